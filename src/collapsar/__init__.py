@@ -1,0 +1,4 @@
+"""collapsar: what happens to a generative model trained on what the last one made, and what stops it.
+
+Read `experiment.py` first: `Experiment.run` is the loop, and everything else is a part of it.
+"""

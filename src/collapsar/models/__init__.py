@@ -1,0 +1,1 @@
+"""The generative models, as Lightning modules over one abstract base."""
