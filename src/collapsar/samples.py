@@ -19,7 +19,9 @@ def to_model_range(samples: Tensor) -> Tensor:
     return samples
 
 
-def quantise(images: Float[Tensor, "sample channel height width"]) -> UInt8[Tensor, "sample channel height width"]:
+def quantise(
+    images: Float[Tensor, "sample channel height width"],
+) -> UInt8[Tensor, "sample channel height width"]:
     """Images in model range as uint8, rounded to the nearest level and clipped to [0, 1] first.
 
     Raises:

@@ -1,0 +1,69 @@
+"""One JSON line for each finished generation: the truth that tables, W&B and the report are made from.
+
+Metric keys are lower-case and stable. They belong to the classifier's feature space unless a prefix names another
+(`pca/recall`); `_floor` is the same metric between two sets of real images of the same sizes.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from collapsar.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRecord:
+    """What one generation was, and how it scored.
+
+    Attributes:
+        generation: 0 for the model that saw real data only.
+        seed: The experiment's seed.
+        data: Name of the data source.
+        model: Name of the model.
+        regime: Name of the regime.
+        pool: What the model was trained on: size, real_fraction in [0, 1], origins (samples by origin).
+        num_evaluated: Synthetic samples that the metrics were measured on.
+        num_real: Held-out real samples that they were measured against.
+        metrics: Values by metric key; a value that could not be measured is absent, never NaN.
+        seconds: Wall-clock seconds by phase: train, sample, evaluate.
+        training: How the model was trained: steps, epochs and the last losses by name.
+        feature_spaces: What each feature space was fitted on, by its name.
+        class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes.
+        peak_memory_bytes: The process's largest resident set so far.
+        fitted: Parameters of an analytic model; empty for a network.
+    """
+
+    generation: int
+    seed: int
+    data: str
+    model: str
+    regime: str
+    pool: dict[str, Any]
+    num_evaluated: int
+    num_real: int
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+    training: dict[str, float] = field(default_factory=dict)
+    feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+    class_shares: dict[str, list[float]] = field(default_factory=dict)
+    peak_memory_bytes: int = 0
+    fitted: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The record as one line, without empty optional parts."""
+        content = {key: value for key, value in asdict(self).items() if value != {}}
+        return json.dumps(content, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """The record that a line holds.
+
+        Raises:
+            UsageError: the line is not JSON, or not a record.
+        """
+        known = {entry.name for entry in fields(cls)}
+        try:
+            content = json.loads(line)
+            return cls(**{key: value for key, value in content.items() if key in known})
+        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+            raise UsageError(f"not a generation record ({error}): {line[:80]!r}") from error
