@@ -11,9 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-REAL = (
-    -1
-)  # the origin of real samples; a synthetic sample's origin is the generation of the model that drew it
+REAL = -1  # the origin of real samples; a synthetic sample's origin is the generation of the model that drew it
 UNLABELLED = -1
 
 
