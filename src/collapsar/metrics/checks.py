@@ -1,0 +1,75 @@
+"""What is refused before any number is computed: every metric of this package starts here.
+
+A metric of NaN features is a number like any other, and nobody would notice: so features that hold NaN or infinite
+values, are empty, too few, of the wrong shape or of the wrong dtype are refused with one sentence.
+"""
+
+from jaxtyping import Shaped
+from torch import Tensor, float32, float64
+
+from collapsar.errors import UsageError
+
+# Any tensor passes the type checker, so that a wrong one meets our sentence and not the checker's.
+Features = Shaped[Tensor, "..."]
+Labels = Shaped[Tensor, "..."]
+
+
+def check_features(features: Features, *, name: str, min_samples: int = 2) -> None:
+    """Refuse features that no metric can be computed from.
+
+    Args:
+        features: what should be finite float32 or float64 of shape [num_samples, feature_dim].
+        name: what the error calls them, such as "real".
+        min_samples: the fewest samples the metric is defined for.
+
+    Raises:
+        UsageError: the text says what is wrong and what is allowed.
+    """
+    if not isinstance(features, Tensor):
+        raise UsageError(f"{name} features must be a torch tensor: got {type(features).__name__}")
+    if features.ndim != 2:
+        raise UsageError(f"{name} features must be [num_samples, feature_dim]: got {list(features.shape)}")
+    if features.dtype not in (float32, float64):
+        raise UsageError(f"{name} features must be float32 or float64: got {features.dtype}")
+    num_samples, feature_dim = features.shape
+    if feature_dim < 1:
+        raise UsageError(f"{name} features must have at least one dimension: got {list(features.shape)}")
+    if num_samples < min_samples:
+        raise UsageError(f"{name} features must hold at least {min_samples} samples: got {num_samples}")
+    # A sum is finite only where every value is (or where finite values overflow it): one pass, no boolean copy.
+    if not features.sum().isfinite() and not features.isfinite().all():
+        num_bad = int((~features.isfinite()).sum())
+        raise UsageError(f"{name} features hold {num_bad} NaN or infinite values of {features.numel()}")
+
+
+def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> None:
+    """Refuse two feature sets that cannot be compared.
+
+    Raises:
+        UsageError: one of them is refused by `check_features`, or their dimensions or devices differ.
+    """
+    check_features(real, name="real", min_samples=min_samples)
+    check_features(synthetic, name="synthetic", min_samples=min_samples)
+    if real.shape[1] != synthetic.shape[1]:
+        raise UsageError(
+            f"real and synthetic features must have the same dimension: got {real.shape[1]} and {synthetic.shape[1]}"
+        )
+    if real.device != synthetic.device:
+        raise UsageError(f"real and synthetic features must be on one device: got {real.device} and {synthetic.device}")
+
+
+def check_labels(labels: Labels, *, name: str, num_classes: int, num_samples: int | None = None) -> None:
+    """Refuse labels that are not class numbers below `num_classes`, or not one for each sample.
+
+    Raises:
+        UsageError: the text says what is wrong and what is allowed.
+    """
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.numel() == 0:
+        raise UsageError(
+            f"{name} labels must be a non-empty vector of integers: got {labels.dtype} {list(labels.shape)}"
+        )
+    if num_samples is not None and len(labels) != num_samples:
+        raise UsageError(f"{name} labels must be one for each sample: got {len(labels)} for {num_samples}")
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= num_classes:
+        raise UsageError(f"{name} labels must lie in 0..{num_classes - 1}: got {lowest}..{highest}")

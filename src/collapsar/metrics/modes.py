@@ -1,0 +1,178 @@
+"""Which modes are still there: shares of classes, of clusters found in the real data, and of modes that are known.
+
+A share is a count over the number of samples. Divergences are in nats and take the synthetic shares first:
+KL(synthetic || real) stays finite when a class is lost, the other direction does not.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from scipy.special import ndtri
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from collapsar.errors import UsageError
+from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
+
+DROPPED_BELOW = 0.1  # a class is dropped when its share is below this part of its real share
+HIGH_QUALITY_RADIUS = 3.0  # standard deviations; Srivastava et al. 2017 (VEEGAN), section 5.1
+
+
+@dataclass(frozen=True)
+class ModeScores:
+    """Synthetic class shares against the real ones; entropies and divergences in nats."""
+
+    entropy: float
+    effective_classes: float
+    kl: float
+    jensen_shannon: float
+    total_variation: float
+    num_dropped: int
+
+
+@dataclass(frozen=True)
+class BinScores:
+    """Number of statistically different bins, the same as a share of all bins, and their Jensen-Shannon divergence."""
+
+    num_different: int
+    different_share: float
+    jensen_shannon: float
+
+
+@dataclass(frozen=True)
+class KnownModeScores:
+    """How a mixture whose modes are known is met: modes hit, share of samples near a mode, KL over modes in nats."""
+
+    num_captured: int
+    high_quality_share: float
+    reverse_kl: float
+
+
+def class_shares(labels: Labels, *, num_classes: int) -> Float64[Tensor, " class"]:
+    """Share of each class; adds up to one.
+
+    Raises:
+        UsageError: the labels are refused, see `check_labels`.
+    """
+    check_labels(labels, name="class", num_classes=num_classes)
+    return torch.bincount(labels.long(), minlength=num_classes).double() / len(labels)
+
+
+def mode_scores(*, real: Labels, synthetic: Labels, num_classes: int) -> ModeScores:
+    """Class histogram of the synthetic labels against that of the real ones.
+
+    A class that the real set never shows counts as half a real sample, so that the divergence stays finite.
+
+    Raises:
+        UsageError: the labels are refused, see `check_labels`.
+    """
+    real_shares = class_shares(real, num_classes=num_classes)
+    shares = class_shares(synthetic, num_classes=num_classes)
+    entropy = shannon_entropy(shares)
+    floor = 0.5 / len(real)
+    return ModeScores(
+        entropy=entropy,
+        effective_classes=math.exp(entropy),
+        kl=kl_divergence(shares, reference=real_shares.clamp_min(floor)),
+        jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
+        total_variation=0.5 * float((shares - real_shares).abs().sum()),
+        num_dropped=int((shares < DROPPED_BELOW * real_shares).sum()),
+    )
+
+
+def shannon_entropy(shares: Float64[Tensor, " class"]) -> float:
+    """Entropy in nats, between 0 and log of the number of classes."""
+    return max(-float(torch.special.xlogy(shares, shares).sum()), 0.0)
+
+
+def kl_divergence(shares: Float64[Tensor, " class"], *, reference: Float64[Tensor, " class"]) -> float:
+    """KL(shares || reference) in nats; infinite where the reference is zero and the shares are not."""
+    present = shares > 0
+    return float((shares[present] * (shares[present].log() - reference[present].log())).sum())
+
+
+def jensen_shannon_divergence(shares: Float64[Tensor, " class"], *, reference: Float64[Tensor, " class"]) -> float:
+    """Jensen-Shannon divergence in nats, symmetric, between 0 and log 2 (Lin 1991)."""
+    middle = 0.5 * (shares + reference)
+    return 0.5 * (kl_divergence(shares, reference=middle) + kl_divergence(reference, reference=middle))
+
+
+def low_confidence_share(probabilities: Float[Tensor, "sample class"], *, threshold: float) -> float:
+    """Share of samples whose most probable class is below `threshold`: they look like no class at all.
+
+    Raises:
+        UsageError: the threshold lies outside [0, 1].
+    """
+    if not 0.0 <= threshold <= 1.0:
+        raise UsageError(f"threshold must lie in [0, 1]: got {threshold}")
+    check_features(probabilities, name="probability", min_samples=1)
+    return float((probabilities.amax(1) < threshold).double().mean())
+
+
+def bin_scores(
+    *, real: Features, synthetic: Features, num_bins: int, seed: int, significance: float = 0.05
+) -> BinScores:
+    """NDB: bins whose shares of real and synthetic samples differ significantly (Richardson & Weiss 2018, section 3).
+
+    The bins are k-means clusters of the real features. Of two samples of one distribution about `significance` of
+    the bins differ.
+
+    Raises:
+        UsageError: there are fewer real samples than bins, or the features are refused by `check_pair`.
+    """
+    check_pair(real=real, synthetic=synthetic)
+    if not 1 <= num_bins <= len(real):
+        raise UsageError(f"num_bins must lie in 1..{len(real)}, the number of real samples: got {num_bins}")
+    # k-means is SciKit-Learn's: this metric, and no other, leaves the device.
+    clusters = KMeans(n_clusters=num_bins, n_init=1, random_state=seed % 2**32).fit(real.double().cpu().numpy())
+    real_bins = torch.from_numpy(clusters.labels_)
+    synthetic_bins = torch.from_numpy(clusters.predict(synthetic.double().cpu().numpy()))
+    real_shares = class_shares(real_bins, num_classes=num_bins)
+    shares = class_shares(synthetic_bins, num_classes=num_bins)
+    pooled = (real_shares * len(real) + shares * len(synthetic)) / (len(real) + len(synthetic))
+    standard_error = (pooled * (1.0 - pooled) * (1.0 / len(real) + 1.0 / len(synthetic))).sqrt()
+    critical = float(ndtri(1.0 - significance / 2.0))  # two-sided, two-proportion z-test
+    num_different = int(((shares - real_shares).abs() > critical * standard_error).sum())
+    return BinScores(
+        num_different=num_different,
+        different_share=num_different / num_bins,
+        jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
+    )
+
+
+def known_mode_scores(
+    samples: Features, *, centres: Float[Tensor, "mode feature"], standard_deviation: float
+) -> KnownModeScores:
+    """How samples meet a mixture of equally likely, round modes at known centres.
+
+    A sample is of high quality within three standard deviations of the nearest mode, and a mode is captured when
+    it is the nearest one of a high-quality sample (Srivastava et al. 2017, VEEGAN, section 5.1). The reverse KL
+    compares the shares of all samples by nearest mode with the uniform one (Lin et al. 2018, PacGAN, section 4.1).
+
+    Raises:
+        UsageError: samples and centres differ in dimension, or the samples are refused by `check_features`.
+    """
+    check_features(samples, name="sample", min_samples=1)
+    if samples.shape[1] != centres.shape[1]:
+        raise UsageError(
+            f"samples and centres must have the same dimension: got {samples.shape[1]} and {centres.shape[1]}"
+        )
+    # Differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
+    distances = torch.cdist(
+        samples.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )  # [sample, mode]
+    nearest_distances, nearest_modes = distances.min(1)
+    is_high_quality = nearest_distances <= HIGH_QUALITY_RADIUS * standard_deviation
+    return KnownModeScores(
+        num_captured=len(nearest_modes[is_high_quality].unique()),
+        high_quality_share=float(is_high_quality.double().mean()),
+        reverse_kl=reverse_kl(nearest_modes, num_modes=len(centres)),
+    )
+
+
+def reverse_kl(modes: Int64[Tensor, " sample"], *, num_modes: int) -> float:
+    """KL of the shares of modes against equally likely modes, in nats."""
+    uniform = torch.full((num_modes,), 1.0 / num_modes, dtype=torch.float64, device=modes.device)
+    return kl_divergence(class_shares(modes, num_classes=num_modes), reference=uniform)
