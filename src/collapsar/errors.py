@@ -7,3 +7,25 @@ class UsageError(ValueError):
 
 class NonFiniteError(ArithmeticError):
     """A loss or a sample is NaN or infinite: the text says where."""
+
+
+def check_positive(**values: float) -> None:
+    """Refuse the first value that is not above 0, by its name.
+
+    Raises:
+        UsageError: a value is 0 or negative.
+    """
+    for name, value in values.items():
+        if not value > 0:
+            raise UsageError(f"{name} must be above 0: got {value}")
+
+
+def check_fraction(**values: float) -> None:
+    """Refuse the first value outside [0, 1], by its name.
+
+    Raises:
+        UsageError: a value is below 0 or above 1.
+    """
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} must lie between 0 and 1: got {value}")

@@ -1,0 +1,165 @@
+"""A small convolutional GAN (Goodfellow et al. 2014, arXiv:1406.2661; layout after DCGAN, Radford et al. 2016).
+
+With critic logits d(x), the critic minimises and the generator minimises
+
+    non_saturating   softplus(-d(real)) + softplus(d(fake))               softplus(-d(fake))
+    hinge            relu(1 - d(real)) + relu(1 + d(fake))                -d(fake)
+    wgan_gp          d(fake) - d(real) + penalty (|grad d(mixed)| - 1)^2  -d(fake)
+
+(hinge: Lim & Ye 2017; wgan_gp: Gulrajani et al. 2017, eq. 3). Samples come from an exponential moving average of the
+generator's weights. A training step is one critic update; the generator moves every `critic_steps` of them.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from collapsar.errors import check_fraction, check_positive
+from collapsar.models.generative import LatentVariableModel
+from collapsar.models.networks import bottom_shape, downsampler, upsampler
+from collapsar.samples import to_model_range
+
+
+class GAN(LatentVariableModel):
+    """A convolutional GAN, sampled from the averaged generator.
+
+    Args:
+        sample_shape: Channels, height and width of an image.
+        latent_dim: Number of latent variables.
+        generator_width: Channels of the generator's last stage.
+        critic_width: Channels of the critic's first stage.
+        loss: `non_saturating`, `hinge` or `wgan_gp`.
+        has_spectral_norm: Whether the critic's weights are divided by their spectral norm (Miyato et al. 2018).
+        gradient_penalty: Weight of the penalty of `wgan_gp`; without effect on the other losses.
+        critic_steps: Critic updates for one generator update.
+        ema_decay: Decay of the average of the generator's weights, in [0, 1]; 0 samples the last weights.
+        generator_learning_rate: Of the generator's Adam.
+        critic_learning_rate: Of the critic's Adam.
+        adam_betas: Decay rates of both.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "gan"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        latent_dim: int,
+        generator_width: int,
+        critic_width: int,
+        loss: Literal["non_saturating", "hinge", "wgan_gp"],
+        has_spectral_norm: bool,
+        gradient_penalty: float,
+        critic_steps: int,
+        ema_decay: float,
+        generator_learning_rate: float,
+        critic_learning_rate: float,
+        adam_betas: tuple[float, float],
+    ) -> None:
+        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim)
+        check_positive(
+            latent_dim=latent_dim,
+            generator_width=generator_width,
+            critic_width=critic_width,
+            critic_steps=critic_steps,
+            generator_learning_rate=generator_learning_rate,
+            critic_learning_rate=critic_learning_rate,
+        )
+        check_fraction(ema_decay=ema_decay)
+        self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
+        self.learning_rates = (critic_learning_rate, generator_learning_rate)
+        self.adam_betas = (adam_betas[0], adam_betas[1])
+        self.automatic_optimization = False
+        self.generator = upsampler(
+            sample_shape, latent_dim=latent_dim, width=generator_width, activation=nn.ReLU, has_batch_norm=True
+        )
+        self.averaged_generator = AveragedModel(
+            self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
+        )
+        wrap = with_spectral_norm if has_spectral_norm else nn.Identity()
+        self.critic = nn.Sequential(
+            downsampler(sample_shape, width=critic_width, activation=lambda: nn.LeakyReLU(0.2), wrap=wrap),
+            wrap(nn.Linear(prod(bottom_shape(sample_shape, width=critic_width)), 1)),
+        )
+
+    def decode(
+        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample channel height width"]:
+        return self.averaged_generator(latents).sigmoid()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        real = to_model_range(batch)
+        critic_optimizer, generator_optimizer = cast("list[LightningOptimizer]", self.optimizers())
+        is_generator_due = self.trainer.global_step % self.critic_steps == 0
+        with torch.set_grad_enabled(is_generator_due):
+            fake = self.generator(torch.randn(len(real), self.latent_dim, device=self.device)).sigmoid()
+        losses = {"critic_loss": self._update_critic(critic_optimizer, real=real, fake=fake.detach())}
+        if is_generator_due:
+            losses["generator_loss"] = self._update_generator(generator_optimizer.optimizer, fake=fake)
+        return losses
+
+    def _update_critic(self, optimizer: LightningOptimizer, *, real: Tensor, fake: Tensor) -> Tensor:
+        logits = self.critic(torch.cat([real, fake]))
+        loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
+        if self.loss == "wgan_gp":
+            loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+    def _update_generator(self, optimizer: torch.optim.Optimizer, *, fake: Tensor) -> Tensor:
+        # The bare optimizer: Lightning would count its steps too, and max_steps would end the fit half-way.
+        loss = generator_loss(fake=self.critic(fake), loss=self.loss)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self.averaged_generator.update_parameters(self.generator)
+        return loss.detach()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        parts = (self.critic, self.generator)
+        return [
+            torch.optim.Adam(part.parameters(), lr=rate, betas=self.adam_betas)
+            for part, rate in zip(parts, self.learning_rates, strict=True)
+        ]
+
+
+def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
+    """What the critic minimises, given its logits for real and generated images; the penalty is added apart."""
+    match loss:
+        case "non_saturating":
+            return F.softplus(-real).mean() + F.softplus(fake).mean()
+        case "hinge":
+            return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        case _:
+            return fake.mean() - real.mean()
+
+
+def generator_loss(*, fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
+    """What the generator minimises, given the critic's logits for its images."""
+    return F.softplus(-fake).mean() if loss == "non_saturating" else -fake.mean()
+
+
+def gradient_penalty(
+    critic: nn.Module,
+    *,
+    real: Float[Tensor, "sample channel height width"],
+    fake: Float[Tensor, "sample channel height width"],
+) -> Float[Tensor, ""]:
+    """Mean of (|grad d(x)| - 1)^2 at x drawn uniformly between real and generated images (Gulrajani et al. 2017)."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    mixed = torch.lerp(real, fake, share).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

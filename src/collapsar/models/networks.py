@@ -1,0 +1,81 @@
+"""Convolutional stacks sized from the shape of the data: 8x8 digits, 28x28 MNIST, 32x32 CIFAR, 1 or 3 channels.
+
+A side is halved while it is even and above four pixels (8 -> 4, 28 -> 14 -> 7, 32 -> 16 -> 8 -> 4); the number of
+channels doubles with each halving. Downsampling and upsampling stacks mirror each other.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import nn
+
+from collapsar.errors import UsageError
+
+SMALLEST_SIDE = 4
+
+
+def check_image_shape(sample_shape: Sequence[int]) -> tuple[int, int, int]:
+    """The shape as (channels, height, width).
+
+    Raises:
+        UsageError: not an image shape that the stacks can be sized from.
+    """
+    if len(sample_shape) != 3 or min(sample_shape) < 1 or min(sample_shape[1:]) < SMALLEST_SIDE:
+        raise UsageError(
+            f"sample_shape must be [channels, height, width] with sides of at least {SMALLEST_SIDE} pixels: "
+            f"got {list(sample_shape)}; analytic models take vectors"
+        )
+    channels, height, width = sample_shape
+    return channels, height, width
+
+
+def num_halvings(side: int) -> int:
+    """How often a side is halved before it is odd or at most four pixels."""
+    return 0 if side % 2 or side <= SMALLEST_SIDE else 1 + num_halvings(side // 2)
+
+
+def bottom_shape(sample_shape: Sequence[int], *, width: int) -> tuple[int, int, int]:
+    """Channels, height and width where the stack is narrowest."""
+    _, height, image_width = check_image_shape(sample_shape)
+    halvings = min(num_halvings(height), num_halvings(image_width))
+    return width * 2 ** max(halvings - 1, 0), height >> halvings, image_width >> halvings
+
+
+def stage_channels(sample_shape: Sequence[int], *, width: int) -> list[int]:
+    """Channels from the image down to the bottom, one entry for each stage boundary."""
+    channels, height, image_width = check_image_shape(sample_shape)
+    halvings = min(num_halvings(height), num_halvings(image_width))
+    return [channels, *(width * 2**stage for stage in range(max(halvings, 1)))]
+
+
+def downsampler(
+    sample_shape: Sequence[int],
+    *,
+    width: int,
+    activation: Callable[[], nn.Module],
+    wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
+) -> nn.Sequential:
+    """Image [N, C, H, W] to flat features [N, prod(bottom_shape)]; `wrap` is applied to each convolution."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(stage_channels(sample_shape, width=width)):
+        layers += [wrap(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1)), activation()]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def upsampler(
+    sample_shape: Sequence[int],
+    *,
+    latent_dim: int,
+    width: int,
+    activation: Callable[[], nn.Module],
+    has_batch_norm: bool,
+) -> nn.Sequential:
+    """Latents [N, latent_dim] to logits of an image [N, C, H, W]."""
+    bottom = bottom_shape(sample_shape, width=width)
+    boundaries = list(pairwise(reversed(stage_channels(sample_shape, width=width))))
+    layers: list[nn.Module] = [nn.Linear(latent_dim, prod(bottom)), nn.Unflatten(1, bottom)]
+    for before, after in boundaries:
+        layers += [nn.BatchNorm2d(before)] if has_batch_norm else []
+        layers += [activation(), nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1)]
+    return nn.Sequential(*layers)

@@ -1,0 +1,103 @@
+"""The variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114), with the weight beta of Higgins et al. (2017).
+
+The loss for an image x in [0, 1] with D pixels is the negative evidence lower bound, in nats for the whole image:
+
+    -E_q(z|x)[log p(x|z)] + beta KL(q(z|x) || N(0, I)),   KL = 1/2 sum_j (mu_j^2 + exp(logvar_j) - 1 - logvar_j)
+
+What counts as a sample is explicit, because it decides how fast a chain collapses: the decoder's *mean* leaves out
+the likelihood's own spread, so each generation is trained on data that vary less; a *likelihood* draw puts it back.
+"""
+
+from collections.abc import Sequence
+from math import log, pi, prod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError, check_positive
+from collapsar.models.generative import LatentVariableModel
+from collapsar.models.networks import bottom_shape, downsampler, upsampler
+from collapsar.samples import to_model_range
+
+
+class VAE(LatentVariableModel):
+    """A convolutional VAE.
+
+    Args:
+        sample_shape: Channels, height and width of an image.
+        latent_dim: Number of latent variables.
+        width: Channels of the first stage.
+        beta: Weight of the KL term; 1 is the evidence lower bound.
+        likelihood: `bernoulli` (pixels as probabilities) or `gaussian` (with standard deviation `pixel_sd`).
+        pixel_sd: Standard deviation of the Gaussian likelihood, in model range; without effect on `bernoulli`.
+        sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
+        learning_rate: Of Adam.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "vae"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        latent_dim: int,
+        width: int,
+        beta: float,
+        likelihood: Literal["bernoulli", "gaussian"],
+        pixel_sd: float,
+        sample_from: Literal["mean", "likelihood"],
+        learning_rate: float,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim)
+        check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd, learning_rate=learning_rate)
+        if beta < 0:
+            raise UsageError(f"beta must be at least 0: got {beta}")
+        self.beta, self.likelihood, self.pixel_sd = beta, likelihood, pixel_sd
+        self.sample_from, self.learning_rate = sample_from, learning_rate
+        self.encoder = nn.Sequential(
+            downsampler(sample_shape, width=width, activation=nn.SiLU),
+            nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
+        )
+        self.decoder = upsampler(
+            sample_shape, latent_dim=latent_dim, width=width, activation=nn.SiLU, has_batch_norm=False
+        )
+
+    def decode(
+        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample channel height width"]:
+        mean = self.decoder(latents).sigmoid()
+        if self.sample_from == "mean":
+            return mean
+        if self.likelihood == "bernoulli":
+            return (torch.rand(mean.shape, generator=generator).to(mean.device) < mean).float()
+        return mean + self.pixel_sd * torch.randn(mean.shape, generator=generator).to(mean.device)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        images = to_model_range(batch)
+        mu, logvar = self.encoder(images).chunk(2, dim=1)
+        z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+        reconstruction = self.negative_log_likelihood(self.decoder(z), images=images)
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+        return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction.detach(), "kl": kl.detach()}
+
+    def negative_log_likelihood(
+        self,
+        logits: Float[Tensor, "sample channel height width"],
+        *,
+        images: Float[Tensor, "sample channel height width"],
+    ) -> Float[Tensor, ""]:
+        """-log p(images | decoder output), in nats for a whole image, averaged over the batch."""
+        if self.likelihood == "bernoulli":
+            return F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
+        squared = (logits.sigmoid() - images).square().sum() / len(images)
+        log_normaliser = prod(self.sample_shape) * (0.5 * log(2 * pi) + log(self.pixel_sd))
+        return squared / (2 * self.pixel_sd**2) + log_normaliser
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
