@@ -1,0 +1,260 @@
+"""Closed-form laws of recursive training, each with its source; `collapsar-verify` holds the loop against them.
+
+Convention, everywhere: the real data are independent draws from the truth, *generation 0 is fitted to n of them*, and
+an expectation is over the real data and all that came after. A parameter has thus been fitted `generation + 1` times,
+which is the exponent below; papers that call the truth generation 0 write t for our generation + 1. "Maximum
+likelihood" divides a variance by n, "unbiased" by n - 1. Exact unless the docstring says bound or approximation.
+"""
+
+from collections.abc import Sequence
+from math import exp, lgamma, log, pi, prod, sin, sqrt
+
+import torch
+from jaxtyping import Float
+from scipy.special import digamma
+from torch import Tensor
+
+
+def conserved_second_moment(*, real_mean: float, real_variance: float) -> float:
+    """E[mu_t² + v_t] in every generation of every regime that samples without bias, fitted by maximum likelihood.
+
+    The pool's second moment is a martingale: it is conserved when the pool holds real samples, draws of any earlier
+    model, or both, in any proportion or weighting that does not depend on their values. Source: derived.
+    """
+    return real_mean**2 + real_variance
+
+
+def variance_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
+    """E[v_t] = (1 - 1/n)^(t+1) s², maximum likelihood: every fit loses the part 1/n.
+
+    Source: Shumailov et al. 2024, Nature 631 (the one-dimensional Gaussian); Alemohammad et al. 2023,
+    arXiv:2307.01850, section 3.1.
+    """
+    return (1 - 1 / num_samples) ** (generation + 1) * real_variance
+
+
+def median_variance_under_replace(
+    generation: int, *, num_samples: int, real_variance: float, is_unbiased: bool
+) -> float:
+    """The median of v_t, about s² exp(-2 (t+1) / n), or s² exp(-(t+1) / (n-1)) when unbiased: an approximation.
+
+    The typical chain shrinks faster than the mean says, and to 0 even where the mean stays. Source: Alemohammad et
+    al. 2023, arXiv:2307.01850, section 3.1, from the expectation of log v_t.
+    """
+    rate = 1 / (num_samples - 1) if is_unbiased else 2 / num_samples
+    return real_variance * exp(-rate * (generation + 1))
+
+
+def squared_mean_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
+    """E[mu_t²] = s² (1 - (1 - 1/n)^(t+1)), maximum likelihood, truth centred at 0.
+
+    What the variance loses, the mean walks. Source: derived, from conservation.
+    """
+    return real_variance - variance_under_replace(generation, num_samples=num_samples, real_variance=real_variance)
+
+
+def unbiased_variance_under_replace(*, real_variance: float) -> float:
+    """E[v_t] = s² in every generation, unbiased; yet v_t goes to 0 almost surely (see the log variance).
+
+    Source: Alemohammad et al. 2023, arXiv:2307.01850, section 3.1; Shumailov et al. 2024, Theorem 3.1.
+    """
+    return real_variance
+
+
+def sd_under_replace(generation: int, *, num_samples: int, real_sd: float) -> float:
+    """E[sd_t] = a(n)^(t+1) s, unbiased, with a(n) the bias of a sample's standard deviation.
+
+    Source: Bertrand et al. 2024, arXiv:2310.00429, Proposition 1.
+    """
+    return sd_shrinkage(num_samples) ** (generation + 1) * real_sd
+
+
+def sd_shrinkage(num_samples: int) -> float:
+    """a(n) = sqrt(2/(n-1)) Gamma(n/2) / Gamma((n-1)/2) < 1: E[sd] / s for n Gaussian samples, variance unbiased."""
+    return sqrt(2 / (num_samples - 1)) * exp(lgamma(num_samples / 2) - lgamma((num_samples - 1) / 2))
+
+
+def wasserstein_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
+    """E[W2²] = s² ((t+1)/n + 2 (1 - a(n)^(t+1))), unbiased: squared distance of N(mu_t, v_t) from the truth.
+
+    About 1.5 s² (t+1)/n while that is small. Source: derived; the approximation is Shumailov et al. 2024,
+    supplementary equation 6.
+    """
+    num_fits = generation + 1
+    return real_variance * (num_fits / num_samples + 2 * (1 - sd_shrinkage(num_samples) ** num_fits))
+
+
+def variance_under_biased_replace(generation: int, *, strength: float, real_variance: float) -> float:
+    """E[v_t] = lambda^t s², unbiased, when each model is sampled with its covariance multiplied by lambda.
+
+    The exponent is t, not t + 1: the real data were drawn without bias. Source: Alemohammad et al. 2023,
+    arXiv:2307.01850, equation 2.
+    """
+    return strength**generation * real_variance
+
+
+def variance_under_accumulate(generation: int, *, num_samples: int, real_variance: float) -> float:
+    """E[v_t] = s² prod_{i=1..t+1} (1 - 1/(n i²)), maximum likelihood, n new samples a generation.
+
+    Source: Kazdan et al. 2024, arXiv:2410.16713.
+    """
+    return real_variance * prod(1 - 1 / (num_samples * i**2) for i in range(1, generation + 2))
+
+
+def limit_variance_under_accumulate(*, num_samples: int, real_variance: float) -> float:
+    """The limit of `variance_under_accumulate`: s² sin(pi/sqrt(n)) / (pi/sqrt(n)), above 0 for n > 1.
+
+    Source: Kazdan et al. 2024, arXiv:2410.16713 (Euler's product of the sine).
+    """
+    angle = pi / sqrt(num_samples)
+    return real_variance * sin(angle) / angle
+
+
+def squared_mean_with_fresh_real(
+    generation: int, *, num_samples: int, fresh_fraction: float, real_variance: float
+) -> float:
+    """E[mu_t²] when a share a of every pool of n is real data never seen before, maximum likelihood, truth at 0.
+
+    M_0 = s²/n and M_{t+1} = s²/n + (1-a) (1-a-1/n) M_t; E[v_t] = s² - M_t. Source: derived, from conservation.
+    """
+    start = real_variance / num_samples
+    decay = (1 - fresh_fraction) * (1 - fresh_fraction - 1 / num_samples)
+    return start * sum(decay**past for past in range(generation + 1))
+
+
+def limit_squared_mean_with_fresh_real(*, num_samples: int, fresh_fraction: float, real_variance: float) -> float:
+    """The limit of `squared_mean_with_fresh_real`: s²/D with D = 1 - a + a n (2 - a); the variance's is s² (1 - 1/D).
+
+    It does not depend on the first pool. Source: derived.
+    """
+    return real_variance / (1 - fresh_fraction + fresh_fraction * num_samples * (2 - fresh_fraction))
+
+
+def squared_mean_with_weights(
+    generation: int, *, real_weight: float, num_real: int, num_synthetic: int, real_variance: float
+) -> float:
+    """E[mu_t²] when `num_real` fresh real samples together weigh w and `num_synthetic` synthetic ones 1 - w.
+
+    M_0 = s²/n and M_{t+1} = w² s²/n + (1-w)² (M_t + (s² - M_t)/m), with n real and m synthetic samples, generation 0
+    fitted to n, maximum likelihood (weighted), truth at 0. Source: derived; with the variance known instead of fitted,
+    (1-w)² (M_t + s²/m), it is He, Xu & Cheng 2025, arXiv:2502.18049.
+    """
+    squared_mean = real_variance / num_real
+    for _ in range(generation):
+        synthetic = squared_mean + (real_variance - squared_mean) / num_synthetic
+        squared_mean = real_weight**2 * real_variance / num_real + (1 - real_weight) ** 2 * synthetic
+    return squared_mean
+
+
+def golden_ratio_weight(real_per_synthetic: float) -> float:
+    """The weight of fresh real data that minimises the limit of E[mu_t²]: w* = (sqrt(k² + 4k) - k) / 2.
+
+    k is the number of real samples for each synthetic one; k = 1 gives the reciprocal of the golden ratio, .618.
+    Asymptotic in the number of samples. Source: He, Xu & Cheng 2025, arXiv:2502.18049.
+    """
+    return (sqrt(real_per_synthetic**2 + 4 * real_per_synthetic) - real_per_synthetic) / 2
+
+
+def regression_error_under_replace(
+    generation: int, *, num_samples: int, num_inputs: int, noise_variance: float
+) -> float:
+    """E|w_t - w*|² = (t+1) s² d / (T - d - 1), least squares on T samples with d inputs, isotropic and Gaussian.
+
+    It is the test error beyond the noise. Source: Dohmatob et al. 2024, arXiv:2402.07712; Gerstgrasser et al. 2024,
+    arXiv:2404.01413, Theorem 1.
+    """
+    return (generation + 1) * noise_variance * num_inputs / (num_samples - num_inputs - 1)
+
+
+def regression_error_under_accumulate(
+    generation: int, *, num_samples: int, num_inputs: int, noise_variance: float
+) -> float:
+    """E|w_t - w*|² = s² d / (T - d - 1) sum_{i=1..t+1} 1/i²: at most pi²/6 of the first fit's, for ever.
+
+    T new samples a generation, answered at the *same* inputs each time; with new inputs it is an upper bound.
+    Source: Gerstgrasser et al. 2024, arXiv:2404.01413, Theorem 2.
+    """
+    first = regression_error_under_replace(
+        0, num_samples=num_samples, num_inputs=num_inputs, noise_variance=noise_variance
+    )
+    return first * sum(1 / i**2 for i in range(1, generation + 2))
+
+
+def heterozygosity_under_replace(generation: int, *, num_samples: int, shares: Sequence[float]) -> float:
+    """E[1 - sum_k p_k²] = (1 - 1/n)^(t+1) H_0 for categories: two draws differ ever more rarely.
+
+    Source: Wright-Fisher drift (Wright 1931, Genetics 16); Shumailov et al. 2024, the discrete case.
+    """
+    return (1 - 1 / num_samples) ** (generation + 1) * (1 - sum(share**2 for share in shares))
+
+
+def takeover_probability(share: float) -> float:
+    """The probability that a category ends as the only one under replace: its share at the start.
+
+    Source: a share is a martingale that ends at 0 or 1 (Wright-Fisher).
+    """
+    return share
+
+
+def alive_categories_lower_bound(generation: int, *, num_samples: int, shares: Sequence[float]) -> float:
+    """E[number of categories with p_k > 0] >= sum_k (1 - exp(-n p_k g_{t+1})), g_1 = 1, g_{j+1} = 1 - exp(-g_j).
+
+    A lower bound, under replace. Source: Suresh et al. 2024, arXiv:2412.17646.
+    """
+    survival = 1.0
+    for _ in range(generation):
+        survival = 1 - exp(-survival)
+    return sum(1 - exp(-num_samples * share * survival) for share in shares)
+
+
+def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
+    """Expected change of log det(covariance), per generation and dimension, under replace, full and unbiased.
+
+    (sum_{i=1..D} psi((n-i)/2) + D ln(2/(n-1))) / D < 0, from the first fit on. For D = 1 it is why v_t goes to 0
+    although its mean stays. Source: the log-determinant of a Wishart matrix (Muirhead 1982, section 3.2).
+    """
+    degrees = (num_samples - i for i in range(1, num_dimensions + 1))
+    return float(sum(digamma(degree / 2) for degree in degrees) / num_dimensions + log(2 / (num_samples - 1)))
+
+
+def neutral_drift_band(
+    share: float,
+    *,
+    num_generations: int,
+    num_samples: int,
+    num_evaluated: int,
+    coverage: float,
+    num_chains: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "generation 2"]:
+    """Lower and upper quantile of a class's measured share, generation by generation, when sampling alone moves it.
+
+    The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
+    and the next pool has `num_samples` draws. What is measured adds the draw of `num_evaluated` samples. A class that
+    leaves the band was pushed by the model; one that dies within it may have died of chance. Source: Wright 1931.
+
+    Args:
+        share: The class's share of the real training set, in [0, 1].
+        num_generations: Rows of the result; generation 0 was trained on the real set, so only measuring scatters it.
+        num_samples: Size of each pool.
+        num_evaluated: Samples that each measured share is a count of.
+        coverage: Probability of lying in the band, generation by generation, in (0, 1).
+        num_chains: Simulated chains; the quantiles are theirs.
+        generator: A CPU generator.
+    """
+    tail = (1 - coverage) / 2
+    levels = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    shares = torch.full((num_chains,), share, dtype=torch.float64)
+    rows = []
+    for _ in range(num_generations):
+        rows.append(torch.quantile(drawn_share(shares, num_draws=num_evaluated, generator=generator), levels))
+        shares = drawn_share(shares, num_draws=num_samples, generator=generator)
+    return torch.stack(rows)
+
+
+def drawn_share(
+    shares: Float[Tensor, " chain"], *, num_draws: int, generator: torch.Generator
+) -> Float[Tensor, " chain"]:
+    """Each chain's share among `num_draws` draws: one Wright-Fisher generation."""
+    counts = torch.binomial(torch.full_like(shares, num_draws), shares, generator=generator)
+    return counts / num_draws

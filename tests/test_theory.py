@@ -1,0 +1,243 @@
+"""Each closed form against a simulation that knows nothing of the package, or against an exact small case."""
+
+from math import pi, sqrt
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from collapsar import theory
+
+NUM_CHAINS = 40_000
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def fit(samples, *, ddof):
+    return samples.mean(1), samples.var(1, ddof=ddof)
+
+
+def replace_chain(rng, *, num_samples, num_fits, ddof, strength=1.0):
+    """Mean and variance of every chain after `num_fits` fits, the first of them to real data from N(0, 1)."""
+    mean, variance = np.zeros(NUM_CHAINS), np.ones(NUM_CHAINS)
+    for number in range(num_fits):
+        scale = np.sqrt(variance * (strength if number else 1.0))
+        mean, variance = fit(mean[:, None] + scale[:, None] * rng.normal(size=(NUM_CHAINS, num_samples)), ddof=ddof)
+    return mean, variance
+
+
+def assert_mean(values, expected):
+    standard_error = values.std() / sqrt(len(values))
+    assert abs(values.mean() - expected) < 4.5 * standard_error
+    assert standard_error < 0.03 * abs(expected)  # else the line above proves little
+
+
+def test_maximum_likelihood_variance_decays_under_replace(rng):
+    mean, variance = replace_chain(rng, num_samples=10, num_fits=6, ddof=0)
+    assert_mean(variance, theory.variance_under_replace(5, num_samples=10, real_variance=1.0))
+    assert_mean(mean**2, theory.squared_mean_under_replace(5, num_samples=10, real_variance=1.0))
+    assert_mean(mean**2 + variance, theory.conserved_second_moment(real_mean=0.0, real_variance=1.0))
+
+
+@pytest.mark.parametrize("is_unbiased", [False, True])
+def test_median_variance_is_approximated(rng, is_unbiased):
+    _, variance = replace_chain(rng, num_samples=50, num_fits=50, ddof=int(is_unbiased))
+    expected = theory.median_variance_under_replace(49, num_samples=50, real_variance=1.0, is_unbiased=is_unbiased)
+    assert np.median(variance) == pytest.approx(expected, rel=0.05)
+
+
+def test_unbiased_variance_keeps_its_mean_and_shrinks_in_every_other_sense(rng):
+    mean, variance = replace_chain(rng, num_samples=10, num_fits=5, ddof=1)
+    assert_mean(variance, theory.unbiased_variance_under_replace(real_variance=1.0))
+    assert_mean(np.sqrt(variance), theory.sd_under_replace(4, num_samples=10, real_sd=1.0))
+    assert_mean(np.log(variance), 5 * theory.log_variance_change(num_samples=10, num_dimensions=1))
+    distance = mean**2 + (np.sqrt(variance) - 1) ** 2
+    assert_mean(distance, theory.wasserstein_under_replace(4, num_samples=10, real_variance=1.0))
+
+
+def test_sd_shrinkage_is_the_mean_of_the_chi_distribution():
+    assert theory.sd_shrinkage(10) == pytest.approx(stats.chi(9).mean() / 3)
+
+
+def test_wasserstein_distance_starts_at_one_and_a_half_fits_per_sample():
+    assert theory.wasserstein_under_replace(9, num_samples=10_000, real_variance=2.0) == pytest.approx(3e-3, rel=1e-3)
+
+
+def test_biased_sampling_shrinks_variance_by_lambda_each_generation(rng):
+    _, variance = replace_chain(rng, num_samples=20, num_fits=4, ddof=1, strength=0.8)
+    assert_mean(variance, theory.variance_under_biased_replace(3, strength=0.8, real_variance=1.0))
+
+
+def test_variance_under_accumulate_is_the_product(rng):
+    pool = rng.normal(size=(NUM_CHAINS, 5))
+    for _ in range(5):
+        mean, variance = fit(pool, ddof=0)
+        drawn = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 5))
+        pool = np.concatenate([pool, drawn], axis=1)
+    assert_mean(pool.var(1), theory.variance_under_accumulate(5, num_samples=5, real_variance=1.0))
+
+
+def test_variance_under_accumulate_tends_to_its_limit():
+    limit = theory.limit_variance_under_accumulate(num_samples=10, real_variance=2.0)
+    late = theory.variance_under_accumulate(20_000, num_samples=10, real_variance=2.0)
+    assert late == pytest.approx(limit, rel=1e-5)
+
+
+def test_fresh_real_data_bound_the_walk_of_the_mean(rng):
+    mean, variance = fit(rng.normal(size=(NUM_CHAINS, 20)), ddof=0)
+    for _ in range(6):
+        synthetic = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 15))
+        mean, variance = fit(np.concatenate([rng.normal(size=(NUM_CHAINS, 5)), synthetic], axis=1), ddof=0)
+    expected = theory.squared_mean_with_fresh_real(6, num_samples=20, fresh_fraction=0.25, real_variance=1.0)
+    assert_mean(mean**2, expected)
+    assert_mean(variance, 1 - expected)
+
+
+def test_the_walk_with_fresh_real_data_tends_to_its_limit():
+    settings = {"num_samples": 200, "fresh_fraction": 0.2, "real_variance": 1.0}
+    limit = theory.limit_squared_mean_with_fresh_real(**settings)
+    assert theory.squared_mean_with_fresh_real(500, **settings) == pytest.approx(limit)
+    assert limit == pytest.approx(0.0137, rel=0.01)
+
+
+def test_without_fresh_data_the_mean_walks_as_under_replace():
+    fresh = theory.squared_mean_with_fresh_real(7, num_samples=30, fresh_fraction=0.0, real_variance=2.0)
+    assert fresh == pytest.approx(theory.squared_mean_under_replace(7, num_samples=30, real_variance=2.0))
+
+
+def test_weighted_fits_walk_as_the_recursion_says(rng):
+    real_weight, (mean, variance) = 0.7, fit(rng.normal(size=(NUM_CHAINS, 10)), ddof=0)
+    for _ in range(5):
+        synthetic = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 20))
+        pool = np.concatenate([rng.normal(size=(NUM_CHAINS, 10)), synthetic], axis=1)
+        weights = np.repeat([real_weight / 10, (1 - real_weight) / 20], [10, 20])
+        mean, variance = pool @ weights, pool**2 @ weights - (pool @ weights) ** 2
+    expected = theory.squared_mean_with_weights(
+        5, real_weight=real_weight, num_real=10, num_synthetic=20, real_variance=1.0
+    )
+    assert_mean(mean**2, expected)
+
+
+@pytest.mark.parametrize("real_per_synthetic", [0.25, 1.0, 4.0])
+def test_golden_ratio_weight_is_the_best_weight(real_per_synthetic):
+    def late_error(weight):
+        num_real = round(100_000 * real_per_synthetic)
+        return theory.squared_mean_with_weights(
+            400, real_weight=weight, num_real=num_real, num_synthetic=100_000, real_variance=1.0
+        )
+
+    best = theory.golden_ratio_weight(real_per_synthetic)
+    assert late_error(best) < min(late_error(best - 0.01), late_error(best + 0.01))
+
+
+def test_golden_ratio_weight_gives_the_published_errors():
+    weight = theory.golden_ratio_weight(1.0)
+    errors = [
+        100_000
+        * theory.squared_mean_with_weights(
+            400, real_weight=chosen, num_real=100_000, num_synthetic=100_000, real_variance=1.0
+        )
+        for chosen in (weight, 0.5)
+    ]
+    assert weight == pytest.approx((sqrt(5) - 1) / 2)
+    assert errors == pytest.approx([0.618, 0.667], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("accumulates", "law"),
+    [(False, theory.regression_error_under_replace), (True, theory.regression_error_under_accumulate)],
+)
+def test_regression_error_follows_its_law(rng, accumulates, law):
+    num_samples, num_inputs, errors = 20, 4, []
+    for _ in range(4000):
+        inputs = rng.normal(size=(num_samples, num_inputs))
+        fitter = np.linalg.pinv(inputs)
+        weights = np.zeros((num_inputs, 10))
+        outputs = []
+        for _ in range(5):
+            outputs.append(inputs @ weights + rng.normal(size=(num_samples, 10)))
+            weights = fitter @ (np.mean(outputs, axis=0) if accumulates else outputs[-1])
+        errors.append((weights**2).sum(0).mean())
+    assert_mean(np.array(errors), law(4, num_samples=num_samples, num_inputs=num_inputs, noise_variance=1.0))
+
+
+def test_regression_error_under_accumulate_never_passes_its_bound():
+    settings = {"num_samples": 50, "num_inputs": 10, "noise_variance": 1.0}
+    first = theory.regression_error_under_replace(0, **settings)
+    assert theory.regression_error_under_accumulate(5000, **settings) == pytest.approx(pi**2 / 6 * first, rel=1e-3)
+
+
+SHARES = [0.5, 0.3, 0.15, 0.05]
+
+
+def wright_fisher(rng, *, num_samples, num_fits):
+    shares = np.tile(SHARES, (NUM_CHAINS, 1))
+    for _ in range(num_fits):
+        shares = rng.multinomial(num_samples, shares) / num_samples
+    return shares
+
+
+def test_heterozygosity_decays_under_replace(rng):
+    shares = wright_fisher(rng, num_samples=20, num_fits=11)
+    expected = theory.heterozygosity_under_replace(10, num_samples=20, shares=SHARES)
+    assert_mean(1 - (shares**2).sum(1), expected)
+
+
+def test_a_category_takes_over_as_often_as_its_share_says(rng):
+    shares = wright_fisher(rng, num_samples=8, num_fits=150)
+    for number, share in enumerate(SHARES):
+        assert_mean((shares[:, number] == 1.0).astype(float), theory.takeover_probability(share))
+
+
+@pytest.mark.parametrize("generation", [0, 3, 12])
+def test_alive_categories_stay_above_their_bound(rng, generation):
+    alive = (wright_fisher(rng, num_samples=20, num_fits=generation + 1) > 0).sum(1)
+    bound = theory.alive_categories_lower_bound(generation, num_samples=20, shares=SHARES)
+    assert bound <= alive.mean() <= 1.2 * bound
+
+
+def test_log_generalised_variance_falls_at_the_wishart_rate(rng):
+    scatter = stats.wishart(df=29, scale=np.eye(5) / 29).rvs(4000, random_state=rng)
+    changes = np.linalg.slogdet(scatter)[1] / 5
+    assert_mean(changes, theory.log_variance_change(num_samples=30, num_dimensions=5))
+
+
+def test_log_variance_change_of_the_worked_example():
+    assert theory.log_variance_change(num_samples=100, num_dimensions=32) == pytest.approx(-0.18863, abs=5e-6)
+
+
+def band(share, *, num_generations, num_samples, num_evaluated):
+    return theory.neutral_drift_band(
+        share,
+        num_generations=num_generations,
+        num_samples=num_samples,
+        num_evaluated=num_evaluated,
+        coverage=0.9,
+        num_chains=50_000,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def test_neutral_band_starts_as_the_binomial_of_the_measurement():
+    lower, upper = band(0.3, num_generations=1, num_samples=50, num_evaluated=400)[0].tolist()
+    assert [lower, upper] == pytest.approx(stats.binom(400, 0.3).ppf([0.05, 0.95]) / 400, abs=0.0026)
+
+
+def test_neutral_band_is_the_exact_markov_chain():
+    counts = np.arange(31)
+    step = stats.binom.pmf(counts, 30, counts[:, None] / 30)
+    distribution = np.linalg.matrix_power(step, 4)[12]
+    measured = stats.binom.pmf(np.arange(201), 200, counts[:, None] / 30)
+    cumulative = np.cumsum(distribution @ measured)
+    expected = np.searchsorted(cumulative, [0.05, 0.95]) / 200
+    assert band(0.4, num_generations=5, num_samples=30, num_evaluated=200)[4].tolist() == pytest.approx(
+        expected, abs=0.0101
+    )
+
+
+def test_neutral_band_of_an_absent_class_is_zero():
+    assert band(0.0, num_generations=3, num_samples=30, num_evaluated=30).abs().max() == 0
