@@ -1,0 +1,117 @@
+"""The networks whose features are compared, and the one way they are trained.
+
+Plain `torch.nn` modules: float images in [0, 1] (model range) in, features out. They live outside the LightningModules,
+so `train()` on a generative model never reaches them and checkpoints never hold them.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil, log2
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError
+
+ENCODER_WIDTHS = (24, 48, 64, 48)
+
+
+class Encoder(nn.Module):
+    """Four 3x3 convolutions and a linear map: about 80k parameters for 64 features.
+
+    After the first, as many convolutions have stride 2 as bring the image to 4x4. The map is pooled to 2x2 and not to
+    one pixel, so that where a stroke lies is not lost. The last non-linearity (SiLU) keeps every feature alive.
+
+    Args:
+        image_shape: channels, height, width.
+        feature_dim: the number of features.
+    """
+
+    def __init__(self, *, image_shape: tuple[int, ...], feature_dim: int) -> None:
+        super().__init__()
+        num_channels, height, width = image_shape
+        num_halvings = min(len(ENCODER_WIDTHS) - 1, max(0, ceil(log2(max(height, width) / 4))))
+        layers: list[nn.Module] = []
+        for index, (in_width, out_width) in enumerate(pairwise((num_channels, *ENCODER_WIDTHS))):
+            stride = 2 if 0 < index <= num_halvings else 1
+            layers += [nn.Conv2d(in_width, out_width, kernel_size=3, stride=stride, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(out_width), nn.ReLU()]
+        window = tuple(ceil(ceil(side / 2**num_halvings) / 2) for side in (height, width))
+        self.convolutions = nn.Sequential(*layers, nn.AvgPool2d(window, ceil_mode=True), nn.Flatten())
+        self.project = nn.Linear(4 * ENCODER_WIDTHS[-1], feature_dim, bias=False)
+        self.normalise = nn.BatchNorm1d(feature_dim)
+
+    def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
+        return F.silu(self.normalise(self.project(self.convolutions(images))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingBudget:
+    """A fixed number of steps of AdamW under a one-cycle learning rate (Smith & Topin 2019, arXiv:1708.07120).
+
+    Args:
+        num_steps: optimiser steps, whatever the number of samples.
+        batch_size: samples a step, drawn with replacement.
+        learning_rate: the peak of the cycle.
+        weight_decay: AdamW's decoupled decay.
+    """
+
+    num_steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise UsageError(f"num_steps must be at least 1: got {self.num_steps}")
+        if self.batch_size < 2:
+            raise UsageError(f"batch_size must be at least 2, for batch normalisation: got {self.batch_size}")
+        if self.learning_rate <= 0:
+            raise UsageError(f"learning_rate must be positive: got {self.learning_rate}")
+
+
+def build_seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
+    """A network whose initial weights depend on the seed alone; the global generators are left as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def train_classifier(
+    network: nn.Module,
+    draw_batch: Callable[[torch.Generator], tuple[Tensor, Tensor]],
+    *,
+    budget: TrainingBudget,
+    seed: int,
+) -> None:
+    """Train in place on cross-entropy, then freeze: eval mode, no gradients.
+
+    Args:
+        network: inputs to logits.
+        draw_batch: makes (inputs, class indices) of one step from a generator.
+        budget: how long and how fast.
+        seed: fixes all batches and augmentations.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=budget.learning_rate, total_steps=max(2, budget.num_steps)
+    )
+    network.train()
+    with exact_convolutions():
+        for _ in range(budget.num_steps):
+            inputs, targets = draw_batch(generator)
+            optimizer.zero_grad()
+            F.cross_entropy(network(inputs), targets).backward()
+            optimizer.step()
+            schedule.step()
+    network.eval().requires_grad_(False)
+
+
+def exact_convolutions() -> AbstractContextManager[None]:
+    """On a GPU: deterministic kernels in full float32 (cuDNN's default is TF32, which moves features by 1e-3)."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -1,0 +1,75 @@
+"""What a feature space learned, on disk: computed once, also when several jobs start together.
+
+A file holds tensors and a checksum of them. Anything else found in its place (truncated, foreign, damaged) is computed
+anew, with a warning.
+"""
+
+import logging
+import os
+import pickle
+import tempfile
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from collapsar.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+
+def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors stored at path under this key, else computed and stored; other processes wait and then load.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    if (found := _load(path, key=key)) is not None:
+        return found
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if (found := _load(path, key=key)) is None:
+                found = {name: tensor.detach().cpu() for name, tensor in compute().items()}
+                _save(found, path, key=key)
+            return found
+    except OSError as error:
+        raise UsageError(f"the feature space cannot be cached in {path.parent}: {error.strerror or error}") from error
+
+
+def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
+    if not path.exists():
+        return None
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        tensors: dict[str, Tensor] = stored["tensors"]
+        if stored["key"] == key and stored["checksum"] == _checksum(tensors):
+            return tensors
+        reason = "its contents do not match its key and checksum"
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+    logger.warning("the cached feature space %s is unusable and is computed anew: %s", path, reason)
+    return None
+
+
+def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            torch.save({"key": key, "checksum": _checksum(tensors), "tensors": tensors}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    digest = blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

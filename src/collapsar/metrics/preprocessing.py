@@ -1,0 +1,114 @@
+"""Everything done to images before an embedder sees them, in one place.
+
+Images enter in the sample convention (uint8) and become float32 in [0, 1] once, through
+`collapsar.samples.to_model_range`; nothing here goes back to uint8, where negatives would wrap. All operations work on
+whole batches on the batch's device; random draws come from a CPU generator and are moved there.
+"""
+
+from dataclasses import dataclass
+from math import radians
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from collapsar.errors import UsageError
+
+Images = Float[Tensor, "sample channel height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random affine map, blur and noise, a fresh draw for each image.
+
+    A classifier trained without them reads noisy or shifted digits as other classes, and reports dropped modes that
+    are not.
+
+    Args:
+        rotation_degrees: the largest rotation, either way.
+        shift_fraction: the largest shift, as a fraction of the image side.
+        scale_change: zoom is uniform in [1 - scale_change, 1 + scale_change].
+        shear: the largest horizontal shear (0.1 moves the top row by a twentieth of the height, the bottom row back).
+        blur: the largest weight, in [0, 1], of the image smoothed by the binomial kernel (1, 2, 1) x (1, 2, 1) / 16.
+        noise_std: the largest standard deviation of Gaussian noise, in units of the [0, 1] range.
+        flip: mirror half of the images left to right.
+    """
+
+    rotation_degrees: float
+    shift_fraction: float
+    scale_change: float
+    shear: float
+    blur: float
+    noise_std: float
+    flip: bool
+
+    def __post_init__(self) -> None:
+        for name in ("rotation_degrees", "shift_fraction", "shear", "noise_std"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must not be negative: got {getattr(self, name)}")
+        if not 0 <= self.scale_change < 1:
+            raise UsageError(f"scale_change must be in [0, 1): got {self.scale_change}")
+        if not 0 <= self.blur <= 1:
+            raise UsageError(f"blur must be in [0, 1]: got {self.blur}")
+
+    def __call__(self, images: Images, *, generator: torch.Generator) -> Images:
+        """Images in [0, 1], augmented and clipped to [0, 1] again."""
+        warped = self._warp(images, generator)
+        blurred = self._blur(warped, generator)
+        return self._add_noise(blurred, generator).clamp_(0.0, 1.0)
+
+    def _warp(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        draws = torch.rand(len(images), 6, generator=generator) * 2 - 1
+        angle = draws[:, 0] * radians(self.rotation_degrees)
+        zoom = 1 + draws[:, 1] * self.scale_change
+        mirror = torch.where(draws[:, 5] < 0, -1.0, 1.0) if self.flip else torch.ones(len(images))
+        cosine, sine = angle.cos() / zoom, angle.sin() / zoom
+        shear = draws[:, 2] * self.shear
+        shift = draws[:, 3:5] * self.shift_fraction * 2  # grid coordinates span [-1, 1]
+        rows = [
+            mirror * cosine,
+            mirror * (shear * cosine - sine),
+            shift[:, 0],
+            sine,
+            shear * sine + cosine,
+            shift[:, 1],
+        ]
+        matrices = torch.stack(rows, dim=1).view(-1, 2, 3).to(images.device)
+        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+    def _blur(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        weights = torch.rand(len(images), 1, 1, 1, generator=generator).mul_(self.blur).to(images.device)
+        return torch.lerp(images, binomial_blur(images), weights)
+
+    def _add_noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        stds = torch.rand(len(images), 1, 1, 1, generator=generator) * self.noise_std
+        noise = torch.randn(images.shape, generator=generator)
+        return images + noise.mul_(stds).to(images.device)
+
+
+def binomial_blur(images: Images) -> Images:
+    """Images smoothed by (1, 2, 1) / 4 along each side; the border is repeated, so a constant image stays constant."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    rows = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
+
+
+def grey_to_rgb(images: Images) -> Images:
+    """Images with three channels: grey is repeated, colour is returned as it is.
+
+    Raises:
+        UsageError: neither one nor three channels.
+    """
+    num_channels = images.shape[1]
+    if num_channels not in (1, 3):
+        raise UsageError(f"images must have 1 or 3 channels: got {num_channels}")
+    return images.expand(-1, 3, -1, -1)
+
+
+def resize(images: Images, *, side: int) -> Images:
+    """Images of side x side pixels, bilinear and antialiased when shrinking; values stay in their range."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
