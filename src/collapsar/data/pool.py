@@ -4,11 +4,12 @@ A pool is a tuple of parts, and each part holds samples of one origin, so an acc
 the pools before it instead of copying them: 50 generations of MNIST cost their own uint8 samples and nothing more.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 REAL = -1  # the origin of real samples; a synthetic sample's origin is the generation of the model that drew it
@@ -39,6 +40,10 @@ class Part:
         """The chosen samples, in the order of `indices`."""
         return Part(self.samples[indices], self.labels[indices], self.origin)
 
+    def slice(self, start: int, stop: int) -> "Part":
+        """The samples from `start` up to `stop`, as views: nothing is copied."""
+        return Part(self.samples[start:stop], self.labels[start:stop], self.origin)
+
     def to(self, device: torch.device) -> "Part":
         """The same part on another device; nothing is copied when it is there already."""
         return Part(self.samples.to(device), self.labels.to(device), self.origin)
@@ -51,9 +56,21 @@ def unlabelled(samples: Tensor, *, origin: int) -> Part:
 
 @dataclass(frozen=True)
 class Pool:
-    """The parts one generation is trained on; a sample's index counts through the parts in order."""
+    """The parts one generation is trained on; a sample's index counts through the parts in order.
+
+    Attributes:
+        parts: What is trained on.
+        archive: What regimes may draw from later, though this generation is not trained on it.
+        part_weights: Weight of each part as a whole, summing to 1 and shared evenly by its samples; None gives every
+            sample of the pool the same weight.
+    """
 
     parts: tuple[Part, ...]
+    archive: tuple[Part, ...] = ()
+    part_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        assert self.part_weights is None or len(self.part_weights) == len(self.parts), "a weight for every part"
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -76,13 +93,38 @@ class Pool:
             counts[origin] = counts.get(origin, 0) + len(part)
         return counts
 
+    @property
+    def real_weight(self) -> float:
+        """Share of the training weight that real samples have, in [0, 1]."""
+        if self.part_weights is None:
+            return self.real_fraction
+        return sum(weight for part, weight in zip(self.parts, self.part_weights, strict=True) if part.origin == REAL)
+
+    @property
+    def weights(self) -> Float64[Tensor, " sample"] | None:
+        """Probability of each sample to be drawn in training, summing to 1; None where all are alike."""
+        if self.part_weights is None:
+            return None
+        sizes = [len(part) for part in self.parts]
+        each = [weight / size for weight, size in zip(self.part_weights, sizes, strict=True)]
+        return torch.tensor(each, dtype=torch.float64).repeat_interleave(torch.tensor(sizes))
+
     def describe(self) -> dict[str, object]:
-        """Size, real share and origins, as they stand in the record."""
-        return {"size": len(self), "real_fraction": self.real_fraction, "origins": self.origins()}
+        """Size, real share and origins, as they stand in the record; of a weighted pool also the real weight."""
+        description: dict[str, object] = {
+            "size": len(self),
+            "real_fraction": self.real_fraction,
+            "origins": self.origins(),
+        }
+        return description if self.part_weights is None else {**description, "real_weight": self.real_weight}
 
     def to(self, device: torch.device) -> "Pool":
-        """The same pool on another device."""
-        return Pool(tuple(part.to(device) for part in self.parts))
+        """The same pool on another device; the archive, which is not trained on, stays where it is."""
+        return replace(self, parts=tuple(part.to(device) for part in self.parts))
+
+    def concatenated(self) -> Tensor:
+        """All samples as one tensor [pool_size, ...]; for fits that need them at once, as batches do not."""
+        return self.parts[0].samples if len(self.parts) == 1 else torch.cat([part.samples for part in self.parts])
 
     def gather(self, indices: Int64[Tensor, " chosen"]) -> Tensor:
         """The samples at `indices` [num_chosen, ...], as a new tensor; the pool itself is never copied."""
@@ -101,3 +143,23 @@ class Pool:
     def _ends(self) -> Tensor:
         sizes = torch.tensor([len(part) for part in self.parts])
         return sizes.cumsum(0).to(self.parts[0].samples.device)
+
+
+def draw_without_replacement(
+    parts: Sequence[Part], *, num_samples: int, generator: torch.Generator
+) -> tuple[Part, ...]:
+    """A uniform choice of `num_samples` from all parts together, as parts of the same origins.
+
+    Parts left without a sample are dropped. Taking all there is copies and draws nothing.
+    """
+    total = sum(len(part) for part in parts)
+    assert num_samples <= total, f"{num_samples} samples of {total}"
+    if num_samples == total:
+        return tuple(parts)
+    chosen = torch.randperm(total, generator=generator)[:num_samples].sort().values
+    taken, start = [], 0
+    for part in parts:
+        is_inside = (chosen >= start) & (chosen < start + len(part))
+        taken.append(part.take(chosen[is_inside] - start))
+        start += len(part)
+    return tuple(part for part in taken if len(part))

@@ -1,6 +1,7 @@
 """Regimes: the rule that makes the next pool from this one, the real data and what the model just drew.
 
-pool[t+1] = regime(pool[t], real, synthetic[t]), with pool[0] the real training set.
+pool[t+1] = regime(pool[t], real, synthetic[t]), with pool[0] the real training set. Parts are shared, never copied,
+where a rule takes them whole. Where a rule takes a share of the synthetic samples it draws them without replacement.
 """
 
 from abc import ABC, abstractmethod
@@ -8,7 +9,10 @@ from typing import ClassVar
 
 import torch
 
-from collapsar.data.pool import Part, Pool
+from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement
+from collapsar.data.schedules import Schedule, Scheduled, as_schedule, check_bounds, nearest
+from collapsar.errors import UsageError
+from collapsar.theory import golden_ratio_weight
 
 
 class Regime(ABC):
@@ -17,7 +21,9 @@ class Regime(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator) -> Pool:
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
         """The pool that the next generation is trained on.
 
         Args:
@@ -25,6 +31,22 @@ class Regime(ABC):
             real: The real training set.
             synthetic: What this generation's model drew; its origin is the generation.
             generator: For rules that draw; derived from seed and generation.
+            reserve: Real data beyond the training set, in a fixed random order, for rules that take new ones.
+
+        Raises:
+            UsageError: there are too few samples for the rule.
+        """
+
+    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:  # noqa: B027
+        """Refuse, before anything is trained, a chain that the rule cannot serve to its end.
+
+        Args:
+            num_generations: Length of the chain; the rule makes one pool fewer.
+            num_real: Size of the real training set.
+            num_reserve: Size of the reserve; 0 without one.
+
+        Raises:
+            UsageError: data or schedules do not reach that far.
         """
 
 
@@ -33,7 +55,9 @@ class Replace(Regime):
 
     name = "replace"
 
-    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator) -> Pool:
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
         return Pool((synthetic,))
 
 
@@ -42,5 +66,267 @@ class Accumulate(Regime):
 
     name = "accumulate"
 
-    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator) -> Pool:
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
         return Pool((*pool.parts, synthetic))
+
+
+class AccumulateSubsample(Regime):
+    """A fixed budget, drawn anew each generation from everything so far (Kazdan et al. 2024, arXiv:2410.16713).
+
+    Args:
+        budget: Samples in each pool; null takes as many as the real training set has.
+
+    Raises:
+        UsageError: the budget is below 1.
+    """
+
+    name = "accumulate_subsample"
+
+    def __init__(self, *, budget: int | None) -> None:
+        if budget is not None and budget < 1:
+            raise UsageError(f"regime.budget must be at least 1, or null for the real data's size: got {budget}")
+        self.budget = budget
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
+        archive = (*(pool.archive or pool.parts), synthetic)
+        budget = self.budget or len(real)
+        if budget > sum(len(part) for part in archive):
+            raise UsageError(
+                f"regime.budget must be at most the {sum(len(part) for part in archive)} samples so far: got {budget}"
+            )
+        return Pool(draw_without_replacement(archive, num_samples=budget, generator=generator), archive=archive)
+
+
+class FixedReal(Regime):
+    """All real data in every pool, plus synthetic[t] (Alemohammad et al. 2023, the synthetic augmentation loop).
+
+    Args:
+        synthetic_ratio: Synthetic samples for each real one; a number, a list or a schedule.
+
+    Raises:
+        UsageError: a ratio below 0.
+    """
+
+    name = "fixed_real"
+
+    def __init__(self, *, synthetic_ratio: Scheduled) -> None:
+        self.synthetic_ratio = check_bounds("regime.synthetic_ratio", as_schedule(synthetic_ratio), lowest=0)
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
+        num_synthetic = nearest(self.synthetic_ratio.at(synthetic.origin) * len(real))
+        return Pool((real, *draw_synthetic(synthetic, num_samples=num_synthetic, generator=generator)))
+
+    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
+        check_length(self.synthetic_ratio, num_generations=num_generations)
+
+
+class FreshReal(Regime):
+    """Real data that no generation has seen, topped up with synthetic[t] (Alemohammad et al. 2023, the fresh loop).
+
+    The pool is as large as synthetic[t]; generation t + 1 takes its real samples from the reserve, right after those
+    that generation t took.
+
+    Args:
+        fresh_fraction: New real samples a generation, as a share of the real training set's size; a number, a list or
+            a schedule. With as many synthetic samples as real ones it is the pool's real fraction.
+        is_recycled: Whether an exhausted reserve starts again from its first sample; else the chain is refused.
+
+    Raises:
+        UsageError: a fraction below 0.
+    """
+
+    name = "fresh_real"
+
+    def __init__(self, *, fresh_fraction: Scheduled, is_recycled: bool) -> None:
+        self.fresh_fraction = check_bounds("regime.fresh_fraction", as_schedule(fresh_fraction), lowest=0)
+        self.is_recycled = is_recycled
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
+        start = self._num_taken(synthetic.origin, num_real=len(real))
+        stop = self._num_taken(synthetic.origin + 1, num_real=len(real))
+        num_reserve = 0 if reserve is None else len(reserve)
+        self.check(num_generations=synthetic.origin + 2, num_real=len(real), num_reserve=num_reserve)
+        if reserve is None or start == stop:
+            return Pool((synthetic,))
+        if stop <= num_reserve:
+            fresh = reserve.slice(start, stop)
+        else:
+            fresh = reserve.take(torch.arange(start, stop) % num_reserve)
+        return Pool((fresh, *draw_synthetic(synthetic, num_samples=len(synthetic) - len(fresh), generator=generator)))
+
+    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
+        num_needed = self._num_taken(num_generations - 1, num_real=num_real)
+        if num_needed > num_reserve and not (self.is_recycled and num_reserve):
+            raise UsageError(
+                f"fresh_real needs {num_needed} real samples beyond the training set's {num_real} to make "
+                f"generation {num_generations - 1}, and there are {num_reserve}: lower data.num_train, "
+                "regime.fresh_fraction or num_generations" + (", or set regime.is_recycled=true" if num_reserve else "")
+            )
+
+    def _num_taken(self, num_pools: int, *, num_real: int) -> int:
+        return sum(nearest(self.fresh_fraction.at(generation) * num_real) for generation in range(num_pools))
+
+
+class Mix(Regime):
+    """A real fraction of the pool, drawn anew from the same real data, and the rest from synthetic[t].
+
+    The pool is as large as synthetic[t]. Source: Bertrand et al. 2024, arXiv:2310.00429.
+
+    Args:
+        real_fraction: In [0, 1]; a number, a list or a schedule.
+
+    Raises:
+        UsageError: a fraction outside [0, 1].
+    """
+
+    name = "mix"
+
+    def __init__(self, *, real_fraction: Scheduled) -> None:
+        self.real_fraction = check_bounds("regime.real_fraction", as_schedule(real_fraction), lowest=0, highest=1)
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
+        num_real = nearest(self.real_fraction.at(synthetic.origin) * len(synthetic))
+        if num_real > len(real):
+            raise UsageError(
+                f"mix needs {num_real} real samples of {len(real)} to make generation {synthetic.origin + 1}: "
+                "lower regime.real_fraction or num_synthetic"
+            )
+        chosen_real = draw_without_replacement([real], num_samples=num_real, generator=generator)
+        num_synthetic = len(synthetic) - num_real
+        chosen_synthetic = draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)
+        return Pool((*chosen_real, *chosen_synthetic))
+
+    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
+        check_length(self.real_fraction, num_generations=num_generations)
+
+
+class Window(Regime):
+    """The last K generations' samples; the real data count as the generation before 0 and leave like any other.
+
+    Args:
+        num_kept: K; 1 is replace.
+
+    Raises:
+        UsageError: K is below 1.
+    """
+
+    name = "window"
+
+    def __init__(self, *, num_kept: int) -> None:
+        if num_kept < 1:
+            raise UsageError(f"regime.num_kept must be at least 1 generation: got {num_kept}")
+        self.num_kept = num_kept
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
+        oldest = synthetic.origin - self.num_kept + 1
+        return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
+
+
+class Weighted(Regime):
+    """Another regime's pools, with a given share of the training weight on the real samples.
+
+    Args:
+        regime: Makes the pools, which must hold real and synthetic samples.
+        real_weight: Weight of all real samples together, in [0, 1]; a number, a list or a schedule.
+
+    Raises:
+        UsageError: a weight outside [0, 1].
+    """
+
+    name = "weighted"
+
+    def __init__(self, *, regime: Regime, real_weight: Scheduled) -> None:
+        self.regime = regime
+        self.real_weight = check_bounds("regime.real_weight", as_schedule(real_weight), lowest=0, highest=1)
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
+        plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
+        return weigh_real(plain, real_weight=self.real_weight.at(synthetic.origin))
+
+    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
+        check_length(self.real_weight, num_generations=num_generations)
+        self.regime.check(num_generations=num_generations, num_real=num_real, num_reserve=num_reserve)
+
+
+class GoldenRatio(Regime):
+    """Another regime's pools, with the weight on real samples that suits their number (arXiv:2502.18049).
+
+    The weight is optimal for fresh real data; as many real as synthetic samples give .618, the golden ratio's
+    reciprocal.
+
+    Args:
+        regime: Makes the pools, which must hold real and synthetic samples.
+    """
+
+    name = "golden_ratio"
+
+    def __init__(self, *, regime: Regime) -> None:
+        self.regime = regime
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+    ) -> Pool:
+        plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
+        num_real = plain.origins().get("real", 0)
+        return weigh_real(plain, real_weight=golden_ratio_weight(num_real / max(len(plain) - num_real, 1)))
+
+    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
+        self.regime.check(num_generations=num_generations, num_real=num_real, num_reserve=num_reserve)
+
+
+def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
+    """The pool with `real_weight` shared evenly by its real samples and the rest by the synthetic ones.
+
+    Raises:
+        UsageError: the pool has no real or no synthetic samples to weigh.
+    """
+    num_real = sum(len(part) for part in pool.parts if part.origin == REAL)
+    num_synthetic = len(pool) - num_real
+    if not num_real or not num_synthetic:
+        raise UsageError(
+            f"weights need a pool of real and synthetic samples: got {num_real} real and {num_synthetic} synthetic; "
+            "set regime.regime to one that keeps real data"
+        )
+    weights = tuple(
+        real_weight * len(part) / num_real if part.origin == REAL else (1 - real_weight) * len(part) / num_synthetic
+        for part in pool.parts
+    )
+    return Pool(pool.parts, archive=pool.archive, part_weights=weights)
+
+
+def draw_synthetic(synthetic: Part, *, num_samples: int, generator: torch.Generator) -> tuple[Part, ...]:
+    """So many of the synthetic samples, as no part or one.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    if not 0 <= num_samples <= len(synthetic):
+        raise UsageError(
+            f"the regime needs {num_samples} synthetic samples for generation {synthetic.origin + 1}, and "
+            f"{len(synthetic)} were drawn: change num_synthetic or the regime's ratio"
+        )
+    return draw_without_replacement([synthetic], num_samples=num_samples, generator=generator)
+
+
+def check_length(schedule: Schedule, *, num_generations: int) -> None:
+    """Refuse a list that ends before the chain does.
+
+    Raises:
+        UsageError: there is no value for the last pool.
+    """
+    if num_generations > 1:
+        schedule.at(num_generations - 2)

@@ -1,0 +1,165 @@
+"""Numbers that change over the generations: how many samples to draw, what fraction stays real.
+
+A schedule is asked for generation t when the samples of model t are drawn and the pool of t + 1 is made, so its first
+value shapes the pool of generation 1. In a config a number stands for a constant and a list for one value a generation.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import cos, floor, inf, pi
+from typing import TypeAlias
+
+from collapsar.errors import UsageError
+
+Number: TypeAlias = int | float  # a config's 1 is an int
+
+
+class Schedule(ABC):
+    """A number for each generation."""
+
+    @abstractmethod
+    def at(self, generation: int) -> Number:
+        """The value that belongs to the samples of this generation's model."""
+
+    @property
+    @abstractmethod
+    def bounds(self) -> tuple[Number, Number]:
+        """The lowest and the highest value it can take."""
+
+    def count_at(self, generation: int) -> int:
+        """The value as a number of samples, rounded to the nearest."""
+        return nearest(self.at(generation))
+
+
+class Constant(Schedule):
+    """The same value in every generation."""
+
+    def __init__(self, value: Number) -> None:
+        self.value = value
+
+    def at(self, generation: int) -> Number:
+        return self.value
+
+    @property
+    def bounds(self) -> tuple[Number, Number]:
+        return self.value, self.value
+
+
+class Listed(Schedule):
+    """One value a generation; a chain longer than the list is refused.
+
+    Raises:
+        UsageError: the list is empty.
+    """
+
+    def __init__(self, values: Sequence[Number]) -> None:
+        if not values:
+            raise UsageError("a schedule's list must hold at least one value: got []")
+        self.values = list(values)
+
+    def at(self, generation: int) -> Number:
+        if generation >= len(self.values):
+            raise UsageError(
+                f"the schedule {self.values} ends before generation {generation}: "
+                f"lower num_generations or list at least {generation + 1} values"
+            )
+        return self.values[generation]
+
+    @property
+    def bounds(self) -> tuple[Number, Number]:
+        return min(self.values), max(self.values)
+
+
+class Linear(Schedule):
+    """From `first` to `last` in equal steps, reached after `num_generations` values and then kept."""
+
+    def __init__(self, *, first: Number, last: Number, num_generations: int) -> None:
+        check_length(num_generations)
+        self.first, self.last, self.num_generations = first, last, num_generations
+
+    def at(self, generation: int) -> Number:
+        return self.first + progress(generation, self.num_generations) * (self.last - self.first)
+
+    @property
+    def bounds(self) -> tuple[Number, Number]:
+        return min(self.first, self.last), max(self.first, self.last)
+
+
+class Cosine(Schedule):
+    """From `first` to `last` along half a cosine, flat at both ends; reached after `num_generations` and then kept."""
+
+    def __init__(self, *, first: Number, last: Number, num_generations: int) -> None:
+        check_length(num_generations)
+        self.first, self.last, self.num_generations = first, last, num_generations
+
+    def at(self, generation: int) -> Number:
+        share = (1 - cos(pi * progress(generation, self.num_generations))) / 2
+        return self.first + share * (self.last - self.first)
+
+    @property
+    def bounds(self) -> tuple[Number, Number]:
+        return min(self.first, self.last), max(self.first, self.last)
+
+
+class Growth(Schedule):
+    """`first`, then `factor` times the value before.
+
+    Raises:
+        UsageError: the factor is not above 0.
+    """
+
+    def __init__(self, *, first: Number, factor: Number) -> None:
+        if not factor > 0:
+            raise UsageError(f"a schedule's factor must be above 0: got {factor}")
+        self.first, self.factor = first, factor
+
+    def at(self, generation: int) -> Number:
+        return self.first * self.factor**generation
+
+    @property
+    def bounds(self) -> tuple[Number, Number]:
+        limit = self.first if self.factor == 1 else inf if self.factor > 1 else 0.0
+        return min(self.first, limit), max(self.first, limit)
+
+
+Scheduled: TypeAlias = Number | Sequence[Number] | Schedule
+
+
+def as_schedule(value: Scheduled) -> Schedule:
+    """What a config may say as a schedule: a number is constant, a list gives one value a generation."""
+    if isinstance(value, Schedule):
+        return value
+    return Constant(value) if isinstance(value, int | float) else Listed(value)
+
+
+def check_bounds(name: str, schedule: Schedule, *, lowest: Number, highest: Number = inf) -> Schedule:
+    """The schedule, if it never leaves [lowest, highest].
+
+    Raises:
+        UsageError: it does, by its name.
+    """
+    low, high = schedule.bounds
+    if not lowest <= low <= high <= highest:
+        allowed = f"at least {lowest}" if highest == inf else f"between {lowest} and {highest}"
+        raise UsageError(f"{name} must be {allowed} in every generation: got {low if low < lowest else high}")
+    return schedule
+
+
+def check_length(num_generations: int) -> None:
+    """Refuse a decay over no generations.
+
+    Raises:
+        UsageError: num_generations is below 1.
+    """
+    if num_generations < 1:
+        raise UsageError(f"a schedule's num_generations must be at least 1: got {num_generations}")
+
+
+def progress(generation: int, num_generations: int) -> float:
+    """How far generation 0 .. num_generations - 1 has come, from 0 to 1; a single one is at its end."""
+    return min(generation / (num_generations - 1), 1.0) if num_generations > 1 else 1.0
+
+
+def nearest(number: Number) -> int:
+    """The nearest whole number of samples, a half rounded up."""
+    return floor(number + 0.5)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement, unlabelled
+
+
+def numbered(start, stop, *, origin):
+    samples = torch.arange(start, stop, dtype=torch.float32).unsqueeze(1)
+    return Part(samples, torch.arange(start, stop), origin)
+
+
+@pytest.fixture
+def pool():
+    return Pool((numbered(0, 4, origin=REAL), numbered(4, 9, origin=0), numbered(9, 11, origin=1)))
+
+
+def test_gather_counts_through_the_parts_in_order(pool):
+    indices = torch.tensor([10, 0, 3, 4, 8, 9, 3])
+    assert pool.gather(indices).squeeze(1).tolist() == indices.tolist()
+
+
+def test_gather_from_one_part(pool):
+    assert Pool(pool.parts[1:2]).gather(torch.tensor([4, 0])).squeeze(1).tolist() == [8, 4]
+
+
+def test_concatenated_agrees_with_gather(pool):
+    assert torch.equal(pool.concatenated(), pool.gather(torch.arange(len(pool))))
+
+
+def test_origins_add_up_to_the_size(pool):
+    assert pool.origins() == {"real": 4, "0": 5, "1": 2}
+    assert pool.describe() == {"size": 11, "real_fraction": 4 / 11, "origins": {"real": 4, "0": 5, "1": 2}}
+
+
+def test_an_unweighted_pool_has_no_weights(pool):
+    assert pool.weights is None
+
+
+def test_part_weights_are_shared_evenly_and_sum_to_one(pool):
+    weighted = Pool(pool.parts, part_weights=(0.5, 0.25, 0.25))
+    assert weighted.weights.tolist() == pytest.approx([0.125] * 4 + [0.05] * 5 + [0.125] * 2)
+    assert weighted.weights.sum().item() == pytest.approx(1)
+    assert weighted.describe()["real_weight"] == 0.5
+
+
+def test_moving_a_pool_keeps_archive_and_weights(pool):
+    full = Pool(pool.parts, archive=pool.parts, part_weights=(0.5, 0.25, 0.25))
+    moved = full.to(torch.device("cpu"))
+    assert moved.archive is full.archive
+    assert moved.part_weights == full.part_weights
+
+
+def test_a_slice_shares_memory_with_its_part():
+    part = numbered(0, 10, origin=REAL)
+    assert part.slice(3, 5).samples.data_ptr() == part.samples[3:].data_ptr()
+    assert part.slice(3, 5).labels.tolist() == [3, 4]
+
+
+def test_unlabelled_parts_carry_no_class():
+    assert unlabelled(torch.zeros(3, 2), origin=0).labels.tolist() == [-1, -1, -1]
+
+
+def test_drawing_everything_shares_the_parts(pool):
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_without_replacement(pool.parts, num_samples=11, generator=generator)
+    assert all(part is original for part, original in zip(drawn, pool.parts, strict=True))
+
+
+def test_drawing_is_uniform_over_all_samples(pool):
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.zeros(11)
+    for _ in range(1500):
+        drawn = Pool(draw_without_replacement(pool.parts, num_samples=3, generator=generator))
+        counts[drawn.concatenated().squeeze(1).long()] += 1
+    expected = 1500 * 3 / 11
+    assert (counts - expected).abs().max() < 5 * expected**0.5
+
+
+def test_drawing_nothing_leaves_no_part(pool):
+    assert draw_without_replacement(pool.parts, num_samples=0, generator=torch.Generator()) == ()
