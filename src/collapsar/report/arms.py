@@ -1,0 +1,127 @@
+"""Arms: the chains whose settings differ only in the seed, each named by what sets it apart from the other arms."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from collapsar.report.chains import Chain
+
+NAMED_PARTS = ("data", "model", "regime")
+# Labels and places: they say what a run is called and where it lies, not what it does.
+IGNORED_KEYS = ("seed", "name")
+IGNORED_PARTS = ("tracking", "hydra")
+IGNORED_LEAVES = ("root", "folder", "cache_dir", "output_dir")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Chains that differ only in the seed.
+
+    Attributes:
+        name: What sets it apart from the other arms, such as "vae, replace".
+        choices: The same as values, by part or dotted key; None where a key is absent from this arm.
+        settings: The settings its chains share, by dotted key.
+        chains: In the order of their seeds.
+    """
+
+    name: str
+    choices: dict[str, Any]
+    settings: dict[str, Any]
+    chains: tuple[Chain, ...]
+
+    @property
+    def distinct(self) -> tuple[Chain, ...]:
+        """One chain for each seed, the longest: a seed that ran twice is one observation, not two."""
+        longest: dict[int, Chain] = {}
+        for chain in self.chains:
+            if chain.seed not in longest or len(chain.records) > len(longest[chain.seed].records):
+                longest[chain.seed] = chain
+        return tuple(longest[seed] for seed in sorted(longest))
+
+
+def group_arms(chains: Sequence[Chain]) -> list[Arm]:
+    """The arms, in the order in which their first chain comes."""
+    groups: dict[str, list[Chain]] = {}
+    for chain in chains:
+        groups.setdefault(json.dumps(settings_of(chain.config), sort_keys=True, default=str), []).append(chain)
+    members = [sorted(group, key=lambda chain: chain.seed) for group in groups.values()]
+    settings = [settings_of(group[0].config) for group in members]
+    choices = _choices(members, settings)
+    return [
+        Arm(name=_name(own, group), choices=own, settings=shared, chains=tuple(group))
+        for own, shared, group in zip(choices, settings, members, strict=True)
+    ]
+
+
+def num_choices_apart(one: Arm, other: Arm) -> int:
+    """Choices in which two arms differ; a setting that one of them does not have follows from another choice."""
+    pairs = [(value, other.choices[key]) for key, value in one.choices.items()]
+    return sum(first != second and first is not None and second is not None for first, second in pairs)
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what a chain does, by dotted key, without its seed, its label and its places."""
+    flat = flatten(config)
+    return {
+        key: value
+        for key, value in flat.items()
+        if key not in IGNORED_KEYS
+        and key.split(".")[0] not in IGNORED_PARTS
+        and key.split(".")[-1] not in IGNORED_LEAVES
+    }
+
+
+def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, prefix=f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differing_settings(arms: Sequence[Arm]) -> dict[str, list[Any]]:
+    """For each setting that is not the same in all arms, its value in each of them; None where it is absent."""
+    keys = list(dict.fromkeys(key for arm in arms for key in arm.settings))
+    columns = {key: [arm.settings.get(key) for arm in arms] for key in keys}
+    return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}
+
+
+def part_name(chains: Sequence[Chain], part: str) -> str:
+    """What the records call a part; before there are any, the class that the config names."""
+    for chain in chains:
+        if chain.records:
+            return str(getattr(chain.records[0], part))
+    content = chains[0].config.get(part)
+    if not isinstance(content, Mapping):
+        return str(content)
+    return str(content.get("name") or str(content.get("_target_", part)).rsplit(".", 1)[-1].lower())
+
+
+def _choices(members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each arm, the parts and settings that tell the arms apart, without those that follow from earlier ones."""
+    columns: dict[str, list[Any]] = {part: [part_name(group, part) for group in members] for part in NAMED_PARTS}
+    keys = dict.fromkeys(key for shared in settings for key in shared)
+    columns |= {key: [shared.get(key) for shared in settings] for key in keys}
+    chosen: dict[str, list[Any]] = {}
+    known = [""] * len(members)
+    for key, values in columns.items():
+        refined = [f"{before}|{value}" for before, value in zip(known, values, strict=True)]
+        if len(set(refined)) > len(set(known)):
+            chosen[key], known = values, refined
+    return [{key: values[index] for key, values in chosen.items()} for index in range(len(members))]
+
+
+def _name(choices: Mapping[str, Any], chains: Sequence[Chain]) -> str:
+    if not choices:
+        return ", ".join(part_name(chains, part) for part in ("model", "regime"))
+    present = {key: value for key, value in choices.items() if value is not None}
+    return ", ".join(str(value) if key in NAMED_PARTS else f"{_short(key)}={value}" for key, value in present.items())
+
+
+def _short(key: str) -> str:
+    pieces = key.split(".")
+    return ".".join(pieces[-2:]) if pieces[-1] == "_target_" else pieces[-1]

@@ -1,0 +1,134 @@
+"""The page: one HTML file that needs nothing else, neither a server nor the network.
+
+Numbers are made here and in the modules beside it, the template lays them out, and the script draws the curves with
+Plotly's basic bundle (plotly.js 4.1, MIT), which is inlined once.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from collapsar.report import wording
+from collapsar.report.arms import Arm, differing_settings, flatten, group_arms
+from collapsar.report.chains import Chain, read_chains
+from collapsar.report.charts import Expected, chart_content
+from collapsar.report.classes import heat_map
+from collapsar.report.commands import commands
+from collapsar.report.costs import costs, phases
+from collapsar.report.phase import phase_maps
+from collapsar.report.pictures import film_strip
+from collapsar.report.summaries import MAIN_METRICS, contrasts, summarise_arm, summarise_chain
+
+PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
+MAX_CHAINS_WITH_ALL_DIGITS = 24  # above that, the table of all digits is left to the download
+
+
+def write_report(folders: Sequence[Path], output: Path, *, expected: Expected | None = None) -> Path:
+    """Writes the page over all runs at and below the folders, replacing it in one step.
+
+    Args:
+        folders: Run folders, or folders above them.
+        output: The HTML file.
+        expected: What a law expects of a chain and a metric, drawn beside the curves where it is known.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        UsageError: there is no such folder, no run in it, or a record cannot be read.
+    """
+    page = render(read_chains(folders), expected=expected)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    unfinished.write_text(page, encoding="utf-8")
+    unfinished.replace(output)
+    return output
+
+
+def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
+    """The page over the chains, as text."""
+    arms = group_arms(chains)
+    summaries = [summary for summary in map(summarise_arm, arms) if summary.chains]
+    template = _environment().get_template("report.html.jinja")
+    return template.render(
+        title=_title(chains),
+        arms=arms,
+        chains=chains,
+        summaries=summaries,
+        chain_summaries=[(i, summarise_chain(c)) for i, arm in enumerate(arms) for c in arm.chains if c.records],
+        ranked=wording.ranked_by_loss(summaries),
+        contrasts=contrasts(summaries),
+        unfinished=[chain for chain in chains if chain.problem],
+        repeated=[chain for arm in arms for chain in arm.chains if chain not in arm.distinct],
+        content=_as_script_text(chart_content(arms, expected=expected)),
+        films=_per_arm(arms, lambda chain: film_strip(chain, num_chains=len(chains))),
+        heat_maps=_per_arm(arms, heat_map),
+        phase_maps=phase_maps(summaries),
+        costs=costs(arms),
+        differing=differing_settings(arms),
+        shared_settings=_shared_settings(arms),
+        versions=_versions(chains),
+        commands=commands(chains),
+        with_all_digits=len(chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
+    )
+
+
+def _title(chains: Sequence[Chain]) -> str:
+    """The study's name, or the chain's own where there is one without a study."""
+    names = list(dict.fromkeys(str(name) for chain in chains if (name := chain.config.get("name"))))
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") or (chains[0].label if len(chains) == 1 else "runs")
+
+
+def _per_arm(arms: Sequence[Arm], draw: Callable[[Chain], Any]) -> list[tuple[int, list[tuple[Chain, Any]]]]:
+    """What can be drawn of each arm's chains, with the arm's index; arms without any are left out."""
+    drawn = [(index, [(chain, draw(chain)) for chain in arm.chains]) for index, arm in enumerate(arms)]
+    kept = [(index, [(chain, found) for chain, found in pairs if found is not None]) for index, pairs in drawn]
+    return [(index, pairs) for index, pairs in kept if pairs]
+
+
+def _shared_settings(arms: Sequence[Arm]) -> dict[str, Any]:
+    differing = differing_settings(arms)
+    return {key: value for key, value in arms[0].settings.items() if key not in differing}
+
+
+def _versions(chains: Sequence[Chain]) -> dict[str, str]:
+    """What the runs were made with, or where they did not keep it, what the page was made with."""
+    kept = next((chain.versions for chain in chains if chain.versions), None)
+    if kept is not None:
+        return kept
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def _as_script_text(content: dict[str, Any]) -> Markup:
+    """JSON that cannot end its script element: <, > and & are escaped inside its strings; numbers keep all digits."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("collapsar.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        static=_static, wording=wording, MAIN_METRICS=MAIN_METRICS, phases=phases, flatten=flatten
+    )
+    return environment
+
+
+@cache
+def _static(name: str) -> Markup:
+    """A file of the package's own static folder, to be inlined as it is."""
+    return Markup(resources.files("collapsar.report").joinpath("static", name).read_text(encoding="utf-8"))

@@ -1,0 +1,103 @@
+"""Film strips: the same latents decoded in every generation, as one small PNG a chain."""
+
+import base64
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from collapsar.report.chains import Chain
+
+TOTAL_BYTES = 3_000_000  # of all strips of a page, before base64 adds a third
+CHAIN_BYTES = 250_000
+MAX_COLUMNS = 24
+MIN_ROWS = 4
+GAP = 1  # transparent pixels between images, at their own resolution
+MIN_CELL_PIXELS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """A film strip: rows are latents, columns generations.
+
+    Attributes:
+        uri: The PNG as a data URI.
+        generations: The generation of each column.
+        num_latents: Rows.
+        cell_pixels: Width at which one image is shown, a whole multiple of its own.
+    """
+
+    uri: str
+    generations: tuple[int, ...]
+    num_latents: int
+    cell_pixels: int
+
+
+def film_strip(chain: Chain, *, num_chains: int) -> Strip | None:
+    """The strip of a chain, its size bounded by how many share the page; None where there are no images."""
+    columns = _read_columns(chain)
+    if not columns:
+        return None
+    budget = min(CHAIN_BYTES, TOTAL_BYTES // num_chains)
+    generations, stack = tuple(columns), np.stack(list(columns.values()))
+    png = _encode(stack)
+    if len(png) > budget and stack.shape[2] == 3:
+        png = _encode(stack, num_colours=48)
+    if len(png) > budget:
+        keep = max(MIN_ROWS, stack.shape[1] * budget // len(png))
+        png, stack = _encode(stack[:, :keep], num_colours=48), stack[:, :keep]
+    if len(png) > budget:
+        chosen = _evenly(len(generations), max(2, len(generations) * budget // len(png)))
+        generations, stack = tuple(generations[index] for index in chosen), stack[chosen]
+        png = _encode(stack, num_colours=48)
+    side = stack.shape[-1]
+    return Strip(
+        uri="data:image/png;base64," + base64.b64encode(png).decode(),
+        generations=generations,
+        num_latents=stack.shape[1],
+        cell_pixels=(side + GAP) * max(1, -(-MIN_CELL_PIXELS // side)),
+    )
+
+
+def _read_columns(chain: Chain) -> dict[int, np.ndarray]:
+    """The strip of each generation that has one of the first one's shape; at most MAX_COLUMNS, evenly spread."""
+    records = [chain.records[index] for index in _evenly(len(chain.records), MAX_COLUMNS)]
+    folders = {record.generation: chain.folder / f"generation_{record.generation:03d}" for record in records}
+    read = {generation: _read_strip(folder / "samples.npz") for generation, folder in folders.items()}
+    found = {generation: strip for generation, strip in read.items() if strip is not None}
+    shape = next(iter(found.values())).shape if found else ()
+    return {generation: strip for generation, strip in found.items() if strip.shape == shape}
+
+
+def _read_strip(path: Path) -> np.ndarray | None:
+    """The images under "strip"; None where the file is absent, cut short, or holds vectors."""
+    try:
+        with np.load(path) as arrays:
+            strip = arrays["strip"]
+    except (FileNotFoundError, KeyError, EOFError, ValueError, zipfile.BadZipFile):
+        return None
+    return strip if strip.dtype == np.uint8 and strip.ndim == 4 else None
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
+
+
+def _encode(stack: np.ndarray, *, num_colours: int | None = None) -> bytes:
+    """PNG of uint8 [generation, latent, channel, height, width], generations from left to right."""
+    num_generations, num_latents, channels, height, width = stack.shape
+    colours = stack if channels == 3 else stack[:, :, :1]
+    opaque = np.full((num_generations, num_latents, 1, height, width), 255, np.uint8)
+    cells = np.concatenate([colours, opaque], axis=2)
+    cells = np.pad(cells, ((0, 0), (0, 0), (0, 0), (0, GAP), (0, GAP)))
+    # [generation, latent, channel, height, width] -> [latent, height, generation, width, channel]
+    pixels = cells.transpose(1, 3, 0, 4, 2).reshape(num_latents * (height + GAP), num_generations * (width + GAP), -1)
+    picture = Image.fromarray(pixels, mode=None)
+    if num_colours is not None and channels == 3:
+        picture = picture.quantize(num_colours, method=Image.Quantize.FASTOCTREE)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=False, compress_level=9)
+    return buffer.getvalue()

@@ -1,0 +1,117 @@
+"""How numbers and findings are worded, the same on the page and in the terminal."""
+
+import math
+from collections.abc import Sequence
+
+from collapsar.profile import HALF, KEPT_FRACTION
+from collapsar.report.intervals import Interval
+from collapsar.report.summaries import ArmSummary, Spell
+
+METRIC_TITLES = {
+    "fid": "FID",
+    "precision": "Precision",
+    "recall": "Recall",
+    "classes_dropped": "Classes dropped",
+}
+MISSING = "–"
+COLLAPSED = HALF  # an arm that kept no more than this share of its recall is called collapsed in the answer
+
+
+def metric_title(key: str) -> str:
+    """A metric's title: FID for fid, Class entropy for class_entropy, the key itself in other feature spaces."""
+    return METRIC_TITLES.get(key) or (key if "/" in key else key.replace("_", " ").capitalize())
+
+
+def number_text(value: float | None) -> str:
+    """Whole numbers as they are, others with three decimals below one and three digits above; a dash for None."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if value == int(value) and abs(value) < 10_000:
+        return str(int(value)).replace("-", "−")
+    if 0.001 <= abs(value) < 10_000:
+        digits = 3 if abs(value) < 1 else max(0, 2 - math.floor(math.log10(abs(value))))
+        return f"{value:.{digits}f}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
+
+
+def interval_text(interval: Interval | None) -> str:
+    """A mean with its 95 % interval where there is one: 0.52 [0.48, 0.55]."""
+    if interval is None:
+        return MISSING
+    return f"{number_text(interval.mean)} {bounds_text(interval)}".rstrip()
+
+
+def bounds_text(interval: Interval) -> str:
+    """The bounds of an interval, [0.48, 0.55]; nothing where there is one seed."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"[{number_text(interval.low)}, {number_text(interval.high)}]"
+
+
+def spell_text(spell: Spell | None) -> str:
+    """A median time with the range over seeds: 1.4 (1.2 to 1.7), or "not in 7" where it did not happen."""
+    if spell is None:
+        return MISSING
+    median = _time(spell.median, spell.num_generations)
+    if spell.low == spell.high:
+        return median
+    return f"{median} ({_time(spell.low, spell.num_generations)} to {_time(spell.high, spell.num_generations)})"
+
+
+def _time(value: float, num_generations: int) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else f"not in {num_generations}"
+
+
+def headline(summaries: Sequence[ArmSummary]) -> str:
+    """The answer in a sentence: which arms collapsed, and which kept the most."""
+    ranked = ranked_by_loss(summaries)
+    if not ranked:
+        return "No chain has measured recall yet, so there is no answer."
+    lost = [summary for summary in ranked if kept_recall(summary) <= COLLAPSED]
+    best = ranked[-1]
+    keeper = f"{best.arm.name} kept {kept_recall(best):.0%} of its recall"
+    if len(ranked) == 1:
+        return f"The chain collapsed: {keeper}." if lost else f"The chain did not collapse: {keeper}."
+    if not lost:
+        return f"None of {len(ranked)} arms collapsed; {ranked[0].arm.name} lost the most, {keeper}."
+    names = "; ".join(summary.arm.name for summary in lost[:4]) + ("; …" if len(lost) > 4 else "")
+    most = "" if best in lost else f" The most was kept by {best.arm.name}: {kept_recall(best):.0%} of its recall."
+    return f"{len(lost)} of {len(ranked)} arms collapsed: {names}.{most}"
+
+
+def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
+    """The arms that measured recall, the one that lost most of it first."""
+    measured = [summary for summary in summaries if "recall" in summary.last and summary.first["recall"].mean > 0]
+    return sorted(measured, key=kept_recall)
+
+
+def kept_recall(summary: ArmSummary) -> float:
+    """Final recall as a share of generation 0's."""
+    return summary.last["recall"].mean / summary.first["recall"].mean
+
+
+def sentence(summary: ArmSummary) -> str:
+    """What happened to one arm, to follow its name: what recall fell to, how fast, and which classes died."""
+    first, last = summary.first["recall"], summary.last["recall"]
+    generations = summary.chains[0].last_generation
+    if generations == 0:
+        return f"has one generation so far, with recall {interval_text(first)}."
+    kept = kept_recall(summary)
+    fate = "collapsed" if kept <= COLLAPSED else "lost coverage" if kept < KEPT_FRACTION else "kept its coverage"
+    change = f"recall went from {number_text(first.mean)} to {interval_text(last)} in {generations} generations"
+    return f"{fate}: {change}{_pace(summary)}{_deaths(summary)}."
+
+
+def _pace(summary: ArmSummary) -> str:
+    spell = summary.half_life
+    return f", halved after {spell_text(spell)}" if spell and math.isfinite(spell.median) else ""
+
+
+def _deaths(summary: ArmSummary) -> str:
+    spell = summary.first_dead
+    if spell is None or "classes_dropped" not in summary.last:
+        return ""
+    if not math.isfinite(spell.median):
+        return ", and no class died" if not math.isfinite(spell.low) else ""
+    dropped = number_text(summary.last["classes_dropped"].mean)
+    return f", and classes died from generation {spell.median:.3g} on ({dropped} gone at the end)"
