@@ -1,0 +1,315 @@
+"""Exact nearest neighbours and ball membership, in tiles: no distance matrix is ever whole.
+
+A tile of squared distances is one matrix product of extended points, [-2x, |x|², 1] · [y, 1, |y|²] = |x - y|². It is
+taken in float32 around the real mean, and rows with a comparison closer than the rounding of that product are done
+again in float64: the answer of float64 at the price of float32. What is a tie even there is settled on the side of
+the definition: a point on the surface of a ball is inside. So duplicated points, the collapsed case, score right, and
+results depend on neither tile nor batch nor device.
+
+The c smallest entries of a row lie in the c groups of columns with the smallest minima, so one pass finds them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+TILE_ELEMENTS = 2**20  # squared distances held at once: 4 MB in float32
+MAX_TILE_ROWS = 1024
+GROUP_SIZE = 32  # columns that share one minimum
+NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few rows are in doubt
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest references of each query, nearest first."""
+
+    distances: Float64[Tensor, "query neighbour"]
+    indices: Int64[Tensor, "query neighbour"]
+
+
+@dataclass(frozen=True)
+class Membership:
+    """How many samples lie in whose ball; a matched sample's own ball holds a real one."""
+
+    num_synthetic_in_ball: Int64[Tensor, " real"]
+    num_balls_around: Int64[Tensor, " synthetic"]
+    num_clipped_balls_around: Int64[Tensor, " synthetic"]
+    is_recalled: Bool[Tensor, " real"]
+    is_matched: Bool[Tensor, " synthetic"]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Centre and unit of all distances; the unit is a power of two, so that dividing by it rounds nothing."""
+
+    centre: Float64[Tensor, " feature"]
+    unit: float
+
+    def place(self, points: Tensor) -> Tensor:
+        return (points.double() - self.centre).div_(self.unit)
+
+    def measure(self, points: Tensor) -> Tensor:
+        """Distance of each point from the centre, in blocks that keep the copy small."""
+        return torch.cat([self.place(block).norm(dim=1) for block in points.split(MAX_TILE_ROWS)])
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Squared distances of some rows to all columns, the columns padded with points at infinity."""
+
+    values: Float[Tensor, "row column"]
+    rows: Int64[Tensor, " row"]
+    placed: Float64[Tensor, "row feature"]
+
+    @property
+    def is_exact(self) -> bool:
+        return self.values.dtype == torch.float64
+
+    def group(self) -> Tensor:
+        """The same values as [row, member, group], where column = member * num_groups + group."""
+        return self.values.view(len(self.values), GROUP_SIZE, -1)
+
+    def bound_error(self, farthest: Tensor) -> Tensor:
+        """Bound on the rounding of a row's values, for columns at most `farthest` from the centre."""
+        norms = self.placed.norm(dim=1)
+        return _relative_error(self.values.dtype, self.placed.shape[1]) * (norms + farthest).square()
+
+
+def find_nearest(
+    queries: Float[Tensor, "query feature"],
+    *,
+    references: Float[Tensor, "reference feature"],
+    num_neighbours: int,
+    is_same_set: bool = False,
+    tile_elements: int = TILE_ELEMENTS,
+) -> Neighbours:
+    """The `num_neighbours` nearest references of each query.
+
+    Args:
+        queries: points that ask.
+        references: points that are searched.
+        num_neighbours: at most the number of references, less one in the same set.
+        is_same_set: the queries are the references, and no point is its own neighbour.
+        tile_elements: distances held at once; changes memory and speed, never the result.
+    """
+    frame = _make_frame(references, queries)
+    num_allowed = len(references) - is_same_set
+    num_candidates = min(num_neighbours + NUM_SPARE, num_allowed)
+    distances = torch.empty(len(queries), num_neighbours, dtype=torch.float64, device=queries.device)
+    indices = torch.empty(len(queries), num_neighbours, dtype=torch.int64, device=queries.device)
+
+    def visit(tile: _Tile) -> Tensor:
+        if is_same_set:
+            tile.values[torch.arange(len(tile.rows), device=tile.rows.device), tile.rows] = math.inf
+        candidates, highest = _find_smallest(tile.group(), num_candidates)
+        differences = tile.placed[:, None] - frame.place(references[candidates])  # [row, candidate, feature]
+        exact, order = differences.square_().sum(2).sort(1)
+        distances[tile.rows] = exact[:, :num_neighbours].sqrt() * frame.unit
+        indices[tile.rows] = candidates.gather(1, order[:, :num_neighbours])
+        limit = exact[:, num_neighbours - 1]
+        # A reference left out wrongly is nearer than the limit, so it is not far from the centre either.
+        error = tile.bound_error(tile.placed.norm(dim=1) + limit.sqrt())
+        return (highest - error < limit) & (num_candidates < num_allowed)
+
+    _visit_tiles(visit, rows=queries, columns=references, frame=frame, tile_elements=tile_elements)
+    return Neighbours(distances=distances, indices=indices)
+
+
+def find_members(
+    *,
+    real: Float[Tensor, "real feature"],
+    synthetic: Float[Tensor, "synthetic feature"],
+    real_radii: Float64[Tensor, " real"],
+    synthetic_radii: Float64[Tensor, " synthetic"],
+    clip_radius: float,
+    tile_elements: int = TILE_ELEMENTS,
+) -> Membership:
+    """Count who lies in whose closed ball, in one pass over all pairs.
+
+    Args:
+        real: real points.
+        synthetic: synthetic points.
+        real_radii: radius of the ball around each real point.
+        synthetic_radii: radius of the ball around each synthetic point.
+        clip_radius: the clipped balls are the real ones with at most this radius.
+        tile_elements: distances held at once; changes memory and speed, never the result.
+    """
+    frame = _make_frame(real, synthetic)
+    farthest = frame.measure(synthetic).amax()
+    clipped_radii = real_radii.clamp_max(clip_radius)
+    limits = torch.stack([real_radii, clipped_radii], 1).div_(frame.unit).square_()  # [real, 2]
+    surface = torch.zeros(_pad(len(synthetic)), dtype=torch.float64, device=real.device)
+    surface[: len(synthetic)] = (synthetic_radii / frame.unit).square()
+    lowest = torch.full_like(surface, math.inf)
+    in_ball = torch.zeros(len(real), dtype=torch.int64, device=real.device)
+    around = torch.zeros(2, len(synthetic), dtype=torch.int64, device=real.device)
+    is_recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+
+    def visit(tile: _Tile) -> Tensor:
+        hits = _find_hits(tile, limits=limits[tile.rows])
+        depths = tile.values.sub_(surface.to(tile.values.dtype))  # the tile is reused: not positive inside a ball
+        depth = depths.amin(1).double()
+        torch.minimum(lowest, depths.amin(0).double(), out=lowest)
+        error = tile.bound_error(farthest)
+        in_doubt = (depth.abs() <= error) | hits.find_doubtful_rows(len(tile.rows))
+        in_doubt &= not tile.is_exact
+        is_recalled[tile.rows] = depth <= (error if tile.is_exact else 0.0)
+        in_ball[tile.rows], counts = hits.count(skip=in_doubt, num_columns=len(synthetic))
+        around.add_(counts)
+        return in_doubt
+
+    _visit_tiles(visit, rows=real, columns=synthetic, frame=frame, tile_elements=tile_elements)
+    return Membership(
+        num_synthetic_in_ball=in_ball,
+        num_balls_around=around[0],
+        num_clipped_balls_around=around[1],
+        is_recalled=is_recalled,
+        is_matched=_settle_matches(
+            lowest[: len(synthetic)],
+            real=real,
+            synthetic=synthetic,
+            radii=synthetic_radii,
+            frame=frame,
+            tile_elements=tile_elements,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """Groups of a tile that may hold a column within one of the row's two limits (its ball, and its clipped ball)."""
+
+    rows: Int64[Tensor, " hit"]
+    groups: Int64[Tensor, " hit"]
+    values: Float[Tensor, "hit member"]
+    limits: Float[Tensor, "hit limit"]
+    errors: Float[Tensor, "hit one"]
+    num_groups: int
+    is_exact: bool
+
+    def find_doubtful_rows(self, num_rows: int) -> Tensor:
+        in_doubt = torch.zeros(num_rows, dtype=torch.bool, device=self.rows.device)
+        for limit in self.limits.unbind(1):
+            is_close = (self.values - limit[:, None]).abs_() <= self.errors
+            in_doubt[self.rows[is_close.any(1)]] = True
+        return in_doubt
+
+    def count(self, *, skip: Tensor, num_columns: int) -> tuple[Tensor, Tensor]:
+        """Columns within the first limit of each row, and rows within both limits of each column, less `skip`."""
+        slack = self.errors if self.is_exact else torch.zeros_like(self.errors)
+        per_row = torch.zeros_like(skip, dtype=torch.int64)
+        per_column = []
+        for limit in self.limits.unbind(1):
+            is_inside = (self.values - limit[:, None]) <= slack
+            if not per_column:
+                per_row.index_add_(0, self.rows, is_inside.sum(1))
+            hit, member = (is_inside & ~skip[self.rows, None]).nonzero(as_tuple=True)
+            columns = member.mul_(self.num_groups).add_(self.groups[hit])
+            per_column.append(torch.bincount(columns, minlength=num_columns))
+        return per_row, torch.stack(per_column)
+
+
+def _find_hits(tile: _Tile, *, limits: Tensor) -> _Hits:
+    grouped = tile.group()
+    # A column inside the ball is not farther from the centre than the row point and the ball's radius.
+    errors = tile.bound_error(tile.placed.norm(dim=1) + limits[:, 0].sqrt())
+    highest = (limits[:, 0] + errors).to(tile.values.dtype)
+    rows, groups = (grouped.amin(1) <= highest[:, None]).nonzero(as_tuple=True)
+    return _Hits(
+        rows=rows,
+        groups=groups,
+        values=grouped[rows, :, groups],
+        limits=limits[rows].to(tile.values.dtype),
+        errors=errors[rows, None].to(tile.values.dtype),
+        num_groups=grouped.shape[2],
+        is_exact=tile.is_exact,
+    )
+
+
+def _settle_matches(
+    depth: Tensor, *, real: Tensor, synthetic: Tensor, radii: Tensor, frame: _Frame, tile_elements: int
+) -> Tensor:
+    """Whether the deepest real point of each synthetic ball is inside, asked again in float64 where it is close."""
+    is_matched = depth <= 0.0
+    spread = (frame.measure(synthetic) + frame.measure(real).amax()).square()
+    close = (depth.abs() <= _relative_error(_fast_dtype(), real.shape[1]) * spread).nonzero().flatten()
+    if len(close) > 0:
+        nearest = find_nearest(synthetic[close], references=real, num_neighbours=1, tile_elements=tile_elements)
+        gap = (nearest.distances[:, 0] / frame.unit).square() - (radii[close] / frame.unit).square()
+        is_matched[close] = gap <= _relative_error(torch.float64, real.shape[1]) * spread[close]
+    return is_matched
+
+
+def _find_smallest(grouped: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Columns of the `count` smallest values of each row of [row, member, group], and the largest of these values."""
+    num_groups = grouped.shape[2]
+    groups = grouped.amin(1).topk(min(count, num_groups), dim=1, largest=False, sorted=False).indices
+    members = grouped.gather(2, groups[:, None].expand(-1, GROUP_SIZE, -1)).flatten(1)
+    smallest = members.topk(count, dim=1, largest=False, sorted=False)
+    group = groups.gather(1, smallest.indices % groups.shape[1])
+    columns = smallest.indices // groups.shape[1] * num_groups + group
+    return columns, smallest.values.amax(1).double()
+
+
+def _visit_tiles(
+    visit: Callable[[_Tile], Tensor], *, rows: Tensor, columns: Tensor, frame: _Frame, tile_elements: int
+) -> None:
+    """Show every row to `visit`, and the rows it calls doubtful again in float64."""
+    remaining = torch.arange(len(rows), device=rows.device)
+    padded = _pad(len(columns))
+    num_rows = max(1, min(MAX_TILE_ROWS, tile_elements // padded, len(rows)))
+    for dtype in dict.fromkeys((_fast_dtype(), torch.float64)):
+        extended = _extend_columns(columns, frame=frame, dtype=dtype)
+        buffer = torch.empty(min(num_rows, len(remaining)), padded, dtype=dtype, device=rows.device)
+        doubtful = []
+        for block in remaining.split(num_rows):
+            placed = frame.place(rows[block])
+            values = buffer[: len(block)]
+            torch.mm(_extend_rows(placed, dtype=dtype), extended.T, out=values)
+            doubtful.append(block[visit(_Tile(values=values, rows=block, placed=placed))])
+        remaining = torch.cat(doubtful)
+        if len(remaining) == 0:
+            break
+
+
+def _extend_rows(placed: Tensor, *, dtype: torch.dtype) -> Tensor:
+    squared_norms = placed.square().sum(1, keepdim=True)
+    return torch.cat([placed.to(dtype) * -2.0, squared_norms.to(dtype), torch.ones_like(squared_norms, dtype=dtype)], 1)
+
+
+def _extend_columns(columns: Tensor, *, frame: _Frame, dtype: torch.dtype) -> Tensor:
+    num_columns, feature_dim = columns.shape
+    extended = torch.zeros(_pad(num_columns), feature_dim + 2, dtype=dtype, device=columns.device)
+    for start in range(0, num_columns, MAX_TILE_ROWS):
+        placed = frame.place(columns[start : start + MAX_TILE_ROWS])
+        block = extended[start : start + len(placed)]
+        block[:, :-2] = placed
+        block[:, -2] = 1.0
+        block[:, -1] = placed.square().sum(1)
+    extended[num_columns:, -1] = math.inf
+    return extended
+
+
+def _make_frame(first: Tensor, second: Tensor) -> _Frame:
+    """Centred on the first set, so that an offset costs no digits; the farthest point lies at most one unit away."""
+    around_origin = _Frame(centre=first.mean(0, dtype=torch.float64), unit=1.0)
+    farthest = max(float(around_origin.measure(first).amax()), float(around_origin.measure(second).amax()))
+    return _Frame(centre=around_origin.centre, unit=2.0 ** math.frexp(farthest)[1])
+
+
+def _relative_error(dtype: torch.dtype, feature_dim: int) -> float:
+    """Rounding of a squared distance over (|x| + |y|)²: a few times what the product's random walk gives."""
+    return torch.finfo(dtype).eps * (4.0 + math.sqrt(feature_dim))
+
+
+def _fast_dtype() -> torch.dtype:
+    """Float32 where its products are float32, and not TF32 or bfloat16."""
+    return torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
+
+
+def _pad(num_columns: int) -> int:
+    return -(-num_columns // GROUP_SIZE) * GROUP_SIZE

@@ -1,0 +1,240 @@
+"""Where the support of the synthetic distribution lies: precision, recall, density, coverage and their descendants.
+
+Every sample carries a closed ball that reaches to its k-th nearest neighbour in its own set. Precision is the share of
+synthetic samples inside a real ball, recall the share of real samples inside a synthetic ball (Kynkäänniemi et al.
+2019); density counts the real balls around a synthetic sample over k, coverage is the share of real balls that hold a
+synthetic sample (Naeem et al. 2020). Whatever depends on the real set alone is a `RealSide`, computed once a chain.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from collapsar.errors import UsageError
+from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
+from collapsar.metrics.nearest import TILE_ELEMENTS, Membership, find_members, find_nearest
+
+TAIL_SHARE = 0.1  # the tail is the tenth of the real samples with the largest balls
+
+
+@dataclass(frozen=True)
+class NeighbourScores:
+    """Precision, recall and coverage in [0, 1]; density is about 1 for equal distributions and has no upper end."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+@dataclass(frozen=True)
+class RealSide:
+    """All that neighbour metrics need of the real set, as plain tensors: save it with `torch.save(asdict(side))`."""
+
+    features: Float[Tensor, "sample feature"]
+    radii: Float64[Tensor, " sample"]
+    nearest_distances: Float64[Tensor, " sample"]
+    clipped_counts: Int64[Tensor, " sample"]
+    num_neighbours: int
+
+    @property
+    def clip_radius(self) -> float:
+        """Median radius; no clipped ball is larger (Salvy et al. 2025)."""
+        return float(self.radii.quantile(0.5))
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of the real samples of each class: their mean over classes, and the worst class."""
+
+    per_class: Float64[Tensor, " class"]
+    macro_mean: float
+    worst: float
+
+
+def neighbour_scores(*, real: Features, synthetic: Features, num_neighbours: int = 5) -> NeighbourScores:
+    """Precision, recall, density and coverage of feature sets [num_samples, feature_dim]; sizes may differ.
+
+    Raises:
+        UsageError: the features are refused by `check_pair`, or `num_neighbours` is not below both sizes.
+    """
+    check_pair(real=real, synthetic=synthetic)
+    _check_num_neighbours(num_neighbours, num_samples=min(len(real), len(synthetic)))
+    real_side = prepare_real_side(real, num_neighbours=num_neighbours)
+    return summarise(count_members(real=real_side, synthetic=synthetic), real=real_side)
+
+
+def prepare_real_side(features: Features, *, num_neighbours: int, tile_elements: int = TILE_ELEMENTS) -> RealSide:
+    """Radii of the real balls, and what is needed to calibrate the clipped scores.
+
+    Raises:
+        UsageError: the features are refused by `check_features`, or `num_neighbours` is not below their number.
+    """
+    check_features(features, name="real")
+    _check_num_neighbours(num_neighbours, num_samples=len(features))
+    found = find_nearest(
+        features,
+        references=features,
+        num_neighbours=num_neighbours,
+        is_same_set=True,
+        tile_elements=tile_elements,
+    )
+    radii = found.distances[:, -1].clone()
+    in_clipped_ball = found.distances <= radii.quantile(0.5)
+    return RealSide(
+        features=features,
+        radii=radii,
+        nearest_distances=found.distances[:, 0].clone(),
+        clipped_counts=torch.bincount(found.indices[in_clipped_ball], minlength=len(features)),
+        num_neighbours=num_neighbours,
+    )
+
+
+def count_members(*, real: RealSide, synthetic: Features, tile_elements: int = TILE_ELEMENTS) -> Membership:
+    """Who lies in whose ball: one pass over all pairs of synthetic samples, and one over real with synthetic.
+
+    Raises:
+        UsageError: the features are refused by `check_pair`, or too few for the real side's `num_neighbours`.
+    """
+    check_pair(real=real.features, synthetic=synthetic)
+    _check_num_neighbours(real.num_neighbours, num_samples=len(synthetic))
+    found = find_nearest(
+        synthetic,
+        references=synthetic,
+        num_neighbours=real.num_neighbours,
+        is_same_set=True,
+        tile_elements=tile_elements,
+    )
+    return find_members(
+        real=real.features,
+        synthetic=synthetic,
+        real_radii=real.radii,
+        synthetic_radii=found.distances[:, -1],
+        clip_radius=real.clip_radius,
+        tile_elements=tile_elements,
+    )
+
+
+def summarise(members: Membership, *, real: RealSide) -> NeighbourScores:
+    """The four scores of Kynkäänniemi et al. 2019 (equations 1 and 2) and Naeem et al. 2020 (equations 4 and 6)."""
+    return NeighbourScores(
+        precision=_share(members.num_balls_around > 0),
+        recall=_share(members.is_recalled),
+        density=float(members.num_balls_around.double().mean()) / real.num_neighbours,
+        coverage=_share(members.num_synthetic_in_ball > 0),
+    )
+
+
+def expected_coverage(*, num_real: int, num_synthetic: int, num_neighbours: int) -> float:
+    """Coverage of two samples of one distribution: 1 - prod_{i=1..k} (N - i) / (N + M - i) (Naeem et al. 2020)."""
+    missed = 1.0
+    for i in range(1, num_neighbours + 1):
+        missed *= (num_real - i) / (num_real + num_synthetic - i)
+    return 1.0 - missed
+
+
+def symmetric_precision(members: Membership) -> float:
+    """The smaller of precision and complement precision, the share of synthetic balls that hold a real sample.
+
+    Khayatkhoei & AbdAlmageed 2023, section 5: in high dimensions precision alone does not see a wide generator.
+    """
+    return min(_share(members.num_balls_around > 0), _share(members.is_matched))
+
+
+def symmetric_recall(members: Membership) -> float:
+    """The smaller of recall and complement recall, which is coverage (Khayatkhoei & AbdAlmageed 2023, section 5)."""
+    return min(_share(members.is_recalled), _share(members.num_synthetic_in_ball > 0))
+
+
+def clipped_density(members: Membership, *, real: RealSide) -> float:
+    """Share of good samples by density: radii cut at their median, each sample worth at most one (Salvy et al. 2025).
+
+    The sum is divided by what the real samples score among themselves, and cut at one.
+    """
+    ideal = float(real.clipped_counts.clamp_max(real.num_neighbours).double().mean())
+    found = float(members.num_clipped_balls_around.clamp_max(real.num_neighbours).double().mean())
+    return min(found / ideal, 1.0)
+
+
+def clipped_coverage(members: Membership, *, real: RealSide) -> float:
+    """Share of good samples by coverage (Salvy et al. 2025): each real ball is worth at most k synthetic samples.
+
+    The mean is read against the one expected when only m of the M synthetic samples are drawn from the real
+    distribution and the others lie in no ball; the score is that m over M.
+    """
+    num_neighbours, num_synthetic = real.num_neighbours, len(members.num_balls_around)
+    filled = members.num_synthetic_in_ball.clamp_max(num_neighbours).double().mean() / num_neighbours
+    expected = _expected_filling(num_real=len(real.radii), num_synthetic=num_synthetic, num_neighbours=num_neighbours)
+    num_good = int(torch.searchsorted(expected, filled.cpu()))
+    return min(num_good / num_synthetic, 1.0)
+
+
+def tail_recall(members: Membership, *, real: RealSide) -> float:
+    """Recall of the tenth of the real samples with the largest balls: what disappears first."""
+    num_tail = max(1, round(TAIL_SHARE * len(real.radii)))
+    return _share(members.is_recalled[real.radii.topk(num_tail).indices])
+
+
+def recall_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ClassScores:
+    """Recall of the real samples of each class: one lost class hardly moves the whole, and empties its own.
+
+    Raises:
+        UsageError: the labels are refused by `check_labels`, or a class has no real sample.
+    """
+    return _score_classes(members.is_recalled, real_labels=real_labels, num_classes=num_classes)
+
+
+def coverage_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ClassScores:
+    """Coverage of the real samples of each class.
+
+    Raises:
+        UsageError: the labels are refused by `check_labels`, or a class has no real sample.
+    """
+    covered = members.num_synthetic_in_ball > 0
+    return _score_classes(covered, real_labels=real_labels, num_classes=num_classes)
+
+
+def _score_classes(mask: Tensor, *, real_labels: Tensor, num_classes: int) -> ClassScores:
+    check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(mask))
+    sizes = torch.bincount(real_labels, minlength=num_classes)
+    if (sizes == 0).any():
+        missing = (sizes == 0).nonzero().flatten().tolist()
+        raise UsageError(f"every class must have real samples: none for {missing}")
+    hits = torch.bincount(real_labels[mask], minlength=num_classes)
+    per_class = hits.double() / sizes
+    return ClassScores(per_class=per_class, macro_mean=float(per_class.mean()), worst=float(per_class.amin()))
+
+
+def _expected_filling(*, num_real: int, num_synthetic: int, num_neighbours: int) -> Tensor:
+    """E[min(J, k)] / k for m = 0..M good samples, J ~ BetaBinomial(m, k, N - k): the mass of a k-th neighbour ball.
+
+    E[min(J, k)] = k - sum_{j<k} (k - j) P(J = j) needs k terms only.
+    """
+    m = torch.arange(num_synthetic + 1, dtype=torch.float64)[:, None]
+    j = torch.arange(num_neighbours, dtype=torch.float64)
+    rest = torch.tensor(num_real - num_neighbours, dtype=torch.float64)
+    k = torch.tensor(num_neighbours, dtype=torch.float64)
+    is_possible = j <= m
+    others = (m - j).clamp_min(0.0)
+    log_choose = torch.lgamma(m + 1.0) - torch.lgamma(j + 1.0) - torch.lgamma(others + 1.0)
+    log_probability = log_choose + _log_beta(j + k, others + rest) - _log_beta(k, rest)
+    missing = torch.where(is_possible, (k - j) * log_probability.exp(), 0.0).sum(1)
+    return 1.0 - missing / k
+
+
+def _log_beta(first: Tensor, second: Tensor) -> Tensor:
+    return torch.lgamma(first) + torch.lgamma(second) - torch.lgamma(first + second)
+
+
+def _share(mask: Tensor) -> float:
+    return float(mask.double().mean())
+
+
+def _check_num_neighbours(num_neighbours: int, *, num_samples: int) -> None:
+    if not 1 <= num_neighbours < num_samples:
+        raise UsageError(
+            f"num_neighbours must be at least 1 and below the number of samples: "
+            f"got {num_neighbours} for {num_samples} samples"
+        )
