@@ -26,17 +26,19 @@ from collapsar.errors import UsageError
 
 @dataclass(frozen=True)
 class RealData:
-    """A source's two sets; they share no sample.
+    """A source's sets; they share no sample.
 
     Attributes:
         train: What generation 0 is trained on.
         test: Held out, for evaluation only.
         num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
+        reserve: Training data beyond `train`, for regimes that take fresh real samples; None if there are none.
     """
 
     train: Part
     test: Part
     num_classes: int
+    reserve: Part | None = None
 
 
 class Source(ABC):
@@ -62,16 +64,17 @@ class Source(ABC):
         """Both sets in full, in the sample convention."""
 
     def load(self) -> RealData:
-        """Both sets, the training set reduced to `num_train`.
+        """Both sets, the training set reduced to `num_train`; what that leaves out is the reserve.
 
         Raises:
             UsageError: files are missing or damaged, or num_train does not fit the data.
         """
         real = self.read()
         assert list(real.train.samples.shape[1:]) == list(self.sample_shape), "conf/data states the shape"
-        if self.num_train is None:
+        if self.num_train is None or self.num_train == len(real.train):
             return real
-        return RealData(stratified_subset(real.train, size=self.num_train), real.test, real.num_classes)
+        train, reserve = stratified_split(real.train, size=self.num_train)
+        return RealData(train, real.test, real.num_classes, reserve)
 
 
 class Digits(Source):
@@ -203,19 +206,18 @@ def as_images(pixels: Tensor | np.ndarray) -> UInt8[Tensor, "sample channel heig
     return (tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)).contiguous()
 
 
-def stratified_subset(part: Part, *, size: int) -> Part:
-    """`size` samples with the classes in their own proportions; the choice is the same in every run.
+def stratified_split(part: Part, *, size: int) -> tuple[Part, Part]:
+    """`size` samples with the classes in their own proportions, and the rest; the choice is the same in every run.
 
     Raises:
         UsageError: more than there are, or fewer than there are classes.
     """
     num_classes = len(part.labels.unique())
-    if size == len(part):
-        return part
     if not num_classes <= size <= len(part) - num_classes:
         raise UsageError(
             f"data.num_train must be {len(part)} (all), or between {num_classes} (one a class) and "
             f"{len(part) - num_classes}: got {size}"
         )
-    chosen, _ = train_test_split(np.arange(len(part)), train_size=size, stratify=part.labels.numpy(), random_state=0)
-    return part.take(torch.from_numpy(chosen))
+    indices = np.arange(len(part))
+    chosen, rest = train_test_split(indices, train_size=size, stratify=part.labels.numpy(), random_state=0)
+    return part.take(torch.from_numpy(chosen)), part.take(torch.from_numpy(rest))
