@@ -48,7 +48,7 @@ def write_run(
         "tracking": {"_target_": "collapsar.tracking.NoTracking"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    generator = np.random.default_rng([seed, len(model), len(regime)])
+    generator = np.random.default_rng([seed, *model.encode(), *regime.encode()])
     finished = num_generations if num_finished is None else num_finished
     records = [record_at(t, generator, model=model, regime=regime, seed=seed, rate=rate) for t in range(finished)]
     (folder / "records.jsonl").write_text("".join(record.to_json() + "\n" for record in records))

@@ -7,7 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from collapsar.errors import UsageError
+from collapsar.report.chains import read_chains
+from collapsar.report.exports import write_csv, write_parquet
 from collapsar.report.page import write_report
+from collapsar.report.paper import write_figures
 from collapsar.report.tables import comparison_table
 
 
@@ -23,18 +26,30 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
+    """Writes what was asked for by name; the page if it was asked for, or nothing else was."""
     if options.text:
         Console().print(comparison_table(options.folders))
-        return
-    output = options.output or options.folders[0] / "report.html"
-    sys.stdout.write(f"{write_report(options.folders, output)}\n")
+    chains = read_chains(options.folders)
+    written = [write_csv(chains, options.csv)] if options.csv else []
+    written += [write_parquet(chains, options.parquet)] if options.parquet else []
+    written += write_figures(chains, options.figures) if options.figures else []
+    if options.output or not (options.text or written):
+        written.append(write_report(options.folders, options.output or options.folders[0] / "report.html"))
+    sys.stdout.write("".join(f"{path}\n" for path in written))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="collapsar-report", description="One page over all runs below the folders.")
+    parser = argparse.ArgumentParser(
+        prog="collapsar-report",
+        description="One HTML page over all runs at and below the folders. With --text, --csv, --parquet or --figures "
+        "these are made instead, and the page too if -o names it.",
+    )
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run folder, or a folder above some")
-    parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="the page (default: report.html in DIR)")
-    parser.add_argument("--text", action="store_true", help="print the comparison table instead")
+    parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="the page (default: DIR/report.html)")
+    parser.add_argument("--text", action="store_true", help="print the comparison table")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="one row a chain, generation and metric, as CSV")
+    parser.add_argument("--parquet", metavar="FILE", type=Path, help="the same as Parquet")
+    parser.add_argument("--figures", metavar="DIR", type=Path, help="figures for a paper, as SVG and PNG")
     return parser
 
 

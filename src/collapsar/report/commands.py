@@ -5,23 +5,35 @@ import math
 import shlex
 from collections.abc import Sequence
 
-from collapsar.report.arms import NAMED_PARTS, part_name
+from collapsar.report.arms import NAMED_PARTS, Arm, part_name
 from collapsar.report.chains import Chain
 
 
-def commands(chains: Sequence[Chain]) -> list[str]:
-    """One multirun if the chains are a full grid of what was typed, otherwise one command a chain."""
-    typed = [_typed(chain) for chain in chains]
+def commands(arms: Sequence[Arm]) -> list[str]:
+    """One multirun if the chains are a full grid of what was typed, otherwise one command an arm, or a chain."""
+    typed = [[_typed(chain) for chain in arm.chains] for arm in arms]
+    together = _multirun([own for group in typed for own in group])
+    if together is not None:
+        return [together]
+    found = [[whole] if (whole := _multirun(group)) else [_command(own) for own in group] for group in typed]
+    return list(dict.fromkeys(command for group in found for command in group))
+
+
+def _command(typed: dict[str, str]) -> str:
+    return shlex.join(["collapsar", *(f"{key}={value}" for key, value in typed.items())])
+
+
+def _multirun(typed: Sequence[dict[str, str]]) -> str | None:
+    """The one multirun that runs all of these and nothing else, if there is one."""
     values: dict[str, list[str]] = {}
     for own in typed:
         for key, value in own.items():
             if value not in values.setdefault(key, []):
                 values[key].append(value)
-    is_grid = len(chains) > 1 and math.prod(map(len, values.values())) == len(chains)
-    if is_grid and {tuple(own.items()) for own in typed} == set(_grid(values)):
-        sweep = [f"{key}={','.join(options)}" for key, options in values.items()]
-        return [shlex.join(["collapsar", "-m", *sweep])]
-    return list(dict.fromkeys(shlex.join(["collapsar", *(f"{k}={v}" for k, v in own.items())]) for own in typed))
+    is_grid = len(typed) > 1 and math.prod(map(len, values.values())) == len(typed)
+    if not is_grid or {tuple(own.items()) for own in typed} != set(_grid(values)):
+        return None
+    return shlex.join(["collapsar", "-m", *(f"{key}={','.join(options)}" for key, options in values.items())])
 
 
 def _grid(values: dict[str, list[str]]) -> list[tuple[tuple[str, str], ...]]:

@@ -76,7 +76,7 @@ def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
         differing=differing_settings(arms),
         shared_settings=_shared_settings(arms),
         versions=_versions(chains),
-        commands=commands(chains),
+        commands=commands(arms),
         with_all_digits=len(chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
     )
 

@@ -10,7 +10,7 @@ from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.intervals import Interval
 from collapsar.report.summaries import MAIN_METRICS, ArmSummary, summarise_arm, summarise_chain
-from collapsar.report.wording import MISSING, bounds_text, metric_title, number_text, spell_text
+from collapsar.report.wording import MISSING, bounds_text, metric_title, number_text, spell_text, time_text
 
 
 def comparison_table(folders: Sequence[Path]) -> Table:
@@ -53,7 +53,7 @@ def _chain_row(chain: Chain) -> list[Text | str]:
     changes = [f"{number_text(summary.first.get(key))} → {number_text(summary.last.get(key))}" for key in MAIN_METRICS]
     dead = summary.profile.first_dead_generation
     half_life = summary.profile.recall_half_life
-    return [name, *changes, number_text(half_life), MISSING if dead is None else str(dead)]
+    return [name, *changes, time_text(half_life), MISSING if dead is None else str(dead)]
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:

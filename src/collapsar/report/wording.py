@@ -59,7 +59,12 @@ def spell_text(spell: Spell | None) -> str:
 
 
 def _time(value: float, num_generations: int) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else f"not in {num_generations}"
+    return time_text(value) if math.isfinite(value) else f"not in {num_generations}"
+
+
+def time_text(value: float | None) -> str:
+    """A time in generations, to a tenth: generations are counted, so more digits would say nothing."""
+    return MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
 
 def headline(summaries: Sequence[ArmSummary]) -> str:
@@ -69,14 +74,20 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
         return "No chain has measured recall yet, so there is no answer."
     lost = [summary for summary in ranked if kept_recall(summary) <= COLLAPSED]
     best = ranked[-1]
-    keeper = f"{best.arm.name} kept {kept_recall(best):.0%} of its recall"
+    keeper = f"{best.arm.name} kept {_percent(kept_recall(best))} of its recall"
     if len(ranked) == 1:
         return f"The chain collapsed: {keeper}." if lost else f"The chain did not collapse: {keeper}."
     if not lost:
         return f"None of {len(ranked)} arms collapsed; {ranked[0].arm.name} lost the most, {keeper}."
     names = "; ".join(summary.arm.name for summary in lost[:4]) + ("; …" if len(lost) > 4 else "")
-    most = "" if best in lost else f" The most was kept by {best.arm.name}: {kept_recall(best):.0%} of its recall."
+    most = (
+        "" if best in lost else f" The most was kept by {best.arm.name}: {_percent(kept_recall(best))} of its recall."
+    )
     return f"{len(lost)} of {len(ranked)} arms collapsed: {names}.{most}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", "\u202f%")
 
 
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
@@ -104,7 +115,7 @@ def sentence(summary: ArmSummary) -> str:
 
 def _pace(summary: ArmSummary) -> str:
     spell = summary.half_life
-    return f", halved after {spell_text(spell)}" if spell and math.isfinite(spell.median) else ""
+    return f", halved after {spell_text(spell)} generations" if spell and math.isfinite(spell.median) else ""
 
 
 def _deaths(summary: ArmSummary) -> str:
@@ -114,4 +125,5 @@ def _deaths(summary: ArmSummary) -> str:
     if not math.isfinite(spell.median):
         return ", and no class died" if not math.isfinite(spell.low) else ""
     dropped = number_text(summary.last["classes_dropped"].mean)
-    return f", and classes died from generation {spell.median:.3g} on ({dropped} gone at the end)"
+    mean = " on average" if len(summary.chains) > 1 else ""
+    return f", and classes died from generation {time_text(spell.median)} on ({dropped} gone at the end{mean})"

@@ -95,7 +95,7 @@
         return {
           ...mean(curve), x: recall.mean, y: curve.mean, customdata: curve.generations,
           marker: {
-            ...mean(curve).marker, size: curve.generations.map((_, i) => (i === 0 ? 13 : 7)),
+            ...mean(curve).marker, size: curve.generations.map((_, i) => (i === 0 ? 13 : 7)), opacity: 1,
             symbol: curve.generations.map((_, i) => SYMBOLS[curve.arm % 5] + (i === 0 ? "-open" : "")), line: { width: 2 },
           },
           hovertemplate: `${armName(curve.arm)}, generation %{customdata}<br>recall %{x:.3f}, precision %{y:.3f}<extra></extra>`,
@@ -147,6 +147,18 @@
     choice.selectedIndex = Math.min(4, choice.options.length - 1);
     choice.addEventListener("change", show);
     others.addEventListener("toggle", show);
+  }
+
+  const evidence = document.getElementById("evidence");
+  if (evidence) {
+    const toggle = () => {
+      const isShown = evidence.getAttribute("aria-pressed") !== "true";
+      evidence.setAttribute("aria-pressed", String(isShown));
+      document.querySelector(".verdicts").classList.toggle("brief", !isShown);
+    };
+    evidence.hidden = false;
+    evidence.addEventListener("click", toggle);
+    toggle();
   }
 
   const download = document.getElementById("download");

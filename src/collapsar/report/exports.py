@@ -1,0 +1,38 @@
+"""The records as tidy tables for other programs: one row for each chain, generation and metric."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from collapsar.errors import UsageError
+from collapsar.report.arms import group_arms
+from collapsar.report.chains import Chain, tidy
+
+
+def tidy_with_arms(chains: Sequence[Chain]) -> pd.DataFrame:
+    """The tidy table with the arm of each chain as its first column."""
+    tables = [tidy(arm.chains).assign(arm=arm.name) for arm in group_arms(chains)]
+    table = pd.concat(tables, ignore_index=True)
+    return table[["arm", *(column for column in table.columns if column != "arm")]]
+
+
+def write_csv(chains: Sequence[Chain], output: Path) -> Path:
+    """The tidy table as CSV; floats are written so that they read back equal."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    tidy_with_arms(chains).to_csv(output, index=False)
+    return output
+
+
+def write_parquet(chains: Sequence[Chain], output: Path) -> Path:
+    """The tidy table as Parquet.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tidy_with_arms(chains).to_parquet(output, index=False)
+    except ImportError as error:
+        raise UsageError("--parquet needs pyarrow: install collapsar[parquet], or use --csv") from error
+    return output

@@ -1,0 +1,103 @@
+"""Figures for a paper, SVG and PNG through matplotlib: the curves of the page in the same colours and dashes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from collapsar.report.arms import group_arms
+from collapsar.report.chains import Chain
+from collapsar.report.charts import chart_content
+from collapsar.report.summaries import MAIN_METRICS
+from collapsar.report.wording import metric_title
+
+COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#555b63", "#8b4513")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
+MARKERS = ("o", "s", "D", "^", "v")
+WIDTH_INCHES = 3.4  # one column of a two-column paper
+STYLE: Any = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "collapsar",  # the same records give the same file
+    "figure.dpi": 300,
+}
+
+
+def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
+    """Writes one SVG and one PNG for each main metric, the precision-recall path and the survival of classes."""
+    content = chart_content(group_arms(chains))
+    drawings: dict[str, Callable[[Axes], None]] = {
+        **{key: _metric_drawing(content, key) for key in MAIN_METRICS if content["curves"].get(key)},
+        "precision_recall": lambda axes: _draw_path(axes, content),
+        "class_survival": lambda axes: _draw_survival(axes, content),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        return [path for name, draw in drawings.items() for path in _write(folder / name, draw)]
+
+
+def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
+    figure = Figure(figsize=(WIDTH_INCHES, 0.68 * WIDTH_INCHES), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    draw(axes)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=7)
+    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
+    figure.savefig(paths[0], metadata={"Date": None})
+    figure.savefig(paths[1])
+    return paths
+
+
+def _look(arm: int) -> dict[str, Any]:
+    return {"color": COLOURS[arm % 8], "linestyle": DASHES[arm % 5], "linewidth": 1.3}
+
+
+def _metric_drawing(content: dict[str, Any], metric: str) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        for curve in content["curves"][metric]:
+            _draw_band(axes, curve)
+            look = _look(curve["arm"]) | {"marker": MARKERS[curve["arm"] % 5], "markersize": 3}
+            axes.plot(curve["generations"], curve["mean"], label=_label(content, curve), **look)
+        for floor in content["floors"][metric]:
+            axes.axhline(floor["value"], color="0.45", linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set(xlabel="generation", ylabel=metric_title(metric))
+
+    return draw
+
+
+def _draw_path(axes: Axes, content: dict[str, Any]) -> None:
+    recalls = {curve["arm"]: curve["mean"] for curve in content["curves"].get("recall", ())}
+    for curve in content["curves"].get("precision", ()):
+        if (recall := recalls.get(curve["arm"])) is not None and len(recall) == len(curve["mean"]):
+            look = _look(curve["arm"]) | {"marker": MARKERS[curve["arm"] % 5], "markersize": 3}
+            axes.plot(recall, curve["mean"], label=_label(content, curve), **look)
+            axes.plot(recall[:1], curve["mean"][:1], "o", color=COLOURS[curve["arm"] % 8], fillstyle="none")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+
+
+def _draw_survival(axes: Axes, content: dict[str, Any]) -> None:
+    for curve in content["survival"]:
+        label = _label(content, curve)
+        axes.plot(curve["generations"], curve["alive"], drawstyle="steps-post", label=label, **_look(curve["arm"]))
+    axes.set(xlabel="generation", ylabel="share of classes alive", ylim=(-0.02, 1.04))
+
+
+def _draw_band(axes: Axes, curve: dict[str, Any]) -> None:
+    columns = zip(curve["generations"], curve["low"], curve["high"], strict=True)
+    known = [(generation, low, high) for generation, low, high in columns if low is not None and high is not None]
+    if len(known) > 1:
+        generations, low, high = zip(*known, strict=True)
+        axes.fill_between(generations, low, high, color=COLOURS[curve["arm"] % 8], alpha=0.16, linewidth=0)
+
+
+def _label(content: dict[str, Any], curve: dict[str, Any]) -> str:
+    # matplotlib leaves labels that start with an underscore out, and reads dollars as mathematics.
+    return str(content["arms"][curve["arm"]]).lstrip("_").replace("$", r"\$")
