@@ -84,13 +84,13 @@ def wasserstein_under_replace(generation: int, *, num_samples: int, real_varianc
     return real_variance * (num_fits / num_samples + 2 * (1 - sd_shrinkage(num_samples) ** num_fits))
 
 
-def variance_under_biased_replace(generation: int, *, strength: float, real_variance: float) -> float:
+def variance_under_biased_replace(generation: int, *, spread: float, real_variance: float) -> float:
     """E[v_t] = lambda^t s², unbiased, when each model is sampled with its covariance multiplied by lambda.
 
     The exponent is t, not t + 1: the real data were drawn without bias. Source: Alemohammad et al. 2023,
     arXiv:2307.01850, equation 2.
     """
-    return strength**generation * real_variance
+    return spread**generation * real_variance
 
 
 def variance_under_accumulate(generation: int, *, num_samples: int, real_variance: float) -> float:

@@ -1,0 +1,178 @@
+"""The run folder: what is on disk after each generation, and where a killed run goes on.
+
+Everything is written under a temporary name, flushed and renamed. A generation counts as finished when its line
+stands in `records.jsonl`, which is written last; a folder without a line is made anew.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from collapsar.errors import UsageError
+from collapsar.records import GenerationRecord
+
+FREE_SETTINGS = ("name", "num_generations", "tracking", "data.root", "evaluation.cache_folder")
+"""Settings that do not change what a generation is: a folder may be continued with other values of these."""
+
+GRID_IMAGES = 64
+GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
+
+
+class RunFolder:
+    """One chain's folder, locked while it is open.
+
+    Args:
+        path: The folder; made if it does not exist.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            write_atomically(path / ".writable", b"")
+            (path / ".writable").unlink()
+        except OSError as error:
+            raise UsageError(f"cannot write to the run folder {path}: {error.strerror}") from error
+
+    @contextmanager
+    def claim(self, config: dict[str, Any]) -> Iterator[None]:
+        """Hold the folder for one process, having checked that it belongs to these settings.
+
+        Raises:
+            UsageError: another process holds it, or it was made with other settings.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(
+                f"another process is working in {self.path}: wait for it, or choose another folder"
+            ) from error
+        try:
+            self._check_settings(config)
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+            yield
+        finally:
+            lock.release()
+
+    def records(self) -> list[GenerationRecord]:
+        """The finished generations, in order.
+
+        Raises:
+            UsageError: a line is damaged.
+        """
+        path = self.path / "records.jsonl"
+        if not path.exists():
+            return []
+        return [GenerationRecord.from_json(line) for line in path.read_text().splitlines()]
+
+    def generation_path(self, generation: int) -> Path:
+        """The folder of one generation."""
+        return self.path / f"generation_{generation:03d}"
+
+    def synthetic(self, generation: int) -> Tensor:
+        """The samples that a finished generation gave to the next pool.
+
+        Raises:
+            UsageError: the file is missing or damaged.
+        """
+        path = self.generation_path(generation) / "samples.npz"
+        try:
+            with np.load(path) as arrays:
+                return torch.from_numpy(arrays["samples"])
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise UsageError(
+                f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
+                "restore the file, or start again in another folder"
+            ) from error
+
+    def write_generation(
+        self, record: GenerationRecord, *, arrays: dict[str, Tensor], save_model: Callable[[Path], None]
+    ) -> None:
+        """Write one finished generation; its line comes last.
+
+        Args:
+            record: The line.
+            arrays: "samples" (what the next pool gets), and "strip" (the images of the latents that never change).
+            save_model: Writes the checkpoint.
+        """
+        final = self.generation_path(record.generation)
+        temporary = final.with_name(f".{final.name}.partial")
+        for stale in (temporary, final):
+            shutil.rmtree(stale, ignore_errors=True)
+        temporary.mkdir()
+        save_model(temporary / "model.ckpt")
+        np.savez(temporary / "samples.npz", **{name: tensor.numpy() for name, tensor in arrays.items()})
+        if arrays["samples"].dtype == torch.uint8:
+            image_grid(arrays["samples"][:GRID_IMAGES]).save(temporary / "grid.png")
+        for path in temporary.iterdir():
+            flush_to_disk(path)
+        temporary.rename(final)
+        lines = [*self.records(), record]
+        write_atomically(self.path / "records.jsonl", "".join(f"{line.to_json()}\n" for line in lines).encode())
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a small JSON file of the folder (profile.json, status.json)."""
+        write_atomically(self.path / name, json.dumps(content, indent=1).encode())
+
+    def _check_settings(self, config: dict[str, Any]) -> None:
+        path = self.path / "config.yaml"
+        if not path.exists():
+            return
+        before, now = flatten(yaml.safe_load(path.read_text())), flatten(config)
+        for key in sorted(before.keys() | now.keys()):
+            if not is_free(key) and before.get(key) != now.get(key):
+                raise UsageError(
+                    f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
+                    f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
+                )
+
+
+def is_free(key: str) -> bool:
+    """Whether a dotted setting may change within a run folder."""
+    return any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS)
+
+
+def flatten(config: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """A nested config as one level of dotted keys; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat.update(flatten(value, prefix=f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it and rename it: readers see the old content or the new."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    flush_to_disk(temporary)
+    temporary.replace(path)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Make a written file survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def image_grid(images: Tensor) -> Image.Image:
+    """Images in rows of eight, small ones enlarged by a whole factor so that each pixel stays a square."""
+    factor = max(1, GRID_SIDE_PIXELS // images.shape[-1])
+    enlarged = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+    grid = make_grid(enlarged, nrow=8, padding=2, pad_value=128)
+    return Image.fromarray(grid.permute(1, 2, 0).numpy())
