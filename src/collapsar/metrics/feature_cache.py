@@ -50,7 +50,7 @@ def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
             return tensors
         reason = "its contents do not match its key and checksum"
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = type(error).__name__
     logger.warning("the cached feature space %s is unusable and is computed anew: %s", path, reason)
     return None
 

@@ -89,7 +89,7 @@ class FittedSpace:
     def __post_init__(self) -> None:
         for module in (self.embedder, self.head):
             if module is not None:
-                module.to(self.device).eval().requires_grad_(False)
+                module.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @torch.no_grad()
     def extract(self, samples: Tensor) -> Float[Tensor, "sample {self.feature_dim}"]:

@@ -95,7 +95,7 @@ def binomial_blur(images: Images) -> Images:
     return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
 
 
-def grey_to_rgb(images: Images) -> Images:
+def grey_to_rgb(images: Images) -> Float[Tensor, "sample 3 height width"]:
     """Images with three channels: grey is repeated, colour is returned as it is.
 
     Raises:
@@ -107,7 +107,7 @@ def grey_to_rgb(images: Images) -> Images:
     return images.expand(-1, 3, -1, -1)
 
 
-def resize(images: Images, *, side: int) -> Images:
+def resize(images: Images, *, side: int) -> Float[Tensor, "sample channel {side} {side}"]:
     """Images of side x side pixels, bilinear and antialiased when shrinking; values stay in their range."""
     if images.shape[-2:] == (side, side):
         return images
