@@ -179,7 +179,7 @@ def _frechet_distance(*, real: Tensor, synthetic: Tensor) -> float:
     feature_dim = real.shape[1]
     if min(len(real), len(synthetic)) > feature_dim:
         return frechet_distance_from_moments(real=_compute_moments(real), synthetic=_compute_moments(synthetic))
-    # Fewer samples than dimensions: the centred samples themselves are the factor, and their products a small Gram matrix.
+    # Fewer samples than dimensions: the centred samples are the factor, and their Gram matrix is small.
     (real_centred, real_mean), (synthetic_centred, synthetic_mean) = _centre(real), _centre(synthetic)
     real_factor = real_centred / math.sqrt(len(real) - 1)
     synthetic_factor = synthetic_centred / math.sqrt(len(synthetic) - 1)

@@ -202,7 +202,7 @@ class _Hits:
         """Columns within the first limit of each row, and rows within both limits of each column, less `skip`."""
         slack = self.errors if self.is_exact else torch.zeros_like(self.errors)
         per_row = torch.zeros_like(skip, dtype=torch.int64)
-        per_column = []
+        per_column: list[Tensor] = []
         for limit in self.limits.unbind(1):
             is_inside = (self.values - limit[:, None]) <= slack
             if not per_column:

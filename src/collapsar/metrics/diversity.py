@@ -1,0 +1,110 @@
+"""Diversity within classes, the earliest sign of collapse: variance, volume and number of directions in use.
+
+A class shrinks long before it disappears. Each ratio is synthetic over real, 1 where nothing is lost. Both sides of a
+class are cut to the same number of samples, so that the bias of a finite sample cancels in the ratio.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from collapsar.errors import UsageError
+from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
+
+NEGLIGIBLE = 1e-10  # eigenvalues below this part of the largest real one are rounding, and count as this part
+MIN_CLASS_SAMPLES = 10  # classes with fewer samples on either side say nothing about their own diversity
+
+
+@dataclass(frozen=True)
+class DiversityScores:
+    """Ratios synthetic / real, averaged over the classes that both sides show; Vendi is the synthetic score itself."""
+
+    trace_ratio: float
+    generalised_variance: float
+    effective_rank: float
+    vendi: float
+    num_classes_measured: int
+
+
+def diversity_scores(
+    *, real: Features, synthetic: Features, real_labels: Labels, synthetic_labels: Labels, num_classes: int
+) -> DiversityScores:
+    """Within-class diversity of the synthetic features against the real ones; without classes, label all samples 0.
+
+    Raises:
+        UsageError: features or labels are refused, or no class has `MIN_CLASS_SAMPLES` samples on both sides.
+    """
+    check_pair(real=real, synthetic=synthetic)
+    check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(real))
+    check_labels(synthetic_labels, name="synthetic", num_classes=num_classes, num_samples=len(synthetic))
+    ratios = []
+    for label in range(num_classes):
+        real_class, synthetic_class = real[real_labels == label], synthetic[synthetic_labels == label]
+        size = min(len(real_class), len(synthetic_class))
+        if size >= MIN_CLASS_SAMPLES:
+            ratios.append(_compare(_spectrum(real_class[:size]), synthetic=_spectrum(synthetic_class[:size])))
+    if not ratios:
+        raise UsageError(
+            f"within-class diversity needs a class with {MIN_CLASS_SAMPLES} samples on both sides: got none"
+        )
+    trace_ratio, log_volume, rank_ratio = torch.tensor(ratios, dtype=torch.float64).mean(0).tolist()
+    return DiversityScores(
+        trace_ratio=trace_ratio,
+        generalised_variance=math.exp(log_volume),
+        effective_rank=rank_ratio,
+        vendi=vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64)),
+        num_classes_measured=len(ratios),
+    )
+
+
+def effective_rank(eigenvalues: Float64[Tensor, " direction"]) -> float:
+    """Exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007, definition 1); 1 where all are zero."""
+    total = eigenvalues.sum()
+    if total <= 0.0:
+        return 1.0
+    shares = eigenvalues / total
+    return math.exp(-float(torch.special.xlogy(shares, shares).sum()))
+
+
+def vendi_score(features: Features, *, centre: Float[Tensor, " feature"]) -> float:
+    """Effective number of different samples under the cosine kernel around `centre` (Friedman & Dieng 2023, section 3).
+
+    Between 1 and the smaller of num_samples and feature_dim + 1. The eigenvalues are those of the dual form X'X / n,
+    [feature_dim, feature_dim]. Samples that lie on the centre have no direction, and count as one of their own.
+
+    Raises:
+        UsageError: the features are refused by `check_features`.
+    """
+    check_features(features, name="the", min_samples=1)
+    centred = features.double() - centre
+    lengths = centred.norm(dim=1, keepdim=True)
+    is_central = lengths == 0.0
+    directions = torch.cat([centred / lengths.masked_fill(is_central, 1.0), is_central.double()], 1)
+    eigenvalues = torch.linalg.eigvalsh(directions.T @ directions / len(directions))
+    return effective_rank(eigenvalues.clamp_min(0.0))
+
+
+def _spectrum(features: Tensor) -> Tensor:
+    """Eigenvalues of the unbiased covariance, largest first, as many as the rank can be."""
+    centred = features.double() - features.mean(0, dtype=torch.float64)
+    num_samples, feature_dim = centred.shape
+    gram = centred.T @ centred if num_samples > feature_dim else centred @ centred.T
+    eigenvalues = torch.linalg.eigvalsh(gram / (num_samples - 1)).flip(0).clamp_min(0.0)
+    return eigenvalues[: min(num_samples - 1, feature_dim)]
+
+
+def _compare(real: Tensor, *, synthetic: Tensor) -> tuple[float, float, float]:
+    """Ratio of traces, mean log ratio of eigenvalues in the rank of the real class, ratio of effective ranks."""
+    floor = NEGLIGIBLE * real[0]
+    rank = max(int((real > floor).sum()), 1)
+    if real[0] <= 0.0:
+        raise UsageError("real features of a class must vary: all samples of one class are equal")
+    log_ratios = synthetic[:rank].clamp_min(floor).log() - real[:rank].log()
+    return (
+        float(synthetic.sum() / real.sum()),
+        float(log_ratios.mean()),
+        effective_rank(synthetic) / effective_rank(real),
+    )

@@ -1,0 +1,138 @@
+"""How much of a number is noise: spread over independent batches, intervals over chains, the real-against-real floor.
+
+Samples are never bootstrapped: drawn with replacement, a set holds duplicates, and neighbour metrics and the Fréchet
+distance of such a set are biased, not merely noisy.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from collapsar.errors import UsageError
+from collapsar.metrics.checks import Features
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the two ends of its interval; the ends meet the mean where there is one value only."""
+
+    mean: float
+    low: float
+    high: float
+    num_values: int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation (divided by n - 1) over independent batches."""
+
+    mean: float
+    standard_deviation: float
+    num_batches: int
+
+
+def compute_interval(values: Sequence[float], *, confidence: float) -> Interval:
+    """Student's t-interval of the mean of independent values, such as one value for each seeded chain.
+
+    Raises:
+        UsageError: there is no value, one is not finite, or the confidence lies outside (0, 1).
+    """
+    if not 0.0 < confidence < 1.0:
+        raise UsageError(f"confidence must lie between 0 and 1: got {confidence}")
+    spread = compute_spread(values)
+    if spread.num_batches == 1:
+        return Interval(mean=spread.mean, low=spread.mean, high=spread.mean, num_values=1)
+    quantile = float(stats.t.ppf(0.5 + confidence / 2.0, df=spread.num_batches - 1))
+    half_width = quantile * spread.standard_deviation / math.sqrt(spread.num_batches)
+    return Interval(
+        mean=spread.mean,
+        low=spread.mean - half_width,
+        high=spread.mean + half_width,
+        num_values=spread.num_batches,
+    )
+
+
+def compute_spread(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of independent values; the deviation of one value is zero.
+
+    Raises:
+        UsageError: there is no value, or one is not finite.
+    """
+    if not values:
+        raise UsageError("a spread needs at least one value: got none")
+    if not all(math.isfinite(value) for value in values):
+        raise UsageError(f"a spread needs finite values: got {list(values)}")
+    tensor = torch.tensor(list(values), dtype=torch.float64)
+    deviation = float(tensor.std()) if len(values) > 1 else 0.0
+    return Spread(mean=float(tensor.mean()), standard_deviation=deviation, num_batches=len(values))
+
+
+def compute_intervals(batches: Sequence[Mapping[str, float]], *, confidence: float) -> dict[str, Interval]:
+    """An interval for each key that every batch holds.
+
+    Raises:
+        UsageError: there is no batch, or a value is not finite.
+    """
+    if not batches:
+        raise UsageError("intervals need at least one batch of values: got none")
+    shared = [key for key in batches[0] if all(key in batch for batch in batches)]
+    return {key: compute_interval([batch[key] for batch in batches], confidence=confidence) for key in shared}
+
+
+def split_batches(features: Features, *, num_batches: int) -> tuple[Tensor, ...]:
+    """Disjoint batches of equal size, in order; what is left over is dropped.
+
+    Raises:
+        UsageError: there are fewer samples than batches.
+    """
+    if not 1 <= num_batches <= len(features):
+        raise UsageError(f"num_batches must lie in 1..{len(features)}, the number of samples: got {num_batches}")
+    size = len(features) // num_batches
+    return features[: size * num_batches].split(size)
+
+
+def compute_floor(
+    score: Callable[[Tensor], float],
+    *,
+    spare_real: Features,
+    num_samples: int,
+    num_batches: int,
+    generator: torch.Generator,
+) -> Spread:
+    """The score that real samples get in place of synthetic ones, at the same number of samples.
+
+    Args:
+        score: the metric as a function of the samples under test, the reference being fixed inside.
+        spare_real: real samples that are not in the reference.
+        num_samples: how many are scored at once, as many as there are synthetic ones.
+        num_batches: how many disjoint batches are scored; fewer where the spare samples do not suffice.
+        generator: picks the samples.
+
+    Raises:
+        UsageError: there are fewer spare real samples than `num_samples`.
+    """
+    if not 1 <= num_samples <= len(spare_real):
+        raise UsageError(
+            f"the floor needs num_samples in 1..{len(spare_real)}, the spare real samples: got {num_samples}"
+        )
+    order = torch.randperm(len(spare_real), generator=generator).to(spare_real.device)
+    batches = order[: len(order) // num_samples * num_samples].split(num_samples)[:num_batches]
+    return compute_spread([score(spare_real[batch]) for batch in batches])
+
+
+def describe_shortage(*, num_samples: int, feature_dim: int) -> str | None:
+    """What to set when a covariance is estimated from too few samples, or None where they suffice.
+
+    Below ten samples a dimension the bias of the Fréchet distance is no longer small beside the floor.
+    """
+    needed = 10 * feature_dim
+    if num_samples >= needed:
+        return None
+    return (
+        f"{num_samples} samples are few for {feature_dim} feature dimensions: set num_evaluated to {needed} or more, "
+        "or read fid_debiased and the floor beside fid"
+    )
