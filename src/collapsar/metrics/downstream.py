@@ -1,0 +1,126 @@
+"""What synthetic samples are worth to someone who trains on them.
+
+The classification accuracy score (Ravuri & Vinyals 2019, section 3, https://arxiv.org/abs/1905.10887): a classifier
+trained on synthetic samples only, scored on real test samples. Read it beside the same classifier trained on as many
+real samples. The network differs from the embedder of the feature space, so that it does not inherit what that one
+overlooks. Labels come from a conditional model, or from the embedder and are then called pseudo.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_f1_score
+
+from collapsar.errors import UsageError
+from collapsar.metrics.embedders import TrainingBudget, build_seeded, exact_convolutions, train_classifier
+from collapsar.samples import to_model_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownstreamScores:
+    """How the classifier does on real test samples.
+
+    Args:
+        accuracy: share of test samples classified right.
+        f1: the mean of class_f1 over the classes that occur in the test set or among the predictions.
+        class_f1: for each class; 0 where the class is never predicted right, or occurs nowhere.
+        validation_loss: mean cross-entropy in nats.
+    """
+
+    accuracy: float
+    f1: float
+    class_f1: tuple[float, ...]
+    validation_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownstreamTask:
+    """A classification task that synthetic samples are tried on.
+
+    Args:
+        budget: the same whatever the number of samples.
+        seed: of weights and batches; the same for every generation, so that scores differ by the samples alone.
+        chunk_size: test samples classified at once.
+    """
+
+    budget: TrainingBudget
+    seed: int
+    chunk_size: int
+
+    def score(
+        self,
+        samples: Tensor,
+        *,
+        labels: Int[Tensor, " sample"],
+        test: Tensor,
+        test_labels: Int[Tensor, " test"],
+        num_classes: int,
+        device: torch.device,
+    ) -> DownstreamScores:
+        """Train on labelled samples, score on real test samples, both in the sample convention.
+
+        Classes may be missing from the samples: they are then never predicted.
+
+        Raises:
+            UsageError: no samples, shapes that differ, or labels outside [0, num_classes).
+        """
+        _check(samples, labels, shape=test.shape[1:], num_classes=num_classes, role="training")
+        _check(test, test_labels, shape=test.shape[1:], num_classes=num_classes, role="test")
+        samples, labels = samples.to(device), labels.to(device, torch.int64)
+        network = build_seeded(lambda: build_network(test.shape[1:], num_classes=num_classes), seed=self.seed)
+
+        def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            chosen = torch.randint(len(samples), (self.budget.batch_size,), generator=generator).to(device)
+            return to_model_range(samples[chosen]), labels[chosen]
+
+        train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
+        with exact_convolutions():
+            chunks = [network(to_model_range(chunk.to(device))) for chunk in test.split(self.chunk_size)]
+        return score_logits(torch.cat(chunks), labels=test_labels.to(device, torch.int64))
+
+
+def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Module:
+    """A LeNet for images (LeCun et al. 1998: 5x5 kernels, pooling, no normalisation), a two-layer MLP for vectors."""
+    if len(sample_shape) == 1:
+        return nn.Sequential(nn.Linear(sample_shape[0], 128), nn.GELU(), nn.Linear(128, num_classes))
+    num_channels, height, width = sample_shape
+    return nn.Sequential(
+        nn.Conv2d(num_channels, 16, kernel_size=5, padding=2),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, kernel_size=5, padding=2),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * (height // 4) * (width // 4), 128),
+        nn.GELU(),
+        nn.Linear(128, num_classes),
+    )
+
+
+def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> DownstreamScores:
+    """The scores of logits [test, class] against the true labels."""
+    predicted = logits.argmax(dim=1)
+    num_classes = logits.shape[1]
+    # torchmetrics asks for two classes at least; a class that occurs nowhere counts in no mean.
+    class_f1 = multiclass_f1_score(predicted, labels, num_classes=max(2, num_classes), average=None)[:num_classes]
+    occurs = torch.cat([predicted, labels]).bincount(minlength=num_classes) > 0
+    return DownstreamScores(
+        accuracy=(predicted == labels).to(torch.float64).mean().item(),
+        f1=class_f1[occurs].mean().item(),
+        class_f1=tuple(class_f1.tolist()),
+        validation_loss=F.cross_entropy(logits, labels).item(),
+    )
+
+
+def _check(samples: Tensor, labels: Tensor, *, shape: tuple[int, ...], num_classes: int, role: str) -> None:
+    if len(samples) == 0 or len(samples) != len(labels):
+        raise UsageError(f"{role} samples need a label each, and one at least: got {len(samples)} and {len(labels)}")
+    if samples.shape[1:] != shape:
+        raise UsageError(f"{role} samples must have the shape of the test samples {tuple(shape)}: got {samples.shape}")
+    smallest, largest = int(labels.min()), int(labels.max())
+    if smallest < 0 or largest >= num_classes:
+        raise UsageError(f"{role} labels must be in [0, {num_classes}): got {smallest} to {largest}")
