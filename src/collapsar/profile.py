@@ -121,8 +121,17 @@ def points(records: Sequence[GenerationRecord], key: str) -> Points:
 
 
 def variance_points(records: Sequence[GenerationRecord]) -> Points:
-    """The variance of the samples, under whichever key the evaluator measured it."""
-    return next((found for key in VARIANCE_KEYS if (found := points(records, key))), [])
+    """The total variance of the samples as the evaluator measured it, or as the analytic model was fitted."""
+    measured = (points(records, key) for key in VARIANCE_KEYS)
+    fitted = [(record.generation, total) for record in records if (total := fitted_variance(record)) is not None]
+    return next((found for found in measured if found), fitted)
+
+
+def fitted_variance(record: GenerationRecord) -> float | None:
+    """The total variance of an analytic model: the sum of its variances, or the trace of its covariance."""
+    if "variance" in record.fitted:
+        return float(np.sum(record.fitted["variance"]))
+    return float(np.trace(record.fitted["covariance"])) if "covariance" in record.fitted else None
 
 
 def half_life(series: Points) -> float | None:

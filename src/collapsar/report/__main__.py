@@ -10,7 +10,6 @@ from collapsar.errors import UsageError
 from collapsar.report.chains import read_chains
 from collapsar.report.exports import write_csv, write_parquet
 from collapsar.report.page import write_report
-from collapsar.report.paper import write_figures
 from collapsar.report.tables import comparison_table
 
 
@@ -32,7 +31,10 @@ def _report(options: argparse.Namespace) -> None:
     chains = read_chains(options.folders)
     written = [write_csv(chains, options.csv)] if options.csv else []
     written += [write_parquet(chains, options.parquet)] if options.parquet else []
-    written += write_figures(chains, options.figures) if options.figures else []
+    if options.figures:
+        from collapsar.report.paper import write_figures  # matplotlib takes seconds to load, and only this needs it
+
+        written += write_figures(chains, options.figures)
     if options.output or not (options.text or written):
         written.append(write_report(options.folders, options.output or options.folders[0] / "report.html"))
     sys.stdout.write("".join(f"{path}\n" for path in written))

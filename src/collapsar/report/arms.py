@@ -11,7 +11,7 @@ NAMED_PARTS = ("data", "model", "regime")
 # Labels and places: they say what a run is called and where it lies, not what it does.
 IGNORED_KEYS = ("seed", "name")
 IGNORED_PARTS = ("tracking", "hydra")
-IGNORED_LEAVES = ("root", "folder", "cache_dir", "output_dir")
+IGNORED_LEAVES = ("root", "folder", "cache_folder")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,7 @@ def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
         shared_settings=_shared_settings(arms),
         versions=_versions(chains),
         commands=commands(arms),
+        main_metrics=[key for key in MAIN_METRICS if any(key in summary.first for summary in summaries)],
         with_all_digits=len(chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
     )
 
@@ -122,9 +123,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
-        static=_static, wording=wording, MAIN_METRICS=MAIN_METRICS, phases=phases, flatten=flatten
-    )
+    environment.globals.update(static=_static, wording=wording, phases=phases, flatten=flatten)
     return environment
 
 

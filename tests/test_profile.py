@@ -1,0 +1,188 @@
+"""The profile answers constructed chains whose answers are known."""
+
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from collapsar.profile import Profile, growth_rate, half_life, late_course, profile_chain
+from collapsar.records import GenerationRecord
+
+
+def chain(
+    num_generations: int = 12,
+    *,
+    fitted: Callable[[int], dict[str, object]] = lambda t: {},
+    shares: Callable[[int], Sequence[float]] | None = None,
+    **metrics: Callable[[int], float],
+) -> list[GenerationRecord]:
+    """Records whose metrics are functions of the generation."""
+    return [
+        GenerationRecord(
+            generation=t,
+            seed=0,
+            data="digits",
+            model="vae",
+            regime="replace",
+            pool={"size": 100},
+            num_evaluated=100,
+            num_real=100,
+            metrics={key: value(t) for key, value in metrics.items()},
+            seconds={},
+            fitted=fitted(t),
+            class_shares={"real": [0.5, 0.5], "synthetic": list(shares(t))} if shares else {},
+        )
+        for t in range(num_generations)
+    ]
+
+
+def verdict(profile: Profile, definition: str) -> tuple[str, int | None]:
+    finding = profile.findings[definition]
+    return finding.verdict, finding.generation
+
+
+@pytest.mark.parametrize("expected", [0.4, 1.0, 2.5, 7.3])
+def test_half_life_of_an_exponential_is_its_own(expected):
+    profile = profile_chain(chain(recall=lambda t: 0.8 * 0.5 ** (t / expected)))
+    assert profile.recall_half_life == pytest.approx(expected)
+
+
+def test_half_life_of_a_line_to_zero_is_on_the_line():
+    assert half_life([(0, 1.0), (1, 0.0)]) == pytest.approx(0.5)
+
+
+def test_half_life_is_none_where_half_was_never_reached():
+    assert profile_chain(chain(recall=lambda t: 0.8 - 0.03 * t)).recall_half_life is None
+
+
+def test_half_life_takes_the_first_crossing():
+    values = [1.0, 0.9, 0.45, 0.7, 0.2]
+    assert 1 < half_life(list(enumerate(values))) < 2
+
+
+def test_variance_half_life_is_that_of_the_law():
+    # E[v_t] = (1 - 1/n)^t s² with n = 10 halves after ln 2 / -ln(0.9) = 6.58 generations.
+    profile = profile_chain(chain(variance=lambda t: 0.9**t))
+    assert profile.variance_half_life == pytest.approx(6.5788, abs=1e-4)
+
+
+def test_variance_of_an_analytic_model_is_the_sum_of_what_was_fitted():
+    diagonal = profile_chain(chain(fitted=lambda t: {"variance": [0.5**t, 0.5**t]}))
+    full = profile_chain(chain(fitted=lambda t: {"covariance": [[0.5**t, 9.0], [9.0, 0.5**t]]}))
+    assert diagonal.variance_half_life == full.variance_half_life == pytest.approx(1.0)
+
+
+def test_growth_of_a_line_is_its_slope_with_an_interval_of_no_width():
+    rate = growth_rate([(t, 3.0 + 2.0 * t) for t in range(10)])
+    assert (rate.slope, rate.low, rate.high, rate.num_points) == pytest.approx((2.0, 2.0, 2.0, 10))
+
+
+def test_growth_needs_four_generations():
+    assert growth_rate([(t, float(t)) for t in range(3)]) is None
+
+
+def test_one_outlier_does_not_move_the_growth_rate():
+    points = [(t, 2.0 * t) for t in range(12)]
+    points[5] = (5, 1000.0)
+    assert growth_rate(points).slope == pytest.approx(2.0, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("value", "course"),
+    [
+        (lambda t: 5.0 + 2 * t, "rises"),
+        (lambda t: 40.0 - 2 * t, "falls"),
+        (lambda t: 20.0 - 15 * 0.3**t, "levels off"),
+        (lambda t: 20.0, "levels off"),
+        (lambda t: 20.0 + 8 * (-1) ** t, "undecided"),
+    ],
+)
+def test_late_course_of_a_known_curve(value, course):
+    assert late_course([(t, value(t)) for t in range(12)]) == course
+
+
+def test_a_diverging_error_rises_is_catastrophic_and_diverges():
+    profile = profile_chain(chain(fid=lambda t: 4.0 + 3 * t))
+    assert verdict(profile, "error_rises") == ("yes", 1)
+    assert verdict(profile, "error_rises_catastrophically") == ("yes", 6)
+    assert verdict(profile, "error_diverges")[0] == "yes"
+    assert profile.fid_course == "rises"
+
+
+def test_an_error_that_saturates_rises_but_does_not_diverge():
+    profile = profile_chain(chain(fid=lambda t: 10.0 - 4 * 0.4**t))
+    assert verdict(profile, "error_rises")[0] == "yes"
+    assert verdict(profile, "error_rises_catastrophically")[0] == "no"
+    assert verdict(profile, "error_diverges")[0] == "no"
+
+
+def test_a_steady_error_does_not_rise():
+    profile = profile_chain(chain(fid=lambda t: 10.0 + 0.2 * (-1) ** t))
+    assert verdict(profile, "error_rises") == ("no", None)
+
+
+def test_variance_vanishes_where_a_twentieth_is_left():
+    profile = profile_chain(chain(total_variance=lambda t: 0.5**t))
+    assert verdict(profile, "variance_vanishes") == ("yes", 5)
+
+
+def test_variance_that_was_not_measured_is_undecided():
+    finding = profile_chain(chain(fid=lambda t: 1.0)).findings["variance_vanishes"]
+    assert (finding.verdict, finding.evidence) == ("undecided", "variance was not measured")
+
+
+def test_first_dead_class_is_where_its_share_falls_below_a_tenth_of_the_real_one():
+    profile = profile_chain(chain(shares=lambda t: [1 - 0.5 ** (t + 1), 0.5 ** (t + 1)]))
+    assert profile.first_dead_generation == 4  # 0.5^5 = 0.031 < 0.05 <= 0.5^4
+    assert profile.dead_classes == [1]
+    assert verdict(profile, "modes_disappear") == ("yes", 4)
+
+
+def test_tails_disappear_where_recall_halves_though_no_class_dies():
+    profile = profile_chain(chain(shares=lambda t: [0.5, 0.5], recall=lambda t: 0.8 * 0.75**t))
+    assert profile.first_dead_generation is None
+    assert verdict(profile, "modes_disappear") == ("yes", 3)
+
+
+def test_nothing_disappears_where_recall_and_classes_stay():
+    profile = profile_chain(chain(shares=lambda t: [0.5, 0.5], recall=lambda t: 0.8, precision=lambda t: 0.9))
+    answers = [verdict(profile, key)[0] for key in ("modes_disappear", "modes_merge", "real_not_reproduced")]
+    assert answers == ["no", "no", "no"]
+
+
+def test_falling_precision_means_samples_between_the_modes():
+    assert verdict(profile_chain(chain(precision=lambda t: 0.9 - 0.1 * t, num_generations=9)), "modes_merge") == (
+        "yes",
+        5,
+    )
+
+
+def test_lost_recall_means_real_data_are_not_reproduced():
+    assert verdict(profile_chain(chain(recall=lambda t: 0.5**t)), "real_not_reproduced") == ("yes", 4)
+
+
+def test_one_chain_cannot_tell_whether_contamination_hurts():
+    assert verdict(profile_chain(chain(fid=lambda t: 1.0)), "contamination_hurts") == ("undecided", None)
+
+
+@pytest.mark.parametrize("num_generations", [0, 1, 2, 3])
+def test_short_chains_are_undecided(num_generations):
+    profile = profile_chain(
+        chain(num_generations, fid=lambda t: 1.0 + t / 9, recall=lambda t: 0.7, precision=lambda t: 0.7 + t / 9)
+    )
+    assert verdict(profile, "error_rises")[0] == "undecided"
+    assert verdict(profile, "error_diverges")[0] == "undecided"
+    assert profile.fid_growth is None
+
+
+def test_order_of_the_records_does_not_matter():
+    records = chain(recall=lambda t: 0.8 * 0.7**t, fid=lambda t: 1.0 + t)
+    assert profile_chain(records[::-1]) == profile_chain(records)
+
+
+def test_profile_is_plain_json():
+    profile = profile_chain(chain(recall=lambda t: 0.8 * 0.7**t, fid=lambda t: 1.0 + t))
+    content = json.loads(json.dumps(profile.to_dict(), allow_nan=False))
+    assert content["recall_half_life"] == profile.recall_half_life
+    assert len(content["findings"]) == 8
+    assert set(content["findings"]["error_rises"]) == {"definition", "verdict", "evidence", "generation", "num_seeds"}
