@@ -9,7 +9,7 @@ class NonFiniteError(ArithmeticError):
     """A loss or a sample is NaN or infinite: the text says where."""
 
 
-def check_positive(**values: float) -> None:
+def check_positive(**values: int | float) -> None:
     """Refuse the first value that is not above 0, by its name.
 
     Raises:
@@ -20,7 +20,7 @@ def check_positive(**values: float) -> None:
             raise UsageError(f"{name} must be above 0: got {value}")
 
 
-def check_fraction(**values: float) -> None:
+def check_fraction(**values: int | float) -> None:
     """Refuse the first value outside [0, 1], by its name.
 
     Raises:
