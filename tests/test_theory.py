@@ -21,11 +21,11 @@ def fit(samples, *, ddof):
     return samples.mean(1), samples.var(1, ddof=ddof)
 
 
-def replace_chain(rng, *, num_samples, num_fits, ddof, strength=1.0):
+def replace_chain(rng, *, num_samples, num_fits, ddof, spread=1.0):
     """Mean and variance of every chain after `num_fits` fits, the first of them to real data from N(0, 1)."""
     mean, variance = np.zeros(NUM_CHAINS), np.ones(NUM_CHAINS)
     for number in range(num_fits):
-        scale = np.sqrt(variance * (strength if number else 1.0))
+        scale = np.sqrt(variance * (spread if number else 1.0))
         mean, variance = fit(mean[:, None] + scale[:, None] * rng.normal(size=(NUM_CHAINS, num_samples)), ddof=ddof)
     return mean, variance
 
@@ -68,8 +68,8 @@ def test_wasserstein_distance_starts_at_one_and_a_half_fits_per_sample():
 
 
 def test_biased_sampling_shrinks_variance_by_lambda_each_generation(rng):
-    _, variance = replace_chain(rng, num_samples=20, num_fits=4, ddof=1, strength=0.8)
-    assert_mean(variance, theory.variance_under_biased_replace(3, strength=0.8, real_variance=1.0))
+    _, variance = replace_chain(rng, num_samples=20, num_fits=4, ddof=1, spread=0.8)
+    assert_mean(variance, theory.variance_under_biased_replace(3, spread=0.8, real_variance=1.0))
 
 
 def test_variance_under_accumulate_is_the_product(rng):

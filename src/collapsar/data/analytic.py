@@ -1,0 +1,327 @@
+"""Data whose truth is known: every set is drawn from it, as many samples as wanted.
+
+Training set, test set and reserve come from separate random streams of the experiment's seed, so two seeds differ in
+their real data too: that is what the expectations in `theory` are over. Samples are float32 vectors.
+"""
+
+from abc import ABC, abstractmethod
+from math import pi, sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collapsar.data.pool import REAL, Part, unlabelled
+from collapsar.data.real import RealData, Source
+from collapsar.errors import UsageError, check_positive
+from collapsar.seeding import make_generator
+
+
+class AnalyticSource(Source, ABC):
+    """A known distribution of vectors.
+
+    Args:
+        sample_shape: [dimensions]; models are sized from it.
+        dimensions: Length of a vector.
+        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
+        num_train: What generation 0 is trained on.
+        num_test: Held out.
+        num_reserve: For regimes that take fresh real samples; 0 for none.
+        seed: The experiment's seed.
+
+    Raises:
+        UsageError: a size that is not above 0, or a shape that does not agree with the dimensions.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        dimensions: int,
+        num_classes: int,
+        num_train: int,
+        num_test: int,
+        num_reserve: int,
+        seed: int,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape, num_train=num_train)
+        check_positive(dimensions=dimensions, num_test=num_test)
+        if sample_shape != [dimensions]:
+            raise UsageError(f"data.sample_shape must be {[dimensions]}, its dimensions: got {sample_shape}")
+        if num_reserve < 0:
+            raise UsageError(f"data.num_reserve must be at least 0: got {num_reserve}")
+        self.dimensions, self.num_classes, self.seed = dimensions, num_classes, seed
+        self.sizes = {"train": num_train, "test": num_test, "reserve": num_reserve}
+
+    @abstractmethod
+    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+        """Independent draws from the truth."""
+
+    def read(self) -> RealData:
+        train, test, reserve = (
+            self.draw(size, make_generator(self.seed, 0, f"real {name}")) for name, size in self.sizes.items()
+        )
+        return RealData(train, test, self.num_classes, reserve if len(reserve) else None)
+
+
+class Gaussian(AnalyticSource):
+    """The standard normal distribution.
+
+    With a diagonal Gaussian as the model, each dimension is a chain of its own.
+
+    Args:
+        sample_shape: [dimensions].
+        dimensions: Length of a vector.
+        num_train: What generation 0 is trained on.
+        num_test: Held out.
+        num_reserve: For regimes that take fresh real samples.
+        seed: The experiment's seed.
+    """
+
+    name = "gaussian"
+
+    def __init__(
+        self, *, sample_shape: list[int], dimensions: int, num_train: int, num_test: int, num_reserve: int, seed: int
+    ) -> None:
+        super().__init__(
+            sample_shape=sample_shape,
+            dimensions=dimensions,
+            num_classes=0,
+            num_train=num_train,
+            num_test=num_test,
+            num_reserve=num_reserve,
+            seed=seed,
+        )
+
+    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+        return unlabelled(torch.randn(num_samples, self.dimensions, generator=generator), origin=REAL)
+
+
+class ModesSource(AnalyticSource, ABC):
+    """Equally likely, round normal modes at known places in the plane; a sample's label is its mode.
+
+    Attributes:
+        centres: Where the modes are.
+        mode_sd: Standard deviation of each mode in each dimension.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        centres: Float[Tensor, "mode 2"],
+        mode_sd: float,
+        num_train: int,
+        num_test: int,
+        num_reserve: int,
+        seed: int,
+    ) -> None:
+        super().__init__(
+            sample_shape=sample_shape,
+            dimensions=2,
+            num_classes=len(centres),
+            num_train=num_train,
+            num_test=num_test,
+            num_reserve=num_reserve,
+            seed=seed,
+        )
+        check_positive(mode_sd=mode_sd)
+        self.centres, self.mode_sd = centres, mode_sd
+
+    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+        modes = torch.randint(len(self.centres), (num_samples,), generator=generator)
+        noise = torch.randn(num_samples, 2, generator=generator)
+        return Part(self.centres[modes] + self.mode_sd * noise, modes, REAL)
+
+
+class Ring(ModesSource):
+    """Modes evenly round a circle (the ring of 8 of Srivastava et al. 2017, VEEGAN, and Lin et al. 2018, PacGAN).
+
+    Args:
+        sample_shape: [2].
+        num_modes: How many.
+        radius: Of the circle.
+        mode_sd: Standard deviation of each mode.
+        num_train: What generation 0 is trained on.
+        num_test: Held out.
+        num_reserve: For regimes that take fresh real samples.
+        seed: The experiment's seed.
+    """
+
+    name = "ring"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        num_modes: int,
+        radius: int | float,
+        mode_sd: int | float,
+        num_train: int,
+        num_test: int,
+        num_reserve: int,
+        seed: int,
+    ) -> None:
+        check_positive(num_modes=num_modes, radius=radius)
+        angles = 2 * pi * torch.arange(num_modes) / num_modes
+        super().__init__(
+            sample_shape=sample_shape,
+            centres=radius * torch.stack([angles.cos(), angles.sin()], dim=1),
+            mode_sd=float(mode_sd),
+            num_train=num_train,
+            num_test=num_test,
+            num_reserve=num_reserve,
+            seed=seed,
+        )
+
+
+class Grid(ModesSource):
+    """Modes on a square grid around 0 (the grid of 25 of VEEGAN and PacGAN: 5 a side, 2 apart, sd .05).
+
+    Args:
+        sample_shape: [2].
+        modes_per_side: The grid has the square of it.
+        spacing: Distance of neighbouring modes.
+        mode_sd: Standard deviation of each mode.
+        num_train: What generation 0 is trained on.
+        num_test: Held out.
+        num_reserve: For regimes that take fresh real samples.
+        seed: The experiment's seed.
+    """
+
+    name = "grid"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        modes_per_side: int,
+        spacing: int | float,
+        mode_sd: int | float,
+        num_train: int,
+        num_test: int,
+        num_reserve: int,
+        seed: int,
+    ) -> None:
+        check_positive(modes_per_side=modes_per_side, spacing=spacing)
+        places = spacing * (torch.arange(modes_per_side) - (modes_per_side - 1) / 2)
+        super().__init__(
+            sample_shape=sample_shape,
+            centres=torch.cartesian_prod(places, places),
+            mode_sd=float(mode_sd),
+            num_train=num_train,
+            num_test=num_test,
+            num_reserve=num_reserve,
+            seed=seed,
+        )
+
+
+class Categorical(AnalyticSource):
+    """Categories 0 to K - 1 as numbers, with shares proportional to (k + 1)^-s: a few frequent ones and a tail.
+
+    Each dimension is drawn by itself, and is a chain of its own. In one dimension a sample's label is its category.
+
+    Args:
+        sample_shape: [dimensions].
+        dimensions: Length of a vector.
+        num_categories: K.
+        zipf_exponent: s; 0 makes them equally likely.
+        num_train: What generation 0 is trained on.
+        num_test: Held out.
+        num_reserve: For regimes that take fresh real samples.
+        seed: The experiment's seed.
+
+    Attributes:
+        shares: True share of each category.
+    """
+
+    name = "categorical"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        dimensions: int,
+        num_categories: int,
+        zipf_exponent: int | float,
+        num_train: int,
+        num_test: int,
+        num_reserve: int,
+        seed: int,
+    ) -> None:
+        check_positive(num_categories=num_categories)
+        super().__init__(
+            sample_shape=sample_shape,
+            dimensions=dimensions,
+            num_classes=num_categories if dimensions == 1 else 0,
+            num_train=num_train,
+            num_test=num_test,
+            num_reserve=num_reserve,
+            seed=seed,
+        )
+        unnormalised = [(rank + 1) ** -zipf_exponent for rank in range(num_categories)]
+        self.shares = [share / sum(unnormalised) for share in unnormalised]
+
+    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+        num_draws = num_samples * self.dimensions
+        if not num_draws:
+            return unlabelled(torch.empty(0, self.dimensions), origin=REAL)
+        shares = torch.tensor(self.shares, dtype=torch.float64)
+        codes = torch.multinomial(shares, num_draws, replacement=True, generator=generator)
+        samples = codes.reshape(num_samples, self.dimensions).float()
+        return Part(samples, codes, REAL) if self.dimensions == 1 else unlabelled(samples, origin=REAL)
+
+
+class LinearRegression(AnalyticSource):
+    """Standard normal inputs, and outputs x w* + noise with a w* of length 1; inputs are the first columns.
+
+    All outputs share the inputs and w*, and have noise of their own (Gerstgrasser et al. 2024, arXiv:2404.01413).
+
+    Args:
+        sample_shape: [dimensions].
+        dimensions: Inputs and outputs together.
+        num_inputs: How many of them are inputs.
+        noise_sd: Standard deviation of the outputs' noise.
+        num_train: What generation 0 is trained on.
+        num_test: Held out.
+        num_reserve: For regimes that take fresh real samples.
+        seed: The experiment's seed.
+
+    Attributes:
+        coefficients: The true w*, the same for every output.
+    """
+
+    name = "linear_regression"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        dimensions: int,
+        num_inputs: int,
+        noise_sd: int | float,
+        num_train: int,
+        num_test: int,
+        num_reserve: int,
+        seed: int,
+    ) -> None:
+        super().__init__(
+            sample_shape=sample_shape,
+            dimensions=dimensions,
+            num_classes=0,
+            num_train=num_train,
+            num_test=num_test,
+            num_reserve=num_reserve,
+            seed=seed,
+        )
+        check_positive(noise_sd=noise_sd)
+        if not 1 <= num_inputs < dimensions:
+            raise UsageError(f"data.num_inputs must be between 1 and {dimensions - 1}: got {num_inputs}")
+        self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
+        self.coefficients = torch.full((num_inputs,), 1 / sqrt(num_inputs))
+
+    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+        inputs = torch.randn(num_samples, self.num_inputs, generator=generator)
+        noise = torch.randn(num_samples, self.dimensions - self.num_inputs, generator=generator)
+        outputs = (inputs @ self.coefficients).unsqueeze(1) + self.noise_sd * noise
+        return unlabelled(torch.cat([inputs, outputs], dim=1), origin=REAL)

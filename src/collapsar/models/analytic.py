@@ -1,0 +1,405 @@
+"""Models whose fit is a formula: the loop's behaviour with them is known in closed form (see `theory`).
+
+They are fitted to a whole pool at once, by no Trainer. Samples are float32 vectors. A *diagonal* Gaussian or a
+histogram treats each dimension by itself, so a chain in D dimensions is D independent chains in one: that is how
+`collapsar-verify` runs thousands of them through the same code as everybody's.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.models.bias import UNBIASED, Bias, temper_covariance, temper_probabilities
+from collapsar.models.generative import GenerativeModel
+
+
+class AnalyticModel(GenerativeModel, ABC):
+    """A model of vectors that is fitted by a formula.
+
+    Its parameters are buffers, empty before the fit; a checkpoint loads into an unfitted model.
+
+    Args:
+        sample_shape: Shape of one sample: one entry, the number of dimensions.
+
+    Raises:
+        UsageError: samples of that shape are not vectors.
+    """
+
+    def __init__(self, *, sample_shape: Sequence[int]) -> None:
+        super().__init__()
+        if len(sample_shape) != 1:
+            raise UsageError(
+                f"model={self.name} models vectors: got samples of shape {list(sample_shape)}; "
+                "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
+            )
+        self.num_dimensions = sample_shape[0]
+        self.register_load_state_dict_pre_hook(take_saved_shapes)
+
+    @abstractmethod
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        """Set the parameters from a pool.
+
+        Args:
+            samples: All samples of the pool.
+            weights: Of each sample, summing to 1; None weighs all alike.
+            generator: For fits that draw.
+
+        Raises:
+            UsageError: the samples are not what the model is for.
+        """
+
+    @abstractmethod
+    def sample(
+        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
+    ) -> Float[Tensor, "sample dimension"]:
+        """Independent draws from the model, its density raised to the power 1/lambda by the bias."""
+
+    @abstractmethod
+    def fitted_parameters(self) -> dict[str, Any]:
+        """The parameters as lists and numbers, for the record."""
+
+
+class Gaussian(AnalyticModel):
+    """A normal distribution.
+
+    Args:
+        sample_shape: The number of dimensions, as a list of one.
+        covariance: `diagonal` (independent dimensions) or `full`.
+        variance: `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1; with weights w by
+            1 - sum w² in place of (n - 1) / n.
+    """
+
+    name = "gaussian"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        covariance: Literal["diagonal", "full"],
+        variance: Literal["maximum_likelihood", "unbiased"],
+    ) -> None:
+        super().__init__(sample_shape=sample_shape)
+        self.is_full, self.is_unbiased = covariance == "full", variance == "unbiased"
+        self.mean: Tensor
+        self.covariance: Tensor  # variances only, if diagonal
+        self.register_buffer("mean", torch.empty(0))
+        self.register_buffer("covariance", torch.empty(0))
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        if self.is_unbiased and len(samples) < 2:
+            raise UsageError(f"an unbiased variance needs at least 2 samples: got {len(samples)}")
+        if weights is None and not self.is_full:
+            self.mean = samples.mean(0)  # two passes: exact to rounding, and faster than torch.var over this dimension
+            self.covariance = (samples - self.mean).square_().sum(0) / (len(samples) - int(self.is_unbiased))
+            return
+        shares = torch.full((len(samples), 1), 1 / len(samples)) if weights is None else weights.float().unsqueeze(1)
+        self.mean = (shares * samples).sum(0)
+        centred = samples - self.mean
+        moment = (shares * centred).T @ centred if self.is_full else (shares * centred.square()).sum(0)
+        self.covariance = moment / (1 - shares.square().sum()) if self.is_unbiased else moment
+
+    def sample(
+        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
+    ) -> Float[Tensor, "sample dimension"]:
+        covariance = temper_covariance(self.covariance, spread=bias.spread)
+        refuse_non_finite(covariance, self.mean)
+        noise = torch.randn(num_samples, len(self.mean), generator=generator)
+        if self.is_full:
+            return self.mean + noise @ square_root(covariance)
+        return noise.mul_(covariance.sqrt()).add_(self.mean)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        key = "covariance" if self.is_full else "variance"
+        return {"mean": self.mean.tolist(), key: self.covariance.tolist()}
+
+
+class Mixture(AnalyticModel):
+    """A mixture of normal distributions with full covariances, by scikit-learn's EM.
+
+    EM takes no weights: a weighted pool is drawn anew in their proportion first. The bias acts on each component's
+    covariance, not on the shares of the components.
+
+    Args:
+        sample_shape: The number of dimensions, as a list of one.
+        num_components: Number of normal distributions.
+        num_starts: EM runs from so many k-means starts, and the likeliest is kept.
+        max_steps: EM steps at most for each start.
+        min_variance: Added to each variance, so that no component falls onto one sample.
+
+    Raises:
+        UsageError: a value that is not above 0.
+    """
+
+    name = "mixture"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        num_components: int,
+        num_starts: int,
+        max_steps: int,
+        min_variance: float,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape)
+        check_positive(
+            num_components=num_components, num_starts=num_starts, max_steps=max_steps, min_variance=min_variance
+        )
+        self.num_components, self.num_starts = num_components, num_starts
+        self.max_steps, self.min_variance = max_steps, min_variance
+        self.shares: Tensor
+        self.means: Tensor
+        self.covariances: Tensor
+        for buffer in ("shares", "means", "covariances"):
+            self.register_buffer(buffer, torch.empty(0))
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        if len(samples) < self.num_components:
+            raise UsageError(
+                f"model.num_components must be at most the pool's {len(samples)} samples: got {self.num_components}"
+            )
+        if weights is not None:
+            samples = samples[torch.multinomial(weights, len(samples), replacement=True, generator=generator)]
+        mixture = GaussianMixture(
+            self.num_components,
+            n_init=self.num_starts,
+            max_iter=self.max_steps,
+            reg_covar=self.min_variance,
+            random_state=int(torch.randint(2**31, (), generator=generator)),
+        )
+        with warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(samples.double().numpy())
+        self.shares = torch.from_numpy(mixture.weights_).float()
+        self.means = torch.from_numpy(mixture.means_).float()
+        self.covariances = torch.from_numpy(mixture.covariances_).float()
+
+    def sample(
+        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
+    ) -> Float[Tensor, "sample dimension"]:
+        refuse_non_finite(self.shares, self.means, self.covariances)
+        roots = square_root(temper_covariance(self.covariances, spread=bias.spread))
+        chosen = torch.multinomial(self.shares, num_samples, replacement=True, generator=generator)
+        noise = torch.randn(num_samples, 1, self.num_dimensions, generator=generator)
+        return self.means[chosen] + (noise @ roots[chosen]).squeeze(1)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {
+            "shares": self.shares.tolist(),
+            "means": self.means.tolist(),
+            "covariances": self.covariances.tolist(),
+        }
+
+
+class Categorical(AnalyticModel):
+    """A histogram over categories 0 to K - 1, for each dimension by itself.
+
+    Args:
+        sample_shape: The number of dimensions, as a list of one.
+        num_categories: K; null where the data have no categories, which is refused.
+
+    Raises:
+        UsageError: without categories.
+    """
+
+    name = "categorical"
+
+    def __init__(self, *, sample_shape: Sequence[int], num_categories: int | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_categories is None:
+            raise UsageError("model=categorical needs categories: choose data=categorical")
+        check_positive(num_categories=num_categories)
+        self.num_categories = num_categories
+        self.probabilities: Tensor  # [dimension, category]
+        self.register_buffer("probabilities", torch.empty(0))
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        categories = range(self.num_categories)
+        if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
+            raise UsageError(
+                f"model=categorical models whole numbers from 0 to {self.num_categories - 1}: got values from "
+                f"{samples.min():g} to {samples.max():g}"
+            )
+        if weights is None:
+            shares = [(samples == category).sum(0).double() / len(samples) for category in categories]
+        else:
+            shares = [weights.double() @ (samples == category).double() for category in categories]
+        self.probabilities = torch.stack(shares, dim=1)
+
+    def sample(
+        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
+    ) -> Float[Tensor, "sample dimension"]:
+        cumulative = temper_probabilities(self.probabilities, spread=bias.spread).cumsum(1)
+        cumulative = (
+            cumulative / cumulative[:, -1:]
+        )  # exactly 1 from the last category alive on, so no dead one is drawn
+        uniform = torch.rand(num_samples, len(cumulative), generator=generator, dtype=torch.float64)
+        return torch.searchsorted(cumulative, uniform.T.contiguous(), right=True).T.float()
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {"probabilities": self.probabilities.tolist()}
+
+
+class KernelDensity(AnalyticModel):
+    """A normal kernel around each sample of the pool.
+
+    A chain of them diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
+
+    Args:
+        sample_shape: The number of dimensions, as a list of one.
+        bandwidth: Standard deviation of the kernel in units of each dimension's own; null takes Scott's rule,
+            n^(-1/(D+4)).
+
+    Raises:
+        UsageError: a bandwidth that is not above 0.
+    """
+
+    name = "kde"
+
+    def __init__(self, *, sample_shape: Sequence[int], bandwidth: float | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if bandwidth is not None:
+            check_positive(bandwidth=bandwidth)
+        self.bandwidth = bandwidth
+        self.centres: Tensor
+        self.weights: Tensor
+        self.kernel_sd: Tensor
+        for buffer in ("centres", "weights", "kernel_sd"):
+            self.register_buffer(buffer, torch.empty(0))
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
+        spread = (shares @ (samples - shares @ samples).square()).sqrt()
+        relative = self.bandwidth or len(samples) ** (-1 / (self.num_dimensions + 4))
+        self.centres, self.weights, self.kernel_sd = samples, shares, relative * spread
+
+    def sample(
+        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
+    ) -> Float[Tensor, "sample dimension"]:
+        variance = temper_covariance(self.kernel_sd.square(), spread=bias.spread)
+        refuse_non_finite(variance, self.centres)
+        chosen = torch.multinomial(self.weights, num_samples, replacement=True, generator=generator)
+        noise = torch.randn(num_samples, self.num_dimensions, generator=generator)
+        return self.centres[chosen] + variance.sqrt() * noise
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        mean = self.weights @ self.centres
+        variance = self.weights @ (self.centres - mean).square() + self.kernel_sd.square()
+        return {"mean": mean.tolist(), "variance": variance.tolist(), "kernel_sd": self.kernel_sd.tolist()}
+
+
+class LinearRegression(AnalyticModel):
+    """Least squares from the first columns of a sample, its inputs, to the others, its outputs.
+
+    Sampling answers the inputs it was fitted on, in their order and from the first again: y = x w + noise. So the
+    design stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
+
+    Args:
+        sample_shape: The number of inputs and outputs together, as a list of one.
+        num_inputs: Number of input columns; null where the data have none, which is refused.
+        noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
+
+    Raises:
+        UsageError: without inputs, or without outputs.
+    """
+
+    name = "linear_regression"
+
+    def __init__(self, *, sample_shape: Sequence[int], num_inputs: int | None, noise_sd: int | float | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_inputs is None or noise_sd is None:
+            raise UsageError("model=linear_regression needs inputs and outputs: choose data=linear_regression")
+        if not 1 <= num_inputs < self.num_dimensions:
+            raise UsageError(f"num_inputs must be between 1 and {self.num_dimensions - 1}: got {num_inputs}")
+        self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
+        self.inputs: Tensor
+        self.coefficients: Tensor  # [input, output]
+        self.register_buffer("inputs", torch.empty(0))
+        self.register_buffer("coefficients", torch.empty(0))
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
+        if len(inputs) < self.num_inputs:
+            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {len(inputs)}")
+        root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
+        self.inputs = inputs.contiguous()
+        self.coefficients = torch.linalg.lstsq(root * inputs, root * outputs).solution
+
+    def sample(
+        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
+    ) -> Float[Tensor, "sample dimension"]:
+        refuse_non_finite(self.coefficients)
+        inputs = self.inputs[torch.arange(num_samples) % len(self.inputs)]
+        noise_variance = temper_covariance(torch.tensor(self.noise_sd**2), spread=bias.spread)
+        noise = torch.randn(num_samples, self.num_dimensions - self.num_inputs, generator=generator)
+        return torch.cat([inputs, inputs @ self.coefficients + noise_variance.sqrt() * noise], dim=1)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {"coefficients": self.coefficients.tolist()}
+
+
+def take_saved_shapes(model: AnalyticModel, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Before a state is loaded, give the model's buffers the shapes of the saved ones: they depend on the pool."""
+    for name, buffer in list(model.named_buffers()):
+        if prefix + name in state:
+            setattr(model, name, torch.empty_like(state[prefix + name], device=buffer.device))
+
+
+def square_root(covariance: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch dim dim"]:
+    """The symmetric square root; unlike a Cholesky factor it exists when the covariance is singular."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    return (eigenvectors * eigenvalues.clamp(min=0).sqrt().unsqueeze(-2)) @ eigenvectors.mT
+
+
+def refuse_non_finite(*parameters: Tensor) -> None:
+    """Refuse to draw from broken parameters.
+
+    Raises:
+        NonFiniteError: a parameter is NaN or infinite.
+    """
+    if not all(torch.isfinite(parameter).all() for parameter in parameters):
+        raise NonFiniteError("the fitted parameters hold NaN or infinite values: look at the pool they were fitted to")
