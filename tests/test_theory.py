@@ -109,6 +109,42 @@ def test_without_fresh_data_the_mean_walks_as_under_replace():
     assert fresh == pytest.approx(theory.squared_mean_under_replace(7, num_samples=30, real_variance=2.0))
 
 
+def test_the_walk_with_kept_real_data_follows_its_recursion(rng):
+    real = rng.normal(size=(NUM_CHAINS, 12))
+    mean, variance = fit(real, ddof=0)
+    for _ in range(5):
+        synthetic = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 6))
+        kept = rng.permuted(real, axis=1)[:, :4]
+        mean, variance = fit(np.concatenate([kept, synthetic], axis=1), ddof=0)
+    expected = theory.squared_mean_with_fixed_real(5, num_real=12, num_real_kept=4, num_synthetic=6, real_variance=1.0)
+    assert_mean(mean**2, expected)
+    assert_mean(variance, 1 - expected)
+
+
+def test_the_walk_of_a_subsample_follows_its_recursion(rng):
+    archive = rng.normal(size=(NUM_CHAINS, 8))
+    for _ in range(4):
+        mean, variance = fit(rng.permuted(archive, axis=1)[:, :8], ddof=0)
+        drawn = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 8))
+        archive = np.concatenate([archive, drawn], axis=1)
+    assert_mean(mean**2, theory.squared_mean_under_accumulate_subsample(3, num_samples=8, real_variance=1.0))
+
+
+def test_the_walk_of_a_window_follows_its_recursion(rng):
+    batches = [rng.normal(size=(NUM_CHAINS, 8))]
+    for _ in range(6):
+        mean, variance = fit(np.concatenate(batches[-2:], axis=1), ddof=0)
+        batches.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 8)))
+    assert_mean(mean**2, theory.squared_mean_under_window(5, num_samples=8, num_kept=2, real_variance=1.0))
+
+
+def test_a_window_lies_between_replace_and_accumulate():
+    settings = {"num_samples": 9, "real_variance": 2.0}
+    one, all_of_them = (theory.squared_mean_under_window(6, num_kept=kept, **settings) for kept in (1, 7))
+    assert one == pytest.approx(theory.squared_mean_under_replace(6, **settings))
+    assert all_of_them == pytest.approx(2 - theory.variance_under_accumulate(6, **settings))
+
+
 def test_weighted_fits_walk_as_the_recursion_says(rng):
     real_weight, (mean, variance) = 0.7, fit(rng.normal(size=(NUM_CHAINS, 10)), ddof=0)
     for _ in range(5):

@@ -130,6 +130,70 @@ def limit_squared_mean_with_fresh_real(*, num_samples: int, fresh_fraction: floa
     return real_variance / (1 - fresh_fraction + fresh_fraction * num_samples * (2 - fresh_fraction))
 
 
+def squared_mean_with_fixed_real(
+    generation: int, *, num_real: int, num_real_kept: int, num_synthetic: int, real_variance: float
+) -> float:
+    """E[mu_t²] when every pool holds k of the same n real samples and m synthetic ones, maximum likelihood, truth at 0.
+
+    The k are drawn anew each time; k = n keeps all. With R_t = E[(real mean) mu_t], R_0 = M_0 = s²/n,
+    R_{t+1} = (k s²/n + m R_t) / (k+m) and M_{t+1} = (k s² + 2 k m R_t + m² M_t + m (s² - M_t)) / (k+m)².
+    Source: derived, from conservation; the protocols are Alemohammad et al. 2023, arXiv:2307.01850, section 4, and
+    Bertrand et al. 2024, arXiv:2310.00429.
+    """
+    kept, drawn, variance = num_real_kept, num_synthetic, real_variance
+    squared_mean = shared = variance / num_real
+    for _ in range(generation):
+        synthetic = drawn**2 * squared_mean + drawn * (variance - squared_mean)
+        squared_mean = (kept * variance + 2 * kept * drawn * shared + synthetic) / (kept + drawn) ** 2
+        shared = (kept * variance / num_real + drawn * shared) / (kept + drawn)
+    return squared_mean
+
+
+def squared_mean_under_window(generation: int, *, num_samples: int, num_kept: int, real_variance: float) -> float:
+    """E[mu_t²] when a pool holds the last K generations, n samples of each, maximum likelihood, truth at 0.
+
+    The real data are one of them. K = 1 is replace, K > t accumulate. Source: derived, see `squared_mean_of_pools`.
+    """
+    windows = [range(max(fit - num_kept + 1, 0), fit + 1) for fit in range(generation + 1)]
+    return real_variance * squared_mean_of_pools(windows, num_samples=num_samples, budget=None)
+
+
+def squared_mean_under_accumulate_subsample(generation: int, *, num_samples: int, real_variance: float) -> float:
+    """E[mu_t²] when a pool is n samples drawn from all so far, n a generation, maximum likelihood, truth at 0.
+
+    Source: derived, see `squared_mean_of_pools`; the protocol is Kazdan et al. 2024, arXiv:2410.16713.
+    """
+    windows = [range(fit + 1) for fit in range(generation + 1)]
+    return real_variance * squared_mean_of_pools(windows, num_samples=num_samples, budget=num_samples)
+
+
+def squared_mean_of_pools(windows: Sequence[Sequence[int]], *, num_samples: int, budget: int | None) -> float:
+    """E[mu²] of the last model for unit variance, when fit j sees the batches in windows[j], n samples each.
+
+    Batch 0 is real, batch j + 1 is drawn from fit j. Let S(g, h) be E[x y] of two different samples of batches g and
+    h. A sample of batch h is its model's mean plus noise, so S(g, h) is the mean of E[x y] over the y in that model's
+    window, x itself included where it lies there (E[x²] = 1, conserved); S(h, h) = E[mu²]. A random subsample of
+    `budget` changes only how often a sample meets itself. Source: derived.
+    """
+    moments = [[0.0]]  # S(0, 0): real samples are independent, truth at 0
+    squared_mean = 0.0
+    for window in windows:
+        window_size = num_samples * len(window)
+        with_window = [
+            sum(num_samples * moments[batch][other] for other in window)
+            + (1 - moments[batch][batch] if batch in window else 0)
+            for batch in range(len(moments))
+        ]
+        different = sum(num_samples * (with_window[batch] - 1) for batch in window) / (window_size * (window_size - 1))
+        pool_size = budget or window_size
+        squared_mean = 1 / pool_size + (1 - 1 / pool_size) * different
+        across = [total / window_size for total in with_window]
+        for row, moment in zip(moments, across, strict=True):
+            row.append(moment)
+        moments.append([*across, squared_mean])
+    return squared_mean
+
+
 def squared_mean_with_weights(
     generation: int, *, real_weight: float, num_real: int, num_synthetic: int, real_variance: float
 ) -> float:
