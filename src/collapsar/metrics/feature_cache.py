@@ -46,7 +46,7 @@ def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
         tensors: dict[str, Tensor] = stored["tensors"]
-        if stored["key"] == key and stored["checksum"] == _checksum(tensors):
+        if stored["key"] == key and stored["checksum"] == checksum(tensors):
             return tensors
         reason = "its contents do not match its key and checksum"
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
@@ -59,7 +59,7 @@ def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            torch.save({"key": key, "checksum": _checksum(tensors), "tensors": tensors}, file)
+            torch.save({"key": key, "checksum": checksum(tensors), "tensors": tensors}, file)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
@@ -67,9 +67,10 @@ def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _checksum(tensors: dict[str, Tensor]) -> str:
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """A stable digest of names, types, shapes and values, wherever the tensors lie."""
     digest = blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

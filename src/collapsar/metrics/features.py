@@ -259,11 +259,7 @@ class ClassifierSpace(FeatureSpace):
             cache_dir / f"{self.name}-{key}.pt", key=key, compute=lambda: self._train(network, real, device)
         )
         test_accuracy = float(fitted.pop("test_accuracy"))
-        if test_accuracy < self.min_accuracy:
-            raise UsageError(
-                f"the {self.name} space reaches a test accuracy of {test_accuracy:.3f}, below min_accuracy="
-                f"{self.min_accuracy}: give it more real training data, or set min_accuracy or the training budget"
-            )
+        refuse_inaccurate(test_accuracy, min_accuracy=self.min_accuracy, space_name=self.name)
         network.load_state_dict(fitted)
         encoder, head = network
         return FittedSpace(
@@ -279,7 +275,9 @@ class ClassifierSpace(FeatureSpace):
         )
 
     def _build(self, real: RealSamples) -> nn.Sequential:
-        require_labelled_images(real, space_name=self.name)
+        require_images(real, space_name=self.name)
+        if real.train_labels is None or real.test_labels is None:
+            raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
         encoder = build_seeded(
             lambda: Encoder(image_shape=real.sample_shape, feature_dim=self.feature_dim), seed=self.seed
         )
@@ -305,16 +303,27 @@ class ClassifierSpace(FeatureSpace):
         return (torch.cat(predicted) == labels).to(torch.float64).mean()
 
 
-def require_labelled_images(real: RealSamples, *, space_name: str) -> None:
-    """Refuse vectors and samples without labels.
+def require_images(real: RealSamples, *, space_name: str) -> None:
+    """Refuse anything but images.
 
     Raises:
-        UsageError: says which of the two.
+        UsageError: the samples are vectors, or not uint8.
     """
     if real.train.ndim != 4 or real.train.dtype != torch.uint8:
         raise UsageError(
             f"the {space_name} space takes uint8 images [sample, channel, height, width]: got {real.train.dtype} "
             f"{tuple(real.train.shape)}; use the identity or pca space for vectors"
         )
-    if real.train_labels is None or real.test_labels is None:
-        raise UsageError(f"the {space_name} space needs labelled real data: use the pca or self_supervised space")
+
+
+def refuse_inaccurate(test_accuracy: float, *, min_accuracy: float, space_name: str) -> None:
+    """Refuse a space that does not tell the real classes apart: what it says about synthetic ones means nothing.
+
+    Raises:
+        UsageError: the accuracy is below the minimum.
+    """
+    if test_accuracy < min_accuracy:
+        raise UsageError(
+            f"the {space_name} space reaches a test accuracy of {test_accuracy:.3f}, below min_accuracy="
+            f"{min_accuracy}: give it more real training data, or set min_accuracy or the training budget"
+        )

@@ -108,7 +108,8 @@ def grey_to_rgb(images: Images) -> Float[Tensor, "sample 3 height width"]:
 
 
 def resize(images: Images, *, side: int) -> Float[Tensor, "sample channel {side} {side}"]:
-    """Images of side x side pixels, bilinear and antialiased when shrinking; values stay in their range."""
+    """Images of side x side pixels: bicubic, antialiased when shrinking, and clipped, because bicubic overshoots."""
     if images.shape[-2:] == (side, side):
         return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    resized = F.interpolate(images, size=(side, side), mode="bicubic", align_corners=False, antialias=True)
+    return resized.clamp(0.0, 1.0)

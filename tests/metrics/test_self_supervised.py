@@ -1,0 +1,82 @@
+"""The encoder trained without labels tells classes apart, and says how well."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from collapsar.errors import UsageError
+from collapsar.metrics import self_supervised
+from collapsar.metrics.embedders import TrainingBudget
+from collapsar.metrics.features import RealSamples
+from collapsar.metrics.preprocessing import Augmentation
+from collapsar.metrics.self_supervised import SelfSupervisedSpace, SimilarityLogits, probe
+
+CPU = torch.device("cpu")
+SETTINGS = SelfSupervisedSpace(
+    feature_dim=64,
+    temperature=0.5,
+    budget=TrainingBudget(num_steps=150, batch_size=64, learning_rate=0.01, weight_decay=0.01),
+    augmentation=Augmentation(
+        rotation_degrees=12.0, shift_fraction=0.1, scale_change=0.12, shear=0.15, blur=0.5, noise_std=0.2, flip=False
+    ),
+    min_accuracy=0.95,
+    seed=0,
+    chunk_size=512,
+)
+BRIEF = replace(SETTINGS, budget=replace(SETTINGS.budget, num_steps=2), min_accuracy=0.0)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    scanned = load_digits()
+    images = torch.tensor(scanned.images / 16 * 255).round().to(torch.uint8)[:, None]
+    labels = torch.tensor(scanned.target)
+    train, test = train_test_split(range(len(images)), test_size=360, stratify=scanned.target, random_state=0)
+    return RealSamples(train=images[train], train_labels=labels[train], test=images[test], test_labels=labels[test])
+
+
+def test_linear_probe_of_digits_is_accurate(digits, tmp_path):
+    space = SETTINGS.fit(digits, device=CPU, cache_dir=tmp_path)
+    assert space.test_accuracy > 0.96
+    assert space.head is None
+
+
+def test_labels_do_not_change_the_features(digits, tmp_path):
+    unlabelled = replace(digits, train_labels=None, test_labels=None)
+    with_labels = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
+    without = BRIEF.fit(unlabelled, device=CPU, cache_dir=tmp_path)
+    assert torch.equal(with_labels.extract(digits.test), without.extract(digits.test))
+    assert without.test_accuracy is None
+
+
+def test_cached_encoder_gives_bitwise_the_same_features_without_training(digits, tmp_path, monkeypatch):
+    trained = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
+    monkeypatch.setattr(self_supervised, "train_classifier", None)
+    loaded = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
+    assert torch.equal(loaded.extract(digits.test), trained.extract(digits.test))
+    assert loaded.describe() == trained.describe()
+
+
+def test_untrained_encoder_is_refused(digits, tmp_path):
+    with pytest.raises(UsageError, match="the self_supervised space reaches a test accuracy of"):
+        replace(BRIEF, min_accuracy=0.96).fit(digits, device=CPU, cache_dir=tmp_path)
+
+
+def test_batch_larger_than_the_training_set_is_refused(digits, tmp_path):
+    few = replace(digits, train=digits.train[:10], train_labels=digits.train_labels[:10])
+    with pytest.raises(UsageError, match="batch_size must not exceed 10 images: got 64"):
+        BRIEF.fit(few, device=CPU, cache_dir=tmp_path)
+
+
+def test_no_view_is_its_own_match():
+    logits = SimilarityLogits(feature_dim=8, temperature=0.5)(torch.randn(6, 8))
+    assert (logits.diagonal() == -torch.inf).all()
+    assert logits.masked_fill(torch.eye(6, dtype=torch.bool), 0).abs().max() <= 2 + 1e-6
+
+
+def test_probe_separates_what_a_plane_separates():
+    features = torch.tensor([[0.0, 0.0], [0.0, 1.0], [3.0, 0.0], [3.0, 1.0]])
+    assert probe(features, torch.tensor([0, 0, 1, 1]), test=features + 0.1).tolist() == [0, 0, 1, 1]
