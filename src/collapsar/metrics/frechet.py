@@ -206,8 +206,8 @@ def _trace_of_root(first: Tensor, second: Tensor) -> float:
         eigenvalues = torch.linalg.eigvalsh(lower.T @ second @ lower)
         if float(eigenvalues[0]) > 1e-10 * float(eigenvalues[-1]):
             return float(eigenvalues.sqrt().sum())
-    # Where a covariance is singular, the root of an eigenvalue's rounding error is 1e-8, not 1e-16: singular values of
-    # the factors have no root in them.
+    # Where a covariance is singular: singular values of the factors, because the root of an eigenvalue's rounding error
+    # is 1e-8 and not 1e-16.
     return float(torch.linalg.svdvals(_factorise(first).T @ _factorise(second)).sum())
 
 
@@ -218,4 +218,5 @@ def _is_well_conditioned(lower: Tensor) -> bool:
 
 def _factorise(covariance: Tensor) -> Tensor:
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
-    return eigenvectors * eigenvalues.clamp_min(0.0).sqrt()
+    rounding = len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps * float(eigenvalues[-1])
+    return eigenvectors * eigenvalues.masked_fill(eigenvalues <= rounding, 0.0).sqrt()

@@ -1,4 +1,4 @@
-"""The neighbour metrics as a torchmetrics module: collect features batch by batch, reduce across ranks, compute once."""
+"""The neighbour metrics as a torchmetrics module: features are collected by batch and reduced across ranks."""
 
 from typing import Any
 

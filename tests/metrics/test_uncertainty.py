@@ -1,0 +1,98 @@
+import math
+
+import pytest
+import torch
+
+from collapsar.errors import UsageError
+from collapsar.metrics.frechet import frechet_distance
+from collapsar.metrics.uncertainty import (
+    compute_floor,
+    compute_interval,
+    compute_intervals,
+    compute_spread,
+    describe_shortage,
+    split_batches,
+)
+
+
+def draw(num_samples, feature_dim, *, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num_samples, feature_dim, generator=generator, dtype=torch.float64)
+
+
+def test_interval_is_students():
+    interval = compute_interval([1.0, 2.0, 3.0, 4.0, 5.0], confidence=0.95)
+    half_width = 2.7764451 * math.sqrt(2.5 / 5)
+    assert interval.mean == 3.0
+    assert interval.low == pytest.approx(3.0 - half_width)
+    assert interval.high == pytest.approx(3.0 + half_width)
+
+
+def test_intervals_hold_the_mean_as_often_as_they_say():
+    values = draw(1000, 5, seed=3)
+    intervals = [compute_interval(row.tolist(), confidence=0.9) for row in values]
+    share = sum(interval.low <= 0.0 <= interval.high for interval in intervals) / len(intervals)
+    assert share == pytest.approx(0.9, abs=0.03)
+
+
+def test_one_value_has_no_width():
+    interval = compute_interval([2.0], confidence=0.95)
+    assert (interval.low, interval.mean, interval.high, interval.num_values) == (2.0, 2.0, 2.0, 1)
+
+
+def test_intervals_are_for_the_keys_that_all_batches_hold():
+    intervals = compute_intervals([{"fid": 1.0, "kid": 0.1}, {"fid": 3.0}], confidence=0.95)
+    assert list(intervals) == ["fid"]
+    assert intervals["fid"].mean == 2.0
+
+
+def test_batches_are_disjoint_and_of_equal_size():
+    features = torch.arange(11.0)[:, None]
+    batches = split_batches(features, num_batches=3)
+    assert [len(batch) for batch in batches] == [3, 3, 3]
+    assert torch.cat(batches).flatten().tolist() == list(range(9))
+
+
+def test_floor_is_what_a_perfect_generator_scores():
+    reference = draw(1000, 8)
+
+    def score(features):
+        return frechet_distance(real=reference, synthetic=features)
+
+    floor = compute_floor(
+        score,
+        spare_real=draw(2500, 8, seed=1),
+        num_samples=500,
+        num_batches=5,
+        generator=torch.Generator().manual_seed(0),
+    )
+    expected = (1 / 1000 + 1 / 500) * (8 + 8 * 9 / 4)
+    assert floor.num_batches == 5
+    assert floor.mean == pytest.approx(expected, rel=0.4)
+    assert 0.0 < floor.standard_deviation < floor.mean
+
+
+def test_shortage_says_what_to_set():
+    assert describe_shortage(num_samples=640, feature_dim=64) is None
+    assert "set num_evaluated to 640" in str(describe_shortage(num_samples=360, feature_dim=64))
+
+
+def test_wrong_values_are_refused():
+    with pytest.raises(UsageError, match="at least one value"):
+        compute_spread([])
+    with pytest.raises(UsageError, match="finite"):
+        compute_spread([1.0, math.nan])
+    with pytest.raises(UsageError, match="confidence"):
+        compute_interval([1.0, 2.0], confidence=95.0)
+    with pytest.raises(UsageError, match="num_batches"):
+        split_batches(torch.zeros(3, 1), num_batches=4)
+    with pytest.raises(UsageError, match="at least one batch"):
+        compute_intervals([], confidence=0.9)
+    with pytest.raises(UsageError, match="spare real samples: got 30"):
+        compute_floor(
+            lambda features: 0.0,
+            spare_real=torch.zeros(20, 2),
+            num_samples=30,
+            num_batches=1,
+            generator=torch.Generator(),
+        )
