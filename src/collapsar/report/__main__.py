@@ -28,6 +28,15 @@ def _report(options: argparse.Namespace) -> None:
     """Writes what was asked for by name; the page if it was asked for, or nothing else was."""
     if options.text:
         Console().print(comparison_table(options.folders))
+    written = _export(options)
+    if options.output or not (options.text or written):
+        written.append(write_report(options.folders, options.output or options.folders[0] / "report.html"))
+    sys.stdout.write("".join(f"{path}\n" for path in written))
+
+
+def _export(options: argparse.Namespace) -> list[Path]:
+    if not (options.csv or options.parquet or options.figures):
+        return []
     chains = read_chains(options.folders)
     written = [write_csv(chains, options.csv)] if options.csv else []
     written += [write_parquet(chains, options.parquet)] if options.parquet else []
@@ -35,9 +44,7 @@ def _report(options: argparse.Namespace) -> None:
         from collapsar.report.paper import write_figures  # matplotlib takes seconds to load, and only this needs it
 
         written += write_figures(chains, options.figures)
-    if options.output or not (options.text or written):
-        written.append(write_report(options.folders, options.output or options.folders[0] / "report.html"))
-    sys.stdout.write("".join(f"{path}\n" for path in written))
+    return written
 
 
 def _parser() -> argparse.ArgumentParser:

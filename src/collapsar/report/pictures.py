@@ -75,9 +75,10 @@ def _read_columns(chain: Chain) -> dict[int, np.ndarray]:
 def _read_strip(path: Path) -> np.ndarray | None:
     """The images under "strip"; None where the file is absent, cut short, or holds vectors."""
     try:
-        with np.load(path) as arrays:
+        # Opened here, because np.load leaves a broken archive open.
+        with path.open("rb") as file, np.load(file) as arrays:
             strip = arrays["strip"]
-    except (FileNotFoundError, KeyError, EOFError, ValueError, zipfile.BadZipFile):
+    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile):
         return None
     return strip if strip.dtype == np.uint8 and strip.ndim == 4 else None
 

@@ -50,7 +50,7 @@ class ArmVerdict:
     definition: str
     counts: dict[Verdict, int]
     verdict: Verdict
-    generation: float | None
+    generation: int | None
     evidence: str
 
 

@@ -1,0 +1,77 @@
+"""Arms hold the chains that differ only in the seed, and are named by what tells them apart."""
+
+import json
+
+from collapsar.report.arms import differing_settings, group_arms, num_choices_apart
+from collapsar.report.chains import read_chains
+from collapsar.report.commands import commands
+
+
+def arms_of(folder):
+    return group_arms(read_chains([folder]))
+
+
+def test_arms_of_a_sweep_are_named_by_model_and_regime(sweep):
+    arms = arms_of(sweep)
+    assert [arm.name for arm in arms] == ["gan, accumulate", "gan, replace", "vae, accumulate", "vae, replace"]
+    assert [[chain.seed for chain in arm.chains] for arm in arms] == [
+        [0, 1, 2],
+        [0, 1, 2, 3],
+        [0, 1, 2],
+        [0, 1, 2, 3, 4],
+    ]
+
+
+def test_parts_that_do_not_differ_are_not_in_the_name(make_run, tmp_path):
+    make_run("runs/a", regime="replace")
+    make_run("runs/b", regime="accumulate")
+    assert [arm.name for arm in arms_of(tmp_path / "runs")] == ["replace", "accumulate"]
+
+
+def test_a_setting_that_differs_within_a_part_is_in_the_name(make_run, tmp_path):
+    for share in (0.1, 0.5):
+        make_run(f"runs/{share}", settings={"real_fraction": share})
+    arms = arms_of(tmp_path / "runs")
+    assert [arm.name for arm in arms] == ["real_fraction=0.1", "real_fraction=0.5"]
+    assert differing_settings(arms) == {"regime.real_fraction": [0.1, 0.5]}
+
+
+def test_a_lone_arm_is_named_by_model_and_regime(make_run):
+    assert [arm.name for arm in arms_of(make_run())] == ["vae, replace"]
+
+
+def test_study_name_and_places_do_not_make_an_arm(make_run, tmp_path):
+    make_run("runs/a", name="monday")
+    make_run("runs/b", name="tuesday", seed=1)
+    assert len(arms_of(tmp_path / "runs")) == 1
+
+
+def test_settings_that_follow_from_the_model_are_not_choices_of_their_own(sweep):
+    arms = arms_of(sweep)
+    assert "trainer.max_steps" in differing_settings(arms)
+    assert list(arms[0].choices) == ["model", "regime"]
+    assert num_choices_apart(arms[0], arms[1]) == 1
+    assert num_choices_apart(arms[0], arms[3]) == 2
+
+
+def test_a_seed_that_ran_twice_counts_once_and_the_longer_chain_counts(make_run, tmp_path):
+    make_run("runs/a", num_finished=3)
+    make_run("runs/b")
+    arm = arms_of(tmp_path / "runs")[0]
+    assert len(arm.chains) == 2
+    assert [len(chain.records) for chain in arm.distinct] == [8]
+
+
+def test_a_full_grid_is_reproduced_by_one_multirun(make_run, tmp_path):
+    for seed in range(2):
+        for regime in ("replace", "accumulate"):
+            make_run(f"runs/{regime}{seed}", regime=regime, seed=seed)
+    found = commands(arms_of(tmp_path / "runs"))
+    assert found == ["collapsar -m data=digits model=vae regime=accumulate,replace seed=0,1 num_generations=8"]
+
+
+def test_what_was_typed_is_what_reproduces_a_run(make_run):
+    run = make_run()
+    (run / ".hydra").mkdir()
+    (run / ".hydra" / "overrides.yaml").write_text(json.dumps(["model=vae", "name=two words", "seed=0"]))
+    assert commands(arms_of(run)) == ["collapsar model=vae 'name=two words' seed=0"]

@@ -1,0 +1,77 @@
+"""Run folders are read as they are: whole, unfinished, failed or cut short."""
+
+import json
+
+import pytest
+
+from collapsar.errors import UsageError
+from collapsar.report.chains import read_chains, tidy
+
+
+def test_every_run_below_a_folder_is_found_whether_finished_or_not(sweep):
+    chains = read_chains([sweep])
+    assert len(chains) == 15
+    assert sum(bool(chain.problem) for chain in chains) == 3
+
+
+def test_a_run_is_read_once_though_named_twice(sweep):
+    assert len(read_chains([sweep, sweep / "vae-replace-0"])) == 15
+
+
+def test_problems_say_how_far_a_chain_came_and_why_it_stopped(sweep):
+    problems = {chain.label: chain.problem for chain in read_chains([sweep]) if chain.problem}
+    assert problems == {
+        "gan-replace-3": "failed after 2 of 8 generations: loss is NaN at generation 2, epoch 1, step 17",
+        "vae-replace-3": "unfinished after 4 of 8 generations",
+        "vae-replace-4": "unfinished after 0 of 8 generations",
+    }
+
+
+def test_composition_files_and_hidden_folders_are_no_runs(make_run, tmp_path):
+    run = make_run("runs/one")
+    (run / ".hydra").mkdir()
+    (run / ".hydra" / "config.yaml").write_text((run / "config.yaml").read_text())
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("defaults: [data: digits]\nnum_generations: 8\n")
+    assert [chain.folder for chain in read_chains([tmp_path])] == [run]
+
+
+def test_half_written_last_line_is_left_out(make_run):
+    run = make_run(num_finished=5)
+    with (run / "records.jsonl").open("a") as file:
+        file.write('{"generation": 5, "seed": 0, "metr')
+    chain = read_chains([run])[0]
+    assert [record.generation for record in chain.records] == [0, 1, 2, 3, 4]
+    assert chain.problem == "unfinished after 5 of 8 generations"
+
+
+def test_broken_line_before_the_last_names_file_and_line(make_run):
+    run = make_run()
+    lines = (run / "records.jsonl").read_text().splitlines()
+    (run / "records.jsonl").write_text("\n".join([lines[0], "{oops", *lines[2:]]))
+    with pytest.raises(UsageError, match=r"records.jsonl, line 2: not a generation record"):
+        read_chains([run])
+
+
+def test_missing_folder_and_folder_without_runs_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such folder"):
+        read_chains([tmp_path / "nowhere"])
+    with pytest.raises(UsageError, match="no run below"):
+        read_chains([tmp_path])
+
+
+def test_unreadable_status_is_no_obstacle(make_run):
+    run = make_run()
+    (run / "status.json").write_text('{"state": "fin')
+    assert read_chains([run])[0].problem == ""
+
+
+def test_tidy_table_has_every_metric_of_every_record_with_all_digits(make_run):
+    run = make_run()
+    chain = read_chains([run])[0]
+    table = tidy([chain]).set_index(["generation", "metric"])["value"]
+    for line in (run / "records.jsonl").read_text().splitlines():
+        content = json.loads(line)
+        for key, value in content["metrics"].items():
+            assert table.loc[content["generation"], key] == value
+    assert not table.index.duplicated().any()

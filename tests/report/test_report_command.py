@@ -1,0 +1,73 @@
+"""`collapsar-report`: what it writes, and one clear line where it cannot."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from collapsar.report.__main__ import main
+from collapsar.report.chains import read_chains
+
+
+def test_page_goes_into_the_folder_that_was_asked_about(make_run, capsys):
+    run = make_run()
+    assert main([str(run)]) == 0
+    assert (run / "report.html").exists()
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+
+
+@pytest.mark.parametrize("option", [[], ["--text"], ["--csv", "x.csv"]])
+def test_no_such_folder_is_one_line_and_exit_code_2(option, tmp_path, capsys):
+    assert main([str(tmp_path / "nowhere"), *option]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"collapsar-report: no such folder: {tmp_path / 'nowhere'}\n"
+
+
+def test_broken_record_is_one_line_and_exit_code_2(make_run, capsys):
+    run = make_run()
+    (run / "records.jsonl").write_text("nonsense\n" + (run / "records.jsonl").read_text())
+    assert main([str(run)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_unwritable_output_is_one_line_and_exit_code_2(make_run, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([str(make_run()), "-o", str(tmp_path / "file" / "page.html")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_text_prints_the_table_and_writes_no_page(sweep, capsys):
+    assert main([str(sweep), "--text"]) == 0
+    assert "vae, replace" in capsys.readouterr().out
+    assert not (sweep / "report.html").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_export_reads_back_equal_to_the_records(kind, sweep, tmp_path):
+    output = tmp_path / f"table.{kind}"
+    assert main([str(sweep), f"--{kind}", str(output)]) == 0
+    table = pd.read_csv(output) if kind == "csv" else pd.read_parquet(output)
+    assert list(table.columns) == ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
+    values = table.set_index(["chain", "generation", "metric"])["value"].to_dict()
+    for chain in read_chains([sweep]):
+        for record in chain.records:
+            for key, value in record.metrics.items():
+                assert values[chain.label, record.generation, key] == value
+    assert not any(math.isnan(value) for value in values.values())
+
+
+def test_figures_come_as_svg_and_png(make_run, tmp_path):
+    assert main([str(make_run(with_images=False)), "--figures", str(tmp_path / "figures")]) == 0
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    stems = ["class_survival", "classes_dropped", "fid", "precision", "precision_recall", "recall"]
+    assert names == [f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
+
+
+@pytest.mark.slow
+def test_the_same_records_give_the_same_figures(make_run, tmp_path):
+    run = make_run(with_images=False)
+    for folder in ("one", "two"):
+        main([str(run), "--figures", str(tmp_path / folder)])
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()

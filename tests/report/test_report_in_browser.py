@@ -1,0 +1,208 @@
+"""The page in headless Chromium, opened from disk; skipped where there is no Chromium or no driver for it."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted_runs import write_run, write_sweep
+
+from collapsar.report.page import write_report
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage"
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="no chromium with chromedriver on the path (Debian: chromium-driver)"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("browser") / "sweep"
+    write_sweep(folder)
+    write_run(folder / "evil", regime="replace", rate=0.2, settings={"note": "<script>window.injected = 1</script>"})
+    return write_report([folder], folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def small_page(tmp_path_factory) -> Path:
+    """Every section of the page in as few elements as it takes: axe looks at each of them."""
+    folder = tmp_path_factory.mktemp("small") / "sweep"
+    for seed, regime, num_finished in (
+        (0, "replace", 3),
+        (1, "replace", 3),
+        (0, "accumulate", 3),
+        (1, "accumulate", 2),
+    ):
+        write_run(
+            folder / f"{regime}-{seed}",
+            regime=regime,
+            seed=seed,
+            rate=0.7,
+            num_generations=3,
+            num_finished=num_finished,
+        )
+    return write_report([folder], folder / "report.html")
+
+
+def open_page(browser, page, *, width=1280, scheme="light"):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(page.as_uri())
+    time.sleep(0.5)
+
+
+def run(browser, script):
+    return browser.execute_script(f"return {script}")
+
+
+def test_page_loads_from_disk_without_console_message_or_network_request(browser, page):
+    open_page(browser, page)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert page.as_uri() in urls
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_a_curve_is_drawn_for_every_arm_and_metric(browser, page):
+    open_page(browser, page)
+    drawn = run(
+        browser,
+        """[...document.querySelectorAll("figure.chart[data-metric=recall], figure.chart[data-metric=fid]")].map(f =>
+        [...f.querySelectorAll(".scatterlayer .trace .points")].filter(g => g.children.length >= 8).length)""",
+    )
+    assert drawn == [5, 5]
+
+
+def test_legend_toggles_an_arm_in_every_chart_by_keyboard(browser, page):
+    open_page(browser, page)
+    count = """[...document.querySelectorAll(".plot")].filter(p => p.data && p.offsetParent)
+        .map(p => p.data.filter(t => t.visible !== false && t.name === "gan, replace").length)"""
+    assert run(browser, count) == [1] * 6
+    button = browser.find_elements("css selector", "button.arm")[2]
+    assert button.text == "gan, replace"
+    button.send_keys("\ue007")
+    assert run(browser, count) == [0] * 6
+    assert button.get_attribute("aria-pressed") == "false"
+    button.send_keys(" ")
+    assert run(browser, count) == [1] * 6
+
+
+def test_drawn_values_equal_the_records(browser, page):
+    open_page(browser, page)
+    lines = (page.parent / "gan-replace-1" / "records.jsonl").read_text().splitlines()
+    recorded = [json.loads(line)["metrics"]["fid"] for line in lines]
+    drawn = run(
+        browser,
+        """[...document.querySelectorAll("figure[data-metric=fid] .plot")][0].data
+        .filter(t => t.name === "gan-replace-1").map(t => t.y)[0]""",
+    )
+    assert drawn == recorded
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_page_does_not_scroll_sideways_on_a_phone(browser, page, opened):
+    open_page(browser, page, width=390)
+    if opened:
+        run(browser, "document.querySelectorAll('details').forEach(element => element.open = true)")
+        time.sleep(0.5)
+    assert run(browser, "document.documentElement.scrollWidth") <= 390
+    assert run(browser, "parseFloat(getComputedStyle(document.body).fontSize)") >= 16
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), pytest.param(390, "light", marks=pytest.mark.slow)]
+)
+def test_axe_finds_nothing_serious(browser, small_page, width, scheme):
+    axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
+    open_page(browser, small_page, width=width, scheme=scheme)
+    run(browser, "document.querySelectorAll('details').forEach(element => element.open = true)")
+    browser.execute_script(resources.files(axe).joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = browser.execute_async_script("const done = arguments[0]; axe.run().then(r => done(r.violations))")
+    serious = [
+        (violation["id"], violation["nodes"][0]["html"], violation["nodes"][0]["any"][:1])
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_names_show_as_text(browser, page):
+    open_page(browser, page)
+    assert run(browser, "window.injected === undefined")
+    shown = [button.text for button in browser.find_elements("css selector", "button.arm")]
+    assert "<script>window.injected = 1</script>" in " ".join(shown)
+
+
+def test_theme_button_overrides_the_system_and_redraws(browser, page):
+    open_page(browser, page)
+    colours = (
+        "[getComputedStyle(document.body).backgroundColor, document.querySelector('.plot').data.at(-1).line.color]"
+    )
+    light = run(browser, colours)
+    button = browser.find_element("id", "theme")
+    button.click()
+    assert button.text == "Theme: light"
+    button.click()
+    dark = run(browser, colours)
+    assert button.text == "Theme: dark"
+    assert light[0] != dark[0]
+    assert light[1] != dark[1]
+    button.click()
+
+
+def test_everything_that_scrolls_or_acts_is_reached_by_tab(browser, page):
+    open_page(browser, page)
+    unreachable = """[...document.querySelectorAll("button, select, summary, a, .scroller")]
+        .filter(e => e.offsetParent && e.tabIndex < 0).length"""
+    assert run(browser, unreachable) == 0
+
+
+def test_strips_are_shown_enlarged_by_a_whole_factor(browser, page):
+    open_page(browser, page)
+    width, natural = run(
+        browser, "(image => [image.clientWidth, image.naturalWidth])(document.querySelector('.film img'))"
+    )
+    assert natural == 8 * 9
+    assert width % natural == 0
+    assert run(browser, "getComputedStyle(document.querySelector('.film img')).imageRendering") == "pixelated"
+
+
+def test_every_metric_can_be_chosen(browser, page):
+    open_page(browser, page)
+    browser.find_element("css selector", "#other-metrics summary").click()
+    time.sleep(0.3)
+    run(
+        browser,
+        "(s => { s.value = 'pca/recall'; s.dispatchEvent(new Event('change')); })(document.getElementById('metric'))",
+    )
+    drawn = run(
+        browser, "document.querySelector('figure[data-choice] .plot').data.filter(t => t.mode === 'lines+markers')[0].y"
+    )
+    assert np.allclose(drawn[0], 0.7)

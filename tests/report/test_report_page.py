@@ -1,0 +1,170 @@
+"""The page holds the numbers of the records, needs nothing else, and lets no name act as markup."""
+
+import html
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from collapsar.report.chains import read_chains
+from collapsar.report.page import write_report
+from collapsar.report.pictures import TOTAL_BYTES, film_strip
+from collapsar.report.tables import comparison_table
+
+
+def content_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_numbers_of_the_page_equal_the_records_to_the_last_digit(sweep, tmp_path):
+    page = write_report([sweep], tmp_path / "page.html").read_text()
+    drawn = {chain["label"]: chain for chain in content_of(page)["chains"]}
+    for chain in read_chains([sweep]):
+        for position, record in enumerate(chain.records):
+            for key, value in record.metrics.items():
+                assert drawn[chain.label]["metrics"][key][position] == value
+            assert f"<td>{record.metrics['fid']!r}</td>" in page
+
+
+def test_curve_of_a_single_seed_is_the_record_itself(make_run, tmp_path):
+    run = make_run()
+    curves = content_of(write_report([run], tmp_path / "page.html").read_text())["curves"]
+    recorded = [json.loads(line)["metrics"]["fid"] for line in (run / "records.jsonl").read_text().splitlines()]
+    assert curves["fid"][0]["mean"] == recorded
+    assert curves["fid"][0]["low"] == [None] * 8
+
+
+def test_page_fetches_nothing(sweep, tmp_path):
+    page = write_report([sweep], tmp_path / "page.html").read_text()
+    without_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r'(?:src|href|url)\s*[=(]\s*["\']?\s*(?:https?:)?//', without_scripts)
+    assert "default-src 'none'" in page
+
+
+def test_plotly_is_inlined_once(sweep, tmp_path):
+    assert write_report([sweep], tmp_path / "page.html").read_text().count("plotly.js (basic - minified)") == 1
+
+
+def test_names_cannot_inject_markup(make_run, tmp_path):
+    evil = "<script>alert(1)</script>"
+    make_run("runs/one", name=evil, settings={"note": "</script><img src=x onerror=alert(2)>"})
+    make_run("runs/two", name=evil, settings={"note": "'\"><b>&amp;"})
+    page = write_report([tmp_path / "runs"], tmp_path / "page.html").read_text()
+    assert "<script>alert(1)" not in page
+    assert "<img src=x" not in page
+    assert f"<h1>{html.escape(evil)}</h1>" in page
+
+
+def test_unfinished_and_failed_runs_are_listed(sweep, tmp_path):
+    page = write_report([sweep], tmp_path / "page.html").read_text()
+    assert "3 of 15 runs are not finished" in page
+    assert "failed after 2 of 8 generations: loss is NaN at generation 2, epoch 1, step 17" in page
+
+
+def test_a_run_without_any_record_still_makes_a_page(make_run, tmp_path):
+    page = write_report([make_run(num_finished=0)], tmp_path / "page.html").read_text()
+    assert "no answer" in page
+    assert "unfinished after 0 of 8 generations" in page
+
+
+def test_missing_and_truncated_samples_leave_a_page_without_those_pictures(make_run, tmp_path):
+    run = make_run()
+    (run / "generation_002" / "samples.npz").unlink()
+    samples = run / "generation_005" / "samples.npz"
+    samples.write_bytes(samples.read_bytes()[:100])
+    write_report([run], tmp_path / "page.html")
+    strip = film_strip(read_chains([run])[0], num_chains=1)
+    assert strip.generations == (0, 1, 3, 4, 6, 7)
+
+
+def test_vector_data_and_runs_without_classes_make_a_page(make_run, tmp_path):
+    run = make_run(with_images=False)
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        del record["class_shares"], record["metrics"]["classes_dropped"], record["metrics"]["precision"]
+        place = run / f"generation_{record['generation']:03d}"
+        place.mkdir()
+        np.savez(place / "samples.npz", samples=np.zeros((5, 2), np.float32), strip=np.zeros((5, 2), np.float32))
+    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = write_report([run], tmp_path / "page.html").read_text()
+    assert 'id="films"' not in page
+    assert 'data-metric="classes_dropped"' not in page
+
+
+def test_a_law_is_drawn_where_one_is_known(make_run, tmp_path):
+    law = [0.62 * 0.45**t for t in range(8)]
+    page = write_report(
+        [make_run()], tmp_path / "page.html", expected=lambda _, metric: law if metric == "recall" else None
+    ).read_text()
+    laws = content_of(page)["laws"]
+    assert laws["recall"] == [{"arm": 0, "generations": list(range(8)), "values": law}]
+    assert laws["fid"] == []
+
+
+def test_two_settings_make_a_phase_map(make_run, tmp_path):
+    for share in (0.1, 0.5):
+        for lag in (1, 2):
+            make_run(f"runs/{share}-{lag}", settings={"real_fraction": share, "lag": lag}, with_images=False)
+    page = write_report([tmp_path / "runs"], tmp_path / "page.html").read_text()
+    assert "Final Recall, regime.lag down, regime.real_fraction across" in page
+
+
+def test_film_strips_of_colour_images_share_the_bytes_of_a_page(make_run):
+    run = make_run(num_generations=20, with_images=False)
+    noise = np.random.default_rng(0)
+    for generation in range(20):
+        (run / f"generation_{generation:03d}").mkdir()
+        strip = noise.integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)
+        np.savez(run / f"generation_{generation:03d}" / "samples.npz", strip=strip)
+    strip = film_strip(read_chains([run])[0], num_chains=24)
+    assert strip.generations[0] == 0
+    assert strip.generations[-1] == 19
+    assert len(strip.uri) < 1.4 * TOTAL_BYTES / 24
+
+
+def test_the_same_runs_give_the_same_page(make_run, tmp_path):
+    run = make_run()
+    first = write_report([run], tmp_path / "page.html").read_bytes()
+    assert write_report([run], tmp_path / "page.html").read_bytes() == first
+
+
+def test_terminal_table_shows_names_as_they_are_and_lists_what_is_unfinished(sweep):
+    for config in sweep.glob("gan-replace-*/config.yaml"):
+        content = yaml.safe_load(config.read_text())
+        content["regime"]["note"] = "[bold]x[/bold]"
+        config.write_text(yaml.safe_dump(content))
+    output = io.StringIO()
+    Console(width=160, file=output).print(comparison_table([sweep]))
+    text = output.getvalue()
+    assert "note=" not in text  # the regime already tells the arms apart
+    assert "unfinished after 4 of 8 generations" in text
+    assert "vae, replace" in text
+
+
+@pytest.mark.slow
+def test_page_of_24_chains_of_20_generations_is_below_8_megabytes(tmp_path, make_run):
+    for number in range(24):
+        make_run(f"runs/{number}", seed=number, num_generations=20)
+    assert write_report([tmp_path / "runs"], tmp_path / "page.html").stat().st_size < 8_000_000
+
+
+@pytest.mark.slow
+def test_200_chains_take_less_than_a_minute_and_a_gigabyte(tmp_path, make_run):
+    import resource
+    import subprocess
+    import sys
+    import time
+
+    for number in range(200):
+        regime = ("replace", "accumulate")[number % 2]
+        settings = {"real_fraction": number // 20 / 10}
+        make_run(f"runs/{number}", seed=number % 20 // 2, regime=regime, num_generations=20, settings=settings)
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "collapsar.report", str(tmp_path / "runs"), "-o", str(tmp_path / "page.html")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert time.perf_counter() - start < 60
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < 1e9

@@ -1,0 +1,153 @@
+"""Intervals, neutral drift and survival against closed forms, worked examples and reference implementations."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from collapsar.report.arms import group_arms
+from collapsar.report.chains import read_chains
+from collapsar.report.drift import is_outside, neutral_band
+from collapsar.report.intervals import bands, paired_difference, t_interval
+from collapsar.report.summaries import contrasts, summarise_arm
+from collapsar.report.survival import class_survival
+from collapsar.report.wording import number_text, spell_text
+
+
+def test_t_interval_of_three_values_is_the_worked_example():
+    # mean 2, sd 1, t(2, .975) = 4.302653: half-width 4.302653 / sqrt 3
+    interval = t_interval([1.0, 2.0, 3.0])
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((2.0, 2 - 2.4841377, 2 + 2.4841377))
+
+
+def test_t_interval_covers_the_mean_in_19_of_20_cases():
+    draws = np.random.default_rng(0).normal(5.0, 2.0, (600, 4))
+    intervals = [t_interval(row.tolist()) for row in draws]
+    coverage = np.mean([interval.low <= 5.0 <= interval.high for interval in intervals])
+    assert coverage == pytest.approx(0.95, abs=0.025)
+
+
+def test_one_seed_has_no_interval_and_none_has_no_mean():
+    assert t_interval([0.3]).low is None
+    assert t_interval([]) is None
+
+
+def test_an_interval_is_cut_where_the_metric_ends():
+    interval = t_interval([0.0, 0.0, 0.05], within=(0.0, 1.0))
+    assert interval.low == 0.0
+
+
+def test_paired_difference_is_the_paired_t_test_over_shared_seeds():
+    first, second = {0: 0.50, 1: 0.55, 2: 0.61, 9: 0.0}, {0: 0.40, 1: 0.47, 2: 0.48, 7: 1.0}
+    found = paired_difference(first, second)
+    assert found.difference.num_seeds == 3
+    expected = stats.ttest_rel([0.40, 0.47, 0.48], [0.50, 0.55, 0.61])
+    assert found.p_value == pytest.approx(expected.pvalue)
+    low, high = expected.confidence_interval()
+    assert (found.difference.low, found.difference.high) == pytest.approx((low, high))
+
+
+def test_arms_without_a_shared_seed_have_no_paired_difference():
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+def test_bands_are_the_t_interval_of_each_generation():
+    rows = [(0, "x", t, float(v)) for t in (0, 1) for v in (1 + t, 2, 4)]
+    table = bands(pd.DataFrame(rows, columns=["arm", "metric", "generation", "value"]))
+    expected = [t_interval([1.0, 2.0, 4.0]), t_interval([2.0, 2.0, 4.0])]
+    assert table["low"].tolist() == pytest.approx([interval.low for interval in expected])
+    assert table["high"].tolist() == pytest.approx([interval.high for interval in expected])
+
+
+def test_neutral_band_of_generation_0_is_the_binomial_of_the_evaluated_sample():
+    band = neutral_band((0.1, 0.5), num_samples=1000, num_evaluated=400, num_generations=1)
+    expected = stats.binom.ppf([[0.025], [0.975]], 400, [0.1, 0.5]) / 400
+    assert band[:, 0] == pytest.approx(expected, abs=0.006)
+
+
+def test_neutral_band_has_the_width_of_wright_fisher_drift():
+    # Var[p_t] = p (1 - p) (1 - (1 - 1/n)^t), nearly normal while t is far below n.
+    band = neutral_band((0.5,), num_samples=500, num_evaluated=1_000_000, num_generations=21)
+    sd = math.sqrt(0.25 * (1 - (1 - 1 / 500) ** 20))
+    assert band[1, 20, 0] - band[0, 20, 0] == pytest.approx(2 * 1.96 * sd, rel=0.05)
+
+
+def test_neutral_drift_is_within_its_band_95_times_in_100():
+    generator = np.random.default_rng(1)
+    real = (0.05, 0.15, 0.3, 0.5)
+    band = neutral_band(real, num_samples=300, num_evaluated=300, num_generations=6)
+    outside = []
+    for _ in range(500):
+        share = np.array(real)
+        for _ in range(5):
+            share = generator.multinomial(300, share) / 300
+        measured = generator.multinomial(300, share) / 300
+        outside += is_outside(measured.tolist(), band=band, generation=5)
+    assert np.mean(outside) == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_collapsing_class_leaves_the_band():
+    band = neutral_band((0.1,) * 10, num_samples=1437, num_evaluated=360, num_generations=8)
+    assert is_outside([0.6] + [0.4 / 9] * 9, band=band, generation=7)[0]
+
+
+def test_survival_is_kaplan_meiers_product(make_run, tmp_path):
+    make_run("runs/a", rate=0.9)
+    make_run("runs/b", rate=0.9, seed=1, num_finished=3)
+    chains = read_chains([tmp_path / "runs"])
+    deaths = {}
+    for number, chain in enumerate(chains):
+        for record in chain.records:
+            for index, share in enumerate(record.class_shares["synthetic"]):
+                if share < 0.01:
+                    deaths.setdefault((number, index), record.generation)
+    lengths = [chain.records[-1].generation for chain in chains]
+    times = {(n, i): deaths.get((n, i), lengths[n]) for n in range(2) for i in range(10)}
+    alive, expected = 1.0, {}
+    for time in sorted(set(deaths.values())):
+        at_risk = sum(spell >= time for spell in times.values())
+        alive *= 1 - sum(died == time for died in deaths.values()) / at_risk
+        expected[time] = alive
+    curve = class_survival(chains)
+    found = dict(zip(curve.generations, curve.alive, strict=True))
+    assert len(expected) > 1
+    assert {time: found[time] for time in expected} == pytest.approx(expected)
+
+
+def test_censored_classes_are_kept_at_risk_until_their_chain_ends(make_run):
+    curve = class_survival(read_chains([make_run(rate=0.0)]))
+    assert (curve.num_classes, curve.num_deaths) == (10, 0)
+    assert set(curve.alive) == {1.0}
+
+
+def test_final_values_rest_on_the_chains_that_came_to_the_end(sweep):
+    summaries = {arm.name: summarise_arm(arm) for arm in group_arms(read_chains([sweep]))}
+    assert [chain.chain.seed for chain in summaries["vae, replace"].chains] == [0, 1, 2]
+    assert summaries["vae, replace"].last["recall"].num_seeds == 3
+
+
+def test_contrasts_pair_arms_that_differ_in_one_choice(sweep):
+    found = contrasts([summarise_arm(arm) for arm in group_arms(read_chains([sweep]))])
+    assert {(contrast.first, contrast.second) for contrast in found} == {
+        ("gan, accumulate", "gan, replace"),
+        ("gan, accumulate", "vae, accumulate"),
+        ("gan, replace", "vae, replace"),
+        ("vae, accumulate", "vae, replace"),
+    }
+    assert all(contrast.differences["recall"].difference.num_seeds == 3 for contrast in found)
+
+
+def test_a_half_life_that_was_not_reached_says_within_how_many_generations(make_run):
+    summary = summarise_arm(group_arms(read_chains([make_run(regime="accumulate")]))[0])
+    assert spell_text(summary.half_life) == "not in 7"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (8.0, "8"), (0.5234, "0.523"), (12.345, "12.3"), (123.4, "123"), (-0.5, "−0.500"), (None, "–"),
+     (1.5e-7, "1.5e−07"), (123456.7, "1.23e+05")],
+)  # fmt: skip
+def test_numbers_have_three_digits(value, text):
+    assert number_text(value) == text
