@@ -1,0 +1,203 @@
+"""The speed and memory table: our metrics beside the packages one would use otherwise, in one process.
+
+Runs are interleaved, ours and theirs in turn, so that a busy machine slows both; the fastest of each is shown. Memory
+is the highest resident size during a run above the one before it.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from collapsar.errors import UsageError
+from collapsar.metrics.frechet import compute_moments, frechet_distance_from_moments
+from collapsar.metrics.neighbours import RealSide, count_members, neighbour_scores, prepare_real_side, summarise
+
+NUM_NEIGHBOURS = 5
+FRECHET_DIMENSIONS = (64, 256, 512)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table: the same task done by us and by another package."""
+
+    task: str
+    other: str
+    ours_run: Callable[[], object]
+    other_run: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The fastest run in seconds, and the largest extra memory of any run in bytes."""
+
+    seconds: float
+    extra_bytes: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; 1 where a package to compare with is missing or the options make no sense."""
+    parser = argparse.ArgumentParser(prog="collapsar-bench", description="speed and memory of the metrics")
+    parser.add_argument("suite", choices=["metrics"])
+    parser.add_argument("--num-samples", type=int, default=10_000, help="real, and as many synthetic, samples")
+    parser.add_argument("--feature-dim", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side, in turn")
+    options = parser.parse_args(argv)
+    try:
+        cases = make_cases(num_samples=options.num_samples, feature_dim=options.feature_dim)
+        table = make_table(cases, repeats=options.repeats)
+    except UsageError as error:
+        Console(stderr=True).print(f"collapsar-bench: {error}", highlight=False)
+        return 1
+    Console().print(table)
+    return 0
+
+
+def make_cases(*, num_samples: int, feature_dim: int) -> list[Case]:
+    """Neighbour scores against prdc and torch-fidelity, the Fréchet distance of moments against torchmetrics.
+
+    Raises:
+        UsageError: one of these packages is not installed.
+    """
+    return [
+        *_neighbour_cases(num_samples=num_samples, feature_dim=feature_dim),
+        *(_frechet_case(feature_dim=dim) for dim in FRECHET_DIMENSIONS),
+    ]
+
+
+def make_table(cases: Sequence[Case], *, repeats: int) -> Table:
+    """Run every case `repeats` times on either side.
+
+    Raises:
+        UsageError: `repeats` is below one.
+    """
+    if repeats < 1:
+        raise UsageError(f"repeats must be at least 1: got {repeats}")
+    table = Table(title=f"{torch.get_num_threads()} threads, fastest of {repeats}, extra memory in MB")
+    for heading in ("task", "other", "ours s", "other s", "times faster", "ours MB", "other MB"):
+        table.add_column(heading, justify="left" if heading in {"task", "other"} else "right")
+    for case in cases:
+        ours, other = measure(case, repeats=repeats)
+        table.add_row(
+            case.task,
+            case.other,
+            f"{ours.seconds:.4f}",
+            f"{other.seconds:.4f}",
+            f"{other.seconds / ours.seconds:.1f}",
+            f"{ours.extra_bytes / 2**20:.0f}",
+            f"{other.extra_bytes / 2**20:.0f}",
+        )
+    return table
+
+
+def measure(case: Case, *, repeats: int) -> tuple[Cost, Cost]:
+    """Our cost and the other's, from runs in turn."""
+    costs = [(_run(case.ours_run), _run(case.other_run)) for _ in range(repeats)]
+    ours, other = ([pair[side] for pair in costs] for side in (0, 1))
+    return _best(ours), _best(other)
+
+
+def _neighbour_cases(*, num_samples: int, feature_dim: int) -> Iterator[Case]:
+    prdc = _import("prdc")
+    fidelity = _import("torch_fidelity.metric_prc")
+    for dtype in (torch.float32, torch.float64):
+        real, synthetic = (_draw(num_samples, feature_dim, seed=seed, dtype=dtype) for seed in (0, 1))
+        side = prepare_real_side(real, num_neighbours=NUM_NEIGHBOURS)
+
+        # Bound as defaults: each case keeps the features of its own turn of the loop.
+        def whole(real: Tensor = real, synthetic: Tensor = synthetic) -> object:
+            return neighbour_scores(real=real, synthetic=synthetic, num_neighbours=NUM_NEIGHBOURS)
+
+        def cached(side: RealSide = side, synthetic: Tensor = synthetic) -> object:
+            return summarise(count_members(real=side, synthetic=synthetic), real=side)
+
+        def by_prdc(real: Tensor = real, synthetic: Tensor = synthetic) -> object:
+            return prdc.compute_prdc(real.numpy(), synthetic.numpy(), NUM_NEIGHBOURS)
+
+        def by_fidelity(real: Tensor = real, synthetic: Tensor = synthetic) -> object:
+            return fidelity.calculate_precision_recall_full(synthetic, real, NUM_NEIGHBOURS)
+
+        name = f"{num_samples} x {feature_dim} {str(dtype).removeprefix('torch.')}"
+        yield Case(f"neighbour scores, {name}", "prdc", whole, by_prdc)
+        yield Case(f"the same, real side cached, {name}", "prdc", cached, by_prdc)
+        yield Case(f"neighbour scores, {name}", "torch-fidelity (two of four)", whole, by_fidelity)
+
+
+def _frechet_case(*, feature_dim: int) -> Case:
+    torchmetrics = _import("torchmetrics.image.fid")
+    real, synthetic = (
+        compute_moments(_draw(4 * feature_dim, feature_dim, seed=seed, dtype=torch.float64)) for seed in (0, 1)
+    )
+    return Case(
+        f"Fréchet distance of moments, {feature_dim}",
+        "torchmetrics",
+        lambda: frechet_distance_from_moments(real=real, synthetic=synthetic),
+        lambda: torchmetrics._compute_fid(real.mean, real.covariance, synthetic.mean, synthetic.covariance),
+    )
+
+
+def _draw(num_samples: int, feature_dim: int, *, seed: int, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num_samples, feature_dim, generator=generator, dtype=dtype)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.split(".", maxsplit=1)[0].replace("_", "-")
+        raise UsageError(f"{package} is needed to compare with: install it with pip install {package}") from error
+
+
+def _run(task: Callable[[], object]) -> Cost:
+    with _watch_memory() as peak, contextlib.redirect_stdout(io.StringIO()):  # prdc prints
+        started = time.perf_counter()
+        task()
+        seconds = time.perf_counter() - started
+    return Cost(seconds=seconds, extra_bytes=peak[0])
+
+
+def _best(costs: Sequence[Cost]) -> Cost:
+    return Cost(seconds=min(c.seconds for c in costs), extra_bytes=max(c.extra_bytes for c in costs))
+
+
+@contextlib.contextmanager
+def _watch_memory() -> Iterator[list[int]]:
+    """A list whose one entry becomes the highest resident size within the block, above that at its start."""
+    start, peak, is_done = _resident_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not is_done.wait(0.002):
+            peak[0] = max(peak[0], _resident_bytes() - start)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        is_done.set()
+        watcher.join()
+
+
+def _resident_bytes() -> int:
+    statistics = Path("/proc/self/statm")
+    if not statistics.exists():  # only Linux tells; elsewhere the column stays zero
+        return 0
+    return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

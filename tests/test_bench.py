@@ -1,0 +1,43 @@
+import sys
+
+import pytest
+import torch
+
+from collapsar.bench import Case, main, make_table, measure
+from collapsar.errors import UsageError
+
+
+def test_table_has_a_row_for_each_case_and_both_sides_run(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["metrics", "--num-samples", "40", "--feature-dim", "4", "--repeats", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "prdc" in printed
+    assert "torchmetrics" in printed
+
+
+def test_a_missing_package_is_one_clear_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "prdc", None)
+    assert main(["metrics"]) == 1
+    assert "prdc is needed" in capsys.readouterr().err
+
+
+def test_runs_are_interleaved_and_memory_is_seen():
+    order = []
+
+    def ours():
+        order.append("ours")
+
+    def other():
+        order.append("other")
+        for _ in range(20):
+            torch.ones(2**22).sum()
+
+    costs = measure(Case("task", "package", ours, other), repeats=2)
+    assert order == ["ours", "other", "ours", "other"]
+    assert costs[1].seconds > costs[0].seconds
+    assert costs[1].extra_bytes > 2**22 or sys.platform != "linux"
+
+
+def test_repeats_below_one_are_refused():
+    with pytest.raises(UsageError, match="repeats must be at least 1"):
+        make_table([], repeats=0)
