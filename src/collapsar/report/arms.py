@@ -8,8 +8,8 @@ from typing import Any
 from collapsar.report.chains import Chain
 
 NAMED_PARTS = ("data", "model", "regime")
-# Labels and places: they say what a run is called and where it lies, not what it does.
-IGNORED_KEYS = ("seed", "name")
+# Labels, places and the length of the chain: they do not change what a generation is.
+IGNORED_KEYS = ("seed", "name", "num_generations")
 IGNORED_PARTS = ("tracking", "hydra")
 IGNORED_LEAVES = ("root", "folder", "cache_folder")
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from collapsar.profile import GONE_FRACTION
 from collapsar.records import GenerationRecord
 from collapsar.report.chains import Chain
-from collapsar.report.drift import is_outside, neutral_band
+from collapsar.report.drift import neutral_band, outside_drift
 
 MAX_CLASSES = 24
+CELL_PIXELS = 40  # a cell with its gap, as in report.css
 FULL_SHADE_DOUBLINGS = 3.0  # a share eight times too large or too small has the full shade
 
 
@@ -38,6 +39,11 @@ class HeatMap:
     rows: list[tuple[int, float, list[Cell]]]
     num_classes: int
 
+    @property
+    def pixels(self) -> int:
+        """About its width on the page."""
+        return CELL_PIXELS * (len(self.generations) + 2)
+
 
 def heat_map(chain: Chain) -> HeatMap | None:
     """The heat map of a chain; None where no classes were counted."""
@@ -45,29 +51,26 @@ def heat_map(chain: Chain) -> HeatMap | None:
     if not records:
         return None
     real = records[0].class_shares["real"]
-    columns = [_cells(record, outside) for record, outside in zip(records, _outside(chain, records), strict=True)]
     shown = sorted(sorted(range(len(real)), key=lambda index: -real[index])[:MAX_CLASSES])
     return HeatMap(
         generations=[record.generation for record in records],
-        rows=[(index, 100 * real[index], [column[index] for column in columns]) for index in shown],
+        rows=[(index, 100 * real[index], _cells(index, chain, records)) for index in shown],
         num_classes=len(real),
     )
 
 
-def _outside(chain: Chain, records: Sequence[GenerationRecord]) -> list[list[bool]]:
-    """For each record, whether each class's share lies outside the neutral band."""
+def _cells(index: int, chain: Chain, records: Sequence[GenerationRecord]) -> list[Cell]:
+    """One class through the generations."""
+    real = records[0].class_shares["real"][index]
+    shares = [record.class_shares["synthetic"][index] for record in records]
     band = neutral_band(
-        tuple(records[0].class_shares["real"]),
+        real,
         num_samples=int(chain.config.get("num_synthetic") or records[0].pool["size"]),
         num_evaluated=records[0].num_evaluated,
         num_generations=records[-1].generation + 1,
     )
-    return [is_outside(record.class_shares["synthetic"], band=band, generation=record.generation) for record in records]
-
-
-def _cells(record: GenerationRecord, outside: Sequence[bool]) -> list[Cell]:
-    shares = zip(record.class_shares["real"], record.class_shares["synthetic"], outside, strict=True)
-    return [_cell(real, synthetic, is_out) for real, synthetic, is_out in shares]
+    outside = outside_drift(shares, band=[band[record.generation] for record in records])
+    return [_cell(real, share, is_out) for share, is_out in zip(shares, outside, strict=True)]
 
 
 def _cell(real: float, synthetic: float, is_out: bool) -> Cell:

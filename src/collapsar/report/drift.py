@@ -1,43 +1,45 @@
-"""Neutral drift of class shares: what sampling noise alone would do under `replace`.
+"""Neutral drift of class shares: what sampling noise alone would do to a chain under `replace`.
 
 If every model reproduced its pool's class shares exactly, the shares would still drift, because each pool is a finite
-draw from the last: this is the Wright-Fisher process of population genetics. A class outside the band changed by more
-than that.
+draw from the last: the Wright-Fisher process (see `collapsar.theory.neutral_drift_band`). A class outside the band
+was pushed by the model.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
+import torch
 
-NUM_PATHS = 2_000
-BAND = (0.025, 0.975)
+from collapsar.report.intervals import CONFIDENCE
+from collapsar.theory import neutral_drift_band
+
+NUM_CHAINS = 2_000  # simulated for each class; their quantiles scatter by a few per mille of the share
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def neutral_band(
-    real_shares: tuple[float, ...], *, num_samples: int, num_evaluated: int, num_generations: int
-) -> np.ndarray:
-    """The 2.5 and 97.5 % quantiles of each class's share, [bound, generation, class].
-
-    One class of a multinomial draw is binomial, so each class is simulated on its own, from a fixed seed.
+    real_share: float, *, num_samples: int, num_evaluated: int, num_generations: int
+) -> tuple[tuple[float, float], ...]:
+    """Lower and upper bound of a class's measured share in each generation, 95 %, always from the same seed.
 
     Args:
-        real_shares: Each class's share among the real training samples.
-        num_samples: Size of the pool of each generation, the real one included.
-        num_evaluated: Samples that the shares were counted on.
+        real_share: The class's share among the real samples.
+        num_samples: Size of each generation's pool.
+        num_evaluated: Samples that the share is counted on.
         num_generations: Generations, the first of which was trained on real data.
     """
-    generator = np.random.default_rng(0)
-    share = np.tile(np.asarray(real_shares), (NUM_PATHS, 1)).clip(0, 1)
-    levels = []
-    for _ in range(num_generations):
-        levels.append(np.quantile(generator.binomial(num_evaluated, share) / num_evaluated, BAND, axis=0))
-        share = generator.binomial(num_samples, share) / num_samples
-    return np.stack(levels, axis=1)
+    band = neutral_drift_band(
+        real_share,
+        num_generations=num_generations,
+        num_samples=num_samples,
+        num_evaluated=num_evaluated,
+        coverage=CONFIDENCE,
+        num_chains=NUM_CHAINS,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return tuple((float(low), float(high)) for low, high in band)
 
 
-def is_outside(shares: Sequence[float], *, band: np.ndarray, generation: int) -> list[bool]:
-    """Whether each class's share lies outside the band of its generation."""
-    low, high = band[:, generation]
-    return [bool(share < bottom or share > top) for share, bottom, top in zip(shares, low, high, strict=True)]
+def outside_drift(shares: Sequence[float], *, band: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether a class's share lies outside the band, generation by generation."""
+    return [share < low or share > high for share, (low, high) in zip(shares, band, strict=True)]

@@ -57,6 +57,8 @@ def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
     """The page over the chains, as text."""
     arms = group_arms(chains)
     summaries = [summary for summary in map(summarise_arm, arms) if summary.chains]
+    films = _per_arm(arms, lambda chain: film_strip(chain, num_chains=len(chains)))
+    heat_maps = _per_arm(arms, heat_map)
     template = _environment().get_template("report.html.jinja")
     return template.render(
         title=_title(chains),
@@ -69,8 +71,10 @@ def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
         unfinished=[chain for chain in chains if chain.problem],
         repeated=[chain for arm in arms for chain in arm.chains if chain not in arm.distinct],
         content=_as_script_text(chart_content(arms, expected=expected)),
-        films=_per_arm(arms, lambda chain: film_strip(chain, num_chains=len(chains))),
-        heat_maps=_per_arm(arms, heat_map),
+        films=films,
+        film_pixels=_widest(films),
+        heat_maps=heat_maps,
+        heat_map_pixels=_widest(heat_maps),
         phase_maps=phase_maps(summaries),
         costs=costs(arms),
         differing=differing_settings(arms),
@@ -93,6 +97,10 @@ def _per_arm(arms: Sequence[Arm], draw: Callable[[Chain], Any]) -> list[tuple[in
     drawn = [(index, [(chain, draw(chain)) for chain in arm.chains]) for index, arm in enumerate(arms)]
     kept = [(index, [(chain, found) for chain, found in pairs if found is not None]) for index, pairs in drawn]
     return [(index, pairs) for index, pairs in kept if pairs]
+
+
+def _widest(drawn: Sequence[tuple[int, list[tuple[Chain, Any]]]]) -> int:
+    return max((found.pixels for _, pairs in drawn for _, found in pairs), default=0)
 
 
 def _shared_settings(arms: Sequence[Arm]) -> dict[str, Any]:

@@ -35,6 +35,11 @@ class Strip:
     num_latents: int
     cell_pixels: int
 
+    @property
+    def pixels(self) -> int:
+        """Width of the whole strip as it is shown."""
+        return self.cell_pixels * len(self.generations)
+
 
 def film_strip(chain: Chain, *, num_chains: int) -> Strip | None:
     """The strip of a chain, its size bounded by how many share the page; None where there are no images."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -10,7 +11,7 @@ from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.intervals import Interval
 from collapsar.report.summaries import MAIN_METRICS, ArmSummary, summarise_arm, summarise_chain
-from collapsar.report.wording import MISSING, bounds_text, metric_title, number_text, spell_text, time_text
+from collapsar.report.wording import MISSING, metric_title, number_text, spell_text, time_text
 
 
 def comparison_table(folders: Sequence[Path]) -> Table:
@@ -23,12 +24,19 @@ def comparison_table(folders: Sequence[Path]) -> Table:
 
 
 def table_of(summaries: Sequence[ArmSummary]) -> Table:
-    """The table of arms; a row for each seed follows where an arm has several, or a chain that is not finished."""
+    """The table of arms, with a row for each seed where there are several; the caption lists what is not finished."""
     keys = [key for key in MAIN_METRICS if any(key in summary.first for summary in summaries)]
-    table = Table(caption="generation 0 → last; 95 % intervals over seeds", caption_justify="left")
-    table.add_column("arm", min_width=18)
-    for heading in (*map(metric_title, keys), "recall halved after", "first dead class"):
-        table.add_column(heading, justify="right")
+    unfinished = [(summary.arm.name, chain) for summary in summaries for chain in summary.arm.chains if chain.problem]
+    notes = [f"* {name}, seed {chain.seed}: {chain.problem}" for name, chain in unfinished]
+    caption = Text(
+        "\n".join(
+            ["generation 0→last, with its 95 % interval over seeds; times in generations, with their range", *notes]
+        )
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
+    table.add_column("arm", min_width=12)
+    for heading in (*map(metric_title, keys), "recall halved", "first dead"):
+        table.add_column(_stacked(heading), justify="right", no_wrap=True)
     for summary in summaries:
         _add_arm(table, summary, keys)
     return table
@@ -36,28 +44,38 @@ def table_of(summaries: Sequence[ArmSummary]) -> Table:
 
 def _add_arm(table: Table, summary: ArmSummary, keys: Sequence[str]) -> None:
     changes = [_change(summary.first.get(key), summary.last.get(key)) for key in keys]
+    times = [_stacked(spell_text(spell)) for spell in (summary.half_life, summary.first_dead)]
     # Text, not markup: names come from configs and may hold brackets.
-    table.add_row(
-        Text(summary.arm.name), *changes, spell_text(summary.half_life), spell_text(summary.first_dead), style="bold"
-    )
+    table.add_row(Text(summary.arm.name), *changes, *times, style="bold")
     has_problems = any(chain.problem for chain in summary.arm.chains)
     for chain in summary.arm.chains if len(summary.arm.chains) > 1 or has_problems else ():
         table.add_row(*_chain_row(chain, keys))
     table.add_section()
 
 
-def _chain_row(chain: Chain, keys: Sequence[str]) -> list[Text | str]:
-    name = Text(f"  seed {chain.seed}" + (f"\n  {chain.problem.partition(':')[0]}" if chain.problem else ""))
+def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
+    name = f"  seed {chain.seed}{' *' if chain.problem else ''}"
     if not chain.records:
         return [name]
     summary = summarise_chain(chain)
-    changes = [f"{number_text(summary.first.get(key))} → {number_text(summary.last.get(key))}" for key in keys]
+    changes = [f"{_short(summary.first.get(key))}→{_short(summary.last.get(key))}" for key in keys]
     dead = summary.profile.first_dead_generation
-    half_life = summary.profile.recall_half_life
-    return [name, *changes, time_text(half_life), MISSING if dead is None else str(dead)]
+    return [name, *changes, time_text(summary.profile.recall_half_life), MISSING if dead is None else str(dead)]
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:
     """First and last mean, and the interval of the last on a line of its own."""
-    means = f"{number_text(first.mean if first else None)} → {number_text(last.mean if last else None)}"
-    return f"{means}\n{bounds_text(last)}" if last and last.low is not None else means
+    means = f"{_short(first.mean if first else None)}→{_short(last.mean if last else None)}"
+    is_interval = last is not None and last.low is not None
+    return f"{means}\n\\[{_short(last.low)},{_short(last.high)}]" if last and is_interval else means
+
+
+def _short(value: float | None) -> str:
+    return number_text(value, num_digits=2)
+
+
+def _stacked(text: str) -> str:
+    """A heading of two words, or a median with its range, on two lines, so that the table fits 80 columns."""
+    if "(" in text:
+        return text.replace(" (", "\n(").replace(" to ", "–")
+    return text if text.startswith("not") else text.replace(" ", "\n")

@@ -22,16 +22,22 @@ def metric_title(key: str) -> str:
     return METRIC_TITLES.get(key) or (key if "/" in key else key.replace("_", " ").capitalize())
 
 
-def number_text(value: float | None) -> str:
-    """Whole numbers as they are, others with three decimals below one and three digits above; a dash for None."""
+def number_text(value: float | None, *, num_digits: int = 3) -> str:
+    """Whole numbers as they are, others with three digits, below one three decimals; a dash for None.
+
+    Args:
+        value: The number; what is not finite is a dash too.
+        num_digits: Two for the narrow table of the terminal.
+    """
     if value is None or not math.isfinite(value):
         return MISSING
     if value == int(value) and abs(value) < 10_000:
         return str(int(value)).replace("-", "−")
     if 0.001 <= abs(value) < 10_000:
-        digits = 3 if abs(value) < 1 else max(0, 2 - math.floor(math.log10(abs(value))))
-        return f"{value:.{digits}f}".replace("-", "−")
-    return f"{value:.3g}".replace("-", "−")
+        before_point = max(0, math.floor(math.log10(abs(value))))
+        decimals = num_digits if abs(value) < 1 else max(0, num_digits - 1 - before_point)
+        return f"{value:.{decimals}f}".replace("-", "−")
+    return f"{value:.{num_digits}g}".replace("-", "−")
 
 
 def interval_text(interval: Interval | None) -> str:
@@ -87,7 +93,7 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", "\u202f%")
+    return f"{min(share, 1.0):.0%}".replace("%", "\u202f%")
 
 
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
