@@ -108,14 +108,10 @@ class Gaussian(AnalyticModel):
     ) -> None:
         if self.is_unbiased and len(samples) < 2:
             raise UsageError(f"an unbiased variance needs at least 2 samples: got {len(samples)}")
-        if weights is None and not self.is_full:
-            self.mean = samples.mean(0)  # two passes: exact to rounding, and faster than torch.var over this dimension
-            self.covariance = (samples - self.mean).square_().sum(0) / (len(samples) - int(self.is_unbiased))
-            return
-        shares = torch.full((len(samples), 1), 1 / len(samples)) if weights is None else weights.float().unsqueeze(1)
-        self.mean = (shares * samples).sum(0)
-        centred = samples - self.mean
-        moment = (shares * centred).T @ centred if self.is_full else (shares * centred.square()).sum(0)
+        shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
+        self.mean = shares @ samples
+        centred = samples - self.mean  # a second pass is exact to rounding where the difference of moments cancels
+        moment = (centred.T * shares) @ centred if self.is_full else shares @ centred.square_()
         self.covariance = moment / (1 - shares.square().sum()) if self.is_unbiased else moment
 
     def sample(

@@ -1,0 +1,136 @@
+"""`collapsar-verify`: does the loop do what the closed forms say?
+
+The chains run through the same regimes, pools, data sources and model classes as every experiment (see `protocols`);
+only the laws in `theory` are independent of them. Standard errors are taken over blocks of chains, because what a
+regime draws is shared within one. A check fails beyond the quantile of Student's t that lets true laws fail in less
+than one run of a thousand, all checks together. What a pool should be made of is checked as exact numbers too.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy import stats
+from torch import Tensor
+
+from collapsar.protocols import Law, Protocol, protocols
+from collapsar.seeding import derive_seed
+
+FALSE_ALARM_RATE = 5e-4  # of a whole run, half of what is promised: Student's t is not exact for skewed statistics
+NUM_WORKERS = 2  # threads with one protocol each: the tensors are too small for more threads on each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One law held against the loop.
+
+    Attributes:
+        law: What is measured, and where.
+        regime: Name of the regime.
+        measured: Mean over blocks.
+        expected: What the law says; of a lower bound, the bound.
+        standard_error: Of `measured`; 0 where it must be exact.
+        z: (measured - expected) / standard_error; None where an exact number is wrong.
+        passed: Whether z is within the threshold; above a lower bound, any.
+    """
+
+    law: str
+    regime: str
+    measured: float
+    expected: float
+    standard_error: float
+    z: float | None
+    passed: bool
+
+
+def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
+    """Every law of a protocol, measured over all its blocks.
+
+    Args:
+        protocol: What to run.
+        seed: Seeds of the blocks are derived from it.
+        num_checks: Of the whole run, which share the rate of false alarms.
+    """
+    measured = torch.zeros(protocol.num_blocks, len(protocol.laws), dtype=torch.float64)
+    for block in range(protocol.num_blocks):
+        chain = protocol.run(derive_seed(seed, block, "block"))
+        measured[block] = torch.tensor([law.measure(chain) for law in protocol.laws], dtype=torch.float64)
+    threshold = float(stats.t.isf(FALSE_ALARM_RATE / num_checks / 2, protocol.num_blocks - 1))
+    return [
+        compare(law, regime=protocol.regime.name, blocks=blocks, threshold=threshold)
+        for law, blocks in zip(protocol.laws, measured.T, strict=True)
+    ]
+
+
+def compare(law: Law, *, regime: str, blocks: Tensor, threshold: float) -> Check:
+    """A law against the means of all blocks [block]."""
+    difference = blocks.mean().item() - law.expected
+    standard_error = (blocks.std() / math.sqrt(len(blocks))).item()
+    rounding = 1e-9 * max(abs(law.expected), 1.0)
+    is_exact = standard_error <= rounding
+    if is_exact:
+        standard_error, z = 0.0, 0.0 if abs(difference) <= rounding else None
+    else:
+        z = difference / standard_error
+    return Check(
+        law=law.name,
+        regime=regime,
+        measured=blocks.mean().item(),
+        expected=law.expected,
+        standard_error=standard_error,
+        z=z,
+        passed=z is not None and (z >= -threshold if law.is_lower_bound else abs(z) <= threshold),
+    )
+
+
+def verify(*, seed: int, console: Console) -> list[Check]:
+    """Run every protocol and compare it with its laws."""
+    everything = protocols()
+    num_checks = sum(len(protocol.laws) for protocol in everything)
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(NUM_WORKERS) as workers:
+        results = workers.map(partial(check, seed=seed, num_checks=num_checks), everything)
+        progress = track(results, total=len(everything), description="verifying", console=console, transient=True)
+        return [result for results_of_one in progress for result in results_of_one]
+
+
+def as_table(checks: Sequence[Check]) -> Table:
+    """The checks for reading."""
+    table = Table("law", "regime", title="the loop against its closed forms")
+    for column in ("measured", "expected", "std. error", "z", ""):
+        table.add_column(column, justify="right")
+    for check in checks:
+        z = "-" if check.z is None else f"{check.z:+.2f}"
+        verdict = "[green]passed[/]" if check.passed else "[bold red]FAILED[/]"
+        numbers = (f"{check.measured:.5f}", f"{check.expected:.5f}", f"{check.standard_error:.1e}")
+        table.add_row(check.law, check.regime, *numbers, z, verdict)
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns 0 if every law holds, 1 if one is broken."""
+    parser = argparse.ArgumentParser(prog="collapsar-verify", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seed", type=int, default=0, help="seed of all chains (default: 0)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("verify.json"), help="where the JSON list goes")
+    arguments = parser.parse_args(argv)
+    console = Console()
+    checks = verify(seed=arguments.seed, console=console)
+    arguments.output.write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n")
+    console.print(as_table(checks))
+    broken = [check for check in checks if not check.passed]
+    console.print(f"{len(checks) - len(broken)} of {len(checks)} laws hold; {arguments.output}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

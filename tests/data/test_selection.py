@@ -1,0 +1,199 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from collapsar.data.selection import (
+    Curated,
+    Deduplicated,
+    Farthest,
+    Judge,
+    KeepAll,
+    Selection,
+    TopScored,
+    Verified,
+    farthest_points,
+)
+from collapsar.errors import UsageError
+
+CONF = Path(__file__).parents[2] / "conf" / "selection"
+
+
+def first_column_probability(samples):
+    """Two classes: the first column is the probability of class 1."""
+    return torch.stack([1 - samples[:, 0], samples[:, 0]], dim=1)
+
+
+def judge(**changes):
+    settings = {
+        "features": lambda samples: samples,
+        "real_features": torch.arange(50.0).unsqueeze(1).repeat(1, 2),
+        "class_probabilities": first_column_probability,
+        "realism": lambda samples: samples[:, 1],
+    }
+    return Judge(**(settings | changes))
+
+
+class Uniform:
+    """A "model" of two uniform columns that remembers what was drawn from it."""
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+        self.drawn = torch.empty(0, 2)
+
+    def __call__(self, num_samples):
+        samples = torch.rand(num_samples, 2, generator=self.generator)
+        self.drawn = torch.cat([self.drawn, samples])
+        return samples
+
+
+def select(selection, *, num_samples=400, model=None, **changes):
+    model = model or Uniform()
+    generator = torch.Generator().manual_seed(1)
+    selected = selection.select(model, num_samples=num_samples, judge=judge(**changes), generator=generator)
+    assert selected.num_drawn == len(model.drawn)
+    return selected
+
+
+SELECTIONS = [
+    KeepAll(),
+    TopScored(score="realism", kept_fraction=0.3),
+    TopScored(score="confidence", kept_fraction=1),
+    Verified(min_confidence=0.8, max_draws_per_sample=20),
+    Curated(favoured_class=1, strength=1.0, max_draws_per_sample=20),
+    Deduplicated(min_distance=0.2, max_draws_per_sample=20),
+    Farthest(kept_fraction=0.3, group_size=7),
+]
+
+
+@given(index=st.integers(0, len(SELECTIONS) - 1), num_samples=st.integers(10, 60))
+def test_exactly_as_many_are_kept_as_asked_for_and_all_were_drawn(index, num_samples):
+    model = Uniform()
+    selected = select(SELECTIONS[index], num_samples=num_samples, model=model)
+    assert len(selected.samples) == num_samples <= selected.num_drawn
+    assert len(selected.samples.unique(dim=0)) == num_samples
+    assert torch.isin(selected.samples, model.drawn).all()
+
+
+def test_keeping_all_draws_no_more_than_it_keeps():
+    model = Uniform()
+    selected = select(KeepAll(), model=model)
+    assert selected.num_drawn == 400
+    assert torch.equal(selected.samples, model.drawn)
+
+
+@pytest.mark.parametrize(
+    ("score", "value"),
+    [("realism", lambda samples: samples[:, 1]), ("confidence", lambda samples: (samples[:, 0] - 0.5).abs())],
+)
+def test_top_scored_keeps_the_best_share(score, value):
+    model = Uniform()
+    selected = select(TopScored(score=score, kept_fraction=0.25), model=model)
+    assert selected.num_drawn == 1600
+    assert value(selected.samples).min() == value(model.drawn).topk(400).values[-1]
+
+
+def test_verified_keeps_only_what_the_classifier_confirms():
+    selected = select(Verified(min_confidence=0.9, max_draws_per_sample=20))
+    assert first_column_probability(selected.samples).amax(1).min() >= 0.9
+    assert selected.num_drawn == pytest.approx(400 / 0.2, rel=0.2)
+
+
+def test_curated_samples_are_p_times_exp_of_the_reward():
+    strength = 3.0
+    curated = Curated(favoured_class=1, strength=strength, max_draws_per_sample=20)
+    selected = select(curated, num_samples=20_000)
+    exp = torch.tensor(strength).exp()
+    expected_mean = (exp * (strength - 1) + 1) / (strength * (exp - 1))  # of the density exp(3 x) on [0, 1]
+    assert selected.samples[:, 0].mean().item() == pytest.approx(expected_mean.item(), abs=0.01)
+    assert selected.samples[:, 1].mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_without_reward_curation_keeps_everything():
+    assert select(Curated(favoured_class=0, strength=0, max_draws_per_sample=1)).num_drawn == 400
+
+
+def test_deduplicated_samples_keep_their_distance_from_real_ones():
+    deduplicated = Deduplicated(min_distance=0.3, max_draws_per_sample=20)
+    selected = select(deduplicated)
+    spacing = 2**0.5  # the real samples lie on the diagonal, one step apart
+    assert judge().real_spacing == pytest.approx(spacing)
+    assert torch.cdist(selected.samples, judge().real_features).amin(1).min() >= 0.3 * spacing
+    assert selected.num_drawn > 400
+
+
+def test_copies_of_real_samples_are_all_refused():
+    def copies(num_samples):
+        return judge().real_features[torch.arange(num_samples) % 50]
+
+    with pytest.raises(UsageError, match="kept 0 of 100 samples drawn and needs 50"):
+        Deduplicated(min_distance=0.1, max_draws_per_sample=2).select(
+            copies, num_samples=50, judge=judge(), generator=torch.Generator()
+        )
+
+
+def test_farthest_points_are_spread_wider_than_draws():
+    selected = select(Farthest(kept_fraction=0.1, group_size=400))
+    drawn = Uniform()(400)
+    assert torch.pdist(selected.samples).min() > 10 * torch.pdist(drawn).min()
+
+
+def test_farthest_points_of_a_line_are_its_ends_then_its_middle():
+    line = torch.arange(11.0).unsqueeze(1)
+    assert farthest_points(line, num_points=3, first=0).tolist() == [0, 10, 5]
+
+
+def test_farthest_points_are_different_even_where_samples_coincide():
+    assert sorted(farthest_points(torch.zeros(5, 2), num_points=5, first=2).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_too_low_a_yield_stops_the_chain():
+    with pytest.raises(UsageError, match=r"selection=verified kept \d+ of \d+ samples drawn and needs 400"):
+        select(Verified(min_confidence=0.999, max_draws_per_sample=5))
+
+
+@pytest.mark.parametrize(
+    ("selection", "lacking", "message"),
+    [
+        (TopScored(score="realism", kept_fraction=0.5), "realism", "choose model=gan"),
+        (TopScored(score="confidence", kept_fraction=0.5), "class_probabilities", "needs a classifier"),
+        (Verified(min_confidence=0.5, max_draws_per_sample=2), "class_probabilities", "selection=verified needs"),
+        (Curated(favoured_class=0, strength=1, max_draws_per_sample=2), "class_probabilities", "needs a classifier"),
+    ],
+)
+def test_a_judge_that_lacks_what_is_needed_is_refused(selection, lacking, message):
+    with pytest.raises(UsageError, match=message):
+        selection.check(judge(**{lacking: None}))
+
+
+def test_a_favoured_class_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match="favoured_class must be below 2, the number of classes: got 2"):
+        select(Curated(favoured_class=2, strength=1, max_draws_per_sample=2))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: TopScored(score="realism", kept_fraction=0.0),
+        lambda: TopScored(score="realism", kept_fraction=1.5),
+        lambda: Verified(min_confidence=1.1, max_draws_per_sample=2),
+        lambda: Verified(min_confidence=0.5, max_draws_per_sample=0.5),
+        lambda: Curated(favoured_class=-1, strength=1, max_draws_per_sample=2),
+        lambda: Deduplicated(min_distance=-0.1, max_draws_per_sample=2),
+        lambda: Farthest(kept_fraction=0.5, group_size=0),
+    ],
+)
+def test_settings_out_of_range_are_refused(build):
+    with pytest.raises(UsageError, match="must"):
+        build()
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_selection_in_conf_builds(path):
+    selection = instantiate(OmegaConf.load(path), _convert_="object")
+    assert isinstance(selection, Selection)
+    assert len(select(selection, num_samples=30, real_features=torch.full((5, 2), -9.0)).samples) == 30
