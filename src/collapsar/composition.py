@@ -29,6 +29,7 @@ from collapsar.store import flatten, is_free
 logger = logging.getLogger(__name__)
 
 NAMED_GROUPS = ("data", "model", "regime")
+PLAIN_WIDTH = 120
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -86,7 +87,7 @@ def parts(node: Any, *, path: str = "") -> Iterator[tuple[str, DictConfig]]:
         if path and "_target_" in node:
             yield path, node
         for key in node:
-            yield from parts(node._get_node(key), path=f"{path}.{key}" if path else str(key))
+            yield from parts(node._get_node(key), path=f"{path}.{key!s}" if path else str(key))
     elif isinstance(node, ListConfig):
         for index in range(len(node)):
             yield from parts(node._get_node(index), path=f"{path}[{index}]")
@@ -165,6 +166,11 @@ class StudySummary(Callback):
 
 def present(folders: list[Path], *, page: Path) -> None:
     """Print the table of some chains and write their page."""
-    console = Console(stderr=True)
-    console.print(comparison_table(folders))
+    make_console().print(comparison_table(folders))
     logger.info("page: %s", write_report(folders, page))
+
+
+def make_console() -> Console:
+    """Where progress and tables are drawn; wide enough for a table where there is no terminal to ask."""
+    console = Console(stderr=True)
+    return console if console.is_terminal else Console(stderr=True, width=PLAIN_WIDTH)

@@ -29,7 +29,7 @@ KEPT_FRACTION = 0.8  # at least this share of generation 0's value counts as kep
 HALF = 0.5
 GONE_FRACTION = 0.1  # below this share of generation 0's value counts as gone
 VANISHED_VARIANCE_FRACTION = 0.05
-VARIANCE_KEYS = ("total_variance", "variance", "feature_variance")
+VARIANCE_KEYS = ("total_variance", "variance", "trace_ratio", "diversity/trace_ratio")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One live line a chain: generation, epoch, time left, and the last recall. Plain log lines where there is no terminal."""
+"""One live line a chain: generation, epoch, time left, and the last recall; plain log lines without a terminal."""
 
 import logging
 from types import TracebackType

@@ -160,6 +160,7 @@ def regime_protocols(*, num_samples: int) -> list[Protocol]:
             ),
             pool_size=n,
             real_weight=0.2,
+            num_reserve=last * n // 5,
         ),
         chain(
             Mix(real_fraction=0.3),
@@ -180,6 +181,7 @@ def regime_protocols(*, num_samples: int) -> list[Protocol]:
             pool_size=2 * n,
             real_weight=0.4,
             num_synthetic=2 * n,
+            num_reserve=last * n,
         ),
         chain(
             GoldenRatio(regime=fresh),
@@ -187,6 +189,7 @@ def regime_protocols(*, num_samples: int) -> list[Protocol]:
             pool_size=2 * n,
             real_weight=(math.sqrt(5) - 1) / 2,
             num_synthetic=2 * n,
+            num_reserve=last * n,
         ),
     ]
 
@@ -200,6 +203,7 @@ def gaussian_protocol(
     pool_size: int,
     real_weight: float,
     num_synthetic: int | None = None,
+    num_reserve: int = 0,
     shares_choices: bool = False,
 ) -> Protocol:
     """A regime on diagonal Gaussians; `num_synthetic` are as many as real samples unless given.
@@ -211,9 +215,7 @@ def gaussian_protocol(
     dimensions, num_blocks = (1_500, 110) if num_samples > 50 else (300, 5_000) if shares_choices else (12_000, 125)
     return Protocol(
         regime=regime,
-        source=partial(
-            gaussian_source, dimensions=dimensions, num_train=num_samples, num_reserve=num_samples * num_generations
-        ),
+        source=partial(gaussian_source, dimensions=dimensions, num_train=num_samples, num_reserve=num_reserve),
         model=partial(gaussian_model, dimensions=dimensions, variance="maximum_likelihood"),
         num_generations=num_generations,
         num_synthetic=num_synthetic or num_samples,

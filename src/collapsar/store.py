@@ -117,7 +117,8 @@ class RunFolder:
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         save_model(temporary / "model.ckpt")
-        np.savez(temporary / "samples.npz", **{name: tensor.numpy() for name, tensor in arrays.items()})
+        named: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
+        np.savez(temporary / "samples.npz", **named)
         if arrays["samples"].dtype == torch.uint8:
             image_grid(arrays["samples"][:GRID_IMAGES]).save(temporary / "grid.png")
         for path in temporary.iterdir():

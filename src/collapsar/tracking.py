@@ -1,26 +1,31 @@
 """Records mirrored to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
 
-A chain's run id is derived from its folder's settings, so a killed chain goes on in the same W&B run. Without an API
+A chain's run id is kept in its run folder, so a killed chain goes on in the same W&B run. Without an API
 key the run is kept offline in the run folder: nothing asks, nothing blocks, and `wandb sync` uploads it later.
 """
 
 import logging
 import os
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 import wandb
 from PIL import Image
 from requests.utils import get_netrc_auth
 
+from collapsar.errors import UsageError
 from collapsar.records import GenerationRecord
+from collapsar.store import write_atomically
 
 logger = logging.getLogger(__name__)
 
 INIT_TIMEOUT_SECONDS = 20.0
+
+Mode: TypeAlias = Literal["online", "offline", "disabled", "shared"]
 
 
 class Tracking(ABC):
@@ -114,7 +119,7 @@ class WandbTracking(Tracking):
         self._run = None
 
     def _init(
-        self, folder: Path, *, study: str, chain: str, job_type: str, config: dict[str, Any], mode: str
+        self, folder: Path, *, study: str, chain: str, job_type: str, config: dict[str, Any], mode: Mode
     ) -> "wandb.Run":
         return wandb.init(
             project=self.project,
@@ -123,7 +128,7 @@ class WandbTracking(Tracking):
             group=study,
             job_type=job_type,
             name=chain,
-            id=f"{study}-{chain}",
+            id=kept_run_id(folder),
             resume="allow" if mode == "online" else None,
             dir=folder,
             config=config,
@@ -134,10 +139,24 @@ class WandbTracking(Tracking):
         )
 
 
-def chosen_mode() -> str:
-    """What WANDB_MODE says; else online where there is an API key, offline where there is none."""
+def chosen_mode() -> Mode:
+    """What WANDB_MODE says; else online where there is an API key, offline where there is none.
+
+    Raises:
+        UsageError: WANDB_MODE is none of W&B's modes.
+    """
     if mode := os.environ.get("WANDB_MODE"):
-        return mode
+        if mode not in get_args(Mode):
+            raise UsageError(f"WANDB_MODE must be one of {', '.join(get_args(Mode))}: got {mode!r}")
+        return cast("Mode", mode)
     server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     has_key = bool(os.environ.get("WANDB_API_KEY")) or get_netrc_auth(server) is not None
     return "online" if has_key else "offline"
+
+
+def kept_run_id(folder: Path) -> str:
+    """The W&B run id of a run folder; made once, and the same after a kill."""
+    path = folder / "wandb_run_id"
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(4).encode())
+    return path.read_text()

@@ -21,6 +21,7 @@ from collapsar.metrics.modes import class_shares, mode_scores
 from collapsar.metrics.neighbours import neighbour_scores
 
 PRIMARY_SPACE = "classifier"
+MOST_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Evaluation:
 
     Args:
         spaces: Feature spaces by name; those that suit the data are used.
-        num_samples: Held-out real samples, and as many synthetic ones; null takes the whole test set.
+        num_samples: Held-out real samples, and as many synthetic ones; null takes the whole test set, at most
+            10,000.
         num_neighbours: k of the neighbour metrics.
         accelerator: Where features are computed: `auto`, `cpu` or `cuda`.
         cache_folder: Where fitted spaces are kept; null takes a per-user cache folder.
@@ -68,13 +70,17 @@ class Evaluation:
         if self.num_samples is not None:
             check_positive(num_samples=self.num_samples)
 
+    def sample_size(self, num_real: int) -> int:
+        """How many samples of each kind are measured, where so many real ones are held out."""
+        return self.num_samples or min(num_real, MOST_SAMPLES)
+
     def check(self, *, num_real: int) -> None:
         """Refuse sample sizes that the held-out set cannot serve.
 
         Raises:
             UsageError: more samples than there are, or more neighbours than samples.
         """
-        num_samples = self.num_samples or num_real
+        num_samples = self.sample_size(num_real)
         if num_samples > num_real:
             raise UsageError(
                 f"evaluation.num_samples must be at most the {num_real} held-out samples: got {num_samples}"
@@ -118,7 +124,7 @@ class Evaluator:
     def __init__(self, spaces: Mapping[str, FittedSpace], *, real: RealSamples, evaluation: Evaluation) -> None:
         self.spaces, self.num_neighbours = spaces, evaluation.num_neighbours
         self.num_classes = real.num_classes
-        num_samples = evaluation.num_samples or len(real.test)
+        num_samples = evaluation.sample_size(len(real.test))
         held_out = choose(real.test, num_samples=num_samples)
         self._real = {name: space.extract(held_out) for name, space in spaces.items()}
         self.num_synthetic = num_samples

@@ -131,7 +131,7 @@ class GAN(LatentVariableModel):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         parts = (self.critic, self.generator)
         return [
-            torch.optim.Adam(part.parameters(), lr=rate, betas=self.adam_betas)
+            torch.optim.Adam(part.parameters(), lr=rate, betas=self.adam_betas, fused=True)
             for part, rate in zip(parts, self.learning_rates, strict=True)
         ]
 

@@ -100,4 +100,4 @@ class VAE(LatentVariableModel):
         return squared / (2 * self.pixel_sd**2) + log_normaliser
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
