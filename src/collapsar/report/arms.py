@@ -39,6 +39,16 @@ class Arm:
                 longest[chain.seed] = chain
         return tuple(longest[seed] for seed in sorted(longest))
 
+    @property
+    def complete(self) -> tuple[Chain, ...]:
+        """Those of the distinct chains that came as far as the longest: means over seeds rest on them.
+
+        A chain that stopped early would mix its early values into the final ones, and leave a step in the mean curve.
+        """
+        started = [chain for chain in self.distinct if chain.records]
+        last = max((chain.records[-1].generation for chain in started), default=0)
+        return tuple(chain for chain in started if chain.records[-1].generation == last)
+
 
 def group_arms(chains: Sequence[Chain]) -> list[Arm]:
     """The arms, in the order in which their first chain comes."""

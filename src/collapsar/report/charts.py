@@ -54,7 +54,7 @@ def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
 
 def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """By metric, for each arm that measured it: mean and 95 % band over seeds at each generation."""
-    tables = [tidy(arm.distinct).assign(arm=index) for index, arm in enumerate(arms)]
+    tables = [tidy(arm.complete).assign(arm=index) for index, arm in enumerate(arms)]
     values = pd.concat(tables)
     table = bands(values[values["metric"].isin(metrics)])
     curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}

@@ -80,6 +80,7 @@ def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
         differing=differing_settings(arms),
         shared_settings=_shared_settings(arms),
         versions=_versions(chains),
+        has_run_versions=any(chain.versions for chain in chains),
         commands=commands(arms),
         main_metrics=[key for key in MAIN_METRICS if any(key in summary.first for summary in summaries)],
         with_all_digits=len(chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
@@ -110,10 +111,12 @@ def _shared_settings(arms: Sequence[Arm]) -> dict[str, Any]:
 
 def _versions(chains: Sequence[Chain]) -> dict[str, str]:
     """What the runs were made with, or where they did not keep it, what the page was made with."""
-    kept = next((chain.versions for chain in chains if chain.versions), None)
-    if kept is not None:
-        return kept
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    for chain in chains:
+        if chain.versions:
+            return chain.versions
+    installed = {distribution.name.lower() for distribution in metadata.distributions()}
+    found = {name: metadata.version(name) for name in PACKAGES if name in installed}
+    return {"python": platform.python_version()} | found
 
 
 def _as_script_text(content: dict[str, Any]) -> Markup:

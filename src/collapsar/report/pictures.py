@@ -15,6 +15,8 @@ TOTAL_BYTES = 3_000_000  # of all strips of a page, before base64 adds a third
 CHAIN_BYTES = 250_000
 MAX_COLUMNS = 24
 MIN_ROWS = 4
+MAX_ROWS_OF_LARGE = 8  # larger images are shown larger, so fewer of them fill a screen
+LARGE_PIXELS = 17
 GAP = 1  # transparent pixels between images, at their own resolution
 MIN_CELL_PIXELS = 40
 
@@ -48,6 +50,8 @@ def film_strip(chain: Chain, *, num_chains: int) -> Strip | None:
         return None
     budget = min(CHAIN_BYTES, TOTAL_BYTES // num_chains)
     generations, stack = tuple(columns), np.stack(list(columns.values()))
+    if stack.shape[-1] >= LARGE_PIXELS:
+        stack = stack[:, :MAX_ROWS_OF_LARGE]
     png = _encode(stack)
     if len(png) > budget and stack.shape[2] == 3:
         png = _encode(stack, num_colours=48)

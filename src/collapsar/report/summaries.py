@@ -58,8 +58,7 @@ class ArmVerdict:
 class ArmSummary:
     """One arm: means over its seeds with 95 % intervals, medians of spells, and verdicts.
 
-    All of them rest on the chains that came as far as the arm's longest one: a chain that stopped early would mix
-    early values into the final ones. It is drawn and listed all the same.
+    All of them rest on the arm's complete chains.
     """
 
     arm: Arm
@@ -81,10 +80,8 @@ class Contrast:
 
 
 def summarise_arm(arm: Arm) -> ArmSummary:
-    """The summary of an arm over one chain for each seed; without chains if none has a record."""
-    started = [chain for chain in arm.distinct if chain.records]
-    longest = max((chain.records[-1].generation for chain in started), default=0)
-    chains = tuple(summarise_chain(chain) for chain in started if chain.records[-1].generation == longest)
+    """The summary of an arm; without chains if none has a record."""
+    chains = tuple(summarise_chain(chain) for chain in arm.complete)
     return ArmSummary(
         arm=arm,
         chains=chains,

@@ -85,6 +85,8 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
         return f"The chain collapsed: {keeper}." if lost else f"The chain did not collapse: {keeper}."
     if not lost:
         return f"None of {len(ranked)} arms collapsed; {ranked[0].arm.name} lost the most, {keeper}."
+    if len(lost) == len(ranked) > 2:
+        return f"All {len(ranked)} arms collapsed; even {keeper}."
     names = "; ".join(summary.arm.name for summary in lost[:4]) + ("; …" if len(lost) > 4 else "")
     most = (
         "" if best in lost else f" The most was kept by {best.arm.name}: {_percent(kept_recall(best))} of its recall."

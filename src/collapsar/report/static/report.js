@@ -96,7 +96,8 @@
           ...mean(curve), x: recall.mean, y: curve.mean, customdata: curve.generations,
           marker: {
             ...mean(curve).marker, size: curve.generations.map((_, i) => (i === 0 ? 13 : 7)), opacity: 1,
-            symbol: curve.generations.map((_, i) => SYMBOLS[curve.arm % 5] + (i === 0 ? "-open" : "")), line: { width: 2 },
+            symbol: curve.generations.map((_, i) => SYMBOLS[curve.arm % 5] + (i === 0 ? "-open" : "")),
+            line: { width: curve.generations.map((_, i) => (i === 0 ? 2 : 0)) },
           },
           hovertemplate: `${armName(curve.arm)}, generation %{customdata}<br>recall %{x:.3f}, precision %{y:.3f}<extra></extra>`,
         };
