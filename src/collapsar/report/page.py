@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -17,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from collapsar.report import wording
-from collapsar.report.arms import Arm, differing_settings, flatten, group_arms
+from collapsar.report.arms import Arm, differing_settings, group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.charts import Expected, chart_content
 from collapsar.report.classes import heat_map
@@ -114,9 +115,11 @@ def _versions(chains: Sequence[Chain]) -> dict[str, str]:
     for chain in chains:
         if chain.versions:
             return chain.versions
-    installed = {distribution.name.lower() for distribution in metadata.distributions()}
-    found = {name: metadata.version(name) for name in PACKAGES if name in installed}
-    return {"python": platform.python_version()} | found
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):  # collapsar itself, when it is run from a checkout
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _as_script_text(content: dict[str, Any]) -> Markup:
@@ -134,7 +137,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(static=_static, wording=wording, phases=phases, flatten=flatten)
+    environment.globals.update(static=_static, wording=wording, phases=phases)
     return environment
 
 

@@ -49,7 +49,7 @@ def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
     axes = figure.add_subplot()
     draw(axes)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=7)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=7)
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     figure.savefig(paths[0], metadata={"Date": None})
     figure.savefig(paths[1])
