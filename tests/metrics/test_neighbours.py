@@ -124,6 +124,15 @@ def test_tight_clusters_far_apart_are_told_apart_in_float32():
     assert_equal_scores(scores, brute_force(real=real, synthetic=synthetic, num_neighbours=3), tolerance=1e-9)
 
 
+@pytest.mark.parametrize("scale", [0.05, 0.3, 3.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_crowded_balls_are_counted_like_sparse_ones(dtype, scale):
+    """A shrunken set lies in many real balls at once, where whole tiles are counted and not groups."""
+    real, synthetic = draw(400, 32, dtype=dtype), scale * draw(300, 32, seed=1, dtype=dtype)
+    expected = brute_force(real=real, synthetic=synthetic, num_neighbours=5)
+    assert_equal_scores(neighbour_scores(real=real, synthetic=synthetic), expected, tolerance=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_duplicated_features_score_by_the_definition(dtype):
     real = draw(60, 5, dtype=dtype).repeat(4, 1)

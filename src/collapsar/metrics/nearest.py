@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-TILE_ELEMENTS = 2**20  # squared distances held at once: 4 MB in float32
-MAX_TILE_ROWS = 1024
+TILE_ELEMENTS = 2**22  # squared distances held at once: at most 16 MB in float32
+MAX_TILE_ROWS = 128  # more rows save nothing, and 10,000 columns of them stay in the cache
 GROUP_SIZE = 32  # columns that share one minimum
+DENSE_SHARE = 1 / 16  # from this share of groups with hits on, a whole tile is counted faster than its groups
 NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few rows are in doubt
 
 
@@ -181,10 +182,14 @@ def find_members(
 
 @dataclass(frozen=True)
 class _Hits:
-    """Groups of a tile that may hold a column within one of the row's two limits (its ball, and its clipped ball)."""
+    """What of a tile may lie within one of a row's two limits (its ball, and its clipped ball).
+
+    Groups of columns where hits are rare, and `groups` names them; whole rows, without `groups`, where they are not:
+    the balls of a collapsed set hold much of the other.
+    """
 
     rows: Int64[Tensor, " hit"]
-    groups: Int64[Tensor, " hit"]
+    groups: Int64[Tensor, " hit"] | None
     values: Float[Tensor, "hit member"]
     limits: Float[Tensor, "hit limit"]
     errors: Float[Tensor, "hit one"]
@@ -194,23 +199,29 @@ class _Hits:
     def find_doubtful_rows(self, num_rows: int) -> Tensor:
         in_doubt = torch.zeros(num_rows, dtype=torch.bool, device=self.rows.device)
         for limit in self.limits.unbind(1):
-            is_close = (self.values - limit[:, None]).abs_() <= self.errors
-            in_doubt[self.rows[is_close.any(1)]] = True
+            is_close = (self.values - limit[:, None]).abs_().amin(1, keepdim=True) <= self.errors
+            in_doubt[self.rows[is_close[:, 0]]] = True
         return in_doubt
 
     def count(self, *, skip: Tensor, num_columns: int) -> tuple[Tensor, Tensor]:
         """Columns within the first limit of each row, and rows within both limits of each column, less `skip`."""
         slack = self.errors if self.is_exact else torch.zeros_like(self.errors)
+        keep = (~skip[self.rows]).to(self.values.dtype)
         per_row = torch.zeros_like(skip, dtype=torch.int64)
         per_column: list[Tensor] = []
         for limit in self.limits.unbind(1):
-            is_inside = (self.values - limit[:, None]) <= slack
+            inside = (self.values - limit[:, None]).le_(slack)  # ones and zeros, no second tile of booleans
             if not per_column:
-                per_row.index_add_(0, self.rows, is_inside.sum(1))
-            hit, member = (is_inside & ~skip[self.rows, None]).nonzero(as_tuple=True)
-            columns = member.mul_(self.num_groups).add_(self.groups[hit])
-            per_column.append(torch.bincount(columns, minlength=num_columns))
+                per_row.index_add_(0, self.rows, inside.sum(1).long())
+            per_column.append(self._count_columns(inside, keep)[:num_columns])
         return per_row, torch.stack(per_column)
+
+    def _count_columns(self, inside: Tensor, keep: Tensor) -> Tensor:
+        if self.groups is None:
+            return (keep @ inside).long()
+        hit, member = (inside * keep[:, None]).nonzero(as_tuple=True)
+        columns = member.mul_(self.num_groups).add_(self.groups[hit])
+        return torch.bincount(columns, minlength=GROUP_SIZE * self.num_groups)
 
 
 def _find_hits(tile: _Tile, *, limits: Tensor) -> _Hits:
@@ -219,10 +230,13 @@ def _find_hits(tile: _Tile, *, limits: Tensor) -> _Hits:
     errors = tile.bound_error(tile.placed.norm(dim=1) + limits[:, 0].sqrt())
     highest = (limits[:, 0] + errors).to(tile.values.dtype)
     rows, groups = (grouped.amin(1) <= highest[:, None]).nonzero(as_tuple=True)
+    is_dense = len(rows) > DENSE_SHARE * len(grouped) * grouped.shape[2]
+    if is_dense:
+        rows = torch.arange(len(grouped), device=grouped.device)
     return _Hits(
         rows=rows,
-        groups=groups,
-        values=grouped[rows, :, groups],
+        groups=None if is_dense else groups,
+        values=tile.values.clone() if is_dense else grouped[rows, :, groups],
         limits=limits[rows].to(tile.values.dtype),
         errors=errors[rows, None].to(tile.values.dtype),
         num_groups=grouped.shape[2],
@@ -261,9 +275,10 @@ def _visit_tiles(
     """Show every row to `visit`, and the rows it calls doubtful again in float64."""
     remaining = torch.arange(len(rows), device=rows.device)
     padded = _pad(len(columns))
-    num_rows = max(1, min(MAX_TILE_ROWS, tile_elements // padded, len(rows)))
     for dtype in dict.fromkeys((_fast_dtype(), torch.float64)):
         extended = _extend_columns(columns, frame=frame, dtype=dtype)
+        share = 4 / extended.element_size()  # a tile of float64 takes no more memory than one of float32
+        num_rows = max(1, int(share * min(MAX_TILE_ROWS, tile_elements // padded)))
         buffer = torch.empty(min(num_rows, len(remaining)), padded, dtype=dtype, device=rows.device)
         doubtful = []
         for block in remaining.split(num_rows):
