@@ -17,6 +17,7 @@ from torch import Tensor
 from collapsar import theory
 from collapsar.data import analytic as sources
 from collapsar.data.pool import Pool, unlabelled
+from collapsar.data.real import RealData
 from collapsar.data.regimes import (
     Accumulate,
     AccumulateSubsample,
@@ -36,10 +37,11 @@ from collapsar.seeding import make_generator
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """What a chain is when it ends: its last model and what that was trained on."""
+    """What a chain is when it ends: its last model, what that was trained on, and all the real data."""
 
     model: models.AnalyticModel
     pool: Pool
+    real: RealData
 
     def fitted(self, name: str) -> Tensor:
         """A parameter of the last model, in double precision."""
@@ -105,7 +107,7 @@ class Protocol:
                 generator=make_generator(seed, generation, "pool"),
                 reserve=real.reserve,
             )
-        return Chain(model=model, pool=pool)
+        return Chain(model=model, pool=pool, real=real)
 
 
 def protocols() -> list[Protocol]:
@@ -224,8 +226,9 @@ def gaussian_protocol(
             Law(name=f"E[mu²], {where}", expected=squared_mean, measure=mean_squared_mean),
             Law(name=f"E[v], {where}", expected=conserved - squared_mean, measure=mean_variance),
             Law(name=f"E[mu² + v], {where}", expected=conserved, measure=mean_second_moment),
-            Law(name=f"pool size, {where}", expected=pool_size, measure=lambda chain: len(chain.pool)),
+            Law(name=f"pool size, {where}", expected=float(pool_size), measure=lambda chain: float(len(chain.pool))),
             Law(name=f"real weight, {where}", expected=real_weight, measure=lambda chain: chain.pool.real_weight),
+            Law(name=f"undeclared real weight, {where}", expected=0.0, measure=undeclared_real_weight),
         ],
     )
 
@@ -303,7 +306,7 @@ def full_covariance_protocol() -> Protocol:
         model=partial(gaussian_model, dimensions=dimensions, variance="unbiased", covariance="full"),
         num_generations=last + 1,
         num_synthetic=n,
-        num_blocks=1500,
+        num_blocks=1200,
         laws=[
             Law(
                 name=f"E[log det]/{dimensions}, full",
@@ -352,7 +355,7 @@ def takeover_protocol() -> Protocol:
         model=partial(models.Categorical, sample_shape=[dimensions], num_categories=3),
         num_generations=20,  # one chain in a million is undecided by then
         num_synthetic=n,
-        num_blocks=120,
+        num_blocks=100,
         laws=[
             Law(
                 name="P(first takes over)",
@@ -394,7 +397,7 @@ def regression_protocol(regime: Regime, *, law: Callable[..., float]) -> Protoco
         ),
         num_generations=last + 1,
         num_synthetic=num_samples,
-        num_blocks=300,
+        num_blocks=250,
         laws=[Law(name="E|w - w*|²", expected=expected, measure=error)],
     )
 
@@ -453,3 +456,13 @@ def mean_second_moment(chain: Chain) -> float:
 def mean_wasserstein(chain: Chain) -> float:
     """Mean over a block of W2² between the model and the standard normal truth."""
     return mean_squared_mean(chain) + (chain.fitted("covariance").sqrt() - 1).square().mean().item()
+
+
+def undeclared_real_weight(chain: Chain) -> float:
+    """Training weight of what is in fact real, found among the real data by its values, beyond what the pool says."""
+    real = [part.samples[:, :2] for part in (chain.real.train, chain.real.reserve) if part is not None]
+    pool = chain.pool.concatenated()[:, :2]  # two values: one alone may coincide by chance
+    is_real = (pool.unsqueeze(1) == torch.cat(real)).all(2).any(1)
+    weights = chain.pool.weights
+    found = is_real.double().mean() if weights is None else weights[is_real].sum()
+    return found.item() - chain.pool.real_weight

@@ -11,9 +11,10 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from collapsar.protocols import Law, Protocol, protocols
 from collapsar.seeding import derive_seed
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run, half of what is promised: Student's t is not exact for skewed statistics
-NUM_WORKERS = 2  # threads with one protocol each: the tensors are too small for more threads on each
+NUM_WORKERS = 2  # one protocol each: the tensors are too small to be shared out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +99,22 @@ def verify(*, seed: int, console: Console) -> list[Check]:
     everything = protocols()
     num_checks = sum(len(protocol.laws) for protocol in everything)
     torch.set_num_threads(1)
-    with ThreadPoolExecutor(NUM_WORKERS) as workers:
-        results = workers.map(partial(check, seed=seed, num_checks=num_checks), everything)
+    with start_workers() as workers:
+        results = workers.map(partial(check_numbered, seed=seed, num_checks=num_checks), range(len(everything)))
         progress = track(results, total=len(everything), description="verifying", console=console, transient=True)
         return [result for results_of_one in progress for result in results_of_one]
+
+
+def start_workers() -> Executor:
+    """Forks of this process, which run the code as it stands here; where forking is not safe, threads."""
+    if sys.platform == "linux":
+        return ProcessPoolExecutor(NUM_WORKERS, mp_context=get_context("fork"))
+    return ThreadPoolExecutor(NUM_WORKERS)
+
+
+def check_numbered(number: int, *, seed: int, num_checks: int) -> list[Check]:
+    """The checks of one of the protocols, which themselves cannot be sent to another process."""
+    return check(protocols()[number], seed=seed, num_checks=num_checks)
 
 
 def as_table(checks: Sequence[Check]) -> Table:

@@ -1,0 +1,222 @@
+"""The verifier passes on the code as it is, and one per cent off anywhere makes it fail."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from collapsar import protocols as protocols_module
+from collapsar import theory
+from collapsar.data import regimes
+from collapsar.data.pool import REAL, Part
+from collapsar.models import analytic
+from collapsar.protocols import protocols
+from collapsar.verify import Check, as_table, check, main
+
+NUM_CHECKS = 119  # about as many as a whole run has
+REGIMES = [
+    regimes.Replace,
+    regimes.Accumulate,
+    regimes.AccumulateSubsample,
+    regimes.FixedReal,
+    regimes.FreshReal,
+    regimes.Mix,
+    regimes.Window,
+    regimes.Weighted,
+    regimes.GoldenRatio,
+]
+
+
+def regime_protocol(name, *, num_samples):
+    (protocol,) = [
+        protocol
+        for protocol in protocols_module.regime_protocols(num_samples=num_samples)
+        if protocol.regime.name == name
+    ]
+    return protocol
+
+
+def few_blocks(name):
+    """Pools of 100 in a fifth of the blocks: if these notice, all will. Only a subsample is too variable for that."""
+    protocol = regime_protocol(name, num_samples=100)
+    return protocol if name == "accumulate_subsample" else replace(protocol, num_blocks=20)
+
+
+def broken(protocol):
+    """Names of the laws that fail."""
+    return [result.law for result in check(protocol, seed=0, num_checks=NUM_CHECKS) if not result.passed]
+
+
+def plant(monkeypatch, regime_class, damage):
+    """Let the regime's own rule do its work, then damage the pool it made."""
+    rule = regime_class.next_pool
+
+    def damaged(self, pool, **arguments):
+        made = rule(self, pool, **arguments)
+        return damage(made, arguments["real"])
+
+    monkeypatch.setattr(regime_class, "next_pool", damaged)
+
+
+def with_parts(pool, change):
+    """The pool with the last, synthetic part changed."""
+    return replace(pool, parts=(*pool.parts[:-1], change(pool.parts[-1])))
+
+
+def inflate(pool, real):
+    return with_parts(pool, lambda part: Part(1.01 * part.samples, part.labels, part.origin))
+
+
+def shift(pool, real):
+    return with_parts(pool, lambda part: Part(part.samples + 0.1, part.labels, part.origin))
+
+
+def lose(pool, real):
+    return with_parts(pool, lambda part: part.slice(0, len(part) - max(len(part) // 100, 1)))
+
+
+def leak(pool, real):
+    """One synthetic sample of a hundred is a real one, and says that it is not."""
+
+    def swap(part):
+        num_leaked = max(len(part) // 100, 1)
+        samples = torch.cat([real.samples[:num_leaked], part.samples[num_leaked:]])
+        return Part(samples, part.labels, part.origin)
+
+    return with_parts(pool, swap)
+
+
+def repeat(pool, real):
+    """Every hundredth sample stands twice, in place of another."""
+
+    def swap(part):
+        num_repeated = max(len(part) // 100, 1)
+        return part.take(torch.cat([torch.arange(num_repeated), torch.arange(len(part) - num_repeated)]))
+
+    return with_parts(pool, swap)
+
+
+@pytest.mark.parametrize("regime_class", REGIMES, ids=lambda regime_class: regime_class.name)
+@pytest.mark.parametrize("damage", [inflate, shift, lose, leak], ids=lambda damage: damage.__name__)
+def test_a_regime_that_is_one_per_cent_wrong_fails(monkeypatch, regime_class, damage):
+    plant(monkeypatch, regime_class, damage)
+    assert broken(few_blocks(regime_class.name))
+
+
+@pytest.mark.slow
+def test_repeated_samples_are_noticed(monkeypatch):
+    plant(monkeypatch, regimes.Replace, repeat)
+    assert "E[mu²], n=100" in broken(regime_protocol("replace", num_samples=100))
+
+
+def test_lying_about_the_real_share_is_noticed(monkeypatch):
+    def mislabel(pool, real):
+        return with_parts(pool, lambda part: Part(part.samples, part.labels, REAL))
+
+    plant(monkeypatch, regimes.Replace, mislabel)
+    assert broken(few_blocks("replace")) == ["real weight, n=100", "undeclared real weight, n=100"]
+
+
+def test_a_weight_one_per_cent_off_fails(monkeypatch):
+    weigh = regimes.weigh_real
+    monkeypatch.setattr(regimes, "weigh_real", lambda pool, real_weight: weigh(pool, real_weight=1.01 * real_weight))
+    assert broken(few_blocks("golden_ratio")) == ["real weight, n=100"]
+
+
+LAWS = {
+    "squared_mean_under_replace": lambda: regime_protocol("replace", num_samples=10),
+    "variance_under_accumulate": lambda: regime_protocol("accumulate", num_samples=10),
+    "squared_mean_with_fixed_real": lambda: regime_protocol("fixed_real", num_samples=10),
+    "squared_mean_with_fresh_real": lambda: regime_protocol("fresh_real", num_samples=10),
+    "squared_mean_under_window": lambda: regime_protocol("window", num_samples=10),
+    "squared_mean_with_weights": lambda: regime_protocol("weighted", num_samples=10),
+    "conserved_second_moment": lambda: regime_protocol("replace", num_samples=10),
+    "unbiased_variance_under_replace": protocols_module.unbiased_protocol,
+    "sd_under_replace": protocols_module.unbiased_protocol,
+    "wasserstein_under_replace": protocols_module.unbiased_protocol,
+    "log_variance_change": protocols_module.log_variance_protocol,
+    "variance_under_biased_replace": protocols_module.biased_protocol,
+    "heterozygosity_under_replace": protocols_module.drift_protocol,
+    "alive_categories_lower_bound": protocols_module.drift_protocol,
+    "takeover_probability": protocols_module.takeover_protocol,
+    "regression_error_under_replace": lambda: protocols_module.regression_protocol(
+        regimes.Replace(), law=theory.regression_error_under_replace
+    ),
+    "regression_error_under_accumulate": lambda: protocols_module.regression_protocol(
+        regimes.Accumulate(), law=theory.regression_error_under_accumulate
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_that_is_one_per_cent_wrong_fails(monkeypatch, name):
+    law = getattr(theory, name)
+    monkeypatch.setattr(theory, name, lambda *args, **kwargs: 1.01 * law(*args, **kwargs))
+    assert broken(LAWS[name]())
+
+
+def test_a_model_that_divides_by_one_less_fails(monkeypatch):
+    fit = analytic.Gaussian.fit
+
+    def unbiased(self, samples, **arguments):
+        self.is_unbiased = True
+        fit(self, samples, **arguments)
+
+    monkeypatch.setattr(analytic.Gaussian, "fit", unbiased)
+    assert "E[v], n=100" in broken(few_blocks("replace"))
+
+
+def test_every_regime_is_verified_in_large_and_small_pools():
+    verified = [protocol.regime.name for protocol in protocols()]
+    for regime_class in REGIMES:
+        assert verified.count(regime_class.name) >= 2
+    concrete = {regime.__name__ for regime in regimes.Regime.__subclasses__()}
+    assert concrete == {regime_class.__name__ for regime_class in REGIMES}
+
+
+def test_blocks_are_chains_of_their_own():
+    protocol = regime_protocol("replace", num_samples=100)
+    first, again, other = (protocol.run(seed).fitted("mean") for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def small_run():
+    """Two protocols with few blocks, for what does not depend on their size."""
+    return [replace(regime_protocol(name, num_samples=100), num_blocks=5) for name in ("replace", "mix")]
+
+
+def test_the_command_writes_its_checks_and_says_that_all_is_well(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("collapsar.verify.protocols", small_run)
+    assert main(["--output", str(tmp_path / "verify.json")]) == 0
+    written = json.loads((tmp_path / "verify.json").read_text())
+    assert len(written) == 12
+    fields = {"law", "regime", "measured", "expected", "standard_error", "z", "passed"}
+    assert {frozenset(entry) for entry in written} == {frozenset(fields)}
+    assert "12 of 12 laws hold" in capsys.readouterr().out
+
+
+def test_the_command_fails_when_a_regime_is_broken(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("collapsar.verify.protocols", small_run)
+    plant(monkeypatch, regimes.Mix, lose)
+    assert main(["--output", str(tmp_path / "verify.json")]) == 1
+    assert "FAILED" in capsys.readouterr().out
+    failed = [entry for entry in json.loads((tmp_path / "verify.json").read_text()) if not entry["passed"]]
+    assert {entry["regime"] for entry in failed} == {"mix"}
+    assert {entry["law"]: entry["z"] for entry in failed}["pool size, n=100"] is None
+
+
+def test_the_table_shows_every_check():
+    console = Console(width=120, record=True, quiet=True)
+    wrong = Check(law="a", regime="b", measured=1.0, expected=2.0, standard_error=0.0, z=None, passed=False)
+    console.print(as_table([wrong, wrong]))
+    assert as_table([wrong, wrong]).row_count == 2
+
+
+@pytest.mark.slow
+def test_everything_holds():
+    results = [result for protocol in protocols() for result in check(protocol, seed=1, num_checks=NUM_CHECKS)]
+    assert [result for result in results if not result.passed] == []
