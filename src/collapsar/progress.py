@@ -2,7 +2,6 @@
 
 import logging
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -50,7 +49,7 @@ class ChainProgress:
         )
         self._finished = self._first = finished
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ChainProgress":
         self._progress.start()
         return self
 

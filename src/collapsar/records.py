@@ -6,7 +6,7 @@ Metric keys are lower-case and stable. They belong to the classifier's feature s
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any
 
 from collapsar.errors import UsageError
 
@@ -51,11 +51,12 @@ class GenerationRecord:
 
     def to_json(self) -> str:
         """The record as one line, without empty optional parts."""
-        content = {key: value for key, value in asdict(self).items() if value != {}}
+        optional = {entry.name for entry in fields(self) if entry.default_factory is dict}
+        content = {key: value for key, value in asdict(self).items() if value != {} or key not in optional}
         return json.dumps(content, allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Self:
+    def from_json(cls, line: str) -> "GenerationRecord":
         """The record that a line holds.
 
         Raises:
