@@ -21,13 +21,18 @@ from omegaconf import MISSING
 from rich.console import Console
 from torch import Tensor
 
+from collapsar.data.analytic import ModesSource
 from collapsar.data.batches import check_batch_size
 from collapsar.data.pool import Part, Pool, unlabelled
-from collapsar.data.real import RealData
+from collapsar.data.real import RealData, Source
+from collapsar.data.schedules import as_schedule, check_bounds
+from collapsar.data.selection import Judge, Selected
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.metrics.evaluator import Evaluator
+from collapsar.metrics.evaluator import Evaluator, KnownModes
 from collapsar.metrics.features import RealSamples
-from collapsar.models.generative import LatentVariableModel
+from collapsar.models.analytic import AnalyticModel
+from collapsar.models.gan import GAN
+from collapsar.models.generative import GenerativeModel, LatentVariableModel
 from collapsar.profile import profile_chain
 from collapsar.progress import ChainProgress
 from collapsar.records import GenerationRecord
@@ -46,11 +51,14 @@ class Experiment:
         name: The study: names the output folder and the W&B group.
         seed: Everything random is derived from it.
         num_generations: Models to train, one after the other; generation 0 sees real data only.
-        num_synthetic: Samples that each generation gives to the next pool; null takes the real training set's size.
+        num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
+            generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
         batch_size: Samples in a training step.
         data: Where real data come from (`collapsar.data.real.Source`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
+        bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
+        selection: Which samples are let into the pool (`collapsar.data.selection.Selection`).
         evaluation: What is measured (`collapsar.metrics.evaluator.Evaluation`).
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.tracking.Tracking`).
@@ -59,11 +67,13 @@ class Experiment:
     name: str = MISSING
     seed: int = MISSING
     num_generations: int = MISSING
-    num_synthetic: int | None = MISSING
+    num_synthetic: Any = MISSING
     batch_size: int = MISSING
     data: Any = MISSING
     model: Any = MISSING
     regime: Any = MISSING
+    bias: Any = MISSING
+    selection: Any = MISSING
     evaluation: Any = MISSING
     trainer: Any = MISSING
     tracking: Any = MISSING
@@ -73,10 +83,12 @@ class Experiment:
             raise UsageError(f"seed must be at least 0: got {self.seed}")
         if self.num_generations < 1:
             raise UsageError(f"num_generations must be at least 1: got {self.num_generations}")
-        if self.num_synthetic is not None and self.num_synthetic < 1:
-            raise UsageError(f"num_synthetic must be at least 1, or null: got {self.num_synthetic}")
-        self.model_name = self.model().name  # builds both recipes once, so that a mistyped key is refused here
-        self.trainer()
+        if self.num_synthetic is not None:
+            check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
+        model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
+        model.check_bias(self.bias)
+        self.model_name, self.is_analytic = model.name, isinstance(model, AnalyticModel)
+        self.max_steps = 0 if self.is_analytic else self.trainer().max_steps
 
     def run(self, folder: Path, *, chain: str, config: dict[str, Any], console: Console) -> list[GenerationRecord]:
         """Train and measure every generation that the run folder does not hold yet.
@@ -102,7 +114,7 @@ class Experiment:
             real = self.data.load()
             self._check(real)
             with self._tracked(store, chain=chain, config=config), self._progress(console, chain, records) as progress:
-                evaluator = self.evaluation.prepare(as_real_samples(real))
+                evaluator = self.evaluation.prepare(as_real_samples(real), known_modes=known_modes(self.data))
                 pool = self._replay(store, real=real, num_finished=len(records))
                 for generation in range(len(records), self.num_generations):
                     pool = self._turn(generation, pool, real=real, evaluator=evaluator, store=store, progress=progress)
@@ -130,9 +142,11 @@ class Experiment:
                 generation=generation,
                 on_steps=progress.trained,
             )
+        num_synthetic = self._num_synthetic(generation, real=real)
         with timed(seconds, "sample"):
-            num_synthetic = self.num_synthetic or len(real.train)
-            drawn = self._sample(training, max(num_synthetic, evaluator.num_synthetic), generation=generation)
+            num_needed = max(num_synthetic, evaluator.num_synthetic)
+            selected = self._sample(training, num_needed, generation=generation, evaluator=evaluator)
+        drawn = selected.samples
         with timed(seconds, "evaluate"):
             scores = evaluator.evaluate(drawn, seed=self.seed, generation=generation)
         record = GenerationRecord(
@@ -150,6 +164,8 @@ class Experiment:
             feature_spaces=scores.feature_spaces,
             class_shares=scores.class_shares,
             peak_memory_bytes=peak_memory_bytes(),
+            selection={"num_drawn": selected.num_drawn, "num_kept": len(drawn)},
+            fitted=training.model.fitted_parameters() if isinstance(training.model, AnalyticModel) else {},
         )
         synthetic = drawn[:num_synthetic]
         arrays = {"samples": synthetic} | self._film_strip(training)
@@ -166,6 +182,7 @@ class Experiment:
             real=real.train,
             synthetic=unlabelled(samples, origin=generation),
             generator=make_generator(self.seed, generation, "pool"),
+            reserve=real.reserve,
         )
         return next_pool
 
@@ -176,15 +193,28 @@ class Experiment:
             pool = self._next_pool(pool, real=real, samples=store.synthetic(generation), generation=generation)
         return pool
 
-    def _sample(self, training: Training, num_samples: int, *, generation: int) -> Tensor:
+    def _sample(self, training: Training, num_samples: int, *, generation: int, evaluator: Evaluator) -> Selected:
+        """So many samples of the model, biased and selected as the experiment says."""
+        generator = make_generator(self.seed, generation, "sample")
         try:
-            return training.model.sample(num_samples, make_generator(self.seed, generation, "sample"))
+            selected: Selected = self.selection.select(
+                lambda num_candidates: training.model.sample(num_candidates, generator, bias=self.bias),
+                num_samples=num_samples,
+                judge=make_judge(training.model, evaluator),
+                generator=make_generator(self.seed, generation, "selection"),
+            )
         except NonFiniteError as error:
             steps, epochs = (int(training.summary[key]) for key in ("steps", "epochs"))
             raise NonFiniteError(
                 f"{error}, in generation {generation} after epoch {epochs}, step {steps}: "
                 "lower the learning rate, or look at the pool this generation was trained on"
             ) from error
+        return selected
+
+    def _num_synthetic(self, generation: int, *, real: RealData) -> int:
+        if self.num_synthetic is None:
+            return len(real.train)
+        return as_schedule(self.num_synthetic).count_at(generation)
 
     def _film_strip(self, training: Training) -> dict[str, Tensor]:
         """The images of the latents that are the same in every generation."""
@@ -197,7 +227,14 @@ class Experiment:
 
     def _check(self, real: RealData) -> None:
         """Refuse settings that do not fit the data, before anything is trained."""
-        check_batch_size(self.batch_size, pool_size=min(len(real.train), self.num_synthetic or len(real.train)))
+        if not self.is_analytic:
+            sizes = [self._num_synthetic(generation, real=real) for generation in range(self.num_generations)]
+            check_batch_size(self.batch_size, pool_size=min(len(real.train), *sizes))
+        self.regime.check(
+            num_generations=self.num_generations,
+            num_real=len(real.train),
+            num_reserve=0 if real.reserve is None else len(real.reserve),
+        )
         self.evaluation.check(num_real=len(real.test))
 
     def _progress(self, console: Console, chain: str, records: list[GenerationRecord]) -> ChainProgress:
@@ -205,7 +242,7 @@ class Experiment:
             console,
             chain=chain,
             num_generations=self.num_generations,
-            steps_per_generation=self.trainer().max_steps,
+            steps_per_generation=self.max_steps,
             finished=len(records),
         )
 
@@ -236,6 +273,22 @@ def as_real_samples(real: RealData) -> RealSamples:
         train_labels=labels(real.train),
         test=real.test.samples,
         test_labels=labels(real.test),
+    )
+
+
+def known_modes(source: Source) -> KnownModes | None:
+    """The modes of data whose modes are known."""
+    return KnownModes(source.centres, source.mode_sd) if isinstance(source, ModesSource) else None
+
+
+def make_judge(model: GenerativeModel, evaluator: Evaluator) -> Judge:
+    """What a selection judges samples by: the evaluator's first feature space, and the model's own critic."""
+    space = evaluator.primary_space
+    return Judge(
+        features=space.extract,
+        real_features=evaluator.real_train_features,
+        class_probabilities=(lambda samples: space.classify(space.extract(samples))) if space.head else None,
+        realism=model.realism if isinstance(model, GAN) else None,
     )
 
 

@@ -30,6 +30,7 @@ class GenerationRecord:
         feature_spaces: What each feature space was fitted on, by its name.
         class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes.
         peak_memory_bytes: The process's largest resident set so far.
+        selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept).
         fitted: Parameters of an analytic model; empty for a network.
     """
 
@@ -47,6 +48,7 @@ class GenerationRecord:
     feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     class_shares: dict[str, list[float]] = field(default_factory=dict)
     peak_memory_bytes: int = 0
+    selection: dict[str, int] = field(default_factory=dict)
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""A fresh model and a fresh Trainer on a pool give a trained model.
+"""A fresh model and a fresh Trainer on a pool give a trained model; an analytic model is fitted instead.
 
 A Lightning Trainer is single-use: a second `fit` with a new module runs no step and raises nothing. So the model and
 the trainer are recipes here, called anew for each generation.
@@ -17,6 +17,7 @@ from torch import Tensor
 from collapsar.data.batches import PoolBatches
 from collapsar.data.pool import Pool
 from collapsar.errors import NonFiniteError
+from collapsar.models.analytic import AnalyticModel
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import derive_seed, make_generator
 
@@ -68,13 +69,16 @@ def train(
         NonFiniteError: a loss became NaN or infinite: generation, epoch and step are named.
         UsageError: the batch is larger than the pool.
     """
-    monitor = LossMonitor(generation, on_steps)
-    fresh_trainer = trainer(callbacks=[monitor])
-    device = fresh_trainer.strategy.root_device
-    batches = PoolBatches(pool.to(device), batch_size=batch_size, generator=make_generator(seed, generation, "batches"))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, generation, "train"))  # the one global seed: initial weights and noise
         fresh_model = model()
+        if isinstance(fresh_model, AnalyticModel):
+            return fit(fresh_model, pool, generator=make_generator(seed, generation, "train"))
+        monitor = LossMonitor(generation, on_steps)
+        fresh_trainer = trainer(callbacks=[monitor])
+        on_device = pool.to(fresh_trainer.strategy.root_device)
+        shuffle = make_generator(seed, generation, "batches")
+        batches = PoolBatches(on_device, batch_size=batch_size, generator=shuffle)
         fresh_trainer.fit(fresh_model, train_dataloaders=batches)
     summary = {"steps": float(monitor.num_steps), "epochs": float(fresh_trainer.current_epoch), **monitor.last_losses}
     return Training(
@@ -83,6 +87,16 @@ def train(
         monitor.curve,
         save=lambda path: fresh_trainer.save_checkpoint(path, weights_only=True),
     )
+
+
+def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Training:
+    """Fit a model that has a formula for it, to the whole pool at once."""
+    model.fit(pool.concatenated(), weights=pool.weights, generator=generator)
+
+    def save(path: Path) -> None:
+        torch.save({"state_dict": model.state_dict()}, path)
+
+    return Training(model.eval(), {"steps": 0.0, "epochs": 1.0}, [], save)
 
 
 class LossMonitor(Callback):

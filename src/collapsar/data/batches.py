@@ -18,6 +18,8 @@ SAMPLES_PER_GATHER = 8192
 class PoolBatches:
     """An epoch of shuffled batches each time it is iterated; an incomplete last batch is left out.
 
+    From a weighted pool an epoch is drawn with replacement, each sample with its weight.
+
     Args:
         pool: On the device where batches are wanted.
         batch_size: Samples in a batch.
@@ -36,11 +38,17 @@ class PoolBatches:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Batches of samples [batch_size, ...] in the sample convention."""
-        order = torch.randperm(len(self.pool), generator=self.generator)[: len(self) * self.batch_size]
+        order = self._draw_order()[: len(self) * self.batch_size]
         batches_per_gather = max(SAMPLES_PER_GATHER // self.batch_size, 1)
         device = self.pool.parts[0].samples.device
         for indices in order.to(device).split(batches_per_gather * self.batch_size):
             yield from self.pool.gather(indices).split(self.batch_size)
+
+    def _draw_order(self) -> Tensor:
+        weights = self.pool.weights
+        if weights is None:
+            return torch.randperm(len(self.pool), generator=self.generator)
+        return torch.multinomial(weights, len(self.pool), replacement=True, generator=self.generator)
 
 
 def check_batch_size(batch_size: int, *, pool_size: int) -> None:

@@ -7,6 +7,7 @@ under a prefix (`pca/recall`); where there is no classifier, the first space tak
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from collapsar.errors import UsageError, check_positive
 from collapsar.metrics.features import FeatureSpace, FittedSpace, IdentitySpace, RealSamples
 from collapsar.metrics.frechet import frechet_distance
-from collapsar.metrics.modes import class_shares, mode_scores
+from collapsar.metrics.modes import class_shares, known_mode_scores, mode_scores
 from collapsar.metrics.neighbours import neighbour_scores
 
 PRIMARY_SPACE = "classifier"
@@ -41,6 +42,14 @@ class Scores:
     feature_spaces: dict[str, dict[str, Any]]
     num_synthetic: int
     num_real: int
+
+
+@dataclass(frozen=True)
+class KnownModes:
+    """Equally likely, round modes: their centres [mode, dimension] and standard deviation in each dimension."""
+
+    centres: Tensor
+    mode_sd: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +100,12 @@ class Evaluation:
                 f"for {num_samples} samples"
             )
 
-    def prepare(self, real: RealSamples) -> "Evaluator":
+    def prepare(self, real: RealSamples, *, known_modes: KnownModes | None) -> "Evaluator":
         """Fit the spaces on the real training set, and measure the floor.
+
+        Args:
+            real: The real sets.
+            known_modes: The modes of data whose modes are known.
 
         Raises:
             UsageError: no space suits the data, or one is not good enough to be trusted.
@@ -109,7 +122,7 @@ class Evaluation:
         if not spaces:
             raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
         by_rank = dict(sorted(spaces.items(), key=lambda item: item[0] != PRIMARY_SPACE))
-        return Evaluator(by_rank, real=real, evaluation=self)
+        return Evaluator(by_rank, real=real, evaluation=self, known_modes=known_modes)
 
 
 class Evaluator:
@@ -119,10 +132,20 @@ class Evaluator:
         spaces: Fitted feature spaces; the first gives the keys without prefix.
         real: The real sets.
         evaluation: The settings.
+        known_modes: The modes of data whose modes are known.
     """
 
-    def __init__(self, spaces: Mapping[str, FittedSpace], *, real: RealSamples, evaluation: Evaluation) -> None:
+    def __init__(
+        self,
+        spaces: Mapping[str, FittedSpace],
+        *,
+        real: RealSamples,
+        evaluation: Evaluation,
+        known_modes: KnownModes | None,
+    ) -> None:
         self.spaces, self.num_neighbours = spaces, evaluation.num_neighbours
+        self.primary_space, self.known_modes = next(iter(spaces.values())), known_modes
+        self._train_samples = real.train
         self.num_classes = real.num_classes
         num_samples = evaluation.sample_size(len(real.test))
         held_out = choose(real.test, num_samples=num_samples)
@@ -131,6 +154,11 @@ class Evaluator:
         self.real_shares: list[float] = []
         floor = choose(real.train, num_samples=min(num_samples, len(real.train)))
         self._floor = {f"{key}_floor": value for key, value in self._measure(floor)[0].items()}
+
+    @cached_property
+    def real_train_features(self) -> Tensor:
+        """Features of the real training set in the first space, for selections that look at it."""
+        return self.primary_space.extract(self._train_samples)
 
     def evaluate(self, samples: Tensor, *, seed: int, generation: int) -> Scores:
         """Score one generation on its first `num_synthetic` samples."""
@@ -155,6 +183,13 @@ class Evaluator:
             if space.head is not None and not shares:
                 class_metrics, shares = self._classes(space, real=real, synthetic=synthetic)
                 metrics |= class_metrics
+        if self.known_modes is not None:
+            scores = known_mode_scores(
+                samples, centres=self.known_modes.centres, standard_deviation=self.known_modes.mode_sd
+            )
+            metrics["modes_captured"] = float(scores.num_captured)
+            metrics["high_quality_share"] = scores.high_quality_share
+            metrics["reverse_kl"] = scores.reverse_kl
         return metrics, shares
 
     def _distances(self, *, real: Tensor, synthetic: Tensor) -> dict[str, float]:

@@ -16,14 +16,15 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from collapsar.errors import check_fraction, check_positive
-from collapsar.models.generative import LatentVariableModel
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.models.bias import Bias
+from collapsar.models.generative import SAMPLES_PER_CHUNK, LatentVariableModel
 from collapsar.models.networks import bottom_shape, downsampler, upsampler
 from collapsar.samples import to_model_range
 
@@ -94,9 +95,22 @@ class GAN(LatentVariableModel):
         )
 
     def decode(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator
+        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
     ) -> Float[Tensor, "sample channel height width"]:
         return self.averaged_generator(latents).sigmoid()
+
+    def check_bias(self, bias: Bias) -> None:
+        if bias.likelihood_spread != 1:
+            raise UsageError(
+                "bias=tempered_likelihood does nothing to a GAN, which has no likelihood: choose "
+                "bias=scaled_latents or truncated_latents"
+            )
+
+    @torch.inference_mode()
+    def realism(self, samples: UInt8[Tensor, "sample channel height width"]) -> Float[Tensor, " sample"]:
+        """The critic's logit of each image, higher for what it takes for real; on the CPU."""
+        chunks = [self.critic(to_model_range(chunk.to(self.device))) for chunk in samples.split(SAMPLES_PER_CHUNK)]
+        return torch.cat(chunks).squeeze(1).cpu()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
         real = to_model_range(batch)

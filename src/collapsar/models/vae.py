@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError, check_positive
+from collapsar.models.bias import Bias, temper_logits, temper_sd
 from collapsar.models.generative import LatentVariableModel
 from collapsar.models.networks import bottom_shape, downsampler, upsampler
 from collapsar.samples import to_model_range
@@ -69,14 +70,23 @@ class VAE(LatentVariableModel):
         )
 
     def decode(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator
+        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
     ) -> Float[Tensor, "sample channel height width"]:
-        mean = self.decoder(latents).sigmoid()
+        logits = self.decoder(latents)
         if self.sample_from == "mean":
-            return mean
+            return logits.sigmoid()
         if self.likelihood == "bernoulli":
+            mean = temper_logits(logits, spread=likelihood_spread).sigmoid()
             return (torch.rand(mean.shape, generator=generator).to(mean.device) < mean).float()
-        return mean + self.pixel_sd * torch.randn(mean.shape, generator=generator).to(mean.device)
+        noise = torch.randn(logits.shape, generator=generator).to(logits.device)
+        return logits.sigmoid() + temper_sd(self.pixel_sd, spread=likelihood_spread) * noise
+
+    def check_bias(self, bias: Bias) -> None:
+        if bias.likelihood_spread != 1 and self.sample_from == "mean":
+            raise UsageError(
+                "bias=tempered_likelihood does nothing to the decoder's mean: set model.sample_from=likelihood, "
+                "or choose bias=scaled_latents or truncated_latents"
+            )
 
     def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
         images = to_model_range(batch)
