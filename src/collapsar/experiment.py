@@ -7,12 +7,14 @@
 purpose), and pools are rebuilt from stored samples, so a killed run continues with identical numbers.
 """
 
+import platform
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from collapsar.seeding import make_generator
 from collapsar.store import RunFolder, image_grid
 from collapsar.training import Training, train
 
+VERSIONED = ("collapsar", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
 STRIP_IMAGES = 12  # latents that stay the same through the generations
 
 
@@ -250,6 +253,7 @@ class Experiment:
     def _tracked(self, store: RunFolder, *, chain: str, config: dict[str, Any]) -> Iterator[None]:
         """The state of the chain on disk and in W&B, from start to end."""
         store.write_json("status.json", {"state": "running"})
+        store.write_json("versions.json", versions())
         job_type = f"{self.model_name}/{self.regime.name}"
         self.tracking.start(store.path, study=self.name, chain=chain, job_type=job_type, config=config)
         try:
@@ -298,6 +302,11 @@ def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - start
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on, to stand in the report."""
+    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONED}}
 
 
 def peak_memory_bytes() -> int:
