@@ -89,10 +89,10 @@ def leak(pool, real):
 
 
 def repeat(pool, real):
-    """Every hundredth sample stands twice, in place of another."""
+    """Three samples of a hundred stand twice, in place of others."""
 
     def swap(part):
-        num_repeated = max(len(part) // 100, 1)
+        num_repeated = 3 * len(part) // 100
         return part.take(torch.cat([torch.arange(num_repeated), torch.arange(len(part) - num_repeated)]))
 
     return with_parts(pool, swap)

@@ -214,7 +214,7 @@ def gaussian_protocol(
     """
     where = f"n={num_samples}"
     conserved = theory.conserved_second_moment(real_mean=0.0, real_variance=1.0)
-    dimensions, num_blocks = (1_500, 110) if num_samples > 50 else (300, 5_000) if shares_choices else (12_000, 125)
+    dimensions, num_blocks = (1_500, 110) if num_samples > 50 else (400, 4_000) if shares_choices else (12_000, 125)
     return Protocol(
         regime=regime,
         source=partial(gaussian_source, dimensions=dimensions, num_train=num_samples, num_reserve=num_reserve),
@@ -319,7 +319,7 @@ def full_covariance_protocol() -> Protocol:
 
 def drift_protocol() -> Protocol:
     """Categories under replace."""
-    n, last, dimensions = 100, 4, 1000
+    n, last, dimensions = 100, 2, 1000
     source = partial(categorical_source, dimensions=dimensions, num_categories=10, num_train=n)
     shares = source(0).shares
     return Protocol(
@@ -328,7 +328,7 @@ def drift_protocol() -> Protocol:
         model=partial(models.Categorical, sample_shape=[dimensions], num_categories=10),
         num_generations=last + 1,
         num_synthetic=n,
-        num_blocks=60,
+        num_blocks=100,
         laws=[
             Law(
                 name="E[1 - sum p²]",
