@@ -23,9 +23,9 @@ def check_image_shape(sample_shape: Sequence[int]) -> tuple[int, int, int]:
     Raises:
         UsageError: not an image shape that the stacks can be sized from.
     """
-    if len(sample_shape) != 3 or min(sample_shape) < 1 or min(sample_shape[1:]) < SMALLEST_SIDE:
+    if len(sample_shape) != 3 or sample_shape[0] < 1 or not all(num_halvings(side) for side in sample_shape[1:]):
         raise UsageError(
-            f"sample_shape must be [channels, height, width] with sides of at least {SMALLEST_SIDE} pixels: "
+            f"sample_shape must be [channels, height, width] with even sides above {SMALLEST_SIDE} pixels: "
             f"got {list(sample_shape)}; analytic models take vectors"
         )
     channels, height, width = sample_shape
@@ -41,14 +41,14 @@ def bottom_shape(sample_shape: Sequence[int], *, width: int) -> tuple[int, int, 
     """Channels, height and width where the stack is narrowest."""
     _, height, image_width = check_image_shape(sample_shape)
     halvings = min(num_halvings(height), num_halvings(image_width))
-    return width * 2 ** max(halvings - 1, 0), height >> halvings, image_width >> halvings
+    return width * 2 ** (halvings - 1), height >> halvings, image_width >> halvings
 
 
 def stage_channels(sample_shape: Sequence[int], *, width: int) -> list[int]:
     """Channels from the image down to the bottom, one entry for each stage boundary."""
     channels, height, image_width = check_image_shape(sample_shape)
     halvings = min(num_halvings(height), num_halvings(image_width))
-    return [channels, *(width * 2**stage for stage in range(max(halvings, 1)))]
+    return [channels, *(width * 2**stage for stage in range(halvings))]
 
 
 def downsampler(
