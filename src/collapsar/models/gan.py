@@ -66,7 +66,7 @@ class GAN(LatentVariableModel):
         ema_decay: float,
         generator_learning_rate: float,
         critic_learning_rate: float,
-        adam_betas: tuple[float, float],
+        adam_betas: Sequence[float],
     ) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim)
         check_positive(
@@ -78,6 +78,11 @@ class GAN(LatentVariableModel):
             critic_learning_rate=critic_learning_rate,
         )
         check_fraction(ema_decay=ema_decay)
+        if gradient_penalty < 0:
+            raise UsageError(f"gradient_penalty must be at least 0: got {gradient_penalty}")
+        if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
+            raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
+        self.save_hyperparameters()
         self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
         self.learning_rates = (critic_learning_rate, generator_learning_rate)
         self.adam_betas = (adam_betas[0], adam_betas[1])

@@ -59,6 +59,7 @@ class VAE(LatentVariableModel):
         check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd, learning_rate=learning_rate)
         if beta < 0:
             raise UsageError(f"beta must be at least 0: got {beta}")
+        self.save_hyperparameters()
         self.beta, self.likelihood, self.pixel_sd = beta, likelihood, pixel_sd
         self.sample_from, self.learning_rate = sample_from, learning_rate
         self.encoder = nn.Sequential(
