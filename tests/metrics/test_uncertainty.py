@@ -74,7 +74,7 @@ def test_floor_is_what_a_perfect_generator_scores():
 
 def test_shortage_says_what_to_set():
     assert describe_shortage(num_samples=640, feature_dim=64) is None
-    assert "set num_evaluated to 640" in str(describe_shortage(num_samples=360, feature_dim=64))
+    assert "set evaluation.num_samples to 640" in str(describe_shortage(num_samples=360, feature_dim=64))
 
 
 def test_wrong_values_are_refused():

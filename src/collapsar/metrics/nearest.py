@@ -74,10 +74,17 @@ class _Tile:
         """The same values as [row, member, group], where column = member * num_groups + group."""
         return self.values.view(len(self.values), GROUP_SIZE, -1)
 
+    @property
+    def num_groups(self) -> int:
+        return self.values.shape[1] // GROUP_SIZE
+
     def bound_error(self, farthest: Tensor) -> Tensor:
-        """Bound on the rounding of a row's values, for columns at most `farthest` from the centre."""
-        norms = self.placed.norm(dim=1)
-        return _relative_error(self.values.dtype, self.placed.shape[1]) * (norms + farthest).square()
+        """Bound on the rounding of values [row, ...], for columns at most `farthest` [row, ...] from the centre.
+
+        A few times what the random walk of the product's rounding gives, relative to (|x| + |y|)².
+        """
+        relative = torch.finfo(self.values.dtype).eps * (4.0 + math.sqrt(self.placed.shape[1]))
+        return relative * (self.placed.norm(dim=1, keepdim=True) + farthest).square()
 
 
 def find_nearest(
@@ -111,10 +118,10 @@ def find_nearest(
         exact, order = differences.square_().sum(2).sort(1)
         distances[tile.rows] = exact[:, :num_neighbours].sqrt() * frame.unit
         indices[tile.rows] = candidates.gather(1, order[:, :num_neighbours])
-        limit = exact[:, num_neighbours - 1]
+        limit = exact[:, num_neighbours - 1, None]
         # A reference left out wrongly is nearer than the limit, so it is not far from the centre either.
-        error = tile.bound_error(tile.placed.norm(dim=1) + limit.sqrt())
-        return (highest - error < limit) & (num_candidates < num_allowed)
+        error = tile.bound_error(tile.placed.norm(dim=1, keepdim=True) + limit.sqrt())
+        return (highest - error < limit)[:, 0] & (num_candidates < num_allowed)
 
     _visit_tiles(visit, rows=queries, columns=references, frame=frame, tile_elements=tile_elements)
     return Neighbours(distances=distances, indices=indices)
@@ -140,122 +147,102 @@ def find_members(
         tile_elements: distances held at once; changes memory and speed, never the result.
     """
     frame = _make_frame(real, synthetic)
-    farthest = frame.measure(synthetic).amax()
-    clipped_radii = real_radii.clamp_max(clip_radius)
-    limits = torch.stack([real_radii, clipped_radii], 1).div_(frame.unit).square_()  # [real, 2]
-    surface = torch.zeros(_pad(len(synthetic)), dtype=torch.float64, device=real.device)
-    surface[: len(synthetic)] = (synthetic_radii / frame.unit).square()
-    lowest = torch.full_like(surface, math.inf)
+    limits = torch.stack([real_radii, real_radii.clamp_max(clip_radius)], 1).div_(frame.unit).square_()  # [real, 2]
+    order = _spread_over_groups(synthetic_radii)
+    surfaces = torch.zeros(_pad(len(order)), dtype=torch.float64, device=real.device)  # the padding has no ball
+    surfaces[: len(order)] = (synthetic_radii[order] / frame.unit).square()
     in_ball = torch.zeros(len(real), dtype=torch.int64, device=real.device)
-    around = torch.zeros(2, len(synthetic), dtype=torch.int64, device=real.device)
     is_recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    around = torch.zeros(3, len(surfaces), dtype=torch.int64, device=real.device)
 
     def visit(tile: _Tile) -> Tensor:
-        hits = _find_hits(tile, limits=limits[tile.rows])
-        depths = tile.values.sub_(surface.to(tile.values.dtype))  # the tile is reused: not positive inside a ball
-        depth = depths.amin(1).double()
-        torch.minimum(lowest, depths.amin(0).double(), out=lowest)
-        error = tile.bound_error(farthest)
-        in_doubt = (depth.abs() <= error) | hits.find_doubtful_rows(len(tile.rows))
-        in_doubt &= not tile.is_exact
-        is_recalled[tile.rows] = depth <= (error if tile.is_exact else 0.0)
-        in_ball[tile.rows], counts = hits.count(skip=in_doubt, num_columns=len(synthetic))
-        around.add_(counts)
+        hits = _find_hits(tile, limits=limits[tile.rows], surfaces=surfaces)
+        in_doubt = hits.find_doubtful_rows() & (not tile.is_exact)
+        per_row, per_column = hits.count(skip=in_doubt)
+        in_ball[tile.rows], is_recalled[tile.rows] = per_row[0], per_row[2] > 0
+        around.add_(per_column)
         return in_doubt
 
-    _visit_tiles(visit, rows=real, columns=synthetic, frame=frame, tile_elements=tile_elements)
+    _visit_tiles(visit, rows=real, columns=synthetic[order], frame=frame, tile_elements=tile_elements)
+    counts = torch.empty(3, len(order), dtype=torch.int64, device=real.device)
+    counts[:, order] = around[:, : len(order)]
     return Membership(
         num_synthetic_in_ball=in_ball,
-        num_balls_around=around[0],
-        num_clipped_balls_around=around[1],
+        num_balls_around=counts[0],
+        num_clipped_balls_around=counts[1],
         is_recalled=is_recalled,
-        is_matched=_settle_matches(
-            lowest[: len(synthetic)],
-            real=real,
-            synthetic=synthetic,
-            radii=synthetic_radii,
-            frame=frame,
-            tile_elements=tile_elements,
-        ),
+        is_matched=counts[2] > 0,
     )
 
 
 @dataclass(frozen=True)
 class _Hits:
-    """What of a tile may lie within one of a row's two limits (its ball, and its clipped ball).
+    """What of a tile may lie within one of three limits: the row's ball, its clipped ball, and the column's ball.
 
     Groups of columns where hits are rare, and `groups` names them; whole rows, without `groups`, where they are not:
     the balls of a collapsed set hold much of the other.
     """
 
+    tile: _Tile
     rows: Int64[Tensor, " hit"]
     groups: Int64[Tensor, " hit"] | None
     values: Float[Tensor, "hit member"]
-    limits: Float[Tensor, "hit limit"]
+    limits: tuple[Tensor, Tensor, Tensor]
     errors: Float[Tensor, "hit one"]
-    num_groups: int
-    is_exact: bool
 
-    def find_doubtful_rows(self, num_rows: int) -> Tensor:
-        in_doubt = torch.zeros(num_rows, dtype=torch.bool, device=self.rows.device)
-        for limit in self.limits.unbind(1):
-            is_close = (self.values - limit[:, None]).abs_().amin(1, keepdim=True) <= self.errors
+    def find_doubtful_rows(self) -> Tensor:
+        in_doubt = torch.zeros_like(self.tile.rows, dtype=torch.bool)
+        for limit in self.limits:
+            is_close = (self.values - limit).abs_().amin(1, keepdim=True) <= self.errors
             in_doubt[self.rows[is_close[:, 0]]] = True
         return in_doubt
 
-    def count(self, *, skip: Tensor, num_columns: int) -> tuple[Tensor, Tensor]:
-        """Columns within the first limit of each row, and rows within both limits of each column, less `skip`."""
-        slack = self.errors if self.is_exact else torch.zeros_like(self.errors)
+    def count(self, *, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """For each limit the columns within it of each row, and the rows within it of each column, less `skip`."""
+        slack = self.errors if self.tile.is_exact else torch.zeros_like(self.errors)
         keep = (~skip[self.rows]).to(self.values.dtype)
-        per_row = torch.zeros_like(skip, dtype=torch.int64)
-        per_column: list[Tensor] = []
-        for limit in self.limits.unbind(1):
-            inside = (self.values - limit[:, None]).le_(slack)  # ones and zeros, no second tile of booleans
-            if not per_column:
-                per_row.index_add_(0, self.rows, inside.sum(1).long())
-            per_column.append(self._count_columns(inside, keep)[:num_columns])
+        per_row = torch.zeros(3, len(skip), dtype=torch.int64, device=skip.device)
+        per_column = []
+        for limit, row_counts in zip(self.limits, per_row, strict=True):
+            inside = (self.values - limit).le_(slack)  # ones and zeros, no second tile of booleans
+            row_counts.index_add_(0, self.rows, inside.sum(1).long())
+            per_column.append(self._count_columns(inside, keep))
         return per_row, torch.stack(per_column)
 
     def _count_columns(self, inside: Tensor, keep: Tensor) -> Tensor:
         if self.groups is None:
             return (keep @ inside).long()
         hit, member = (inside * keep[:, None]).nonzero(as_tuple=True)
-        columns = member.mul_(self.num_groups).add_(self.groups[hit])
-        return torch.bincount(columns, minlength=GROUP_SIZE * self.num_groups)
+        columns = member.mul_(self.tile.num_groups).add_(self.groups[hit])
+        return torch.bincount(columns, minlength=self.tile.values.shape[1])
 
 
-def _find_hits(tile: _Tile, *, limits: Tensor) -> _Hits:
-    grouped = tile.group()
-    # A column inside the ball is not farther from the centre than the row point and the ball's radius.
-    errors = tile.bound_error(tile.placed.norm(dim=1) + limits[:, 0].sqrt())
-    highest = (limits[:, 0] + errors).to(tile.values.dtype)
-    rows, groups = (grouped.amin(1) <= highest[:, None]).nonzero(as_tuple=True)
-    is_dense = len(rows) > DENSE_SHARE * len(grouped) * grouped.shape[2]
-    if is_dense:
+def _find_hits(tile: _Tile, *, limits: Tensor, surfaces: Tensor) -> _Hits:
+    dtype, grouped = tile.values.dtype, tile.group()
+    grouped_surfaces = surfaces.to(dtype).view(GROUP_SIZE, -1)
+    norms = tile.placed.norm(dim=1, keepdim=True)
+    reach = torch.maximum(limits[:, :1], surfaces.view(GROUP_SIZE, -1).amax(0))  # [row, group]
+    # A point within reach of the row's point is not farther from the centre than that point and the reach together.
+    errors = tile.bound_error(norms + reach.sqrt())
+    rows, groups = (grouped.amin(1) <= (reach + errors).to(dtype)).nonzero(as_tuple=True)
+    if len(rows) > DENSE_SHARE * reach.numel():
         rows = torch.arange(len(grouped), device=grouped.device)
-    return _Hits(
-        rows=rows,
-        groups=None if is_dense else groups,
-        values=tile.values.clone() if is_dense else grouped[rows, :, groups],
-        limits=limits[rows].to(tile.values.dtype),
-        errors=errors[rows, None].to(tile.values.dtype),
-        num_groups=grouped.shape[2],
-        is_exact=tile.is_exact,
-    )
+        own, clipped = limits.to(dtype).split(1, dim=1)
+        bounds = (own, clipped, surfaces.to(dtype)[None])
+        return _Hits(tile, rows, None, tile.values, bounds, errors.amax(1, keepdim=True).to(dtype))
+    own, clipped = limits[rows].to(dtype).split(1, dim=1)
+    bounds = (own, clipped, grouped_surfaces.T[groups])
+    return _Hits(tile, rows, groups, grouped[rows, :, groups], bounds, errors[rows, groups, None].to(dtype))
 
 
-def _settle_matches(
-    depth: Tensor, *, real: Tensor, synthetic: Tensor, radii: Tensor, frame: _Frame, tile_elements: int
-) -> Tensor:
-    """Whether the deepest real point of each synthetic ball is inside, asked again in float64 where it is close."""
-    is_matched = depth <= 0.0
-    spread = (frame.measure(synthetic) + frame.measure(real).amax()).square()
-    close = (depth.abs() <= _relative_error(_fast_dtype(), real.shape[1]) * spread).nonzero().flatten()
-    if len(close) > 0:
-        nearest = find_nearest(synthetic[close], references=real, num_neighbours=1, tile_elements=tile_elements)
-        gap = (nearest.distances[:, 0] / frame.unit).square() - (radii[close] / frame.unit).square()
-        is_matched[close] = gap <= _relative_error(torch.float64, real.shape[1]) * spread[close]
-    return is_matched
+def _spread_over_groups(radii: Tensor) -> Tensor:
+    """An order of columns in which the balls of one group are of like size, so that few groups reach too far."""
+    num_groups = _pad(len(radii)) // GROUP_SIZE
+    columns = torch.arange(len(radii), device=radii.device)
+    group_by_group = (columns % num_groups * GROUP_SIZE + columns // num_groups).argsort()
+    order = torch.empty_like(columns)
+    order[group_by_group] = radii.argsort()
+    return order
 
 
 def _find_smallest(grouped: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -266,7 +253,7 @@ def _find_smallest(grouped: Tensor, count: int) -> tuple[Tensor, Tensor]:
     smallest = members.topk(count, dim=1, largest=False, sorted=False)
     group = groups.gather(1, smallest.indices % groups.shape[1])
     columns = smallest.indices // groups.shape[1] * num_groups + group
-    return columns, smallest.values.amax(1).double()
+    return columns, smallest.values.amax(1, keepdim=True).double()
 
 
 def _visit_tiles(
@@ -314,11 +301,6 @@ def _make_frame(first: Tensor, second: Tensor) -> _Frame:
     around_origin = _Frame(centre=first.mean(0, dtype=torch.float64), unit=1.0)
     farthest = max(float(around_origin.measure(first).amax()), float(around_origin.measure(second).amax()))
     return _Frame(centre=around_origin.centre, unit=2.0 ** math.frexp(farthest)[1])
-
-
-def _relative_error(dtype: torch.dtype, feature_dim: int) -> float:
-    """Rounding of a squared distance over (|x| + |y|)²: a few times what the product's random walk gives."""
-    return torch.finfo(dtype).eps * (4.0 + math.sqrt(feature_dim))
 
 
 def _fast_dtype() -> torch.dtype:

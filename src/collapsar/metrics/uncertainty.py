@@ -133,6 +133,6 @@ def describe_shortage(*, num_samples: int, feature_dim: int) -> str | None:
     if num_samples >= needed:
         return None
     return (
-        f"{num_samples} samples are few for {feature_dim} feature dimensions: set num_evaluated to {needed} or more, "
-        "or read fid_debiased and the floor beside fid"
+        f"{num_samples} samples are few for {feature_dim} feature dimensions: set evaluation.num_samples to {needed} "
+        "or more, or, where fewer are held out, read fid_debiased, and fid beside fid_floor"
     )
