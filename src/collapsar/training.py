@@ -107,6 +107,7 @@ class LossMonitor(Callback):
         self.num_steps = 0
         self.curve: list[dict[str, float]] = []
         self._unread: list[dict[str, Tensor]] = []
+        self._epochs: list[int] = []  # of the unread steps
 
     @property
     def last_losses(self) -> dict[str, float]:
@@ -119,15 +120,17 @@ class LossMonitor(Callback):
     ) -> None:
         self.num_steps += 1
         self._unread.append(outputs)
+        self._epochs.append(trainer.current_epoch)
         if len(self._unread) >= STEPS_BETWEEN_READINGS:
-            self._read(trainer.current_epoch)
+            self._read()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._read(trainer.current_epoch)
+        self._read()
 
-    def _read(self, epoch: int) -> None:
+    def _read(self) -> None:
         if not self._unread:
             return
+        epoch = self._epochs[-1]
         names = sorted({name for losses in self._unread for name in losses})
         reading = {"step": float(self.num_steps), "epoch": float(epoch)}
         for name in names:
@@ -137,10 +140,11 @@ class LossMonitor(Callback):
                 if not math.isfinite(value):
                     step = self.num_steps - len(self._unread) + index
                     raise NonFiniteError(
-                        f"{name} is {value} in generation {self.generation}, epoch {epoch}, step {step}: "
+                        f"{name} is {value} in generation {self.generation}, epoch {self._epochs[index]}, step {step}: "
                         "lower the learning rate, or look at the pool this generation was trained on"
                     )
             reading[name] = sum(values) / len(values)
         self.curve.append(reading)
         self._unread.clear()
+        self._epochs.clear()
         self.on_steps(epoch, self.num_steps)
