@@ -151,7 +151,9 @@ class Experiment:
             selected = self._sample(training, num_needed, generation=generation, evaluator=evaluator)
         drawn = selected.samples
         with timed(seconds, "evaluate"):
-            scores = evaluator.evaluate(drawn, seed=self.seed, generation=generation)
+            generator = make_generator(self.seed, generation, "novelty")
+            trained_on = pool.gather(torch.randperm(len(pool), generator=generator)[: evaluator.num_training])
+            scores = evaluator.evaluate(drawn, seed=self.seed, generation=generation, pool=trained_on)
         record = GenerationRecord(
             generation=generation,
             seed=self.seed,

@@ -1,0 +1,80 @@
+"""Groups of metrics over feature spaces, and their spread over batches of one generation's samples."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from collapsar.metrics.comparison import Comparison
+from collapsar.metrics.uncertainty import compute_intervals, split_batches
+
+SHARES = ("precision", "recall", "coverage")  # their intervals end at 1
+
+Measure = Callable[[Comparison], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class BatchSpread:
+    """Half the width of an interval by metric key, and the batches that it comes from; none without batches."""
+
+    half_widths: dict[str, float]
+    num_batches: int
+    batch_size: int
+
+    def around(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """`_low` and `_high` of each value that has an interval.
+
+        The value is that of all samples and the width that of the mean of the batches: a batch is smaller than the
+        whole, and its own value biased by its size.
+        """
+        ends: dict[str, float] = {}
+        for key, half_width in self.half_widths.items():
+            if key in metrics:
+                highest = 1.0 if key.rpartition("/")[2] in SHARES else math.inf
+                ends[f"{key}_low"] = max(metrics[key] - half_width, 0.0)
+                ends[f"{key}_high"] = min(metrics[key] + half_width, highest)
+        return ends
+
+
+def measure(
+    comparisons: Mapping[str, Comparison], *, groups: Sequence[str], measures: Mapping[str, Measure]
+) -> dict[str, float]:
+    """The values of all groups that are measured in feature spaces, by key; comparisons are given by prefix."""
+    return {
+        f"{prefix}{key}": value
+        for prefix, comparison in comparisons.items()
+        for group in groups
+        if group in measures
+        for key, value in measures[group](comparison).items()
+    }
+
+
+def measure_spread(
+    comparisons: Mapping[str, Comparison],
+    *,
+    groups: Sequence[str],
+    measures: Mapping[str, Measure],
+    num_batches: int,
+    confidence: float,
+) -> BatchSpread:
+    """How far values move between disjoint batches; nothing where a batch has no k-th neighbour.
+
+    Never a bootstrap: see `collapsar.metrics.uncertainty`.
+    """
+    one = next(iter(comparisons.values()))
+    num_samples, num_neighbours = len(one.features), one.real.num_neighbours
+    batch_size = num_samples // num_batches if num_batches else 0
+    if batch_size <= num_neighbours:
+        return BatchSpread(half_widths={}, num_batches=0, batch_size=0)
+    batches = [
+        measure(
+            {prefix: comparison.take(batch) for prefix, comparison in comparisons.items()},
+            groups=groups,
+            measures=measures,
+        )
+        for batch in split_batches(torch.arange(num_samples), num_batches=num_batches)
+    ]
+    intervals = compute_intervals(batches, confidence=confidence)
+    half_widths = {key: interval.high - interval.mean for key, interval in intervals.items()}
+    return BatchSpread(half_widths=half_widths, num_batches=num_batches, batch_size=batch_size)

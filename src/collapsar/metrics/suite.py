@@ -1,0 +1,239 @@
+"""The metrics of the record: each function measures what belongs together, and names the keys it gives.
+
+A function takes a `Comparison` in one feature space, or what a classifier sees, and gives values by key. What cannot
+be measured is left out: no classes, too few samples of a class, a ratio to nothing.
+"""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from collapsar.metrics.comparison import Classified, Comparison
+from collapsar.metrics.diversity import MIN_CLASS_SAMPLES, diversity_scores, vendi_score
+from collapsar.metrics.downstream import DownstreamTask
+from collapsar.metrics.frechet import (
+    debiased_frechet_distance,
+    frechet_distance,
+    frechet_distance_at_infinity,
+    frechet_distance_from_moments,
+    kernel_distance,
+)
+from collapsar.metrics.memorisation import TrainingSide, memorisation_scores
+from collapsar.metrics.modes import bin_scores, class_shares, known_mode_scores, low_confidence_share, mode_scores
+from collapsar.metrics.neighbours import (
+    ClassScores,
+    clipped_coverage,
+    clipped_density,
+    coverage_per_class,
+    recall_per_class,
+    summarise,
+    symmetric_precision,
+    symmetric_recall,
+    tail_recall,
+)
+
+Values = dict[str, float]
+
+
+def frechet(comparison: Comparison) -> Values:
+    """fid: from moments, or from the samples where they are fewer than the dimensions."""
+    real, synthetic = comparison.real.features, comparison.features
+    if min(len(real), len(synthetic)) <= real.shape[1]:
+        return {"fid": frechet_distance(real=real, synthetic=synthetic)}
+    return {"fid": frechet_distance_from_moments(real=comparison.real.moments, synthetic=comparison.moments)}
+
+
+def frechet_relative(comparison: Comparison) -> Values:
+    """fid_relative: over the trace of the real covariance, and so free of the features' unit."""
+    total_variance = float(comparison.real.moments.covariance.trace())
+    return {"fid_relative": frechet(comparison)["fid"] / total_variance} if total_variance > 0.0 else {}
+
+
+def frechet_debiased(comparison: Comparison) -> Values:
+    """fid_debiased; may be slightly negative."""
+    if min(len(comparison.real.features), len(comparison.features)) < 4:
+        return {}
+    generator = comparison.make_generator("fid_debiased")
+    real, synthetic = comparison.real.features, comparison.features
+    return {"fid_debiased": debiased_frechet_distance(real=real, synthetic=synthetic, generator=generator)}
+
+
+def frechet_infinity(comparison: Comparison) -> Values:
+    """fid_infinity; may be slightly negative."""
+    if min(len(comparison.real.features), len(comparison.features)) < 16:
+        return {}
+    generator = comparison.make_generator("fid_infinity")
+    real, synthetic = comparison.real.features, comparison.features
+    return {"fid_infinity": frechet_distance_at_infinity(real=real, synthetic=synthetic, generator=generator)}
+
+
+def kernel(comparison: Comparison) -> Values:
+    """kid; may be slightly negative."""
+    real = comparison.real
+    return {"kid": kernel_distance(real=real.features, synthetic=comparison.features, real_term=real.kernel_mean)}
+
+
+def support(comparison: Comparison) -> Values:
+    """Precision, recall, density, coverage."""
+    scores = summarise(comparison.members, real=comparison.real.side)
+    return {
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "density": scores.density,
+        "coverage": scores.coverage,
+    }
+
+
+def support_clipped(comparison: Comparison) -> Values:
+    """clipped_density and clipped_coverage."""
+    members, real = comparison.members, comparison.real.side
+    return {
+        "clipped_density": clipped_density(members, real=real),
+        "clipped_coverage": clipped_coverage(members, real=real),
+    }
+
+
+def support_symmetric(comparison: Comparison) -> Values:
+    """symmetric_precision and symmetric_recall."""
+    members = comparison.members
+    return {"symmetric_precision": symmetric_precision(members), "symmetric_recall": symmetric_recall(members)}
+
+
+def support_tail(comparison: Comparison) -> Values:
+    """tail_recall."""
+    return {"tail_recall": tail_recall(comparison.members, real=comparison.real.side)}
+
+
+def recall_by_class(comparison: Comparison) -> Values:
+    """recall_class_0.., recall_worst_class, recall_macro_mean, by the true classes of the real samples."""
+    if comparison.real.labels is None:
+        return {}
+    classes, labels = _present(comparison.real.labels)
+    scores = recall_per_class(comparison.members, real_labels=labels, num_classes=len(classes))
+    return _by_class("recall", scores, classes=classes)
+
+
+def coverage_by_class(comparison: Comparison) -> Values:
+    """coverage_class_0.., coverage_worst_class, coverage_macro_mean, by the true classes of the real samples."""
+    if comparison.real.labels is None:
+        return {}
+    classes, labels = _present(comparison.real.labels)
+    scores = coverage_per_class(comparison.members, real_labels=labels, num_classes=len(classes))
+    return _by_class("coverage", scores, classes=classes)
+
+
+def bins(comparison: Comparison, *, num_bins: int, seed: int) -> Values:
+    """ndb, the share of bins that differ, and ndb_jensen_shannon; the same seed makes the same bins."""
+    real, synthetic = comparison.real.features, comparison.features
+    scores = bin_scores(real=real, synthetic=synthetic, num_bins=num_bins, seed=seed)
+    return {"ndb": scores.different_share, "ndb_jensen_shannon": scores.jensen_shannon}
+
+
+def diversity(comparison: Comparison) -> Values:
+    """Vendi, and trace_ratio, generalised_variance and effective_rank within classes; over all where there are none."""
+    real, synthetic, classified = comparison.real.features, comparison.features, comparison.classified
+    real_classes, classes, num_classes = real.new_zeros(len(real)).long(), synthetic.new_zeros(len(synthetic)).long(), 1
+    if classified is not None:
+        real_classes, classes = classified.real_classes, classified.classes
+        num_classes = classified.num_classes
+    counts = [labels.bincount(minlength=num_classes) for labels in (real_classes, classes)]
+    if int(torch.minimum(*counts).max()) < MIN_CLASS_SAMPLES:
+        return {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
+    scores = diversity_scores(
+        real=real, synthetic=synthetic, real_labels=real_classes, synthetic_labels=classes, num_classes=num_classes
+    )
+    return {
+        "trace_ratio": scores.trace_ratio,
+        "generalised_variance": scores.generalised_variance,
+        "effective_rank": scores.effective_rank,
+        "vendi": scores.vendi,
+    }
+
+
+def novelty(comparison: Comparison) -> Values:
+    """Authenticity, duplicates, nearest_ratio against the real training set; with pool_ before them, against the pool.
+
+    Both are asked against as many samples, or values could not be compared.
+    """
+    values = _novelty("", comparison.real.training_side, synthetic=comparison.features)
+    if comparison.pool is not None:
+        values |= _novelty("pool_", comparison.pool, synthetic=comparison.features)
+    return values
+
+
+def classes(classified: Classified, *, low_confidence: float) -> Values:
+    """class_entropy, class_kl, ..., classes_dropped, low_confidence_share."""
+    synthetic = classified.classes
+    scores = mode_scores(real=classified.real_classes, synthetic=synthetic, num_classes=classified.num_classes)
+    return {
+        "class_entropy": scores.entropy,
+        "class_kl": scores.kl,
+        "class_jensen_shannon": scores.jensen_shannon,
+        "class_total_variation": scores.total_variation,
+        "effective_classes": scores.effective_classes,
+        "classes_dropped": float(scores.num_dropped),
+        "low_confidence_share": low_confidence_share(classified.probabilities, threshold=low_confidence),
+    }
+
+
+def class_histogram(classified: Classified) -> dict[str, list[float]]:
+    """Share of each class among real and synthetic samples."""
+    sides = {"real": classified.real_classes, "synthetic": classified.classes}
+    return {name: class_shares(side.cpu(), num_classes=classified.num_classes).tolist() for name, side in sides.items()}
+
+
+def downstream(
+    samples: Tensor,
+    *,
+    labels: Int64[Tensor, " sample"],
+    test: Tensor,
+    test_labels: Int64[Tensor, " test"],
+    num_classes: int,
+    task: DownstreamTask,
+    device: torch.device,
+) -> Values:
+    """downstream_accuracy, downstream_f1, downstream_loss, downstream_f1_class_0.., of real test samples."""
+    scores = task.score(
+        samples, labels=labels, test=test, test_labels=test_labels, num_classes=num_classes, device=device
+    )
+    by_class = {f"downstream_f1_class_{index}": value for index, value in enumerate(scores.class_f1)}
+    return {
+        "downstream_accuracy": scores.accuracy,
+        "downstream_f1": scores.f1,
+        "downstream_loss": scores.validation_loss,
+        **by_class,
+    }
+
+
+def known_modes(samples: Tensor, *, centres: Tensor, mode_sd: float) -> Values:
+    """modes_captured, high_quality_share and reverse_kl of data whose modes are known."""
+    scores = known_mode_scores(samples, centres=centres, standard_deviation=mode_sd)
+    return {
+        "modes_captured": float(scores.num_captured),
+        "high_quality_share": scores.high_quality_share,
+        "reverse_kl": scores.reverse_kl,
+    }
+
+
+def _present(labels: Tensor) -> tuple[list[int], Tensor]:
+    """The classes that occur, and the labels counted among these."""
+    found, positions = labels.unique(return_inverse=True)
+    return found.tolist(), positions
+
+
+def _by_class(name: str, scores: ClassScores, *, classes: list[int]) -> Values:
+    by_class = zip(classes, scores.per_class.tolist(), strict=True)
+    return {
+        **{f"{name}_class_{label}": value for label, value in by_class},
+        f"{name}_worst_class": scores.worst,
+        f"{name}_macro_mean": scores.macro_mean,
+    }
+
+
+def _novelty(prefix: str, training: TrainingSide, *, synthetic: Tensor) -> Values:
+    scores = memorisation_scores(training=training, synthetic=synthetic)
+    return {
+        f"{prefix}authenticity": scores.authenticity,
+        f"{prefix}duplicates": scores.duplicate_share,
+        f"{prefix}nearest_ratio": scores.nearest_ratio,
+    }
