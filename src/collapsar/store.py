@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -93,9 +94,9 @@ class RunFolder:
         """
         path = self.generation_path(generation) / "samples.npz"
         try:
-            with np.load(path) as arrays:
+            with path.open("rb") as file, np.load(file) as arrays:
                 return torch.from_numpy(arrays["samples"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise UsageError(
                 f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
                 "restore the file, or start again in another folder"

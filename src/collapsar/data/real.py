@@ -114,7 +114,8 @@ class TorchvisionSource(Source, ABC):
         for is_train in (True, False):
             try:
                 split = self.dataset(root=self.root, train=is_train, download=False)
-            except (RuntimeError, ValueError, EOFError) as error:  # torchvision verifies checksums of CIFAR
+            except (AssertionError, KeyError, RuntimeError, ValueError, EOFError) as error:
+                # torchvision verifies checksums of CIFAR, and asserts what the headers of MNIST hold
                 raise UsageError(
                     f"{self.root / self.folder} is damaged ({error}): delete it to download anew"
                 ) from error
