@@ -1,0 +1,85 @@
+"""Tiny chains for the tests of the loop, and the command line without a process of its own."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from rich.console import Console
+
+import collapsar.__main__ as command
+from collapsar import composition
+
+TINY = (
+    "data.num_train=200",
+    "batch_size=32",
+    "num_generations=2",
+    "trainer.accelerator=cpu",
+    "trainer.max_steps=5",
+    "evaluation.accelerator=cpu",
+    "evaluation.num_samples=100",
+    "evaluation.spaces.classifier.budget.num_steps=5",
+    "evaluation.spaces.classifier.min_accuracy=0.0",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_network_tracking(monkeypatch):
+    """W&B stays offline whatever the machine's own settings are."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> tuple[str, ...]:
+    """Overrides of a chain that takes a second; feature spaces are fitted once a session."""
+    return (*TINY, f"evaluation.cache_folder={tmp_path_factory.mktemp('spaces')}")
+
+
+def compose_settings(*overrides: str):
+    """The composed configuration, as the command line would have it."""
+    composition.register()
+    with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def build_and_run(folder: Path, *overrides: str):
+    """Records of a chain in a folder, run without the command line."""
+    config = compose_settings(*overrides)
+    experiment = composition.build(config)
+    settings = composition.settings(config)
+    return experiment.run(folder, chain="chain", config=settings, console=Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def run_chain(tiny) -> Callable:
+    """`run_chain(folder, "seed=1")` runs a tiny chain without tracking and gives its records."""
+    return lambda folder, *overrides: build_and_run(folder, *tiny, "tracking=none", *overrides)
+
+
+@pytest.fixture
+def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
+    """`collapsar("seed=1")` runs the command in a folder of its own: exit code and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*overrides: str) -> tuple[int, str]:
+        handlers = logging.getLogger().handlers[:]
+        monkeypatch.setattr(sys, "argv", ["collapsar", *overrides])
+        monkeypatch.setattr(command, "failures", [])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", ""))  # the command sets it
+        capfd.readouterr()
+        code = 0
+        try:
+            command.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            GlobalHydra.instance().clear()
+            logging.getLogger().handlers[:] = handlers
+        return code, capfd.readouterr().err
+
+    return call

@@ -1,0 +1,228 @@
+"""Real data: fixed splits, stratified subsets, and errors that say where files belong."""
+
+import os
+import struct
+from threading import Thread
+
+import pytest
+import torch
+
+from collapsar.data.pool import REAL
+from collapsar.data.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, data_root
+from collapsar.errors import UsageError
+
+has_data = pytest.mark.skipif(not os.environ.get("COLLAPSAR_DATA"), reason="COLLAPSAR_DATA names no folder of data")
+
+
+def load_digits(num_train=None):
+    return Digits(sample_shape=[1, 8, 8], num_train=num_train).load()
+
+
+def make_mnist(root, *, source=MNIST, num_train=None):
+    return source(sample_shape=[1, 28, 28], num_train=num_train, root=str(root))
+
+
+def make_cifar(root, *, num_train=None):
+    return CIFAR10(sample_shape=[3, 32, 32], num_train=num_train, root=str(root))
+
+
+def rows(part):
+    return {tuple(image) for image in part.samples.flatten(1).tolist()}
+
+
+def write_mnist(root, *, folder="MNIST/raw"):
+    """Files as MNIST has them, all black but for a first pixel, sparse on disk."""
+    raw = root / folder
+    raw.mkdir(parents=True)
+    for name, num_bytes in IDX_FILES.items():
+        count = 60_000 if name.startswith("train") else 10_000
+        is_images = "images" in name
+        header = struct.pack(">4i", 0x803, count, 28, 28) if is_images else struct.pack(">2i", 0x801, count)
+        with (raw / name).open("wb") as file:
+            file.write(header + bytes([7]))
+            file.truncate(num_bytes)
+    return raw
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Downloads go to a port where nobody listens."""
+    for source in (MNIST, FashionMNIST):
+        monkeypatch.setattr(source.dataset, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(CIFAR10.dataset, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def test_digits_have_1437_training_and_360_test_images():
+    real = load_digits()
+    assert real.train.samples.shape == (1437, 1, 8, 8)
+    assert real.test.samples.shape == (360, 1, 8, 8)
+    assert real.train.samples.dtype == real.test.samples.dtype == torch.uint8
+    assert real.num_classes == 10
+    assert real.reserve is None
+
+
+def test_digits_use_the_whole_range_of_grey():
+    samples = load_digits().train.samples
+    assert (samples.min(), samples.max()) == (0, 255)
+
+
+def test_digits_train_and_test_share_no_image():
+    real = load_digits()
+    assert not rows(real.train) & rows(real.test)
+
+
+def test_every_class_has_its_share_in_the_test_set():
+    counts = load_digits().test.labels.bincount(minlength=10)
+    assert counts.min() >= 34
+    assert counts.max() <= 38
+
+
+def test_real_samples_are_marked_as_real():
+    real = load_digits(200)
+    assert {part.origin for part in (real.train, real.test, real.reserve)} == {REAL}
+
+
+def test_the_split_is_the_same_every_time():
+    first, second = load_digits(), load_digits()
+    assert torch.equal(first.train.samples, second.train.samples)
+    assert torch.equal(first.test.labels, second.test.labels)
+
+
+def test_a_subset_keeps_the_proportions_of_the_classes():
+    counts = load_digits(200).train.labels.bincount(minlength=10)
+    assert counts.sum() == 200
+    assert counts.min() >= 19
+    assert counts.max() <= 21
+
+
+def test_a_subset_is_the_same_every_time():
+    assert torch.equal(load_digits(200).train.samples, load_digits(200).train.samples)
+
+
+def test_a_subset_leaves_the_test_set_alone():
+    assert torch.equal(load_digits(200).test.samples, load_digits().test.samples)
+
+
+def test_subset_and_reserve_are_the_training_set():
+    real, everything = load_digits(200), load_digits().train
+    assert len(real.train) + len(real.reserve) == len(everything)
+    assert not rows(real.train) & rows(real.reserve)
+    assert rows(real.train) | rows(real.reserve) == rows(everything)
+
+
+@pytest.mark.parametrize("num_train", [10, 1427, 1437])
+def test_the_ends_of_the_allowed_range_are_allowed(num_train):
+    assert len(load_digits(num_train).train) == num_train
+
+
+@pytest.mark.parametrize("num_train", [-1, 0, 9, 1428, 5000])
+def test_a_subset_that_does_not_fit_is_refused(num_train):
+    with pytest.raises(UsageError, match=rf"data.num_train must be .*got {num_train}"):
+        load_digits(num_train)
+
+
+def test_the_root_is_the_given_folder_then_the_environments_then_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLLAPSAR_DATA", str(tmp_path / "environment"))
+    assert data_root(str(tmp_path / "given")) == tmp_path / "given"
+    assert data_root(None) == tmp_path / "environment"
+    monkeypatch.setenv("COLLAPSAR_DATA", "")
+    assert data_root(None).parts[-2:] == ("collapsar", "data")
+
+
+@pytest.mark.parametrize(("source", "folder"), [(MNIST, "MNIST/raw"), (FashionMNIST, "FashionMNIST/raw")])
+def test_files_in_torchvisions_layout_become_images(tmp_path, source, folder):
+    write_mnist(tmp_path, folder=folder)
+    real = make_mnist(tmp_path, source=source).load()
+    assert real.train.samples.shape == (60_000, 1, 28, 28)
+    assert real.test.samples.shape == (10_000, 1, 28, 28)
+    assert real.train.samples.dtype == torch.uint8
+    assert real.train.samples[0, 0, 0, 0] == real.train.labels[0] == 7
+
+
+def test_missing_files_offline_name_the_folder_and_the_files(tmp_path, offline):
+    with pytest.raises(UsageError) as caught:
+        make_mnist(tmp_path).load()
+    message = str(caught.value)
+    assert str(tmp_path / "MNIST/raw") in message
+    assert all(name in message for name in IDX_FILES)
+    assert "COLLAPSAR_DATA" in message
+    assert "\n" not in message
+
+
+def test_missing_cifar_offline_names_the_folder_and_the_files(tmp_path, offline):
+    with pytest.raises(UsageError) as caught:
+        make_cifar(tmp_path).load()
+    assert str(tmp_path / "cifar-10-batches-py") in str(caught.value)
+    assert all(name in str(caught.value) for name in CIFAR10.file_bytes)
+
+
+def test_a_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="mnist is not in"):
+        make_mnist(tmp_path / "file").load()
+
+
+@pytest.mark.parametrize("name", IDX_FILES)
+def test_a_truncated_file_is_named_with_its_size(tmp_path, name):
+    raw = write_mnist(tmp_path)
+    os.truncate(raw / name, 5000)
+    with pytest.raises(UsageError, match=rf"{name} is damaged: it has 5000 bytes where {IDX_FILES[name]}"):
+        make_mnist(tmp_path).load()
+
+
+def test_a_file_of_the_right_size_but_other_content_is_refused(tmp_path):
+    raw = write_mnist(tmp_path)
+    with (raw / "train-images-idx3-ubyte").open("r+b") as file:
+        file.write(bytes(16))
+    with pytest.raises(UsageError, match="damaged"):
+        make_mnist(tmp_path).load()
+
+
+def test_cifar_files_of_the_right_size_but_other_content_are_refused(tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name, num_bytes in CIFAR10.file_bytes.items():
+        with (folder / name).open("wb") as file:
+            file.truncate(num_bytes)
+    with pytest.raises(UsageError, match="damaged"):
+        make_cifar(tmp_path).load()
+
+
+def test_jobs_that_start_together_download_once(tmp_path, monkeypatch):
+    downloads = []
+    original = MNIST.dataset
+
+    def fetch(*, root, train, download):
+        if download:
+            downloads.append(root)
+            write_mnist(root)
+            return None
+        return original(root=root, train=train, download=False)
+
+    monkeypatch.setattr(MNIST, "dataset", staticmethod(fetch))
+    jobs = [Thread(target=make_mnist(tmp_path)._require_files) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert len(downloads) == 1
+
+
+@has_data
+def test_real_mnist_has_its_official_split():
+    real = MNIST(sample_shape=[1, 28, 28], num_train=None, root=None).load()
+    assert real.train.samples.shape == (60_000, 1, 28, 28)
+    assert real.test.samples.shape == (10_000, 1, 28, 28)
+    assert real.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert real.test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@has_data
+def test_real_cifar_has_its_official_split():
+    real = CIFAR10(sample_shape=[3, 32, 32], num_train=500, root=None).load()
+    assert real.train.samples.shape == (500, 3, 32, 32)
+    assert real.reserve.samples.shape == (49_500, 3, 32, 32)
+    assert real.train.labels.bincount().tolist() == [50] * 10
+    assert real.test.labels.bincount().tolist() == [1000] * 10
+    assert real.test.samples.is_contiguous()

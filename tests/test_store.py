@@ -1,0 +1,263 @@
+"""The run folder: atomic, locked, faithful to its settings, and honest about what is finished."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from collapsar import store as store_module
+from collapsar.errors import UsageError
+from collapsar.store import FREE_SETTINGS, RunFolder, flatten, image_grid, is_free, write_atomically
+from test_records import RECORD
+
+CONFIG = {
+    "name": "study",
+    "seed": 0,
+    "num_generations": 2,
+    "data": {"_target_": "Digits", "root": None, "num_train": None},
+    "model": {"width": 32, "adam_betas": [0.5, 0.99]},
+    "evaluation": {"cache_folder": None, "num_neighbours": 5},
+    "tracking": {"project": "collapsar"},
+}
+HOLD_LOCK = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def images(generation):
+    return torch.full((10, 1, 8, 8), generation, dtype=torch.uint8)
+
+
+def write(folder, generation, *, samples=None):
+    folder.write_generation(
+        replace(RECORD, generation=generation),
+        arrays={"samples": images(generation) if samples is None else samples},
+        save_model=lambda path: path.write_bytes(b"weights"),
+    )
+
+
+def claimed(folder, config):
+    with folder.claim(config):
+        pass
+
+
+def stop_before(monkeypatch, name):
+    """Make the next atomic write of this file fail, as a kill before it would."""
+
+    def fail(path, content):
+        if path.name == name:
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    monkeypatch.setattr(store_module, "write_atomically", fail)
+
+
+def test_a_generation_holds_the_files_of_the_contract(folder):
+    write(folder, 0)
+    assert {path.name for path in folder.generation_path(0).iterdir()} == {"model.ckpt", "samples.npz", "grid.png"}
+
+
+def test_vectors_have_no_grid(folder):
+    write(folder, 0, samples=torch.zeros(10, 3))
+    assert not (folder.generation_path(0) / "grid.png").exists()
+
+
+def test_samples_come_back_as_they_were(folder):
+    samples = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
+    write(folder, 0, samples=samples)
+    assert torch.equal(folder.synthetic(0), samples)
+
+
+def test_a_stored_generation_leaves_nothing_temporary(folder):
+    write(folder, 0)
+    assert [path.name for path in folder.path.rglob("*partial*")] == []
+
+
+def test_records_are_in_the_order_they_were_written(folder):
+    for generation in range(3):
+        write(folder, generation)
+    assert [record.generation for record in folder.records()] == [0, 1, 2]
+    assert len((folder.path / "records.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_kill_between_folder_and_record_leaves_the_generation_unfinished(folder, monkeypatch):
+    write(folder, 0)
+    with monkeypatch.context() as patched:
+        stop_before(patched, "records.jsonl")
+        with pytest.raises(KeyboardInterrupt):
+            write(folder, 1)
+    assert [record.generation for record in folder.records()] == [0]
+    write(folder, 1, samples=images(99))
+    assert torch.equal(folder.synthetic(1), images(99))
+
+
+def test_a_kill_while_the_folder_is_written_leaves_the_generation_unfinished(folder):
+    def die(path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.write_generation(replace(RECORD, generation=0), arrays={"samples": images(0)}, save_model=die)
+    assert folder.records() == []
+    assert not folder.generation_path(0).exists()
+    write(folder, 0)
+    assert (folder.generation_path(0) / "model.ckpt").read_bytes() == b"weights"
+    assert [path.name for path in folder.path.rglob("*partial*")] == []
+
+
+def test_a_write_that_fails_keeps_the_old_content(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def fail(path):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store_module, "flush_to_disk", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_the_settings_are_kept_beside_the_records(folder):
+    claimed(folder, CONFIG)
+    assert (folder.path / "config.yaml").read_text().startswith("name: study\nseed: 0\n")
+
+
+def test_the_same_settings_may_go_on(folder):
+    claimed(folder, CONFIG)
+    claimed(folder, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "seed was 0 and is now 1"),
+        ({"model": {"width": 64, "adam_betas": [0.5, 0.99]}}, "model.width was 32 and is now 64"),
+        ({"model": {"width": 32, "adam_betas": [0.9, 0.99]}}, r"model.adam_betas was \[0.5, 0.99\]"),
+        ({"evaluation": {"cache_folder": None, "num_neighbours": 3}}, "evaluation.num_neighbours was 5"),
+        ({"regime": {"budget": 3}}, "regime.budget was None and is now 3"),
+    ],
+)
+def test_other_settings_are_refused_and_named(folder, change, named):
+    claimed(folder, CONFIG)
+    with pytest.raises(UsageError, match=named):
+        claimed(folder, {**CONFIG, **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_generations": 20},
+        {"name": "other"},
+        {"tracking": {"project": "elsewhere"}},
+        {"data": {**CONFIG["data"], "root": "elsewhere"}},
+        {"evaluation": {**CONFIG["evaluation"], "cache_folder": "elsewhere"}},
+    ],
+)
+def test_settings_that_change_no_generation_may_differ(folder, change):
+    claimed(folder, CONFIG)
+    claimed(folder, {**CONFIG, **change})
+
+
+def test_refused_settings_leave_the_kept_ones_alone(folder):
+    claimed(folder, CONFIG)
+    before = (folder.path / "config.yaml").read_bytes()
+    with pytest.raises(UsageError):
+        claimed(folder, {**CONFIG, "seed": 1})
+    assert (folder.path / "config.yaml").read_bytes() == before
+
+
+def test_every_free_setting_is_a_whole_key_or_below_one():
+    assert all(is_free(key) and is_free(f"{key}.part") and not is_free(f"{key}s") for key in FREE_SETTINGS)
+
+
+def test_flatten_joins_keys_with_dots_and_keeps_lists_whole():
+    assert flatten({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}}) == {"a.b.c": 1, "a.d": [1, {"e": 2}]}
+
+
+def test_a_folder_that_another_process_works_in_is_refused(folder):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(folder.path / ".lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another process is working in"):
+            claimed(folder, CONFIG)
+        holder.stdin.close()
+    claimed(folder, CONFIG)
+
+
+def test_the_lock_is_given_back_when_a_chain_fails(folder):
+    with pytest.raises(RuntimeError), folder.claim(CONFIG):
+        raise RuntimeError
+    claimed(folder, CONFIG)
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write to the run folder"):
+        RunFolder(tmp_path / "file" / "run")
+
+
+def test_damaged_records_are_refused(folder):
+    write(folder, 0)
+    path = folder.path / "records.jsonl"
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(UsageError, match="not a generation record"):
+        folder.records()
+
+
+def test_missing_samples_are_named(folder):
+    write(folder, 0)
+    (folder.generation_path(0) / "samples.npz").unlink()
+    with pytest.raises(UsageError, match="samples of generation 0 are missing or damaged in"):
+        folder.synthetic(0)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 10, 700])
+def test_truncated_samples_are_named(folder, num_bytes):
+    write(folder, 0)
+    path = folder.generation_path(0) / "samples.npz"
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(UsageError, match="samples of generation 0 are missing or damaged in"):
+        folder.synthetic(0)
+
+
+def test_samples_with_flipped_bits_are_named(folder):
+    write(folder, 0)
+    path = folder.generation_path(0) / "samples.npz"
+    content = bytearray(path.read_bytes())
+    content[300] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="samples of generation 0 are missing or damaged in"):
+        folder.synthetic(0)
+
+
+def test_samples_are_read_without_pickled_code(folder):
+    write(folder, 0)
+    np.savez(folder.generation_path(0) / "samples.npz", samples=np.array([{}], dtype=object))
+    with pytest.raises(UsageError, match="missing or damaged"):
+        folder.synthetic(0)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 32), (28, 28), (32, 32)])
+def test_a_grid_enlarges_small_images_by_a_whole_factor(side, expected):
+    grid = image_grid(torch.zeros(64, 1, side, side, dtype=torch.uint8))
+    assert isinstance(grid, Image.Image)
+    assert grid.size == (8 * (expected + 2) + 2,) * 2
