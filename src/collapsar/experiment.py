@@ -261,7 +261,11 @@ class Experiment:
         try:
             yield
         except BaseException as error:
-            store.write_json("status.json", {"state": "failed", "message": f"{type(error).__name__}: {error}"})
+            is_interrupted = isinstance(error, KeyboardInterrupt)
+            message = (
+                "interrupted: the same command continues" if is_interrupted else f"{type(error).__name__}: {error}"
+            )
+            store.write_json("status.json", {"state": "failed", "message": message})
             self.tracking.finish(has_failed=True)
             raise
         store.write_json("status.json", {"state": "finished"})

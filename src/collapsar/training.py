@@ -79,7 +79,10 @@ def train(
         on_device = pool.to(fresh_trainer.strategy.root_device)
         shuffle = make_generator(seed, generation, "batches")
         batches = PoolBatches(on_device, batch_size=batch_size, generator=shuffle)
-        fresh_trainer.fit(fresh_model, train_dataloaders=batches)
+        try:
+            fresh_trainer.fit(fresh_model, train_dataloaders=batches)
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from error
     summary = {"steps": float(monitor.num_steps), "epochs": float(fresh_trainer.current_epoch), **monitor.last_losses}
     return Training(
         fresh_model.eval().cpu(),
