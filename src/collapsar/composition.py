@@ -6,6 +6,7 @@ A part's schema is its constructor: every key under a `_target_` must be one of 
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
@@ -70,6 +71,10 @@ def build(config: DictConfig) -> Experiment:
     Raises:
         UsageError: a key or a type that a constructor does not take, or a value that it refuses.
     """
+    known = [entry.name for entry in fields(Experiment)]
+    for key in config:
+        if key not in (*known, "hydra"):
+            raise UsageError(f"{key} is not an option: allowed are {', '.join(known)}")
     for path, node in parts(config):
         check_part(path, node)
     try:
