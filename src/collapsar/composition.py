@@ -74,7 +74,7 @@ def build(config: DictConfig) -> Experiment:
     known = [entry.name for entry in fields(Experiment)]
     for key in config:
         if key not in (*known, "hydra"):
-            raise UsageError(f"{key} is not an option: allowed are {', '.join(known)}")
+            raise UsageError(f"{key!s} is not an option: allowed are {', '.join(known)}")
     for path, node in parts(config):
         check_part(path, node)
     try:

@@ -164,6 +164,7 @@ class Experiment:
             num_evaluated=scores.num_synthetic,
             num_real=scores.num_real,
             metrics=scores.metrics,
+            batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
             seconds={phase: round(value, 3) for phase, value in seconds.items()},
             training=training.summary,
             feature_spaces=scores.feature_spaces,

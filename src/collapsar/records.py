@@ -24,6 +24,8 @@ class GenerationRecord:
         pool: What the model was trained on: size, real_fraction in [0, 1], origins (samples by origin).
         num_evaluated: Synthetic samples that the metrics were measured on.
         num_real: Held-out real samples that they were measured against.
+        batches: How many disjoint batches of synthetic samples gave `_low` and `_high` (num_batches), and the size of
+            each (batch_size); empty without any.
         metrics: Values by metric key; a value that could not be measured is absent, never NaN.
         seconds: Wall-clock seconds by phase: train, sample, evaluate.
         training: How the model was trained: steps, epochs and the last losses by name.
@@ -44,6 +46,7 @@ class GenerationRecord:
     num_real: int
     metrics: dict[str, float]
     seconds: dict[str, float]
+    batches: dict[str, int] = field(default_factory=dict)
     training: dict[str, float] = field(default_factory=dict)
     feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     class_shares: dict[str, list[float]] = field(default_factory=dict)

@@ -134,20 +134,31 @@ class LossMonitor(Callback):
         if not self._unread:
             return
         epoch = self._epochs[-1]
-        names = sorted({name for losses in self._unread for name in losses})
-        reading = {"step": float(self.num_steps), "epoch": float(epoch)}
-        for name in names:
+        readings: dict[str, list[tuple[int, float]]] = {}  # by loss: the steps it was computed in, and its values
+        for name in sorted({name for losses in self._unread for name in losses}):
             steps = [index for index, losses in enumerate(self._unread) if name in losses]
-            values = torch.stack([self._unread[index][name] for index in steps]).tolist()
-            for index, value in zip(steps, values, strict=True):
-                if not math.isfinite(value):
-                    step = self.num_steps - len(self._unread) + index
-                    raise NonFiniteError(
-                        f"{name} is {value} in generation {self.generation}, epoch {self._epochs[index]}, step {step}: "
-                        "lower the learning rate, or look at the pool this generation was trained on"
-                    )
-            reading[name] = sum(values) / len(values)
-        self.curve.append(reading)
+            values = torch.stack([self._unread[index][name] for index in steps]).tolist()  # one wait for the device
+            readings[name] = list(zip(steps, values, strict=True))
+        self._refuse_non_finite(readings)
+        means = {name: sum(value for _, value in pairs) / len(pairs) for name, pairs in readings.items()}
+        self.curve.append({"step": float(self.num_steps), "epoch": float(epoch), **means})
         self._unread.clear()
         self._epochs.clear()
         self.on_steps(epoch, self.num_steps)
+
+    def _refuse_non_finite(self, readings: dict[str, list[tuple[int, float]]]) -> None:
+        """Name the earliest step whose loss is not finite."""
+        broken = [
+            (index, name, value)
+            for name, values in readings.items()
+            for index, value in values
+            if not math.isfinite(value)
+        ]
+        if not broken:
+            return
+        index, name, value = min(broken, key=lambda entry: entry[:2])
+        raise NonFiniteError(
+            f"{name} is {value} in generation {self.generation}, epoch {self._epochs[index]}, "
+            f"step {self.num_steps - len(self._unread) + index}: "
+            "lower the learning rate, or look at the pool this generation was trained on"
+        )
