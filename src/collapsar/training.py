@@ -5,9 +5,7 @@ the trainer are recipes here, called anew for each generation.
 """
 
 import math
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +80,6 @@ def train(
         shuffle = make_generator(seed, generation, "batches")
         batches = PoolBatches(on_device, batch_size=batch_size, generator=shuffle)
         try:
-            with interrupts_kept():
             fresh_trainer.fit(fresh_model, train_dataloaders=batches)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
@@ -93,19 +90,6 @@ def train(
         monitor.curve,
         save=lambda path: fresh_trainer.save_checkpoint(path, weights_only=True),
     )
-
-
-@contextmanager
-def interrupts_kept() -> Iterator[None]:
-    """Ctrl-C stays a KeyboardInterrupt; Lightning would exit with code 1, and ignore any further one."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stop:
-        signal.signal(signal.SIGINT, handler)
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from stop
-        raise
 
 
 def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Training:
