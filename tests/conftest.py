@@ -4,27 +4,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from rich.console import Console
 
 import collapsar.__main__ as command
-from collapsar import composition
-
-TINY = (
-    "data.num_train=200",
-    "batch_size=32",
-    "num_generations=2",
-    "trainer.accelerator=cpu",
-    "trainer.max_steps=5",
-    "evaluation.accelerator=cpu",
-    "evaluation.num_samples=100",
-    "evaluation.spaces.classifier.budget.num_steps=5",
-    "evaluation.spaces.classifier.min_accuracy=0.0",
-)
+from tiny_chains import TINY, build_and_run
 
 
 @pytest.fixture(autouse=True)
@@ -38,21 +23,6 @@ def no_network_tracking(monkeypatch):
 def tiny(tmp_path_factory) -> tuple[str, ...]:
     """Overrides of a chain that takes a second; feature spaces are fitted once a session."""
     return (*TINY, f"evaluation.cache_folder={tmp_path_factory.mktemp('spaces')}")
-
-
-def compose_settings(*overrides: str):
-    """The composed configuration, as the command line would have it."""
-    composition.register()
-    with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
-
-
-def build_and_run(folder: Path, *overrides: str):
-    """Records of a chain in a folder, run without the command line."""
-    config = compose_settings(*overrides)
-    experiment = composition.build(config)
-    settings = composition.settings(config)
-    return experiment.run(folder, chain="chain", config=settings, console=Console(quiet=True))
 
 
 @pytest.fixture(scope="session")

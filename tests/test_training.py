@@ -10,7 +10,7 @@ from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.vae import VAE
 from collapsar.training import STEPS_BETWEEN_READINGS, train
-from conftest import compose_settings
+from tiny_chains import compose_settings
 
 
 class Brittle(GenerativeModel):

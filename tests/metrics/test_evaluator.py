@@ -1,0 +1,140 @@
+"""The evaluator as the configuration sets it up, on real digits: orientation, floors, and sizes that do not fit."""
+
+import pytest
+import torch
+
+from collapsar import composition
+from collapsar.errors import UsageError
+from collapsar.experiment import as_real_samples
+from collapsar.metrics.evaluator import choose, suits
+from collapsar.metrics.features import IdentitySpace, PCASpace
+from tiny_chains import compose_settings
+
+BRIEF = (
+    "evaluation=quick",
+    "evaluation.metrics=[frechet,support,classes]",
+    "evaluation.num_batches=0",
+    "evaluation.accelerator=cpu",
+    "evaluation.spaces.classifier.budget.num_steps=150",
+    "evaluation.spaces.classifier.min_accuracy=0.9",
+    "tracking=none",
+)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    return composition.build(compose_settings(*BRIEF, f"evaluation.cache_folder={tmp_path_factory.mktemp('spaces')}"))
+
+
+@pytest.fixture(scope="module")
+def digits(experiment):
+    return experiment.data.load()
+
+
+@pytest.fixture(scope="module")
+def evaluator(experiment, digits):
+    return experiment.evaluation.prepare(as_real_samples(digits), known_modes=None)
+
+
+@pytest.fixture(scope="module")
+def scored(evaluator, digits):
+    """Scores of a perfect generator's samples, of one that lost classes 5 to 9, and of noise."""
+    train, labels = digits.train.samples, digits.train.labels
+    noise = torch.randint(256, (360, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    drawn = {"perfect": train, "half": train[labels < 5], "noise": noise}
+    return {name: evaluator.evaluate(samples, seed=0, generation=0) for name, samples in drawn.items()}
+
+
+def test_the_held_out_images_themselves_score_perfectly(evaluator, digits):
+    metrics = evaluator.evaluate(digits.test.samples, seed=0, generation=0).metrics
+    assert metrics["fid"] == pytest.approx(0.0, abs=1e-3)
+    assert (metrics["precision"], metrics["recall"], metrics["classes_dropped"]) == (1.0, 1.0, 0.0)
+    assert metrics["class_kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_losing_classes_lowers_recall_and_not_precision(scored):
+    perfect, half = scored["perfect"].metrics, scored["half"].metrics
+    assert half["recall"] < 0.7 * perfect["recall"]
+    assert half["precision"] > perfect["precision"] - 0.05
+
+
+def test_lost_classes_are_counted(scored):
+    assert scored["perfect"].metrics["classes_dropped"] == 0
+    assert scored["half"].metrics["classes_dropped"] == 5
+    assert sum(scored["half"].class_shares["synthetic"][5:]) < 0.05
+
+
+def test_losing_classes_raises_fid_and_class_kl(scored):
+    for key in ("fid", "class_kl"):
+        assert scored["half"].metrics[key] > 2 * scored["perfect"].metrics[key]
+
+
+def test_noise_lowers_precision(scored):
+    assert scored["noise"].metrics["pca/precision"] < 0.1 < scored["perfect"].metrics["pca/precision"]
+
+
+@pytest.mark.parametrize("key", ["fid", "precision", "recall", "density", "coverage", "pca/fid", "pca/recall"])
+def test_a_floor_stands_beside_every_distance(scored, key):
+    metrics = scored["perfect"].metrics
+    assert metrics[key] == pytest.approx(metrics[f"{key}_floor"], rel=0.35)
+
+
+def test_shares_of_classes_sum_to_one(scored):
+    for shares in scored["perfect"].class_shares.values():
+        assert sum(shares) == pytest.approx(1)
+        assert len(shares) == 10
+
+
+def test_scores_state_spaces_and_sizes(scored):
+    scores = scored["perfect"]
+    assert (scores.num_synthetic, scores.num_real) == (360, 360)
+    assert scores.feature_spaces["classifier"]["test_accuracy"] >= 0.9
+
+
+def test_samples_beyond_the_sample_size_change_nothing(evaluator, digits, scored):
+    fewer = evaluator.evaluate(digits.train.samples[:360], seed=0, generation=0)
+    assert fewer.metrics == scored["perfect"].metrics
+
+
+def test_a_classifier_that_cannot_tell_digits_apart_is_refused(tmp_path):
+    hasty = (*BRIEF, "evaluation.spaces.classifier.budget.num_steps=1", f"evaluation.cache_folder={tmp_path}")
+    experiment = composition.build(compose_settings(*hasty))
+    real = as_real_samples(experiment.data.load())
+    with pytest.raises(UsageError, match=r"below min_accuracy=0\.9"):
+        experiment.evaluation.prepare(real, known_modes=None)
+
+
+@pytest.mark.parametrize(
+    ("override", "num_real", "message"),
+    [
+        ("num_neighbours=0", 100, "num_neighbours must be above 0: got 0"),
+        ("num_neighbours=100", 100, "num_neighbours must be below the number of samples: got 100 for 100 samples"),
+        ("num_samples=101", 100, "num_samples must be at most the 100 held-out samples: got 101"),
+        ("num_samples=0", 100, "num_samples must be above 0: got 0"),
+        ("num_batches=1", 100, "num_batches must be 0 or at least 2: got 1"),
+        ("metrics=[fid]", 100, "metrics must be among"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(override, num_real, message):
+    with pytest.raises(UsageError, match=message):
+        composition.build(compose_settings(*BRIEF, f"evaluation.{override}")).evaluation.check(num_real=num_real)
+
+
+def test_the_whole_held_out_set_is_measured_up_to_ten_thousand(experiment):
+    assert [experiment.evaluation.sample_size(num_real) for num_real in (360, 10_000, 60_000)] == [360, 10_000, 10_000]
+
+
+def test_the_same_real_samples_are_chosen_in_every_chain():
+    first, again = choose(1000, num_samples=100), choose(1000, num_samples=100)
+    assert torch.equal(first, again)
+    assert len(first.unique()) == 100
+
+
+def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(digits):
+    images = as_real_samples(digits)
+    vectors = composition.build(compose_settings("data=ring", "model=mixture", "tracking=none")).data.load()
+    identity, pca = IdentitySpace(), PCASpace(num_components=2, chunk_size=10)
+    assert suits(identity, as_real_samples(vectors))
+    assert suits(pca, images)
+    assert not suits(identity, images)
+    assert not suits(pca, as_real_samples(vectors))

@@ -1,0 +1,189 @@
+"""The command line: one line and exit code 2 for a mistake, a traceback only where it is asked for."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import collapsar.__main__ as command
+from collapsar.models.vae import VAE
+
+LINES_OF_A_TRACEBACK = ("Traceback", 'File "')
+
+
+@pytest.fixture
+def run(collapsar, tiny):
+    """`run("seed=1")` runs the command with tiny settings and without tracking."""
+    return lambda *overrides: collapsar(*tiny, "tracking=none", *overrides)
+
+
+@pytest.fixture
+def run_many(collapsar, tiny):
+    """The same as a multirun."""
+    return lambda *overrides: collapsar("-m", *tiny, "tracking=none", *overrides)
+
+
+def only_line(stderr):
+    (line,) = [line for line in stderr.splitlines() if line.strip()]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["regime=nope"], ["regime/nope", "accumulate", "replace"]),
+        (["experiment=quickstrat"], ["quickstrat", "quickstart"]),
+        (["modell=vae"], ["modell is not an option", "did you mean model?"]),
+        (["model.widht=3"], ["model.widht is not an option", "did you mean width?"]),
+        (["trainer.max_stps=3"], ["trainer.max_stps is not an option", "did you mean max_steps?"]),
+        (["+model.depth=3"], ["model.depth is not an option", "latent_dim"]),
+        (["+nonsense=3"], ["nonsense is not an option", "num_generations"]),
+        (["seed=abc"], ["seed", "'abc'", "Integer"]),
+        (["model.width=big"], ["model.width has a wrong value: got 'big'"]),
+        (["model.likelihood=poisson"], ["model.likelihood", "'poisson'", "'bernoulli' or 'gaussian'"]),
+        (["num_generations=0"], ["num_generations must be at least 1: got 0"]),
+        (["seed=-1"], ["seed must be at least 0: got -1"]),
+        (["model.latent_dim=0"], ["latent_dim must be above 0: got 0"]),
+        (["evaluation.num_neighbours=100"], ["num_neighbours must be below the number of samples", "100"]),
+        (["batch_size=500"], ["batch_size must be between 1 and the pool's 200 samples: got 500"]),
+        (["data.num_train=5"], ["data.num_train", "got 5"]),
+        (["hydra.run.dir=a_file/run"], ["a_file/run", "Not a directory"]),
+        (["evaluation.cache_folder=a_file/cache"], ["a_file/cache", "Not a directory"]),
+        (["model=gaussian"], ["model=gaussian models vectors", "data=gaussian"]),
+        (["model.width="], ["model.width"]),
+        (["seed"], ["seed"]),
+        (["seed=["], ["no viable alternative"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_exit_code_2(overrides, expected, run, tmp_path):
+    (tmp_path / "a_file").write_text("")
+    code, stderr = run(*overrides)
+    assert code == 2
+    line = only_line(stderr)
+    assert line.startswith("collapsar: ")
+    assert [part for part in expected if part not in line] == []
+
+
+def test_missing_data_are_one_line_and_exit_code_2(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
+    code, stderr = run("data=mnist", f"data.root={tmp_path / 'data'}")
+    assert code == 2
+    assert "train-images-idx3-ubyte" in only_line(stderr)
+
+
+def test_truncated_data_are_one_line_and_exit_code_2(run, tmp_path):
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (raw / f"{part}-{kind}-ubyte").write_bytes(b"short")
+    code, stderr = run("data=mnist", f"data.root={tmp_path / 'data'}")
+    assert code == 2
+    assert "is damaged: it has 5 bytes where" in only_line(stderr)
+
+
+def test_a_run_folder_made_with_other_settings_is_one_line_and_exit_code_2(run):
+    assert run("hydra.run.dir=here", "num_generations=1")[0] == 0
+    code, stderr = run("hydra.run.dir=here", "num_generations=1", "model.width=8")
+    assert code == 2
+    assert "here was made with other settings: model.width was 32 and is now 8" in only_line(stderr)
+
+
+def test_the_traceback_is_shown_where_it_is_asked_for(run, monkeypatch):
+    monkeypatch.setattr(command, "wants_traceback", True)
+    with pytest.raises(command.UsageError, match="num_generations must be at least 1"):
+        run("num_generations=0")
+
+
+def test_a_chain_that_breaks_down_is_one_line_and_exit_code_1(run, monkeypatch):
+    original = VAE.training_step
+
+    def training_step(self, batch, batch_idx):
+        losses = original(self, batch, batch_idx)
+        return {**losses, "loss": losses["loss"] * float("nan")}
+
+    monkeypatch.setattr(VAE, "training_step", training_step)
+    code, stderr = run()
+    assert code == 1
+    assert "loss is nan in generation 0, epoch 0, step 0" in only_line(stderr)
+
+
+def test_an_error_of_our_own_is_not_hidden(run, monkeypatch):
+    def training_step(self, batch, batch_idx):
+        raise ZeroDivisionError("our mistake")
+
+    monkeypatch.setattr(VAE, "training_step", training_step)
+    with pytest.raises(ZeroDivisionError, match="our mistake"):
+        run()
+
+
+def test_an_interrupted_chain_says_how_it_goes_on(run, monkeypatch):
+    def training_step(self, batch, batch_idx):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VAE, "training_step", training_step)
+    handler = signal.getsignal(signal.SIGINT)
+    code, stderr = run()
+    signal.signal(signal.SIGINT, handler)  # Lightning ignores further ones
+    assert code == 130
+    assert "the same command continues after the last finished generation" in only_line(stderr)
+
+
+def test_a_chain_leaves_its_records_its_page_and_a_table(run, tmp_path):
+    code, stderr = run("hydra.run.dir=here")
+    assert code == 0
+    assert {"records.jsonl", "profile.json", "config.yaml", "report.html"} <= {
+        path.name for path in (tmp_path / "here").iterdir()
+    }
+    assert "vae, replace" in stderr
+
+
+def test_the_same_command_finds_its_folder_again(run, tmp_path):
+    assert run("num_generations=1")[0] == 0
+    assert run("num_generations=2")[0] == 0
+    (records,) = (tmp_path / "outputs" / "study").glob("*/records.jsonl")
+    assert [json.loads(line)["generation"] for line in records.read_text().splitlines()] == [0, 1]
+    assert records.parent.name.startswith("digits_vae_replace_seed0_")
+
+
+def test_a_multirun_gives_each_chain_a_folder_and_one_page_over_all(run_many, tmp_path):
+    assert run_many("seed=0,1", "num_generations=1", "name=pair")[0] == 0
+    assert len(list((tmp_path / "outputs" / "pair").glob("*/records.jsonl"))) == 2
+    assert (tmp_path / "outputs" / "pair" / "report.html").stat().st_size > 10_000
+
+
+def test_in_a_multirun_the_other_jobs_still_run_and_the_exit_code_tells(run_many, tmp_path):
+    code, stderr = run_many("batch_size=500,32", "num_generations=1", "name=pair")
+    assert code == 2
+    assert "collapsar: batch_size must be between 1 and the pool's 200 samples: got 500" in stderr
+    assert not any(sign in stderr for sign in LINES_OF_A_TRACEBACK)
+    assert len(list((tmp_path / "outputs" / "pair").glob("*/records.jsonl"))) == 1
+
+
+def call_process(*overrides, folder, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "collapsar", *overrides],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_as_a_process_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+    done = call_process("num_generations=0", folder=tmp_path, HYDRA_FULL_ERROR="")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert only_line(done.stderr) == "collapsar: num_generations must be at least 1: got 0"
+
+
+@pytest.mark.slow
+def test_as_a_process_the_traceback_is_shown_where_it_is_asked_for(tmp_path):
+    done = call_process("num_generations=0", folder=tmp_path, HYDRA_FULL_ERROR="1")
+    assert done.returncode != 0
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "num_generations must be at least 1: got 0" in done.stderr

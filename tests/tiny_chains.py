@@ -1,0 +1,40 @@
+"""Chains that take a second, composed from conf as the command line would."""
+
+from functools import cache
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from collapsar import composition
+
+TINY = (
+    "data.num_train=200",
+    "batch_size=32",
+    "num_generations=2",
+    "trainer.accelerator=cpu",
+    "trainer.max_steps=5",
+    "evaluation.accelerator=cpu",
+    "evaluation=quick",
+    "evaluation.metrics=[frechet,support,classes]",
+    "evaluation.num_batches=0",
+    "evaluation.num_samples=100",
+    "evaluation.spaces.classifier.budget.num_steps=5",
+    "evaluation.spaces.classifier.min_accuracy=0.0",
+)
+
+
+@cache
+def compose_settings(*overrides: str):
+    """The composed configuration, as the command line would have it."""
+    composition.register()
+    with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def build_and_run(folder: Path, *overrides: str):
+    """Records of a chain in a folder, run without the command line."""
+    config = compose_settings(*overrides)
+    experiment = composition.build(config)
+    settings = composition.settings(config)
+    return experiment.run(folder, chain="chain", config=settings, console=Console(quiet=True))
