@@ -29,7 +29,7 @@ from collapsar.data.pool import Part, Pool, unlabelled
 from collapsar.data.real import RealData, Source
 from collapsar.data.schedules import as_schedule, check_bounds
 from collapsar.data.selection import Judge, Selected
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.errors import NonFiniteError, UsageError, check_positive
 from collapsar.metrics.evaluator import Evaluator, KnownModes
 from collapsar.metrics.features import RealSamples
 from collapsar.models.analytic import AnalyticModel
@@ -57,6 +57,7 @@ class Experiment:
         num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
             generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
         batch_size: Samples in a training step.
+        num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
         data: Where real data come from (`collapsar.data.real.Source`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
@@ -72,6 +73,7 @@ class Experiment:
     num_generations: int = MISSING
     num_synthetic: Any = MISSING
     batch_size: int = MISSING
+    num_threads: int | None = MISSING
     data: Any = MISSING
     model: Any = MISSING
     regime: Any = MISSING
@@ -86,6 +88,8 @@ class Experiment:
             raise UsageError(f"seed must be at least 0: got {self.seed}")
         if self.num_generations < 1:
             raise UsageError(f"num_generations must be at least 1: got {self.num_generations}")
+        if self.num_threads is not None:
+            check_positive(num_threads=self.num_threads)
         if self.num_synthetic is not None:
             check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
         model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
@@ -109,6 +113,8 @@ class Experiment:
             UsageError: settings that do not fit the data, or a folder made with other settings.
             NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
         """
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)
         store = RunFolder(folder)
         with store.claim(config):
             records = store.records()
