@@ -124,6 +124,7 @@ class Experiment:
             self._check(real)
             with self._tracked(store, chain=chain, config=config), self._progress(console, chain, records) as progress:
                 evaluator = self.evaluation.prepare(as_real_samples(real), known_modes=known_modes(self.data))
+                self.selection.check(make_judge(self.model(), evaluator))
                 pool = self._replay(store, real=real, num_finished=len(records))
                 for generation in range(len(records), self.num_generations):
                     pool = self._turn(generation, pool, real=real, evaluator=evaluator, store=store, progress=progress)
@@ -183,7 +184,7 @@ class Experiment:
         arrays = {"samples": synthetic} | self._film_strip(training)
         store.write_generation(record, arrays=arrays, save_model=training.save)
         store.write_json("profile.json", profile_chain(store.records()).to_dict())
-        images = {name: image_grid(tensor[:64]) for name, tensor in arrays.items() if tensor.dtype == torch.uint8}
+        images = {name: image_grid(tensor) for name, tensor in arrays.items() if tensor.dtype == torch.uint8}
         self.tracking.log(record, curve=training.curve, images=images)
         progress.finished(record)
         return self._next_pool(pool, real=real, samples=synthetic, generation=generation)
@@ -303,7 +304,7 @@ def make_judge(model: GenerativeModel, evaluator: Evaluator) -> Judge:
     space = evaluator.primary_space
     return Judge(
         features=space.extract,
-        real_features=evaluator.real_train_features,
+        real_features=lambda: evaluator.real_train_features,
         class_probabilities=(lambda samples: space.classify(space.extract(samples))) if space.head else None,
         realism=model.realism if isinstance(model, GAN) else None,
     )

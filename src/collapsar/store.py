@@ -121,7 +121,7 @@ class RunFolder:
         named: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
         np.savez(temporary / "samples.npz", **named)
         if arrays["samples"].dtype == torch.uint8:
-            image_grid(arrays["samples"][:GRID_IMAGES]).save(temporary / "grid.png")
+            image_grid(arrays["samples"]).save(temporary / "grid.png")
         for path in temporary.iterdir():
             flush_to_disk(path)
         temporary.rename(final)
@@ -173,8 +173,8 @@ def flush_to_disk(path: Path) -> None:
 
 
 def image_grid(images: Tensor) -> Image.Image:
-    """Images in rows of eight, small ones enlarged by a whole factor so that each pixel stays a square."""
+    """The first images in rows of eight, small ones enlarged by a whole factor so that each pixel stays a square."""
     factor = max(1, GRID_SIDE_PIXELS // images.shape[-1])
-    enlarged = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+    enlarged = images[:GRID_IMAGES].repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     grid = make_grid(enlarged, nrow=8, padding=2, pad_value=128)
     return Image.fromarray(grid.permute(1, 2, 0).numpy())

@@ -31,7 +31,7 @@ def first_column_probability(samples):
 def judge(**changes):
     settings = {
         "features": lambda samples: samples,
-        "real_features": torch.arange(50.0).unsqueeze(1).repeat(1, 2),
+        "real_features": lambda: torch.arange(50.0).unsqueeze(1).repeat(1, 2),
         "class_probabilities": first_column_probability,
         "realism": lambda samples: samples[:, 1],
     }
@@ -122,13 +122,13 @@ def test_deduplicated_samples_keep_their_distance_from_real_ones():
     selected = select(deduplicated)
     spacing = 2**0.5  # the real samples lie on the diagonal, one step apart
     assert judge().real_spacing == pytest.approx(spacing)
-    assert torch.cdist(selected.samples, judge().real_features).amin(1).min() >= 0.3 * spacing
+    assert torch.cdist(selected.samples, judge().real_features()).amin(1).min() >= 0.3 * spacing
     assert selected.num_drawn > 400
 
 
 def test_copies_of_real_samples_are_all_refused():
     def copies(num_samples):
-        return judge().real_features[torch.arange(num_samples) % 50]
+        return judge().real_features()[torch.arange(num_samples) % 50]
 
     with pytest.raises(UsageError, match="kept 0 of 100 samples drawn and needs 50"):
         Deduplicated(min_distance=0.1, max_draws_per_sample=2).select(
@@ -196,4 +196,4 @@ def test_settings_out_of_range_are_refused(build):
 def test_every_selection_in_conf_builds(path):
     selection = instantiate(OmegaConf.load(path), _convert_="object")
     assert isinstance(selection, Selection)
-    assert len(select(selection, num_samples=30, real_features=torch.full((5, 2), -9.0)).samples) == 30
+    assert len(select(selection, num_samples=30, real_features=lambda: torch.full((5, 2), -9.0)).samples) == 30

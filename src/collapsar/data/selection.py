@@ -28,22 +28,23 @@ class Judge:
 
     Attributes:
         features: Features of samples; distances are measured there.
-        real_features: Features of the real training set.
+        real_features: Gives the features of the real training set; called only by selections that look at them.
         class_probabilities: Probability of each class, from a classifier trained on real data; None without classes.
         realism: The critic's logit, higher for what it takes for real; None for models without one.
     """
 
     features: Callable[[Tensor], Float[Tensor, "sample feature"]]
-    real_features: Float[Tensor, "real feature"]
+    real_features: Callable[[], Float[Tensor, "real feature"]]
     class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None
     realism: Callable[[Tensor], Float[Tensor, " sample"]] | None
 
     @cached_property
     def real_spacing(self) -> float:
         """Median distance of a real training sample to the nearest other one."""
-        some = self.real_features[:REAL_SAMPLES_FOR_SPACING]
+        features = self.real_features()
+        some = features[:REAL_SAMPLES_FOR_SPACING]
         nearest = [
-            torch.cdist(rows, self.real_features).topk(2, dim=1, largest=False).values[:, 1]  # the nearest is itself
+            torch.cdist(rows, features).topk(2, dim=1, largest=False).values[:, 1]  # the nearest is itself
             for rows in some.split(ROWS_PER_DISTANCE_CHUNK)
         ]
         return torch.cat(nearest).median().item()
@@ -312,7 +313,8 @@ class Deduplicated(Rejection):
 
     def acceptance(self, candidates: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
         features = judge.features(candidates)
-        nearest = [torch.cdist(rows, judge.real_features).amin(1) for rows in features.split(ROWS_PER_DISTANCE_CHUNK)]
+        real_features = judge.real_features()
+        nearest = [torch.cdist(rows, real_features).amin(1) for rows in features.split(ROWS_PER_DISTANCE_CHUNK)]
         return (torch.cat(nearest) >= self.min_distance * judge.real_spacing).float()
 
     def check(self, judge: Judge) -> None:
