@@ -29,13 +29,13 @@ def test_runs_are_interleaved_and_memory_is_seen():
 
     def other():
         order.append("other")
-        for _ in range(20):
-            torch.ones(2**22).sum()
+        for _ in range(5):
+            torch.ones(2**24).sum()
 
     costs = measure(Case("task", "package", ours, other), repeats=2)
     assert order == ["ours", "other", "ours", "other"]
     assert costs[1].seconds > costs[0].seconds
-    assert costs[1].extra_bytes > 2**22 or sys.platform != "linux"
+    assert costs[1].extra_bytes > 2**24 or sys.platform != "linux"
 
 
 def test_repeats_below_one_are_refused():
