@@ -1,11 +1,13 @@
 """The profile answers constructed chains whose answers are known."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
-from collapsar.profile import Profile, growth_rate, half_life, late_course, profile_chain
+from collapsar.profile import Profile, error_rises, growth_rate, half_life, late_course, profile_chain
 from collapsar.records import GenerationRecord
 
 
@@ -62,7 +64,7 @@ def test_half_life_takes_the_first_crossing():
 
 def test_variance_half_life_is_that_of_the_law():
     # E[v_t] = (1 - 1/n)^t s² with n = 10 halves after ln 2 / -ln(0.9) = 6.58 generations.
-    profile = profile_chain(chain(variance=lambda t: 0.9**t))
+    profile = profile_chain(chain(trace_ratio=lambda t: 0.9**t))
     assert profile.variance_half_life == pytest.approx(6.5788, abs=1e-4)
 
 
@@ -122,13 +124,75 @@ def test_a_steady_error_does_not_rise():
 
 
 def test_variance_vanishes_where_a_twentieth_is_left():
-    profile = profile_chain(chain(total_variance=lambda t: 0.5**t))
+    profile = profile_chain(chain(trace_ratio=lambda t: 0.5**t))
     assert verdict(profile, "variance_vanishes") == ("yes", 5)
 
 
 def test_variance_that_was_not_measured_is_undecided():
     finding = profile_chain(chain(fid=lambda t: 1.0)).findings["variance_vanishes"]
     assert (finding.verdict, finding.evidence) == ("undecided", "variance was not measured")
+
+
+def test_variance_is_read_in_pixels_before_the_classifier_and_evidence_names_it():
+    records = chain(
+        **{"trace_ratio": lambda t: 1.0, "pca/trace_ratio": lambda t: 0.5**t, "pca/generalised_variance": lambda t: 0.0}
+    )
+    profile = profile_chain(records)
+    assert profile.variance_half_life == pytest.approx(1.0)
+    assert "pca/trace_ratio 1 to 0.000488" in profile.findings["variance_vanishes"].evidence
+
+
+def test_an_analytic_models_own_variance_comes_before_that_of_its_samples():
+    records = chain(fitted=lambda t: {"variance": [0.5**t]}, trace_ratio=lambda t: 1.0)
+    assert profile_chain(records).variance_half_life == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_count_as_not_measured(bad):
+    def planted(value):
+        return lambda t: bad if t == 5 else value(t)
+
+    spoilt = profile_chain(chain(fid=planted(lambda t: 4.0 + 3 * t), recall=planted(lambda t: 0.8 * 0.5 ** (t / 2))))
+    assert spoilt.fid_growth.slope == pytest.approx(3.0)
+    assert spoilt.fid_growth.num_points == 11
+    assert spoilt.recall_half_life == pytest.approx(2.0)
+    json.dumps(spoilt.to_dict(), allow_nan=False)
+
+
+def test_a_count_of_classes_that_is_not_finite_is_counted_from_the_shares():
+    records = chain(shares=lambda t: [1.0, 0.0] if t > 2 else [0.5, 0.5], classes_dropped=lambda t: math.nan)
+    assert profile_chain(records).first_dead_generation == 3
+
+
+def test_recall_that_starts_at_0_has_nothing_to_lose():
+    profile = profile_chain(chain(recall=lambda t: 0.0, shares=lambda t: [0.5, 0.5]))
+    assert profile.recall_half_life is None
+    finding = profile.findings["real_not_reproduced"]
+    assert (finding.verdict, finding.evidence) == ("undecided", "recall was 0 from the start: nothing to lose")
+    assert verdict(profile, "modes_disappear")[0] == "undecided"
+
+
+def test_an_error_that_starts_at_0_has_no_ratio():
+    finding = profile_chain(chain(fid=float)).findings["error_rises_catastrophically"]
+    assert (finding.verdict, finding.evidence) == ("undecided", "FID is 0 at generation 0: no ratio to it")
+
+
+def test_metrics_missing_in_between_leave_the_half_life_on_the_exponential():
+    records = chain(recall=lambda t: 0.8 * 0.5 ** (t / 3))
+    sparse = [record for record in records if record.generation % 4 == 0]
+    assert profile_chain(sparse).recall_half_life == pytest.approx(3.0)
+
+
+def test_growth_interval_covers_the_slope_in_19_of_20_cases():
+    noise = np.random.default_rng(0).normal(0, 1, (300, 12))
+    rates = [growth_rate([(t, 5 + 0.7 * t + error) for t, error in enumerate(row)]) for row in noise]
+    assert np.mean([rate.low <= 0.7 <= rate.high for rate in rates]) == pytest.approx(0.95, abs=0.03)
+
+
+def test_noise_around_a_level_is_not_called_a_rise_more_often_than_the_test_allows():
+    noise = np.random.default_rng(1).normal(0, 1, (300, 12))
+    answers = [error_rises([(t, 50 + error) for t, error in enumerate(row)]).verdict for row in noise]
+    assert answers.count("yes") / len(answers) < 0.08
 
 
 def test_first_dead_class_is_where_its_share_falls_below_a_tenth_of_the_real_one():

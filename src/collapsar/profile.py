@@ -29,7 +29,7 @@ KEPT_FRACTION = 0.8  # at least this share of generation 0's value counts as kep
 HALF = 0.5
 GONE_FRACTION = 0.1  # below this share of generation 0's value counts as gone
 VANISHED_VARIANCE_FRACTION = 0.05
-VARIANCE_KEYS = ("total_variance", "variance", "trace_ratio", "diversity/trace_ratio")
+VARIANCE_KEYS = ("pca/trace_ratio", "trace_ratio")  # PCA of the pixels sees variance that the classifier ignores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,8 @@ class Profile:
 def profile_chain(records: Sequence[GenerationRecord]) -> Profile:
     """The collapse profile of one chain; of an empty chain, one without answers."""
     records = sorted(records, key=lambda record: record.generation)
-    fid, recall, variance = points(records, "fid"), points(records, "recall"), variance_points(records)
+    fid, recall = points(records, "fid"), points(records, "recall")
+    variance_name, variance = variance_points(records)
     return Profile(
         num_generations=len(records),
         recall_half_life=half_life(recall),
@@ -106,7 +107,7 @@ def profile_chain(records: Sequence[GenerationRecord]) -> Profile:
             "error_rises": error_rises(fid),
             "error_rises_catastrophically": error_rises_catastrophically(fid),
             "error_diverges": error_diverges(fid),
-            "variance_vanishes": variance_vanishes(variance),
+            "variance_vanishes": variance_vanishes(variance, name=variance_name),
             "modes_disappear": modes_disappear(records),
             "modes_merge": modes_merge(records),
             "contamination_hurts": contamination_hurts(),
@@ -116,15 +117,20 @@ def profile_chain(records: Sequence[GenerationRecord]) -> Profile:
 
 
 def points(records: Sequence[GenerationRecord], key: str) -> Points:
-    """Generation and value of a metric, where it was measured."""
-    return [(record.generation, float(record.metrics[key])) for record in records if key in record.metrics]
+    """Generation and value of a metric, where it was measured; a value that is not finite was not."""
+    values = ((record.generation, record.metrics.get(key)) for record in records)
+    return [(generation, float(value)) for generation, value in values if value is not None and np.isfinite(value)]
 
 
-def variance_points(records: Sequence[GenerationRecord]) -> Points:
-    """The total variance of the samples as the evaluator measured it, or as the analytic model was fitted."""
-    measured = (points(records, key) for key in VARIANCE_KEYS)
+def variance_points(records: Sequence[GenerationRecord]) -> tuple[str, Points]:
+    """The total variance with its name: an analytic model's own, else that of the samples over that of real data.
+
+    A model's own comes first because it is exact. The trace is preferred to the determinant (generalised_variance),
+    which a single dimension of near zero variance decides.
+    """
     fitted = [(record.generation, total) for record in records if (total := fitted_variance(record)) is not None]
-    return next((found for found in measured if found), fitted)
+    measured = ((key, points(records, key)) for key in VARIANCE_KEYS)
+    return next(((name, found) for name, found in (("fitted variance", fitted), *measured) if found), ("variance", []))
 
 
 def fitted_variance(record: GenerationRecord) -> float | None:
@@ -201,7 +207,8 @@ def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
 
 
 def _num_dropped(record: GenerationRecord) -> int:
-    return int(record.metrics.get("classes_dropped", len(dead_classes(record))))
+    counted = points([record], "classes_dropped")
+    return int(counted[0][1]) if counted else len(dead_classes(record))
 
 
 def error_rises(fid: Points) -> Finding:
@@ -220,8 +227,10 @@ def error_rises(fid: Points) -> Finding:
 def error_rises_catastrophically(fid: Points) -> Finding:
     """Whether FID ever reaches five times generation 0's."""
     definition = f"The error rises catastrophically (to {CATASTROPHIC_RATIO:g} times generation 0's)"
-    if len(fid) < 2 or fid[0][1] <= 0:
+    if len(fid) < 2:
         return _too_short(definition, fid)
+    if fid[0][1] <= 0:
+        return Finding(definition=definition, verdict="undecided", evidence="FID is 0 at generation 0: no ratio to it")
     worst, bound = max(value for _, value in fid), CATASTROPHIC_RATIO * fid[0][1]
     evidence = f"the highest FID is {worst / fid[0][1]:.3g} times generation 0's"
     if worst >= bound:
@@ -246,12 +255,10 @@ def error_diverges(fid: Points) -> Finding:
 _IS = {"rises": "rising", "falls": "falling", "levels off": "level", "undecided": "neither clearly rising nor level"}
 
 
-def variance_vanishes(variance: Points) -> Finding:
+def variance_vanishes(variance: Points, *, name: str) -> Finding:
     """Whether the variance of the samples falls to a twentieth of generation 0's."""
     definition = "The variance of the samples goes to zero"
-    return _loss(
-        definition, variance, name="variance", gone_fraction=VANISHED_VARIANCE_FRACTION, kept_fraction=KEPT_FRACTION
-    )
+    return _loss(definition, variance, name=name, gone_fraction=VANISHED_VARIANCE_FRACTION, kept_fraction=KEPT_FRACTION)
 
 
 def real_not_reproduced(recall: Points) -> Finding:
@@ -298,7 +305,8 @@ def contamination_hurts() -> Finding:
 def _loss(definition: str, series: Points, *, name: str, gone_fraction: float, kept_fraction: float) -> Finding:
     """Yes once a value is below gone_fraction of its first, no if it always kept kept_fraction, else undecided."""
     if not series or series[0][1] <= 0:
-        return Finding(definition=definition, verdict="undecided", evidence=f"{name} was not measured")
+        why = f"{name} was {'0 from the start: nothing to lose' if series else 'not measured'}"
+        return Finding(definition=definition, verdict="undecided", evidence=why)
     if len(series) == 1:
         return _too_short(definition, series)
     first, last, lowest = series[0][1], series[-1][1], min(value for _, value in series)
@@ -312,9 +320,8 @@ def _loss(definition: str, series: Points, *, name: str, gone_fraction: float, k
 
 
 def _too_short(definition: str, series: Points) -> Finding:
-    return Finding(
-        definition=definition, verdict="undecided", evidence=f"{len(series)} generations measured: too few to say"
-    )
+    count = "1 generation" if len(series) == 1 else f"{len(series)} generations"
+    return Finding(definition=definition, verdict="undecided", evidence=f"{count} measured: too few to say")
 
 
 def _first_above(series: Points, bound: float) -> int:

@@ -75,7 +75,7 @@ def record_at(
         "recall_floor": 0.94,
         "classes_dropped": float((shares < 0.01).sum()),
         "class_entropy": float(-sum(share * math.log(share) for share in shares if share > 0)),
-        "total_variance": 3.1 * kept + 0.02,
+        "pca/trace_ratio": 0.95 * kept + 0.006,
         "pca/recall": 0.7 * kept,
     }
     return GenerationRecord(
