@@ -2,6 +2,8 @@
 
 import json
 
+import yaml
+
 from collapsar.report.arms import differing_settings, group_arms, num_choices_apart
 from collapsar.report.chains import read_chains
 from collapsar.report.commands import commands
@@ -44,6 +46,15 @@ def test_study_name_and_places_do_not_make_an_arm(make_run, tmp_path):
     make_run("runs/a", name="monday")
     make_run("runs/b", name="tuesday", seed=1)
     assert len(arms_of(tmp_path / "runs")) == 1
+
+
+def test_analytic_data_drawn_from_the_chains_own_seed_do_not_make_an_arm(make_run, tmp_path):
+    for seed in range(2):
+        config = make_run(f"runs/{seed}", seed=seed) / "config.yaml"
+        content = yaml.safe_load(config.read_text())
+        content["data"] = {"_target_": "collapsar.data.analytic.Gaussian", "seed": seed}
+        config.write_text(yaml.safe_dump(content))
+    assert [[chain.seed for chain in arm.chains] for arm in arms_of(tmp_path / "runs")] == [[0, 1]]
 
 
 def test_settings_that_follow_from_the_model_are_not_choices_of_their_own(sweep):

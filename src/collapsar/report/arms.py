@@ -9,7 +9,7 @@ from collapsar.report.chains import Chain
 
 NAMED_PARTS = ("data", "model", "regime")
 # Labels, places and the length of the chain: they do not change what a generation is.
-IGNORED_KEYS = ("seed", "name", "num_generations")
+IGNORED_KEYS = ("seed", "data.seed", "name", "num_generations")  # analytic data are drawn from the chain's own seed
 IGNORED_PARTS = ("tracking", "hydra")
 IGNORED_LEAVES = ("root", "folder", "cache_folder")
 
