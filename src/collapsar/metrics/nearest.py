@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 TILE_ELEMENTS = 2**22  # squared distances held at once: at most 16 MB in float32
-MAX_TILE_ROWS = 128  # more rows save nothing, and 10,000 columns of them stay in the cache
+MAX_TILE_ROWS = 256  # more rows save nothing, and 10,000 columns of them stay in the cache
 GROUP_SIZE = 32  # columns that share one minimum
 DENSE_SHARE = 1 / 16  # from this share of groups with hits on, a whole tile is counted faster than its groups
 NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few rows are in doubt
@@ -84,7 +84,7 @@ class _Tile:
         A few times what the random walk of the product's rounding gives, relative to (|x| + |y|)².
         """
         relative = torch.finfo(self.values.dtype).eps * (4.0 + math.sqrt(self.placed.shape[1]))
-        return relative * (self.placed.norm(dim=1, keepdim=True) + farthest).square()
+        return relative * (self.placed.norm(dim=1, keepdim=True).to(farthest.dtype) + farthest).square()
 
 
 def find_nearest(
@@ -219,20 +219,19 @@ class _Hits:
 
 def _find_hits(tile: _Tile, *, limits: Tensor, surfaces: Tensor) -> _Hits:
     dtype, grouped = tile.values.dtype, tile.group()
-    grouped_surfaces = surfaces.to(dtype).view(GROUP_SIZE, -1)
-    norms = tile.placed.norm(dim=1, keepdim=True)
-    reach = torch.maximum(limits[:, :1], surfaces.view(GROUP_SIZE, -1).amax(0))  # [row, group]
+    limits, surfaces = limits.to(dtype), surfaces.to(dtype)
+    grouped_surfaces = surfaces.view(GROUP_SIZE, -1)
+    reach = torch.maximum(limits[:, :1], grouped_surfaces.amax(0))  # [row, group]
     # A point within reach of the row's point is not farther from the centre than that point and the reach together.
-    errors = tile.bound_error(norms + reach.sqrt())
-    rows, groups = (grouped.amin(1) <= (reach + errors).to(dtype)).nonzero(as_tuple=True)
+    errors = tile.bound_error(tile.placed.norm(dim=1, keepdim=True).to(dtype) + reach.sqrt())
+    rows, groups = (grouped.amin(1) <= reach + errors).nonzero(as_tuple=True)
     if len(rows) > DENSE_SHARE * reach.numel():
         rows = torch.arange(len(grouped), device=grouped.device)
-        own, clipped = limits.to(dtype).split(1, dim=1)
-        bounds = (own, clipped, surfaces.to(dtype)[None])
-        return _Hits(tile, rows, None, tile.values, bounds, errors.amax(1, keepdim=True).to(dtype))
-    own, clipped = limits[rows].to(dtype).split(1, dim=1)
+        own, clipped = limits.split(1, dim=1)
+        return _Hits(tile, rows, None, tile.values, (own, clipped, surfaces[None]), errors.amax(1, keepdim=True))
+    own, clipped = limits[rows].split(1, dim=1)
     bounds = (own, clipped, grouped_surfaces.T[groups])
-    return _Hits(tile, rows, groups, grouped[rows, :, groups], bounds, errors[rows, groups, None].to(dtype))
+    return _Hits(tile, rows, groups, grouped[rows, :, groups], bounds, errors[rows, groups, None])
 
 
 def _spread_over_groups(radii: Tensor) -> Tensor:
