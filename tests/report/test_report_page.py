@@ -26,7 +26,8 @@ def test_numbers_of_the_page_equal_the_records_to_the_last_digit(sweep, tmp_path
     for chain in read_chains([sweep]):
         for position, record in enumerate(chain.records):
             for key, value in record.metrics.items():
-                assert drawn[chain.label]["metrics"][key][position] == value
+                series = drawn[chain.label]["metrics"][key]
+                assert (series[position] if isinstance(series, list) else series) == value
             assert f"<td>{record.metrics['fid']!r}</td>" in page
 
 
@@ -95,14 +96,29 @@ def test_vector_data_and_runs_without_classes_make_a_page(make_run, tmp_path):
     assert 'data-metric="classes_dropped"' not in page
 
 
-def test_a_law_is_drawn_where_one_is_known(make_run, tmp_path):
-    law = [0.62 * 0.45**t for t in range(8)]
-    page = write_report(
-        [make_run()], tmp_path / "page.html", expected=lambda _, metric: law if metric == "recall" else None
-    ).read_text()
-    laws = content_of(page)["laws"]
-    assert laws["recall"] == [{"arm": 0, "generations": list(range(8)), "values": law}]
-    assert laws["fid"] == []
+def test_no_law_is_drawn_for_images(make_run, tmp_path):
+    page = write_report([make_run()], tmp_path / "page.html").read_text()
+    assert not any(content_of(page)["laws"].values())
+    assert "<b>Law</b>" not in page
+
+
+def test_every_curve_has_its_place_and_scores_by_class_are_a_heat_map(make_run, tmp_path):
+    run = make_run()
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        scores = {f"pca/recall_class_{label}": 0.5 * 0.6 ** record["generation"] for label in range(10)}
+        record["metrics"] |= scores | {"coverage": 0.8, "pca/trace_ratio_floor": 1.0, "something_new": 1.0}
+    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = write_report([run], tmp_path / "page.html").read_text()
+    charts = re.findall(r'data-metric="(.*?)"', page)
+    assert charts == [
+        *("fid", "precision", "recall", "coverage", "classes_dropped"),
+        *("pca/recall", "pca/trace_ratio", "class_entropy", "something_new"),
+    ]
+    assert "Diversity, in pca" in page
+    assert "Recall (pca) by class" in page
+    last = 100 * 0.5 * 0.6**7
+    assert page.count(f'<td class="dead" style="--s:97">{last:.0f}</td>') == 10
 
 
 def test_two_settings_make_a_phase_map(make_run, tmp_path):

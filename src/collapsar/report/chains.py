@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import UsageError
 from collapsar.records import GenerationRecord
+from collapsar.report.fitted import values_of
 
 TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
@@ -75,7 +76,7 @@ def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
 
 def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
     head = (label, record.seed, record.data, record.model, record.regime, record.generation)
-    for key, value in record.metrics.items():
+    for key, value in values_of(record).items():
         yield (*head, key, float(value))
     for phase, seconds in record.seconds.items():
         yield (*head, f"seconds/{phase}", float(seconds))

@@ -1,6 +1,6 @@
 """The numbers behind the page's charts, as JSON values; the page's script only draws them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,47 +9,53 @@ import pandas as pd
 
 from collapsar.report.arms import Arm
 from collapsar.report.chains import Chain, tidy
-from collapsar.report.intervals import bands
-from collapsar.report.summaries import MAIN_METRICS
+from collapsar.report.families import HEADLINE, is_curve
+from collapsar.report.fitted import values_of
+from collapsar.report.intervals import SHARE, bands, bounds_of
+from collapsar.report.laws import laws_of
 from collapsar.report.survival import class_survival
 from collapsar.report.wording import metric_title
 
-# What a law expects of a chain: a value for each of its generations, or None where no law applies to the metric.
-Expected = Callable[[Chain, str], Sequence[float] | None]
-HIDDEN_SUFFIXES = ("_floor", "_low", "_high")
 
-
-def chart_content(arms: Sequence[Arm], *, expected: Expected | None = None) -> dict[str, Any]:
+def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
     """Everything that is drawn: chains with all digits, means with bands, floors, laws, survival of classes."""
     chains = [(index, chain) for index, arm in enumerate(arms) for chain in arm.chains if chain.records]
     metrics = drawn_metrics([chain for _, chain in chains])
     return {
         "arms": [arm.name for arm in arms],
         "titles": {metric: metric_title(metric) for metric in metrics},
+        "shares": [metric for metric in metrics if bounds_of(metric) == SHARE],
         "chains": [_chain_content(index, chain) for index, chain in chains],
         "curves": _curves(arms, metrics),
         "floors": {metric: _floors([chain for _, chain in chains], metric) for metric in metrics},
-        "laws": {metric: _laws(chains, metric, expected) for metric in metrics} if expected else {},
+        "laws": _laws(arms, metrics),
         "survival": _survival(arms),
     }
 
 
 def drawn_metrics(chains: Sequence[Chain]) -> list[str]:
-    """The metric keys that are curves of their own, the main ones first."""
-    keys = dict.fromkeys(key for chain in chains for record in chain.records for key in record.metrics)
-    others = [key for key in keys if not key.endswith(HIDDEN_SUFFIXES) and key not in MAIN_METRICS]
-    return [*(key for key in MAIN_METRICS if key in keys), *others]
+    """The keys that are curves of their own, the headline first."""
+    keys = dict.fromkeys(key for chain in chains for record in chain.records for key in values_of(record))
+    others = [key for key in keys if is_curve(key) and key not in HEADLINE]
+    return [*(key for key in HEADLINE if key in keys), *others]
 
 
 def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
-    keys = dict.fromkeys(key for record in chain.records for key in record.metrics)
+    values = [values_of(record) for record in chain.records]
+    keys = dict.fromkeys(key for own in values for key in own)
     return {
         "arm": arm,
         "label": chain.label,
         "seed": chain.seed,
         "generations": [record.generation for record in chain.records],
-        "metrics": {key: [record.metrics.get(key) for record in chain.records] for key in keys},
+        "metrics": {key: _series([own.get(key) for own in values]) for key in keys},
     }
+
+
+def _series(values: list[float | None]) -> list[float | None] | float:
+    """The values of a chain's generations; a lone number where all are the same, as floors are."""
+    constant = values[0]
+    return constant if constant is not None and values.count(constant) == len(values) > 1 else values
 
 
 def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -77,14 +83,18 @@ def _floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
     return [{"label": name, "value": float(np.mean(values))} for name, values in found.items()]
 
 
-def _laws(chains: Sequence[tuple[int, Chain]], metric: str, expected: Expected) -> list[dict[str, Any]]:
-    """The law of each arm's first chain that has one."""
-    laws: dict[int, dict[str, Any]] = {}
-    for arm, chain in chains:
-        if arm not in laws and (values := expected(chain, metric)) is not None:
-            generations = [record.generation for record in chain.records]
-            laws[arm] = {"arm": arm, "generations": generations, "values": [float(value) for value in values]}
-    return list(laws.values())
+def _laws(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """By metric, the law of each arm that has one, as far as its longest chain came."""
+    found: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
+    for index, arm in enumerate(arms):
+        longest = max(arm.chains, key=lambda chain: len(chain.records))
+        generations = [record.generation for record in longest.records]
+        for metric, law in laws_of(longest.config).items():
+            if metric in found:
+                values = [float(law.at(generation)) for generation in generations]
+                wording = {"formula": law.formula, "source": law.source}
+                found[metric].append({"arm": index, "generations": generations, "values": values} | wording)
+    return found
 
 
 def _survival(arms: Sequence[Arm]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Intervals over seeds: Student's t for means and for paired differences, 95 % throughout."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,16 @@ import pandas as pd
 from scipy import stats
 
 CONFIDENCE = 0.95
-UNBOUNDED = (-math.inf, math.inf)
+UNBOUNDED, NOT_NEGATIVE, SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
+SHARES = re.compile(
+    r"(tail_|symmetric_|clipped_)?(precision|recall|coverage)(_\w+)?|(pool_)?(authenticity|duplicates)"
+    r"|downstream_(accuracy|f1\w*)|(low_confidence|high_quality)_share|ndb"
+)
+COUNTS = re.compile(
+    r"fid|fid_relative|(clipped_)?density|class_\w+|classes_dropped|effective_\w+|vendi|trace_ratio|modes_captured"
+    r"|generalised_variance|(pool_)?nearest_ratio|variance|median_variance|sd|squared_mean|second_moment|wasserstein"
+    r"|heterozygosity|alive_categories|regression_error|downstream_loss|reverse_kl"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +43,9 @@ class PairedDifference:
 def bounds_of(metric: str) -> tuple[float, float]:
     """What a metric can be at all: an interval is cut there, which takes nothing from its coverage."""
     name = metric.split("/")[-1]
-    if name in ("precision", "recall", "coverage") or name.startswith("recall_"):
-        return 0.0, 1.0
-    return (0.0, math.inf) if name in ("fid", "classes_dropped", "density") else UNBOUNDED
+    if SHARES.fullmatch(name):
+        return SHARE
+    return NOT_NEGATIVE if COUNTS.fullmatch(name) else UNBOUNDED
 
 
 def t_interval(values: Sequence[float], *, within: tuple[float, float] = UNBOUNDED) -> Interval | None:

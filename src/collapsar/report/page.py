@@ -20,10 +20,12 @@ from markupsafe import Markup
 from collapsar.report import wording
 from collapsar.report.arms import Arm, differing_settings, group_arms
 from collapsar.report.chains import Chain, read_chains
-from collapsar.report.charts import Expected, chart_content
+from collapsar.report.charts import chart_content
+from collapsar.report.class_scores import class_scores
 from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
 from collapsar.report.costs import costs, phases
+from collapsar.report.families import HEADLINE, families
 from collapsar.report.phase import phase_maps
 from collapsar.report.pictures import film_strip
 from collapsar.report.summaries import MAIN_METRICS, contrasts, summarise_arm, summarise_chain
@@ -32,13 +34,12 @@ PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy",
 MAX_CHAINS_WITH_ALL_DIGITS = 24  # above that, the table of all digits is left to the download
 
 
-def write_report(folders: Sequence[Path], output: Path, *, expected: Expected | None = None) -> Path:
+def write_report(folders: Sequence[Path], output: Path) -> Path:
     """Writes the page over all runs at and below the folders, replacing it in one step.
 
     Args:
         folders: Run folders, or folders above them.
         output: The HTML file.
-        expected: What a law expects of a chain and a metric, drawn beside the curves where it is known.
 
     Returns:
         The file that was written.
@@ -46,7 +47,7 @@ def write_report(folders: Sequence[Path], output: Path, *, expected: Expected | 
     Raises:
         UsageError: there is no such folder, no run in it, or a record cannot be read.
     """
-    page = render(read_chains(folders), expected=expected)
+    page = render(read_chains(folders))
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
     unfinished.write_text(page, encoding="utf-8")
@@ -54,12 +55,14 @@ def write_report(folders: Sequence[Path], output: Path, *, expected: Expected | 
     return output
 
 
-def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
+def render(chains: Sequence[Chain]) -> str:
     """The page over the chains, as text."""
     arms = group_arms(chains)
     summaries = [summary for summary in map(summarise_arm, arms) if summary.chains]
     films = _per_arm(arms, lambda chain: film_strip(chain, num_chains=len(chains)))
     heat_maps = _per_arm(arms, heat_map)
+    scores = class_scores(arms)
+    content = chart_content(arms)
     template = _environment().get_template("report.html.jinja")
     return template.render(
         title=_title(chains),
@@ -71,11 +74,15 @@ def render(chains: Sequence[Chain], *, expected: Expected | None = None) -> str:
         contrasts=contrasts(summaries),
         unfinished=[chain for chain in chains if chain.problem],
         repeated=[chain for arm in arms for chain in arm.chains if chain not in arm.distinct],
-        content=_as_script_text(chart_content(arms, expected=expected)),
+        content=_as_script_text(content),
+        headline=[key for key in HEADLINE if key in content["titles"]],
+        families=families(list(content["titles"])),
+        laws=content["laws"],
         films=films,
         film_pixels=_widest(films),
         heat_maps=heat_maps,
-        heat_map_pixels=_widest(heat_maps),
+        class_scores=scores,
+        heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in scores.values() for found in maps)]),
         phase_maps=phase_maps(summaries),
         costs=costs(arms),
         differing=differing_settings(arms),

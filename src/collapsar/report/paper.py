@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain
 from collapsar.report.charts import chart_content
-from collapsar.report.summaries import MAIN_METRICS
+from collapsar.report.families import HEADLINE
 from collapsar.report.wording import metric_title
 
 COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#555b63", "#8b4513")
@@ -34,13 +34,22 @@ def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
     """Writes one SVG and one PNG for each main metric, the precision-recall path and the survival of classes."""
     content = chart_content(group_arms(chains))
     drawings: dict[str, Callable[[Axes], None]] = {
-        **{key: _metric_drawing(content, key) for key in MAIN_METRICS if content["curves"].get(key)},
+        **{_file_name(key): _metric_drawing(content, key) for key in _drawn(content)},
         "precision_recall": lambda axes: _draw_path(axes, content),
         "class_survival": lambda axes: _draw_survival(axes, content),
     }
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         return [path for name, draw in drawings.items() for path in _write(folder / name, draw)]
+
+
+def _drawn(content: dict[str, Any]) -> list[str]:
+    """The headline, and whatever has a law."""
+    return [key for key, curves in content["curves"].items() if curves and (key in HEADLINE or content["laws"][key])]
+
+
+def _file_name(metric: str) -> str:
+    return metric.replace("/", "_")
 
 
 def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
@@ -66,6 +75,8 @@ def _metric_drawing(content: dict[str, Any], metric: str) -> Callable[[Axes], No
             _draw_band(axes, curve)
             look = _look(curve["arm"]) | {"marker": MARKERS[curve["arm"] % 5], "markersize": 3}
             axes.plot(curve["generations"], curve["mean"], label=_label(content, curve), **look)
+        for law in content["laws"][metric]:
+            axes.plot(law["generations"], law["values"], color="black", linewidth=1.1, linestyle=(0, (1, 1.2)))
         for floor in content["floors"][metric]:
             axes.axhline(floor["value"], color="0.45", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set(xlabel="generation", ylabel=metric_title(metric))

@@ -4,6 +4,10 @@
   const content = JSON.parse(document.getElementById("content").textContent);
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down"];
+  // A chain's metric that never changes came as a lone number.
+  content.chains.forEach(({ metrics, generations }) => Object.keys(metrics).forEach((key) => {
+    if (!Array.isArray(metrics[key])) metrics[key] = generations.map(() => metrics[key]);
+  }));
   const hidden = new Set();
   const figures = [...document.querySelectorAll("figure.chart")];
   const canDraw = typeof Plotly !== "undefined";
@@ -67,7 +71,7 @@
 
   const law = (entry) => ({
     x: entry.generations, y: entry.values, mode: "lines", visible: !hidden.has(entry.arm),
-    line: { color: colour(entry.arm), width: 1.6, dash: "3px,3px" },
+    line: { color: token("--text"), width: 2, dash: "2px,3px" }, name: "law",
     hovertemplate: `law for ${armName(entry.arm)}: %{y:.4~g}<extra></extra>`,
   });
 
@@ -81,11 +85,10 @@
       const traces = [
         ...curves.flatMap((c) => band(c.arm, c.generations, c.low, c.high)), ...seeds(metric),
         ...(content.floors[metric] || []).map((entry) => floor(entry, lastGeneration)),
-        ...(content.laws[metric] || []).map(law), ...curves.map(mean),
+        ...curves.map(mean), ...(content.laws[metric] || []).map(law),
       ];
       const isLog = figure.querySelector("[data-log]")?.getAttribute("aria-pressed") === "true";
-      const isShare = ["precision", "recall"].includes(metric.split("/").pop());
-      const range = isShare ? { range: [-0.02, 1.02] } : { rangemode: "tozero" };
+      const range = content.shares.includes(metric) ? { range: [-0.02, 1.02] } : { rangemode: "tozero" };
       return [traces, layout(generations, { title: "", extra: isLog ? { type: "log" } : range })];
     },
     path() {
@@ -139,16 +142,8 @@
     draw(button.closest("figure"));
   }));
 
-  const others = document.getElementById("other-metrics");
-  if (others) {
-    const choice = document.getElementById("metric");
-    const chosen = others.querySelector("figure");
-    Object.entries(content.titles).forEach(([key, title]) => choice.add(new Option(title === key ? key : `${title} (${key})`, key)));
-    const show = () => { chosen.dataset.metric = choice.value; draw(chosen); };
-    choice.selectedIndex = Math.min(4, choice.options.length - 1);
-    choice.addEventListener("change", show);
-    others.addEventListener("toggle", show);
-  }
+  document.querySelectorAll("details.family").forEach((family) =>
+    family.addEventListener("toggle", () => family.querySelectorAll("figure.chart").forEach(draw)));
 
   const evidence = document.getElementById("evidence");
   if (evidence) {

@@ -1,0 +1,251 @@
+"""Which closed forms hold for a chain, decided from its resolved settings; `collapsar.theory` has the formulas.
+
+A law is drawn only where the chain is the one it was derived for: analytic data and model, every sample kept, as many
+synthetic samples in each generation as there are real ones (n), a regime that does not change, and a variance divided
+as the law says. Generation t has been fitted t + 1 times. Laws are about the fitted parameters
+(`collapsar.report.fitted`), not about metrics of drawn samples, which have biases of their own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from collapsar import theory
+from collapsar.data.schedules import nearest
+
+FOLDERS = {
+    "data": "collapsar.data.analytic.",
+    "model": "collapsar.models.analytic.",
+    "regime": "collapsar.data.regimes.",
+    "selection": "collapsar.data.selection.",
+}
+LONGEST_RECURSION = 50  # generations: the laws of overlapping pools take their cube
+DERIVED = "derived, see collapsar.theory"
+MAD = "Alemohammad et al. 2023"
+SHUMAILOV = "Shumailov et al. 2024"
+
+Curve = Callable[[int], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """What a fitted parameter is expected to be in each generation: in a line, by whom, and as numbers."""
+
+    formula: str
+    source: str
+    at: Curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What laws ask about a chain.
+
+    Attributes:
+        parts: Class names of data, model and regime.
+        config: All settings.
+        num_samples: n; 0 where generations give another number of samples than the real data have.
+        spread: lambda of the sampling bias; 1 without bias.
+    """
+
+    parts: tuple[str, str, str]
+    config: Mapping[str, Any]
+    num_samples: int
+    spread: float
+
+
+def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
+    """The laws that hold for a chain with these settings, by the key of the fitted parameter; none for most chains."""
+    loop = _loop(config)
+    if loop is None:
+        return {}
+    match loop.parts:
+        case "Gaussian", "Gaussian", _:
+            return _gaussian_laws(loop)
+        case "Categorical", "Categorical", "Replace":
+            return _categorical_laws(loop)
+        case "LinearRegression", "LinearRegression", "Replace" | "Accumulate":
+            return _regression_laws(loop)
+    return {}
+
+
+def _loop(config: Mapping[str, Any]) -> Loop | None:
+    """The loop, if it is analytic and keeps all samples."""
+    data, model, regime, selection = (_class_name(config, part) for part in FOLDERS)
+    if not (data and model and regime) or selection != "KeepAll":
+        return None
+    num_real = int(config["data"]["num_train"])
+    return Loop(
+        parts=(data, model, regime),
+        config=config,
+        num_samples=num_real if config["num_synthetic"] in (None, num_real) else 0,
+        spread=float(config["bias"]["spread"]),
+    )
+
+
+def _class_name(config: Mapping[str, Any], part: str) -> str:
+    """The name of a part's class; empty if it is none of ours."""
+    node = config.get(part)
+    target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
+    return target.removeprefix(FOLDERS[part]) if target.startswith(FOLDERS[part]) else ""
+
+
+def _gaussian_laws(loop: Loop) -> dict[str, Law]:
+    """Dimension by dimension, so they hold for the diagonal of a full covariance too; the truth is standard normal."""
+    is_unbiased = loop.config["model"]["variance"] == "unbiased"
+    is_replace = loop.parts[2] == "Replace" and loop.num_samples > 1
+    laws: dict[str, Law] = {}
+    if loop.spread == 1 and not is_unbiased:
+        laws |= _conservation(loop)
+    if loop.spread == 1 and is_replace:
+        laws["fitted/median_variance"] = _median_variance(loop.num_samples, is_unbiased=is_unbiased)
+    if is_unbiased and is_replace:
+        laws |= _unbiased_laws(loop)
+    return laws
+
+
+def _conservation(loop: Loop) -> dict[str, Law]:
+    """By maximum likelihood, mean and variance make up the truth's second moment; a law for one is one for both."""
+    second_moment = theory.conserved_second_moment(real_mean=0.0, real_variance=1.0)
+    laws = {"fitted/second_moment": Law(formula="E[μ² + v] = 1", source=DERIVED, at=lambda _: second_moment)}
+    if (found := _squared_mean(loop)) is not None:
+        formula, source, squared_mean = found
+        laws["fitted/variance"] = Law(
+            formula=f"E[v] = {formula}", source=source, at=lambda generation: second_moment - squared_mean(generation)
+        )
+        laws["fitted/squared_mean"] = Law(formula=f"E[μ²] = 1 − E[v], E[v] = {formula}", source=source, at=squared_mean)
+    return laws
+
+
+def _squared_mean(loop: Loop) -> tuple[str, str, Curve] | None:
+    """E[μ²] under the regime, with the formula of E[v] = 1 - E[μ²] and its source; None where no law is known."""
+    regime, n = loop.config["regime"], loop.num_samples
+    is_short = int(loop.config["num_generations"]) <= LONGEST_RECURSION
+    sized = {"num_samples": n, "real_variance": 1.0}
+    match loop.parts[2]:
+        case _ if not n:
+            return None
+        case "Replace":
+            law: Curve = partial(theory.squared_mean_under_replace, **sized)
+            return f"(1 − 1/n)^(t+1), n = {n}", f"{SHUMAILOV}, {MAD}", law
+        case "Accumulate":
+            variance = partial(theory.variance_under_accumulate, **sized)
+            return f"∏ (1 − 1/(n i²)) for i = 1 … t+1, n = {n}", "Kazdan et al. 2024", lambda t: 1 - variance(t)
+        case "AccumulateSubsample" if is_short and regime["budget"] in (None, n):
+            law = partial(theory.squared_mean_under_accumulate_subsample, **sized)
+            return f"a recursion for {n} of all samples so far", DERIVED, law
+        case "Window" if is_short:
+            law = partial(theory.squared_mean_under_window, num_kept=regime["num_kept"], **sized)
+            return f"a recursion for the last {regime['num_kept']} generations of {n}", DERIVED, law
+        case "FixedReal" | "Mix" | "FreshReal":
+            return _squared_mean_with_real(loop)
+    return None
+
+
+def _squared_mean_with_real(loop: Loop) -> tuple[str, str, Curve] | None:
+    """The same for regimes that keep a constant number of real samples in every pool."""
+    regime, n = loop.config["regime"], loop.num_samples
+    share = regime[
+        {"FixedReal": "synthetic_ratio", "Mix": "real_fraction", "FreshReal": "fresh_fraction"}[loop.parts[2]]
+    ]
+    if not isinstance(share, int | float) or share > 1:
+        return None
+    counted = nearest(share * n)
+    if loop.parts[2] == "FreshReal":
+        if counted * (int(loop.config["num_generations"]) - 1) > loop.config["data"]["num_reserve"]:
+            return None
+        law: Curve = partial(
+            theory.squared_mean_with_fresh_real, num_samples=n, fresh_fraction=counted / n, real_variance=1.0
+        )
+        return f"a recursion for {counted} fresh real samples of {n}", DERIVED, law
+    num_real, num_synthetic = (n, counted) if loop.parts[2] == "FixedReal" else (counted, n - counted)
+    law = partial(
+        theory.squared_mean_with_fixed_real,
+        num_real=n,
+        num_real_kept=num_real,
+        num_synthetic=num_synthetic,
+        real_variance=1.0,
+    )
+    return f"a recursion for {num_real} real and {num_synthetic} synthetic samples", DERIVED, law
+
+
+def _median_variance(num_samples: int, *, is_unbiased: bool) -> Law:
+    rate = "(t+1)/(n−1)" if is_unbiased else "2 (t+1)/n"
+    return Law(
+        formula=f"median about exp(−{rate}), n = {num_samples}",
+        source=MAD,
+        at=partial(
+            theory.median_variance_under_replace, num_samples=num_samples, real_variance=1.0, is_unbiased=is_unbiased
+        ),
+    )
+
+
+def _unbiased_laws(loop: Loop) -> dict[str, Law]:
+    """Under replace, with variances divided by n - 1."""
+    n, spread = loop.num_samples, loop.spread
+    variance: Curve = partial(theory.variance_under_biased_replace, spread=spread, real_variance=1.0)
+    if spread < 1:
+        return {"fitted/variance": Law(formula=f"E[v] = λ^t, λ = {spread:g}", source=MAD, at=variance)}
+    laws = {
+        "fitted/variance": Law(formula="E[v] = 1", source=f"{MAD}, {SHUMAILOV}", at=variance),
+        "fitted/sd": Law(
+            formula=f"E[sd] = a(n)^(t+1), n = {n}",
+            source="Bertrand et al. 2024",
+            at=partial(theory.sd_under_replace, num_samples=n, real_sd=1.0),
+        ),
+        "fitted/wasserstein": Law(
+            formula=f"E[W₂²] = (t+1)/n + 2 (1 − a(n)^(t+1)), n = {n}",
+            source=f"derived, about {SHUMAILOV}, supplementary equation 6",
+            at=partial(theory.wasserstein_under_replace, num_samples=n, real_variance=1.0),
+        ),
+    }
+    return laws | _log_variance(loop)
+
+
+def _log_variance(loop: Loop) -> dict[str, Law]:
+    is_full = loop.config["model"]["covariance"] == "full"
+    num_dimensions = int(loop.config["data"]["dimensions"]) if is_full else 1
+    if num_dimensions >= loop.num_samples:
+        return {}  # the determinant is 0
+    change = theory.log_variance_change(num_samples=loop.num_samples, num_dimensions=num_dimensions)
+    formula = f"{change:.4g} (t+1) by Wishart's log-determinant, n = {loop.num_samples}, D = {num_dimensions}"
+    return {
+        "fitted/log_variance": Law(formula=formula, source="Muirhead 1982, section 3.2", at=lambda t: change * (t + 1))
+    }
+
+
+def _categorical_laws(loop: Loop) -> dict[str, Law]:
+    if not loop.num_samples or loop.spread != 1:
+        return {}
+    from collapsar.data.analytic import Categorical  # takes 170 MB, and only this law needs it
+
+    settings = {key: value for key, value in loop.config["data"].items() if key != "_target_"}
+    sized = {"num_samples": loop.num_samples, "shares": Categorical(**settings).shares}
+    return {
+        "fitted/heterozygosity": Law(
+            formula=f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {loop.num_samples}",
+            source="Wright 1931, Shumailov et al. 2024",
+            at=partial(theory.heterozygosity_under_replace, **sized),
+        ),
+        "fitted/alive_categories": Law(
+            formula=f"at least Σ (1 − exp(−n p g)), n = {loop.num_samples}",
+            source="Suresh et al. 2024",
+            at=partial(theory.alive_categories_lower_bound, **sized),
+        ),
+    }
+
+
+def _regression_laws(loop: Loop) -> dict[str, Law]:
+    """With T samples, d inputs and noise s²; sampling answers the same inputs again, as the laws ask."""
+    num_inputs, noise_sd = loop.config["data"]["num_inputs"], loop.config["data"]["noise_sd"]
+    if loop.spread != 1 or loop.num_samples < num_inputs + 2:
+        return {}
+    is_replace = loop.parts[2] == "Replace"
+    law = theory.regression_error_under_replace if is_replace else theory.regression_error_under_accumulate
+    return {
+        "fitted/regression_error": Law(
+            formula=f"s² d/(T−d−1) · {'(t+1)' if is_replace else 'Σ 1/i²'}, T = {loop.num_samples}, d = {num_inputs}",
+            source="Dohmatob et al. 2024" if is_replace else "Gerstgrasser et al. 2024",
+            at=partial(law, num_samples=loop.num_samples, num_inputs=num_inputs, noise_variance=noise_sd**2),
+        )
+    }

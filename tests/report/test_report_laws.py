@@ -1,0 +1,215 @@
+"""Laws are drawn where they hold: real loops follow them, and settings that break a convention have none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from collapsar import composition, theory
+from collapsar.records import GenerationRecord
+from collapsar.report.arms import group_arms
+from collapsar.report.chains import read_chains, tidy
+from collapsar.report.charts import chart_content
+from collapsar.report.fitted import fitted_values, values_of
+from collapsar.report.laws import laws_of
+from tiny_chains import build_and_run, compose_settings
+
+NUM_BLOCKS = 20
+LAST = 3
+LOOP = ("tracking=none", f"num_generations={LAST + 1}")
+SCORES = ("evaluation=quick", "evaluation.metrics=[diversity]", "evaluation.num_batches=0", "data.num_test=40")
+GAUSSIAN = ("data=gaussian", "model=gaussian", "data.num_train=20")
+UNBIASED = (*GAUSSIAN, "model.variance=unbiased")
+CATEGORICAL = ("data=categorical", "model=categorical", "data.num_train=50", "data.num_categories=8")
+REGRESSION = ("data=linear_regression", "model=linear_regression", "data.num_train=800", "data.num_inputs=4")
+
+
+def settings(*overrides):
+    return composition.settings(compose_settings(*LOOP, *overrides))
+
+
+def laws(*overrides):
+    return laws_of(settings(*overrides))
+
+
+def blocks(record):
+    """The record's parameters for one part of the dimensions at a time: the chains of each part are independent."""
+    axis = 1 if "coefficients" in record.fitted else 0
+    parts = {key: np.array_split(np.asarray(value), NUM_BLOCKS, axis=axis) for key, value in record.fitted.items()}
+    return [replace(record, fitted={key: pieces[i] for key, pieces in parts.items()}) for i in range(NUM_BLOCKS)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys"),
+    [
+        (GAUSSIAN, "variance squared_mean second_moment median_variance"),
+        ((*GAUSSIAN, "regime=accumulate"), "variance squared_mean second_moment"),
+        ((*GAUSSIAN, "regime=fresh_real"), "variance squared_mean second_moment"),
+        ((*GAUSSIAN, "regime=window", "regime.num_kept=2"), "variance squared_mean second_moment"),
+        ((*GAUSSIAN, "regime=weighted", "num_synthetic=35"), "second_moment"),
+        (UNBIASED, "variance median_variance sd wasserstein log_variance"),
+        ((*UNBIASED, "bias=scaled_latents"), "variance"),
+        ((*CATEGORICAL, "data.dimensions=800"), "heterozygosity"),
+    ],
+)
+def test_the_real_loop_follows_every_law_that_is_drawn(overrides, keys, tmp_path):
+    size = () if "data.dimensions=800" in overrides else ("data.dimensions=800",)
+    if "num_synthetic=35" in overrides:
+        size = (*size, "regime.regime.synthetic_ratio=1.5")
+    records = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides, *size)
+    drawn = laws_of(settings(*SCORES, *overrides, *size))
+    for key in keys.split():
+        measured = [fitted_values(part)[f"fitted/{key}"] for part in blocks(records[-1])]
+        standard_error = np.std(measured, ddof=1) / NUM_BLOCKS**0.5
+        # The law of the median is an approximation; at n = 20 it lies within three per cent.
+        slack = 0.03 if key == "median_variance" else 0.0
+        assert abs(values_of(records[-1])[f"fitted/{key}"] - drawn[f"fitted/{key}"].at(LAST)) < (
+            4.5 * standard_error + slack
+        ), key
+
+
+@pytest.mark.parametrize("regime", ["replace", "accumulate"])
+def test_the_real_loop_follows_the_laws_of_regression(regime, tmp_path):
+    overrides = (*REGRESSION, f"regime={regime}", "data.dimensions=404")
+    record = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides)[-1]
+    law = laws(*overrides)["fitted/regression_error"].at(LAST)
+    # All outputs share the inputs, whose scatter is about sqrt(2 / (4 * 800)) of the error.
+    assert fitted_values(record)["fitted/regression_error"] == pytest.approx(law, rel=0.12)
+
+
+def test_categories_alive_are_no_fewer_than_the_bound(tmp_path):
+    overrides = (*CATEGORICAL, "data.dimensions=400")
+    record = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides)[-1]
+    bound = laws(*overrides)["fitted/alive_categories"].at(LAST)
+    assert (
+        0.9 * fitted_values(record)["fitted/alive_categories"]
+        < bound
+        < fitted_values(record)["fitted/alive_categories"]
+    )
+
+
+def test_log_determinant_of_full_covariances_falls_as_wishart_says():
+    law = laws(*UNBIASED, "model.covariance=full", "data.dimensions=3")["fitted/log_variance"]
+    generator, found = np.random.default_rng(0), []
+    for _ in range(400):
+        mean, covariance = np.zeros(3), np.eye(3)
+        for _ in range(LAST + 1):
+            samples = generator.multivariate_normal(mean, covariance, size=20)
+            mean, covariance = samples.mean(0), np.cov(samples.T)
+        found.append(fitted_values(a_record(mean=mean.tolist(), covariance=covariance.tolist()))["fitted/log_variance"])
+    assert np.mean(found) == pytest.approx(law.at(LAST), abs=4.5 * np.std(found) / 20)
+
+
+def test_laws_are_those_of_theory():
+    sized = {"num_samples": 20, "real_variance": 1.0}
+    expected = {
+        ("regime=replace",): theory.squared_mean_under_replace(LAST, **sized),
+        ("regime=accumulate",): 1 - theory.variance_under_accumulate(LAST, **sized),
+        ("regime=accumulate_subsample",): theory.squared_mean_under_accumulate_subsample(LAST, **sized),
+        ("regime=fixed_real", "regime.synthetic_ratio=0.5"): theory.squared_mean_with_fixed_real(
+            LAST, num_real=20, num_real_kept=20, num_synthetic=10, real_variance=1.0
+        ),
+        ("regime=mix", "regime.real_fraction=0.3"): theory.squared_mean_with_fixed_real(
+            LAST, num_real=20, num_real_kept=6, num_synthetic=14, real_variance=1.0
+        ),
+        ("regime=fresh_real", "regime.fresh_fraction=0.2"): theory.squared_mean_with_fresh_real(
+            LAST, fresh_fraction=0.2, **sized
+        ),
+    }
+    for overrides, value in expected.items():
+        found = laws(*GAUSSIAN, *overrides)
+        assert found["fitted/squared_mean"].at(LAST) == pytest.approx(value)
+        assert found["fitted/variance"].at(LAST) == pytest.approx(1 - value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("data=digits", "model=vae"),
+        ("data=gaussian", "model=kde"),
+        ("data=gaussian", "model=mixture"),
+        (*GAUSSIAN, "bias=scaled_latents"),
+        (*GAUSSIAN, "selection=farthest"),
+        (*UNBIASED, "regime=accumulate"),
+        (*UNBIASED, "num_synthetic=35"),
+        (*CATEGORICAL, "regime=accumulate"),
+        (*CATEGORICAL, "bias=scaled_latents"),
+        (*REGRESSION, "num_synthetic=35"),
+    ],
+)
+def test_no_law_is_drawn_where_a_convention_differs(overrides):
+    assert laws(*overrides) == {}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("num_synthetic=35",),
+        ("num_synthetic=[20,30,40,50]",),
+        ("regime=mix_linear",),
+        ("regime=golden_ratio",),
+        ("regime=accumulate_subsample", "regime.budget=30"),
+        ("regime=fresh_real", "data.num_reserve=5", "regime.is_recycled=true"),
+    ],
+)
+def test_only_the_second_moment_has_a_law_where_samples_change_their_number_or_weight(overrides):
+    assert set(laws(*GAUSSIAN, *overrides)) == {"fitted/second_moment"}
+
+
+def test_a_singular_covariance_has_no_law_for_its_determinant():
+    assert "fitted/log_variance" not in laws(*UNBIASED, "model.covariance=full", "data.dimensions=20")
+
+
+def test_fitted_values_are_the_worked_example():
+    found = fitted_values(a_record(mean=[1.0, -3.0], variance=[4.0, 0.25]))
+    assert found == pytest.approx(
+        {
+            "fitted/variance": 2.125,
+            "fitted/squared_mean": 5.0,
+            "fitted/second_moment": 7.125,
+            "fitted/median_variance": 2.125,
+            "fitted/sd": 1.25,
+            "fitted/wasserstein": (1 + 1 + 9 + 0.25) / 2,
+            "fitted/log_variance": 0.0,
+        }
+    )
+    full = fitted_values(a_record(mean=[0.0, 0.0], covariance=[[1.0, 0.6], [0.6, 1.0]]))
+    assert full["fitted/log_variance"] == pytest.approx(np.log(0.64) / 2)
+
+
+def test_a_variance_of_0_has_no_logarithm_and_no_entry():
+    assert "fitted/log_variance" not in fitted_values(a_record(mean=[0.0], variance=[0.0]))
+
+
+def test_a_network_has_no_fitted_values():
+    record = a_record()
+    assert values_of(record) is record.metrics
+
+
+def test_laws_and_fitted_values_are_drawn_and_exported(tmp_path):
+    overrides = (*GAUSSIAN, "data.dimensions=20")
+    build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides)
+    chains = read_chains([tmp_path / "run"])
+    content = chart_content(group_arms(chains))
+    law = theory.variance_under_replace(2, num_samples=20, real_variance=1.0)
+    (drawn,) = content["laws"]["fitted/variance"]
+    assert drawn["values"][2] == pytest.approx(law)
+    assert drawn["source"] == "Shumailov et al. 2024, Alemohammad et al. 2023"
+    exported = tidy(chains).query("metric == 'fitted/variance'")["value"].tolist()
+    assert exported == content["curves"]["fitted/variance"][0]["mean"]
+
+
+def a_record(**fitted):
+    return GenerationRecord(
+        generation=0,
+        seed=0,
+        data="gaussian",
+        model="gaussian",
+        regime="replace",
+        pool={},
+        num_evaluated=1,
+        num_real=1,
+        metrics={"fid": 1.0},
+        seconds={},
+        fitted=fitted,
+    )
