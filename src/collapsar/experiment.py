@@ -27,11 +27,12 @@ from collapsar.data.analytic import ModesSource
 from collapsar.data.batches import check_batch_size
 from collapsar.data.pool import Part, Pool, unlabelled
 from collapsar.data.real import RealData, Source
+from collapsar.data.regimes import rehearse
 from collapsar.data.schedules import as_schedule, check_bounds
 from collapsar.data.selection import Judge, Selected
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.metrics.evaluator import Evaluator, KnownModes
-from collapsar.metrics.features import RealSamples
+from collapsar.metrics.evaluator import PRIMARY_SPACE, Evaluator, KnownModes
+from collapsar.metrics.features import ClassifierSpace, RealSamples
 from collapsar.models.analytic import AnalyticModel
 from collapsar.models.gan import GAN
 from collapsar.models.generative import GenerativeModel, LatentVariableModel
@@ -93,9 +94,9 @@ class Experiment:
         if self.num_synthetic is not None:
             check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
         model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
-        model.check_bias(self.bias)
         self.model_name, self.is_analytic = model.name, isinstance(model, AnalyticModel)
         self.max_steps = 0 if self.is_analytic else self.trainer().max_steps
+        self._check(model)
 
     def run(self, folder: Path, *, chain: str, config: dict[str, Any], console: Console) -> list[GenerationRecord]:
         """Train and measure every generation that the run folder does not hold yet.
@@ -121,10 +122,8 @@ class Experiment:
             if len(records) >= self.num_generations:
                 return records
             real = self.data.load()
-            self._check(real)
             with self._tracked(store, chain=chain, config=config), self._progress(console, chain, records) as progress:
                 evaluator = self.evaluation.prepare(as_real_samples(real), known_modes=known_modes(self.data))
-                self.selection.check(make_judge(self.model(), evaluator))
                 pool = self._replay(store, real=real, num_finished=len(records))
                 for generation in range(len(records), self.num_generations):
                     pool = self._turn(generation, pool, real=real, evaluator=evaluator, store=store, progress=progress)
@@ -152,7 +151,7 @@ class Experiment:
                 generation=generation,
                 on_steps=progress.trained,
             )
-        num_synthetic = self._num_synthetic(generation, real=real)
+        num_synthetic = self._num_synthetic(generation)
         with timed(seconds, "sample"):
             num_needed = max(num_synthetic, evaluator.num_synthetic)
             selected = self._sample(training, num_needed, generation=generation, evaluator=evaluator)
@@ -224,9 +223,10 @@ class Experiment:
             ) from error
         return selected
 
-    def _num_synthetic(self, generation: int, *, real: RealData) -> int:
+    def _num_synthetic(self, generation: int) -> int:
         if self.num_synthetic is None:
-            return len(real.train)
+            num_real: int = self.data.sizes.train
+            return num_real
         return as_schedule(self.num_synthetic).count_at(generation)
 
     def _film_strip(self, training: Training) -> dict[str, Tensor]:
@@ -238,17 +238,32 @@ class Experiment:
         )
         return {"strip": training.model.render(latents, make_generator(self.seed, 0, "strip noise"))}
 
-    def _check(self, real: RealData) -> None:
-        """Refuse settings that do not fit the data, before anything is trained."""
-        if not self.is_analytic:
-            sizes = [self._num_synthetic(generation, real=real) for generation in range(self.num_generations)]
-            check_batch_size(self.batch_size, pool_size=min(len(real.train), *sizes))
-        self.regime.check(
-            num_generations=self.num_generations,
-            num_real=len(real.train),
-            num_reserve=0 if real.reserve is None else len(real.reserve),
+    def _check(self, model: GenerativeModel) -> None:
+        """Refuse parts that do not go together, before anything is read or trained."""
+        model.check_bias(self.bias)
+        self.selection.check(num_classes=self._num_judged_classes(), has_critic=isinstance(model, GAN))
+        self.evaluation.check(num_real=self.data.sizes.test)
+        pool_size = min(self._pool_sizes())
+        if isinstance(model, AnalyticModel):
+            model.check_pool_size(pool_size)
+        else:
+            check_batch_size(self.batch_size, pool_size=pool_size)
+
+    def _num_judged_classes(self) -> int:
+        """Classes that the evaluation's classifier tells apart; 0 without one, as for vectors."""
+        is_classifier = isinstance(self.evaluation.spaces.get(PRIMARY_SPACE), ClassifierSpace)
+        return self.data.num_classes if is_classifier and len(self.data.sample_shape) > 1 else 0
+
+    def _pool_sizes(self) -> list[int]:
+        """Sizes of all pools, as the regime will make them."""
+        num_synthetic = [self._num_synthetic(generation) for generation in range(self.num_generations)]
+        return rehearse(
+            self.regime,
+            num_real=self.data.sizes.train,
+            num_reserve=self.data.sizes.reserve,
+            num_synthetic=num_synthetic[:-1],
+            generator_at=lambda generation: make_generator(self.seed, generation, "pool"),
         )
-        self.evaluation.check(num_real=len(real.test))
 
     def _progress(self, console: Console, chain: str, records: list[GenerationRecord]) -> ChainProgress:
         return ChainProgress(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from collapsar.data.pool import REAL
-from collapsar.data.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, data_root
+from collapsar.data.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, Sizes, data_root
 from collapsar.errors import UsageError
 
 has_data = pytest.mark.skipif(not os.environ.get("COLLAPSAR_DATA"), reason="COLLAPSAR_DATA names no folder of data")
@@ -116,7 +116,12 @@ def test_the_ends_of_the_allowed_range_are_allowed(num_train):
     assert len(load_digits(num_train).train) == num_train
 
 
-@pytest.mark.parametrize("num_train", [-1, 0, 9, 1428, 5000])
+def test_a_num_train_below_one_is_a_share():
+    assert Digits(sample_shape=[1, 8, 8], num_train=0.25).sizes == Sizes(train=359, test=360, reserve=1078)
+    assert len(load_digits(0.25).train) == 359
+
+
+@pytest.mark.parametrize("num_train", [-1, 0, 1, 1.5, 9, 0.001, 1428, 5000])
 def test_a_subset_that_does_not_fit_is_refused(num_train):
     with pytest.raises(UsageError, match=rf"data.num_train must be .*got {num_train}"):
         load_digits(num_train)

@@ -24,6 +24,8 @@ from collapsar.data.regimes import (
     Replace,
     Weighted,
     Window,
+    blank,
+    rehearse,
 )
 from collapsar.data.schedules import Cosine, Linear
 from collapsar.errors import UsageError
@@ -92,6 +94,16 @@ class Chain:
             generator=torch.Generator().manual_seed(generation),
             reserve=self.reserve,
         )
+
+
+def rehearsed(regime, *, num_real=20, num_synthetic=20, num_reserve=20, length=3):
+    return rehearse(
+        regime,
+        num_real=num_real,
+        num_reserve=num_reserve,
+        num_synthetic=[num_synthetic] * (length - 1),
+        generator_at=lambda generation: torch.Generator().manual_seed(generation),
+    )
 
 
 def numbers(pool):
@@ -195,7 +207,10 @@ def test_fixed_real_holds_all_real_data_and_its_ratio_of_synthetic(ratio, num_re
 
 
 def test_fixed_real_refuses_more_synthetic_samples_than_were_drawn():
-    with pytest.raises(UsageError, match="needs 40 synthetic samples for generation 1, and 20 were drawn"):
+    with pytest.raises(
+        UsageError,
+        match="needs 40 synthetic samples for generation 1, and 20 are drawn: set num_synthetic to at least 40",
+    ):
         Chain(FixedReal(synthetic_ratio=2.0))
 
 
@@ -326,10 +341,48 @@ def test_settings_out_of_range_are_refused(build, message):
         Weighted(regime=FixedReal(synthetic_ratio=[1, 1]), real_weight=0.5),
     ],
 )
-def test_a_list_that_ends_before_the_chain_is_refused_beforehand(regime):
-    regime.check(num_generations=3, num_real=20, num_reserve=20)
+def test_a_list_that_ends_before_the_chain_is_refused_in_rehearsal(regime):
+    assert len(rehearsed(regime, length=3)) == 3
     with pytest.raises(UsageError, match="ends before generation 2"):
-        regime.check(num_generations=4, num_real=20, num_reserve=20)
+        rehearsed(regime, length=4)
+
+
+@given(recipe=recipes, num_real=sizes)
+@settings(deadline=None)
+def test_a_rehearsal_gives_the_sizes_of_the_chains_pools(recipe, num_real):
+    expected = [len(pool) for pool in Chain(recipe(), num_real=num_real, num_synthetic=num_real).pools]
+    sizes_of_chain = {"num_real": num_real, "num_synthetic": num_real, "num_reserve": 1000, "length": num_generations}
+    assert rehearsed(recipe(), **sizes_of_chain) == expected
+
+
+@pytest.mark.parametrize(
+    ("regime", "changes", "message"),
+    [
+        (
+            FixedReal(synthetic_ratio=1.0),
+            {"num_synthetic": 5},
+            "fixed_real needs 20 synthetic .* at least 20, or lower",
+        ),
+        (golden_ratio(), {"num_synthetic": 5}, "generation 1, and 5 are drawn: set num_synthetic to at least 20"),
+        (
+            Mix(real_fraction=0.8),
+            {"num_synthetic": 40},
+            "mix needs 32 real samples of 20 .* lower regime.real_fraction",
+        ),
+        (AccumulateSubsample(budget=50), {}, "regime.budget must be at most the 40 samples so far: got 50"),
+        (FreshReal(fresh_fraction=0.5, is_recycled=False), {"num_synthetic": 5}, "takes 10 new real .* of the 5 synth"),
+        (FreshReal(fresh_fraction=0.5, is_recycled=False), {"num_reserve": 15}, "needs 20 real samples beyond"),
+        (Weighted(regime=Window(num_kept=2), real_weight=0.5), {}, "got 0 real and 40 synthetic"),
+    ],
+)
+def test_what_a_chain_would_stop_with_is_found_in_rehearsal(regime, changes, message):
+    with pytest.raises(UsageError, match=message):
+        rehearsed(regime, **changes)
+
+
+def test_a_rehearsal_holds_no_samples():
+    real = blank(1_000_000, origin=REAL)
+    assert real.samples.untyped_storage().nbytes() == 0
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)

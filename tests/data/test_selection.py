@@ -159,20 +159,16 @@ def test_too_low_a_yield_stops_the_chain():
 @pytest.mark.parametrize(
     ("selection", "lacking", "message"),
     [
-        (TopScored(score="realism", kept_fraction=0.5), "realism", "choose model=gan"),
-        (TopScored(score="confidence", kept_fraction=0.5), "class_probabilities", "needs a classifier"),
-        (Verified(min_confidence=0.5, max_draws_per_sample=2), "class_probabilities", "selection=verified needs"),
-        (Curated(favoured_class=0, strength=1, max_draws_per_sample=2), "class_probabilities", "needs a classifier"),
+        (TopScored(score="realism", kept_fraction=0.5), {"has_critic": False}, "=most_realistic .* choose model=gan"),
+        (TopScored(score="confidence", kept_fraction=0.5), {"num_classes": 0}, "=most_confident needs a classifier"),
+        (Verified(min_confidence=0.5, max_draws_per_sample=2), {"num_classes": 0}, "=verified needs a classifier"),
+        (Curated(favoured_class=0, strength=1, max_draws_per_sample=2), {"num_classes": 0}, "needs a classifier"),
+        (Curated(favoured_class=2, strength=1, max_draws_per_sample=2), {}, "favoured_class must be below 2.*got 2"),
     ],
 )
 def test_a_judge_that_lacks_what_is_needed_is_refused(selection, lacking, message):
     with pytest.raises(UsageError, match=message):
-        selection.check(judge(**{lacking: None}))
-
-
-def test_a_favoured_class_that_does_not_exist_is_refused():
-    with pytest.raises(UsageError, match="favoured_class must be below 2, the number of classes: got 2"):
-        select(Curated(favoured_class=2, strength=1, max_draws_per_sample=2))
+        selection.check(**{"num_classes": 2, "has_critic": True, **lacking})
 
 
 @pytest.mark.parametrize(
@@ -196,4 +192,5 @@ def test_settings_out_of_range_are_refused(build):
 def test_every_selection_in_conf_builds(path):
     selection = instantiate(OmegaConf.load(path), _convert_="object")
     assert isinstance(selection, Selection)
+    assert path.stem == selection.name
     assert len(select(selection, num_samples=30, real_features=lambda: torch.full((5, 2), -9.0)).samples) == 30

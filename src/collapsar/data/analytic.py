@@ -5,6 +5,7 @@ their real data too: that is what the expectations in `theory` are over. Samples
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from math import pi, sqrt
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.data.pool import REAL, Part, unlabelled
-from collapsar.data.real import RealData, Source
+from collapsar.data.real import RealData, Sizes, Source
 from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 
@@ -44,14 +45,17 @@ class AnalyticSource(Source, ABC):
         num_reserve: int,
         seed: int,
     ) -> None:
-        super().__init__(sample_shape=sample_shape, num_train=num_train)
+        super().__init__(
+            sample_shape=sample_shape, sizes=Sizes(num_train, num_test, num_reserve), num_classes=num_classes
+        )
         check_positive(dimensions=dimensions, num_test=num_test)
+        if num_train < 1:
+            raise UsageError(f"data.num_train must be at least 1: got {num_train}")
         if sample_shape != [dimensions]:
             raise UsageError(f"data.sample_shape must be {[dimensions]}, its dimensions: got {sample_shape}")
         if num_reserve < 0:
             raise UsageError(f"data.num_reserve must be at least 0: got {num_reserve}")
-        self.dimensions, self.num_classes, self.seed = dimensions, num_classes, seed
-        self.sizes = {"train": num_train, "test": num_test, "reserve": num_reserve}
+        self.dimensions, self.seed = dimensions, seed
 
     @abstractmethod
     def draw(self, num_samples: int, generator: torch.Generator) -> Part:
@@ -59,7 +63,7 @@ class AnalyticSource(Source, ABC):
 
     def read(self) -> RealData:
         train, test, reserve = (
-            self.draw(size, make_generator(self.seed, 0, f"real {name}")) for name, size in self.sizes.items()
+            self.draw(size, make_generator(self.seed, 0, f"real {name}")) for name, size in asdict(self.sizes).items()
         )
         return RealData(train, test, self.num_classes, reserve if len(reserve) else None)
 

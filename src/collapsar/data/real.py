@@ -23,6 +23,8 @@ from torchvision import datasets
 from collapsar.data.pool import REAL, Part
 from collapsar.errors import UsageError
 
+NUM_CLASSES = 10  # of each of the fixed data sets
+
 
 @dataclass(frozen=True)
 class RealData:
@@ -41,62 +43,99 @@ class RealData:
     reserve: Part | None = None
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Number of samples in each of a source's sets."""
+
+    train: int
+    test: int
+    reserve: int
+
+
 class Source(ABC):
-    """Where real data come from.
+    """Where real data come from; what a chain can be checked against is known before anything is read.
 
     Args:
         sample_shape: Shape of one sample, which models are sized from.
-        num_train: Size of a stratified subset of the training set; null takes all of it.
-
-    Raises:
-        UsageError: num_train is below 1.
+        sizes: Of the sets that `load` gives.
+        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, *, sample_shape: list[int], num_train: int | None) -> None:
-        if num_train is not None and num_train < 1:
-            raise UsageError(f"data.num_train must be at least 1, or null for all: got {num_train}")
-        self.sample_shape, self.num_train = sample_shape, num_train
+    def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int) -> None:
+        self.sample_shape, self.sizes, self.num_classes = sample_shape, sizes, num_classes
 
     @abstractmethod
     def read(self) -> RealData:
-        """Both sets in full, in the sample convention."""
+        """All sets, in the sample convention."""
 
     def load(self) -> RealData:
-        """Both sets, the training set reduced to `num_train`; what that leaves out is the reserve.
+        """The sets as chains take them: of the promised shape and sizes.
 
         Raises:
-            UsageError: files are missing or damaged, or num_train does not fit the data.
+            UsageError: files are missing or damaged.
         """
         real = self.read()
         assert list(real.train.samples.shape[1:]) == list(self.sample_shape), "conf/data states the shape"
-        if self.num_train is None or self.num_train == len(real.train):
+        assert (len(real.train), len(real.test)) == (self.sizes.train, self.sizes.test), "sizes are known beforehand"
+        return real
+
+
+class FixedSource(Source, ABC):
+    """Images that are the same in every run; a stratified subset of the training set leaves the rest as the reserve.
+
+    Args:
+        sample_shape: Shape of one image.
+        num_train: Size of the subset, or below 1 its share of all training images; null takes all of them.
+
+    Raises:
+        UsageError: a num_train that cannot be had.
+    """
+
+    num_available: ClassVar[int]
+    num_test: ClassVar[int]
+
+    def __init__(self, *, sample_shape: list[int], num_train: int | float | None) -> None:
+        size = subset_size(num_train, num_available=self.num_available, num_classes=NUM_CLASSES)
+        sizes = Sizes(size, self.num_test, self.num_available - size)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=NUM_CLASSES)
+
+    @abstractmethod
+    def read_all(self) -> RealData:
+        """Both sets in full."""
+
+    def read(self) -> RealData:
+        real = self.read_all()
+        if not self.sizes.reserve:
             return real
-        train, reserve = stratified_split(real.train, size=self.num_train)
+        train, reserve = stratified_split(real.train, size=self.sizes.train)
         return RealData(train, real.test, real.num_classes, reserve)
 
 
-class Digits(Source):
+class Digits(FixedSource):
     """1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998), from scikit-learn: 1,437 train and 360 test."""
 
     name = "digits"
+    num_available, num_test = 1_437, 360
 
-    def read(self) -> RealData:
+    def read_all(self) -> RealData:
         digits = load_digits()
         images = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
         labels = torch.from_numpy(digits.target.astype(np.int64))
-        train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=digits.target, random_state=0)
+        train, test = train_test_split(
+            np.arange(len(labels)), test_size=self.num_test, stratify=digits.target, random_state=0
+        )
         part = Part(images, labels, REAL)
-        return RealData(part.take(torch.from_numpy(train)), part.take(torch.from_numpy(test)), num_classes=10)
+        return RealData(part.take(torch.from_numpy(train)), part.take(torch.from_numpy(test)), self.num_classes)
 
 
-class TorchvisionSource(Source, ABC):
+class TorchvisionSource(FixedSource, ABC):
     """A torchvision data set with its official split.
 
     Args:
         sample_shape: Shape of one image.
-        num_train: Size of a stratified subset of the training set; null takes all of it.
+        num_train: Size of a stratified subset of the training set, or below 1 its share; null takes all of it.
         root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
     """
 
@@ -104,11 +143,11 @@ class TorchvisionSource(Source, ABC):
     folder: ClassVar[str]  # below root
     file_bytes: ClassVar[dict[str, int]]  # what is expected there, with the official sizes
 
-    def __init__(self, *, sample_shape: list[int], num_train: int | None, root: str | None) -> None:
+    def __init__(self, *, sample_shape: list[int], num_train: int | float | None, root: str | None) -> None:
         super().__init__(sample_shape=sample_shape, num_train=num_train)
         self.root = data_root(root)
 
-    def read(self) -> RealData:
+    def read_all(self) -> RealData:
         self._require_files()
         parts = []
         for is_train in (True, False):
@@ -120,7 +159,7 @@ class TorchvisionSource(Source, ABC):
                     f"{self.root / self.folder} is damaged ({error}): delete it to download anew"
                 ) from error
             parts.append(Part(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64), REAL))
-        return RealData(parts[0], parts[1], num_classes=10)
+        return RealData(parts[0], parts[1], self.num_classes)
 
     def _require_files(self) -> None:
         """Download what is missing, once even when many jobs start together."""
@@ -164,6 +203,7 @@ class MNIST(TorchvisionSource):
     """60,000 and 10,000 handwritten digits of 28x28 pixels (LeCun, Cortes & Burges)."""
 
     name = "mnist"
+    num_available, num_test = 60_000, 10_000
     dataset = datasets.MNIST
     folder = "MNIST/raw"
     file_bytes = IDX_FILES
@@ -173,6 +213,7 @@ class FashionMNIST(TorchvisionSource):
     """60,000 and 10,000 pictures of clothes, 28x28 pixels in grey (Xiao, Rasul & Vollgraf 2017)."""
 
     name = "fashion_mnist"
+    num_available, num_test = 60_000, 10_000
     dataset = datasets.FashionMNIST
     folder = "FashionMNIST/raw"
     file_bytes = IDX_FILES
@@ -182,6 +223,7 @@ class CIFAR10(TorchvisionSource):
     """50,000 and 10,000 colour pictures of ten kinds of things, 32x32 pixels (Krizhevsky 2009)."""
 
     name = "cifar10"
+    num_available, num_test = 50_000, 10_000
     dataset = datasets.CIFAR10
     folder = "cifar-10-batches-py"
     file_bytes: ClassVar[dict[str, int]] = {
@@ -207,18 +249,25 @@ def as_images(pixels: Tensor | np.ndarray) -> UInt8[Tensor, "sample channel heig
     return (tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)).contiguous()
 
 
-def stratified_split(part: Part, *, size: int) -> tuple[Part, Part]:
-    """`size` samples with the classes in their own proportions, and the rest; the choice is the same in every run.
+def subset_size(num_train: int | float | None, *, num_available: int, num_classes: int) -> int:
+    """How many training samples `num_train` asks for: a number, a share below 1, or null for all.
 
     Raises:
-        UsageError: more than there are, or fewer than there are classes.
+        UsageError: not a whole number, more than there are, or too few for the classes.
     """
-    num_classes = len(part.labels.unique())
-    if not num_classes <= size <= len(part) - num_classes:
+    if num_train is None or num_train == num_available:
+        return num_available
+    size = round(num_train * num_available) if 0 < num_train < 1 else num_train
+    if size != round(size) or not num_classes <= size <= num_available - num_classes:
         raise UsageError(
-            f"data.num_train must be {len(part)} (all), or between {num_classes} (one a class) and "
-            f"{len(part) - num_classes}: got {size}"
+            f"data.num_train must be {num_available} (all), between {num_classes} (one a class) and "
+            f"{num_available - num_classes}, or a share of all below 1: got {num_train}"
         )
+    return round(size)
+
+
+def stratified_split(part: Part, *, size: int) -> tuple[Part, Part]:
+    """`size` samples with the classes in their own proportions, and the rest; the choice is the same in every run."""
     indices = np.arange(len(part))
     chosen, rest = train_test_split(indices, train_size=size, stratify=part.labels.numpy(), random_state=0)
     return part.take(torch.from_numpy(chosen)), part.take(torch.from_numpy(rest))

@@ -5,12 +5,13 @@ where a rule takes them whole. Where a rule takes a share of the synthetic sampl
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 
-from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement
-from collapsar.data.schedules import Schedule, Scheduled, as_schedule, check_bounds, nearest
+from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement, unlabelled
+from collapsar.data.schedules import Scheduled, as_schedule, check_bounds, nearest
 from collapsar.errors import UsageError
 from collapsar.theory import golden_ratio_weight
 
@@ -38,7 +39,7 @@ class Regime(ABC):
         """
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:  # noqa: B027
-        """Refuse, before anything is trained, a chain that the rule cannot serve to its end.
+        """Refuse a chain that the data cannot serve to its end, with what it needs in all; `rehearse` finds the rest.
 
         Args:
             num_generations: Length of the chain; the rule makes one pool fewer.
@@ -46,7 +47,7 @@ class Regime(ABC):
             num_reserve: Size of the reserve; 0 without one.
 
         Raises:
-            UsageError: data or schedules do not reach that far.
+            UsageError: the data do not reach that far.
         """
 
 
@@ -120,10 +121,12 @@ class FixedReal(Regime):
         self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
     ) -> Pool:
         num_synthetic = nearest(self.synthetic_ratio.at(synthetic.origin) * len(real))
-        return Pool((real, *draw_synthetic(synthetic, num_samples=num_synthetic, generator=generator)))
-
-    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
-        check_length(self.synthetic_ratio, num_generations=num_generations)
+        if num_synthetic > len(synthetic):
+            raise UsageError(
+                f"fixed_real needs {num_synthetic} synthetic samples for generation {synthetic.origin + 1}, and "
+                f"{len(synthetic)} are drawn: set num_synthetic to at least {num_synthetic}, or lower synthetic_ratio"
+            )
+        return Pool((real, *draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)))
 
 
 class FreshReal(Regime):
@@ -154,13 +157,19 @@ class FreshReal(Regime):
         stop = self._num_taken(synthetic.origin + 1, num_real=len(real))
         num_reserve = 0 if reserve is None else len(reserve)
         self.check(num_generations=synthetic.origin + 2, num_real=len(real), num_reserve=num_reserve)
+        num_synthetic = len(synthetic) - (stop - start)
+        if num_synthetic < 0:
+            raise UsageError(
+                f"fresh_real takes {stop - start} new real samples for generation {synthetic.origin + 1}, and its pool "
+                f"has the size of the {len(synthetic)} synthetic ones: lower fresh_fraction or raise num_synthetic"
+            )
         if reserve is None or start == stop:
             return Pool((synthetic,))
         if stop <= num_reserve:
             fresh = reserve.slice(start, stop)
         else:
             fresh = reserve.take(torch.arange(start, stop) % num_reserve)
-        return Pool((fresh, *draw_synthetic(synthetic, num_samples=len(synthetic) - len(fresh), generator=generator)))
+        return Pool((fresh, *draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)))
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
         num_needed = self._num_taken(num_generations - 1, num_real=num_real)
@@ -205,9 +214,6 @@ class Mix(Regime):
         num_synthetic = len(synthetic) - num_real
         chosen_synthetic = draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)
         return Pool((*chosen_real, *chosen_synthetic))
-
-    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
-        check_length(self.real_fraction, num_generations=num_generations)
 
 
 class Window(Regime):
@@ -258,7 +264,6 @@ class Weighted(Regime):
         return weigh_real(plain, real_weight=self.real_weight.at(synthetic.origin))
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
-        check_length(self.real_weight, num_generations=num_generations)
         self.regime.check(num_generations=num_generations, num_real=num_real, num_reserve=num_reserve)
 
 
@@ -308,25 +313,38 @@ def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
     return Pool(pool.parts, archive=pool.archive, part_weights=weights)
 
 
-def draw_synthetic(synthetic: Part, *, num_samples: int, generator: torch.Generator) -> tuple[Part, ...]:
-    """So many of the synthetic samples, as no part or one.
+def rehearse(
+    regime: Regime,
+    *,
+    num_real: int,
+    num_reserve: int,
+    num_synthetic: Sequence[int],
+    generator_at: Callable[[int], torch.Generator],
+) -> list[int]:
+    """Sizes of all pools of a chain, made by the regime's own rule from samples without content.
+
+    Args:
+        regime: Makes the pools.
+        num_real: Size of the real training set, which is the first pool.
+        num_reserve: Size of the reserve; 0 without one.
+        num_synthetic: Samples that each generation gives to the next pool, of all generations but the last.
+        generator_at: The generator that the regime is given after a generation.
 
     Raises:
-        UsageError: there are fewer.
+        UsageError: the rule cannot make one of the pools: what the chain would stop with, before anything is trained.
     """
-    if not 0 <= num_samples <= len(synthetic):
-        raise UsageError(
-            f"the regime needs {num_samples} synthetic samples for generation {synthetic.origin + 1}, and "
-            f"{len(synthetic)} were drawn: change num_synthetic or the regime's ratio"
-        )
-    return draw_without_replacement([synthetic], num_samples=num_samples, generator=generator)
+    regime.check(num_generations=len(num_synthetic) + 1, num_real=num_real, num_reserve=num_reserve)
+    real = blank(num_real, origin=REAL)
+    reserve = blank(num_reserve, origin=REAL) if num_reserve else None
+    pool = Pool((real,))
+    sizes = [num_real]
+    for generation, num_samples in enumerate(num_synthetic):
+        synthetic, generator = blank(num_samples, origin=generation), generator_at(generation)
+        pool = regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
+        sizes.append(len(pool))
+    return sizes
 
 
-def check_length(schedule: Schedule, *, num_generations: int) -> None:
-    """Refuse a list that ends before the chain does.
-
-    Raises:
-        UsageError: there is no value for the last pool.
-    """
-    if num_generations > 1:
-        schedule.at(num_generations - 2)
+def blank(num_samples: int, *, origin: int) -> Part:
+    """Samples of no dimensions: they take part in a regime and hold nothing."""
+    return unlabelled(torch.empty(num_samples, 0), origin=origin)

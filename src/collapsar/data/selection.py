@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Int64
@@ -49,20 +49,9 @@ class Judge:
         ]
         return torch.cat(nearest).median().item()
 
-    def require(self, *, class_probabilities: bool = False, realism: bool = False, selection: str) -> None:
-        """Refuse a selection that this judge cannot serve.
-
-        Raises:
-            UsageError: with what to choose instead.
-        """
-        if class_probabilities and self.class_probabilities is None:
-            raise UsageError(f"selection={selection} needs a classifier: choose data with classes, such as data=digits")
-        if realism and self.realism is None:
-            raise UsageError(f"selection={selection} needs a model with a critic: choose model=gan")
-
     def confidence(self, samples: Tensor) -> Float[Tensor, " sample"]:
         """Probability of the likeliest class."""
-        assert self.class_probabilities is not None, "required beforehand"
+        assert self.class_probabilities is not None, "checked beforehand"
         return self.class_probabilities(samples).amax(1)
 
 
@@ -77,7 +66,7 @@ class Selected:
 class Selection(ABC):
     """A rule that keeps some of the candidates."""
 
-    name: ClassVar[str]
+    name: str  # as in conf/selection
 
     @abstractmethod
     def num_candidates(self, num_wanted: int) -> int:
@@ -94,12 +83,15 @@ class Selection(ABC):
     def max_draws_per_sample(self) -> float:
         """Where to give up: this many times the samples wanted."""
 
-    @abstractmethod
-    def check(self, judge: Judge) -> None:
+    def check(self, *, num_classes: int, has_critic: bool) -> None:  # noqa: B027
         """Refuse a judge that lacks what the rule looks at.
 
+        Args:
+            num_classes: Classes that the judge gives probabilities of; 0 without a classifier.
+            has_critic: Whether the judge says what it takes for real.
+
         Raises:
-            UsageError: it does.
+            UsageError: with what to choose instead.
         """
 
     def select(
@@ -116,7 +108,6 @@ class Selection(ABC):
         Raises:
             UsageError: too few candidates are good enough.
         """
-        self.check(judge)
         kept: list[Tensor] = []
         num_kept = num_drawn = 0
         while num_kept < num_samples:
@@ -149,9 +140,6 @@ class KeepAll(Selection):
     ) -> Int64[Tensor, " kept"]:
         return torch.arange(len(candidates))
 
-    def check(self, judge: Judge) -> None:
-        return
-
 
 @final
 class TopScored(Selection):
@@ -165,12 +153,11 @@ class TopScored(Selection):
         UsageError: a fraction out of range.
     """
 
-    name = "top_scored"
-
     def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:
         check_positive(kept_fraction=kept_fraction)
         check_fraction(kept_fraction=kept_fraction)
         self.score, self.kept_fraction = score, kept_fraction
+        self.name = {"realism": "most_realistic", "confidence": "most_confident"}[score]
 
     @property
     def max_draws_per_sample(self) -> float:
@@ -186,9 +173,11 @@ class TopScored(Selection):
         assert scorer is not None, "checked beforehand"
         return scorer(candidates).topk(num_wanted).indices.sort().values.cpu()
 
-    def check(self, judge: Judge) -> None:
-        is_realism = self.score == "realism"
-        judge.require(realism=is_realism, class_probabilities=not is_realism, selection=self.name)
+    def check(self, *, num_classes: int, has_critic: bool) -> None:
+        if self.score == "confidence":
+            require_classifier(self.name, num_classes=num_classes)
+        elif not has_critic:
+            raise UsageError(f"selection={self.name} needs a model with a critic: choose model=gan")
 
 
 class Rejection(Selection, ABC):
@@ -248,8 +237,8 @@ class Verified(Rejection):
     def acceptance(self, candidates: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
         return (judge.confidence(candidates) >= self.min_confidence).float()
 
-    def check(self, judge: Judge) -> None:
-        judge.require(class_probabilities=True, selection=self.name)
+    def check(self, *, num_classes: int, has_critic: bool) -> None:
+        require_classifier(self.name, num_classes=num_classes)
 
 
 @final
@@ -279,15 +268,15 @@ class Curated(Rejection):
     def acceptance(self, candidates: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
         assert judge.class_probabilities is not None, "checked beforehand"
         probabilities = judge.class_probabilities(candidates)
-        if self.favoured_class >= probabilities.shape[1]:
-            raise UsageError(
-                f"selection.favoured_class must be below {probabilities.shape[1]}, the number of classes: "
-                f"got {self.favoured_class}"
-            )
         return (self.strength * (probabilities[:, self.favoured_class] - 1)).exp()
 
-    def check(self, judge: Judge) -> None:
-        judge.require(class_probabilities=True, selection=self.name)
+    def check(self, *, num_classes: int, has_critic: bool) -> None:
+        require_classifier(self.name, num_classes=num_classes)
+        if self.favoured_class >= num_classes:
+            raise UsageError(
+                f"selection.favoured_class must be below {num_classes}, the number of classes: "
+                f"got {self.favoured_class}"
+            )
 
 
 @final
@@ -316,9 +305,6 @@ class Deduplicated(Rejection):
         real_features = judge.real_features()
         nearest = [torch.cdist(rows, real_features).amin(1) for rows in features.split(ROWS_PER_DISTANCE_CHUNK)]
         return (torch.cat(nearest) >= self.min_distance * judge.real_spacing).float()
-
-    def check(self, judge: Judge) -> None:
-        return
 
 
 @final
@@ -357,8 +343,15 @@ class Farthest(Selection):
         num_kept = min(num_wanted, self.group_size)
         return farthest_points(judge.features(candidates), num_points=num_kept, first=first).sort().values.cpu()
 
-    def check(self, judge: Judge) -> None:
-        return
+
+def require_classifier(selection: str, *, num_classes: int) -> None:
+    """Refuse a selection by classes where nothing tells them apart.
+
+    Raises:
+        UsageError: there is no classifier.
+    """
+    if not num_classes:
+        raise UsageError(f"selection={selection} needs a classifier: choose data with one, such as data=digits")
 
 
 def farthest_points(

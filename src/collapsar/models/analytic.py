@@ -43,6 +43,13 @@ class AnalyticModel(GenerativeModel, ABC):
         self.num_dimensions = sample_shape[0]
         self.register_load_state_dict_pre_hook(take_saved_shapes)
 
+    def check_pool_size(self, pool_size: int) -> None:
+        """Refuse a pool that is too small for the fit.
+
+        Raises:
+            UsageError: it is.
+        """
+
     @abstractmethod
     def fit(
         self,
@@ -99,6 +106,10 @@ class Gaussian(AnalyticModel):
         self.register_buffer("mean", torch.empty(0))
         self.register_buffer("covariance", torch.empty(0))
 
+    def check_pool_size(self, pool_size: int) -> None:
+        if self.is_unbiased and pool_size < 2:
+            raise UsageError(f"an unbiased variance needs a pool of at least 2 samples: got {pool_size}")
+
     def fit(
         self,
         samples: Float[Tensor, "sample dimension"],
@@ -106,8 +117,7 @@ class Gaussian(AnalyticModel):
         weights: Float[Tensor, " sample"] | None,
         generator: torch.Generator,
     ) -> None:
-        if self.is_unbiased and len(samples) < 2:
-            raise UsageError(f"an unbiased variance needs at least 2 samples: got {len(samples)}")
+        self.check_pool_size(len(samples))
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         self.mean = shares @ samples
         centred = samples - self.mean  # a second pass is exact to rounding where the difference of moments cancels
@@ -169,6 +179,12 @@ class Mixture(AnalyticModel):
         for buffer in ("shares", "means", "covariances"):
             self.register_buffer(buffer, torch.empty(0))
 
+    def check_pool_size(self, pool_size: int) -> None:
+        if pool_size < self.num_components:
+            raise UsageError(
+                f"model.num_components must be at most the pool's {pool_size} samples: got {self.num_components}"
+            )
+
     def fit(
         self,
         samples: Float[Tensor, "sample dimension"],
@@ -176,10 +192,7 @@ class Mixture(AnalyticModel):
         weights: Float[Tensor, " sample"] | None,
         generator: torch.Generator,
     ) -> None:
-        if len(samples) < self.num_components:
-            raise UsageError(
-                f"model.num_components must be at most the pool's {len(samples)} samples: got {self.num_components}"
-            )
+        self.check_pool_size(len(samples))
         if weights is not None:
             samples = samples[torch.multinomial(weights, len(samples), replacement=True, generator=generator)]
         mixture = GaussianMixture(
@@ -351,6 +364,10 @@ class LinearRegression(AnalyticModel):
         self.register_buffer("inputs", torch.empty(0))
         self.register_buffer("coefficients", torch.empty(0))
 
+    def check_pool_size(self, pool_size: int) -> None:
+        if pool_size < self.num_inputs:
+            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {pool_size}")
+
     def fit(
         self,
         samples: Float[Tensor, "sample dimension"],
@@ -358,9 +375,8 @@ class LinearRegression(AnalyticModel):
         weights: Float[Tensor, " sample"] | None,
         generator: torch.Generator,
     ) -> None:
+        self.check_pool_size(len(samples))
         inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
-        if len(inputs) < self.num_inputs:
-            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {len(inputs)}")
         root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
         self.inputs = inputs.contiguous()
         self.coefficients = torch.linalg.lstsq(root * inputs, root * outputs).solution

@@ -1,0 +1,204 @@
+"""Every combination of data, model, regime, bias and selection runs, or is refused when it is composed.
+
+All of them are put to the constructor that every command goes through. Of those that it takes, a covering set runs two
+generations: any two choices that go together at all stand together in one of its chains.
+"""
+
+from functools import cache
+from itertools import combinations, product
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from collapsar.composition import config_folder
+from collapsar.data.pool import REAL, Part
+from collapsar.data.real import RealData, TorchvisionSource
+from collapsar.errors import UsageError
+from collapsar.experiment import Experiment
+from tiny_chains import compose_settings
+
+GROUPS = ("data", "model", "regime", "bias", "selection")
+BY_CLASS = {"most_confident", "verified", "curated"}
+NUM_SAMPLES = 60
+SMALL = {  # by group and choice: what makes a chain of two generations take a moment
+    "data": {"num_train": NUM_SAMPLES, "num_test": NUM_SAMPLES, "num_reserve": NUM_SAMPLES},
+    "vae": {"width": 4, "sample_from": "likelihood"},
+    "gan": {"generator_width": 4, "critic_width": 4},
+    "mixture": {"num_components": 8, "num_starts": 1, "max_steps": 5},
+    "verified": {"min_confidence": 0.0},  # what two steps teach a classifier confirms nothing
+}
+REST = (
+    "num_generations=2",
+    "batch_size=8",
+    "trainer.accelerator=cpu",
+    "trainer.max_steps=2",
+    "evaluation=quick",
+    "evaluation.metrics=[frechet,classes]",
+    "evaluation.num_batches=0",
+    f"evaluation.num_samples={NUM_SAMPLES}",
+    "evaluation.accelerator=cpu",
+    "evaluation.spaces.pca.num_components=4",
+    "tracking=none",
+)
+TINY_CLASSIFIER = (
+    "evaluation.spaces.classifier.budget.num_steps=2",
+    "evaluation.spaces.classifier.min_accuracy=0.0",
+)
+
+
+@cache
+def choices(group):
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def is_image_data(data):
+    return data in choices("classifier")
+
+
+def is_image_model(model):
+    return any(recipe.endswith(f"_{model}") for recipe in choices("recipe"))
+
+
+def go_together(data, model, regime, bias, selection):
+    """What nobody should expect to be refused; a new choice goes with everything until this says otherwise."""
+    if is_image_data(data) != is_image_model(model):
+        return False
+    if model in ("categorical", "linear_regression") and data != model:
+        return False
+    if bias == "tempered_likelihood" and model == "gan":
+        return False
+    if selection == "most_realistic" and model != "gan":
+        return False
+    return is_image_data(data) or selection not in BY_CLASS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_images():
+    """The downloaded data sets hold random images, as many as two tiny generations need."""
+
+    def read_all(self):
+        def part(num_samples):
+            generator = torch.Generator().manual_seed(num_samples)
+            images = torch.randint(256, (num_samples, *self.sample_shape), generator=generator).to(torch.uint8)
+            return Part(images, torch.arange(num_samples) % self.num_classes, REAL)
+
+        return RealData(part(self.num_available), part(self.num_test), self.num_classes)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TorchvisionSource, "read_all", read_all)
+        for source in TorchvisionSource.__subclasses__():
+            patched.setattr(source, "num_available", 2 * NUM_SAMPLES)
+            patched.setattr(source, "num_test", NUM_SAMPLES)
+        yield
+
+
+def load(group, choice):
+    node = OmegaConf.load(config_folder() / group / f"{choice}.yaml")
+    small = SMALL["data"] if group == "data" else SMALL.get(choice, {})
+    return OmegaConf.merge(node, {key: value for key, value in small.items() if key in node})
+
+
+def built(config, key):
+    value = config[key]
+    return instantiate(value, _convert_="object") if OmegaConf.is_dict(value) else value
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory):
+    """`compose("digits", "vae", ...)` puts a combination to the constructor, which takes or refuses it."""
+    spaces = tmp_path_factory.mktemp("spaces")
+
+    @cache
+    def rest(data):
+        """All that is not combined, by the data."""
+        tiny = TINY_CLASSIFIER if is_image_data(data) else ()
+        config = compose_settings(f"data={data}", *REST, *tiny, f"evaluation.cache_folder={spaces}")
+        return {key: built(config, key) for key in config if key not in GROUPS}
+
+    @cache
+    def part(group, choice, data):
+        return built(OmegaConf.create({"seed": 0, "data": load("data", data), group: load(group, choice)}), group)
+
+    def assemble(*combination, **recipes):
+        data = combination[0]
+        parts = {group: part(group, choice, data) for group, choice in zip(GROUPS, combination, strict=True)}
+        return Experiment(**rest(data) | parts | recipes)
+
+    return assemble
+
+
+@pytest.fixture(scope="module")
+def verdicts(compose):
+    """Every combination, with the sentence it is refused with or None."""
+
+    @cache
+    def build_once(data, model):
+        recipe = built(OmegaConf.create({"data": load("data", data), "model": load("model", model)}), "model")
+        try:
+            return Mock(return_value=recipe())
+        except UsageError as error:
+            return Mock(side_effect=error)
+
+    def verdict(data, model, *others):
+        trainer = Mock(return_value=SimpleNamespace(max_steps=2))
+        try:
+            compose(data, model, *others, model=build_once(data, model), trainer=trainer)
+        except UsageError as error:
+            return str(error)
+        return None
+
+    return {combination: verdict(*combination) for combination in product(*map(choices, GROUPS))}
+
+
+def test_what_goes_together_is_taken_and_nothing_else(verdicts):
+    wrong = [combination for combination, refusal in verdicts.items() if (refusal is None) != go_together(*combination)]
+    assert wrong == []
+
+
+def test_refusals_are_sentences_that_say_what_to_choose(verdicts):
+    refusals = {refusal for refusal in verdicts.values() if refusal}
+    assert [refusal for refusal in refusals if "\n" in refusal or not is_advice(refusal)] == []
+
+
+def is_advice(refusal):
+    return any(word in refusal for word in ("choose ", "set ", "take vectors"))
+
+
+def covering(accepted):
+    """Few of the combinations, in which every pair of choices stands that stands in any."""
+    pairs = {combination: set(combinations(enumerate(combination), 2)) for combination in accepted}
+    by_pair = {}
+    for combination, own in pairs.items():
+        for pair in own:
+            by_pair.setdefault(pair, []).append(combination)
+    uncovered = dict.fromkeys(sorted(by_pair, key=lambda pair: len(by_pair[pair])))
+    chosen = []
+    while uncovered:
+        candidates = by_pair[next(iter(uncovered))]
+        best = max(candidates, key=lambda combination: sum(pair in uncovered for pair in pairs[combination]))
+        chosen.append(best)
+        for pair in pairs[best]:
+            uncovered.pop(pair, None)
+    return chosen
+
+
+COVERING = covering([combination for combination in product(*map(choices, GROUPS)) if go_together(*combination)])
+
+
+def test_every_two_choices_that_go_together_are_run(verdicts):
+    def pairs(some):
+        return {pair for combination in some for pair in combinations(enumerate(combination), 2)}
+
+    assert pairs(COVERING) == pairs(combination for combination, refusal in verdicts.items() if refusal is None)
+
+
+@pytest.mark.parametrize("combination", COVERING, ids="-".join)
+def test_what_is_taken_runs_two_generations(combination, compose, tmp_path):
+    records = compose(*combination).run(tmp_path / "run", chain="chain", config={}, console=Console(quiet=True))
+    assert [record.generation for record in records] == [0, 1]
+    assert all(record.pool["size"] == sum(record.pool["origins"].values()) for record in records)
