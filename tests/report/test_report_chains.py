@@ -27,6 +27,24 @@ def test_problems_say_how_far_a_chain_came_and_why_it_stopped(sweep):
     }
 
 
+@pytest.mark.parametrize(
+    ("status", "num_finished", "problem"),
+    [
+        ({"state": "finished"}, 8, ""),
+        ({"state": "running"}, 8, ""),
+        ({"state": "running"}, 3, "running, or killed after 3 of 8 generations"),
+        ({"state": "finished"}, 3, "unfinished after 3 of 8 generations"),
+        ({"state": "stopped", "message": "recall fell"}, 3, "stopped after 3 of 8 generations: recall fell"),
+        ({"state": "stopped", "message": None}, 8, "stopped after 8 of 8 generations"),
+        ({"state": 7, "message": ["x"]}, 3, "7 after 3 of 8 generations: ['x']"),
+    ],
+)
+def test_any_state_is_shown_with_its_message(status, num_finished, problem, make_run):
+    run = make_run(num_finished=num_finished)
+    (run / "status.json").write_text(json.dumps(status))
+    assert read_chains([run])[0].problem == problem
+
+
 def test_composition_files_and_hidden_folders_are_no_runs(make_run, tmp_path):
     run = make_run("runs/one")
     (run / ".hydra").mkdir()

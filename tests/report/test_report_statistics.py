@@ -1,16 +1,20 @@
 """Intervals, neutral drift and survival against closed forms, worked examples and reference implementations."""
 
+import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import read_chains
+from collapsar.report.classes import heat_map
 from collapsar.report.drift import neutral_band, outside_drift
 from collapsar.report.intervals import bands, paired_difference, t_interval
+from collapsar.report.spells import spell
 from collapsar.report.summaries import contrasts, summarise_arm
 from collapsar.report.survival import class_survival
 from collapsar.report.wording import number_text, spell_text
@@ -135,3 +139,61 @@ def test_a_half_life_that_was_not_reached_says_within_how_many_generations(make_
 )  # fmt: skip
 def test_numbers_have_three_digits(value, text):
     assert number_text(value) == text
+
+
+def test_a_median_time_keeps_chains_that_ended_too_early_to_tell():
+    # At risk 4, 3, then 2 after one is censored at 3: alive 3/4, then 3/4 * 1/2 = 3/8 < 1/2 at generation 5.
+    found = spell([2.0, None, 5.0, None], lengths=[8, 3, 8, 8])
+    assert (found.median, found.low, found.high, found.num_generations) == (5.0, 2.0, math.inf, 8)
+
+
+def test_a_median_time_of_chains_that_all_saw_it_is_the_plain_median():
+    assert spell([2.0, 3.0], lengths=[8, 8]).median == 2.5
+
+
+def test_a_median_time_that_half_of_the_chains_did_not_reach_is_infinite():
+    assert spell([2.0, None], lengths=[8, 8]).median == math.inf
+    assert spell([None], lengths=[0]).median == math.inf
+    assert spell([], lengths=[]) is None
+
+
+def test_something_that_happened_at_generation_0_has_the_time_0():
+    assert spell([0, 0, None], lengths=[8, 8, 8]).median == 0.0
+
+
+def test_growth_of_a_lone_chain_has_the_interval_of_theil_and_sen(make_run):
+    run = make_run()
+    summary = summarise_arm(group_arms(read_chains([run]))[0])
+    rate = summary.chains[0].profile.fid_growth
+    assert (summary.fid_growth.mean, summary.fid_growth.low, summary.fid_growth.high) == (
+        rate.slope,
+        rate.low,
+        rate.high,
+    )
+
+
+def test_kept_recall_is_a_share_seed_by_seed(sweep):
+    summary = next(s for s in map(summarise_arm, group_arms(read_chains([sweep]))) if s.arm.name == "vae, replace")
+    shares = [chain.last["recall"] / chain.first["recall"] for chain in summary.chains]
+    assert summary.kept_recall == t_interval(shares, within=(0.0, math.inf))
+
+
+def test_neutral_drift_is_that_of_the_runs_own_samples(make_run):
+    run = make_run()
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        record["class_shares"] = {"real": [0.1, 0.9], "synthetic": [0.3, 0.7]}
+        record["pool"] |= {"size": 5_000, "origins": {str(record["generation"] - 1): 40}}
+        record["num_evaluated"] = 1_000_000
+    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    cells = heat_map(read_chains([run])[0]).rows[0][2]
+    # By the law's variance p (1 - p) (1 - (1 - 1/40)^t) the sd is .047 after one draw and .12 after seven.
+    assert [cells[generation].is_drift for generation in (0, 1, 7)] == [False, False, True]
+
+
+@pytest.mark.parametrize("schedule", [[1437, 900, 500], {"_target_": "collapsar.data.schedules.Growth", "first": 9}])
+def test_a_schedule_of_sample_numbers_still_has_a_drift_band(schedule, make_run):
+    run = make_run()
+    config = yaml.safe_load((run / "config.yaml").read_text()) | {"num_synthetic": schedule}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert heat_map(read_chains([run])[0]).num_classes == 10

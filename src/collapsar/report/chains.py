@@ -135,12 +135,12 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
 
 
 def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) -> str:
-    state, message = status.get("state", ""), str(status.get("message", "")).strip()
-    if num_finished >= num_generations and state != "failed":
+    """Why a chain is not what was asked for, in the words of its status; a state that is not known here is shown."""
+    state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
+    if num_finished >= num_generations and state in ("", "running", "finished"):
         return ""
-    progress = f"{num_finished} of {num_generations} generations"
-    word = {"failed": "failed", "running": "running, or killed"}.get(str(state), "unfinished")
-    return f"{word} after {progress}" + (f": {message}" if message else "")
+    word = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}.get(state, state)
+    return f"{word} after {num_finished} of {num_generations} generations" + (f": {message}" if message else "")
 
 
 def _read_overrides(path: Path) -> tuple[str, ...]:

@@ -59,13 +59,19 @@ def heat_map(chain: Chain) -> HeatMap | None:
     )
 
 
+def _pool_size(chain: Chain) -> int:
+    """The smallest number of samples that a generation was given by the last one, or where it was not, its pool."""
+    origins = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
+    return min(size for size in origins if size) if any(origins) else int(chain.records[0].pool["size"])
+
+
 def _cells(index: int, chain: Chain, records: Sequence[GenerationRecord]) -> list[Cell]:
     """One class through the generations."""
     real = records[0].class_shares["real"][index]
     shares = [record.class_shares["synthetic"][index] for record in records]
     band = neutral_band(
         real,
-        num_samples=int(chain.config.get("num_synthetic") or records[0].pool["size"]),
+        num_samples=_pool_size(chain),
         num_evaluated=records[0].num_evaluated,
         num_generations=records[-1].generation + 1,
     )

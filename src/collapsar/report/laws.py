@@ -121,7 +121,7 @@ def _squared_mean(loop: Loop) -> tuple[str, str, Curve] | None:
     """E[μ²] under the regime, with the formula of E[v] = 1 - E[μ²] and its source; None where no law is known."""
     regime, n = loop.config["regime"], loop.num_samples
     is_short = int(loop.config["num_generations"]) <= LONGEST_RECURSION
-    sized = {"num_samples": n, "real_variance": 1.0}
+    sized: dict[str, Any] = {"num_samples": n, "real_variance": 1.0}
     match loop.parts[2]:
         case _ if not n:
             return None
@@ -129,7 +129,7 @@ def _squared_mean(loop: Loop) -> tuple[str, str, Curve] | None:
             law: Curve = partial(theory.squared_mean_under_replace, **sized)
             return f"(1 − 1/n)^(t+1), n = {n}", f"{SHUMAILOV}, {MAD}", law
         case "Accumulate":
-            variance = partial(theory.variance_under_accumulate, **sized)
+            variance: Curve = partial(theory.variance_under_accumulate, **sized)
             return f"∏ (1 − 1/(n i²)) for i = 1 … t+1, n = {n}", "Kazdan et al. 2024", lambda t: 1 - variance(t)
         case "AccumulateSubsample" if is_short and regime["budget"] in (None, n):
             law = partial(theory.squared_mean_under_accumulate_subsample, **sized)
@@ -220,7 +220,7 @@ def _categorical_laws(loop: Loop) -> dict[str, Law]:
     from collapsar.data.analytic import Categorical  # takes 170 MB, and only this law needs it
 
     settings = {key: value for key, value in loop.config["data"].items() if key != "_target_"}
-    sized = {"num_samples": loop.num_samples, "shares": Categorical(**settings).shares}
+    sized: dict[str, Any] = {"num_samples": loop.num_samples, "shares": Categorical(**settings).shares}
     return {
         "fitted/heterozygosity": Law(
             formula=f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {loop.num_samples}",

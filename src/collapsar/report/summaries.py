@@ -1,13 +1,20 @@
 """What each chain and each arm came to: first and last values, half-life of recall, first dead class, verdicts."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collapsar.profile import Profile, Verdict, profile_chain
+from collapsar.profile import Course, Profile, Verdict, profile_chain, variance_points
 from collapsar.report.arms import Arm, num_choices_apart
 from collapsar.report.chains import Chain
-from collapsar.report.intervals import Interval, PairedDifference, bounds_of, paired_difference, t_interval
+from collapsar.report.intervals import (
+    NOT_NEGATIVE,
+    Interval,
+    PairedDifference,
+    bounds_of,
+    paired_difference,
+    t_interval,
+)
+from collapsar.report.spells import Spell, spell
 
 MAIN_METRICS = ("fid", "precision", "recall", "classes_dropped")
 
@@ -27,23 +34,6 @@ class ChainSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spell:
-    """A time until something happened, over seeds: infinite where it did not happen within the chain.
-
-    Attributes:
-        median: Median over seeds; infinite if it did not happen in half of them.
-        low: The earliest seed.
-        high: The latest seed.
-        num_generations: Last generation of the chains, the bound that infinity stands for.
-    """
-
-    median: float
-    low: float
-    high: float
-    num_generations: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ArmVerdict:
     """One definition of collapse over the seeds of an arm: how many chains answered what, one's evidence."""
 
@@ -58,15 +48,32 @@ class ArmVerdict:
 class ArmSummary:
     """One arm: means over its seeds with 95 % intervals, medians of spells, and verdicts.
 
-    All of them rest on the arm's complete chains.
+    Means and verdicts rest on the arm's complete chains; spells on all of them, the shorter ones censored.
+
+    Attributes:
+        arm: The arm.
+        chains: Its complete chains.
+        first: Main metrics at generation 0.
+        last: The same at the last generation.
+        kept_recall: Final recall as a share of generation 0's.
+        half_life: Until recall is half of generation 0's.
+        variance_half_life: The same for the variance.
+        first_dead: Until the first class is dropped.
+        fid_growth: Slope of FID a generation.
+        fid_course: What FID does in the later half, where all seeds agree.
+        verdicts: By definition of collapse.
     """
 
     arm: Arm
     chains: tuple[ChainSummary, ...]
     first: dict[str, Interval]
     last: dict[str, Interval]
+    kept_recall: Interval | None
     half_life: Spell | None
+    variance_half_life: Spell | None
     first_dead: Spell | None
+    fid_growth: Interval | None
+    fid_course: Course
     verdicts: dict[str, ArmVerdict]
 
 
@@ -81,14 +88,20 @@ class Contrast:
 
 def summarise_arm(arm: Arm) -> ArmSummary:
     """The summary of an arm; without chains if none has a record."""
-    chains = tuple(summarise_chain(chain) for chain in arm.complete)
+    started = [summarise_chain(chain) for chain in arm.distinct if chain.records]
+    chains = tuple(summary for summary in started if summary.chain in arm.complete)
+    with_variance = [summary for summary in started if variance_points(summary.chain.records)[1]]
     return ArmSummary(
         arm=arm,
         chains=chains,
         first=_intervals([chain.first for chain in chains]),
         last=_intervals([chain.last for chain in chains]),
-        half_life=_spell(chains, lambda profile: profile.recall_half_life, needs="recall"),
-        first_dead=_spell(chains, lambda profile: profile.first_dead_generation, needs="classes_dropped"),
+        kept_recall=_kept_recall(chains),
+        half_life=_spell(started, lambda profile: profile.recall_half_life, needs="recall"),
+        variance_half_life=_spell(with_variance, lambda profile: profile.variance_half_life, needs=None),
+        first_dead=_spell(started, lambda profile: profile.first_dead_generation, needs="classes_dropped"),
+        fid_growth=_fid_growth(chains),
+        fid_course=_fid_course(chains),
         verdicts=_verdicts(chains),
     )
 
@@ -130,17 +143,32 @@ def _intervals(values: Sequence[dict[str, float]]) -> dict[str, Interval]:
     return {key: interval for key, interval in found.items() if interval is not None}
 
 
-def _spell(chains: Sequence[ChainSummary], measure: Callable[[Profile], float | None], *, needs: str) -> Spell | None:
-    spells = sorted(
-        math.inf if (value := measure(chain.profile)) is None else float(value)
-        for chain in chains
-        if needs in chain.first
-    )
-    if not spells:
-        return None
-    middle = len(spells) // 2
-    median = spells[middle] if len(spells) % 2 else (spells[middle - 1] + spells[middle]) / 2
-    return Spell(median=median, low=spells[0], high=spells[-1], num_generations=chains[0].last_generation)
+def _kept_recall(chains: Sequence[ChainSummary]) -> Interval | None:
+    """Final recall as a share of generation 0's, seed by seed."""
+    pairs = [(chain.first.get("recall", 0.0), chain.last.get("recall")) for chain in chains]
+    return t_interval([last / first for first, last in pairs if first > 0 and last is not None], within=NOT_NEGATIVE)
+
+
+def _fid_growth(chains: Sequence[ChainSummary]) -> Interval | None:
+    """The mean slope of FID over seeds; of a single chain, its own with the interval of Theil and Sen."""
+    rates = [chain.profile.fid_growth for chain in chains if chain.profile.fid_growth is not None]
+    if len(rates) == 1:
+        return Interval(mean=rates[0].slope, low=rates[0].low, high=rates[0].high, num_seeds=1)
+    return t_interval([rate.slope for rate in rates])
+
+
+def _fid_course(chains: Sequence[ChainSummary]) -> Course:
+    """What FID does at the end, where all seeds agree."""
+    courses = {chain.profile.fid_course for chain in chains}
+    return courses.pop() if len(courses) == 1 else "undecided"
+
+
+def _spell(
+    chains: Sequence[ChainSummary], measure: Callable[[Profile], int | float | None], *, needs: str | None
+) -> Spell | None:
+    """Over chains that measured what is needed, whether they came to the end or not."""
+    measured = [chain for chain in chains if needs is None or needs in chain.first]
+    return spell([measure(chain.profile) for chain in measured], lengths=[chain.last_generation for chain in measured])
 
 
 def _verdicts(chains: Sequence[ChainSummary]) -> dict[str, ArmVerdict]:

@@ -13,6 +13,7 @@ from statsmodels.duration.survfunc import SurvfuncRight
 from collapsar.profile import dead_classes
 from collapsar.report.chains import Chain
 from collapsar.report.intervals import CONFIDENCE
+from collapsar.report.spells import JUST_AFTER_0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,7 @@ def class_survival(chains: Sequence[Chain]) -> SurvivalCurve | None:
         return None
     times, deaths = (np.array(column, dtype=float) for column in zip(*spells, strict=True))
     end = float(times.max())
-    # A death at generation 0 counts just after 0: statsmodels takes positive times only.
-    curve = SurvfuncRight(np.maximum(times, 1e-9), deaths)
+    curve = SurvfuncRight(np.maximum(times, JUST_AFTER_0), deaths)
     steps = [
         (float(round(time, 6)), float(alive)) for time, alive in zip(curve.surv_times, curve.surv_prob, strict=True)
     ]

@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from collapsar.profile import HALF, KEPT_FRACTION
+from collapsar.profile import HALF, KEPT_FRACTION, Verdict
 from collapsar.report.intervals import Interval
-from collapsar.report.summaries import ArmSummary, Spell
+from collapsar.report.spells import Spell
+from collapsar.report.summaries import ArmSummary
 
 METRIC_TITLES = {
     "fid": "FID",
@@ -90,40 +91,66 @@ def time_text(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
 
+def growth_text(growth: Interval | None) -> str:
+    """A slope a generation with its sign: +17.3."""
+    if growth is None:
+        return MISSING
+    return f"{'+' if growth.mean > 0 else ''}{number_text(growth.mean)}"
+
+
+def seeds_text(counts: Mapping[Verdict, int]) -> str:
+    """How many seeds gave which answer: 3 of 3 seeds; or 1 yes, 2 undecided of 3 seeds."""
+    total = sum(counts.values())
+    seeds = f"of {total} {'seed' if total == 1 else 'seeds'}"
+    given = {answer: count for answer, count in counts.items() if count}
+    return (
+        f"{total} {seeds}" if len(given) == 1 else ", ".join(f"{n} {word}" for word, n in given.items()) + f" {seeds}"
+    )
+
+
 def headline(summaries: Sequence[ArmSummary]) -> str:
     """The answer in a sentence: which arms collapsed, and which kept the most."""
     ranked = ranked_by_loss(summaries)
     if not ranked:
         return "No chain has measured recall yet, so there is no answer."
-    lost = [summary for summary in ranked if kept_recall(summary) <= COLLAPSED]
+    lost = [summary for summary in ranked if _kept(summary) <= COLLAPSED]
     best = ranked[-1]
-    keeper = f"{best.arm.name} kept {_percent(kept_recall(best))} of its recall"
+    keeper = f"{best.arm.name} kept {_kept_text(best)}"
     if len(ranked) == 1:
         return f"The chain collapsed: {keeper}." if lost else f"The chain did not collapse: {keeper}."
     if not lost:
         return f"None of {len(ranked)} arms collapsed; {ranked[0].arm.name} lost the most, {keeper}."
     if len(lost) == len(ranked) > 2:
         return f"All {len(ranked)} arms collapsed; even {keeper}."
-    names = "; ".join(summary.arm.name for summary in lost[:4]) + ("; …" if len(lost) > 4 else "")
-    most = (
-        "" if best in lost else f" The most was kept by {best.arm.name}: {_percent(kept_recall(best))} of its recall."
-    )
+    names = "; ".join(f"{summary.arm.name}{_when(summary)}" for summary in lost[:4]) + ("; …" if len(lost) > 4 else "")
+    most = "" if best in lost else f" The most was kept by {best.arm.name}: {_kept_text(best)}."
     return f"{len(lost)} of {len(ranked)} arms collapsed: {names}.{most}"
 
 
+def _when(summary: ArmSummary) -> str:
+    spell = summary.half_life
+    is_known = spell is not None and math.isfinite(spell.median)
+    return f" (recall halved after {time_text(spell.median)} generations)" if spell and is_known else ""
+
+
 def _percent(share: float) -> str:
-    return f"{min(share, 1.0):.0%}".replace("%", "\u202f%")
+    return f"{share:.0%}".replace("%", "\u202f%")
 
 
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
-    """The arms that measured recall, the one that lost most of it first."""
-    measured = [summary for summary in summaries if "recall" in summary.last and summary.first["recall"].mean > 0]
-    return sorted(measured, key=kept_recall)
+    """The arms that had recall to lose, the one that lost most of it first."""
+    return sorted((summary for summary in summaries if summary.kept_recall is not None), key=_kept)
 
 
-def kept_recall(summary: ArmSummary) -> float:
-    """Final recall as a share of generation 0's."""
-    return summary.last["recall"].mean / summary.first["recall"].mean
+def _kept(summary: ArmSummary) -> float:
+    return summary.kept_recall.mean if summary.kept_recall else 1.0
+
+
+def _kept_text(summary: ArmSummary) -> str:
+    """What is left of recall with its interval over seeds: 70 % [26, 100] of its recall."""
+    kept = summary.kept_recall
+    bounds = f" [{100 * kept.low:.0f}, {100 * kept.high:.0f}]" if kept and kept.low is not None and kept.high else ""
+    return f"{_percent(_kept(summary))}{bounds} of its recall"
 
 
 def sentence(summary: ArmSummary) -> str:
@@ -132,7 +159,7 @@ def sentence(summary: ArmSummary) -> str:
     generations = summary.chains[0].last_generation
     if generations == 0:
         return f"has one generation so far, with recall {interval_text(first)}."
-    kept = kept_recall(summary)
+    kept = _kept(summary)
     fate = "collapsed" if kept <= COLLAPSED else "lost coverage" if kept < KEPT_FRACTION else "kept its coverage"
     change = f"recall went from {number_text(first.mean)} to {interval_text(last)} in {generations} generations"
     return f"{fate}: {change}{_pace(summary)}{_deaths(summary)}."

@@ -1,0 +1,52 @@
+"""Times until something happened to the chains of an arm, such as recall halving: their median over seeds.
+
+A chain that ended before it happened, finished or not, is censored there: it says "later than", not "never".
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from statsmodels.duration.survfunc import SurvfuncRight
+
+JUST_AFTER_0 = 1e-9  # statsmodels takes positive times only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spell:
+    """A time in generations until something happened, over seeds: infinite where it did not happen within the chain.
+
+    Attributes:
+        median: Median over seeds, by Kaplan-Meier where chains are censored; infinite if it was not reached.
+        low: The earliest seed.
+        high: The latest seed.
+        num_generations: Last generation of the longest chain, the bound that infinity stands for.
+    """
+
+    median: float
+    low: float
+    high: float
+    num_generations: int
+
+
+def spell(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> Spell | None:
+    """The spell over chains; None of no chains.
+
+    Args:
+        times: When it happened to each chain; None where it did not.
+        lengths: Last generation of each chain.
+    """
+    if not times:
+        return None
+    known = [math.inf if time is None else float(time) for time in times]
+    return Spell(median=_median(known, lengths), low=min(known), high=max(known), num_generations=max(lengths))
+
+
+def _median(times: Sequence[float], lengths: Sequence[int]) -> float:
+    has_happened = np.isfinite(times)
+    if has_happened.all():
+        return float(np.median(times))
+    observed = np.where(has_happened, times, lengths)
+    median = SurvfuncRight(np.maximum(observed, JUST_AFTER_0), has_happened.astype(float)).quantile(0.5)
+    return float(round(median, 6)) if np.isfinite(median) else math.inf
