@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-TILE_ELEMENTS = 2**22  # squared distances held at once: at most 16 MB in float32
+TILE_ELEMENTS = 2**24  # squared distances held at once: at most 64 MB in float32, and 10 MB for 10,000 columns
 MAX_TILE_ROWS = 256  # more rows save nothing, and 10,000 columns of them stay in the cache
 GROUP_SIZE = 32  # columns that share one minimum
 DENSE_SHARE = 1 / 16  # from this share of groups with hits on, a whole tile is counted faster than its groups
@@ -63,6 +63,7 @@ class _Tile:
     """Squared distances of some rows to all columns, the columns padded with points at infinity."""
 
     values: Float[Tensor, "row column"]
+    scratch: Float[Tensor, "row column"]
     rows: Int64[Tensor, " row"]
     placed: Float64[Tensor, "row feature"]
 
@@ -193,7 +194,7 @@ class _Hits:
     def find_doubtful_rows(self) -> Tensor:
         in_doubt = torch.zeros_like(self.tile.rows, dtype=torch.bool)
         for limit in self.limits:
-            is_close = (self.values - limit).abs_().amin(1, keepdim=True) <= self.errors
+            is_close = self._subtract(limit).abs_().amin(1, keepdim=True) <= self.errors
             in_doubt[self.rows[is_close[:, 0]]] = True
         return in_doubt
 
@@ -204,10 +205,14 @@ class _Hits:
         per_row = torch.zeros(3, len(skip), dtype=torch.int64, device=skip.device)
         per_column = []
         for limit, row_counts in zip(self.limits, per_row, strict=True):
-            inside = (self.values - limit).le_(slack)  # ones and zeros, no second tile of booleans
+            inside = self._subtract(limit).le_(slack)  # ones and zeros, no second tile of booleans
             row_counts.index_add_(0, self.rows, inside.sum(1).long())
             per_column.append(self._count_columns(inside, keep))
         return per_row, torch.stack(per_column)
+
+    def _subtract(self, limit: Tensor) -> Tensor:
+        """The values less a limit; of a whole tile always in the same memory, for fresh pages cost more than this."""
+        return self.values - limit if self.groups is not None else torch.sub(self.values, limit, out=self.tile.scratch)
 
     def _count_columns(self, inside: Tensor, keep: Tensor) -> Tensor:
         if self.groups is None:
@@ -266,12 +271,14 @@ def _visit_tiles(
         share = 4 / extended.element_size()  # a tile of float64 takes no more memory than one of float32
         num_rows = max(1, int(share * min(MAX_TILE_ROWS, tile_elements // padded)))
         buffer = torch.empty(min(num_rows, len(remaining)), padded, dtype=dtype, device=rows.device)
-        doubtful = []
+        scratch, doubtful = torch.empty_like(buffer), []  # no page of the scratch is taken until it is written to
         for block in remaining.split(num_rows):
             placed = frame.place(rows[block])
             values = buffer[: len(block)]
             torch.mm(_extend_rows(placed, dtype=dtype), extended.T, out=values)
-            doubtful.append(block[visit(_Tile(values=values, rows=block, placed=placed))])
+            doubtful.append(
+                block[visit(_Tile(values=values, scratch=scratch[: len(block)], rows=block, placed=placed))]
+            )
         remaining = torch.cat(doubtful)
         if len(remaining) == 0:
             break
