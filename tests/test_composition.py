@@ -23,7 +23,7 @@ IMAGE_MODELS, IMAGE_DATA = ["vae", "gan"], ["digits", "mnist", "fashion_mnist", 
 FITTING_DATA = {"vae": "digits", "gan": "digits", "mixture": "ring", "kde": "grid"}  # others: their namesake
 FITTING_MODEL = {"ring": "mixture", "grid": "mixture"}
 COMBINED_GROUPS = {"data", "model", "regime", "bias", "selection"}  # in every combination: test_combinations
-MIXED_GROUPS = ["evaluation", "tracking", "trainer"]
+MIXED_GROUPS = ["evaluation", "tracking", "alarm", "trainer"]
 MIXED = [
     [f"{group}={choice}" for group, choice in zip(MIXED_GROUPS, row, strict=True) if choice]
     for row in zip_longest(*map(choices, MIXED_GROUPS))

@@ -1,62 +1,71 @@
-"""W&B offline: a run for each chain, every metric against generation, and nothing on the network."""
+"""W&B offline, read back with W&B's own reader: a run for each chain, every metric against generation."""
 
+import csv
 import json
-import struct
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
-from wandb.proto.wandb_internal_pb2 import Record
+from PIL import Image
 
+from collapsar import experiment as experiment_module
 from collapsar import tracking as tracking_module
 from collapsar.errors import UsageError
-from collapsar.tracking import chosen_mode, kept_run_id
+from collapsar.report.__main__ import main as report
+from collapsar.tracking import chosen_generations, chosen_mode, run_id
+from collapsar.uploading import QUIET
 from tiny_chains import build_and_run
 
-FILE_HEADER_BYTES, CHUNK_HEADER_BYTES, BLOCK_BYTES = 7, 7, 32768
-WHOLE, LAST = 1, 4  # kinds of chunk, in the log format of LevelDB
 
-
-def read_wandb_file(path: Path) -> Iterator[Record]:
-    """The records of a .wandb file, which W&B offers no reader for: LevelDB's log format after a header."""
-    content, position, collected = path.read_bytes(), FILE_HEADER_BYTES, b""
-    assert content[:4] == b":W&B"
-    while position + CHUNK_HEADER_BYTES <= len(content):
-        if (left := BLOCK_BYTES - position % BLOCK_BYTES) < CHUNK_HEADER_BYTES:
-            position += left
-            continue
-        _, size, kind = struct.unpack("<IHB", content[position : position + CHUNK_HEADER_BYTES])
-        position += CHUNK_HEADER_BYTES
-        collected += content[position : position + size]
-        position += size
-        if kind in (WHOLE, LAST):
-            record = Record()
-            record.ParseFromString(collected)
-            collected = b""
-            yield record
+@cache
+def read_wandb_file(path: Path) -> list[dict]:
+    """The records of a .wandb file, as `wandb leet inspect` reads them."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    here = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    done = subprocess.run(command, env={**here, **QUIET}, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def wandb_files(folder):
-    return sorted(folder.rglob("run-*.wandb"))
+    return sorted(folder.rglob("offline-run-*/run-*.wandb"))
+
+
+def every(path, field):
+    return [record[field] for record in read_wandb_file(path) if record["type"] == field]
 
 
 def history(path):
     """What was logged, one row a call."""
-    rows = []
-    for record in read_wandb_file(path):
-        if record.HasField("history"):
-            items = record.history.item
-            rows.append({(item.key or ".".join(item.nested_key)): json.loads(item.value_json) for item in items})
-    return rows
+    return [row["item"] for row in every(path, "history")]
 
 
 def generation_rows(path):
-    """The rows of metrics; W&B repeats the last generation in rows of training losses too."""
-    return [row for row in history(path) if "fid" in row]
+    return [row for row in history(path) if "generation" in row]
 
 
 def first(path, field):
-    return next(getattr(record, field) for record in read_wandb_file(path) if record.HasField(field))
+    return every(path, field)[0]
+
+
+def summary(path):
+    return {key: value for update in every(path, "summary") for key, value in update["update"].items()}
+
+
+def picture(path, key):
+    """The last picture that was logged under a key."""
+    return Image.open(path.parent / "files" / generation_rows(path)[-1][f"{key}.path"])
+
+
+TRACKED = (
+    "tracking.tags=[a,b]",
+    "name=trial",
+    "evaluation.metrics=[frechet,support,classes,recall_by_class]",
+    "num_generations=3",
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,7 @@ def tracked(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tracked") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        records = build_and_run(folder, *tiny, "tracking=wandb", "tracking.tags=[a,b]", "name=trial")
+        records = build_and_run(folder, *tiny, *TRACKED)
     (path,) = wandb_files(folder)
     return folder, path, records
 
@@ -73,16 +82,24 @@ def tracked(tiny, tmp_path_factory):
 def test_every_metric_of_every_generation_is_logged_against_generation(tracked):
     _, path, records = tracked
     rows = generation_rows(path)
-    assert [row["generation"] for row in rows] == [0, 1]
+    assert [row["generation"] for row in rows] == [0, 1, 2]
     for record, logged in zip(records, rows, strict=True):
         assert {key: logged[key] for key in record.metrics} == record.metrics
 
 
-def test_metrics_are_drawn_over_generation(tracked):
-    metrics = [record.metric for record in read_wandb_file(tracked[1]) if record.HasField("metric")]
-    steps = {metric.name or metric.glob_name: metric.step_metric for metric in metrics}
-    assert steps["*"] == "generation"
-    assert steps["training/*"] == "training/total_step"
+def test_every_metric_has_the_generation_and_every_loss_the_step_as_its_axis(tracked):
+    _, path, records = tracked
+    axes = {metric["name"]: metric.get("step_metric") for metric in every(path, "metric")}
+    assert {axes[key] for key in records[0].metrics} == {"generation"}
+    assert {axis for key, axis in axes.items() if key.startswith("training/") and axis} == {"training/total_step"}
+    assert not any("*" in metric.get("glob_name", "") for metric in every(path, "metric"))
+
+
+def test_a_row_holds_either_losses_or_metrics(tracked):
+    rows = history(tracked[1])
+    with_losses = [any(key.startswith("training/") for key in row) for row in rows]
+    assert [("generation" in row) for row in rows] == [not has_losses for has_losses in with_losses]
+    assert sum(with_losses) == 3
 
 
 def test_pool_and_seconds_are_logged(tracked):
@@ -95,30 +112,108 @@ def test_pool_and_seconds_are_logged(tracked):
 
 def test_pictures_and_the_class_histogram_are_logged(tracked):
     keys = {key.split(".")[0] for key in generation_rows(tracked[1])[0]}
-    assert {"samples", "strip", "class_histogram"} <= keys
+    assert {"samples", "strip", "film_strip", "class_histogram", "recall_by_class"} <= keys
+
+
+def test_the_film_strip_has_a_row_for_each_generation(tracked):
+    _, path, records = tracked
+    strip, strips = picture(path, "strip"), picture(path, "film_strip")
+    assert strips.width == strip.width
+    assert strips.height - strip.height == (len(records) - 1) * (strip.height - 2)  # 2 pixels of frame
+    last = np.asarray(strips)[-strip.height :]
+    assert np.array_equal(last, np.asarray(strip))
+
+
+def test_recall_by_class_is_a_table_of_generations_and_classes(tracked):
+    _, path, records = tracked
+    table = json.loads((path.parent / "files" / generation_rows(path)[-1]["recall_by_class.path"]).read_text())
+    keys = [f"recall_class_{label}" for label in range(10)]
+    assert table["columns"] == ["generation", *keys]
+    assert table["data"] == [[record.generation, *(record.metrics[key] for key in keys)] for record in records]
 
 
 def test_training_steps_go_on_from_generation_to_generation(tracked):
     steps = [row["training/total_step"] for row in history(tracked[1]) if "training/total_step" in row]
-    assert steps == [5, 10]
+    assert steps == [5, 10, 15]
 
 
 def test_the_run_is_named_grouped_and_tagged(tracked):
     run = first(tracked[1], "run")
-    assert (run.run_group, run.job_type, run.display_name) == ("trial", "vae/replace", "chain")
-    assert list(run.tags) == ["a", "b"]
-    assert run.run_id == (tracked[0] / "wandb_run_id").read_text()
+    assert (run["run_group"], run["job_type"], run["display_name"]) == ("trial", "vae/replace", "chain")
+    assert run["tags"] == ["a", "b", "digits", "vae", "replace"]
+    assert run["run_id"] == (tracked[0] / "wandb_run_id").read_text()
 
 
 def test_the_resolved_config_is_logged(tracked):
-    updates = first(tracked[1], "run").config.update
-    config = {update.key: json.loads(update.value_json) for update in updates}
+    config = first(tracked[1], "run")["config"]["update"]
     assert config["seed"] == 0
     assert config["model"]["sample_shape"] == [1, 8, 8]
 
 
+def test_the_summary_holds_the_profile_the_verdicts_and_the_last_metrics(tracked):
+    folder, path, records = tracked
+    found, profile = summary(path), json.loads((folder / "profile.json").read_text())
+    for key in ("recall_half_life", "first_dead_generation", "num_generations"):
+        assert found[f"profile/{key}"] == profile[key]
+    assert {found[f"verdict/{key}"] for key in profile["findings"]} <= {"yes", "no", "undecided"}
+    assert [found[f"final/{key}"] for key in ("fid", "recall")] == [
+        records[-1].metrics[key] for key in ("fid", "recall")
+    ]
+
+
 def test_the_run_is_finished(tracked):
-    assert first(tracked[1], "exit").exit_code == 0
+    assert first(tracked[1], "exit").get("exit_code", 0) == 0
+
+
+def test_the_alarm_is_an_alert(tracked):
+    alert = first(tracked[1], "alert")
+    assert (alert["title"], alert["level"]) == ("Collapse alarm: recall_far_below_floor", "WARN")
+
+
+def test_samples_and_checkpoints_of_chosen_generations_are_artifacts_each_the_input_to_the_next(tracked):
+    artifacts = [artifact for artifact in every(tracked[1], "artifact") if artifact["type"] == "generation"]
+    assert [set(artifact["aliases"]) - {"latest"} for artifact in artifacts] == [{"generation-0"}, {"generation-2"}]
+    assert [artifact.get("use_after_commit", False) for artifact in artifacts] == [True, False]
+    assert '"chain:generation-0"' in artifacts[1]["metadata"]
+    files = {entry["path"] for entry in artifacts[0]["manifest"]["contents"]}
+    assert files == {"model.ckpt", "samples.npz", "grid.png", "curve.json"}
+
+
+def test_values_are_equal_to_the_last_digit_in_records_wandb_and_the_report(tracked, tmp_path):
+    folder, path, _ = tracked
+    report([str(folder), "--csv", str(tmp_path / "all.csv")])
+    with (tmp_path / "all.csv").open() as file:
+        by_key = {(int(row["generation"]), row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    for line, row in zip(lines, generation_rows(path), strict=True):
+        assert {key: row[key] for key in line["metrics"]} == line["metrics"]
+        assert {key: by_key[line["generation"], key] for key in line["metrics"]} == line["metrics"]
+
+
+def test_a_chain_that_goes_on_after_a_kill_is_one_run_with_every_generation_once(tiny, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment_module, "train", dies_in(1))
+        with pytest.raises(KeyboardInterrupt):
+            build_and_run(tmp_path / "run", *tiny)
+    (killed,) = wandb_files(tmp_path / "run")
+    build_and_run(tmp_path / "run", *tiny)
+    (path,) = wandb_files(tmp_path / "run")
+    assert path.name == killed.name
+    assert path.parent != killed.parent
+    assert [row["generation"] for row in generation_rows(path)] == [0, 1]
+    assert [row["training/total_step"] for row in history(path) if "training/total_step" in row] == [5, 10]
+    assert first(path, "exit").get("exit_code", 0) == 0
+
+
+def dies_in(generation):
+    original = experiment_module.train
+
+    def train(**arguments):
+        if arguments["generation"] == generation:
+            raise KeyboardInterrupt
+        return original(**arguments)
+
+    return train
 
 
 def test_two_jobs_of_a_multirun_are_two_finished_runs(collapsar, tiny, tmp_path):
@@ -126,9 +221,9 @@ def test_two_jobs_of_a_multirun_are_two_finished_runs(collapsar, tiny, tmp_path)
     assert code == 0, stderr
     files = wandb_files(tmp_path / "outputs" / "pair")
     assert len(files) == 2
-    assert [first(path, "exit").exit_code for path in files] == [0, 0]
-    assert len({first(path, "run").run_id for path in files}) == 2
-    assert {first(path, "run").run_group for path in files} == {"pair"}
+    assert [first(path, "exit").get("exit_code", 0) for path in files] == [0, 0]
+    assert len({first(path, "run")["run_id"] for path in files}) == 2
+    assert {first(path, "run")["run_group"] for path in files} == {"pair"}
 
 
 def test_a_chain_that_fails_is_a_failed_run(tiny, tmp_path, monkeypatch):
@@ -136,7 +231,7 @@ def test_a_chain_that_fails_is_a_failed_run(tiny, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         build_and_run(tmp_path / "run", *tiny, "tracking=wandb")
     (path,) = wandb_files(tmp_path / "run")
-    assert first(path, "exit").exit_code == 1
+    assert first(path, "exit")["exit_code"] == 1
 
 
 def test_without_tracking_no_wandb_folder_is_written(run_chain, tmp_path):
@@ -179,6 +274,22 @@ def test_a_mode_that_wandb_does_not_have_is_refused(bare_environment, monkeypatc
 
 
 def test_a_run_folder_keeps_its_run_id(tmp_path):
-    assert kept_run_id(tmp_path) == kept_run_id(tmp_path)
+    assert run_id(tmp_path) == run_id(tmp_path)
     (tmp_path / "other").mkdir()
-    assert kept_run_id(tmp_path / "other") != kept_run_id(tmp_path)
+    assert run_id(tmp_path / "other") != run_id(tmp_path)
+
+
+def test_the_run_id_of_a_sweep_agent_comes_first_and_is_kept(tmp_path, monkeypatch):
+    own = run_id(tmp_path)
+    monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
+    assert run_id(tmp_path) == own  # without a sweep, a chain's own id stays
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    assert run_id(tmp_path) == "fromagent"
+    monkeypatch.delenv("WANDB_SWEEP_ID")
+    assert run_id(tmp_path) == "fromagent"
+
+
+def test_chosen_generations_count_from_either_end():
+    assert chosen_generations([0, -1], num_generations=8) == [0, 7]
+    assert chosen_generations([0, 5, 9, -1], num_generations=6) == [0, 5]
+    assert chosen_generations([], num_generations=6) == []

@@ -37,4 +37,4 @@ def build_and_run(folder: Path, *overrides: str):
     config = compose_settings(*overrides)
     experiment = composition.build(config)
     settings = composition.settings(config)
-    return experiment.run(folder, chain="chain", config=settings, console=Console(quiet=True))
+    return experiment.run(folder, chain="chain", config=settings, console=Console(quiet=True), position="")

@@ -37,7 +37,8 @@ def run_job(config: DictConfig) -> None:
         chain = composition.chain_name(_root_=config)
         experiment = composition.build(config)
         folder = Path(HydraConfig.get().runtime.output_dir)
-        experiment.run(folder, chain=chain, config=settings, console=composition.make_console())
+        console, position = composition.make_console(), composition.position(HydraConfig.get())
+        experiment.run(folder, chain=chain, config=settings, console=console, position=position)
         composition.present([folder], page=folder / "report.html")
 
 

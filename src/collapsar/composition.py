@@ -5,6 +5,7 @@ A part's schema is its constructor: every key under a `_target_` must be one of 
 
 import inspect
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from hashlib import blake2b
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
@@ -31,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 NAMED_GROUPS = ("data", "model", "regime")
 PLAIN_WIDTH = 120
+NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # tells the jobs of a multirun, in whatever process, how many they are
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -160,13 +165,36 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
 
 
 class StudySummary(Callback):
-    """After a multirun: one table and one page over all its chains."""
+    """A multirun: how many jobs it has, and at its end one table and one page over all its chains."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra calls this once, before the first job."""
+        os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this once, when the last job is done."""
         folder = Path(config.hydra.sweep.dir)
         if any(folder.glob("*/records.jsonl")):
             present([folder], page=folder / "report.html")
+
+
+def count_jobs(config: DictConfig) -> int:
+    """The jobs of a multirun; 0 where its sweeper decides as it goes on."""
+    if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
+        return 0
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    batches = BasicSweeper.split_arguments(
+        OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task]), max_batch_size=None
+    )
+    return sum(map(len, batches))
+
+
+def position(hydra_config: Any) -> str:
+    """Which job of a multirun this is, in words; empty for a single chain."""
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return ""
+    number, num_jobs = int(hydra_config.job.num) + 1, int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
+    return f"job {number} of {num_jobs}, {num_jobs - number} left" if num_jobs else f"job {number}"
 
 
 def present(folders: list[Path], *, page: Path) -> None:

@@ -7,6 +7,7 @@
 purpose), and pools are rebuilt from stored samples, so a killed run continues with identical numbers.
 """
 
+import logging
 import platform
 import resource
 import sys
@@ -40,8 +41,11 @@ from collapsar.profile import profile_chain
 from collapsar.progress import ChainProgress
 from collapsar.records import GenerationRecord
 from collapsar.seeding import make_generator
-from collapsar.store import RunFolder, image_grid
+from collapsar.store import RunFolder
+from collapsar.tracking import Chain
 from collapsar.training import Training, train
+
+logger = logging.getLogger(__name__)
 
 VERSIONED = ("collapsar", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
 STRIP_IMAGES = 12  # latents that stay the same through the generations
@@ -67,6 +71,7 @@ class Experiment:
         evaluation: What is measured (`collapsar.metrics.evaluator.Evaluation`).
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.tracking.Tracking`).
+        alarm: When a chain is going wrong, and what then happens (`collapsar.alarm.Alarm`).
     """
 
     name: str = MISSING
@@ -83,6 +88,7 @@ class Experiment:
     evaluation: Any = MISSING
     trainer: Any = MISSING
     tracking: Any = MISSING
+    alarm: Any = MISSING
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -98,7 +104,9 @@ class Experiment:
         self.max_steps = 0 if self.is_analytic else self.trainer().max_steps
         self._check(model)
 
-    def run(self, folder: Path, *, chain: str, config: dict[str, Any], console: Console) -> list[GenerationRecord]:
+    def run(
+        self, folder: Path, *, chain: str, config: dict[str, Any], console: Console, position: str = ""
+    ) -> list[GenerationRecord]:
         """Train and measure every generation that the run folder does not hold yet.
 
         Args:
@@ -106,6 +114,7 @@ class Experiment:
             chain: What the chain is called in progress lines and W&B.
             config: The resolved configuration, kept beside the records.
             console: Where progress is drawn.
+            position: Which job of a multirun it is, in words; empty for a single chain.
 
         Returns:
             The records of all generations.
@@ -119,13 +128,25 @@ class Experiment:
         store = RunFolder(folder)
         with store.claim(config):
             records = store.records()
-            if len(records) >= self.num_generations:
+            if len(records) >= self.num_generations or self._is_stopped(store):
                 return records
             real = self.data.load()
-            with self._tracked(store, chain=chain, config=config), self._progress(console, chain, records) as progress:
+            with (
+                self._tracked(store, chain=chain, config=config),
+                ChainProgress(
+                    console,
+                    chain=chain,
+                    position=position,
+                    num_generations=self.num_generations,
+                    steps_per_generation=self.max_steps,
+                    records=records,
+                ) as progress,
+            ):
                 evaluator = self.evaluation.prepare(as_real_samples(real), known_modes=known_modes(self.data))
                 pool = self._replay(store, real=real, num_finished=len(records))
                 for generation in range(len(records), self.num_generations):
+                    if self._is_stopped(store):
+                        break
                     pool = self._turn(generation, pool, real=real, evaluator=evaluator, store=store, progress=progress)
         return store.records()
 
@@ -181,12 +202,23 @@ class Experiment:
         )
         synthetic = drawn[:num_synthetic]
         arrays = {"samples": synthetic} | self._film_strip(training)
-        store.write_generation(record, arrays=arrays, save_model=training.save)
+        store.write_generation(record, arrays=arrays, save_model=training.save, curve=training.curve)
         store.write_json("profile.json", profile_chain(store.records()).to_dict())
-        images = {name: image_grid(tensor) for name, tensor in arrays.items() if tensor.dtype == torch.uint8}
-        self.tracking.log(record, curve=training.curve, images=images)
+        self.tracking.log(store, record)
         progress.finished(record)
+        self._sound(store, progress)
         return self._next_pool(pool, real=real, samples=synthetic, generation=generation)
+
+    def _sound(self, store: RunFolder, progress: ChainProgress) -> None:
+        """Say what has fired in the generation that was just stored."""
+        records = store.records()
+        fired = self.alarm.fired(records)
+        store.write_lines("alarms.jsonl", [found.to_json() for found in fired])
+        for found in fired:
+            if found.generation == records[-1].generation:
+                progress.alarmed(found)
+                if self.alarm.notifies:
+                    self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
 
     def _next_pool(self, pool: Pool, *, real: RealData, samples: Tensor, generation: int) -> Pool:
         next_pool: Pool = self.regime.next_pool(
@@ -265,23 +297,21 @@ class Experiment:
             generator_at=lambda generation: make_generator(self.seed, generation, "pool"),
         )
 
-    def _progress(self, console: Console, chain: str, records: list[GenerationRecord]) -> ChainProgress:
-        return ChainProgress(
-            console,
-            chain=chain,
-            num_generations=self.num_generations,
-            steps_per_generation=self.max_steps,
-            finished=len(records),
-        )
+    def _is_stopped(self, store: RunFolder) -> bool:
+        """Whether the alarm ends the chain here, having said so."""
+        reason = self.alarm.stop_reason(store.records())
+        if reason:
+            store.write_json("status.json", {"state": "stopped", "message": f"stopped by the {reason}"})
+            logger.warning("stopped by the %s; alarm=default goes on", reason)
+        return reason is not None
 
     @contextmanager
     def _tracked(self, store: RunFolder, *, chain: str, config: dict[str, Any]) -> Iterator[None]:
         """The state of the chain on disk and in W&B, from start to end."""
         store.write_json("status.json", {"state": "running"})
         store.write_json("versions.json", versions())
-        job_type = f"{self.model_name}/{self.regime.name}"
-        self.tracking.start(store.path, study=self.name, chain=chain, job_type=job_type, config=config)
         try:
+            self.tracking.start(store, chain=self._called(chain), config=config)
             yield
         except BaseException as error:
             is_interrupted = isinstance(error, KeyboardInterrupt)
@@ -291,8 +321,19 @@ class Experiment:
             store.write_json("status.json", {"state": "failed", "message": message})
             self.tracking.finish(has_failed=True)
             raise
-        store.write_json("status.json", {"state": "finished"})
+        if len(store.records()) >= self.num_generations:
+            store.write_json("status.json", {"state": "finished"})
         self.tracking.finish(has_failed=False)
+
+    def _called(self, chain: str) -> Chain:
+        return Chain(
+            name=chain,
+            study=self.name,
+            data=self.data.name,
+            model=self.model_name,
+            regime=self.regime.name,
+            num_generations=self.num_generations,
+        )
 
 
 def as_real_samples(real: RealData) -> RealSamples:

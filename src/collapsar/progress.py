@@ -1,81 +1,129 @@
-"""One live line a chain: generation, epoch, time left, and the last recall; plain log lines without a terminal."""
+"""What a terminal shows of a running chain: where it is, how long it takes, and what its metrics did so far.
+
+A live view on a terminal; plain log lines, one a generation, anywhere else.
+"""
 
 import logging
+from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
+from collapsar.alarm import Fired
 from collapsar.records import GenerationRecord
 
 logger = logging.getLogger(__name__)
 
 SPARKS = "▁▂▃▄▅▆▇█"
+SHOWN_GENERATIONS = 40  # in a sparkline
 HEADLINE_METRICS = ("fid", "precision", "recall", "classes_dropped")
+SHARES = ("recall", "precision")  # drawn between 0 and 1; others between 0 and their largest value
 
 
 class ChainProgress:
-    """The live line of one chain.
+    """The live view of one chain.
 
     Args:
         console: Where it is drawn.
         chain: The chain's name.
+        position: Which job of a multirun it is, in words; empty for a single chain.
         num_generations: How many there will be.
         steps_per_generation: Training steps in each; 0 where a generation has none.
-        finished: Generations that are in the store already.
+        records: Generations that are in the store already.
     """
 
     def __init__(
-        self, console: Console, *, chain: str, num_generations: int, steps_per_generation: int, finished: int
+        self,
+        console: Console,
+        *,
+        chain: str,
+        position: str,
+        num_generations: int,
+        steps_per_generation: int,
+        records: Sequence[GenerationRecord],
     ) -> None:
-        self.num_generations, self.steps_per_generation = num_generations, max(steps_per_generation, 1)
+        self.chain, self.position, self.num_generations = chain, position, num_generations
+        self.steps_per_generation = max(steps_per_generation, 1)
         self.is_live = console.is_terminal
-        self.recalls: list[float] = []
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not self.is_live,
+        self.records, self.alarms = list(records), list[Fired]()
+        self._num_before = len(records)
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("left"),
+            TimeRemainingColumn(), console=console,
+        )  # fmt: skip
+        self._task = self._bar.add_task(
+            "reading data and fitting the feature spaces",
+            total=(num_generations - self._num_before) * self.steps_per_generation,
         )
-        self._task = self._progress.add_task(
-            chain,
-            total=(num_generations - finished) * self.steps_per_generation,
-            note="reading data and fitting the feature spaces",
-        )
-        self._finished = self._first = finished
+        self._live = Live(console=console, get_renderable=self.view, transient=True) if self.is_live else None
 
     def __enter__(self) -> "ChainProgress":
-        self._progress.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._live:
+            self._live.stop()
 
     def trained(self, epoch: int, steps: int) -> None:
         """Training has come this far in the present generation."""
-        done = (self._finished - self._first) * self.steps_per_generation
-        note = f"generation {self._finished}/{self.num_generations - 1}, epoch {epoch}"
-        if self.recalls:
-            note += f"  recall {sparkline(self.recalls)} {self.recalls[-1]:.2f}"
-        self._progress.update(self._task, completed=done + min(steps, self.steps_per_generation), note=note)
+        done = (len(self.records) - self._num_before) * self.steps_per_generation
+        note = f"generation {len(self.records)} of 0..{self.num_generations - 1}, epoch {epoch}, step {steps}"
+        self._bar.update(self._task, completed=done + min(steps, self.steps_per_generation), description=note)
 
     def finished(self, record: GenerationRecord) -> None:
         """A generation is stored."""
-        self._finished = record.generation + 1
-        self.recalls += [record.metrics["recall"]] if "recall" in record.metrics else []
+        self.records.append(record)
+        self._bar.update(self._task, completed=(len(self.records) - self._num_before) * self.steps_per_generation)
         values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in HEADLINE_METRICS if key in record.metrics)
         seconds = sum(record.seconds.values())
         if not self.is_live:
             logger.info("generation %d/%d: %s (%.1f s)", record.generation, self.num_generations - 1, values, seconds)
 
+    def alarmed(self, fired: Fired) -> None:
+        """A rule of the alarm has fired."""
+        self.alarms.append(fired)
+        if not self.is_live:
+            logger.warning("%s", fired)
 
-def sparkline(values: list[float]) -> str:
-    """Values in [0, 1] as a row of little bars."""
-    return "".join(SPARKS[min(int(value * len(SPARKS)), len(SPARKS) - 1)] for value in values)
+    def view(self) -> RenderableType:
+        """All there is to see at this moment."""
+        title = Text.assemble((self.chain, "bold"), f"  {self.position}" if self.position else "")
+        alarms = [Text(str(fired), style="bold red") for fired in self.alarms[-1:]]
+        return Group(title, self._bar, metrics_table(self.records), *alarms)
+
+
+def metrics_table(records: Sequence[GenerationRecord]) -> Table:
+    """The headline metrics of the generations so far: the last value, and a little bar for each generation."""
+    table = Table.grid(padding=(0, 2))
+    for name, values in courses(records[-SHOWN_GENERATIONS:]).items():
+        top = 1.0 if name in SHARES else max(values)
+        table.add_row(name, f"{values[-1]:.3g}", sparkline(values, top=top))
+    return table
+
+
+def courses(records: Sequence[GenerationRecord]) -> dict[str, list[float]]:
+    """The headline metrics by name, where they were measured."""
+    found = {
+        name: [record.metrics[name] for record in records if name in record.metrics]
+        for name in ("recall", "precision", "fid")
+    }
+    found["classes alive"] = [
+        len(record.class_shares["real"]) - record.metrics["classes_dropped"]
+        for record in records
+        if record.class_shares and "classes_dropped" in record.metrics
+    ]
+    return {name: values for name, values in found.items() if values}
+
+
+def sparkline(values: Sequence[float], *, top: float) -> str:
+    """Values between 0 and `top` as a row of little bars."""
+    heights = (int(value / top * len(SPARKS)) if top > 0 else 0 for value in values)
+    return "".join(SPARKS[min(max(height, 0), len(SPARKS) - 1)] for height in heights)

@@ -7,7 +7,7 @@ stands in `records.jsonl`, which is written last; a folder without a line is mad
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from torchvision.utils import make_grid
 from collapsar.errors import UsageError
 from collapsar.records import GenerationRecord
 
-FREE_SETTINGS = ("name", "num_generations", "tracking", "data.root", "evaluation.cache_folder")
+FREE_SETTINGS = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
 """Settings that do not change what a generation is: a folder may be continued with other values of these."""
 
 GRID_IMAGES = 64
@@ -92,18 +92,29 @@ class RunFolder:
         Raises:
             UsageError: the file is missing or damaged.
         """
-        path = self.generation_path(generation) / "samples.npz"
-        try:
-            with path.open("rb") as file, np.load(file) as arrays:
-                return torch.from_numpy(arrays["samples"])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise UsageError(
-                f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
-                "restore the file, or start again in another folder"
-            ) from error
+        return self._arrays(generation)["samples"]
+
+    def strip(self, generation: int) -> Tensor | None:
+        """The images of the latents that never change; None where a generation has none.
+
+        Raises:
+            UsageError: the file is missing or damaged.
+        """
+        return self._arrays(generation).get("strip")
+
+    def curve(self, generation: int) -> list[dict[str, float]]:
+        """The training losses of a finished generation, by "step"; empty where nothing was trained in steps."""
+        path = self.generation_path(generation) / "curve.json"
+        readings: list[dict[str, float]] = json.loads(path.read_text()) if path.exists() else []
+        return readings
 
     def write_generation(
-        self, record: GenerationRecord, *, arrays: dict[str, Tensor], save_model: Callable[[Path], None]
+        self,
+        record: GenerationRecord,
+        *,
+        arrays: dict[str, Tensor],
+        save_model: Callable[[Path], None],
+        curve: Sequence[dict[str, float]] = (),
     ) -> None:
         """Write one finished generation; its line comes last.
 
@@ -111,6 +122,7 @@ class RunFolder:
             record: The line.
             arrays: "samples" (what the next pool gets), and "strip" (the images of the latents that never change).
             save_model: Writes the checkpoint.
+            curve: Training losses, a reading for each group of steps.
         """
         final = self.generation_path(record.generation)
         temporary = final.with_name(f".{final.name}.partial")
@@ -122,15 +134,39 @@ class RunFolder:
         np.savez(temporary / "samples.npz", **named)
         if arrays["samples"].dtype == torch.uint8:
             image_grid(arrays["samples"]).save(temporary / "grid.png")
+        if curve:
+            (temporary / "curve.json").write_text(json.dumps(list(curve)))
         for path in temporary.iterdir():
             flush_to_disk(path)
         temporary.rename(final)
-        lines = [*self.records(), record]
-        write_atomically(self.path / "records.jsonl", "".join(f"{line.to_json()}\n" for line in lines).encode())
+        self.write_lines("records.jsonl", [line.to_json() for line in (*self.records(), record)])
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A small JSON file of the folder; empty where there is none."""
+        path = self.path / name
+        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return content
+
+    def write_lines(self, name: str, lines: Sequence[str]) -> None:
+        """Write a file of JSON lines (alarms.jsonl); none where there are no lines."""
+        if lines or (self.path / name).exists():
+            write_atomically(self.path / name, "".join(f"{line}\n" for line in lines).encode())
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a small JSON file of the folder (profile.json, status.json)."""
         write_atomically(self.path / name, json.dumps(content, indent=1).encode())
+
+    def _arrays(self, generation: int) -> dict[str, Tensor]:
+        path = self.generation_path(generation) / "samples.npz"
+        try:
+            with path.open("rb") as file, np.load(file) as arrays:
+                stored = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "labels"}
+            return {"samples": stored.pop("samples"), **stored}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise UsageError(
+                f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
+                "restore the file, or start again in another folder"
+            ) from error
 
     def _check_settings(self, config: dict[str, Any]) -> None:
         path = self.path / "config.yaml"
@@ -173,8 +209,13 @@ def flush_to_disk(path: Path) -> None:
 
 
 def image_grid(images: Tensor) -> Image.Image:
-    """The first images in rows of eight, small ones enlarged by a whole factor so that each pixel stays a square."""
+    """The first images in rows of eight."""
+    return tile(images[:GRID_IMAGES], num_columns=8)
+
+
+def tile(images: Tensor, *, num_columns: int) -> Image.Image:
+    """Images in rows, small ones enlarged by a whole factor so that each pixel stays a square."""
     factor = max(1, GRID_SIDE_PIXELS // images.shape[-1])
-    enlarged = images[:GRID_IMAGES].repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-    grid = make_grid(enlarged, nrow=8, padding=2, pad_value=128)
+    enlarged = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+    grid = make_grid(enlarged, nrow=num_columns, padding=2, pad_value=128)
     return Image.fromarray(grid.permute(1, 2, 0).numpy())

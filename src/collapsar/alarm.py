@@ -1,0 +1,226 @@
+"""The alarm: rules that say, after each generation, whether a chain is going wrong, and what then happens.
+
+What has fired is a function of the records alone, so a chain that is continued after a kill fires the same, once. Where
+a record holds a metric's real-against-real floor (`recall_floor`), a change counts only if it is large beside it.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias
+
+from scipy import stats
+
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.records import GenerationRecord
+
+Direction: TypeAlias = Literal["falls", "rises"]
+Action: TypeAlias = Literal["warn", "notify", "stop"]
+Records: TypeAlias = Sequence[GenerationRecord]
+
+MIN_TREND_GENERATIONS = 4  # fewer cannot reach p < .05 in a one-sided rank test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fired:
+    """One rule that fired.
+
+    Attributes:
+        generation: The generation after which it fired.
+        rule: The rule's name in the configuration.
+        text: What was seen, with the numbers.
+    """
+
+    generation: int
+    rule: str
+    text: str
+
+    def to_json(self) -> str:
+        """As one line."""
+        return json.dumps(asdict(self))
+
+    def __str__(self) -> str:
+        return f"alarm at generation {self.generation} ({self.rule}): {self.text}"
+
+
+class Rule(ABC):
+    """A condition on a chain, looked at after each generation."""
+
+    @abstractmethod
+    def check(self, records: Records) -> str | None:
+        """What is wrong as of the last generation; None where nothing is, or where it was not measured."""
+
+
+class Alarm:
+    """Rules, and what happens when one fires.
+
+    Args:
+        action: "warn" writes a line; "notify" also sends a W&B alert; "stop" also ends the chain after this generation.
+        rules: By the name that is shown; a rule of null is switched off.
+    """
+
+    def __init__(self, *, action: Action, rules: dict[str, Rule | None]) -> None:
+        self.action = action
+        self.rules = {name: rule for name, rule in rules.items() if rule is not None}
+
+    @property
+    def notifies(self) -> bool:
+        """Whether W&B is told."""
+        return self.action in ("notify", "stop")
+
+    def fired(self, records: Records) -> list[Fired]:
+        """Everything that has fired in the course of a chain, in order."""
+        return [found for end in range(len(records)) for found in self._fired_after(records[: end + 1])]
+
+    def stop_reason(self, records: Records) -> str | None:
+        """Why a chain ends here; None where it goes on."""
+        if self.action != "stop":
+            return None
+        return next((str(found) for found in self.fired(records)), None)
+
+    def _fired_after(self, records: Records) -> list[Fired]:
+        texts = {name: rule.check(records) for name, rule in self.rules.items()}
+        generation = records[-1].generation
+        return [Fired(generation=generation, rule=name, text=text) for name, text in texts.items() if text]
+
+
+class SuddenChange(Rule):
+    """A metric worsens from one generation to the next by more than a share of what it was.
+
+    Args:
+        metric: Its key in the records.
+        direction: Which way is worse.
+        share: Of the earlier value.
+        floor_share: The change must also exceed this share of the metric's floor, where there is one.
+    """
+
+    def __init__(self, *, metric: str, direction: Direction, share: float, floor_share: float) -> None:
+        check_positive(share=share)
+        check_not_negative(floor_share=floor_share)
+        self.metric, self.direction, self.share, self.floor_share = metric, direction, share, floor_share
+
+    def check(self, records: Records) -> str | None:
+        values = measured(records[-2:], self.metric)
+        if len(values) < 2:
+            return None
+        before, now = values
+        worsening = worse_by(before, now, direction=self.direction)
+        if worsening <= max(self.share * abs(before), self.floor_share * floor(records[-1], self.metric)):
+            return None
+        return f"{self.metric} {self.direction} suddenly, from {before:.3g} to {now:.3g}"
+
+
+class BeyondFloor(Rule):
+    """A metric comes to lie beyond its real-against-real floor by more than a share of it.
+
+    Fires when the line is crossed, not while the metric stays beyond it.
+
+    Args:
+        metric: Its key in the records; `<metric>_floor` is its floor.
+        direction: Which way is worse.
+        floor_share: Of the floor.
+    """
+
+    def __init__(self, *, metric: str, direction: Direction, floor_share: float) -> None:
+        check_positive(floor_share=floor_share)
+        self.metric, self.direction, self.floor_share = metric, direction, floor_share
+
+    def check(self, records: Records) -> str | None:
+        if not self._is_beyond(records[-1]) or (len(records) > 1 and self._is_beyond(records[-2])):
+            return None
+        value, level = records[-1].metrics[self.metric], floor(records[-1], self.metric)
+        return f"{self.metric} is {value:.3g}, where real data against real data give {level:.3g}"
+
+    def _is_beyond(self, record: GenerationRecord) -> bool:
+        if self.metric not in record.metrics or f"{self.metric}_floor" not in record.metrics:
+            return False
+        level = floor(record, self.metric)
+        return worse_by(level, record.metrics[self.metric], direction=self.direction) > self.floor_share * level
+
+
+class Trend(Rule):
+    """A metric worsens steadily: Kendall's one-sided rank test over the last generations, and a slope that matters.
+
+    The change over the window is its Theil-Sen slope times its length. Fires when it begins, not while it goes on.
+
+    Args:
+        metric: Its key in the records.
+        direction: Which way is worse.
+        num_generations: Length of the window.
+        significance: P value below which a trend counts.
+        floor_share: The change over the window must exceed this share of the metric's floor, where there is one.
+    """
+
+    def __init__(
+        self, *, metric: str, direction: Direction, num_generations: int, significance: float, floor_share: float
+    ) -> None:
+        if num_generations < MIN_TREND_GENERATIONS:
+            raise UsageError(
+                f"num_generations of a trend must be at least {MIN_TREND_GENERATIONS}: got {num_generations}"
+            )
+        check_fraction(significance=significance)
+        check_not_negative(floor_share=floor_share)
+        self.metric, self.direction, self.num_generations = metric, direction, num_generations
+        self.significance, self.floor_share = significance, floor_share
+
+    def check(self, records: Records) -> str | None:
+        if not self._is_trend(records) or self._is_trend(records[:-1]):
+            return None
+        first, *_, last = measured(records[-self.num_generations :], self.metric)
+        return f"{self.metric} {self.direction} over {self.num_generations} generations, from {first:.3g} to {last:.3g}"
+
+    def _is_trend(self, records: Records) -> bool:
+        values = measured(records[-self.num_generations :], self.metric)
+        if len(values) < self.num_generations or len(set(values)) == 1:
+            return False
+        generations = range(self.num_generations)
+        alternative = "less" if self.direction == "falls" else "greater"
+        p_value = stats.kendalltau(generations, values, alternative=alternative).pvalue
+        change = stats.theilslopes(values, generations).slope * (self.num_generations - 1)
+        is_large = worse_by(0, change, direction=self.direction) > self.floor_share * floor(records[-1], self.metric)
+        return bool(p_value < self.significance and is_large)
+
+
+class ClassesDropped(Rule):
+    """More classes are dropped than ever before in the chain.
+
+    Args:
+        num_classes: From how many on.
+    """
+
+    def __init__(self, *, num_classes: int) -> None:
+        check_positive(num_classes=num_classes)
+        self.num_classes = num_classes
+
+    def check(self, records: Records) -> str | None:
+        now = records[-1].metrics.get("classes_dropped", 0)
+        if now < self.num_classes or now <= max(measured(records[:-1], "classes_dropped"), default=0):
+            return None
+        return f"{now:.0f} classes dropped"
+
+
+def measured(records: Records, metric: str) -> list[float]:
+    """The values of a metric, where it was measured."""
+    return [record.metrics[metric] for record in records if metric in record.metrics]
+
+
+def floor(record: GenerationRecord, metric: str) -> float:
+    """The size of a metric's real-against-real floor; 0 where there is none."""
+    return abs(record.metrics.get(f"{metric}_floor", 0.0))
+
+
+def worse_by(before: float, now: float, *, direction: Direction) -> float:
+    """How much worse a value is than another; negative if it is better."""
+    return before - now if direction == "falls" else now - before
+
+
+def check_not_negative(**values: float) -> None:
+    """Refuse the first value below 0, by its name.
+
+    Raises:
+        UsageError: a value is negative.
+    """
+    for name, value in values.items():
+        if value < 0:
+            raise UsageError(f"{name} must be at least 0: got {value}")
