@@ -29,9 +29,13 @@ def write_run(
     name: str = "quickstart",
     rate: float | None = None,
     with_images: bool = True,
+    num_more_metrics: int = 0,
     settings: dict[str, Any] | None = None,
 ) -> Path:
-    """One run folder; `rate` is the share of recall that each generation loses."""
+    """One run folder; `rate` is the share of recall that each generation loses.
+
+    The standard evaluation has about 75 metrics more than these, and as many floors.
+    """
     folder.mkdir(parents=True)
     rate = RATES[regime] if rate is None else rate
     config = {
@@ -50,6 +54,9 @@ def write_run(
     generator = np.random.default_rng([seed, *model.encode(), *regime.encode()])
     finished = num_generations if num_finished is None else num_finished
     records = [record_at(t, generator, model=model, regime=regime, seed=seed, rate=rate) for t in range(finished)]
+    for record in records:
+        more = {f"pca/metric_{number}": float(generator.uniform()) for number in range(num_more_metrics)}
+        record.metrics.update(more | {f"{key}_floor": 0.5 for key in more})
     (folder / "records.jsonl").write_text("".join(record.to_json() + "\n" for record in records))
     if with_images:
         write_strips(folder, records, rate=rate, seed=seed)

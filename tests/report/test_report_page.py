@@ -142,6 +142,17 @@ def test_film_strips_of_colour_images_share_the_bytes_of_a_page(make_run):
     assert len(strip.uri) < 1.4 * TOTAL_BYTES / 24
 
 
+def test_of_many_chains_the_first_seeds_of_each_arm_have_pictures_and_the_page_says_so(make_run, tmp_path):
+    for number in range(26):
+        regime = ("replace", "accumulate")[number % 13 == 0]
+        make_run(f"runs/{number}", seed=number, regime=regime, num_generations=2)
+    page = write_report([tmp_path / "runs"], tmp_path / "page.html").read_text()
+    assert page.count("<img ") == 24
+    assert page.count("24 of 26 chains are shown") == 2
+    assert "decoded in generations 0 to 1" in page
+    assert "latents of accumulate, seed 13" in page
+
+
 def test_the_same_runs_give_the_same_page(make_run, tmp_path):
     run = make_run()
     first = write_report([run], tmp_path / "page.html").read_bytes()
@@ -164,7 +175,8 @@ def test_terminal_table_shows_names_as_they_are_and_lists_what_is_unfinished(swe
 @pytest.mark.slow
 def test_page_of_24_chains_of_20_generations_is_below_8_megabytes(tmp_path, make_run):
     for number in range(24):
-        make_run(f"runs/{number}", seed=number, num_generations=20)
+        regime = ("replace", "accumulate")[number % 2]
+        make_run(f"runs/{number}", seed=number // 2, regime=regime, num_generations=20, num_more_metrics=75)
     assert write_report([tmp_path / "runs"], tmp_path / "page.html").stat().st_size < 8_000_000
 
 
@@ -178,7 +190,8 @@ def test_200_chains_take_less_than_a_minute_and_a_gigabyte(tmp_path, make_run):
     for number in range(200):
         regime = ("replace", "accumulate")[number % 2]
         settings = {"real_fraction": number // 20 / 10}
-        make_run(f"runs/{number}", seed=number % 20 // 2, regime=regime, num_generations=20, settings=settings)
+        more = {"num_generations": 20, "settings": settings, "num_more_metrics": 75}
+        make_run(f"runs/{number}", seed=number % 20 // 2, regime=regime, **more)
     start = time.perf_counter()
     command = [sys.executable, "-m", "collapsar.report", str(tmp_path / "runs"), "-o", str(tmp_path / "page.html")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -58,8 +58,8 @@ def test_arms_without_a_shared_seed_have_no_paired_difference():
 
 
 def test_bands_are_the_t_interval_of_each_generation():
-    rows = [(0, "x", t, float(v)) for t in (0, 1) for v in (1 + t, 2, 4)]
-    table = bands(pd.DataFrame(rows, columns=["arm", "metric", "generation", "value"]))
+    rows = [("x", t, float(v)) for t in (0, 1) for v in (1 + t, 2, 4)]
+    table = bands(pd.DataFrame(rows, columns=["metric", "generation", "value"]))
     expected = [t_interval([1.0, 2.0, 4.0]), t_interval([2.0, 2.0, 4.0])]
     assert table["low"].tolist() == pytest.approx([interval.low for interval in expected])
     assert table["high"].tolist() == pytest.approx([interval.high for interval in expected])

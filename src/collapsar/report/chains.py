@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import UsageError
+from collapsar.profile import Profile, profile_chain
 from collapsar.records import GenerationRecord
 from collapsar.report.fitted import values_of
 
@@ -42,6 +45,11 @@ class Chain:
     @property
     def seed(self) -> int:
         return int(self.records[0].seed if self.records else self.config.get("seed", 0))
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What happened to it."""
+        return profile_chain(self.records)
 
     @property
     def num_generations(self) -> int:
@@ -130,7 +138,9 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
             if number == lines[-1][0]:
                 break
             raise UsageError(f"{path}, line {number}: {error}") from error
-        records[record.generation] = record
+        # JSON gives each line its own copies of the keys, which over 200 chains take more than the values.
+        shared = {sys.intern(key): value for key, value in record.metrics.items()}
+        records[record.generation] = replace(record, metrics=shared)
     return tuple(records[generation] for generation in sorted(records))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from collapsar.report.arms import Arm
-from collapsar.report.chains import Chain, tidy
+from collapsar.report.chains import Chain
 from collapsar.report.families import HEADLINE, is_curve
 from collapsar.report.fitted import values_of
 from collapsar.report.intervals import SHARE, bands, bounds_of
@@ -60,14 +60,20 @@ def _series(values: list[float | None]) -> list[float | None] | float:
 
 def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """By metric, for each arm that measured it: mean and 95 % band over seeds at each generation."""
-    tables = [tidy(arm.complete).assign(arm=index) for index, arm in enumerate(arms)]
-    values = pd.concat(tables)
-    table = bands(values[values["metric"].isin(metrics)])
     curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
-    for (arm, metric), rows in table.sort_values("generation").groupby(["arm", "metric"]):
-        columns = {name: _numbers(rows[name]) for name in ("mean", "low", "high")}
-        curves[metric].append({"arm": int(arm), "generations": rows["generation"].tolist(), **columns})
+    for index, arm in enumerate(arms):
+        table = bands(_measured(arm, metrics)) if arm.complete else pd.DataFrame(columns=["metric", "generation"])
+        for metric, rows in table.sort_values("generation").groupby("metric"):
+            columns = {name: _numbers(rows[name]) for name in ("mean", "low", "high")}
+            curves[metric].append({"arm": index, "generations": rows["generation"].tolist(), **columns})
     return curves
+
+
+def _measured(arm: Arm, metrics: Sequence[str]) -> pd.DataFrame:
+    """The values of the arm's complete chains, a row for each metric and generation of a chain."""
+    records = [(record.generation, values_of(record)) for chain in arm.complete for record in chain.records]
+    rows = [(key, generation, own[key]) for generation, own in records for key in metrics if key in own]
+    return pd.DataFrame(rows, columns=["metric", "generation", "value"])
 
 
 def _numbers(column: pd.Series) -> list[float | None]:

@@ -75,14 +75,14 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
 
 
 def bands(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean and t-interval by arm, metric and generation, from rows with arm, metric, generation and value.
+    """Mean and t-interval by metric and generation, from rows with metric, generation and value.
 
     The columns are mean, low, high and count; low and high are NaN where there is one seed.
     """
-    grouped = values.groupby(["arm", "metric", "generation"], sort=False)["value"]
+    grouped = values.groupby(["metric", "generation"], sort=False)["value"]
     table = grouped.agg(["mean", "sem", "count"]).reset_index()
     margin = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(table["count"] - 1, 1)) * table["sem"]
-    lowest, highest = zip(*map(bounds_of, table["metric"]), strict=True) if len(table) else ((), ())
+    lowest, highest = zip(*map(bounds_of, table["metric"]), strict=True)
     low = (table["mean"] - margin).clip(lower=pd.Series(lowest, dtype=float))
     high = (table["mean"] + margin).clip(upper=pd.Series(highest, dtype=float))
     return table.assign(low=low, high=high).drop(columns="sem")

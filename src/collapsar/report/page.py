@@ -31,6 +31,7 @@ from collapsar.report.pictures import film_strip
 from collapsar.report.summaries import MAIN_METRICS, contrasts, summarise_arm, summarise_chain
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
+MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the page and of the time to make it
 MAX_CHAINS_WITH_ALL_DIGITS = 24  # above that, the table of all digits is left to the download
 
 
@@ -59,8 +60,9 @@ def render(chains: Sequence[Chain]) -> str:
     """The page over the chains, as text."""
     arms = group_arms(chains)
     summaries = [summary for summary in map(summarise_arm, arms) if summary.chains]
-    films = _per_arm(arms, lambda chain: film_strip(chain, num_chains=len(chains)))
-    heat_maps = _per_arm(arms, heat_map)
+    pictured = _pictured(arms)
+    films = _per_arm(pictured, lambda chain: film_strip(chain, num_chains=min(len(chains), MAX_PICTURED_CHAINS)))
+    heat_maps = _per_arm(pictured, heat_map)
     scores = class_scores(arms)
     content = chart_content(arms)
     template = _environment().get_template("report.html.jinja")
@@ -80,6 +82,7 @@ def render(chains: Sequence[Chain]) -> str:
         laws=content["laws"],
         films=films,
         film_pixels=_widest(films),
+        num_pictured=min(len(chains), MAX_PICTURED_CHAINS),
         heat_maps=heat_maps,
         class_scores=scores,
         heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in scores.values() for found in maps)]),
@@ -101,9 +104,18 @@ def _title(chains: Sequence[Chain]) -> str:
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") or (chains[0].label if len(chains) == 1 else "runs")
 
 
-def _per_arm(arms: Sequence[Arm], draw: Callable[[Chain], Any]) -> list[tuple[int, list[tuple[Chain, Any]]]]:
+def _pictured(arms: Sequence[Arm]) -> list[list[Chain]]:
+    """The chains of each arm whose pictures are shown: first seeds before second ones, up to a number in all."""
+    ranked = sorted((rank, index) for index, arm in enumerate(arms) for rank in range(len(arm.chains)))
+    kept = [index for _, index in ranked[:MAX_PICTURED_CHAINS]]
+    return [list(arm.chains[: kept.count(index)]) for index, arm in enumerate(arms)]
+
+
+def _per_arm(
+    pictured: Sequence[Sequence[Chain]], draw: Callable[[Chain], Any]
+) -> list[tuple[int, list[tuple[Chain, Any]]]]:
     """What can be drawn of each arm's chains, with the arm's index; arms without any are left out."""
-    drawn = [(index, [(chain, draw(chain)) for chain in arm.chains]) for index, arm in enumerate(arms)]
+    drawn = [(index, [(chain, draw(chain)) for chain in chains]) for index, chains in enumerate(pictured)]
     kept = [(index, [(chain, found) for chain, found in pairs if found is not None]) for index, pairs in drawn]
     return [(index, pairs) for index, pairs in kept if pairs]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collapsar.profile import Course, Profile, Verdict, profile_chain, variance_points
+from collapsar.profile import Course, Profile, Verdict, variance_points
 from collapsar.report.arms import Arm, num_choices_apart
 from collapsar.report.chains import Chain
 from collapsar.report.intervals import (
@@ -113,7 +113,7 @@ def summarise_chain(chain: Chain) -> ChainSummary:
         chain=chain,
         first={key: first[key] for key in MAIN_METRICS if key in first},
         last={key: last[key] for key in MAIN_METRICS if key in last},
-        profile=profile_chain(chain.records),
+        profile=chain.profile,
     )
 
 
