@@ -200,7 +200,7 @@ class Experiment:
             selection={"num_drawn": selected.num_drawn, "num_kept": len(drawn)},
             fitted=training.model.fitted_parameters() if isinstance(training.model, AnalyticModel) else {},
         )
-        synthetic = drawn[:num_synthetic]
+        synthetic = drawn[:num_synthetic].clone()  # a view would keep what was only measured in the pool
         arrays = {"samples": synthetic} | self._film_strip(training)
         store.write_generation(record, arrays=arrays, save_model=training.save, curve=training.curve)
         store.write_json("profile.json", profile_chain(store.records()).to_dict())

@@ -1,12 +1,23 @@
 """Batches: what an epoch visits, and that neither parts nor chunks of gathering show."""
 
+import resource
+from pathlib import Path
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from collapsar.composition import build
 from collapsar.data import batches as batches_module
 from collapsar.data.batches import PoolBatches, check_batch_size
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, Part, Pool, unlabelled
+from collapsar.data.regimes import Accumulate
 from collapsar.errors import UsageError
+from collapsar.training import train
+from tiny_chains import compose_settings
+
+RESIDENT = Path("/proc/self/statm")  # Linux
 
 
 def numbered_pool(*sizes):
@@ -97,3 +108,94 @@ def test_a_batch_as_large_as_the_pool_is_allowed():
 def test_a_batch_that_the_pool_cannot_fill_is_refused(batch_size):
     with pytest.raises(UsageError, match=f"between 1 and the pool's 8 samples: got {batch_size}"):
         make_batches(numbered_pool(8), batch_size=batch_size)
+
+
+# Memory
+
+
+class LargestImages(TorchDispatchMode):
+    """The most bytes that any operation took anew for images."""
+
+    def __init__(self):
+        super().__init__()
+        self.known, self.num_bytes = set(), 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.known |= {tensor.untyped_storage().data_ptr() for tensor in tensors((args, kwargs))}
+        outputs = func(*args, **(kwargs or {}))
+        for tensor in tensors(outputs):
+            if tensor.dtype == torch.uint8 and tensor.untyped_storage().data_ptr() not in self.known:
+                self.num_bytes = max(self.num_bytes, tensor.untyped_storage().nbytes())
+        return outputs
+
+
+def tensors(tree):
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def accumulated(*, num_generations, num_samples, shape):
+    """The pool of an accumulating chain whose every generation gives as many images as are real."""
+
+    def images(origin):
+        return unlabelled(torch.zeros(num_samples, *shape, dtype=torch.uint8), origin=origin)
+
+    real = images(REAL)
+    pool = Pool((real,))
+    for generation in range(num_generations):
+        pool = Accumulate().next_pool(pool, real=real, synthetic=images(generation), generator=torch.Generator())
+    return pool
+
+
+def held_bytes(pool):
+    """Bytes of everything that the pool keeps alive, shared storages once."""
+    storages = [tensor.untyped_storage() for part in pool.parts for tensor in (part.samples, part.labels)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def test_fifty_accumulated_generations_hold_their_samples_and_nothing_else():
+    pool = accumulated(num_generations=50, num_samples=600, shape=(1, 28, 28))
+    assert held_bytes(pool) == pytest.approx(51 * 600 * 28 * 28, rel=1e-3)
+
+
+def test_an_epoch_copies_no_more_of_the_pool_than_it_gathers_at_once(monkeypatch):
+    monkeypatch.setattr(batches_module, "SAMPLES_PER_GATHER", 64)
+    pool = accumulated(num_generations=10, num_samples=200, shape=(1, 8, 8))
+    with LargestImages() as largest:
+        visited = sum(len(batch) for batch in make_batches(pool, batch_size=32))
+    assert visited == 2176
+    assert largest.num_bytes == 64 * 8 * 8
+
+
+def test_training_copies_no_more_of_the_pool_than_it_gathers_at_once(monkeypatch):
+    monkeypatch.setattr(batches_module, "SAMPLES_PER_GATHER", 64)
+    pool = accumulated(num_generations=10, num_samples=200, shape=(1, 8, 8))
+    experiment = build(compose_settings("trainer.accelerator=cpu", "trainer.max_steps=80", "model.width=4"))
+    with LargestImages() as largest:
+        train(
+            model=experiment.model,
+            trainer=experiment.trainer,
+            pool=pool,
+            batch_size=32,
+            seed=0,
+            generation=0,
+            on_steps=lambda epoch, steps: None,
+        )
+    assert largest.num_bytes == 64 * 8 * 8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RESIDENT.exists(), reason="the system does not say how much memory a process holds now")
+def test_fifty_generations_of_mnist_take_47_megabytes_each():
+    before = resident_bytes()
+    pool = accumulated(num_generations=50, num_samples=60_000, shape=(1, 28, 28))
+    for part in pool.parts:
+        part.samples.fill_(1)  # memory that is only promised is not counted
+    batches = iter(make_batches(pool, batch_size=64))
+    for _ in range(1000):
+        next(batches)
+    order_bytes = 8 * len(pool)  # which sample comes when
+    assert resident_bytes() - before == pytest.approx(len(pool) * 28 * 28 + order_bytes, rel=0.02)
+
+
+def resident_bytes():
+    return int(RESIDENT.read_text().split()[1]) * resource.getpagesize()

@@ -50,8 +50,8 @@ class Part:
 
 
 def unlabelled(samples: Tensor, *, origin: int) -> Part:
-    """A part whose labels nobody knows."""
-    return Part(samples, torch.full((len(samples),), UNLABELLED), origin)
+    """A part whose labels nobody knows, which is one number however many samples there are."""
+    return Part(samples, torch.tensor(UNLABELLED).expand(len(samples)), origin)
 
 
 @dataclass(frozen=True)
