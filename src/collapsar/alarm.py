@@ -177,8 +177,8 @@ class Trend(Rule):
         generations = range(self.num_generations)
         alternative = "less" if self.direction == "falls" else "greater"
         p_value = stats.kendalltau(generations, values, alternative=alternative).pvalue
-        change = stats.theilslopes(values, generations).slope * (self.num_generations - 1)
-        is_large = worse_by(0, change, direction=self.direction) > self.floor_share * floor(records[-1], self.metric)
+        change = float(stats.theilslopes(values, generations).slope) * (self.num_generations - 1)
+        is_large = worse_by(0.0, change, direction=self.direction) > self.floor_share * floor(records[-1], self.metric)
         return bool(p_value < self.significance and is_large)
 
 
@@ -202,7 +202,7 @@ class ClassesDropped(Rule):
 
 def measured(records: Records, metric: str) -> list[float]:
     """The values of a metric, where it was measured."""
-    return [record.metrics[metric] for record in records if metric in record.metrics]
+    return [float(record.metrics[metric]) for record in records if metric in record.metrics]
 
 
 def floor(record: GenerationRecord, metric: str) -> float:

@@ -1,0 +1,204 @@
+"""The alarm: a collapsing chain sets it off, noise does not, a replay fires the same, a stopped chain is resumed."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+
+from collapsar import experiment as experiment_module
+from collapsar.alarm import BeyondFloor, ClassesDropped, SuddenChange, Trend
+from collapsar.records import GenerationRecord
+from tiny_chains import compose_settings
+
+FLOORS = {"recall_floor": 0.95, "fid_floor": 1.4}
+
+
+def chain(**metrics):
+    """Records with these courses of metrics, and digits' floors."""
+    return [
+        GenerationRecord(
+            generation=generation,
+            seed=0,
+            data="digits",
+            model="vae",
+            regime="replace",
+            pool={},
+            num_evaluated=360,
+            num_real=360,
+            metrics={**dict(zip(metrics, map(float, values), strict=True)), **FLOORS},
+            seconds={},
+        )
+        for generation, values in enumerate(zip(*metrics.values(), strict=True))
+    ]
+
+
+def shipped(choice="default"):
+    return instantiate(compose_settings(f"alarm={choice}").alarm, _convert_="object")
+
+
+def fired_at(rule, **metrics):
+    """Generations after which a rule speaks."""
+    records = chain(**metrics)
+    return [end - 1 for end in range(1, len(records) + 1) if rule.check(records[:end])]
+
+
+DROP = SuddenChange(metric="recall", direction="falls", share=0.3, floor_share=0.1)
+JUMP = SuddenChange(metric="fid", direction="rises", share=1.0, floor_share=1.0)
+
+
+def test_a_collapsing_chain_sets_off_the_shipped_rules():
+    fired = shipped().fired(
+        chain(
+            recall=[0.89, 0.82, 0.40, 0.12, 0.10, 0.00],
+            fid=[9, 16, 40, 90, 130, 170],
+            classes_dropped=[0, 0, 1, 4, 4, 6],
+        )
+    )
+    assert {(found.generation, found.rule) for found in fired} >= {
+        (2, "recall_drops"),
+        (2, "recall_far_below_floor"),
+        (2, "fid_jumps"),
+        (2, "classes_dropped"),
+        (3, "classes_dropped"),
+        (5, "recall_trend"),
+        (5, "fid_trend"),
+    }
+    assert (4, "classes_dropped") not in {(found.generation, found.rule) for found in fired}
+
+
+def test_real_data_against_real_data_never_set_it_off():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        recall = 0.95 + 0.02 * generator.standard_normal(20)
+        fid = 1.4 * np.exp(0.2 * generator.standard_normal(20))
+        records = chain(recall=recall.tolist(), fid=fid.tolist(), classes_dropped=[0] * 20)
+        assert shipped().fired(records) == []
+
+
+def test_a_healthy_chain_that_falls_a_little_does_not_set_it_off():
+    assert shipped().fired(chain(recall=[0.89, 0.86, 0.87, 0.85, 0.84, 0.86], fid=[9, 10, 9.5, 10.5, 9.8, 10])) == []
+
+
+def test_a_sudden_drop_is_more_than_a_share_of_the_value_before():
+    assert fired_at(DROP, recall=[0.9, 0.7, 0.4, 0.35]) == [2]
+
+
+def test_a_drop_that_is_small_beside_the_floor_is_noise():
+    assert fired_at(DROP, recall=[0.9, 0.08, 0.02, 0.0]) == [1]
+
+
+def test_an_improvement_is_no_alarm():
+    assert fired_at(DROP, recall=[0.2, 0.9]) == []
+    assert fired_at(JUMP, fid=[40, 9]) == []
+
+
+def test_a_metric_beyond_its_floor_fires_when_it_crosses_the_line():
+    rule = BeyondFloor(metric="recall", direction="falls", floor_share=0.5)
+    assert fired_at(rule, recall=[0.9, 0.4, 0.3, 0.6, 0.2]) == [1, 4]
+
+
+def test_a_trend_fires_once_when_it_begins():
+    rule = Trend(metric="recall", direction="falls", num_generations=6, significance=0.01, floor_share=0.1)
+    assert fired_at(rule, recall=[0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6]) == [5]
+    assert fired_at(rule, recall=[0.9, 0.85, 0.9, 0.85, 0.9, 0.85, 0.9]) == []
+    assert fired_at(rule, recall=[0.900, 0.899, 0.898, 0.897, 0.896, 0.895]) == []  # steady, and too small to matter
+
+
+def test_dropped_classes_fire_when_there_are_more_than_ever():
+    assert fired_at(ClassesDropped(num_classes=2), classes_dropped=[0, 1, 2, 2, 1, 3]) == [2, 5]
+
+
+def test_what_was_not_measured_sets_nothing_off():
+    assert shipped().fired(chain(variance=[1.0, 0.5, 0.1])) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("alarm.rules.recall_trend.num_generations=3", "num_generations of a trend must be at least 4: got 3"),
+        ("alarm.rules.recall_drops.share=0.0", "share must be above 0: got 0.0"),
+        ("alarm.rules.recall_drops.floor_share=-1.0", "floor_share must be at least 0: got -1.0"),
+        ("alarm.rules.recall_trend.significance=2.0", "significance must lie between 0 and 1: got 2.0"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_refused(override, message, collapsar):
+    code, stderr = collapsar(override)
+    assert code == 2
+    assert message in stderr
+
+
+def test_a_rule_can_be_switched_off():
+    alarm = instantiate(compose_settings("alarm.rules.fid_jumps=null").alarm, _convert_="object")
+    assert "fid_jumps" not in alarm.rules
+    assert "recall_drops" in alarm.rules
+
+
+# In a chain: its recall is 0 from the start, so one rule fires at generation 0
+
+LONG = ("num_generations=3",)
+
+
+def alarms(folder):
+    return [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
+
+
+def state(folder):
+    return json.loads((folder / "status.json").read_text())
+
+
+def test_an_alarm_reaches_the_log_and_the_run_folder(run_chain, tmp_path, caplog):
+    run_chain(tmp_path / "run", *LONG)
+    assert [(found["generation"], found["rule"]) for found in alarms(tmp_path / "run")] == [
+        (0, "recall_far_below_floor")
+    ]
+    lines = [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING]
+    assert [line for line in lines if line.startswith("alarm at generation 0 (recall_far_below_floor): recall is 0")]
+
+
+def test_a_chain_killed_after_an_alarm_holds_it_once(run_chain, tmp_path, monkeypatch, caplog):
+    original = experiment_module.train
+
+    def dies(**arguments):
+        if arguments["generation"] == 1:
+            raise KeyboardInterrupt
+        return original(**arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment_module, "train", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_chain(tmp_path / "run", *LONG)
+    before = alarms(tmp_path / "run")
+    run_chain(tmp_path / "run", *LONG)
+    assert alarms(tmp_path / "run") == before
+    assert len([line for line in caplog.records if line.getMessage().startswith("alarm at generation 0")]) == 1
+
+
+def test_an_alarm_that_stops_ends_the_chain_cleanly(run_chain, tmp_path):
+    assert len(run_chain(tmp_path / "run", *LONG, "alarm=stop")) == 1
+    assert state(tmp_path / "run")["state"] == "stopped"
+    assert state(tmp_path / "run")["message"].startswith(
+        "stopped by the alarm at generation 0 (recall_far_below_floor)"
+    )
+
+
+def test_a_stopped_chain_stays_stopped_until_the_alarm_no_longer_stops(run_chain, tmp_path):
+    run_chain(tmp_path / "run", *LONG, "alarm=stop")
+    assert len(run_chain(tmp_path / "run", *LONG, "alarm=stop")) == 1
+    assert state(tmp_path / "run")["state"] == "stopped"
+    assert len(run_chain(tmp_path / "run", *LONG)) == 3
+    assert state(tmp_path / "run") == {"state": "finished"}
+
+
+def test_the_alarm_changes_no_number(run_chain, tmp_path):
+    first, again = (
+        run_chain(tmp_path / choice, "num_generations=2", f"alarm={choice}") for choice in ("none", "default")
+    )
+    assert [record.metrics for record in first] == [record.metrics for record in again]
+
+
+def test_a_stopped_chain_is_a_success_for_the_command_and_is_listed(collapsar, tiny, tmp_path):
+    code, _ = collapsar(*tiny, *LONG, "tracking=none", "alarm=stop", "hydra.run.dir=here")
+    assert code == 0
+    assert "stopped by the alarm at generation 0" in (tmp_path / "here" / "report.html").read_text()
