@@ -63,6 +63,7 @@ class ChainProgress:
 
     def __enter__(self) -> "ChainProgress":
         if self._live:
+            self._plain_handlers = swap_handlers([AboveTheView(self._live.console)])
             self._live.start()
         return self
 
@@ -71,11 +72,12 @@ class ChainProgress:
     ) -> None:
         if self._live:
             self._live.stop()
+            swap_handlers(self._plain_handlers)
 
     def trained(self, epoch: int, steps: int) -> None:
         """Training has come this far in the present generation."""
         done = (len(self.records) - self._num_before) * self.steps_per_generation
-        note = f"generation {len(self.records)} of 0..{self.num_generations - 1}, epoch {epoch}, step {steps}"
+        note = f"generation {len(self.records)}/{self.num_generations - 1}, epoch {epoch}, step {steps}"
         self._bar.update(self._task, completed=done + min(steps, self.steps_per_generation), description=note)
 
     def finished(self, record: GenerationRecord) -> None:
@@ -90,14 +92,32 @@ class ChainProgress:
     def alarmed(self, fired: Fired) -> None:
         """A rule of the alarm has fired."""
         self.alarms.append(fired)
-        if not self.is_live:
-            logger.warning("%s", fired)
+        logger.warning("%s", fired)
 
     def view(self) -> RenderableType:
         """All there is to see at this moment."""
         title = Text.assemble((self.chain, "bold"), f"  {self.position}" if self.position else "")
         alarms = [Text(str(fired), style="bold red") for fired in self.alarms[-1:]]
         return Group(title, self._bar, metrics_table(self.records), *alarms)
+
+
+class AboveTheView(logging.Handler):
+    """Writes log lines above a live view, which would be torn apart by lines that are written past it."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.console.print(Text(record.getMessage()))
+
+
+def swap_handlers(handlers: Sequence[logging.Handler]) -> list[logging.Handler]:
+    """Put these in the place of the root logger's terminal handlers; returns those."""
+    root = logging.getLogger()
+    terminal = [handler for handler in root.handlers if type(handler) in (logging.StreamHandler, AboveTheView)]
+    root.handlers = [*(handler for handler in root.handlers if handler not in terminal), *handlers]
+    return terminal
 
 
 def metrics_table(records: Sequence[GenerationRecord]) -> Table:

@@ -1,0 +1,161 @@
+"""The terminal: a live view where there is one, plain lines anywhere else."""
+
+import io
+import logging
+import re
+import subprocess
+import sys
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from collapsar.alarm import Fired
+from collapsar.composition import count_jobs, position
+from collapsar.progress import ChainProgress, sparkline
+from collapsar.records import GenerationRecord
+from tiny_chains import TINY
+
+ALARM = Fired(generation=1, rule="recall_drops", text="recall falls suddenly, from 0.82 to 0.4")
+
+
+def record(generation, *, recall, fid, dropped):
+    return GenerationRecord(
+        generation=generation,
+        seed=0,
+        data="digits",
+        model="vae",
+        regime="replace",
+        pool={},
+        num_evaluated=360,
+        num_real=360,
+        metrics={"recall": recall, "precision": 0.96, "fid": fid, "classes_dropped": float(dropped)},
+        seconds={"train": 2.0},
+        class_shares={"real": [0.1] * 10, "synthetic": [0.1] * 10},
+    )
+
+
+def make_progress(console, *, records=()):
+    return ChainProgress(
+        console,
+        chain="digits_vae",
+        position="job 2 of 4, 2 left",
+        num_generations=8,
+        steps_per_generation=450,
+        records=records,
+    )
+
+
+def shown(progress, *, width=100):
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(progress.view())
+    return console.export_text()
+
+
+@pytest.fixture
+def progress():
+    """A chain on a terminal, continued in its third generation."""
+    progress = make_progress(
+        Console(force_terminal=True, file=io.StringIO()), records=[record(0, recall=0.9, fid=9.0, dropped=0)]
+    )
+    progress.finished(record(1, recall=0.4, fid=18.0, dropped=3))
+    return progress
+
+
+def test_the_view_says_which_chain_which_job_and_where_it_is(progress):
+    progress.trained(12, 270)
+    text = shown(progress)
+    assert "digits_vae  job 2 of 4, 2 left" in text
+    assert "generation 2/7, epoch 12, step 270" in text
+    assert re.search(r"left \S*:\S*", text)
+
+
+def test_the_view_draws_metrics_of_stored_and_new_generations(progress):
+    lines = {line.split("  ")[0]: line.split() for line in shown(progress).splitlines()}
+    assert lines["recall"][-2:] == ["0.4", "█▄"]
+    assert lines["fid"][-2:] == ["18", "▅█"]
+    assert lines["classes alive"][-2:] == ["7", "█▆"]
+
+
+def test_the_view_shows_the_last_alarm(progress):
+    progress.alarmed(ALARM)
+    assert str(ALARM) in shown(progress)
+
+
+def test_the_view_fits_a_narrow_terminal(progress):
+    assert max(map(len, shown(progress, width=60).splitlines())) <= 60
+
+
+def test_log_lines_stand_above_the_view_and_go_their_own_way_again():
+    terminal = io.StringIO()
+    handler = logging.StreamHandler(io.StringIO())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        with make_progress(Console(force_terminal=True, file=terminal)):
+            assert handler not in root.handlers
+            logging.getLogger("collapsar").warning("a line")
+        assert handler in root.handlers
+    finally:
+        root.removeHandler(handler)
+    assert "a line" in terminal.getvalue()
+    assert handler.stream.getvalue() == ""
+
+
+def test_without_a_terminal_a_generation_and_an_alarm_are_a_line_each(caplog):
+    caplog.set_level(logging.INFO)
+    drawn = io.StringIO()
+    with make_progress(Console(file=drawn)) as progress:
+        progress.trained(1, 20)
+        progress.finished(record(0, recall=0.9, fid=9.0, dropped=0))
+        progress.alarmed(ALARM)
+    assert drawn.getvalue() == ""
+    assert [line.getMessage() for line in caplog.records] == [
+        "generation 0/7: fid 9, precision 0.96, recall 0.9, classes_dropped 0 (2.0 s)",
+        str(ALARM),
+    ]
+
+
+def test_a_log_file_of_a_multirun_has_no_control_characters(tmp_path):
+    command = [sys.executable, "-m", "collapsar", "-m", *TINY, "num_generations=1", "seed=0,1", "tracking=none"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    text = (done.stdout + done.stderr).decode()
+    assert "generation 0/0: fid" in text
+    assert [character for character in text if ord(character) < 32 and character not in "\n\t"] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_jobs"),
+    [(["seed=0,1,2", "regime=replace,accumulate"], 6), (["seed=range(0,4)"], 4), (["tracking.tags=[a,b]"], 1)],
+)
+def test_the_jobs_of_a_multirun_are_counted(overrides, num_jobs):
+    assert count_jobs(sweep(overrides)) == num_jobs
+
+
+def test_jobs_of_an_unknown_sweeper_are_not_counted():
+    assert count_jobs(sweep([], sweeper="hydra_plugins.Other")) == 0
+
+
+def test_a_job_says_how_many_are_left(monkeypatch):
+    monkeypatch.setenv("COLLAPSAR_NUM_JOBS", "4")
+    assert position(job(1)) == "job 2 of 4, 2 left"
+    monkeypatch.delenv("COLLAPSAR_NUM_JOBS")
+    assert position(job(1)) == "job 2"
+
+
+def sweep(overrides, *, sweeper="hydra._internal.core_plugins.basic_sweeper.BasicSweeper"):
+    return OmegaConf.create(
+        {"hydra": {"sweeper": {"_target_": sweeper, "params": None}, "overrides": {"task": overrides}}}
+    )
+
+
+def job(number):
+    return OmegaConf.create({"mode": RunMode.MULTIRUN, "job": {"num": number}})
+
+
+@pytest.mark.parametrize(
+    ("values", "top", "bars"), [([0.0, 0.5, 1.0], 1.0, "▁▅█"), ([9.0, 18.0], 18.0, "▅█"), ([0.0], 0.0, "▁")]
+)
+def test_a_sparkline_goes_from_nothing_to_the_top(values, top, bars):
+    assert sparkline(values, top=top) == bars
