@@ -19,6 +19,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
+EVIL = "<script>window.injected = 1</script><b>%{y}</b>&lt;"
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None, reason="no chromium with chromedriver on the path (Debian: chromium-driver)"
 )
@@ -41,7 +42,7 @@ def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
 def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("browser") / "sweep"
     write_sweep(folder)
-    write_run(folder / "evil", regime="replace", rate=0.2, settings={"note": "<script>window.injected = 1</script>"})
+    write_run(folder / "evil", regime="replace", rate=0.2, settings={"note": EVIL})
     return write_report([folder], folder / "report.html")
 
 
@@ -157,7 +158,21 @@ def test_names_show_as_text(browser, page):
     open_page(browser, page)
     assert run(browser, "window.injected === undefined")
     shown = [button.text for button in browser.find_elements("css selector", "button.arm")]
-    assert "<script>window.injected = 1</script>" in " ".join(shown)
+    assert EVIL in " ".join(shown)
+
+
+def test_names_show_as_text_where_plotly_writes_them(browser, page):
+    open_page(browser, page)
+    text = run(
+        browser,
+        """(plot => {
+            const isEvil = trace => trace.mode === "lines+markers" && trace.name.includes("injected");
+            Plotly.Fx.hover(plot, [{curveNumber: plot.data.findIndex(isEvil), pointNumber: 1}]);
+            return plot.querySelector(".hoverlayer").textContent;
+        })(document.querySelector("figure[data-metric=fid] .plot"))""",
+    )
+    assert EVIL in text.replace("\u2060", "")
+    assert run(browser, "window.injected === undefined")
 
 
 def test_theme_button_overrides_the_system_and_redraws(browser, page):

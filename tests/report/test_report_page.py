@@ -53,11 +53,24 @@ def test_plotly_is_inlined_once(sweep, tmp_path):
 def test_names_cannot_inject_markup(make_run, tmp_path):
     evil = "<script>alert(1)</script>"
     make_run("runs/one", name=evil, settings={"note": "</script><img src=x onerror=alert(2)>"})
-    make_run("runs/two", name=evil, settings={"note": "'\"><b>&amp;"})
+    run = make_run("runs/<img src=x>", name=evil, settings={"note": "'\"><b>&amp;"}, num_finished=2)
+    (run / "status.json").write_text(json.dumps({"state": "<img src=x>", "message": evil}))
+    (run / "versions.json").write_text(json.dumps({evil: "<img src=x>"}))
     page = write_report([tmp_path / "runs"], tmp_path / "page.html").read_text()
     assert "<script>alert(1)" not in page
     assert "<img src=x" not in page
     assert f"<h1>{html.escape(evil)}</h1>" in page
+    assert html.escape(f"<img src=x> after 2 of 8 generations: {evil}") in page
+
+
+def test_charts_without_anything_to_draw_are_left_out(make_run, tmp_path):
+    run = make_run(with_images=False)
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        del record["class_shares"], record["metrics"]["precision"]
+    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    page = write_report([run], tmp_path / "page.html").read_text()
+    assert not re.search(r'data-chart="(path|survival)"', page)
 
 
 def test_unfinished_and_failed_runs_are_listed(sweep, tmp_path):

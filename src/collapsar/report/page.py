@@ -80,6 +80,8 @@ def render(chains: Sequence[Chain]) -> str:
         headline=[key for key in HEADLINE if key in content["titles"]],
         families=families(list(content["titles"])),
         laws=content["laws"],
+        has_path={"precision", "recall"} <= content["titles"].keys(),
+        has_survival=bool(content["survival"]),
         films=films,
         film_pixels=_widest(films),
         num_pictured=min(len(chains), MAX_PICTURED_CHAINS),

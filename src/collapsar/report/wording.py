@@ -29,6 +29,12 @@ METRIC_TITLES = {
     "fitted/regression_error": "Test error beyond the noise",
 }
 MISSING = "–"
+COURSES = {
+    "rises": "still rising",
+    "levels off": "level at the end",
+    "falls": "falling at the end",
+    "undecided": "undecided",
+}
 COLLAPSED = HALF  # an arm that kept no more than this share of its recall is called collapsed in the answer
 
 

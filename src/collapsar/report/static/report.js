@@ -18,8 +18,8 @@
     const [red, green, blue] = [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
     return `rgba(${red},${green},${blue},${alpha})`;
   };
-  // Plotly reads a little HTML in names and hover texts: take its angle brackets and ampersands away.
-  const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  // Plotly reads a little HTML and %{placeholders} in names and hover texts: show both as they are.
+  const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/%\{/g, "%\u2060{");
   const armName = (arm) => plain(content.arms[arm]);
 
   const layout = (x, y, more = {}) => {
