@@ -1,5 +1,6 @@
 """`collapsar-report`: what it writes, and one clear line where it cannot."""
 
+import json
 import math
 
 import pandas as pd
@@ -62,6 +63,17 @@ def test_figures_come_as_svg_and_png(make_run, tmp_path):
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
     stems = ["class_survival", "classes_dropped", "fid", "precision", "precision_recall", "recall"]
     assert names == [f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
+
+
+def test_figures_without_anything_to_draw_are_not_written(make_run, tmp_path):
+    run = make_run(with_images=False)
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        record["class_shares"] = {}
+        record["metrics"] = {"fid": record["metrics"]["fid"]}
+    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main([str(run), "--figures", str(tmp_path / "figures")]) == 0
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["fid.png", "fid.svg"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Figures for a paper, SVG and PNG through matplotlib: the curves of the page in the same colours and dashes."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#5
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
 MARKERS = ("o", "s", "D", "^", "v")
 WIDTH_INCHES = 3.4  # one column of a two-column paper
+LABEL_CHARACTERS = 28  # what fits beside an axis
 STYLE: Any = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -31,13 +33,15 @@ STYLE: Any = {
 
 
 def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
-    """Writes one SVG and one PNG for each main metric, the precision-recall path and the survival of classes."""
+    """Writes one SVG and one PNG for each headline metric, each law, the precision-recall path and class survival."""
     content = chart_content(group_arms(chains))
     drawings: dict[str, Callable[[Axes], None]] = {
         **{_file_name(key): _metric_drawing(content, key) for key in _drawn(content)},
-        "precision_recall": lambda axes: _draw_path(axes, content),
-        "class_survival": lambda axes: _draw_survival(axes, content),
     }
+    if content["curves"].get("precision") and content["curves"].get("recall"):
+        drawings["precision_recall"] = lambda axes: _draw_path(axes, content)
+    if content["survival"]:
+        drawings["class_survival"] = lambda axes: _draw_survival(axes, content)
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         return [path for name, draw in drawings.items() for path in _write(folder / name, draw)]
@@ -75,11 +79,12 @@ def _metric_drawing(content: dict[str, Any], metric: str) -> Callable[[Axes], No
             _draw_band(axes, curve)
             look = _look(curve["arm"]) | {"marker": MARKERS[curve["arm"] % 5], "markersize": 3}
             axes.plot(curve["generations"], curve["mean"], label=_label(content, curve), **look)
-        for law in content["laws"][metric]:
-            axes.plot(law["generations"], law["values"], color="black", linewidth=1.1, linestyle=(0, (1, 1.2)))
+        for number, law in enumerate(content["laws"][metric]):
+            label = "_law" if number else "law"  # matplotlib lists no label that starts with an underscore
+            axes.plot(law["generations"], law["values"], "k", linewidth=1.1, linestyle=(0, (1, 1.2)), label=label)
         for floor in content["floors"][metric]:
             axes.axhline(floor["value"], color="0.45", linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.set(xlabel="generation", ylabel=metric_title(metric))
+        axes.set(xlabel="generation", ylabel=textwrap.fill(metric_title(metric), LABEL_CHARACTERS))
 
     return draw
 
