@@ -1,13 +1,19 @@
 """The evaluator as the configuration sets it up, on real digits: orientation, floors, and sizes that do not fit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from collapsar import composition
 from collapsar.errors import UsageError
 from collapsar.experiment import as_real_samples
-from collapsar.metrics.evaluator import choose, suits
+from collapsar.metrics.evaluator import Evaluator, choose, suits
 from collapsar.metrics.features import IdentitySpace, PCASpace
+from collapsar.metrics.frechet import frechet_distance, kernel_distance
+from collapsar.metrics.metric_modules import SpaceFeatures
 from tiny_chains import compose_settings
 
 BRIEF = (
@@ -138,3 +144,34 @@ def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(digits):
     assert suits(pca, images)
     assert not suits(identity, images)
     assert not suits(pca, as_real_samples(vectors))
+
+
+def test_the_floor_is_measured_once_for_all_chains(experiment, digits, evaluator, monkeypatch):
+    monkeypatch.setattr(Evaluator, "_measure_floor", lambda *_: pytest.fail("the floor was measured again"))
+    again = experiment.evaluation.prepare(as_real_samples(digits), known_modes=None)
+    samples = digits.train.samples
+    scores = [each.evaluate(samples, seed=0, generation=0).metrics for each in (evaluator, again)]
+    assert scores[0] == scores[1]
+
+
+def test_other_settings_have_another_floor(experiment, digits, evaluator):
+    evaluation = replace(experiment.evaluation, num_neighbours=3)
+    other = evaluation.prepare(as_real_samples(digits), known_modes=None)
+    samples = digits.train.samples
+    floors = [each.evaluate(samples, seed=0, generation=0).metrics["recall_floor"] for each in (evaluator, other)]
+    assert floors[0] != floors[1]
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel")
+def test_fid_and_kid_of_torchmetrics_take_a_space_and_agree(evaluator, digits):
+    features = SpaceFeatures(evaluator.primary_space)
+    assert not list(features.parameters())
+    fid = FrechetInceptionDistance(feature=features).set_dtype(torch.float64)
+    kid = KernelInceptionDistance(feature=features, subsets=1, subset_size=360)
+    real, samples = digits.test.samples, digits.train.samples[:360]
+    for metric in (fid, kid):
+        metric.update(real, real=True)
+        metric.update(samples, real=False)
+    sides = {"real": features(real), "synthetic": features(samples)}
+    assert float(fid.compute()) == pytest.approx(frechet_distance(**sides), rel=1e-4)
+    assert float(kid.compute()[0]) == pytest.approx(kernel_distance(**sides), rel=1e-3)

@@ -2,17 +2,20 @@ import math
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
 
 from collapsar.errors import UsageError
 from collapsar.metrics.modes import (
     bin_scores,
     class_shares,
+    fit_bins,
     jensen_shannon_divergence,
     kl_divergence,
     known_mode_scores,
     low_confidence_share,
     mode_scores,
     reverse_kl,
+    score_bins,
     shannon_entropy,
 )
 
@@ -137,3 +140,13 @@ def test_wrong_arguments_are_refused():
         low_confidence_share(torch.ones(2, 2), threshold=1.5)
     with pytest.raises(UsageError, match="dimension: got 3 and 2"):
         known_mode_scores(draw(10, 3), centres=ring(8), standard_deviation=0.01)
+
+
+def test_bins_are_the_clusters_of_scikit_learn():
+    real, synthetic = draw(600, 4), draw(500, 4, seed=1)
+    bins = fit_bins(real, num_bins=12, seed=0)
+    clusters = KMeans(n_clusters=12, n_init=1, random_state=0).fit(real.double().numpy())
+    assert bins.counts.tolist() == torch.from_numpy(clusters.labels_).bincount(minlength=12).tolist()
+    shares = torch.from_numpy(clusters.predict(synthetic.double().numpy())).bincount(minlength=12) / 500
+    expected = jensen_shannon_divergence(shares.double(), reference=bins.counts.double() / 600)
+    assert score_bins(bins, synthetic=synthetic).jensen_shannon == pytest.approx(expected)

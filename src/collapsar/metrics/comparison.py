@@ -19,6 +19,7 @@ from collapsar.metrics.feature_cache import checksum, load_or_compute
 from collapsar.metrics.features import FittedSpace
 from collapsar.metrics.frechet import Moments, compute_moments, mean_kernel
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
+from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.nearest import Membership
 from collapsar.metrics.neighbours import RealSide, count_members, prepare_real_side
 from collapsar.seeding import make_generator
@@ -95,8 +96,24 @@ class RealReference:
 
         return TrainingSide(**self._keep("training", compute))
 
+    def bins(self, num_bins: int, *, seed: int) -> RealBins:
+        """Clusters of the held-out features."""
+
+        def compute() -> dict[str, Tensor]:
+            bins = fit_bins(self.features, num_bins=num_bins, seed=seed)
+            return {"centres": bins.centres, "counts": bins.counts}
+
+        if (num_bins, seed) not in self._bins:
+            self._bins[num_bins, seed] = RealBins(**self._keep(f"bins{num_bins}-{seed}", compute))
+        return self._bins[num_bins, seed]
+
     @cached_property
-    def _key(self) -> str:
+    def _bins(self) -> dict[tuple[int, int], RealBins]:
+        return {}
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of all that the real side is made from."""
         samples = checksum({"held_out": self.held_out, "training": self.training})
         content = [KEPT_VERSION, self.space.name, self.space.content_hash, self.space.device.type, samples]
         return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
@@ -104,8 +121,8 @@ class RealReference:
     def _keep(self, part: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         if self.folder is None:
             return compute()
-        path = self.folder / f"real-{self.space.name}-{part}-{self._key}.pt"
-        kept = load_or_compute(path, key=f"{part} {self._key}", compute=compute)
+        path = self.folder / f"real-{self.space.name}-{part}-{self.key}.pt"
+        kept = load_or_compute(path, key=f"{part} {self.key}", compute=compute)
         return {name: tensor.to(self.space.device) for name, tensor in kept.items()}
 
 

@@ -13,6 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.metrics import suite
 from collapsar.metrics.comparison import Classified, Comparison, RealReference
 from collapsar.metrics.downstream import DownstreamTask
+from collapsar.metrics.feature_cache import checksum, load_or_measure
 from collapsar.metrics.features import FeatureSpace, FittedSpace, IdentitySpace, RealSamples
 from collapsar.metrics.measuring import Measure, measure, measure_spread
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
@@ -143,6 +146,11 @@ class Evaluation:
             "novelty": suite.novelty,
         }
 
+    def describe_floor(self) -> str:
+        """All settings that the floor depends on, as text."""
+        settings = (self.metrics, self.num_neighbours, self.low_confidence, self.num_bins, self.downstream)
+        return " ".join(repr(setting) for setting in settings)
+
     def sample_size(self, num_real: int) -> int:
         """How many samples of each kind are measured, where so many real ones are held out."""
         return self.num_samples or min(num_real, MOST_SAMPLES)
@@ -238,7 +246,7 @@ class Evaluator:
         }
         self._judge = next((prefix for prefix, side in self._references.items() if side.space.head is not None), None)
         self._feature_spaces = {name: space.describe() for name, space in spaces.items()}
-        floor = self._measure_floor() | self._measure_novelty_floor()
+        floor = self._keep_floor(cache_folder)
         self._floor = {f"{key}_floor": value for key, value in floor.items()}
 
     @cached_property
@@ -340,16 +348,32 @@ class Evaluator:
             metrics |= suite.known_modes(samples, centres=self.known_modes.centres, mode_sd=self.known_modes.mode_sd)
         return metrics
 
-    def _measure_floor(self) -> dict[str, float]:
-        """Real training samples in place of synthetic ones; nothing where there are too few of them."""
-        if len(self._real.train) < self.num_synthetic:
-            return {}
+    def _keep_floor(self, folder: Path | None) -> dict[str, float]:
+        """The floor, measured once for all chains that would measure the same."""
         chosen = choose(len(self._real.train), num_samples=self.num_synthetic)
         samples, labels = self._real.train[chosen], self._real.train_labels
+        labels = None if labels is None else labels[chosen].long()
+
+        def compute() -> dict[str, float]:
+            return self._measure_floor(samples, labels) | self._measure_novelty_floor()
+
+        if folder is None:
+            return compute()
+        named = {"samples": samples, "labels": labels, "held-out labels": self._labels}
+        measured = {name: tensor for name, tensor in named.items() if tensor is not None}
+        sides = {prefix: reference.key for prefix, reference in self._references.items()}
+        content = f"{version('collapsar')} {checksum(measured)} {sides} {self._evaluation.describe_floor()}"
+        digest = blake2b(content.encode(), digest_size=16).hexdigest()
+        return load_or_measure(folder / f"floor-{digest}.pt", key=content, measure=compute)
+
+    def _measure_floor(self, samples: Tensor, labels: Tensor | None) -> dict[str, float]:
+        """Real training samples in place of synthetic ones; nothing where there are too few of them."""
+        if len(samples) < self.num_synthetic:
+            return {}
         return self._measure(
             samples,
             comparisons=self._compare(samples, seed=MEASURING_SEED, generation=0),
-            labels=None if labels is None else labels[chosen].long(),
+            labels=labels,
             groups=[group for group in self._evaluation.metrics if group != "novelty"],
         )
 

@@ -1,15 +1,32 @@
-"""The neighbour metrics as a torchmetrics module: features are collected by batch and reduced across ranks."""
+"""Where torchmetrics is the interface: neighbour metrics reduced across ranks, a feature space for its FID and KID."""
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features
+from collapsar.metrics.features import FittedSpace
 from collapsar.metrics.neighbours import neighbour_scores
+
+
+class SpaceFeatures(nn.Module):
+    """A fitted feature space as torchmetrics takes it: `FrechetInceptionDistance(feature=SpaceFeatures(space))`.
+
+    Args:
+        space: Turns samples, uint8 images [N, C, H, W] or float32 vectors [N, D], into features. It stays outside the
+            module's children: it follows neither `train()` nor a checkpoint.
+    """
+
+    def __init__(self, space: FittedSpace) -> None:
+        super().__init__()
+        self.num_features, self._extract = space.feature_dim, space.extract
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self._extract(samples)
 
 
 class NeighbourMetric(Metric):

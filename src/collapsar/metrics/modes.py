@@ -15,6 +15,7 @@ from torch import Tensor
 
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
+from collapsar.metrics.nearest import find_nearest
 
 DROPPED_BELOW = 0.1  # a class is dropped when its share is below this part of its real share
 HIGH_QUALITY_RADIUS = 3.0  # standard deviations; Srivastava et al. 2017 (VEEGAN), section 5.1
@@ -39,6 +40,14 @@ class BinScores:
     num_different: int
     different_share: float
     jensen_shannon: float
+
+
+@dataclass(frozen=True)
+class RealBins:
+    """k-means clusters of the real features, and how many real samples lie in each."""
+
+    centres: Float64[Tensor, "bin feature"]
+    counts: Int64[Tensor, " bin"]
 
 
 @dataclass(frozen=True)
@@ -123,16 +132,33 @@ def bin_scores(
         UsageError: there are fewer real samples than bins, or the features are refused by `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic)
+    return score_bins(fit_bins(real, num_bins=num_bins, seed=seed), synthetic=synthetic, significance=significance)
+
+
+def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
+    """The bins of `bin_scores`: scikit-learn's k-means, the one metric that leaves the device.
+
+    Raises:
+        UsageError: there are fewer real samples than bins, or the features are refused by `check_features`.
+    """
+    check_features(real, name="real")
     if not 1 <= num_bins <= len(real):
         raise UsageError(f"num_bins must lie in 1..{len(real)}, the number of real samples: got {num_bins}")
-    # k-means is SciKit-Learn's: this metric, and no other, leaves the device.
     clusters = KMeans(n_clusters=num_bins, n_init=1, random_state=seed % 2**32).fit(real.double().cpu().numpy())
-    real_bins = torch.from_numpy(clusters.labels_)
-    synthetic_bins = torch.from_numpy(clusters.predict(synthetic.double().cpu().numpy()))
-    real_shares = class_shares(real_bins, num_classes=num_bins)
-    shares = class_shares(synthetic_bins, num_classes=num_bins)
-    pooled = (real_shares * len(real) + shares * len(synthetic)) / (len(real) + len(synthetic))
-    standard_error = (pooled * (1.0 - pooled) * (1.0 / len(real) + 1.0 / len(synthetic))).sqrt()
+    return RealBins(
+        centres=torch.from_numpy(clusters.cluster_centers_).to(real.device),
+        counts=torch.from_numpy(clusters.labels_).long().bincount(minlength=num_bins).to(real.device),
+    )
+
+
+def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.05) -> BinScores:
+    """`bin_scores` where the bins have been fitted before; a sample belongs to the nearest centre."""
+    check_features(synthetic, name="synthetic", min_samples=1)
+    num_bins, num_real = len(bins.counts), int(bins.counts.sum())
+    found = find_nearest(synthetic, references=bins.centres, num_neighbours=1).indices[:, 0]
+    real_shares, shares = bins.counts.double() / num_real, class_shares(found, num_classes=num_bins)
+    pooled = (real_shares * num_real + shares * len(synthetic)) / (num_real + len(synthetic))
+    standard_error = (pooled * (1.0 - pooled) * (1.0 / num_real + 1.0 / len(synthetic))).sqrt()
     critical = float(ndtri(1.0 - significance / 2.0))  # two-sided, two-proportion z-test
     num_different = int(((shares - real_shares).abs() > critical * standard_error).sum())
     return BinScores(

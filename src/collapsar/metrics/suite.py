@@ -19,7 +19,7 @@ from collapsar.metrics.frechet import (
     kernel_distance,
 )
 from collapsar.metrics.memorisation import TrainingSide, memorisation_scores
-from collapsar.metrics.modes import bin_scores, class_shares, known_mode_scores, low_confidence_share, mode_scores
+from collapsar.metrics.modes import class_shares, known_mode_scores, low_confidence_share, mode_scores, score_bins
 from collapsar.metrics.neighbours import (
     ClassScores,
     clipped_coverage,
@@ -124,8 +124,7 @@ def coverage_by_class(comparison: Comparison) -> Values:
 
 def bins(comparison: Comparison, *, num_bins: int, seed: int) -> Values:
     """ndb, the share of bins that differ, and ndb_jensen_shannon; the same seed makes the same bins."""
-    real, synthetic = comparison.real.features, comparison.features
-    scores = bin_scores(real=real, synthetic=synthetic, num_bins=num_bins, seed=seed)
+    scores = score_bins(comparison.real.bins(num_bins, seed=seed), synthetic=comparison.features)
     return {"ndb": scores.different_share, "ndb_jensen_shannon": scores.jensen_shannon}
 
 
