@@ -128,6 +128,7 @@ def test_a_weight_one_per_cent_off_fails(monkeypatch):
 LAWS = {
     "squared_mean_under_replace": lambda: regime_protocol("replace", num_samples=10),
     "variance_under_accumulate": lambda: regime_protocol("accumulate", num_samples=10),
+    "squared_mean_under_accumulate_subsample": lambda: regime_protocol("accumulate_subsample", num_samples=10),
     "squared_mean_with_fixed_real": lambda: regime_protocol("fixed_real", num_samples=10),
     "squared_mean_with_fresh_real": lambda: regime_protocol("fresh_real", num_samples=10),
     "squared_mean_under_window": lambda: regime_protocol("window", num_samples=10),
