@@ -65,7 +65,7 @@ class NeighbourMetric(Metric):
             self.synthetic_features.append(synthetic.detach())
 
     def compute(self) -> dict[str, Tensor]:
-        if not self.real_features or not self.synthetic_features:
+        if min(len(self.real_features), len(self.synthetic_features)) == 0:  # lists, or tensors once reduced
             raise UsageError("compute needs real and synthetic features: call update with both first")
         scores = neighbour_scores(
             real=dim_zero_cat(self.real_features),
