@@ -199,6 +199,8 @@ def test_every_two_choices_that_go_together_are_run(verdicts):
 
 @pytest.mark.parametrize("combination", COVERING, ids="-".join)
 def test_what_is_taken_runs_two_generations(combination, compose, tmp_path):
-    records = compose(*combination).run(tmp_path / "run", chain="chain", config={}, console=Console(quiet=True))
+    records = compose(*combination).run(
+        tmp_path / "run", chain="chain", config={}, position="", console=Console(quiet=True)
+    )
     assert [record.generation for record in records] == [0, 1]
     assert all(record.pool["size"] == sum(record.pool["origins"].values()) for record in records)
