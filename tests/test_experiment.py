@@ -180,6 +180,18 @@ def test_only_num_synthetic_samples_enter_the_pool_though_more_are_measured(run_
     assert records[1].pool["size"] == len(samples(tmp_path / "run", 0)) == 50
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("regime=fresh_real", "regime.fresh_fraction=3.0", "num_synthetic=700"),
+        ("regime=mix", "regime.real_fraction=[0.5,0.5]"),
+    ],
+    ids=" ".join,
+)
+def test_a_chain_needs_nothing_for_the_pool_after_its_last_generation(overrides, run_short, tmp_path):
+    assert len(run_short(tmp_path / "run", *overrides)) == 3  # 1,200 fresh images of a reserve of 1,237
+
+
 def test_synthetic_samples_can_be_fewer_in_later_generations(run_chain, tmp_path):
     records = run_chain(tmp_path / "run", "num_generations=3", "num_synthetic=[80,40,40]")
     assert [record.pool["size"] for record in records] == [200, 80, 40]

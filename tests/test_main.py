@@ -53,6 +53,17 @@ def only_line(stderr):
         (["hydra.run.dir=a_file/run"], ["a_file/run", "Not a directory"]),
         (["evaluation.cache_folder=a_file/cache"], ["a_file/cache", "Not a directory"]),
         (["model=gaussian"], ["model=gaussian models vectors", "data=gaussian"]),
+        (
+            ["data=mnist", "data.root=nowhere", "model=gaussian"],
+            ["model=gaussian models vectors"],
+        ),  # before data are read
+        (["selection=most_realistic"], ["selection=most_realistic needs a model with a critic: choose model=gan"]),
+        (
+            ["regime=golden_ratio", "num_synthetic=100"],
+            ["needs 200 synthetic samples", "set num_synthetic to at least 200"],
+        ),
+        (["regime=fresh_real", "data.num_train=null"], ["needs 287 real samples", "there are 0: lower data.num_train"]),
+        (["regime=mix", "num_synthetic=2000"], ["mix needs 400 real samples of 200"]),
         (["model.width="], ["model.width"]),
         (["seed"], ["seed"]),
         (["seed=["], ["no viable alternative"]),

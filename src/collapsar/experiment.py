@@ -147,7 +147,11 @@ class Experiment:
                 for generation in range(len(records), self.num_generations):
                     if self._is_stopped(store):
                         break
-                    pool = self._turn(generation, pool, real=real, evaluator=evaluator, store=store, progress=progress)
+                    samples = self._turn(
+                        generation, pool, real=real, evaluator=evaluator, store=store, progress=progress
+                    )
+                    if generation + 1 < self.num_generations:  # nobody is trained on what the last one gives
+                        pool = self._next_pool(pool, real=real, samples=samples, generation=generation)
         return store.records()
 
     def _turn(
@@ -159,8 +163,8 @@ class Experiment:
         evaluator: Evaluator,
         store: RunFolder,
         progress: ChainProgress,
-    ) -> Pool:
-        """One generation: train, sample, evaluate, store, track; returns the next pool."""
+    ) -> Tensor:
+        """One generation: train, sample, evaluate, store, track; returns the samples for the next pool."""
         seconds: dict[str, float] = {}
         with timed(seconds, "train"):
             training = train(
@@ -207,7 +211,7 @@ class Experiment:
         self.tracking.log(store, record)
         progress.finished(record)
         self._sound(store, progress)
-        return self._next_pool(pool, real=real, samples=synthetic, generation=generation)
+        return synthetic
 
     def _sound(self, store: RunFolder, progress: ChainProgress) -> None:
         """Say what has fired in the generation that was just stored."""
