@@ -1,9 +1,12 @@
 """W&B sweeps: what an agent would call composes, and its run id and parameters are honoured offline."""
 
+import gc
 import itertools
 import json
+import warnings
 
 import pytest
+import wandb
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
@@ -40,15 +43,20 @@ def test_the_grid_is_three_shares_of_real_data_by_three_seeds():
 
 @pytest.fixture
 def agent(monkeypatch, tmp_path):
-    """What an agent sets in the environment of a run."""
+    """What an agent sets in the environment of a run, and of no later one in this process."""
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({"wandb_version": 1, "seed": {"value": 0}, "model.width": {"value": 32}}))
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     monkeypatch.setenv("WANDB_RUN_ID", "fromagent")
     monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(path))
+    wandb.teardown()  # W&B reads the environment once a process
+    yield
+    wandb.teardown()
+    with warnings.catch_warnings(action="ignore"):  # W&B leaves the file of parameters open
+        gc.collect()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # W&B leaves the file of parameters open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the same file
 def test_a_run_of_a_sweep_has_the_agents_id_sweep_and_parameters(agent, tiny, tmp_path):
     build_and_run(tmp_path / "run", *tiny, "num_generations=1")
     (path,) = wandb_files(tmp_path / "run")

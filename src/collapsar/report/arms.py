@@ -1,6 +1,7 @@
 """Arms: the chains whose settings differ only in the seed, each named by what sets it apart from the other arms."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,17 +52,19 @@ class Arm:
 
 
 def group_arms(chains: Sequence[Chain]) -> list[Arm]:
-    """The arms, in the order in which their first chain comes."""
+    """The arms in the order of what sets them apart: numbers by size, anything else as its first chain comes."""
     groups: dict[str, list[Chain]] = {}
     for chain in chains:
         groups.setdefault(json.dumps(settings_of(chain.config), sort_keys=True, default=str), []).append(chain)
     members = [sorted(group, key=lambda chain: chain.seed) for group in groups.values()]
     settings = [settings_of(group[0].config) for group in members]
     choices = _choices(members, settings)
-    return [
+    arms = [
         Arm(name=_name(own, group), choices=own, settings=shared, chains=tuple(group))
         for own, shared, group in zip(choices, settings, members, strict=True)
     ]
+    orders = {key: _order([own[key] for own in choices]) for key in choices[0]} if choices else {}
+    return sorted(arms, key=lambda arm: [orders[key].index(value) for key, value in arm.choices.items()])
 
 
 def num_choices_apart(one: Arm, other: Arm) -> int:
@@ -129,9 +132,18 @@ def _name(choices: Mapping[str, Any], chains: Sequence[Chain]) -> str:
     if not choices:
         return ", ".join(part_name(chains, part) for part in ("model", "regime"))
     present = {key: value for key, value in choices.items() if value is not None}
-    return ", ".join(str(value) if key in NAMED_PARTS else f"{_short(key)}={value}" for key, value in present.items())
+    return ", ".join(str(value) if key in NAMED_PARTS else _setting(key, value) for key, value in present.items())
 
 
-def _short(key: str) -> str:
-    pieces = key.split(".")
-    return ".".join(pieces[-2:]) if pieces[-1] == "_target_" else pieces[-1]
+def _setting(key: str, value: Any) -> str:
+    """A setting as it is typed: its last key, and of a class its name as a group option."""
+    part, _, leaf = key.rpartition(".")
+    if leaf != "_target_":
+        return f"{leaf}={value}"
+    return f"{part.rpartition('.')[2]}={re.sub(r'(?<=[a-z])(?=[A-Z])', '_', value.rpartition('.')[2]).lower()}"
+
+
+def _order(values: Sequence[Any]) -> list[Any]:
+    """Distinct values: sorted if they are numbers, else as they come."""
+    distinct = [value for index, value in enumerate(values) if value not in values[:index]]
+    return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct

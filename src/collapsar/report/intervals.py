@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-12  # relative; values closer than this differ by how they were computed
 UNBOUNDED, NOT_NEGATIVE, SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
 SHARES = re.compile(
     r"(tail_|symmetric_|clipped_)?(precision|recall|coverage)(_\w+)?|(pool_)?(authenticity|duplicates)"
@@ -69,7 +70,8 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
     interval = t_interval(differences)
     if interval is None:
         return None
-    is_testable = len(seeds) > 1 and np.ptp(differences) > 0
+    # Differences that are equal but for rounding have no variance to test against.
+    is_testable = len(seeds) > 1 and np.ptp(differences) > ROUNDING * np.abs(differences).max()
     p_value = float(stats.ttest_1samp(differences, 0.0).pvalue) if is_testable else None
     return PairedDifference(difference=interval, p_value=p_value)
 

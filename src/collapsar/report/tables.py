@@ -13,6 +13,11 @@ from collapsar.report.intervals import Interval
 from collapsar.report.summaries import MAIN_METRICS, ArmSummary, summarise_arm, summarise_chain
 from collapsar.report.wording import MISSING, metric_title, number_text, spell_text, time_text
 
+CAPTION = (
+    "generation 0→last, with its 95 % interval over seeds\n"
+    "times in generations, with their range; >7: not in 7 generations"
+)
+
 
 def comparison_table(folders: Sequence[Path]) -> Table:
     """The table over all runs at and below the folders; unfinished chains are rows that say so.
@@ -28,11 +33,7 @@ def table_of(summaries: Sequence[ArmSummary]) -> Table:
     keys = [key for key in MAIN_METRICS if any(key in summary.first for summary in summaries)]
     unfinished = [(summary.arm.name, chain) for summary in summaries for chain in summary.arm.chains if chain.problem]
     notes = [f"* {name}, seed {chain.seed}: {chain.problem}" for name, chain in unfinished]
-    caption = Text(
-        "\n".join(
-            ["generation 0→last, with its 95 % interval over seeds; times in generations, with their range", *notes]
-        )
-    )
+    caption = Text("\n".join([CAPTION, *notes]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
     table.add_column("arm", min_width=12)
     for heading in (*map(metric_title, keys), "recall halved", "first dead"):
@@ -76,6 +77,7 @@ def _short(value: float | None) -> str:
 
 def _stacked(text: str) -> str:
     """A heading of two words, or a median with its range, on two lines, so that the table fits 80 columns."""
+    text = text.replace("not in ", ">")
     if "(" in text:
         return text.replace(" (", "\n(").replace(" to ", "–")
-    return text if text.startswith("not") else text.replace(" ", "\n")
+    return text.replace(" ", "\n")
