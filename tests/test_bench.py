@@ -1,3 +1,4 @@
+import itertools
 import sys
 
 import pytest
@@ -33,7 +34,9 @@ def test_runs_are_interleaved_and_memory_is_seen():
             torch.ones(2**24).sum()
 
     costs = measure(Case("task", "package", ours, other), repeats=2)
-    assert order == ["ours", "other", "ours", "other"]
+    assert order[:2] == ["ours", "other"]  # for memory
+    runs = [side for side, _ in itertools.groupby(order[2:])]
+    assert runs == ["ours", "other", "ours", "other"]
     assert costs[1].seconds > costs[0].seconds
     assert costs[1].extra_bytes > 2**24 or sys.platform != "linux"
 

@@ -1,7 +1,8 @@
 """The speed and memory table: our metrics beside the packages one would use otherwise, in one process.
 
-Runs are interleaved, ours and theirs in turn, so that a busy machine slows both; the fastest of each is shown. Memory
-is the highest resident size during a run above the one before it, after freed memory was given back.
+Runs are interleaved, ours and theirs in turn, so that a busy machine slows both; the fastest of each is shown, of short
+tasks the mean of as many as take a fifth of a second. Memory is the highest resident size above that before, in a run
+of its own, because watching it takes time.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import io
 import os
 import sys
 import threading
-import time
+import timeit
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -44,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cost:
-    """The fastest run in seconds, and the largest extra memory of any run in bytes."""
+    """The fastest run in seconds, and the extra memory of one in bytes."""
 
     seconds: float
     extra_bytes: int
@@ -107,9 +108,13 @@ def make_table(cases: Sequence[Case], *, repeats: int) -> Table:
 
 def measure(case: Case, *, repeats: int) -> tuple[Cost, Cost]:
     """Our cost and the other's, from runs in turn."""
-    costs = [(_run(case.ours_run), _run(case.other_run)) for _ in range(repeats)]
-    ours, other = ([pair[side] for pair in costs] for side in (0, 1))
-    return _best(ours), _best(other)
+    tasks = (case.ours_run, case.other_run)
+    extra_bytes = [_measure_memory(task) for task in tasks]
+    seconds = [[_measure_seconds(task) for task in tasks] for _ in range(repeats)]
+    ours, other = (
+        Cost(min(times), extra) for times, extra in zip(zip(*seconds, strict=True), extra_bytes, strict=True)
+    )
+    return ours, other
 
 
 def _neighbour_cases(*, num_samples: int, feature_dim: int) -> Iterator[Case]:
@@ -164,16 +169,16 @@ def _import(name: str) -> ModuleType:
         raise UsageError(f"{package} is needed to compare with: install it with pip install {package}") from error
 
 
-def _run(task: Callable[[], object]) -> Cost:
-    with _watch_memory() as peak, contextlib.redirect_stdout(io.StringIO()):  # prdc prints
-        started = time.perf_counter()
+def _measure_seconds(task: Callable[[], object]) -> float:
+    with contextlib.redirect_stdout(io.StringIO()):  # prdc prints
+        num_runs, seconds = timeit.Timer(task).autorange()
+    return seconds / num_runs
+
+
+def _measure_memory(task: Callable[[], object]) -> int:
+    with _watch_memory() as peak, contextlib.redirect_stdout(io.StringIO()):
         task()
-        seconds = time.perf_counter() - started
-    return Cost(seconds=seconds, extra_bytes=peak[0])
-
-
-def _best(costs: Sequence[Cost]) -> Cost:
-    return Cost(seconds=min(c.seconds for c in costs), extra_bytes=max(c.extra_bytes for c in costs))
+    return peak[0]
 
 
 @contextlib.contextmanager
