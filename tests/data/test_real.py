@@ -6,6 +6,7 @@ from threading import Thread
 
 import pytest
 import torch
+from filelock import FileLock
 
 from collapsar.data.pool import REAL
 from collapsar.data.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, Sizes, data_root
@@ -212,6 +213,21 @@ def test_jobs_that_start_together_download_once(tmp_path, monkeypatch):
     for job in jobs:
         job.join()
     assert len(downloads) == 1
+
+
+def test_a_job_waits_for_the_download_that_another_has_half_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(MNIST, "dataset", staticmethod(lambda **_: pytest.fail("downloaded again")))
+    write_mnist(tmp_path)
+    half = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    content = half.read_bytes()
+    half.write_bytes(content[:5])
+    with FileLock(tmp_path / ".mnist.lock"):
+        job = Thread(target=make_mnist(tmp_path)._require_files)
+        job.start()
+        job.join(timeout=0.2)
+        assert job.is_alive()
+        half.write_bytes(content)
+    job.join()
 
 
 @has_data

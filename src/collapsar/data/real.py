@@ -163,32 +163,36 @@ class TorchvisionSource(FixedSource, ABC):
 
     def _require_files(self) -> None:
         """Download what is missing, once even when many jobs start together."""
-        if not self._missing():
-            return self._refuse_truncated()
+        if not self._missing() and not self._truncated():
+            return  # a complete folder may be read-only
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / f".{self.name}.lock"):
+            with FileLock(self.root / f".{self.name}.lock"):  # held by a job whose download is half-way
                 if self._missing():
                     self.dataset(root=self.root, train=True, download=True)
         except (OSError, RuntimeError) as error:
+            self._refuse_truncated()
             raise UsageError(
                 f"{self.name} is not in {self.root / self.folder} and could not be downloaded "
                 f"({str(error).splitlines()[0]}): put {', '.join(self.file_bytes)} there, "
                 "or set COLLAPSAR_DATA to a folder that has them"
             ) from error
-        return self._refuse_truncated()
+        self._refuse_truncated()
 
     def _missing(self) -> list[str]:
         return [name for name in self.file_bytes if not (self.root / self.folder / name).is_file()]
 
+    def _truncated(self) -> list[Path]:
+        paths = {self.root / self.folder / name: num_bytes for name, num_bytes in self.file_bytes.items()}
+        return [path for path, num_bytes in paths.items() if path.is_file() and path.stat().st_size != num_bytes]
+
     def _refuse_truncated(self) -> None:
-        for name, expected_bytes in self.file_bytes.items():
-            path = self.root / self.folder / name
-            if path.stat().st_size != expected_bytes:
-                raise UsageError(
-                    f"{path} is damaged: it has {path.stat().st_size} bytes where {expected_bytes} are expected; "
-                    "delete it, and it is downloaded again"
-                )
+        for path in self._truncated():
+            found, expected = path.stat().st_size, self.file_bytes[path.name]
+            raise UsageError(
+                f"{path} is damaged: it has {found} bytes where {expected} are expected; "
+                "delete it, and it is downloaded again"
+            )
 
 
 IDX_FILES = {
