@@ -1,6 +1,7 @@
 """The loop: the same seed gives the same bytes, a killed chain equals an uninterrupted one, breakdowns are named."""
 
 import json
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -218,6 +219,13 @@ def test_a_run_leaves_its_profile_and_its_state(chain):
     folder, _ = chain
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
     assert json.loads((folder / "profile.json").read_text())
+
+
+def test_a_chain_that_was_killed_after_its_last_record_is_finished(chain, run_chain, tmp_path):
+    shutil.copytree(chain[0], tmp_path / "run")
+    (tmp_path / "run" / "status.json").write_text('{"state": "running"}')
+    run_chain(tmp_path / "run", "num_generations=3")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
 
 
 # Breakdowns

@@ -128,7 +128,10 @@ class Experiment:
         store = RunFolder(folder)
         with store.claim(config):
             records = store.records()
-            if len(records) >= self.num_generations or self._is_stopped(store):
+            if len(records) >= self.num_generations:
+                store.write_json("status.json", {"state": "finished"})  # a kill may have come after the last record
+                return records
+            if self._is_stopped(store):
                 return records
             real = self.data.load()
             with (
