@@ -92,7 +92,9 @@ class RunFolder:
         Raises:
             UsageError: the file is missing or damaged.
         """
-        return self._arrays(generation)["samples"]
+        samples = self._array(generation, "samples")
+        assert samples is not None, "every generation has samples"
+        return samples
 
     def strip(self, generation: int) -> Tensor | None:
         """The images of the latents that never change; None where a generation has none.
@@ -100,7 +102,7 @@ class RunFolder:
         Raises:
             UsageError: the file is missing or damaged.
         """
-        return self._arrays(generation).get("strip")
+        return self._array(generation, "strip")
 
     def curve(self, generation: int) -> list[dict[str, float]]:
         """The training losses of a finished generation, by "step"; empty where nothing was trained in steps."""
@@ -156,12 +158,12 @@ class RunFolder:
         """Write a small JSON file of the folder (profile.json, status.json)."""
         write_atomically(self.path / name, json.dumps(content, indent=1).encode())
 
-    def _arrays(self, generation: int) -> dict[str, Tensor]:
+    def _array(self, generation: int, name: str) -> Tensor | None:
+        """One array of a generation and no other: film strips are small, samples are not."""
         path = self.generation_path(generation) / "samples.npz"
         try:
             with path.open("rb") as file, np.load(file) as arrays:
-                stored = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "labels"}
-            return {"samples": stored.pop("samples"), **stored}
+                return torch.from_numpy(arrays[name]) if name in arrays or name == "samples" else None
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise UsageError(
                 f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
