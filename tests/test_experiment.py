@@ -14,6 +14,7 @@ from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
 from collapsar.store import RunFolder
+from tiny_chains import fail_in
 
 VOLATILE = ("seconds", "peak_memory_bytes")
 
@@ -31,18 +32,6 @@ def weights(folder, generation):
 
 def samples(folder, generation):
     return RunFolder(folder).synthetic(generation)
-
-
-def fail_in(generation, *, error=KeyboardInterrupt):
-    """A `train` that is interrupted in one generation."""
-    original = experiment_module.train
-
-    def interrupted(**arguments):
-        if arguments["generation"] == generation:
-            raise error
-        return original(**arguments)
-
-    return interrupted
 
 
 @pytest.fixture(scope="module")

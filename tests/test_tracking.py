@@ -18,7 +18,7 @@ from collapsar.errors import UsageError
 from collapsar.report.__main__ import main as report
 from collapsar.tracking import chosen_generations, chosen_mode, run_id
 from collapsar.uploading import QUIET
-from tiny_chains import build_and_run
+from tiny_chains import build_and_run, fail_in
 
 
 @cache
@@ -192,7 +192,7 @@ def test_values_are_equal_to_the_last_digit_in_records_wandb_and_the_report(trac
 
 def test_a_chain_that_goes_on_after_a_kill_is_one_run_with_every_generation_once(tiny, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(experiment_module, "train", dies_in(1))
+        patched.setattr(experiment_module, "train", fail_in(1))
         with pytest.raises(KeyboardInterrupt):
             build_and_run(tmp_path / "run", *tiny)
     (killed,) = wandb_files(tmp_path / "run")
@@ -203,17 +203,6 @@ def test_a_chain_that_goes_on_after_a_kill_is_one_run_with_every_generation_once
     assert [row["generation"] for row in generation_rows(path)] == [0, 1]
     assert [row["training/total_step"] for row in history(path) if "training/total_step" in row] == [5, 10]
     assert first(path, "exit").get("exit_code", 0) == 0
-
-
-def dies_in(generation):
-    original = experiment_module.train
-
-    def train(**arguments):
-        if arguments["generation"] == generation:
-            raise KeyboardInterrupt
-        return original(**arguments)
-
-    return train
 
 
 def test_two_jobs_of_a_multirun_are_two_finished_runs(collapsar, tiny, tmp_path):

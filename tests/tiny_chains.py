@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from collapsar import composition
+from collapsar import experiment as experiment_module
 
 TINY = (
     "data.num_train=200",
@@ -38,3 +39,15 @@ def build_and_run(folder: Path, *overrides: str):
     experiment = composition.build(config)
     settings = composition.settings(config)
     return experiment.run(folder, chain="chain", config=settings, console=Console(quiet=True), position="")
+
+
+def fail_in(generation, *, error=KeyboardInterrupt):
+    """A `train` that is interrupted in one generation."""
+    original = experiment_module.train
+
+    def interrupted(**arguments):
+        if arguments["generation"] == generation:
+            raise error
+        return original(**arguments)
+
+    return interrupted
