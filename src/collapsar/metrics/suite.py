@@ -4,6 +4,8 @@ A function takes a `Comparison` in one feature space, or what a classifier sees,
 be measured is left out: no classes, too few samples of a class, a ratio to nothing.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -51,20 +53,12 @@ def frechet_relative(comparison: Comparison) -> Values:
 
 def frechet_debiased(comparison: Comparison) -> Values:
     """fid_debiased; may be slightly negative."""
-    if min(len(comparison.real.features), len(comparison.features)) < 4:
-        return {}
-    generator = comparison.make_generator("fid_debiased")
-    real, synthetic = comparison.real.features, comparison.features
-    return {"fid_debiased": debiased_frechet_distance(real=real, synthetic=synthetic, generator=generator)}
+    return _corrected("fid_debiased", comparison, estimate=debiased_frechet_distance, min_samples=4)
 
 
 def frechet_infinity(comparison: Comparison) -> Values:
     """fid_infinity; may be slightly negative."""
-    if min(len(comparison.real.features), len(comparison.features)) < 16:
-        return {}
-    generator = comparison.make_generator("fid_infinity")
-    real, synthetic = comparison.real.features, comparison.features
-    return {"fid_infinity": frechet_distance_at_infinity(real=real, synthetic=synthetic, generator=generator)}
+    return _corrected("fid_infinity", comparison, estimate=frechet_distance_at_infinity, min_samples=16)
 
 
 def kernel(comparison: Comparison) -> Values:
@@ -212,6 +206,14 @@ def known_modes(samples: Tensor, *, centres: Tensor, mode_sd: float) -> Values:
         "high_quality_share": scores.high_quality_share,
         "reverse_kl": scores.reverse_kl,
     }
+
+
+def _corrected(key: str, comparison: Comparison, *, estimate: Callable[..., float], min_samples: int) -> Values:
+    """A Fréchet distance whose bias is estimated from random parts of both sides, where they suffice for it."""
+    real, synthetic = comparison.real.features, comparison.features
+    if min(len(real), len(synthetic)) < min_samples:
+        return {}
+    return {key: estimate(real=real, synthetic=synthetic, generator=comparison.make_generator(key))}
 
 
 def _present(labels: Tensor) -> tuple[list[int], Tensor]:
