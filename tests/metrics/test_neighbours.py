@@ -142,6 +142,21 @@ def test_duplicated_features_score_by_the_definition(dtype):
     assert scores == NeighbourScores(precision=1.0, recall=1.0, density=4 / 3, coverage=1.0)
 
 
+@pytest.mark.parametrize(("side", "copies"), [(3, 1), (16, 1), (3, 300), (16, 20)])
+def test_ties_of_a_rotated_grid_count_as_inside(side, copies):
+    """Rounding spreads the distances of a rotated grid around 1; few such ties are settled singly, crowds together.
+
+    On the small grid most groups of references have hits on and whole tiles are counted, on the large one few have.
+    """
+    grid = torch.cartesian_prod(torch.arange(float(side)), torch.arange(float(side))).double()
+    rotation = torch.linalg.qr(draw(2, 2))[0]
+    real, synthetic = grid, grid[::2].repeat_interleave(copies, 0)
+    expected = brute_force(real=real, synthetic=synthetic, num_neighbours=4)
+    assert_equal_scores(
+        neighbour_scores(real=real @ rotation, synthetic=synthetic @ rotation, num_neighbours=4), expected, 1e-12
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_ties_on_a_grid_count_as_inside(dtype):
     """On the integers every k-th neighbour is a tie: the balls of radius 1 touch both neighbours."""

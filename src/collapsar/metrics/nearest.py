@@ -1,27 +1,29 @@
 """Exact nearest neighbours and ball membership, in tiles: no distance matrix is ever whole.
 
-A tile of squared distances is one matrix product of extended points, [-2x, |x|², 1] · [y, 1, |y|²] = |x - y|². It is
-taken in float32 around the real mean, and rows with a comparison closer than the rounding of that product are done
-again in float64: the answer of float64 at the price of float32. What is a tie even there is settled on the side of
-the definition: a point on the surface of a ball is inside. So duplicated points, the collapsed case, score right, and
-results depend on neither tile nor batch nor device.
+A tile holds the squared distances of all references to a few queries, and is one matrix product of extended points,
+[y, 1, |y|²] · [-2x, |x|², 1] = |x - y|². It is taken in float32 around the real mean, and queries with a comparison
+closer than the rounding of that product are done again in float64: the answer of float64 at the price of float32. What
+is a tie even there is settled on the side of the definition: a point on the surface of a ball is inside. So duplicated
+points, the collapsed case, score right, and results depend on neither tile nor batch nor device.
 
-The c smallest entries of a row lie in the c groups of columns with the smallest minima, so one pass finds them.
+The c references nearest to a query lie in the c groups of references with the smallest minima, so one pass finds them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-TILE_ELEMENTS = 2**24  # squared distances held at once: at most 64 MB in float32, and 10 MB for 10,000 columns
-MAX_TILE_ROWS = 256  # more rows save nothing, and 10,000 columns of them stay in the cache
-GROUP_SIZE = 32  # columns that share one minimum
+TILE_ELEMENTS = 2**22  # squared distances in float32 that are held at once: 16 MB, which a cache may keep
+MAX_TILE_QUERIES = 384  # more save nothing
+GROUP_SIZE = 16  # references that share one minimum
 DENSE_SHARE = 1 / 16  # from this share of groups with hits on, a whole tile is counted faster than its groups
-NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few rows are in doubt
+MAX_CLOSE = 32  # a query with more pairs close to a limit is done again in float64 as a whole
+SETTLED_AT_ONCE = 4096  # close pairs measured together
+NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few queries are in doubt
 
 
 @dataclass(frozen=True)
@@ -55,37 +57,42 @@ class _Frame:
 
     def measure(self, points: Tensor) -> Tensor:
         """Distance of each point from the centre, in blocks that keep the copy small."""
-        return torch.cat([self.place(block).norm(dim=1) for block in points.split(MAX_TILE_ROWS)])
+        return torch.cat([self.place(block).norm(dim=1) for block in points.split(MAX_TILE_QUERIES)])
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Squared distances of some rows to all columns, the columns padded with points at infinity."""
+    """Squared distances of all references to some queries; the references are padded with points at infinity.
 
-    values: Float[Tensor, "row column"]
-    scratch: Float[Tensor, "row column"]
-    rows: Int64[Tensor, " row"]
-    placed: Float64[Tensor, "row feature"]
+    The long side first: products and minima of this shape take half the time of the transposed one.
+    """
+
+    values: Float[Tensor, "reference query"]
+    scratch: Float[Tensor, "reference query"]
+    queries: Int64[Tensor, " query"]
+    columns: Int64[Tensor, " query"]
+    norms: Float[Tensor, " query"]
+    relative_error: float
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.values.dtype
 
     @property
     def is_exact(self) -> bool:
-        return self.values.dtype == torch.float64
+        return self.dtype == torch.float64
 
     def group(self) -> Tensor:
-        """The same values as [row, member, group], where column = member * num_groups + group."""
-        return self.values.view(len(self.values), GROUP_SIZE, -1)
+        """The same values as [group, member, query]."""
+        return self.values.view(-1, GROUP_SIZE, len(self.queries))
 
-    @property
-    def num_groups(self) -> int:
-        return self.values.shape[1] // GROUP_SIZE
+    def bound_error(self, reach: Tensor) -> Tensor:
+        """Bound on the rounding of values [..., query], for references within `reach` [..., query] of the queries.
 
-    def bound_error(self, farthest: Tensor) -> Tensor:
-        """Bound on the rounding of values [row, ...], for columns at most `farthest` [row, ...] from the centre.
-
-        A few times what the random walk of the product's rounding gives, relative to (|x| + |y|)².
+        A few times what the random walk of the product's rounding gives, relative to (|x| + |y|)², where such a
+        reference y is not farther from the centre than the query x and the reach together.
         """
-        relative = torch.finfo(self.values.dtype).eps * (4.0 + math.sqrt(self.placed.shape[1]))
-        return relative * (self.placed.norm(dim=1, keepdim=True).to(farthest.dtype) + farthest).square()
+        return (2.0 * self.norms + reach).square_().mul_(self.relative_error)
 
 
 def find_nearest(
@@ -113,18 +120,16 @@ def find_nearest(
 
     def visit(tile: _Tile) -> Tensor:
         if is_same_set:
-            tile.values[torch.arange(len(tile.rows), device=tile.rows.device), tile.rows] = math.inf
-        candidates, highest = _find_smallest(tile.group(), num_candidates)
-        differences = tile.placed[:, None] - frame.place(references[candidates])  # [row, candidate, feature]
-        exact, order = differences.square_().sum(2).sort(1)
-        distances[tile.rows] = exact[:, :num_neighbours].sqrt() * frame.unit
-        indices[tile.rows] = candidates.gather(1, order[:, :num_neighbours])
-        limit = exact[:, num_neighbours - 1, None]
-        # A reference left out wrongly is nearer than the limit, so it is not far from the centre either.
-        error = tile.bound_error(tile.placed.norm(dim=1, keepdim=True) + limit.sqrt())
-        return (highest - error < limit)[:, 0] & (num_candidates < num_allowed)
+            tile.values[tile.queries, tile.columns] = math.inf
+        candidates, highest = _find_smallest(tile, num_candidates)
+        differences = queries[tile.queries, None].double() - references[candidates]  # [query, candidate, feature]
+        exact, order = torch.linalg.vector_norm(differences, dim=2).sort(1)
+        distances[tile.queries] = exact[:, :num_neighbours]
+        indices[tile.queries] = candidates.gather(1, order[:, :num_neighbours])
+        reach = exact[:, num_neighbours - 1] / frame.unit  # a reference left out wrongly is nearer than that
+        return (highest - tile.bound_error(reach) < reach.square()) & (num_candidates < num_allowed)
 
-    _visit_tiles(visit, rows=queries, columns=references, frame=frame, tile_elements=tile_elements)
+    _visit_tiles(visit, queries=queries, references=references, frame=frame, tile_elements=tile_elements)
     return Neighbours(distances=distances, indices=indices)
 
 
@@ -148,157 +153,225 @@ def find_members(
         tile_elements: distances held at once; changes memory and speed, never the result.
     """
     frame = _make_frame(real, synthetic)
-    limits = torch.stack([real_radii, real_radii.clamp_max(clip_radius)], 1).div_(frame.unit).square_()  # [real, 2]
-    order = _spread_over_groups(synthetic_radii)
+    order = synthetic_radii.argsort(stable=True)  # balls of like size share a group, so that few groups reach too far
     surfaces = torch.zeros(_pad(len(order)), dtype=torch.float64, device=real.device)  # the padding has no ball
-    surfaces[: len(order)] = (synthetic_radii[order] / frame.unit).square()
-    in_ball = torch.zeros(len(real), dtype=torch.int64, device=real.device)
-    is_recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    around = torch.zeros(3, len(surfaces), dtype=torch.int64, device=real.device)
+    surfaces[: len(order)] = (synthetic_radii[order] / frame.unit).square_()
+    balls = _Balls(
+        queries=real,
+        references=synthetic[order],
+        unit=frame.unit,
+        limits=torch.stack([real_radii, real_radii.clamp_max(clip_radius)]).div_(frame.unit).square_(),
+        surfaces=surfaces,
+    )
+    per_query = torch.zeros(3, len(real), dtype=torch.int64, device=real.device)
+    per_reference = torch.zeros(3, len(surfaces), dtype=torch.int64, device=real.device)
 
     def visit(tile: _Tile) -> Tensor:
-        hits = _find_hits(tile, limits=limits[tile.rows], surfaces=surfaces)
-        in_doubt = hits.find_doubtful_rows() & (not tile.is_exact)
-        per_row, per_column = hits.count(skip=in_doubt)
-        in_ball[tile.rows], is_recalled[tile.rows] = per_row[0], per_row[2] > 0
-        around.add_(per_column)
-        return in_doubt
+        counts = balls.count_hits(tile)
+        per_query[:, tile.queries] = counts.per_query
+        per_reference.add_(counts.per_reference)
+        return counts.in_doubt
 
-    _visit_tiles(visit, rows=real, columns=synthetic[order], frame=frame, tile_elements=tile_elements)
-    counts = torch.empty(3, len(order), dtype=torch.int64, device=real.device)
-    counts[:, order] = around[:, : len(order)]
+    _visit_tiles(visit, queries=real, references=balls.references, frame=frame, tile_elements=tile_elements)
+    per_synthetic = torch.empty(3, len(order), dtype=torch.int64, device=real.device)
+    per_synthetic[:, order] = per_reference[:, : len(order)]
     return Membership(
-        num_synthetic_in_ball=in_ball,
-        num_balls_around=counts[0],
-        num_clipped_balls_around=counts[1],
-        is_recalled=is_recalled,
-        is_matched=counts[2] > 0,
+        num_synthetic_in_ball=per_query[0],
+        num_balls_around=per_synthetic[0],
+        num_clipped_balls_around=per_synthetic[1],
+        is_recalled=per_query[2] > 0,
+        is_matched=per_synthetic[2] > 0,
     )
 
 
 @dataclass(frozen=True)
-class _Hits:
-    """What of a tile may lie within one of three limits: the row's ball, its clipped ball, and the column's ball.
+class _Counts:
+    """How many pairs lie within three limits: the query's ball, its clipped ball, and the reference's ball.
 
-    Groups of columns where hits are rare, and `groups` names them; whole rows, without `groups`, where they are not:
-    the balls of a collapsed set hold much of the other.
+    Queries in doubt have too many pairs so close to a limit that rounding decides, and are left out.
     """
 
-    tile: _Tile
-    rows: Int64[Tensor, " hit"]
-    groups: Int64[Tensor, " hit"] | None
-    values: Float[Tensor, "hit member"]
-    limits: tuple[Tensor, Tensor, Tensor]
-    errors: Float[Tensor, "hit one"]
-
-    def find_doubtful_rows(self) -> Tensor:
-        in_doubt = torch.zeros_like(self.tile.rows, dtype=torch.bool)
-        for limit in self.limits:
-            is_close = self._subtract(limit).abs_().amin(1, keepdim=True) <= self.errors
-            in_doubt[self.rows[is_close[:, 0]]] = True
-        return in_doubt
-
-    def count(self, *, skip: Tensor) -> tuple[Tensor, Tensor]:
-        """For each limit the columns within it of each row, and the rows within it of each column, less `skip`."""
-        slack = self.errors if self.tile.is_exact else torch.zeros_like(self.errors)
-        keep = (~skip[self.rows]).to(self.values.dtype)
-        per_row = torch.zeros(3, len(skip), dtype=torch.int64, device=skip.device)
-        per_column = []
-        for limit, row_counts in zip(self.limits, per_row, strict=True):
-            inside = self._subtract(limit).le_(slack)  # ones and zeros, no second tile of booleans
-            row_counts.index_add_(0, self.rows, inside.sum(1).long())
-            per_column.append(self._count_columns(inside, keep))
-        return per_row, torch.stack(per_column)
-
-    def _subtract(self, limit: Tensor) -> Tensor:
-        """The values less a limit; of a whole tile always in the same memory, for fresh pages cost more than this."""
-        return self.values - limit if self.groups is not None else torch.sub(self.values, limit, out=self.tile.scratch)
-
-    def _count_columns(self, inside: Tensor, keep: Tensor) -> Tensor:
-        if self.groups is None:
-            return (keep @ inside).long()
-        hit, member = (inside * keep[:, None]).nonzero(as_tuple=True)
-        columns = member.mul_(self.tile.num_groups).add_(self.groups[hit])
-        return torch.bincount(columns, minlength=self.tile.values.shape[1])
+    per_query: Int64[Tensor, "limit query"]
+    per_reference: Int64[Tensor, "limit reference"]
+    in_doubt: Bool[Tensor, " query"]
 
 
-def _find_hits(tile: _Tile, *, limits: Tensor, surfaces: Tensor) -> _Hits:
-    dtype, grouped = tile.values.dtype, tile.group()
-    limits, surfaces = limits.to(dtype), surfaces.to(dtype)
-    grouped_surfaces = surfaces.view(GROUP_SIZE, -1)
-    reach = torch.maximum(limits[:, :1], grouped_surfaces.amax(0))  # [row, group]
-    # A point within reach of the row's point is not farther from the centre than that point and the reach together.
-    errors = tile.bound_error(tile.placed.norm(dim=1, keepdim=True).to(dtype) + reach.sqrt())
-    rows, groups = (grouped.amin(1) <= reach + errors).nonzero(as_tuple=True)
-    if len(rows) > DENSE_SHARE * reach.numel():
-        rows = torch.arange(len(grouped), device=grouped.device)
-        own, clipped = limits.split(1, dim=1)
-        return _Hits(tile, rows, None, tile.values, (own, clipped, surfaces[None]), errors.amax(1, keepdim=True))
-    own, clipped = limits[rows].split(1, dim=1)
-    bounds = (own, clipped, grouped_surfaces.T[groups])
-    return _Hits(tile, rows, groups, grouped[rows, :, groups], bounds, errors[rows, groups, None])
+@dataclass(frozen=True)
+class _Pairs:
+    """Some entries of a tile."""
+
+    references: Int64[Tensor, " pair"]
+    columns: Int64[Tensor, " pair"]
+    values: Float[Tensor, " pair"]
+    errors: Float[Tensor, " pair"]
+
+    def take(self, chosen: Tensor) -> "_Pairs":
+        return _Pairs(self.references[chosen], self.columns[chosen], self.values[chosen], self.errors[chosen])
 
 
-def _spread_over_groups(radii: Tensor) -> Tensor:
-    """An order of columns in which the balls of one group are of like size, so that few groups reach too far."""
-    num_groups = _pad(len(radii)) // GROUP_SIZE
-    columns = torch.arange(len(radii), device=radii.device)
-    group_by_group = (columns % num_groups * GROUP_SIZE + columns // num_groups).argsort()
-    order = torch.empty_like(columns)
-    order[group_by_group] = radii.argsort()
-    return order
+@dataclass(frozen=True)
+class _Balls:
+    """Queries and references with the squared radii of their balls, in units of the frame."""
+
+    queries: Float[Tensor, "query feature"]
+    references: Float[Tensor, "reference feature"]
+    unit: float
+    limits: Float64[Tensor, "ball query"]
+    surfaces: Float64[Tensor, " padded"]
+
+    def count_hits(self, tile: _Tile) -> _Counts:
+        """Pair by pair where hits are rare, else whole tiles: the balls of a collapsed set hold much of the other.
+
+        Pairs so close to a limit that rounding decides are measured in float64.
+        """
+        own, surfaces = self.limits[0, tile.queries].to(tile.dtype), self.surfaces.to(tile.dtype).view(-1, GROUP_SIZE)
+        reach = torch.maximum(own, surfaces.amax(1, keepdim=True))  # the larger of the two balls, [group, query]
+        errors = tile.bound_error(reach.sqrt())
+        groups, columns = (tile.group().amin(1) <= reach + errors).nonzero(as_tuple=True)
+        if len(groups) > DENSE_SHARE * reach.numel():
+            return self._count_whole_tile(tile, errors=errors.amax(0))
+        reach = torch.maximum(surfaces[groups], own[columns, None])  # [hit, member]
+        return self._count_pairs(tile, _find_pairs(tile.group(), groups, columns, errors[groups, columns], reach=reach))
+
+    def _count_pairs(self, tile: _Tile, pairs: _Pairs) -> _Counts:
+        gaps = pairs.values - self._find_limits(tile, pairs).to(tile.dtype)
+        in_doubt = torch.zeros_like(tile.queries, dtype=torch.bool)
+        if tile.is_exact:
+            within = gaps <= pairs.errors
+        else:
+            within = gaps <= 0.0
+            close = (gaps.abs_() <= pairs.errors).any(0).nonzero()[:, 0]
+            in_doubt = _find_crowded(pairs.columns[close], size=len(tile.queries))
+            close = close[~in_doubt[pairs.columns[close]]]
+            within[:, close] = self._settle(tile, pairs.take(close))
+            within &= ~in_doubt[pairs.columns]
+        limit, pair = within.nonzero(as_tuple=True)
+        return _Counts(
+            per_query=_count_by_limit(limit, pairs.columns[pair], size=len(tile.queries)),
+            per_reference=_count_by_limit(limit, pairs.references[pair], size=len(self.surfaces)),
+            in_doubt=in_doubt,
+        )
+
+    def _count_whole_tile(self, tile: _Tile, *, errors: Tensor) -> _Counts:
+        bounds = [bound.to(tile.dtype) for bound in (*self.limits[:, tile.queries], self.surfaces[:, None])]
+        in_doubt, close = torch.zeros_like(tile.queries, dtype=torch.bool), []
+        if not tile.is_exact:
+            close = [_find_close(tile, bound, errors) for bound in bounds]
+            in_doubt = torch.stack([crowded for _, crowded in close]).any(0)
+        per_query, per_reference = [], []
+        for which, bound in enumerate(bounds):  # ones and zeros, for a tile of booleans takes ten times as long
+            within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors if tile.is_exact else 0.0)
+            if close:
+                pairs, _ = close[which]
+                within[pairs.references, pairs.columns] = self._settle(tile, pairs)[which].to(tile.dtype)
+                within[:, in_doubt] = 0.0
+            per_query.append(within.sum(0).long())
+            per_reference.append(within.sum(1).long())
+        return _Counts(torch.stack(per_query), torch.stack(per_reference), in_doubt)
+
+    def _settle(self, tile: _Tile, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
+        """Which limits the pairs lie within by their distance in float64; a tie even there is inside."""
+        exact = torch.empty_like(pairs.values, dtype=torch.float64)
+        for some in torch.arange(len(exact), device=exact.device).split(SETTLED_AT_ONCE):
+            queries = self.queries[tile.queries[pairs.columns[some]]].double()
+            exact[some] = torch.linalg.vector_norm(queries - self.references[pairs.references[some]], dim=1)
+        slack = pairs.errors * (torch.finfo(torch.float64).eps / torch.finfo(tile.dtype).eps)
+        return (exact / self.unit).square_() - slack <= self._find_limits(tile, pairs)
+
+    def _find_limits(self, tile: _Tile, pairs: _Pairs) -> Float64[Tensor, "limit pair"]:
+        own = self.limits[:, tile.queries[pairs.columns]]
+        return torch.cat([own, self.surfaces[pairs.references][None]])
 
 
-def _find_smallest(grouped: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Columns of the `count` smallest values of each row of [row, member, group], and the largest of these values."""
-    num_groups = grouped.shape[2]
-    groups = grouped.amin(1).topk(min(count, num_groups), dim=1, largest=False, sorted=False).indices
-    members = grouped.gather(2, groups[:, None].expand(-1, GROUP_SIZE, -1)).flatten(1)
+def _find_pairs(
+    grouped: Tensor, groups: Tensor, columns: Tensor, errors: Tensor, *, reach: Tensor | None = None
+) -> _Pairs:
+    """The members of [group, member, query] at the given groups and columns that are at most `reach` plus an error."""
+    values = grouped[groups, :, columns]  # [hit, member]
+    limits = errors[:, None] if reach is None else reach + errors[:, None]
+    hit, member = (values <= limits).nonzero(as_tuple=True)
+    references = groups[hit].mul_(GROUP_SIZE).add_(member)
+    return _Pairs(references, columns[hit], values[hit, member], errors[hit])
+
+
+def _find_close(tile: _Tile, bound: Tensor, errors: Tensor) -> tuple[_Pairs, Tensor]:
+    """The pairs within an error of a bound, less those of queries with too many; and which queries these are."""
+    gaps = torch.sub(tile.values, bound, out=tile.scratch).abs_().view_as(tile.group())
+    groups, columns = (gaps.amin(1) <= errors).nonzero(as_tuple=True)
+    is_crowded = _find_crowded(columns, size=len(tile.queries))
+    keep = ~is_crowded[columns]
+    groups, columns = groups[keep], columns[keep]
+    return _find_pairs(gaps, groups, columns, errors[columns]), is_crowded
+
+
+def _find_crowded(columns: Tensor, *, size: int) -> Tensor:
+    return torch.bincount(columns, minlength=size) > MAX_CLOSE
+
+
+def _count_by_limit(limit: Tensor, index: Tensor, *, size: int) -> Tensor:
+    """How often each index below `size` stands with each of the three limits."""
+    return torch.bincount(limit * size + index, minlength=3 * size).view(3, size)
+
+
+def _find_smallest(tile: _Tile, count: int) -> tuple[Tensor, Tensor]:
+    """References [query, count] of the smallest values of each query, and the largest of these values [query]."""
+    grouped = tile.group()
+    groups = grouped.amin(1).topk(min(count, len(grouped)), dim=0, largest=False, sorted=False).indices.T
+    members = grouped[groups, :, tile.columns[:, None]].flatten(1)  # [query, group and member]
     smallest = members.topk(count, dim=1, largest=False, sorted=False)
-    group = groups.gather(1, smallest.indices % groups.shape[1])
-    columns = smallest.indices // groups.shape[1] * num_groups + group
-    return columns, smallest.values.amax(1, keepdim=True).double()
+    group = groups.gather(1, smallest.indices // GROUP_SIZE)
+    references = group.mul_(GROUP_SIZE).add_(smallest.indices % GROUP_SIZE)
+    return references, smallest.values.amax(1).double()
 
 
 def _visit_tiles(
-    visit: Callable[[_Tile], Tensor], *, rows: Tensor, columns: Tensor, frame: _Frame, tile_elements: int
+    visit: Callable[[_Tile], Tensor], *, queries: Tensor, references: Tensor, frame: _Frame, tile_elements: int
 ) -> None:
-    """Show every row to `visit`, and the rows it calls doubtful again in float64."""
-    remaining = torch.arange(len(rows), device=rows.device)
-    padded = _pad(len(columns))
+    """Show every query to `visit`, and those it calls doubtful again in float64."""
+    remaining = torch.arange(len(queries), device=queries.device)
     for dtype in dict.fromkeys((_fast_dtype(), torch.float64)):
-        extended = _extend_columns(columns, frame=frame, dtype=dtype)
-        share = 4 / extended.element_size()  # a tile of float64 takes no more memory than one of float32
-        num_rows = max(1, int(share * min(MAX_TILE_ROWS, tile_elements // padded)))
-        buffer = torch.empty(min(num_rows, len(remaining)), padded, dtype=dtype, device=rows.device)
-        scratch, doubtful = torch.empty_like(buffer), []  # no page of the scratch is taken until it is written to
-        for block in remaining.split(num_rows):
-            placed = frame.place(rows[block])
-            values = buffer[: len(block)]
-            torch.mm(_extend_rows(placed, dtype=dtype), extended.T, out=values)
-            doubtful.append(
-                block[visit(_Tile(values=values, scratch=scratch[: len(block)], rows=block, placed=placed))]
-            )
-        remaining = torch.cat(doubtful)
+        tiles = _make_tiles(remaining, queries, references, frame=frame, dtype=dtype, tile_elements=tile_elements)
+        remaining = torch.cat([tile.queries[visit(tile)] for tile in tiles])
         if len(remaining) == 0:
             break
 
 
-def _extend_rows(placed: Tensor, *, dtype: torch.dtype) -> Tensor:
-    squared_norms = placed.square().sum(1, keepdim=True)
-    return torch.cat([placed.to(dtype) * -2.0, squared_norms.to(dtype), torch.ones_like(squared_norms, dtype=dtype)], 1)
+def _make_tiles(
+    chosen: Tensor, queries: Tensor, references: Tensor, *, frame: _Frame, dtype: torch.dtype, tile_elements: int
+) -> Iterator[_Tile]:
+    """Tiles of the chosen queries, one after the other in the same memory."""
+    extended_references = _extend_references(references, frame=frame, dtype=dtype)
+    num_rows, size = len(extended_references), extended_references.element_size()
+    num_columns = _choose_num_columns(num_rows, tile_elements=tile_elements * 4 // size)
+    relative_error = torch.finfo(dtype).eps * (4.0 + math.sqrt(queries.shape[1]))
+    columns = torch.arange(num_columns, device=queries.device)
+    buffer = torch.empty(num_rows * min(num_columns, len(chosen)), dtype=dtype, device=queries.device)
+    scratch = torch.empty_like(buffer)  # takes no page before it is written to
+    for block in chosen.split(num_columns):
+        values, spare = (memory[: num_rows * len(block)].view(num_rows, -1) for memory in (buffer, scratch))
+        placed = frame.place(queries[block])
+        squared_norms = placed.square().sum(1, keepdim=True)
+        extended_queries = torch.cat([placed.mul_(-2.0), squared_norms, torch.ones_like(squared_norms)], 1)
+        torch.mm(extended_references, extended_queries.to(dtype).T, out=values)
+        norms = squared_norms[:, 0].sqrt().to(dtype)
+        yield _Tile(values, spare, block, columns[: len(block)], norms, relative_error)
 
 
-def _extend_columns(columns: Tensor, *, frame: _Frame, dtype: torch.dtype) -> Tensor:
-    num_columns, feature_dim = columns.shape
-    extended = torch.zeros(_pad(num_columns), feature_dim + 2, dtype=dtype, device=columns.device)
-    for start in range(0, num_columns, MAX_TILE_ROWS):
-        placed = frame.place(columns[start : start + MAX_TILE_ROWS])
+def _choose_num_columns(num_rows: int, *, tile_elements: int) -> int:
+    num_columns = min(MAX_TILE_QUERIES, tile_elements // num_rows)
+    return num_columns // 32 * 32 or max(1, num_columns)  # rows that start at a cache line are written twice as fast
+
+
+def _extend_references(references: Tensor, *, frame: _Frame, dtype: torch.dtype) -> Tensor:
+    num_references, feature_dim = references.shape
+    extended = torch.zeros(_pad(num_references), feature_dim + 2, dtype=dtype, device=references.device)
+    for start in range(0, num_references, MAX_TILE_QUERIES):
+        placed = frame.place(references[start : start + MAX_TILE_QUERIES])
         block = extended[start : start + len(placed)]
         block[:, :-2] = placed
         block[:, -2] = 1.0
         block[:, -1] = placed.square().sum(1)
-    extended[num_columns:, -1] = math.inf
+    extended[num_references:, -1] = math.inf
     return extended
 
 
@@ -314,5 +387,5 @@ def _fast_dtype() -> torch.dtype:
     return torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
 
 
-def _pad(num_columns: int) -> int:
-    return -(-num_columns // GROUP_SIZE) * GROUP_SIZE
+def _pad(num_references: int) -> int:
+    return -(-num_references // GROUP_SIZE) * GROUP_SIZE
