@@ -264,7 +264,7 @@ class _Balls:
             if close:
                 pairs, _ = close[which]
                 within[pairs.references, pairs.columns] = self._settle(tile, pairs)[which].to(tile.dtype)
-                within[:, in_doubt] = 0.0
+                within.mul_(~in_doubt)
             per_query.append(within.sum(0).long())
             per_reference.append(within.sum(1).long())
         return _Counts(torch.stack(per_query), torch.stack(per_reference), in_doubt)
@@ -331,7 +331,10 @@ def _visit_tiles(
     remaining = torch.arange(len(queries), device=queries.device)
     for dtype in dict.fromkeys((_fast_dtype(), torch.float64)):
         tiles = _make_tiles(remaining, queries, references, frame=frame, dtype=dtype, tile_elements=tile_elements)
-        remaining = torch.cat([tile.queries[visit(tile)] for tile in tiles])
+        in_doubt = torch.zeros(len(queries), dtype=torch.bool, device=queries.device)
+        for tile in tiles:
+            in_doubt[tile.queries] = visit(tile)
+        remaining = in_doubt.nonzero()[:, 0]
         if len(remaining) == 0:
             break
 
