@@ -13,8 +13,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from collapsar.errors import UsageError
+from collapsar.metrics.balls import Membership, find_members
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
-from collapsar.metrics.nearest import TILE_ELEMENTS, Membership, find_members, find_nearest
+from collapsar.metrics.nearest import find_nearest
+from collapsar.metrics.tiles import TILE_ELEMENTS
 
 TAIL_SHARE = 0.1  # the tail is the tenth of the real samples with the largest balls
 
