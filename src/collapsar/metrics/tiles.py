@@ -39,6 +39,14 @@ class Tile:
     """Squared distances of all references to some queries; the references are padded with points at infinity.
 
     The long side first: products and minima of this shape take half the time of the transposed one.
+
+    Attributes:
+        values: squared distances in units of the frame.
+        scratch: memory of the same shape, free to use.
+        queries: which queries these are.
+        columns: their places in the tile.
+        norms: their distances from the centre.
+        relative_error: of a value, relative to the square that `bound_error` forms.
     """
 
     values: Float[Tensor, "reference query"]
