@@ -50,10 +50,8 @@ def find_members(
     """
     frame = make_frame(real, synthetic)
     order = synthetic_radii.argsort(stable=True)  # balls of like size share a group, so that few groups reach too far
-    surfaces = torch.zeros(
-        pad_to_groups(len(order)), dtype=torch.float64, device=real.device
-    )  # the padding has no ball
-    surfaces[: len(order)] = (synthetic_radii[order] / frame.unit).square_()
+    surfaces = torch.zeros(pad_to_groups(len(order)), dtype=torch.float64, device=real.device)
+    surfaces[: len(order)] = (synthetic_radii[order] / frame.unit).square_()  # the padding has no ball
     balls = _Balls(
         queries=real,
         references=synthetic[order],
