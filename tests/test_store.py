@@ -11,7 +11,8 @@ from PIL import Image
 
 from collapsar import store as store_module
 from collapsar.errors import UsageError
-from collapsar.store import FREE_SETTINGS, RunFolder, flatten, image_grid, is_free, write_atomically
+from collapsar.settings import FREE_SETTINGS, flatten, is_free
+from collapsar.store import RunFolder, image_grid, write_atomically
 from test_records import RECORD
 
 CONFIG = {

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from scipy import stats
 
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.records import GenerationRecord
 
 Direction: TypeAlias = Literal["falls", "rises"]
@@ -213,14 +213,3 @@ def floor(record: GenerationRecord, metric: str) -> float:
 def worse_by(before: float, now: float, *, direction: Direction) -> float:
     """How much worse a value is than another; negative if it is better."""
     return before - now if direction == "falls" else now - before
-
-
-def check_not_negative(**values: float) -> None:
-    """Refuse the first value below 0, by its name.
-
-    Raises:
-        UsageError: a value is negative.
-    """
-    for name, value in values.items():
-        if value < 0:
-            raise UsageError(f"{name} must be at least 0: got {value}")

@@ -29,7 +29,7 @@ from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from collapsar.report.page import write_report
 from collapsar.report.tables import comparison_table
-from collapsar.store import flatten, is_free
+from collapsar.settings import flatten, is_free
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,17 @@ def check_positive(**values: int | float) -> None:
             raise UsageError(f"{name} must be above 0: got {value}")
 
 
+def check_not_negative(**values: int | float) -> None:
+    """Refuse the first value below 0, by its name.
+
+    Raises:
+        UsageError: a value is negative.
+    """
+    for name, value in values.items():
+        if not value >= 0:
+            raise UsageError(f"{name} must be at least 0: got {value}")
+
+
 def check_fraction(**values: int | float) -> None:
     """Refuse the first value outside [0, 1], by its name.
 

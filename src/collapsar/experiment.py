@@ -31,7 +31,7 @@ from collapsar.data.real import RealData, Source
 from collapsar.data.regimes import rehearse
 from collapsar.data.schedules import as_schedule, check_bounds
 from collapsar.data.selection import Judge, Selected
-from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
 from collapsar.metrics.evaluator import PRIMARY_SPACE, Evaluator, KnownModes
 from collapsar.metrics.features import ClassifierSpace, RealSamples
 from collapsar.models.analytic import AnalyticModel
@@ -91,8 +91,7 @@ class Experiment:
     alarm: Any = MISSING
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"seed must be at least 0: got {self.seed}")
+        check_not_negative(seed=self.seed)
         if self.num_generations < 1:
             raise UsageError(f"num_generations must be at least 1: got {self.num_generations}")
         if self.num_threads is not None:

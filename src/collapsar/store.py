@@ -23,9 +23,7 @@ from torchvision.utils import make_grid
 
 from collapsar.errors import UsageError
 from collapsar.records import GenerationRecord
-
-FREE_SETTINGS = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
-"""Settings that do not change what a generation is: a folder may be continued with other values of these."""
+from collapsar.settings import flatten, is_free
 
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
@@ -181,19 +179,6 @@ class RunFolder:
                     f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
                     f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
                 )
-
-
-def is_free(key: str) -> bool:
-    """Whether a dotted setting may change within a run folder."""
-    return any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS)
-
-
-def flatten(config: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """A nested config as one level of dotted keys; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat.update(flatten(value, prefix=f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.models.bias import Bias
 from collapsar.models.generative import SAMPLES_PER_CHUNK, LatentVariableModel
 from collapsar.models.networks import bottom_shape, downsampler, upsampler
@@ -78,8 +78,7 @@ class GAN(LatentVariableModel):
             critic_learning_rate=critic_learning_rate,
         )
         check_fraction(ema_decay=ema_decay)
-        if gradient_penalty < 0:
-            raise UsageError(f"gradient_penalty must be at least 0: got {gradient_penalty}")
+        check_not_negative(gradient_penalty=gradient_penalty)
         if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
             raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
         self.save_hyperparameters()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
 from collapsar.models.generative import LatentVariableModel
 from collapsar.models.networks import bottom_shape, downsampler, upsampler
@@ -57,8 +57,7 @@ class VAE(LatentVariableModel):
     ) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim)
         check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd, learning_rate=learning_rate)
-        if beta < 0:
-            raise UsageError(f"beta must be at least 0: got {beta}")
+        check_not_negative(beta=beta)
         self.save_hyperparameters()
         self.beta, self.likelihood, self.pixel_sd = beta, likelihood, pixel_sd
         self.sample_from, self.learning_rate = sample_from, learning_rate

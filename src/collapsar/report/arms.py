@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collapsar.report.chains import Chain
+from collapsar.settings import flatten
 
 NAMED_PARTS = ("data", "model", "regime")
 # Labels, places and the length of the chain: they do not change what a generation is.
@@ -83,17 +84,6 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
         and key.split(".")[0] not in IGNORED_PARTS
         and key.split(".")[-1] not in IGNORED_LEAVES
     }
-
-
-def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one with dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, prefix=f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def differing_settings(arms: Sequence[Arm]) -> dict[str, list[Any]]:
