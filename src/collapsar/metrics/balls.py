@@ -15,7 +15,7 @@ from collapsar.metrics.tiles import GROUP_SIZE, TILE_ELEMENTS, Tile, make_frame,
 
 DENSE_SHARE = 1 / 16  # from this share of groups with hits on, a whole tile is counted faster than its groups
 MAX_CLOSE = 32  # a query with more pairs close to a limit is done again in float64 as a whole
-SETTLED_AT_ONCE = 4096  # close pairs measured together
+SETTLED_ELEMENTS = 2**18  # features of close pairs that are compared at once: 2 MB, whatever their dimension
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ class _Balls:
     def _settle(self, tile: Tile, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
         """Which limits the pairs lie within by their distance in float64; a tie even there is inside."""
         exact = torch.empty_like(pairs.values, dtype=torch.float64)
-        for some in torch.arange(len(exact), device=exact.device).split(SETTLED_AT_ONCE):
+        num_at_once = max(1, SETTLED_ELEMENTS // self.queries.shape[1])
+        for some in torch.arange(len(exact), device=exact.device).split(num_at_once):
             queries = self.queries[tile.queries[pairs.columns[some]]].double()
             exact[some] = torch.linalg.vector_norm(queries - self.references[pairs.references[some]], dim=1)
         slack = pairs.errors * (torch.finfo(torch.float64).eps / torch.finfo(tile.dtype).eps)
@@ -180,12 +181,11 @@ class _Balls:
 
 
 def _find_pairs(
-    grouped: Tensor, groups: Tensor, columns: Tensor, errors: Tensor, *, reach: Tensor | None = None
+    grouped: Tensor, groups: Tensor, columns: Tensor, errors: Tensor, *, reach: Tensor | float = 0.0
 ) -> _Pairs:
     """The members of [group, member, query] at the given groups and columns that are at most `reach` plus an error."""
     values = grouped[groups, :, columns]  # [hit, member]
-    limits = errors[:, None] if reach is None else reach + errors[:, None]
-    hit, member = (values <= limits).nonzero(as_tuple=True)
+    hit, member = (values <= reach + errors[:, None]).nonzero(as_tuple=True)
     references = groups[hit].mul_(GROUP_SIZE).add_(member)
     return _Pairs(references, columns[hit], values[hit, member], errors[hit])
 

@@ -44,7 +44,6 @@ class Tile:
         values: squared distances in units of the frame.
         scratch: memory of the same shape, free to use.
         queries: which queries these are.
-        columns: their places in the tile.
         norms: their distances from the centre.
         relative_error: of a value, relative to the square that `bound_error` forms.
     """
@@ -52,13 +51,17 @@ class Tile:
     values: Float[Tensor, "reference query"]
     scratch: Float[Tensor, "reference query"]
     queries: Int64[Tensor, " query"]
-    columns: Int64[Tensor, " query"]
     norms: Float[Tensor, " query"]
     relative_error: float
 
     @property
     def dtype(self) -> torch.dtype:
         return self.values.dtype
+
+    @property
+    def columns(self) -> Int64[Tensor, " query"]:
+        """The places of the queries in the tile."""
+        return torch.arange(len(self.queries), device=self.queries.device)
 
     @property
     def is_exact(self) -> bool:
@@ -100,7 +103,6 @@ def _make_tiles(
     num_rows, size = len(extended_references), extended_references.element_size()
     num_columns = _choose_num_columns(num_rows, tile_elements=tile_elements * 4 // size)
     relative_error = torch.finfo(dtype).eps * (4.0 + math.sqrt(queries.shape[1]))
-    columns = torch.arange(num_columns, device=queries.device)
     buffer = torch.empty(num_rows * min(num_columns, len(chosen)), dtype=dtype, device=queries.device)
     scratch = torch.empty_like(buffer)  # takes no page before it is written to
     for block in chosen.split(num_columns):
@@ -110,7 +112,7 @@ def _make_tiles(
         extended_queries = torch.cat([placed.mul_(-2.0), squared_norms, torch.ones_like(squared_norms)], 1)
         torch.mm(extended_references, extended_queries.to(dtype).T, out=values)
         norms = squared_norms[:, 0].sqrt().to(dtype)
-        yield Tile(values, spare, block, columns[: len(block)], norms, relative_error)
+        yield Tile(values, spare, block, norms, relative_error)
 
 
 def _choose_num_columns(num_rows: int, *, tile_elements: int) -> int:
