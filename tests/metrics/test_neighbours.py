@@ -126,6 +126,16 @@ def test_tight_clusters_far_apart_are_told_apart_in_float32():
     assert_equal_scores(scores, brute_force(real=real, synthetic=synthetic, num_neighbours=3), tolerance=1e-9)
 
 
+@pytest.mark.parametrize(("feature_dim", "seed"), [(1, 0), (1, 1), (1, 2), (8, 0)])
+def test_clusters_that_products_in_float64_blur_are_still_told_apart(feature_dim, seed):
+    """Radii of 1e-6 of the distance from the centre: the error of a product is then a hundredth of their square."""
+    centres = draw(5, feature_dim, seed=10 + seed) * 50
+    real = centres[torch.arange(460) % 5] + 0.01 * draw(460, feature_dim, seed=20 + seed)
+    synthetic = centres[torch.arange(430) % 3] + 0.02 * draw(430, feature_dim, seed=30 + seed)
+    expected = brute_force(real=real, synthetic=synthetic, num_neighbours=1)
+    assert_equal_scores(neighbour_scores(real=real, synthetic=synthetic, num_neighbours=1), expected)
+
+
 @pytest.mark.parametrize("scale", [0.05, 0.3, 3.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_crowded_balls_are_counted_like_sparse_ones(dtype, scale):

@@ -11,11 +11,19 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.metrics.tiles import GROUP_SIZE, TILE_ELEMENTS, Tile, make_frame, pad_to_groups, visit_tiles
+from collapsar.metrics.tiles import (
+    GROUP_SIZE,
+    TILE_ELEMENTS,
+    Strip,
+    Tile,
+    count_at_once,
+    make_frame,
+    pad_to_groups,
+    visit_strips,
+)
 
 DENSE_SHARE = 1 / 16  # from this share of groups with hits on, a whole tile is counted faster than its groups
 MAX_CLOSE = 32  # a query with more pairs close to a limit is done again in float64 as a whole
-SETTLED_ELEMENTS = 2**18  # features of close pairs that are compared at once: 2 MB, whatever their dimension
 
 
 @dataclass(frozen=True)
@@ -62,13 +70,13 @@ def find_members(
     per_query = torch.zeros(3, len(real), dtype=torch.int64, device=real.device)
     per_reference = torch.zeros(3, len(surfaces), dtype=torch.int64, device=real.device)
 
-    def visit(tile: Tile) -> Tensor:
-        counts = balls.count_hits(tile)
-        per_query[:, tile.queries] = counts.per_query
+    def visit(strip: Strip) -> Tensor:
+        counts = balls.count_hits(strip)
+        per_query[:, strip.queries] = counts.per_query
         per_reference.add_(counts.per_reference)
         return counts.in_doubt
 
-    visit_tiles(visit, queries=real, references=balls.references, frame=frame, tile_elements=tile_elements)
+    visit_strips(visit, queries=real, references=balls.references, frame=frame, tile_elements=tile_elements)
     per_synthetic = torch.empty(3, len(order), dtype=torch.int64, device=real.device)
     per_synthetic[:, order] = per_reference[:, : len(order)]
     return Membership(
@@ -84,7 +92,8 @@ def find_members(
 class _Counts:
     """How many pairs lie within three limits: the query's ball, its clipped ball, and the reference's ball.
 
-    Queries in doubt have too many pairs so close to a limit that rounding decides, and are left out.
+    They are counted up in place. Queries in doubt have too many pairs so close to a limit that rounding decides, and
+    are left out.
     """
 
     per_query: Int64[Tensor, "limit query"]
@@ -94,15 +103,15 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Some entries of a tile."""
+    """References and queries, by their places in the strip, with some value and the error of it."""
 
     references: Int64[Tensor, " pair"]
-    columns: Int64[Tensor, " pair"]
+    places: Int64[Tensor, " pair"]
     values: Float[Tensor, " pair"]
     errors: Float[Tensor, " pair"]
 
     def take(self, chosen: Tensor) -> "_Pairs":
-        return _Pairs(self.references[chosen], self.columns[chosen], self.values[chosen], self.errors[chosen])
+        return _Pairs(self.references[chosen], self.places[chosen], self.values[chosen], self.errors[chosen])
 
 
 @dataclass(frozen=True)
@@ -115,93 +124,104 @@ class _Balls:
     limits: Float64[Tensor, "ball query"]
     surfaces: Float64[Tensor, " padded"]
 
-    def count_hits(self, tile: Tile) -> _Counts:
+    def count_hits(self, strip: Strip) -> _Counts:
         """Pair by pair where hits are rare, else whole tiles: the balls of a collapsed set hold much of the other.
 
         Pairs so close to a limit that rounding decides are measured in float64.
         """
-        own, surfaces = self.limits[0, tile.queries].to(tile.dtype), self.surfaces.to(tile.dtype).view(-1, GROUP_SIZE)
-        reach = torch.maximum(own, surfaces.amax(1, keepdim=True))  # the larger of the two balls, [group, query]
-        errors = tile.bound_error(reach.sqrt())
-        groups, columns = (tile.group().amin(1) <= reach + errors).nonzero(as_tuple=True)
-        if len(groups) > DENSE_SHARE * reach.numel():
-            return self._count_whole_tile(tile, errors=errors.amax(0))
-        reach = torch.maximum(surfaces[groups], own[columns, None])  # [hit, member]
-        return self._count_pairs(tile, _find_pairs(tile.group(), groups, columns, errors[groups, columns], reach=reach))
-
-    def _count_pairs(self, tile: Tile, pairs: _Pairs) -> _Counts:
-        gaps = pairs.values - self._find_limits(tile, pairs).to(tile.dtype)
-        in_doubt = torch.zeros_like(tile.queries, dtype=torch.bool)
-        if tile.is_exact:
-            within = gaps <= pairs.errors
-        else:
-            within = gaps <= 0.0
-            close = (gaps.abs_() <= pairs.errors).any(0).nonzero()[:, 0]
-            in_doubt = _find_crowded(pairs.columns[close], size=len(tile.queries))
-            close = close[~in_doubt[pairs.columns[close]]]
-            within[:, close] = self._settle(tile, pairs.take(close))
-            within &= ~in_doubt[pairs.columns]
-        limit, pair = within.nonzero(as_tuple=True)
-        return _Counts(
-            per_query=_count_by_limit(limit, pairs.columns[pair], size=len(tile.queries)),
-            per_reference=_count_by_limit(limit, pairs.references[pair], size=len(self.surfaces)),
-            in_doubt=in_doubt,
+        own = self.limits[0, strip.queries].to(strip.dtype)
+        widest = self.surfaces.to(strip.dtype).view(-1, GROUP_SIZE).amax(1)
+        reach = torch.maximum(own, widest[:, None])  # the larger of the two balls, [group, query]
+        limits = strip.bound_error(reach).add_(reach)
+        counts = _Counts(
+            per_query=torch.zeros(3, len(own), dtype=torch.int64, device=own.device),
+            per_reference=torch.zeros(3, len(self.surfaces), dtype=torch.int64, device=own.device),
+            in_doubt=torch.zeros_like(own, dtype=torch.bool),
         )
+        hits = []
+        for tile in strip.tiles:
+            grouped = tile.group()
+            groups, columns = (grouped.amin(1) <= limits[:, tile.places]).nonzero(as_tuple=True)
+            if len(groups) > DENSE_SHARE * len(grouped) * grouped.shape[2]:
+                self._count_whole_tile(strip, tile, counts=counts)
+            else:
+                hits.append((groups, columns + tile.places.start, grouped[groups, :, columns]))
+        if hits:
+            groups, places, members = (torch.cat(parts) for parts in zip(*hits, strict=True))
+            reach = torch.maximum(widest[groups], own[places])
+            errors = strip.bound_error(reach, places=places)
+            self._count_pairs(strip, _find_pairs(members, groups, places, reach + errors, errors=errors), counts=counts)
+        return counts
 
-    def _count_whole_tile(self, tile: Tile, *, errors: Tensor) -> _Counts:
-        bounds = [bound.to(tile.dtype) for bound in (*self.limits[:, tile.queries], self.surfaces[:, None])]
-        in_doubt, close = torch.zeros_like(tile.queries, dtype=torch.bool), []
-        if not tile.is_exact:
-            close = [_find_close(tile, bound, errors) for bound in bounds]
-            in_doubt = torch.stack([crowded for _, crowded in close]).any(0)
-        per_query, per_reference = [], []
-        for which, bound in enumerate(bounds):  # ones and zeros, for a tile of booleans takes ten times as long
-            within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors if tile.is_exact else 0.0)
-            if close:
-                pairs, _ = close[which]
-                within[pairs.references, pairs.columns] = self._settle(tile, pairs)[which].to(tile.dtype)
-                within.mul_(~in_doubt)
-            per_query.append(within.sum(0).long())
-            per_reference.append(within.sum(1).long())
-        return _Counts(torch.stack(per_query), torch.stack(per_reference), in_doubt)
+    def _count_pairs(self, strip: Strip, pairs: _Pairs, *, counts: _Counts) -> None:
+        gaps = pairs.values - self._find_limits(strip, pairs).to(strip.dtype)
+        within = gaps <= (pairs.errors if strip.is_exact else 0.0)
+        close = (gaps.abs_() <= pairs.errors).any(0).nonzero()[:, 0]
+        is_crowded = _find_crowded(pairs.places[close], size=len(strip.queries))
+        close = close[~is_crowded[pairs.places[close]]]
+        within[:, close] = self._settle(strip, pairs.take(close))
+        if not strip.is_exact:
+            counts.in_doubt.logical_or_(is_crowded)
+            within &= ~is_crowded[pairs.places]
+        limit, pair = within.nonzero(as_tuple=True)
+        counts.per_query.add_(_count_by_limit(limit, pairs.places[pair], size=len(strip.queries)))
+        counts.per_reference.add_(_count_by_limit(limit, pairs.references[pair], size=len(self.surfaces)))
 
-    def _settle(self, tile: Tile, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
-        """Which limits the pairs lie within by their distance in float64; a tie even there is inside."""
+    def _count_whole_tile(self, strip: Strip, tile: Tile, *, counts: _Counts) -> None:
+        own = self.limits[:, strip.queries[tile.places]]
+        bounds = [bound.to(strip.dtype) for bound in (*own, self.surfaces[:, None])]
+        errors = strip.bound_error(torch.maximum(bounds[0], bounds[2].amax()), places=tile.places)
+        close = [_find_close(tile, bound, errors) for bound in bounds]
+        in_doubt = counts.in_doubt[tile.places]
+        if not strip.is_exact:
+            in_doubt.copy_(torch.stack([is_crowded for _, is_crowded in close]).any(0))
+        for which, (bound, (pairs, _)) in enumerate(zip(bounds, close, strict=True)):
+            # Ones and zeros, for a tile of booleans takes ten times as long.
+            within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors if strip.is_exact else 0.0)
+            settled = self._settle(strip, pairs)[which].to(strip.dtype)
+            within[pairs.references, pairs.places - tile.places.start] = settled
+            within.mul_(~in_doubt)
+            counts.per_query[which, tile.places] = within.sum(0).long()
+            counts.per_reference[which] += within.sum(1).long()
+
+    def _settle(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
+        """Which limits the pairs lie within by their distance in float64; a tie even there is inside.
+
+        A distance is measured with an error relative to |x| + |y|, for that is how the features themselves are rounded.
+        """
         exact = torch.empty_like(pairs.values, dtype=torch.float64)
-        num_at_once = max(1, SETTLED_ELEMENTS // self.queries.shape[1])
-        for some in torch.arange(len(exact), device=exact.device).split(num_at_once):
-            queries = self.queries[tile.queries[pairs.columns[some]]].double()
+        for some in torch.arange(len(exact), device=exact.device).split(count_at_once(self.queries.shape[1])):
+            queries = self.queries[strip.queries[pairs.places[some]]].double()
             exact[some] = torch.linalg.vector_norm(queries - self.references[pairs.references[some]], dim=1)
-        slack = pairs.errors * (torch.finfo(torch.float64).eps / torch.finfo(tile.dtype).eps)
-        return (exact / self.unit).square_() - slack <= self._find_limits(tile, pairs)
+        slack = (pairs.errors.double() / torch.finfo(strip.dtype).eps).sqrt_().mul_(torch.finfo(torch.float64).eps)
+        return exact / self.unit - slack <= self._find_limits(strip, pairs).sqrt_()
 
-    def _find_limits(self, tile: Tile, pairs: _Pairs) -> Float64[Tensor, "limit pair"]:
-        own = self.limits[:, tile.queries[pairs.columns]]
+    def _find_limits(self, strip: Strip, pairs: _Pairs) -> Float64[Tensor, "limit pair"]:
+        own = self.limits[:, strip.queries[pairs.places]]
         return torch.cat([own, self.surfaces[pairs.references][None]])
 
 
-def _find_pairs(
-    grouped: Tensor, groups: Tensor, columns: Tensor, errors: Tensor, *, reach: Tensor | float = 0.0
-) -> _Pairs:
-    """The members of [group, member, query] at the given groups and columns that are at most `reach` plus an error."""
-    values = grouped[groups, :, columns]  # [hit, member]
-    hit, member = (values <= reach + errors[:, None]).nonzero(as_tuple=True)
+def _find_pairs(values: Tensor, groups: Tensor, places: Tensor, limits: Tensor, *, errors: Tensor) -> _Pairs:
+    """The values [hit, member] of some groups and places that are at most the limit of their hit."""
+    hit, member = (values <= limits[:, None]).nonzero(as_tuple=True)
     references = groups[hit].mul_(GROUP_SIZE).add_(member)
-    return _Pairs(references, columns[hit], values[hit, member], errors[hit])
+    return _Pairs(references, places[hit], values[hit, member], errors[hit])
 
 
 def _find_close(tile: Tile, bound: Tensor, errors: Tensor) -> tuple[_Pairs, Tensor]:
     """The pairs within an error of a bound, less those of queries with too many; and which queries these are."""
     gaps = torch.sub(tile.values, bound, out=tile.scratch).abs_().view_as(tile.group())
     groups, columns = (gaps.amin(1) <= errors).nonzero(as_tuple=True)
-    is_crowded = _find_crowded(columns, size=len(tile.queries))
+    is_crowded = _find_crowded(columns, size=len(errors))
     keep = ~is_crowded[columns]
     groups, columns = groups[keep], columns[keep]
-    return _find_pairs(gaps, groups, columns, errors[columns]), is_crowded
+    limits = errors[columns]
+    pairs = _find_pairs(gaps[groups, :, columns], groups, columns + tile.places.start, limits, errors=limits)
+    return pairs, is_crowded
 
 
-def _find_crowded(columns: Tensor, *, size: int) -> Tensor:
-    return torch.bincount(columns, minlength=size) > MAX_CLOSE
+def _find_crowded(places: Tensor, *, size: int) -> Tensor:
+    return torch.bincount(places, minlength=size) > MAX_CLOSE
 
 
 def _count_by_limit(limit: Tensor, index: Tensor, *, size: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.metrics.tiles import GROUP_SIZE, TILE_ELEMENTS, Tile, make_frame, visit_tiles
+from collapsar.metrics.tiles import GROUP_SIZE, TILE_ELEMENTS, Strip, count_at_once, make_frame, visit_strips
 
 NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few queries are in doubt
 
@@ -47,27 +47,42 @@ def find_nearest(
     distances = torch.empty(len(queries), num_neighbours, dtype=torch.float64, device=queries.device)
     indices = torch.empty(len(queries), num_neighbours, dtype=torch.int64, device=queries.device)
 
-    def visit(tile: Tile) -> Tensor:
-        if is_same_set:
-            tile.values[tile.queries, tile.columns] = math.inf
-        candidates, highest = _find_smallest(tile, num_candidates)
-        differences = queries[tile.queries, None].double() - references[candidates]  # [query, candidate, feature]
-        exact, order = torch.linalg.vector_norm(differences, dim=2).sort(1)
-        distances[tile.queries] = exact[:, :num_neighbours]
-        indices[tile.queries] = candidates.gather(1, order[:, :num_neighbours])
-        reach = exact[:, num_neighbours - 1] / frame.unit  # a reference left out wrongly is nearer than that
-        return (highest - tile.bound_error(reach) < reach.square()) & (num_candidates < num_allowed)
+    def visit(strip: Strip) -> Tensor:
+        candidates, highest = _find_smallest(strip, num_candidates, is_same_set=is_same_set)
+        exact, order = _measure_distances(queries, references, chosen=strip.queries, candidates=candidates).sort(1)
+        distances[strip.queries] = exact[:, :num_neighbours]
+        indices[strip.queries] = candidates.gather(1, order[:, :num_neighbours])
+        reach = (exact[:, num_neighbours - 1] / frame.unit).square_()  # one left out wrongly is nearer than that
+        return (highest - strip.bound_error(reach) < reach) & (num_candidates < num_allowed)
 
-    visit_tiles(visit, queries=queries, references=references, frame=frame, tile_elements=tile_elements)
+    visit_strips(visit, queries=queries, references=references, frame=frame, tile_elements=tile_elements)
     return Neighbours(distances=distances, indices=indices)
 
 
-def _find_smallest(tile: Tile, count: int) -> tuple[Tensor, Tensor]:
+def _find_smallest(strip: Strip, count: int, *, is_same_set: bool) -> tuple[Tensor, Tensor]:
     """References [query, count] of the smallest values of each query, and the largest of these values [query]."""
-    grouped = tile.group()
-    groups = grouped.amin(1).topk(min(count, len(grouped)), dim=0, largest=False, sorted=False).indices.T
-    members = grouped[groups, :, tile.columns[:, None]].flatten(1)  # [query, group and member]
+    found = []
+    places = torch.arange(len(strip.queries), device=strip.queries.device)
+    for tile in strip.tiles:
+        columns = places[: tile.values.shape[1]]
+        if is_same_set:
+            tile.values[strip.queries[tile.places], columns] = math.inf
+        grouped = tile.group()
+        groups = grouped.amin(1).topk(min(count, len(grouped)), dim=0, largest=False, sorted=False).indices.T
+        found.append((groups, grouped[groups, :, columns[:, None]].flatten(1)))  # [query, group], and their members
+    groups, members = (torch.cat(parts) for parts in zip(*found, strict=True))
     smallest = members.topk(count, dim=1, largest=False, sorted=False)
     group = groups.gather(1, smallest.indices // GROUP_SIZE)
     references = group.mul_(GROUP_SIZE).add_(smallest.indices % GROUP_SIZE)
     return references, smallest.values.amax(1).double()
+
+
+def _measure_distances(queries: Tensor, references: Tensor, *, chosen: Tensor, candidates: Tensor) -> Tensor:
+    """Distances in float64 of the chosen queries to their candidates, [query, candidate]."""
+    num_candidates, feature_dim = candidates.shape[1], queries.shape[1]
+    num_at_once = count_at_once(num_candidates * feature_dim)
+    distances = []
+    for query, candidate in zip(chosen.split(num_at_once), candidates.split(num_at_once), strict=True):
+        differences = references.index_select(0, candidate.flatten()).double().view(-1, num_candidates, feature_dim)
+        distances.append(torch.linalg.vector_norm(differences.sub_(queries[query, None]), dim=2))
+    return torch.cat(distances)
