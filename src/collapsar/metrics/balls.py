@@ -175,12 +175,16 @@ class _Balls:
         in_doubt = counts.in_doubt[tile.places]
         if not strip.is_exact:
             in_doubt.copy_(torch.stack([is_crowded for _, is_crowded in close]).any(0))
+        kept = (~in_doubt).to(strip.dtype)
         for which, (bound, (pairs, _)) in enumerate(zip(bounds, close, strict=True)):
             # Ones and zeros, for a tile of booleans takes ten times as long.
-            within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors if strip.is_exact else 0.0)
+            if strip.is_exact:
+                within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors)
+            else:
+                within = torch.le(tile.values, bound, out=tile.scratch)
             settled = self._settle(strip, pairs)[which].to(strip.dtype)
             within[pairs.references, pairs.places - tile.places.start] = settled
-            within.mul_(~in_doubt)
+            within.mul_(kept)
             counts.per_query[which, tile.places] = within.sum(0).long()
             counts.per_reference[which] += within.sum(1).long()
 
