@@ -117,6 +117,14 @@ def test_offset_features_score_as_centred_ones(dtype):
     assert offset == brute_force(real=real, synthetic=synthetic, num_neighbours=5)
 
 
+@pytest.mark.parametrize("scale", [2.0**-900, 2.0**900])
+def test_scale_loses_no_digit(scale):
+    """Squares of such features would be zero or infinite."""
+    real, synthetic = draw(300, 8), draw(250, 8, seed=1)
+    scores = neighbour_scores(real=real * scale, synthetic=synthetic * scale, num_neighbours=5)
+    assert scores == neighbour_scores(real=real, synthetic=synthetic, num_neighbours=5)
+
+
 def test_tight_clusters_far_apart_are_told_apart_in_float32():
     """Distances of 1e-3 at a distance of 100 from the centre: the float32 product alone would see noise."""
     centres = torch.cat([draw(4, 6, dtype=torch.float32) * 100.0] * 50)

@@ -196,9 +196,10 @@ class _Balls:
         exact = torch.empty_like(pairs.values, dtype=torch.float64)
         for some in torch.arange(len(exact), device=exact.device).split(count_at_once(self.queries.shape[1])):
             queries = self.queries[strip.queries[pairs.places[some]]].double()
-            exact[some] = torch.linalg.vector_norm(queries - self.references[pairs.references[some]], dim=1)
+            differences = queries.sub_(self.references[pairs.references[some]]).div_(self.unit)
+            exact[some] = torch.linalg.vector_norm(differences, dim=1)
         slack = (pairs.errors.double() / torch.finfo(strip.dtype).eps).sqrt_().mul_(torch.finfo(torch.float64).eps)
-        return exact / self.unit - slack <= self._find_limits(strip, pairs).sqrt_()
+        return exact - slack <= self._find_limits(strip, pairs).sqrt_()
 
     def _find_limits(self, strip: Strip, pairs: _Pairs) -> Float64[Tensor, "limit pair"]:
         own = self.limits[:, strip.queries[pairs.places]]

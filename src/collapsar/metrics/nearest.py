@@ -49,10 +49,11 @@ def find_nearest(
 
     def visit(strip: Strip) -> Tensor:
         candidates, highest = _find_smallest(strip, num_candidates, is_same_set=is_same_set)
-        exact, order = _measure_distances(queries, references, chosen=strip.queries, candidates=candidates).sort(1)
-        distances[strip.queries] = exact[:, :num_neighbours]
+        asking = queries.index_select(0, strip.queries)
+        exact, order = _measure_distances(asking, references, candidates=candidates, unit=frame.unit).sort(1)
+        distances[strip.queries] = exact[:, :num_neighbours] * frame.unit
         indices[strip.queries] = candidates.gather(1, order[:, :num_neighbours])
-        reach = (exact[:, num_neighbours - 1] / frame.unit).square_()  # one left out wrongly is nearer than that
+        reach = exact[:, num_neighbours - 1].square()  # a reference left out wrongly is nearer than that
         return (highest - strip.bound_error(reach) < reach) & (num_candidates < num_allowed)
 
     visit_strips(visit, queries=queries, references=references, frame=frame, tile_elements=tile_elements)
@@ -77,12 +78,12 @@ def _find_smallest(strip: Strip, count: int, *, is_same_set: bool) -> tuple[Tens
     return references, smallest.values.amax(1).double()
 
 
-def _measure_distances(queries: Tensor, references: Tensor, *, chosen: Tensor, candidates: Tensor) -> Tensor:
-    """Distances in float64 of the chosen queries to their candidates, [query, candidate]."""
+def _measure_distances(queries: Tensor, references: Tensor, *, candidates: Tensor, unit: float) -> Tensor:
+    """Distances in float64 of the queries to their candidates [query, candidate], in a unit that loses no square."""
     num_candidates, feature_dim = candidates.shape[1], queries.shape[1]
     num_at_once = count_at_once(num_candidates * feature_dim)
     distances = []
-    for query, candidate in zip(chosen.split(num_at_once), candidates.split(num_at_once), strict=True):
+    for query, candidate in zip(queries.split(num_at_once), candidates.split(num_at_once), strict=True):
         differences = references.index_select(0, candidate.flatten()).double().view(-1, num_candidates, feature_dim)
-        distances.append(torch.linalg.vector_norm(differences.sub_(queries[query, None]), dim=2))
+        distances.append(torch.linalg.vector_norm(differences.sub_(query[:, None]).div_(unit), dim=2))
     return torch.cat(distances)
