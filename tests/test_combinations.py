@@ -17,7 +17,7 @@ from rich.console import Console
 
 from collapsar.composition import config_folder
 from collapsar.data.pool import REAL, Part
-from collapsar.data.real import RealData, TorchvisionSource
+from collapsar.data.sources.real import RealData, TorchvisionSource
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from tiny_chains import compose_settings

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from collapsar import composition
 from collapsar.composition import build, chain_name, check_part, config_folder, settings
-from collapsar.data.real import Digits
+from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
@@ -146,7 +146,7 @@ def test_a_part_takes_what_its_constructor_takes():
         (node(Digits, sample_shape=[1, 8, 8], num_train="many"), "data.num_train has a wrong value: got 'many'"),
         (node(Digits, sample_shape=[1, 8.5, 8], num_train=None), "data.sample_shape has a wrong value"),
         (node(Digits, sample_shape="8x8", num_train=None), "data.sample_shape has a wrong value"),
-        (node("collapsar.data.real.Nothing"), "data._target_ names nothing"),
+        (node("collapsar.data.sources.real.Nothing"), "data._target_ names nothing"),
         (node("nowhere.Nothing"), "data._target_ names nothing"),
     ],
 )

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from collapsar import experiment as experiment_module
-from collapsar import store as store_module
 from collapsar.errors import NonFiniteError, UsageError
+from collapsar.journal import store as store_module
+from collapsar.journal.store import RunFolder
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
-from collapsar.store import RunFolder
 from tiny_chains import fail_in
 
 VOLATILE = ("seconds", "peak_memory_bytes")

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from collapsar import tracking as tracking_module
 from collapsar import workspace as workspace_module
+from collapsar.journal import tracking as tracking_module
 from collapsar.workspace import build_workspace
 
 

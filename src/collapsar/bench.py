@@ -27,7 +27,7 @@ from torch import Tensor
 
 from collapsar.errors import UsageError
 from collapsar.metrics.frechet import compute_moments, frechet_distance_from_moments
-from collapsar.metrics.neighbours import RealSide, count_members, neighbour_scores, prepare_real_side, summarise
+from collapsar.metrics.neighbours.scores import RealSide, count_members, neighbour_scores, prepare_real_side, summarise
 
 NUM_NEIGHBOURS = 5
 FRECHET_DIMENSIONS = (64, 256, 512)

@@ -24,25 +24,25 @@ from omegaconf import MISSING
 from rich.console import Console
 from torch import Tensor
 
-from collapsar.data.analytic import ModesSource
 from collapsar.data.batches import check_batch_size
 from collapsar.data.pool import Part, Pool, unlabelled
-from collapsar.data.real import RealData, Source
 from collapsar.data.regimes import rehearse
 from collapsar.data.schedules import as_schedule, check_bounds
-from collapsar.data.selection import Judge, Selected
+from collapsar.data.sources.analytic import ModesSource
+from collapsar.data.sources.real import RealData, Source
+from collapsar.drawing.selection import Judge, Selected
 from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
+from collapsar.journal.profile import profile_chain
+from collapsar.journal.progress import ChainProgress
+from collapsar.journal.store import RunFolder
+from collapsar.journal.tracking import Chain
 from collapsar.metrics.evaluator import PRIMARY_SPACE, Evaluator, KnownModes
-from collapsar.metrics.features import ClassifierSpace, RealSamples
+from collapsar.metrics.spaces.features import ClassifierSpace, RealSamples
 from collapsar.models.analytic import AnalyticModel
 from collapsar.models.gan import GAN
 from collapsar.models.generative import GenerativeModel, LatentVariableModel
-from collapsar.profile import profile_chain
-from collapsar.progress import ChainProgress
 from collapsar.records import GenerationRecord
 from collapsar.seeding import make_generator
-from collapsar.store import RunFolder
-from collapsar.tracking import Chain
 from collapsar.training import Training, train
 
 logger = logging.getLogger(__name__)
@@ -63,15 +63,15 @@ class Experiment:
             generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
         batch_size: Samples in a training step.
         num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
-        data: Where real data come from (`collapsar.data.real.Source`).
+        data: Where real data come from (`collapsar.data.sources.real.Source`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
-        selection: Which samples are let into the pool (`collapsar.data.selection.Selection`).
+        selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
         evaluation: What is measured (`collapsar.metrics.evaluator.Evaluation`).
         trainer: Recipe of a generation's `lightning.Trainer`.
-        tracking: Where records are mirrored to (`collapsar.tracking.Tracking`).
-        alarm: When a chain is going wrong, and what then happens (`collapsar.alarm.Alarm`).
+        tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
+        alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
     """
 
     name: str = MISSING

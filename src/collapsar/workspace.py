@@ -11,7 +11,7 @@ import wandb_workspaces.workspaces.interface as workspaces
 from wandb_workspaces import expr
 
 from collapsar.errors import UsageError
-from collapsar.tracking import api_key
+from collapsar.journal.tracking import api_key
 
 GENERATION = "generation"
 HEADLINES = {"Recall": "recall", "Precision": "precision", "FID": "fid"}

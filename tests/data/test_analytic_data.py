@@ -3,15 +3,15 @@ from math import pi, sin, sqrt
 import pytest
 import torch
 
-from collapsar.data.analytic import Categorical, Gaussian, Grid, LinearRegression, Ring
 from collapsar.data.pool import REAL
+from collapsar.data.sources.analytic import CategoricalSource, GaussianSource, Grid, LinearRegressionSource, Ring
 from collapsar.errors import UsageError
 
 SIZES = {"num_train": 20_000, "num_test": 300, "num_reserve": 400}
 
 
 def gaussian(*, sample_shape=(3,), seed=0, **sizes):
-    return Gaussian(sample_shape=list(sample_shape), dimensions=3, seed=seed, **(SIZES | sizes))
+    return GaussianSource(sample_shape=list(sample_shape), dimensions=3, seed=seed, **(SIZES | sizes))
 
 
 def ring():
@@ -23,13 +23,13 @@ def grid():
 
 
 def categorical(*, dimensions=1):
-    return Categorical(
+    return CategoricalSource(
         sample_shape=[dimensions], dimensions=dimensions, num_categories=3, zipf_exponent=1, seed=0, **SIZES
     )
 
 
 def linear_regression():
-    return LinearRegression(sample_shape=[6], dimensions=6, num_inputs=4, noise_sd=2, seed=0, **SIZES)
+    return LinearRegressionSource(sample_shape=[6], dimensions=6, num_inputs=4, noise_sd=2, seed=0, **SIZES)
 
 
 every_source = pytest.mark.parametrize("make", [gaussian, ring, grid, categorical, linear_regression])
@@ -118,7 +118,7 @@ def test_outputs_are_linear_in_the_inputs_with_their_own_noise():
         (lambda: gaussian(num_train=0), "num_train must be at least 1"),
         (lambda: gaussian(num_reserve=-1), "num_reserve must be at least 0: got -1"),
         (
-            lambda: LinearRegression(sample_shape=[2], dimensions=2, num_inputs=2, noise_sd=1, seed=0, **SIZES),
+            lambda: LinearRegressionSource(sample_shape=[2], dimensions=2, num_inputs=2, noise_sd=1, seed=0, **SIZES),
             "num_inputs must be between 1 and 1: got 2",
         ),
     ],

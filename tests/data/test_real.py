@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock
 
 from collapsar.data.pool import REAL
-from collapsar.data.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, Sizes, data_root
+from collapsar.data.sources.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, Sizes, data_root
 from collapsar.errors import UsageError
 
 has_data = pytest.mark.skipif(not os.environ.get("COLLAPSAR_DATA"), reason="COLLAPSAR_DATA names no folder of data")

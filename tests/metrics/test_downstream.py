@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from collapsar.errors import UsageError
 from collapsar.metrics.downstream import DownstreamTask, score_logits
-from collapsar.metrics.embedders import TrainingBudget
+from collapsar.metrics.spaces.embedders import TrainingBudget
 
 CPU = torch.device("cpu")
 TASK = DownstreamTask(

@@ -11,9 +11,9 @@ from collapsar import composition
 from collapsar.errors import UsageError
 from collapsar.experiment import as_real_samples
 from collapsar.metrics.evaluator import Evaluator, choose, suits
-from collapsar.metrics.features import IdentitySpace, PCASpace
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
 from collapsar.metrics.metric_modules import SpaceFeatures
+from collapsar.metrics.spaces.features import IdentitySpace, PCASpace
 from tiny_chains import compose_settings
 
 BRIEF = (

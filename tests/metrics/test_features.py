@@ -14,11 +14,11 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
 from collapsar.errors import UsageError
-from collapsar.metrics import features as features_module
-from collapsar.metrics.embedders import TrainingBudget
-from collapsar.metrics.feature_cache import load_or_compute
-from collapsar.metrics.features import ClassifierSpace, IdentitySpace, PCASpace, RealSamples
-from collapsar.metrics.preprocessing import Augmentation
+from collapsar.metrics.spaces import features as features_module
+from collapsar.metrics.spaces.embedders import TrainingBudget
+from collapsar.metrics.spaces.feature_cache import load_or_compute
+from collapsar.metrics.spaces.features import ClassifierSpace, IdentitySpace, PCASpace, RealSamples
+from collapsar.metrics.spaces.preprocessing import Augmentation
 
 CPU = torch.device("cpu")
 AUGMENTATION = Augmentation(

@@ -15,7 +15,7 @@ from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from collapsar.errors import UsageError
 from collapsar.metrics.metric_modules import NeighbourMetric
-from collapsar.metrics.neighbours import (
+from collapsar.metrics.neighbours.scores import (
     NeighbourScores,
     RealSide,
     clipped_coverage,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.metrics.preprocessing import Augmentation, binomial_blur, grey_to_rgb, resize
+from collapsar.metrics.spaces.preprocessing import Augmentation, binomial_blur, grey_to_rgb, resize
 
 STILL = Augmentation(
     rotation_degrees=0.0, shift_fraction=0.0, scale_change=0.0, shear=0.0, blur=0.0, noise_std=0.0, flip=False

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.metrics.features import RealSamples
-from collapsar.metrics.pretrained import INCEPTION_FILE, DinoV2Space, InceptionSpace
+from collapsar.metrics.spaces.features import RealSamples
+from collapsar.metrics.spaces.pretrained import INCEPTION_FILE, DinoV2Space, InceptionSpace
 
 CPU = torch.device("cpu")
 HUBCONF = """

@@ -8,11 +8,11 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from collapsar.errors import UsageError
-from collapsar.metrics import self_supervised
-from collapsar.metrics.embedders import TrainingBudget
-from collapsar.metrics.features import RealSamples
-from collapsar.metrics.preprocessing import Augmentation
-from collapsar.metrics.self_supervised import SelfSupervisedSpace, SimilarityLogits, probe
+from collapsar.metrics.spaces import self_supervised
+from collapsar.metrics.spaces.embedders import TrainingBudget
+from collapsar.metrics.spaces.features import RealSamples
+from collapsar.metrics.spaces.preprocessing import Augmentation
+from collapsar.metrics.spaces.self_supervised import SelfSupervisedSpace, SimilarityLogits, probe
 
 CPU = torch.device("cpu")
 SETTINGS = SelfSupervisedSpace(

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from collapsar.errors import UsageError
 from collapsar.metrics import comparison as comparison_module
 from collapsar.metrics.evaluator import KnownModes
-from collapsar.metrics.features import RealSamples
+from collapsar.metrics.spaces.features import RealSamples
 
 CONF = Path(__file__).parents[2] / "conf"
 CLASSES = range(10)

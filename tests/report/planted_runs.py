@@ -43,12 +43,12 @@ def write_run(
         "seed": seed,
         "num_generations": num_generations,
         "num_synthetic": NUM_SYNTHETIC,
-        "data": {"_target_": "collapsar.data.real.Digits", "num_train": None},
+        "data": {"_target_": "collapsar.data.sources.real.Digits", "num_train": None},
         "model": {"_target_": f"collapsar.models.{model}.{model.upper()}", "_partial_": True, "width": 32},
         "regime": {"_target_": f"collapsar.data.regimes.{regime.capitalize()}"} | (settings or {}),
         "evaluation": {"_target_": "collapsar.metrics.evaluator.Evaluator", "num_neighbours": 3},
         "trainer": {"_target_": "lightning.Trainer", "max_steps": 1500 if model == "vae" else 4000},
-        "tracking": {"_target_": "collapsar.tracking.NoTracking"},
+        "tracking": {"_target_": "collapsar.journal.tracking.NoTracking"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     generator = np.random.default_rng([seed, *model.encode(), *regime.encode()])

@@ -52,7 +52,7 @@ def test_analytic_data_drawn_from_the_chains_own_seed_do_not_make_an_arm(make_ru
     for seed in range(2):
         config = make_run(f"runs/{seed}", seed=seed) / "config.yaml"
         content = yaml.safe_load(config.read_text())
-        content["data"] = {"_target_": "collapsar.data.analytic.Gaussian", "seed": seed}
+        content["data"] = {"_target_": "collapsar.data.sources.analytic.GaussianSource", "seed": seed}
         config.write_text(yaml.safe_dump(content))
     assert [[chain.seed for chain in arm.chains] for arm in arms_of(tmp_path / "runs")] == [[0, 1]]
 

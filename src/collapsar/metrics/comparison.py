@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.metrics.balls import Membership
-from collapsar.metrics.feature_cache import checksum, load_or_compute
-from collapsar.metrics.features import FittedSpace
 from collapsar.metrics.frechet import Moments, compute_moments, mean_kernel
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.modes import RealBins, fit_bins
-from collapsar.metrics.neighbours import RealSide, count_members, prepare_real_side
+from collapsar.metrics.neighbours.balls import Membership
+from collapsar.metrics.neighbours.scores import RealSide, count_members, prepare_real_side
+from collapsar.metrics.spaces.feature_cache import checksum, load_or_compute
+from collapsar.metrics.spaces.features import FittedSpace
 from collapsar.seeding import make_generator
 
 KEPT_VERSION = 1  # of what is kept on disk; a change of numbers raises it

@@ -26,10 +26,10 @@ from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.metrics import suite
 from collapsar.metrics.comparison import Classified, Comparison, RealReference
 from collapsar.metrics.downstream import DownstreamTask
-from collapsar.metrics.feature_cache import checksum, load_or_measure
-from collapsar.metrics.features import FeatureSpace, FittedSpace, IdentitySpace, RealSamples
 from collapsar.metrics.measuring import Measure, measure, measure_spread
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
+from collapsar.metrics.spaces.feature_cache import checksum, load_or_measure
+from collapsar.metrics.spaces.features import FeatureSpace, FittedSpace, IdentitySpace, RealSamples
 from collapsar.metrics.uncertainty import describe_shortage
 from collapsar.seeding import derive_seed
 

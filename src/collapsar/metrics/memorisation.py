@@ -11,8 +11,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from collapsar.metrics.checks import Features, check_features, check_pair
-from collapsar.metrics.nearest import find_nearest
-from collapsar.metrics.tiles import TILE_ELEMENTS
+from collapsar.metrics.neighbours.nearest import find_nearest
+from collapsar.metrics.neighbours.tiles import TILE_ELEMENTS
 
 DUPLICATE_RATIO = 0.01  # a duplicate is nearer than this part of the median distance between nearest training samples
 

@@ -9,8 +9,8 @@ from torchmetrics.utilities import dim_zero_cat
 
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features
-from collapsar.metrics.features import FittedSpace
-from collapsar.metrics.neighbours import neighbour_scores
+from collapsar.metrics.neighbours.scores import neighbour_scores
+from collapsar.metrics.spaces.features import FittedSpace
 
 
 class SpaceFeatures(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
-from collapsar.metrics.nearest import find_nearest
+from collapsar.metrics.neighbours.nearest import find_nearest
 
 DROPPED_BELOW = 0.1  # a class is dropped when its share is below this part of its real share
 HIGH_QUALITY_RADIUS = 3.0  # standard deviations; Srivastava et al. 2017 (VEEGAN), section 5.1

@@ -22,7 +22,7 @@ from collapsar.metrics.frechet import (
 )
 from collapsar.metrics.memorisation import TrainingSide, memorisation_scores
 from collapsar.metrics.modes import class_shares, known_mode_scores, low_confidence_share, mode_scores, score_bins
-from collapsar.metrics.neighbours import (
+from collapsar.metrics.neighbours.scores import (
     ClassScores,
     clipped_coverage,
     clipped_density,

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import UsageError
-from collapsar.profile import Profile, profile_chain
+from collapsar.journal.profile import Profile, profile_chain
 from collapsar.records import GenerationRecord
 from collapsar.report.fitted import values_of
 

@@ -15,10 +15,10 @@ from collapsar import theory
 from collapsar.data.schedules import nearest
 
 FOLDERS = {
-    "data": "collapsar.data.analytic.",
+    "data": "collapsar.data.sources.analytic.",
     "model": "collapsar.models.analytic.",
     "regime": "collapsar.data.regimes.",
-    "selection": "collapsar.data.selection.",
+    "selection": "collapsar.drawing.selection.",
 }
 LONGEST_RECURSION = 50  # generations: the laws of overlapping pools take their cube
 DERIVED = "derived, see collapsar.theory"
@@ -60,11 +60,11 @@ def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
     if loop is None:
         return {}
     match loop.parts:
-        case "Gaussian", "Gaussian", _:
+        case "GaussianSource", "Gaussian", _:
             return _gaussian_laws(loop)
-        case "Categorical", "Categorical", "Replace":
+        case "CategoricalSource", "Categorical", "Replace":
             return _categorical_laws(loop)
-        case "LinearRegression", "LinearRegression", "Replace" | "Accumulate":
+        case "LinearRegressionSource", "LinearRegression", "Replace" | "Accumulate":
             return _regression_laws(loop)
     return {}
 
@@ -217,10 +217,10 @@ def _log_variance(loop: Loop) -> dict[str, Law]:
 def _categorical_laws(loop: Loop) -> dict[str, Law]:
     if not loop.num_samples or loop.spread != 1:
         return {}
-    from collapsar.data.analytic import Categorical  # takes 170 MB, and only this law needs it
+    from collapsar.data.sources.analytic import CategoricalSource  # takes 170 MB, and only this law needs it
 
     settings = {key: value for key, value in loop.config["data"].items() if key != "_target_"}
-    sized: dict[str, Any] = {"num_samples": loop.num_samples, "shares": Categorical(**settings).shares}
+    sized: dict[str, Any] = {"num_samples": loop.num_samples, "shares": CategoricalSource(**settings).shares}
     return {
         "fitted/heterozygosity": Law(
             formula=f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {loop.num_samples}",

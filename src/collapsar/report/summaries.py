@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collapsar.profile import Course, Profile, Verdict, variance_points
+from collapsar.journal.profile import Course, Profile, Verdict, variance_points
 from collapsar.report.arms import Arm, num_choices_apart
 from collapsar.report.chains import Chain
 from collapsar.report.intervals import (

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from collapsar.profile import HALF, KEPT_FRACTION, Verdict
+from collapsar.journal.profile import HALF, KEPT_FRACTION, Verdict
 from collapsar.report.intervals import Interval
 from collapsar.report.spells import Spell
 from collapsar.report.summaries import ArmSummary

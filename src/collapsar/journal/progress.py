@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from collapsar.alarm import Fired
+from collapsar.journal.alarm import Fired
 from collapsar.records import GenerationRecord
 
 logger = logging.getLogger(__name__)

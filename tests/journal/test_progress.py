@@ -11,9 +11,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from collapsar.alarm import Fired
 from collapsar.composition import count_jobs, position
-from collapsar.progress import ChainProgress, sparkline
+from collapsar.journal.alarm import Fired
+from collapsar.journal.progress import ChainProgress, sparkline
 from collapsar.records import GenerationRecord
 from tiny_chains import TINY
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from collapsar import store as store_module
 from collapsar.errors import UsageError
+from collapsar.journal import store as store_module
+from collapsar.journal.store import RunFolder, image_grid, write_atomically
 from collapsar.settings import FREE_SETTINGS, flatten, is_free
-from collapsar.store import RunFolder, image_grid, write_atomically
 from test_records import RECORD
 
 CONFIG = {

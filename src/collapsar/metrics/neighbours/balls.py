@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.metrics.tiles import (
+from collapsar.metrics.neighbours.tiles import (
     GROUP_SIZE,
     TILE_ELEMENTS,
     Strip,

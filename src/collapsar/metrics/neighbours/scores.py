@@ -13,10 +13,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from collapsar.errors import UsageError
-from collapsar.metrics.balls import Membership, find_members
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
-from collapsar.metrics.nearest import find_nearest
-from collapsar.metrics.tiles import TILE_ELEMENTS
+from collapsar.metrics.neighbours.balls import Membership, find_members
+from collapsar.metrics.neighbours.nearest import find_nearest
+from collapsar.metrics.neighbours.tiles import TILE_ELEMENTS
 
 TAIL_SHARE = 0.1  # the tail is the tenth of the real samples with the largest balls
 

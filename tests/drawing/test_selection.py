@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from collapsar.data.selection import (
+from collapsar.drawing.selection import (
     Curated,
     Deduplicated,
     Farthest,

@@ -24,8 +24,8 @@ from rich.table import Table
 from scipy import stats
 from torch import Tensor
 
-from collapsar.protocols import Law, Protocol, protocols
 from collapsar.seeding import derive_seed
+from collapsar.verification.protocols import Law, Protocol, protocols
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run, half of what is promised: Student's t is not exact for skewed statistics
 NUM_WORKERS = 2  # one protocol each: the tensors are too small to be shared out

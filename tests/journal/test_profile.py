@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from collapsar.profile import Profile, error_rises, growth_rate, half_life, late_course, profile_chain
+from collapsar.journal.profile import Profile, error_rises, growth_rate, half_life, late_course, profile_chain
 from collapsar.records import GenerationRecord
 
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from collapsar import experiment as experiment_module
-from collapsar import tracking as tracking_module
 from collapsar.errors import UsageError
+from collapsar.journal import tracking as tracking_module
+from collapsar.journal.tracking import chosen_generations, chosen_mode, run_id
+from collapsar.journal.uploading import QUIET
 from collapsar.report.__main__ import main as report
-from collapsar.tracking import chosen_generations, chosen_mode, run_id
-from collapsar.uploading import QUIET
 from tiny_chains import build_and_run, fail_in
 
 

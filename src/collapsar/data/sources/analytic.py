@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.data.pool import REAL, Part, unlabelled
-from collapsar.data.real import RealData, Sizes, Source
+from collapsar.data.sources.real import RealData, Sizes, Source
 from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 
@@ -68,7 +68,7 @@ class AnalyticSource(Source, ABC):
         return RealData(train, test, self.num_classes, reserve if len(reserve) else None)
 
 
-class Gaussian(AnalyticSource):
+class GaussianSource(AnalyticSource):
     """The standard normal distribution.
 
     With a diagonal Gaussian as the model, each dimension is a chain of its own.
@@ -220,7 +220,7 @@ class Grid(ModesSource):
         )
 
 
-class Categorical(AnalyticSource):
+class CategoricalSource(AnalyticSource):
     """Categories 0 to K - 1 as numbers, with shares proportional to (k + 1)^-s: a few frequent ones and a tail.
 
     Each dimension is drawn by itself, and is a chain of its own. In one dimension a sample's label is its category.
@@ -276,7 +276,7 @@ class Categorical(AnalyticSource):
         return Part(samples, codes, REAL) if self.dimensions == 1 else unlabelled(samples, origin=REAL)
 
 
-class LinearRegression(AnalyticSource):
+class LinearRegressionSource(AnalyticSource):
     """Standard normal inputs, and outputs x w* + noise with a w* of length 1; inputs are the first columns.
 
     All outputs share the inputs and w*, and have noise of their own (Gerstgrasser et al. 2024, arXiv:2404.01413).

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.metrics.feature_cache import checksum
-from collapsar.metrics.features import FeatureSpace, FittedSpace, RealSamples, require_images
-from collapsar.metrics.preprocessing import grey_to_rgb, resize
+from collapsar.metrics.spaces.feature_cache import checksum
+from collapsar.metrics.spaces.features import FeatureSpace, FittedSpace, RealSamples, require_images
+from collapsar.metrics.spaces.preprocessing import grey_to_rgb, resize
 from collapsar.samples import quantise
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"

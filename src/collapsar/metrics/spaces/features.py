@@ -18,15 +18,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.metrics.embedders import (
+from collapsar.metrics.spaces.embedders import (
     Encoder,
     TrainingBudget,
     build_seeded,
     exact_convolutions,
     train_classifier,
 )
-from collapsar.metrics.feature_cache import load_or_compute
-from collapsar.metrics.preprocessing import Augmentation
+from collapsar.metrics.spaces.feature_cache import load_or_compute
+from collapsar.metrics.spaces.preprocessing import Augmentation
 from collapsar.samples import to_model_range
 
 

@@ -16,9 +16,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.metrics.embedders import Encoder, TrainingBudget, build_seeded, exact_convolutions, train_classifier
-from collapsar.metrics.feature_cache import load_or_compute
-from collapsar.metrics.features import (
+from collapsar.metrics.spaces.embedders import (
+    Encoder,
+    TrainingBudget,
+    build_seeded,
+    exact_convolutions,
+    train_classifier,
+)
+from collapsar.metrics.spaces.feature_cache import load_or_compute
+from collapsar.metrics.spaces.features import (
     FeatureSpace,
     FittedSpace,
     RealSamples,
@@ -26,7 +32,7 @@ from collapsar.metrics.features import (
     refuse_inaccurate,
     require_images,
 )
-from collapsar.metrics.preprocessing import Augmentation
+from collapsar.metrics.spaces.preprocessing import Augmentation
 from collapsar.samples import to_model_range
 
 

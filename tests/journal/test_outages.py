@@ -7,12 +7,12 @@ import sys
 import time
 
 import pytest
+from test_tracking import generation_rows, wandb_files
 
 from collapsar import experiment as experiment_module
-from collapsar.store import RunFolder
-from collapsar.uploading import Upload
+from collapsar.journal.store import RunFolder
+from collapsar.journal.uploading import Upload
 from loopback_wandb import serving
-from test_tracking import generation_rows, wandb_files
 from tiny_chains import build_and_run
 
 CONNECT_SECONDS, FINISH_SECONDS = 1.0, 3.0
@@ -142,7 +142,7 @@ def test_wandb_sync_uploads_what_was_kept_offline(server, run_online, tmp_path, 
 def test_an_upload_ends_with_the_process_that_started_it(tmp_path):
     """As a kill does: the pipe between the two closes, and nobody is left behind."""
     program = (
-        "import os; from pathlib import Path; from collapsar.uploading import Upload; "
+        "import os; from pathlib import Path; from collapsar.journal.uploading import Upload; "
         f"print(Upload(Path({str(tmp_path)!r}))._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.metrics.tiles import GROUP_SIZE, TILE_ELEMENTS, Strip, count_at_once, make_frame, visit_strips
+from collapsar.metrics.neighbours.tiles import GROUP_SIZE, TILE_ELEMENTS, Strip, count_at_once, make_frame, visit_strips
 
 NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few queries are in doubt
 

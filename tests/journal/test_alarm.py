@@ -8,7 +8,7 @@ import pytest
 from hydra.utils import instantiate
 
 from collapsar import experiment as experiment_module
-from collapsar.alarm import BeyondFloor, ClassesDropped, SuddenChange, Trend
+from collapsar.journal.alarm import BeyondFloor, ClassesDropped, SuddenChange, Trend
 from collapsar.records import GenerationRecord
 from tiny_chains import compose_settings
 

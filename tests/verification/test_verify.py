@@ -7,13 +7,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from collapsar import protocols as protocols_module
 from collapsar import theory
 from collapsar.data import regimes
 from collapsar.data.pool import REAL, Part
 from collapsar.models import analytic
-from collapsar.protocols import protocols
-from collapsar.verify import Check, as_table, check, main
+from collapsar.verification import protocols as protocols_module
+from collapsar.verification.protocols import protocols
+from collapsar.verification.verify import Check, as_table, check, main
 
 NUM_CHECKS = 119  # about as many as a whole run has
 REGIMES = [
@@ -191,7 +191,7 @@ def small_run():
 
 
 def test_the_command_writes_its_checks_and_says_that_all_is_well(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("collapsar.verify.protocols", small_run)
+    monkeypatch.setattr("collapsar.verification.verify.protocols", small_run)
     assert main(["--output", str(tmp_path / "verify.json")]) == 0
     written = json.loads((tmp_path / "verify.json").read_text())
     assert len(written) == 12
@@ -201,7 +201,7 @@ def test_the_command_writes_its_checks_and_says_that_all_is_well(monkeypatch, tm
 
 
 def test_the_command_fails_when_a_regime_is_broken(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("collapsar.verify.protocols", small_run)
+    monkeypatch.setattr("collapsar.verification.verify.protocols", small_run)
     plant(monkeypatch, regimes.Mix, lose)
     assert main(["--output", str(tmp_path / "verify.json")]) == 1
     assert "FAILED" in capsys.readouterr().out

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from collapsar import theory
-from collapsar.data import analytic as sources
 from collapsar.data.pool import Pool, unlabelled
-from collapsar.data.real import RealData
 from collapsar.data.regimes import (
     Accumulate,
     AccumulateSubsample,
@@ -30,6 +28,8 @@ from collapsar.data.regimes import (
     Weighted,
     Window,
 )
+from collapsar.data.sources import analytic as sources
+from collapsar.data.sources.real import RealData
 from collapsar.models import analytic as models
 from collapsar.models.bias import UNBIASED, Bias, ScaledLatents
 from collapsar.seeding import make_generator
@@ -371,7 +371,7 @@ def regression_protocol(regime: Regime, *, law: Callable[..., float]) -> Protoco
     """Least squares; the outputs of a block are its chains."""
     num_samples, num_inputs, num_outputs, last = 50, 10, 600, 4
     source = partial(
-        sources.LinearRegression,
+        sources.LinearRegressionSource,
         sample_shape=[num_inputs + num_outputs],
         dimensions=num_inputs + num_outputs,
         num_inputs=num_inputs,
@@ -403,9 +403,9 @@ def regression_protocol(regime: Regime, *, law: Callable[..., float]) -> Protoco
     )
 
 
-def gaussian_source(seed: int, *, dimensions: int, num_train: int, num_reserve: int) -> sources.Gaussian:
+def gaussian_source(seed: int, *, dimensions: int, num_train: int, num_reserve: int) -> sources.GaussianSource:
     """Standard normal data, as conf/data/gaussian.yaml makes them."""
-    return sources.Gaussian(
+    return sources.GaussianSource(
         sample_shape=[dimensions],
         dimensions=dimensions,
         num_train=num_train,
@@ -415,9 +415,9 @@ def gaussian_source(seed: int, *, dimensions: int, num_train: int, num_reserve: 
     )
 
 
-def categorical_source(seed: int, *, dimensions: int, num_categories: int, num_train: int) -> sources.Categorical:
+def categorical_source(seed: int, *, dimensions: int, num_categories: int, num_train: int) -> sources.CategoricalSource:
     """Categories with a tail, as conf/data/categorical.yaml makes them."""
-    return sources.Categorical(
+    return sources.CategoricalSource(
         sample_shape=[dimensions],
         dimensions=dimensions,
         num_categories=num_categories,

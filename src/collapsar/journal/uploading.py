@@ -27,7 +27,7 @@ class Upload:
         self.folder = folder
         with (folder / "upload.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "collapsar.uploading", str(folder)],
+                [sys.executable, "-m", "collapsar.journal.uploading", str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

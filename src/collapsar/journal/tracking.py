@@ -1,8 +1,9 @@
 """The run folder mirrored to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
 
 A run is always written to the run folder first, where nothing can hold it up. With an API key and a server that
-answers, a second process uploads it while it grows (`collapsar.uploading`); else it stays there for `wandb sync`, which
-gives the same run. A chain that goes on after a kill writes its run anew under the same id, from the run folder.
+answers, a second process uploads it while it grows (`collapsar.journal.uploading`); else it stays there for
+`wandb sync`, which gives the same run. A chain that goes on after a kill writes its run anew under the same id, from
+the run folder.
 """
 
 import logging
@@ -23,9 +24,9 @@ import wandb
 from requests.utils import get_netrc_auth
 
 from collapsar.errors import UsageError, check_positive
+from collapsar.journal.store import RunFolder, image_grid, tile, write_atomically
+from collapsar.journal.uploading import QUIET, Upload
 from collapsar.records import GenerationRecord
-from collapsar.store import RunFolder, image_grid, tile, write_atomically
-from collapsar.uploading import QUIET, Upload
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""How a trained model's samples become what the next pool gets."""

@@ -1,0 +1,1 @@
+"""Feature spaces: where real and synthetic samples are compared."""

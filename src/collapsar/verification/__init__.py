@@ -1,0 +1,1 @@
+"""`collapsar-verify`: the loop against closed forms."""
