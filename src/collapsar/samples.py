@@ -1,22 +1,89 @@
-"""The sample convention, and the only conversions to and from it.
+"""The sample convention, its one carrier, and the only conversions to and from it.
 
-A batch of samples is either images, uint8 [num_samples, channels, height, width] with values 0 to 255, or vectors,
-float32 [num_samples, dimensions]. Models see images in *model range*: float32 in [0, 1]. Everything that is stored,
-pooled or measured is in the sample convention, so a resumed chain sees exactly what an uninterrupted one saw.
+Values are either images, uint8 [num_samples, channels, height, width] from 0 to 255, or vectors, float32 [num_samples,
+dimensions]. Models see images in *model range*: float32 in [0, 1]. Everything that is stored, pooled or measured is in
+the sample convention, so a resumed chain sees exactly what an uninterrupted one saw.
 """
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError
 
+UNLABELLED = -1  # among labels: of this sample nobody knows the class
 
-def to_model_range(samples: Tensor) -> Tensor:
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples on their way from source or model to pool, file and metric.
+
+    Attributes:
+        values: Images or vectors in the sample convention.
+        labels: Class of each sample, UNLABELLED where it is not known; None where no class is known.
+    """
+
+    values: Tensor
+    labels: Int64[Tensor, " sample"] | None = None
+
+    def __post_init__(self) -> None:
+        assert self.labels is None or len(self.labels) == len(self.values), "a label for every sample"
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, chosen: Tensor | slice) -> "Samples":
+        """The chosen samples, in the order of the indices; a slice gives views."""
+        return Samples(self.values[chosen], None if self.labels is None else self.labels[chosen])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (channels, height, width) or (dimensions,)."""
+        return tuple(self.values.shape[1:])
+
+    def to(self, device: torch.device) -> "Samples":
+        """The same samples on a device; nothing is copied when they are there already."""
+        return Samples(self.values.to(device), None if self.labels is None else self.labels.to(device))
+
+    def clone(self) -> "Samples":
+        """A copy that shares no memory."""
+        return Samples(self.values.clone(), None if self.labels is None else self.labels.clone())
+
+
+@dataclass(frozen=True)
+class KnownModes:
+    """Equally likely, round modes: their centres [mode, dimension] and standard deviation in each dimension."""
+
+    centres: Float[Tensor, "mode dimension"]
+    mode_sd: float
+
+
+@dataclass(frozen=True)
+class RealData:
+    """A source's sets; they share no sample.
+
+    Attributes:
+        train: What generation 0 is trained on.
+        test: Held out, for evaluation only.
+        num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
+        reserve: Training data beyond `train`, for regimes that take fresh real samples; None if there are none.
+        known_modes: Where the truth is a mixture whose modes are known.
+    """
+
+    train: Samples
+    test: Samples
+    num_classes: int
+    reserve: Samples | None = None
+    known_modes: KnownModes | None = None
+
+
+def to_model_range(values: Tensor) -> Tensor:
     """Images as float32 in [0, 1]; vectors are returned as they are."""
-    if samples.dtype == torch.uint8:
-        return samples.to(torch.float32).div_(255.0)
-    return samples
+    if values.dtype == torch.uint8:
+        return values.to(torch.float32).div_(255.0)
+    return values
 
 
 def quantise(
