@@ -12,9 +12,9 @@ from wandb_workspaces import expr
 
 from collapsar.errors import UsageError
 from collapsar.journal.tracking import api_key
+from collapsar.metric_keys import MAIN, title_of
 
 GENERATION = "generation"
-HEADLINES = {"Recall": "recall", "Precision": "precision", "FID": "fid"}
 PROFILE = {
     "Half-life of recall (generations)": "profile/recall_half_life",
     "First dead class (generation)": "profile/first_dead_generation",
@@ -26,10 +26,9 @@ PROFILE = {
 def build_workspace(*, entity: str, project: str, num_classes: int) -> workspaces.Workspace:
     """The workspace of a project whose data have so many classes."""
     recall_by_class = [f"recall_class_{label}" for label in range(num_classes)]
-    headlines = [over_generations(title, [key, f"{key}_floor"]) for title, key in HEADLINES.items()]
+    headlines = [over_generations(title_of(key), [key, f"{key}_floor"]) for key in MAIN]
     classes: list[panels.PanelTypes] = [
         over_generations("Recall by class", recall_by_class),
-        over_generations("Classes dropped", ["classes_dropped"]),
         panels.LinePlot(title="Classes among the samples", x=GENERATION, y=["class_histogram"]),
         panels.WeavePanelSummaryTable(table_name="recall_by_class"),
     ]

@@ -4,6 +4,7 @@ A live view on a terminal; plain log lines, one a generation, anywhere else.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -14,14 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.journal.alarm import Fired
+from collapsar.metric_keys import MAIN, bounds_of
 from collapsar.records import GenerationRecord
 
 logger = logging.getLogger(__name__)
 
 SPARKS = "▁▂▃▄▅▆▇█"
 SHOWN_GENERATIONS = 40  # in a sparkline
-HEADLINE_METRICS = ("fid", "precision", "recall", "classes_dropped")
-SHARES = ("recall", "precision")  # drawn between 0 and 1; others between 0 and their largest value
 
 
 class ChainProgress:
@@ -84,7 +84,7 @@ class ChainProgress:
         """A generation is stored."""
         self.records.append(record)
         self._bar.update(self._task, completed=(len(self.records) - self._num_before) * self.steps_per_generation)
-        values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in HEADLINE_METRICS if key in record.metrics)
+        values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
         seconds = sum(record.seconds.values())
         if not self.is_live:
             logger.info("generation %d/%d: %s (%.1f s)", record.generation, self.num_generations - 1, values, seconds)
@@ -121,10 +121,14 @@ def swap_handlers(handlers: Sequence[logging.Handler]) -> list[logging.Handler]:
 
 
 def metrics_table(records: Sequence[GenerationRecord]) -> Table:
-    """The headline metrics of the generations so far: the last value, and a little bar for each generation."""
+    """The headline metrics of the generations so far: the last value, and a little bar for each generation.
+
+    Bars reach to the largest value possible, or where there is none, to the largest that was measured.
+    """
     table = Table.grid(padding=(0, 2))
     for name, values in courses(records[-SHOWN_GENERATIONS:]).items():
-        top = 1.0 if name in SHARES else max(values)
+        highest = bounds_of(name)[1]
+        top = highest if math.isfinite(highest) else max(values)
         table.add_row(name, f"{values[-1]:.3g}", sparkline(values, top=top))
     return table
 
@@ -133,7 +137,8 @@ def courses(records: Sequence[GenerationRecord]) -> dict[str, list[float]]:
     """The headline metrics by name, where they were measured."""
     found = {
         name: [record.metrics[name] for record in records if name in record.metrics]
-        for name in ("recall", "precision", "fid")
+        for name in MAIN
+        if name != "classes_dropped"
     }
     found["classes alive"] = [
         len(record.class_shares["real"]) - record.metrics["classes_dropped"]

@@ -26,6 +26,7 @@ from requests.utils import get_netrc_auth
 from collapsar.errors import UsageError, check_positive
 from collapsar.journal.store import RunFolder, image_grid, tile, write_atomically
 from collapsar.journal.uploading import QUIET, Upload
+from collapsar.metric_keys import MAIN, split_class
 from collapsar.records import GenerationRecord
 
 logger = logging.getLogger(__name__)
@@ -269,7 +270,8 @@ def class_media(store: RunFolder, record: GenerationRecord) -> dict[str, Any]:
 
 def is_class_recall(key: str) -> bool:
     """Whether a metric key is the recall of one class in the classifier's features."""
-    return key.removeprefix("recall_class_").isdigit()
+    by_class = split_class(key)
+    return by_class is not None and by_class[0] == "recall"
 
 
 def summarise(profile: dict[str, Any], record: GenerationRecord) -> dict[str, Any]:
@@ -277,7 +279,7 @@ def summarise(profile: dict[str, Any], record: GenerationRecord) -> dict[str, An
     numbers = {f"profile/{key}": value for key, value in profile.items() if key not in ("findings", "fid_growth")}
     growth = profile.get("fid_growth") or {}
     verdicts = {f"verdict/{key}": finding["verdict"] for key, finding in profile.get("findings", {}).items()}
-    final = {f"final/{key}": record.metrics[key] for key in ("fid", "precision", "recall") if key in record.metrics}
+    final = {f"final/{key}": record.metrics[key] for key in MAIN if key in record.metrics}
     return {**numbers, "profile/fid_growth": growth.get("slope"), **verdicts, **final}
 
 

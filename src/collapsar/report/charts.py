@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from collapsar.metric_keys import HEADLINE, SHARE, bounds_of, title_of
 from collapsar.report.arms import Arm
 from collapsar.report.chains import Chain
-from collapsar.report.families import HEADLINE, is_curve
+from collapsar.report.families import is_curve
 from collapsar.report.fitted import values_of
-from collapsar.report.intervals import SHARE, bands, bounds_of
+from collapsar.report.intervals import bands
 from collapsar.report.laws import laws_of
 from collapsar.report.survival import class_survival
-from collapsar.report.wording import metric_title
 
 
 def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
     metrics = drawn_metrics([chain for _, chain in chains])
     return {
         "arms": [arm.name for arm in arms],
-        "titles": {metric: metric_title(metric) for metric in metrics},
+        "titles": {metric: title_of(metric) for metric in metrics},
         "shares": [metric for metric in metrics if bounds_of(metric) == SHARE],
         "chains": [_chain_content(index, chain) for index, chain in chains],
         "curves": _curves(arms, metrics),

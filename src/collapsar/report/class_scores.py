@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from collapsar.journal.profile import GONE_FRACTION
+from collapsar.metric_keys import split_class
 from collapsar.report.arms import Arm
 from collapsar.report.classes import CELL_PIXELS, MAX_CLASSES, Cell
-from collapsar.report.families import BY_CLASS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ def class_scores(arms: Sequence[Arm]) -> dict[str, list[ClassScores]]:
 def _classes_by_metric(arm: Arm) -> dict[str, list[int]]:
     keys = dict.fromkeys(key for chain in arm.complete for key in chain.records[-1].metrics)
     found: dict[str, list[int]] = {}
-    for match in filter(None, map(BY_CLASS.fullmatch, keys)):
-        found.setdefault(match["metric"], []).append(int(match["index"]))
+    for metric, index in filter(None, map(split_class, keys)):
+        found.setdefault(metric, []).append(index)
     return found
 
 

@@ -1,7 +1,5 @@
 """Intervals over seeds: Student's t for means and for paired differences, 95 % throughout."""
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,18 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from collapsar.metric_keys import ANY, bounds_of
+
 CONFIDENCE = 0.95
 ROUNDING = 1e-12  # relative; values closer than this differ by how they were computed
-UNBOUNDED, NOT_NEGATIVE, SHARE = (-math.inf, math.inf), (0.0, math.inf), (0.0, 1.0)
-SHARES = re.compile(
-    r"(tail_|symmetric_|clipped_)?(precision|recall|coverage)(_\w+)?|(pool_)?(authenticity|duplicates)"
-    r"|downstream_(accuracy|f1\w*)|(low_confidence|high_quality)_share|ndb"
-)
-COUNTS = re.compile(
-    r"fid|fid_relative|(clipped_)?density|class_\w+|classes_dropped|effective_\w+|vendi|trace_ratio|modes_captured"
-    r"|generalised_variance|(pool_)?nearest_ratio|variance|median_variance|sd|squared_mean|second_moment|wasserstein"
-    r"|heterozygosity|alive_categories|regression_error|downstream_loss|reverse_kl"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +31,7 @@ class PairedDifference:
     p_value: float | None
 
 
-def bounds_of(metric: str) -> tuple[float, float]:
-    """What a metric can be at all: an interval is cut there, which takes nothing from its coverage."""
-    name = metric.split("/")[-1]
-    if SHARES.fullmatch(name):
-        return SHARE
-    return NOT_NEGATIVE if COUNTS.fullmatch(name) else UNBOUNDED
-
-
-def t_interval(values: Sequence[float], *, within: tuple[float, float] = UNBOUNDED) -> Interval | None:
+def t_interval(values: Sequence[float], *, within: tuple[float, float] = ANY) -> Interval | None:
     """The mean and its t-interval, cut to the possible values; None of no values."""
     if not values:
         return None

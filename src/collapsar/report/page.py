@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from collapsar.metric_keys import HEADLINE, MAIN, title_of
 from collapsar.report import wording
 from collapsar.report.arms import Arm, differing_settings, group_arms
 from collapsar.report.chains import Chain, read_chains
@@ -25,10 +26,10 @@ from collapsar.report.class_scores import class_scores
 from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
 from collapsar.report.costs import costs, phases
-from collapsar.report.families import HEADLINE, families
+from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
 from collapsar.report.pictures import film_strip
-from collapsar.report.summaries import MAIN_METRICS, contrasts, summarise_arm, summarise_chain
+from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
 MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the page and of the time to make it
@@ -95,7 +96,7 @@ def render(chains: Sequence[Chain]) -> str:
         versions=_versions(chains),
         has_run_versions=any(chain.versions for chain in chains),
         commands=commands(arms),
-        main_metrics=[key for key in MAIN_METRICS if any(key in summary.first for summary in summaries)],
+        main_metrics=[key for key in MAIN if any(key in summary.first for summary in summaries)],
         with_all_digits=len(chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
     )
 
@@ -158,7 +159,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(static=_static, wording=wording, phases=phases)
+    environment.globals.update(static=_static, wording=wording, phases=phases, title_of=title_of)
     return environment
 
 

@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from collapsar.metric_keys import HEADLINE, title_of
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain
 from collapsar.report.charts import chart_content
-from collapsar.report.families import HEADLINE
-from collapsar.report.wording import metric_title
 
 COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#555b63", "#8b4513")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
@@ -84,7 +83,7 @@ def _metric_drawing(content: dict[str, Any], metric: str) -> Callable[[Axes], No
             axes.plot(law["generations"], law["values"], "k", linewidth=1.1, linestyle=(0, (1, 1.2)), label=label)
         for floor in content["floors"][metric]:
             axes.axhline(floor["value"], color="0.45", linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.set(xlabel="generation", ylabel=textwrap.fill(metric_title(metric), LABEL_CHARACTERS))
+        axes.set(xlabel="generation", ylabel=textwrap.fill(title_of(metric), LABEL_CHARACTERS))
 
     return draw
 

@@ -4,19 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collapsar.journal.profile import Course, Profile, Verdict, variance_points
+from collapsar.metric_keys import MAIN, NOT_NEGATIVE, bounds_of
 from collapsar.report.arms import Arm, num_choices_apart
 from collapsar.report.chains import Chain
 from collapsar.report.intervals import (
-    NOT_NEGATIVE,
     Interval,
     PairedDifference,
-    bounds_of,
     paired_difference,
     t_interval,
 )
 from collapsar.report.spells import Spell, spell
-
-MAIN_METRICS = ("fid", "precision", "recall", "classes_dropped")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +108,8 @@ def summarise_chain(chain: Chain) -> ChainSummary:
     first, last = chain.records[0].metrics, chain.records[-1].metrics
     return ChainSummary(
         chain=chain,
-        first={key: first[key] for key in MAIN_METRICS if key in first},
-        last={key: last[key] for key in MAIN_METRICS if key in last},
+        first={key: first[key] for key in MAIN if key in first},
+        last={key: last[key] for key in MAIN if key in last},
         profile=chain.profile,
     )
 
@@ -131,7 +128,7 @@ def _differences(one: ArmSummary, other: ArmSummary) -> dict[str, PairedDifferen
     found: dict[str, PairedDifference] = {}
     if one.chains[0].last_generation != other.chains[0].last_generation:
         return found
-    for key in MAIN_METRICS:
+    for key in MAIN:
         first, second = ({c.chain.seed: c.last[key] for c in arm.chains if key in c.last} for arm in (one, other))
         if (difference := paired_difference(first, second)) is not None:
             found[key] = difference
@@ -139,7 +136,7 @@ def _differences(one: ArmSummary, other: ArmSummary) -> dict[str, PairedDifferen
 
 
 def _intervals(values: Sequence[dict[str, float]]) -> dict[str, Interval]:
-    found = {key: t_interval([own[key] for own in values if key in own], within=bounds_of(key)) for key in MAIN_METRICS}
+    found = {key: t_interval([own[key] for own in values if key in own], within=bounds_of(key)) for key in MAIN}
     return {key: interval for key, interval in found.items() if interval is not None}
 
 

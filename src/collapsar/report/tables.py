@@ -7,11 +7,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from collapsar.metric_keys import MAIN, title_of
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.intervals import Interval
-from collapsar.report.summaries import MAIN_METRICS, ArmSummary, summarise_arm, summarise_chain
-from collapsar.report.wording import MISSING, metric_title, number_text, spell_text, time_text
+from collapsar.report.summaries import ArmSummary, summarise_arm, summarise_chain
+from collapsar.report.wording import MISSING, number_text, spell_text, time_text
 
 CAPTION = (
     "generation 0→last, with its 95 % interval over seeds\n"
@@ -30,13 +31,13 @@ def comparison_table(folders: Sequence[Path]) -> Table:
 
 def table_of(summaries: Sequence[ArmSummary]) -> Table:
     """The table of arms, with a row for each seed where there are several; the caption lists what is not finished."""
-    keys = [key for key in MAIN_METRICS if any(key in summary.first for summary in summaries)]
+    keys = [key for key in MAIN if any(key in summary.first for summary in summaries)]
     unfinished = [(summary.arm.name, chain) for summary in summaries for chain in summary.arm.chains if chain.problem]
     notes = [f"* {name}, seed {chain.seed}: {chain.problem}" for name, chain in unfinished]
     caption = Text("\n".join([CAPTION, *notes]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
     table.add_column("arm", min_width=12)
-    for heading in (*map(metric_title, keys), "recall halved", "first dead"):
+    for heading in (*map(title_of, keys), "recall halved", "first dead"):
         table.add_column(_stacked(heading), justify="right", no_wrap=True)
     for summary in summaries:
         _add_arm(table, summary, keys)

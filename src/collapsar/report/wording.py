@@ -1,7 +1,6 @@
 """How numbers and findings are worded, the same on the page and in the terminal."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from collapsar.journal.profile import HALF, KEPT_FRACTION, Verdict
@@ -9,25 +8,6 @@ from collapsar.report.intervals import Interval
 from collapsar.report.spells import Spell
 from collapsar.report.summaries import ArmSummary
 
-METRIC_TITLES = {
-    "fid": "FID",
-    "precision": "Precision",
-    "recall": "Recall",
-    "classes_dropped": "Classes dropped",
-    "kid": "KID",
-    "ndb": "NDB",
-    "downstream_f1": "Downstream F1",
-    "fitted/variance": "Variance",
-    "fitted/squared_mean": "Squared mean",
-    "fitted/second_moment": "Second moment",
-    "fitted/median_variance": "Variance, median over dimensions",
-    "fitted/sd": "Standard deviation",
-    "fitted/wasserstein": "Squared Wasserstein distance to the truth",
-    "fitted/log_variance": "Log determinant of the covariance, per dimension",
-    "fitted/heterozygosity": "Heterozygosity, 1 − Σp²",
-    "fitted/alive_categories": "Categories alive",
-    "fitted/regression_error": "Test error beyond the noise",
-}
 MISSING = "–"
 COURSES = {
     "rises": "still rising",
@@ -36,14 +16,6 @@ COURSES = {
     "undecided": "undecided",
 }
 COLLAPSED = HALF  # an arm that kept no more than this share of its recall is called collapsed in the answer
-
-
-def metric_title(key: str) -> str:
-    """A metric's title: FID for fid, Class entropy for class_entropy, Recall (pca) for pca/recall."""
-    space, _, name = key.rpartition("/")
-    title = METRIC_TITLES.get(key) or METRIC_TITLES.get(name) or name.replace("_", " ").capitalize()
-    title = re.sub(r"^(Fid|Kid)\b", lambda found: found[0].upper(), title)
-    return title if space in ("", "fitted") else f"{title} ({space})"
 
 
 def number_text(value: float | None, *, num_digits: int = 3) -> str:

@@ -1,0 +1,174 @@
+"""The one table of metric keys: title, family, bounds, which way is better, and where a metric is shown.
+
+A key is a name with, before it, the feature space it was measured in (`pca/recall`; nothing for the first space) or
+`fitted` (a parameter of an analytic model), and after it `_floor` (real samples in place of synthetic ones) or `_low`
+and `_high` (the ends of an interval). `{index}` in a name of the table stands for the number of a class.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+SUFFIXES = ("_floor", "_low", "_high")
+FITTED_SPACE = "fitted"
+
+ANY = (-math.inf, math.inf)
+NOT_NEGATIVE = (0.0, math.inf)
+AT_LEAST_ONE = (1.0, math.inf)
+SHARE = (0.0, 1.0)
+JENSEN_SHANNON = (0.0, math.log(2.0))  # in nats
+
+DISTANCES, DOWNSTREAM, COVERAGE = "Distances", "Downstream", "Coverage of the real data"
+DIVERSITY, MEMORISATION, CLASSES = "Diversity", "Memorisation", "Classes and modes"
+FITTED, OTHER = "Fitted parameters", "Other"
+FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # as the page shows them
+
+
+@dataclass(frozen=True)
+class MetricKey:
+    """What is known of a metric before it is measured.
+
+    Attributes:
+        title: As a reader sees it.
+        family: What it is shown with, one of FAMILIES.
+        bounds: The lowest and the highest value that it can have.
+        better: Which way a better generator moves it; None where neither way is.
+        is_main: Whether tables, progress lines and the summary of a W&B run show it.
+        is_headline: Whether the page shows it before all families; main metrics are.
+    """
+
+    title: str
+    family: str
+    bounds: tuple[float, float] = ANY
+    better: Literal["higher", "lower"] | None = None
+    is_main: bool = False
+    is_headline: bool = False
+
+
+@dataclass(frozen=True)
+class KeyParts:
+    """A key taken apart: the space before its name, and the suffix after it; either may be empty."""
+
+    space: str
+    name: str
+    suffix: str
+
+
+METRICS: dict[str, MetricKey] = {
+    "fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
+    "fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower"),
+    "fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower"),
+    "fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower"),
+    "kid": MetricKey("KID", DISTANCES, ANY, "lower"),
+    "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
+    "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
+    "density": MetricKey("Density", COVERAGE, NOT_NEGATIVE, "higher", is_headline=True),
+    "coverage": MetricKey("Coverage", COVERAGE, SHARE, "higher", is_headline=True),
+    "clipped_density": MetricKey("Clipped density", COVERAGE, SHARE, "higher"),
+    "clipped_coverage": MetricKey("Clipped coverage", COVERAGE, SHARE, "higher"),
+    "symmetric_precision": MetricKey("Symmetric precision", COVERAGE, SHARE, "higher"),
+    "symmetric_recall": MetricKey("Symmetric recall", COVERAGE, SHARE, "higher"),
+    "tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher"),
+    "recall_class_{index}": MetricKey("Recall class {index}", COVERAGE, SHARE, "higher"),
+    "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher"),
+    "recall_macro_mean": MetricKey("Recall macro mean", COVERAGE, SHARE, "higher"),
+    "coverage_class_{index}": MetricKey("Coverage class {index}", COVERAGE, SHARE, "higher"),
+    "coverage_worst_class": MetricKey("Coverage worst class", COVERAGE, SHARE, "higher"),
+    "coverage_macro_mean": MetricKey("Coverage macro mean", COVERAGE, SHARE, "higher"),
+    "trace_ratio": MetricKey("Trace ratio", DIVERSITY, NOT_NEGATIVE),
+    "generalised_variance": MetricKey("Generalised variance", DIVERSITY, NOT_NEGATIVE),
+    "effective_rank": MetricKey("Effective rank", DIVERSITY, NOT_NEGATIVE),
+    "vendi": MetricKey("Vendi", DIVERSITY, AT_LEAST_ONE),
+    "authenticity": MetricKey("Authenticity", MEMORISATION, SHARE),
+    "duplicates": MetricKey("Duplicates", MEMORISATION, SHARE, "lower"),
+    "nearest_ratio": MetricKey("Nearest ratio", MEMORISATION, NOT_NEGATIVE),
+    "pool_authenticity": MetricKey("Pool authenticity", MEMORISATION, SHARE),
+    "pool_duplicates": MetricKey("Pool duplicates", MEMORISATION, SHARE, "lower"),
+    "pool_nearest_ratio": MetricKey("Pool nearest ratio", MEMORISATION, NOT_NEGATIVE),
+    "class_entropy": MetricKey("Class entropy", CLASSES, NOT_NEGATIVE),
+    "class_kl": MetricKey("Class KL", CLASSES, NOT_NEGATIVE, "lower"),
+    "class_jensen_shannon": MetricKey("Class Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
+    "class_total_variation": MetricKey("Class total variation", CLASSES, SHARE, "lower"),
+    "effective_classes": MetricKey("Effective classes", CLASSES, AT_LEAST_ONE),
+    "classes_dropped": MetricKey("Classes dropped", CLASSES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
+    "low_confidence_share": MetricKey("Low confidence share", CLASSES, SHARE, "lower"),
+    "ndb": MetricKey("NDB", CLASSES, SHARE, "lower"),
+    "ndb_jensen_shannon": MetricKey("NDB Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
+    "modes_captured": MetricKey("Modes captured", CLASSES, NOT_NEGATIVE, "higher"),
+    "high_quality_share": MetricKey("High quality share", CLASSES, SHARE, "higher"),
+    "reverse_kl": MetricKey("Reverse KL", CLASSES, NOT_NEGATIVE, "lower"),
+    "downstream_accuracy": MetricKey("Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True),
+    "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher"),
+    "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
+    "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
+    "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
+    "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
+    "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
+    "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
+    "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
+    "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
+    "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
+    "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
+    "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
+}
+
+MAIN = tuple(name for name, metric in METRICS.items() if metric.is_main)
+HEADLINE = tuple(name for name, metric in METRICS.items() if metric.is_headline)
+
+
+def split_key(key: str) -> KeyParts:
+    """The space, the name and the suffix of a key."""
+    space, _, name = key.rpartition("/")
+    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    return KeyParts(space=space, name=name.removesuffix(suffix), suffix=suffix)
+
+
+def find_metric(key: str) -> MetricKey | None:
+    """The table's entry of a key, whatever its space and suffix; None for a key that is not in the table."""
+    return _find(_name_in_table(split_key(key)))
+
+
+def title_of(key: str) -> str:
+    """FID for `fid`, Class entropy for `class_entropy`, Recall (pca) for `pca/recall`."""
+    parts, metric = split_key(key), find_metric(key)
+    title = metric.title if metric else parts.name.replace("_", " ").capitalize()
+    return title if parts.space in ("", FITTED_SPACE) else f"{title} ({parts.space})"
+
+
+def bounds_of(key: str) -> tuple[float, float]:
+    """The lowest and highest possible value: an interval is cut there, which takes nothing from its coverage."""
+    metric = find_metric(key)
+    return metric.bounds if metric else ANY
+
+
+def family_of(key: str) -> str:
+    """One of FAMILIES."""
+    metric = find_metric(key)
+    return metric.family if metric else OTHER
+
+
+def split_class(key: str) -> tuple[str, int] | None:
+    """(`pca/recall`, 3) for `pca/recall_class_3`; None for a key that is not about one class, and for its suffixes."""
+    found = re.fullmatch(r"(.+)_class_(\d+)", key)
+    return (found[1], int(found[2])) if found else None
+
+
+def _name_in_table(parts: KeyParts) -> str:
+    return f"{FITTED_SPACE}/{parts.name}" if parts.space == FITTED_SPACE else parts.name
+
+
+@cache
+def _find(name: str) -> MetricKey | None:
+    for pattern, metric in _patterns():
+        if found := pattern.fullmatch(name):
+            return replace(metric, title=metric.title.format(**found.groupdict()))
+    return None
+
+
+def _patterns() -> Iterator[tuple[re.Pattern[str], MetricKey]]:
+    for name, metric in METRICS.items():
+        yield re.compile(re.escape(name).replace(re.escape("{index}"), r"(?P<index>\d+)")), metric
