@@ -1,15 +1,13 @@
 """Groups of metrics over feature spaces, and their spread over batches of one generation's samples."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from collapsar.metric_keys import bounds_of
 from collapsar.metrics.comparison import Comparison
 from collapsar.metrics.uncertainty import compute_intervals, split_batches
-
-SHARES = ("precision", "recall", "coverage")  # their intervals end at 1
 
 Measure = Callable[[Comparison], dict[str, float]]
 
@@ -23,7 +21,7 @@ class BatchSpread:
     batch_size: int
 
     def around(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """`_low` and `_high` of each value that has an interval.
+        """`_low` and `_high` of each value that has an interval, cut to what the metric can be.
 
         The value is that of all samples and the width that of the mean of the batches: a batch is smaller than the
         whole, and its own value biased by its size.
@@ -31,8 +29,8 @@ class BatchSpread:
         ends: dict[str, float] = {}
         for key, half_width in self.half_widths.items():
             if key in metrics:
-                highest = 1.0 if key.rpartition("/")[2] in SHARES else math.inf
-                ends[f"{key}_low"] = max(metrics[key] - half_width, 0.0)
+                lowest, highest = bounds_of(key)
+                ends[f"{key}_low"] = max(metrics[key] - half_width, lowest)
                 ends[f"{key}_high"] = min(metrics[key] + half_width, highest)
         return ends
 
