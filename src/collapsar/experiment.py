@@ -25,7 +25,7 @@ from rich.console import Console
 from torch import Tensor
 
 from collapsar.data.batches import check_batch_size
-from collapsar.data.pool import Part, Pool, unlabelled
+from collapsar.data.pool import Pool, unlabelled
 from collapsar.data.regimes import rehearse
 from collapsar.data.schedules import as_schedule, check_bounds
 from collapsar.data.sources.analytic import ModesSource
@@ -36,12 +36,13 @@ from collapsar.journal.profile import profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import Chain
-from collapsar.metrics.evaluator import PRIMARY_SPACE, Evaluator, KnownModes
-from collapsar.metrics.spaces.features import ClassifierSpace, RealSamples
+from collapsar.metrics.evaluator import Evaluator
 from collapsar.models.analytic import AnalyticModel
 from collapsar.models.gan import GAN
 from collapsar.models.generative import GenerativeModel, LatentVariableModel
 from collapsar.records import GenerationRecord
+from collapsar.samples import KnownModes, Samples
+from collapsar.samples import RealData as RealSamples
 from collapsar.seeding import make_generator
 from collapsar.training import Training, train
 
@@ -68,7 +69,7 @@ class Experiment:
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
         selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
-        evaluation: What is measured (`collapsar.metrics.evaluator.Evaluation`).
+        evaluation: What is measured (`collapsar.metrics.evaluation.Evaluation`).
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
@@ -144,7 +145,7 @@ class Experiment:
                     records=records,
                 ) as progress,
             ):
-                evaluator = self.evaluation.prepare(as_real_samples(real), known_modes=known_modes(self.data))
+                evaluator = self.evaluation.prepare(as_real_samples(real, known_modes=known_modes(self.data)))
                 pool = self._replay(store, real=real, num_finished=len(records))
                 for generation in range(len(records), self.num_generations):
                     if self._is_stopped(store):
@@ -186,7 +187,7 @@ class Experiment:
         with timed(seconds, "evaluate"):
             generator = make_generator(self.seed, generation, "novelty")
             trained_on = pool.gather(torch.randperm(len(pool), generator=generator)[: evaluator.num_training])
-            scores = evaluator.evaluate(drawn, seed=self.seed, generation=generation, pool=trained_on)
+            scores = evaluator.evaluate(Samples(drawn), seed=self.seed, generation=generation, pool=Samples(trained_on))
         record = GenerationRecord(
             generation=generation,
             seed=self.seed,
@@ -289,8 +290,10 @@ class Experiment:
 
     def _num_judged_classes(self) -> int:
         """Classes that the evaluation's classifier tells apart; 0 without one, as for vectors."""
-        is_classifier = isinstance(self.evaluation.spaces.get(PRIMARY_SPACE), ClassifierSpace)
-        return self.data.num_classes if is_classifier and len(self.data.sample_shape) > 1 else 0
+        num_classes: int = self.evaluation.num_judged_classes(
+            sample_shape=self.data.sample_shape, num_classes=self.data.num_classes
+        )
+        return num_classes
 
     def _pool_sizes(self) -> list[int]:
         """Sizes of all pools, as the regime will make them."""
@@ -342,17 +345,13 @@ class Experiment:
         )
 
 
-def as_real_samples(real: RealData) -> RealSamples:
-    """Real data as the metrics take them: plain tensors."""
-
-    def labels(part: Part) -> Tensor | None:
-        return part.labels if real.num_classes else None
-
+def as_real_samples(real: RealData, *, known_modes: KnownModes | None = None) -> RealSamples:
+    """Real data as the metrics take them."""
     return RealSamples(
-        train=real.train.samples,
-        train_labels=labels(real.train),
-        test=real.test.samples,
-        test_labels=labels(real.test),
+        train=Samples(real.train.samples, real.train.labels),
+        test=Samples(real.test.samples, real.test.labels),
+        num_classes=real.num_classes,
+        known_modes=known_modes,
     )
 
 

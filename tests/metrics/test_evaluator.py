@@ -10,10 +10,11 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from collapsar import composition
 from collapsar.errors import UsageError
 from collapsar.experiment import as_real_samples
-from collapsar.metrics.evaluator import Evaluator, choose, suits
+from collapsar.metrics import floor as floor_module
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
 from collapsar.metrics.metric_modules import SpaceFeatures
-from collapsar.metrics.spaces.features import IdentitySpace, PCASpace
+from collapsar.metrics.reference import choose
+from collapsar.samples import Samples
 from tiny_chains import compose_settings
 
 BRIEF = (
@@ -34,25 +35,25 @@ def experiment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits(experiment):
-    return experiment.data.load()
+    return as_real_samples(experiment.data.load())
 
 
 @pytest.fixture(scope="module")
 def evaluator(experiment, digits):
-    return experiment.evaluation.prepare(as_real_samples(digits), known_modes=None)
+    return experiment.evaluation.prepare(digits)
 
 
 @pytest.fixture(scope="module")
 def scored(evaluator, digits):
     """Scores of a perfect generator's samples, of one that lost classes 5 to 9, and of noise."""
-    train, labels = digits.train.samples, digits.train.labels
+    train, labels = digits.train.values, digits.train.labels
     noise = torch.randint(256, (360, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     drawn = {"perfect": train, "half": train[labels < 5], "noise": noise}
-    return {name: evaluator.evaluate(samples, seed=0, generation=0) for name, samples in drawn.items()}
+    return {name: evaluator.evaluate(Samples(samples), seed=0, generation=0) for name, samples in drawn.items()}
 
 
 def test_the_held_out_images_themselves_score_perfectly(evaluator, digits):
-    metrics = evaluator.evaluate(digits.test.samples, seed=0, generation=0).metrics
+    metrics = evaluator.evaluate(digits.test, seed=0, generation=0).metrics
     assert metrics["fid"] == pytest.approx(0.0, abs=1e-3)
     assert (metrics["precision"], metrics["recall"], metrics["classes_dropped"]) == (1.0, 1.0, 0.0)
     assert metrics["class_kl"] == pytest.approx(0.0, abs=1e-6)
@@ -98,7 +99,7 @@ def test_scores_state_spaces_and_sizes(scored):
 
 
 def test_samples_beyond_the_sample_size_change_nothing(evaluator, digits, scored):
-    fewer = evaluator.evaluate(digits.train.samples[:360], seed=0, generation=0)
+    fewer = evaluator.evaluate(digits.train[:360], seed=0, generation=0)
     assert fewer.metrics == scored["perfect"].metrics
 
 
@@ -107,7 +108,7 @@ def test_a_classifier_that_cannot_tell_digits_apart_is_refused(tmp_path):
     experiment = composition.build(compose_settings(*hasty))
     real = as_real_samples(experiment.data.load())
     with pytest.raises(UsageError, match=r"below min_accuracy=0\.9"):
-        experiment.evaluation.prepare(real, known_modes=None)
+        experiment.evaluation.prepare(real)
 
 
 @pytest.mark.parametrize(
@@ -136,28 +137,45 @@ def test_the_same_real_samples_are_chosen_in_every_chain():
     assert len(first.unique()) == 100
 
 
-def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(digits):
-    images = as_real_samples(digits)
-    vectors = composition.build(compose_settings("data=ring", "model=mixture", "tracking=none")).data.load()
-    identity, pca = IdentitySpace(), PCASpace(num_components=2, chunk_size=10)
-    assert suits(identity, as_real_samples(vectors))
-    assert suits(pca, images)
-    assert not suits(identity, images)
-    assert not suits(pca, as_real_samples(vectors))
+@pytest.mark.parametrize(
+    ("spaces", "sample_shape", "num_classes"),
+    [
+        (["classifier", "pca", "identity"], (1, 8, 8), 10),
+        (["pca", "identity"], (1, 8, 8), 0),
+        (["classifier", "pca", "identity"], (2,), 0),
+        (["identity"], (1, 8, 8), 0),
+    ],
+)
+def test_samples_are_judged_by_the_classes_of_the_first_space_that_suits_them(
+    experiment, spaces, sample_shape, num_classes
+):
+    chosen = {name: experiment.evaluation.spaces[name] for name in spaces}
+    evaluation = replace(experiment.evaluation, spaces=chosen)
+    assert evaluation.num_judged_classes(sample_shape=sample_shape, num_classes=10) == num_classes
+
+
+def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(experiment, evaluator):
+    vectors = as_real_samples(
+        composition.build(compose_settings("data=ring", "model=mixture", "tracking=none")).data.load()
+    )
+    assert evaluator.primary_space.name == "classifier"
+    assert [real.name for real in evaluator.references.values()] == ["classifier", "pca"]
+    assert list(experiment.evaluation.prepare(vectors).references) == [""]
+    assert experiment.evaluation.prepare(vectors).primary_space.name == "identity"
 
 
 def test_the_floor_is_measured_once_for_all_chains(experiment, digits, evaluator, monkeypatch):
-    monkeypatch.setattr(Evaluator, "_measure_floor", lambda *_: pytest.fail("the floor was measured again"))
-    again = experiment.evaluation.prepare(as_real_samples(digits), known_modes=None)
-    samples = digits.train.samples
+    monkeypatch.setattr(floor_module, "measure_floor", lambda *_, **__: pytest.fail("the floor was measured again"))
+    again = experiment.evaluation.prepare(digits)
+    samples = digits.train
     scores = [each.evaluate(samples, seed=0, generation=0).metrics for each in (evaluator, again)]
     assert scores[0] == scores[1]
 
 
 def test_other_settings_have_another_floor(experiment, digits, evaluator):
     evaluation = replace(experiment.evaluation, num_neighbours=3)
-    other = evaluation.prepare(as_real_samples(digits), known_modes=None)
-    samples = digits.train.samples
+    other = evaluation.prepare(digits)
+    samples = digits.train
     floors = [each.evaluate(samples, seed=0, generation=0).metrics["recall_floor"] for each in (evaluator, other)]
     assert floors[0] != floors[1]
 
@@ -168,7 +186,7 @@ def test_fid_and_kid_of_torchmetrics_take_a_space_and_agree(evaluator, digits):
     assert not list(features.parameters())
     fid = FrechetInceptionDistance(feature=features).set_dtype(torch.float64)
     kid = KernelInceptionDistance(feature=features, subsets=1, subset_size=360)
-    real, samples = digits.test.samples, digits.train.samples[:360]
+    real, samples = digits.test.values, digits.train.values[:360]
     for metric in (fid, kid):
         metric.update(real, real=True)
         metric.update(samples, real=False)

@@ -10,13 +10,10 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from collapsar.errors import UsageError
-from collapsar.metrics import comparison as comparison_module
-from collapsar.metrics.evaluator import KnownModes
-from collapsar.metrics.spaces.features import RealSamples
+from collapsar.metrics import reference as reference_module
+from collapsar.samples import KnownModes, RealData, Samples
 
 CONF = Path(__file__).parents[2] / "conf"
 CLASSES = range(10)
@@ -81,15 +78,6 @@ def ends(metrics, *suffixes):
 
 
 @pytest.fixture(scope="module")
-def digits():
-    scanned = load_digits()
-    images = torch.tensor(scanned.images / 16 * 255).round().to(torch.uint8)[:, None]
-    train, test = train_test_split(range(len(images)), test_size=360, stratify=scanned.target, random_state=0)
-    labels = torch.tensor(scanned.target)
-    return RealSamples(train=images[train], train_labels=labels[train], test=images[test], test_labels=labels[test])
-
-
-@pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     node = OmegaConf.load(CONF / "evaluation" / "standard.yaml")
     node.spaces.classifier = OmegaConf.load(CONF / "classifier" / "digits.yaml")
@@ -99,26 +87,29 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluator(digits, settings):
-    return settings.prepare(digits, known_modes=None)
+    return settings.prepare(digits)
 
 
 @pytest.fixture(scope="module")
 def fresh(digits):
     """Real training samples in an order of their own: what a perfect generator would draw."""
     order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(7))
-    return RealSamples(
-        train=digits.train[order], train_labels=digits.train_labels[order], test=digits.test, test_labels=None
-    )
+    return digits.train[order]
 
 
 @pytest.fixture(scope="module")
 def perfect(evaluator, fresh):
-    return evaluator.evaluate(fresh.train, seed=0, generation=0, pool=fresh.train[720:])
+    return evaluator.evaluate(drawn(fresh), seed=0, generation=0, pool=fresh[720:])
+
+
+def drawn(samples):
+    """The samples as a model draws them: nobody knows their classes."""
+    return Samples(samples.values)
 
 
 def score(evaluator, samples):
     assert len(samples) >= evaluator.num_synthetic
-    return evaluator.evaluate(samples, seed=0, generation=0).metrics
+    return evaluator.evaluate(Samples(samples), seed=0, generation=0).metrics
 
 
 def shrink(images, labels, *, scale):
@@ -145,8 +136,8 @@ def test_standard_gives_the_listed_keys(perfect):
 
 
 def test_quick_gives_the_listed_keys(digits, settings, fresh):
-    quick = replace(settings, metrics=groups("quick")).prepare(digits, known_modes=None)
-    metrics = quick.evaluate(fresh.train, seed=0, generation=0, pool=fresh.train[:0]).metrics
+    quick = replace(settings, metrics=groups("quick")).prepare(digits)
+    metrics = quick.evaluate(drawn(fresh), seed=0, generation=0, pool=fresh[:0]).metrics
     floors, bounds = ends(metrics, "_floor"), ends(metrics, "_low", "_high")
     values = in_both_spaces(QUICK_SPACE) | set(OF_CLASSES)
     assert set(metrics) - floors - bounds == values
@@ -156,7 +147,7 @@ def test_quick_gives_the_listed_keys(digits, settings, fresh):
 def test_full_gives_the_listed_keys_and_samples_that_are_worth_as_much_as_real_ones(digits, settings, fresh):
     downstream = replace(settings.downstream, budget=replace(settings.downstream.budget, num_steps=120))
     full = replace(settings, metrics=groups("full"), num_batches=0, downstream=downstream)
-    scores = full.prepare(digits, known_modes=None).evaluate(fresh.train, seed=0, generation=0, pool=fresh.train)
+    scores = full.prepare(digits).evaluate(drawn(fresh), seed=0, generation=0, pool=fresh)
     floors = ends(scores.metrics, "_floor")
     values = in_both_spaces(FULL_SPACE) | set(OF_CLASSES) | set(DOWNSTREAM)
     assert set(scores.metrics) - floors == values | in_both_spaces(POOL)
@@ -173,30 +164,30 @@ def test_values_are_floats_that_json_can_hold(perfect):
 
 
 def test_unknown_group_is_refused(settings):
-    with pytest.raises(UsageError, match=r"metrics must be among frechet, .*downstream: got fid"):
+    with pytest.raises(UsageError, match=r"metrics must be among frechet, .*known_modes: got fid"):
         replace(settings, metrics=["fid"])
-    with pytest.raises(UsageError, match=r"batch_metrics must be among .*: got classes"):
-        replace(settings, batch_metrics=["classes"])
+    with pytest.raises(UsageError, match=r"batch_metrics must be among .*: got kid"):
+        replace(settings, batch_metrics=["kid"])
 
 
 # The same number every time
 
 
 def test_two_evaluations_are_equal(evaluator, perfect, fresh):
-    assert evaluator.evaluate(fresh.train, seed=0, generation=0, pool=fresh.train[720:]) == perfect
+    assert evaluator.evaluate(drawn(fresh), seed=0, generation=0, pool=fresh[720:]) == perfect
 
 
 def test_next_chain_reads_the_real_side_from_disk_and_scores_the_same(
     digits, settings, evaluator, perfect, fresh, monkeypatch
 ):
-    monkeypatch.setattr(comparison_module, "prepare_real_side", None)
-    monkeypatch.setattr(comparison_module, "mean_kernel", None)
-    again = settings.prepare(digits, known_modes=None)
-    assert again.evaluate(fresh.train, seed=0, generation=0, pool=fresh.train[720:]) == perfect
+    monkeypatch.setattr(reference_module, "prepare_real_side", None)
+    monkeypatch.setattr(reference_module, "mean_kernel", None)
+    again = settings.prepare(digits)
+    assert again.evaluate(drawn(fresh), seed=0, generation=0, pool=fresh[720:]) == perfect
 
 
 def test_another_seed_moves_only_what_shuffles(evaluator, perfect, fresh):
-    other = evaluator.evaluate(fresh.train, seed=1, generation=0, pool=fresh.train[720:]).metrics
+    other = evaluator.evaluate(drawn(fresh), seed=1, generation=0, pool=fresh[720:]).metrics
     moved = {key for key in other if other[key] != perfect.metrics[key]}
     assert moved == {"fid_debiased", "pca/fid_debiased"}
 
@@ -225,16 +216,16 @@ def test_scores_state_their_numbers_of_samples(perfect):
 
 
 def test_floor_of_too_few_training_samples_is_absent(digits, settings):
-    few = replace(digits, train=digits.train[:200], train_labels=digits.train_labels[:200])
+    few = replace(digits, train=digits.train[:200])
     spaces = {"pca": settings.spaces["pca"]}
-    evaluator = replace(settings, spaces=spaces).prepare(few, known_modes=None)
-    floors = ends(score(evaluator, digits.train), "_floor")
+    evaluator = replace(settings, spaces=spaces).prepare(few)
+    floors = ends(score(evaluator, digits.train.values), "_floor")
     assert floors == {"authenticity_floor", "duplicates_floor", "nearest_ratio_floor"}
 
 
 def test_too_few_samples_are_one_warning_that_says_what_to_set(digits, settings, caplog):
     with caplog.at_level(logging.WARNING):
-        replace(settings, metrics=["frechet"]).prepare(digits, known_modes=None)
+        replace(settings, metrics=["frechet"]).prepare(digits)
     assert [record.message.split(":")[0] for record in caplog.records] == [
         "360 samples are few for 64 feature dimensions"
     ]
@@ -245,7 +236,7 @@ def test_too_few_samples_are_one_warning_that_says_what_to_set(digits, settings,
 
 
 def test_lost_classes_show_in_recall_and_coverage_and_not_in_precision(evaluator, perfect, fresh):
-    kept = score(evaluator, fresh.train[fresh.train_labels < 6])
+    kept = score(evaluator, fresh.values[fresh.labels < 6])
     for space in ("", "pca/"):
         assert kept[f"{space}recall"] < perfect.metrics[f"{space}recall"] - 0.15
         assert kept[f"{space}coverage"] < perfect.metrics[f"{space}coverage"] - 0.2
@@ -257,7 +248,7 @@ def test_lost_classes_show_in_recall_and_coverage_and_not_in_precision(evaluator
 
 
 def test_one_lost_class_shows_in_its_own_recall(evaluator, perfect, fresh):
-    kept = score(evaluator, fresh.train[fresh.train_labels != 0])
+    kept = score(evaluator, fresh.values[fresh.labels != 0])
     assert kept["recall"] > perfect.metrics["recall"] - 0.15
     assert kept["recall_class_0"] < 0.3
     assert kept["recall_worst_class"] == min(kept[f"recall_class_{label}"] for label in CLASSES) < 0.3
@@ -266,14 +257,14 @@ def test_one_lost_class_shows_in_its_own_recall(evaluator, perfect, fresh):
 
 
 def test_noise_loses_no_class_and_lowers_precision(evaluator, perfect, fresh):
-    noisy = score(evaluator, add_noise(fresh.train, std=0.2))
+    noisy = score(evaluator, add_noise(fresh.values, std=0.2))
     assert noisy["classes_dropped"] == 0
     assert noisy["pca/precision"] < perfect.metrics["pca/precision"] - 0.2
     assert noisy["fid"] > perfect.metrics["fid"]
 
 
 def test_shrinking_shows_in_recall_and_generalised_variance_and_not_in_precision(evaluator, perfect, fresh):
-    shrunken = score(evaluator, shrink(fresh.train, fresh.train_labels, scale=0.7))
+    shrunken = score(evaluator, shrink(fresh.values, fresh.labels, scale=0.7))
     for key in ("pca/recall", "recall", "pca/tail_recall"):
         assert shrunken[key] < perfect.metrics[key] - 0.1, key
     assert shrunken["pca/generalised_variance"] == pytest.approx(0.49, abs=0.06)
@@ -284,9 +275,9 @@ def test_shrinking_shows_in_recall_and_generalised_variance_and_not_in_precision
 
 def test_point_mass_has_no_recall_and_no_value_that_is_not_a_number(digits, settings, fresh):
     full = replace(settings, metrics=[group for group in groups("full") if group != "downstream"])
-    evaluator = full.prepare(digits, known_modes=None)
-    point = fresh.train[:1].expand(400, -1, -1, -1)
-    metrics = evaluator.evaluate(point, seed=0, generation=0, pool=point).metrics
+    evaluator = full.prepare(digits)
+    point = fresh.values[:1].expand(400, -1, -1, -1)
+    metrics = evaluator.evaluate(Samples(point), seed=0, generation=0, pool=Samples(point)).metrics
     json.dumps(metrics, allow_nan=False)
     for space in ("", "pca/"):
         assert metrics[f"{space}recall"] <= 1 / 360  # no more than the real sample that it may equal
@@ -299,7 +290,9 @@ def test_point_mass_has_no_recall_and_no_value_that_is_not_a_number(digits, sett
 
 
 def test_copies_of_the_pool_are_told_from_copies_of_the_training_set(evaluator, digits):
-    first = torch.cat([digits.test, digits.test[:40]])  # a pool of unseen samples, and a model that repeats it
+    first = Samples(
+        torch.cat([digits.test.values, digits.test.values[:40]])
+    )  # a pool of unseen samples, and a model that repeats it
     metrics = evaluator.evaluate(first, seed=0, generation=3, pool=digits.test).metrics
     for space in ("", "pca/"):
         assert metrics[f"{space}pool_duplicates"] == 1
@@ -318,14 +311,15 @@ def ring():
     centres = torch.stack([angles.cos(), angles.sin()], 1)
     points = centres[torch.randint(8, (3000,), generator=generator)]
     points = points + 0.01 * torch.randn(3000, 2, generator=generator)
-    real = RealSamples(train=points[:1000], train_labels=None, test=points[1000:2000], test_labels=None)
-    return real, KnownModes(centres, 0.01), points[2000:]
+    modes = KnownModes(centres, 0.01)
+    real = RealData(Samples(points[:1000]), Samples(points[1000:2000]), num_classes=0, known_modes=modes)
+    return real, points[2000:]
 
 
 def test_vectors_have_known_modes_and_no_classes(ring, settings):
-    real, modes, samples = ring
-    evaluator = settings.prepare(real, known_modes=modes)
-    metrics = evaluator.evaluate(samples, seed=0, generation=0, pool=real.train).metrics
+    real, samples = ring
+    evaluator = settings.prepare(real)
+    metrics = evaluator.evaluate(Samples(samples), seed=0, generation=0, pool=real.train).metrics
     assert metrics["modes_captured"] == metrics["modes_captured_floor"] == 8
     assert metrics["high_quality_share"] == pytest.approx(0.989, abs=0.01)
     assert metrics["reverse_kl"] < 0.02
@@ -334,8 +328,8 @@ def test_vectors_have_known_modes_and_no_classes(ring, settings):
 
 
 def test_collapse_to_one_mode_shows_in_vectors(ring, settings):
-    real, modes, samples = ring
-    evaluator = settings.prepare(real, known_modes=modes)
+    real, samples = ring
+    evaluator = settings.prepare(real)
     metrics = score(evaluator, samples[:1] + 0.01 * torch.randn(1000, 2, generator=torch.Generator().manual_seed(1)))
     assert metrics["modes_captured"] == 1
     assert metrics["recall"] < 0.2

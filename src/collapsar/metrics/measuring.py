@@ -1,6 +1,6 @@
-"""Groups of metrics over feature spaces, and their spread over batches of one generation's samples."""
+"""Measures over feature spaces, and their spread over batches of one generation's samples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,26 +35,18 @@ class BatchSpread:
         return ends
 
 
-def measure(
-    comparisons: Mapping[str, Comparison], *, groups: Sequence[str], measures: Mapping[str, Measure]
-) -> dict[str, float]:
-    """The values of all groups that are measured in feature spaces, by key; comparisons are given by prefix."""
+def measure(comparisons: Mapping[str, Comparison], measures: Iterable[Measure]) -> dict[str, float]:
+    """The values of all measures in all spaces, by key; comparisons are given by the prefix of their keys."""
     return {
         f"{prefix}{key}": value
         for prefix, comparison in comparisons.items()
-        for group in groups
-        if group in measures
-        for key, value in measures[group](comparison).items()
+        for each in measures
+        for key, value in each(comparison).items()
     }
 
 
 def measure_spread(
-    comparisons: Mapping[str, Comparison],
-    *,
-    groups: Sequence[str],
-    measures: Mapping[str, Measure],
-    num_batches: int,
-    confidence: float,
+    comparisons: Mapping[str, Comparison], measures: Sequence[Measure], *, num_batches: int, confidence: float
 ) -> BatchSpread:
     """How far values move between disjoint batches; nothing where a batch has no k-th neighbour.
 
@@ -66,11 +58,7 @@ def measure_spread(
     if batch_size <= num_neighbours:
         return BatchSpread(half_widths={}, num_batches=0, batch_size=0)
     batches = [
-        measure(
-            {prefix: comparison.take(batch) for prefix, comparison in comparisons.items()},
-            groups=groups,
-            measures=measures,
-        )
+        measure({prefix: comparison.take(batch) for prefix, comparison in comparisons.items()}, measures)
         for batch in split_batches(torch.arange(num_samples), num_batches=num_batches)
     ]
     intervals = compute_intervals(batches, confidence=confidence)

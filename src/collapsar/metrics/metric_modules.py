@@ -10,7 +10,7 @@ from torchmetrics.utilities import dim_zero_cat
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features
 from collapsar.metrics.neighbours.scores import neighbour_scores
-from collapsar.metrics.spaces.features import FittedSpace
+from collapsar.metrics.spaces.base import FittedSpace
 
 
 class SpaceFeatures(nn.Module):

@@ -1,13 +1,13 @@
 """The metrics of the record: each function measures what belongs together, and names the keys it gives.
 
-A function takes a `Comparison` in one feature space, or what a classifier sees, and gives values by key. What cannot
-be measured is left out: no classes, too few samples of a class, a ratio to nothing.
+A measure takes a `Comparison` and gives values by key; `GROUPS` names them all. It is asked in every feature space;
+what no feature enters (classes, downstream, known modes) answers in the first one only. What cannot be measured is
+left out: no classes, too few samples of a class, a ratio to nothing.
 """
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Int64
 from torch import Tensor
 
 from collapsar.metrics.comparison import Classified, Comparison
@@ -33,6 +33,8 @@ from collapsar.metrics.neighbours.scores import (
     symmetric_recall,
     tail_recall,
 )
+from collapsar.metrics.reference import MEASURING_SEED
+from collapsar.seeding import derive_seed
 
 Values = dict[str, float]
 
@@ -102,7 +104,7 @@ def recall_by_class(comparison: Comparison) -> Values:
     """recall_class_0.., recall_worst_class, recall_macro_mean, by the true classes of the real samples."""
     if comparison.real.labels is None:
         return {}
-    classes, labels = _present(comparison.real.labels)
+    classes, labels = _number(comparison.real.labels)
     scores = recall_per_class(comparison.members, real_labels=labels, num_classes=len(classes))
     return _by_class("recall", scores, classes=classes)
 
@@ -111,13 +113,14 @@ def coverage_by_class(comparison: Comparison) -> Values:
     """coverage_class_0.., coverage_worst_class, coverage_macro_mean, by the true classes of the real samples."""
     if comparison.real.labels is None:
         return {}
-    classes, labels = _present(comparison.real.labels)
+    classes, labels = _number(comparison.real.labels)
     scores = coverage_per_class(comparison.members, real_labels=labels, num_classes=len(classes))
     return _by_class("coverage", scores, classes=classes)
 
 
-def bins(comparison: Comparison, *, num_bins: int, seed: int) -> Values:
-    """ndb, the share of bins that differ, and ndb_jensen_shannon; the same seed makes the same bins."""
+def bins(comparison: Comparison, *, num_bins: int) -> Values:
+    """ndb, the share of bins that differ, and ndb_jensen_shannon; bins are the same in every chain."""
+    seed = derive_seed(MEASURING_SEED, 0, "bins")
     scores = score_bins(comparison.real.bins(num_bins, seed=seed), synthetic=comparison.features)
     return {"ndb": scores.different_share, "ndb_jensen_shannon": scores.jensen_shannon}
 
@@ -154,10 +157,12 @@ def novelty(comparison: Comparison) -> Values:
     return values
 
 
-def classes(classified: Classified, *, low_confidence: float) -> Values:
-    """class_entropy, class_kl, ..., classes_dropped, low_confidence_share."""
-    synthetic = classified.classes
-    scores = mode_scores(real=classified.real_classes, synthetic=synthetic, num_classes=classified.num_classes)
+def classes(comparison: Comparison, *, low_confidence: float) -> Values:
+    """class_entropy, class_kl, ..., classes_dropped, low_confidence_share, of the classes that the classifier sees."""
+    classified = comparison.classified
+    if classified is None or not comparison.is_first:
+        return {}
+    scores = mode_scores(real=classified.real_classes, synthetic=classified.classes, num_classes=classified.num_classes)
     return {
         "class_entropy": scores.entropy,
         "class_kl": scores.kl,
@@ -169,25 +174,18 @@ def classes(classified: Classified, *, low_confidence: float) -> Values:
     }
 
 
-def class_histogram(classified: Classified) -> dict[str, list[float]]:
-    """Share of each class among real and synthetic samples."""
-    sides = {"real": classified.real_classes, "synthetic": classified.classes}
-    return {name: class_shares(side.cpu(), num_classes=classified.num_classes).tolist() for name, side in sides.items()}
-
-
-def downstream(
-    samples: Tensor,
-    *,
-    labels: Int64[Tensor, " sample"],
-    test: Tensor,
-    test_labels: Int64[Tensor, " test"],
-    num_classes: int,
-    task: DownstreamTask,
-    device: torch.device,
-) -> Values:
+def downstream(comparison: Comparison, *, task: DownstreamTask) -> Values:
     """downstream_accuracy, downstream_f1, downstream_loss, downstream_f1_class_0.., of real test samples."""
+    real, labels = comparison.real, comparison.labels
+    if labels is None or real.labels is None or not comparison.is_first:
+        return {}
     scores = task.score(
-        samples, labels=labels, test=test, test_labels=test_labels, num_classes=num_classes, device=device
+        comparison.samples.values,
+        labels=labels,
+        test=real.held_out.values,
+        test_labels=real.labels,
+        num_classes=real.num_classes,
+        device=real.space.device,
     )
     by_class = {f"downstream_f1_class_{index}": value for index, value in enumerate(scores.class_f1)}
     return {
@@ -198,14 +196,49 @@ def downstream(
     }
 
 
-def known_modes(samples: Tensor, *, centres: Tensor, mode_sd: float) -> Values:
-    """modes_captured, high_quality_share and reverse_kl of data whose modes are known."""
-    scores = known_mode_scores(samples, centres=centres, standard_deviation=mode_sd)
+def known_modes(comparison: Comparison) -> Values:
+    """modes_captured, high_quality_share and reverse_kl, of data whose modes are known."""
+    modes = comparison.real.known_modes
+    if modes is None or not comparison.is_first:
+        return {}
+    scores = known_mode_scores(comparison.samples.values, centres=modes.centres, standard_deviation=modes.mode_sd)
     return {
         "modes_captured": float(scores.num_captured),
         "high_quality_share": scores.high_quality_share,
         "reverse_kl": scores.reverse_kl,
     }
+
+
+GROUPS: dict[str, Callable[..., Values]] = {
+    "frechet": frechet,
+    "frechet_debiased": frechet_debiased,
+    "frechet_relative": frechet_relative,
+    "frechet_infinity": frechet_infinity,
+    "kernel": kernel,
+    "support": support,
+    "support_clipped": support_clipped,
+    "support_symmetric": support_symmetric,
+    "support_tail": support_tail,
+    "recall_by_class": recall_by_class,
+    "coverage_by_class": coverage_by_class,
+    "bins": bins,
+    "diversity": diversity,
+    "novelty": novelty,
+    "classes": classes,
+    "downstream": downstream,
+    "known_modes": known_modes,
+}
+"""Measures by the names in `conf/evaluation`; keyword arguments are settings, which `Evaluation` fills in."""
+
+GROUP_VERSIONS: dict[str, int] = {}
+"""Versions of measures, 1 of those that are not listed: whoever changes a measure's numbers raises its version, so that
+floors which were kept are measured anew."""
+
+
+def class_histogram(classified: Classified) -> dict[str, list[float]]:
+    """Share of each class among real and synthetic samples."""
+    sides = {"real": classified.real_classes, "synthetic": classified.classes}
+    return {name: class_shares(side.cpu(), num_classes=classified.num_classes).tolist() for name, side in sides.items()}
 
 
 def _corrected(key: str, comparison: Comparison, *, estimate: Callable[..., float], min_samples: int) -> Values:
@@ -216,8 +249,8 @@ def _corrected(key: str, comparison: Comparison, *, estimate: Callable[..., floa
     return {key: estimate(real=real, synthetic=synthetic, generator=comparison.make_generator(key))}
 
 
-def _present(labels: Tensor) -> tuple[list[int], Tensor]:
-    """The classes that occur, and the labels counted among these."""
+def _number(labels: Tensor) -> tuple[list[int], Tensor]:
+    """The classes that occur, in order, and for each label its place among them."""
     found, positions = labels.unique(return_inverse=True)
     return found.tolist(), positions
 

@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
+from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.metrics.spaces.feature_cache import checksum
-from collapsar.metrics.spaces.features import FeatureSpace, FittedSpace, RealSamples, require_images
 from collapsar.metrics.spaces.preprocessing import grey_to_rgb, resize
-from collapsar.samples import quantise
+from collapsar.samples import RealData, quantise
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -68,7 +68,7 @@ class InceptionSpace(FeatureSpace):
     weights_path: str | None
     chunk_size: int
 
-    def fit(self, real: RealSamples, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         network = self._load(cache_dir)
         return FittedSpace(
@@ -120,7 +120,7 @@ class DinoV2Space(FeatureSpace):
     weights_path: str | None
     chunk_size: int
 
-    def fit(self, real: RealSamples, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         if self.repository is not None and not (Path(self.repository) / "hubconf.py").is_file():
             raise UsageError(

@@ -16,6 +16,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
+from collapsar.metrics.spaces.base import (
+    FeatureSpace,
+    FittedSpace,
+    content_hash,
+    labels_of,
+    refuse_inaccurate,
+    require_images,
+)
 from collapsar.metrics.spaces.embedders import (
     Encoder,
     TrainingBudget,
@@ -24,16 +32,8 @@ from collapsar.metrics.spaces.embedders import (
     train_classifier,
 )
 from collapsar.metrics.spaces.feature_cache import load_or_compute
-from collapsar.metrics.spaces.features import (
-    FeatureSpace,
-    FittedSpace,
-    RealSamples,
-    content_hash,
-    refuse_inaccurate,
-    require_images,
-)
 from collapsar.metrics.spaces.preprocessing import Augmentation
-from collapsar.samples import to_model_range
+from collapsar.samples import RealData, to_model_range
 
 
 class SimilarityLogits(nn.Module):
@@ -81,10 +81,10 @@ class SelfSupervisedSpace(FeatureSpace):
         if self.temperature <= 0:
             raise UsageError(f"temperature must be positive: got {self.temperature}")
 
-    def fit(self, real: RealSamples, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         encoder = build_seeded(
-            lambda: Encoder(image_shape=real.sample_shape, feature_dim=self.feature_dim), seed=self.seed
+            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
         )
         settings = {name: value for name, value in asdict(self).items() if name not in ("min_accuracy", "chunk_size")}
         key = content_hash(self, real, settings=settings)
@@ -106,8 +106,8 @@ class SelfSupervisedSpace(FeatureSpace):
             chunk_size=self.chunk_size,
         )
 
-    def _train(self, encoder: nn.Module, real: RealSamples, device: torch.device) -> dict[str, Tensor]:
-        images = real.train.to(device)
+    def _train(self, encoder: nn.Module, real: RealData, device: torch.device) -> dict[str, Tensor]:
+        images = real.train.values.to(device)
         other_view = torch.arange(2 * self.budget.batch_size, device=device).roll(self.budget.batch_size)
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -126,15 +126,16 @@ class SelfSupervisedSpace(FeatureSpace):
         return {**encoder.state_dict(), **self._probe(encoder, real, device)}
 
     @torch.no_grad()
-    def _probe(self, encoder: nn.Module, real: RealSamples, device: torch.device) -> dict[str, Tensor]:
-        if real.train_labels is None or real.test_labels is None:
+    def _probe(self, encoder: nn.Module, real: RealData, device: torch.device) -> dict[str, Tensor]:
+        train_labels, test_labels = labels_of(real)
+        if train_labels is None or test_labels is None:
             return {}
         with exact_convolutions():
             train, test = (
                 torch.cat([encoder(to_model_range(chunk.to(device))).cpu() for chunk in part.split(self.chunk_size)])
-                for part in (real.train, real.test)
+                for part in (real.train.values, real.test.values)
             )
-        is_right = probe(train, real.train_labels.cpu(), test=test) == real.test_labels.cpu()
+        is_right = probe(train, train_labels.cpu(), test=test) == test_labels.cpu()
         return {"test_accuracy": is_right.to(torch.float64).mean()}
 
 

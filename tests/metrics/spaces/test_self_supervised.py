@@ -4,13 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from collapsar.errors import UsageError
 from collapsar.metrics.spaces import self_supervised
 from collapsar.metrics.spaces.embedders import TrainingBudget
-from collapsar.metrics.spaces.features import RealSamples
 from collapsar.metrics.spaces.preprocessing import Augmentation
 from collapsar.metrics.spaces.self_supervised import SelfSupervisedSpace, SimilarityLogits, probe
 
@@ -29,15 +26,6 @@ SETTINGS = SelfSupervisedSpace(
 BRIEF = replace(SETTINGS, budget=replace(SETTINGS.budget, num_steps=2), min_accuracy=0.0)
 
 
-@pytest.fixture(scope="module")
-def digits():
-    scanned = load_digits()
-    images = torch.tensor(scanned.images / 16 * 255).round().to(torch.uint8)[:, None]
-    labels = torch.tensor(scanned.target)
-    train, test = train_test_split(range(len(images)), test_size=360, stratify=scanned.target, random_state=0)
-    return RealSamples(train=images[train], train_labels=labels[train], test=images[test], test_labels=labels[test])
-
-
 def test_linear_probe_of_digits_is_accurate(digits, tmp_path):
     space = SETTINGS.fit(digits, device=CPU, cache_dir=tmp_path)
     assert space.test_accuracy > 0.96
@@ -45,10 +33,10 @@ def test_linear_probe_of_digits_is_accurate(digits, tmp_path):
 
 
 def test_labels_do_not_change_the_features(digits, tmp_path):
-    unlabelled = replace(digits, train_labels=None, test_labels=None)
+    unlabelled = replace(digits, num_classes=0)
     with_labels = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
     without = BRIEF.fit(unlabelled, device=CPU, cache_dir=tmp_path)
-    assert torch.equal(with_labels.extract(digits.test), without.extract(digits.test))
+    assert torch.equal(with_labels.extract(digits.test.values), without.extract(digits.test.values))
     assert without.test_accuracy is None
 
 
@@ -56,7 +44,7 @@ def test_cached_encoder_gives_bitwise_the_same_features_without_training(digits,
     trained = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
     monkeypatch.setattr(self_supervised, "train_classifier", None)
     loaded = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
-    assert torch.equal(loaded.extract(digits.test), trained.extract(digits.test))
+    assert torch.equal(loaded.extract(digits.test.values), trained.extract(digits.test.values))
     assert loaded.describe() == trained.describe()
 
 
@@ -66,7 +54,7 @@ def test_untrained_encoder_is_refused(digits, tmp_path):
 
 
 def test_batch_larger_than_the_training_set_is_refused(digits, tmp_path):
-    few = replace(digits, train=digits.train[:10], train_labels=digits.train_labels[:10])
+    few = replace(digits, train=digits.train[:10])
     with pytest.raises(UsageError, match="batch_size must not exceed 10 images: got 64"):
         BRIEF.fit(few, device=CPU, cache_dir=tmp_path)
 

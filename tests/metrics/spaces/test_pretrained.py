@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.metrics.spaces.features import RealSamples
 from collapsar.metrics.spaces.pretrained import INCEPTION_FILE, DinoV2Space, InceptionSpace
+from collapsar.samples import RealData, Samples
 
 CPU = torch.device("cpu")
 HUBCONF = """
@@ -33,7 +33,7 @@ def dinov2_vits14(pretrained=True):
 @pytest.fixture
 def real():
     images = torch.randint(256, (3, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return RealSamples(train=images, train_labels=None, test=images, test_labels=None)
+    return RealData(train=Samples(images), test=Samples(images), num_classes=0)
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_inception_features_are_those_of_torch_fidelity(real, inception_weights,
     reference = FeatureExtractorInceptionV3(
         "reference", ["2048"], feature_extractor_weights_path=str(inception_weights)
     )
-    (expected,) = reference(real.test.expand(-1, 3, -1, -1))
-    torch.testing.assert_close(space.extract(real.test), expected, rtol=1e-4, atol=1e-5)
+    (expected,) = reference(real.test.values.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(space.extract(real.test.values), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_inception_without_network_names_the_file(real, no_network, tmp_path):

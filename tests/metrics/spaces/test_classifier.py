@@ -2,23 +2,18 @@
 
 import json
 import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
-from sklearn.model_selection import train_test_split
 
 from collapsar.errors import UsageError
-from collapsar.metrics.spaces import features as features_module
+from collapsar.metrics.spaces import classifier as classifier_module
+from collapsar.metrics.spaces.base import digest_real
+from collapsar.metrics.spaces.classifier import ClassifierSpace
 from collapsar.metrics.spaces.embedders import TrainingBudget
-from collapsar.metrics.spaces.feature_cache import load_or_compute
-from collapsar.metrics.spaces.features import ClassifierSpace, IdentitySpace, PCASpace, RealSamples
 from collapsar.metrics.spaces.preprocessing import Augmentation
+from collapsar.samples import RealData, Samples
 
 CPU = torch.device("cpu")
 AUGMENTATION = Augmentation(
@@ -33,15 +28,6 @@ CLASSIFIER = ClassifierSpace(
     chunk_size=512,
 )
 BRIEF = replace(CLASSIFIER, budget=replace(CLASSIFIER.budget, num_steps=3), min_accuracy=0.0)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    scanned = load_digits()
-    images = torch.tensor(scanned.images / 16 * 255).round().to(torch.uint8)[:, None]
-    train, test = train_test_split(range(len(images)), test_size=360, stratify=scanned.target, random_state=0)
-    labels = torch.tensor(scanned.target)
-    return RealSamples(train=images[train], train_labels=labels[train], test=images[test], test_labels=labels[test])
 
 
 @pytest.fixture(scope="module")
@@ -73,28 +59,28 @@ def test_classifier_has_about_eighty_thousand_parameters(digits_space):
 
 
 def test_test_accuracy_is_that_of_the_probabilities(digits, digits_space):
-    predicted = digits_space.classify(digits_space.extract(digits.test)).argmax(dim=1)
-    assert digits_space.test_accuracy == pytest.approx((predicted == digits.test_labels).double().mean().item())
+    predicted = digits_space.classify(digits_space.extract(digits.test.values)).argmax(dim=1)
+    assert digits_space.test_accuracy == pytest.approx((predicted == digits.test.labels).double().mean().item())
 
 
 def test_probabilities_sum_to_one(digits, digits_space):
-    probabilities = digits_space.classify(digits_space.extract(digits.test))
+    probabilities = digits_space.classify(digits_space.extract(digits.test.values))
     assert probabilities.shape == (360, 10)
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(360))
 
 
 def test_noisy_digits_do_not_read_as_dropped_classes(digits, digits_space):
-    shares = share_of_real(digits_space, add_noise(digits.test, std=0.2), digits.test_labels)
+    shares = share_of_real(digits_space, add_noise(digits.test.values, std=0.2), digits.test.labels)
     assert shares.min() > 0.4
 
 
 def test_features_do_not_depend_on_the_chunk_size(digits, digits_space):
-    in_sevens = replace(digits_space, chunk_size=7).extract(digits.test)
-    torch.testing.assert_close(in_sevens, digits_space.extract(digits.test), rtol=1e-5, atol=1e-5)
+    in_sevens = replace(digits_space, chunk_size=7).extract(digits.test.values)
+    torch.testing.assert_close(in_sevens, digits_space.extract(digits.test.values), rtol=1e-5, atol=1e-5)
 
 
 def test_extraction_is_frozen(digits, digits_space):
-    features = digits_space.extract(digits.test)
+    features = digits_space.extract(digits.test.values)
     assert features.dtype == torch.float32
     assert features.shape == (360, digits_space.feature_dim)
     assert not features.requires_grad
@@ -103,13 +89,13 @@ def test_extraction_is_frozen(digits, digits_space):
 
 
 def test_every_feature_varies(digits, digits_space):
-    assert digits_space.extract(digits.train).std(dim=0).min() > 1e-3
+    assert digits_space.extract(digits.train.values).std(dim=0).min() > 1e-3
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(digits, tmp_path):
-    first = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path / "a").extract(digits.test)
-    again = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path / "b").extract(digits.test)
-    other = replace(BRIEF, seed=1).fit(digits, device=CPU, cache_dir=tmp_path / "a").extract(digits.test)
+    first = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path / "a").extract(digits.test.values)
+    again = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path / "b").extract(digits.test.values)
+    other = replace(BRIEF, seed=1).fit(digits, device=CPU, cache_dir=tmp_path / "a").extract(digits.test.values)
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
 
@@ -128,18 +114,18 @@ def test_inaccurate_classifier_is_refused_also_from_the_cache(digits, tmp_path):
 
 
 def test_classifier_refuses_vectors_and_missing_labels(digits, tmp_path):
-    vectors = replace(digits, train=torch.zeros(5, 2))
+    vectors = replace(digits, train=Samples(torch.zeros(5, 2)))
     with pytest.raises(UsageError, match="uint8 images"):
         BRIEF.fit(vectors, device=CPU, cache_dir=tmp_path)
     with pytest.raises(UsageError, match="needs labelled real data"):
-        BRIEF.fit(replace(digits, train_labels=None), device=CPU, cache_dir=tmp_path)
+        BRIEF.fit(replace(digits, num_classes=0), device=CPU, cache_dir=tmp_path)
 
 
 def test_classifier_fits_every_image_size(tmp_path):
     for shape in [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48)]:
         images = torch.randint(256, (8, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         labels = torch.arange(8) % 2
-        real = RealSamples(train=images, train_labels=labels, test=images, test_labels=labels)
+        real = RealData(train=Samples(images, labels), test=Samples(images, labels), num_classes=2)
         space = BRIEF.fit(real, device=CPU, cache_dir=tmp_path)
         assert space.extract(images).shape == (8, 64)
 
@@ -150,14 +136,16 @@ def test_classifier_is_accurate_on_mnist_and_noise_drops_no_class(tmp_path):
     from torchvision.datasets import MNIST
 
     train, test = (MNIST(os.environ["COLLAPSAR_DATA"], train=is_train) for is_train in (True, False))
-    real = RealSamples(
-        train=train.data[:, None], train_labels=train.targets, test=test.data[:, None], test_labels=test.targets
+    real = RealData(
+        train=Samples(train.data[:, None], train.targets),
+        test=Samples(test.data[:, None], test.targets),
+        num_classes=10,
     )
     budget = replace(CLASSIFIER.budget, num_steps=1000, batch_size=128)
     settings = replace(CLASSIFIER, budget=budget, augmentation=replace(AUGMENTATION, blur=1.0), min_accuracy=0.98)
     space = settings.fit(real, device=CPU, cache_dir=tmp_path)
     assert space.test_accuracy >= 0.985
-    assert share_of_real(space, add_noise(real.test, std=0.2), real.test_labels).min() > 0.5
+    assert share_of_real(space, add_noise(real.test.values, std=0.2), real.test.labels).min() > 0.5
 
 
 # The cache
@@ -165,9 +153,9 @@ def test_classifier_is_accurate_on_mnist_and_noise_drops_no_class(tmp_path):
 
 def test_cached_space_gives_bitwise_the_same_features_without_training(digits, tmp_path, monkeypatch):
     trained = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
-    monkeypatch.setattr(features_module, "train_classifier", None)
+    monkeypatch.setattr(classifier_module, "train_classifier", None)
     loaded = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
-    assert torch.equal(loaded.extract(digits.test), trained.extract(digits.test))
+    assert torch.equal(loaded.extract(digits.test.values), trained.extract(digits.test.values))
     assert loaded.describe() == trained.describe()
 
 
@@ -199,39 +187,8 @@ def test_damaged_or_foreign_cache_file_is_retrained_with_a_warning(digits, tmp_p
     (stored,) = tmp_path.glob("*.pt")
     damage(stored)
     retrained = BRIEF.fit(digits, device=CPU, cache_dir=tmp_path)
-    assert torch.equal(retrained.extract(digits.test), trained.extract(digits.test))
+    assert torch.equal(retrained.extract(digits.test.values), trained.extract(digits.test.values))
     assert "is unusable and is computed anew" in caplog.text
-
-
-def test_jobs_that_start_together_compute_once(tmp_path):
-    calls = []
-
-    def compute():
-        calls.append(1)
-        time.sleep(0.2)
-        return {"axes": torch.arange(3.0)}
-
-    def job(_):
-        return load_or_compute(tmp_path / "space.pt", key="k", compute=compute)["axes"]
-
-    with ThreadPoolExecutor(4) as jobs:
-        results = list(jobs.map(job, range(4)))
-    assert len(calls) == 1
-    assert all(torch.equal(axes, torch.arange(3.0)) for axes in results)
-
-
-def test_failed_write_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(UsageError, match=r"cannot be cached in .*No space left on device"):
-        load_or_compute(tmp_path / "space.pt", key="k", compute=lambda: {"axes": torch.zeros(1)})
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
-
-
-def test_cache_folder_that_is_a_file_is_refused(tmp_path):
-    occupied = tmp_path / "cache"
-    occupied.write_text("")
-    with pytest.raises(UsageError, match="cannot be cached in"):
-        load_or_compute(occupied / "space.pt", key="k", compute=lambda: {"axes": torch.zeros(1)})
 
 
 def test_content_hash_follows_pixels_labels_and_settings_only(digits, tmp_path):
@@ -239,14 +196,14 @@ def test_content_hash_follows_pixels_labels_and_settings_only(digits, tmp_path):
         return settings.fit(real, device=CPU, cache_dir=tmp_path).content_hash
 
     one_step = replace(BRIEF, budget=replace(BRIEF.budget, num_steps=1))
-    brightened = digits.train.clone()
+    brightened = digits.train.values.clone()
     brightened[0, 0, 0, 0] += 1
-    relabelled = digits.train_labels.clone()
+    relabelled = digits.train.labels.clone()
     relabelled[0] = (relabelled[0] + 1) % 10
     hashes = {
         hash_of(one_step, digits),
-        hash_of(one_step, replace(digits, train=brightened)),
-        hash_of(one_step, replace(digits, train_labels=relabelled)),
+        hash_of(one_step, replace(digits, train=Samples(brightened, digits.train.labels))),
+        hash_of(one_step, replace(digits, train=Samples(digits.train.values, relabelled))),
         hash_of(replace(one_step, augmentation=replace(AUGMENTATION, blur=0.4)), digits),
     }
     assert len(hashes) == 4
@@ -260,52 +217,8 @@ def test_description_is_json(digits_space):
     assert described["test_accuracy"] == digits_space.test_accuracy
 
 
-# PCA and identity
-
-
-def fit_pca(real, *, num_components, cache_dir: Path):
-    return PCASpace(num_components=num_components, chunk_size=500).fit(real, device=CPU, cache_dir=cache_dir)
-
-
-def test_pca_agrees_with_scikit_learn_up_to_sign(digits, tmp_path):
-    space = fit_pca(digits, num_components=10, cache_dir=tmp_path)
-    reference = PCA(10, svd_solver="full").fit(digits.train.flatten(1).double().numpy() / 255)
-    expected = torch.tensor(reference.transform(digits.test.flatten(1).double().numpy() / 255), dtype=torch.float32)
-    torch.testing.assert_close(space.extract(digits.test).abs(), expected.abs(), rtol=1e-4, atol=1e-5)
-
-
-def test_pca_on_all_axes_preserves_distances(digits, tmp_path):
-    space = fit_pca(digits, num_components=64, cache_dir=tmp_path)
-    pixels = digits.test.flatten(1) / 255
-    torch.testing.assert_close(torch.pdist(space.extract(digits.test)), torch.pdist(pixels), rtol=1e-4, atol=1e-5)
-
-
-def test_pca_has_no_more_features_than_the_samples_dimensions(tmp_path):
-    vectors = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    real = RealSamples(train=vectors, train_labels=None, test=vectors, test_labels=None)
-    space = fit_pca(real, num_components=64, cache_dir=tmp_path)
-    assert space.feature_dim == 3
-    torch.testing.assert_close(torch.pdist(space.extract(vectors)), torch.pdist(vectors), rtol=1e-4, atol=1e-5)
-
-
-def test_pca_is_fitted_on_training_samples_only(digits, tmp_path):
-    space = fit_pca(digits, num_components=8, cache_dir=tmp_path)
-    inverted_test = fit_pca(replace(digits, test=255 - digits.test), num_components=8, cache_dir=tmp_path)
-    assert torch.equal(space.extract(digits.test), inverted_test.extract(digits.test))
-
-
-def test_pca_has_no_classes(digits, tmp_path):
-    space = fit_pca(digits, num_components=8, cache_dir=tmp_path)
-    with pytest.raises(UsageError, match="'pca' has no classes"):
-        space.classify(space.extract(digits.test))
-
-
-def test_identity_features_are_the_vectors(tmp_path):
-    vectors = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-    real = RealSamples(train=vectors, train_labels=None, test=vectors, test_labels=None)
-    assert torch.equal(IdentitySpace().fit(real, device=CPU, cache_dir=tmp_path).extract(vectors), vectors)
-
-
-def test_identity_refuses_images(digits, tmp_path):
-    with pytest.raises(UsageError, match="takes vectors"):
-        IdentitySpace().fit(digits, device=CPU, cache_dir=tmp_path)
+def test_digest_of_the_real_samples_is_what_earlier_caches_are_named_after():
+    images, labels = torch.arange(128, dtype=torch.uint8).view(2, 1, 8, 8), torch.tensor([0, 1])
+    real = RealData(train=Samples(images, labels), test=Samples(255 - images, labels), num_classes=2)
+    assert digest_real(real) == "3ba4122326ca6aaa8ccfccf30954d57d"
+    assert digest_real(replace(real, num_classes=0)) == "79598d6c6ab864f8f8a584f6fa72d638"

@@ -1,0 +1,185 @@
+"""The settings of what is measured, and how they make a chain's evaluator.
+
+`prepare` fits the feature spaces on the real training set, chooses the held-out samples and measures the floor. The
+classifier's space comes first; where there is none, the first space that suits the data does.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.metrics.downstream import DownstreamTask
+from collapsar.metrics.evaluator import Evaluator
+from collapsar.metrics.floor import NOVELTY, load_floor
+from collapsar.metrics.measuring import Measure
+from collapsar.metrics.reference import RealReference, choose
+from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, labels_of
+from collapsar.metrics.suite import GROUPS
+from collapsar.metrics.uncertainty import describe_shortage
+from collapsar.samples import RealData, Samples
+
+logger = logging.getLogger(__name__)
+
+PRIMARY_SPACE = "classifier"
+MOST_SAMPLES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is measured, and on how many samples.
+
+    Args:
+        spaces: Feature spaces by name; those that suit the data are used.
+        metrics: Groups of metrics, by the names in `conf/evaluation`.
+        num_samples: Held-out real samples, and as many synthetic ones; null takes the whole test set, at most
+            10,000.
+        num_neighbours: k of the neighbour metrics.
+        num_batches: Disjoint batches of a generation's samples that give `_low` and `_high`; 0 for none.
+        batch_metrics: Groups of metrics that get them.
+        confidence: Of these intervals.
+        low_confidence: Below this probability of its most probable class a sample looks like none.
+        num_bins: Clusters of the real samples, for NDB.
+        num_training: Samples of the real training set, and of the pool, that novelty is asked against.
+        downstream: The task that synthetic samples are tried on.
+        accelerator: Where features are computed: `auto`, `cpu` or `cuda`.
+        cache_folder: Where fitted spaces and real sides are kept; null takes a per-user cache folder.
+
+    Raises:
+        UsageError: a value out of range, or a group that does not exist.
+    """
+
+    spaces: Mapping[str, FeatureSpace]
+    metrics: Sequence[str]
+    num_samples: int | None
+    num_neighbours: int
+    num_batches: int
+    batch_metrics: Sequence[str]
+    confidence: float
+    low_confidence: float
+    num_bins: int
+    num_training: int
+    downstream: DownstreamTask
+    accelerator: str
+    cache_folder: str | None
+
+    def __post_init__(self) -> None:
+        check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)
+        check_fraction(confidence=self.confidence, low_confidence=self.low_confidence)
+        if self.num_samples is not None:
+            check_positive(num_samples=self.num_samples)
+        if self.num_batches < 0 or self.num_batches == 1:
+            raise UsageError(f"num_batches must be 0 or at least 2: got {self.num_batches}")
+        if self.num_training < 2:
+            raise UsageError(f"num_training must be at least 2: got {self.num_training}")
+        for name, groups in (("metrics", self.metrics), ("batch_metrics", self.batch_metrics)):
+            if unknown := [group for group in groups if group not in GROUPS]:
+                raise UsageError(f"{name} must be among {', '.join(GROUPS)}: got {', '.join(unknown)}")
+
+    def sample_size(self, num_real: int) -> int:
+        """How many samples of each kind are measured, where so many real ones are held out."""
+        return self.num_samples or min(num_real, MOST_SAMPLES)
+
+    def check(self, *, num_real: int) -> None:
+        """Refuse sample sizes that the held-out set cannot serve.
+
+        Raises:
+            UsageError: more samples than there are, or more neighbours or bins than samples.
+        """
+        num_samples = self.sample_size(num_real)
+        if num_samples > num_real:
+            raise UsageError(
+                f"evaluation.num_samples must be at most the {num_real} held-out samples: got {num_samples}"
+            )
+        if self.num_neighbours >= num_samples:
+            raise UsageError(
+                f"evaluation.num_neighbours must be below the number of samples: got {self.num_neighbours} "
+                f"for {num_samples} samples"
+            )
+        if "bins" in self.metrics and self.num_bins > num_samples:
+            raise UsageError(
+                f"evaluation.num_bins must be at most the number of samples: got {self.num_bins} "
+                f"for {num_samples} samples"
+            )
+
+    def num_judged_classes(self, *, sample_shape: Sequence[int], num_classes: int) -> int:
+        """Classes of such data that the first space tells apart; 0 where it has none."""
+        first = next(iter(self._suitable(sample_shape).values()), None)
+        return num_classes if first is not None and first.has_classes else 0
+
+    def measures(self) -> dict[str, Measure]:
+        """All measures by group, each with its settings."""
+        return GROUPS | {
+            "bins": partial(GROUPS["bins"], num_bins=self.num_bins),
+            "classes": partial(GROUPS["classes"], low_confidence=self.low_confidence),
+            "downstream": partial(GROUPS["downstream"], task=self.downstream),
+        }
+
+    def prepare(self, real: RealData) -> Evaluator:
+        """Fit the spaces on the real training set, and measure the floor.
+
+        Raises:
+            UsageError: no space suits the data, or one is not good enough to be trusted.
+        """
+        cache_folder = Path(self.cache_folder) if self.cache_folder else user_cache_path("collapsar") / "spaces"
+        suitable = self._suitable(real.train.shape)
+        if not suitable:
+            raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
+        spaces = {
+            name: space.fit(real, device=self._device, cache_dir=cache_folder) for name, space in suitable.items()
+        }
+        warn_of_shortage(spaces, num_samples=self.sample_size(len(real.test)))
+        # Vectors are cheap to measure, and often drawn anew for each seed: keeping them would fill the folder.
+        kept_in = cache_folder if len(real.train.shape) > 1 else None
+        train_labels, test_labels = labels_of(real)
+        train, test = Samples(real.train.values, train_labels), Samples(real.test.values, test_labels)
+        test = test[choose(len(test), num_samples=self.sample_size(len(test)))]
+        references = {
+            f"{name}/" if index else "": RealReference(
+                name=name,
+                space=space,
+                held_out=test,
+                training=train.values[choose(len(train), num_samples=self.num_training)],
+                num_classes=real.num_classes,
+                known_modes=real.known_modes,
+                num_neighbours=self.num_neighbours,
+                folder=kept_in,
+            )
+            for index, (name, space) in enumerate(spaces.items())
+        }
+        measures = {group: measure for group, measure in self.measures().items() if group in self.metrics}
+        in_place = train[choose(len(train), num_samples=len(test))]  # of synthetic samples
+        return Evaluator(
+            references=references,
+            training=train,
+            floor=load_floor(references, in_place, measures=measures, folder=kept_in),
+            measures=list(measures.values()),
+            batch_measures=[self.measures()[group] for group in self.batch_metrics],
+            num_batches=self.num_batches,
+            confidence=self.confidence,
+            num_training=self.num_training if NOVELTY in self.metrics else 0,
+        )
+
+    def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
+        """Vectors are measured as they are, images in every other space; the classifier's comes first."""
+        is_vector = len(sample_shape) == 1
+        names = sorted(self.spaces, key=lambda name: name != PRIMARY_SPACE)
+        return {name: self.spaces[name] for name in names if self.spaces[name].takes_vectors == is_vector}
+
+    @property
+    def _device(self) -> torch.device:
+        if self.accelerator == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if self.accelerator == "cuda" else "cpu")
+
+
+def warn_of_shortage(spaces: Mapping[str, FittedSpace], *, num_samples: int) -> None:
+    """One warning about the space that needs most samples, where they are too few."""
+    widest = max(spaces.values(), key=lambda space: space.feature_dim)
+    if (shortage := describe_shortage(num_samples=num_samples, feature_dim=widest.feature_dim)) is not None:
+        logger.warning("%s", shortage)
