@@ -98,6 +98,15 @@ def test_scores_state_spaces_and_sizes(scored):
     assert scores.feature_spaces["classifier"]["test_accuracy"] >= 0.9
 
 
+def test_scores_state_who_computed_the_fid(scored):
+    """Principal axes of digits hold pixels that are always black: their covariance is singular."""
+    spaces = scored["perfect"].feature_spaces
+    assert {name: space["fid_by"] for name, space in spaces.items()} == {
+        "classifier": "torchmetrics",
+        "pca": "collapsar",
+    }
+
+
 def test_samples_beyond_the_sample_size_change_nothing(evaluator, digits, scored):
     fewer = evaluator.evaluate(digits.train[:360], seed=0, generation=0)
     assert fewer.metrics == scored["perfect"].metrics

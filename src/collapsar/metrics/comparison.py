@@ -7,18 +7,26 @@ classifier sees both sides.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.metrics.frechet import Moments, compute_moments
+from collapsar.metrics.frechet import (
+    Moments,
+    compute_moments,
+    frechet_distance,
+    frechet_distance_from_moments,
+    is_well_conditioned,
+)
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.neighbours.balls import Membership
-from collapsar.metrics.neighbours.scores import count_members
 from collapsar.metrics.reference import RealReference
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.seeding import make_generator
+
+MAX_TORCHMETRICS_DIMENSIONS = 512  # the time of its general eigenvalue routine grows with the cube
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +75,56 @@ class Comparison:
     seed: int
     generation: int
 
-    @cached_property
+    @property
+    def support(self) -> dict[str, float]:
+        """Precision, recall, density and coverage."""
+        return self._neighbours[0]
+
+    @property
     def members(self) -> Membership:
         """Who lies in whose ball."""
-        return count_members(real=self.real.side, synthetic=self.features)
+        return self._neighbours[1]
+
+    @cached_property
+    def _neighbours(self) -> tuple[dict[str, float], Membership]:
+        metric = self.real.neighbour_metric
+        metric.reset()
+        metric.update(synthetic=self.features)
+        scores = {name: float(value) for name, value in metric.compute().items()}
+        assert metric.members is not None, "compute leaves them"
+        return scores, metric.members
+
+    @cached_property
+    def fid(self) -> float:
+        """Fréchet distance, by whom `fid_by` says."""
+        real = self.real
+        if self.fid_by == "torchmetrics":
+            metric = real.frechet_metric
+            metric.reset()
+            metric.update(self.features, real=False)
+            return max(float(metric.compute()), 0.0)
+        if self._has_full_moments:
+            return frechet_distance_from_moments(real=real.moments, synthetic=self.moments)
+        return frechet_distance(real=real.features, synthetic=self.features)
+
+    @cached_property
+    def fid_by(self) -> Literal["torchmetrics", "collapsar"]:
+        """torchmetrics, unless a covariance is nearly singular or has many dimensions.
+
+        There its root loses digits or takes long, and our own is computed from factors of the covariances.
+        """
+        is_sound = (
+            self._has_full_moments
+            and self.features.shape[1] <= MAX_TORCHMETRICS_DIMENSIONS
+            and self.real.is_well_conditioned
+            and is_well_conditioned(self.moments)
+        )
+        return "torchmetrics" if is_sound else "collapsar"
+
+    @property
+    def _has_full_moments(self) -> bool:
+        """Whether there are more samples than dimensions on both sides."""
+        return min(len(self.real.features), len(self.features)) > self.features.shape[1]
 
     @cached_property
     def moments(self) -> Moments:
@@ -83,6 +137,10 @@ class Comparison:
         if own is not None and bool((own != UNLABELLED).all()):
             return own
         return self.classified.classes if self.classified else None
+
+    def describe_space(self) -> dict[str, str | int | float | None]:
+        """What a record states about the space, and about whose FID was computed in it."""
+        return self.real.space.describe() | {"fid_by": self.fid_by}
 
     def make_generator(self, purpose: str) -> torch.Generator:
         """For a metric that shuffles; metrics and spaces never share a stream."""

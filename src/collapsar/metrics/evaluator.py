@@ -111,7 +111,7 @@ class Evaluator:
         return Scores(
             metrics=keep_finite(metrics | spread.around(metrics) | floor),
             class_shares=class_histogram(first.classified) if first.classified else {},
-            feature_spaces={real.name: real.space.describe() for real in self.references.values()},
+            feature_spaces={each.real.name: each.describe_space() for each in comparisons.values()},
             num_synthetic=len(first.samples),
             num_real=len(first.real.held_out),
             num_batches=spread.num_batches,

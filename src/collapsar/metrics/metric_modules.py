@@ -1,15 +1,22 @@
-"""Where torchmetrics is the interface: neighbour metrics reduced across ranks, a feature space for its FID and KID."""
+"""Where torchmetrics is the interface: the metrics of the record as objects that any validation loop can hold.
+
+`NeighbourMetric` gives precision, recall, density and coverage; FID is torchmetrics' own class, which takes samples
+through `SpaceFeatures`, or features that are there already through `GivenFeatures`. States reduce across ranks.
+"""
 
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torchmetrics import Metric
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.utilities import dim_zero_cat
 
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features
-from collapsar.metrics.neighbours.scores import neighbour_scores
+from collapsar.metrics.neighbours.balls import Membership
+from collapsar.metrics.neighbours.scores import RealSide, count_members, prepare_real_side, summarise
 from collapsar.metrics.spaces.base import FittedSpace
 
 
@@ -29,11 +36,46 @@ class SpaceFeatures(nn.Module):
         return self._extract(samples)
 
 
+class GivenFeatures(nn.Module):
+    """Features in the place of images, in float64 and around a centre.
+
+    torchmetrics adds up squares before it subtracts the mean; around the real mean they keep their digits, and no
+    Fréchet distance depends on where the centre is.
+
+    Args:
+        centre: What is subtracted from every feature vector.
+    """
+
+    centre: Float64[Tensor, " feature"]
+
+    def __init__(self, centre: Float64[Tensor, " feature"]) -> None:
+        super().__init__()
+        self.num_features = len(centre)
+        self.register_buffer("centre", centre)
+
+    def forward(self, features: Float[Tensor, "sample feature"]) -> Float64[Tensor, "sample feature"]:
+        return features.double() - self.centre
+
+
+def make_frechet_metric(
+    real: Float[Tensor, "sample feature"], *, centre: Float64[Tensor, " feature"]
+) -> FrechetInceptionDistance:
+    """FID by torchmetrics, of features, its real side filled for good: `reset` forgets synthetic features only."""
+    metric = FrechetInceptionDistance(feature=GivenFeatures(centre), reset_real_features=False).to(real.device)
+    metric.update(real, real=True)
+    return metric
+
+
 class NeighbourMetric(Metric):
     """Precision, recall, density and coverage of the features seen so far.
 
     Args:
-        num_neighbours: k; a ball reaches to the k-th nearest neighbour in its own set.
+        num_neighbours: k; a ball reaches to the k-th nearest neighbour in its own set. That of `real_side` where one
+            is given.
+        real_side: The real side, prepared before and the same on every rank; None collects real features.
+
+    Attributes:
+        members: Who lies in whose ball, as of the last `compute`.
     """
 
     is_differentiable = False
@@ -43,9 +85,11 @@ class NeighbourMetric(Metric):
     real_features: list[Tensor]
     synthetic_features: list[Tensor]
 
-    def __init__(self, *, num_neighbours: int = 5) -> None:
+    def __init__(self, *, num_neighbours: int = 5, real_side: RealSide | None = None) -> None:
         super().__init__()
-        self.num_neighbours = num_neighbours
+        self.num_neighbours = num_neighbours if real_side is None else real_side.num_neighbours
+        self.real_side = real_side
+        self.members: Membership | None = None
         self.add_state("real_features", default=[], dist_reduce_fx="cat")
         self.add_state("synthetic_features", default=[], dist_reduce_fx="cat")
 
@@ -53,11 +97,13 @@ class NeighbourMetric(Metric):
         """Take in features of either side, or of both.
 
         Raises:
-            UsageError: neither is given, or features are refused by `check_features`.
+            UsageError: neither is given, features are refused by `check_features`, or there is a real side already.
         """
         if real is None and synthetic is None:
             raise UsageError("update needs real= or synthetic= features: got neither")
         if real is not None:
+            if self.real_side is not None:
+                raise UsageError("update takes no real= features beside the real_side that the metric was made with")
             check_features(real, name="real", min_samples=1)
             self.real_features.append(real.detach())
         if synthetic is not None:
@@ -65,12 +111,11 @@ class NeighbourMetric(Metric):
             self.synthetic_features.append(synthetic.detach())
 
     def compute(self) -> dict[str, Tensor]:
-        if min(len(self.real_features), len(self.synthetic_features)) == 0:  # lists, or tensors once reduced
+        real = self.real_side
+        if len(self.synthetic_features) == 0 or (real is None and len(self.real_features) == 0):
             raise UsageError("compute needs real and synthetic features: call update with both first")
-        scores = neighbour_scores(
-            real=dim_zero_cat(self.real_features),
-            synthetic=dim_zero_cat(self.synthetic_features),
-            num_neighbours=self.num_neighbours,
-        )
-        values: dict[str, Any] = vars(scores)
+        if real is None:
+            real = prepare_real_side(dim_zero_cat(self.real_features), num_neighbours=self.num_neighbours)
+        self.members = count_members(real=real, synthetic=dim_zero_cat(self.synthetic_features))
+        values: dict[str, Any] = vars(summarise(self.members, real=real))
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}

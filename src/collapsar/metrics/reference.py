@@ -14,9 +14,11 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
 
-from collapsar.metrics.frechet import Moments, compute_moments, mean_kernel
+from collapsar.metrics.frechet import Moments, compute_moments, is_well_conditioned, mean_kernel
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
+from collapsar.metrics.metric_modules import NeighbourMetric, make_frechet_metric
 from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
 from collapsar.metrics.spaces.base import FittedSpace
@@ -87,6 +89,20 @@ class RealReference:
             return {"mean": moments.mean, "covariance": moments.covariance}
 
         return Moments(num_samples=len(self.features), **self._keep("moments", compute))
+
+    @cached_property
+    def is_well_conditioned(self) -> bool:
+        return is_well_conditioned(self.moments)
+
+    @cached_property
+    def frechet_metric(self) -> FrechetInceptionDistance:
+        """FID by torchmetrics with its real side filled: reset it, give it synthetic features, compute."""
+        return make_frechet_metric(self.features, centre=self.moments.mean)
+
+    @cached_property
+    def neighbour_metric(self) -> NeighbourMetric:
+        """Precision, recall, density and coverage with their real side prepared."""
+        return NeighbourMetric(real_side=self.side)
 
     @cached_property
     def kernel_mean(self) -> float:

@@ -15,9 +15,7 @@ from collapsar.metrics.diversity import MIN_CLASS_SAMPLES, diversity_scores, ven
 from collapsar.metrics.downstream import DownstreamTask
 from collapsar.metrics.frechet import (
     debiased_frechet_distance,
-    frechet_distance,
     frechet_distance_at_infinity,
-    frechet_distance_from_moments,
     kernel_distance,
 )
 from collapsar.metrics.memorisation import TrainingSide, memorisation_scores
@@ -28,7 +26,6 @@ from collapsar.metrics.neighbours.scores import (
     clipped_density,
     coverage_per_class,
     recall_per_class,
-    summarise,
     symmetric_precision,
     symmetric_recall,
     tail_recall,
@@ -40,17 +37,14 @@ Values = dict[str, float]
 
 
 def frechet(comparison: Comparison) -> Values:
-    """fid: from moments, or from the samples where they are fewer than the dimensions."""
-    real, synthetic = comparison.real.features, comparison.features
-    if min(len(real), len(synthetic)) <= real.shape[1]:
-        return {"fid": frechet_distance(real=real, synthetic=synthetic)}
-    return {"fid": frechet_distance_from_moments(real=comparison.real.moments, synthetic=comparison.moments)}
+    """The Fréchet distance, fid."""
+    return {"fid": comparison.fid}
 
 
 def frechet_relative(comparison: Comparison) -> Values:
     """fid_relative: over the trace of the real covariance, and so free of the features' unit."""
     total_variance = float(comparison.real.moments.covariance.trace())
-    return {"fid_relative": frechet(comparison)["fid"] / total_variance} if total_variance > 0.0 else {}
+    return {"fid_relative": comparison.fid / total_variance} if total_variance > 0.0 else {}
 
 
 def frechet_debiased(comparison: Comparison) -> Values:
@@ -70,14 +64,8 @@ def kernel(comparison: Comparison) -> Values:
 
 
 def support(comparison: Comparison) -> Values:
-    """Precision, recall, density, coverage."""
-    scores = summarise(comparison.members, real=comparison.real.side)
-    return {
-        "precision": scores.precision,
-        "recall": scores.recall,
-        "density": scores.density,
-        "coverage": scores.coverage,
-    }
+    """precision, recall, density, coverage."""
+    return comparison.support
 
 
 def support_clipped(comparison: Comparison) -> Values:
@@ -230,7 +218,7 @@ GROUPS: dict[str, Callable[..., Values]] = {
 }
 """Measures by the names in `conf/evaluation`; keyword arguments are settings, which `Evaluation` fills in."""
 
-GROUP_VERSIONS: dict[str, int] = {}
+GROUP_VERSIONS: dict[str, int] = {"frechet": 2, "frechet_relative": 2}
 """Versions of measures, 1 of those that are not listed: whoever changes a measure's numbers raises its version, so that
 floors which were kept are measured anew."""
 

@@ -1,7 +1,6 @@
 import contextlib
 import io
 import itertools
-import json
 import math
 from dataclasses import asdict, replace
 
@@ -10,11 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prdc import compute_prdc
-from torch import distributed
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from collapsar.errors import UsageError
-from collapsar.metrics.metric_modules import NeighbourMetric
 from collapsar.metrics.neighbours.scores import (
     NeighbourScores,
     RealSide,
@@ -335,43 +332,6 @@ def test_real_side_survives_the_disk(tmp_path):
     assert summarise(count_members(real=loaded, synthetic=synthetic), real=loaded) == neighbour_scores(
         real=side.features, synthetic=synthetic
     )
-
-
-def test_metric_module_collects_batches():
-    real, synthetic = draw(200, 4), draw(150, 4, seed=1)
-    metric = NeighbourMetric(num_neighbours=3)
-    for batch in real.split(60):
-        metric.update(real=batch)
-    for batch in synthetic.split(40):
-        metric.update(synthetic=batch)
-    expected = neighbour_scores(real=real, synthetic=synthetic, num_neighbours=3)
-    assert {name: float(value) for name, value in metric.compute().items()} == asdict(expected)
-
-
-def score_on_rank(rank, folder):
-    """One of two processes: it sees every second sample, and writes the scores that it computes."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    metric = NeighbourMetric(num_neighbours=3)
-    metric.update(real=draw(60, 4)[rank::2], synthetic=draw(50, 4, seed=1)[rank::2])
-    scores = {name: float(value) for name, value in metric.compute().items()}
-    (folder / f"{rank}.json").write_text(json.dumps(scores))
-    distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_metric_module_is_reduced_across_ranks(tmp_path):
-    torch.multiprocessing.spawn(score_on_rank, args=(tmp_path,), nprocs=2)
-    expected = neighbour_scores(real=draw(60, 4), synthetic=draw(50, 4, seed=1), num_neighbours=3)
-    for rank in range(2):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(asdict(expected))
-
-
-def test_metric_module_needs_both_sides():
-    metric = NeighbourMetric()
-    metric.update(real=draw(20, 4))
-    with pytest.raises(UsageError, match="real and synthetic"):
-        metric.compute()
 
 
 BAD_FEATURES = {
