@@ -11,6 +11,7 @@ from collapsar import composition
 from collapsar.errors import UsageError
 from collapsar.experiment import as_real_samples
 from collapsar.metrics import floor as floor_module
+from collapsar.metrics.evaluation import find_device
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
 from collapsar.metrics.metric_modules import SpaceFeatures
 from collapsar.metrics.reference import choose
@@ -129,11 +130,35 @@ def test_a_classifier_that_cannot_tell_digits_apart_is_refused(tmp_path):
         ("num_samples=0", 100, "num_samples must be above 0: got 0"),
         ("num_batches=1", 100, "num_batches must be 0 or at least 2: got 1"),
         ("metrics=[fid]", 100, "metrics must be among"),
+        ("confidence=nan", 100, "confidence must lie between 0 and 1, without either: got nan"),
+        ("confidence=1.0", 100, "confidence must lie between 0 and 1, without either: got 1.0"),
+        ("low_confidence=nan", 100, "low_confidence must lie between 0 and 1: got nan"),
+        ("spaces.classifier.min_accuracy=nan", 100, r"min_accuracy must be in \[0, 1\]: got nan"),
+        ("downstream.budget.learning_rate=nan", 100, "learning_rate must be positive and finite: got nan"),
+        ("downstream.budget.weight_decay=inf", 100, "weight_decay must be finite and not negative: got inf"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(override, num_real, message):
     with pytest.raises(UsageError, match=message):
         composition.build(compose_settings(*BRIEF, f"evaluation.{override}")).evaluation.check(num_real=num_real)
+
+
+@pytest.mark.parametrize("accelerator", ["tpu", "CPU", "cuda:0", ""])
+def test_an_accelerator_that_does_not_exist_is_refused(experiment, accelerator):
+    with pytest.raises(UsageError, match=f"accelerator must be among auto, cpu, cuda, gpu: got {accelerator}$"):
+        replace(experiment.evaluation, accelerator=accelerator)
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "gpu"])
+def test_a_gpu_is_refused_where_there_is_none_and_taken_where_there_is_one(experiment, accelerator, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(
+        UsageError, match=f"^evaluation.accelerator={accelerator} needs a CUDA device, and there is none"
+    ):
+        replace(experiment.evaluation, accelerator=accelerator)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert find_device(accelerator) == find_device("auto") == torch.device("cuda")
+    assert find_device("cpu") == torch.device("cpu")
 
 
 def test_the_whole_held_out_set_is_measured_up_to_ten_thousand(experiment):

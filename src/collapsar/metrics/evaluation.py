@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PRIMARY_SPACE = "classifier"
 MOST_SAMPLES = 10_000
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +48,11 @@ class Evaluation:
         num_bins: Clusters of the real samples, for NDB.
         num_training: Samples of the real training set, and of the pool, that novelty is asked against.
         downstream: The task that synthetic samples are tried on.
-        accelerator: Where features are computed: `auto`, `cpu` or `cuda`.
+        accelerator: Where features are computed: `auto`, `cpu`, or `cuda`, which may be called `gpu` too.
         cache_folder: Where fitted spaces and real sides are kept; null takes a per-user cache folder.
 
     Raises:
-        UsageError: a value out of range, or a group that does not exist.
+        UsageError: a value out of range, a group that does not exist, or an accelerator that this machine lacks.
     """
 
     spaces: Mapping[str, FeatureSpace]
@@ -70,7 +71,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)
-        check_fraction(confidence=self.confidence, low_confidence=self.low_confidence)
+        check_fraction(low_confidence=self.low_confidence)
+        if not 0 < self.confidence < 1:
+            raise UsageError(f"confidence must lie between 0 and 1, without either: got {self.confidence}")
+        find_device(self.accelerator)
         if self.num_samples is not None:
             check_positive(num_samples=self.num_samples)
         if self.num_batches < 0 or self.num_batches == 1:
@@ -131,7 +135,8 @@ class Evaluation:
         if not suitable:
             raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
         spaces = {
-            name: space.fit(real, device=self._device, cache_dir=cache_folder) for name, space in suitable.items()
+            name: space.fit(real, device=find_device(self.accelerator), cache_dir=cache_folder)
+            for name, space in suitable.items()
         }
         warn_of_shortage(spaces, num_samples=self.sample_size(len(real.test)))
         # Vectors are cheap to measure, and often drawn anew for each seed: keeping them would fill the folder.
@@ -171,11 +176,21 @@ class Evaluation:
         names = sorted(self.spaces, key=lambda name: name != PRIMARY_SPACE)
         return {name: self.spaces[name] for name in names if self.spaces[name].takes_vectors == is_vector}
 
-    @property
-    def _device(self) -> torch.device:
-        if self.accelerator == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device("cuda" if self.accelerator == "cuda" else "cpu")
+
+def find_device(accelerator: str) -> torch.device:
+    """The device that a setting names.
+
+    Raises:
+        UsageError: no such setting, or no such device.
+    """
+    if accelerator not in ACCELERATORS:
+        raise UsageError(f"evaluation.accelerator must be among {', '.join(ACCELERATORS)}: got {accelerator}")
+    has_cuda = torch.cuda.is_available()
+    if accelerator in ("cuda", "gpu") and not has_cuda:
+        raise UsageError(
+            f"evaluation.accelerator={accelerator} needs a CUDA device, and there is none: set it to auto or cpu"
+        )
+    return torch.device("cuda" if has_cuda and accelerator != "cpu" else "cpu")
 
 
 def warn_of_shortage(spaces: Mapping[str, FittedSpace], *, num_samples: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, log2
+from math import ceil, inf, log2
 
 import torch
 import torch.nn.functional as F
@@ -70,8 +70,10 @@ class TrainingBudget:
             raise UsageError(f"num_steps must be at least 1: got {self.num_steps}")
         if self.batch_size < 2:
             raise UsageError(f"batch_size must be at least 2, for batch normalisation: got {self.batch_size}")
-        if self.learning_rate <= 0:
-            raise UsageError(f"learning_rate must be positive: got {self.learning_rate}")
+        if not 0 < self.learning_rate < inf:
+            raise UsageError(f"learning_rate must be positive and finite: got {self.learning_rate}")
+        if not 0 <= self.weight_decay < inf:
+            raise UsageError(f"weight_decay must be finite and not negative: got {self.weight_decay}")
 
 
 def build_seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:

@@ -6,7 +6,7 @@ whole batches on the batch's device; random draws come from a CPU generator and 
 """
 
 from dataclasses import dataclass
-from math import radians
+from math import inf, radians
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +45,8 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in ("rotation_degrees", "shift_fraction", "shear", "noise_std"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must not be negative: got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < inf:
+                raise UsageError(f"{name} must be finite and not negative: got {getattr(self, name)}")
         if not 0 <= self.scale_change < 1:
             raise UsageError(f"scale_change must be in [0, 1): got {self.scale_change}")
         if not 0 <= self.blur <= 1:

@@ -7,6 +7,7 @@ the only use of the labels.
 """
 
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import ClassVar
 
@@ -78,8 +79,10 @@ class SelfSupervisedSpace(FeatureSpace):
     chunk_size: int
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise UsageError(f"temperature must be positive: got {self.temperature}")
+        if not 0 < self.temperature < inf:
+            raise UsageError(f"temperature must be positive and finite: got {self.temperature}")
+        if not 0 <= self.min_accuracy <= 1:
+            raise UsageError(f"min_accuracy must be in [0, 1]: got {self.min_accuracy}")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
