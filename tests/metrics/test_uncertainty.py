@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.metrics.frechet import frechet_distance
 from collapsar.metrics.uncertainty import (
-    compute_floor,
     compute_interval,
     compute_intervals,
     compute_spread,
@@ -53,25 +51,6 @@ def test_batches_are_disjoint_and_of_equal_size():
     assert torch.cat(batches).flatten().tolist() == list(range(9))
 
 
-def test_floor_is_what_a_perfect_generator_scores():
-    reference = draw(1000, 8)
-
-    def score(features):
-        return frechet_distance(real=reference, synthetic=features)
-
-    floor = compute_floor(
-        score,
-        spare_real=draw(2500, 8, seed=1),
-        num_samples=500,
-        num_batches=5,
-        generator=torch.Generator().manual_seed(0),
-    )
-    expected = (1 / 1000 + 1 / 500) * (8 + 8 * 9 / 4)
-    assert floor.num_batches == 5
-    assert floor.mean == pytest.approx(expected, rel=0.4)
-    assert 0.0 < floor.standard_deviation < floor.mean
-
-
 def test_shortage_says_what_to_set():
     assert describe_shortage(num_samples=640, feature_dim=64) is None
     assert "set evaluation.num_samples to 640" in str(describe_shortage(num_samples=360, feature_dim=64))
@@ -88,11 +67,3 @@ def test_wrong_values_are_refused():
         split_batches(torch.zeros(3, 1), num_batches=4)
     with pytest.raises(UsageError, match="at least one batch"):
         compute_intervals([], confidence=0.9)
-    with pytest.raises(UsageError, match="spare real samples: got 30"):
-        compute_floor(
-            lambda features: 0.0,
-            spare_real=torch.zeros(20, 2),
-            num_samples=30,
-            num_batches=1,
-            generator=torch.Generator(),
-        )

@@ -1,7 +1,7 @@
 """What is refused before any number is computed: every metric of this package starts here.
 
-A metric of NaN features is a number like any other, and nobody would notice: so features that hold NaN or infinite
-values, are empty, too few, of the wrong shape or of the wrong dtype are refused with one sentence.
+Some metrics give a plausible number for features that hold NaN. So features with NaN or infinite values, no features,
+too few, and those of a wrong shape or dtype are refused with one sentence.
 """
 
 from jaxtyping import Shaped

@@ -21,7 +21,7 @@ from collapsar.metrics.frechet import (
 from collapsar.metrics.memorisation import TrainingSide, memorisation_scores
 from collapsar.metrics.modes import class_shares, known_mode_scores, low_confidence_share, mode_scores, score_bins
 from collapsar.metrics.neighbours.scores import (
-    ClassScores,
+    ScoresByClass,
     clipped_coverage,
     clipped_density,
     coverage_per_class,
@@ -243,7 +243,7 @@ def _number(labels: Tensor) -> tuple[list[int], Tensor]:
     return found.tolist(), positions
 
 
-def _by_class(name: str, scores: ClassScores, *, classes: list[int]) -> Values:
+def _by_class(name: str, scores: ScoresByClass, *, classes: list[int]) -> Values:
     by_class = zip(classes, scores.per_class.tolist(), strict=True)
     return {
         **{f"{name}_class_{label}": value for label, value in by_class},

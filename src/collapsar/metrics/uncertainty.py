@@ -1,11 +1,11 @@
-"""How much of a number is noise: spread over independent batches, intervals over chains, the real-against-real floor.
+"""How much of a number is noise: spread over independent batches, intervals over batches or chains.
 
 Samples are never bootstrapped: drawn with replacement, a set holds duplicates, and neighbour metrics and the Fréchet
 distance of such a set are biased, not merely noisy.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from collapsar.metrics.checks import Features
 
 
 @dataclass(frozen=True)
-class Interval:
+class MeanInterval:
     """A mean and the two ends of its interval; the ends meet the mean where there is one value only."""
 
     mean: float
@@ -35,7 +35,7 @@ class Spread:
     num_batches: int
 
 
-def compute_interval(values: Sequence[float], *, confidence: float) -> Interval:
+def compute_interval(values: Sequence[float], *, confidence: float) -> MeanInterval:
     """Student's t-interval of the mean of independent values, such as one value for each seeded chain.
 
     Raises:
@@ -45,10 +45,10 @@ def compute_interval(values: Sequence[float], *, confidence: float) -> Interval:
         raise UsageError(f"confidence must lie between 0 and 1: got {confidence}")
     spread = compute_spread(values)
     if spread.num_batches == 1:
-        return Interval(mean=spread.mean, low=spread.mean, high=spread.mean, num_values=1)
+        return MeanInterval(mean=spread.mean, low=spread.mean, high=spread.mean, num_values=1)
     quantile = float(stats.t.ppf(0.5 + confidence / 2.0, df=spread.num_batches - 1))
     half_width = quantile * spread.standard_deviation / math.sqrt(spread.num_batches)
-    return Interval(
+    return MeanInterval(
         mean=spread.mean,
         low=spread.mean - half_width,
         high=spread.mean + half_width,
@@ -71,7 +71,7 @@ def compute_spread(values: Sequence[float]) -> Spread:
     return Spread(mean=float(tensor.mean()), standard_deviation=deviation, num_batches=len(values))
 
 
-def compute_intervals(batches: Sequence[Mapping[str, float]], *, confidence: float) -> dict[str, Interval]:
+def compute_intervals(batches: Sequence[Mapping[str, float]], *, confidence: float) -> dict[str, MeanInterval]:
     """An interval for each key that every batch holds.
 
     Raises:
@@ -93,35 +93,6 @@ def split_batches(features: Features, *, num_batches: int) -> tuple[Tensor, ...]
         raise UsageError(f"num_batches must lie in 1..{len(features)}, the number of samples: got {num_batches}")
     size = len(features) // num_batches
     return features[: size * num_batches].split(size)
-
-
-def compute_floor(
-    score: Callable[[Tensor], float],
-    *,
-    spare_real: Features,
-    num_samples: int,
-    num_batches: int,
-    generator: torch.Generator,
-) -> Spread:
-    """The score that real samples get in place of synthetic ones, at the same number of samples.
-
-    Args:
-        score: the metric as a function of the samples under test, the reference being fixed inside.
-        spare_real: real samples that are not in the reference.
-        num_samples: how many are scored at once, as many as there are synthetic ones.
-        num_batches: how many disjoint batches are scored; fewer where the spare samples do not suffice.
-        generator: picks the samples.
-
-    Raises:
-        UsageError: there are fewer spare real samples than `num_samples`.
-    """
-    if not 1 <= num_samples <= len(spare_real):
-        raise UsageError(
-            f"the floor needs num_samples in 1..{len(spare_real)}, the spare real samples: got {num_samples}"
-        )
-    order = torch.randperm(len(spare_real), generator=generator).to(spare_real.device)
-    batches = order[: len(order) // num_samples * num_samples].split(num_samples)[:num_batches]
-    return compute_spread([score(spare_real[batch]) for batch in batches])
 
 
 def describe_shortage(*, num_samples: int, feature_dim: int) -> str | None:

@@ -48,7 +48,7 @@ class RealSide:
 
 
 @dataclass(frozen=True)
-class ClassScores:
+class ScoresByClass:
     """Scores of the real samples of each class: their mean over classes, and the worst class."""
 
     per_class: Float64[Tensor, " class"]
@@ -179,7 +179,7 @@ def tail_recall(members: Membership, *, real: RealSide) -> float:
     return _share(members.is_recalled[real.radii.topk(num_tail).indices])
 
 
-def recall_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ClassScores:
+def recall_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ScoresByClass:
     """Recall of the real samples of each class: one lost class hardly moves the whole, and empties its own.
 
     Raises:
@@ -188,7 +188,7 @@ def recall_per_class(members: Membership, *, real_labels: Labels, num_classes: i
     return _score_classes(members.is_recalled, real_labels=real_labels, num_classes=num_classes)
 
 
-def coverage_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ClassScores:
+def coverage_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ScoresByClass:
     """Coverage of the real samples of each class.
 
     Raises:
@@ -198,7 +198,7 @@ def coverage_per_class(members: Membership, *, real_labels: Labels, num_classes:
     return _score_classes(covered, real_labels=real_labels, num_classes=num_classes)
 
 
-def _score_classes(mask: Tensor, *, real_labels: Tensor, num_classes: int) -> ClassScores:
+def _score_classes(mask: Tensor, *, real_labels: Tensor, num_classes: int) -> ScoresByClass:
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(mask))
     sizes = torch.bincount(real_labels, minlength=num_classes)
     if (sizes == 0).any():
@@ -206,7 +206,7 @@ def _score_classes(mask: Tensor, *, real_labels: Tensor, num_classes: int) -> Cl
         raise UsageError(f"every class must have real samples: none for {missing}")
     hits = torch.bincount(real_labels[mask], minlength=num_classes)
     per_class = hits.double() / sizes
-    return ClassScores(per_class=per_class, macro_mean=float(per_class.mean()), worst=float(per_class.amin()))
+    return ScoresByClass(per_class=per_class, macro_mean=float(per_class.mean()), worst=float(per_class.amin()))
 
 
 def _expected_filling(*, num_real: int, num_synthetic: int, num_neighbours: int) -> Tensor:
