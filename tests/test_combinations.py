@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from collapsar.composition import config_folder
-from collapsar.data.pool import REAL, Part
-from collapsar.data.sources.real import RealData, TorchvisionSource
+from collapsar.data.sources.real import TorchvisionSource
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
+from collapsar.samples import RealData, Samples
 from tiny_chains import compose_settings
 
 GROUPS = ("data", "model", "regime", "bias", "selection")
@@ -45,6 +45,7 @@ REST = (
     "evaluation.spaces.pca.num_components=4",
     "tracking=none",
 )
+TRAINER = SimpleNamespace(max_steps=2, max_epochs=-1, num_devices=1, num_nodes=1, gradient_clip_val=None)
 TINY_CLASSIFIER = (
     "evaluation.spaces.classifier.budget.num_steps=2",
     "evaluation.spaces.classifier.min_accuracy=0.0",
@@ -82,12 +83,12 @@ def few_images():
     """The downloaded data sets hold random images, as many as two tiny generations need."""
 
     def read_all(self):
-        def part(num_samples):
+        def random(num_samples):
             generator = torch.Generator().manual_seed(num_samples)
             images = torch.randint(256, (num_samples, *self.sample_shape), generator=generator).to(torch.uint8)
-            return Part(images, torch.arange(num_samples) % self.num_classes, REAL)
+            return Samples(images, torch.arange(num_samples) % self.num_classes)
 
-        return RealData(part(self.num_available), part(self.num_test), self.num_classes)
+        return RealData(random(self.num_available), random(self.num_test), self.num_classes)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(TorchvisionSource, "read_all", read_all)
@@ -147,7 +148,7 @@ def verdicts(compose):
 
     def verdict(data, model, *others):
         try:
-            compose(data, model, *others, model=build_once(data, model), trainer=lambda: SimpleNamespace(max_steps=2))
+            compose(data, model, *others, model=build_once(data, model), trainer=lambda **_: TRAINER)
         except UsageError as error:
             return str(error)
         return None

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from collapsar import experiment as experiment_module
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
+from collapsar.seeding import make_generator
+from collapsar.training import train as train_module
 from tiny_chains import fail_in
 
 VOLATILE = ("seconds", "peak_memory_bytes")
@@ -31,7 +32,7 @@ def weights(folder, generation):
 
 
 def samples(folder, generation):
-    return RunFolder(folder).synthetic(generation)
+    return RunFolder(folder).synthetic(generation).values
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_seed_zero_is_a_seed_and_another_seed_gives_other_values(chain, run_shor
 @pytest.mark.parametrize("killed_in", [0, 2])
 def test_a_chain_killed_in_training_equals_an_uninterrupted_one(killed_in, chain, run_short, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(experiment_module, "train", fail_in(killed_in))
+        patched.setattr(train_module, "train", fail_in(killed_in))
         with pytest.raises(KeyboardInterrupt):
             run_short(tmp_path / "run")
     assert len(RunFolder(tmp_path / "run").records()) == killed_in
@@ -126,7 +127,7 @@ def test_a_killed_accumulating_chain_equals_an_uninterrupted_one(run_chain, tmp_
 
 
 def test_a_finished_chain_trains_nothing_when_run_again(chain, run_short, monkeypatch):
-    monkeypatch.setattr(experiment_module, "train", fail_in(None, error=AssertionError))
+    monkeypatch.setattr(train_module, "train", fail_in(None, error=AssertionError))
     assert lasting(run_short(chain[0])) == lasting(chain[1])
 
 
@@ -191,7 +192,7 @@ def test_synthetic_samples_can_be_fewer_in_later_generations(run_chain, tmp_path
 def test_the_film_strip_shows_the_same_latents_in_every_generation(kind, model_class, request):
     folder, _ = request.getfixturevalue(kind)
     model = model_class.load_from_checkpoint(folder / "generation_001" / "model.ckpt", weights_only=True).eval()
-    latents = torch.randn(12, model.latent_dim, generator=experiment_module.make_generator(0, 0, "strip latents"))
+    latents = torch.randn(12, model.latent_dim, generator=make_generator(0, 0, "strip latents"))
     with np.load(folder / "generation_001" / "samples.npz") as arrays:
         assert np.array_equal(arrays["strip"], model.render(latents, torch.Generator()).numpy())
 
@@ -221,13 +222,13 @@ def test_a_chain_that_was_killed_after_its_last_record_is_finished(chain, run_ch
 
 
 def test_a_loss_that_breaks_down_stops_the_chain_and_keeps_what_is_finished(run_chain, tmp_path, monkeypatch):
-    def training_step(self, batch, batch_idx):
-        losses = original(self, batch, batch_idx)
+    def losses_that_break(self, batch, shared):
+        losses = original(self, batch, shared)
         is_bad = len(RunFolder(tmp_path / "run").records()) == 1 and self.global_step == 3
         return {**losses, "loss": losses["loss"] * torch.nan} if is_bad else losses
 
-    original = VAE.training_step
-    monkeypatch.setattr(VAE, "training_step", training_step)
+    original = VAE.losses
+    monkeypatch.setattr(VAE, "losses", losses_that_break)
     with pytest.raises(NonFiniteError, match="loss is nan in generation 1, epoch 0, step 3:"):
         run_chain(tmp_path / "run")
     assert [record.generation for record in RunFolder(tmp_path / "run").records()] == [0]
@@ -264,7 +265,7 @@ def test_samples_that_break_down_name_generation_epoch_and_step(run_chain, tmp_p
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_any_training(override, message, run_chain, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment_module, "train", fail_in(0, error=AssertionError))
+    monkeypatch.setattr(train_module, "train", fail_in(0, error=AssertionError))
     with pytest.raises(UsageError, match=message):
         run_chain(tmp_path / "run", override)
 

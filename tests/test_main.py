@@ -111,13 +111,13 @@ def test_the_traceback_is_shown_where_it_is_asked_for(run, monkeypatch):
 
 
 def test_a_chain_that_breaks_down_is_one_line_and_exit_code_1(run, monkeypatch):
-    original = VAE.training_step
+    original = VAE.losses
 
-    def training_step(self, batch, batch_idx):
-        losses = original(self, batch, batch_idx)
+    def losses_that_break(self, batch, shared):
+        losses = original(self, batch, shared)
         return {**losses, "loss": losses["loss"] * float("nan")}
 
-    monkeypatch.setattr(VAE, "training_step", training_step)
+    monkeypatch.setattr(VAE, "losses", losses_that_break)
     code, stderr = run()
     assert code == 1
     assert "loss is nan in generation 0, epoch 0, step 0" in only_line(stderr)

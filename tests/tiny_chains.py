@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from collapsar import composition
-from collapsar import experiment as experiment_module
+from collapsar.training import train as train_module
 
 TINY = (
     "data.num_train=200",
@@ -43,11 +43,11 @@ def build_and_run(folder: Path, *overrides: str):
 
 def fail_in(generation, *, error=KeyboardInterrupt):
     """A `train` that is interrupted in one generation."""
-    original = experiment_module.train
+    original = train_module.train
 
-    def interrupted(**arguments):
+    def interrupted(recipe, pool, **arguments):
         if arguments["generation"] == generation:
             raise error
-        return original(**arguments)
+        return original(recipe, pool, **arguments)
 
     return interrupted

@@ -1,54 +1,36 @@
 """The experiment: the one file to read to know what happens.
 
-    pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is sampled from model[t];
+    pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is drawn from model[t];
     pool[t+1] = regime(pool[t], real, synthetic[t])
 
-`Experiment` is the schema of the configuration and its runner. Everything it draws is derived from (seed, generation,
-purpose), and pools are rebuilt from stored samples, so a killed run continues with identical numbers.
+`Experiment` is the schema of the configuration, its checks, and its runner; `loop.py` is the loop itself. Everything
+drawn is derived from (seed, generation, purpose), and pools are rebuilt from stored samples, so a killed run continues
+with identical numbers. What needs torch is imported where it is used: a command that only asks for help waits for
+none of it.
 """
 
-import logging
-import platform
-import resource
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import MISSING
-from rich.console import Console
-from torch import Tensor
 
-from collapsar.data.batches import check_batch_size
-from collapsar.data.pool import Pool, unlabelled
-from collapsar.data.regimes import rehearse
-from collapsar.data.schedules import as_schedule, check_bounds
-from collapsar.data.sources.analytic import ModesSource
-from collapsar.data.sources.real import RealData, Source
-from collapsar.drawing.selection import Judge, Selected
-from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
-from collapsar.journal.profile import profile_chain
-from collapsar.journal.progress import ChainProgress
-from collapsar.journal.store import RunFolder
-from collapsar.journal.tracking import Chain
-from collapsar.metrics.evaluator import Evaluator
-from collapsar.models.analytic import AnalyticModel
-from collapsar.models.gan import GAN
-from collapsar.models.generative import GenerativeModel, LatentVariableModel
-from collapsar.records import GenerationRecord
-from collapsar.samples import KnownModes, Samples
-from collapsar.samples import RealData as RealSamples
-from collapsar.seeding import make_generator
-from collapsar.training import Training, train
+from collapsar.errors import UsageError, check_not_negative, check_positive
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from rich.console import Console
 
-VERSIONED = ("collapsar", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
+    from collapsar.data.pool import Pool
+    from collapsar.drawing.selection import Drawn
+    from collapsar.journal.journal import Journal
+    from collapsar.journal.tracking import Chain
+    from collapsar.loop import Loop, Turn
+    from collapsar.metrics.evaluator import Evaluator
+    from collapsar.models.generative import GenerativeModel
+    from collapsar.records import GenerationRecord
+    from collapsar.samples import RealData
+    from collapsar.training.train import Training
+
 STRIP_IMAGES = 12  # latents that stay the same through the generations
 
 
@@ -64,12 +46,13 @@ class Experiment:
             generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
         batch_size: Samples in a training step.
         num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
-        data: Where real data come from (`collapsar.data.sources.real.Source`).
+        data: Where real data come from (`collapsar.data.sources`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
         selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
         evaluation: What is measured (`collapsar.metrics.evaluation.Evaluation`).
+        training: The levers of training (`collapsar.models.plan.Plan`).
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
@@ -87,11 +70,16 @@ class Experiment:
     bias: Any = MISSING
     selection: Any = MISSING
     evaluation: Any = MISSING
+    training: Any = MISSING
     trainer: Any = MISSING
     tracking: Any = MISSING
     alarm: Any = MISSING
 
     def __post_init__(self) -> None:
+        from collapsar.data.schedules import as_schedule, check_bounds
+        from collapsar.training.train import Recipe
+        from collapsar.training.trainer import check_trainer
+
         check_not_negative(seed=self.seed)
         if self.num_generations < 1:
             raise UsageError(f"num_generations must be at least 1: got {self.num_generations}")
@@ -99,14 +87,15 @@ class Experiment:
             check_positive(num_threads=self.num_threads)
         if self.num_synthetic is not None:
             check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
+        self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
         model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
-        self.model_name, self.is_analytic = model.name, isinstance(model, AnalyticModel)
-        self.max_steps = 0 if self.is_analytic else self.trainer().max_steps
+        self.model_name = model.name
+        self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self._check(model)
 
     def run(
-        self, folder: Path, *, chain: str, config: dict[str, Any], console: Console, position: str = ""
-    ) -> list[GenerationRecord]:
+        self, folder: Path, *, chain: str, config: dict[str, Any], console: "Console", position: str = ""
+    ) -> "list[GenerationRecord]":
         """Train and measure every generation that the run folder does not hold yet.
 
         Args:
@@ -123,218 +112,76 @@ class Experiment:
             UsageError: settings that do not fit the data, or a folder made with other settings.
             NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
         """
-        if self.num_threads is not None:
-            torch.set_num_threads(self.num_threads)
-        store = RunFolder(folder)
-        with store.claim(config):
-            records = store.records()
-            if len(records) >= self.num_generations:
-                store.write_json("status.json", {"state": "finished"})  # a kill may have come after the last record
-                return records
-            if self._is_stopped(store):
-                return records
-            real = self.data.load()
-            with (
-                self._tracked(store, chain=chain, config=config),
-                ChainProgress(
-                    console,
-                    chain=chain,
-                    position=position,
-                    num_generations=self.num_generations,
-                    steps_per_generation=self.max_steps,
-                    records=records,
-                ) as progress,
-            ):
-                evaluator = self.evaluation.prepare(as_real_samples(real, known_modes=known_modes(self.data)))
-                pool = self._replay(store, real=real, num_finished=len(records))
-                for generation in range(len(records), self.num_generations):
-                    if self._is_stopped(store):
-                        break
-                    samples = self._turn(
-                        generation, pool, real=real, evaluator=evaluator, store=store, progress=progress
-                    )
-                    if generation + 1 < self.num_generations:  # nobody is trained on what the last one gives
-                        pool = self._next_pool(pool, real=real, samples=samples, generation=generation)
-        return store.records()
+        from collapsar.journal.journal import open_journal
 
-    def _turn(
-        self,
-        generation: int,
-        pool: Pool,
-        *,
-        real: RealData,
-        evaluator: Evaluator,
-        store: RunFolder,
-        progress: ChainProgress,
-    ) -> Tensor:
-        """One generation: train, sample, evaluate, store, track; returns the samples for the next pool."""
-        seconds: dict[str, float] = {}
-        with timed(seconds, "train"):
-            training = train(
-                model=self.model,
-                trainer=self.trainer,
-                pool=pool,
-                batch_size=self.batch_size,
+        self._set_threads()
+        title = self._title(chain)
+        with open_journal(folder, title=title, config=config, tracking=self.tracking, alarm=self.alarm) as journal:
+            if journal.is_over:
+                return journal.records
+            real = self.data.load()
+            with journal.shown(console, position=position, steps_per_generation=self.max_steps, config=config):
+                evaluator = self.evaluation.prepare(real)
+                loop = self._loop(real, evaluator=evaluator, journal=journal)
+                for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
+                    self._keep(turn, evaluator=evaluator, journal=journal)
+                    if journal.is_over:
+                        break
+                    del turn  # or its model would stay until the next one is trained
+            return journal.records
+
+    def _loop(self, real: "RealData", *, evaluator: "Evaluator", journal: "Journal") -> "Loop":
+        from collapsar.drawing.draw import draw
+        from collapsar.drawing.judge import make_judge
+        from collapsar.loop import Loop
+        from collapsar.training.train import train
+
+        def trained(pool: "Pool", generation: int) -> "Training":
+            return train(self.recipe, pool, seed=self.seed, generation=generation, on_steps=journal.trained)
+
+        def drawn(training: "Training", generation: int) -> "Drawn":
+            return draw(
+                training.model,
+                max(self._num_synthetic(generation), evaluator.num_synthetic),
+                bias=self.bias,
+                selection=self.selection,
+                judge=make_judge(training.model, evaluator),
                 seed=self.seed,
                 generation=generation,
-                on_steps=progress.trained,
             )
-        num_synthetic = self._num_synthetic(generation)
-        with timed(seconds, "sample"):
-            num_needed = max(num_synthetic, evaluator.num_synthetic)
-            selected = self._sample(training, num_needed, generation=generation, evaluator=evaluator)
-        drawn = selected.samples
-        with timed(seconds, "evaluate"):
-            generator = make_generator(self.seed, generation, "novelty")
-            trained_on = pool.gather(torch.randperm(len(pool), generator=generator)[: evaluator.num_training])
-            scores = evaluator.evaluate(Samples(drawn), seed=self.seed, generation=generation, pool=Samples(trained_on))
-        record = GenerationRecord(
-            generation=generation,
+
+        return Loop(
+            real=real,
+            regime=self.regime,
             seed=self.seed,
-            data=self.data.name,
-            model=self.model_name,
-            regime=self.regime.name,
-            pool=pool.describe(),
-            num_evaluated=scores.num_synthetic,
-            num_real=scores.num_real,
-            metrics=scores.metrics,
-            batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
-            seconds={phase: round(value, 3) for phase, value in seconds.items()},
-            training=training.summary,
-            feature_spaces=scores.feature_spaces,
-            class_shares=scores.class_shares,
-            peak_memory_bytes=peak_memory_bytes(),
-            selection={"num_drawn": selected.num_drawn, "num_kept": len(drawn)},
-            fitted=training.model.fitted_parameters() if isinstance(training.model, AnalyticModel) else {},
-        )
-        synthetic = drawn[:num_synthetic].clone()  # a view would keep what was only measured in the pool
-        arrays = {"samples": synthetic} | self._film_strip(training)
-        store.write_generation(record, arrays=arrays, save_model=training.save, curve=training.curve)
-        store.write_json("profile.json", profile_chain(store.records()).to_dict())
-        self.tracking.log(store, record)
-        progress.finished(record)
-        self._sound(store, progress)
-        return synthetic
-
-    def _sound(self, store: RunFolder, progress: ChainProgress) -> None:
-        """Say what has fired in the generation that was just stored."""
-        records = store.records()
-        fired = self.alarm.fired(records)
-        store.write_lines("alarms.jsonl", [found.to_json() for found in fired])
-        for found in fired:
-            if found.generation == records[-1].generation:
-                progress.alarmed(found)
-                if self.alarm.notifies:
-                    self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
-
-    def _next_pool(self, pool: Pool, *, real: RealData, samples: Tensor, generation: int) -> Pool:
-        next_pool: Pool = self.regime.next_pool(
-            pool,
-            real=real.train,
-            synthetic=unlabelled(samples, origin=generation),
-            generator=make_generator(self.seed, generation, "pool"),
-            reserve=real.reserve,
-        )
-        return next_pool
-
-    def _replay(self, store: RunFolder, *, real: RealData, num_finished: int) -> Pool:
-        """The pool of the first generation that is not finished, made again from stored samples."""
-        pool = Pool((real.train,))
-        for generation in range(num_finished):
-            pool = self._next_pool(pool, real=real, samples=store.synthetic(generation), generation=generation)
-        return pool
-
-    def _sample(self, training: Training, num_samples: int, *, generation: int, evaluator: Evaluator) -> Selected:
-        """So many samples of the model, biased and selected as the experiment says."""
-        generator = make_generator(self.seed, generation, "sample")
-        try:
-            selected: Selected = self.selection.select(
-                lambda num_candidates: training.model.sample(num_candidates, generator, bias=self.bias),
-                num_samples=num_samples,
-                judge=make_judge(training.model, evaluator),
-                generator=make_generator(self.seed, generation, "selection"),
-            )
-        except NonFiniteError as error:
-            steps, epochs = (int(training.summary[key]) for key in ("steps", "epochs"))
-            raise NonFiniteError(
-                f"{error}, in generation {generation} after epoch {epochs}, step {steps}: "
-                "lower the learning rate, or look at the pool this generation was trained on"
-            ) from error
-        return selected
-
-    def _num_synthetic(self, generation: int) -> int:
-        if self.num_synthetic is None:
-            num_real: int = self.data.sizes.train
-            return num_real
-        return as_schedule(self.num_synthetic).count_at(generation)
-
-    def _film_strip(self, training: Training) -> dict[str, Tensor]:
-        """The images of the latents that are the same in every generation."""
-        if not isinstance(training.model, LatentVariableModel):
-            return {}
-        latents = torch.randn(
-            STRIP_IMAGES, training.model.latent_dim, generator=make_generator(self.seed, 0, "strip latents")
-        )
-        return {"strip": training.model.render(latents, make_generator(self.seed, 0, "strip noise"))}
-
-    def _check(self, model: GenerativeModel) -> None:
-        """Refuse parts that do not go together, before anything is read or trained."""
-        model.check_bias(self.bias)
-        self.selection.check(num_classes=self._num_judged_classes(), has_critic=isinstance(model, GAN))
-        self.evaluation.check(num_real=self.data.sizes.test)
-        pool_size = min(self._pool_sizes())
-        if isinstance(model, AnalyticModel):
-            model.check_pool_size(pool_size)
-        else:
-            check_batch_size(self.batch_size, pool_size=pool_size)
-
-    def _num_judged_classes(self) -> int:
-        """Classes that the evaluation's classifier tells apart; 0 without one, as for vectors."""
-        num_classes: int = self.evaluation.num_judged_classes(
-            sample_shape=self.data.sample_shape, num_classes=self.data.num_classes
-        )
-        return num_classes
-
-    def _pool_sizes(self) -> list[int]:
-        """Sizes of all pools, as the regime will make them."""
-        num_synthetic = [self._num_synthetic(generation) for generation in range(self.num_generations)]
-        return rehearse(
-            self.regime,
-            num_real=self.data.sizes.train,
-            num_reserve=self.data.sizes.reserve,
-            num_synthetic=num_synthetic[:-1],
-            generator_at=lambda generation: make_generator(self.seed, generation, "pool"),
+            num_generations=self.num_generations,
+            num_synthetic=self._num_synthetic,
+            train=trained,
+            draw=drawn,
         )
 
-    def _is_stopped(self, store: RunFolder) -> bool:
-        """Whether the alarm ends the chain here, having said so."""
-        reason = self.alarm.stop_reason(store.records())
-        if reason:
-            store.write_json("status.json", {"state": "stopped", "message": f"stopped by the {reason}"})
-            logger.warning("stopped by the %s; alarm=default goes on", reason)
-        return reason is not None
+    def _keep(self, turn: "Turn", *, evaluator: "Evaluator", journal: "Journal") -> None:
+        """Measure a generation, and hand it to the journal."""
+        from collapsar.loop import record_of, timed
+        from collapsar.seeding import make_generator
 
-    @contextmanager
-    def _tracked(self, store: RunFolder, *, chain: str, config: dict[str, Any]) -> Iterator[None]:
-        """The state of the chain on disk and in W&B, from start to end."""
-        store.write_json("status.json", {"state": "running"})
-        store.write_json("versions.json", versions())
-        try:
-            self.tracking.start(store, chain=self._called(chain), config=config)
-            yield
-        except BaseException as error:
-            is_interrupted = isinstance(error, KeyboardInterrupt)
-            message = (
-                "interrupted: the same command continues" if is_interrupted else f"{type(error).__name__}: {error}"
-            )
-            store.write_json("status.json", {"state": "failed", "message": message})
-            self.tracking.finish(has_failed=True)
-            raise
-        if len(store.records()) >= self.num_generations:
-            store.write_json("status.json", {"state": "finished"})
-        self.tracking.finish(has_failed=False)
+        samples, model = turn.drawn.samples, turn.training.model
+        with timed(turn.seconds, "evaluate"):
+            generator = make_generator(self.seed, turn.generation, "novelty")
+            trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
+            scores = evaluator.evaluate(samples, seed=self.seed, generation=turn.generation, pool=trained_on)
+        latents, noise = (make_generator(self.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
+        journal.keep(
+            record_of(turn, scores, seed=self.seed, data=self.data.name, regime=self.regime.name),
+            samples=turn.synthetic,
+            strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
+            save_model=turn.training.save,
+            curve=turn.training.curve,
+        )
 
-    def _called(self, chain: str) -> Chain:
+    def _title(self, chain: str) -> "Chain":
+        from collapsar.journal.tracking import Chain
+
         return Chain(
             name=chain,
             study=self.name,
@@ -344,47 +191,43 @@ class Experiment:
             num_generations=self.num_generations,
         )
 
+    def _num_synthetic(self, generation: int) -> int:
+        """Samples that a generation gives to the next pool."""
+        from collapsar.data.schedules import as_schedule
 
-def as_real_samples(real: RealData, *, known_modes: KnownModes | None = None) -> RealSamples:
-    """Real data as the metrics take them."""
-    return RealSamples(
-        train=Samples(real.train.samples, real.train.labels),
-        test=Samples(real.test.samples, real.test.labels),
-        num_classes=real.num_classes,
-        known_modes=known_modes,
-    )
+        if self.num_synthetic is None:
+            num_real: int = self.data.sizes.train
+            return num_real
+        return as_schedule(self.num_synthetic).count_at(generation)
 
+    def _check(self, model: "GenerativeModel") -> None:
+        """Refuse parts that do not go together, before anything is read or trained."""
+        from collapsar.training.train import check_training
 
-def known_modes(source: Source) -> KnownModes | None:
-    """The modes of data whose modes are known."""
-    return KnownModes(source.centres, source.mode_sd) if isinstance(source, ModesSource) else None
+        model.check_bias(self.bias)
+        num_classes = self.evaluation.num_judged_classes(
+            sample_shape=self.data.sample_shape, num_classes=self.data.num_classes
+        )
+        self.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
+        self.evaluation.check(num_real=self.data.sizes.test)
+        check_training(self.recipe, model, pool_size=min(self._pool_sizes()))
 
+    def _pool_sizes(self) -> list[int]:
+        """Sizes of all pools, as the regime will make them."""
+        from collapsar.data.rehearsal import rehearse
+        from collapsar.seeding import make_generator
 
-def make_judge(model: GenerativeModel, evaluator: Evaluator) -> Judge:
-    """What a selection judges samples by: the evaluator's first feature space, and the model's own critic."""
-    space = evaluator.primary_space
-    return Judge(
-        features=space.extract,
-        real_features=lambda: evaluator.real_train_features,
-        class_probabilities=(lambda samples: space.classify(space.extract(samples))) if space.head else None,
-        realism=model.realism if isinstance(model, GAN) else None,
-    )
+        num_synthetic = [self._num_synthetic(generation) for generation in range(self.num_generations)]
+        return rehearse(
+            self.regime,
+            num_real=self.data.sizes.train,
+            num_reserve=self.data.sizes.reserve,
+            num_synthetic=num_synthetic[:-1],
+            generator_at=lambda generation: make_generator(self.seed, generation, "pool"),
+        )
 
+    def _set_threads(self) -> None:
+        import torch
 
-@contextmanager
-def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Note the wall-clock seconds of a phase."""
-    start = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - start
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on, to stand in the report."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONED}}
-
-
-def peak_memory_bytes() -> int:
-    """The largest resident set of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        if self.num_threads is not None:
+            torch.set_num_threads(self.num_threads)

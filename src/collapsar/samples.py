@@ -5,6 +5,7 @@ dimensions]. Models see images in *model range*: float32 in [0, 1]. Everything t
 the sample convention, so a resumed chain sees exactly what an uninterrupted one saw.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,6 +78,15 @@ class RealData:
     num_classes: int
     reserve: Samples | None = None
     known_modes: KnownModes | None = None
+
+
+def concatenate(batches: Sequence[Samples]) -> Samples:
+    """All batches as one; a single batch is returned as it is. Labels are kept where every batch has them."""
+    if len(batches) == 1:
+        return batches[0]
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    is_labelled = len(labels) == len(batches)
+    return Samples(torch.cat([batch.values for batch in batches]), torch.cat(labels) if is_labelled else None)
 
 
 def to_model_range(values: Tensor) -> Tensor:

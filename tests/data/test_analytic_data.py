@@ -3,8 +3,8 @@ from math import pi, sin, sqrt
 import pytest
 import torch
 
-from collapsar.data.pool import REAL
-from collapsar.data.sources.analytic import CategoricalSource, GaussianSource, Grid, LinearRegressionSource, Ring
+from collapsar.data.sources.analytic import CategoricalSource, GaussianSource, LinearRegressionSource
+from collapsar.data.sources.modes import Grid, Ring
 from collapsar.errors import UsageError
 
 SIZES = {"num_train": 20_000, "num_test": 300, "num_reserve": 400}
@@ -36,22 +36,21 @@ every_source = pytest.mark.parametrize("make", [gaussian, ring, grid, categorica
 
 
 @every_source
-def test_sets_have_their_sizes_and_are_real(make):
+def test_sets_have_their_sizes(make):
     real = make().load()
     assert [len(part) for part in (real.train, real.test, real.reserve)] == list(SIZES.values())
-    assert {part.origin for part in (real.train, real.test, real.reserve)} == {REAL}
-    assert real.train.samples.dtype == torch.float32
+    assert real.train.values.dtype == torch.float32
 
 
 @every_source
 def test_the_same_seed_draws_the_same_sets(make):
-    assert torch.equal(make().load().train.samples, make().load().train.samples)
+    assert torch.equal(make().load().train.values, make().load().train.values)
 
 
 def test_sets_and_seeds_share_no_sample():
     first, second = gaussian().load(), gaussian(seed=1).load()
     parts = [first.train, first.test, first.reserve, second.train]
-    values = torch.cat([part.samples[:, 0] for part in parts])
+    values = torch.cat([part.values[:, 0] for part in parts])
     assert len(values.unique()) > 0.99 * len(values)
 
 
@@ -60,7 +59,7 @@ def test_a_reserve_of_zero_is_none():
 
 
 def test_gaussian_data_are_standard_normal():
-    samples = gaussian().load().train.samples
+    samples = gaussian().load().train.values
     assert torch.allclose(samples.mean(0), torch.zeros(3), atol=0.03)
     assert torch.allclose(torch.cov(samples.T), torch.eye(3), atol=0.04)
 
@@ -81,7 +80,7 @@ def test_labels_are_the_modes_and_samples_lie_about_them(make):
     source = make()
     real = source.load()
     assert real.num_classes == len(source.centres)
-    offsets = real.train.samples - source.centres[real.train.labels]
+    offsets = real.train.values - source.centres[real.train.labels]
     assert offsets.std().item() == pytest.approx(source.mode_sd, rel=0.02)
     shares = real.train.labels.bincount() / len(real.train)
     assert shares.tolist() == pytest.approx([1 / real.num_classes] * real.num_classes, abs=0.012)
@@ -92,19 +91,19 @@ def test_categories_have_their_shares():
     real = source.load()
     assert source.shares == pytest.approx([6 / 11, 3 / 11, 2 / 11])
     assert (real.train.labels.bincount() / len(real.train)).tolist() == pytest.approx(source.shares, abs=0.015)
-    assert torch.equal(real.train.samples.squeeze(1).long(), real.train.labels)
+    assert torch.equal(real.train.values.squeeze(1).long(), real.train.labels)
     assert real.num_classes == 3
 
 
 def test_categories_in_many_dimensions_are_drawn_by_themselves():
     real = categorical(dimensions=2).load()
     assert real.num_classes == 0
-    assert abs(torch.corrcoef(real.train.samples.T)[0, 1]) < 0.03
+    assert abs(torch.corrcoef(real.train.values.T)[0, 1]) < 0.03
 
 
 def test_outputs_are_linear_in_the_inputs_with_their_own_noise():
     source = linear_regression()
-    samples = source.load().train.samples
+    samples = source.load().train.values
     assert source.coefficients.norm().item() == pytest.approx(1)
     noise = samples[:, 4:] - (samples[:, :4] @ source.coefficients).unsqueeze(1)
     assert torch.allclose(torch.cov(noise.T), 4 * torch.eye(2), atol=0.15)

@@ -10,11 +10,12 @@ from torch.utils._pytree import tree_leaves
 
 from collapsar.composition import build
 from collapsar.data import batches as batches_module
-from collapsar.data.batches import PoolBatches, check_batch_size
-from collapsar.data.pool import REAL, Part, Pool, unlabelled
+from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
+from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.regimes import Accumulate
 from collapsar.errors import UsageError
-from collapsar.training import train
+from collapsar.samples import Samples
+from collapsar.training.train import train
 from tiny_chains import compose_settings
 
 RESIDENT = Path("/proc/self/statm")  # Linux
@@ -22,11 +23,11 @@ RESIDENT = Path("/proc/self/statm")  # Linux
 
 def numbered_pool(*sizes):
     """A pool of parts whose samples are their own indices."""
-    samples = torch.arange(sum(sizes), dtype=torch.float32).unsqueeze(1)
+    values = torch.arange(sum(sizes), dtype=torch.float32).unsqueeze(1)
     starts = torch.tensor([0, *sizes]).cumsum(0).tolist()
     return Pool(
         tuple(
-            Part(samples[start : start + size], torch.zeros(size, dtype=torch.int64), REAL)
+            Part(Samples(values[start : start + size], torch.arange(start, start + size)), REAL)
             for start, size in zip(starts, sizes, strict=False)
         )
     )
@@ -37,7 +38,7 @@ def make_batches(pool, *, batch_size, seed=0):
 
 
 def visited(batches):
-    return [index for batch in batches for index in batch.squeeze(1).int().tolist()]
+    return [index for batch in batches for index in batch.values.squeeze(1).int().tolist()]
 
 
 @pytest.mark.parametrize("size", [64, 100, 127])
@@ -79,16 +80,44 @@ def test_batches_do_not_depend_on_how_many_are_gathered_at_once(samples_per_gath
 
 
 def test_batches_keep_the_sample_convention():
-    images = Part(torch.zeros(8, 3, 4, 4, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), REAL)
+    images = Part(Samples(torch.zeros(8, 3, 4, 4, dtype=torch.uint8)), REAL)
     (batch,) = make_batches(Pool((images,)), batch_size=8)
-    assert batch.dtype == torch.uint8
-    assert batch.shape == (8, 3, 4, 4)
+    assert batch.values.dtype == torch.uint8
+    assert batch.values.shape == (8, 3, 4, 4)
+    assert batch.labels is None
+
+
+def test_batches_carry_the_labels_of_their_samples():
+    for batch in make_batches(numbered_pool(60, 40), batch_size=16):
+        assert batch.labels.tolist() == batch.values.squeeze(1).int().tolist()
+
+
+def test_an_epoch_of_chosen_samples_visits_no_other():
+    chosen = torch.tensor([90, 3, 17, 64, 5, 41])
+    batches = PoolBatches(numbered_pool(60, 40), batch_size=2, generator=torch.Generator(), chosen=chosen)
+    assert sorted(visited(batches)) == sorted(chosen.tolist())
+
+
+def test_chosen_samples_of_a_weighted_pool_keep_their_weights():
+    pool = Pool(numbered_pool(50, 50).parts, part_weights=(0.9, 0.1))
+    chosen = torch.arange(0, 100, 5)
+    batches = PoolBatches(pool, batch_size=20, generator=torch.Generator().manual_seed(0), chosen=chosen)
+    indices = [index for _ in range(100) for index in visited(batches)]
+    assert set(indices) <= set(chosen.tolist())
+    assert sum(index < 50 for index in indices) / len(indices) == pytest.approx(0.9, abs=0.035)  # five deviations
+
+
+def test_validation_visits_its_samples_once_in_order():
+    batches = PoolInOrder(numbered_pool(60, 40), batch_size=4, chosen=torch.tensor([70, 1, 2, 99, 5]))
+    assert [len(batch) for batch in batches] == [4, 1]
+    assert len(batches) == 2
+    assert visited(batches) == [70, 1, 2, 99, 5]
 
 
 def test_changing_a_batch_in_place_leaves_the_pool_alone():
     pool = numbered_pool(8)
     for batch in make_batches(pool, batch_size=8):
-        batch.zero_()
+        batch.values.zero_()
     assert pool.concatenated().sum() == 28
 
 
@@ -137,7 +166,7 @@ def accumulated(*, num_generations, num_samples, shape):
     """The pool of an accumulating chain whose every generation gives as many images as are real."""
 
     def images(origin):
-        return unlabelled(torch.zeros(num_samples, *shape, dtype=torch.uint8), origin=origin)
+        return Part(Samples(torch.zeros(num_samples, *shape, dtype=torch.uint8)), origin)
 
     real = images(REAL)
     pool = Pool((real,))
@@ -148,7 +177,7 @@ def accumulated(*, num_generations, num_samples, shape):
 
 def held_bytes(pool):
     """Bytes of everything that the pool keeps alive, shared storages once."""
-    storages = [tensor.untyped_storage() for part in pool.parts for tensor in (part.samples, part.labels)]
+    storages = [tensor.untyped_storage() for part in pool.parts for tensor in tensors(vars(part.samples))]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
@@ -169,17 +198,11 @@ def test_an_epoch_copies_no_more_of_the_pool_than_it_gathers_at_once(monkeypatch
 def test_training_copies_no_more_of_the_pool_than_it_gathers_at_once(monkeypatch):
     monkeypatch.setattr(batches_module, "SAMPLES_PER_GATHER", 64)
     pool = accumulated(num_generations=10, num_samples=200, shape=(1, 8, 8))
-    experiment = build(compose_settings("trainer.accelerator=cpu", "trainer.max_steps=80", "model.width=4"))
+    experiment = build(
+        compose_settings("trainer.accelerator=cpu", "trainer.max_steps=80", "model.width=4", "batch_size=32")
+    )
     with LargestImages() as largest:
-        train(
-            model=experiment.model,
-            trainer=experiment.trainer,
-            pool=pool,
-            batch_size=32,
-            seed=0,
-            generation=0,
-            on_steps=lambda epoch, steps: None,
-        )
+        train(experiment.recipe, pool, seed=0, generation=0, on_steps=lambda epoch, steps: None)
     assert largest.num_bytes == 64 * 8 * 8
 
 
@@ -189,7 +212,7 @@ def test_fifty_generations_of_mnist_take_47_megabytes_each():
     before = resident_bytes()
     pool = accumulated(num_generations=50, num_samples=60_000, shape=(1, 28, 28))
     for part in pool.parts:
-        part.samples.fill_(1)  # memory that is only promised is not counted
+        part.samples.values.fill_(1)  # memory that is only promised is not counted
     batches = iter(make_batches(pool, batch_size=64))
     for _ in range(1000):
         next(batches)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from filelock import FileLock
 
-from collapsar.data.pool import REAL
 from collapsar.data.sources.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, Sizes, data_root
 from collapsar.errors import UsageError
 
@@ -28,7 +27,7 @@ def make_cifar(root, *, num_train=None):
 
 
 def rows(part):
-    return {tuple(image) for image in part.samples.flatten(1).tolist()}
+    return {tuple(image) for image in part.values.flatten(1).tolist()}
 
 
 def write_mnist(root, *, folder="MNIST/raw"):
@@ -56,15 +55,15 @@ def offline(monkeypatch):
 
 def test_digits_have_1437_training_and_360_test_images():
     real = load_digits()
-    assert real.train.samples.shape == (1437, 1, 8, 8)
-    assert real.test.samples.shape == (360, 1, 8, 8)
-    assert real.train.samples.dtype == real.test.samples.dtype == torch.uint8
+    assert real.train.values.shape == (1437, 1, 8, 8)
+    assert real.test.values.shape == (360, 1, 8, 8)
+    assert real.train.values.dtype == real.test.values.dtype == torch.uint8
     assert real.num_classes == 10
     assert real.reserve is None
 
 
 def test_digits_use_the_whole_range_of_grey():
-    samples = load_digits().train.samples
+    samples = load_digits().train.values
     assert (samples.min(), samples.max()) == (0, 255)
 
 
@@ -79,14 +78,9 @@ def test_every_class_has_its_share_in_the_test_set():
     assert counts.max() <= 38
 
 
-def test_real_samples_are_marked_as_real():
-    real = load_digits(200)
-    assert {part.origin for part in (real.train, real.test, real.reserve)} == {REAL}
-
-
 def test_the_split_is_the_same_every_time():
     first, second = load_digits(), load_digits()
-    assert torch.equal(first.train.samples, second.train.samples)
+    assert torch.equal(first.train.values, second.train.values)
     assert torch.equal(first.test.labels, second.test.labels)
 
 
@@ -98,11 +92,11 @@ def test_a_subset_keeps_the_proportions_of_the_classes():
 
 
 def test_a_subset_is_the_same_every_time():
-    assert torch.equal(load_digits(200).train.samples, load_digits(200).train.samples)
+    assert torch.equal(load_digits(200).train.values, load_digits(200).train.values)
 
 
 def test_a_subset_leaves_the_test_set_alone():
-    assert torch.equal(load_digits(200).test.samples, load_digits().test.samples)
+    assert torch.equal(load_digits(200).test.values, load_digits().test.values)
 
 
 def test_subset_and_reserve_are_the_training_set():
@@ -140,10 +134,10 @@ def test_the_root_is_the_given_folder_then_the_environments_then_the_users(monke
 def test_files_in_torchvisions_layout_become_images(tmp_path, source, folder):
     write_mnist(tmp_path, folder=folder)
     real = make_mnist(tmp_path, source=source).load()
-    assert real.train.samples.shape == (60_000, 1, 28, 28)
-    assert real.test.samples.shape == (10_000, 1, 28, 28)
-    assert real.train.samples.dtype == torch.uint8
-    assert real.train.samples[0, 0, 0, 0] == real.train.labels[0] == 7
+    assert real.train.values.shape == (60_000, 1, 28, 28)
+    assert real.test.values.shape == (10_000, 1, 28, 28)
+    assert real.train.values.dtype == torch.uint8
+    assert real.train.values[0, 0, 0, 0] == real.train.labels[0] == 7
 
 
 def test_missing_files_offline_name_the_folder_and_the_files(tmp_path, offline):
@@ -233,8 +227,8 @@ def test_a_job_waits_for_the_download_that_another_has_half_done(tmp_path, monke
 @has_data
 def test_real_mnist_has_its_official_split():
     real = MNIST(sample_shape=[1, 28, 28], num_train=None, root=None).load()
-    assert real.train.samples.shape == (60_000, 1, 28, 28)
-    assert real.test.samples.shape == (10_000, 1, 28, 28)
+    assert real.train.values.shape == (60_000, 1, 28, 28)
+    assert real.test.values.shape == (10_000, 1, 28, 28)
     assert real.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert real.test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
@@ -242,8 +236,8 @@ def test_real_mnist_has_its_official_split():
 @has_data
 def test_real_cifar_has_its_official_split():
     real = CIFAR10(sample_shape=[3, 32, 32], num_train=500, root=None).load()
-    assert real.train.samples.shape == (500, 3, 32, 32)
-    assert real.reserve.samples.shape == (49_500, 3, 32, 32)
+    assert real.train.values.shape == (500, 3, 32, 32)
+    assert real.reserve.values.shape == (49_500, 3, 32, 32)
     assert real.train.labels.bincount().tolist() == [50] * 10
     assert real.test.labels.bincount().tolist() == [1000] * 10
-    assert real.test.samples.is_contiguous()
+    assert real.test.values.is_contiguous()

@@ -24,11 +24,11 @@ from collapsar.data.regimes import (
     Replace,
     Weighted,
     Window,
-    blank,
-    rehearse,
 )
+from collapsar.data.rehearsal import blank, rehearse
 from collapsar.data.schedules import Cosine, Linear
 from collapsar.errors import UsageError
+from collapsar.samples import Samples
 from collapsar.theory import golden_ratio_weight
 
 
@@ -61,7 +61,7 @@ sizes = st.integers(20, 40)
 
 def numbered(start, *, size, origin):
     samples = torch.arange(start, start + size, dtype=torch.float32).unsqueeze(1)
-    return Part(samples, torch.arange(start, start + size), origin)
+    return Part(Samples(samples, torch.arange(start, start + size)), origin)
 
 
 @dataclass
@@ -124,7 +124,7 @@ def test_every_pool_knows_where_its_samples_come_from(recipe, num_real, num_synt
         assert pool.origins() == counted
         assert sum(counted.values()) == len(pool) == len(held)
         assert pool.real_fraction == pytest.approx(counted.get("real", 0) / len(held))
-        assert [int(label) for part in pool.parts for label in part.labels] == held
+        assert [int(label) for part in pool.parts for label in part.samples.labels] == held
 
 
 @given(recipe=recipes, num_real=sizes)
@@ -171,8 +171,8 @@ def test_accumulate_never_loses_a_sample(num_synthetic):
 
 def test_accumulate_copies_nothing():
     chain = Chain(Accumulate())
-    pointers = [part.samples.data_ptr() for part in chain.pools[-1].parts]
-    assert [part.samples.data_ptr() for part in chain.next_pool(chain.pools[-1], 5).parts][:-1] == pointers
+    pointers = [part.samples.values.data_ptr() for part in chain.pools[-1].parts]
+    assert [part.samples.values.data_ptr() for part in chain.next_pool(chain.pools[-1], 5).parts][:-1] == pointers
 
 
 @given(budget=st.one_of(st.none(), st.integers(1, 40)), num_real=sizes)
@@ -382,7 +382,7 @@ def test_what_a_chain_would_stop_with_is_found_in_rehearsal(regime, changes, mes
 
 def test_a_rehearsal_holds_no_samples():
     real = blank(1_000_000, origin=REAL)
-    assert real.samples.untyped_storage().nbytes() == 0
+    assert real.samples.values.untyped_storage().nbytes() == 0
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)

@@ -7,18 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from collapsar.drawing.selection import (
-    Curated,
-    Deduplicated,
-    Farthest,
-    Judge,
-    KeepAll,
-    Selection,
-    TopScored,
-    Verified,
-    farthest_points,
-)
+from collapsar.drawing.farthest import Farthest, farthest_points
+from collapsar.drawing.judge import Judge
+from collapsar.drawing.rules import Curated, Deduplicated, TopScored, Verified
+from collapsar.drawing.selection import KeepAll, Selection
 from collapsar.errors import UsageError
+from collapsar.samples import Samples
 
 CONF = Path(__file__).parents[2] / "conf" / "selection"
 
@@ -47,8 +41,9 @@ class Uniform:
 
     def __call__(self, num_samples):
         samples = torch.rand(num_samples, 2, generator=self.generator)
+        labels = torch.arange(len(self.drawn), len(self.drawn) + num_samples)
         self.drawn = torch.cat([self.drawn, samples])
-        return samples
+        return Samples(samples, labels)
 
 
 def select(selection, *, num_samples=400, model=None, **changes):
@@ -75,15 +70,22 @@ def test_exactly_as_many_are_kept_as_asked_for_and_all_were_drawn(index, num_sam
     model = Uniform()
     selected = select(SELECTIONS[index], num_samples=num_samples, model=model)
     assert len(selected.samples) == num_samples <= selected.num_drawn
-    assert len(selected.samples.unique(dim=0)) == num_samples
-    assert torch.isin(selected.samples, model.drawn).all()
+    assert len(selected.samples.values.unique(dim=0)) == num_samples
+    assert torch.isin(selected.samples.values, model.drawn).all()
+
+
+@pytest.mark.parametrize("selection", SELECTIONS, ids=lambda selection: selection.name)
+def test_kept_samples_keep_their_labels(selection):
+    model = Uniform()
+    kept = select(selection, num_samples=40, model=model).samples
+    assert torch.equal(model.drawn[kept.labels], kept.values)
 
 
 def test_keeping_all_draws_no_more_than_it_keeps():
     model = Uniform()
     selected = select(KeepAll(), model=model)
     assert selected.num_drawn == 400
-    assert torch.equal(selected.samples, model.drawn)
+    assert torch.equal(selected.samples.values, model.drawn)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +96,12 @@ def test_top_scored_keeps_the_best_share(score, value):
     model = Uniform()
     selected = select(TopScored(score=score, kept_fraction=0.25), model=model)
     assert selected.num_drawn == 1600
-    assert value(selected.samples).min() == value(model.drawn).topk(400).values[-1]
+    assert value(selected.samples.values).min() == value(model.drawn).topk(400).values[-1]
 
 
 def test_verified_keeps_only_what_the_classifier_confirms():
     selected = select(Verified(min_confidence=0.9, max_draws_per_sample=20))
-    assert first_column_probability(selected.samples).amax(1).min() >= 0.9
+    assert first_column_probability(selected.samples.values).amax(1).min() >= 0.9
     assert selected.num_drawn == pytest.approx(400 / 0.2, rel=0.2)
 
 
@@ -109,8 +111,8 @@ def test_curated_samples_are_p_times_exp_of_the_reward():
     selected = select(curated, num_samples=20_000)
     exp = torch.tensor(strength).exp()
     expected_mean = (exp * (strength - 1) + 1) / (strength * (exp - 1))  # of the density exp(3 x) on [0, 1]
-    assert selected.samples[:, 0].mean().item() == pytest.approx(expected_mean.item(), abs=0.01)
-    assert selected.samples[:, 1].mean().item() == pytest.approx(0.5, abs=0.01)
+    assert selected.samples.values[:, 0].mean().item() == pytest.approx(expected_mean.item(), abs=0.01)
+    assert selected.samples.values[:, 1].mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_without_reward_curation_keeps_everything():
@@ -122,13 +124,13 @@ def test_deduplicated_samples_keep_their_distance_from_real_ones():
     selected = select(deduplicated)
     spacing = 2**0.5  # the real samples lie on the diagonal, one step apart
     assert judge().real_spacing == pytest.approx(spacing)
-    assert torch.cdist(selected.samples, judge().real_features()).amin(1).min() >= 0.3 * spacing
+    assert torch.cdist(selected.samples.values, judge().real_features()).amin(1).min() >= 0.3 * spacing
     assert selected.num_drawn > 400
 
 
 def test_copies_of_real_samples_are_all_refused():
     def copies(num_samples):
-        return judge().real_features()[torch.arange(num_samples) % 50]
+        return Samples(judge().real_features()[torch.arange(num_samples) % 50])
 
     with pytest.raises(UsageError, match="kept 0 of 100 samples drawn and needs 50"):
         Deduplicated(min_distance=0.1, max_draws_per_sample=2).select(
@@ -138,8 +140,8 @@ def test_copies_of_real_samples_are_all_refused():
 
 def test_farthest_points_are_spread_wider_than_draws():
     selected = select(Farthest(kept_fraction=0.1, group_size=400))
-    drawn = Uniform()(400)
-    assert torch.pdist(selected.samples).min() > 10 * torch.pdist(drawn).min()
+    drawn = Uniform()(400).values
+    assert torch.pdist(selected.samples.values).min() > 10 * torch.pdist(drawn).min()
 
 
 def test_farthest_points_of_a_line_are_its_ends_then_its_middle():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from collapsar import experiment as experiment_module
 from collapsar.journal.alarm import BeyondFloor, ClassesDropped, SuddenChange, Trend
 from collapsar.records import GenerationRecord
+from collapsar.training import train as train_module
 from tiny_chains import compose_settings
 
 FLOORS = {"recall_floor": 0.95, "fid_floor": 1.4}
@@ -158,15 +158,15 @@ def test_an_alarm_reaches_the_log_and_the_run_folder(run_chain, tmp_path, caplog
 
 
 def test_a_chain_killed_after_an_alarm_holds_it_once(run_chain, tmp_path, monkeypatch, caplog):
-    original = experiment_module.train
+    original = train_module.train
 
-    def dies(**arguments):
+    def dies(recipe, pool, **arguments):
         if arguments["generation"] == 1:
             raise KeyboardInterrupt
-        return original(**arguments)
+        return original(recipe, pool, **arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(experiment_module, "train", dies)
+        patched.setattr(train_module, "train", dies)
         with pytest.raises(KeyboardInterrupt):
             run_chain(tmp_path / "run", *LONG)
     before = alarms(tmp_path / "run")

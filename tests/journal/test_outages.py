@@ -9,9 +9,9 @@ import time
 import pytest
 from test_tracking import generation_rows, wandb_files
 
-from collapsar import experiment as experiment_module
 from collapsar.journal.store import RunFolder
 from collapsar.journal.uploading import Upload
+from collapsar.training import train as train_module
 from loopback_wandb import serving
 from tiny_chains import build_and_run
 
@@ -49,14 +49,14 @@ def run_online(tiny, tmp_path, caplog):
 
 def before_generation(generation, change, *, monkeypatch):
     """Let something happen just before a generation is trained."""
-    original = experiment_module.train
+    original = train_module.train
 
-    def train(**arguments):
+    def train(recipe, pool, **arguments):
         if arguments["generation"] == generation:
             change()
-        return original(**arguments)
+        return original(recipe, pool, **arguments)
 
-    monkeypatch.setattr(experiment_module, "train", train)
+    monkeypatch.setattr(train_module, "train", train)
 
 
 def check_complete(folder):

@@ -12,6 +12,7 @@ from PIL import Image
 from collapsar.errors import UsageError
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder, image_grid, write_atomically
+from collapsar.samples import Samples
 from collapsar.settings import FREE_SETTINGS, flatten, is_free
 from test_records import RECORD
 
@@ -45,7 +46,9 @@ def images(generation):
 def write(folder, generation, *, samples=None):
     folder.write_generation(
         replace(RECORD, generation=generation),
-        arrays={"samples": images(generation) if samples is None else samples},
+        samples=Samples(images(generation) if samples is None else samples),
+        strip=None,
+        curve=[],
         save_model=lambda path: path.write_bytes(b"weights"),
     )
 
@@ -79,7 +82,7 @@ def test_vectors_have_no_grid(folder):
 def test_samples_come_back_as_they_were(folder):
     samples = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
     write(folder, 0, samples=samples)
-    assert torch.equal(folder.synthetic(0), samples)
+    assert torch.equal(folder.synthetic(0).values, samples)
 
 
 def test_a_stored_generation_leaves_nothing_temporary(folder):
@@ -102,7 +105,7 @@ def test_a_kill_between_folder_and_record_leaves_the_generation_unfinished(folde
             write(folder, 1)
     assert [record.generation for record in folder.records()] == [0]
     write(folder, 1, samples=images(99))
-    assert torch.equal(folder.synthetic(1), images(99))
+    assert torch.equal(folder.synthetic(1).values, images(99))
 
 
 def test_a_kill_while_the_folder_is_written_leaves_the_generation_unfinished(folder):
@@ -111,7 +114,7 @@ def test_a_kill_while_the_folder_is_written_leaves_the_generation_unfinished(fol
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.write_generation(replace(RECORD, generation=0), arrays={"samples": images(0)}, save_model=die)
+        folder.write_generation(replace(RECORD, generation=0), samples=Samples(images(0)), strip=None, save_model=die)
     assert folder.records() == []
     assert not folder.generation_path(0).exists()
     write(folder, 0)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from collapsar import experiment as experiment_module
 from collapsar.errors import UsageError
 from collapsar.journal import tracking as tracking_module
 from collapsar.journal.tracking import chosen_generations, chosen_mode, run_id
 from collapsar.journal.uploading import QUIET
 from collapsar.report.__main__ import main as report
+from collapsar.training import train as train_module
 from tiny_chains import build_and_run, fail_in
 
 
@@ -192,7 +192,7 @@ def test_values_are_equal_to_the_last_digit_in_records_wandb_and_the_report(trac
 
 def test_a_chain_that_goes_on_after_a_kill_is_one_run_with_every_generation_once(tiny, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(experiment_module, "train", fail_in(1))
+        patched.setattr(train_module, "train", fail_in(1))
         with pytest.raises(KeyboardInterrupt):
             build_and_run(tmp_path / "run", *tiny)
     (killed,) = wandb_files(tmp_path / "run")

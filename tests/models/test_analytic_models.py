@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models.analytic import Categorical, Gaussian, KernelDensity, LinearRegression, Mixture
+from collapsar.models.analytic import Gaussian, KernelDensity, Mixture
 from collapsar.models.bias import ScaledLatents
+from collapsar.models.categorical import Categorical
+from collapsar.models.linear_regression import LinearRegression
 
 
 def generator(seed=0):
@@ -65,7 +67,7 @@ def test_a_checkpoint_gives_the_same_samples(make, samples):
     file.seek(0)
     loaded = make()
     loaded.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(loaded.sample(50, generator()), model.sample(50, generator()))
+    assert torch.equal(loaded.sample(50, generator()).values, model.sample(50, generator()).values)
     assert loaded.fitted_parameters() == model.fitted_parameters()
 
 
@@ -73,7 +75,7 @@ def test_a_checkpoint_gives_the_same_samples(make, samples):
 def test_samples_are_float_vectors_and_parameters_go_into_json(make, samples):
     model = make()
     model.fit(samples(), weights=None, generator=generator())
-    drawn = model.sample(37, generator())
+    drawn = model.sample(37, generator()).values
     assert drawn.shape == (37, 2)
     assert drawn.dtype == torch.float32
     json.dumps(model.fitted_parameters(), allow_nan=False)
@@ -96,7 +98,7 @@ def test_a_weight_of_zero_leaves_a_sample_out(make, samples):
     pool = torch.cat([samples(), samples().flip(1)[:20]])
     weights = torch.cat([torch.full((len(samples()),), 1 / len(samples())), torch.zeros(20)]).double()
     with_ballast.fit(pool, weights=weights, generator=generator())
-    first, second = (model.sample(20_000, generator()).mean(0) for model in (kept, with_ballast))
+    first, second = (model.sample(20_000, generator()).values.mean(0) for model in (kept, with_ballast))
     assert torch.allclose(first, second, atol=0.4 if make is mixture else 0.1)
 
 
@@ -146,7 +148,7 @@ def test_gaussian_samples_have_the_fitted_moments(covariance):
     samples = torch.randn(50, 2, generator=generator()) @ mixing + 4
     model = gaussian(dimensions=2, covariance=covariance)
     model.fit(samples, weights=None, generator=generator())
-    drawn = model.sample(200_000, generator())
+    drawn = model.sample(200_000, generator()).values
     expected = model.covariance if covariance == "full" else model.covariance.diag()
     assert torch.allclose(drawn.mean(0), model.mean, atol=0.02)
     assert torch.allclose(torch.cov(drawn.T), expected, atol=0.02)
@@ -155,7 +157,7 @@ def test_gaussian_samples_have_the_fitted_moments(covariance):
 def test_a_full_gaussian_of_fewer_samples_than_dimensions_stays_in_their_span():
     model = gaussian(covariance="full")
     model.fit(torch.tensor([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0]]), weights=None, generator=generator())
-    drawn = model.sample(100, generator())
+    drawn = model.sample(100, generator()).values
     assert torch.allclose(drawn[:, 1:], torch.tensor([0.0, 1.0]).expand(100, 2), atol=1e-3)
 
 
@@ -163,8 +165,8 @@ def test_a_full_gaussian_of_fewer_samples_than_dimensions_stays_in_their_span():
 def test_bias_multiplies_the_covariance_by_lambda(covariance):
     model = gaussian(dimensions=2, covariance=covariance)
     model.fit(two_clusters(), weights=None, generator=generator())
-    plain = model.sample(100, generator())
-    biased = model.sample(100, generator(), bias=ScaledLatents(spread=0.25))
+    plain = model.sample(100, generator()).values
+    biased = model.sample(100, generator(), bias=ScaledLatents(spread=0.25)).values
     assert torch.allclose(biased - model.mean, 0.5 * (plain - model.mean), atol=1e-4)
 
 
@@ -174,7 +176,7 @@ def test_a_mixture_finds_its_components():
     fitted = model.fitted_parameters()
     assert sorted(mean[0] for mean in fitted["means"]) == pytest.approx([-3, 3], abs=0.1)
     assert fitted["shares"] == pytest.approx([0.5, 0.5], abs=0.02)
-    drawn = model.sample(50_000, generator())
+    drawn = model.sample(50_000, generator()).values
     assert torch.allclose(torch.cov(drawn.T), torch.cov(two_clusters(4000).T), atol=0.25)
 
 
@@ -189,7 +191,7 @@ def test_a_weighted_mixture_follows_its_weights():
 def test_a_mixture_of_one_repeated_sample_does_not_break():
     model = mixture()
     model.fit(torch.ones(10, 2), weights=None, generator=generator())
-    assert torch.allclose(model.sample(5, generator()), torch.ones(5, 2), atol=0.02)
+    assert torch.allclose(model.sample(5, generator()).values, torch.ones(5, 2), atol=0.02)
 
 
 def test_a_histogram_holds_the_shares_of_each_dimension():
@@ -201,7 +203,7 @@ def test_a_histogram_holds_the_shares_of_each_dimension():
 def test_a_histogram_draws_its_shares_and_nothing_else():
     model = categorical()
     model.fit(torch.tensor([[1.0, 3.0], [1.0, 0.0], [2.0, 3.0]]), weights=None, generator=generator())
-    drawn = model.sample(300_000, generator())
+    drawn = model.sample(300_000, generator()).values
     assert (drawn[:, 0] == 1).float().mean().item() == pytest.approx(2 / 3, abs=0.005)
     assert sorted(drawn[:, 0].unique().tolist()) == [1, 2]
     assert sorted(drawn[:, 1].unique().tolist()) == [0, 3]
@@ -210,7 +212,7 @@ def test_a_histogram_draws_its_shares_and_nothing_else():
 def test_a_biased_histogram_prefers_its_mode():
     model = categorical(dimensions=1, num_categories=2)
     model.fit(torch.tensor([[0.0], [0.0], [1.0]]), weights=None, generator=generator())
-    drawn = model.sample(100_000, generator(), bias=ScaledLatents(spread=0.5))
+    drawn = model.sample(100_000, generator(), bias=ScaledLatents(spread=0.5)).values
     assert (drawn == 0).float().mean().item() == pytest.approx(4 / 5, abs=0.01)
 
 
@@ -226,7 +228,9 @@ def test_a_kernel_density_adds_the_kernel_to_the_sample():
     model.fit(samples, weights=None, generator=generator())
     variance = samples.var(0, correction=0)
     assert model.fitted_parameters()["variance"] == pytest.approx((1.25 * variance).tolist(), rel=1e-3)
-    assert model.sample(200_000, generator()).var(0).tolist() == pytest.approx((1.25 * variance).tolist(), rel=0.02)
+    assert model.sample(200_000, generator()).values.var(0).tolist() == pytest.approx(
+        (1.25 * variance).tolist(), rel=0.02
+    )
 
 
 def test_a_kernel_density_uses_scotts_rule():
@@ -249,9 +253,9 @@ def test_regression_answers_its_own_inputs_in_order():
     samples = torch.randn(4, 2, generator=generator())
     model = linear_regression()
     model.fit(samples, weights=None, generator=generator())
-    drawn = model.sample(10, generator())
+    drawn = model.sample(10, generator()).values
     assert torch.equal(drawn[:, 0], samples[[0, 1, 2, 3, 0, 1, 2, 3, 0, 1], 0])
-    residuals = model.sample(100_000, generator()) @ torch.tensor([-model.coefficients.item(), 1.0])
+    residuals = model.sample(100_000, generator()).values @ torch.tensor([-model.coefficients.item(), 1.0])
     assert residuals.std().item() == pytest.approx(0.5, rel=0.02)
 
 

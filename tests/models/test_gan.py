@@ -12,7 +12,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.gan import GAN, critic_loss, generator_loss, gradient_penalty
-from collapsar.training import train
+from collapsar.models.plan import AS_IT_IS
+from collapsar.samples import Samples
+from collapsar.training.train import Recipe, train
 
 SETTINGS = {
     "sample_shape": [1, 8, 8],
@@ -40,7 +42,7 @@ def make_gan(**changes):
 
 def random_pool(*shape, num_samples=32):
     images = torch.randint(256, (num_samples, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return Pool((Part(images, torch.zeros(num_samples, dtype=torch.int64), REAL),))
+    return Pool((Part(Samples(images), REAL),))
 
 
 def train_gan(*, max_steps=4, **changes):
@@ -64,15 +66,8 @@ def train_gan(*, max_steps=4, **changes):
         enable_model_summary=False,
     )
     pool = random_pool(*settings["sample_shape"])
-    training = train(
-        model=recipe,
-        trainer=trainer,
-        pool=pool,
-        batch_size=8,
-        seed=0,
-        generation=0,
-        on_steps=lambda epoch, steps: None,
-    )
+    made_from = Recipe(model=recipe, trainer=trainer, plan=AS_IT_IS, batch_size=8)
+    training = train(made_from, pool, seed=0, generation=0, on_steps=lambda epoch, steps: None)
     return training, made[0]
 
 
@@ -156,7 +151,7 @@ def test_every_loss_moves_both_players_and_the_average(loss, has_spectral_norm):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_samples_are_images_of_the_datas_shape(shape):
     training, _ = train_gan(sample_shape=shape, max_steps=2)
-    samples = training.model.sample(3, torch.Generator().manual_seed(0))
+    samples = training.model.sample(3, torch.Generator().manual_seed(0)).values
     assert samples.dtype == torch.uint8
     assert samples.shape == (3, *shape)
 
@@ -187,13 +182,13 @@ def test_with_decay_the_average_lags_behind_the_generator():
 
 def test_samples_come_from_the_averaged_generator():
     model = train_gan()[0].model
-    expected = model.sample(3, torch.Generator().manual_seed(0))
+    expected = model.sample(3, torch.Generator().manual_seed(0)).values
     with torch.no_grad():
         model.generator[0].bias.fill_(100.0)
-    assert torch.equal(model.sample(3, torch.Generator().manual_seed(0)), expected)
+    assert torch.equal(model.sample(3, torch.Generator().manual_seed(0)).values, expected)
     with torch.no_grad():
         model.averaged_generator.module[0].bias.fill_(100.0)
-    assert not torch.equal(model.sample(3, torch.Generator().manual_seed(0)), expected)
+    assert not torch.equal(model.sample(3, torch.Generator().manual_seed(0)).values, expected)
 
 
 def test_spectral_norm_bounds_every_layer_of_the_critic():

@@ -6,8 +6,9 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models import generative
+from collapsar.models import learned
 from collapsar.models.vae import VAE
+from collapsar.samples import Samples
 
 LATENT_DIM = 4
 SETTINGS = {
@@ -54,7 +55,7 @@ def posterior():
 
 def step_with_posterior(model, posterior):
     model.encoder = FixedEncoder(*posterior)
-    return model.training_step(random_images(16, 1, 8, 8), 0)
+    return model.losses(Samples(random_images(16, 1, 8, 8)), None)
 
 
 def test_kl_is_that_of_two_normal_distributions(posterior):
@@ -106,11 +107,11 @@ def test_loss_does_not_depend_on_the_batch_size():
 @pytest.mark.parametrize("shape", [[channels, side, side] for channels in (1, 3) for side in (8, 28, 32)])
 def test_training_lowers_the_loss(likelihood, shape):
     model, images = make_vae(sample_shape=shape, likelihood=likelihood), random_images(8, *shape) // 4
-    optimizer, losses = model.configure_optimizers(), []
+    (optimizer,), losses = model.configure_optimizers(), []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for step in range(10):
-            loss = model.training_step(images, step)["loss"]
+        for _ in range(10):
+            loss = model.losses(Samples(images), None)["loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -123,7 +124,7 @@ def test_training_lowers_the_loss(likelihood, shape):
 @pytest.mark.parametrize("shape", [[channels, side, side] for channels in (1, 3) for side in (8, 28, 32)])
 def test_samples_are_images_of_the_datas_shape(likelihood, sample_from, shape):
     model = make_vae(sample_shape=shape, likelihood=likelihood, sample_from=sample_from)
-    samples = model.sample(3, generator())
+    samples = model.sample(3, generator()).values
     assert samples.dtype == torch.uint8
     assert samples.shape == (3, *shape)
 
@@ -146,7 +147,7 @@ def test_gaussian_draws_have_the_pixel_sd():
 
 
 def test_bernoulli_draws_are_black_or_white():
-    draws = make_vae(sample_from="likelihood").sample(20, generator())
+    draws = make_vae(sample_from="likelihood").sample(20, generator()).values
     assert set(draws.unique().tolist()) == {0, 255}
 
 
@@ -160,18 +161,20 @@ def test_the_mean_of_given_latents_draws_nothing():
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_samples_do_not_depend_on_the_chunk_size(sample_from, likelihood, monkeypatch):
     model = make_vae(sample_from=sample_from, likelihood=likelihood)
-    expected = model.sample(200, generator()).int()
-    monkeypatch.setattr(generative, "SAMPLES_PER_CHUNK", 7)
-    differs = (model.sample(200, generator()).int() - expected).abs() > 1  # one level: rounding of a batched product
+    expected = model.sample(200, generator()).values.int()
+    monkeypatch.setattr(learned, "SAMPLES_PER_CHUNK", 7)
+    differs = (
+        model.sample(200, generator()).values.int() - expected
+    ).abs() > 1  # one level: rounding of a batched product
     assert differs.float().mean() < 1e-3
 
 
 def test_samples_follow_the_generator_and_nothing_else():
     model = make_vae(sample_from="likelihood")
-    first = model.sample(5, generator())
+    first = model.sample(5, generator()).values
     torch.rand(1)
-    assert torch.equal(model.sample(5, generator()), first)
-    assert not torch.equal(model.sample(5, generator(1)), first)
+    assert torch.equal(model.sample(5, generator()).values, first)
+    assert not torch.equal(model.sample(5, generator(1)).values, first)
 
 
 def test_sampling_leaves_a_model_in_training_mode():

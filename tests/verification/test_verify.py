@@ -11,6 +11,8 @@ from collapsar import theory
 from collapsar.data import regimes
 from collapsar.data.pool import REAL, Part
 from collapsar.models import analytic
+from collapsar.samples import Samples
+from collapsar.verification import gaussians
 from collapsar.verification import protocols as protocols_module
 from collapsar.verification.protocols import protocols
 from collapsar.verification.verify import Check, as_table, check, main
@@ -31,9 +33,7 @@ REGIMES = [
 
 def regime_protocol(name, *, num_samples):
     (protocol,) = [
-        protocol
-        for protocol in protocols_module.regime_protocols(num_samples=num_samples)
-        if protocol.regime.name == name
+        protocol for protocol in gaussians.regime_protocols(num_samples=num_samples) if protocol.regime.name == name
     ]
     return protocol
 
@@ -66,15 +66,15 @@ def with_parts(pool, change):
 
 
 def inflate(pool, real):
-    return with_parts(pool, lambda part: Part(1.01 * part.samples, part.labels, part.origin))
+    return with_parts(pool, lambda part: Part(Samples(1.01 * part.samples.values), part.origin))
 
 
 def shift(pool, real):
-    return with_parts(pool, lambda part: Part(part.samples + 0.1, part.labels, part.origin))
+    return with_parts(pool, lambda part: Part(Samples(part.samples.values + 0.1), part.origin))
 
 
 def lose(pool, real):
-    return with_parts(pool, lambda part: part.slice(0, len(part) - max(len(part) // 100, 1)))
+    return with_parts(pool, lambda part: part[: len(part) - max(len(part) // 100, 1)])
 
 
 def leak(pool, real):
@@ -82,8 +82,8 @@ def leak(pool, real):
 
     def swap(part):
         num_leaked = max(len(part) // 100, 1)
-        samples = torch.cat([real.samples[:num_leaked], part.samples[num_leaked:]])
-        return Part(samples, part.labels, part.origin)
+        values = torch.cat([real.samples.values[:num_leaked], part.samples.values[num_leaked:]])
+        return Part(Samples(values), part.origin)
 
     return with_parts(pool, swap)
 
@@ -93,7 +93,7 @@ def repeat(pool, real):
 
     def swap(part):
         num_repeated = 3 * len(part) // 100
-        return part.take(torch.cat([torch.arange(num_repeated), torch.arange(len(part) - num_repeated)]))
+        return part[torch.cat([torch.arange(num_repeated), torch.arange(len(part) - num_repeated)])]
 
     return with_parts(pool, swap)
 
@@ -113,7 +113,7 @@ def test_repeated_samples_are_noticed(monkeypatch):
 
 def test_lying_about_the_real_share_is_noticed(monkeypatch):
     def mislabel(pool, real):
-        return with_parts(pool, lambda part: Part(part.samples, part.labels, REAL))
+        return with_parts(pool, lambda part: Part(part.samples, REAL))
 
     plant(monkeypatch, regimes.Replace, mislabel)
     assert broken(few_blocks("replace")) == ["real weight, n=100", "undeclared real weight, n=100"]
@@ -134,11 +134,11 @@ LAWS = {
     "squared_mean_under_window": lambda: regime_protocol("window", num_samples=10),
     "squared_mean_with_weights": lambda: regime_protocol("weighted", num_samples=10),
     "conserved_second_moment": lambda: regime_protocol("replace", num_samples=10),
-    "unbiased_variance_under_replace": protocols_module.unbiased_protocol,
-    "sd_under_replace": protocols_module.unbiased_protocol,
-    "wasserstein_under_replace": protocols_module.unbiased_protocol,
-    "log_variance_change": protocols_module.log_variance_protocol,
-    "variance_under_biased_replace": protocols_module.biased_protocol,
+    "unbiased_variance_under_replace": gaussians.unbiased_protocol,
+    "sd_under_replace": gaussians.unbiased_protocol,
+    "wasserstein_under_replace": gaussians.unbiased_protocol,
+    "log_variance_change": gaussians.log_variance_protocol,
+    "variance_under_biased_replace": gaussians.biased_protocol,
     "heterozygosity_under_replace": protocols_module.drift_protocol,
     "alive_categories_lower_bound": protocols_module.drift_protocol,
     "takeover_probability": protocols_module.takeover_protocol,

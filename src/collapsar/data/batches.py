@@ -4,13 +4,16 @@ There is no DataLoader: for small images its workers cost more than the training
 epoch and samples are gathered a few thousand at a time, so a pool of many parts costs no more than one of one part.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from collapsar.data.pool import Pool
 from collapsar.errors import UsageError
+from collapsar.samples import Samples
 
 SAMPLES_PER_GATHER = 8192
 
@@ -24,31 +27,68 @@ class PoolBatches:
         pool: On the device where batches are wanted.
         batch_size: Samples in a batch.
         generator: A CPU generator that shuffles; it goes on from epoch to epoch.
+        chosen: Indices of the samples that take part; None takes all.
 
     Raises:
-        UsageError: the batch is larger than the pool.
+        UsageError: the batch is larger than the number of samples that take part.
     """
 
-    def __init__(self, pool: Pool, *, batch_size: int, generator: torch.Generator) -> None:
-        check_batch_size(batch_size, pool_size=len(pool))
-        self.pool, self.batch_size, self.generator = pool, batch_size, generator
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        batch_size: int,
+        generator: torch.Generator,
+        chosen: Int64[Tensor, " chosen"] | None = None,
+    ) -> None:
+        self.pool, self.batch_size, self.generator, self.chosen = pool, batch_size, generator, chosen
+        self.num_samples = len(pool) if chosen is None else len(chosen)
+        check_batch_size(batch_size, pool_size=self.num_samples)
 
     def __len__(self) -> int:
-        return len(self.pool) // self.batch_size
+        return self.num_samples // self.batch_size
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """Batches of samples [batch_size, ...] in the sample convention."""
+    def __iter__(self) -> Iterator[Samples]:
+        """Batches of samples in the sample convention, with labels where the pool has them."""
         order = self._draw_order()[: len(self) * self.batch_size]
         batches_per_gather = max(SAMPLES_PER_GATHER // self.batch_size, 1)
-        device = self.pool.parts[0].samples.device
-        for indices in order.to(device).split(batches_per_gather * self.batch_size):
-            yield from self.pool.gather(indices).split(self.batch_size)
+        for indices in order.to(self.pool.device).split(batches_per_gather * self.batch_size):
+            yield from split_evenly(self.pool.gather(indices), self.batch_size)
 
     def _draw_order(self) -> Tensor:
         weights = self.pool.weights
         if weights is None:
-            return torch.randperm(len(self.pool), generator=self.generator)
-        return torch.multinomial(weights, len(self.pool), replacement=True, generator=self.generator)
+            order = torch.randperm(self.num_samples, generator=self.generator)
+        else:
+            weights = weights if self.chosen is None else weights[self.chosen]
+            order = torch.multinomial(weights, self.num_samples, replacement=True, generator=self.generator)
+        return order if self.chosen is None else self.chosen[order]
+
+
+class PoolInOrder:
+    """Some samples of a pool once, in order and in batches, the last one as large as is left: for validation.
+
+    Args:
+        pool: On the device where batches are wanted.
+        batch_size: Samples in a batch, at most.
+        chosen: Indices of the samples.
+    """
+
+    def __init__(self, pool: Pool, *, batch_size: int, chosen: Int64[Tensor, " chosen"]) -> None:
+        self.pool, self.batch_size, self.chosen = pool, batch_size, chosen
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.chosen) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Samples]:
+        """Batches of samples in the sample convention, with labels where the pool has them."""
+        for indices in self.chosen.to(self.pool.device).split(self.batch_size):
+            yield self.pool.gather(indices)
+
+
+def split_evenly(samples: Samples, batch_size: int) -> Iterator[Samples]:
+    """Consecutive batches, as views."""
+    return (samples[start : start + batch_size] for start in range(0, len(samples), batch_size))
 
 
 def check_batch_size(batch_size: int, *, pool_size: int) -> None:

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from collapsar.samples import UNLABELLED, Samples
+
 REAL = -1  # the origin of real samples; a synthetic sample's origin is the generation of the model that drew it
-UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -21,37 +22,23 @@ class Part:
     """Samples of one origin.
 
     Attributes:
-        samples: Images or vectors in the sample convention (see `samples.py`), [num_samples, ...].
-        labels: Class of each sample, UNLABELLED where nobody knows it.
+        samples: Images or vectors, with labels or without.
         origin: REAL, or the generation of the model that drew the samples.
     """
 
-    samples: Tensor
-    labels: Int64[Tensor, " sample"]
+    samples: Samples
     origin: int
-
-    def __post_init__(self) -> None:
-        assert len(self.samples) == len(self.labels), "a label for every sample"
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def take(self, indices: Int64[Tensor, " chosen"]) -> "Part":
-        """The chosen samples, in the order of `indices`."""
-        return Part(self.samples[indices], self.labels[indices], self.origin)
-
-    def slice(self, start: int, stop: int) -> "Part":
-        """The samples from `start` up to `stop`, as views: nothing is copied."""
-        return Part(self.samples[start:stop], self.labels[start:stop], self.origin)
+    def __getitem__(self, chosen: Tensor | slice) -> "Part":
+        """The chosen samples, in the order of the indices; a slice copies nothing."""
+        return Part(self.samples[chosen], self.origin)
 
     def to(self, device: torch.device) -> "Part":
         """The same part on another device; nothing is copied when it is there already."""
-        return Part(self.samples.to(device), self.labels.to(device), self.origin)
-
-
-def unlabelled(samples: Tensor, *, origin: int) -> Part:
-    """A part whose labels nobody knows, which is one number however many samples there are."""
-    return Part(samples, torch.tensor(UNLABELLED).expand(len(samples)), origin)
+        return Part(self.samples.to(device), self.origin)
 
 
 @dataclass(frozen=True)
@@ -76,9 +63,14 @@ class Pool:
         return sum(len(part) for part in self.parts)
 
     @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (channels, height, width) or (dimensions,)."""
-        return tuple(self.parts[0].samples.shape[1:])
+    def device(self) -> torch.device:
+        """Where the parts lie."""
+        return self.parts[0].samples.values.device
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the class of any sample is known."""
+        return any(part.samples.labels is not None for part in self.parts)
 
     @property
     def real_fraction(self) -> float:
@@ -123,43 +115,62 @@ class Pool:
         return replace(self, parts=tuple(part.to(device) for part in self.parts))
 
     def concatenated(self) -> Tensor:
-        """All samples as one tensor [pool_size, ...]; for fits that need them at once, as batches do not."""
-        return self.parts[0].samples if len(self.parts) == 1 else torch.cat([part.samples for part in self.parts])
+        """All values as one tensor [pool_size, ...]; for fits that need them at once, as batches do not."""
+        values = [part.samples.values for part in self.parts]
+        return values[0] if len(values) == 1 else torch.cat(values)
 
-    def gather(self, indices: Int64[Tensor, " chosen"]) -> Tensor:
-        """The samples at `indices` [num_chosen, ...], as a new tensor; the pool itself is never copied."""
+    def gather(self, indices: Int64[Tensor, " chosen"]) -> Samples:
+        """The samples at `indices`, as new tensors; the pool itself is never copied."""
         if len(self.parts) == 1:
             return self.parts[0].samples[indices]
-        first = self.parts[0].samples
-        gathered = torch.empty((len(indices), *self.sample_shape), dtype=first.dtype, device=first.device)
+        first = self.parts[0].samples.values
+        values = first.new_empty((len(indices), *first.shape[1:]))
+        labels = indices.new_full((len(indices),), UNLABELLED) if self.is_labelled else None
         part_of = torch.bucketize(indices, self._ends, right=True)
         for number, part in enumerate(self.parts):
-            chosen = (part_of == number).nonzero().squeeze(1)
-            start = int(self._ends[number]) - len(part)
-            gathered[chosen] = part.samples[indices[chosen] - start]
-        return gathered
+            places = (part_of == number).nonzero().squeeze(1)
+            chosen = part.samples[indices[places] - (int(self._ends[number]) - len(part))]
+            values[places] = chosen.values
+            if labels is not None and chosen.labels is not None:
+                labels[places] = chosen.labels
+        return Samples(values, labels)
+
+    def draw(self, num_samples: int, *, generator: torch.Generator) -> Samples:
+        """So many different samples in random order, or all where there are fewer."""
+        return self.gather(torch.randperm(len(self), generator=generator)[:num_samples])
 
     @cached_property
     def _ends(self) -> Tensor:
         sizes = torch.tensor([len(part) for part in self.parts])
-        return sizes.cumsum(0).to(self.parts[0].samples.device)
+        return sizes.cumsum(0).to(self.device)
 
 
 def draw_without_replacement(
-    parts: Sequence[Part], *, num_samples: int, generator: torch.Generator
+    parts: Sequence[Part], *, num_samples: int, generator: torch.Generator | None
 ) -> tuple[Part, ...]:
     """A uniform choice of `num_samples` from all parts together, as parts of the same origins.
 
     Parts left without a sample are dropped. Taking all there is copies and draws nothing.
+
+    Args:
+        parts: What is chosen from.
+        num_samples: How many, at most as many as there are.
+        generator: Draws; without one the choice is evenly spaced, which is all that a rehearsal needs.
     """
     total = sum(len(part) for part in parts)
     assert num_samples <= total, f"{num_samples} samples of {total}"
     if num_samples == total:
         return tuple(parts)
-    chosen = torch.randperm(total, generator=generator)[:num_samples].sort().values
-    taken, start = [], 0
-    for part in parts:
-        is_inside = (chosen >= start) & (chosen < start + len(part))
-        taken.append(part.take(chosen[is_inside] - start))
-        start += len(part)
+    chosen = choose_indices(total, num_samples=num_samples, generator=generator)
+    ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+    starts, stops = (ends - torch.tensor([len(part) for part in parts])).tolist(), ends.tolist()
+    first, last = torch.searchsorted(chosen, torch.tensor([starts, stops])).tolist()
+    taken = [part[chosen[i:j] - start] for part, start, i, j in zip(parts, starts, first, last, strict=True)]
     return tuple(part for part in taken if len(part))
+
+
+def choose_indices(total: int, *, num_samples: int, generator: torch.Generator | None) -> Int64[Tensor, " chosen"]:
+    """Different indices below `total` in rising order, drawn or, without a generator, evenly spaced."""
+    if generator is None:
+        return torch.arange(num_samples) * total // max(num_samples, 1)
+    return torch.randperm(total, generator=generator)[:num_samples].sort().values

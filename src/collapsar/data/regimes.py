@@ -5,12 +5,11 @@ where a rule takes them whole. Where a rule takes a share of the synthetic sampl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 
-from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement, unlabelled
+from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement
 from collapsar.data.schedules import Scheduled, as_schedule, check_bounds, nearest
 from collapsar.errors import UsageError
 from collapsar.theory import golden_ratio_weight
@@ -23,7 +22,7 @@ class Regime(ABC):
 
     @abstractmethod
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         """The pool that the next generation is trained on.
 
@@ -31,7 +30,7 @@ class Regime(ABC):
             pool: What this generation was trained on.
             real: The real training set.
             synthetic: What this generation's model drew; its origin is the generation.
-            generator: For rules that draw; derived from seed and generation.
+            generator: For rules that draw; derived from seed and generation. None in a rehearsal of large pools.
             reserve: Real data beyond the training set, in a fixed random order, for rules that take new ones.
 
         Raises:
@@ -39,7 +38,7 @@ class Regime(ABC):
         """
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:  # noqa: B027
-        """Refuse a chain that the data cannot serve to its end, with what it needs in all; `rehearse` finds the rest.
+        """Refuse a chain that the data cannot serve to its end, with what it needs in all; a rehearsal finds the rest.
 
         Args:
             num_generations: Length of the chain; the rule makes one pool fewer.
@@ -57,7 +56,7 @@ class Replace(Regime):
     name = "replace"
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         return Pool((synthetic,))
 
@@ -68,7 +67,7 @@ class Accumulate(Regime):
     name = "accumulate"
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         return Pool((*pool.parts, synthetic))
 
@@ -91,7 +90,7 @@ class AccumulateSubsample(Regime):
         self.budget = budget
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         archive = (*(pool.archive or pool.parts), synthetic)
         budget = self.budget or len(real)
@@ -118,7 +117,7 @@ class FixedReal(Regime):
         self.synthetic_ratio = check_bounds("regime.synthetic_ratio", as_schedule(synthetic_ratio), lowest=0)
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         num_synthetic = nearest(self.synthetic_ratio.at(synthetic.origin) * len(real))
         if num_synthetic > len(synthetic):
@@ -151,7 +150,7 @@ class FreshReal(Regime):
         self.is_recycled = is_recycled
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         start = self._num_taken(synthetic.origin, num_real=len(real))
         stop = self._num_taken(synthetic.origin + 1, num_real=len(real))
@@ -165,10 +164,8 @@ class FreshReal(Regime):
             )
         if reserve is None or start == stop:
             return Pool((synthetic,))
-        if stop <= num_reserve:
-            fresh = reserve.slice(start, stop)
-        else:
-            fresh = reserve.take(torch.arange(start, stop) % num_reserve)
+        is_within = stop <= num_reserve
+        fresh = reserve[start:stop] if is_within else reserve[torch.arange(start, stop) % num_reserve]
         return Pool((fresh, *draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)))
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
@@ -202,7 +199,7 @@ class Mix(Regime):
         self.real_fraction = check_bounds("regime.real_fraction", as_schedule(real_fraction), lowest=0, highest=1)
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         num_real = nearest(self.real_fraction.at(synthetic.origin) * len(synthetic))
         if num_real > len(real):
@@ -234,7 +231,7 @@ class Window(Regime):
         self.num_kept = num_kept
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         oldest = synthetic.origin - self.num_kept + 1
         return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
@@ -258,7 +255,7 @@ class Weighted(Regime):
         self.real_weight = check_bounds("regime.real_weight", as_schedule(real_weight), lowest=0, highest=1)
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
         return weigh_real(plain, real_weight=self.real_weight.at(synthetic.origin))
@@ -283,7 +280,7 @@ class GoldenRatio(Regime):
         self.regime = regime
 
     def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator, reserve: Part | None = None
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
         plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
         num_real = plain.origins().get("real", 0)
@@ -311,40 +308,3 @@ def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
         for part in pool.parts
     )
     return Pool(pool.parts, archive=pool.archive, part_weights=weights)
-
-
-def rehearse(
-    regime: Regime,
-    *,
-    num_real: int,
-    num_reserve: int,
-    num_synthetic: Sequence[int],
-    generator_at: Callable[[int], torch.Generator],
-) -> list[int]:
-    """Sizes of all pools of a chain, made by the regime's own rule from samples without content.
-
-    Args:
-        regime: Makes the pools.
-        num_real: Size of the real training set, which is the first pool.
-        num_reserve: Size of the reserve; 0 without one.
-        num_synthetic: Samples that each generation gives to the next pool, of all generations but the last.
-        generator_at: The generator that the regime is given after a generation.
-
-    Raises:
-        UsageError: the rule cannot make one of the pools: what the chain would stop with, before anything is trained.
-    """
-    regime.check(num_generations=len(num_synthetic) + 1, num_real=num_real, num_reserve=num_reserve)
-    real = blank(num_real, origin=REAL)
-    reserve = blank(num_reserve, origin=REAL) if num_reserve else None
-    pool = Pool((real,))
-    sizes = [num_real]
-    for generation, num_samples in enumerate(num_synthetic):
-        synthetic, generator = blank(num_samples, origin=generation), generator_at(generation)
-        pool = regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
-        sizes.append(len(pool))
-    return sizes
-
-
-def blank(num_samples: int, *, origin: int) -> Part:
-    """Samples of no dimensions: they take part in a regime and hold nothing."""
-    return unlabelled(torch.empty(num_samples, 0), origin=origin)

@@ -23,6 +23,7 @@ from torchvision.utils import make_grid
 
 from collapsar.errors import UsageError
 from collapsar.records import GenerationRecord
+from collapsar.samples import Samples
 from collapsar.settings import flatten, is_free
 
 GRID_IMAGES = 64
@@ -84,15 +85,15 @@ class RunFolder:
         """The folder of one generation."""
         return self.path / f"generation_{generation:03d}"
 
-    def synthetic(self, generation: int) -> Tensor:
+    def synthetic(self, generation: int) -> Samples:
         """The samples that a finished generation gave to the next pool.
 
         Raises:
             UsageError: the file is missing or damaged.
         """
-        samples = self._array(generation, "samples")
-        assert samples is not None, "every generation has samples"
-        return samples
+        values = self._array(generation, "samples")
+        assert values is not None, "every generation has samples"
+        return Samples(values, self._array(generation, "labels"))
 
     def strip(self, generation: int) -> Tensor | None:
         """The images of the latents that never change; None where a generation has none.
@@ -112,7 +113,8 @@ class RunFolder:
         self,
         record: GenerationRecord,
         *,
-        arrays: dict[str, Tensor],
+        samples: Samples,
+        strip: Tensor | None,
         save_model: Callable[[Path], None],
         curve: Sequence[dict[str, float]] = (),
     ) -> None:
@@ -120,7 +122,8 @@ class RunFolder:
 
         Args:
             record: The line.
-            arrays: "samples" (what the next pool gets), and "strip" (the images of the latents that never change).
+            samples: What the next pool gets.
+            strip: The images of the latents that never change; None for models without latents.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
         """
@@ -130,10 +133,11 @@ class RunFolder:
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         save_model(temporary / "model.ckpt")
-        named: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
+        arrays = {"samples": samples.values, "labels": samples.labels, "strip": strip}
+        named: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None}
         np.savez(temporary / "samples.npz", **named)
-        if arrays["samples"].dtype == torch.uint8:
-            image_grid(arrays["samples"]).save(temporary / "grid.png")
+        if samples.values.dtype == torch.uint8:
+            image_grid(samples.values).save(temporary / "grid.png")
         if curve:
             (temporary / "curve.json").write_text(json.dumps(list(curve)))
         for path in temporary.iterdir():

@@ -243,9 +243,9 @@ class WandbTracking(Tracking):
 def pictures(store: RunFolder, generation: int) -> dict[str, Any]:
     """The samples, the film strip of a generation, and the film strips so far, a row for each generation."""
     media: dict[str, Any] = {}
-    samples = store.synthetic(generation)
-    if samples.dtype == torch.uint8:
-        media["samples"] = wandb.Image(image_grid(samples))
+    values = store.synthetic(generation).values
+    if values.dtype == torch.uint8:
+        media["samples"] = wandb.Image(image_grid(values))
     strips = [strip for earlier in range(generation + 1) if (strip := store.strip(earlier)) is not None]
     if strips and strips[-1].dtype == torch.uint8:
         num_columns = len(strips[-1])

@@ -8,7 +8,7 @@ histogram treats each dimension by itself, so a chain in D dimensions is D indep
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,9 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.models.bias import UNBIASED, Bias, temper_covariance, temper_probabilities
+from collapsar.models.bias import UNBIASED, Bias, temper_covariance
 from collapsar.models.generative import GenerativeModel
+from collapsar.samples import Samples
 
 
 class AnalyticModel(GenerativeModel, ABC):
@@ -33,6 +34,8 @@ class AnalyticModel(GenerativeModel, ABC):
         UsageError: samples of that shape are not vectors.
     """
 
+    is_trained_in_steps: ClassVar[bool] = False
+
     def __init__(self, *, sample_shape: Sequence[int]) -> None:
         super().__init__()
         if len(sample_shape) != 1:
@@ -42,13 +45,6 @@ class AnalyticModel(GenerativeModel, ABC):
             )
         self.num_dimensions = sample_shape[0]
         self.register_load_state_dict_pre_hook(take_saved_shapes)
-
-    def check_pool_size(self, pool_size: int) -> None:
-        """Refuse a pool that is too small for the fit.
-
-        Raises:
-            UsageError: it is.
-        """
 
     @abstractmethod
     def fit(
@@ -70,14 +66,11 @@ class AnalyticModel(GenerativeModel, ABC):
         """
 
     @abstractmethod
-    def sample(
-        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
-    ) -> Float[Tensor, "sample dimension"]:
-        """Independent draws from the model, its density raised to the power 1/lambda by the bias."""
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        """Independent draws from the model, its density raised to the power 1/lambda, lambda being `spread`."""
 
-    @abstractmethod
-    def fitted_parameters(self) -> dict[str, Any]:
-        """The parameters as lists and numbers, for the record."""
+    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+        return Samples(self.draw(num_samples, generator, spread=bias.spread))
 
 
 class Gaussian(AnalyticModel):
@@ -124,10 +117,8 @@ class Gaussian(AnalyticModel):
         moment = (centred.T * shares) @ centred if self.is_full else shares @ centred.square_()
         self.covariance = moment / (1 - shares.square().sum()) if self.is_unbiased else moment
 
-    def sample(
-        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
-    ) -> Float[Tensor, "sample dimension"]:
-        covariance = temper_covariance(self.covariance, spread=bias.spread)
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        covariance = temper_covariance(self.covariance, spread=spread)
         refuse_non_finite(covariance, self.mean)
         noise = torch.randn(num_samples, len(self.mean), generator=generator)
         if self.is_full:
@@ -209,11 +200,9 @@ class Mixture(AnalyticModel):
         self.means = torch.from_numpy(mixture.means_).float()
         self.covariances = torch.from_numpy(mixture.covariances_).float()
 
-    def sample(
-        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
-    ) -> Float[Tensor, "sample dimension"]:
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
         refuse_non_finite(self.shares, self.means, self.covariances)
-        roots = square_root(temper_covariance(self.covariances, spread=bias.spread))
+        roots = square_root(temper_covariance(self.covariances, spread=spread))
         chosen = torch.multinomial(self.shares, num_samples, replacement=True, generator=generator)
         noise = torch.randn(num_samples, 1, self.num_dimensions, generator=generator)
         return self.means[chosen] + (noise @ roots[chosen]).squeeze(1)
@@ -224,61 +213,6 @@ class Mixture(AnalyticModel):
             "means": self.means.tolist(),
             "covariances": self.covariances.tolist(),
         }
-
-
-class Categorical(AnalyticModel):
-    """A histogram over categories 0 to K - 1, for each dimension by itself.
-
-    Args:
-        sample_shape: The number of dimensions, as a list of one.
-        num_categories: K; null where the data have no categories, which is refused.
-
-    Raises:
-        UsageError: without categories.
-    """
-
-    name = "categorical"
-
-    def __init__(self, *, sample_shape: Sequence[int], num_categories: int | None) -> None:
-        super().__init__(sample_shape=sample_shape)
-        if num_categories is None:
-            raise UsageError("model=categorical needs categories: choose data=categorical")
-        check_positive(num_categories=num_categories)
-        self.num_categories = num_categories
-        self.probabilities: Tensor  # [dimension, category]
-        self.register_buffer("probabilities", torch.empty(0))
-
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
-        categories = range(self.num_categories)
-        if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
-            raise UsageError(
-                f"model=categorical models whole numbers from 0 to {self.num_categories - 1}: got values from "
-                f"{samples.min():g} to {samples.max():g}"
-            )
-        if weights is None:
-            shares = [(samples == category).sum(0).double() / len(samples) for category in categories]
-        else:
-            shares = [weights.double() @ (samples == category).double() for category in categories]
-        self.probabilities = torch.stack(shares, dim=1)
-
-    def sample(
-        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
-    ) -> Float[Tensor, "sample dimension"]:
-        cumulative = temper_probabilities(self.probabilities, spread=bias.spread).cumsum(1)
-        cumulative = (
-            cumulative / cumulative[:, -1:]
-        )  # exactly 1 from the last category alive on, so no dead one is drawn
-        uniform = torch.rand(num_samples, len(cumulative), generator=generator, dtype=torch.float64)
-        return torch.searchsorted(cumulative, uniform.T.contiguous(), right=True).T.float()
-
-    def fitted_parameters(self) -> dict[str, Any]:
-        return {"probabilities": self.probabilities.tolist()}
 
 
 class KernelDensity(AnalyticModel):
@@ -320,10 +254,8 @@ class KernelDensity(AnalyticModel):
         relative = self.bandwidth or len(samples) ** (-1 / (self.num_dimensions + 4))
         self.centres, self.weights, self.kernel_sd = samples, shares, relative * spread
 
-    def sample(
-        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
-    ) -> Float[Tensor, "sample dimension"]:
-        variance = temper_covariance(self.kernel_sd.square(), spread=bias.spread)
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        variance = temper_covariance(self.kernel_sd.square(), spread=spread)
         refuse_non_finite(variance, self.centres)
         chosen = torch.multinomial(self.weights, num_samples, replacement=True, generator=generator)
         noise = torch.randn(num_samples, self.num_dimensions, generator=generator)
@@ -333,65 +265,6 @@ class KernelDensity(AnalyticModel):
         mean = self.weights @ self.centres
         variance = self.weights @ (self.centres - mean).square() + self.kernel_sd.square()
         return {"mean": mean.tolist(), "variance": variance.tolist(), "kernel_sd": self.kernel_sd.tolist()}
-
-
-class LinearRegression(AnalyticModel):
-    """Least squares from the first columns of a sample, its inputs, to the others, its outputs.
-
-    Sampling answers the inputs it was fitted on, in their order and from the first again: y = x w + noise. So the
-    design stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
-
-    Args:
-        sample_shape: The number of inputs and outputs together, as a list of one.
-        num_inputs: Number of input columns; null where the data have none, which is refused.
-        noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
-
-    Raises:
-        UsageError: without inputs, or without outputs.
-    """
-
-    name = "linear_regression"
-
-    def __init__(self, *, sample_shape: Sequence[int], num_inputs: int | None, noise_sd: int | float | None) -> None:
-        super().__init__(sample_shape=sample_shape)
-        if num_inputs is None or noise_sd is None:
-            raise UsageError("model=linear_regression needs inputs and outputs: choose data=linear_regression")
-        if not 1 <= num_inputs < self.num_dimensions:
-            raise UsageError(f"num_inputs must be between 1 and {self.num_dimensions - 1}: got {num_inputs}")
-        self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
-        self.inputs: Tensor
-        self.coefficients: Tensor  # [input, output]
-        self.register_buffer("inputs", torch.empty(0))
-        self.register_buffer("coefficients", torch.empty(0))
-
-    def check_pool_size(self, pool_size: int) -> None:
-        if pool_size < self.num_inputs:
-            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {pool_size}")
-
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
-        self.check_pool_size(len(samples))
-        inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
-        root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
-        self.inputs = inputs.contiguous()
-        self.coefficients = torch.linalg.lstsq(root * inputs, root * outputs).solution
-
-    def sample(
-        self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED
-    ) -> Float[Tensor, "sample dimension"]:
-        refuse_non_finite(self.coefficients)
-        inputs = self.inputs[torch.arange(num_samples) % len(self.inputs)]
-        noise_variance = temper_covariance(torch.tensor(self.noise_sd**2), spread=bias.spread)
-        noise = torch.randn(num_samples, self.num_dimensions - self.num_inputs, generator=generator)
-        return torch.cat([inputs, inputs @ self.coefficients + noise_variance.sqrt() * noise], dim=1)
-
-    def fitted_parameters(self) -> dict[str, Any]:
-        return {"coefficients": self.coefficients.tolist()}
 
 
 def take_saved_shapes(model: AnalyticModel, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

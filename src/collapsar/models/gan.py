@@ -10,26 +10,25 @@ With critic logits d(x), the critic minimises and the generator minimises
 generator's weights. A training step is one critic update; the generator moves every `critic_steps` of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.models.bias import Bias
-from collapsar.models.generative import SAMPLES_PER_CHUNK, LatentVariableModel
+from collapsar.models.learned import SAMPLES_PER_CHUNK, LearnedModel, Losses, Player
 from collapsar.models.networks import bottom_shape, downsampler, upsampler
-from collapsar.samples import to_model_range
+from collapsar.samples import Samples, to_model_range
 
 
-class GAN(LatentVariableModel):
+class GAN(LearnedModel):
     """A convolutional GAN, sampled from the averaged generator.
 
     Args:
@@ -85,7 +84,6 @@ class GAN(LatentVariableModel):
         self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
         self.learning_rates = (critic_learning_rate, generator_learning_rate)
         self.adam_betas = (adam_betas[0], adam_betas[1])
-        self.automatic_optimization = False
         self.generator = upsampler(
             sample_shape, latent_dim=latent_dim, width=generator_width, activation=nn.ReLU, has_batch_norm=True
         )
@@ -116,42 +114,39 @@ class GAN(LatentVariableModel):
         chunks = [self.critic(to_model_range(chunk.to(self.device))) for chunk in samples.split(SAMPLES_PER_CHUNK)]
         return torch.cat(chunks).squeeze(1).cpu()
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        real = to_model_range(batch)
-        critic_optimizer, generator_optimizer = cast("list[LightningOptimizer]", self.optimizers())
-        is_generator_due = self.trainer.global_step % self.critic_steps == 0
-        with torch.set_grad_enabled(is_generator_due):
-            fake = self.generator(torch.randn(len(real), self.latent_dim, device=self.device)).sigmoid()
-        losses = {"critic_loss": self._update_critic(critic_optimizer, real=real, fake=fake.detach())}
-        if is_generator_due:
-            losses["generator_loss"] = self._update_generator(generator_optimizer.optimizer, fake=fake)
-        return losses
+    def players(self) -> Sequence[Player]:
+        critic_rate, generator_rate = self.learning_rates
+        return [
+            Player(
+                module=self.critic, losses=self.critic_losses, learning_rate=critic_rate, adam_betas=self.adam_betas
+            ),
+            Player(
+                module=self.generator,
+                losses=self.generator_losses,
+                learning_rate=generator_rate,
+                adam_betas=self.adam_betas,
+                steps_per_move=self.critic_steps,
+                average=self.averaged_generator,
+            ),
+        ]
 
-    def _update_critic(self, optimizer: LightningOptimizer, *, real: Tensor, fake: Tensor) -> Tensor:
+    def share(self, batch: Samples, *, movers: Collection[int]) -> Tensor:
+        """As many generated images as the batch has, for both players; with gradients if the generator moves."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and 1 in movers):
+            return self.generator(torch.randn(len(batch), self.latent_dim, device=self.device)).sigmoid()
+
+    def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
+        """What the critic minimises, as `critic_loss`."""
+        real, fake = to_model_range(batch.values), fake.detach()
         logits = self.critic(torch.cat([real, fake]))
         loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
-        if self.loss == "wgan_gp":
+        if self.loss == "wgan_gp" and self.training:  # without gradients there is no penalty
             loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        return loss.detach()
+        return {"critic_loss": loss}
 
-    def _update_generator(self, optimizer: torch.optim.Optimizer, *, fake: Tensor) -> Tensor:
-        # The bare optimizer: Lightning would count its steps too, and max_steps would end the fit half-way.
-        loss = generator_loss(fake=self.critic(fake), loss=self.loss)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-        self.averaged_generator.update_parameters(self.generator)
-        return loss.detach()
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        parts = (self.critic, self.generator)
-        return [
-            torch.optim.Adam(part.parameters(), lr=rate, betas=self.adam_betas, fused=True)
-            for part, rate in zip(parts, self.learning_rates, strict=True)
-        ]
+    def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
+        """What the generator minimises, as `generator_loss`."""
+        return {"generator_loss": generator_loss(fake=self.critic(fake), loss=self.loss)}
 
 
 def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:

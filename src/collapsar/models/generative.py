@@ -1,32 +1,37 @@
-"""What every generative model is to the loop: a Lightning module that can be sampled.
+"""What every generative model is to the loop: it is trained on a pool, and it can be sampled.
 
-`sample` returns the sample convention (uint8 images or float32 vectors), so what enters a pool, a file and a metric
-is one and the same tensor.
+The loop knows no family of models. A model answers for itself what it has: latents for a film strip, a critic, fitted
+parameters, training in steps. `sample` returns the sample convention, so what enters a pool, a file and a metric is
+one and the same tensor.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, UInt8
-from lightning import LightningModule
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from collapsar.models.bias import UNBIASED, Bias
-from collapsar.models.networks import check_image_shape
-from collapsar.samples import quantise
-
-SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
+from collapsar.samples import Samples
 
 
-class GenerativeModel(LightningModule, ABC):
-    """A model of the data that can be sampled."""
+class GenerativeModel(nn.Module, ABC):
+    """A model of the data that can be sampled.
+
+    Attributes:
+        name: As in conf/model.
+        is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
+        realism: The critic's logit of each image, higher for what it takes for real; None for models without a critic.
+    """
 
     name: ClassVar[str]
+    is_trained_in_steps: ClassVar[bool]
+    realism: ClassVar[Callable[[Any, Tensor], Float[Tensor, " sample"]] | None] = None
 
     @abstractmethod
-    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Tensor:
+    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
         """Independent draws from the model, in the sample convention, on the CPU.
 
         Args:
@@ -45,35 +50,23 @@ class GenerativeModel(LightningModule, ABC):
             UsageError: with what to set instead.
         """
 
+    def check_pool_size(self, pool_size: int) -> None:
+        """Refuse a pool that is too small for the model.
 
-class LatentVariableModel(GenerativeModel, ABC):
-    """A model that decodes standard normal latents into images."""
+        Raises:
+            UsageError: it is.
+        """
 
-    def __init__(self, *, sample_shape: Sequence[int], latent_dim: int) -> None:
-        super().__init__()
-        self.sample_shape = check_image_shape(sample_shape)
-        self.latent_dim = latent_dim
+    def fitted_parameters(self) -> dict[str, Any]:
+        """The parameters as lists and numbers, for the record; empty where they would say nothing."""
+        return {}
 
-    @abstractmethod
-    def decode(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
-    ) -> Float[Tensor, "sample channel height width"]:
-        """One image in model range for each latent; the other arguments serve models whose decoder draws."""
+    def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor | None:
+        """Images of the same latents in every generation; None for models without latents.
 
-    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Tensor:
-        latents = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
-        return self.render(latents, generator, likelihood_spread=bias.likelihood_spread)
-
-    @torch.inference_mode()
-    def render(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float = 1.0
-    ) -> UInt8[Tensor, "sample channel height width"]:
-        """The images of given latents: the same latents through the generations make the film strip."""
-        was_training = self.training
-        self.eval()
-        chunks = [
-            quantise(self.decode(chunk.to(self.device), generator, likelihood_spread=likelihood_spread)).cpu()
-            for chunk in latents.split(SAMPLES_PER_CHUNK)
-        ]
-        self.train(was_training)
-        return torch.cat(chunks)
+        Args:
+            num_images: How many.
+            latents: Draws them; the same one in every generation.
+            noise: For decoders that draw.
+        """
+        return None

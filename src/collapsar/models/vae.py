@@ -10,7 +10,7 @@ the likelihood's own spread, so each generation is trained on data that vary les
 
 from collections.abc import Sequence
 from math import log, pi, prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
-from collapsar.models.generative import LatentVariableModel
+from collapsar.models.learned import LearnedModel, Losses, Player
 from collapsar.models.networks import bottom_shape, downsampler, upsampler
-from collapsar.samples import to_model_range
+from collapsar.samples import Samples, to_model_range
 
 
-class VAE(LatentVariableModel):
+class VAE(LearnedModel):
     """A convolutional VAE.
 
     Args:
@@ -88,13 +88,17 @@ class VAE(LatentVariableModel):
                 "or choose bias=scaled_latents or truncated_latents"
             )
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        images = to_model_range(batch)
+    def players(self) -> Sequence[Player]:
+        return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate)]
+
+    def losses(self, batch: Samples, shared: Any) -> Losses:
+        """The negative evidence lower bound as `loss`, and its two terms."""
+        images = to_model_range(batch.values)
         mu, logvar = self.encoder(images).chunk(2, dim=1)
         z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
         reconstruction = self.negative_log_likelihood(self.decoder(z), images=images)
         kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
-        return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction.detach(), "kl": kl.detach()}
+        return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
 
     def negative_log_likelihood(
         self,
@@ -108,6 +112,3 @@ class VAE(LatentVariableModel):
         squared = (logits.sigmoid() - images).square().sum() / len(images)
         log_normaliser = prod(self.sample_shape) * (0.5 * log(2 * pi) + log(self.pixel_sd))
         return squared / (2 * self.pixel_sd**2) + log_normaliser
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)

@@ -25,7 +25,8 @@ from scipy import stats
 from torch import Tensor
 
 from collapsar.seeding import derive_seed
-from collapsar.verification.protocols import Law, Protocol, protocols
+from collapsar.verification.protocol import Law, Protocol
+from collapsar.verification.protocols import protocols
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run, half of what is promised: Student's t is not exact for skewed statistics
 NUM_WORKERS = 2  # one protocol each: the tensors are too small to be shared out

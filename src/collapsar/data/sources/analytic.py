@@ -6,15 +6,13 @@ their real data too: that is what the expectations in `theory` are over. Samples
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict
-from math import pi, sqrt
+from math import sqrt
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from collapsar.data.pool import REAL, Part, unlabelled
-from collapsar.data.sources.real import RealData, Sizes, Source
+from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_positive
+from collapsar.samples import RealData, Samples
 from collapsar.seeding import make_generator
 
 
@@ -58,14 +56,14 @@ class AnalyticSource(Source, ABC):
         self.dimensions, self.seed = dimensions, seed
 
     @abstractmethod
-    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         """Independent draws from the truth."""
 
     def read(self) -> RealData:
         train, test, reserve = (
             self.draw(size, make_generator(self.seed, 0, f"real {name}")) for name, size in asdict(self.sizes).items()
         )
-        return RealData(train, test, self.num_classes, reserve if len(reserve) else None)
+        return RealData(train, test, self.num_classes, reserve if len(reserve) else None, self.known_modes)
 
 
 class GaussianSource(AnalyticSource):
@@ -97,127 +95,8 @@ class GaussianSource(AnalyticSource):
             seed=seed,
         )
 
-    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
-        return unlabelled(torch.randn(num_samples, self.dimensions, generator=generator), origin=REAL)
-
-
-class ModesSource(AnalyticSource, ABC):
-    """Equally likely, round normal modes at known places in the plane; a sample's label is its mode.
-
-    Attributes:
-        centres: Where the modes are.
-        mode_sd: Standard deviation of each mode in each dimension.
-    """
-
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        centres: Float[Tensor, "mode 2"],
-        mode_sd: float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            sample_shape=sample_shape,
-            dimensions=2,
-            num_classes=len(centres),
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
-        check_positive(mode_sd=mode_sd)
-        self.centres, self.mode_sd = centres, mode_sd
-
-    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
-        modes = torch.randint(len(self.centres), (num_samples,), generator=generator)
-        noise = torch.randn(num_samples, 2, generator=generator)
-        return Part(self.centres[modes] + self.mode_sd * noise, modes, REAL)
-
-
-class Ring(ModesSource):
-    """Modes evenly round a circle (the ring of 8 of Srivastava et al. 2017, VEEGAN, and Lin et al. 2018, PacGAN).
-
-    Args:
-        sample_shape: [2].
-        num_modes: How many.
-        radius: Of the circle.
-        mode_sd: Standard deviation of each mode.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
-        num_reserve: For regimes that take fresh real samples.
-        seed: The experiment's seed.
-    """
-
-    name = "ring"
-
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        num_modes: int,
-        radius: int | float,
-        mode_sd: int | float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        check_positive(num_modes=num_modes, radius=radius)
-        angles = 2 * pi * torch.arange(num_modes) / num_modes
-        super().__init__(
-            sample_shape=sample_shape,
-            centres=radius * torch.stack([angles.cos(), angles.sin()], dim=1),
-            mode_sd=float(mode_sd),
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
-
-
-class Grid(ModesSource):
-    """Modes on a square grid around 0 (the grid of 25 of VEEGAN and PacGAN: 5 a side, 2 apart, sd .05).
-
-    Args:
-        sample_shape: [2].
-        modes_per_side: The grid has the square of it.
-        spacing: Distance of neighbouring modes.
-        mode_sd: Standard deviation of each mode.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
-        num_reserve: For regimes that take fresh real samples.
-        seed: The experiment's seed.
-    """
-
-    name = "grid"
-
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        modes_per_side: int,
-        spacing: int | float,
-        mode_sd: int | float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        check_positive(modes_per_side=modes_per_side, spacing=spacing)
-        places = spacing * (torch.arange(modes_per_side) - (modes_per_side - 1) / 2)
-        super().__init__(
-            sample_shape=sample_shape,
-            centres=torch.cartesian_prod(places, places),
-            mode_sd=float(mode_sd),
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
+    def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
+        return Samples(torch.randn(num_samples, self.dimensions, generator=generator))
 
 
 class CategoricalSource(AnalyticSource):
@@ -266,14 +145,14 @@ class CategoricalSource(AnalyticSource):
         unnormalised = [(rank + 1) ** -zipf_exponent for rank in range(num_categories)]
         self.shares = [share / sum(unnormalised) for share in unnormalised]
 
-    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         num_draws = num_samples * self.dimensions
         if not num_draws:
-            return unlabelled(torch.empty(0, self.dimensions), origin=REAL)
+            return Samples(torch.empty(0, self.dimensions))
         shares = torch.tensor(self.shares, dtype=torch.float64)
         codes = torch.multinomial(shares, num_draws, replacement=True, generator=generator)
-        samples = codes.reshape(num_samples, self.dimensions).float()
-        return Part(samples, codes, REAL) if self.dimensions == 1 else unlabelled(samples, origin=REAL)
+        values = codes.reshape(num_samples, self.dimensions).float()
+        return Samples(values, codes if self.dimensions == 1 else None)
 
 
 class LinearRegressionSource(AnalyticSource):
@@ -324,8 +203,8 @@ class LinearRegressionSource(AnalyticSource):
         self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
         self.coefficients = torch.full((num_inputs,), 1 / sqrt(num_inputs))
 
-    def draw(self, num_samples: int, generator: torch.Generator) -> Part:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         inputs = torch.randn(num_samples, self.num_inputs, generator=generator)
         noise = torch.randn(num_samples, self.dimensions - self.num_inputs, generator=generator)
         outputs = (inputs @ self.coefficients).unsqueeze(1) + self.noise_sd * noise
-        return unlabelled(torch.cat([inputs, outputs], dim=1), origin=REAL)
+        return Samples(torch.cat([inputs, outputs], dim=1))

@@ -6,7 +6,6 @@ a root that `COLLAPSAR_DATA` names (else a per-user cache folder); what is missi
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,66 +19,11 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision import datasets
 
-from collapsar.data.pool import REAL, Part
+from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
+from collapsar.samples import RealData, Samples
 
 NUM_CLASSES = 10  # of each of the fixed data sets
-
-
-@dataclass(frozen=True)
-class RealData:
-    """A source's sets; they share no sample.
-
-    Attributes:
-        train: What generation 0 is trained on.
-        test: Held out, for evaluation only.
-        num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
-        reserve: Training data beyond `train`, for regimes that take fresh real samples; None if there are none.
-    """
-
-    train: Part
-    test: Part
-    num_classes: int
-    reserve: Part | None = None
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Number of samples in each of a source's sets."""
-
-    train: int
-    test: int
-    reserve: int
-
-
-class Source(ABC):
-    """Where real data come from; what a chain can be checked against is known before anything is read.
-
-    Args:
-        sample_shape: Shape of one sample, which models are sized from.
-        sizes: Of the sets that `load` gives.
-        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
-    """
-
-    name: ClassVar[str]
-
-    def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int) -> None:
-        self.sample_shape, self.sizes, self.num_classes = sample_shape, sizes, num_classes
-
-    @abstractmethod
-    def read(self) -> RealData:
-        """All sets, in the sample convention."""
-
-    def load(self) -> RealData:
-        """The sets as chains take them: of the promised shape and sizes.
-
-        Raises:
-            UsageError: files are missing or damaged.
-        """
-        real = self.read()
-        assert list(real.train.samples.shape[1:]) == list(self.sample_shape), "conf/data states the shape"
-        assert (len(real.train), len(real.test)) == (self.sizes.train, self.sizes.test), "sizes are known beforehand"
-        return real
 
 
 class FixedSource(Source, ABC):
@@ -126,8 +70,8 @@ class Digits(FixedSource):
         train, test = train_test_split(
             np.arange(len(labels)), test_size=self.num_test, stratify=digits.target, random_state=0
         )
-        part = Part(images, labels, REAL)
-        return RealData(part.take(torch.from_numpy(train)), part.take(torch.from_numpy(test)), self.num_classes)
+        everything = Samples(images, labels)
+        return RealData(everything[torch.from_numpy(train)], everything[torch.from_numpy(test)], self.num_classes)
 
 
 class TorchvisionSource(FixedSource, ABC):
@@ -149,7 +93,7 @@ class TorchvisionSource(FixedSource, ABC):
 
     def read_all(self) -> RealData:
         self._require_files()
-        parts = []
+        sets = []
         for is_train in (True, False):
             try:
                 split = self.dataset(root=self.root, train=is_train, download=False)
@@ -158,8 +102,9 @@ class TorchvisionSource(FixedSource, ABC):
                 raise UsageError(
                     f"{self.root / self.folder} is damaged ({error}): delete it to download anew"
                 ) from error
-            parts.append(Part(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64), REAL))
-        return RealData(parts[0], parts[1], self.num_classes)
+            sets.append(Samples(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64)))
+        train, test = sets
+        return RealData(train, test, self.num_classes)
 
     def _require_files(self) -> None:
         """Download what is missing, once even when many jobs start together."""
@@ -270,8 +215,9 @@ def subset_size(num_train: int | float | None, *, num_available: int, num_classe
     return round(size)
 
 
-def stratified_split(part: Part, *, size: int) -> tuple[Part, Part]:
+def stratified_split(samples: Samples, *, size: int) -> tuple[Samples, Samples]:
     """`size` samples with the classes in their own proportions, and the rest; the choice is the same in every run."""
-    indices = np.arange(len(part))
-    chosen, rest = train_test_split(indices, train_size=size, stratify=part.labels.numpy(), random_state=0)
-    return part.take(torch.from_numpy(chosen)), part.take(torch.from_numpy(rest))
+    assert samples.labels is not None, "real images are labelled"
+    indices = np.arange(len(samples))
+    chosen, rest = train_test_split(indices, train_size=size, stratify=samples.labels.numpy(), random_state=0)
+    return samples[torch.from_numpy(chosen)], samples[torch.from_numpy(rest)]

@@ -7,50 +7,52 @@ from torch import nn
 from collapsar import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models.generative import GenerativeModel
+from collapsar.models.learned import LearnedModel, Player
 from collapsar.models.vae import VAE
-from collapsar.training import STEPS_BETWEEN_READINGS, train
+from collapsar.samples import Samples
+from collapsar.training.loss_monitor import STEPS_BETWEEN_READINGS
+from collapsar.training.train import Recipe, train
 from tiny_chains import compose_settings
 
 
-class Brittle(GenerativeModel):
+class Brittle(LearnedModel):
     """A model whose loss is 1, but for one step."""
 
     name = "brittle"
 
     def __init__(self, *, bad_step=None, bad_value=1.0):
-        super().__init__()
+        super().__init__(sample_shape=[1, 8, 8], latent_dim=1)
         self.weight = nn.Parameter(torch.zeros(()))
         self.bad_step, self.bad_value = bad_step, bad_value
 
-    def sample(self, num_samples, generator):
+    def decode(self, latents, generator, *, likelihood_spread):
         raise NotImplementedError
 
-    def training_step(self, batch, batch_idx):
+    def players(self):
+        return [Player(module=self, losses=self.losses, learning_rate=1e-12)]
+
+    def losses(self, batch, shared):
         value = self.bad_value if self.global_step == self.bad_step else 1.0
         return {"loss": self.weight + value}
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
 def random_pool(num_samples):
     images = torch.randint(256, (num_samples, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return Pool((Part(images, torch.zeros(num_samples, dtype=torch.int64), REAL),))
+    return Pool((Part(Samples(images), REAL),))
 
 
 @pytest.fixture(scope="module")
 def vae_recipes(tiny):
-    """The recipes of model and trainer, as the loop gets them from the configuration."""
+    """The recipes of model and trainer, and the plan, as the loop gets them from the configuration."""
     experiment = composition.build(compose_settings(*tiny, "tracking=none", "model.width=4"))
-    return {"model": experiment.model, "trainer": experiment.trainer}
+    return {"model": experiment.model, "trainer": experiment.trainer, "plan": experiment.training}
 
 
 @pytest.fixture(scope="module")
 def train_vae(vae_recipes):
-    def call(*, seed=0, generation=0, **changes):
-        arguments = {"pool": random_pool(40), "batch_size": 8, "on_steps": ignore_progress, **vae_recipes, **changes}
-        return train(**arguments, seed=seed, generation=generation)
+    def call(*, pool=None, seed=0, generation=0, on_steps=ignore_progress, **changes):
+        recipe = Recipe(**{"batch_size": 8, **vae_recipes, **changes})
+        return train(recipe, pool or random_pool(40), seed=seed, generation=generation, on_steps=on_steps)
 
     return call
 
@@ -146,7 +148,7 @@ def test_a_checkpoint_gives_the_model_back_without_pickled_code(train_vae, tmp_p
     training.save(tmp_path / "model.ckpt")
     loaded = VAE.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
     generator = torch.Generator()
-    expected, samples = (model.sample(4, generator.manual_seed(0)) for model in (training.model, loaded.eval()))
+    expected, samples = (model.sample(4, generator.manual_seed(0)).values for model in (training.model, loaded.eval()))
     assert torch.equal(samples, expected)
 
 

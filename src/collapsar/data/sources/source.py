@@ -1,0 +1,51 @@
+"""Where real data come from; what a chain can be checked against is known before anything is read."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from collapsar.samples import KnownModes, RealData
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Number of samples in each of a source's sets."""
+
+    train: int
+    test: int
+    reserve: int
+
+
+class Source(ABC):
+    """Where real data come from; what a chain can be checked against is known before anything is read.
+
+    Args:
+        sample_shape: Shape of one sample, which models are sized from.
+        sizes: Of the sets that `load` gives.
+        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int) -> None:
+        self.sample_shape, self.sizes, self.num_classes = sample_shape, sizes, num_classes
+
+    @property
+    def known_modes(self) -> KnownModes | None:
+        """The modes of the truth, where it is a mixture of known ones."""
+        return None
+
+    @abstractmethod
+    def read(self) -> RealData:
+        """All sets."""
+
+    def load(self) -> RealData:
+        """The sets as chains take them: of the promised shape and sizes.
+
+        Raises:
+            UsageError: files are missing or damaged.
+        """
+        real = self.read()
+        assert list(real.train.shape) == list(self.sample_shape), "conf/data states the shape"
+        assert (len(real.train), len(real.test)) == (self.sizes.train, self.sizes.test), "sizes are known beforehand"
+        return real

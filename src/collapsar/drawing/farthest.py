@@ -1,0 +1,63 @@
+"""The rule that keeps candidates as far from each other as it can."""
+
+from math import ceil
+from typing import final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from collapsar.drawing.judge import Judge
+from collapsar.drawing.selection import Selection
+from collapsar.errors import check_fraction, check_positive
+from collapsar.samples import Samples
+
+
+@final
+class Farthest(Selection):
+    """Greedy farthest points: each kept sample is the candidate farthest from those kept before it.
+
+    Greedy within groups, so that the cost grows with the number of samples and not with its square. Source: Gonzalez
+    1985, Theoretical Computer Science 38.
+
+    Args:
+        kept_fraction: Share of the candidates that is kept, above 0 and at most 1.
+        group_size: Samples kept from one group of candidates.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "farthest"
+
+    def __init__(self, *, kept_fraction: int | float, group_size: int) -> None:
+        check_positive(kept_fraction=kept_fraction, group_size=group_size)
+        check_fraction(kept_fraction=kept_fraction)
+        self.kept_fraction, self.group_size = kept_fraction, group_size
+
+    @property
+    def max_draws_per_sample(self) -> float:
+        return 1 / self.kept_fraction + 1  # one more for each group's rounding up
+
+    def num_candidates(self, num_wanted: int) -> int:
+        return ceil(min(num_wanted, self.group_size) / self.kept_fraction)
+
+    def choose(
+        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
+    ) -> Int64[Tensor, " kept"]:
+        first = int(torch.randint(len(candidates), (), generator=generator))
+        num_kept = min(num_wanted, self.group_size)
+        return farthest_points(judge.features(candidates.values), num_points=num_kept, first=first).sort().values.cpu()
+
+
+def farthest_points(
+    features: Float[Tensor, "sample feature"], *, num_points: int, first: int
+) -> Int64[Tensor, " point"]:
+    """Indices of `num_points` different samples, each the farthest from all before it, from `first` on."""
+    chosen = [first]
+    distances = torch.full((len(features),), torch.inf, device=features.device)
+    for _ in range(num_points - 1):
+        distances = distances.minimum((features - features[chosen[-1]]).norm(dim=1))
+        distances[chosen[-1]] = -1.0  # never again, also where candidates coincide
+        chosen.append(int(distances.argmax()))
+    return torch.tensor(chosen)

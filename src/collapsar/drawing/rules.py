@@ -1,0 +1,190 @@
+"""The rules that judge each candidate by itself: the best by a score, or kept with a probability."""
+
+from abc import ABC, abstractmethod
+from math import ceil
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from collapsar.drawing.judge import ROWS_PER_DISTANCE_CHUNK, Judge
+from collapsar.drawing.selection import Selection
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.samples import Samples
+
+
+@final
+class TopScored(Selection):
+    """The best share of the candidates by a score, in the order drawn.
+
+    Args:
+        score: `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
+        kept_fraction: Share that is kept, above 0 and at most 1.
+
+    Raises:
+        UsageError: a fraction out of range.
+    """
+
+    def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:
+        check_positive(kept_fraction=kept_fraction)
+        check_fraction(kept_fraction=kept_fraction)
+        self.score, self.kept_fraction = score, kept_fraction
+        self.name = {"realism": "most_realistic", "confidence": "most_confident"}[score]
+
+    @property
+    def max_draws_per_sample(self) -> float:
+        return 1 / self.kept_fraction + 1  # one more for rounding up
+
+    def num_candidates(self, num_wanted: int) -> int:
+        return ceil(num_wanted / self.kept_fraction)
+
+    def choose(
+        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
+    ) -> Int64[Tensor, " kept"]:
+        scorer = judge.realism if self.score == "realism" else judge.confidence
+        assert scorer is not None, "checked beforehand"
+        return scorer(candidates.values).topk(num_wanted).indices.sort().values.cpu()
+
+    def check(self, *, num_classes: int, has_critic: bool) -> None:
+        if self.score == "confidence":
+            require_classifier(self.name, num_classes=num_classes)
+        elif not has_critic:
+            raise UsageError(f"selection={self.name} needs a model with a critic: choose model=gan")
+
+
+class Rejection(Selection, ABC):
+    """Each candidate is kept or not by itself, until there are enough.
+
+    Args:
+        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
+
+    Raises:
+        UsageError: below 1.
+    """
+
+    def __init__(self, *, max_draws_per_sample: int | float) -> None:
+        if max_draws_per_sample < 1:
+            raise UsageError(f"selection.max_draws_per_sample must be at least 1: got {max_draws_per_sample}")
+        self._max_draws_per_sample = float(max_draws_per_sample)
+
+    @abstractmethod
+    def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
+        """Probability of keeping each candidate; 0 or 1 where nothing is left to chance."""
+
+    @property
+    def max_draws_per_sample(self) -> float:
+        return self._max_draws_per_sample
+
+    def num_candidates(self, num_wanted: int) -> int:
+        return num_wanted
+
+    def choose(
+        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
+    ) -> Int64[Tensor, " kept"]:
+        lots = torch.rand(len(candidates), generator=generator)
+        return (lots < self.acceptance(candidates.values, judge=judge).cpu()).nonzero().squeeze(1)[:num_wanted]
+
+
+@final
+class Verified(Rejection):
+    """Samples whose label the classifier can confirm: it gives one class at least `min_confidence`.
+
+    After Yi et al. 2025, arXiv:2510.16657, with a classifier as the verifier.
+
+    Args:
+        min_confidence: In [0, 1].
+        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "verified"
+
+    def __init__(self, *, min_confidence: int | float, max_draws_per_sample: int | float) -> None:
+        super().__init__(max_draws_per_sample=max_draws_per_sample)
+        check_fraction(min_confidence=min_confidence)
+        self.min_confidence = min_confidence
+
+    def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
+        return (judge.confidence(values) >= self.min_confidence).float()
+
+    def check(self, *, num_classes: int, has_critic: bool) -> None:
+        require_classifier(self.name, num_classes=num_classes)
+
+
+@final
+class Curated(Rejection):
+    """People's choice: p proportional to p exp(r), with r = strength times the probability of a favoured class.
+
+    Keeping a candidate with probability exp(r - strength) draws from that exactly. Source: Ferbach et al. 2024,
+    arXiv:2407.09499, where a curated pool is p exp(r) in the limit of many candidates.
+
+    Args:
+        favoured_class: The class that is rewarded.
+        strength: Reward of a sample that is surely of that class; 0 keeps all alike.
+        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "curated"
+
+    def __init__(self, *, favoured_class: int, strength: int | float, max_draws_per_sample: int | float) -> None:
+        super().__init__(max_draws_per_sample=max_draws_per_sample)
+        if favoured_class < 0 or strength < 0:
+            raise UsageError(f"favoured_class and strength must be at least 0: got {favoured_class} and {strength}")
+        self.favoured_class, self.strength = favoured_class, strength
+
+    def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
+        assert judge.class_probabilities is not None, "checked beforehand"
+        probabilities = judge.class_probabilities(values)
+        return (self.strength * (probabilities[:, self.favoured_class] - 1)).exp()
+
+    def check(self, *, num_classes: int, has_critic: bool) -> None:
+        require_classifier(self.name, num_classes=num_classes)
+        if self.favoured_class >= num_classes:
+            raise UsageError(
+                f"selection.favoured_class must be below {num_classes}, the number of classes: "
+                f"got {self.favoured_class}"
+            )
+
+
+@final
+class Deduplicated(Rejection):
+    """Samples that are no near copies of a real training sample.
+
+    Args:
+        min_distance: Least distance to the nearest real sample, in units of the median distance between a real sample
+            and the nearest other one.
+        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "deduplicated"
+
+    def __init__(self, *, min_distance: int | float, max_draws_per_sample: int | float) -> None:
+        super().__init__(max_draws_per_sample=max_draws_per_sample)
+        if min_distance < 0:
+            raise UsageError(f"selection.min_distance must be at least 0: got {min_distance}")
+        self.min_distance = min_distance
+
+    def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
+        features = judge.features(values)
+        real_features = judge.real_features()
+        nearest = [torch.cdist(rows, real_features).amin(1) for rows in features.split(ROWS_PER_DISTANCE_CHUNK)]
+        return (torch.cat(nearest) >= self.min_distance * judge.real_spacing).float()
+
+
+def require_classifier(selection: str, *, num_classes: int) -> None:
+    """Refuse a selection by classes where nothing tells them apart.
+
+    Raises:
+        UsageError: there is no classifier.
+    """
+    if not num_classes:
+        raise UsageError(f"selection={selection} needs a classifier: choose data with one, such as data=digits")

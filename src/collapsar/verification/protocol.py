@@ -1,0 +1,129 @@
+"""What is verified: a loop whose end is known in closed form, run in blocks of independent chains.
+
+A diagonal Gaussian or a histogram in D dimensions is D independent chains, which makes a block; blocks differ in their
+seed.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from collapsar.data.pool import Pool
+from collapsar.data.regimes import Regime
+from collapsar.data.sources.analytic import AnalyticSource
+from collapsar.drawing.selection import Drawn
+from collapsar.loop import Loop
+from collapsar.models.analytic import AnalyticModel
+from collapsar.models.bias import UNBIASED, Bias
+from collapsar.models.generative import GenerativeModel
+from collapsar.samples import RealData
+from collapsar.seeding import make_generator
+from collapsar.training.train import fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What a block is when it ends: its last model, what that was trained on, and all the real data."""
+
+    model: GenerativeModel
+    pool: Pool
+    real: RealData
+
+    def fitted(self, name: str) -> Tensor:
+        """A parameter of the last model, in double precision."""
+        return self.model.get_buffer(name).double()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """What a block's chains should have in common.
+
+    Attributes:
+        name: What is measured.
+        expected: The value, or the lower bound.
+        measure: The block's mean.
+        is_lower_bound: Whether more than expected is right too.
+    """
+
+    name: str
+    expected: float
+    measure: Callable[[Block], float]
+    is_lower_bound: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A loop, and the laws that its last generation obeys.
+
+    Attributes:
+        regime: Makes the pools.
+        source: Real data for a seed.
+        model: A fresh model.
+        num_generations: Models in the chain.
+        num_synthetic: Samples each model gives to the next pool.
+        num_blocks: How often the chain runs, each with its own seed.
+        laws: What to compare.
+        bias: How models are sampled.
+    """
+
+    regime: Regime
+    source: Callable[[int], AnalyticSource]
+    model: Callable[[], AnalyticModel]
+    num_generations: int
+    num_synthetic: int
+    num_blocks: int
+    laws: Sequence[Law]
+    bias: Bias = UNBIASED
+
+    def run(self, seed: int) -> Block:
+        """One block, through the loop of every experiment."""
+        real = self.source(seed).load()
+        loop = Loop(
+            real=real,
+            regime=self.regime,
+            seed=seed,
+            num_generations=self.num_generations,
+            num_synthetic=lambda _: self.num_synthetic,
+            train=lambda pool, generation: fit(self.model(), pool, generator=make_generator(seed, generation, "train")),
+            draw=lambda training, generation: self.draw(training.model, seed=seed, generation=generation),
+        )
+        last = deque(loop.turns(), maxlen=1).pop()
+        return Block(model=last.training.model, pool=last.pool, real=real)
+
+    def draw(self, model: GenerativeModel, *, seed: int, generation: int) -> Drawn:
+        """Every sample is kept."""
+        samples = model.sample(self.num_synthetic, make_generator(seed, generation, "sample"), bias=self.bias)
+        return Drawn(samples, self.num_synthetic)
+
+
+def mean_squared_mean(block: Block) -> float:
+    """Mean of mu² over a block; the truth is at 0."""
+    return block.fitted("mean").square().mean().item()
+
+
+def mean_variance(block: Block) -> float:
+    """Mean of the fitted variance over a block."""
+    return block.fitted("covariance").mean().item()
+
+
+def mean_second_moment(block: Block) -> float:
+    """Mean of mu² + variance over a block."""
+    return mean_squared_mean(block) + mean_variance(block)
+
+
+def mean_wasserstein(block: Block) -> float:
+    """Mean over a block of W2² between the model and the standard normal truth."""
+    return mean_squared_mean(block) + (block.fitted("covariance").sqrt() - 1).square().mean().item()
+
+
+def undeclared_real_weight(block: Block) -> float:
+    """Training weight of what is in fact real, found among the real data by its values, beyond what the pool says."""
+    real = [samples.values[:, :2] for samples in (block.real.train, block.real.reserve) if samples is not None]
+    pool = block.pool.concatenated()[:, :2]  # two values: one alone may coincide by chance
+    is_real = (pool.unsqueeze(1) == torch.cat(real)).all(2).any(1)
+    weights = block.pool.weights
+    found = is_real.double().mean() if weights is None else weights[is_real].sum()
+    return found.item() - block.pool.real_weight
