@@ -19,35 +19,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import MISSING
 from rich.console import Console
-from torch import Tensor
 
-from collapsar.data.batches import check_batch_size
-from collapsar.data.pool import Part, Pool, unlabelled
-from collapsar.data.regimes import rehearse
-from collapsar.data.schedules import as_schedule, check_bounds
-from collapsar.data.sources.analytic import ModesSource
-from collapsar.data.sources.real import RealData, Source
-from collapsar.drawing.selection import Judge, Selected
+from collapsar import __version__
 from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
-from collapsar.journal.profile import profile_chain
-from collapsar.journal.progress import ChainProgress
-from collapsar.journal.store import RunFolder
-from collapsar.journal.tracking import Chain
-from collapsar.metrics.evaluator import PRIMARY_SPACE, Evaluator, KnownModes
-from collapsar.metrics.spaces.features import ClassifierSpace, RealSamples
-from collapsar.models.analytic import AnalyticModel
-from collapsar.models.gan import GAN
-from collapsar.models.generative import GenerativeModel, LatentVariableModel
 from collapsar.records import GenerationRecord
-from collapsar.seeding import make_generator
-from collapsar.training import Training, train
 
 logger = logging.getLogger(__name__)
 
-VERSIONED = ("collapsar", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
+VERSIONED = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
 STRIP_IMAGES = 12  # latents that stay the same through the generations
 
 
@@ -72,6 +53,7 @@ class Experiment:
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
+        objective: What a job returns to a sweeper that optimises (`collapsar.journal.objective`); null: nothing.
     """
 
     name: str = MISSING
@@ -89,8 +71,12 @@ class Experiment:
     trainer: Any = MISSING
     tracking: Any = MISSING
     alarm: Any = MISSING
+    objective: Any = MISSING
 
     def __post_init__(self) -> None:
+        from collapsar.data.schedules import as_schedule, check_bounds
+        from collapsar.models.analytic import AnalyticModel
+
         check_not_negative(seed=self.seed)
         if self.num_generations < 1:
             raise UsageError(f"num_generations must be at least 1: got {self.num_generations}")
@@ -122,6 +108,11 @@ class Experiment:
             UsageError: settings that do not fit the data, or a folder made with other settings.
             NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
         """
+        import torch
+
+        from collapsar.journal.progress import ChainProgress
+        from collapsar.journal.store import RunFolder
+
         if self.num_threads is not None:
             torch.set_num_threads(self.num_threads)
         store = RunFolder(folder)
@@ -159,14 +150,20 @@ class Experiment:
     def _turn(
         self,
         generation: int,
-        pool: Pool,
+        pool: Any,
         *,
-        real: RealData,
-        evaluator: Evaluator,
-        store: RunFolder,
-        progress: ChainProgress,
-    ) -> Tensor:
+        real: Any,
+        evaluator: Any,
+        store: Any,
+        progress: Any,
+    ) -> Any:
         """One generation: train, sample, evaluate, store, track; returns the samples for the next pool."""
+        import torch
+
+        from collapsar.journal.profile import profile_chain
+        from collapsar.models.analytic import AnalyticModel
+        from collapsar.seeding import make_generator
+
         seconds: dict[str, float] = {}
         with timed(seconds, "train"):
             training = train(
@@ -215,7 +212,7 @@ class Experiment:
         self._sound(store, progress)
         return synthetic
 
-    def _sound(self, store: RunFolder, progress: ChainProgress) -> None:
+    def _sound(self, store: Any, progress: Any) -> None:
         """Say what has fired in the generation that was just stored."""
         records = store.records()
         fired = self.alarm.fired(records)
@@ -226,8 +223,11 @@ class Experiment:
                 if self.alarm.notifies:
                     self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
 
-    def _next_pool(self, pool: Pool, *, real: RealData, samples: Tensor, generation: int) -> Pool:
-        next_pool: Pool = self.regime.next_pool(
+    def _next_pool(self, pool: Any, *, real: Any, samples: Any, generation: int) -> Any:
+        from collapsar.data.pool import unlabelled
+        from collapsar.seeding import make_generator
+
+        next_pool: Any = self.regime.next_pool(
             pool,
             real=real.train,
             synthetic=unlabelled(samples, origin=generation),
@@ -236,18 +236,22 @@ class Experiment:
         )
         return next_pool
 
-    def _replay(self, store: RunFolder, *, real: RealData, num_finished: int) -> Pool:
+    def _replay(self, store: Any, *, real: Any, num_finished: int) -> Any:
         """The pool of the first generation that is not finished, made again from stored samples."""
+        from collapsar.data.pool import Pool
+
         pool = Pool((real.train,))
         for generation in range(num_finished):
             pool = self._next_pool(pool, real=real, samples=store.synthetic(generation), generation=generation)
         return pool
 
-    def _sample(self, training: Training, num_samples: int, *, generation: int, evaluator: Evaluator) -> Selected:
+    def _sample(self, training: Any, num_samples: int, *, generation: int, evaluator: Any) -> Any:
         """So many samples of the model, biased and selected as the experiment says."""
+        from collapsar.seeding import make_generator
+
         generator = make_generator(self.seed, generation, "sample")
         try:
-            selected: Selected = self.selection.select(
+            selected: Any = self.selection.select(
                 lambda num_candidates: training.model.sample(num_candidates, generator, bias=self.bias),
                 num_samples=num_samples,
                 judge=make_judge(training.model, evaluator),
@@ -262,13 +266,20 @@ class Experiment:
         return selected
 
     def _num_synthetic(self, generation: int) -> int:
+        from collapsar.data.schedules import as_schedule
+
         if self.num_synthetic is None:
             num_real: int = self.data.sizes.train
             return num_real
         return as_schedule(self.num_synthetic).count_at(generation)
 
-    def _film_strip(self, training: Training) -> dict[str, Tensor]:
+    def _film_strip(self, training: Any) -> Any:
         """The images of the latents that are the same in every generation."""
+        import torch
+
+        from collapsar.models.generative import LatentVariableModel
+        from collapsar.seeding import make_generator
+
         if not isinstance(training.model, LatentVariableModel):
             return {}
         latents = torch.randn(
@@ -276,8 +287,12 @@ class Experiment:
         )
         return {"strip": training.model.render(latents, make_generator(self.seed, 0, "strip noise"))}
 
-    def _check(self, model: GenerativeModel) -> None:
+    def _check(self, model: Any) -> None:
         """Refuse parts that do not go together, before anything is read or trained."""
+        from collapsar.data.batches import check_batch_size
+        from collapsar.models.analytic import AnalyticModel
+        from collapsar.models.gan import GAN
+
         model.check_bias(self.bias)
         self.selection.check(num_classes=self._num_judged_classes(), has_critic=isinstance(model, GAN))
         self.evaluation.check(num_real=self.data.sizes.test)
@@ -289,11 +304,17 @@ class Experiment:
 
     def _num_judged_classes(self) -> int:
         """Classes that the evaluation's classifier tells apart; 0 without one, as for vectors."""
+        from collapsar.metrics.evaluator import PRIMARY_SPACE
+        from collapsar.metrics.spaces.features import ClassifierSpace
+
         is_classifier = isinstance(self.evaluation.spaces.get(PRIMARY_SPACE), ClassifierSpace)
         return self.data.num_classes if is_classifier and len(self.data.sample_shape) > 1 else 0
 
     def _pool_sizes(self) -> list[int]:
         """Sizes of all pools, as the regime will make them."""
+        from collapsar.data.regimes import rehearse
+        from collapsar.seeding import make_generator
+
         num_synthetic = [self._num_synthetic(generation) for generation in range(self.num_generations)]
         return rehearse(
             self.regime,
@@ -303,7 +324,7 @@ class Experiment:
             generator_at=lambda generation: make_generator(self.seed, generation, "pool"),
         )
 
-    def _is_stopped(self, store: RunFolder) -> bool:
+    def _is_stopped(self, store: Any) -> bool:
         """Whether the alarm ends the chain here, having said so."""
         reason = self.alarm.stop_reason(store.records())
         if reason:
@@ -312,7 +333,7 @@ class Experiment:
         return reason is not None
 
     @contextmanager
-    def _tracked(self, store: RunFolder, *, chain: str, config: dict[str, Any]) -> Iterator[None]:
+    def _tracked(self, store: Any, *, chain: str, config: dict[str, Any]) -> Iterator[None]:
         """The state of the chain on disk and in W&B, from start to end."""
         store.write_json("status.json", {"state": "running"})
         store.write_json("versions.json", versions())
@@ -331,7 +352,9 @@ class Experiment:
             store.write_json("status.json", {"state": "finished"})
         self.tracking.finish(has_failed=False)
 
-    def _called(self, chain: str) -> Chain:
+    def _called(self, chain: str) -> Any:
+        from collapsar.journal.tracking import Chain
+
         return Chain(
             name=chain,
             study=self.name,
@@ -342,10 +365,11 @@ class Experiment:
         )
 
 
-def as_real_samples(real: RealData) -> RealSamples:
+def as_real_samples(real: Any) -> Any:
     """Real data as the metrics take them: plain tensors."""
+    from collapsar.metrics.spaces.features import RealSamples
 
-    def labels(part: Part) -> Tensor | None:
+    def labels(part: Any) -> Any:
         return part.labels if real.num_classes else None
 
     return RealSamples(
@@ -356,13 +380,19 @@ def as_real_samples(real: RealData) -> RealSamples:
     )
 
 
-def known_modes(source: Source) -> KnownModes | None:
+def known_modes(source: Any) -> Any:
     """The modes of data whose modes are known."""
+    from collapsar.data.sources.analytic import ModesSource
+    from collapsar.metrics.evaluator import KnownModes
+
     return KnownModes(source.centres, source.mode_sd) if isinstance(source, ModesSource) else None
 
 
-def make_judge(model: GenerativeModel, evaluator: Evaluator) -> Judge:
+def make_judge(model: Any, evaluator: Any) -> Any:
     """What a selection judges samples by: the evaluator's first feature space, and the model's own critic."""
+    from collapsar.drawing.selection import Judge
+    from collapsar.models.gan import GAN
+
     space = evaluator.primary_space
     return Judge(
         features=space.extract,
@@ -370,6 +400,13 @@ def make_judge(model: GenerativeModel, evaluator: Evaluator) -> Judge:
         class_probabilities=(lambda samples: space.classify(space.extract(samples))) if space.head else None,
         realism=model.realism if isinstance(model, GAN) else None,
     )
+
+
+def train(**arguments: Any) -> Any:
+    """Train one generation (`collapsar.training.train`)."""
+    from collapsar import training
+
+    return training.train(**arguments)
 
 
 @contextmanager
@@ -382,7 +419,8 @@ def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on, to stand in the report."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONED}}
+    ours = {"python": platform.python_version(), "collapsar": __version__}
+    return ours | {name: version(name) for name in VERSIONED}
 
 
 def peak_memory_bytes() -> int:
