@@ -28,7 +28,6 @@ from collapsar.journal.objective import read_objective
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
 EXPECTED_ERRORS = (UsageError, NonFiniteError, HydraException, OmegaConfBaseException, OSError)
 
-logger = logging.getLogger(__name__)
 wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
 failures: list[Exception] = []  # of the jobs of this process; Hydra's own report of them would be a traceback
 
@@ -69,10 +68,9 @@ def point_to_earlier(folder: Path, config: DictConfig) -> None:
     """Say so where version 0.1 has a folder for these settings, which is neither continued nor touched."""
     name = composition.earlier_chain_name(config)
     if name and (folder.parent / name / "records.jsonl").exists() and not (folder / "records.jsonl").exists():
-        logger.warning(
-            "%s was made by an earlier version of collapsar and is left as it is: the chain starts anew in %s",
-            folder.parent / name,
-            folder,
+        sys.stderr.write(
+            f"collapsar: {folder.parent / name} was made by an earlier version of collapsar and is left as it is: "
+            f"the chain starts anew in {folder}\n"
         )
 
 

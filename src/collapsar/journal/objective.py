@@ -19,6 +19,8 @@ EVENTS = {
 }
 """Generations until something happens, and the metrics that would show it: where it did not happen, infinitely many."""
 
+MARGINS = ("_floor", "_low", "_high")  # beside each metric; not worth a place in a message
+
 Objective = str | list[str] | None
 
 
@@ -59,7 +61,8 @@ def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[
     numbers: dict[str, Any] = {f"final/{key}": value for key, value in record.metrics.items()}
     never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
     numbers |= {f"profile/{key}": math.inf for key in never}
-    numbers |= {f"profile/{key}": value for key, value in flatten(profile).items() if value is not None}
+    described = {key: value for key, value in profile.items() if key != "findings"}  # answers, not numbers
+    numbers |= {f"profile/{key}": value for key, value in flatten(described).items() if value is not None}
     return {key: float(value) for key, value in numbers.items() if isinstance(value, int | float)}
 
 
@@ -70,5 +73,6 @@ def read(key: str, *, numbers: Mapping[str, float]) -> float:
         UsageError: the chain does not have it.
     """
     if key not in numbers:
-        raise UsageError(f"objective={key} was not measured: this chain has {', '.join(sorted(numbers))}")
+        measured = [known for known in sorted(numbers) if not known.endswith(MARGINS)]
+        raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")
     return numbers[key]
