@@ -3,11 +3,7 @@
 import pytest
 import yaml
 
-from collapsar.settings import FREE_SETTINGS, INTRODUCED_AS, binding_settings, digest, flatten, is_free
-
-
-def test_every_free_setting_is_a_whole_key_or_below_one():
-    assert all(is_free(key) and is_free(f"{key}.part") and not is_free(f"{key}s") for key in FREE_SETTINGS)
+from collapsar.settings import INTRODUCED_AS, binding_settings, digest
 
 
 def test_free_settings_bind_nothing():
@@ -45,7 +41,3 @@ def test_a_digest_is_the_same_in_any_order_and_in_every_process():
 def test_settings_that_were_read_from_a_file_bind_as_they_did():
     config = {"data": {"_target_": "a.B", "shape": [1, 8, 8]}, "rate": 1e-3, "betas": [0.5, 0.99]}
     assert binding_settings(yaml.safe_load(yaml.safe_dump(config))) == binding_settings(config)
-
-
-def test_flatten_joins_keys_with_dots_and_keeps_lists_whole():
-    assert flatten({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}}) == {"a.b.c": 1, "a.d": [1, {"e": 2}]}
