@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 
 import collapsar.__main__ as command
 from collapsar import study
+from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from collapsar.models.vae import VAE
 
@@ -280,6 +281,13 @@ def test_a_full_disk_is_no_mistake_of_the_users(run, tmp_path):
 def test_an_error_of_the_disk_is_told_from_one_of_the_path(error, expected, code):
     assert command.one_line(error).startswith(expected)
     assert command.exit_code(error) == code
+
+
+def test_a_full_disk_is_seen_behind_a_mistake_that_it_looked_like():
+    mistake = UsageError("cannot write to the run folder here: No space left on device")
+    mistake.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert command.one_line(mistake) == f"{mistake}; free space: the same command continues"
+    assert command.exit_code(mistake) == 1
 
 
 returned = []

@@ -119,16 +119,17 @@ def main() -> None:
 
 def exit_code(error: BaseException) -> int:
     """1 for what happened to the chain, 2 for what the user can mend by another command."""
-    return BREAKDOWN_EXIT_CODE if isinstance(error, NonFiniteError) or is_of_disk(error) else USAGE_EXIT_CODE
+    return BREAKDOWN_EXIT_CODE if isinstance(error, NonFiniteError) or find_disk_error(error) else USAGE_EXIT_CODE
 
 
 def one_line(error: BaseException) -> str:
     """What is wrong, the value, and what is allowed, on one line."""
+    if disk_error := find_disk_error(error):
+        advice = "free space" if disk_error.errno in FULL_DISK else "see to the disk"
+        what = f"cannot write {error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return f"{what}; {advice}: the same command continues"
     error = find_usage_error(error) or error
     match error, error.__cause__:
-        case OSError(), _ if is_of_disk(error):
-            advice = "free space" if error.errno in FULL_DISK else "see to the disk"
-            text = f"cannot write {error.filename}: {error.strerror}; {advice}: the same command continues"
         case OSError(filename=str()), _:
             text = f"cannot use {error.filename}: {error.strerror}; hydra.run.dir names the output folder"
         case _, OmegaConfBaseException() as cause if cause.parent_node is not None:
@@ -136,6 +137,12 @@ def one_line(error: BaseException) -> str:
         case _:
             text = str(error).partition("Config search path")[0]
     return " ".join(text.split())
+
+
+def find_disk_error(error: BaseException) -> OSError | None:
+    """The error of a full or broken disk that this one is, or tells of in other words."""
+    candidates = (error, error.__cause__)
+    return next((found for found in candidates if isinstance(found, OSError) and is_of_disk(found)), None)
 
 
 def find_usage_error(error: BaseException | None) -> UsageError | None:

@@ -63,9 +63,9 @@ def check_finite(name: str, value: int | float) -> None:
         raise UsageError(f"{name} must be a finite number: got {value}")
 
 
-def is_of_disk(error: BaseException) -> bool:
+def is_of_disk(error: OSError) -> bool:
     """Whether the disk is full or broken, which no setting mends."""
-    return isinstance(error, OSError) and error.errno in (*FULL_DISK, *BROKEN_DISK)
+    return error.errno in (*FULL_DISK, *BROKEN_DISK)
 
 
 @contextmanager

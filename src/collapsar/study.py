@@ -39,7 +39,8 @@ def count_jobs(config: DictConfig) -> int:
         return 0
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
-    return math.prod(len(list(swept.sweep_string_iterator())) for swept in overrides if swept.is_discrete_sweep())
+    last = {override.get_key_element(): override for override in overrides}.values()  # of a key that stands twice
+    return math.prod(len(list(swept.sweep_string_iterator())) for swept in last if swept.is_discrete_sweep())
 
 
 def is_grid(hydra_config: Any) -> bool:

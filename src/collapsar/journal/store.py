@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from collapsar.earlier import is_earlier
-from collapsar.errors import UsageError, disk_errors_name, is_of_disk
+from collapsar.errors import UsageError, disk_errors_name
 from collapsar.records import GenerationRecord
 from collapsar.settings import binding_settings
 
@@ -47,8 +47,6 @@ class RunFolder:
             write_atomically(path / ".writable", b"")
             (path / ".writable").unlink()
         except OSError as error:
-            if is_of_disk(error):
-                raise
             raise UsageError(f"cannot write to the run folder {path}: {error.strerror}") from error
 
     @contextmanager
