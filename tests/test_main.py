@@ -90,6 +90,7 @@ def only_line(stderr):
         (["model.beta=inf"], ["model.beta must be a finite number: got inf"]),
         (["evaluation.confidence=nan"], ["evaluation.confidence must be a finite number: got nan"]),
         (["num_synthetic=[10,inf]"], ["num_synthetic[1] must be a finite number: got inf"]),
+        (["+trainer.callbacks=[{_target_:subprocess.getoutput,cmd:ls}]"], ["subprocess.getoutput", "is blocklisted"]),
         (["objective=recall"], ["objective must be null, final/KEY", "'recall'"]),
         (["model.width="], ["model.width"]),
         (["seed"], ["seed"]),
