@@ -4,7 +4,8 @@ import sys
 import pytest
 import torch
 
-from collapsar.bench import Case, main, make_table, measure
+from collapsar.bench.__main__ import main
+from collapsar.bench.metrics import Case, make_table, measure
 from collapsar.errors import UsageError
 
 

@@ -6,7 +6,6 @@ generations: any two choices that go together at all stand together in one of it
 
 from functools import cache
 from itertools import combinations, product
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -45,7 +44,6 @@ REST = (
     "evaluation.spaces.pca.num_components=4",
     "tracking=none",
 )
-TRAINER = SimpleNamespace(max_steps=2, max_epochs=-1, num_devices=1, num_nodes=1, gradient_clip_val=None)
 TINY_CLASSIFIER = (
     "evaluation.spaces.classifier.budget.num_steps=2",
     "evaluation.spaces.classifier.min_accuracy=0.0",
@@ -146,9 +144,11 @@ def verdicts(compose):
             return Mock(side_effect=error)
         return lambda: model
 
+    trainer = built(compose_settings(*REST), "trainer")()
+
     def verdict(data, model, *others):
         try:
-            compose(data, model, *others, model=build_once(data, model), trainer=lambda **_: TRAINER)
+            compose(data, model, *others, model=build_once(data, model), trainer=lambda **_: trainer)
         except UsageError as error:
             return str(error)
         return None

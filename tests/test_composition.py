@@ -1,5 +1,6 @@
-"""Every file under conf composes and builds; a part's constructor is its schema."""
+"""Every file under conf composes and builds; names of chains; what is refused before anything is made."""
 
+import copy
 import inspect
 from itertools import zip_longest
 
@@ -7,11 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from collapsar import composition
-from collapsar.composition import build, chain_name, check_part, config_folder, settings
+from collapsar.composition import build, chain_name, check_study_name, config_folder, settings
 from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
+from collapsar.settings import flatten
 from tiny_chains import compose_settings
 
 
@@ -23,7 +25,7 @@ IMAGE_MODELS, IMAGE_DATA = ["vae", "gan"], ["digits", "mnist", "fashion_mnist", 
 FITTING_DATA = {"vae": "digits", "gan": "digits", "mixture": "ring", "kde": "grid"}  # others: their namesake
 FITTING_MODEL = {"ring": "mixture", "grid": "mixture"}
 COMBINED_GROUPS = {"data", "model", "regime", "bias", "selection"}  # in every combination: test_combinations
-MIXED_GROUPS = ["evaluation", "tracking", "alarm", "trainer"]
+MIXED_GROUPS = ["evaluation", "tracking", "alarm", "training", "trainer"]
 MIXED = [
     [f"{group}={choice}" for group, choice in zip(MIXED_GROUPS, row, strict=True) if choice]
     for row in zip_longest(*map(choices, MIXED_GROUPS))
@@ -36,7 +38,7 @@ def build_from(*overrides):
 
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    by_name = {"classifier", "recipe", "space", "experiment"}
+    by_name = {"classifier", "recipe", "space", "experiment", "lever"}
     assert groups == {*MIXED_GROUPS, *COMBINED_GROUPS, *by_name}
 
 
@@ -48,7 +50,7 @@ def test_every_model_builds(model):
 @pytest.mark.parametrize("data", [data for data in choices("data") if data not in IMAGE_DATA])
 def test_every_vector_source_builds_and_loads_in_its_own_shape(data):
     source = build_from(f"data={data}", f"model={FITTING_MODEL.get(data, data)}").data
-    assert list(source.load().train.samples.shape[1:]) == list(source.sample_shape)
+    assert list(source.load().train.shape) == list(source.sample_shape)
 
 
 @pytest.mark.parametrize("model", IMAGE_MODELS)
@@ -73,6 +75,15 @@ def test_every_other_choice_builds(overrides):
     build_from(*overrides)
 
 
+@pytest.mark.parametrize("lever", choices("lever"))
+def test_every_lever_sets_keys_that_stand_as_null(lever):
+    plain, set_by_lever = (flatten(settings(compose_settings(*given))) for given in ([], [f"lever=[{lever}]"]))
+    changed = {key: plain[key] for key in plain if plain[key] != set_by_lever[key]}
+    assert changed
+    assert set(changed.values()) == {None}
+    build_from(f"lever=[{lever}]")
+
+
 @pytest.mark.parametrize("space", choices("space"))
 def test_every_space_builds(space):
     assert space in build_from(f"+space@evaluation.spaces.{space}={space}").evaluation.spaces
@@ -90,9 +101,87 @@ def test_every_gan_loss_is_a_setting(loss):
     assert build_from("model=gan", f"model.loss={loss}").model().loss == loss
 
 
-def test_the_name_of_a_chain_says_data_model_regime_and_seed():
-    config = compose_settings("seed=3")
-    assert chain_name(_root_=config).startswith("custom_custom_custom_seed3_")  # Hydra's choices: on the command line
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["seed=3"], "digits_vae_replace_seed3_"),
+        (["data=fashion_mnist", "model=gan", "regime=accumulate_subsample"], "fashion_mnist_gan_accumulate_subsample_"),
+        (["data=cifar10", "regime=golden_ratio"], "cifar10_vae_golden_ratio_seed0_"),
+    ],
+)
+def test_without_hydra_a_chain_is_named_by_its_classes(overrides, expected):
+    assert chain_name(_root_=compose_settings(*overrides)).startswith(expected)
+
+
+def changed(**changes):
+    """The default settings with dotted keys set to other values, existing or not."""
+    config = copy.deepcopy(compose_settings("seed=3"))
+    OmegaConf.set_struct(config, False)
+    for key, value in changes.items():
+        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
+    return chain_name(_root_=config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__warm_start": None},
+        {"trainer__callbacks": []},
+        {"evaluation__extra": {}},
+        {"data___target_": "collapsar.elsewhere.Digits"},
+        {"evaluation__spaces__classifier__budget___target_": "elsewhere.TrainingBudget"},
+        {"training": {"_target_": "collapsar.models.plan.Plan", "gradient_clip_norm": None, "callbacks": []}},
+        {"objective": "final/recall"},
+    ],
+    ids=str,
+)
+def test_what_is_off_or_only_moved_is_not_in_the_name_of_a_chain(changes):
+    assert changed(**changes) == changed()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__warm_start": False},
+        {"model__warm_start": 0},
+        {"data___target_": "collapsar.data.sources.real.Tens"},
+        {"trainer__callbacks": [{"_target_": "elsewhere.Stopping"}]},
+        {"training": {"_target_": "collapsar.models.plan.Plan", "gradient_clip_norm": 1.0}},
+    ],
+    ids=str,
+)
+def test_what_is_on_is_in_the_name_of_a_chain(changes):
+    assert changed(**changes) != changed()
+
+
+def test_biases_that_differ_in_their_class_alone_have_names_of_their_own():
+    biases = ("scaled_latents", "truncated_latents", "tempered_likelihood")
+    assert len({chain_name(_root_=compose_settings(f"bias={bias}", "bias.spread=0.8")) for bias in biases}) == 3
+
+
+@pytest.mark.parametrize("name", ["study", "two words", "Größe", "a.b", "mix_0.1"])
+def test_the_name_of_a_folder_is_the_name_of_a_study(name):
+    check_study_name(name)
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "../x", "/x", "a/b", "a\\b", "a\nb", "a\0b", "\x1b[1m"])
+def test_a_name_that_leads_elsewhere_or_cannot_be_seen_is_refused(name):
+    with pytest.raises(UsageError, match="name must be the name of one folder"):
+        check_study_name(name)
+
+
+def test_a_number_that_is_not_finite_is_refused_by_its_key_wherever_it_stands():
+    for override in ("model.beta=inf", "evaluation.confidence=nan", "num_synthetic=[10,-inf]", "regime.x=nan"):
+        key = override.partition("=")[0]
+        added = override if key != "regime.x" else f"+{override}"
+        with pytest.raises(UsageError, match=rf"{key}.* must be a finite number: got"):
+            build_from(added)
+
+
+def test_callbacks_may_be_added_to_the_trainer():
+    timer = "{_target_:lightning.pytorch.callbacks.Timer,duration:{minutes:1}}"
+    recipe = build_from(f"+trainer.callbacks=[{timer}]").trainer
+    assert "Timer" in [type(callback).__name__ for callback in recipe().callbacks]
 
 
 def test_the_name_of_a_chain_is_the_same_every_time():
@@ -127,39 +216,6 @@ def test_conf_inside_an_installed_package_comes_first(tmp_path, monkeypatch):
     (tmp_path / "conf").mkdir()
     monkeypatch.setattr(composition, "files", lambda package: tmp_path)
     assert config_folder() == tmp_path / "conf"
-
-
-def node(target, **values):
-    path = target if isinstance(target, str) else f"{target.__module__}.{target.__name__}"
-    return OmegaConf.create({"_target_": path, **values})
-
-
-def test_a_part_takes_what_its_constructor_takes():
-    check_part("data", node(Digits, sample_shape=[1, 8, 8], num_train=None))
-
-
-@pytest.mark.parametrize(
-    ("part", "message"),
-    [
-        (node(Digits, sample_shape=[1, 8, 8]), "data needs num_train: set data.num_train=VALUE"),
-        (node(Digits, sample_shape=[1, 8, 8], num_train=None, num_tset=3), "data.num_tset is not an option"),
-        (node(Digits, sample_shape=[1, 8, 8], num_train="many"), "data.num_train has a wrong value: got 'many'"),
-        (node(Digits, sample_shape=[1, 8.5, 8], num_train=None), "data.sample_shape has a wrong value"),
-        (node(Digits, sample_shape="8x8", num_train=None), "data.sample_shape has a wrong value"),
-        (node("collapsar.data.sources.real.Nothing"), "data._target_ names nothing"),
-        (node("nowhere.Nothing"), "data._target_ names nothing"),
-    ],
-)
-def test_what_a_constructor_does_not_take_is_refused(part, message):
-    with pytest.raises(UsageError, match=message):
-        check_part("data", part)
-
-
-def test_a_literal_is_one_of_its_values():
-    vae = OmegaConf.load(config_folder() / "model" / "vae.yaml")
-    vae.sample_shape, vae.likelihood = [1, 8, 8], "poisson"
-    with pytest.raises(UsageError, match="'poisson'; input should be 'bernoulli' or 'gaussian'"):
-        check_part("model", vae)
 
 
 def test_a_key_that_no_part_of_the_experiment_has_is_refused():

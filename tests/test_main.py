@@ -1,17 +1,40 @@
 """The command line: one line and exit code 2 for a mistake, a traceback only where it is asked for."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hydra.experimental.callback import Callback
 
 import collapsar.__main__ as command
+from collapsar import study
+from collapsar.errors import UsageError
+from collapsar.experiment import Experiment
 from collapsar.models.vae import VAE
 
 LINES_OF_A_TRACEBACK = ("Traceback", 'File "')
+EARLIER = (  # what was typed to make tests/earlier with version 0.1
+    "data.num_train=200",
+    "batch_size=32",
+    "num_generations=1",
+    "trainer.accelerator=cpu",
+    "trainer.max_steps=5",
+    "evaluation=quick",
+    "evaluation.accelerator=cpu",
+    "evaluation.metrics=[frechet]",
+    "evaluation.num_batches=0",
+    "evaluation.num_samples=100",
+    "evaluation.spaces.classifier.budget.num_steps=5",
+    "evaluation.spaces.classifier.min_accuracy=0.0",
+    "evaluation.cache_folder=cache",
+    "tracking=none",
+)
 
 
 @pytest.fixture
@@ -64,6 +87,11 @@ def only_line(stderr):
         ),
         (["regime=fresh_real", "data.num_train=null"], ["needs 287 real samples", "there are 0: lower data.num_train"]),
         (["regime=mix", "num_synthetic=2000"], ["mix needs 400 real samples of 200"]),
+        (["model.beta=inf"], ["model.beta must be a finite number: got inf"]),
+        (["evaluation.confidence=nan"], ["evaluation.confidence must be a finite number: got nan"]),
+        (["num_synthetic=[10,inf]"], ["num_synthetic[1] must be a finite number: got inf"]),
+        (["+trainer.callbacks=[{_target_:subprocess.getoutput,cmd:ls}]"], ["subprocess.getoutput", "is blocklisted"]),
+        (["objective=recall"], ["objective must be null, final/KEY", "'recall'"]),
         (["model.width="], ["model.width"]),
         (["seed"], ["seed"]),
         (["seed=["], ["no viable alternative"]),
@@ -77,6 +105,22 @@ def test_a_mistake_is_one_line_and_exit_code_2(overrides, expected, run, tmp_pat
     line = only_line(stderr)
     assert line.startswith("collapsar: ")
     assert [part for part in expected if part not in line] == []
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]], ids=["one chain", "multirun"])
+@pytest.mark.parametrize("name", ["../../elsewhere", "a/b", "'..'", "'.'", "''", "/tmp/collapsar_elsewhere"])
+def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_made(name, mode, collapsar, tiny, tmp_path):
+    before = sorted(tmp_path.parent.rglob("*"))
+    code, stderr = collapsar(*mode, *tiny, f"name={name}")
+    assert code == 2
+    assert only_line(stderr).startswith("collapsar: name must be the name of one folder")
+    assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+def test_an_explicit_folder_does_not_let_a_wrong_name_through(run, tmp_path):
+    code, stderr = run("hydra.run.dir=here", "name=a/b")
+    assert code == 2
+    assert "name must be the name of one folder" in only_line(stderr)
 
 
 def test_missing_data_are_one_line_and_exit_code_2(run, tmp_path, monkeypatch):
@@ -159,6 +203,147 @@ def test_the_same_command_finds_its_folder_again(run, tmp_path):
     (records,) = (tmp_path / "outputs" / "study").glob("*/records.jsonl")
     assert [json.loads(line)["generation"] for line in records.read_text().splitlines()] == [0, 1]
     assert records.parent.name.startswith("digits_vae_replace_seed0_")
+
+
+def test_a_running_chain_is_called_as_its_folder_is(run, tmp_path, monkeypatch):
+    names, original = [], Experiment.run
+
+    def noting(self, folder, *, chain, **arguments):
+        names.append(chain)
+        return original(self, folder, chain=chain, **arguments)
+
+    monkeypatch.setattr(Experiment, "run", noting)
+    assert run("num_generations=1", "regime=mix_linear")[0] == 0
+    (folder,) = (tmp_path / "outputs" / "study").glob("*/")
+    assert folder.name.startswith("digits_vae_mix_linear_seed0_")
+    assert names == [folder.name]
+
+
+@pytest.fixture
+def earlier_run(tmp_path):
+    """The folder that version 0.1 made for `EARLIER`, by the name that it gave."""
+    folder = tmp_path / "outputs" / "study" / "digits_vae_replace_seed0_97a9a13a"
+    folder.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "earlier" / "config.yaml", folder)
+    (folder / "versions.json").write_text('{"collapsar": "0.1.0"}')
+    (folder / "records.jsonl").write_text("{}\n")
+    return folder
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_of_version_0_1_is_told_of_and_left_as_it_is(collapsar, earlier_run, tmp_path):
+    before = files(earlier_run)
+    code, stderr = collapsar(*EARLIER)
+    assert code == 0
+    (new,) = [folder for folder in earlier_run.parent.iterdir() if folder != earlier_run]
+    (line,) = [line for line in stderr.splitlines() if "earlier version" in line]
+    assert line == (
+        f"collapsar: {earlier_run} was made by an earlier version of collapsar and is left as it is: "
+        f"the chain starts anew in {new}"
+    )
+    assert len((new / "records.jsonl").read_text().splitlines()) == 1
+    assert files(earlier_run) == before
+    assert "earlier version" not in collapsar(*EARLIER)[1]  # the new folder is there: nothing is left to be told
+
+
+def test_a_folder_of_version_0_1_is_refused_where_it_is_asked_for(collapsar, earlier_run):
+    before = files(earlier_run)
+    code, stderr = collapsar(*EARLIER, f"hydra.run.dir={earlier_run}", "hydra.output_subdir=null")
+    assert code == 2
+    assert f"{earlier_run} was made by an earlier version of collapsar: choose another folder" in only_line(stderr)
+    kept = {name: content for name, content in files(earlier_run).items() if name != ".lock"}
+    assert kept == before
+
+
+def test_a_full_disk_is_no_mistake_of_the_users(run, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / ".status.json.partial").symlink_to("/dev/full")  # a device that every write finds full
+    code, stderr = run("hydra.run.dir=here", "num_generations=1")
+    assert code == 1
+    path = tmp_path / "here" / "status.json"
+    expected = f"cannot write {path}: No space left on device; free space: the same command continues"
+    assert only_line(stderr) == f"collapsar: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "code"),
+    [
+        (OSError(errno.ENOSPC, "full", "file"), "cannot write file: full; free space: the same command continues", 1),
+        (OSError(errno.EDQUOT, "quota", "file"), "cannot write file: quota; free space: the same command continues", 1),
+        (OSError(errno.EIO, "broken", "file"), "cannot write file: broken; see to the disk: the same command", 1),
+        (PermissionError(errno.EACCES, "denied", "file"), "cannot use file: denied; hydra.run.dir names", 2),
+        (NotADirectoryError(errno.ENOTDIR, "no folder", "file"), "cannot use file: no folder; hydra.run.dir names", 2),
+    ],
+    ids=str,
+)
+def test_an_error_of_the_disk_is_told_from_one_of_the_path(error, expected, code):
+    assert command.one_line(error).startswith(expected)
+    assert command.exit_code(error) == code
+
+
+def test_a_full_disk_is_seen_behind_a_mistake_that_it_looked_like():
+    mistake = UsageError("cannot write to the run folder here: No space left on device")
+    mistake.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert command.one_line(mistake) == f"{mistake}; free space: the same command continues"
+    assert command.exit_code(mistake) == 1
+
+
+returned = []
+
+
+class Noting(Callback):
+    """Hears what Hydra, and so a sweeper, is told of a job."""
+
+    def on_job_end(self, config, job_return, **kwargs):
+        returned.append(job_return.return_value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "read"),
+    [
+        ("final/recall", lambda metrics: metrics["recall"]),
+        ("[final/fid,final/pca/recall]", lambda metrics: (metrics["fid"], metrics["pca/recall"])),
+        ("null", lambda metrics: None),
+    ],
+)
+def test_a_job_returns_its_objective(objective, read, run, tmp_path):
+    returned.clear()
+    noting = "+hydra.callbacks.noting._target_=test_main.Noting"
+    assert run("hydra.run.dir=here", "num_generations=1", noting, f"objective={objective}")[0] == 0
+    (line,) = (tmp_path / "here" / "records.jsonl").read_text().splitlines()
+    assert returned == [read(json.loads(line)["metrics"])]
+
+
+def test_an_objective_that_was_not_measured_is_one_line(run):
+    code, stderr = run("num_generations=1", "objective=final/recal")
+    assert code == 2
+    (line,) = [line for line in stderr.splitlines() if line.startswith("collapsar:")]
+    assert "objective=final/recal was not measured: this chain has final/" in line
+
+
+def test_the_objective_of_a_finished_chain_may_be_another(run):
+    assert run("num_generations=1")[0] == 0
+    assert run("num_generations=1", "objective=final/fid")[0] == 0
+
+
+@pytest.mark.parametrize("objective", ["null", "final/nothing"])
+def test_a_sweeper_that_optimises_is_told_of_a_job_without_a_number(objective, run_many, monkeypatch):
+    monkeypatch.setattr(study, "is_grid", lambda hydra_config: False)
+    monkeypatch.setattr(study, "is_optimised", lambda hydra_config: True)
+    code, stderr = run_many("seed=0,1", "num_generations=1", f"objective={objective}")
+    assert code == 2
+    (line,) = [line for line in stderr.splitlines() if line.startswith("collapsar:")]
+    assert ("say what is best, as in objective=final/recall" in line) == (objective == "null")
+    assert ("objective=final/nothing was not measured" in line) == (objective != "null")
+
+
+def test_a_mistake_that_all_jobs_share_is_told_once(run_many):
+    code, stderr = run_many("seed=0,1,2", "num_generations=0")
+    assert code == 2
+    assert only_line(stderr) == "collapsar: num_generations must be at least 1: got 0"
 
 
 def test_a_multirun_gives_each_chain_a_folder_and_one_page_over_all(run_many, tmp_path):

@@ -2,3 +2,5 @@
 
 Read `experiment.py` first: `Experiment.run` is the loop, and everything else is a part of it.
 """
+
+__version__ = "0.2.0"

@@ -1,9 +1,10 @@
 """The command `collapsar`: one experiment, or a Hydra multirun.
 
-A mistake of the user's gets one line on stderr and exit code 2, a chain that broke down numerically one line and exit
-code 1; HYDRA_FULL_ERROR=1 shows the traceback. In a multirun the other jobs still run.
+A mistake of the user's gets one line on stderr and exit code 2; numbers that broke down, or a disk that takes no more,
+one line and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback. In a multirun the other jobs still run.
 """
 
+import json
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,8 +21,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from collapsar import composition
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar import composition, study
+from collapsar.errors import FULL_DISK, NonFiniteError, UsageError, disk_errors_name, is_of_disk
+from collapsar.journal.objective import read_objective
 
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
 EXPECTED_ERRORS = (UsageError, NonFiniteError, HydraException, OmegaConfBaseException, OSError)
@@ -29,27 +32,60 @@ wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
 failures: list[Exception] = []  # of the jobs of this process; Hydra's own report of them would be a traceback
 
 
-def run_job(config: DictConfig) -> None:
-    """Run one chain, and leave its page and its table."""
+def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
+    """Run one chain, and leave its page and its table; returns its objective."""
     quieten_libraries()
     with expected_errors_noted():
-        settings = composition.settings(config)
-        chain = composition.chain_name(_root_=config)
-        experiment = composition.build(config)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        console, position = composition.make_console(), composition.position(HydraConfig.get())
-        experiment.run(folder, chain=chain, config=settings, console=console, position=position)
-        composition.present([folder], page=folder / "report.html")
+        return run_chain(config, hydra_config=HydraConfig.get())
+    return None
+
+
+def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, ...] | None:
+    """Build, run and show the chain of one job; returns its objective.
+
+    Raises:
+        UsageError: settings that cannot be run, or no objective where a sweeper needs one.
+    """
+    experiment, settings = composition.build(config), composition.settings(config)
+    if study.is_optimised(hydra_config) and settings["objective"] is None:
+        raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
+    folder = Path(hydra_config.runtime.output_dir)
+    point_to_earlier(folder, config)
+    with disk_errors_name(folder):
+        records = experiment.run(
+            folder,
+            chain=composition.chain_name(_root_=config),
+            config=settings,
+            console=study.make_console(),
+            position=study.job_number(hydra_config),
+        )
+        study.show_results([folder], page=folder / "report.html")
+    profile = json.loads((folder / "profile.json").read_text())
+    return read_objective(settings["objective"], records=records, profile=profile)
+
+
+def point_to_earlier(folder: Path, config: DictConfig) -> None:
+    """Say so where version 0.1 has a folder for these settings, which is neither continued nor touched."""
+    name = composition.earlier_chain_name(config)
+    if name and (folder.parent / name / "records.jsonl").exists() and not (folder / "records.jsonl").exists():
+        sys.stderr.write(
+            f"collapsar: {folder.parent / name} was made by an earlier version of collapsar and is left as it is: "
+            f"the chain starts anew in {folder}\n"
+        )
 
 
 @contextmanager
 def expected_errors_noted() -> Iterator[None]:
-    """Keep an expected error for the end of the command, so that the other jobs of a multirun go on."""
+    """Keep an expected error for the end of the command, so that the other jobs of a multirun go on.
+
+    Other launchers and sweepers than Hydra's own are told of the error: they have rules for it.
+    """
     try:
         yield
     except EXPECTED_ERRORS as error:
-        is_in_this_process = HydraConfig.get().launcher._target_.endswith("BasicLauncher")
-        if wants_traceback or not is_in_this_process:
+        config = HydraConfig.get()
+        is_ours_to_tell = config.launcher._target_.endswith("BasicLauncher") and study.is_grid(config)
+        if wants_traceback or not is_ours_to_tell:
             raise
         failures.append(error)
 
@@ -75,27 +111,56 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("collapsar: interrupted; the same command continues after the last finished generation\n")
         sys.exit(130)
-    for failure in failures:
-        sys.stderr.write(f"collapsar: {one_line(failure)}\n")
+    for line in dict.fromkeys(map(one_line, failures)):  # a mistake that all jobs share is told once
+        sys.stderr.write(f"collapsar: {line}\n")
     if failures:
-        sys.exit(BREAKDOWN_EXIT_CODE if isinstance(failures[0], NonFiniteError) else USAGE_EXIT_CODE)
+        sys.exit(exit_code(failures[0]))
+
+
+def exit_code(error: BaseException) -> int:
+    """1 for what happened to the chain, 2 for what the user can mend by another command."""
+    return BREAKDOWN_EXIT_CODE if isinstance(error, NonFiniteError) or find_disk_error(error) else USAGE_EXIT_CODE
 
 
 def one_line(error: BaseException) -> str:
     """What is wrong, the value, and what is allowed, on one line."""
+    if disk_error := find_disk_error(error):
+        advice = "free space" if disk_error.errno in FULL_DISK else "see to the disk"
+        what = f"cannot write {error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return f"{what}; {advice}: the same command continues"
+    error = find_usage_error(error) or error
     match error, error.__cause__:
         case OSError(filename=str()), _:
             text = f"cannot use {error.filename}: {error.strerror}; hydra.run.dir names the output folder"
         case _, OmegaConfBaseException() as cause if cause.parent_node is not None:
-            text = f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
-            if isinstance(cause.parent_node, DictConfig) and cause.key not in cause.parent_node:
-                keys = [str(key) for key in cause.parent_node if not str(key).startswith("_")]
-                close = get_close_matches(str(cause.key), keys, n=1)
-                hint = f"did you mean {close[0]}? " if close else ""
-                text = f"{cause.full_key} is not an option: {hint}allowed are {', '.join(keys)}"
+            text = describe_key(cause)
         case _:
             text = str(error).partition("Config search path")[0]
     return " ".join(text.split())
+
+
+def find_disk_error(error: BaseException) -> OSError | None:
+    """The error of a full or broken disk that this one is, or tells of in other words."""
+    candidates = (error, error.__cause__)
+    return next((found for found in candidates if isinstance(found, OSError) and is_of_disk(found)), None)
+
+
+def find_usage_error(error: BaseException | None) -> UsageError | None:
+    """The mistake that a resolver of ours found: OmegaConf wraps it, and puts a text of its own before it."""
+    while error is not None and not isinstance(error, UsageError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def describe_key(error: OmegaConfBaseException) -> str:
+    """Which key was refused and why, or what it may have been meant to be."""
+    parent = error.parent_node
+    if not isinstance(parent, DictConfig) or error.key in parent:
+        return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+    keys = [str(key) for key in parent if not str(key).startswith("_")]
+    close = get_close_matches(str(error.key), keys, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{error.full_key} is not an option: {hint}allowed are {', '.join(keys)}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,13 @@
-"""The two ways a chain stops: what a user gave is wrong, or the numbers broke down."""
+"""The ways a chain stops: what a user gave is wrong, the numbers broke down, or the disk takes no more."""
+
+import errno
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+BROKEN_DISK = (errno.EIO,)
 
 
 class UsageError(ValueError):
@@ -10,24 +19,26 @@ class NonFiniteError(ArithmeticError):
 
 
 def check_positive(**values: int | float) -> None:
-    """Refuse the first value that is not above 0, by its name.
+    """Refuse the first value that is not above 0 and finite, by its name.
 
     Raises:
-        UsageError: a value is 0 or negative.
+        UsageError: a value is 0, negative, infinite or NaN.
     """
     for name, value in values.items():
-        if not value > 0:
+        check_finite(name, value)
+        if value <= 0:
             raise UsageError(f"{name} must be above 0: got {value}")
 
 
 def check_not_negative(**values: int | float) -> None:
-    """Refuse the first value below 0, by its name.
+    """Refuse the first value that is below 0 or not finite, by its name.
 
     Raises:
-        UsageError: a value is negative.
+        UsageError: a value is negative, infinite or NaN.
     """
     for name, value in values.items():
-        if not value >= 0:
+        check_finite(name, value)
+        if value < 0:
             raise UsageError(f"{name} must be at least 0: got {value}")
 
 
@@ -35,8 +46,34 @@ def check_fraction(**values: int | float) -> None:
     """Refuse the first value outside [0, 1], by its name.
 
     Raises:
-        UsageError: a value is below 0 or above 1.
+        UsageError: a value is below 0, above 1, or NaN.
     """
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{name} must lie between 0 and 1: got {value}")
+
+
+def check_finite(name: str, value: int | float) -> None:
+    """Refuse a value that is infinite or NaN.
+
+    Raises:
+        UsageError: by its name.
+    """
+    if not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number: got {value}")
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Whether the disk is full or broken, which no setting mends."""
+    return error.errno in (*FULL_DISK, *BROKEN_DISK)
+
+
+@contextmanager
+def disk_errors_name(path: Path) -> Iterator[None]:
+    """Let an error of the disk that names no file name this one: `write` knows only a number."""
+    try:
+        yield
+    except OSError as error:
+        if is_of_disk(error) and error.filename is None:
+            error.filename = str(path)
+        raise

@@ -56,6 +56,7 @@ class Experiment:
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
+        objective: What a job returns to a sweeper that optimises (`collapsar.journal.objective`); null: nothing.
     """
 
     name: str = MISSING
@@ -74,6 +75,7 @@ class Experiment:
     trainer: Any = MISSING
     tracking: Any = MISSING
     alarm: Any = MISSING
+    objective: Any = MISSING
 
     def __post_init__(self) -> None:
         from collapsar.data.schedules import as_schedule, check_bounds

@@ -1,10 +1,22 @@
-"""Settings as dotted keys: what a chain is, apart from what it is only called, shown or kept as."""
+"""Settings as dotted keys, and the one rule that says which of them a chain is made of.
+
+What binds a chain names its folder, is compared when the folder is opened again, and tells the report's arms apart.
+"""
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
-FREE_SETTINGS = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
+import yaml
+
+FREE_SETTINGS = ("name", "num_generations", "objective", "tracking", "alarm", "data.root", "evaluation.cache_folder")
 """Settings that do not change what a generation is: a folder may be continued with other values of these."""
+
+SEEDS = ("seed", "data.seed")
+"""Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
+
+INTRODUCED_AS = {"training._target_": "Plan", "trainer.callbacks": None, "trainer.num_sanity_val_steps": 0}
+"""Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 
 
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
@@ -19,3 +31,36 @@ def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
 def is_free(key: str) -> bool:
     """Whether a dotted setting may change within a run folder."""
     return any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS)
+
+
+def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what every generation of a chain is, by dotted key.
+
+    Left out are free settings, what is null or empty (a choice that is switched off), and a later setting with the
+    value it was introduced with. A class stands as its name alone, so that it may move to another module.
+    """
+    flat = {key: with_class_names(value, key=key) for key, value in flatten(config).items() if not is_free(key)}
+    return {
+        key: value
+        for key, value in flat.items()
+        if value not in (None, [], {}) and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
+    }
+
+
+def with_class_names(value: Any, *, key: str) -> Any:
+    """A value in which every `_target_`, at its key or within its lists, is the name of a class without its module."""
+    if isinstance(value, Mapping):
+        return {str(inner): with_class_names(content, key=str(inner)) for inner, content in value.items()}
+    if isinstance(value, list):
+        return [with_class_names(content, key="") for content in value]
+    return class_name(value) if key.rpartition(".")[2] == "_target_" else value
+
+
+def class_name(target: Any) -> str:
+    """The name of a class or function that a `_target_` leads to, without its module."""
+    return str(target).rpartition(".")[2]
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Eight characters that the same plain values always give, in any order."""
+    return blake2b(yaml.safe_dump(dict(values)).encode(), digest_size=4).hexdigest()

@@ -7,11 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 from rich.console import Console
 
-from collapsar.composition import count_jobs, position
 from collapsar.journal.alarm import Fired
 from collapsar.journal.progress import ChainProgress, sparkline
 from collapsar.records import GenerationRecord
@@ -123,35 +120,6 @@ def test_a_log_file_of_a_multirun_has_no_control_characters(tmp_path):
     text = (done.stdout + done.stderr).decode()
     assert "generation 0/0: fid" in text
     assert [character for character in text if ord(character) < 32 and character not in "\n\t"] == []
-
-
-@pytest.mark.parametrize(
-    ("overrides", "num_jobs"),
-    [(["seed=0,1,2", "regime=replace,accumulate"], 6), (["seed=range(0,4)"], 4), (["tracking.tags=[a,b]"], 1)],
-)
-def test_the_jobs_of_a_multirun_are_counted(overrides, num_jobs):
-    assert count_jobs(sweep(overrides)) == num_jobs
-
-
-def test_jobs_of_an_unknown_sweeper_are_not_counted():
-    assert count_jobs(sweep([], sweeper="hydra_plugins.Other")) == 0
-
-
-def test_a_job_says_how_many_are_left(monkeypatch):
-    monkeypatch.setenv("COLLAPSAR_NUM_JOBS", "4")
-    assert position(job(1)) == "job 2 of 4, 2 left"
-    monkeypatch.delenv("COLLAPSAR_NUM_JOBS")
-    assert position(job(1)) == "job 2"
-
-
-def sweep(overrides, *, sweeper="hydra._internal.core_plugins.basic_sweeper.BasicSweeper"):
-    return OmegaConf.create(
-        {"hydra": {"sweeper": {"_target_": sweeper, "params": None}, "overrides": {"task": overrides}}}
-    )
-
-
-def job(number):
-    return OmegaConf.create({"mode": RunMode.MULTIRUN, "job": {"num": number}})
 
 
 @pytest.mark.parametrize(

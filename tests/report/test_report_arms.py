@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import yaml
 
 from collapsar.report.arms import differing_settings, group_arms, num_choices_apart
@@ -45,6 +46,23 @@ def test_a_lone_arm_is_named_by_model_and_regime(make_run):
 def test_study_name_and_places_do_not_make_an_arm(make_run, tmp_path):
     make_run("runs/a", name="monday")
     make_run("runs/b", name="tuesday", seed=1)
+    assert len(arms_of(tmp_path / "runs")) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alarm": {"_target_": "collapsar.journal.alarm.Alarm", "action": "stop"}},
+        {"objective": "final/recall"},
+        {"training": {"_target_": "collapsar.models.plan.Plan", "gradient_clip_norm": None, "callbacks": []}},
+        {"regime": {"_target_": "collapsar.elsewhere.Replace", "budget": None}},
+    ],
+    ids=str,
+)
+def test_what_does_not_bind_a_folder_does_not_make_an_arm(changes, make_run, tmp_path):
+    make_run("runs/a")
+    config = make_run("runs/b", seed=1) / "config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | changes))
     assert len(arms_of(tmp_path / "runs")) == 1
 
 

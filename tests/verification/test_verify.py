@@ -14,8 +14,9 @@ from collapsar.models import analytic
 from collapsar.samples import Samples
 from collapsar.verification import gaussians
 from collapsar.verification import protocols as protocols_module
+from collapsar.verification.__main__ import main
 from collapsar.verification.protocols import protocols
-from collapsar.verification.verify import Check, as_table, check, main
+from collapsar.verification.verify import Check, as_table, check
 
 NUM_CHECKS = 119  # about as many as a whole run has
 REGIMES = [

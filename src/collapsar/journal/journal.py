@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from torch import Tensor
 
+from collapsar import __version__
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.profile import profile_chain
 from collapsar.journal.progress import ChainProgress
@@ -24,7 +25,7 @@ from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
-VERSIONED = ("collapsar", "torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
+VERSIONED = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
 
 
 class Journal:
@@ -174,4 +175,5 @@ def failure_text(error: BaseException) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on, to stand in the report."""
-    return {"python": platform.python_version(), **{name: version(name) for name in VERSIONED}}
+    ours = {"python": platform.python_version(), "collapsar": __version__}
+    return ours | {name: version(name) for name in VERSIONED}

@@ -21,10 +21,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from collapsar.errors import UsageError
+from collapsar.earlier import is_earlier
+from collapsar.errors import UsageError, disk_errors_name
 from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
-from collapsar.settings import flatten, is_free
+from collapsar.settings import binding_settings
 
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
@@ -176,9 +177,13 @@ class RunFolder:
         path = self.path / "config.yaml"
         if not path.exists():
             return
-        before, now = flatten(yaml.safe_load(path.read_text())), flatten(config)
+        if is_earlier(self.read_json("versions.json")) and (self.path / "records.jsonl").exists():
+            raise UsageError(
+                f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
+            )
+        before, now = binding_settings(yaml.safe_load(path.read_text())), binding_settings(config)
         for key in sorted(before.keys() | now.keys()):
-            if not is_free(key) and before.get(key) != now.get(key):
+            if before.get(key) != now.get(key):
                 raise UsageError(
                     f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
                     f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
@@ -188,9 +193,10 @@ class RunFolder:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it and rename it: readers see the old content or the new."""
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    flush_to_disk(temporary)
-    temporary.replace(path)
+    with disk_errors_name(path):
+        temporary.write_bytes(content)
+        flush_to_disk(temporary)
+        temporary.replace(path)
 
 
 def flush_to_disk(path: Path) -> None:

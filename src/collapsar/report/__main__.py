@@ -4,13 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from collapsar.errors import UsageError
-from collapsar.report.chains import read_chains
-from collapsar.report.exports import write_csv, write_parquet
-from collapsar.report.page import write_report
-from collapsar.report.tables import comparison_table
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +19,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Writes what was asked for by name; the page if it was asked for, or nothing else was."""
+    """Writes what was asked for by name; the page if it was asked for, or nothing else was.
+
+    What takes seconds to load is imported where it is needed, so that --help answers at once.
+    """
+    from rich.console import Console
+
+    from collapsar.report.page import write_report
+    from collapsar.report.tables import comparison_table
+
     if options.text:
         Console().print(comparison_table(options.folders))
     written = _export(options)
@@ -37,11 +39,14 @@ def _report(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> list[Path]:
     if not (options.csv or options.parquet or options.figures):
         return []
+    from collapsar.report.chains import read_chains
+    from collapsar.report.exports import write_csv, write_parquet
+
     chains = read_chains(options.folders)
     written = [write_csv(chains, options.csv)] if options.csv else []
     written += [write_parquet(chains, options.parquet)] if options.parquet else []
     if options.figures:
-        from collapsar.report.paper import write_figures  # matplotlib takes seconds to load, and only this needs it
+        from collapsar.report.paper import write_figures
 
         written += write_figures(chains, options.figures)
     return written

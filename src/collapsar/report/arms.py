@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from collapsar.report.chains import Chain
-from collapsar.settings import flatten
+from collapsar.settings import SEEDS, binding_settings
 
 NAMED_PARTS = ("data", "model", "regime")
-# Labels, places and the length of the chain: they do not change what a generation is.
-IGNORED_KEYS = ("seed", "data.seed", "name", "num_generations")  # analytic data are drawn from the chain's own seed
-IGNORED_PARTS = ("tracking", "hydra")
-IGNORED_LEAVES = ("root", "folder", "cache_folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +71,8 @@ def num_choices_apart(one: Arm, other: Arm) -> int:
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide what a chain does, by dotted key, without its seed, its label and its places."""
-    flat = flatten(config)
-    return {
-        key: value
-        for key, value in flat.items()
-        if key not in IGNORED_KEYS
-        and key.split(".")[0] not in IGNORED_PARTS
-        and key.split(".")[-1] not in IGNORED_LEAVES
-    }
+    """The settings that bind a chain, by dotted key, without its seed."""
+    return {key: value for key, value in binding_settings(config).items() if key not in SEEDS}
 
 
 def differing_settings(arms: Sequence[Arm]) -> dict[str, list[Any]]:

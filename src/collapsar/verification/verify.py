@@ -6,16 +6,13 @@ regime draws is shared within one. A check fails beyond the quantile of Student'
 than one run of a thousand, all checks together. What a pool should be made of is checked as exact numbers too.
 """
 
-import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -129,22 +126,3 @@ def as_table(checks: Sequence[Check]) -> Table:
         numbers = (f"{check.measured:.5f}", f"{check.expected:.5f}", f"{check.standard_error:.1e}")
         table.add_row(check.law, check.regime, *numbers, z, verdict)
     return table
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns 0 if every law holds, 1 if one is broken."""
-    parser = argparse.ArgumentParser(prog="collapsar-verify", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seed", type=int, default=0, help="seed of all chains (default: 0)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("verify.json"), help="where the JSON list goes")
-    arguments = parser.parse_args(argv)
-    console = Console()
-    checks = verify(seed=arguments.seed, console=console)
-    arguments.output.write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n")
-    console.print(as_table(checks))
-    broken = [check for check in checks if not check.passed]
-    console.print(f"{len(checks) - len(broken)} of {len(checks)} laws hold; {arguments.output}")
-    return 1 if broken else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

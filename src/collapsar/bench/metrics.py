@@ -5,7 +5,6 @@ tasks the mean of as many as take a fifth of a second. Memory is the highest res
 of its own, because watching it takes time.
 """
 
-import argparse
 import contextlib
 import ctypes
 import gc
@@ -21,7 +20,6 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -49,24 +47,6 @@ class Cost:
 
     seconds: float
     extra_bytes: int
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; 1 where a package to compare with is missing or the options make no sense."""
-    parser = argparse.ArgumentParser(prog="collapsar-bench", description="speed and memory of the metrics")
-    parser.add_argument("suite", choices=["metrics"])
-    parser.add_argument("--num-samples", type=int, default=10_000, help="real, and as many synthetic, samples")
-    parser.add_argument("--feature-dim", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each side, in turn")
-    options = parser.parse_args(argv)
-    try:
-        cases = make_cases(num_samples=options.num_samples, feature_dim=options.feature_dim)
-        table = make_table(cases, repeats=options.repeats)
-    except UsageError as error:
-        Console(stderr=True).print(f"collapsar-bench: {error}", highlight=False)
-        return 1
-    Console().print(table)
-    return 0
 
 
 def make_cases(*, num_samples: int, feature_dim: int) -> list[Case]:
@@ -212,7 +192,3 @@ def _resident_bytes() -> int:
     if not statistics.exists():  # only Linux tells; elsewhere the column stays zero
         return 0
     return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`collapsar-bench`: speed and memory, ours beside the plain way."""

@@ -1,0 +1,70 @@
+"""Run folders of version 0.1, which are never continued: their names, and how to tell them.
+
+Version 0.1 took every setting into a folder's digest, what is null or empty too, and classes with their modules.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from collapsar.settings import INTRODUCED_AS, binding_settings, class_name, digest, flatten
+
+FIRST_VERSION = (0, 2)  # whose folders are named and continued as today
+FREE_THEN = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
+PARTS_SINCE = ("training", "objective")  # top-level settings that version 0.1 did not have
+
+CLASSES_THEN = {
+    "collapsar.data.analytic": "Grid Ring",
+    "collapsar.data.real": "CIFAR10 Digits FashionMNIST MNIST",
+    "collapsar.data.regimes": (
+        "Accumulate AccumulateSubsample FixedReal FreshReal GoldenRatio Mix Replace Weighted Window"
+    ),
+    "collapsar.data.schedules": "Constant Cosine Growth Linear Listed",
+    "collapsar.data.selection": "Curated Deduplicated Farthest KeepAll TopScored Verified",
+    "collapsar.metrics.downstream": "DownstreamTask",
+    "collapsar.metrics.embedders": "TrainingBudget",
+    "collapsar.metrics.evaluator": "Evaluation",
+    "collapsar.metrics.features": "ClassifierSpace IdentitySpace PCASpace",
+    "collapsar.metrics.preprocessing": "Augmentation",
+    "collapsar.metrics.pretrained": "DinoV2Space InceptionSpace",
+    "collapsar.metrics.self_supervised": "SelfSupervisedSpace",
+    "collapsar.models.analytic": "Categorical Gaussian KernelDensity LinearRegression Mixture",
+    "collapsar.models.bias": "ScaledLatents TemperedLikelihood TruncatedLatents",
+    "collapsar.models.gan": "GAN",
+    "collapsar.models.vae": "VAE",
+}
+PATHS_THEN = {name: f"{module}.{name}" for module, names in CLASSES_THEN.items() for name in names.split()} | {
+    "CategoricalSource": "collapsar.data.analytic.Categorical",
+    "GaussianSource": "collapsar.data.analytic.Gaussian",
+    "LinearRegressionSource": "collapsar.data.analytic.LinearRegression",
+}
+
+
+def earlier_digest(config: Mapping[str, Any]) -> str | None:
+    """The digest that version 0.1 gave these settings; None if one of them did not exist then."""
+    if any(is_later(key) for key in binding_settings(config)):
+        return None
+    flat = {key: value for key, value in flatten(config).items() if not is_below(key, FREE_THEN)}
+    return digest({key: value_then(key, value) for key, value in flat.items() if not is_later(key)})
+
+
+def is_later(key: str) -> bool:
+    """Whether version 0.1 did not have this setting."""
+    return key in INTRODUCED_AS or is_below(key, PARTS_SINCE)
+
+
+def is_below(key: str, parts: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of these, or lies below one."""
+    return any(key == part or key.startswith(f"{part}.") for part in parts)
+
+
+def value_then(key: str, value: Any) -> Any:
+    """A `_target_` with the module that its class was in, and metrics without those that needed no name."""
+    if key == "evaluation.metrics":
+        return [group for group in value if group != "known_modes"]  # were measured wherever there were any
+    return PATHS_THEN.get(class_name(value), value) if key.rpartition(".")[2] == "_target_" else value
+
+
+def is_earlier(versions: Mapping[str, Any]) -> bool:
+    """Whether a run folder with these package versions (versions.json) was made before `FIRST_VERSION`."""
+    version = str(versions.get("collapsar", ""))
+    return bool(version) and tuple(int(part) for part in version.split(".")[:2]) < FIRST_VERSION
