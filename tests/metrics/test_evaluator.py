@@ -108,6 +108,13 @@ def test_scores_state_who_computed_the_fid(scored):
     }
 
 
+def test_scores_without_fid_name_nobody_who_computed_it(experiment, digits):
+    scores = (
+        replace(experiment.evaluation, metrics=["support"]).prepare(digits).evaluate(digits.test, seed=0, generation=0)
+    )
+    assert not any("fid_by" in space for space in scores.feature_spaces.values())
+
+
 def test_samples_beyond_the_sample_size_change_nothing(evaluator, digits, scored):
     fewer = evaluator.evaluate(digits.train[:360], seed=0, generation=0)
     assert fewer.metrics == scored["perfect"].metrics

@@ -109,17 +109,17 @@ class Comparison:
 
     @cached_property
     def fid_by(self) -> Literal["torchmetrics", "collapsar"]:
-        """torchmetrics, unless a covariance is nearly singular or has many dimensions.
+        """Who computes the FID: torchmetrics, unless a covariance is nearly singular or has many dimensions.
 
-        There its root loses digits or takes long, and our own is computed from factors of the covariances.
+        There torchmetrics loses digits or takes long; our own distance takes factors of the covariances.
         """
-        is_sound = (
+        is_reliable = (
             self._has_full_moments
             and self.features.shape[1] <= MAX_TORCHMETRICS_DIMENSIONS
             and self.real.is_well_conditioned
             and is_well_conditioned(self.moments)
         )
-        return "torchmetrics" if is_sound else "collapsar"
+        return "torchmetrics" if is_reliable else "collapsar"
 
     @property
     def _has_full_moments(self) -> bool:
@@ -137,10 +137,6 @@ class Comparison:
         if own is not None and bool((own != UNLABELLED).all()):
             return own
         return self.classified.classes if self.classified else None
-
-    def describe_space(self) -> dict[str, str | int | float | None]:
-        """What a record states about the space, and about whose FID was computed in it."""
-        return self.real.space.describe() | {"fid_by": self.fid_by}
 
     def make_generator(self, purpose: str) -> torch.Generator:
         """For a metric that shuffles; metrics and spaces never share a stream."""

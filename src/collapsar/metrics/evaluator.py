@@ -30,7 +30,7 @@ class Scores:
     Attributes:
         metrics: Values by metric key.
         class_shares: Share of each class among "real" and "synthetic" samples; empty without classes.
-        feature_spaces: What each space was fitted on, by its name.
+        feature_spaces: What each space was fitted on, by its name; and, as `fid_by`, who computed the FID in it.
         num_synthetic: Synthetic samples that were measured.
         num_real: Held-out real samples that they were measured against.
         num_batches: Batches whose spread gives `_low` and `_high`; 0 where there are none.
@@ -111,7 +111,11 @@ class Evaluator:
         return Scores(
             metrics=keep_finite(metrics | spread.around(metrics) | floor),
             class_shares=class_histogram(first.classified) if first.classified else {},
-            feature_spaces={each.real.name: each.describe_space() for each in comparisons.values()},
+            feature_spaces={
+                each.real.name: each.real.space.describe()
+                | ({"fid_by": each.fid_by} if f"{prefix}fid" in metrics else {})
+                for prefix, each in comparisons.items()
+            },
             num_synthetic=len(first.samples),
             num_real=len(first.real.held_out),
             num_batches=spread.num_batches,
