@@ -4,6 +4,7 @@ What shows the whole chain so far (the film strips, recall by class) keeps at mo
 spaced, so that a late generation costs no more than an early one.
 """
 
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -56,7 +57,7 @@ class WandbRows:
         self._strips = SpacedRows[Tensor](max_rows=MAX_ROWS)
         self._class_recalls = SpacedRows[GenerationRecord](max_rows=MAX_ROWS)
 
-    def training_rows(self, record: GenerationRecord, curve: list[dict[str, float]]) -> list[dict[str, Any]]:
+    def training_rows(self, record: GenerationRecord, curve: Sequence[dict[str, int | float]]) -> list[dict[str, Any]]:
         """The losses of a generation, each with the steps that the chain has taken by then."""
         rows = [
             {
