@@ -89,15 +89,15 @@ def test_a_chain_killed_in_training_equals_an_uninterrupted_one(killed_in, chain
 
 
 def test_a_chain_killed_between_folder_and_record_equals_an_uninterrupted_one(chain, run_short, tmp_path, monkeypatch):
-    original = store_module.write_atomically
+    original = store_module.append_flushed
 
     def stop(path, content):
-        if path.name == "records.jsonl" and content.count(b"\n") == 2:
+        if path.name == "records.jsonl" and path.exists():
             raise KeyboardInterrupt
         original(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "write_atomically", stop)
+        patched.setattr(store_module, "append_flushed", stop)
         with pytest.raises(KeyboardInterrupt):
             run_short(tmp_path / "run")
     assert (tmp_path / "run" / "generation_001").is_dir()

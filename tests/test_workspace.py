@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from collapsar import workspace as workspace_module
-from collapsar.journal import tracking as tracking_module
+from collapsar.journal import wandb_server
 from collapsar.workspace import build_workspace
 
 
@@ -47,7 +47,7 @@ def test_runs_are_grouped_by_model_and_regime():
 
 
 def test_without_a_key_nothing_is_saved_and_one_line_says_why(monkeypatch, capsys):
-    monkeypatch.setattr(tracking_module, "get_netrc_auth", lambda server: None)
+    monkeypatch.setattr(wandb_server, "get_netrc_auth", lambda server: None)
     monkeypatch.setattr(sys, "argv", ["workspace", "someone"])
     with pytest.raises(SystemExit) as stop:
         workspace_module.main()

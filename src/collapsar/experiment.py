@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collapsar.data.pool import Pool
     from collapsar.drawing.selection import Drawn
     from collapsar.journal.journal import Journal
-    from collapsar.journal.tracking import Chain
+    from collapsar.journal.tracking import ChainTitle
     from collapsar.loop import Loop, Turn
     from collapsar.metrics.evaluator import Evaluator
     from collapsar.models.generative import GenerativeModel
@@ -122,7 +122,7 @@ class Experiment:
             if journal.is_over:
                 return journal.records
             real = self.data.load()
-            with journal.shown(console, position=position, steps_per_generation=self.max_steps, config=config):
+            with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 evaluator = self.evaluation.prepare(real)
                 loop = self._loop(real, evaluator=evaluator, journal=journal)
                 for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
@@ -181,10 +181,10 @@ class Experiment:
             curve=turn.training.curve,
         )
 
-    def _title(self, chain: str) -> "Chain":
-        from collapsar.journal.tracking import Chain
+    def _title(self, chain: str) -> "ChainTitle":
+        from collapsar.journal.tracking import ChainTitle
 
-        return Chain(
+        return ChainTitle(
             name=chain,
             study=self.name,
             data=self.data.name,

@@ -31,7 +31,7 @@ class GenerationRecord:
         training: How the model was trained: steps, epochs and the last losses by name.
         feature_spaces: What each feature space was fitted on, by its name.
         class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes.
-        peak_memory_bytes: The process's largest resident set so far.
+        peak_memory_bytes: The process's largest resident set since the chain was started or continued.
         selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept).
         fitted: Parameters of an analytic model; empty for a network.
     """

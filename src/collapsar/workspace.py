@@ -11,7 +11,7 @@ import wandb_workspaces.workspaces.interface as workspaces
 from wandb_workspaces import expr
 
 from collapsar.errors import UsageError
-from collapsar.journal.tracking import api_key
+from collapsar.journal.wandb_server import api_key
 from collapsar.metric_keys import MAIN, title_of
 
 GENERATION = "generation"

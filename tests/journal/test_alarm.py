@@ -2,12 +2,14 @@
 
 import json
 import logging
+import time
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
+from scipy import stats
 
-from collapsar.journal.alarm import BeyondFloor, ClassesDropped, SuddenChange, Trend
+from collapsar.journal.alarm import BeyondFloor, ClassesDropped, SuddenChange, Trend, kendall_p, measured
 from collapsar.records import GenerationRecord
 from collapsar.training import train as train_module
 from tiny_chains import compose_settings
@@ -104,6 +106,70 @@ def test_a_trend_fires_once_when_it_begins():
     assert fired_at(rule, recall=[0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6]) == [5]
     assert fired_at(rule, recall=[0.9, 0.85, 0.9, 0.85, 0.9, 0.85, 0.9]) == []
     assert fired_at(rule, recall=[0.900, 0.899, 0.898, 0.897, 0.896, 0.895]) == []  # steady, and too small to matter
+
+
+class ScipyTrend(Trend):
+    """The same rule, as SciPy's functions give it from the values themselves."""
+
+    def _is_trend(self, records):
+        values = measured(records[-self.num_generations :], self.metric)
+        if len(values) < self.num_generations or len(set(values)) == 1:
+            return False
+        alternative = "less" if self.direction == "falls" else "greater"
+        p_value = stats.kendalltau(range(len(values)), values, alternative=alternative).pvalue
+        change = stats.theilslopes(values, range(len(values))).slope * (self.num_generations - 1)
+        size = -change if self.direction == "falls" else change
+        return p_value < self.significance and size > self.floor_share * FLOORS[f"{self.metric}_floor"]
+
+
+def random_chain(generator):
+    """Records that drift, jump and level off, with ties, and with values that were not measured."""
+    recall = np.clip(0.9 - np.cumsum(generator.normal(0.02, 0.03, 25)), 0, 1).round(int(generator.integers(1, 6)))
+    fid = (9 + np.cumsum(generator.normal(1, 2, 25))).round(int(generator.integers(0, 4)))
+    records = chain(recall=recall, fid=fid, classes_dropped=np.sort(generator.integers(0, 9, 25)))
+    for index in generator.integers(0, 25, 2):
+        records[index].metrics.pop("fid", None)
+    return records
+
+
+@pytest.mark.parametrize("num_generations", [4, 5, 6, 9])
+@pytest.mark.parametrize(("metric", "direction"), [("recall", "falls"), ("fid", "rises")])
+def test_trends_are_those_of_scipy(metric, direction, num_generations):
+    generator = np.random.default_rng(num_generations)
+    settings = {
+        "metric": metric,
+        "direction": direction,
+        "num_generations": num_generations,
+        "significance": 0.06,
+        "floor_share": 0.1,
+    }
+    own, reference = Trend(**settings), ScipyTrend(**settings)
+    found = [
+        (own.check(records[:end]), reference.check(records[:end]))
+        for records in (random_chain(generator) for _ in range(15))
+        for end in range(1, len(records) + 1)
+    ]
+    assert [one for one, _ in found] == [other for _, other in found]
+    assert any(one for one, _ in found)
+
+
+def test_one_generation_after_the_other_fires_what_a_replay_fires():
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        alarm, records = shipped(), random_chain(generator)
+        in_turn = [found for end in range(1, len(records) + 1) for found in alarm.fired_by_last(records[:end])]
+        assert in_turn == shipped().fired(records)
+
+
+def test_the_alarm_of_a_hundred_generations_takes_less_than_a_fifth_of_a_second():
+    generator, t = np.random.default_rng(0), np.arange(100)
+    records = chain(recall=0.9 * np.exp(-t / 30) + 0.01 * generator.normal(size=100), fid=9 + t, classes_dropped=t // 9)
+    alarm = shipped()
+    kendall_p.cache_clear()
+    start = time.process_time()
+    for end in range(1, 101):
+        alarm.fired_by_last(records[:end])
+    assert time.process_time() - start < 0.2
 
 
 def test_dropped_classes_fire_when_there_are_more_than_ever():

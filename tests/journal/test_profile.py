@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from collapsar.journal.profile import Profile, error_rises, growth_rate, half_life, late_course, profile_chain
+from collapsar.journal.courses import growth_rate, half_life
+from collapsar.journal.findings import error_rises
+from collapsar.journal.profile import Profile, profile_chain
 from collapsar.records import GenerationRecord
 
 
@@ -100,7 +102,7 @@ def test_one_outlier_does_not_move_the_growth_rate():
     ],
 )
 def test_late_course_of_a_known_curve(value, course):
-    assert late_course([(t, value(t)) for t in range(12)]) == course
+    assert profile_chain(chain(fid=value)).fid_course == course
 
 
 def test_a_diverging_error_rises_is_catastrophic_and_diverges():

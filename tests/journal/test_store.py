@@ -11,7 +11,8 @@ from PIL import Image
 
 from collapsar.errors import UsageError
 from collapsar.journal import store as store_module
-from collapsar.journal.store import RunFolder, image_grid, write_atomically
+from collapsar.journal.store import RunFolder, append_flushed, image_grid, write_atomically
+from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.settings import FREE_SETTINGS, flatten, is_free
 from test_records import RECORD
@@ -43,12 +44,10 @@ def images(generation):
     return torch.full((10, 1, 8, 8), generation, dtype=torch.uint8)
 
 
-def write(folder, generation, *, samples=None):
+def write(folder, generation, *, samples=None, labels=None):
     folder.write_generation(
         replace(RECORD, generation=generation),
-        samples=Samples(images(generation) if samples is None else samples),
-        strip=None,
-        curve=[],
+        samples=Samples(images(generation) if samples is None else samples, labels),
         save_model=lambda path: path.write_bytes(b"weights"),
     )
 
@@ -58,15 +57,14 @@ def claimed(folder, config):
         pass
 
 
-def stop_before(monkeypatch, name):
-    """Make the next atomic write of this file fail, as a kill before it would."""
+def kill_in_line(monkeypatch, *, num_bytes):
+    """Let a kill come when so many bytes of the next line are written."""
 
     def fail(path, content):
-        if path.name == name:
-            raise KeyboardInterrupt
-        write_atomically(path, content)
+        append_flushed(path, content[:num_bytes])
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module, "write_atomically", fail)
+    monkeypatch.setattr(store_module, "append_flushed", fail)
 
 
 def test_a_generation_holds_the_files_of_the_contract(folder):
@@ -83,6 +81,19 @@ def test_samples_come_back_as_they_were(folder):
     samples = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
     write(folder, 0, samples=samples)
     assert torch.equal(folder.synthetic(0).values, samples)
+    assert folder.synthetic(0).labels is None
+
+
+def test_labels_come_back_as_they_were(folder):
+    labels = torch.tensor([3, -1, 0, 1, 2, 3, 4, 5, 6, 7])
+    write(folder, 0, labels=labels)
+    assert torch.equal(folder.synthetic(0).labels, labels)
+
+
+def test_labels_are_stored_as_int64_beside_the_samples(folder):
+    write(folder, 0, labels=torch.arange(10))
+    with np.load(folder.generation_path(0) / "samples.npz") as arrays:
+        assert {name: arrays[name].dtype for name in arrays} == {"samples": np.uint8, "labels": np.int64}
 
 
 def test_a_stored_generation_leaves_nothing_temporary(folder):
@@ -97,15 +108,50 @@ def test_records_are_in_the_order_they_were_written(folder):
     assert len((folder.path / "records.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_kill_between_folder_and_record_leaves_the_generation_unfinished(folder, monkeypatch):
+@pytest.mark.parametrize("num_bytes", [0, 1, 40, -1], ids=lambda num_bytes: f"after {num_bytes} bytes")
+def test_a_kill_before_the_end_of_the_line_leaves_the_generation_unfinished(num_bytes, folder, monkeypatch):
     write(folder, 0)
     with monkeypatch.context() as patched:
-        stop_before(patched, "records.jsonl")
+        kill_in_line(patched, num_bytes=num_bytes)
         with pytest.raises(KeyboardInterrupt):
             write(folder, 1)
     assert [record.generation for record in folder.records()] == [0]
+    claimed(folder, CONFIG)
     write(folder, 1, samples=images(99))
+    assert [record.generation for record in folder.records()] == [0, 1]
     assert torch.equal(folder.synthetic(1).values, images(99))
+
+
+def test_a_torn_first_line_leaves_an_empty_file(folder):
+    (folder.path / "records.jsonl").write_bytes(RECORD.to_json().encode()[:-1])
+    claimed(folder, CONFIG)
+    assert (folder.path / "records.jsonl").read_bytes() == b""
+
+
+def test_refused_settings_leave_a_torn_line_alone(folder):
+    claimed(folder, CONFIG)
+    (folder.path / "records.jsonl").write_bytes(b"torn")
+    with pytest.raises(UsageError, match="other settings"):
+        claimed(folder, {**CONFIG, "seed": 1})
+    assert (folder.path / "records.jsonl").read_bytes() == b"torn"
+
+
+def test_a_line_is_added_without_touching_those_before(folder, monkeypatch):
+    for generation in range(3):
+        write(folder, generation)
+    written = []
+    monkeypatch.setattr(store_module, "append_flushed", lambda path, content: written.append((path.name, content)))
+    monkeypatch.setattr(GenerationRecord, "from_json", None)  # nothing is read again
+    write(folder, 3)
+    assert written == [("records.jsonl", f"{replace(RECORD, generation=3).to_json()}\n".encode())]
+
+
+def test_added_lines_are_on_disk_before_the_call_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(store_module.os, "fsync", lambda file: synced.append((tmp_path / "lines").read_bytes()))
+    append_flushed(tmp_path / "lines", b"one\n")
+    append_flushed(tmp_path / "lines", b"two\n")
+    assert synced == [b"one\n", b"one\ntwo\n"]
 
 
 def test_a_kill_while_the_folder_is_written_leaves_the_generation_unfinished(folder):
@@ -114,7 +160,7 @@ def test_a_kill_while_the_folder_is_written_leaves_the_generation_unfinished(fol
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.write_generation(replace(RECORD, generation=0), samples=Samples(images(0)), strip=None, save_model=die)
+        folder.write_generation(replace(RECORD, generation=0), samples=Samples(images(0)), save_model=die)
     assert folder.records() == []
     assert not folder.generation_path(0).exists()
     write(folder, 0)
@@ -222,7 +268,8 @@ def test_a_folder_below_a_file_is_refused(tmp_path):
 def test_damaged_records_are_refused(folder):
     write(folder, 0)
     path = folder.path / "records.jsonl"
-    path.write_text(path.read_text()[:40])
+    path.write_text(f"{path.read_text()[:40]}\n")
+    claimed(folder, CONFIG)
     with pytest.raises(UsageError, match="not a generation record"):
         folder.records()
 

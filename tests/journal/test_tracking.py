@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from collapsar.errors import UsageError
-from collapsar.journal import tracking as tracking_module
-from collapsar.journal.tracking import chosen_generations, chosen_mode, run_id
+from collapsar.journal import wandb_server
 from collapsar.journal.uploading import QUIET
+from collapsar.journal.wandb_server import chosen_mode
+from collapsar.journal.wandb_tracking import chosen_generations, run_id
 from collapsar.report.__main__ import main as report
 from collapsar.training import train as train_module
 from tiny_chains import build_and_run, fail_in
@@ -216,7 +217,7 @@ def test_two_jobs_of_a_multirun_are_two_finished_runs(collapsar, tiny, tmp_path)
 
 
 def test_a_chain_that_fails_is_a_failed_run(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("collapsar.experiment.train", lambda **arguments: 1 / 0)
+    monkeypatch.setattr("collapsar.training.train.train", lambda *given, **arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         build_and_run(tmp_path / "run", *tiny, "tracking=wandb")
     (path,) = wandb_files(tmp_path / "run")
@@ -232,7 +233,7 @@ def test_without_tracking_no_wandb_folder_is_written(run_chain, tmp_path):
 def bare_environment(monkeypatch):
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tracking_module, "get_netrc_auth", lambda server: None)
+    monkeypatch.setattr(wandb_server, "get_netrc_auth", lambda server: None)
 
 
 def test_without_a_key_a_run_is_offline(bare_environment):
@@ -245,7 +246,7 @@ def test_with_a_key_a_run_is_online(bare_environment, monkeypatch):
 
 
 def test_with_a_netrc_entry_a_run_is_online(bare_environment, monkeypatch):
-    monkeypatch.setattr(tracking_module, "get_netrc_auth", lambda server: ("user", "0" * 40))
+    monkeypatch.setattr(wandb_server, "get_netrc_auth", lambda server: ("user", "0" * 40))
     assert chosen_mode() == "online"
 
 

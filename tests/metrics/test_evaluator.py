@@ -9,7 +9,6 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from collapsar import composition
 from collapsar.errors import UsageError
-from collapsar.experiment import as_real_samples
 from collapsar.metrics import floor as floor_module
 from collapsar.metrics.evaluation import find_device
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
@@ -36,7 +35,7 @@ def experiment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digits(experiment):
-    return as_real_samples(experiment.data.load())
+    return experiment.data.load()
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ def test_samples_beyond_the_sample_size_change_nothing(evaluator, digits, scored
 def test_a_classifier_that_cannot_tell_digits_apart_is_refused(tmp_path):
     hasty = (*BRIEF, "evaluation.spaces.classifier.budget.num_steps=1", f"evaluation.cache_folder={tmp_path}")
     experiment = composition.build(compose_settings(*hasty))
-    real = as_real_samples(experiment.data.load())
+    real = experiment.data.load()
     with pytest.raises(UsageError, match=r"below min_accuracy=0\.9"):
         experiment.evaluation.prepare(real)
 
@@ -196,9 +195,7 @@ def test_samples_are_judged_by_the_classes_of_the_first_space_that_suits_them(
 
 
 def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(experiment, evaluator):
-    vectors = as_real_samples(
-        composition.build(compose_settings("data=ring", "model=mixture", "tracking=none")).data.load()
-    )
+    vectors = composition.build(compose_settings("data=ring", "model=mixture", "tracking=none")).data.load()
     assert evaluator.primary_space.name == "classifier"
     assert [real.name for real in evaluator.references.values()] == ["classifier", "pca"]
     assert list(experiment.evaluation.prepare(vectors).references) == [""]

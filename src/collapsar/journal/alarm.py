@@ -1,13 +1,17 @@
 """The alarm: rules that say, after each generation, whether a chain is going wrong, and what then happens.
 
-What has fired is a function of the records alone, so a chain that is continued after a kill fires the same, once. Where
-a record holds a metric's real-against-real floor (`recall_floor`), a change counts only if it is large beside it.
+What has fired after a generation is a function of the records up to it, so a chain that is continued after a kill
+fires the same, once. Where a record holds a metric's real-against-real floor (`recall_floor`), a change counts only if
+it is large beside it.
 """
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import combinations
+from statistics import median
 from typing import Literal, TypeAlias
 
 from scipy import stats
@@ -69,17 +73,17 @@ class Alarm:
         """Whether W&B is told."""
         return self.action in ("notify", "stop")
 
+    @property
+    def stops(self) -> bool:
+        """Whether the first rule that fires ends the chain."""
+        return self.action == "stop"
+
     def fired(self, records: Records) -> list[Fired]:
-        """Everything that has fired in the course of a chain, in order."""
-        return [found for end in range(len(records)) for found in self._fired_after(records[: end + 1])]
+        """Everything that fired in the course of a chain, in order; for a chain that goes on."""
+        return [found for end in range(1, len(records) + 1) for found in self.fired_by_last(records[:end])]
 
-    def stop_reason(self, records: Records) -> str | None:
-        """Why a chain ends here; None where it goes on."""
-        if self.action != "stop":
-            return None
-        return next((str(found) for found in self.fired(records)), None)
-
-    def _fired_after(self, records: Records) -> list[Fired]:
+    def fired_by_last(self, records: Records) -> list[Fired]:
+        """What the last generation sets off."""
         texts = {name: rule.check(records) for name, rule in self.rules.items()}
         generation = records[-1].generation
         return [Fired(generation=generation, rule=name, text=text) for name, text in texts.items() if text]
@@ -172,14 +176,15 @@ class Trend(Rule):
 
     def _is_trend(self, records: Records) -> bool:
         values = measured(records[-self.num_generations :], self.metric)
-        if len(values) < self.num_generations or len(set(values)) == 1:
+        if len(values) < self.num_generations:
             return False
-        generations = range(self.num_generations)
-        alternative = "less" if self.direction == "falls" else "greater"
-        p_value = stats.kendalltau(generations, values, alternative=alternative).pvalue
-        change = float(stats.theilslopes(values, generations).slope) * (self.num_generations - 1)
-        is_large = worse_by(0.0, change, direction=self.direction) > self.floor_share * floor(records[-1], self.metric)
-        return bool(p_value < self.significance and is_large)
+        change = theil_sen_slope(values) * (self.num_generations - 1)
+        smallest = self.floor_share * floor(records[-1], self.metric)
+        if worse_by(0.0, change, direction=self.direction) <= smallest:
+            return False
+        levels = sorted(set(values))
+        ranks = tuple(levels.index(value) for value in values)  # equal values share a rank
+        return kendall_p(ranks, self.direction) < self.significance
 
 
 class ClassesDropped(Rule):
@@ -213,3 +218,16 @@ def floor(record: GenerationRecord, metric: str) -> float:
 def worse_by(before: float, now: float, *, direction: Direction) -> float:
     """How much worse a value is than another; negative if it is better."""
     return before - now if direction == "falls" else now - before
+
+
+def theil_sen_slope(values: Sequence[float]) -> float:
+    """The median slope between any two values, a unit apart (Theil 1950, Sen 1968)."""
+    pairs = combinations(enumerate(values), 2)
+    return median((later - earlier) / (end - start) for (start, earlier), (end, later) in pairs)
+
+
+@lru_cache(maxsize=4096)
+def kendall_p(ranks: tuple[int, ...], direction: Direction) -> float:
+    """P value of Kendall's one-sided rank test for a trend in this direction; few orders come up in a chain."""
+    alternative = "less" if direction == "falls" else "greater"
+    return float(stats.kendalltau(range(len(ranks)), ranks, alternative=alternative).pvalue)

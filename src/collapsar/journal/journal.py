@@ -1,12 +1,17 @@
-"""What happens to a finished generation: it is stored, profiled, mirrored, shown, and watched by the alarm.
+"""The journal of a chain: what happens to a finished generation, and where a continued chain finds the earlier ones.
 
-A journal is opened on a run folder. It knows what is finished already, and whether the chain is over.
+    store -> profile -> W&B -> progress -> alarm
+
+The records are the truth; what is made from them (`profile.json`, `alarms.jsonl`) is made again when a folder is
+opened, so a kill between two writes loses nothing. Records are read once, and what a generation costs here does not
+depend on how many there were.
 """
 
 import logging
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,45 +21,50 @@ from torch import Tensor
 
 from collapsar import __version__
 from collapsar.journal.alarm import Alarm
+from collapsar.journal.memory import forget_peak_memory, peak_memory_bytes
 from collapsar.journal.profile import profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
-from collapsar.journal.tracking import Chain, Tracking
+from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 VERSIONED = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
+ALARMS, STATUS = "alarms.jsonl", "status.json"
 
 
 class Journal:
-    """The journal of one chain.
+    """One chain's journal, while its folder is held.
 
     Args:
         store: The run folder, claimed.
-        title: What the chain is called.
-        tracking: Where records are mirrored to.
-        alarm: Rules on the records.
+        title: What the chain is called in progress lines and W&B.
+        config: The resolved configuration.
+        tracking: Where the folder is mirrored to.
+        alarm: When a chain is going wrong, and what then happens.
 
     Attributes:
-        records: The finished generations, in order.
+        records: The finished generations' records, in order.
     """
 
-    def __init__(self, store: RunFolder, *, title: Chain, tracking: Tracking, alarm: Alarm) -> None:
-        self.store, self.title, self.tracking, self.alarm = store, title, tracking, alarm
+    def __init__(
+        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+    ) -> None:
+        self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
         self.records = store.records()
+        self._fired = alarm.fired(self.records)
         self._progress: ChainProgress | None = None
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every generation is."""
-        return len(self.records) >= self.title.num_generations
+        if self.records:
+            self._write_profile()
+            store.rewrite_lines(ALARMS, [found.to_json() for found in self._fired])
+        self._note_the_end()
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to train: every generation is finished, or the alarm ends the chain here."""
-        return self.is_finished or self.alarm.stop_reason(self.records) is not None
+        """Whether nothing is left to train: every generation is finished, or the alarm has ended the chain."""
+        return self._is_complete or self._is_stopped
 
     def samples(self, generation: int) -> Samples:
         """The samples that a finished generation gave to the next pool.
@@ -63,6 +73,26 @@ class Journal:
             UsageError: the file is missing or damaged.
         """
         return self.store.synthetic(generation)
+
+    @contextmanager
+    def shown(self, console: Console, *, position: str, steps_per_generation: int) -> Iterator[None]:
+        """Show the chain on the terminal, in `status.json` and in W&B while it runs; not for a chain that is over.
+
+        Args:
+            console: Where progress is drawn.
+            position: Which job of a multirun it is, in words; empty for a single chain.
+            steps_per_generation: Training steps in each generation; 0 where there are none.
+        """
+        progress = ChainProgress(
+            console,
+            chain=self.title.name,
+            position=position,
+            num_generations=self.title.num_generations,
+            steps_per_generation=steps_per_generation,
+            records=self.records,
+        )
+        with self._tracked(), progress as self._progress:
+            yield
 
     def trained(self, epoch: int, steps: int) -> None:
         """Training has come this far in the present generation."""
@@ -75,99 +105,94 @@ class Journal:
         samples: Samples,
         strip: Tensor | None,
         save_model: Callable[[Path], None],
-        curve: list[dict[str, float]],
+        curve: Sequence[dict[str, float]],
     ) -> None:
-        """Take in one finished generation.
+        """Store a finished generation; then profile, mirror and show the chain, and look whether it goes wrong.
 
         Args:
-            record: Its line.
+            record: What the generation was, and how it scored; how much memory the chain took is added here.
             samples: What the next pool gets.
-            strip: The images of the latents that never change; None for models without latents.
+            strip: The images of the latents that never change; None where a model has none.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
         """
+        record = replace(record, peak_memory_bytes=peak_memory_bytes())
         self.store.write_generation(record, samples=samples, strip=strip, save_model=save_model, curve=curve)
         self.records.append(record)
-        self.store.write_json("profile.json", profile_chain(self.records).to_dict())
+        self._write_profile()
         self.tracking.log(self.store, record)
         self._shown.finished(record)
-        self._watch()
+        self._raise_alarms()
+        self._note_the_end()
 
-    @contextmanager
-    def shown(
-        self, console: Console, *, position: str, steps_per_generation: int, config: dict[str, Any]
-    ) -> Iterator[None]:
-        """Show the chain on the terminal, in `status.json` and in W&B while it runs, and say how it ended.
+    @property
+    def _is_complete(self) -> bool:
+        return len(self.records) >= self.title.num_generations
 
-        Args:
-            console: Where progress is drawn.
-            position: Which job of a multirun it is, in words; empty for a single chain.
-            steps_per_generation: Training steps in each generation; 0 where there are none.
-            config: The resolved configuration.
-        """
-        self.store.write_json("status.json", {"state": "running"})
-        self.store.write_json("versions.json", versions())
-        try:
-            self.tracking.start(self.store, chain=self.title, config=config)
-            with ChainProgress(
-                console,
-                chain=self.title.name,
-                position=position,
-                num_generations=self.title.num_generations,
-                steps_per_generation=steps_per_generation,
-                records=self.records,
-            ) as self._progress:
-                yield
-        except BaseException as error:
-            self.store.write_json("status.json", {"state": "failed", "message": failure_text(error)})
-            self.tracking.finish(has_failed=True)
-            raise
-        self.conclude()
-        self.tracking.finish(has_failed=False)
-
-    def conclude(self) -> None:
-        """Write down that the chain is over, if it is, and say so if the alarm ended it."""
-        if self.is_finished:
-            self.store.write_json("status.json", {"state": "finished"})
-        elif (reason := self.alarm.stop_reason(self.records)) is not None:
-            self.store.write_json("status.json", {"state": "stopped", "message": f"stopped by the {reason}"})
-            logger.warning("stopped by the %s; alarm=default goes on", reason)
+    @property
+    def _is_stopped(self) -> bool:
+        return self.alarm.stops and bool(self._fired) and not self._is_complete
 
     @property
     def _shown(self) -> ChainProgress:
         assert self._progress is not None, "a chain is shown while it runs"
         return self._progress
 
-    def _watch(self) -> None:
-        """Say which rules have fired in the generation that was just stored."""
-        fired = self.alarm.fired(self.records)
-        self.store.write_lines("alarms.jsonl", [found.to_json() for found in fired])
+    def _write_profile(self) -> None:
+        self.store.write_json("profile.json", profile_chain(self.records).to_dict())
+
+    def _raise_alarms(self) -> None:
+        """Say what the last generation sets off."""
+        fired = self.alarm.fired_by_last(self.records)
+        self._fired += fired
+        self.store.append_lines(ALARMS, [found.to_json() for found in fired])
         for found in fired:
-            if found.generation == self.records[-1].generation:
-                self._shown.alarmed(found)
-                if self.alarm.notifies:
-                    self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
+            self._shown.alarmed(found)
+            if self.alarm.notifies:
+                self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
+
+    def _note_the_end(self) -> None:
+        """Write down that the chain is over, if it is, and say so if the alarm ended it."""
+        if self._is_complete:
+            self.store.write_json(STATUS, {"state": "finished"})
+        elif self._is_stopped:
+            reason = self._fired[0]
+            self.store.write_json(STATUS, {"state": "stopped", "message": f"stopped by the {reason}"})
+            logger.warning("stopped by the %s; alarm=default goes on", reason)
+
+    @contextmanager
+    def _tracked(self) -> Iterator[None]:
+        """The state of a running chain, on disk and where it is mirrored to."""
+        self.store.write_json(STATUS, {"state": "running"})
+        self.store.write_json("versions.json", versions())
+        try:
+            self.tracking.start(self.store, title=self.title, config=self.config, records=self.records)
+            yield
+        except BaseException as error:
+            self.store.write_json(STATUS, {"state": "failed", "message": failure_text(error)})
+            self.tracking.finish(has_failed=True)
+            raise
+        self.tracking.finish(has_failed=False)
 
 
 @contextmanager
 def open_journal(
-    folder: Path, *, title: Chain, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+    folder: Path, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
 ) -> Iterator[Journal]:
     """The journal of a run folder, which no other process can open until this one is done.
 
     Raises:
-        UsageError: another process holds it, it cannot be written, or it was made with other settings.
+        UsageError: the folder cannot be written, is held by another process, was made with other settings, or holds a
+            damaged record.
     """
+    forget_peak_memory()
     store = RunFolder(folder)
     with store.claim(config):
-        journal = Journal(store, title=title, tracking=tracking, alarm=alarm)
-        if journal.is_over:
-            journal.conclude()  # a kill may have come after the last record
-        yield journal
+        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm)
 
 
 def failure_text(error: BaseException) -> str:
-    """Why a chain did not come to its end."""
+    """How a chain broke off, for whoever reads its status."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted: the same command continues"
     return f"{type(error).__name__}: {error}"

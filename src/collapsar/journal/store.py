@@ -1,7 +1,8 @@
 """The run folder: what is on disk after each generation, and where a killed run goes on.
 
-Everything is written under a temporary name, flushed and renamed. A generation counts as finished when its line
-stands in `records.jsonl`, which is written last; a folder without a line is made anew.
+Files are written under a temporary name, flushed and renamed; files of JSON lines grow by whole lines. A generation
+counts as finished when its line stands in `records.jsonl`, which is written last; a generation folder without a line
+is made again. A line that a kill cut short has no newline at its end: it counts as not written.
 """
 
 import json
@@ -27,6 +28,7 @@ from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.settings import binding_settings
 
+RECORDS = "records.jsonl"
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
 
@@ -66,6 +68,7 @@ class RunFolder:
             ) from error
         try:
             self._check_settings(config)
+            cut_torn_line(self.path / RECORDS)
             write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
             yield
         finally:
@@ -77,24 +80,25 @@ class RunFolder:
         Raises:
             UsageError: a line is damaged.
         """
-        path = self.path / "records.jsonl"
+        path = self.path / RECORDS
         if not path.exists():
             return []
-        return [GenerationRecord.from_json(line) for line in path.read_text().splitlines()]
+        *lines, _torn = path.read_text("utf-8", "replace").split("\n")  # a whole line ends with a newline
+        return [GenerationRecord.from_json(line) for line in lines]
 
     def generation_path(self, generation: int) -> Path:
         """The folder of one generation."""
         return self.path / f"generation_{generation:03d}"
 
     def synthetic(self, generation: int) -> Samples:
-        """The samples that a finished generation gave to the next pool.
+        """The samples that a finished generation gave to the next pool, with labels where there were any.
 
         Raises:
             UsageError: the file is missing or damaged.
         """
-        values = self._array(generation, "samples")
+        values, labels = self._array(generation, "samples"), self._array(generation, "labels")
         assert values is not None, "every generation has samples"
-        return Samples(values, self._array(generation, "labels"))
+        return Samples(values, labels)
 
     def strip(self, generation: int) -> Tensor | None:
         """The images of the latents that never change; None where a generation has none.
@@ -115,7 +119,7 @@ class RunFolder:
         record: GenerationRecord,
         *,
         samples: Samples,
-        strip: Tensor | None,
+        strip: Tensor | None = None,
         save_model: Callable[[Path], None],
         curve: Sequence[dict[str, float]] = (),
     ) -> None:
@@ -124,7 +128,7 @@ class RunFolder:
         Args:
             record: The line.
             samples: What the next pool gets.
-            strip: The images of the latents that never change; None for models without latents.
+            strip: The images of the latents that never change.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
         """
@@ -134,9 +138,9 @@ class RunFolder:
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         save_model(temporary / "model.ckpt")
-        arrays = {"samples": samples.values, "labels": samples.labels, "strip": strip}
-        named: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items() if tensor is not None}
-        np.savez(temporary / "samples.npz", **named)
+        parts = {"samples": samples.values, "labels": samples.labels, "strip": strip}
+        arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
+        np.savez(temporary / "samples.npz", **arrays)
         if samples.values.dtype == torch.uint8:
             image_grid(samples.values).save(temporary / "grid.png")
         if curve:
@@ -144,7 +148,7 @@ class RunFolder:
         for path in temporary.iterdir():
             flush_to_disk(path)
         temporary.rename(final)
-        self.write_lines("records.jsonl", [line.to_json() for line in (*self.records(), record)])
+        self.append_lines(RECORDS, [record.to_json()])
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A small JSON file of the folder; empty where there is none."""
@@ -152,8 +156,13 @@ class RunFolder:
         content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return content
 
-    def write_lines(self, name: str, lines: Sequence[str]) -> None:
-        """Write a file of JSON lines (alarms.jsonl); none where there are no lines."""
+    def append_lines(self, name: str, lines: Sequence[str]) -> None:
+        """Add lines to a file of JSON lines (records.jsonl, alarms.jsonl), however long it is; none make no file."""
+        if lines:
+            append_flushed(self.path / name, "".join(f"{line}\n" for line in lines).encode())
+
+    def rewrite_lines(self, name: str, lines: Sequence[str]) -> None:
+        """Write a file of JSON lines from its start; no lines make no file, and empty one that is there."""
         if lines or (self.path / name).exists():
             write_atomically(self.path / name, "".join(f"{line}\n" for line in lines).encode())
 
@@ -197,6 +206,22 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         flush_to_disk(temporary)
         temporary.replace(path)
+
+
+def append_flushed(path: Path, content: bytes) -> None:
+    """Add to the end of a file and flush it: the cost does not depend on the file's length."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off what follows the last newline: a line that a kill or a full disk left half written."""
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def flush_to_disk(path: Path) -> None:

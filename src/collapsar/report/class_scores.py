@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapsar.journal.profile import GONE_FRACTION
+from collapsar.journal.findings import GONE_FRACTION
 from collapsar.metric_keys import split_class
 from collapsar.report.arms import Arm
 from collapsar.report.classes import CELL_PIXELS, MAX_CLASSES, Cell

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collapsar.journal.profile import GONE_FRACTION
+from collapsar.journal.findings import GONE_FRACTION
 from collapsar.records import GenerationRecord
 from collapsar.report.chains import Chain
 from collapsar.report.drift import neutral_band, outside_drift

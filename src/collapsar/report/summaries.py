@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collapsar.journal.profile import Course, Profile, Verdict, variance_points
+from collapsar.journal.courses import Course
+from collapsar.journal.findings import Verdict
+from collapsar.journal.profile import Profile, variance_points
 from collapsar.metric_keys import MAIN, NOT_NEGATIVE, bounds_of
 from collapsar.report.arms import Arm, num_choices_apart
 from collapsar.report.chains import Chain

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import norm
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from collapsar.journal.profile import dead_classes
+from collapsar.journal.findings import dead_classes
 from collapsar.report.chains import Chain
 from collapsar.report.intervals import CONFIDENCE
 from collapsar.report.spells import JUST_AFTER_0

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from collapsar.journal.profile import HALF, KEPT_FRACTION, Verdict
+from collapsar.journal.courses import HALF
+from collapsar.journal.findings import KEPT_FRACTION, Verdict
 from collapsar.report.intervals import Interval
 from collapsar.report.spells import Spell
 from collapsar.report.summaries import ArmSummary

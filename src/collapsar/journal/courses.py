@@ -1,0 +1,95 @@
+"""What a metric does over a chain: half-lives, growth, trends, and the course of its later half.
+
+Rates and tests are rank-based (Theil-Sen, Kendall), because the errors of neighbouring generations are not independent
+and a chain has few of them. Half-lives are counted in generations from the first point.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from collapsar.records import GenerationRecord
+
+Course = Literal["rises", "levels off", "falls", "undecided"]
+Points = list[tuple[int, float]]
+
+SIGNIFICANCE = 0.05
+MIN_POINTS = 4  # fewer cannot reach p < .05 in a one-sided rank test
+LEVEL_TOLERANCE = 0.1  # a course is level if it moves less than this share of its level over the window
+HALF = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Theil-Sen slope in units per generation with its 95 % interval."""
+
+    slope: float
+    low: float
+    high: float
+    num_points: int
+
+
+def points(records: Sequence[GenerationRecord], key: str) -> Points:
+    """Generation and value of a metric, where it was measured; a value that is not finite was not."""
+    values = ((record.generation, record.metrics.get(key)) for record in records)
+    return [(generation, float(value)) for generation, value in values if value is not None and np.isfinite(value)]
+
+
+def half_life(series: Points) -> float | None:
+    """Generations until the value is half of the first one's, between generations on the exponential through both.
+
+    Where the lower of the two values is zero, the line through them is used instead.
+    """
+    if not series or series[0][1] <= 0:
+        return None
+    start, target = series[0][0], HALF * series[0][1]
+    for (earlier, above), (later, below) in pairwise(series):
+        if below <= target:
+            drop = np.log(above / target) / np.log(above / below) if below > 0 else (above - target) / (above - below)
+            return float(earlier - start + drop * (later - earlier))
+    return None
+
+
+def growth_rate(series: Points) -> Rate | None:
+    """Theil-Sen slope of a metric over the generations; None below four generations."""
+    if len(series) < MIN_POINTS:
+        return None
+    generations, values = zip(*series, strict=True)
+    slope, _, low, high = stats.theilslopes(values, generations, alpha=1 - SIGNIFICANCE)
+    return Rate(slope=float(slope), low=float(low), high=float(high), num_points=len(series))
+
+
+def later_half(series: Points) -> Points:
+    """The later half of a series, and at least four points of it."""
+    return series[-max(MIN_POINTS, (len(series) + 1) // 2) :]
+
+
+def course_over(window: Points, *, rate: Rate | None) -> Course:
+    """What a metric does in a window over which it grows at this rate.
+
+    It rises or falls if Kendall's one-sided rank test says so and the move over the window is more than a tenth of its
+    level; it levels off if the whole interval of its slope stays within that tenth. Anything else is undecided.
+    """
+    if rate is None:
+        return "undecided"
+    generations, values = zip(*window, strict=True)
+    tolerance = LEVEL_TOLERANCE * abs(float(np.median(values)))
+    span = generations[-1] - generations[0]
+    if abs(rate.slope) * span > tolerance:
+        if trend_p(window, "greater") < SIGNIFICANCE:
+            return "rises"
+        if trend_p(window, "less") < SIGNIFICANCE:
+            return "falls"
+    return "levels off" if max(abs(rate.low), abs(rate.high)) * span <= tolerance else "undecided"
+
+
+def trend_p(series: Points, direction: Literal["greater", "less"]) -> float:
+    """P value of Kendall's one-sided test for a trend; 1 for a constant series."""
+    generations, values = zip(*series, strict=True)
+    if len(set(values)) == 1:
+        return 1.0
+    return float(stats.kendalltau(generations, values, alternative=direction).pvalue)

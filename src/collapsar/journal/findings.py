@@ -1,0 +1,188 @@
+"""Eight definitions of collapse, each answered on its own: yes, no or undecided, with the evidence.
+
+"Model collapse" names at least eight different things (Schaeffer et al. 2025, https://arxiv.org/abs/2503.03150). The
+thresholds are our conventions: change them here, and say so where they are quoted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from collapsar.journal.courses import (
+    HALF,
+    LEVEL_TOLERANCE,
+    MIN_POINTS,
+    SIGNIFICANCE,
+    Course,
+    Points,
+    Rate,
+    points,
+    trend_p,
+)
+from collapsar.records import GenerationRecord
+
+Verdict = Literal["yes", "no", "undecided"]
+
+CATASTROPHIC_RATIO = 5.0  # times generation 0's FID; a replaced MNIST VAE passes it before generation 25
+KEPT_FRACTION = 0.8  # at least this share of generation 0's value counts as kept
+GONE_FRACTION = 0.1  # below this share of generation 0's value counts as gone
+VANISHED_VARIANCE_FRACTION = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The answer to one definition of collapse.
+
+    Attributes:
+        definition: What is asked, in words.
+        verdict: yes, no or undecided.
+        evidence: The numbers behind it.
+        generation: Where it was first seen; None unless the verdict is yes.
+        num_seeds: Seeds the answer rests on.
+    """
+
+    definition: str
+    verdict: Verdict
+    evidence: str
+    generation: int | None = None
+    num_seeds: int = 1
+
+
+def dead_classes(record: GenerationRecord) -> list[int]:
+    """Classes with less than a tenth of their real share among the samples."""
+    if not record.class_shares:
+        return []
+    shares = zip(record.class_shares["real"], record.class_shares["synthetic"], strict=True)
+    return [index for index, (real, synthetic) in enumerate(shares) if synthetic < GONE_FRACTION * real]
+
+
+def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
+    """The first generation that dropped a class; None if none did."""
+    return next((record.generation for record in records if _num_dropped(record) > 0), None)
+
+
+def _num_dropped(record: GenerationRecord) -> int:
+    counted = points([record], "classes_dropped")
+    return int(counted[0][1]) if counted else len(dead_classes(record))
+
+
+def error_rises(fid: Points) -> Finding:
+    """Whether FID rises at all: a trend by rank, and an end above the start."""
+    definition = "The error rises over the generations"
+    if len(fid) < MIN_POINTS:
+        return _too_short(definition, fid)
+    first, last, p = fid[0][1], fid[-1][1], trend_p(fid, "greater")
+    evidence = f"FID {first:.4g} to {last:.4g}, Kendall's one-sided p = {p:.2g}"
+    if p < SIGNIFICANCE and last > first:
+        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=_first_above(fid, first))
+    is_level = last <= first * (1 + LEVEL_TOLERANCE)
+    return Finding(definition=definition, verdict="no" if is_level else "undecided", evidence=evidence)
+
+
+def error_rises_catastrophically(fid: Points, *, course: Course) -> Finding:
+    """Whether FID ever reaches five times generation 0's; open while its course is not level or falling."""
+    definition = f"The error rises catastrophically (to {CATASTROPHIC_RATIO:g} times generation 0's)"
+    if len(fid) < 2:
+        return _too_short(definition, fid)
+    if fid[0][1] <= 0:
+        return Finding(definition=definition, verdict="undecided", evidence="FID is 0 at generation 0: no ratio to it")
+    worst, bound = max(value for _, value in fid), CATASTROPHIC_RATIO * fid[0][1]
+    evidence = f"the highest FID is {worst / fid[0][1]:.3g} times generation 0's"
+    if worst >= bound:
+        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=_first_above(fid, bound))
+    is_open = course in ("rises", "undecided")
+    return Finding(definition=definition, verdict="undecided" if is_open else "no", evidence=evidence)
+
+
+def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Finding:
+    """Whether FID still rises in the later half of the chain, rather than levelling off.
+
+    Args:
+        fid: FID by generation.
+        course: What it does in the later half.
+        rate: How fast, there; None where too few generations were measured.
+    """
+    definition = "The error keeps rising instead of levelling off"
+    if rate is None:
+        return _too_short(definition, fid)
+    slope = f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
+    evidence = f"over the last {rate.num_points} generations FID moves by {slope} a generation: it is {_IS[course]}"
+    if course == "rises":
+        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=fid[-rate.num_points][0])
+    return Finding(definition=definition, verdict="undecided" if course == "undecided" else "no", evidence=evidence)
+
+
+_IS = {"rises": "rising", "falls": "falling", "levels off": "level", "undecided": "neither clearly rising nor level"}
+
+
+def variance_vanishes(variance: Points, *, name: str) -> Finding:
+    """Whether the variance of the samples falls to a twentieth of generation 0's."""
+    definition = "The variance of the samples goes to zero"
+    return _loss(definition, variance, name=name, gone_fraction=VANISHED_VARIANCE_FRACTION, kept_fraction=KEPT_FRACTION)
+
+
+def real_not_reproduced(recall: Points) -> Finding:
+    """Whether recall, the share of real data that the samples still cover, falls to a tenth of generation 0's."""
+    definition = "Real data stop being reproduced"
+    return _loss(definition, recall, name="recall", gone_fraction=GONE_FRACTION, kept_fraction=HALF)
+
+
+def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
+    """Whether tails or modes disappear: a class is dropped, or recall falls to half of generation 0's."""
+    definition = "Tails or modes disappear"
+    recall, generation = points(records, "recall"), first_dead_generation(records)
+    if generation is not None:
+        record = next(record for record in records if record.generation == generation)
+        evidence = f"{_num_dropped(record)} classes dropped at generation {generation}"
+        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=generation)
+    found = _loss(definition, recall, name="recall", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
+    has_classes = any(record.class_shares or "classes_dropped" in record.metrics for record in records)
+    note = "no class dropped" if has_classes else "classes not measured"
+    return Finding(
+        definition=definition,
+        verdict=found.verdict,
+        evidence=f"{note}; {found.evidence}",
+        generation=found.generation,
+    )
+
+
+def modes_merge(records: Sequence[GenerationRecord]) -> Finding:
+    """Whether samples come to lie between the real modes: precision falls to half of generation 0's."""
+    definition = "Modes merge or drift towards the mean: samples lie where no real data are"
+    precision = points(records, "precision")
+    return _loss(definition, precision, name="precision", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
+
+
+def contamination_hurts() -> Finding:
+    """Whether a learning curve over data size gets worse: no single chain can tell."""
+    return Finding(
+        definition="The learning curve over data size gets worse",
+        verdict="undecided",
+        evidence="one chain has one data size; compare chains over num_synthetic",
+    )
+
+
+def _loss(definition: str, series: Points, *, name: str, gone_fraction: float, kept_fraction: float) -> Finding:
+    """Yes once a value is below gone_fraction of its first, no if it always kept kept_fraction, else undecided."""
+    if not series or series[0][1] <= 0:
+        why = f"{name} was {'0 from the start: nothing to lose' if series else 'not measured'}"
+        return Finding(definition=definition, verdict="undecided", evidence=why)
+    if len(series) == 1:
+        return _too_short(definition, series)
+    first, last, lowest = series[0][1], series[-1][1], min(value for _, value in series)
+    evidence = f"{name} {first:.3g} to {last:.3g}, at the lowest {lowest / first:.1%} of generation 0's"
+    if lowest <= gone_fraction * first:
+        generation = next(generation for generation, value in series if value <= gone_fraction * first)
+        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=generation)
+    return Finding(
+        definition=definition, verdict="no" if lowest >= kept_fraction * first else "undecided", evidence=evidence
+    )
+
+
+def _too_short(definition: str, series: Points) -> Finding:
+    count = "1 generation" if len(series) == 1 else f"{len(series)} generations"
+    return Finding(definition=definition, verdict="undecided", evidence=f"{count} measured: too few to say")
+
+
+def _first_above(series: Points, bound: float) -> int:
+    return next(generation for generation, value in series[1:] if value >= bound)

@@ -1,0 +1,67 @@
+"""Which W&B server a run goes to, with which key, and whether it answers."""
+
+import os
+from typing import Literal, TypeAlias, cast, get_args
+
+import requests
+from requests.utils import get_netrc_auth
+
+from collapsar.errors import UsageError
+
+DEFAULT_SERVER = "https://api.wandb.ai"
+
+Mode: TypeAlias = Literal["online", "offline", "disabled", "shared"]
+
+
+def chosen_mode() -> Mode:
+    """What WANDB_MODE says; else online where there is an API key, offline where there is none.
+
+    Raises:
+        UsageError: WANDB_MODE is none of W&B's modes.
+    """
+    if mode := os.environ.get("WANDB_MODE"):
+        if mode not in get_args(Mode):
+            raise UsageError(f"WANDB_MODE must be one of {', '.join(get_args(Mode))}: got {mode!r}")
+        return cast("Mode", mode)
+    return "online" if api_key() else "offline"
+
+
+def server() -> str:
+    """Where W&B is."""
+    return os.environ.get("WANDB_BASE_URL", DEFAULT_SERVER).rstrip("/")
+
+
+def api_key() -> str | None:
+    """The key of WANDB_API_KEY or of `wandb login`; None where there is none."""
+    from_login = get_netrc_auth(server())
+    return os.environ.get("WANDB_API_KEY") or (from_login[1] if from_login else None)
+
+
+def default_entity(*, timeout_seconds: float) -> str:
+    """The account that the key belongs to, as the server says.
+
+    Raises:
+        requests.RequestException: it does not answer in time, or refuses the key.
+        KeyError, TypeError: it answers something else.
+    """
+    answer = requests.post(
+        f"{server()}/graphql",
+        json={"query": "query Viewer { viewer { entity } }"},
+        auth=("api", api_key() or ""),
+        timeout=timeout_seconds,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["data"]["viewer"]["entity"])
+
+
+def reason(error: Exception) -> str:
+    """Why the server cannot be used, in a few words."""
+    match error:
+        case requests.Timeout():
+            return f"{server()} does not answer"
+        case requests.HTTPError(response=requests.Response() as answer):
+            return f"{server()} answers {answer.status_code}"
+        case requests.ConnectionError():
+            return f"{server()} refuses connections"
+        case _:
+            return f"{server()} does not answer as W&B does"

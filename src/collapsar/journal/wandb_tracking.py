@@ -1,0 +1,200 @@
+"""The run folder mirrored to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
+
+A run is always written to the run folder first, where nothing can hold it up. With an API key and a server that
+answers, a second process uploads it while it grows (`collapsar.journal.uploading`); else it stays there for
+`wandb sync`, which gives the same run. A chain that goes on after a kill writes its run anew under the same id, from
+the run folder.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+import wandb
+
+from collapsar.errors import check_positive
+from collapsar.journal.store import RunFolder, write_atomically
+from collapsar.journal.tracking import ChainTitle, Tracking
+from collapsar.journal.uploading import QUIET, Upload
+from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise
+from collapsar.journal.wandb_server import chosen_mode, default_entity, reason, server
+from collapsar.records import GenerationRecord
+
+logger = logging.getLogger(__name__)
+
+FLUSH_INTERVAL_SECONDS = 2.0  # of what the upload reads; W&B's own is 15
+MAX_ALERT_TITLE = 63  # characters
+
+
+class WandbTracking(Tracking):
+    """Weights & Biases.
+
+    Args:
+        project: W&B project.
+        entity: W&B user or team; null takes the account's default.
+        tags: Put on every run, beside data, model and regime.
+        artifact_generations: Generations whose samples and checkpoint become artifacts; negative ones count from the
+            end of the chain. Each is an input to the next one.
+        connect_timeout_seconds: A server that has not answered by then is not waited for.
+        finish_timeout_seconds: How long the end of a chain waits for the upload.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        entity: str | None,
+        tags: Sequence[str],
+        artifact_generations: Sequence[int],
+        connect_timeout_seconds: float,
+        finish_timeout_seconds: float,
+    ) -> None:
+        check_positive(connect_timeout_seconds=connect_timeout_seconds, finish_timeout_seconds=finish_timeout_seconds)
+        self.project, self.entity, self.tags = project, entity, tags
+        self.artifact_generations = artifact_generations
+        self.connect_timeout_seconds, self.finish_timeout_seconds = connect_timeout_seconds, finish_timeout_seconds
+        self._run: wandb.Run | None = None
+        self._upload: Upload | None = None
+        self._defined: set[str] = set()
+
+    def start(
+        self,
+        store: RunFolder,
+        *,
+        title: ChainTitle,
+        config: dict[str, Any],
+        records: Sequence[GenerationRecord],
+    ) -> None:
+        mode = chosen_mode()
+        earlier = sorted((store.path / "wandb").glob("offline-run-*"))
+        self._run = self._init(store.path, title=title, config=config, is_disabled=mode == "disabled")
+        self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
+        self._title, self._rows, self._defined = title, WandbRows(), set()
+        self._run.define_metric(AXIS, hidden=True)
+        self._run.define_metric(TRAINING_AXIS, hidden=True)
+        for record in records:
+            self.log(store, record)
+        for folder in earlier:  # the new run holds all that they held
+            shutil.rmtree(folder)
+        if mode in ("online", "shared"):
+            self._upload = self._begin_upload()
+
+    def log(self, store: RunFolder, record: GenerationRecord) -> None:
+        for row in self._rows.training_rows(record, store.curve(record.generation)):
+            self._log(row, axis=TRAINING_AXIS)
+        self._log(self._rows.generation_row(record, store), axis=AXIS)
+        self._active.summary.update(summarise(store.read_json("profile.json"), record))
+        if record.generation in self._artifacts:
+            self._log_artifact(store, record)
+
+    def alert(self, title: str, text: str) -> None:
+        self._active.alert(title=title[:MAX_ALERT_TITLE], text=text, level="WARN")
+
+    def finish(self, *, has_failed: bool) -> None:
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        upload, self._upload = self._upload, None
+        run.finish(exit_code=int(has_failed))
+        if run.disabled:
+            return
+        if upload is None:
+            logger.info("W&B run kept offline; upload it with: wandb sync %s", run.settings.sync_dir)
+        elif not upload.finish(timeout_seconds=self.finish_timeout_seconds):
+            logger.warning(
+                "W&B did not take the whole run: it is kept offline; upload it with: wandb sync %s",
+                run.settings.sync_dir,
+            )
+
+    @property
+    def _active(self) -> "wandb.Run":
+        assert self._run is not None, "start comes first"
+        return self._run
+
+    def _init(self, folder: Path, *, title: ChainTitle, config: dict[str, Any], is_disabled: bool) -> "wandb.Run":
+        os.environ.update(QUIET)
+        return wandb.init(
+            project=self.project,
+            entity=self.entity,
+            tags=list(dict.fromkeys([*self.tags, title.data, title.model, title.regime])),
+            group=title.study,
+            job_type=f"{title.model}/{title.regime}",
+            name=title.name,
+            id=run_id(folder),
+            dir=folder,
+            config=config,
+            mode="disabled" if is_disabled else "offline",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                x_transaction_log_flush_interval=FLUSH_INTERVAL_SECONDS,
+            ),
+        )
+
+    def _begin_upload(self) -> Upload | None:
+        """The upload of the run; None where the server does not answer."""
+        run = self._active
+        try:
+            entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
+        except (requests.RequestException, KeyError, TypeError) as error:
+            logger.warning("W&B cannot be reached (%s): this run is kept offline", reason(error))
+            return None
+        logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
+        return Upload(Path(run.settings.sync_dir))
+
+    def _log(self, row: dict[str, Any], *, axis: str) -> None:
+        """Log a row, each of its keys drawn over the axis."""
+        for key in row.keys() - self._defined - {axis}:
+            self._active.define_metric(key, step_metric=axis)
+        self._defined |= row.keys()
+        self._active.log(row)
+
+    def _log_artifact(self, store: RunFolder, record: GenerationRecord) -> None:
+        """Samples and checkpoint of a generation, as an output of the run and the input to the next chosen one."""
+        later = [generation for generation in self._artifacts if generation > record.generation]
+        earlier = [generation for generation in self._artifacts if generation < record.generation]
+        artifact = wandb.Artifact(
+            self._title.name,
+            type="generation",
+            metadata={
+                "generation": record.generation,
+                "seed": record.seed,
+                "pool": record.pool,
+                "descends_from": f"{self._title.name}:generation-{earlier[-1]}" if earlier else None,
+            },
+        )
+        for path in sorted(store.generation_path(record.generation).iterdir()):
+            artifact.add_file(str(path), policy="immutable", skip_cache=True)
+        aliases = ["latest", f"generation-{record.generation}"]
+        write_artifact(self._active, artifact, aliases=aliases, is_used_later=bool(later))
+
+
+def write_artifact(run: "wandb.Run", artifact: wandb.Artifact, *, aliases: list[str], is_used_later: bool) -> None:
+    """Write an artifact into a run that is kept offline, and note whether the run also uses it.
+
+    The one private call to W&B: the public `use_artifact` waits for the server and refuses offline runs, while
+    `_log_artifact` notes the use for the upload. Tried with W&B 0.31.
+    """
+    run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
+
+
+def chosen_generations(wanted: Sequence[int], *, num_generations: int) -> list[int]:
+    """Generations by number, negative ones counted from the end; those that the chain does not have fall away."""
+    counted = {generation + num_generations if generation < 0 else generation for generation in wanted}
+    return sorted(generation for generation in counted if 0 <= generation < num_generations)
+
+
+def run_id(folder: Path) -> str:
+    """The W&B run id of a run folder: made once, and the same after a kill; a sweep agent's, where one asks."""
+    path = folder / "wandb_run_id"
+    if agent_id := os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):
+        write_atomically(path, agent_id.encode())
+    if not path.exists():
+        write_atomically(path, secrets.token_hex(4).encode())
+    return path.read_text()

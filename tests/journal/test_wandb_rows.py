@@ -1,0 +1,111 @@
+"""What W&B is told of a chain: steps add up, and a late generation costs no more than an early one."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collapsar.journal import wandb_rows
+from collapsar.journal.store import RunFolder
+from collapsar.journal.wandb_rows import TRAINING_AXIS, SpacedRows, WandbRows
+from collapsar.samples import Samples
+from test_records import RECORD
+
+
+def kept(num_generations, *, max_rows):
+    rows = SpacedRows[int](max_rows=max_rows)
+    for generation in range(num_generations):
+        rows.add(generation, generation)
+    return rows.rows
+
+
+@given(num_generations=st.integers(1, 300), max_rows=st.integers(1, 20))
+def test_spaced_rows_are_bounded_evenly_spaced_and_end_with_the_last(num_generations, max_rows):
+    *spaced, last = kept(num_generations, max_rows=max_rows)
+    assert last == num_generations - 1
+    assert len(spaced) <= max_rows
+    assert len({after - before for before, after in pairwise(spaced)}) <= 1
+    assert (spaced or [last])[0] == 0
+
+
+def test_few_rows_are_all_kept():
+    assert kept(20, max_rows=20) == list(range(20))
+
+
+def test_rows_thin_out_by_doubling():
+    assert kept(11, max_rows=4) == [0, 4, 8, 10]
+
+
+def test_steps_add_up_where_generations_differ_in_steps():
+    rows = WandbRows()
+    steps = [
+        [
+            row[TRAINING_AXIS]
+            for row in rows.training_rows(
+                replace(RECORD, generation=generation, training={"steps": float(num_steps)}),
+                [{"step": step, "loss": 1.0} for step in range(5, num_steps + 1, 5)],
+            )
+        ]
+        for generation, num_steps in enumerate([10, 5, 15])
+    ]
+    assert steps == [[5, 10], [15], [20, 25, 30]]
+
+
+def test_a_generation_without_steps_moves_nothing():
+    rows = WandbRows()
+    assert rows.training_rows(replace(RECORD, training={}), []) == []
+    losses = rows.training_rows(replace(RECORD, training={"steps": 5.0}), [{"step": 5, "loss": 0.5}])
+    assert losses == [{TRAINING_AXIS: 5, "training/loss": 0.5}]
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Six generations with strips of two images and recall by class, one of which was once not measured."""
+    folder = RunFolder(tmp_path / "run")
+    for generation in range(6):
+        folder.write_generation(
+            record_of(generation),
+            samples=Samples(torch.zeros(4, 1, 8, 8, dtype=torch.uint8)),
+            strip=torch.full((2, 1, 8, 8), generation, dtype=torch.uint8),
+            save_model=lambda path: path.write_bytes(b""),
+        )
+    return folder
+
+
+def record_of(generation):
+    classes = {"recall_class_0": 0.5, "recall_class_1": generation / 10}
+    if generation == 2:
+        del classes["recall_class_1"]
+    return replace(RECORD, generation=generation, metrics=classes)
+
+
+def test_each_strip_is_read_once(store, monkeypatch):
+    original, read = RunFolder.strip, []
+    monkeypatch.setattr(
+        RunFolder, "strip", lambda self, generation: read.append(generation) or original(self, generation)
+    )
+    monkeypatch.setattr(RunFolder, "records", None)  # nor are records read
+    rows = WandbRows()
+    for generation in range(6):
+        rows.generation_row(record_of(generation), store)
+    assert read == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_film_strip_and_the_table_of_classes_stay_bounded(store, monkeypatch):
+    monkeypatch.setattr(wandb_rows, "MAX_ROWS", 2)
+    rows = WandbRows()
+    for generation in range(6):
+        row = rows.generation_row(record_of(generation), store)
+    assert [past[0] for past in row["recall_by_class"].data] == [0, 4, 5]
+    assert row["film_strip"].image.height == 3 * (row["strip"].image.height - 2) + 2
+
+
+def test_a_class_recall_that_was_not_measured_is_an_empty_cell(store):
+    rows = WandbRows()
+    for generation in range(4):
+        row = rows.generation_row(record_of(generation), store)
+    assert row["recall_by_class"].columns == ["generation", "recall_class_0", "recall_class_1"]
+    assert row["recall_by_class"].data[2] == [2, 0.5, None]
