@@ -1,18 +1,14 @@
 """Intervals, neutral drift and survival against closed forms, worked examples and reference implementations."""
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import read_chains
-from collapsar.report.classes import heat_map
-from collapsar.report.drift import neutral_band, outside_drift
 from collapsar.report.intervals import bands, paired_difference, t_interval
 from collapsar.report.spells import spell
 from collapsar.report.summaries import contrasts, summarise_arm
@@ -69,22 +65,6 @@ def test_bands_are_the_t_interval_of_each_generation():
     expected = [t_interval([1.0, 2.0, 4.0]), t_interval([2.0, 2.0, 4.0])]
     assert table["low"].tolist() == pytest.approx([interval.low for interval in expected])
     assert table["high"].tolist() == pytest.approx([interval.high for interval in expected])
-
-
-def test_neutral_band_of_generation_0_is_the_binomial_of_the_evaluated_sample():
-    (band,) = neutral_band(0.1, num_samples=1000, num_evaluated=400, num_generations=1)
-    assert band == pytest.approx(stats.binom.ppf([0.025, 0.975], 400, 0.1) / 400, abs=0.006)
-
-
-def test_neutral_band_has_the_width_of_wright_fisher_drift():
-    # Var[p_t] = p (1 - p) (1 - (1 - 1/n)^t), nearly normal while t is far below n.
-    low, high = neutral_band(0.5, num_samples=500, num_evaluated=1_000_000, num_generations=21)[20]
-    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.25 * (1 - (1 - 1 / 500) ** 20)), rel=0.06)
-
-
-def test_a_collapsing_class_leaves_the_band():
-    band = neutral_band(0.1, num_samples=1437, num_evaluated=360, num_generations=3)
-    assert outside_drift([0.1, 0.12, 0.6], band=band) == [False, False, True]
 
 
 def test_survival_is_kaplan_meiers_product(make_run, tmp_path):
@@ -182,24 +162,3 @@ def test_kept_recall_is_a_share_seed_by_seed(sweep):
     summary = next(s for s in map(summarise_arm, group_arms(read_chains([sweep]))) if s.arm.name == "vae, replace")
     shares = [chain.last["recall"] / chain.first["recall"] for chain in summary.chains]
     assert summary.kept_recall == t_interval(shares, within=(0.0, math.inf))
-
-
-def test_neutral_drift_is_that_of_the_runs_own_samples(make_run):
-    run = make_run()
-    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
-    for record in records:
-        record["class_shares"] = {"real": [0.1, 0.9], "synthetic": [0.3, 0.7]}
-        record["pool"] |= {"size": 5_000, "origins": {str(record["generation"] - 1): 40}}
-        record["num_evaluated"] = 1_000_000
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    cells = heat_map(read_chains([run])[0]).rows[0][2]
-    # By the law's variance p (1 - p) (1 - (1 - 1/40)^t) the sd is .047 after one draw and .12 after seven.
-    assert [cells[generation].is_drift for generation in (0, 1, 7)] == [False, False, True]
-
-
-@pytest.mark.parametrize("schedule", [[1437, 900, 500], {"_target_": "collapsar.data.schedules.Growth", "first": 9}])
-def test_a_schedule_of_sample_numbers_still_has_a_drift_band(schedule, make_run):
-    run = make_run()
-    config = yaml.safe_load((run / "config.yaml").read_text()) | {"num_synthetic": schedule}
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert heat_map(read_chains([run])[0]).num_classes == 10
