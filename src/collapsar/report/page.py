@@ -1,7 +1,7 @@
 """The page: one HTML file that needs nothing else, neither a server nor the network.
 
-Numbers are made here and in the modules beside it, the template lays them out, and the script draws the curves with
-Plotly's basic bundle (plotly.js 4.1, MIT), which is inlined once.
+Numbers are made here and in the modules beside it, the template lays them out, and the page's own script draws the
+curves with plotly.js, which the page carries.
 """
 
 import json
@@ -29,6 +29,7 @@ from collapsar.report.costs import costs, phases
 from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
 from collapsar.report.pictures import film_strip
+from collapsar.report.plotly_bundle import packed_plotly
 from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
@@ -78,6 +79,7 @@ def render(chains: Sequence[Chain]) -> str:
         unfinished=[chain for chain in chains if chain.problem],
         repeated=[chain for arm in arms for chain in arm.chains if chain not in arm.distinct],
         content=_as_script_text(content),
+        plotly=packed_plotly(),
         headline=[key for key in HEADLINE if key in content["titles"]],
         families=families(list(content["titles"])),
         laws=content["laws"],
