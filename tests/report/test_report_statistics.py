@@ -10,10 +10,10 @@ from scipy import stats
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import read_chains
 from collapsar.report.intervals import bands, paired_difference, t_interval
-from collapsar.report.spells import spell
 from collapsar.report.summaries import contrasts, summarise_arm
 from collapsar.report.survival import class_survival
-from collapsar.report.wording import number_text, spell_text
+from collapsar.report.waiting import waiting_time
+from collapsar.report.wording import number_text, waiting_text
 
 
 def test_t_interval_of_three_values_is_the_worked_example():
@@ -81,7 +81,7 @@ def test_survival_is_kaplan_meiers_product(make_run, tmp_path):
     times = {(n, i): deaths.get((n, i), lengths[n]) for n in range(2) for i in range(10)}
     alive, expected = 1.0, {}
     for time in sorted(set(deaths.values())):
-        at_risk = sum(spell >= time for spell in times.values())
+        at_risk = sum(end >= time for end in times.values())
         alive *= 1 - sum(died == time for died in deaths.values()) / at_risk
         expected[time] = alive
     curve = class_survival(chains)
@@ -115,7 +115,7 @@ def test_contrasts_pair_arms_that_differ_in_one_choice(sweep):
 
 def test_a_half_life_that_was_not_reached_says_within_how_many_generations(make_run):
     summary = summarise_arm(group_arms(read_chains([make_run(regime="accumulate")]))[0])
-    assert spell_text(summary.half_life) == "not in 7"
+    assert waiting_text(summary.half_life) == "not in 7"
 
 
 @pytest.mark.parametrize(
@@ -129,22 +129,22 @@ def test_numbers_have_three_digits(value, text):
 
 def test_a_median_time_keeps_chains_that_ended_too_early_to_tell():
     # At risk 4, 3, then 2 after one is censored at 3: alive 3/4, then 3/4 * 1/2 = 3/8 < 1/2 at generation 5.
-    found = spell([2.0, None, 5.0, None], lengths=[8, 3, 8, 8])
+    found = waiting_time([2.0, None, 5.0, None], lengths=[8, 3, 8, 8])
     assert (found.median, found.low, found.high, found.num_generations) == (5.0, 2.0, math.inf, 8)
 
 
 def test_a_median_time_of_chains_that_all_saw_it_is_the_plain_median():
-    assert spell([2.0, 3.0], lengths=[8, 8]).median == 2.5
+    assert waiting_time([2.0, 3.0], lengths=[8, 8]).median == 2.5
 
 
 def test_a_median_time_that_half_of_the_chains_did_not_reach_is_infinite():
-    assert spell([2.0, None], lengths=[8, 8]).median == math.inf
-    assert spell([None], lengths=[0]).median == math.inf
-    assert spell([], lengths=[]) is None
+    assert waiting_time([2.0, None], lengths=[8, 8]).median == math.inf
+    assert waiting_time([None], lengths=[0]).median == math.inf
+    assert waiting_time([], lengths=[]) is None
 
 
 def test_something_that_happened_at_generation_0_has_the_time_0():
-    assert spell([0, 0, None], lengths=[8, 8, 8]).median == 0.0
+    assert waiting_time([0, 0, None], lengths=[8, 8, 8]).median == 0.0
 
 
 def test_growth_of_a_lone_chain_has_the_interval_of_theil_and_sen(make_run):

@@ -22,7 +22,7 @@ from collapsar.report import wording
 from collapsar.report.arms import Arm, differing_settings, group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.charts import chart_content
-from collapsar.report.class_scores import class_scores
+from collapsar.report.class_scores import class_score_maps
 from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
 from collapsar.report.costs import costs, phases
@@ -65,7 +65,7 @@ def render(chains: Sequence[Chain]) -> str:
     pictured = _pictured(arms)
     films = _per_arm(pictured, lambda chain: film_strip(chain, num_chains=min(len(chains), MAX_PICTURED_CHAINS)))
     heat_maps = _per_arm(pictured, heat_map)
-    scores = class_scores(arms)
+    score_maps = class_score_maps(arms)
     content = chart_content(arms)
     template = _environment().get_template("report.html.jinja")
     return template.render(
@@ -89,8 +89,8 @@ def render(chains: Sequence[Chain]) -> str:
         film_pixels=_widest(films),
         num_pictured=min(len(chains), MAX_PICTURED_CHAINS),
         heat_maps=heat_maps,
-        class_scores=scores,
-        heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in scores.values() for found in maps)]),
+        class_score_maps=score_maps,
+        heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in score_maps.values() for found in maps)]),
         phase_maps=phase_maps(summaries),
         costs=costs(arms),
         differing=differing_settings(arms),
