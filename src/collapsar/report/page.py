@@ -9,12 +9,10 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from collapsar.metric_keys import HEADLINE, MAIN, title_of
@@ -31,6 +29,7 @@ from collapsar.report.phase import phase_maps
 from collapsar.report.pictures import film_strip
 from collapsar.report.plotly_bundle import packed_plotly
 from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
+from collapsar.report.templating import template
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
 MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the page and of the time to make it
@@ -67,8 +66,9 @@ def render(chains: Sequence[Chain]) -> str:
     heat_maps = _per_arm(pictured, heat_map)
     score_maps = class_score_maps(arms)
     content = chart_content(arms)
-    template = _environment().get_template("report.html.jinja")
-    return template.render(
+    return template("report.html.jinja").render(
+        wording=wording,
+        title_of=title_of,
         title=_title(chains),
         arms=arms,
         chains=chains,
@@ -93,6 +93,7 @@ def render(chains: Sequence[Chain]) -> str:
         heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in score_maps.values() for found in maps)]),
         phase_maps=phase_maps(summaries),
         costs=costs(arms),
+        phases=phases,
         differing=differing_settings(arms),
         shared_settings=_shared_settings(arms),
         versions=_versions(chains),
@@ -150,22 +151,3 @@ def _as_script_text(content: dict[str, Any]) -> Markup:
     """JSON that cannot end its script element: <, > and & are escaped inside its strings; numbers keep all digits."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("collapsar.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(static=_static, wording=wording, phases=phases, title_of=title_of)
-    return environment
-
-
-@cache
-def _static(name: str) -> Markup:
-    """A file of the package's own static folder, to be inlined as it is."""
-    return Markup(resources.files("collapsar.report").joinpath("static", name).read_text(encoding="utf-8"))

@@ -45,7 +45,7 @@ class FilmStrip:
 
 def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
     """The strip of a chain, its size bounded by how many share the page; None where there are no images."""
-    columns = _read_columns(chain)
+    columns = strip_columns(chain)
     if not columns:
         return None
     budget = min(CHAIN_BYTES, TOTAL_BYTES // num_chains)
@@ -71,7 +71,7 @@ def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
     )
 
 
-def _read_columns(chain: Chain) -> dict[int, np.ndarray]:
+def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
     """The strip of each generation that has one of the first one's shape; at most MAX_COLUMNS, evenly spread."""
     records = [chain.records[index] for index in _evenly(len(chain.records), MAX_COLUMNS)]
     folders = {record.generation: chain.folder / f"generation_{record.generation:03d}" for record in records}
