@@ -121,6 +121,8 @@ def _read_config(path: Path) -> dict[str, Any] | None:
 def _with_present_names(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _with_present_names(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_present_names(value) for value in node]
     return EARLIER_PATHS.get(node, node) if isinstance(node, str) else node
 
 
