@@ -15,7 +15,7 @@ RUN useradd --create-home collapsar
 USER collapsar
 WORKDIR /home/collapsar/app
 
-COPY --chown=collapsar pyproject.toml README.md constraints.txt ./
+COPY --chown=collapsar pyproject.toml README.md LICENSE constraints.txt ./
 COPY --chown=collapsar scripts scripts
 COPY --chown=collapsar src src
 COPY --chown=collapsar conf conf

@@ -4,7 +4,6 @@ from math import pi, sqrt
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 from collapsar import theory
@@ -244,36 +243,3 @@ def test_log_generalised_variance_falls_at_the_wishart_rate(rng):
 
 def test_log_variance_change_of_the_worked_example():
     assert theory.log_variance_change(num_samples=100, num_dimensions=32) == pytest.approx(-0.18863, abs=5e-6)
-
-
-def band(share, *, num_generations, num_samples, num_evaluated):
-    return theory.neutral_drift_band(
-        share,
-        num_generations=num_generations,
-        num_samples=num_samples,
-        num_evaluated=num_evaluated,
-        coverage=0.9,
-        num_chains=50_000,
-        generator=torch.Generator().manual_seed(0),
-    )
-
-
-def test_neutral_band_starts_as_the_binomial_of_the_measurement():
-    lower, upper = band(0.3, num_generations=1, num_samples=50, num_evaluated=400)[0].tolist()
-    assert [lower, upper] == pytest.approx(stats.binom(400, 0.3).ppf([0.05, 0.95]) / 400, abs=0.0026)
-
-
-def test_neutral_band_is_the_exact_markov_chain():
-    counts = np.arange(31)
-    step = stats.binom.pmf(counts, 30, counts[:, None] / 30)
-    distribution = np.linalg.matrix_power(step, 4)[12]
-    measured = stats.binom.pmf(np.arange(201), 200, counts[:, None] / 30)
-    cumulative = np.cumsum(distribution @ measured)
-    expected = np.searchsorted(cumulative, [0.05, 0.95]) / 200
-    assert band(0.4, num_generations=5, num_samples=30, num_evaluated=200)[4].tolist() == pytest.approx(
-        expected, abs=0.0101
-    )
-
-
-def test_neutral_band_of_an_absent_class_is_zero():
-    assert band(0.0, num_generations=3, num_samples=30, num_evaluated=30).abs().max() == 0

@@ -9,10 +9,7 @@ likelihood" divides a variance by n, "unbiased" by n - 1. Exact unless the docst
 from collections.abc import Sequence
 from math import exp, lgamma, log, pi, prod, sin, sqrt
 
-import torch
-from jaxtyping import Float
 from scipy.special import digamma
-from torch import Tensor
 
 
 def conserved_second_moment(*, real_mean: float, real_variance: float) -> float:
@@ -252,6 +249,12 @@ def heterozygosity_under_replace(generation: int, *, num_samples: int, shares: S
     return (1 - 1 / num_samples) ** (generation + 1) * (1 - sum(share**2 for share in shares))
 
 
+def zipf_shares(*, num_categories: int, exponent: int | float) -> list[float]:
+    """Shares proportional to (k + 1)^-s for k = 0 to K - 1: a few frequent categories and a tail; equal for s = 0."""
+    unnormalised = [(rank + 1) ** -exponent for rank in range(num_categories)]
+    return [share / sum(unnormalised) for share in unnormalised]
+
+
 def takeover_probability(share: float) -> float:
     """The probability that a category ends as the only one under replace: its share at the start.
 
@@ -279,46 +282,3 @@ def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
     """
     degrees = (num_samples - i for i in range(1, num_dimensions + 1))
     return float(sum(digamma(degree / 2) for degree in degrees) / num_dimensions + log(2 / (num_samples - 1)))
-
-
-def neutral_drift_band(
-    share: float,
-    *,
-    num_generations: int,
-    num_samples: int,
-    num_evaluated: int,
-    coverage: float,
-    num_chains: int,
-    generator: torch.Generator,
-) -> Float[Tensor, "generation 2"]:
-    """Lower and upper quantile of a class's measured share, generation by generation, when sampling alone moves it.
-
-    The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
-    and the next pool has `num_samples` draws. What is measured adds the draw of `num_evaluated` samples. A class that
-    leaves the band was pushed by the model; one that dies within it may have died of chance. Source: Wright 1931.
-
-    Args:
-        share: The class's share of the real training set, in [0, 1].
-        num_generations: Rows of the result; generation 0 was trained on the real set, so only measuring scatters it.
-        num_samples: Size of each pool.
-        num_evaluated: Samples that each measured share is a count of.
-        coverage: Probability of lying in the band, generation by generation, in (0, 1).
-        num_chains: Simulated chains; the quantiles are theirs.
-        generator: A CPU generator.
-    """
-    tail = (1 - coverage) / 2
-    levels = torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    shares = torch.full((num_chains,), share, dtype=torch.float64)
-    rows = []
-    for _ in range(num_generations):
-        rows.append(torch.quantile(drawn_share(shares, num_draws=num_evaluated, generator=generator), levels))
-        shares = drawn_share(shares, num_draws=num_samples, generator=generator)
-    return torch.stack(rows)
-
-
-def drawn_share(
-    shares: Float[Tensor, " chain"], *, num_draws: int, generator: torch.Generator
-) -> Float[Tensor, " chain"]:
-    """Each chain's share among `num_draws` draws: one Wright-Fisher generation."""
-    counts = torch.binomial(torch.full_like(shares, num_draws), shares, generator=generator)
-    return counts / num_draws

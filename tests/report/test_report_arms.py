@@ -75,6 +75,38 @@ def test_analytic_data_drawn_from_the_chains_own_seed_do_not_make_an_arm(make_ru
     assert [[chain.seed for chain in arm.chains] for arm in arms_of(tmp_path / "runs")] == [[0, 1]]
 
 
+def change(config, **parts):
+    content = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(content | parts))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "present"),
+    [
+        ("collapsar.data.real.Digits", "collapsar.data.sources.real.Digits"),
+        ("collapsar.data.analytic.Gaussian", "collapsar.data.sources.analytic.GaussianSource"),
+    ],
+)
+def test_a_class_that_moved_or_was_renamed_does_not_make_an_arm(earlier, present, make_run, tmp_path):
+    for seed, target in enumerate((earlier, present)):
+        change(make_run(f"runs/{seed}", seed=seed) / "config.yaml", data={"_target_": target})
+    assert [[chain.seed for chain in arm.chains] for arm in arms_of(tmp_path / "runs")] == [[0, 1]]
+
+
+def test_classes_within_a_list_are_known_by_their_names_too(make_run, tmp_path):
+    for seed, module in enumerate(("data.analytic", "data.sources.analytic")):
+        name = "Gaussian" if seed == 0 else "GaussianSource"
+        causes = [{"_target_": f"collapsar.{module}.{name}"}]
+        change(make_run(f"runs/{seed}", seed=seed) / "config.yaml", causes=causes)
+    assert len(arms_of(tmp_path / "runs")) == 1
+
+
+def test_settings_that_are_null_or_empty_do_not_make_an_arm(make_run, tmp_path):
+    make_run("runs/before")
+    change(make_run("runs/after", seed=1) / "config.yaml", lever=[], cause=None, correction={})
+    assert len(arms_of(tmp_path / "runs")) == 1
+
+
 def test_settings_that_follow_from_the_model_are_not_choices_of_their_own(sweep):
     arms = arms_of(sweep)
     assert "trainer.max_steps" in differing_settings(arms)

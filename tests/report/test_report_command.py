@@ -2,12 +2,24 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
+import yaml
 
 from collapsar.report.__main__ import main
 from collapsar.report.chains import read_chains
+from collapsar.report.laws import laws_of
+
+LOADED = """
+import sys
+from collapsar.report.__main__ import main
+code = main(sys.argv[1:])
+print([name for name in ("torch", "torchvision", "lightning", "plotly") if name in sys.modules])
+sys.exit(code)
+"""
 
 
 def test_page_goes_into_the_folder_that_was_asked_about(make_run, capsys):
@@ -83,3 +95,26 @@ def test_the_same_records_give_the_same_figures(make_run, tmp_path):
         main([str(run), "--figures", str(tmp_path / folder)])
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_no_part_of_the_report_loads_torch_or_the_plotting_package(make_run, tmp_path):
+    make_run("runs/images", num_generations=2)
+    config = make_run("runs/categories", num_generations=2, with_images=False) / "config.yaml"
+    analytic = {
+        "data": {
+            "_target_": "collapsar.data.sources.analytic.CategoricalSource",
+            "num_train": 50,
+            "num_categories": 8,
+            "zipf_exponent": 1.0,
+        },
+        "model": {"_target_": "collapsar.models.analytic.Categorical"},
+        "selection": {"_target_": "collapsar.drawing.selection.KeepAll"},
+        "bias": {"spread": 1.0},
+        "num_synthetic": None,
+    }
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | analytic))
+    assert laws_of(yaml.safe_load(config.read_text()))
+    outputs = ("-o", "page.html", "--text", "--csv", "table.csv", "--figures", "figures")
+    command = [sys.executable, "-c", LOADED, "runs", *outputs]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -75,7 +75,17 @@ def open_page(browser, page, *, width=1280, scheme="light"):
     browser.get_log("browser")
     browser.get_log("performance")
     browser.get(page.as_uri())
-    time.sleep(0.5)
+    wait_for_curves(browser)
+
+
+def wait_for_curves(browser, *, seconds=20):
+    """Until every chart that is seen has been drawn."""
+    is_drawn = """[...document.querySelectorAll("figure.chart:not(details:not([open]) *) .plot")]
+        .every(plot => plot.querySelector(".main-svg"))"""
+    end = time.monotonic() + seconds
+    while not run(browser, is_drawn):
+        assert time.monotonic() < end, "a chart was not drawn"
+        time.sleep(0.05)
 
 
 def run(browser, script):
@@ -89,6 +99,24 @@ def test_page_loads_from_disk_without_console_message_or_network_request(browser
     urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert page.as_uri() in urls
     assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("broken", ["delete window.DecompressionStream", "window.atob = () => 'not a script'"])
+def test_a_browser_that_cannot_unpack_plotly_shows_a_notice_and_the_tables(browser, page, broken):
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": broken})
+    try:
+        browser.get(page.as_uri())
+        time.sleep(0.5)
+        assert browser.find_element("id", "no-charts").is_displayed()
+        assert not any(figure.is_displayed() for figure in browser.find_elements("css selector", "figure.chart"))
+        assert browser.find_element("css selector", "table.figures").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+
+
+def test_no_notice_is_shown_where_curves_are_drawn(browser, page):
+    open_page(browser, page)
+    assert not browser.find_element("id", "no-charts").is_displayed()
 
 
 def test_a_curve_is_drawn_for_every_arm_and_metric(browser, page):

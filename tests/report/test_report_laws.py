@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
 from collapsar import composition, theory
 from collapsar.records import GenerationRecord
@@ -154,6 +155,47 @@ def test_no_law_is_drawn_where_a_convention_differs(overrides):
 )
 def test_only_the_second_moment_has_a_law_where_samples_change_their_number_or_weight(overrides):
     assert set(laws(*GAUSSIAN, *overrides)) == {"fitted/second_moment"}
+
+
+def with_targets(config, **targets):
+    return config | {part: config[part] | {"_target_": target} for part, target in targets.items()}
+
+
+def test_a_class_is_known_by_its_name_whichever_module_it_is_in():
+    config = settings(*GAUSSIAN)
+    moved = with_targets(
+        config,
+        data="collapsar.elsewhere.GaussianSource",
+        model="collapsar.models.elsewhere.Gaussian",
+        regime="collapsar.Replace",
+        selection="collapsar.data.selection.KeepAll",
+    )
+    assert set(laws_of(moved)) == set(laws_of(config)) != set()
+
+
+@pytest.mark.parametrize("part", ["data", "model", "regime", "selection"])
+def test_a_class_of_somebody_elses_has_no_laws(part):
+    config = settings(*UNBIASED)
+    name = config[part]["_target_"].rpartition(".")[2]
+    assert laws_of(with_targets(config, **{part: f"plugin.collapsar.{name}"})) == {}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "earlier"),
+    [
+        (GAUSSIAN, "collapsar.data.analytic.Gaussian"),
+        (CATEGORICAL, "collapsar.data.analytic.Categorical"),
+        (REGRESSION, "collapsar.data.analytic.LinearRegression"),
+    ],
+)
+def test_run_folders_of_classes_with_earlier_names_keep_their_laws(overrides, earlier, tmp_path):
+    config = settings(*overrides)
+    before = with_targets(config, data=earlier, selection="collapsar.data.selection.KeepAll")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(before))
+    (chain,) = read_chains([tmp_path])
+    found, expected = laws_of(chain.config), laws_of(config)
+    assert {key: law.at(LAST) for key, law in found.items()} == {key: law.at(LAST) for key, law in expected.items()}
+    assert len(expected) > 0
 
 
 def test_a_singular_covariance_has_no_law_for_its_determinant():

@@ -1,5 +1,7 @@
 """The page holds the numbers of the records, needs nothing else, and lets no name act as markup."""
 
+import base64
+import gzip
 import html
 import io
 import json
@@ -7,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from rich.console import Console
 from collapsar.report.chains import read_chains
 from collapsar.report.page import write_report
 from collapsar.report.pictures import TOTAL_BYTES, film_strip
+from collapsar.report.plotly_bundle import SCRIPT
 from collapsar.report.tables import comparison_table
 
 # The kernel's own peak of the process, in kB: getrusage would also count the memory of the test that started it.
@@ -58,8 +62,18 @@ def test_page_fetches_nothing(sweep, tmp_path):
     assert "default-src 'none'" in page
 
 
-def test_plotly_is_inlined_once(sweep, tmp_path):
-    assert write_report([sweep], tmp_path / "page.html").read_text().count("plotly.js (basic - minified)") == 1
+def test_page_carries_the_installed_plotly_once_with_its_notice(sweep, tmp_path):
+    page = write_report([sweep], tmp_path / "page.html").read_text()
+    ((notice, text),) = re.findall(r'<script type="text/plain" id="plotly" data-notice="(.*?)">(.*?)</script>', page)
+    assert re.match(r"plotly.js v\d+\.\d+\.\d+; Copyright \S+, Plotly, Inc\.; .*MIT license", notice)
+    script = gzip.decompress(base64.b64decode(text, validate=True))
+    assert script == metadata.distribution("plotly").locate_file(SCRIPT).read_bytes()
+
+
+def test_a_reader_without_scripts_is_told_why_there_are_no_curves(sweep, tmp_path):
+    page = write_report([sweep], tmp_path / "page.html").read_text()
+    assert page.count('id="no-charts"') == 1
+    assert '<html lang="en">' in page  # without the class that a script gives it, the notice shows
 
 
 def test_names_cannot_inject_markup(make_run, tmp_path):

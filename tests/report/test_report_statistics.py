@@ -1,23 +1,19 @@
 """Intervals, neutral drift and survival against closed forms, worked examples and reference implementations."""
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import read_chains
-from collapsar.report.classes import heat_map
-from collapsar.report.drift import neutral_band, outside_drift
 from collapsar.report.intervals import bands, paired_difference, t_interval
-from collapsar.report.spells import spell
 from collapsar.report.summaries import contrasts, summarise_arm
 from collapsar.report.survival import class_survival
-from collapsar.report.wording import number_text, spell_text
+from collapsar.report.waiting import waiting_time
+from collapsar.report.wording import number_text, waiting_text
 
 
 def test_t_interval_of_three_values_is_the_worked_example():
@@ -71,22 +67,6 @@ def test_bands_are_the_t_interval_of_each_generation():
     assert table["high"].tolist() == pytest.approx([interval.high for interval in expected])
 
 
-def test_neutral_band_of_generation_0_is_the_binomial_of_the_evaluated_sample():
-    (band,) = neutral_band(0.1, num_samples=1000, num_evaluated=400, num_generations=1)
-    assert band == pytest.approx(stats.binom.ppf([0.025, 0.975], 400, 0.1) / 400, abs=0.006)
-
-
-def test_neutral_band_has_the_width_of_wright_fisher_drift():
-    # Var[p_t] = p (1 - p) (1 - (1 - 1/n)^t), nearly normal while t is far below n.
-    low, high = neutral_band(0.5, num_samples=500, num_evaluated=1_000_000, num_generations=21)[20]
-    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.25 * (1 - (1 - 1 / 500) ** 20)), rel=0.06)
-
-
-def test_a_collapsing_class_leaves_the_band():
-    band = neutral_band(0.1, num_samples=1437, num_evaluated=360, num_generations=3)
-    assert outside_drift([0.1, 0.12, 0.6], band=band) == [False, False, True]
-
-
 def test_survival_is_kaplan_meiers_product(make_run, tmp_path):
     make_run("runs/a", rate=0.9)
     make_run("runs/b", rate=0.9, seed=1, num_finished=3)
@@ -101,7 +81,7 @@ def test_survival_is_kaplan_meiers_product(make_run, tmp_path):
     times = {(n, i): deaths.get((n, i), lengths[n]) for n in range(2) for i in range(10)}
     alive, expected = 1.0, {}
     for time in sorted(set(deaths.values())):
-        at_risk = sum(spell >= time for spell in times.values())
+        at_risk = sum(end >= time for end in times.values())
         alive *= 1 - sum(died == time for died in deaths.values()) / at_risk
         expected[time] = alive
     curve = class_survival(chains)
@@ -135,7 +115,7 @@ def test_contrasts_pair_arms_that_differ_in_one_choice(sweep):
 
 def test_a_half_life_that_was_not_reached_says_within_how_many_generations(make_run):
     summary = summarise_arm(group_arms(read_chains([make_run(regime="accumulate")]))[0])
-    assert spell_text(summary.half_life) == "not in 7"
+    assert waiting_text(summary.half_life) == "not in 7"
 
 
 @pytest.mark.parametrize(
@@ -149,22 +129,22 @@ def test_numbers_have_three_digits(value, text):
 
 def test_a_median_time_keeps_chains_that_ended_too_early_to_tell():
     # At risk 4, 3, then 2 after one is censored at 3: alive 3/4, then 3/4 * 1/2 = 3/8 < 1/2 at generation 5.
-    found = spell([2.0, None, 5.0, None], lengths=[8, 3, 8, 8])
+    found = waiting_time([2.0, None, 5.0, None], lengths=[8, 3, 8, 8])
     assert (found.median, found.low, found.high, found.num_generations) == (5.0, 2.0, math.inf, 8)
 
 
 def test_a_median_time_of_chains_that_all_saw_it_is_the_plain_median():
-    assert spell([2.0, 3.0], lengths=[8, 8]).median == 2.5
+    assert waiting_time([2.0, 3.0], lengths=[8, 8]).median == 2.5
 
 
 def test_a_median_time_that_half_of_the_chains_did_not_reach_is_infinite():
-    assert spell([2.0, None], lengths=[8, 8]).median == math.inf
-    assert spell([None], lengths=[0]).median == math.inf
-    assert spell([], lengths=[]) is None
+    assert waiting_time([2.0, None], lengths=[8, 8]).median == math.inf
+    assert waiting_time([None], lengths=[0]).median == math.inf
+    assert waiting_time([], lengths=[]) is None
 
 
 def test_something_that_happened_at_generation_0_has_the_time_0():
-    assert spell([0, 0, None], lengths=[8, 8, 8]).median == 0.0
+    assert waiting_time([0, 0, None], lengths=[8, 8, 8]).median == 0.0
 
 
 def test_growth_of_a_lone_chain_has_the_interval_of_theil_and_sen(make_run):
@@ -182,24 +162,3 @@ def test_kept_recall_is_a_share_seed_by_seed(sweep):
     summary = next(s for s in map(summarise_arm, group_arms(read_chains([sweep]))) if s.arm.name == "vae, replace")
     shares = [chain.last["recall"] / chain.first["recall"] for chain in summary.chains]
     assert summary.kept_recall == t_interval(shares, within=(0.0, math.inf))
-
-
-def test_neutral_drift_is_that_of_the_runs_own_samples(make_run):
-    run = make_run()
-    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
-    for record in records:
-        record["class_shares"] = {"real": [0.1, 0.9], "synthetic": [0.3, 0.7]}
-        record["pool"] |= {"size": 5_000, "origins": {str(record["generation"] - 1): 40}}
-        record["num_evaluated"] = 1_000_000
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    cells = heat_map(read_chains([run])[0]).rows[0][2]
-    # By the law's variance p (1 - p) (1 - (1 - 1/40)^t) the sd is .047 after one draw and .12 after seven.
-    assert [cells[generation].is_drift for generation in (0, 1, 7)] == [False, False, True]
-
-
-@pytest.mark.parametrize("schedule", [[1437, 900, 500], {"_target_": "collapsar.data.schedules.Growth", "first": 9}])
-def test_a_schedule_of_sample_numbers_still_has_a_drift_band(schedule, make_run):
-    run = make_run()
-    config = yaml.safe_load((run / "config.yaml").read_text()) | {"num_synthetic": schedule}
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert heat_map(read_chains([run])[0]).num_classes == 10

@@ -17,6 +17,12 @@ from collapsar.journal.profile import Profile, profile_chain
 from collapsar.records import GenerationRecord
 from collapsar.report.fitted import values_of
 
+EARLIER_PATHS = {
+    f"collapsar.data.analytic.{name}": f"collapsar.data.sources.analytic.{name}Source"
+    for name in ("Gaussian", "Categorical", "LinearRegression")
+}
+"""Classes that once had other names; a class that only moved is known by its name."""
+
 TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
 
@@ -27,7 +33,7 @@ class Chain:
     Attributes:
         folder: Where it lies.
         label: Its path below what was asked for.
-        config: The resolved configuration.
+        config: The resolved configuration, its classes under the names they have today.
         records: Its finished generations, in order.
         overrides: What was typed to start it, where that is known.
         versions: Packages it ran with, where they are known.
@@ -108,7 +114,16 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    return config if isinstance(config, dict) and "num_generations" in config and "defaults" not in config else None
+    is_run = isinstance(config, dict) and "num_generations" in config and "defaults" not in config
+    return _with_present_names(config) if is_run else None
+
+
+def _with_present_names(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _with_present_names(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_present_names(value) for value in node]
+    return EARLIER_PATHS.get(node, node) if isinstance(node, str) else node
 
 
 def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:

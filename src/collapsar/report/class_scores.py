@@ -12,7 +12,7 @@ from collapsar.report.classes import CELL_PIXELS, MAX_CLASSES, Cell
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassScores:
+class ClassScoreMap:
     """One score of one arm by class, a mean over seeds in percent, shaded by how much generation 0 has lost.
 
     Attributes:
@@ -33,9 +33,9 @@ class ClassScores:
         return CELL_PIXELS * (len(self.generations) + 1)
 
 
-def class_scores(arms: Sequence[Arm]) -> dict[str, list[ClassScores]]:
+def class_score_maps(arms: Sequence[Arm]) -> dict[str, list[ClassScoreMap]]:
     """By metric key, without its class, the map of every arm that measured it."""
-    maps: dict[str, list[ClassScores]] = {}
+    maps: dict[str, list[ClassScoreMap]] = {}
     for index, arm in enumerate(arms):
         for metric, classes in _classes_by_metric(arm).items():
             maps.setdefault(metric, []).append(_map(index, arm, metric, classes))
@@ -50,11 +50,11 @@ def _classes_by_metric(arm: Arm) -> dict[str, list[int]]:
     return found
 
 
-def _map(index: int, arm: Arm, metric: str, classes: Sequence[int]) -> ClassScores:
+def _map(index: int, arm: Arm, metric: str, classes: Sequence[int]) -> ClassScoreMap:
     generations = [record.generation for record in arm.complete[0].records]
     scores = {number: _means(arm, f"{metric}_class_{number}", generations) for number in classes}
     shown = sorted(sorted(classes, key=lambda number: scores[number][-1] or 0.0)[:MAX_CLASSES])
-    return ClassScores(
+    return ClassScoreMap(
         arm=index,
         generations=generations,
         rows=[(number, [_cell(score, first=scores[number][0]) for score in scores[number]]) for number in shown],

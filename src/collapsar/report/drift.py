@@ -1,17 +1,16 @@
 """Neutral drift of class shares: what sampling noise alone would do to a chain under `replace`.
 
 If every model reproduced its pool's class shares exactly, the shares would still drift, because each pool is a finite
-draw from the last: the Wright-Fisher process (see `collapsar.theory.neutral_drift_band`). A class outside the band
-was pushed by the model.
+draw from the last: the Wright-Fisher process. A class outside the band was pushed by the model.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-import torch
+import numpy as np
+from jaxtyping import Float
 
 from collapsar.report.intervals import CONFIDENCE
-from collapsar.theory import neutral_drift_band
 
 NUM_CHAINS = 2_000  # simulated for each class; their quantiles scatter by a few per mille of the share
 
@@ -35,7 +34,7 @@ def neutral_band(
         num_evaluated=num_evaluated,
         coverage=CONFIDENCE,
         num_chains=NUM_CHAINS,
-        generator=torch.Generator().manual_seed(0),
+        generator=np.random.default_rng(0),
     )
     return tuple((float(low), float(high)) for low, high in band)
 
@@ -43,3 +42,44 @@ def neutral_band(
 def outside_drift(shares: Sequence[float], *, band: Sequence[tuple[float, float]]) -> list[bool]:
     """Whether a class's share lies outside the band, generation by generation."""
     return [share < low or share > high for share, (low, high) in zip(shares, band, strict=True)]
+
+
+def neutral_drift_band(
+    share: float,
+    *,
+    num_generations: int,
+    num_samples: int,
+    num_evaluated: int,
+    coverage: float,
+    num_chains: int,
+    generator: np.random.Generator,
+) -> Float[np.ndarray, "generation 2"]:
+    """Lower and upper quantile of a class's measured share, generation by generation, when sampling alone moves it.
+
+    The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
+    and the next pool has `num_samples` draws. What is measured adds the draw of `num_evaluated` samples. A class that
+    leaves the band was pushed by the model; one that dies within it may have died of chance. Source: Wright 1931.
+
+    Args:
+        share: The class's share of the real training set, in [0, 1].
+        num_generations: Rows of the result; generation 0 was trained on the real set, so only measuring scatters it.
+        num_samples: Size of each pool.
+        num_evaluated: Samples that each measured share is a count of.
+        coverage: Probability of lying in the band, generation by generation, in (0, 1).
+        num_chains: Simulated chains; the quantiles are theirs.
+        generator: Of all draws.
+    """
+    tail = (1 - coverage) / 2
+    shares = np.full(num_chains, share)
+    rows = []
+    for _ in range(num_generations):
+        rows.append(np.quantile(drawn_share(shares, num_draws=num_evaluated, generator=generator), [tail, 1 - tail]))
+        shares = drawn_share(shares, num_draws=num_samples, generator=generator)
+    return np.stack(rows)
+
+
+def drawn_share(
+    shares: Float[np.ndarray, " chain"], *, num_draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, " chain"]:
+    """Each chain's share among `num_draws` draws: one Wright-Fisher generation."""
+    return generator.binomial(num_draws, shares) / num_draws

@@ -14,12 +14,8 @@ from typing import Any
 from collapsar import theory
 from collapsar.data.schedules import nearest
 
-FOLDERS = {
-    "data": "collapsar.data.sources.analytic.",
-    "model": "collapsar.models.analytic.",
-    "regime": "collapsar.data.regimes.",
-    "selection": "collapsar.drawing.selection.",
-}
+SOURCES = ("GaussianSource", "CategoricalSource", "LinearRegressionSource")  # data with laws
+OURS = "collapsar."  # a class of the same name elsewhere may do anything
 LONGEST_RECURSION = 50  # generations: the laws of overlapping pools take their cube
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
@@ -29,8 +25,14 @@ Curve = Callable[[int], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Law:
-    """What a fitted parameter is expected to be in each generation: in a line, by whom, and as numbers."""
+class LawCurve:
+    """What a law expects of a fitted parameter.
+
+    Attributes:
+        formula: The law in one line.
+        source: Who derived it.
+        at: The expected value by generation.
+    """
 
     formula: str
     source: str
@@ -38,11 +40,11 @@ class Law:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loop:
-    """What laws ask about a chain.
+class AnalyticChain:
+    """What laws ask about a chain of analytic data.
 
     Attributes:
-        parts: Class names of data, model and regime.
+        parts: Class names of data, model and regime; empty for a class that is not ours.
         config: All settings.
         num_samples: n; 0 where generations give another number of samples than the real data have.
         spread: lambda of the sampling bias; 1 without bias.
@@ -54,28 +56,30 @@ class Loop:
     spread: float
 
 
-def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
+def laws_of(config: Mapping[str, Any]) -> dict[str, LawCurve]:
     """The laws that hold for a chain with these settings, by the key of the fitted parameter; none for most chains."""
-    loop = _loop(config)
-    if loop is None:
+    chain = _analytic_chain(config)
+    if chain is None:
         return {}
-    match loop.parts:
+    match chain.parts:
         case "GaussianSource", "Gaussian", _:
-            return _gaussian_laws(loop)
+            return _gaussian_laws(chain)
         case "CategoricalSource", "Categorical", "Replace":
-            return _categorical_laws(loop)
+            return _categorical_laws(chain)
         case "LinearRegressionSource", "LinearRegression", "Replace" | "Accumulate":
-            return _regression_laws(loop)
+            return _regression_laws(chain)
     return {}
 
 
-def _loop(config: Mapping[str, Any]) -> Loop | None:
-    """The loop, if it is analytic and keeps all samples."""
-    data, model, regime, selection = (_class_name(config, part) for part in FOLDERS)
-    if not (data and model and regime) or selection != "KeepAll":
+def _analytic_chain(config: Mapping[str, Any]) -> AnalyticChain | None:
+    """The chain, if its data are analytic and every sample is kept."""
+    data, model, regime, selection = (
+        _class_name(config.get(part)) for part in ("data", "model", "regime", "selection")
+    )
+    if data not in SOURCES or selection != "KeepAll":
         return None
     num_real = int(config["data"]["num_train"])
-    return Loop(
+    return AnalyticChain(
         parts=(data, model, regime),
         config=config,
         num_samples=num_real if config["num_synthetic"] in (None, num_real) else 0,
@@ -83,46 +87,47 @@ def _loop(config: Mapping[str, Any]) -> Loop | None:
     )
 
 
-def _class_name(config: Mapping[str, Any], part: str) -> str:
-    """The name of a part's class; empty if it is none of ours."""
-    node = config.get(part)
-    target = str(node.get("_target_")) if isinstance(node, Mapping) else ""
-    return target.removeprefix(FOLDERS[part]) if target.startswith(FOLDERS[part]) else ""
+def _class_name(node: Any) -> str:
+    """The name of a part's class, whichever module it is in; empty if it is none of ours."""
+    target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+    return target.rpartition(".")[2] if target.startswith(OURS) else ""
 
 
-def _gaussian_laws(loop: Loop) -> dict[str, Law]:
+def _gaussian_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
     """Dimension by dimension, so they hold for the diagonal of a full covariance too; the truth is standard normal."""
-    is_unbiased = loop.config["model"]["variance"] == "unbiased"
-    is_replace = loop.parts[2] == "Replace" and loop.num_samples > 1
-    laws: dict[str, Law] = {}
-    if loop.spread == 1 and not is_unbiased:
-        laws |= _conservation(loop)
-    if loop.spread == 1 and is_replace:
-        laws["fitted/median_variance"] = _median_variance(loop.num_samples, is_unbiased=is_unbiased)
+    is_unbiased = chain.config["model"]["variance"] == "unbiased"
+    is_replace = chain.parts[2] == "Replace" and chain.num_samples > 1
+    laws: dict[str, LawCurve] = {}
+    if chain.spread == 1 and not is_unbiased:
+        laws |= _conservation(chain)
+    if chain.spread == 1 and is_replace:
+        laws["fitted/median_variance"] = _median_variance(chain.num_samples, is_unbiased=is_unbiased)
     if is_unbiased and is_replace:
-        laws |= _unbiased_laws(loop)
+        laws |= _unbiased_laws(chain)
     return laws
 
 
-def _conservation(loop: Loop) -> dict[str, Law]:
+def _conservation(chain: AnalyticChain) -> dict[str, LawCurve]:
     """By maximum likelihood, mean and variance make up the truth's second moment; a law for one is one for both."""
     second_moment = theory.conserved_second_moment(real_mean=0.0, real_variance=1.0)
-    laws = {"fitted/second_moment": Law(formula="E[μ² + v] = 1", source=DERIVED, at=lambda _: second_moment)}
-    if (found := _squared_mean(loop)) is not None:
+    laws = {"fitted/second_moment": LawCurve(formula="E[μ² + v] = 1", source=DERIVED, at=lambda _: second_moment)}
+    if (found := _squared_mean(chain)) is not None:
         formula, source, squared_mean = found
-        laws["fitted/variance"] = Law(
+        laws["fitted/variance"] = LawCurve(
             formula=f"E[v] = {formula}", source=source, at=lambda generation: second_moment - squared_mean(generation)
         )
-        laws["fitted/squared_mean"] = Law(formula=f"E[μ²] = 1 − E[v], E[v] = {formula}", source=source, at=squared_mean)
+        laws["fitted/squared_mean"] = LawCurve(
+            formula=f"E[μ²] = 1 − E[v], E[v] = {formula}", source=source, at=squared_mean
+        )
     return laws
 
 
-def _squared_mean(loop: Loop) -> tuple[str, str, Curve] | None:
+def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
     """E[μ²] under the regime, with the formula of E[v] = 1 - E[μ²] and its source; None where no law is known."""
-    regime, n = loop.config["regime"], loop.num_samples
-    is_short = int(loop.config["num_generations"]) <= LONGEST_RECURSION
+    regime, n = chain.config["regime"], chain.num_samples
+    is_short = int(chain.config["num_generations"]) <= LONGEST_RECURSION
     sized: dict[str, Any] = {"num_samples": n, "real_variance": 1.0}
-    match loop.parts[2]:
+    match chain.parts[2]:
         case _ if not n:
             return None
         case "Replace":
@@ -138,27 +143,27 @@ def _squared_mean(loop: Loop) -> tuple[str, str, Curve] | None:
             law = partial(theory.squared_mean_under_window, num_kept=regime["num_kept"], **sized)
             return f"a recursion for the last {regime['num_kept']} generations of {n}", DERIVED, law
         case "FixedReal" | "Mix" | "FreshReal":
-            return _squared_mean_with_real(loop)
+            return _squared_mean_with_real(chain)
     return None
 
 
-def _squared_mean_with_real(loop: Loop) -> tuple[str, str, Curve] | None:
+def _squared_mean_with_real(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
     """The same for regimes that keep a constant number of real samples in every pool."""
-    regime, n = loop.config["regime"], loop.num_samples
+    regime, n = chain.config["regime"], chain.num_samples
     share = regime[
-        {"FixedReal": "synthetic_ratio", "Mix": "real_fraction", "FreshReal": "fresh_fraction"}[loop.parts[2]]
+        {"FixedReal": "synthetic_ratio", "Mix": "real_fraction", "FreshReal": "fresh_fraction"}[chain.parts[2]]
     ]
     if not isinstance(share, int | float) or share > 1:
         return None
     counted = nearest(share * n)
-    if loop.parts[2] == "FreshReal":
-        if counted * (int(loop.config["num_generations"]) - 1) > loop.config["data"]["num_reserve"]:
+    if chain.parts[2] == "FreshReal":
+        if counted * (int(chain.config["num_generations"]) - 1) > chain.config["data"]["num_reserve"]:
             return None
         law: Curve = partial(
             theory.squared_mean_with_fresh_real, num_samples=n, fresh_fraction=counted / n, real_variance=1.0
         )
         return f"a recursion for {counted} fresh real samples of {n}", DERIVED, law
-    num_real, num_synthetic = (n, counted) if loop.parts[2] == "FixedReal" else (counted, n - counted)
+    num_real, num_synthetic = (n, counted) if chain.parts[2] == "FixedReal" else (counted, n - counted)
     law = partial(
         theory.squared_mean_with_fixed_real,
         num_real=n,
@@ -169,9 +174,9 @@ def _squared_mean_with_real(loop: Loop) -> tuple[str, str, Curve] | None:
     return f"a recursion for {num_real} real and {num_synthetic} synthetic samples", DERIVED, law
 
 
-def _median_variance(num_samples: int, *, is_unbiased: bool) -> Law:
+def _median_variance(num_samples: int, *, is_unbiased: bool) -> LawCurve:
     rate = "(t+1)/(n−1)" if is_unbiased else "2 (t+1)/n"
-    return Law(
+    return LawCurve(
         formula=f"median about exp(−{rate}), n = {num_samples}",
         source=MAD,
         at=partial(
@@ -180,72 +185,73 @@ def _median_variance(num_samples: int, *, is_unbiased: bool) -> Law:
     )
 
 
-def _unbiased_laws(loop: Loop) -> dict[str, Law]:
+def _unbiased_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
     """Under replace, with variances divided by n - 1."""
-    n, spread = loop.num_samples, loop.spread
+    n, spread = chain.num_samples, chain.spread
     variance: Curve = partial(theory.variance_under_biased_replace, spread=spread, real_variance=1.0)
     if spread < 1:
-        return {"fitted/variance": Law(formula=f"E[v] = λ^t, λ = {spread:g}", source=MAD, at=variance)}
+        return {"fitted/variance": LawCurve(formula=f"E[v] = λ^t, λ = {spread:g}", source=MAD, at=variance)}
     laws = {
-        "fitted/variance": Law(formula="E[v] = 1", source=f"{MAD}, {SHUMAILOV}", at=variance),
-        "fitted/sd": Law(
+        "fitted/variance": LawCurve(formula="E[v] = 1", source=f"{MAD}, {SHUMAILOV}", at=variance),
+        "fitted/sd": LawCurve(
             formula=f"E[sd] = a(n)^(t+1), n = {n}",
             source="Bertrand et al. 2024",
             at=partial(theory.sd_under_replace, num_samples=n, real_sd=1.0),
         ),
-        "fitted/wasserstein": Law(
+        "fitted/wasserstein": LawCurve(
             formula=f"E[W₂²] = (t+1)/n + 2 (1 − a(n)^(t+1)), n = {n}",
             source=f"derived, about {SHUMAILOV}, supplementary equation 6",
             at=partial(theory.wasserstein_under_replace, num_samples=n, real_variance=1.0),
         ),
     }
-    return laws | _log_variance(loop)
+    return laws | _log_variance(chain)
 
 
-def _log_variance(loop: Loop) -> dict[str, Law]:
-    is_full = loop.config["model"]["covariance"] == "full"
-    num_dimensions = int(loop.config["data"]["dimensions"]) if is_full else 1
-    if num_dimensions >= loop.num_samples:
+def _log_variance(chain: AnalyticChain) -> dict[str, LawCurve]:
+    is_full = chain.config["model"]["covariance"] == "full"
+    num_dimensions = int(chain.config["data"]["dimensions"]) if is_full else 1
+    if num_dimensions >= chain.num_samples:
         return {}  # the determinant is 0
-    change = theory.log_variance_change(num_samples=loop.num_samples, num_dimensions=num_dimensions)
-    formula = f"{change:.4g} (t+1) by Wishart's log-determinant, n = {loop.num_samples}, D = {num_dimensions}"
+    change = theory.log_variance_change(num_samples=chain.num_samples, num_dimensions=num_dimensions)
+    formula = f"{change:.4g} (t+1) by Wishart's log-determinant, n = {chain.num_samples}, D = {num_dimensions}"
     return {
-        "fitted/log_variance": Law(formula=formula, source="Muirhead 1982, section 3.2", at=lambda t: change * (t + 1))
+        "fitted/log_variance": LawCurve(
+            formula=formula, source="Muirhead 1982, section 3.2", at=lambda t: change * (t + 1)
+        )
     }
 
 
-def _categorical_laws(loop: Loop) -> dict[str, Law]:
-    if not loop.num_samples or loop.spread != 1:
+def _categorical_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
+    if not chain.num_samples or chain.spread != 1:
         return {}
-    from collapsar.data.sources.analytic import CategoricalSource  # takes 170 MB, and only this law needs it
-
-    settings = {key: value for key, value in loop.config["data"].items() if key != "_target_"}
-    sized: dict[str, Any] = {"num_samples": loop.num_samples, "shares": CategoricalSource(**settings).shares}
+    data = chain.config["data"]
+    shares = theory.zipf_shares(num_categories=data["num_categories"], exponent=data["zipf_exponent"])
+    sized: dict[str, Any] = {"num_samples": chain.num_samples, "shares": shares}
     return {
-        "fitted/heterozygosity": Law(
-            formula=f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {loop.num_samples}",
+        "fitted/heterozygosity": LawCurve(
+            formula=f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {chain.num_samples}",
             source="Wright 1931, Shumailov et al. 2024",
             at=partial(theory.heterozygosity_under_replace, **sized),
         ),
-        "fitted/alive_categories": Law(
-            formula=f"at least Σ (1 − exp(−n p g)), n = {loop.num_samples}",
+        "fitted/alive_categories": LawCurve(
+            formula=f"at least Σ (1 − exp(−n p g)), n = {chain.num_samples}",
             source="Suresh et al. 2024",
             at=partial(theory.alive_categories_lower_bound, **sized),
         ),
     }
 
 
-def _regression_laws(loop: Loop) -> dict[str, Law]:
+def _regression_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
     """With T samples, d inputs and noise s²; sampling answers the same inputs again, as the laws ask."""
-    num_inputs, noise_sd = loop.config["data"]["num_inputs"], loop.config["data"]["noise_sd"]
-    if loop.spread != 1 or loop.num_samples < num_inputs + 2:
+    num_inputs, noise_sd = chain.config["data"]["num_inputs"], chain.config["data"]["noise_sd"]
+    if chain.spread != 1 or chain.num_samples < num_inputs + 2:
         return {}
-    is_replace = loop.parts[2] == "Replace"
+    is_replace = chain.parts[2] == "Replace"
     law = theory.regression_error_under_replace if is_replace else theory.regression_error_under_accumulate
     return {
-        "fitted/regression_error": Law(
-            formula=f"s² d/(T−d−1) · {'(t+1)' if is_replace else 'Σ 1/i²'}, T = {loop.num_samples}, d = {num_inputs}",
+        "fitted/regression_error": LawCurve(
+            formula=f"s² d/(T−d−1) · {'(t+1)' if is_replace else 'Σ 1/i²'}, T = {chain.num_samples}, d = {num_inputs}",
             source="Dohmatob et al. 2024" if is_replace else "Gerstgrasser et al. 2024",
-            at=partial(law, num_samples=loop.num_samples, num_inputs=num_inputs, noise_variance=noise_sd**2),
+            at=partial(law, num_samples=chain.num_samples, num_inputs=num_inputs, noise_variance=noise_sd**2),
         )
     }

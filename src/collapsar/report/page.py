@@ -1,7 +1,7 @@
 """The page: one HTML file that needs nothing else, neither a server nor the network.
 
-Numbers are made here and in the modules beside it, the template lays them out, and the script draws the curves with
-Plotly's basic bundle (plotly.js 4.1, MIT), which is inlined once.
+Numbers are made here and in the modules beside it, the template lays them out, and the page's own script draws the
+curves with plotly.js, which the page carries.
 """
 
 import json
@@ -9,12 +9,10 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from collapsar.metric_keys import HEADLINE, MAIN, title_of
@@ -22,14 +20,16 @@ from collapsar.report import wording
 from collapsar.report.arms import Arm, differing_settings, group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.charts import chart_content
-from collapsar.report.class_scores import class_scores
+from collapsar.report.class_scores import class_score_maps
 from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
 from collapsar.report.costs import costs, phases
 from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
 from collapsar.report.pictures import film_strip
+from collapsar.report.plotly_bundle import packed_plotly
 from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
+from collapsar.report.templating import template
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
 MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the page and of the time to make it
@@ -64,10 +64,11 @@ def render(chains: Sequence[Chain]) -> str:
     pictured = _pictured(arms)
     films = _per_arm(pictured, lambda chain: film_strip(chain, num_chains=min(len(chains), MAX_PICTURED_CHAINS)))
     heat_maps = _per_arm(pictured, heat_map)
-    scores = class_scores(arms)
+    score_maps = class_score_maps(arms)
     content = chart_content(arms)
-    template = _environment().get_template("report.html.jinja")
-    return template.render(
+    return template("report.html.jinja").render(
+        wording=wording,
+        title_of=title_of,
         title=_title(chains),
         arms=arms,
         chains=chains,
@@ -78,6 +79,7 @@ def render(chains: Sequence[Chain]) -> str:
         unfinished=[chain for chain in chains if chain.problem],
         repeated=[chain for arm in arms for chain in arm.chains if chain not in arm.distinct],
         content=_as_script_text(content),
+        plotly=packed_plotly(),
         headline=[key for key in HEADLINE if key in content["titles"]],
         families=families(list(content["titles"])),
         laws=content["laws"],
@@ -87,10 +89,11 @@ def render(chains: Sequence[Chain]) -> str:
         film_pixels=_widest(films),
         num_pictured=min(len(chains), MAX_PICTURED_CHAINS),
         heat_maps=heat_maps,
-        class_scores=scores,
-        heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in scores.values() for found in maps)]),
+        class_score_maps=score_maps,
+        heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in score_maps.values() for found in maps)]),
         phase_maps=phase_maps(summaries),
         costs=costs(arms),
+        phases=phases,
         differing=differing_settings(arms),
         shared_settings=_shared_settings(arms),
         versions=_versions(chains),
@@ -148,22 +151,3 @@ def _as_script_text(content: dict[str, Any]) -> Markup:
     """JSON that cannot end its script element: <, > and & are escaped inside its strings; numbers keep all digits."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("collapsar.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(static=_static, wording=wording, phases=phases, title_of=title_of)
-    return environment
-
-
-@cache
-def _static(name: str) -> Markup:
-    """A file of the package's own static folder, to be inlined as it is."""
-    return Markup(resources.files("collapsar.report").joinpath("static", name).read_text(encoding="utf-8"))

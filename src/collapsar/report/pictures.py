@@ -22,7 +22,7 @@ MIN_CELL_PIXELS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strip:
+class FilmStrip:
     """A film strip: rows are latents, columns generations.
 
     Attributes:
@@ -43,9 +43,9 @@ class Strip:
         return self.cell_pixels * len(self.generations)
 
 
-def film_strip(chain: Chain, *, num_chains: int) -> Strip | None:
+def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
     """The strip of a chain, its size bounded by how many share the page; None where there are no images."""
-    columns = _read_columns(chain)
+    columns = strip_columns(chain)
     if not columns:
         return None
     budget = min(CHAIN_BYTES, TOTAL_BYTES // num_chains)
@@ -63,7 +63,7 @@ def film_strip(chain: Chain, *, num_chains: int) -> Strip | None:
         generations, stack = tuple(generations[index] for index in chosen), stack[chosen]
         png = _encode(stack, num_colours=48)
     side = stack.shape[-1]
-    return Strip(
+    return FilmStrip(
         uri="data:image/png;base64," + base64.b64encode(png).decode(),
         generations=generations,
         num_latents=stack.shape[1],
@@ -71,7 +71,7 @@ def film_strip(chain: Chain, *, num_chains: int) -> Strip | None:
     )
 
 
-def _read_columns(chain: Chain) -> dict[int, np.ndarray]:
+def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
     """The strip of each generation that has one of the first one's shape; at most MAX_COLUMNS, evenly spread."""
     records = [chain.records[index] for index in _evenly(len(chain.records), MAX_COLUMNS)]
     folders = {record.generation: chain.folder / f"generation_{record.generation:03d}" for record in records}

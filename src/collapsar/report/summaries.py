@@ -15,7 +15,7 @@ from collapsar.report.intervals import (
     paired_difference,
     t_interval,
 )
-from collapsar.report.spells import Spell, spell
+from collapsar.report.waiting import WaitingTime, waiting_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,15 @@ class ChainSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmVerdict:
-    """One definition of collapse over the seeds of an arm: how many chains answered what, one's evidence."""
+    """One definition of collapse over the seeds of an arm.
+
+    Attributes:
+        definition: In words.
+        counts: How many chains answered yes, no and undecided.
+        verdict: The answer that all chains gave, otherwise undecided.
+        generation: The median generation at which it happened; None where it did not.
+        evidence: Of the first chain.
+    """
 
     definition: str
     counts: dict[Verdict, int]
@@ -45,9 +53,9 @@ class ArmVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSummary:
-    """One arm: means over its seeds with 95 % intervals, medians of spells, and verdicts.
+    """One arm: means over its seeds with 95 % intervals, waiting times, and verdicts.
 
-    Means and verdicts rest on the arm's complete chains; spells on all of them, the shorter ones censored.
+    Means and verdicts rest on the arm's complete chains; waiting times on all of them, the shorter ones censored.
 
     Attributes:
         arm: The arm.
@@ -55,9 +63,9 @@ class ArmSummary:
         first: Main metrics at generation 0.
         last: The same at the last generation.
         kept_recall: Final recall as a share of generation 0's.
-        half_life: Until recall is half of generation 0's.
+        half_life: Generations until recall is half of generation 0's.
         variance_half_life: The same for the variance.
-        first_dead: Until the first class is dropped.
+        first_dead: Generations until the first class is dropped.
         fid_growth: Slope of FID a generation.
         fid_course: What FID does in the later half, where all seeds agree.
         verdicts: By definition of collapse.
@@ -68,9 +76,9 @@ class ArmSummary:
     first: dict[str, Interval]
     last: dict[str, Interval]
     kept_recall: Interval | None
-    half_life: Spell | None
-    variance_half_life: Spell | None
-    first_dead: Spell | None
+    half_life: WaitingTime | None
+    variance_half_life: WaitingTime | None
+    first_dead: WaitingTime | None
     fid_growth: Interval | None
     fid_course: Course
     verdicts: dict[str, ArmVerdict]
@@ -96,9 +104,9 @@ def summarise_arm(arm: Arm) -> ArmSummary:
         first=_intervals([chain.first for chain in chains]),
         last=_intervals([chain.last for chain in chains]),
         kept_recall=_kept_recall(chains),
-        half_life=_spell(started, lambda profile: profile.recall_half_life, needs="recall"),
-        variance_half_life=_spell(with_variance, lambda profile: profile.variance_half_life, needs=None),
-        first_dead=_spell(started, lambda profile: profile.first_dead_generation, needs="classes_dropped"),
+        half_life=_waiting_time(started, lambda profile: profile.recall_half_life, needs="recall"),
+        variance_half_life=_waiting_time(with_variance, lambda profile: profile.variance_half_life, needs=None),
+        first_dead=_waiting_time(started, lambda profile: profile.first_dead_generation, needs="classes_dropped"),
         fid_growth=_fid_growth(chains),
         fid_course=_fid_course(chains),
         verdicts=_verdicts(chains),
@@ -162,12 +170,14 @@ def _fid_course(chains: Sequence[ChainSummary]) -> Course:
     return courses.pop() if len(courses) == 1 else "undecided"
 
 
-def _spell(
+def _waiting_time(
     chains: Sequence[ChainSummary], measure: Callable[[Profile], int | float | None], *, needs: str | None
-) -> Spell | None:
+) -> WaitingTime | None:
     """Over chains that measured what is needed, whether they came to the end or not."""
     measured = [chain for chain in chains if needs is None or needs in chain.first]
-    return spell([measure(chain.profile) for chain in measured], lengths=[chain.last_generation for chain in measured])
+    return waiting_time(
+        [measure(chain.profile) for chain in measured], lengths=[chain.last_generation for chain in measured]
+    )
 
 
 def _verdicts(chains: Sequence[ChainSummary]) -> dict[str, ArmVerdict]:

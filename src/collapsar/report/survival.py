@@ -13,7 +13,7 @@ from statsmodels.duration.survfunc import SurvfuncRight
 from collapsar.journal.findings import dead_classes
 from collapsar.report.chains import Chain
 from collapsar.report.intervals import CONFIDENCE
-from collapsar.report.spells import JUST_AFTER_0
+from collapsar.report.waiting import JUST_AFTER_0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,10 @@ def class_survival(chains: Sequence[Chain]) -> SurvivalCurve | None:
 
     Classes of one chain share its fate, so the interval is too narrow where seeds are few.
     """
-    spells = [spell for chain in chains for spell in _spells(chain)]
-    if not spells:
+    lifetimes = [lifetime for chain in chains for lifetime in _lifetimes(chain)]
+    if not lifetimes:
         return None
-    times, deaths = (np.array(column, dtype=float) for column in zip(*spells, strict=True))
+    times, deaths = (np.array(column, dtype=float) for column in zip(*lifetimes, strict=True))
     end = float(times.max())
     curve = SurvfuncRight(np.maximum(times, JUST_AFTER_0), deaths)
     steps = [
@@ -48,12 +48,12 @@ def class_survival(chains: Sequence[Chain]) -> SurvivalCurve | None:
         alive=[1.0, *(alive for _, alive in steps), steps[-1][1] if steps else 1.0],
         low=[1.0, *low, low[-1] if low else 1.0],
         high=[1.0, *high, high[-1] if high else 1.0],
-        num_classes=len(spells),
+        num_classes=len(lifetimes),
         num_deaths=int(deaths.sum()),
     )
 
 
-def _spells(chain: Chain) -> list[tuple[float, bool]]:
+def _lifetimes(chain: Chain) -> list[tuple[float, bool]]:
     """For each class that the real data have, when it died or was last seen alive, and whether it died."""
     records = [record for record in chain.records if record.class_shares]
     if not records:
@@ -62,8 +62,8 @@ def _spells(chain: Chain) -> list[tuple[float, bool]]:
     for record in records:
         for index in dead_classes(record):
             died.setdefault(index, record.generation)
-    present = [index for index, share in enumerate(records[0].class_shares["real"]) if share > 0]
-    return [(float(died.get(index, records[-1].generation)), index in died) for index in present]
+    real = [index for index, share in enumerate(records[0].class_shares["real"]) if share > 0]
+    return [(float(died.get(index, records[-1].generation)), index in died) for index in real]
 
 
 def _bounds(curve: SurvfuncRight) -> tuple[list[float | None], list[float | None]]:

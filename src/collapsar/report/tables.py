@@ -12,7 +12,7 @@ from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.intervals import Interval
 from collapsar.report.summaries import ArmSummary, summarise_arm, summarise_chain
-from collapsar.report.wording import MISSING, number_text, spell_text, time_text
+from collapsar.report.wording import MISSING, number_text, time_text, waiting_text
 
 CAPTION = (
     "generation 0→last, with its 95 % interval over seeds\n"
@@ -46,7 +46,7 @@ def table_of(summaries: Sequence[ArmSummary]) -> Table:
 
 def _add_arm(table: Table, summary: ArmSummary, keys: Sequence[str]) -> None:
     changes = [_change(summary.first.get(key), summary.last.get(key)) for key in keys]
-    times = [_stacked(spell_text(spell)) for spell in (summary.half_life, summary.first_dead)]
+    times = [_stacked(waiting_text(waiting)) for waiting in (summary.half_life, summary.first_dead)]
     # Text, not markup: names come from configs and may hold brackets.
     table.add_row(Text(summary.arm.name), *changes, *times, style="bold")
     has_problems = any(chain.problem for chain in summary.arm.chains)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from collapsar.journal.courses import HALF
 from collapsar.journal.findings import KEPT_FRACTION, Verdict
 from collapsar.report.intervals import Interval
-from collapsar.report.spells import Spell
 from collapsar.report.summaries import ArmSummary
+from collapsar.report.waiting import WaitingTime
 
 MISSING = "–"
 COURSES = {
@@ -51,14 +51,14 @@ def bounds_text(interval: Interval) -> str:
     return f"[{number_text(interval.low)}, {number_text(interval.high)}]"
 
 
-def spell_text(spell: Spell | None) -> str:
-    """A median time with the range over seeds: 1.4 (1.2 to 1.7), or "not in 7" where it did not happen."""
-    if spell is None:
+def waiting_text(waiting: WaitingTime | None) -> str:
+    """A median waiting time with the range over seeds: 1.4 (1.2 to 1.7), or "not in 7" where it did not happen."""
+    if waiting is None:
         return MISSING
-    median = _time(spell.median, spell.num_generations)
-    if spell.low == spell.high:
+    median = _time(waiting.median, waiting.num_generations)
+    if waiting.low == waiting.high:
         return median
-    return f"{median} ({_time(spell.low, spell.num_generations)} to {_time(spell.high, spell.num_generations)})"
+    return f"{median} ({_time(waiting.low, waiting.num_generations)} to {_time(waiting.high, waiting.num_generations)})"
 
 
 def _time(value: float, num_generations: int) -> str:
@@ -107,9 +107,9 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _when(summary: ArmSummary) -> str:
-    spell = summary.half_life
-    is_known = spell is not None and math.isfinite(spell.median)
-    return f" (recall halved after {time_text(spell.median)} generations)" if spell and is_known else ""
+    waiting = summary.half_life
+    is_known = waiting is not None and math.isfinite(waiting.median)
+    return f" (recall halved after {time_text(waiting.median)} generations)" if waiting and is_known else ""
 
 
 def _percent(share: float) -> str:
@@ -145,16 +145,16 @@ def sentence(summary: ArmSummary) -> str:
 
 
 def _pace(summary: ArmSummary) -> str:
-    spell = summary.half_life
-    return f", halved after {spell_text(spell)} generations" if spell and math.isfinite(spell.median) else ""
+    waiting = summary.half_life
+    return f", halved after {waiting_text(waiting)} generations" if waiting and math.isfinite(waiting.median) else ""
 
 
 def _deaths(summary: ArmSummary) -> str:
-    spell = summary.first_dead
-    if spell is None or "classes_dropped" not in summary.last:
+    waiting = summary.first_dead
+    if waiting is None or "classes_dropped" not in summary.last:
         return ""
-    if not math.isfinite(spell.median):
-        return ", and no class died" if not math.isfinite(spell.low) else ""
+    if not math.isfinite(waiting.median):
+        return ", and no class died" if not math.isfinite(waiting.low) else ""
     dropped = number_text(summary.last["classes_dropped"].mean)
     mean = " on average" if len(summary.chains) > 1 else ""
-    return f", and classes died from generation {time_text(spell.median)} on ({dropped} gone at the end{mean})"
+    return f", and classes died from generation {time_text(waiting.median)} on ({dropped} gone at the end{mean})"

@@ -14,6 +14,7 @@ from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_positive
 from collapsar.samples import RealData, Samples
 from collapsar.seeding import make_generator
+from collapsar.theory import zipf_shares
 
 
 class AnalyticSource(Source, ABC):
@@ -142,8 +143,7 @@ class CategoricalSource(AnalyticSource):
             num_reserve=num_reserve,
             seed=seed,
         )
-        unnormalised = [(rank + 1) ** -zipf_exponent for rank in range(num_categories)]
-        self.shares = [share / sum(unnormalised) for share in unnormalised]
+        self.shares = zipf_shares(num_categories=num_categories, exponent=zipf_exponent)
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         num_draws = num_samples * self.dimensions

@@ -1,4 +1,5 @@
-// Runs before the page is drawn, so that a chosen theme does not flash.
+// Runs before the page is drawn, so that neither a chosen theme nor the notice about charts flashes.
+document.documentElement.classList.add("can-draw");
 try {
   const chosen = localStorage.getItem("collapsar-theme");
   if (chosen) document.documentElement.dataset.theme = chosen;

@@ -14,7 +14,7 @@ JUST_AFTER_0 = 1e-9  # statsmodels takes positive times only
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spell:
+class WaitingTime:
     """A time in generations until something happened, over seeds: infinite where it did not happen within the chain.
 
     Attributes:
@@ -30,8 +30,8 @@ class Spell:
     num_generations: int
 
 
-def spell(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> Spell | None:
-    """The spell over chains; None of no chains.
+def waiting_time(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> WaitingTime | None:
+    """The waiting time over chains; None of no chains.
 
     Args:
         times: When it happened to each chain; None where it did not.
@@ -40,7 +40,7 @@ def spell(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> Spe
     if not times:
         return None
     known = [math.inf if time is None else float(time) for time in times]
-    return Spell(median=_median(known, lengths), low=min(known), high=max(known), num_generations=max(lengths))
+    return WaitingTime(median=_median(known, lengths), low=min(known), high=max(known), num_generations=max(lengths))
 
 
 def _median(times: Sequence[float], lengths: Sequence[int]) -> float:
