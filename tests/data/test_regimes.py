@@ -18,15 +18,14 @@ from collapsar.data.regimes import (
     AccumulateSubsample,
     FixedReal,
     FreshReal,
-    GoldenRatio,
     Mix,
     Regime,
     Replace,
-    Weighted,
     Window,
 )
 from collapsar.data.rehearsal import blank, rehearse
 from collapsar.data.schedules import Cosine, Linear
+from collapsar.data.weighting import GoldenRatio, Weighted
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 from collapsar.theory import golden_ratio_weight

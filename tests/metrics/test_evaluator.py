@@ -136,12 +136,24 @@ def test_a_classifier_that_cannot_tell_digits_apart_is_refused(tmp_path):
         ("num_samples=0", 100, "num_samples must be above 0: got 0"),
         ("num_batches=1", 100, "num_batches must be 0 or at least 2: got 1"),
         ("metrics=[fid]", 100, "metrics must be among"),
-        ("confidence=nan", 100, "confidence must lie between 0 and 1, without either: got nan"),
+        ("confidence=nan", 100, "evaluation.confidence must be a finite number: got nan"),
         ("confidence=1.0", 100, "confidence must lie between 0 and 1, without either: got 1.0"),
-        ("low_confidence=nan", 100, "low_confidence must lie between 0 and 1: got nan"),
-        ("spaces.classifier.min_accuracy=nan", 100, r"min_accuracy must be in \[0, 1\]: got nan"),
-        ("downstream.budget.learning_rate=nan", 100, "learning_rate must be positive and finite: got nan"),
-        ("downstream.budget.weight_decay=inf", 100, "weight_decay must be finite and not negative: got inf"),
+        ("low_confidence=nan", 100, "evaluation.low_confidence must be a finite number: got nan"),
+        (
+            "spaces.classifier.min_accuracy=nan",
+            100,
+            "classifier.min_accuracy must be a finite number: got nan",
+        ),
+        (
+            "downstream.budget.learning_rate=nan",
+            100,
+            "budget.learning_rate must be a finite number: got nan",
+        ),
+        (
+            "downstream.budget.weight_decay=inf",
+            100,
+            "budget.weight_decay must be a finite number: got inf",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(override, num_real, message):

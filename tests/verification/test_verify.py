@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from collapsar import theory
-from collapsar.data import regimes
+from collapsar.data import regimes, weighting
 from collapsar.data.pool import REAL, Part
 from collapsar.models import analytic
 from collapsar.samples import Samples
@@ -27,8 +27,8 @@ REGIMES = [
     regimes.FreshReal,
     regimes.Mix,
     regimes.Window,
-    regimes.Weighted,
-    regimes.GoldenRatio,
+    weighting.Weighted,
+    weighting.GoldenRatio,
 ]
 
 
@@ -121,8 +121,8 @@ def test_lying_about_the_real_share_is_noticed(monkeypatch):
 
 
 def test_a_weight_one_per_cent_off_fails(monkeypatch):
-    weigh = regimes.weigh_real
-    monkeypatch.setattr(regimes, "weigh_real", lambda pool, real_weight: weigh(pool, real_weight=1.01 * real_weight))
+    weigh = weighting.weigh_real
+    monkeypatch.setattr(weighting, "weigh_real", lambda pool, real_weight: weigh(pool, real_weight=1.01 * real_weight))
     assert broken(few_blocks("golden_ratio")) == ["real weight, n=100"]
 
 

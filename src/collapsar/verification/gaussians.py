@@ -15,14 +15,13 @@ from collapsar.data.regimes import (
     AccumulateSubsample,
     FixedReal,
     FreshReal,
-    GoldenRatio,
     Mix,
     Regime,
     Replace,
-    Weighted,
     Window,
 )
 from collapsar.data.sources.analytic import GaussianSource
+from collapsar.data.weighting import GoldenRatio, Weighted
 from collapsar.models.analytic import Gaussian
 from collapsar.models.bias import UNBIASED, Bias, ScaledLatents
 from collapsar.verification.protocol import (

@@ -25,7 +25,7 @@ from collapsar.seeding import derive_seed
 from collapsar.verification.protocol import Law, Protocol
 from collapsar.verification.protocols import protocols
 
-FALSE_ALARM_RATE = 5e-4  # of a whole run, half of what is promised: Student's t is not exact for skewed statistics
+FALSE_ALARM_RATE = 5e-4  # of a whole run; 1e-3 is promised, but skewed statistics have longer tails than Student's t
 NUM_WORKERS = 2  # one protocol each: the tensors are too small to be shared out
 
 
