@@ -377,6 +377,12 @@ def test_as_a_process_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     assert only_line(done.stderr) == "collapsar: num_generations must be at least 1: got 0"
 
 
+def test_as_a_process_what_lightning_says_of_itself_is_not_heard(tmp_path):
+    done = call_process("trainer.max_steps=0", folder=tmp_path, HYDRA_FULL_ERROR="")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert only_line(done.stderr).startswith("collapsar: trainer.max_steps must be at least 1")
+
+
 @pytest.mark.slow
 def test_as_a_process_the_traceback_is_shown_where_it_is_asked_for(tmp_path):
     done = call_process("num_generations=0", folder=tmp_path, HYDRA_FULL_ERROR="1")

@@ -92,6 +92,8 @@ def expected_errors_noted() -> Iterator[None]:
 
 def quieten_libraries() -> None:
     """Keep what Lightning says of itself out of the way of what the chain says."""
+    import lightning.pytorch  # noqa: F401  it sets the levels of its loggers when it is imported
+
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
