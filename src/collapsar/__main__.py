@@ -1,7 +1,8 @@
 """The command `collapsar`: one experiment, or a Hydra multirun.
 
-A mistake of the user's gets one line on stderr and exit code 2; numbers that broke down, or a disk that takes no more,
-one line and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback. In a multirun the other jobs still run.
+A mistake of the user's gets one line on stderr and exit code 2; numbers that broke down, or a disk or a device's memory
+that takes no more, one line and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback. In a multirun the other jobs
+still run.
 """
 
 import json
@@ -22,11 +23,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from collapsar import composition, study
-from collapsar.errors import FULL_DISK, NonFiniteError, UsageError, disk_errors_name, is_of_disk
+from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, disk_errors_name, is_of_disk
 from collapsar.journal.objective import read_objective
 
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
-EXPECTED_ERRORS = (UsageError, NonFiniteError, HydraException, OmegaConfBaseException, OSError)
+EXPECTED_ERRORS = (UsageError, NonFiniteError, DeviceMemoryError, HydraException, OmegaConfBaseException, OSError)
 
 wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
 failures: list[Exception] = []  # of the jobs of this process; Hydra's own report of them would be a traceback
@@ -121,7 +122,8 @@ def main() -> None:
 
 def exit_code(error: BaseException) -> int:
     """1 for what happened to the chain, 2 for what the user can mend by another command."""
-    return BREAKDOWN_EXIT_CODE if isinstance(error, NonFiniteError) or find_disk_error(error) else USAGE_EXIT_CODE
+    is_breakdown = isinstance(error, NonFiniteError | DeviceMemoryError) or find_disk_error(error)
+    return BREAKDOWN_EXIT_CODE if is_breakdown else USAGE_EXIT_CODE
 
 
 def one_line(error: BaseException) -> str:

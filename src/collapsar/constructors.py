@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from collapsar.errors import UsageError, check_finite
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+FILLED_IN = {"trainer.precision": "auto"}  # before the recipe is called, so that its constructor need not take it
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes that get nothing more than what stands in the config
 
 Parameter = inspect.Parameter
@@ -49,7 +50,8 @@ def check_part(path: str, node: DictConfig) -> None:
     check_names(path, given, parameters=parameters)
     types = annotated_types(target)
     for key, value in (positional | given).items():
-        check_type(f"{path}.{key}", value, annotation=types.get(key, Any))
+        if FILLED_IN.get(f"{path}.{key}") != value:
+            check_type(f"{path}.{key}", value, annotation=types.get(key, Any))
     if not values.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS:
         check_complete(path, {*positional, *given}, parameters=parameters)
 

@@ -10,7 +10,7 @@ from collapsar.settings import INTRODUCED_AS, binding_settings, class_name, dige
 
 FIRST_VERSION = (0, 2)  # whose folders are named and continued as today
 FREE_THEN = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
-PARTS_SINCE = ("training", "objective")  # top-level settings that version 0.1 did not have
+PARTS_SINCE = ("training", "objective", "continue_on_another_device")  # top-level settings that it did not have
 
 CLASSES_THEN = {
     "collapsar.data.analytic": "Grid Ring",

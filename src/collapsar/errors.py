@@ -1,4 +1,4 @@
-"""The ways a chain stops: what a user gave is wrong, the numbers broke down, or the disk takes no more."""
+"""The ways a chain stops: what a user gave is wrong, the numbers broke down, or disk or memory take no more."""
 
 import errno
 import math
@@ -16,6 +16,10 @@ class UsageError(ValueError):
 
 class NonFiniteError(ArithmeticError):
     """A loss or a sample is NaN or infinite: the text says where."""
+
+
+class DeviceMemoryError(RuntimeError):
+    """A device's memory is full: the text says what to lower."""
 
 
 def check_positive(**values: int | float) -> None:

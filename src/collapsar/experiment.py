@@ -9,7 +9,7 @@ with identical numbers. What needs torch is imported where it is used: a command
 none of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class Experiment:
             generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
         batch_size: Samples in a training step.
         num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
+        continue_on_another_device: Whether a chain that was begun on a device that is absent here may go on.
         data: Where real data come from (`collapsar.data.sources`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
@@ -65,6 +66,7 @@ class Experiment:
     num_synthetic: Any = MISSING
     batch_size: int = MISSING
     num_threads: int | None = MISSING
+    continue_on_another_device: bool = MISSING
     data: Any = MISSING
     model: Any = MISSING
     regime: Any = MISSING
@@ -92,6 +94,7 @@ class Experiment:
         self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
         model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
         self.model_name = model.name
+        self.is_trained_in_steps = model.is_trained_in_steps
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self._check(model)
 
@@ -116,11 +119,11 @@ class Experiment:
         """
         from collapsar.journal.journal import open_journal
 
-        self._set_threads()
         title = self._title(chain)
         with open_journal(folder, title=title, config=config, tracking=self.tracking, alarm=self.alarm) as journal:
             if journal.is_over:
                 return journal.records
+            self._settle(journal)
             real = self.data.load()
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 evaluator = self.evaluation.prepare(real)
@@ -131,6 +134,23 @@ class Experiment:
                         break
                     del turn  # or its model would stay until the next one is trained
             return journal.records
+
+    def _settle(self, journal: "Journal") -> None:
+        """Fix what the chain is trained with: chosen before generation 0, taken again ever after."""
+        from collapsar.metrics.evaluation import find_device
+        from collapsar.training.hardware import settle_machine
+        from collapsar.training.trainer import on_machine
+
+        machine = settle_machine(
+            journal.machine,
+            trainer=self.trainer if self.is_trained_in_steps else None,
+            num_threads=self.num_threads,
+            evaluated_on=find_device(self.evaluation.accelerator).type,
+            may_move=self.continue_on_another_device,
+        )
+        journal.settle(machine)
+        self.recipe = replace(self.recipe, trainer=on_machine(self.trainer, machine))
+        self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
     def _loop(self, real: "RealData", *, evaluator: "Evaluator", journal: "Journal") -> "Loop":
         from collapsar.drawing.draw import draw
@@ -164,11 +184,14 @@ class Experiment:
 
     def _keep(self, turn: "Turn", *, evaluator: "Evaluator", journal: "Journal") -> None:
         """Measure a generation, and hand it to the journal."""
+        from collapsar.devices import full_memory_told
         from collapsar.loop import record_of, timed
         from collapsar.seeding import make_generator
 
         samples, model = turn.drawn.samples, turn.training.model
-        with timed(turn.seconds, "evaluate"):
+        advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
+        what = f"measuring generation {turn.generation}"
+        with timed(turn.seconds, "evaluate"), full_memory_told(what, advice=advice):
             generator = make_generator(self.seed, turn.generation, "novelty")
             trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
             scores = evaluator.evaluate(samples, seed=self.seed, generation=turn.generation, pool=trained_on)
@@ -227,9 +250,3 @@ class Experiment:
             num_synthetic=num_synthetic[:-1],
             generator_at=lambda generation: make_generator(self.seed, generation, "pool"),
         )
-
-    def _set_threads(self) -> None:
-        import torch
-
-        if self.num_threads is not None:
-            torch.set_num_threads(self.num_threads)

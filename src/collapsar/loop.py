@@ -16,6 +16,7 @@ from functools import cached_property
 
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.regimes import Regime
+from collapsar.devices import full_memory_told
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
 from collapsar.metrics.evaluator import Scores
@@ -51,8 +52,10 @@ class Turn:
 
         Raises:
             NonFiniteError: they hold NaN or infinite values: generation, epoch and step are named.
+            DeviceMemoryError: the memory of the device is full.
         """
-        with timed(self.seconds, "sample"):
+        what, advice = f"drawing from generation {self.generation}", "lower the width of the model"
+        with timed(self.seconds, "sample"), full_memory_told(what, advice=advice):
             try:
                 return self.draw()
             except NonFiniteError as error:

@@ -32,6 +32,8 @@ class GenerationRecord:
         feature_spaces: What each feature space was fitted on, by its name.
         class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes.
         peak_memory_bytes: The process's largest resident set since the chain was started or continued.
+        peak_device_memory_bytes: The most that tensors took of a CUDA device since then; None where none was used.
+        machine: What the generation was trained with: device, precision, threads (`machine.Machine`).
         selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept).
         fitted: Parameters of an analytic model; empty for a network.
     """
@@ -51,13 +53,15 @@ class GenerationRecord:
     feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     class_shares: dict[str, list[float]] = field(default_factory=dict)
     peak_memory_bytes: int = 0
+    peak_device_memory_bytes: int | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
     selection: dict[str, int] = field(default_factory=dict)
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The record as one line, without empty optional parts."""
-        optional = {entry.name for entry in fields(self) if entry.default_factory is dict}
-        content = {key: value for key, value in asdict(self).items() if value != {} or key not in optional}
+        optional = {entry.name for entry in fields(self) if entry.default_factory is dict or entry.default is None}
+        content = {key: value for key, value in asdict(self).items() if value not in ({}, None) or key not in optional}
         return json.dumps(content, allow_nan=False)
 
     @classmethod

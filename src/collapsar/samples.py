@@ -48,6 +48,15 @@ class Samples:
         """The same samples on a device; nothing is copied when they are there already."""
         return Samples(self.values.to(device), None if self.labels is None else self.labels.to(device))
 
+    def sent_to(self, device: torch.device) -> "Samples":
+        """The same samples on their way to another device, by way of pinned memory where the device is a CUDA one."""
+        if device.type != "cuda":
+            return self.to(device)
+        tensors = (None if part is None else part.pin_memory() for part in (self.values, self.labels))
+        values, labels = (None if part is None else part.to(device, non_blocking=True) for part in tensors)
+        assert values is not None
+        return Samples(values, labels)
+
     def clone(self) -> "Samples":
         """A copy that shares no memory."""
         return Samples(self.values.clone(), None if self.labels is None else self.labels.clone())

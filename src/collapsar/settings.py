@@ -9,7 +9,16 @@ from typing import Any
 
 import yaml
 
-FREE_SETTINGS = ("name", "num_generations", "objective", "tracking", "alarm", "data.root", "evaluation.cache_folder")
+FREE_SETTINGS = (
+    "name",
+    "num_generations",
+    "objective",
+    "tracking",
+    "alarm",
+    "data.root",
+    "evaluation.cache_folder",
+    "continue_on_another_device",
+)
 """Settings that do not change what a generation is: a folder may be continued with other values of these."""
 
 SEEDS = ("seed", "data.seed")

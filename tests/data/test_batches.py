@@ -19,6 +19,7 @@ from collapsar.training.train import train
 from tiny_chains import compose_settings
 
 RESIDENT = Path("/proc/self/statm")  # Linux
+CPU = torch.device("cpu")
 
 
 def numbered_pool(*sizes):
@@ -34,7 +35,7 @@ def numbered_pool(*sizes):
 
 
 def make_batches(pool, *, batch_size, seed=0):
-    return PoolBatches(pool, batch_size=batch_size, generator=torch.Generator().manual_seed(seed))
+    return PoolBatches(pool, device=CPU, batch_size=batch_size, generator=torch.Generator().manual_seed(seed))
 
 
 def visited(batches):
@@ -94,21 +95,21 @@ def test_batches_carry_the_labels_of_their_samples():
 
 def test_an_epoch_of_chosen_samples_visits_no_other():
     chosen = torch.tensor([90, 3, 17, 64, 5, 41])
-    batches = PoolBatches(numbered_pool(60, 40), batch_size=2, generator=torch.Generator(), chosen=chosen)
+    batches = PoolBatches(numbered_pool(60, 40), device=CPU, batch_size=2, generator=torch.Generator(), chosen=chosen)
     assert sorted(visited(batches)) == sorted(chosen.tolist())
 
 
 def test_chosen_samples_of_a_weighted_pool_keep_their_weights():
     pool = Pool(numbered_pool(50, 50).parts, part_weights=(0.9, 0.1))
     chosen = torch.arange(0, 100, 5)
-    batches = PoolBatches(pool, batch_size=20, generator=torch.Generator().manual_seed(0), chosen=chosen)
+    batches = PoolBatches(pool, device=CPU, batch_size=20, generator=torch.Generator().manual_seed(0), chosen=chosen)
     indices = [index for _ in range(100) for index in visited(batches)]
     assert set(indices) <= set(chosen.tolist())
     assert sum(index < 50 for index in indices) / len(indices) == pytest.approx(0.9, abs=0.035)  # five deviations
 
 
 def test_validation_visits_its_samples_once_in_order():
-    batches = PoolInOrder(numbered_pool(60, 40), batch_size=4, chosen=torch.tensor([70, 1, 2, 99, 5]))
+    batches = PoolInOrder(numbered_pool(60, 40), device=CPU, batch_size=4, chosen=torch.tensor([70, 1, 2, 99, 5]))
     assert [len(batch) for batch in batches] == [4, 1]
     assert len(batches) == 2
     assert visited(batches) == [70, 1, 2, 99, 5]

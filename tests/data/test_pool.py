@@ -52,13 +52,6 @@ def test_part_weights_are_shared_evenly_and_sum_to_one(pool):
     assert weighted.describe()["real_weight"] == 0.5
 
 
-def test_moving_a_pool_keeps_archive_and_weights(pool):
-    full = Pool(pool.parts, archive=pool.parts, part_weights=(0.5, 0.25, 0.25))
-    moved = full.to(torch.device("cpu"))
-    assert moved.archive is full.archive
-    assert moved.part_weights == full.part_weights
-
-
 def test_a_slice_shares_memory_with_its_part():
     part = numbered(0, 10, origin=REAL)
     assert part[3:5].samples.values.data_ptr() == part.samples.values[3:].data_ptr()

@@ -1,7 +1,9 @@
-"""A pool as batches for Lightning: index selections on the device the pool lives on.
+"""A pool as batches for Lightning: index selections where the pool lies.
 
 There is no DataLoader: for small images its workers cost more than the training step. Indices are shuffled anew each
 epoch and samples are gathered a few thousand at a time, so a pool of many parts costs no more than one of one part.
+Order is drawn on the CPU, so that it is the same on any device. From a pool that is not on the device of the training,
+gathered samples go there by way of pinned memory, while the device works on those before.
 """
 
 import math
@@ -24,7 +26,8 @@ class PoolBatches:
     From a weighted pool an epoch is drawn with replacement, each sample with its weight.
 
     Args:
-        pool: On the device where batches are wanted.
+        pool: Whose samples take part.
+        device: Where batches are wanted.
         batch_size: Samples in a batch.
         generator: A CPU generator that shuffles; it goes on from epoch to epoch.
         chosen: Indices of the samples that take part; None takes all.
@@ -37,11 +40,13 @@ class PoolBatches:
         self,
         pool: Pool,
         *,
+        device: torch.device,
         batch_size: int,
         generator: torch.Generator,
         chosen: Int64[Tensor, " chosen"] | None = None,
     ) -> None:
-        self.pool, self.batch_size, self.generator, self.chosen = pool, batch_size, generator, chosen
+        self.pool, self.device, self.batch_size = pool, device, batch_size
+        self.generator, self.chosen = generator, chosen
         self.num_samples = len(pool) if chosen is None else len(chosen)
         check_batch_size(batch_size, pool_size=self.num_samples)
 
@@ -52,8 +57,8 @@ class PoolBatches:
         """Batches of samples in the sample convention, with labels where the pool has them."""
         order = self._draw_order()[: len(self) * self.batch_size]
         batches_per_gather = max(SAMPLES_PER_GATHER // self.batch_size, 1)
-        for indices in order.to(self.pool.device).split(batches_per_gather * self.batch_size):
-            yield from split_evenly(self.pool.gather(indices), self.batch_size)
+        for indices in order.split(batches_per_gather * self.batch_size):
+            yield from split_evenly(gather(self.pool, indices, device=self.device), self.batch_size)
 
     def _draw_order(self) -> Tensor:
         weights = self.pool.weights
@@ -69,21 +74,28 @@ class PoolInOrder:
     """Some samples of a pool once, in order and in batches, the last one as large as is left: for validation.
 
     Args:
-        pool: On the device where batches are wanted.
+        pool: Whose samples take part.
+        device: Where batches are wanted.
         batch_size: Samples in a batch, at most.
         chosen: Indices of the samples.
     """
 
-    def __init__(self, pool: Pool, *, batch_size: int, chosen: Int64[Tensor, " chosen"]) -> None:
-        self.pool, self.batch_size, self.chosen = pool, batch_size, chosen
+    def __init__(self, pool: Pool, *, device: torch.device, batch_size: int, chosen: Int64[Tensor, " chosen"]) -> None:
+        self.pool, self.device, self.batch_size, self.chosen = pool, device, batch_size, chosen
 
     def __len__(self) -> int:
         return math.ceil(len(self.chosen) / self.batch_size)
 
     def __iter__(self) -> Iterator[Samples]:
         """Batches of samples in the sample convention, with labels where the pool has them."""
-        for indices in self.chosen.to(self.pool.device).split(self.batch_size):
-            yield self.pool.gather(indices)
+        for indices in self.chosen.split(self.batch_size):
+            yield gather(self.pool, indices, device=self.device)
+
+
+def gather(pool: Pool, indices: Int64[Tensor, " chosen"], *, device: torch.device) -> Samples:
+    """The samples of a pool at `indices`, which are on the CPU, on a device."""
+    samples = pool.gather(indices.to(pool.device))
+    return samples if device == pool.device else samples.sent_to(device)
 
 
 def split_evenly(samples: Samples, batch_size: int) -> Iterator[Samples]:

@@ -5,7 +5,7 @@ the pools before it instead of copying them: 50 generations of MNIST cost their 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -35,10 +35,6 @@ class Part:
     def __getitem__(self, chosen: Tensor | slice) -> "Part":
         """The chosen samples, in the order of the indices; a slice copies nothing."""
         return Part(self.samples[chosen], self.origin)
-
-    def to(self, device: torch.device) -> "Part":
-        """The same part on another device; nothing is copied when it is there already."""
-        return Part(self.samples.to(device), self.origin)
 
 
 @dataclass(frozen=True)
@@ -109,10 +105,6 @@ class Pool:
             "origins": self.origins(),
         }
         return description if self.part_weights is None else {**description, "real_weight": self.real_weight}
-
-    def to(self, device: torch.device) -> "Pool":
-        """The same pool on another device; the archive, which is not trained on, stays where it is."""
-        return replace(self, parts=tuple(part.to(device) for part in self.parts))
 
     def concatenated(self) -> Tensor:
         """All values as one tensor [pool_size, ...]; for fits that need them at once, as batches do not."""

@@ -20,19 +20,21 @@ from rich.console import Console
 from torch import Tensor
 
 from collapsar import __version__
+from collapsar.devices import peak_device_memory_bytes
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.memory import forget_peak_memory, peak_memory_bytes
 from collapsar.journal.profile import profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
+from collapsar.machine import Machine, read_machine
 from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 VERSIONED = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
-ALARMS, STATUS = "alarms.jsonl", "status.json"
+ALARMS, STATUS, MACHINE = "alarms.jsonl", "status.json", "machine.json"
 
 
 class Journal:
@@ -47,6 +49,7 @@ class Journal:
 
     Attributes:
         records: The finished generations' records, in order.
+        machine: What the chain is trained with; None for a chain that has not begun.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Journal:
     ) -> None:
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
         self.records = store.records()
+        self.machine = read_machine(store.read_json(MACHINE))
         self._fired = alarm.fired(self.records)
         self._progress: ChainProgress | None = None
         if self.records:
@@ -73,6 +77,12 @@ class Journal:
             UsageError: the file is missing or damaged.
         """
         return self.store.synthetic(generation)
+
+    def settle(self, machine: Machine) -> None:
+        """Fix what the chain is trained with from here on: stored, and named in each record."""
+        if machine != self.machine:
+            self.store.write_json(MACHINE, machine.to_dict())
+        self.machine = machine
 
     @contextmanager
     def shown(self, console: Console, *, position: str, steps_per_generation: int) -> Iterator[None]:
@@ -110,13 +120,14 @@ class Journal:
         """Store a finished generation; then profile, mirror and show the chain, and look whether it goes wrong.
 
         Args:
-            record: What the generation was, and how it scored; how much memory the chain took is added here.
+            record: What the generation was, and how it scored; what it was trained with, and how much memory the
+                chain took, is added here.
             samples: What the next pool gets.
             strip: The images of the latents that never change; None where a model has none.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
         """
-        record = replace(record, peak_memory_bytes=peak_memory_bytes())
+        record = self._with_machine(record)
         self.store.write_generation(record, samples=samples, strip=strip, save_model=save_model, curve=curve)
         self.records.append(record)
         self._write_profile()
@@ -137,6 +148,15 @@ class Journal:
     def _shown(self) -> ChainProgress:
         assert self._progress is not None, "a chain is shown while it runs"
         return self._progress
+
+    def _with_machine(self, record: GenerationRecord) -> GenerationRecord:
+        on_gpu = self.machine is not None and "cuda" in (self.machine.device, self.machine.evaluated_on)
+        return replace(
+            record,
+            peak_memory_bytes=peak_memory_bytes(),
+            peak_device_memory_bytes=peak_device_memory_bytes() if on_gpu else None,
+            machine=self.machine.to_dict() if self.machine else {},
+        )
 
     def _write_profile(self) -> None:
         self.store.write_json("profile.json", profile_chain(self.records).to_dict())

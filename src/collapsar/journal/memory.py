@@ -10,12 +10,15 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from collapsar.devices import forget_peak_device_memory
+
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 FORGET_PEAK = "5"
 
 
 def forget_peak_memory() -> None:
-    """Count the peak from here on, where the system can."""
+    """Count the peaks of the process and of its device from here on, where the system can."""
+    forget_peak_device_memory()
     with suppress(OSError):
         CLEAR_REFS.write_text(FORGET_PEAK)
 

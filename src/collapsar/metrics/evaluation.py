@@ -48,7 +48,8 @@ class Evaluation:
         num_bins: Clusters of the real samples, for NDB.
         num_training: Samples of the real training set, and of the pool, that novelty is asked against.
         downstream: The task that synthetic samples are tried on.
-        accelerator: Where features are computed: `auto`, `cpu`, or `cuda`, which may be called `gpu` too.
+        accelerator: Where features are computed: `auto`, `cpu`, or `cuda`, which may be called `gpu` too; not on MPS,
+            which has no float64.
         cache_folder: Where fitted spaces and real sides are kept; null takes a per-user cache folder.
 
     Raises:

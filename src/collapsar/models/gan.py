@@ -99,7 +99,7 @@ class GAN(LearnedModel):
     def decode(
         self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
     ) -> Float[Tensor, "sample channel height width"]:
-        return self.averaged_generator(latents).sigmoid()
+        return self.averaged_generator(latents).float().sigmoid()
 
     def check_bias(self, bias: Bias) -> None:
         if bias.likelihood_spread != 1:
@@ -133,12 +133,12 @@ class GAN(LearnedModel):
     def share(self, batch: Samples, *, movers: Collection[int]) -> Tensor:
         """As many generated images as the batch has, for both players; with gradients if the generator moves."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and 1 in movers):
-            return self.generator(torch.randn(len(batch), self.latent_dim, device=self.device)).sigmoid()
+            return self.generator(torch.randn(len(batch), self.latent_dim, device=self.device)).float().sigmoid()
 
     def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """What the critic minimises, as `critic_loss`."""
         real, fake = to_model_range(batch.values), fake.detach()
-        logits = self.critic(torch.cat([real, fake]))
+        logits = self.critic(torch.cat([real, fake])).float()
         loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
         if self.loss == "wgan_gp" and self.training:  # without gradients there is no penalty
             loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake)
@@ -146,7 +146,7 @@ class GAN(LearnedModel):
 
     def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """What the generator minimises, as `generator_loss`."""
-        return {"generator_loss": generator_loss(fake=self.critic(fake), loss=self.loss)}
+        return {"generator_loss": generator_loss(fake=self.critic(fake).float(), loss=self.loss)}
 
 
 def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
@@ -174,5 +174,5 @@ def gradient_penalty(
     """Mean of (|grad d(x)| - 1)^2 at x drawn uniformly between real and generated images (Gulrajani et al. 2017)."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
     mixed = torch.lerp(real, fake, share).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    (gradient,) = torch.autograd.grad(critic(mixed).float().sum(), mixed, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

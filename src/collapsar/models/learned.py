@@ -3,7 +3,8 @@
 `players()` gives, for each network that is stepped, its module, its loss, its learning rate and how often it moves: a
 VAE has one player, a GAN two. A step is one move of the first player; the others move with every n-th. Optimisers,
 clipping, averages and mixed precision are written here once, from the players and the `Plan`. Models stay Lightning
-modules that `load_from_checkpoint` opens.
+modules that `load_from_checkpoint` opens. Under autocast networks compute in the half precision that was chosen; losses
+and images are float32.
 """
 
 from abc import ABC, abstractmethod
@@ -57,6 +58,8 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
 
     Attributes:
         plan: How it is trained; set before a fit.
+        has_watchers: Whether anybody but us reads what is logged; set before a fit.
+        autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
         device: Where it lies; it is sampled there.
     """
 
@@ -67,6 +70,8 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         self.sample_shape = check_image_shape(sample_shape)
         self.latent_dim = latent_dim
         self.plan: Plan = AS_IT_IS
+        self.has_watchers = True
+        self.autocast_dtype: torch.dtype | None = None
         self.automatic_optimization = False
 
     # What a model says
@@ -108,9 +113,12 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
             losses = players[number].losses(batch, shared)
             self._move(players[number], listed[number], loss=next(iter(losses.values())), counts=number == 0)
             watched |= {name: loss.detach() for name, loss in losses.items()}
-        if self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0:
+        if self.has_watchers and (self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0):
             self.log_dict(watched)
         return watched
+
+    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
+        return batch.to(device)  # there already; Lightning's own way takes the dataclass apart in every step
 
     def _move(self, player: Player, optimizer: LightningOptimizer, *, loss: Tensor, counts: bool) -> None:
         """One step of a player's optimiser; only the first player's counts as a step of the Trainer."""
@@ -150,10 +158,12 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         """The images of given latents, on the CPU."""
         was_training = self.training
         self.eval()
-        chunks = [
-            quantise(self.decode(chunk.to(self.device), generator, likelihood_spread=likelihood_spread)).cpu()
-            for chunk in latents.split(SAMPLES_PER_CHUNK)
-        ]
+        is_mixed = self.autocast_dtype is not None
+        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
+            chunks = [
+                quantise(self.decode(chunk.to(self.device), generator, likelihood_spread=likelihood_spread)).cpu()
+                for chunk in latents.split(SAMPLES_PER_CHUNK)
+            ]
         self.train(was_training)
         return torch.cat(chunks)
 

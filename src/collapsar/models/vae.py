@@ -72,7 +72,7 @@ class VAE(LearnedModel):
     def decode(
         self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
     ) -> Float[Tensor, "sample channel height width"]:
-        logits = self.decoder(latents)
+        logits = self.decoder(latents).float()
         if self.sample_from == "mean":
             return logits.sigmoid()
         if self.likelihood == "bernoulli":
@@ -94,9 +94,9 @@ class VAE(LearnedModel):
     def losses(self, batch: Samples, shared: Any) -> Losses:
         """The negative evidence lower bound as `loss`, and its two terms."""
         images = to_model_range(batch.values)
-        mu, logvar = self.encoder(images).chunk(2, dim=1)
+        mu, logvar = self.encoder(images).float().chunk(2, dim=1)
         z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
-        reconstruction = self.negative_log_likelihood(self.decoder(z), images=images)
+        reconstruction = self.negative_log_likelihood(self.decoder(z).float(), images=images)
         kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
         return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
 

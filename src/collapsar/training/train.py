@@ -4,9 +4,8 @@ A Lightning Trainer is single-use: a second `fit` with a new module runs no step
 the trainer are recipes here, called anew for each generation.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +13,8 @@ import torch
 
 from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
 from collapsar.data.pool import Pool
+from collapsar.data.residents import Residents
+from collapsar.devices import device_seeded, full_memory_told, tensor_cores_allowed
 from collapsar.errors import UsageError
 from collapsar.models.analytic import AnalyticModel
 from collapsar.models.generative import GenerativeModel
@@ -21,7 +22,7 @@ from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import Plan
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.loss_monitor import LossMonitor, OnSteps
-from collapsar.training.trainer import TrainerRecipe, make_trainer
+from collapsar.training.trainer import TrainerRecipe, autocast_dtype, make_trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +34,14 @@ class Recipe:
         trainer: Makes the `lightning.Trainer`; takes `callbacks`.
         plan: The levers of training.
         batch_size: Samples in a step.
+        residents: What the device of the training holds of the chain's pools.
     """
 
     model: Callable[[], GenerativeModel]
     trainer: TrainerRecipe
     plan: Plan
     batch_size: int
+    residents: Residents = field(default_factory=Residents)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ def train(recipe: Recipe, pool: Pool, *, seed: int, generation: int, on_steps: O
 
     Args:
         recipe: Of the model, its Trainer and their plan.
-        pool: What to train on; moved to the trainer's device as it is.
+        pool: What to train on; moved to the trainer's device as it is, where it fits.
         seed: The experiment's seed.
         generation: Names the random streams, and an error.
         on_steps: Told of the progress.
@@ -71,6 +74,7 @@ def train(recipe: Recipe, pool: Pool, *, seed: int, generation: int, on_steps: O
     Raises:
         NonFiniteError: a loss became NaN or infinite: generation, epoch and step are named.
         UsageError: the batch is larger than the pool, or the Trainer takes no step.
+        DeviceMemoryError: the memory of the device is full.
     """
     train_seed = derive_seed(seed, generation, "train")
     with torch.random.fork_rng(devices=[]):
@@ -101,8 +105,17 @@ def train_in_steps(
     monitor = LossMonitor(generation, on_steps)
     trainer = make_trainer(recipe.trainer, monitor)
     device = trainer.strategy.root_device
-    batches, validation = split(pool.to(device), recipe, seed=seed, generation=generation)
-    with device_seeded(device, derive_seed(seed, generation, "train")):
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    model.has_watchers = bool(trainer.loggers) or any(callback is not monitor for callback in callbacks)
+    model.autocast_dtype = autocast_dtype(trainer)
+    advice = f"lower batch_size, which is {recipe.batch_size}, or the width of the model"
+    with (
+        full_memory_told(f"training generation {generation} on {device.type}", advice=advice),
+        device_seeded(device, derive_seed(seed, generation, "train")),
+        tensor_cores_allowed(device),
+    ):
+        pool = recipe.residents.move(pool, device)
+        batches, validation = split(pool, recipe, device=device, seed=seed, generation=generation)
         try:
             trainer.fit(model, train_dataloaders=batches, val_dataloaders=validation)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
@@ -118,16 +131,18 @@ def train_in_steps(
     return Training(model=model.eval().to(device), summary=summary, curve=monitor.curve, save=save)
 
 
-def split(pool: Pool, recipe: Recipe, *, seed: int, generation: int) -> tuple[PoolBatches, PoolInOrder | None]:
+def split(
+    pool: Pool, recipe: Recipe, *, device: torch.device, seed: int, generation: int
+) -> tuple[PoolBatches, PoolInOrder | None]:
     """Shuffled batches to train on, and those that the plan keeps for validation; None where it keeps none."""
     shuffle, size = make_generator(seed, generation, "batches"), recipe.batch_size
     num_validation = recipe.plan.num_validation(len(pool))
     if not num_validation:
-        return PoolBatches(pool, batch_size=size, generator=shuffle), None
+        return PoolBatches(pool, device=device, batch_size=size, generator=shuffle), None
     order = torch.randperm(len(pool), generator=make_generator(seed, generation, "validation"))
     kept, trained_on = order[:num_validation], order[num_validation:]
-    batches = PoolBatches(pool, batch_size=size, generator=shuffle, chosen=trained_on)
-    return batches, PoolInOrder(pool, batch_size=size, chosen=kept)
+    batches = PoolBatches(pool, device=device, batch_size=size, generator=shuffle, chosen=trained_on)
+    return batches, PoolInOrder(pool, device=device, batch_size=size, chosen=kept)
 
 
 def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) -> None:
@@ -139,14 +154,3 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
     model.check_pool_size(pool_size)
     if model.is_trained_in_steps:
         check_batch_size(recipe.batch_size, pool_size=pool_size - recipe.plan.num_validation(pool_size))
-
-
-@contextmanager
-def device_seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """On a GPU, draws from this seed, and the generator as it was afterwards; no other GPU is touched."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.random.fork_rng(devices=[device]), torch.cuda.device(device):
-        torch.cuda.manual_seed(seed)
-        yield

@@ -1,0 +1,100 @@
+"""What is asked of a device: its free memory, its peak, its random numbers, and what it says when its memory is full.
+
+A device is named by its class: `cpu`, `cuda` or `mps`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from collapsar.errors import DeviceMemoryError
+
+HOST_MEMORY_TEXTS = ("DefaultCPUAllocator", "MPS backend out of memory")  # plain RuntimeErrors, told by their text
+
+
+def has_device(kind: str) -> bool:
+    """Whether this machine has a device of this class."""
+    match kind:
+        case "cuda":
+            return torch.cuda.is_available()
+        case "mps":
+            return torch.backends.mps.is_available()
+        case _:
+            return kind == "cpu"
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a CUDA or MPS device that new tensors could take now, what torch has kept for reuse included."""
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    free, _total = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def forget_peak_device_memory() -> None:
+    """Count the peak of the CUDA device from here on."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_device_memory_bytes() -> int | None:
+    """The most that tensors took of the CUDA device since its peak was last forgotten; None where none is in use."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
+
+
+@contextmanager
+def device_seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """On a GPU, draws from this seed, and the generator as it was afterwards; no other GPU is touched."""
+    if device.type == "cuda":
+        with torch.random.fork_rng(devices=[device]), torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+            yield
+    elif device.type == "mps":
+        state = torch.mps.get_rng_state()
+        torch.mps.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.mps.set_rng_state(state)
+    else:
+        yield
+
+
+@contextmanager
+def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
+    """On a CUDA device, float32 matrix products by TF32; anywhere else, and afterwards, products as they were."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def full_memory_told(what: str, *, advice: str) -> Iterator[None]:
+    """Turn the error of a full memory into one sentence.
+
+    Args:
+        what: What is done, as "training generation 3".
+        advice: What to set, as "lower batch_size=64".
+
+    Raises:
+        DeviceMemoryError: the memory of the device, or of the machine, is full.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_of_memory(error):
+            raise
+        raise DeviceMemoryError(f"out of memory in {what}: {advice}; finished generations stay") from error
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, has no memory left."""
+    is_told = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_told or any(text in str(error) for text in HOST_MEMORY_TEXTS)

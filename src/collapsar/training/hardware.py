@@ -1,0 +1,77 @@
+"""What the hardware is asked before generation 0: its device, how fast it is in half precision, and its threads."""
+
+import time
+
+import torch
+
+from collapsar.devices import has_device
+from collapsar.machine import AUTO, Machine, take_again
+from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer, configured
+
+OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another
+HALF_PRECISION = "bf16-mixed"
+FAST_RATIO = 1.5  # half precision is taken where its matrix products are at least this much faster
+PRODUCT_SIDE, NUM_PRODUCTS = 1024, 5  # 2 GFLOP each, so some tens of milliseconds in all
+
+
+def settle_machine(
+    stored: Machine | None,
+    *,
+    trainer: TrainerRecipe | None,
+    num_threads: int | None,
+    evaluated_on: str,
+    may_move: bool,
+) -> Machine:
+    """Choose what a new chain is trained with, or take again what a started one was; its threads are set.
+
+    Args:
+        stored: What the chain was trained with so far; None for a new one.
+        trainer: The recipe of the Trainer; None for a model that is fitted by formula.
+        num_threads: CPU threads; None takes torch's own choice.
+        evaluated_on: Class of the device that features would be computed on.
+        may_move: Whether the chain may go on with another device where its own is absent.
+
+    Raises:
+        UsageError: its own is absent, and it may not.
+    """
+    torch.set_num_threads(stored.threads if stored else num_threads or OWN_THREADS)
+    device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
+    if stored is not None:
+        here = Machine(device=device, precision=stored.precision, threads=stored.threads, evaluated_on=evaluated_on)
+        absent = {kind: not has_device(kind) for kind in (stored.device, stored.evaluated_on)}
+        return take_again(stored, here=here, absent=absent, may_move=may_move)
+    return Machine(
+        device=device,
+        precision=None if trainer is None else choose_precision(trainer, device=device),
+        threads=torch.get_num_threads(),
+        evaluated_on=evaluated_on,
+    )
+
+
+def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:
+    """The precision that a recipe asks for; in place of `auto`, the one that the device is fast at."""
+    if configured(trainer, "precision") != AUTO:
+        return str(check_trainer(trainer).precision)
+    return HALF_PRECISION if is_fast_in_half_precision(device) else FULL_PRECISION
+
+
+def is_fast_in_half_precision(device: str) -> bool:
+    """Whether bfloat16 pays: on a CPU measured with the present threads, as no name of a processor tells it."""
+    if device == "cpu":
+        full, half = product_seconds(torch.float32, torch.bfloat16)
+        return full > FAST_RATIO * half
+    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def product_seconds(*dtypes: torch.dtype) -> list[float]:
+    """Wall-clock seconds of a matrix product in each type: the shortest of several that take turns."""
+    sides = [torch.ones(PRODUCT_SIDE, PRODUCT_SIDE, dtype=dtype) for dtype in dtypes]
+    seconds = [[time_product(side) for side in sides] for _ in range(1 + NUM_PRODUCTS)][1:]  # the first one warms up
+    return [min(column) for column in zip(*seconds, strict=True)]
+
+
+def time_product(side: torch.Tensor) -> float:
+    """Wall-clock seconds of one product."""
+    start = time.perf_counter()
+    torch.mm(side, side)
+    return time.perf_counter() - start
