@@ -15,7 +15,12 @@ FREE_SETTINGS = ("name", "num_generations", "objective", "tracking", "alarm", "d
 SEEDS = ("seed", "data.seed")
 """Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
 
-INTRODUCED_AS = {"training._target_": "Plan", "trainer.callbacks": None, "trainer.num_sanity_val_steps": 0}
+INTRODUCED_AS = {
+    "training._target_": "Plan",
+    "trainer.callbacks": None,
+    "trainer.num_sanity_val_steps": 0,
+    "model.body": "conv",
+}
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 
 

@@ -18,6 +18,7 @@ from collapsar.training.train import Recipe, train
 
 SETTINGS = {
     "sample_shape": [1, 8, 8],
+    "body": "conv",
     "latent_dim": 4,
     "generator_width": 4,
     "critic_width": 4,
