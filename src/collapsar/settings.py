@@ -20,6 +20,7 @@ INTRODUCED_AS = {
     "trainer.callbacks": None,
     "trainer.num_sanity_val_steps": 0,
     "model.body": "conv",
+    "size": "small",
 }
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 
