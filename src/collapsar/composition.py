@@ -119,7 +119,9 @@ def check_size(config: DictConfig) -> None:
     chosen = {"size": "full"} | choices(config)
     size, data, model = (chosen.get(group) or part_name(config[group]) for group in ("size", "data", "model"))
     recipes = ", ".join(sorted(path.stem for path in (config_folder() / "recipe" / size).glob("*.yaml")))
-    raise UsageError(f"size={size} has no recipe for data={data} model={model}: set size=small; there is one for {recipes}")
+    raise UsageError(
+        f"size={size} has no recipe for data={data} model={model}: set size=small; there is one for {recipes}"
+    )
 
 
 def build(config: DictConfig) -> Experiment:

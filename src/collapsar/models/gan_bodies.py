@@ -139,20 +139,22 @@ NETWORKS: dict[Body, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] 
     "sn_residual": (sn_residual_generator, sn_residual_critic),
 }
 
-Images = Float[Tensor, "sample channel height width"]
+Features = Float[Tensor, "sample channel height width"]
+Doubled = Float[Tensor, "sample channel 2*height 2*width"]
+Halved = Float[Tensor, "sample channel height//2 width//2"]
 
 
 class Centred(nn.Module):
     """Images from [0, 1] to [-1, 1]."""
 
-    def forward(self, images: Images) -> Images:
+    def forward(self, images: Features) -> Features:
         return 2 * images - 1
 
 
 class GlobalSum(nn.Module):
     """Features summed over the whole image."""
 
-    def forward(self, features: Images) -> Float[Tensor, "sample channel"]:
+    def forward(self, features: Features) -> Float[Tensor, "sample channel"]:
         return features.sum((2, 3))
 
 
@@ -172,7 +174,7 @@ class UpBlock(nn.Module):
         )
         self.shortcut = begun_glorot(nn.Conv2d(width, width, kernel_size=1))
 
-    def forward(self, features: Images) -> Images:
+    def forward(self, features: Features) -> Doubled:
         beside = F.interpolate(self.shortcut(features), scale_factor=2)  # the same as the other way round, but cheaper
         return self.branch(features) + beside
 
@@ -190,7 +192,7 @@ class FirstBlock(nn.Module):
         )
         self.shortcut = wrap(begun_glorot(nn.Conv2d(channels, width, kernel_size=1)))
 
-    def forward(self, images: Images) -> Images:
+    def forward(self, images: Features) -> Float[Tensor, "sample feature height//2 width//2"]:
         return self.branch(images) + self.shortcut(F.avg_pool2d(images, 2))
 
 
@@ -202,7 +204,7 @@ class DownBlock(nn.Module):
         self.branch = nn.Sequential(*plain_branch(width, wrap=wrap), nn.AvgPool2d(2))
         self.shortcut = wrap(begun_glorot(nn.Conv2d(width, width, kernel_size=1)))
 
-    def forward(self, features: Images) -> Images:
+    def forward(self, features: Features) -> Halved:
         return self.branch(features) + self.shortcut(F.avg_pool2d(features, 2))
 
 
@@ -213,7 +215,7 @@ class PlainBlock(nn.Module):
         super().__init__()
         self.branch = nn.Sequential(*plain_branch(width, wrap=wrap))
 
-    def forward(self, features: Images) -> Images:
+    def forward(self, features: Features) -> Features:
         return features + self.branch(features)
 
 
