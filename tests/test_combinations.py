@@ -52,7 +52,9 @@ TINY_CLASSIFIER = (
 
 @cache
 def choices(group):
-    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+    """The choices of a group, without those that are another one with some settings changed (bodies of a model)."""
+    paths = sorted((config_folder() / group).glob("*.yaml"))
+    return [path.stem for path in paths if "defaults" not in OmegaConf.load(path)]
 
 
 def is_image_data(data):
@@ -60,7 +62,7 @@ def is_image_data(data):
 
 
 def is_image_model(model):
-    return any(recipe.endswith(f"_{model}") for recipe in choices("recipe"))
+    return (config_folder() / "recipe" / "small" / f"digits_{model}.yaml").exists()
 
 
 def go_together(data, model, regime, bias, selection):

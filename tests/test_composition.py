@@ -21,8 +21,13 @@ def choices(group):
     return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
 
 
-IMAGE_MODELS, IMAGE_DATA = ["vae", "gan"], ["digits", "mnist", "fashion_mnist", "cifar10"]
-FITTING_DATA = {"vae": "digits", "gan": "digits", "mixture": "ring", "kde": "grid"}  # others: their namesake
+IMAGE_DATA = ["digits", "mnist", "fashion_mnist", "cifar10"]
+IMAGE_MODELS = [model for model in choices("model") if model.partition("_")[0] in ("vae", "gan")]
+FULL_MODELS = ["gan", "gan_sn_conv", "gan_sn_residual", "vae", "vae_residual"]
+RECIPES = [
+    f"{size}/{path.stem}" for size in ("small", "full") for path in (config_folder() / "recipe" / size).iterdir()
+]
+FITTING_DATA = {"mixture": "ring", "kde": "grid"} | dict.fromkeys(IMAGE_MODELS, "digits")  # others: their namesake
 FITTING_MODEL = {"ring": "mixture", "grid": "mixture"}
 COMBINED_GROUPS = {"data", "model", "regime", "bias", "selection"}  # in every combination: test_combinations
 MIXED_GROUPS = ["evaluation", "tracking", "alarm", "training", "trainer"]
@@ -38,13 +43,14 @@ def build_from(*overrides):
 
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    by_name = {"classifier", "recipe", "space", "experiment", "lever"}
+    by_name = {"classifier", "recipe", "size", "space", "experiment", "lever"}
     assert groups == {*MIXED_GROUPS, *COMBINED_GROUPS, *by_name}
 
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_model_builds(model):
-    assert build_from(f"model={model}", f"data={FITTING_DATA.get(model, model)}").model_name == model
+    family = model.partition("_")[0] if model in IMAGE_MODELS else model
+    assert build_from(f"model={model}", f"data={FITTING_DATA.get(model, model)}").model_name == family
 
 
 @pytest.mark.parametrize("data", [data for data in choices("data") if data not in IMAGE_DATA])
@@ -53,21 +59,66 @@ def test_every_vector_source_builds_and_loads_in_its_own_shape(data):
     assert list(source.load().train.shape) == list(source.sample_shape)
 
 
-@pytest.mark.parametrize("model", IMAGE_MODELS)
-@pytest.mark.parametrize("data", IMAGE_DATA)
-def test_every_image_source_has_its_classifier_and_its_recipe(data, model):
-    config = compose_settings(f"data={data}", f"model={model}")
+def base_of(recipe):
+    """The recipe that another one is made from, at the end of its defaults."""
+    content = OmegaConf.load(config_folder() / "recipe" / f"{recipe}.yaml")
+    bases = [base for base in content.get("defaults", []) if base != "_self_"]
+    return base_of(bases[0].removeprefix("/recipe/")) if bases else content
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe):
+    size, name = recipe.split("/")
+    data = next(data for data in IMAGE_DATA if name.startswith(f"{data}_"))
+    model = name.removeprefix(f"{data}_")
+    config = compose_settings(f"size={size}", f"data={data}", f"model={model}")
     experiment = build(config)
-    assert "classifier" in experiment.evaluation.spaces
-    recipe = OmegaConf.load(config_folder() / "recipe" / f"{data}_{model}.yaml")
-    assert experiment.batch_size == recipe.batch_size
-    assert experiment.max_steps == recipe.trainer.max_steps
-    assert list(experiment.model().sample_shape) == list(config.data.sample_shape)
+    assert (experiment.size, experiment.batch_size) == (size, base_of(recipe).batch_size)
+    assert experiment.max_steps == base_of(recipe).trainer.max_steps
+    assert list(experiment.model.keywords["sample_shape"]) == list(config.data.sample_shape)
+
+
+@pytest.mark.parametrize("data", IMAGE_DATA)
+def test_every_image_source_has_its_classifier(data):
+    assert "classifier" in build_from(f"data={data}").evaluation.spaces
 
 
 def test_every_classifier_and_recipe_belongs_to_a_source():
+    small = [f"small/{data}_{model}" for data in IMAGE_DATA for model in IMAGE_MODELS]
+    full = [f"full/{data}_{model}" for data in IMAGE_DATA if data != "digits" for model in FULL_MODELS]
     assert choices("classifier") == sorted(IMAGE_DATA)
-    assert choices("recipe") == sorted(f"{data}_{model}" for data in IMAGE_DATA for model in IMAGE_MODELS)
+    assert sorted(path.removesuffix(".yaml") for path in RECIPES) == sorted(small + full)
+
+
+def test_a_chain_is_small_unless_it_is_asked_to_be_full():
+    assert build_from("data=mnist").size == "small"
+
+
+@pytest.mark.parametrize("model", [model for model in IMAGE_MODELS if "_" in model])
+def test_a_model_that_is_named_for_a_body_has_it_on_every_data_set(model):
+    body = model.partition("_")[2]
+    assert {compose_settings(f"data={data}", f"model={model}").model.body for data in IMAGE_DATA} == {body}
+
+
+@pytest.mark.parametrize("overrides", [["model=vae"], ["data=mnist", "model=vae_mlp"], ["data=ring", "model=mixture"]])
+def test_a_size_without_a_recipe_is_refused_with_the_recipes_that_there_are(overrides):
+    with pytest.raises(
+        UsageError, match=r"size=full has no recipe for .*: set size=small; there is one for .*mnist_vae"
+    ):
+        build_from("size=full", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "allowed"),
+    [
+        (["model.body=sn_conv"], "'conv', 'patch', 'mlp' or 'residual'"),
+        (["model=gan", "model.body=patch"], "'conv', 'sn_conv' or 'sn_residual'"),
+        (["training.schedule=step"], "'constant', 'linear' or 'cosine'"),
+    ],
+)
+def test_a_body_or_schedule_that_there_is_not_is_refused_with_what_is_allowed(overrides, allowed):
+    with pytest.raises(UsageError, match=allowed):
+        build_from(*overrides)
 
 
 @pytest.mark.parametrize("overrides", MIXED, ids=" ".join)

@@ -95,12 +95,33 @@ def part_name(node: Mapping[str, Any]) -> str:
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """The resolved experiment settings as plain values, without Hydra's own."""
+    """The resolved experiment settings as plain values, without Hydra's own.
+
+    Raises:
+        UsageError: a size that has no recipe for the data and the model.
+    """
+    check_size(config)
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_readonly(own, False)
     plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def check_size(config: DictConfig) -> None:
+    """Refuse a size that has no recipe for the data and the model: such a recipe says the size itself.
+
+    Raises:
+        UsageError: with the recipes that there are.
+    """
+    if not OmegaConf.is_missing(config, "size"):
+        return
+    chosen = {"size": "full"} | choices(config)
+    size, data, model = (chosen.get(group) or part_name(config[group]) for group in ("size", "data", "model"))
+    recipes = ", ".join(sorted(path.stem for path in (config_folder() / "recipe" / size).glob("*.yaml")))
+    raise UsageError(
+        f"size={size} has no recipe for data={data} model={model}: set size=small; there is one for {recipes}"
+    )
 
 
 def build(config: DictConfig) -> Experiment:

@@ -44,6 +44,7 @@ class Experiment:
         num_generations: Models to train, one after the other; generation 0 sees real data only.
         num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
             generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
+        size: Which recipe gives sizes and budgets: `small` or `full` (conf/size).
         batch_size: Samples in a training step.
         num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
         continue_on_another_device: Whether a chain that was begun on a device that is absent here may go on.
@@ -64,6 +65,7 @@ class Experiment:
     seed: int = MISSING
     num_generations: int = MISSING
     num_synthetic: Any = MISSING
+    size: str = MISSING
     batch_size: int = MISSING
     num_threads: int | None = MISSING
     continue_on_another_device: bool = MISSING
@@ -197,7 +199,7 @@ class Experiment:
             scores = evaluator.evaluate(samples, seed=self.seed, generation=turn.generation, pool=trained_on)
         latents, noise = (make_generator(self.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
         journal.keep(
-            record_of(turn, scores, seed=self.seed, data=self.data.name, regime=self.regime.name),
+            record_of(turn, scores, seed=self.seed, data=self.data.name, regime=self.regime.name, size=self.size),
             samples=turn.synthetic,
             strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
             save_model=turn.training.save,

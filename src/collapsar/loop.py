@@ -145,7 +145,7 @@ class Loop:
         )
 
 
-def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str) -> GenerationRecord:
+def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, size: str) -> GenerationRecord:
     """What a turn was and how it scored, as one line of the records."""
     training, drawn = turn.training, turn.drawn
     return GenerationRecord(
@@ -154,6 +154,7 @@ def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str) 
         data=data,
         model=training.model.name,
         regime=regime,
+        size=size,
         pool=turn.pool.describe(),
         num_evaluated=scores.num_synthetic,
         num_real=scores.num_real,

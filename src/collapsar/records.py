@@ -21,6 +21,7 @@ class GenerationRecord:
         data: Name of the data source.
         model: Name of the model.
         regime: Name of the regime.
+        size: Which recipe gave sizes and budgets: small or full; records from before there were two are small.
         pool: What the model was trained on: size, real_fraction in [0, 1], origins (samples by origin).
         num_evaluated: Synthetic samples that the metrics were measured on.
         num_real: Held-out real samples that they were measured against.
@@ -48,6 +49,7 @@ class GenerationRecord:
     num_real: int
     metrics: dict[str, float]
     seconds: dict[str, float]
+    size: str = "small"
     batches: dict[str, int] = field(default_factory=dict)
     training: dict[str, float] = field(default_factory=dict)
     feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)

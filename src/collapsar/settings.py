@@ -24,7 +24,13 @@ FREE_SETTINGS = (
 SEEDS = ("seed", "data.seed")
 """Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
 
-INTRODUCED_AS = {"training._target_": "Plan", "trainer.callbacks": None, "trainer.num_sanity_val_steps": 0}
+INTRODUCED_AS = {
+    "training._target_": "Plan",
+    "trainer.callbacks": None,
+    "trainer.num_sanity_val_steps": 0,
+    "model.body": "conv",
+    "size": "small",
+}
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 
 

@@ -18,6 +18,7 @@ from collapsar.training.train import Recipe, train
 
 SETTINGS = {
     "sample_shape": [1, 8, 8],
+    "body": "conv",
     "latent_dim": 4,
     "generator_width": 4,
     "critic_width": 4,
@@ -218,3 +219,13 @@ def test_without_spectral_norm_the_critics_weights_are_free():
 def test_a_setting_out_of_range_is_refused(change, message):
     with pytest.raises(UsageError, match=message):
         make_gan(**change)
+
+
+@pytest.mark.parametrize("body", ["conv", "sn_conv", "sn_residual"])
+def test_a_checkpoint_of_every_body_gives_the_same_samples_again(body, tmp_path):
+    training, _ = train_gan(body=body)
+    expected = training.model.sample(5, torch.Generator().manual_seed(0)).values
+    training.save(tmp_path / "model.ckpt")
+    loaded = GAN.load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)
+    assert torch.equal(loaded.sample(5, torch.Generator().manual_seed(0)).values, expected)
+    assert torch.equal(loaded.eval().realism(expected), training.model.realism(expected))

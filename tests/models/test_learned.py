@@ -1,5 +1,6 @@
 """The learner: players move when they are due, through the precision plugin, as the plan says; callbacks see losses."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -12,12 +13,12 @@ from torch import nn
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.learned import LearnedModel, Player
-from collapsar.models.plan import AS_IT_IS, Plan
+from collapsar.models.plan import AS_IT_IS
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.training.train import Recipe, train
 
 NUM_STEPS = 6
-VALIDATED = Plan(gradient_clip_norm=None, validation_fraction=0.25)
+VALIDATED = replace(AS_IT_IS, validation_fraction=0.25)
 
 
 class Duel(LearnedModel):
@@ -166,7 +167,7 @@ def test_gradients_are_left_alone_without_a_bound():
 
 
 def test_gradients_of_each_player_are_clipped_to_the_bound():
-    plan = Plan(gradient_clip_norm=0.5, validation_fraction=None)
+    plan = replace(AS_IT_IS, gradient_clip_norm=0.5)
     assert gradient_norms(train_duel(slope=10.0, plan=plan).model) == pytest.approx(
         {"first.weight": 0.5, "second.weight": 0.5}, rel=1e-4
     )
@@ -207,4 +208,4 @@ def test_validation_losses_are_there_for_callbacks():
 )
 def test_a_plan_out_of_range_is_refused(changes, message):
     with pytest.raises(UsageError, match=message):
-        Plan(**{"gradient_clip_norm": None, "validation_fraction": None, **changes})
+        replace(AS_IT_IS, **changes)

@@ -13,6 +13,7 @@ from collapsar.samples import Samples
 LATENT_DIM = 4
 SETTINGS = {
     "sample_shape": [1, 8, 8],
+    "body": "conv",
     "latent_dim": LATENT_DIM,
     "width": 4,
     "beta": 1.0,

@@ -67,6 +67,7 @@ def test_a_killed_chain_in_half_precision_equals_an_uninterrupted_one(model, run
 
 def make_vae(likelihood):
     return VAE(
+        body="conv",
         sample_shape=[1, 8, 8],
         latent_dim=4,
         width=8,
@@ -80,6 +81,7 @@ def make_vae(likelihood):
 
 def make_gan(loss):
     return GAN(
+        body="conv",
         sample_shape=[1, 8, 8],
         latent_dim=4,
         generator_width=8,

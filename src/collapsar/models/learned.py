@@ -108,6 +108,7 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         shared = self.share(batch, movers=movers)
         optimizers = self.optimizers(use_pl_optimizer=True)
         listed = cast("list[LightningOptimizer]", optimizers if isinstance(optimizers, list) else [optimizers])
+        self._set_rates(players, listed, step=step)
         watched: Losses = {}
         for number in movers:
             losses = players[number].losses(batch, shared)
@@ -119,6 +120,15 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
 
     def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
         return batch.to(device)  # there already; Lightning's own way takes the dataclass apart in every step
+
+    def _set_rates(self, players: Sequence[Player], optimizers: Sequence[LightningOptimizer], *, step: int) -> None:
+        """Set every player's learning rate to what the plan makes of it in this step, if it has a schedule."""
+        if not self.plan.has_schedule:
+            return
+        factor = self.plan.rate_factor(step, num_steps=int(self.trainer.estimated_stepping_batches))
+        for player, optimizer in zip(players, optimizers, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = factor * player.learning_rate
 
     def _move(self, player: Player, optimizer: LightningOptimizer, *, loss: Tensor, counts: bool) -> None:
         """One step of a player's optimiser; only the first player's counts as a step of the Trainer."""

@@ -15,22 +15,23 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
 from collapsar.models.learned import LearnedModel, Losses, Player
-from collapsar.models.networks import bottom_shape, downsampler, upsampler
+from collapsar.models.vae_bodies import Body, make_coder
 from collapsar.samples import Samples, to_model_range
 
 
 class VAE(LearnedModel):
-    """A convolutional VAE.
+    """A VAE of images.
 
     Args:
         sample_shape: Channels, height and width of an image.
+        body: Which encoder and decoder: `conv`, `patch`, `mlp` or `residual` (`vae_bodies.py`).
         latent_dim: Number of latent variables.
-        width: Channels of the first stage.
+        width: Channels of the first stage; hidden layers of `patch` and `mlp` have 8 or 16 times as many units.
         beta: Weight of the KL term; 1 is the evidence lower bound.
         likelihood: `bernoulli` (pixels as probabilities) or `gaussian` (with standard deviation `pixel_sd`).
         pixel_sd: Standard deviation of the Gaussian likelihood, in model range; without effect on `bernoulli`.
@@ -47,6 +48,7 @@ class VAE(LearnedModel):
         self,
         *,
         sample_shape: Sequence[int],
+        body: Body,
         latent_dim: int,
         width: int,
         beta: float,
@@ -61,13 +63,8 @@ class VAE(LearnedModel):
         self.save_hyperparameters()
         self.beta, self.likelihood, self.pixel_sd = beta, likelihood, pixel_sd
         self.sample_from, self.learning_rate = sample_from, learning_rate
-        self.encoder = nn.Sequential(
-            downsampler(sample_shape, width=width, activation=nn.SiLU),
-            nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
-        )
-        self.decoder = upsampler(
-            sample_shape, latent_dim=latent_dim, width=width, activation=nn.SiLU, has_batch_norm=False
-        )
+        coder = make_coder(body, sample_shape, latent_dim=latent_dim, width=width)
+        self.encoder, self.decoder = coder.encoder, coder.decoder
 
     def decode(
         self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float

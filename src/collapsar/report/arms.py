@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from collapsar.report.chains import Chain
-from collapsar.settings import SEEDS, binding_settings
+from collapsar.settings import SEEDS, binding_settings, flatten
 
 NAMED_PARTS = ("data", "model", "regime")
+LEADING = {"size": "small", "model.body": None}  # what batch and budget follow from, and its value where it is absent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +97,10 @@ def part_name(chains: Sequence[Chain], part: str) -> str:
 def _choices(members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each arm, the parts and settings that tell the arms apart, without those that follow from earlier ones."""
     columns: dict[str, list[Any]] = {part: [part_name(group, part) for group in members] for part in NAMED_PARTS}
+    flat = [flatten(group[0].config) for group in members]
+    columns |= {key: [config.get(key, absent) for config in flat] for key, absent in LEADING.items()}
     keys = dict.fromkeys(key for shared in settings for key in shared)
-    columns |= {key: [shared.get(key) for shared in settings] for key in keys}
+    columns |= {key: [shared.get(key) for shared in settings] for key in keys if key not in LEADING}
     chosen: dict[str, list[Any]] = {}
     known = [""] * len(members)
     for key, values in columns.items():

@@ -1,0 +1,154 @@
+"""Bodies of the VAE: encoders and decoders sized from the shape of the data, chosen by name.
+
+    conv      strided convolutions, and transposed ones back (`networks.py`)
+    residual  the same with a residual block after each halving of the sides; before training it is `conv`
+    patch     a convolution on patches, two linear layers, and a pixel shuffle back: most of its work is in large
+              matrix products, which a CPU does several times faster than small convolutions
+    mlp       linear layers on the pixels
+
+Encoders map an image [N, C, H, W] to 2 * latent_dim numbers, decoders latents to the logits of an image. Weights begin
+as torch draws them. `width` scales a body: the channels of the first stage, and an eighth or a sixteenth of the hidden
+units of the linear layers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from collapsar.models.networks import bottom_shape, check_image_shape, downsampler, stage_channels, upsampler
+
+Body = Literal["conv", "patch", "mlp", "residual"]
+SMALLEST_SIDE_OF_LARGE_PATCHES = 16  # images of fewer pixels are cut into patches of 2x2, or little would be left
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coder:
+    """The two networks of a VAE.
+
+    Attributes:
+        encoder: Images to 2 * latent_dim numbers.
+        decoder: Latents to logits of images.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027).
+
+    The last convolution begins at zero, so that the block is the identity (Goyal et al. 2017, arXiv:1706.02677,
+    section 5.1) and needs no normalisation to be trained.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.branch = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1), nn.SiLU(), last
+        )
+
+    def forward(
+        self, features: Float[Tensor, "sample channel height width"]
+    ) -> Float[Tensor, "sample channel height width"]:
+        return features + self.branch(features)
+
+
+def make_coder(body: Body, sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+    """The encoder and the decoder of a body."""
+    return CODERS[body](sample_shape, latent_dim=latent_dim, width=width)
+
+
+def conv(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+    """Strided convolutions, and transposed ones back."""
+    return Coder(
+        encoder=nn.Sequential(
+            downsampler(sample_shape, width=width, activation=nn.SiLU),
+            nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
+        ),
+        decoder=upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.SiLU, has_batch_norm=False),
+    )
+
+
+def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+    """Strided convolutions with a residual block after each, and the mirror image back."""
+    bottom, stages = bottom_shape(sample_shape, width=width), stage_channels(sample_shape, width=width)
+    down: list[nn.Module] = []
+    for before, after in pairwise(stages):
+        down += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), ResidualBlock(after), nn.SiLU()]
+    up: list[nn.Module] = [nn.Linear(latent_dim, prod(bottom)), nn.Unflatten(1, bottom)]
+    for before, after in pairwise(reversed(stages)):
+        up += [
+            ResidualBlock(before),
+            nn.SiLU(),
+            nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1),
+        ]
+    return channels_last(
+        nn.Sequential(*down, nn.Flatten(), nn.Linear(prod(bottom), 2 * latent_dim)), nn.Sequential(*up)
+    )
+
+
+def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+    """Patches of 4x4 pixels to `width` channels, linear layers of 16 and 8 times the width, a pixel shuffle back."""
+    num_channels, *sides = check_image_shape(sample_shape)
+    side = patch_side(sample_shape)
+    grid = (width, sides[0] // side, sides[1] // side)
+    hidden = (16 * width, 8 * width)
+    encoder = nn.Sequential(
+        nn.Conv2d(num_channels, width, kernel_size=side, stride=side),
+        nn.SiLU(),
+        nn.Flatten(),
+        *linear_layers(prod(grid), *hidden, 2 * latent_dim),
+    )
+    decoder = nn.Sequential(
+        *linear_layers(latent_dim, *reversed(hidden), prod(grid)),
+        nn.SiLU(),
+        nn.Unflatten(1, grid),
+        nn.Conv2d(width, 2 * width, kernel_size=1),
+        nn.SiLU(),
+        nn.Conv2d(2 * width, num_channels * side**2, kernel_size=1),
+        nn.PixelShuffle(side),
+    )
+    return channels_last(encoder, decoder)
+
+
+def mlp(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+    """Two hidden layers of 16 times the width on the pixels, and two back."""
+    shape = check_image_shape(sample_shape)
+    hidden = (16 * width, 16 * width)
+    return Coder(
+        encoder=nn.Sequential(nn.Flatten(), *linear_layers(prod(shape), *hidden, 2 * latent_dim)),
+        decoder=nn.Sequential(*linear_layers(latent_dim, *hidden, prod(shape)), nn.Unflatten(1, shape)),
+    )
+
+
+CODERS: dict[Body, Callable[..., Coder]] = {"conv": conv, "patch": patch, "mlp": mlp, "residual": residual}
+
+
+def patch_side(sample_shape: Sequence[int]) -> int:
+    """4 pixels where both sides are multiples of it from 16 up, else 2."""
+    _, *sides = check_image_shape(sample_shape)
+    return 4 if all(side % 4 == 0 and side >= SMALLEST_SIDE_OF_LARGE_PATCHES for side in sides) else 2
+
+
+def linear_layers(*sizes: int) -> list[nn.Module]:
+    """Linear layers between these sizes, with an activation between any two."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.SiLU()]
+    return layers[:-1]
+
+
+def channels_last(encoder: nn.Module, decoder: nn.Module) -> Coder:
+    """Both with weights channels-last, which convolutions are faster with."""
+    return Coder(
+        encoder=encoder.to(memory_format=torch.channels_last), decoder=decoder.to(memory_format=torch.channels_last)
+    )
