@@ -149,9 +149,11 @@ class Experiment:
             num_threads=self.num_threads,
             evaluated_on=find_device(self.evaluation.accelerator).type,
             may_move=self.continue_on_another_device,
+            wants_graphs=self.training.cuda_graphs,
         )
         journal.settle(machine)
-        self.recipe = replace(self.recipe, trainer=on_machine(self.trainer, machine))
+        plan = replace(self.training, cuda_graphs=machine.cuda_graphs)
+        self.recipe = replace(self.recipe, trainer=on_machine(self.trainer, machine), plan=plan)
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
     def _loop(self, real: "RealData", *, evaluator: "Evaluator", journal: "Journal") -> "Loop":

@@ -21,12 +21,14 @@ class Machine:
         precision: As Lightning names it: 32-true, bf16-mixed or 16-mixed; None for models that are fitted by formula.
         threads: CPU threads of torch.
         evaluated_on: Class of the device that features are computed on: cpu or cuda.
+        cuda_graphs: Whether steps are CUDA graphs; None on any other device than cuda.
     """
 
     device: str
     precision: str | None
     threads: int
     evaluated_on: str
+    cuda_graphs: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it is stored, and named in each record; without a precision where there is none."""
@@ -65,8 +67,10 @@ def take_again(stored: Machine, *, here: Machine, absent: Mapping[str, bool], ma
             f"this chain was begun on {missing[0]}, and there is none here: continue it on a machine that has one, "
             f"or set continue_on_another_device=true to go on with {here.device}"
         )
+    moves = absent[stored.device]
     return replace(
         stored,
-        device=here.device if absent[stored.device] else stored.device,
+        device=here.device if moves else stored.device,
+        cuda_graphs=here.cuda_graphs if moves else stored.cuda_graphs,
         evaluated_on=here.evaluated_on if absent[stored.evaluated_on] else stored.evaluated_on,
     )

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.generative import GenerativeModel
+from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.networks import check_image_shape
 from collapsar.models.plan import AS_IT_IS, Plan
 from collapsar.samples import Samples, quantise
@@ -59,6 +60,7 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
     Attributes:
         plan: How it is trained; set before a fit.
         has_watchers: Whether anybody but us reads what is logged; set before a fit.
+        uses_graphs: Whether steps are CUDA graphs; set before a fit on a CUDA device.
         autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
         device: Where it lies; it is sampled there.
     """
@@ -71,8 +73,10 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         self.latent_dim = latent_dim
         self.plan: Plan = AS_IT_IS
         self.has_watchers = True
+        self.uses_graphs = False
         self.autocast_dtype: torch.dtype | None = None
         self.automatic_optimization = False
+        self._graphed: GraphedSteps | None = None
 
     # What a model says
 
@@ -96,26 +100,70 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         is_fused = self.plan.gradient_clip_norm is None  # one that is unscales gradients in its step, too late for us
         return [
             torch.optim.Adam(
-                player.module.parameters(), lr=player.learning_rate, betas=player.adam_betas, fused=is_fused
+                player.module.parameters(),
+                lr=torch.tensor(player.learning_rate, device=self.device) if self.uses_graphs else player.learning_rate,
+                betas=player.adam_betas,
+                fused=is_fused,
+                capturable=self.uses_graphs,
             )
             for player in self.players()
         ]
+
+    def on_fit_start(self) -> None:
+        self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
+
+    def on_fit_end(self) -> None:
+        self._graphed = None  # with the memory that graphs hold
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
         """Move each player that is due; returns the losses by name."""
         players, step = self.players(), self.global_step
         movers = [number for number, player in enumerate(players) if step % player.steps_per_move == 0]
-        shared = self.share(batch, movers=movers)
+        optimizers = self._optimizers()
+        self._set_rates(players, optimizers, step=step)
+        if self._graphed is None:
+            watched = self._move_each(batch, movers)
+        else:
+            optimizers[0]._on_before_step()  # what counts a step of the Trainer, around one that it does not see
+            watched = self._graphed.step(batch, movers=movers)
+            optimizers[0]._on_after_step()
+        if self.has_watchers and (self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0):
+            self.log_dict(watched)
+        return watched
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        """Each player's optimiser."""
         optimizers = self.optimizers(use_pl_optimizer=True)
-        listed = cast("list[LightningOptimizer]", optimizers if isinstance(optimizers, list) else [optimizers])
-        self._set_rates(players, listed, step=step)
+        return cast("list[LightningOptimizer]", optimizers if isinstance(optimizers, list) else [optimizers])
+
+    def _move_each(self, batch: Samples, movers: Sequence[int]) -> Losses:
+        """A step, each move through the Trainer."""
+        players, optimizers = self.players(), self._optimizers()
+        shared = self.share(batch, movers=movers)
         watched: Losses = {}
         for number in movers:
             losses = players[number].losses(batch, shared)
-            self._move(players[number], listed[number], loss=next(iter(losses.values())), counts=number == 0)
+            self._move(players[number], optimizers[number], loss=next(iter(losses.values())), counts=number == 0)
             watched |= {name: loss.detach() for name, loss in losses.items()}
-        if self.has_watchers and (self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0):
-            self.log_dict(watched)
+        return watched
+
+    def _move_all(self, batch: Samples, movers: Sequence[int]) -> Losses:
+        """The same step without the Trainer, as a graph records it."""
+        players, optimizers = self.players(), self._optimizers()
+        watched: Losses = {}
+        is_mixed = self.autocast_dtype is not None
+        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed, cache_enabled=False):
+            shared = self.share(batch, movers=movers)
+            for number in movers:
+                player, optimizer = players[number], optimizers[number].optimizer
+                losses = player.losses(batch, shared)
+                optimizer.zero_grad()
+                next(iter(losses.values())).backward()
+                self.on_before_optimizer_step(optimizer)
+                optimizer.step()
+                if player.average is not None:
+                    follow(player.average, player.module)
+                watched |= {name: loss.detach() for name, loss in losses.items()}
         return watched
 
     def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
@@ -128,7 +176,10 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         factor = self.plan.rate_factor(step, num_steps=int(self.trainer.estimated_stepping_batches))
         for player, optimizer in zip(players, optimizers, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = factor * player.learning_rate
+                if self.uses_graphs:
+                    group["lr"].fill_(factor * player.learning_rate)  # where graphs read it
+                else:
+                    group["lr"] = factor * player.learning_rate
 
     def _move(self, player: Player, optimizer: LightningOptimizer, *, loss: Tensor, counts: bool) -> None:
         """One step of a player's optimiser; only the first player's counts as a step of the Trainer."""
@@ -139,7 +190,7 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         else:  # through the precision plugin, as Lightning's own step is, but uncounted: max_steps would end too early
             self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
         if player.average is not None:
-            player.average.update_parameters(player.module)
+            follow(player.average, player.module)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients, unscaled by now in any precision, if the plan says so."""

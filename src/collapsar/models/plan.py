@@ -25,6 +25,7 @@ class Plan:
             all (`constant`, or null), or to 0 along a straight line (`linear`) or half a cosine (`cosine`).
         warmup_fraction: Share of the steps in which it first rises to its full value along a straight line, in (0, 1);
             null begins with the full value.
+        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: on every CUDA device.
 
     Raises:
         UsageError: a value out of range.
@@ -34,6 +35,7 @@ class Plan:
     validation_fraction: float | None
     schedule: Schedule | None
     warmup_fraction: float | None
+    cuda_graphs: bool | None
 
     def __post_init__(self) -> None:
         if self.gradient_clip_norm is not None:
@@ -72,4 +74,6 @@ class Plan:
                 return 1.0
 
 
-AS_IT_IS = Plan(gradient_clip_norm=None, validation_fraction=None, schedule=None, warmup_fraction=None)
+AS_IT_IS = Plan(
+    gradient_clip_norm=None, validation_fraction=None, schedule=None, warmup_fraction=None, cuda_graphs=None
+)

@@ -5,11 +5,12 @@ import time
 import torch
 
 from collapsar.devices import has_device
+from collapsar.errors import UsageError
 from collapsar.machine import AUTO, Machine, take_again
 from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer, configured
 
 OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another
-HALF_PRECISION = "bf16-mixed"
+HALF_PRECISION, SCALED_PRECISION = "bf16-mixed", "16-mixed"
 FAST_RATIO = 1.5  # half precision is taken where its matrix products are at least this much faster
 PRODUCT_SIDE, NUM_PRODUCTS = 1024, 5  # 2 GFLOP each, so some tens of milliseconds in all
 
@@ -21,6 +22,7 @@ def settle_machine(
     num_threads: int | None,
     evaluated_on: str,
     may_move: bool,
+    wants_graphs: bool | None = None,
 ) -> Machine:
     """Choose what a new chain is trained with, or take again what a started one was; its threads are set.
 
@@ -30,9 +32,10 @@ def settle_machine(
         num_threads: CPU threads; None takes torch's own choice.
         evaluated_on: Class of the device that features would be computed on.
         may_move: Whether the chain may go on with another device where its own is absent.
+        wants_graphs: Whether steps shall be CUDA graphs; None: where they can be.
 
     Raises:
-        UsageError: its own is absent, and it may not.
+        UsageError: its own is absent, and it may not; or graphs are asked for where there can be none.
     """
     torch.set_num_threads(stored.threads if stored else num_threads or OWN_THREADS)
     device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
@@ -40,12 +43,29 @@ def settle_machine(
         here = Machine(device=device, precision=stored.precision, threads=stored.threads, evaluated_on=evaluated_on)
         absent = {kind: not has_device(kind) for kind in (stored.device, stored.evaluated_on)}
         return take_again(stored, here=here, absent=absent, may_move=may_move)
+    precision = None if trainer is None else choose_precision(trainer, device=device)
     return Machine(
         device=device,
-        precision=None if trainer is None else choose_precision(trainer, device=device),
+        precision=precision,
         threads=torch.get_num_threads(),
         evaluated_on=evaluated_on,
+        cuda_graphs=choose_graphs(wants_graphs, device=device, precision=precision),
     )
+
+
+def choose_graphs(wanted: bool | None, *, device: str, precision: str | None) -> bool | None:
+    """Whether steps are CUDA graphs; None on any other device.
+
+    Raises:
+        UsageError: they are asked for where there can be none.
+    """
+    can_be = device == "cuda" and precision not in (None, SCALED_PRECISION)
+    if wanted and not can_be:
+        raise UsageError(
+            f"training.cuda_graphs=true needs a CUDA device and a precision other than {SCALED_PRECISION}, whose scale "
+            f"is read in every step: got {device} and {precision}; set training.cuda_graphs=null"
+        )
+    return (can_be if wanted is None else wanted) if device == "cuda" else None
 
 
 def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:

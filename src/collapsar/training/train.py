@@ -108,6 +108,7 @@ def train_in_steps(
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
     model.has_watchers = bool(trainer.loggers) or any(callback is not monitor for callback in callbacks)
     model.autocast_dtype = autocast_dtype(trainer)
+    model.uses_graphs = bool(recipe.plan.cuda_graphs) and device.type == "cuda"
     advice = f"lower batch_size, which is {recipe.batch_size}, or the width of the model"
     with (
         full_memory_told(f"training generation {generation} on {device.type}", advice=advice),
