@@ -157,6 +157,7 @@ def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str) 
         metrics=scores.metrics,
         batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
         seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
+        shared_seconds=training.shared_seconds,
         training=training.summary,
         feature_spaces=scores.feature_spaces,
         class_shares=scores.class_shares,
