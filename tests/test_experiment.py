@@ -17,7 +17,7 @@ from collapsar.seeding import make_generator
 from collapsar.training import train as train_module
 from tiny_chains import fail_in
 
-VOLATILE = ("seconds", "peak_memory_bytes", "peak_device_memory_bytes")
+VOLATILE = ("seconds", "shared_seconds", "peak_memory_bytes", "peak_device_memory_bytes")
 
 
 def lasting(records):

@@ -22,6 +22,7 @@ TINY = (
     "evaluation.num_samples=100",
     "evaluation.spaces.classifier.budget.num_steps=5",
     "evaluation.spaces.classifier.min_accuracy=0.0",
+    "share_generation_0=false",  # chains of one test that lie side by side are trained each for itself
 )
 
 

@@ -6,11 +6,11 @@ Version 0.1 took every setting into a folder's digest, what is null or empty too
 from collections.abc import Mapping
 from typing import Any
 
-from collapsar.settings import INTRODUCED_AS, binding_settings, class_name, digest, flatten
+from collapsar.settings import INTRODUCED_AS, binding_settings, class_name, digest, flatten, is_below
 
 FIRST_VERSION = (0, 2)  # whose folders are named and continued as today
 FREE_THEN = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
-PARTS_SINCE = ("training", "objective", "continue_on_another_device")  # top-level settings that it did not have
+PARTS_SINCE = ("training", "objective", "continue_on_another_device", "share_generation_0")  # that it did not have
 
 CLASSES_THEN = {
     "collapsar.data.analytic": "Grid Ring",
@@ -50,11 +50,6 @@ def earlier_digest(config: Mapping[str, Any]) -> str | None:
 def is_later(key: str) -> bool:
     """Whether version 0.1 did not have this setting."""
     return key in INTRODUCED_AS or is_below(key, PARTS_SINCE)
-
-
-def is_below(key: str, parts: tuple[str, ...]) -> bool:
-    """Whether a dotted key is one of these, or lies below one."""
-    return any(key == part or key.startswith(f"{part}.") for part in parts)
 
 
 def value_then(key: str, value: Any) -> Any:

@@ -9,6 +9,7 @@ with identical numbers. What needs torch is imported where it is used: a command
 none of it.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collapsar.models.generative import GenerativeModel
     from collapsar.records import GenerationRecord
     from collapsar.samples import RealData
+    from collapsar.training.shared import SharedTraining
     from collapsar.training.train import Training
 
 STRIP_IMAGES = 12  # latents that stay the same through the generations
@@ -58,6 +60,8 @@ class Experiment:
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
+        share_generation_0: Whether chains of a study that start alike train their first model once
+            (`collapsar.training.shared`).
         objective: What a job returns to a sweeper that optimises (`collapsar.journal.objective`); null: nothing.
     """
 
@@ -79,10 +83,12 @@ class Experiment:
     trainer: Any = MISSING
     tracking: Any = MISSING
     alarm: Any = MISSING
+    share_generation_0: bool = MISSING
     objective: Any = MISSING
 
     def __post_init__(self) -> None:
         from collapsar.data.schedules import as_schedule, check_bounds
+        from collapsar.training.shared import can_be_shared
         from collapsar.training.train import Recipe
         from collapsar.training.trainer import check_trainer
 
@@ -99,6 +105,7 @@ class Experiment:
         self.is_trained_in_steps = model.is_trained_in_steps
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self._check(model)
+        self.shares_generation_0 = self.share_generation_0 and can_be_shared(self.recipe, model)
 
     def run(
         self, folder: Path, *, chain: str, config: dict[str, Any], console: "Console", position: str = ""
@@ -120,6 +127,7 @@ class Experiment:
             NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
         """
         from collapsar.journal.journal import open_journal
+        from collapsar.training.shared import claimed
 
         title = self._title(chain)
         with open_journal(folder, title=title, config=config, tracking=self.tracking, alarm=self.alarm) as journal:
@@ -129,12 +137,15 @@ class Experiment:
             real = self.data.load()
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 evaluator = self.evaluation.prepare(real)
-                loop = self._loop(real, evaluator=evaluator, journal=journal)
-                for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
-                    self._keep(turn, evaluator=evaluator, journal=journal)
-                    if journal.is_over:
-                        break
-                    del turn  # or its model would stay until the next one is trained
+                is_shared = self.shares_generation_0 and not journal.records
+                sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
+                with sharing if is_shared else nullcontext() as first:
+                    loop = self._loop(real, evaluator=evaluator, journal=journal, first=first)
+                    for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
+                        self._keep(turn, evaluator=evaluator, journal=journal)
+                        if journal.is_over:
+                            break
+                        del turn  # or its model would stay until the next one is trained
             return journal.records
 
     def _settle(self, journal: "Journal") -> None:
@@ -156,14 +167,19 @@ class Experiment:
         self.recipe = replace(self.recipe, trainer=on_machine(self.trainer, machine), plan=plan)
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
-    def _loop(self, real: "RealData", *, evaluator: "Evaluator", journal: "Journal") -> "Loop":
+    def _loop(
+        self, real: "RealData", *, evaluator: "Evaluator", journal: "Journal", first: "SharedTraining | None"
+    ) -> "Loop":
         from collapsar.drawing.draw import draw
         from collapsar.drawing.judge import make_judge
         from collapsar.loop import Loop
         from collapsar.training.train import train
 
         def trained(pool: "Pool", generation: int) -> "Training":
-            return train(self.recipe, pool, seed=self.seed, generation=generation, on_steps=journal.trained)
+            def here() -> "Training":
+                return train(self.recipe, pool, seed=self.seed, generation=generation, on_steps=journal.trained)
+
+            return first.training(here) if first and generation == 0 else here()
 
         def drawn(training: "Training", generation: int) -> "Drawn":
             return draw(

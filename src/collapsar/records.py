@@ -28,7 +28,8 @@ class GenerationRecord:
         batches: How many disjoint batches of synthetic samples gave `_low` and `_high` (num_batches), and the size of
             each (batch_size); empty without any.
         metrics: Values by metric key; a value that could not be measured is absent, never NaN.
-        seconds: Wall-clock seconds by phase: train, sample, evaluate.
+        seconds: Wall-clock seconds that the chain spent itself, by phase: train, sample, evaluate.
+        shared_seconds: Of a model that another chain of the study trained: the seconds that it took there ("train").
         training: How the model was trained: steps, epochs and the last losses by name.
         feature_spaces: What each feature space was fitted on, by its name.
         class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes.
@@ -50,6 +51,7 @@ class GenerationRecord:
     metrics: dict[str, float]
     seconds: dict[str, float]
     size: str = "small"
+    shared_seconds: dict[str, float] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)
     training: dict[str, float] = field(default_factory=dict)
     feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -13,6 +13,7 @@ FREE_SETTINGS = (
     "name",
     "num_generations",
     "objective",
+    "share_generation_0",
     "tracking",
     "alarm",
     "data.root",
@@ -23,6 +24,9 @@ FREE_SETTINGS = (
 
 SEEDS = ("seed", "data.seed")
 """Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
+
+AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "selection", "evaluation")
+"""Settings that act on a chain only when its first model is trained: chains that differ in nothing else share it."""
 
 INTRODUCED_AS = {
     "training._target_": "Plan",
@@ -45,7 +49,12 @@ def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
 
 def is_free(key: str) -> bool:
     """Whether a dotted setting may change within a run folder."""
-    return any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS)
+    return is_below(key, FREE_SETTINGS)
+
+
+def is_below(key: str, parts: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of these, or lies below one."""
+    return any(key == part or key.startswith(f"{part}.") for part in parts)
 
 
 def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +69,11 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in flat.items()
         if value not in (None, [], {}) and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
     }
+
+
+def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the binding settings that the training of generation 0 depends on."""
+    return {key: value for key, value in binding_settings(config).items() if not is_below(key, AFTER_TRAINING_0)}
 
 
 def with_class_names(value: Any, *, key: str) -> Any:

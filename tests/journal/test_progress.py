@@ -5,6 +5,7 @@ import logging
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -66,6 +67,15 @@ def test_the_view_says_which_chain_which_job_and_where_it_is(progress):
     assert "digits_vae  job 2 of 4, 2 left" in text
     assert "generation 2/7, epoch 12, step 270" in text
     assert re.search(r"left \S*:\S*", text)
+
+
+def test_a_generation_that_another_chain_trained_leaves_the_estimate_to_those_that_are_trained_here():
+    progress = make_progress(Console(force_terminal=True, file=io.StringIO()))
+    progress.finished(replace(record(0, recall=0.9, fid=9.0, dropped=0), shared_seconds={"train": 14.2}))
+    (task,) = progress._bar.tasks
+    assert (task.completed, task.total) == (0, 7 * 450)
+    progress.trained(1, 100)
+    assert (task.completed, task.total) == (100, 7 * 450)
 
 
 def test_the_view_draws_metrics_of_stored_and_new_generations(progress):

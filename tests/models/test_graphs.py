@@ -85,6 +85,7 @@ def assert_equal(first, second):
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 def test_a_step_without_the_trainer_moves_what_a_step_with_it_moves(model, plan, monkeypatch):
     with_trainer = weights(trained(model, plan=plan))
+
     def without(self, batch, movers):
         self._optimizers()[0]._on_before_step()
         losses = self._move_all(batch, movers)

@@ -50,14 +50,14 @@ class ChainProgress:
         self.steps_per_generation = max(steps_per_generation, 1)
         self.is_live = console.is_terminal
         self.records, self.alarms = list(records), list[Fired]()
-        self._num_before = len(records)
+        self._num_untrained = len(records)  # generations that this run does not train
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("left"),
             TimeRemainingColumn(), console=console,
         )  # fmt: skip
         self._task = self._bar.add_task(
             "reading data and fitting the feature spaces",
-            total=(num_generations - self._num_before) * self.steps_per_generation,
+            total=self._num_steps(num_generations),
         )
         self._live = Live(console=console, get_renderable=self.view, transient=True) if self.is_live else None
 
@@ -76,23 +76,29 @@ class ChainProgress:
 
     def trained(self, epoch: int, steps: int) -> None:
         """Training has come this far in the present generation."""
-        done = (len(self.records) - self._num_before) * self.steps_per_generation
         note = f"generation {len(self.records)}/{self.num_generations - 1}, epoch {epoch}, step {steps}"
-        self._bar.update(self._task, completed=done + min(steps, self.steps_per_generation), description=note)
+        done = self._num_steps(len(self.records)) + min(steps, self.steps_per_generation)
+        self._bar.update(self._task, completed=done, description=note)
 
     def finished(self, record: GenerationRecord) -> None:
         """A generation is stored."""
         self.records.append(record)
-        self._bar.update(self._task, completed=(len(self.records) - self._num_before) * self.steps_per_generation)
+        self._num_untrained += bool(record.shared_seconds)  # else the estimate would take it for a quick training
+        done, total = (self._num_steps(number) for number in (len(self.records), self.num_generations))
+        self._bar.update(self._task, total=total, completed=done)
         values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
-        seconds = sum(record.seconds.values())
+        seconds = f"{sum(record.seconds.values()):.1f} s" + (", trained already" if record.shared_seconds else "")
         if not self.is_live:
-            logger.info("generation %d/%d: %s (%.1f s)", record.generation, self.num_generations - 1, values, seconds)
+            logger.info("generation %d/%d: %s (%s)", record.generation, self.num_generations - 1, values, seconds)
 
     def alarmed(self, fired: Fired) -> None:
         """A rule of the alarm has fired."""
         self.alarms.append(fired)
         logger.warning("%s", fired)
+
+    def _num_steps(self, num_generations: int) -> int:
+        """The training steps of this run when so many generations are stored."""
+        return (num_generations - self._num_untrained) * self.steps_per_generation
 
     def view(self) -> RenderableType:
         """All there is to see at this moment."""

@@ -92,8 +92,9 @@ def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
     head = (label, record.seed, record.data, record.model, record.regime, record.generation)
     for key, value in values_of(record).items():
         yield (*head, key, float(value))
-    for phase, seconds in record.seconds.items():
-        yield (*head, f"seconds/{phase}", float(seconds))
+    for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
+        for phase, seconds in phases.items():
+            yield (*head, f"{name}/{phase}", float(seconds))
     for origin, shares in record.class_shares.items():
         for index, share in enumerate(shares):
             yield (*head, f"class_share/{origin}/{index}", float(share))

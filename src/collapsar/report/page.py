@@ -23,7 +23,7 @@ from collapsar.report.charts import chart_content
 from collapsar.report.class_scores import class_score_maps
 from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
-from collapsar.report.costs import costs, phases
+from collapsar.report.costs import costs, phases, study_seconds
 from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
 from collapsar.report.pictures import film_strip
@@ -94,6 +94,7 @@ def render(chains: Sequence[Chain]) -> str:
         phase_maps=phase_maps(summaries),
         costs=costs(arms),
         phases=phases,
+        study_seconds=study_seconds(arms),
         differing=differing_settings(arms),
         shared_settings=_shared_settings(arms),
         versions=_versions(chains),

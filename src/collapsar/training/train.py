@@ -53,12 +53,14 @@ class Training:
         summary: Number of steps and epochs, and each loss averaged over the last reading.
         curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end.
         save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
+        shared_seconds: Where another chain trained the model: the seconds that it took there ("train").
     """
 
     model: GenerativeModel
     summary: dict[str, float]
     curve: list[dict[str, float]]
     save: Callable[[Path], None]
+    shared_seconds: dict[str, float] = field(default_factory=dict)
 
 
 def train(recipe: Recipe, pool: Pool, *, seed: int, generation: int, on_steps: OnSteps) -> Training:

@@ -1,0 +1,232 @@
+"""Generation 0, trained once for all chains of a study that start alike.
+
+    outputs/NAME/.generation_0/DIGEST/    model.ckpt    training.json (how it went, and what DIGEST stands for)
+
+Chains that differ only in what comes after their first training (`settings.AFTER_TRAINING_0`) have the same digest: of
+their other settings, the real training set, the code, the threads and the device. The first to come trains while the
+others wait; then each draws, scores and stores a copy for itself. What they record is what they would record without
+sharing, but for seconds.
+"""
+
+import inspect
+import io
+import json
+import logging
+import pickle
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, cast
+
+import lightning
+import torch
+from filelock import FileLock, Timeout
+
+import collapsar
+from collapsar.errors import disk_errors_name, is_of_disk
+from collapsar.journal.store import flush_to_disk
+from collapsar.models.generative import GenerativeModel
+from collapsar.models.learned import LearnedModel
+from collapsar.samples import Samples
+from collapsar.settings import digest, first_training_settings
+from collapsar.training.train import Recipe, Training
+from collapsar.training.trainer import autocast_dtype, make_trainer
+
+logger = logging.getLogger(__name__)
+
+SILENT_SECONDS = 2.0  # of waiting, before a line says what is waited for
+FOLDER, MODEL, NOTE = ".generation_0", "model.ckpt", "training.json"
+NOT_NOTED = ("model", "save", "shared_seconds")  # of a Training
+DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
+
+
+class SharedTraining:
+    """One training, and the folder that keeps it.
+
+    Args:
+        path: The folder; there once the training is done.
+        recipe: Makes the model that kept weights are loaded into.
+        device: Where a loaded model lies, as a trained one would.
+        depends_on: What the folder is named after, noted in it for readers.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, *, device: torch.device, depends_on: Mapping[str, Any]) -> None:
+        self.path, self.recipe, self.device, self.depends_on = path, recipe, device, depends_on
+        self.lock = FileLock(path.with_name(f"{path.name}.lock"))
+
+    def acquire(self) -> None:
+        """Have the training to oneself: nobody else trains it until it is kept.
+
+        Raises:
+            OSError: the folder cannot be made or written.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lock.acquire(timeout=SILENT_SECONDS)
+        except Timeout:
+            logger.info("waiting for another chain that trains the same generation 0, kept in %s", self.path)
+            self.lock.acquire()
+
+    def training(self, train: Callable[[], Training]) -> Training:
+        """The kept training, or this one, which is kept; others may have it from now on."""
+        try:
+            return self._kept() or self._train_and_keep(train)
+        finally:
+            self.lock.release()
+
+    def _kept(self) -> Training | None:
+        """The training that the folder holds; None if there is none, or it is damaged."""
+        if not self.path.exists():
+            return None
+        try:
+            note, weights = json.loads((self.path / NOTE).read_text()), (self.path / MODEL).read_bytes()
+            if note["checksum"] != checksum(note["training"], weights=weights):
+                raise ValueError("its checksum is another")
+            model = load(self.recipe, weights).eval().to(self.device)
+            return Training(model=model, save=writer(weights), shared_seconds=note["seconds"], **note["training"])
+        except DAMAGE as error:
+            logger.warning("%s is damaged (%s): generation 0 is trained again", self.path, type(error).__name__)
+            return None
+
+    def _train_and_keep(self, train: Callable[[], Training]) -> Training:
+        start = time.perf_counter()
+        training = train()
+        seconds = {"train": round(time.perf_counter() - start, 3)}
+        with disk_errors_name(self.path):
+            return replace(training, save=writer(self._keep(training, seconds=seconds)))
+
+    def _keep(self, training: Training, *, seconds: Mapping[str, float]) -> bytes:
+        """Put a training where others find it; returns its checkpoint."""
+        temporary = self.path.with_name(f".{self.path.name}.partial")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        training.save(temporary / MODEL)
+        training.model.to(self.device)  # saving moved it
+        weights = (temporary / MODEL).read_bytes()
+        course = {
+            entry.name: getattr(training, entry.name) for entry in fields(training) if entry.name not in NOT_NOTED
+        }
+        note = {
+            "checksum": checksum(course, weights=weights),
+            "seconds": seconds,
+            "training": course,
+            "depends_on": self.depends_on,
+        }
+        (temporary / NOTE).write_text(json.dumps(note, indent=1))
+        for path in temporary.iterdir():
+            flush_to_disk(path)
+        shutil.rmtree(self.path, ignore_errors=True)
+        temporary.rename(self.path)
+        return weights
+
+
+@contextmanager
+def claimed(
+    study: Path, recipe: Recipe, *, config: Mapping[str, Any], real: Samples
+) -> Iterator[SharedTraining | None]:
+    """The training of generation 0 that the chains of a study share, for one of them at a time until it is done.
+
+    Args:
+        study: The folder of the run folders.
+        recipe: How the model is made and trained.
+        config: The chain's resolved configuration.
+        real: What is trained on.
+
+    Yields:
+        None where the study's folder cannot be written, which is said: the chain then trains for itself.
+    """
+    depends_on, device = dependencies(recipe, settings=first_training_settings(config), real=real)
+    path = study / FOLDER / digest(depends_on)
+    shared = SharedTraining(path, recipe, device=device, depends_on=depends_on)
+    try:
+        shared.acquire()
+    except OSError as error:
+        if is_of_disk(error):
+            raise
+        logger.warning("generation 0 is not shared: cannot write to %s (%s)", path.parent, error.strerror)
+        yield None
+        return
+    try:
+        yield shared
+    finally:
+        shared.lock.release()
+
+
+def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
+    """Whether another chain's training would do: it is worth keeping, and leaves nothing but the model.
+
+    A fit by formula takes milliseconds; a configured logger or ModelCheckpoint writes files of the chain's own.
+    """
+    if not model.is_trained_in_steps:
+        return False
+    trainer = make_trainer(recipe.trainer)
+    return not (trainer.loggers or trainer.checkpoint_callbacks)
+
+
+def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) -> tuple[dict[str, Any], torch.device]:
+    """All that decides what a training gives, as plain values, and the device it runs on."""
+    trainer = make_trainer(recipe.trainer)
+    device: torch.device = trainer.strategy.root_device
+    depends_on = {
+        "settings": dict(settings),
+        "real": content_of(real),
+        "code": code_of(recipe),
+        "torch": str(torch.__version__),
+        "lightning": str(lightning.__version__),
+        "num_threads": torch.get_num_threads(),
+        "precision": str(trainer.precision),
+        "cuda_graphs": recipe.plan.cuda_graphs,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+    return depends_on, device
+
+
+def content_of(samples: Samples) -> str:
+    """A stable digest of every value and label."""
+    content = blake2b(digest_size=16)
+    for tensor in (samples.values, samples.labels):
+        if tensor is not None:
+            content.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            content.update(tensor.contiguous().cpu().numpy().data)
+    return content.hexdigest()
+
+
+def code_of(recipe: Recipe) -> str:
+    """A stable digest of our code and of the file that the model's class stands in."""
+    package = Path(inspect.getfile(collapsar)).parent
+    with torch.random.fork_rng(devices=[]):
+        model_file = Path(inspect.getfile(type(recipe.model())))
+    content = blake2b(digest_size=16)
+    for path in sorted({*package.rglob("*.py"), model_file}):
+        content.update(path.read_bytes())
+    return content.hexdigest()
+
+
+def load(recipe: Recipe, weights: bytes) -> LearnedModel:
+    """A model with the weights and buffers of a checkpoint, in their own types and layouts; no stored code runs."""
+    with torch.random.fork_rng(devices=[]):
+        model = cast("LearnedModel", recipe.model())
+    model.plan = recipe.plan
+    model.autocast_dtype = autocast_dtype(make_trainer(recipe.trainer))
+    stored = torch.load(io.BytesIO(weights), weights_only=True, map_location="cpu")
+    model.load_state_dict(stored["state_dict"], assign=True)
+    return model
+
+
+def checksum(course: Mapping[str, Any], *, weights: bytes) -> str:
+    """A digest of a checkpoint and of what is noted of its training."""
+    return blake2b(json.dumps(course, sort_keys=True).encode() + weights, digest_size=16).hexdigest()
+
+
+def writer(weights: bytes) -> Callable[[Path], None]:
+    """What writes a copy of a checkpoint."""
+
+    def save(path: Path) -> None:
+        path.write_bytes(weights)
+
+    return save

@@ -1,0 +1,318 @@
+"""Generation 0 is trained once for the chains that start alike, and what they record does not show it."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from collapsar.models.gan import GAN
+from collapsar.training import shared as shared_module
+from collapsar.training import train as train_module
+from test_experiment import lasting, samples, weights
+from tiny_chains import build_and_run, fail_in
+
+FIRST = "num_generations=1"
+HOLD_FOR_A_WHILE = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(3)
+"""
+RUN_CHAIN = """
+import sys
+from pathlib import Path
+from tiny_chains import build_and_run
+build_and_run(Path(sys.argv[1]), *sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def run_shared(run_chain, tmp_path):
+    """`run_shared("a", "seed=1")` runs a chain that shares with those beside it; gives its records."""
+    return lambda name, *overrides: run_chain(tmp_path / name, "share_generation_0=true", *overrides)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The generations that are trained from now on."""
+    generations, original = [], train_module.train
+
+    def train(recipe, pool, **arguments):
+        generations.append(arguments["generation"])
+        return original(recipe, pool, **arguments)
+
+    monkeypatch.setattr(train_module, "train", train)
+    return generations
+
+
+def kept(tmp_path):
+    """The folder of the one kept training."""
+    (folder,) = (path for path in (tmp_path / ".generation_0").iterdir() if path.is_dir())
+    return folder
+
+
+# Once, where chains start alike
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "regime=accumulate",
+        "bias=truncated_latents",
+        "selection=deduplicated",
+        "num_synthetic=150",
+        "evaluation.num_samples=90",
+        "num_generations=3",
+        "name=other",
+    ],
+)
+def test_a_chain_that_differs_only_in_what_comes_later_trains_no_first_model(override, run_shared, trained):
+    run_shared("a", FIRST)
+    run_shared("b", override)
+    assert trained.count(0) == 1
+    assert trained.count(1) == 1
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "model=gan",
+        "model.width=16",
+        "batch_size=16",
+        "trainer.max_steps=6",
+        "data.num_train=201",
+        "training.gradient_clip_norm=1.0",
+    ],
+)
+def test_a_chain_that_starts_otherwise_trains_its_own(override, run_shared, trained):
+    run_shared("a", FIRST)
+    run_shared("b", FIRST, override)
+    assert trained == [0, 0]
+
+
+def test_other_images_of_the_same_settings_are_trained_on(run_shared, trained, monkeypatch):
+    run_shared("a", FIRST)
+    original = shared_module.content_of
+    monkeypatch.setattr(shared_module, "content_of", lambda samples: original(samples[1:]))
+    run_shared("b", FIRST)
+    assert trained == [0, 0]
+
+
+def test_another_number_of_threads_trains_its_own(run_shared, trained):
+    run_shared("a", FIRST)
+    run_shared("b", FIRST, f"num_threads={torch.get_num_threads() + 1}")
+    assert trained == [0, 0]
+
+
+def test_a_chain_that_is_told_to_trains_for_itself(run_chain, run_shared, trained, tmp_path):
+    run_shared("a", FIRST)
+    run_chain(tmp_path / "b", FIRST, "share_generation_0=false")
+    assert trained == [0, 0]
+
+
+def test_models_that_are_fitted_by_formula_keep_nothing(tmp_path):
+    build_and_run(tmp_path / "a", FIRST, "data=gaussian", "model=gaussian", "evaluation=quick", "tracking=none")
+    assert not (tmp_path / ".generation_0").exists()
+
+
+def test_a_chain_whose_trainer_writes_files_of_its_own_is_not_shared(run_shared, trained, tmp_path):
+    logger = f"{{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:{tmp_path}}}"
+    for name in "ab":
+        run_shared(name, FIRST, f"trainer.logger={logger}")
+    assert trained == [0, 0]
+
+
+def test_a_multirun_over_regimes_trains_one_first_model_for_each_seed(collapsar, tiny, trained, tmp_path):
+    code, _ = collapsar(
+        "-m", *tiny, "share_generation_0=true", "tracking=none", "regime=replace,accumulate", "seed=0,1"
+    )
+    assert code == 0
+    assert sorted(trained) == [0, 0, 1, 1, 1, 1]
+    assert len(list((tmp_path / "outputs" / "study").glob("*/records.jsonl"))) == 4
+    assert "in which a first model that chains share counts once" in (
+        tmp_path / "outputs" / "study" / "report.html"
+    ).read_text().replace("\n", " ")
+
+
+# What chains record
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=vae", "model.sample_from=likelihood"),
+        ("model=gan", "selection=most_realistic"),
+        ("model=gan", "trainer.precision=bf16-mixed"),
+    ],
+    ids=" ".join,
+)
+def test_records_and_samples_are_those_of_a_chain_that_shares_nothing(overrides, run_chain, run_shared, tmp_path):
+    alone = run_chain(tmp_path / "alone", *overrides, "regime=accumulate")
+    run_shared("first", *overrides)
+    shared = run_shared("second", *overrides, "regime=accumulate")
+    assert shared[0].shared_seconds
+    assert lasting(shared) == lasting(alone)
+    for generation in range(2):
+        assert torch.equal(samples(tmp_path / "second", generation), samples(tmp_path / "alone", generation))
+
+
+def test_a_model_taken_over_has_every_weight_buffer_type_and_layout_of_the_trained_one(run_shared, monkeypatch):
+    models, original = [], train_module.Training
+
+    def note(**arguments):
+        models.append(arguments["model"])
+        return original(**arguments)
+
+    for module in (train_module, shared_module):
+        monkeypatch.setattr(module, "Training", note)
+    for name in "ab":
+        run_shared(name, FIRST, "model=gan")
+    trained_state, taken_state = (model.state_dict() for model in models)
+    assert {"averaged_generator.n_averaged", "generator.2.running_var"} < trained_state.keys()
+    assert any(name.endswith("parametrizations.weight.0._u") for name in trained_state)
+    assert trained_state.keys() == taken_state.keys()
+    for name, tensor in trained_state.items():
+        other = taken_state[name]
+        assert torch.equal(tensor, other)
+        assert (tensor.dtype, tensor.stride()) == (other.dtype, other.stride())
+    assert not models[1].training
+
+
+def test_each_chain_stores_a_copy_of_its_own(run_shared, tmp_path):
+    for name in "ab":
+        run_shared(name, FIRST, "model=gan")
+    first, second = (tmp_path / name / "generation_000" / "model.ckpt" for name in "ab")
+    assert first.read_bytes() == second.read_bytes() == (kept(tmp_path) / "model.ckpt").read_bytes()
+    assert {path.stat().st_nlink for path in (first, second)} == {1}
+    GAN.load_from_checkpoint(second, weights_only=True)
+    assert (tmp_path / "a" / "generation_000" / "curve.json").read_bytes() == (
+        tmp_path / "b" / "generation_000" / "curve.json"
+    ).read_bytes()
+
+
+def test_a_chain_spends_its_own_seconds_and_marks_those_of_the_other(run_shared, tmp_path):
+    first, second = (run_shared(name, FIRST)[0] for name in "ab")
+    note = json.loads((kept(tmp_path) / "training.json").read_text())
+    assert first.shared_seconds == {}
+    assert second.shared_seconds == note["seconds"]
+    assert note["seconds"]["train"] == pytest.approx(first.seconds["train"], abs=0.2)
+
+
+def test_taking_a_model_over_draws_no_number_that_training_would_not(run_chain, run_shared, tmp_path):
+    states = []
+    for run in (lambda: run_chain(tmp_path / "alone", FIRST), lambda: run_shared("a", FIRST), lambda: run_shared("b")):
+        torch.manual_seed(0)
+        run()
+        states.append(torch.get_rng_state())
+    assert all(torch.equal(state, states[0]) for state in states)
+
+
+# Kills, damage, and several at once
+
+
+def test_a_chain_killed_in_its_first_training_leaves_nothing_and_is_trained_again(
+    run_shared, run_chain, trained, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "train", fail_in(0))
+        with pytest.raises(KeyboardInterrupt):
+            run_shared("a")
+    assert [path.suffix for path in (tmp_path / ".generation_0").iterdir()] == [".lock"]
+    assert lasting(run_shared("a")) == lasting(run_chain(tmp_path / "alone"))
+
+
+def test_a_chain_killed_after_its_first_training_takes_over_its_own_model(run_shared, run_chain, trained, tmp_path):
+    run_shared("a", FIRST)
+    for path in (tmp_path / "a").glob("records.jsonl"):
+        path.unlink()
+    assert lasting(run_shared("a")) == lasting(run_chain(tmp_path / "alone"))
+    assert trained == [0, 1, 0, 1]
+
+
+def test_what_a_kill_left_half_kept_is_made_anew(run_shared, trained, tmp_path):
+    run_shared("a", FIRST)
+    whole = kept(tmp_path)
+    (whole / "training.json").unlink()
+    whole.rename(whole.with_name(f".{whole.name}.partial"))
+    run_shared("b", FIRST)
+    assert trained == [0, 0]
+    assert sorted(path.name for path in kept(tmp_path).iterdir()) == ["model.ckpt", "training.json"]
+
+
+@pytest.mark.parametrize("name", ["model.ckpt", "training.json"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "missing", "other"])
+def test_a_damaged_model_is_trained_again_with_a_line(name, damage, run_shared, trained, tmp_path, caplog):
+    first = run_shared("a", FIRST)
+    path = kept(tmp_path) / name
+    content = path.read_bytes()
+    position = content.index(b'"loss": ') + 8 if name == "training.json" else len(content) // 2
+    flipped = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+    broken = {"cut": content[: len(content) // 2], "flipped": flipped, "empty": b"", "other": b"[1, 2]"}
+    path.write_bytes(broken[damage]) if damage in broken else path.unlink()
+    assert lasting(run_shared("b", FIRST)) == lasting(first)
+    assert trained == [0, 0]
+    assert "is damaged" in caplog.text
+    run_shared("c", FIRST)
+    assert trained == [0, 0]
+
+
+def test_a_study_folder_that_cannot_be_written_is_said_and_the_chain_trains_for_itself(
+    run_shared, trained, tmp_path, caplog
+):
+    (tmp_path / ".generation_0").write_text("in the way")
+    run_shared("a", FIRST)
+    assert trained == [0]
+    assert "generation 0 is not shared: cannot write to" in caplog.text
+
+
+def test_processes_that_start_at_once_train_once(tiny, tmp_path):
+    named = {"a": "replace", "b": "accumulate"}
+    processes = [start(tmp_path / name, *tiny, f"regime={regime}") for name, regime in named.items()]
+    assert [process.wait() for process in processes] == [0, 0]
+    records = [json.loads((tmp_path / name / "records.jsonl").read_text().splitlines()[0]) for name in named]
+    assert sorted("shared_seconds" in record for record in records) == [False, True]
+    first, second = (weights(tmp_path / name, 0) for name in named)
+    assert all(torch.equal(weight, second[key]) for key, weight in first.items())
+
+
+def start(folder, *overrides):
+    """A chain in a process of its own that shares."""
+    paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN_CHAIN, str(folder), *overrides, "tracking=none", "share_generation_0=true"],
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+
+
+def test_a_chain_that_waits_says_what_for_and_its_waiting_is_no_training(run_shared, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    run_shared("a", FIRST)
+    monkeypatch.setattr(shared_module, "SILENT_SECONDS", 0.1)
+    lock = kept(tmp_path).with_suffix(".lock")
+    holder = subprocess.Popen([sys.executable, "-c", HOLD_FOR_A_WHILE, str(lock)], stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        (record,) = run_shared("b", FIRST)
+    assert f"waiting for another chain that trains the same generation 0, kept in {kept(tmp_path)}" in caplog.text
+    assert record.seconds["train"] < 1
+
+
+def test_others_need_not_wait_for_the_chain_that_trained_to_end(run_shared, run_chain, tmp_path, monkeypatch):
+    original, records = train_module.train, []
+
+    def train(recipe, pool, **arguments):
+        if arguments["generation"] == 1 and not records:
+            records.append(None)
+            records[:] = run_shared("b", FIRST)
+        return original(recipe, pool, **arguments)
+
+    monkeypatch.setattr(train_module, "train", train)
+    run_shared("a")
+    assert records[0].shared_seconds
