@@ -10,6 +10,10 @@ from collapsar import composition
 from collapsar.earlier import earlier_digest, is_earlier
 from tiny_chains import compose_settings
 
+RECIPE_THEN = (  # of a VAE on MNIST and CIFAR-10: today's recipes have other bodies, batches and schedules
+    "model.body=conv model.width=32 model.learning_rate=0.001 batch_size=64 training.schedule=null "
+    "training.warmup_fraction=null"
+)
 NAMES = {
     "": "digits_vae_replace_seed0_b14175cc",
     "seed=3 regime=accumulate": "digits_vae_accumulate_seed3_47e9bac3",
@@ -19,8 +23,12 @@ NAMES = {
     "data=linear_regression model=linear_regression": "linear_regression_linear_regression_replace_seed0_ed491018",
     "data=ring model=mixture": "ring_mixture_replace_seed0_cceb3169",
     "data=grid model=kde": "grid_kde_replace_seed0_1501a3ea",
-    "data=mnist evaluation=full selection=verified": "mnist_vae_replace_seed0_2f01d57d",
-    "data=cifar10 regime=golden_ratio selection=farthest": "cifar10_vae_golden_ratio_seed0_f18170dd",
+    f"data=mnist evaluation=full selection=verified {RECIPE_THEN} model.latent_dim=16 trainer.max_steps=2800": (
+        "mnist_vae_replace_seed0_2f01d57d"
+    ),
+    f"data=cifar10 regime=golden_ratio selection=farthest {RECIPE_THEN} model.latent_dim=64 trainer.max_steps=2000": (
+        "cifar10_vae_golden_ratio_seed0_f18170dd"
+    ),
     "data.num_train=500 num_synthetic=[100,200,300] +space@evaluation.spaces.dinov2=dinov2": (
         "digits_vae_replace_seed0_d9a8d0e3"
     ),

@@ -126,6 +126,13 @@ def test_a_killed_accumulating_chain_equals_an_uninterrupted_one(run_chain, tmp_
     assert lasting(run_chain(tmp_path / "parts", *settings)) == lasting(expected)
 
 
+def test_a_killed_chain_with_a_schedule_equals_an_uninterrupted_one(run_chain, tmp_path):
+    settings = ("training.schedule=linear", "training.warmup_fraction=0.4")
+    expected = run_chain(tmp_path / "whole", *settings)
+    run_chain(tmp_path / "parts", *settings, "num_generations=1")
+    assert lasting(run_chain(tmp_path / "parts", *settings)) == lasting(expected)
+
+
 def test_a_finished_chain_trains_nothing_when_run_again(chain, run_short, monkeypatch):
     monkeypatch.setattr(train_module, "train", fail_in(None, error=AssertionError))
     assert lasting(run_short(chain[0])) == lasting(chain[1])

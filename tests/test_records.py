@@ -37,9 +37,16 @@ def test_a_record_is_one_line():
     assert "\n" not in replace(RECORD, data="two\nlines").to_json()
 
 
+def test_a_line_from_before_there_were_two_sizes_is_small():
+    content = json.loads(replace(RECORD, size="full").to_json())
+    assert GenerationRecord.from_json(json.dumps(content)).size == "full"
+    del content["size"]
+    assert GenerationRecord.from_json(json.dumps(content)).size == "small"
+
+
 def test_a_line_holds_the_keys_of_the_contract():
     line = json.loads(RECORD.to_json())
-    contract = ("generation", "seed", "data", "model", "regime", "pool", "num_evaluated", "metrics", "seconds")
+    contract = ("generation", "seed", "data", "model", "regime", "size", "pool", "num_evaluated", "metrics", "seconds")
     assert set(contract) <= line.keys()
 
 

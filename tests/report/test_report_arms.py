@@ -54,6 +54,7 @@ def test_study_name_and_places_do_not_make_an_arm(make_run, tmp_path):
     [
         {"alarm": {"_target_": "collapsar.journal.alarm.Alarm", "action": "stop"}},
         {"objective": "final/recall"},
+        {"size": "small"},
         {"training": {"_target_": "collapsar.models.plan.Plan", "gradient_clip_norm": None, "callbacks": []}},
         {"regime": {"_target_": "collapsar.elsewhere.Replace", "budget": None}},
     ],
@@ -113,6 +114,25 @@ def test_settings_that_follow_from_the_model_are_not_choices_of_their_own(sweep)
     assert list(arms[0].choices) == ["model", "regime"]
     assert num_choices_apart(arms[0], arms[1]) == 1
     assert num_choices_apart(arms[0], arms[3]) == 2
+
+
+def test_arms_of_two_sizes_are_told_apart_by_the_size_alone(make_run, tmp_path):
+    make_run("runs/small")
+    change(make_run("runs/full") / "config.yaml", size="full", batch_size=128)
+    assert sorted(arm.name for arm in arms_of(tmp_path / "runs")) == ["size=full", "size=small"]
+
+
+def test_arms_of_two_bodies_are_told_apart_by_the_body_alone(make_run, tmp_path):
+    for body, batch_size in (("conv", 64), ("patch", 128)):
+        model = {"_target_": "collapsar.models.vae.VAE", "body": body}
+        change(make_run(f"runs/{body}") / "config.yaml", model=model, batch_size=batch_size)
+    assert sorted(arm.name for arm in arms_of(tmp_path / "runs")) == ["body=conv", "body=patch"]
+
+
+def test_a_body_that_follows_from_the_model_is_not_a_choice_of_its_own(make_run, tmp_path):
+    for model, body in (("gan", "sn_conv"), ("vae", "patch")):
+        change(make_run(f"runs/{model}", model=model) / "config.yaml", model={"_target_": "a.Model", "body": body})
+    assert [arm.name for arm in arms_of(tmp_path / "runs")] == ["gan", "vae"]
 
 
 def test_a_seed_that_ran_twice_counts_once_and_the_longer_chain_counts(make_run, tmp_path):
