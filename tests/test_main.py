@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.experimental.callback import Callback
 
 import collapsar.__main__ as command
@@ -165,6 +166,18 @@ def test_a_chain_that_breaks_down_is_one_line_and_exit_code_1(run, monkeypatch):
     code, stderr = run()
     assert code == 1
     assert "loss is nan in generation 0, epoch 0, step 0" in only_line(stderr)
+
+
+def test_a_full_device_is_one_line_that_names_the_setting_and_exit_code_1(run, monkeypatch):
+    def losses(self, batch, shared):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    run("hydra.run.dir=here", "num_generations=1")
+    monkeypatch.setattr(VAE, "losses", losses)
+    code, stderr = run("hydra.run.dir=here", "num_generations=2")
+    assert code == 1
+    assert "out of memory in training generation 1 on cpu: lower batch_size, which is 32" in only_line(stderr)
+    assert len(Path("here/records.jsonl").read_text().splitlines()) == 1
 
 
 def test_an_error_of_our_own_is_not_hidden(run, monkeypatch):

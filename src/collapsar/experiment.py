@@ -102,7 +102,6 @@ class Experiment:
         self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
         model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
         self.model_name = model.name
-        self.is_trained_in_steps = model.is_trained_in_steps
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self._check(model)
         self.shares_generation_0 = self.share_generation_0 and can_be_shared(self.recipe, model)
@@ -126,6 +125,7 @@ class Experiment:
             UsageError: settings that do not fit the data, or a folder made with other settings.
             NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
         """
+        from collapsar.devices import full_memory_told
         from collapsar.journal.journal import open_journal
         from collapsar.training.shared import claimed
 
@@ -136,7 +136,8 @@ class Experiment:
             self._settle(journal)
             real = self.data.load()
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
-                evaluator = self.evaluation.prepare(real)
+                with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
+                    evaluator = self.evaluation.prepare(real)
                 is_shared = self.shares_generation_0 and not journal.records
                 sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
                 with sharing if is_shared else nullcontext() as first:
@@ -156,7 +157,7 @@ class Experiment:
 
         machine = settle_machine(
             journal.machine,
-            trainer=self.trainer if self.is_trained_in_steps else None,
+            trainer=self.trainer if self.max_steps else None,
             num_threads=self.num_threads,
             evaluated_on=find_device(self.evaluation.accelerator).type,
             may_move=self.continue_on_another_device,

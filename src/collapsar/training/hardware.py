@@ -39,6 +39,8 @@ def settle_machine(
     """
     torch.set_num_threads(stored.threads if stored else num_threads or OWN_THREADS)
     device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
+    if has_device("cuda"):
+        torch.backends.cudnn.deterministic = True  # or transposed convolutions may add up in another order each time
     if stored is not None:
         here = Machine(device=device, precision=stored.precision, threads=stored.threads, evaluated_on=evaluated_on)
         absent = {kind: not has_device(kind) for kind in (stored.device, stored.evaluated_on)}
