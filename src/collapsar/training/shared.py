@@ -25,6 +25,7 @@ from typing import Any, cast
 import lightning
 import torch
 from filelock import FileLock, Timeout
+from lightning.pytorch.callbacks import Checkpoint
 
 import collapsar
 from collapsar.errors import disk_errors_name, is_of_disk
@@ -34,7 +35,7 @@ from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.settings import digest, first_training_settings
 from collapsar.training.train import Recipe, Training
-from collapsar.training.trainer import autocast_dtype, make_trainer
+from collapsar.training.trainer import autocast_dtype, configured_callbacks, make_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -161,10 +162,11 @@ def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
 
     A fit by formula takes milliseconds; a configured logger or ModelCheckpoint writes files of the chain's own.
     """
-    if not model.is_trained_in_steps:
-        return False
-    trainer = make_trainer(recipe.trainer)
-    return not (trainer.loggers or trainer.checkpoint_callbacks)
+    configured: dict[str, Any] = getattr(recipe.trainer, "keywords", {})
+    writes_files = configured.get("logger") or any(
+        isinstance(callback, Checkpoint) for callback in configured_callbacks(recipe.trainer)
+    )
+    return model.is_trained_in_steps and not writes_files
 
 
 def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) -> tuple[dict[str, Any], torch.device]:
