@@ -128,6 +128,10 @@ def test_any_lightning_callback_sees_every_loss():
     assert {"first_loss", "second_loss", "watched"} <= set(seen[0])
 
 
+def test_nothing_is_logged_where_nobody_reads_it():
+    assert train_duel().model.trainer.callback_metrics == {}
+
+
 def test_training_stops_where_a_lightning_callback_says_so():
     stop = EarlyStopping(monitor="watched", patience=2, mode="min")
     training = train_duel(max_steps=1000, callbacks=[stop])
