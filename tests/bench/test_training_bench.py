@@ -17,9 +17,9 @@ from collapsar.bench import quality as quality_module
 from collapsar.bench.__main__ import main
 from collapsar.bench.by_hand import MATRIX_SIDE, hand_steps, matrix_flops, step_flops
 from collapsar.bench.composed import Case, has_files, ready_recipe, training_images
+from collapsar.bench.processes import fresh_processes
 from collapsar.bench.quality import SHIPPED, Watch, measure_quality
 from collapsar.bench.tables import training_tables
-from collapsar.bench.training import fresh_processes
 from collapsar.bench.version_0_2 import OLD_RECIPES
 from collapsar.bench.ways import WARM_STEPS, WAYS, Clock, Enough
 from collapsar.data.pool import REAL, Part, Pool

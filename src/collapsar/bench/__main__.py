@@ -34,6 +34,9 @@ def bench_metrics(options: argparse.Namespace) -> None:
 
 def bench_training(options: argparse.Namespace) -> None:
     """Speed and memory of training, and seconds to quality."""
+    from collapsar.bench.processes import start_importing
+
+    start_importing()
     from rich.console import Console
 
     from collapsar.bench.composed import Case

@@ -19,7 +19,7 @@ from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import NoTracking
 from collapsar.records import GenerationRecord
 
-TRAINED_STEPS = 40
+TRAINED_STEPS, QUICK_STEPS = 40, 5
 QUICK_SAMPLES = 1_000
 
 
@@ -40,7 +40,8 @@ def other_seconds(case: Case, *, is_quick: bool) -> dict[str, float]:
         case: What is trained.
         is_quick: Whether fewer samples are drawn and measured than a chain would.
     """
-    short = [f"trainer.max_steps={TRAINED_STEPS}", "num_generations=2", "share_generation_0=false"]
+    num_steps = QUICK_STEPS if is_quick else TRAINED_STEPS
+    short = [f"trainer.max_steps={num_steps}", "num_generations=2", "share_generation_0=false"]
     with quiet(), tempfile.TemporaryDirectory() as folder:
         experiment, _ = case.composed(*short)
         if is_quick:

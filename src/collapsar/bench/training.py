@@ -4,19 +4,17 @@ Everything is measured in one run, each time in a fresh process, so that its mem
 that a busy machine slows all of them, and medians are told.
 """
 
-import multiprocessing
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from collapsar.bench.composed import Case
+from collapsar.bench.processes import Fresh, fresh_processes
 from collapsar.bench.quality import OLD, SHIPPED, Quality, measure_quality
 from collapsar.bench.shares import other_seconds
 from collapsar.bench.ways import WAYS, Pace, Work, describe_work, measure_pace
@@ -24,12 +22,8 @@ from collapsar.errors import UsageError
 
 QUALITY_DATA = "mnist"  # what the recipes of version 0.2 are for
 NUM_STEPS, QUICK_STEPS = 200, 40
-PRELOADED = ["collapsar.bench.quality", "collapsar.bench.shares"]
 
-Measured = TypeVar("Measured")
 Tell = Callable[[str], None]
-Fresh = Callable[..., Any]
-"""Calls a function with its arguments in a fresh process, and gives what it returns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,17 +121,6 @@ def measure_qualities(cases: Sequence[Case], *, fresh: Fresh, tell: Tell) -> lis
             tell(f"{case}: {recipe}, {quality}")
             found.append({"data": case.data, "model": case.model, **asdict(quality)})
     return found
-
-
-@contextmanager
-def fresh_processes() -> Iterator[Fresh]:
-    """What calls a function in a process of its own, forked where that can be from one that has imported all of it."""
-    has_server = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if has_server else "spawn")
-    if has_server:
-        context.set_forkserver_preload(PRELOADED)
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as executor:
-        yield lambda function, *arguments, **keywords: executor.submit(function, *arguments, **keywords).result()
 
 
 def machine() -> Mapping[str, Any]:
