@@ -25,7 +25,7 @@ class Plan:
             all (`constant`, or null), or to 0 along a straight line (`linear`) or half a cosine (`cosine`).
         warmup_fraction: Share of the steps in which it first rises to its full value along a straight line, in (0, 1);
             null begins with the full value.
-        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: on every CUDA device.
+        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: kernel by kernel.
 
     Raises:
         UsageError: a value out of range.

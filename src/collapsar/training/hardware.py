@@ -32,7 +32,7 @@ def settle_machine(
         num_threads: CPU threads; None takes torch's own choice.
         evaluated_on: Class of the device that features would be computed on.
         may_move: Whether the chain may go on with another device where its own is absent.
-        wants_graphs: Whether steps shall be CUDA graphs; None: where they can be.
+        wants_graphs: Whether steps shall be CUDA graphs; None: they shall not.
 
     Raises:
         UsageError: its own is absent, and it may not; or graphs are asked for where there can be none.
@@ -56,18 +56,17 @@ def settle_machine(
 
 
 def choose_graphs(wanted: bool | None, *, device: str, precision: str | None) -> bool | None:
-    """Whether steps are CUDA graphs; None on any other device.
+    """Whether steps are CUDA graphs: where they are asked for; None on any other device.
 
     Raises:
         UsageError: they are asked for where there can be none.
     """
-    can_be = device == "cuda" and precision not in (None, SCALED_PRECISION)
-    if wanted and not can_be:
+    if wanted and (device != "cuda" or precision in (None, SCALED_PRECISION)):
         raise UsageError(
             f"training.cuda_graphs=true needs a CUDA device and a precision other than {SCALED_PRECISION}, whose scale "
             f"is read in every step: got {device} and {precision}; set training.cuda_graphs=null"
         )
-    return (can_be if wanted is None else wanted) if device == "cuda" else None
+    return bool(wanted) if device == "cuda" else None
 
 
 def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:
