@@ -11,6 +11,7 @@ from collapsar import composition
 from collapsar.composition import build, chain_name, check_study_name, config_folder, settings
 from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
+from collapsar.metrics.spaces.classifier import ClassifierSpace
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
 from collapsar.settings import flatten
@@ -38,7 +39,7 @@ def build_from(*overrides):
 
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    by_name = {"classifier", "recipe", "space", "experiment", "lever"}
+    by_name = {"stick", "judge", "recipe", "space", "experiment", "lever"}
     assert groups == {*MIXED_GROUPS, *COMBINED_GROUPS, *by_name}
 
 
@@ -55,18 +56,20 @@ def test_every_vector_source_builds_and_loads_in_its_own_shape(data):
 
 @pytest.mark.parametrize("model", IMAGE_MODELS)
 @pytest.mark.parametrize("data", IMAGE_DATA)
-def test_every_image_source_has_its_classifier_and_its_recipe(data, model):
+def test_every_image_source_has_its_stick_its_judge_and_its_recipe(data, model):
     config = compose_settings(f"data={data}", f"model={model}")
     experiment = build(config)
     assert "classifier" in experiment.evaluation.spaces
+    assert isinstance(experiment.judge, ClassifierSpace)
     recipe = OmegaConf.load(config_folder() / "recipe" / f"{data}_{model}.yaml")
     assert experiment.batch_size == recipe.batch_size
     assert experiment.max_steps == recipe.trainer.max_steps
     assert list(experiment.model().sample_shape) == list(config.data.sample_shape)
 
 
-def test_every_classifier_and_recipe_belongs_to_a_source():
-    assert choices("classifier") == sorted(IMAGE_DATA)
+def test_every_stick_judge_and_recipe_belongs_to_a_source_or_to_data_of_ones_own():
+    assert choices("stick") == sorted([*IMAGE_DATA, "trained"])
+    assert choices("judge") == sorted([*IMAGE_DATA, "pca"])
     assert choices("recipe") == sorted(f"{data}_{model}" for data in IMAGE_DATA for model in IMAGE_MODELS)
 
 
@@ -129,7 +132,8 @@ def changed(**changes):
         {"trainer__callbacks": []},
         {"evaluation__extra": {}},
         {"data___target_": "collapsar.elsewhere.Digits"},
-        {"evaluation__spaces__classifier__budget___target_": "elsewhere.TrainingBudget"},
+        {"evaluation__downstream__budget___target_": "elsewhere.TrainingBudget"},
+        {"judge__seed": 5},
         {"training": {"_target_": "collapsar.models.plan.Plan", "gradient_clip_norm": None, "callbacks": []}},
         {"objective": "final/recall"},
     ],

@@ -1,6 +1,6 @@
 """One JSON line for each finished generation: the truth that tables, W&B and the report are made from.
 
-Metric keys are lower-case and stable. They belong to the classifier's feature space unless a prefix names another
+Metric keys are lower-case and stable. They belong to the measuring stick's feature space unless a prefix names another
 (`pca/recall`); `_floor` is the same metric between two sets of real images of the same sizes.
 """
 
@@ -32,7 +32,8 @@ class GenerationRecord:
         feature_spaces: What each feature space was fitted on, by its name.
         class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes.
         peak_memory_bytes: The process's largest resident set since the chain was started or continued.
-        selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept).
+        selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept), and who judged
+            them (judged_by: the model's critic, or a space as in feature_spaces) where somebody did.
         fitted: Parameters of an analytic model; empty for a network.
     """
 
@@ -51,7 +52,7 @@ class GenerationRecord:
     feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     class_shares: dict[str, list[float]] = field(default_factory=dict)
     peak_memory_bytes: int = 0
-    selection: dict[str, int] = field(default_factory=dict)
+    selection: dict[str, Any] = field(default_factory=dict)
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

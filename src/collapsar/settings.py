@@ -19,6 +19,10 @@ INTRODUCED_AS = {"training._target_": "Plan", "trainer.callbacks": None, "traine
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 
 
+UNASKED = {"judge": ("selection._target_", "KeepAll")}
+"""Parts that change nothing while another setting has this value: where all samples are kept, nobody asks the judge."""
+
+
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """A nested config as one level of dotted keys; lists are values."""
     flat: dict[str, Any] = {}
@@ -36,15 +40,24 @@ def is_free(key: str) -> bool:
 def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what every generation of a chain is, by dotted key.
 
-    Left out are free settings, what is null or empty (a choice that is switched off), and a later setting with the
-    value it was introduced with. A class stands as its name alone, so that it may move to another module.
+    Left out are free settings, what is null or empty (a choice that is switched off), a part that nobody asks, and a
+    later setting with the value it was introduced with. A class stands as its name alone, so that it may move to
+    another module.
     """
     flat = {key: with_class_names(value, key=key) for key, value in flatten(config).items() if not is_free(key)}
     return {
         key: value
         for key, value in flat.items()
-        if value not in (None, [], {}) and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
+        if value not in (None, [], {})
+        and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
+        and not is_unasked(key, flat)
     }
+
+
+def is_unasked(key: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a dotted setting is of a part that changes nothing beside these other settings."""
+    other, value = UNASKED.get(key.partition(".")[0], (None, None))
+    return other is not None and flat.get(other) == value
 
 
 def with_class_names(value: Any, *, key: str) -> Any:
