@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from collapsar.data.pool import Pool
+    from collapsar.drawing.judge import JudgeSpace
     from collapsar.drawing.selection import Drawn
     from collapsar.journal.journal import Journal
     from collapsar.journal.tracking import ChainTitle
@@ -55,6 +56,8 @@ class Experiment:
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
         selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
+        judge: The feature space that a selection judges samples in, fitted on the chain's own real training set
+            (`collapsar.drawing.judge`); null judges vectors as they are.
         evaluation: What is measured (`collapsar.metrics.evaluation.Evaluation`).
         training: The levers of training (`collapsar.models.plan.Plan`).
         trainer: Recipe of a generation's `lightning.Trainer`.
@@ -78,6 +81,7 @@ class Experiment:
     regime: Any = MISSING
     bias: Any = MISSING
     selection: Any = MISSING
+    judge: Any = MISSING
     evaluation: Any = MISSING
     training: Any = MISSING
     trainer: Any = MISSING
@@ -176,6 +180,8 @@ class Experiment:
         from collapsar.loop import Loop
         from collapsar.training.train import train
 
+        judge_space = self._judge_space(real)
+
         def trained(pool: "Pool", generation: int) -> "Training":
             def here() -> "Training":
                 return train(self.recipe, pool, seed=self.seed, generation=generation, on_steps=journal.trained)
@@ -188,7 +194,7 @@ class Experiment:
                 max(self._num_synthetic(generation), evaluator.num_synthetic),
                 bias=self.bias,
                 selection=self.selection,
-                judge=make_judge(training.model, evaluator),
+                judge=make_judge(training.model, judge_space),
                 seed=self.seed,
                 generation=generation,
             )
@@ -202,6 +208,19 @@ class Experiment:
             train=trained,
             draw=drawn,
         )
+
+    def _judge_space(self, real: "RealData") -> "JudgeSpace | None":
+        """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
+        from collapsar.drawing.judge import JudgeSpace, choose_space
+
+        settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.selection.judged_by)
+        if settings is None:
+            return None
+        space = JudgeSpace(
+            settings=settings, real=real, device=self.evaluation.device, cache_dir=self.evaluation.cache_dir
+        )
+        assert space.fitted, "or an error that says why not"
+        return space
 
     def _keep(self, turn: "Turn", *, evaluator: "Evaluator", journal: "Journal") -> None:
         """Measure a generation, and hand it to the journal."""
@@ -248,13 +267,15 @@ class Experiment:
 
     def _check(self, model: "GenerativeModel") -> None:
         """Refuse parts that do not go together, before anything is read or trained."""
+        from collapsar.drawing.judge import choose_space, num_judged_classes
         from collapsar.training.train import check_training
 
         model.check_bias(self.bias)
-        num_classes = self.evaluation.num_judged_classes(
-            sample_shape=self.data.sample_shape, num_classes=self.data.num_classes
+        judge = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.selection.judged_by)
+        self.selection.check(
+            num_classes=num_judged_classes(judge, num_classes=self.data.num_classes),
+            has_critic=model.realism is not None,
         )
-        self.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
         self.evaluation.check(num_real=self.data.sizes.test)
         check_training(self.recipe, model, pool_size=min(self._pool_sizes()))
 
