@@ -24,6 +24,7 @@ from tiny_chains import compose_settings
 GROUPS = ("data", "model", "regime", "bias", "selection")
 BY_CLASS = {"most_confident", "verified", "curated"}
 NUM_SAMPLES = 60
+TRAINED_STICKS = ("fashion_mnist", "cifar10")  # not frozen ones
 SMALL = {  # by group and choice: what makes a chain of two generations take a moment
     "data": {"num_train": NUM_SAMPLES, "num_test": NUM_SAMPLES, "num_reserve": NUM_SAMPLES},
     "vae": {"width": 4, "sample_from": "likelihood"},
@@ -44,10 +45,8 @@ REST = (
     "evaluation.spaces.pca.num_components=4",
     "tracking=none",
 )
-TINY_CLASSIFIER = (
-    "evaluation.spaces.classifier.budget.num_steps=2",
-    "evaluation.spaces.classifier.min_accuracy=0.0",
-)
+TINY_JUDGE = ("judge.budget.num_steps=2", "judge.min_accuracy=0.0")
+TINY_STICK = ("evaluation.spaces.classifier.budget.num_steps=2", "evaluation.spaces.classifier.min_accuracy=0.0")
 
 
 @cache
@@ -58,7 +57,7 @@ def choices(group):
 
 
 def is_image_data(data):
-    return data in choices("classifier")
+    return data in choices("stick")
 
 
 def is_image_model(model):
@@ -95,6 +94,7 @@ def few_images():
         for source in TorchvisionSource.__subclasses__():
             patched.setattr(source, "num_available", 2 * NUM_SAMPLES)
             patched.setattr(source, "num_test", NUM_SAMPLES)
+            patched.setattr(source, "num_unseen", NUM_SAMPLES)
         yield
 
 
@@ -117,7 +117,9 @@ def compose(tmp_path_factory):
     @cache
     def rest(data):
         """All that is not combined, by the data."""
-        tiny = TINY_CLASSIFIER if is_image_data(data) else ()
+        tiny = TINY_JUDGE if is_image_data(data) else ()
+        if data in TRAINED_STICKS:
+            tiny += TINY_STICK
         config = compose_settings(f"data={data}", *REST, *tiny, f"evaluation.cache_folder={spaces}")
         return {key: built(config, key) for key in config if key not in GROUPS}
 

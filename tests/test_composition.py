@@ -11,6 +11,7 @@ from collapsar import composition
 from collapsar.composition import build, chain_name, check_study_name, config_folder, settings
 from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
+from collapsar.metrics.spaces.classifier import ClassifierSpace
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
 from collapsar.settings import flatten
@@ -43,7 +44,7 @@ def build_from(*overrides):
 
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    by_name = {"classifier", "recipe", "size", "space", "experiment", "lever"}
+    by_name = {"stick", "judge", "recipe", "size", "space", "experiment", "lever"}
     assert groups == {*MIXED_GROUPS, *COMBINED_GROUPS, *by_name}
 
 
@@ -79,14 +80,17 @@ def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe):
 
 
 @pytest.mark.parametrize("data", IMAGE_DATA)
-def test_every_image_source_has_its_classifier(data):
-    assert "classifier" in build_from(f"data={data}").evaluation.spaces
+def test_every_image_source_has_its_stick_and_its_judge(data):
+    experiment = build_from(f"data={data}")
+    assert "classifier" in experiment.evaluation.spaces
+    assert isinstance(experiment.judge, ClassifierSpace)
 
 
-def test_every_classifier_and_recipe_belongs_to_a_source():
+def test_every_stick_judge_and_recipe_belongs_to_a_source_or_to_data_of_ones_own():
     small = [f"small/{data}_{model}" for data in IMAGE_DATA for model in IMAGE_MODELS]
     full = [f"full/{data}_{model}" for data in IMAGE_DATA if data != "digits" for model in FULL_MODELS]
-    assert choices("classifier") == sorted(IMAGE_DATA)
+    assert choices("stick") == sorted([*IMAGE_DATA, "trained"])
+    assert choices("judge") == sorted([*IMAGE_DATA, "pca"])
     assert sorted(path.removesuffix(".yaml") for path in RECIPES) == sorted(small + full)
 
 
@@ -180,7 +184,8 @@ def changed(**changes):
         {"trainer__callbacks": []},
         {"evaluation__extra": {}},
         {"data___target_": "collapsar.elsewhere.Digits"},
-        {"evaluation__spaces__classifier__budget___target_": "elsewhere.TrainingBudget"},
+        {"evaluation__downstream__budget___target_": "elsewhere.TrainingBudget"},
+        {"judge__seed": 5},
         {"training": {"_target_": "collapsar.models.plan.Plan", "gradient_clip_norm": None, "callbacks": []}},
         {"objective": "final/recall"},
     ],

@@ -31,8 +31,6 @@ EARLIER = (  # what was typed to make tests/earlier with version 0.1
     "evaluation.metrics=[frechet]",
     "evaluation.num_batches=0",
     "evaluation.num_samples=100",
-    "evaluation.spaces.classifier.budget.num_steps=5",
-    "evaluation.spaces.classifier.min_accuracy=0.0",
     "evaluation.cache_folder=cache",
     "tracking=none",
 )

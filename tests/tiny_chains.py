@@ -20,9 +20,9 @@ TINY = (
     "evaluation.metrics=[frechet,support,classes]",
     "evaluation.num_batches=0",
     "evaluation.num_samples=100",
-    "evaluation.spaces.classifier.budget.num_steps=5",
-    "evaluation.spaces.classifier.min_accuracy=0.0",
     "share_generation_0=false",  # chains of one test that lie side by side are trained each for itself
+    "judge.budget.num_steps=5",
+    "judge.min_accuracy=0.0",
 )
 
 

@@ -41,10 +41,22 @@ PATHS_THEN = {name: f"{module}.{name}" for module, names in CLASSES_THEN.items()
 
 def earlier_digest(config: Mapping[str, Any]) -> str | None:
     """The digest that version 0.1 gave these settings; None if one of them did not exist then."""
+    config = measured_by_the_judge(config)
     if any(is_later(key) for key in binding_settings(config)):
         return None
     flat = {key: value for key, value in flatten(config).items() if not is_below(key, FREE_THEN)}
     return digest({key: value_then(key, value) for key, value in flat.items() if not is_later(key)})
+
+
+def measured_by_the_judge(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings with the classifier of version 0.1 in place of a measuring stick; it judged samples too, as seed 0."""
+    judge, evaluation = config.get("judge"), config.get("evaluation", {})
+    stick = evaluation.get("spaces", {}).get("classifier", {})
+    rest = {key: value for key, value in config.items() if key != "judge"}
+    if not judge or class_name(stick.get("_target_")) != "StickSpace":
+        return rest
+    spaces = evaluation["spaces"] | {"classifier": judge | {"seed": 0}}
+    return rest | {"evaluation": evaluation | {"spaces": spaces}}
 
 
 def is_later(key: str) -> bool:

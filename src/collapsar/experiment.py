@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from collapsar.data.pool import Pool
+    from collapsar.drawing.judge import JudgeSpace
     from collapsar.drawing.selection import Drawn
     from collapsar.journal.journal import Journal
     from collapsar.journal.tracking import ChainTitle
@@ -55,6 +56,8 @@ class Experiment:
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
         selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
+        judge: The feature space that a selection judges samples in, fitted on the chain's own real training set
+            (`collapsar.drawing.judge`); null judges vectors as they are.
         evaluation: What is measured (`collapsar.metrics.evaluation.Evaluation`).
         training: The levers of training (`collapsar.models.plan.Plan`).
         trainer: Recipe of a generation's `lightning.Trainer`.
@@ -78,6 +81,7 @@ class Experiment:
     regime: Any = MISSING
     bias: Any = MISSING
     selection: Any = MISSING
+    judge: Any = MISSING
     evaluation: Any = MISSING
     training: Any = MISSING
     trainer: Any = MISSING
@@ -137,11 +141,11 @@ class Experiment:
             real = self.data.load()
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-                    evaluator = self.evaluation.prepare(real)
+                    evaluator, judge = self.evaluation.prepare(real), self._judge_space(real)
                 is_shared = self.shares_generation_0 and not journal.records
                 sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
                 with sharing if is_shared else nullcontext() as first:
-                    loop = self._loop(real, evaluator=evaluator, journal=journal, first=first)
+                    loop = self._loop(real, evaluator=evaluator, judge=judge, journal=journal, first=first)
                     for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
                         self._keep(turn, evaluator=evaluator, journal=journal)
                         if journal.is_over:
@@ -169,7 +173,13 @@ class Experiment:
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
     def _loop(
-        self, real: "RealData", *, evaluator: "Evaluator", journal: "Journal", first: "SharedTraining | None"
+        self,
+        real: "RealData",
+        *,
+        evaluator: "Evaluator",
+        judge: "JudgeSpace | None",
+        journal: "Journal",
+        first: "SharedTraining | None",
     ) -> "Loop":
         from collapsar.drawing.draw import draw
         from collapsar.drawing.judge import make_judge
@@ -188,7 +198,7 @@ class Experiment:
                 max(self._num_synthetic(generation), evaluator.num_synthetic),
                 bias=self.bias,
                 selection=self.selection,
-                judge=make_judge(training.model, evaluator),
+                judge=make_judge(training.model, judge),
                 seed=self.seed,
                 generation=generation,
             )
@@ -202,6 +212,19 @@ class Experiment:
             train=trained,
             draw=drawn,
         )
+
+    def _judge_space(self, real: "RealData") -> "JudgeSpace | None":
+        """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
+        from collapsar.drawing.judge import JudgeSpace, choose_space
+
+        settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.selection.judged_by)
+        if settings is None:
+            return None
+        space = JudgeSpace(
+            settings=settings, real=real, device=self.evaluation.device, cache_dir=self.evaluation.cache_dir
+        )
+        assert space.fitted, "or an error that says why not"
+        return space
 
     def _keep(self, turn: "Turn", *, evaluator: "Evaluator", journal: "Journal") -> None:
         """Measure a generation, and hand it to the journal."""
@@ -248,13 +271,15 @@ class Experiment:
 
     def _check(self, model: "GenerativeModel") -> None:
         """Refuse parts that do not go together, before anything is read or trained."""
+        from collapsar.drawing.judge import choose_space, num_judged_classes
         from collapsar.training.train import check_training
 
         model.check_bias(self.bias)
-        num_classes = self.evaluation.num_judged_classes(
-            sample_shape=self.data.sample_shape, num_classes=self.data.num_classes
+        judge = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.selection.judged_by)
+        self.selection.check(
+            num_classes=num_judged_classes(judge, num_classes=self.data.num_classes),
+            has_critic=model.realism is not None,
         )
-        self.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
         self.evaluation.check(num_real=self.data.sizes.test)
         check_training(self.recipe, model, pool_size=min(self._pool_sizes()))
 

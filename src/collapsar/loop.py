@@ -165,7 +165,8 @@ def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, 
         training=training.summary,
         feature_spaces=scores.feature_spaces,
         class_shares=scores.class_shares,
-        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)},
+        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
+        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
         fitted=training.model.fitted_parameters(),
     )
 

@@ -1,6 +1,6 @@
 """One JSON line for each finished generation: the truth that tables, W&B and the report are made from.
 
-Metric keys are lower-case and stable. They belong to the classifier's feature space unless a prefix names another
+Metric keys are lower-case and stable. They belong to the measuring stick's feature space unless a prefix names another
 (`pca/recall`); `_floor` is the same metric between two sets of real images of the same sizes.
 """
 
@@ -36,7 +36,8 @@ class GenerationRecord:
         peak_memory_bytes: The process's largest resident set since the chain was started or continued.
         peak_device_memory_bytes: The most that tensors took of a CUDA device since then; None where none was used.
         machine: What the generation was trained with: device, precision, threads (`machine.Machine`).
-        selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept).
+        selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept), and who judged
+            them (judged_by: the model's critic, or a space as in feature_spaces) where somebody did.
         fitted: Parameters of an analytic model; empty for a network.
     """
 
@@ -59,7 +60,7 @@ class GenerationRecord:
     peak_memory_bytes: int = 0
     peak_device_memory_bytes: int | None = None
     machine: dict[str, Any] = field(default_factory=dict)
-    selection: dict[str, int] = field(default_factory=dict)
+    selection: dict[str, Any] = field(default_factory=dict)
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

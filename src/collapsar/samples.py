@@ -6,7 +6,7 @@ the sample convention, so a resumed chain sees exactly what an uninterrupted one
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -71,8 +71,35 @@ class KnownModes:
 
 
 @dataclass(frozen=True)
+class StickSplit:
+    """An official training set in two parts: what a measuring stick is trained on, and what it never sees.
+
+    Chains train on both; real samples that the stick never saw are what a perfect generator would draw.
+
+    Attributes:
+        official: The training set in full, whatever part of it a chain takes.
+        unseen_indices: Of the samples that no stick sees.
+    """
+
+    official: Samples
+    unseen_indices: Int64[Tensor, " unseen"]
+
+    @property
+    def unseen(self) -> Samples:
+        """What no stick sees, as a copy."""
+        return self.official[self.unseen_indices]
+
+    @property
+    def seen(self) -> Samples:
+        """What sticks are trained on, as a copy."""
+        is_seen = torch.ones(len(self.official), dtype=torch.bool)
+        is_seen[self.unseen_indices] = False
+        return self.official[is_seen]
+
+
+@dataclass(frozen=True)
 class RealData:
-    """A source's sets; they share no sample.
+    """A source's sets; train, test and reserve share no sample.
 
     Attributes:
         train: What generation 0 is trained on.
@@ -80,6 +107,7 @@ class RealData:
         num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
         reserve: Training data beyond `train`, for regimes that take fresh real samples; None if there are none.
         known_modes: Where the truth is a mixture whose modes are known.
+        stick_split: Where measuring sticks are kept from a part of the training set; None where they are not.
     """
 
     train: Samples
@@ -87,6 +115,13 @@ class RealData:
     num_classes: int
     reserve: Samples | None = None
     known_modes: KnownModes | None = None
+    stick_split: StickSplit | None = None
+
+    def for_sticks(self) -> "RealData":
+        """The same data with what sticks are trained on as the training set."""
+        if self.stick_split is None:
+            return self
+        return replace(self, train=self.stick_split.seen, reserve=None, stick_split=None)
 
 
 def concatenate(batches: Sequence[Samples]) -> Samples:

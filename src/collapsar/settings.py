@@ -25,7 +25,7 @@ FREE_SETTINGS = (
 SEEDS = ("seed", "data.seed")
 """Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
 
-AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "selection", "evaluation")
+AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "selection", "judge", "evaluation")
 """Settings that act on a chain only when its first model is trained: chains that differ in nothing else share it."""
 
 INTRODUCED_AS = {
@@ -36,6 +36,10 @@ INTRODUCED_AS = {
     "size": "small",
 }
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
+
+
+UNASKED = {"judge": ("selection._target_", "KeepAll")}
+"""Parts that change nothing while another setting has this value: where all samples are kept, nobody asks the judge."""
 
 
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
@@ -60,20 +64,29 @@ def is_below(key: str, parts: tuple[str, ...]) -> bool:
 def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what every generation of a chain is, by dotted key.
 
-    Left out are free settings, what is null or empty (a choice that is switched off), and a later setting with the
-    value it was introduced with. A class stands as its name alone, so that it may move to another module.
+    Left out are free settings, what is null or empty (a choice that is switched off), a part that nobody asks, and a
+    later setting with the value it was introduced with. A class stands as its name alone, so that it may move to
+    another module.
     """
     flat = {key: with_class_names(value, key=key) for key, value in flatten(config).items() if not is_free(key)}
     return {
         key: value
         for key, value in flat.items()
-        if value not in (None, [], {}) and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
+        if value not in (None, [], {})
+        and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
+        and not is_unasked(key, flat)
     }
 
 
 def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the binding settings that the training of generation 0 depends on."""
     return {key: value for key, value in binding_settings(config).items() if not is_below(key, AFTER_TRAINING_0)}
+
+
+def is_unasked(key: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a dotted setting is of a part that changes nothing beside these other settings."""
+    other, value = UNASKED.get(key.partition(".")[0], (None, None))
+    return other is not None and flat.get(other) == value
 
 
 def with_class_names(value: Any, *, key: str) -> Any:

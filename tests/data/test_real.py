@@ -2,6 +2,7 @@
 
 import os
 import struct
+from dataclasses import replace
 from threading import Thread
 
 import pytest
@@ -133,7 +134,7 @@ def test_the_root_is_the_given_folder_then_the_environments_then_the_users(monke
 @pytest.mark.parametrize(("source", "folder"), [(MNIST, "MNIST/raw"), (FashionMNIST, "FashionMNIST/raw")])
 def test_files_in_torchvisions_layout_become_images(tmp_path, source, folder):
     write_mnist(tmp_path, folder=folder)
-    real = make_mnist(tmp_path, source=source).load()
+    real = make_mnist(tmp_path, source=source).read_all()
     assert real.train.values.shape == (60_000, 1, 28, 28)
     assert real.test.values.shape == (10_000, 1, 28, 28)
     assert real.train.values.dtype == torch.uint8
@@ -241,3 +242,28 @@ def test_real_cifar_has_its_official_split():
     assert real.train.labels.bincount().tolist() == [50] * 10
     assert real.test.labels.bincount().tolist() == [1000] * 10
     assert real.test.values.is_contiguous()
+
+
+@pytest.mark.parametrize("num_train", [None, 200])
+def test_a_part_of_the_official_training_set_is_kept_from_sticks_whatever_a_chain_takes(num_train):
+    split, everything = load_digits(num_train).stick_split, load_digits().train
+    assert torch.equal(split.official.values, everything.values)
+    assert (len(split.seen), len(split.unseen)) == (1077, 360)
+    assert torch.equal(split.unseen.values, load_digits().stick_split.unseen.values)
+
+
+def test_chains_train_on_what_sticks_never_see_too():
+    real = load_digits()
+    assert rows(real.stick_split.unseen) <= rows(real.train)
+    assert not rows(real.stick_split.unseen) & rows(real.stick_split.seen)
+
+
+def test_spaces_are_fitted_on_what_sticks_see():
+    real = load_digits(200)
+    assert torch.equal(real.for_sticks().train.values, real.stick_split.seen.values)
+    assert torch.equal(real.for_sticks().test.values, real.test.values)
+
+
+def test_where_nothing_is_kept_from_sticks_spaces_are_fitted_on_the_training_set():
+    whole = replace(load_digits(200), stick_split=None)
+    assert whole.for_sticks() is whole

@@ -28,6 +28,7 @@ def judge(**changes):
         "real_features": lambda: torch.arange(50.0).unsqueeze(1).repeat(1, 2),
         "class_probabilities": first_column_probability,
         "realism": lambda samples: samples[:, 1],
+        "describe_space": lambda: {"name": "identity"},
     }
     return Judge(**(settings | changes))
 
@@ -81,6 +82,15 @@ def test_kept_samples_keep_their_labels(selection):
     assert torch.equal(model.drawn[kept.labels], kept.values)
 
 
+@pytest.mark.parametrize(
+    ("selection", "judged_by"),
+    list(zip(SELECTIONS, [{}, {"name": "critic"}, *[{"name": "identity"}] * 5], strict=True)),
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_what_was_drawn_says_who_judged_it(selection, judged_by):
+    assert select(selection, num_samples=20).judged_by == judged_by
+
+
 def test_keeping_all_draws_no_more_than_it_keeps():
     model = Uniform()
     selected = select(KeepAll(), model=model)
@@ -99,7 +109,7 @@ def test_top_scored_keeps_the_best_share(score, value):
     assert value(selected.samples.values).min() == value(model.drawn).topk(400).values[-1]
 
 
-def test_verified_keeps_only_what_the_classifier_confirms():
+def test_verified_keeps_only_what_the_judge_confirms():
     selected = select(Verified(min_confidence=0.9, max_draws_per_sample=20))
     assert first_column_probability(selected.samples.values).amax(1).min() >= 0.9
     assert selected.num_drawn == pytest.approx(400 / 0.2, rel=0.2)
@@ -162,9 +172,21 @@ def test_too_low_a_yield_stops_the_chain():
     ("selection", "lacking", "message"),
     [
         (TopScored(score="realism", kept_fraction=0.5), {"has_critic": False}, "=most_realistic .* choose model=gan"),
-        (TopScored(score="confidence", kept_fraction=0.5), {"num_classes": 0}, "=most_confident needs a classifier"),
-        (Verified(min_confidence=0.5, max_draws_per_sample=2), {"num_classes": 0}, "=verified needs a classifier"),
-        (Curated(favoured_class=0, strength=1, max_draws_per_sample=2), {"num_classes": 0}, "needs a classifier"),
+        (
+            TopScored(score="confidence", kept_fraction=0.5),
+            {"num_classes": 0},
+            "=most_confident needs a judge with classes",
+        ),
+        (
+            Verified(min_confidence=0.5, max_draws_per_sample=2),
+            {"num_classes": 0},
+            "=verified needs a judge with classes",
+        ),
+        (
+            Curated(favoured_class=0, strength=1, max_draws_per_sample=2),
+            {"num_classes": 0},
+            "needs a judge with classes",
+        ),
         (Curated(favoured_class=2, strength=1, max_draws_per_sample=2), {}, "favoured_class must be below 2.*got 2"),
     ],
 )

@@ -25,7 +25,7 @@ def settings(tmp_path_factory):
     node = OmegaConf.load(CONF / "evaluation" / "standard.yaml")
     node.metrics = OmegaConf.load(CONF / "evaluation" / "full.yaml").metrics
     node.batch_metrics = [group for group in node.metrics if group != "downstream"]
-    node.spaces.classifier = OmegaConf.load(CONF / "classifier" / "digits.yaml")
+    node.spaces.classifier = OmegaConf.load(CONF / "stick" / "digits.yaml")
     node.spaces.self_supervised = OmegaConf.load(CONF / "space" / "self_supervised.yaml")
     node.spaces.self_supervised.budget.num_steps, node.spaces.self_supervised.min_accuracy = 2, 0.0
     node.downstream.budget.num_steps = 120

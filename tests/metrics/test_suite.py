@@ -80,7 +80,7 @@ def ends(metrics, *suffixes):
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     node = OmegaConf.load(CONF / "evaluation" / "standard.yaml")
-    node.spaces.classifier = OmegaConf.load(CONF / "classifier" / "digits.yaml")
+    node.spaces.classifier = OmegaConf.load(CONF / "stick" / "digits.yaml")
     node.accelerator, node.cache_folder = "cpu", str(tmp_path_factory.mktemp("spaces"))
     return instantiate(node, _convert_="object")
 

@@ -20,7 +20,6 @@ MEASURED = (
     "model.width=16",
     "trainer.max_steps=120",
     "evaluation.num_samples=300",
-    "evaluation.spaces.classifier.budget.num_steps=100",
     "evaluation.metrics=[frechet,support]",
 )
 HALF = "trainer.precision=bf16-mixed"

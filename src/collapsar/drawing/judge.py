@@ -1,15 +1,27 @@
-"""What selections judge samples by: features, class probabilities, the model's own critic."""
+"""What selections judge samples by: features, class probabilities, the model's own critic.
 
-from collections.abc import Callable
+The features are those of a space of the chain's own, fitted on its real training set when a selection first asks for
+it. It is never the measuring stick: what is chosen by a measure cannot be measured by it.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.metrics.evaluator import Evaluator
+from collapsar.errors import UsageError
+from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace
+from collapsar.metrics.spaces.identity import IdentitySpace
+from collapsar.metrics.spaces.stick import StickSpace
 from collapsar.models.generative import GenerativeModel
+from collapsar.samples import RealData
+
+JudgedBy = Literal["nobody", "critic", "space"]  # what a selection looks at
 
 REAL_SAMPLES_FOR_SPACING = 2_000  # whose nearest neighbours are looked up; their median needs no more
 ROWS_PER_DISTANCE_CHUNK = 1024  # bounds memory only
@@ -24,12 +36,14 @@ class Judge:
         real_features: Gives the features of the real training set; called only by selections that look at them.
         class_probabilities: Probability of each class, from a classifier trained on real data; None without classes.
         realism: The critic's logit, higher for what it takes for real; None for models without one.
+        describe_space: What a record says of the space that gives the features.
     """
 
     features: Callable[[Tensor], Float[Tensor, "sample feature"]]
     real_features: Callable[[], Float[Tensor, "real feature"]]
     class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None
     realism: Callable[[Tensor], Float[Tensor, " sample"]] | None
+    describe_space: Callable[[], dict[str, Any]]
 
     @cached_property
     def real_spacing(self) -> float:
@@ -47,13 +61,93 @@ class Judge:
         assert self.class_probabilities is not None, "checked beforehand"
         return self.class_probabilities(samples).amax(1)
 
+    def describe(self, judged_by: JudgedBy) -> dict[str, Any]:
+        """What a record says of the one who judged; empty where nobody did."""
+        if judged_by == "space":
+            return self.describe_space()
+        return {"name": "critic"} if judged_by == "critic" else {}
 
-def make_judge(model: GenerativeModel, evaluator: Evaluator) -> Judge:
-    """The judge of a model's samples: the evaluator's first feature space, and the model's own critic."""
-    space = evaluator.primary_space
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSpace:
+    """The space that a chain's samples are judged in, fitted when it is first asked for.
+
+    Attributes:
+        settings: Of the space.
+        real: The chain's real sets; the space is fitted on the training set, as it is.
+        device: Where features are computed.
+        cache_dir: Where the fitted space is kept.
+    """
+
+    settings: FeatureSpace
+    real: RealData
+    device: torch.device
+    cache_dir: Path
+
+    @cached_property
+    def fitted(self) -> FittedSpace:
+        """The space, from the cache where it holds it.
+
+        Raises:
+            UsageError: the samples do not suit it, or it is not good enough to be trusted.
+        """
+        return self.settings.fit(self.real, device=self.device, cache_dir=self.cache_dir)
+
+    @cached_property
+    def real_features(self) -> Float[Tensor, "train feature"]:
+        return self.fitted.extract(self.real.train.values)
+
+    def class_probabilities(self, samples: Tensor) -> Float[Tensor, "sample category"]:
+        return self.fitted.classify(self.fitted.extract(samples))
+
+
+def choose_space(
+    judge: FeatureSpace | None, *, sample_shape: Sequence[int], judged_by: JudgedBy
+) -> FeatureSpace | None:
+    """The settings of the space that a selection judges samples of this shape in; None if it looks at none.
+
+    Raises:
+        UsageError: there is none for images, or the judge is a measuring stick, or does not suit the shape.
+    """
+    is_vector = len(sample_shape) == 1
+    advice = "judge=null" if is_vector else "judge=digits for images with classes, else judge=pca"
+    if isinstance(judge, StickSpace):
+        raise UsageError("judge must not be a measuring stick, which would measure its own choice: choose judge=digits")
+    if judge is not None and (not isinstance(judge, FeatureSpace) or judge.takes_vectors != is_vector):
+        raise UsageError(
+            f"judge must be a feature space for samples of shape {list(sample_shape)}: got {type(judge).__name__}; "
+            f"choose {advice}"
+        )
+    if judged_by != "space":
+        return None
+    if judge is None and not is_vector:
+        raise UsageError(f"this selection needs a judge of images, and there is none: choose {advice}")
+    return judge or IdentitySpace()
+
+
+def num_judged_classes(space: FeatureSpace | None, *, num_classes: int) -> int:
+    """Classes, of the data's, that the judge gives probabilities of; 0 where it has none."""
+    return num_classes if space is not None and space.has_classes else 0
+
+
+def make_judge(model: GenerativeModel, space: JudgeSpace | None) -> Judge:
+    """The judge of a model's samples: a space of the chain's own, where there is one, and the model's own critic."""
+    if space is None:
+        return Judge(
+            features=_nothing,
+            real_features=_nothing,
+            class_probabilities=None,
+            realism=model.realism,
+            describe_space=dict,
+        )
     return Judge(
-        features=space.extract,
-        real_features=lambda: evaluator.real_train_features,
-        class_probabilities=(lambda values: space.classify(space.extract(values))) if space.head else None,
+        features=space.fitted.extract,
+        real_features=lambda: space.real_features,
+        class_probabilities=space.class_probabilities if space.settings.has_classes else None,
         realism=model.realism,
+        describe_space=space.fitted.describe,
     )
+
+
+def _nothing(*_: Tensor) -> Tensor:
+    raise AssertionError("a selection that asks for features without a judge is refused beforehand")

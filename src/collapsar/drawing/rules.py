@@ -31,6 +31,7 @@ class TopScored(Selection):
         check_fraction(kept_fraction=kept_fraction)
         self.score, self.kept_fraction = score, kept_fraction
         self.name = {"realism": "most_realistic", "confidence": "most_confident"}[score]
+        self.judged_by = "critic" if score == "realism" else "space"
 
     @property
     def max_draws_per_sample(self) -> float:
@@ -88,9 +89,9 @@ class Rejection(Selection, ABC):
 
 @final
 class Verified(Rejection):
-    """Samples whose label the classifier can confirm: it gives one class at least `min_confidence`.
+    """Samples whose label the judge can confirm: it gives one class at least `min_confidence`.
 
-    After Yi et al. 2025, arXiv:2510.16657, with a classifier as the verifier.
+    After Yi et al. 2025, arXiv:2510.16657, with a classifier of the chain's own real data as the verifier.
 
     Args:
         min_confidence: In [0, 1].
@@ -184,7 +185,7 @@ def require_classifier(selection: str, *, num_classes: int) -> None:
     """Refuse a selection by classes where nothing tells them apart.
 
     Raises:
-        UsageError: there is no classifier.
+        UsageError: the judge has no classes.
     """
     if not num_classes:
-        raise UsageError(f"selection={selection} needs a classifier: choose data with one, such as data=digits")
+        raise UsageError(f"selection={selection} needs a judge with classes: choose data with one, such as data=digits")

@@ -6,31 +6,33 @@ drew. It judges them by what the experiment hands over as a `Judge`. It knows no
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from collapsar.drawing.judge import Judge
+from collapsar.drawing.judge import Judge, JudgedBy
 from collapsar.errors import UsageError
 from collapsar.samples import Samples, concatenate
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was let in, and how many were drawn for it."""
+    """What was let in, how many were drawn for it, and what a record says of the one who judged them."""
 
     samples: Samples
     num_drawn: int
+    judged_by: dict[str, Any] = field(default_factory=dict)
 
 
 class Selection(ABC):
     """A rule that keeps some of the candidates."""
 
     name: str  # as in conf/selection
+    judged_by: JudgedBy = "space"
 
     @abstractmethod
     def num_candidates(self, num_wanted: int) -> int:
@@ -86,7 +88,7 @@ class Selection(ABC):
             kept.append(candidates[chosen])
             num_kept += len(chosen)
             num_drawn += num_candidates
-        return Drawn(concatenate(kept), num_drawn)
+        return Drawn(concatenate(kept), num_drawn, judge.describe(self.judged_by))
 
 
 @final
@@ -94,6 +96,7 @@ class KeepAll(Selection):
     """Every sample, in the order drawn."""
 
     name = "none"
+    judged_by = "nobody"
     max_draws_per_sample = 1.0
 
     def num_candidates(self, num_wanted: int) -> int:

@@ -1,7 +1,7 @@
 """The settings of what is measured, and how they make a chain's evaluator.
 
-`prepare` fits the feature spaces on the real training set, chooses the held-out samples and measures the floor. The
-classifier's space comes first; where there is none, the first space that suits the data does.
+`prepare` makes the feature spaces, chooses the held-out samples and measures the floor. The measuring stick's space
+comes first (its name among the settings is `classifier`); where there is none, the first that suits the data does.
 """
 
 import logging
@@ -112,10 +112,15 @@ class Evaluation:
                 f"for {num_samples} samples"
             )
 
-    def num_judged_classes(self, *, sample_shape: Sequence[int], num_classes: int) -> int:
-        """Classes of such data that the first space tells apart; 0 where it has none."""
-        first = next(iter(self._suitable(sample_shape).values()), None)
-        return num_classes if first is not None and first.has_classes else 0
+    @property
+    def device(self) -> torch.device:
+        """Where features are computed."""
+        return find_device(self.accelerator)
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where fitted spaces and real sides are kept."""
+        return Path(self.cache_folder) if self.cache_folder else user_cache_path("collapsar") / "spaces"
 
     def measures(self) -> dict[str, Measure]:
         """All measures by group, each with its settings."""
@@ -126,22 +131,23 @@ class Evaluation:
         }
 
     def prepare(self, real: RealData) -> Evaluator:
-        """Fit the spaces on the real training set, and measure the floor.
+        """Fit the spaces on what measuring sticks may see, and measure the floor.
+
+        The floor is of real samples that no space has seen; where the data keep none from them, of training samples.
 
         Raises:
             UsageError: no space suits the data, or one is not good enough to be trusted.
         """
-        cache_folder = Path(self.cache_folder) if self.cache_folder else user_cache_path("collapsar") / "spaces"
         suitable = self._suitable(real.train.shape)
         if not suitable:
             raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
+        seen = real.for_sticks()
         spaces = {
-            name: space.fit(real, device=find_device(self.accelerator), cache_dir=cache_folder)
-            for name, space in suitable.items()
+            name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
         }
         warn_of_shortage(spaces, num_samples=self.sample_size(len(real.test)))
         # Vectors are cheap to measure, and often drawn anew for each seed: keeping them would fill the folder.
-        kept_in = cache_folder if len(real.train.shape) > 1 else None
+        kept_in = self.cache_dir if len(real.train.shape) > 1 else None
         train_labels, test_labels = labels_of(real)
         train, test = Samples(real.train.values, train_labels), Samples(real.test.values, test_labels)
         test = test[choose(len(test), num_samples=self.sample_size(len(test)))]
@@ -159,10 +165,10 @@ class Evaluation:
             for index, (name, space) in enumerate(spaces.items())
         }
         measures = {group: measure for group, measure in self.measures().items() if group in self.metrics}
-        in_place = train[choose(len(train), num_samples=len(test))]  # of synthetic samples
+        unseen = real.stick_split.unseen if real.stick_split and real.num_classes else train
+        in_place = unseen[choose(len(unseen), num_samples=len(test))]  # of synthetic samples
         return Evaluator(
             references=references,
-            training=train,
             floor=load_floor(references, in_place, measures=measures, folder=kept_in),
             measures=list(measures.values()),
             batch_measures=[self.measures()[group] for group in self.batch_metrics],
@@ -172,7 +178,7 @@ class Evaluation:
         )
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
-        """Vectors are measured as they are, images in every other space; the classifier's comes first."""
+        """Vectors are measured as they are, images in every other space; the stick's comes first."""
         is_vector = len(sample_shape) == 1
         names = sorted(self.spaces, key=lambda name: name != PRIMARY_SPACE)
         return {name: self.spaces[name] for name in names if self.spaces[name].takes_vectors == is_vector}

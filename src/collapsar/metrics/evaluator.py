@@ -9,10 +9,8 @@ disjoint batches of the generation's samples.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.metrics.comparison import compare
@@ -52,7 +50,6 @@ class Evaluator:
 
     Attributes:
         references: The real side in each space, by the prefix of its keys; the first space has none.
-        training: The real training set.
         floor: Values of real samples by metric key.
         measures: What is measured.
         batch_measures: What is measured on batches too.
@@ -62,7 +59,6 @@ class Evaluator:
     """
 
     references: Mapping[str, RealReference]
-    training: Samples
     floor: Mapping[str, float]
     measures: Sequence[Measure]
     batch_measures: Sequence[Measure]
@@ -79,11 +75,6 @@ class Evaluator:
     def primary_space(self) -> FittedSpace:
         """The space whose keys have no prefix."""
         return self.references[""].space
-
-    @cached_property
-    def real_train_features(self) -> Float[Tensor, "train feature"]:
-        """Features of the real training set in the first space, for selections that look at it."""
-        return self.primary_space.extract(self.training.values)
 
     def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
         """Score one generation on its first `num_synthetic` samples.

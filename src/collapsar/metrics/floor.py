@@ -1,7 +1,8 @@
 """The floor: the values that as many real samples get in place of synthetic ones.
 
-They are real training samples, measured as a generation is. For novelty they are held-out ones: a training sample is
-always found in the training set. A floor is kept on disk for all chains that would measure the same.
+They are real samples that no measuring stick has seen, else training samples, measured as a generation is. For novelty
+they are held-out ones: a training sample is always found in the training set. A floor is kept on disk for all chains
+that would measure the same.
 """
 
 from collections.abc import Mapping
@@ -16,58 +17,58 @@ from collapsar.metrics.spaces.feature_cache import checksum, load_or_measure
 from collapsar.metrics.suite import GROUP_VERSIONS
 from collapsar.samples import Samples
 
-FLOOR_VERSION = 1  # of how floors are measured; a change of numbers raises it
+FLOOR_VERSION = 2  # of how floors are measured; a change of numbers raises it
 NOVELTY = "novelty"
 
 
 def load_floor(
-    references: Mapping[str, RealReference], training: Samples, *, measures: Mapping[str, Measure], folder: Path | None
+    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure], folder: Path | None
 ) -> dict[str, float]:
     """The floor by metric key, without its suffix; measured unless the folder holds it.
 
     Args:
         references: The real side in each space, by the prefix of its keys.
-        training: Real training samples, as many as synthetic ones are measured.
+        samples: Real samples in place of synthetic ones, as many as of these are measured.
         measures: What is measured, by group.
         folder: Where floors are kept; None keeps none.
     """
     if folder is None:
-        return measure_floor(references, training, measures=measures)
-    content = describe_floor(references, training, measures=measures)
+        return measure_floor(references, samples, measures=measures)
+    content = describe_floor(references, samples, measures=measures)
     digest = blake2b(content.encode(), digest_size=16).hexdigest()
     return load_or_measure(
         folder / f"floor-{digest}.pt",
         key=content,
-        measure=lambda: measure_floor(references, training, measures=measures),
+        measure=lambda: measure_floor(references, samples, measures=measures),
     )
 
 
 def measure_floor(
-    references: Mapping[str, RealReference], training: Samples, *, measures: Mapping[str, Measure]
+    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
 ) -> dict[str, float]:
-    """The floor by metric key; of novelty alone where there are fewer training samples than held-out ones."""
+    """The floor by metric key; of novelty alone where there are fewer samples than held-out ones."""
     others = [each for group, each in measures.items() if group != NOVELTY]
     floor: dict[str, float] = {}
-    if all(len(training) >= len(real.held_out) for real in references.values()):
-        floor |= measure(compare(references, training, pool=None, seed=MEASURING_SEED, generation=0), others)
+    if all(len(samples) >= len(real.held_out) for real in references.values()):
+        floor |= measure(compare(references, samples, pool=None, seed=MEASURING_SEED, generation=0), others)
     if NOVELTY in measures:
         floor |= measure(_compare_held_out(references), [measures[NOVELTY]])
     return floor
 
 
 def describe_floor(
-    references: Mapping[str, RealReference], training: Samples, *, measures: Mapping[str, Measure]
+    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
 ) -> str:
     """All that the floor depends on, as text: samples, labels, real sides, and measures with version and settings."""
     real = next(iter(references.values()))
-    given = {"samples": training.values, "labels": training.labels, "held-out labels": real.held_out.labels}
+    given = {"samples": samples.values, "labels": samples.labels, "held-out labels": real.held_out.labels}
     sides = {prefix: (reference.key, reference.num_neighbours) for prefix, reference in references.items()}
     groups = {
         group: (GROUP_VERSIONS.get(group, 1), each.keywords if isinstance(each, partial) else {})
         for group, each in measures.items()
     }
-    samples = checksum({name: tensor for name, tensor in given.items() if tensor is not None})
-    return f"{FLOOR_VERSION} {samples} {sides} {groups}"
+    digests = checksum({name: tensor for name, tensor in given.items() if tensor is not None})
+    return f"{FLOOR_VERSION} {digests} {sides} {groups}"
 
 
 def _compare_held_out(references: Mapping[str, RealReference]) -> dict[str, Comparison]:

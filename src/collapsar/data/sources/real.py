@@ -6,13 +6,14 @@ a root that `COLLAPSAR_DATA` names (else a per-user cache folder); what is missi
 
 import os
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from filelock import FileLock
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from platformdirs import user_cache_path
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -21,7 +22,7 @@ from torchvision import datasets
 
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
-from collapsar.samples import RealData, Samples
+from collapsar.samples import RealData, Samples, StickSplit
 
 NUM_CLASSES = 10  # of each of the fixed data sets
 
@@ -39,6 +40,7 @@ class FixedSource(Source, ABC):
 
     num_available: ClassVar[int]
     num_test: ClassVar[int]
+    num_unseen: ClassVar[int]  # training images that no measuring stick sees
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None) -> None:
         size = subset_size(num_train, num_available=self.num_available, num_classes=NUM_CLASSES)
@@ -51,17 +53,19 @@ class FixedSource(Source, ABC):
 
     def read(self) -> RealData:
         real = self.read_all()
+        _, unseen = stratified_indices(real.train, size=self.num_available - self.num_unseen)
+        real = replace(real, stick_split=StickSplit(official=real.train, unseen_indices=unseen))
         if not self.sizes.reserve:
             return real
-        train, reserve = stratified_split(real.train, size=self.sizes.train)
-        return RealData(train, real.test, real.num_classes, reserve)
+        train, reserve = (real.train[part] for part in stratified_indices(real.train, size=self.sizes.train))
+        return replace(real, train=train, reserve=reserve)
 
 
 class Digits(FixedSource):
     """1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998), from scikit-learn: 1,437 train and 360 test."""
 
     name = "digits"
-    num_available, num_test = 1_437, 360
+    num_available, num_test, num_unseen = 1_437, 360, 360
 
     def read_all(self) -> RealData:
         digits = load_digits()
@@ -152,7 +156,7 @@ class MNIST(TorchvisionSource):
     """60,000 and 10,000 handwritten digits of 28x28 pixels (LeCun, Cortes & Burges)."""
 
     name = "mnist"
-    num_available, num_test = 60_000, 10_000
+    num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.MNIST
     folder = "MNIST/raw"
     file_bytes = IDX_FILES
@@ -162,7 +166,7 @@ class FashionMNIST(TorchvisionSource):
     """60,000 and 10,000 pictures of clothes, 28x28 pixels in grey (Xiao, Rasul & Vollgraf 2017)."""
 
     name = "fashion_mnist"
-    num_available, num_test = 60_000, 10_000
+    num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.FashionMNIST
     folder = "FashionMNIST/raw"
     file_bytes = IDX_FILES
@@ -172,7 +176,7 @@ class CIFAR10(TorchvisionSource):
     """50,000 and 10,000 colour pictures of ten kinds of things, 32x32 pixels (Krizhevsky 2009)."""
 
     name = "cifar10"
-    num_available, num_test = 50_000, 10_000
+    num_available, num_test, num_unseen = 50_000, 10_000, 10_000
     dataset = datasets.CIFAR10
     folder = "cifar-10-batches-py"
     file_bytes: ClassVar[dict[str, int]] = {
@@ -215,9 +219,9 @@ def subset_size(num_train: int | float | None, *, num_available: int, num_classe
     return round(size)
 
 
-def stratified_split(samples: Samples, *, size: int) -> tuple[Samples, Samples]:
+def stratified_indices(samples: Samples, *, size: int) -> tuple[Int64[Tensor, " chosen"], Int64[Tensor, " rest"]]:
     """`size` samples with the classes in their own proportions, and the rest; the choice is the same in every run."""
     assert samples.labels is not None, "real images are labelled"
     indices = np.arange(len(samples))
     chosen, rest = train_test_split(indices, train_size=size, stratify=samples.labels.numpy(), random_state=0)
-    return samples[torch.from_numpy(chosen)], samples[torch.from_numpy(rest)]
+    return torch.from_numpy(chosen), torch.from_numpy(rest)

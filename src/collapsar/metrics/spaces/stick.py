@@ -1,0 +1,181 @@
+"""A frozen measuring stick: the same network on every machine, so that two laboratories' numbers can be compared.
+
+`scripts/sticks` trained it on the official training set less the images that give the floor (`StickSplit`), and wrote
+it to a file of this package: float16 weights, and as metadata what they are, how they were trained, the accuracy on
+the official test set, and a digest of all of this. No chain trains one.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError
+from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.metrics.spaces.feature_cache import checksum
+from collapsar.metrics.spaces.stick_network import StickEncoder
+from collapsar.samples import RealData
+
+FOLDER = Path(__file__).parent / "sticks"
+METADATA_KEY = "stick"  # one entry, because safetensors writes several in any order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a stick's network is built from.
+
+    Attributes:
+        sample_shape: Channels, height and width of an image.
+        num_classes: Logits of the head.
+        stem_width: Channels of the first convolution.
+        widths: Channels of each block; the last is the number of features.
+    """
+
+    sample_shape: tuple[int, int, int]
+    num_classes: int
+    stem_width: int
+    widths: tuple[int, ...]
+
+    @property
+    def feature_dim(self) -> int:
+        return self.widths[-1]
+
+    def build(self) -> nn.Sequential:
+        """An encoder and a head with random weights."""
+        encoder = StickEncoder(num_channels=self.sample_shape[0], stem_width=self.stem_width, widths=self.widths)
+        return nn.Sequential(encoder, nn.Linear(self.feature_dim, self.num_classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stick:
+    """What a stick's file holds.
+
+    Attributes:
+        data: The data set that it measures.
+        version: A stick with other numbers has another one.
+        architecture: What its network is built from.
+        test_accuracy: On the official test set, with these weights.
+        training: How it was trained, as plain values.
+        weights: Of encoder and head, in float16.
+    """
+
+    data: str
+    version: int
+    architecture: Architecture
+    test_accuracy: float
+    training: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+    def describe(self) -> dict[str, Any]:
+        """All but the weights, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name != "weights"}
+
+    @property
+    def content_hash(self) -> str:
+        """A digest of the weights and of what is said about them."""
+        content = json.dumps([self.describe(), checksum(dict(self.weights))], sort_keys=True)
+        return blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def network(self) -> nn.Sequential:
+        """Encoder and head with the weights, in float32."""
+        network = self.architecture.build()
+        network.load_state_dict(widened(self.weights), strict=False)
+        return network
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        description = json.dumps(self.describe() | {"content_hash": self.content_hash}, sort_keys=True)
+        path.write_bytes(save(dict(self.weights), metadata={METADATA_KEY: description}))
+
+
+def rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they are stored: in float16, and without the counters of batches, which nothing reads."""
+    return {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items() if tensor.ndim}
+
+
+def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored weights as a network takes them: in float32."""
+    return {name: tensor.to(torch.float32) for name, tensor in weights.items()}
+
+
+def read_stick(path: Path) -> Stick:
+    """The stick in a file.
+
+    Raises:
+        UsageError: there is no such file, or it does not hold what its content hash was made of.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in path.parent.glob("*.safetensors")))
+        raise UsageError(f"there is no measuring stick {path.stem!r}: there are {known}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads(file.metadata()[METADATA_KEY])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        written = described.pop("content_hash")
+        shape = described.pop("architecture")
+        tuples = {name: tuple(shape[name]) for name in ("sample_shape", "widths")}
+        architecture = Architecture(**shape | tuples)
+        stick = Stick(**described, architecture=architecture, weights=weights)
+        is_whole = stick.content_hash == written
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        raise UsageError(f"the measuring stick {path} is damaged: install collapsar anew")
+    return stick
+
+
+@dataclass(frozen=True, kw_only=True)
+class StickSpace(FeatureSpace):
+    """The features of a measuring stick that comes with the package.
+
+    Args:
+        stick: The data set that it was made for: digits, mnist or cifar10.
+        stick_version: Refused where the package has another one: numbers of two versions cannot be compared.
+        chunk_size: Samples embedded at once.
+    """
+
+    name: ClassVar[str] = "stick"
+    version: ClassVar[int] = 1
+    has_classes: ClassVar[bool] = True
+
+    stick: str
+    stick_version: int
+    chunk_size: int
+
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        """The stick as it is; of the real data only their shape is looked at."""
+        require_images(real, space_name=f"{self.stick} stick's")
+        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        self._check(stick, real)
+        encoder, head = stick.network()
+        return FittedSpace(
+            name=f"{self.stick}_stick",
+            feature_dim=stick.architecture.feature_dim,
+            embedder=encoder,
+            head=head,
+            test_accuracy=stick.test_accuracy,
+            content_hash=stick.content_hash,
+            version=stick.version,
+            device=device,
+            chunk_size=self.chunk_size,
+        )
+
+    def _check(self, stick: Stick, real: RealData) -> None:
+        if stick.version != self.stick_version:
+            raise UsageError(
+                f"stick_version must be {stick.version}, of the {self.stick} stick in this package: "
+                f"got {self.stick_version}"
+            )
+        expected, found = stick.architecture.sample_shape, real.train.shape
+        if found != tuple(expected) or real.num_classes != stick.architecture.num_classes:
+            raise UsageError(
+                f"the {self.stick} stick measures images {list(expected)} of {stick.architecture.num_classes} classes: "
+                f"got {list(found)} of {real.num_classes}; choose stick@evaluation.spaces.classifier=trained"
+            )
