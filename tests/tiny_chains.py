@@ -23,6 +23,8 @@ TINY = (
     "judge.budget.num_steps=5",
     "judge.min_accuracy=0.0",
     "share_generation_0=false",  # chains of one test that lie side by side are trained each for itself
+    "judge.budget.num_steps=5",
+    "judge.min_accuracy=0.0",
 )
 
 

@@ -141,11 +141,11 @@ class Experiment:
             real = self.data.load()
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-                    evaluator = self.evaluation.prepare(real)
+                    evaluator, judge = self.evaluation.prepare(real), self._judge_space(real)
                 is_shared = self.shares_generation_0 and not journal.records
                 sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
                 with sharing if is_shared else nullcontext() as first:
-                    loop = self._loop(real, evaluator=evaluator, journal=journal, first=first)
+                    loop = self._loop(real, evaluator=evaluator, judge=judge, journal=journal, first=first)
                     for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
                         self._keep(turn, evaluator=evaluator, journal=journal)
                         if journal.is_over:
@@ -173,7 +173,13 @@ class Experiment:
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
     def _loop(
-        self, real: "RealData", *, evaluator: "Evaluator", journal: "Journal", first: "SharedTraining | None"
+        self,
+        real: "RealData",
+        *,
+        evaluator: "Evaluator",
+        judge: "JudgeSpace | None",
+        journal: "Journal",
+        first: "SharedTraining | None",
     ) -> "Loop":
         from collapsar.drawing.draw import draw
         from collapsar.drawing.judge import make_judge

@@ -41,6 +41,10 @@ UNASKED = {"judge": ("selection._target_", "KeepAll")}
 """Parts that change nothing while another setting has this value: where all samples are kept, nobody asks the judge."""
 
 
+UNASKED = {"judge": ("selection._target_", "KeepAll")}
+"""Parts that change nothing while another setting has this value: where all samples are kept, nobody asks the judge."""
+
+
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """A nested config as one level of dotted keys; lists are values."""
     flat: dict[str, Any] = {}
