@@ -186,8 +186,6 @@ class Experiment:
         from collapsar.loop import Loop
         from collapsar.training.train import train
 
-        judge_space = self._judge_space(real)
-
         def trained(pool: "Pool", generation: int) -> "Training":
             def here() -> "Training":
                 return train(self.recipe, pool, seed=self.seed, generation=generation, on_steps=journal.trained)
@@ -200,7 +198,7 @@ class Experiment:
                 max(self._num_synthetic(generation), evaluator.num_synthetic),
                 bias=self.bias,
                 selection=self.selection,
-                judge=make_judge(training.model, judge_space),
+                judge=make_judge(training.model, judge),
                 seed=self.seed,
                 generation=generation,
             )

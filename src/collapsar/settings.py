@@ -37,9 +37,6 @@ INTRODUCED_AS = {
 }
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 
-UNASKED = {"judge": ("selection._target_", "KeepAll")}
-"""Parts that change nothing while another setting has this value: where all samples are kept, nobody asks the judge."""
-
 
 UNASKED = {"judge": ("selection._target_", "KeepAll")}
 """Parts that change nothing while another setting has this value: where all samples are kept, nobody asks the judge."""
