@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class Side:
         return {str(path.parent.relative_to(self.folder)): path.parent for path in self.folder.rglob("records.jsonl")}
 
 
-def differences(old: Path, new: Path, *, fid_tolerance: float) -> Iterator[str]:
+def differences(old: Path, new: Path, *, fid_tolerance: float, compared: Sequence[str] = COMPARED) -> Iterator[str]:
     """What is not the same in two run folders, a line for each."""
     old_lines, new_lines = (
         [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()] for folder in (old, new)
@@ -99,7 +99,7 @@ def differences(old: Path, new: Path, *, fid_tolerance: float) -> Iterator[str]:
         yield f"{len(old_lines)} generations, now {len(new_lines)}"
     for before, after in zip(old_lines, new_lines, strict=False):
         place = f"generation {before['generation']}"
-        for part in COMPARED:
+        for part in compared:
             yield from compare(before.get(part), after.get(part), key=f"{place} {part}", fid_tolerance=fid_tolerance)
         yield from compare_files(old, new, f"generation_{before['generation']:03d}")
 
@@ -136,6 +136,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/same-records", description=__doc__)
     parser.add_argument("commit", help="what the working tree is compared with")
     parser.add_argument("--fid-tolerance", type=float, default=0.0, help="relative, for keys that start with fid")
+    parser.add_argument(
+        "--leave-out", nargs="+", default=[], choices=COMPARED, help="of a record, where it must differ"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the run folders, and say where")
     options = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="same-records-"))
@@ -146,9 +149,10 @@ def main() -> int:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(Side.run_everything, sides))
         old, new = (side.chains() for side in sides)
+        compared = [part for part in COMPARED if part not in options.leave_out]
         found = [f"{name}: only on one side" for name in sorted(old.keys() ^ new.keys())]
         for name in sorted(old.keys() & new.keys()):
-            lines = differences(old[name], new[name], fid_tolerance=options.fid_tolerance)
+            lines = differences(old[name], new[name], fid_tolerance=options.fid_tolerance, compared=compared)
             found += [f"{name}: {line}" for line in lines]
         sys.stdout.write("".join(f"{line}\n" for line in found))
         verdict = "the same" if not found else f"{len(found)} differences"

@@ -18,7 +18,7 @@ from collapsar.metrics.spaces.stick import FOLDER, StickSpace, read_stick
 from collapsar.samples import quantise, to_model_range
 
 VALUES = Path(__file__).with_suffix(".json")
-STICKS = ("digits", "mnist")
+STICKS = ("digits", "mnist", "cifar10")
 NUM_IMAGES = 2_000  # of each kind, where there are so many
 NOISE_STD = {"digits": 0.2, "mnist": 0.2, "cifar10": 0.05}
 
@@ -35,7 +35,7 @@ def load(stick):
 
 
 def fit(stick, real):
-    settings = StickSpace(stick=stick, stick_version=read_stick(path_of(stick)).version, chunk_size=256)
+    settings = StickSpace(stick=stick, stick_version=read_stick(path_of(stick)).version, chunk_size=64)
     return settings.fit(real, device=torch.device("cpu"), cache_dir=Path("unused"))
 
 

@@ -102,7 +102,7 @@ def test_what_a_stick_says_of_sets_that_never_change_is_what_it_said(stick, real
 def test_pinned_values_order_the_sets_as_they_are(stick):
     values = PINNED[stick]["values"]
     assert values["unseen"]["fid"] < min(values["noisy"]["fid"], values["five_classes"]["fid"])
-    assert values["five_classes"]["recall"] < 0.7 * values["unseen"]["recall"]
+    assert values["five_classes"]["recall"] < 0.8 * values["unseen"]["recall"]
     assert values["five_classes"]["precision"] > values["unseen"]["precision"] - 0.03
 
 
@@ -166,6 +166,7 @@ def test_what_a_stick_does_not_fit_is_refused(changes, shape, num_classes, messa
 SPLITS = {  # digests of the images that no stick sees
     "digits": "ef3a5d7d7b9c7d6659ae1b5777afcc39",
     "mnist": "b19eb20d125df715fb7d47307e191324",
+    "cifar10": "22d87bded7a98cebb3db6a5a1e6d07e9",
 }
 
 
