@@ -12,7 +12,7 @@ from tiny_chains import compose_settings
 
 RECIPE_THEN = (  # of a VAE on MNIST and CIFAR-10: today's recipes have other bodies, batches and schedules
     "model.body=conv model.width=32 model.learning_rate=0.001 batch_size=64 training.schedule=null "
-    "training.warmup_fraction=null"
+    "training.warmup_fraction=null trainer.precision=32-true model.beta=1.0"
 )
 NAMES = {
     "": "digits_vae_replace_seed0_b14175cc",
