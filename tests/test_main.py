@@ -20,7 +20,7 @@ from collapsar.experiment import Experiment
 from collapsar.models.vae import VAE
 
 LINES_OF_A_TRACEBACK = ("Traceback", 'File "')
-EARLIER = (  # what was typed to make tests/earlier with version 0.1
+EARLIER = (  # what was typed to make tests/earlier with version 0.1, where the judge was the measuring stick too
     "data.num_train=200",
     "batch_size=32",
     "num_generations=1",
@@ -31,6 +31,8 @@ EARLIER = (  # what was typed to make tests/earlier with version 0.1
     "evaluation.metrics=[frechet]",
     "evaluation.num_batches=0",
     "evaluation.num_samples=100",
+    "judge.budget.num_steps=5",
+    "judge.min_accuracy=0.0",
     "evaluation.cache_folder=cache",
     "tracking=none",
 )

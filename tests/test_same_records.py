@@ -92,3 +92,10 @@ def test_the_tolerance_is_for_fid_and_relative(fid, num_found, compare):
 
 def test_the_tolerance_is_for_nothing_else(compare):
     assert len(compare({**RECORD, "metrics": {**RECORD["metrics"], "recall": 0.5000001}}, fid_tolerance=1e-3)) == 1
+
+
+def test_what_is_left_out_is_not_compared(same_records, tmp_path):
+    changed = {**RECORD, "metrics": {**RECORD["metrics"], "recall": 0.1}, "num_real": -1}
+    old, new = write(tmp_path / "old"), write(tmp_path / "new", changed)
+    (line,) = same_records.differences(old, new, fid_tolerance=0.0, compared=["metrics"])
+    assert "metrics.recall" in line
