@@ -16,7 +16,7 @@ from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features, check_pair
 
 MAX_CONDITION = 1e8  # up to here a general eigenvalue routine loses less than 1e-6 of a Fréchet distance
-TILE_ROWS = 1024  # rows of a kernel tile; 1024 x 1024 float64 is 8 MB
+TILE_ROWS = 256  # rows of a kernel tile: 256 x 256 float64 is half a MB, and stays in a core's cache
 
 
 @dataclass(frozen=True)
