@@ -14,6 +14,7 @@ RECIPE_THEN = (  # of a VAE on MNIST and CIFAR-10: today's recipes have other bo
     "model.body=conv model.width=32 model.learning_rate=0.001 batch_size=64 training.schedule=null "
     "training.warmup_fraction=null trainer.precision=32-true model.beta=1.0"
 )
+DRAWN_THEN = "model.likelihood=bernoulli model.pixel_sd=0.1 model.sample_from=mean"
 NAMES = {
     "": "digits_vae_replace_seed0_b14175cc",
     "seed=3 regime=accumulate": "digits_vae_accumulate_seed3_47e9bac3",
@@ -26,9 +27,8 @@ NAMES = {
     f"data=mnist evaluation=full selection=verified {RECIPE_THEN} model.latent_dim=16 trainer.max_steps=2800": (
         "mnist_vae_replace_seed0_2f01d57d"
     ),
-    f"data=cifar10 regime=golden_ratio selection=farthest {RECIPE_THEN} model.latent_dim=64 trainer.max_steps=2000": (
-        "cifar10_vae_golden_ratio_seed0_f18170dd"
-    ),
+    f"data=cifar10 regime=golden_ratio selection=farthest {RECIPE_THEN} {DRAWN_THEN} model.latent_dim=64 "
+    "trainer.max_steps=2000": ("cifar10_vae_golden_ratio_seed0_f18170dd"),
     "data.num_train=500 num_synthetic=[100,200,300] +space@evaluation.spaces.dinov2=dinov2": (
         "digits_vae_replace_seed0_d9a8d0e3"
     ),
