@@ -1,5 +1,6 @@
 """The space of the leading principal axes of the real pixels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -23,7 +24,7 @@ class PrincipalAxes(nn.Module):
         self.axes = nn.Buffer(axes)
 
     def forward(self, samples: Tensor) -> Float[Tensor, "sample feature"]:
-        return ((samples.flatten(start_dim=1).to(torch.float64) - self.mean) @ self.axes).to(torch.float32)
+        return (samples.flatten(start_dim=1).to(torch.float64, copy=True).sub_(self.mean) @ self.axes).to(torch.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +67,14 @@ class PCASpace(FeatureSpace):
 
     def _principal_axes(self, samples: Tensor, device: torch.device) -> dict[str, Tensor]:
         rows = samples.flatten(start_dim=1)
-        chunks = [to_model_range(chunk) for chunk in rows.split(self.chunk_size)]
-        mean = torch.stack([chunk.to(device, torch.float64).sum(dim=0) for chunk in chunks]).sum(dim=0) / len(rows)
+
+        def chunks() -> Iterator[Tensor]:  # made when they are used: all at once, colour images take half a GB
+            return (to_model_range(chunk).to(device, torch.float64, copy=True) for chunk in rows.split(self.chunk_size))
+
+        mean = torch.stack([chunk.sum(dim=0) for chunk in chunks()]).sum(dim=0) / len(rows)
         scatter = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=device)
-        for chunk in chunks:
-            centred = chunk.to(device, torch.float64) - mean
+        for chunk in chunks():
+            centred = chunk.sub_(mean)
             scatter.addmm_(centred.T, centred)
         axes = torch.linalg.eigh(scatter).eigenvectors.flip(1)[:, : self.num_components]
         largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
