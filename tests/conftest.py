@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 import collapsar.__main__ as command
 from tiny_chains import TINY, build_and_run
@@ -49,6 +50,7 @@ def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
             code = int(stop.code or 0)
         finally:
             GlobalHydra.instance().clear()
+            HydraConfig.instance().cfg = None  # or later tests would take this command's choices for their own
             logging.getLogger().handlers[:] = handlers
         return code, capfd.readouterr().err
 
