@@ -138,32 +138,37 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
 
     def _move_each(self, batch: Samples, movers: Sequence[int]) -> Losses:
         """A step, each move through the Trainer."""
-        players, optimizers = self.players(), self._optimizers()
-        shared = self.share(batch, movers=movers)
-        watched: Losses = {}
-        for number in movers:
-            losses = players[number].losses(batch, shared)
-            self._move(players[number], optimizers[number], loss=next(iter(losses.values())), counts=number == 0)
-            watched |= {name: loss.detach() for name, loss in losses.items()}
-        return watched
+        optimizers = self._optimizers()
+
+        def move(number: int, player: Player, loss: Tensor) -> None:
+            self._move(player, optimizers[number], loss=loss, counts=number == 0)
+
+        return self._step(batch, movers, move)
 
     def _move_all(self, batch: Samples, movers: Sequence[int]) -> Losses:
         """The same step without the Trainer, as a graph records it."""
-        players, optimizers = self.players(), self._optimizers()
-        watched: Losses = {}
-        is_mixed = self.autocast_dtype is not None
+        optimizers, is_mixed = self._optimizers(), self.autocast_dtype is not None
+
+        def move(number: int, player: Player, loss: Tensor) -> None:
+            optimizer = optimizers[number].optimizer
+            optimizer.zero_grad()
+            loss.backward()
+            self.on_before_optimizer_step(optimizer)
+            optimizer.step()
+            if player.average is not None:
+                follow(player.average, player.module)
+
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed, cache_enabled=False):
-            shared = self.share(batch, movers=movers)
-            for number in movers:
-                player, optimizer = players[number], optimizers[number].optimizer
-                losses = player.losses(batch, shared)
-                optimizer.zero_grad()
-                next(iter(losses.values())).backward()
-                self.on_before_optimizer_step(optimizer)
-                optimizer.step()
-                if player.average is not None:
-                    follow(player.average, player.module)
-                watched |= {name: loss.detach() for name, loss in losses.items()}
+            return self._step(batch, movers, move)
+
+    def _step(self, batch: Samples, movers: Sequence[int], move: Callable[[int, Player, Tensor], None]) -> Losses:
+        """Move players by what they minimise; one has moved before the next one's losses are made."""
+        players, shared = self.players(), self.share(batch, movers=movers)
+        watched: Losses = {}
+        for number in movers:
+            losses = players[number].losses(batch, shared)
+            move(number, players[number], next(iter(losses.values())))
+            watched |= {name: loss.detach() for name, loss in losses.items()}
         return watched
 
     def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
