@@ -30,6 +30,7 @@ from lightning.pytorch.callbacks import Checkpoint
 import collapsar
 from collapsar.errors import disk_errors_name, is_of_disk
 from collapsar.journal.store import flush_to_disk
+from collapsar.metrics.spaces import feature_cache
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
@@ -190,12 +191,8 @@ def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) 
 
 def content_of(samples: Samples) -> str:
     """A stable digest of every value and label."""
-    content = blake2b(digest_size=16)
-    for tensor in (samples.values, samples.labels):
-        if tensor is not None:
-            content.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            content.update(tensor.contiguous().cpu().numpy().data)
-    return content.hexdigest()
+    labels = {} if samples.labels is None else {"labels": samples.labels}
+    return feature_cache.checksum({"values": samples.values, **labels})
 
 
 def code_of(recipe: Recipe) -> str:
