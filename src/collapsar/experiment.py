@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collapsar.journal.journal import Journal
     from collapsar.journal.tracking import ChainTitle
     from collapsar.loop import Loop, Turn
+    from collapsar.machine import Machine
     from collapsar.metrics.evaluator import Evaluator
     from collapsar.models.generative import GenerativeModel
     from collapsar.records import GenerationRecord
@@ -153,23 +154,25 @@ class Experiment:
                         del turn  # or its model would stay until the next one is trained
             return journal.records
 
-    def _settle(self, journal: "Journal") -> None:
-        """Fix what the chain is trained with: chosen before generation 0, taken again ever after."""
+    def machine(self, stored: "Machine | None") -> "Machine":
+        """What the chain is trained with here: chosen, or taken again as it was stored; threads are set."""
         from collapsar.metrics.evaluation import find_device
         from collapsar.training.hardware import settle_machine
-        from collapsar.training.trainer import on_machine
 
-        machine = settle_machine(
-            journal.machine,
+        return settle_machine(
+            stored,
             trainer=self.trainer if self.max_steps else None,
             num_threads=self.num_threads,
             evaluated_on=find_device(self.evaluation.accelerator).type,
             may_move=self.continue_on_another_device,
             wants_graphs=self.training.cuda_graphs,
         )
+
+    def _settle(self, journal: "Journal") -> None:
+        """Fix what the chain is trained with: chosen before generation 0, taken again ever after."""
+        machine = self.machine(journal.machine)
         journal.settle(machine)
-        plan = replace(self.training, cuda_graphs=machine.cuda_graphs)
-        self.recipe = replace(self.recipe, trainer=on_machine(self.trainer, machine), plan=plan)
+        self.recipe = self.recipe.on(machine)
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
     def _loop(

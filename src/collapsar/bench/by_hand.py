@@ -18,11 +18,11 @@ from collapsar.models.learned import LearnedModel, Losses, Player
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.train import Recipe
+from collapsar.training.trainer import AUTOCAST_DTYPES
 
 SEED = 0
 MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}  # products large enough to be bound by arithmetic
 PRODUCT_SECONDS = 0.3  # for which products are timed
-AUTOCAST_DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def make_model(recipe: Recipe, device: torch.device) -> LearnedModel:
@@ -96,7 +96,7 @@ def step_flops(recipe: Recipe, images: Tensor) -> float:
 def matrix_flops(precision: str, device: torch.device) -> float:
     """Operations a second of the fastest of some large matrix products, in the type that a precision multiplies in."""
     side = MATRIX_SIDE[device.type]
-    left, right = torch.randn(2, side, side, device=device).to(AUTOCAST_DTYPES.get(precision, torch.float32))
+    left, right = torch.randn(2, side, side, device=device).to(AUTOCAST_DTYPES[precision] or torch.float32)
     fastest, end = float("inf"), time.perf_counter() + PRODUCT_SECONDS
     while time.perf_counter() < end or fastest == float("inf"):
         start = now(device)

@@ -1,6 +1,6 @@
 """What `collapsar-bench training` measures: experiments as the command line composes them, on real or random images."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,11 +12,9 @@ from collapsar.data.sources.real import TorchvisionSource
 from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
-from collapsar.metrics.evaluation import find_device
 from collapsar.samples import Samples
-from collapsar.training.hardware import settle_machine
 from collapsar.training.train import Recipe
-from collapsar.training.trainer import make_trainer, on_machine
+from collapsar.training.trainer import make_trainer
 
 NUM_RANDOM_IMAGES = 10_000  # a pace needs no more
 
@@ -56,16 +54,7 @@ class Case:
 
 def ready_recipe(experiment: Experiment) -> Recipe:
     """How a new chain of the experiment trains on this machine, whose threads are set."""
-    machine = settle_machine(
-        None,
-        trainer=experiment.trainer,
-        num_threads=experiment.num_threads,
-        evaluated_on=find_device(experiment.evaluation.accelerator).type,
-        may_move=False,
-        wants_graphs=experiment.training.cuda_graphs,
-    )
-    plan = replace(experiment.training, cuda_graphs=machine.cuda_graphs)
-    return replace(experiment.recipe, trainer=on_machine(experiment.trainer, machine), plan=plan)
+    return experiment.recipe.on(experiment.machine(None))
 
 
 def device_of(recipe: Recipe) -> torch.device:

@@ -39,10 +39,10 @@ from collapsar.journal.memory import forget_peak_memory, peak_memory_bytes
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
+from collapsar.training.trainer import FULL_PRECISION
 
 WARM_STEPS = 20  # before the clock starts
 MOST_WORKERS = 4
-FULL_PRECISION = "32-true"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ the trainer are recipes here, called anew for each generation.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,13 +16,14 @@ from collapsar.data.pool import Pool
 from collapsar.data.residents import Residents
 from collapsar.devices import device_seeded, full_memory_told, tensor_cores_allowed
 from collapsar.errors import UsageError
+from collapsar.machine import Machine
 from collapsar.models.analytic import AnalyticModel
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import Plan
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.loss_monitor import LossMonitor, OnSteps
-from collapsar.training.trainer import TrainerRecipe, autocast_dtype, make_trainer
+from collapsar.training.trainer import TrainerRecipe, autocast_dtype, make_trainer, on_machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,11 @@ class Recipe:
     plan: Plan
     batch_size: int
     residents: Residents = field(default_factory=Residents)
+
+    def on(self, machine: Machine) -> "Recipe":
+        """The recipe with what the machine chose in place of what is left open."""
+        plan = replace(self.plan, cuda_graphs=machine.cuda_graphs)
+        return replace(self, trainer=on_machine(self.trainer, machine), plan=plan)
 
 
 @dataclass(frozen=True, kw_only=True)
