@@ -18,9 +18,8 @@ from collapsar.bench.__main__ import main
 from collapsar.bench.by_hand import MATRIX_SIDE, hand_steps, matrix_flops, step_flops
 from collapsar.bench.composed import Case, has_files, ready_recipe, training_images
 from collapsar.bench.processes import fresh_processes
-from collapsar.bench.quality import SHIPPED, Watch, measure_quality
+from collapsar.bench.quality import SHIPPED, Watch, measure_quality, old_experiment
 from collapsar.bench.tables import training_tables
-from collapsar.bench.version_0_2 import OLD_RECIPES
 from collapsar.bench.ways import WARM_STEPS, WAYS, Clock, Enough
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.sources.real import MNIST
@@ -131,15 +130,15 @@ def test_images_that_are_not_there_are_random_ones_of_the_same_shape(tmp_path):
 
 @pytest.mark.parametrize(("model", "num_parameters"), [("vae", 220_385), ("gan", 511_203)])
 def test_recipes_of_version_0_2_have_the_networks_of_then(model, num_parameters):
-    network = OLD_RECIPES[model].recipe.model()
+    network = old_experiment(Case(data="mnist", model=model)).model()
     assert sum(weight.numel() for weight in network.parameters()) == num_parameters
 
 
 @pytest.mark.parametrize("model", ["vae", "gan"])
 def test_recipes_of_version_0_2_lower_their_loss(model):
-    old = OLD_RECIPES[model]
+    old = old_experiment(Case(data="mnist", model=model))
     images = torch.zeros(640, 1, 28, 28, dtype=torch.uint8)
-    steps = hand_steps(old.recipe, images)
+    steps = hand_steps(ready_recipe(old), images)
     losses = [next(iter(next(steps).values())).item() for _ in range(30)]
     assert losses[-1] < losses[0]
 

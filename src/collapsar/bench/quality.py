@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from collapsar.bench.composed import Case, ready_recipe
-from collapsar.bench.version_0_2 import OLD_RECIPES
 from collapsar.bench.ways import quiet
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.experiment import Experiment
 from collapsar.metrics.evaluator import Evaluator
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
@@ -100,6 +100,12 @@ def score_model(model: GenerativeModel, *, evaluator: Evaluator) -> Mapping[str,
     return evaluator.evaluate(samples, seed=0, generation=0).metrics
 
 
+def old_experiment(case: Case) -> Experiment:
+    """What version 0.2 shipped for this family on this data: conf keeps it under the name of its body."""
+    family = case.model.partition("_")[0]
+    return Case(data=case.data, model=f"{family}_conv").composed()[0]
+
+
 def measure_quality(case: Case, recipe: str) -> Quality:
     """Train by a recipe from its beginning to its end."""
     with quiet():
@@ -110,8 +116,8 @@ def measure_quality(case: Case, recipe: str) -> Quality:
         evaluator = experiment.evaluation.prepare(real)
         evaluator = replace(evaluator, references={"": evaluator.references[""]})
         if recipe == OLD:
-            old = OLD_RECIPES[case.model]
-            chosen, budget, every = old.recipe, old.num_steps, SLICE_STEPS
+            old = old_experiment(case)
+            chosen, budget, every = ready_recipe(old), old.max_steps, SLICE_STEPS
         else:
             chosen, budget, every = shipped, experiment.max_steps, experiment.max_steps
         score = partial(score_model, evaluator=evaluator)
