@@ -16,38 +16,13 @@ from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.hardware import choose_graphs
 from collapsar.training.train import Recipe, train
+from tiny_models import GAN_SETTINGS, VAE_SETTINGS
 
 NUM_STEPS = 40
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-vae = partial(
-    VAE,
-    body="conv",
-    sample_shape=[1, 8, 8],
-    latent_dim=4,
-    width=8,
-    beta=1.0,
-    likelihood="bernoulli",
-    pixel_sd=0.1,
-    sample_from="mean",
-    learning_rate=1e-3,
-)
-gan = partial(
-    GAN,
-    body="sn_conv",
-    sample_shape=[1, 8, 8],
-    latent_dim=4,
-    generator_width=8,
-    critic_width=8,
-    loss="hinge",
-    has_spectral_norm=True,
-    gradient_penalty=10.0,
-    critic_steps=2,
-    ema_decay=0.9,
-    generator_learning_rate=1e-3,
-    critic_learning_rate=1e-3,
-    adam_betas=[0.0, 0.9],
-)
+vae = partial(VAE, **VAE_SETTINGS)
+gan = partial(GAN, **{**GAN_SETTINGS, "body": "sn_conv", "critic_steps": 2, "adam_betas": [0.0, 0.9]})
 MODELS = {"vae": vae, "gan": gan, "wgan_gp": partial(gan, loss="wgan_gp")}
 SCHEDULED = replace(AS_IT_IS, schedule="linear", warmup_fraction=0.1)
 CLIPPED = replace(SCHEDULED, gradient_clip_norm=0.5)

@@ -12,6 +12,7 @@ from collapsar.samples import Samples
 from collapsar.training import train as train_module
 from test_experiment import lasting
 from tiny_chains import fail_in
+from tiny_models import GAN_SETTINGS, VAE_SETTINGS
 
 SEEDS = range(4)
 MEASURED = (
@@ -65,35 +66,11 @@ def test_a_killed_chain_in_half_precision_equals_an_uninterrupted_one(model, run
 
 
 def make_vae(likelihood):
-    return VAE(
-        body="conv",
-        sample_shape=[1, 8, 8],
-        latent_dim=4,
-        width=8,
-        beta=1.0,
-        likelihood=likelihood,
-        pixel_sd=0.1,
-        sample_from="mean",
-        learning_rate=1e-3,
-    )
+    return VAE(**{**VAE_SETTINGS, "likelihood": likelihood})
 
 
 def make_gan(loss):
-    return GAN(
-        body="conv",
-        sample_shape=[1, 8, 8],
-        latent_dim=4,
-        generator_width=8,
-        critic_width=8,
-        loss=loss,
-        has_spectral_norm=True,
-        gradient_penalty=10.0,
-        critic_steps=1,
-        ema_decay=0.9,
-        generator_learning_rate=1e-3,
-        critic_learning_rate=1e-3,
-        adam_betas=[0.5, 0.9],
-    )
+    return GAN(**{**GAN_SETTINGS, "loss": loss})
 
 
 def losses_of(model):

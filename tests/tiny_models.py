@@ -1,0 +1,28 @@
+"""Networks that train in a second, on images of 8x8 pixels."""
+
+VAE_SETTINGS = {
+    "body": "conv",
+    "sample_shape": [1, 8, 8],
+    "latent_dim": 4,
+    "width": 8,
+    "beta": 1.0,
+    "likelihood": "bernoulli",
+    "pixel_sd": 0.1,
+    "sample_from": "mean",
+    "learning_rate": 1e-3,
+}
+GAN_SETTINGS = {
+    "body": "conv",
+    "sample_shape": [1, 8, 8],
+    "latent_dim": 4,
+    "generator_width": 8,
+    "critic_width": 8,
+    "loss": "hinge",
+    "has_spectral_norm": True,
+    "gradient_penalty": 10.0,
+    "critic_steps": 1,
+    "ema_decay": 0.9,
+    "generator_learning_rate": 1e-3,
+    "critic_learning_rate": 1e-3,
+    "adam_betas": [0.5, 0.9],
+}
