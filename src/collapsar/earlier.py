@@ -10,7 +10,14 @@ from collapsar.settings import INTRODUCED_AS, binding_settings, class_name, dige
 
 FIRST_VERSION = (0, 2)  # whose folders are named and continued as today
 FREE_THEN = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
-PARTS_SINCE = ("training", "objective", "continue_on_another_device", "share_generation_0")  # that it did not have
+PARTS_SINCE = (  # that it did not have
+    "training",
+    "cause",
+    "correction",
+    "objective",
+    "continue_on_another_device",
+    "share_generation_0",
+)
 
 CLASSES_THEN = {
     "collapsar.data.analytic": "Grid Ring",

@@ -53,9 +53,12 @@ class Experiment:
         num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
         continue_on_another_device: Whether a chain that was begun on a device that is absent here may go on.
         data: Where real data come from (`collapsar.data.sources`).
+        cause: What is planted into the real training set, by name (`collapsar.data.causes.Cause`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
+        correction: What moves drawn samples before any are selected (`collapsar.drawing.correction.Correction`); null
+            moves none.
         selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
         judge: The feature space that a selection judges samples in, fitted on the chain's own real training set
             (`collapsar.drawing.judge`); null judges vectors as they are.
@@ -78,9 +81,11 @@ class Experiment:
     num_threads: int | None = MISSING
     continue_on_another_device: bool = MISSING
     data: Any = MISSING
+    cause: Any = MISSING
     model: Any = MISSING
     regime: Any = MISSING
     bias: Any = MISSING
+    correction: Any = MISSING
     selection: Any = MISSING
     judge: Any = MISSING
     evaluation: Any = MISSING

@@ -25,7 +25,7 @@ FREE_SETTINGS = (
 SEEDS = ("seed", "data.seed")
 """Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
 
-AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "selection", "judge", "evaluation")
+AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "correction", "selection", "judge", "evaluation")
 """Settings that act on a chain only when its first model is trained: chains that differ in nothing else share it."""
 
 INTRODUCED_AS = {

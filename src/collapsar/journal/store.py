@@ -29,6 +29,7 @@ from collapsar.samples import Samples
 from collapsar.settings import binding_settings
 
 RECORDS = "records.jsonl"
+MODEL = "model.ckpt"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
 
@@ -90,6 +91,10 @@ class RunFolder:
         """The folder of one generation."""
         return self.path / f"generation_{generation:03d}"
 
+    def model_path(self, generation: int) -> Path:
+        """The Lightning checkpoint of a finished generation's model."""
+        return self.generation_path(generation) / MODEL
+
     def synthetic(self, generation: int) -> Samples:
         """The samples that a finished generation gave to the next pool, with labels where there were any.
 
@@ -137,7 +142,7 @@ class RunFolder:
         for stale in (temporary, final):
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
-        save_model(temporary / "model.ckpt")
+        save_model(temporary / MODEL)
         parts = {"samples": samples.values, "labels": samples.labels, "strip": strip}
         arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
         np.savez(temporary / "samples.npz", **arrays)
