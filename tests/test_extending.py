@@ -17,7 +17,8 @@ from torch import nn
 
 from collapsar.data.pool import Pool
 from collapsar.data.regimes import Regime
-from collapsar.models.learned import LearnedModel, Player
+from collapsar.models.course import Player
+from collapsar.models.learned import LearnedModel
 from collapsar.samples import to_model_range
 
 

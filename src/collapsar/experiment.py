@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collapsar.metrics.evaluator import Evaluator
     from collapsar.models.generative import GenerativeModel
     from collapsar.records import GenerationRecord
-    from collapsar.samples import RealData
+    from collapsar.samples import RealData, Samples
     from collapsar.training.shared import SharedTraining
     from collapsar.training.train import Training
 
@@ -145,13 +145,16 @@ class Experiment:
                 return journal.records
             self._settle(journal)
             real = self.data.load()
+            real, held_out = self._hold_out(real)
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
                     evaluator, judge = self.evaluation.prepare(real), self._judge_space(real)
                 is_shared = self.shares_generation_0 and not journal.records
                 sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
                 with sharing if is_shared else nullcontext() as first:
-                    loop = self._loop(real, evaluator=evaluator, judge=judge, journal=journal, first=first)
+                    loop = self._loop(
+                        real, held_out=held_out, evaluator=evaluator, judge=judge, journal=journal, first=first
+                    )
                     for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
                         self._keep(turn, evaluator=evaluator, journal=journal)
                         if journal.is_over:
@@ -184,6 +187,7 @@ class Experiment:
         self,
         real: "RealData",
         *,
+        held_out: "Samples | None",
         evaluator: "Evaluator",
         judge: "JudgeSpace | None",
         journal: "Journal",
@@ -196,7 +200,15 @@ class Experiment:
 
         def trained(pool: "Pool", generation: int) -> "Training":
             def here() -> "Training":
-                return train(self.recipe, pool, seed=self.seed, generation=generation, on_steps=journal.trained)
+                return train(
+                    self.recipe,
+                    pool,
+                    seed=self.seed,
+                    generation=generation,
+                    on_steps=journal.trained,
+                    held_out=held_out,
+                    start=journal.model_path(generation - 1) if self.training.warm_start and generation else None,
+                )
 
             return first.training(here) if first and generation == 0 else here()
 
@@ -220,6 +232,19 @@ class Experiment:
             train=trained,
             draw=drawn,
         )
+
+    def _hold_out(self, real: "RealData") -> "tuple[RealData, Samples | None]":
+        """What the chain has of the real training set, and what it keeps for validation; None where it keeps none."""
+        from torch import randperm
+
+        from collapsar.seeding import make_generator
+
+        if not self.training.holds_out_real:
+            return real, None
+        order = randperm(len(real.train), generator=make_generator(self.seed, 0, "held out"))
+        num_held_out = self.training.num_validation(len(real.train))
+        held_out, kept = real.train[order[:num_held_out]], real.train[order[num_held_out:]]
+        return replace(real, train=kept), held_out
 
     def _judge_space(self, real: "RealData") -> "JudgeSpace | None":
         """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
@@ -297,9 +322,10 @@ class Experiment:
         from collapsar.seeding import make_generator
 
         num_synthetic = [self._num_synthetic(generation) for generation in range(self.num_generations)]
+        held_out = self.training.num_validation(self.data.sizes.train) if self.training.holds_out_real else 0
         return rehearse(
             self.regime,
-            num_real=self.data.sizes.train,
+            num_real=self.data.sizes.train - held_out,
             num_reserve=self.data.sizes.reserve,
             num_synthetic=num_synthetic[:-1],
             generator_at=lambda generation: make_generator(self.seed, generation, "pool"),

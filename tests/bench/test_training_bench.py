@@ -23,7 +23,8 @@ from collapsar.bench.tables import training_tables
 from collapsar.bench.ways import WARM_STEPS, WAYS, Clock, Enough
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.sources.real import MNIST
-from collapsar.models.learned import LearnedModel, Player
+from collapsar.models.course import Player
+from collapsar.models.learned import LearnedModel
 from collapsar.training.train import train
 from tiny_chains import TINY
 

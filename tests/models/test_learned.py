@@ -12,7 +12,8 @@ from torch import nn
 
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
-from collapsar.models.learned import LearnedModel, Player
+from collapsar.models.course import Player
+from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import AS_IT_IS
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.training.train import Recipe, train
@@ -205,7 +206,7 @@ def test_validation_losses_are_there_for_callbacks():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gradient_clip_norm": 0.0}, "gradient_clip_norm must be above 0: got 0.0"),
+        ({"gradient_clip_norm": 0.0}, "gradient_clip_norm must be above 0, or be null: got 0.0"),
         ({"validation_fraction": 0.0}, "validation_fraction must lie between 0 and 1, or be null: got 0.0"),
         ({"validation_fraction": 1.0}, "validation_fraction must lie between 0 and 1, or be null: got 1.0"),
     ],

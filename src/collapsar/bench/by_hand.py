@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from collapsar.errors import UsageError
-from collapsar.models.learned import LearnedModel, Losses, Player
+from collapsar.models.course import Losses, Player
+from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.train import Recipe

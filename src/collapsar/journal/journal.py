@@ -78,6 +78,10 @@ class Journal:
         """
         return self.store.synthetic(generation)
 
+    def model_path(self, generation: int) -> Path:
+        """The Lightning checkpoint of a finished generation's model."""
+        return self.store.model_path(generation)
+
     def settle(self, machine: Machine) -> None:
         """Fix what the chain is trained with from here on: stored, and named in each record."""
         if machine != self.machine:

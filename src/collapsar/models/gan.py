@@ -8,11 +8,14 @@ With critic logits d(x), the critic minimises and the generator minimises
 
 (hinge: Lim & Ye 2017; wgan_gp: Gulrajani et al. 2017, eq. 3). Samples come from an exponential moving average of the
 generator's weights. A training step is one critic update; the generator moves every `critic_steps` of them.
+
+Neither loss says how good the samples are. So a GAN is validated by the distance of as many samples of the averaged
+generator from the images that were kept: the sliced Wasserstein distance of pixels.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +25,14 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.models.augmentation import Images, transformed_differentiably
 from collapsar.models.bias import Bias
+from collapsar.models.course import Losses, Player
 from collapsar.models.gan_bodies import Body, make_rivals
-from collapsar.models.learned import SAMPLES_PER_CHUNK, LearnedModel, Losses, Player
+from collapsar.models.learned import SAMPLES_PER_CHUNK, LearnedModel
 from collapsar.samples import Samples, to_model_range
+
+NUM_LINES = 256  # of the distance that a GAN is validated by
 
 
 class GAN(LearnedModel):
@@ -51,6 +58,8 @@ class GAN(LearnedModel):
     """
 
     name = "gan"
+    plan_keys = frozenset({"augmentation", "noise_sd", "noise_schedule"})
+    watched = "distance"
 
     def __init__(
         self,
@@ -122,7 +131,11 @@ class GAN(LearnedModel):
         critic_rate, generator_rate = self.learning_rates
         return [
             Player(
-                module=self.critic, losses=self.critic_losses, learning_rate=critic_rate, adam_betas=self.adam_betas
+                module=self.critic,
+                losses=self.critic_losses,
+                learning_rate=critic_rate,
+                adam_betas=self.adam_betas,
+                is_sampled=False,
             ),
             Player(
                 module=self.generator,
@@ -141,7 +154,7 @@ class GAN(LearnedModel):
 
     def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """What the critic minimises, as `critic_loss`."""
-        real, fake = to_model_range(batch.values), fake.detach()
+        real, fake = self.as_seen(to_model_range(batch.values)), self.as_seen(fake.detach())
         logits = self.critic(torch.cat([real, fake])).float()
         loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
         if self.loss == "wgan_gp" and self.training:  # without gradients there is no penalty
@@ -151,7 +164,31 @@ class GAN(LearnedModel):
     def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """What the generator minimises, as `generator_loss`."""
         with frozen(self.critic):
-            return {"generator_loss": generator_loss(fake=self.critic(fake).float(), loss=self.loss)}
+            return {"generator_loss": generator_loss(fake=self.critic(self.as_seen(fake)).float(), loss=self.loss)}
+
+    def augmented(self, images: Images) -> Images:
+        if self.plan.augmentation is None or not self.training:
+            return images
+        return transformed_differentiably(images, self.plan.augmentation)
+
+    def as_seen(self, images: Images) -> Images:
+        """Real or generated images as the critic sees them: augmented, with noise."""
+        return self.noised(self.augmented(images))
+
+    def validation_scores(self, batch: Samples, shared: Any) -> Losses:
+        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
+        drawn = self.averaged_generator(latents).float().sigmoid()
+        distance = sliced_wasserstein(to_model_range(batch.values).flatten(1), drawn.flatten(1))
+        return super().validation_scores(batch, shared) | {"distance": distance}
+
+
+def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Float[Tensor, ""]:
+    """Wasserstein-2 distance of projections on random lines: square root of its mean square (Rabin et al. 2011).
+
+    Between sets of one size it is 0 where they are equal, and needs a sort for each line.
+    """
+    lines = F.normalize(torch.randn(first.shape[1], NUM_LINES, device=first.device), dim=0)
+    return ((first @ lines).sort(0).values - (second @ lines).sort(0).values).square().mean().sqrt()
 
 
 @contextmanager

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from collapsar.errors import UsageError
 from collapsar.models.bias import UNBIASED, Bias
+from collapsar.models.plan import Plan
 from collapsar.samples import Samples
 
 
@@ -49,6 +51,18 @@ class GenerativeModel(nn.Module, ABC):
         Raises:
             UsageError: with what to set instead.
         """
+
+    def check_plan(self, plan: Plan) -> None:
+        """Refuse a lever that would do nothing to this model.
+
+        Raises:
+            UsageError: with what to do instead.
+        """
+        if lever := next(iter(plan.settings()), None):
+            raise UsageError(
+                f"training.{lever} acts on models that are trained in steps, and {self.name} is fitted by a formula: "
+                "leave it out, or choose model=vae or gan"
+            )
 
     def check_pool_size(self, pool_size: int) -> None:
         """Refuse a pool that is too small for the model.

@@ -2,14 +2,13 @@
 
 `players()` gives, for each network that is stepped, its module, its loss, its learning rate and how often it moves: a
 VAE has one player, a GAN two. A step is one move of the first player; the others move with every n-th. Optimisers,
-clipping, averages and mixed precision are written here once, from the players and the `Plan`. Models stay Lightning
-modules that `load_from_checkpoint` opens. Under autocast networks compute in the half precision that was chosen; losses
-and images are float32.
+learning rates, clipping, averages (`course.py`) and mixed precision are written once, from the players and the `Plan`.
+Models stay Lightning modules that `load_from_checkpoint` opens. Under autocast networks compute in the half precision
+that was chosen; losses and images are float32.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
@@ -17,48 +16,35 @@ from jaxtyping import Float, UInt8
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from collapsar.errors import UsageError
+from collapsar.models.augmentation import Images, transformed
 from collapsar.models.bias import UNBIASED, Bias
+from collapsar.models.course import Course, Losses, Player
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.networks import check_image_shape
+from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import AS_IT_IS, Plan
 from collapsar.samples import Samples, quantise
 
 STEPS_BETWEEN_LOGS = 20  # and the last of an epoch, for callbacks; logging takes Lightning as long as a small step
 SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
 
-Losses = dict[str, Tensor]
-"""Scalars by name; the first is minimised, the others are only watched."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Player:
-    """A network that is stepped.
-
-    Attributes:
-        module: Whose parameters move.
-        losses: Of a batch and of what the players of a step share (`LearnedModel.share`); the first is minimised.
-        learning_rate: Of Adam.
-        adam_betas: Its decay rates.
-        steps_per_move: Steps of the first player for one move of this one.
-        average: Follows the module after each of its moves; None without an average.
-    """
-
-    module: nn.Module
-    losses: Callable[[Samples, Any], Losses]
-    learning_rate: float
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    steps_per_move: int = 1
-    average: AveragedModel | None = None
+OF_SOME_MODELS = frozenset(
+    {"augmentation", "noise_sd", "noise_schedule", "kl_warmup_fraction", "free_bits", "confidence_cap"}
+)  # keys of the plan that a model's own losses must heed
 
 
 class LearnedModel(GenerativeModel, LightningModule, ABC):
     """A model of images that decodes standard normal latents and is trained in steps.
 
     Attributes:
+        plan_keys: Those of the plan's keys that not every model heeds and this one does.
+        watched: The validated value that says how good the model is, lower being better: its first loss, or another
+            of `validation_scores`.
         plan: How it is trained; set before a fit.
+        optimizer_states: What its optimisers begin with, in the order of the players; None: with nothing.
         has_watchers: Whether anybody but us reads what is logged; set before a fit.
         uses_graphs: Whether steps are CUDA graphs; set before a fit on a CUDA device.
         autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
@@ -66,6 +52,8 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
     """
 
     is_trained_in_steps: ClassVar[bool] = True
+    plan_keys: ClassVar[frozenset[str]] = frozenset()
+    watched: ClassVar[str] = "loss"
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int) -> None:
         super().__init__()
@@ -75,8 +63,10 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         self.has_watchers = True
         self.uses_graphs = False
         self.autocast_dtype: torch.dtype | None = None
+        self.optimizer_states: Sequence[dict[str, Any]] | None = None
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
+        self._course: Course | None = None
 
     # What a model says
 
@@ -94,33 +84,86 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         """What the losses of one step have in common, made once; `movers` are the numbers of the players that move."""
         return None
 
+    def validation_scores(self, batch: Samples, shared: Any) -> Losses:
+        """What a batch is validated by: each player's losses; a model may add others."""
+        return {name: loss for player in self.players() for name, loss in player.losses(batch, shared).items()}
+
+    def check_plan(self, plan: Plan) -> None:
+        for key in sorted(OF_SOME_MODELS & plan.settings().keys() - self.plan_keys):
+            raise UsageError(
+                f"training.{key} does nothing to model {self.name}: leave out the lever that sets it, or choose a "
+                "model that heeds it"
+            )
+
     # Training
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        is_fused = self.plan.gradient_clip_norm is None  # one that is unscales gradients in its step, too late for us
-        return [
-            torch.optim.Adam(
+        made = [
+            make_optimizer(
+                self.plan.optimizer or "adam",
                 player.module.parameters(),
-                lr=torch.tensor(player.learning_rate, device=self.device) if self.uses_graphs else player.learning_rate,
-                betas=player.adam_betas,
-                fused=is_fused,
-                capturable=self.uses_graphs,
+                learning_rate=self._rate(player),
+                adam_betas=player.adam_betas,
+                weight_decay=self.plan.weight_decay or 0.0,
+                is_fused=self.plan.gradient_clip_norm is None,  # one that is unscales gradients in its step, too late
+                is_capturable=self.uses_graphs,
+                device=self.device,
             )
             for player in self.players()
         ]
+        for optimizer, state, player in zip(made, self.optimizer_states or [], self.players(), strict=False):
+            optimizer.load_state_dict(state)
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate(player)  # the state has the rate that the last generation ended with
+        return made
 
     def on_fit_start(self) -> None:
         self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        self._course = Course(self.plan, self.players(), num_steps=num_steps)
 
     def on_fit_end(self) -> None:
         self._graphed = None  # with the memory that graphs hold
+        self._exchange_averages()  # what was averaged is the trained model
+        self._course = None
+
+    def on_validation_start(self) -> None:
+        self._exchange_averages()
+
+    def on_validation_end(self) -> None:
+        if self._course is not None and not self.trainer.sanity_checking:
+            self._course.validated(float(self.trainer.callback_metrics[f"validation/{self.watched}"]))
+        self._exchange_averages()
+
+    def _exchange_averages(self) -> None:
+        """Put averages where the weights are, or the weights back; outside a fit there are none."""
+        if self._course is not None:
+            self._course.exchange_averages()
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that is done, in [0, 1); 0 outside a fit."""
+        return 0.0 if self._course is None else self._course.progress
+
+    def augmented(self, images: Images) -> Images:
+        """What is learned from in place of these images; while validating, the images as they are."""
+        if self.plan.augmentation is None or not self.training:
+            return images
+        return transformed(images, self.plan.augmentation)
+
+    def noised(self, images: Images) -> Images:
+        """Images with the noise of this step; while validating, as they are."""
+        noise_sd = self.plan.noise_at(self.progress) if self.training else 0.0
+        return images + noise_sd * torch.randn_like(images) if noise_sd else images
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
         """Move each player that is due; returns the losses by name."""
         players, step = self.players(), self.global_step
+        assert self._course is not None, "a course begins with a fit"
+        self._course.step = step
         movers = [number for number, player in enumerate(players) if step % player.steps_per_move == 0]
         optimizers = self._optimizers()
-        self._set_rates(players, optimizers, step=step)
+        self._set_rates(players, optimizers)
         if self._graphed is None:
             watched = self._move_each(batch, movers)
         else:
@@ -141,7 +184,7 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         optimizers = self._optimizers()
 
         def move(number: int, player: Player, loss: Tensor) -> None:
-            self._move(player, optimizers[number], loss=loss, counts=number == 0)
+            self._move(number, player, optimizers[number], loss=loss)
 
         return self._step(batch, movers, move)
 
@@ -174,28 +217,35 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
     def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
         return batch.to(device)  # there already; Lightning's own way takes the dataclass apart in every step
 
-    def _set_rates(self, players: Sequence[Player], optimizers: Sequence[LightningOptimizer], *, step: int) -> None:
+    def _set_rates(self, players: Sequence[Player], optimizers: Sequence[LightningOptimizer]) -> None:
         """Set every player's learning rate to what the plan makes of it in this step, if it has a schedule."""
         if not self.plan.has_schedule:
             return
-        factor = self.plan.rate_factor(step, num_steps=int(self.trainer.estimated_stepping_batches))
+        assert self._course is not None, "a course begins with a fit"
+        factor = self._course.rate_factor
         for player, optimizer in zip(players, optimizers, strict=True):
             for group in optimizer.param_groups:
                 if self.uses_graphs:
-                    group["lr"].fill_(factor * player.learning_rate)  # where graphs read it
+                    group["lr"].fill_(factor * self._rate(player))  # where graphs read it
                 else:
-                    group["lr"] = factor * player.learning_rate
+                    group["lr"] = factor * self._rate(player)
 
-    def _move(self, player: Player, optimizer: LightningOptimizer, *, loss: Tensor, counts: bool) -> None:
+    def _rate(self, player: Player) -> float:
+        """A player's learning rate before any schedule."""
+        return player.learning_rate * (self.plan.learning_rate_factor or 1.0)
+
+    def _move(self, number: int, player: Player, optimizer: LightningOptimizer, *, loss: Tensor) -> None:
         """One step of a player's optimiser; only the first player's counts as a step of the Trainer."""
         optimizer.zero_grad()
         self.manual_backward(loss)
-        if counts:
+        if number == 0:
             optimizer.step()
         else:  # through the precision plugin, as Lightning's own step is, but uncounted: max_steps would end too early
             self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
         if player.average is not None:
             follow(player.average, player.module)
+        if self._course is not None:
+            self._course.follow(number)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients, unscaled by now in any precision, if the plan says so."""
@@ -204,12 +254,13 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
             nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip_norm)
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
-        """Log each player's losses as `validation/...`."""
-        players = self.players()
-        shared = self.share(batch, movers=range(len(players)))
-        for player in players:
-            for name, loss in player.losses(batch, shared).items():
-                self.log(f"validation/{name}", loss, batch_size=len(batch))
+        """Log the scores of a batch as `validation/...`; what they draw is the same each time, and not training's."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(batch_idx)
+            shared = self.share(batch, movers=range(len(self.players())))
+            for name, score in self.validation_scores(batch, shared).items():
+                self.log(f"validation/{name}", score, batch_size=len(batch))
 
     # Sampling
 

@@ -4,76 +4,183 @@ A plan with nothing set trains a model as it is. Each key stands as null in conf
 conf/recipe or a lever in conf/lever sets some of them. `learned.py` carries the plan out.
 """
 
-from dataclasses import dataclass
-from math import cos, pi
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Literal
 
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError
+from collapsar.models.augmentation import Transform
+from collapsar.models.rates import Schedule, rate_factor
 
-Schedule = Literal["constant", "linear", "cosine"]
+Optimizer = Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"]
+POSITIVE = ("gradient_clip_norm", "learning_rate_factor", "free_bits", "noise_sd")
+COUNTS = ("validation_checks", "early_stopping_patience", "plateau_patience")
+SHARES = (
+    "validation_fraction",
+    "warmup_fraction",
+    "average_decay",
+    "decay_factor",
+    "decay_every_fraction",
+    "kl_warmup_fraction",
+    "confidence_cap",
+)
+NEEDS = {  # what a key is without effect without
+    "validate_on": ("validation_fraction",),
+    "validation_checks": ("validation_fraction",),
+    "early_stopping_patience": ("validation_fraction", "validation_checks"),
+    "plateau_patience": ("validation_fraction", "validation_checks", "decay_factor"),
+    "decay_every_fraction": ("decay_factor",),
+    "noise_schedule": ("noise_sd",),
+}
+OF_SCHEDULE = {"decay_every_fraction": "step", "plateau_patience": "plateau"}  # the key that each of these asks for
+UNGRAPHED = (  # keys that a CUDA graph, which repeats what it has recorded, cannot follow
+    "optimizer",
+    "average_decay",
+    "augmentation",
+    "noise_schedule",
+    "kl_warmup_fraction",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The levers of training.
+    """The levers of training. Null, everywhere, leaves a model as it is.
 
     Args:
-        gradient_clip_norm: Gradients of each player are scaled down to at most this norm; null leaves them.
-        validation_fraction: Share of each pool that is kept from training and gives the losses `validation/...`, in
-            (0, 1); null keeps none.
-        schedule: How the learning rate of each player falls over the steps of a generation, after any warm-up: not at
-            all (`constant`, or null), or to 0 along a straight line (`linear`) or half a cosine (`cosine`).
-        warmup_fraction: Share of the steps in which it first rises to its full value along a straight line, in (0, 1);
-            null begins with the full value.
+        gradient_clip_norm: Gradients of each player are scaled down to at most this norm.
+        optimizer: Which of torch's moves all players, with the model's learning rates; null: `adam`. `sgd` has a
+            momentum of .9; the Adams keep the players' own decay rates.
+        weight_decay: Of the optimiser: `adamw` shrinks weights by it directly, the others add it to the gradient as
+            an L2 penalty.
+        learning_rate_factor: What all learning rates are multiplied by, at all times.
+        schedule: How learning rates fall over the steps of a generation, after any warm-up: `constant` (or null),
+            `linear`, `cosine`, `step`, `plateau` (`rates.py`).
+        warmup_fraction: Share of the steps in which they first rise to their full value along a straight line.
+        decay_factor: What `step` and `plateau` multiply learning rates by each time, in (0, 1).
+        decay_every_fraction: Share of the steps after which `step` does so.
+        plateau_patience: Validations without a better score after which `plateau` does so.
+        average_decay: The trained model's weights are replaced by an exponential moving average of those of all
+            steps; in a GAN it is the generator's, in place of `ema_decay`. In move n the decay is at most
+            (1 + n) / (10 + n), so that short trainings forget where they began.
+        validation_fraction: Share of each pool that is kept from training and gives the losses `validation/...`.
+        validate_on: What that share is taken of: the `pool` (or null), or the `real` training set, once for the whole
+            chain, which then has so much less real data.
+        validation_checks: How often, evenly over the steps, the model is validated; null: after each epoch.
+        early_stopping_patience: Validations without a better score after which training ends; the weights with the
+            best score are kept. A VAE's score is its loss, a GAN's the distance of its samples (`GAN.watched`).
+        augmentation: Transforms of the images that a model learns from (`augmentation.py`): torchvision's for a VAE,
+            differentiable ones, of real and generated images alike, for a GAN.
+        noise_sd: Standard deviation of Gaussian noise, in model range: on what a VAE's encoder sees, which the decoder
+            must undo (Im et al. 2017, arXiv:1511.06406), or on what a GAN's critic sees (Sønderby et al. 2017,
+            arXiv:1610.04490).
+        noise_schedule: Whether that noise is the same in all steps (`constant`, or null) or falls to 0 (`linear`).
+        kl_warmup_fraction: Share of the steps in which the weight of a VAE's KL term rises from 0 along a straight
+            line (Bowman et al. 2016, arXiv:1511.06349).
+        free_bits: Nats of KL that each latent variable of a VAE has for free (Kingma et al. 2016, arXiv:1606.04934,
+            section 3.4).
+        confidence_cap: Pixels that a VAE gives more than this probability are left out of its loss (truncated cross
+            entropy, arXiv:2509.08972); needs a Bernoulli likelihood.
+        warm_start: Whether a generation begins with the `weights` of the last one, or with the
+            `weights_and_optimizer`'s state; null: from scratch.
         cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: kernel by kernel.
 
     Raises:
-        UsageError: a value out of range.
+        UsageError: a value out of range, or a key that does nothing without another.
     """
 
     gradient_clip_norm: float | None
-    validation_fraction: float | None
+    optimizer: Optimizer | None
+    weight_decay: float | None
+    learning_rate_factor: float | None
     schedule: Schedule | None
     warmup_fraction: float | None
+    decay_factor: float | None
+    decay_every_fraction: float | None
+    plateau_patience: int | None
+    average_decay: float | None
+    validation_fraction: float | None
+    validate_on: Literal["pool", "real"] | None
+    validation_checks: int | None
+    early_stopping_patience: int | None
+    augmentation: Sequence[Transform] | None
+    noise_sd: float | None
+    noise_schedule: Literal["constant", "linear"] | None
+    kl_warmup_fraction: float | None
+    free_bits: float | None
+    confidence_cap: float | None
+    warm_start: Literal["weights", "weights_and_optimizer"] | None
     cuda_graphs: bool | None
 
     def __post_init__(self) -> None:
-        if self.gradient_clip_norm is not None:
-            check_positive(gradient_clip_norm=self.gradient_clip_norm)
-        for key in ("validation_fraction", "warmup_fraction"):
-            value = getattr(self, key)
-            if value is not None and not 0 < value < 1:
-                raise UsageError(f"training.{key} must lie between 0 and 1, or be null: got {value}")
+        for key in POSITIVE:
+            self._require(key, lambda value: value > 0, "be above 0")
+        for key in COUNTS:
+            self._require(key, lambda value: value >= 1, "be at least 1")
+        for key in SHARES:
+            self._require(key, lambda value: 0 < value < 1, "lie between 0 and 1")
+        self._require("weight_decay", lambda value: value >= 0, "not be negative")
+        for key, needed in NEEDS.items():
+            for other in needed:
+                if getattr(self, key) is not None and getattr(self, other) is None:
+                    raise UsageError(f"training.{key} does nothing without training.{other}: set both, or neither")
+        for key, schedule in OF_SCHEDULE.items():
+            if (self.schedule == schedule) != (getattr(self, key) is not None):
+                raise UsageError(f"training.schedule={schedule} and training.{key} go together: set both, or neither")
+        if self.cuda_graphs and (moving := next((key for key in UNGRAPHED if getattr(self, key) is not None), None)):
+            raise UsageError(f"training.cuda_graphs=true does not go with training.{moving}: set one of them to null")
+
+    def _require(self, key: str, is_allowed: Callable[[float], bool], rule: str) -> None:
+        value = getattr(self, key)
+        if value is not None and not is_allowed(value):
+            raise UsageError(f"training.{key} must {rule}, or be null: got {value}")
+
+    def settings(self) -> dict[str, object]:
+        """The keys that are set, by name."""
+        return {entry.name: value for entry in fields(self) if (value := getattr(self, entry.name)) is not None}
 
     @property
     def has_schedule(self) -> bool:
         """Whether learning rates change from step to step."""
-        return self.schedule in ("linear", "cosine") or self.warmup_fraction is not None
+        return self.schedule not in (None, "constant") or self.warmup_fraction is not None
 
-    def num_validation(self, pool_size: int) -> int:
-        """How many samples of a pool are kept for validation."""
-        return 0 if self.validation_fraction is None else max(1, round(self.validation_fraction * pool_size))
+    @property
+    def holds_out_real(self) -> bool:
+        """Whether a part of the real training set is kept from the whole chain, for validation."""
+        return self.validate_on == "real"
+
+    @property
+    def keeps_optimizer(self) -> bool:
+        """Whether checkpoints hold the optimisers' state, for the next generation."""
+        return self.warm_start == "weights_and_optimizer"
+
+    def num_validation(self, size: int) -> int:
+        """How many samples of a set are kept for validation."""
+        return 0 if self.validation_fraction is None else max(1, round(self.validation_fraction * size))
+
+    def num_kept_from_pool(self, pool_size: int) -> int:
+        """How many of them are a pool's."""
+        return 0 if self.holds_out_real else self.num_validation(pool_size)
 
     def rate_factor(self, step: int, *, num_steps: int) -> float:
-        """What learning rates are multiplied by in a step, counted from 0: in (0, 1].
+        """What learning rates are multiplied by in a step, counted from 0; `plateau` has a factor of its own."""
+        return rate_factor(
+            step,
+            num_steps=num_steps,
+            schedule=self.schedule,
+            warmup_fraction=self.warmup_fraction,
+            decay_factor=self.decay_factor,
+            decay_every_fraction=self.decay_every_fraction,
+        )
 
-        With w of n steps to warm up, (step + 1) / w while that is below 1; then, of the share p = (step - w) / (n - w)
-        of the others that is over, 1 - p (linear) or (1 + cos(pi p)) / 2 (cosine; Loshchilov & Hutter 2017,
-        arXiv:1608.03983, eq. 5).
-        """
-        num_warmup = 0 if self.warmup_fraction is None else round(self.warmup_fraction * num_steps)
-        if step < num_warmup:
-            return (step + 1) / num_warmup
-        share = (step - num_warmup) / (num_steps - num_warmup)
-        match self.schedule:
-            case "linear":
-                return 1 - share
-            case "cosine":
-                return (1 + cos(pi * share)) / 2
-            case _:
-                return 1.0
+    def noise_at(self, progress: float) -> float:
+        """Standard deviation of the noise when this share of the steps is done; 0 without noise."""
+        if self.noise_sd is None:
+            return 0.0
+        return self.noise_sd * (1 - progress) if self.noise_schedule == "linear" else self.noise_sd
+
+    def kl_weight_at(self, progress: float) -> float:
+        """What the weight of a KL term is multiplied by when this share of the steps is done."""
+        return 1.0 if self.kl_warmup_fraction is None else min(progress / self.kl_warmup_fraction, 1.0)
 
 
-AS_IT_IS = Plan(
-    gradient_clip_norm=None, validation_fraction=None, schedule=None, warmup_fraction=None, cuda_graphs=None
-)
+AS_IT_IS = Plan(**dict.fromkeys((entry.name for entry in fields(Plan)), None))

@@ -6,6 +6,9 @@ The loss for an image x in [0, 1] with D pixels is the negative evidence lower b
 
 What counts as a sample is explicit, because it decides how fast a chain collapses: the decoder's *mean* leaves out
 the likelihood's own spread, so each generation is trained on data that vary less; a *likelihood* draw puts it back.
+
+Levers of the plan change the terms: each latent variable may have some KL for free, the weight of the KL term may rise
+from 0, the encoder may see noise that the decoder has to undo, and pixels that are all but certain may be left out.
 """
 
 from collections.abc import Sequence
@@ -19,7 +22,9 @@ from torch import Tensor
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
-from collapsar.models.learned import LearnedModel, Losses, Player
+from collapsar.models.course import Losses, Player
+from collapsar.models.learned import OF_SOME_MODELS, LearnedModel
+from collapsar.models.plan import Plan
 from collapsar.models.vae_bodies import Body, make_coder
 from collapsar.samples import Samples, to_model_range
 
@@ -43,6 +48,7 @@ class VAE(LearnedModel):
     """
 
     name = "vae"
+    plan_keys = OF_SOME_MODELS
 
     def __init__(
         self,
@@ -85,17 +91,28 @@ class VAE(LearnedModel):
                 "or choose bias=scaled_latents or truncated_latents"
             )
 
+    def check_plan(self, plan: Plan) -> None:
+        super().check_plan(plan)
+        if plan.confidence_cap is not None and self.likelihood != "bernoulli":
+            raise UsageError(
+                f"training.confidence_cap needs model.likelihood=bernoulli, which gives pixels probabilities: got "
+                f"{self.likelihood}"
+            )
+
     def players(self) -> Sequence[Player]:
         return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate)]
 
     def losses(self, batch: Samples, shared: Any) -> Losses:
         """The negative evidence lower bound as `loss`, and its two terms."""
-        images = to_model_range(batch.values)
-        mu, logvar = self.encoder(images).float().chunk(2, dim=1)
+        images = self.augmented(to_model_range(batch.values))
+        mu, logvar = self.encoder(self.noised(images)).float().chunk(2, dim=1)
         z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
         reconstruction = self.negative_log_likelihood(self.decoder(z).float(), images=images)
-        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
-        return {"loss": reconstruction + self.beta * kl, "reconstruction": reconstruction, "kl": kl}
+        kl_by_latent = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+        kl = kl_by_latent.sum(1).mean()
+        charged = kl if self.plan.free_bits is None else kl_by_latent.mean(0).clamp(min=self.plan.free_bits).sum()
+        kl_weight = self.beta * (self.plan.kl_weight_at(self.progress) if self.training else 1.0)
+        return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
 
     def negative_log_likelihood(
         self,
@@ -105,6 +122,10 @@ class VAE(LearnedModel):
     ) -> Float[Tensor, ""]:
         """-log p(images | decoder output), in nats for a whole image, averaged over the batch."""
         if self.likelihood == "bernoulli":
+            if self.plan.confidence_cap is not None and self.training:
+                losses = F.binary_cross_entropy_with_logits(logits, images, reduction="none")
+                is_certain = (-losses.detach()).exp() > self.plan.confidence_cap
+                return losses.masked_fill(is_certain, 0.0).sum() / len(images)
             return F.binary_cross_entropy_with_logits(logits, images, reduction="sum") / len(images)
         squared = (logits.sigmoid() - images).square().sum() / len(images)
         log_normaliser = prod(self.sample_shape) * (0.5 * log(2 * pi) + log(self.pixel_sd))

@@ -4,6 +4,7 @@ A Lightning Trainer is single-use: a second `fit` with a new module runs no step
 the trainer are recipes here, called anew for each generation.
 """
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import cast
 import torch
 
 from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
-from collapsar.data.pool import Pool
+from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.residents import Residents
 from collapsar.devices import device_seeded, full_memory_told, tensor_cores_allowed
 from collapsar.errors import UsageError
@@ -21,9 +22,13 @@ from collapsar.models.analytic import AnalyticModel
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import Plan
+from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
+from collapsar.training.early_stopping import BestWeights, early_stopping, validate_evenly
 from collapsar.training.loss_monitor import LossMonitor, OnSteps
 from collapsar.training.trainer import TrainerRecipe, autocast_dtype, make_trainer, on_machine
+
+VALIDATED_AT_ONCE = 1024  # samples, at least: few would make a distance of two sets noisy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +74,16 @@ class Training:
     shared_seconds: dict[str, float] = field(default_factory=dict)
 
 
-def train(recipe: Recipe, pool: Pool, *, seed: int, generation: int, on_steps: OnSteps) -> Training:
+def train(
+    recipe: Recipe,
+    pool: Pool,
+    *,
+    seed: int,
+    generation: int,
+    on_steps: OnSteps,
+    held_out: Samples | None = None,
+    start: Path | None = None,
+) -> Training:
     """Train a fresh model on a pool.
 
     Args:
@@ -78,6 +92,8 @@ def train(recipe: Recipe, pool: Pool, *, seed: int, generation: int, on_steps: O
         seed: The experiment's seed.
         generation: Names the random streams, and an error.
         on_steps: Told of the progress.
+        held_out: Real samples that no generation is trained on, where the plan validates on such.
+        start: The checkpoint of the last generation, where the plan begins with its weights.
 
     Raises:
         NonFiniteError: a loss became NaN or infinite: generation, epoch and step are named.
@@ -93,7 +109,28 @@ def train(recipe: Recipe, pool: Pool, *, seed: int, generation: int, on_steps: O
             return fit(cast("AnalyticModel", model), pool, generator=generator)
         learner = cast("LearnedModel", model)
         learner.plan = recipe.plan
-        return train_in_steps(learner, recipe, pool, seed=seed, generation=generation, on_steps=on_steps)
+        if start is not None:
+            begin_with(learner, start)
+        return train_in_steps(
+            learner, recipe, pool, seed=seed, generation=generation, on_steps=on_steps, held_out=held_out
+        )
+
+
+def begin_with(model: LearnedModel, checkpoint: Path) -> None:
+    """Give a fresh model the weights of a checkpoint, and its optimisers their state if the plan says so.
+
+    Raises:
+        UsageError: the file is missing, damaged, or of another model.
+    """
+    try:
+        stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        model.load_state_dict(stored["state_dict"])
+        model.optimizer_states = stored["optimizer_states"] if model.plan.keeps_optimizer else None
+    except (OSError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"{checkpoint} cannot be begun with ({type(error).__name__}): delete the run folder to start anew, or set "
+            "training.warm_start=null"
+        ) from error
 
 
 def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Training:
@@ -107,14 +144,21 @@ def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Trai
 
 
 def train_in_steps(
-    model: LearnedModel, recipe: Recipe, pool: Pool, *, seed: int, generation: int, on_steps: OnSteps
+    model: LearnedModel,
+    recipe: Recipe,
+    pool: Pool,
+    *,
+    seed: int,
+    generation: int,
+    on_steps: OnSteps,
+    held_out: Samples | None,
 ) -> Training:
     """Step a model's players as its plan says, with a Trainer of its own."""
-    monitor = LossMonitor(generation, on_steps)
-    trainer = make_trainer(recipe.trainer, monitor)
+    monitor, stopping = LossMonitor(generation, on_steps), early_stopping(recipe.plan, watched=model.watched)
+    trainer = make_trainer(recipe.trainer, monitor, *stopping)
     device = trainer.strategy.root_device
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
-    model.has_watchers = bool(trainer.loggers) or any(callback is not monitor for callback in callbacks)
+    model.has_watchers = bool(trainer.loggers) or any(callback not in (monitor, *stopping) for callback in callbacks)
     model.autocast_dtype = autocast_dtype(trainer)
     model.uses_graphs = bool(recipe.plan.cuda_graphs) and device.type == "cuda"
     advice = f"lower batch_size, which is {recipe.batch_size}, or the width of the model"
@@ -124,7 +168,8 @@ def train_in_steps(
         tensor_cores_allowed(device),
     ):
         pool = recipe.residents.move(pool, device)
-        batches, validation = split(pool, recipe, device=device, seed=seed, generation=generation)
+        batches, validation = split(pool, recipe, device=device, seed=seed, generation=generation, held_out=held_out)
+        validate_evenly(trainer, recipe.plan, batches_per_epoch=len(batches))
         try:
             trainer.fit(model, train_dataloaders=batches, val_dataloaders=validation)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
@@ -134,32 +179,42 @@ def train_in_steps(
 
     def save(path: Path) -> None:
         model.cpu()
-        trainer.save_checkpoint(path, weights_only=True)
+        trainer.save_checkpoint(path, weights_only=not recipe.plan.keeps_optimizer)
 
     summary = {"steps": float(monitor.num_steps), "epochs": float(trainer.current_epoch), **monitor.last_losses}
+    for callback in stopping:
+        if isinstance(callback, BestWeights):
+            callback.put_back(model)
+            summary |= {"best_step": float(callback.step), "best_score": callback.score}
     return Training(model=model.eval().to(device), summary=summary, curve=monitor.curve, save=save)
 
 
 def split(
-    pool: Pool, recipe: Recipe, *, device: torch.device, seed: int, generation: int
+    pool: Pool, recipe: Recipe, *, device: torch.device, seed: int, generation: int, held_out: Samples | None
 ) -> tuple[PoolBatches, PoolInOrder | None]:
     """Shuffled batches to train on, and those that the plan keeps for validation; None where it keeps none."""
     shuffle, size = make_generator(seed, generation, "batches"), recipe.batch_size
-    num_validation = recipe.plan.num_validation(len(pool))
-    if not num_validation:
+    validated_at_once = max(size, VALIDATED_AT_ONCE)
+    if held_out is not None:
+        kept_pool, everything = Pool((Part(held_out.to(device), REAL),)), torch.arange(len(held_out))
+        batches = PoolBatches(pool, device=device, batch_size=size, generator=shuffle)
+        return batches, PoolInOrder(kept_pool, device=device, batch_size=validated_at_once, chosen=everything)
+    num_kept = recipe.plan.num_kept_from_pool(len(pool))
+    if not num_kept:
         return PoolBatches(pool, device=device, batch_size=size, generator=shuffle), None
     order = torch.randperm(len(pool), generator=make_generator(seed, generation, "validation"))
-    kept, trained_on = order[:num_validation], order[num_validation:]
+    kept, trained_on = order[:num_kept], order[num_kept:]
     batches = PoolBatches(pool, device=device, batch_size=size, generator=shuffle, chosen=trained_on)
-    return batches, PoolInOrder(pool, device=device, batch_size=size, chosen=kept)
+    return batches, PoolInOrder(pool, device=device, batch_size=validated_at_once, chosen=kept)
 
 
 def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) -> None:
-    """Refuse a pool that is too small for the model, its batches and what its plan keeps for validation.
+    """Refuse a lever that does nothing to the model, and a pool too small for it, its batches and what is kept back.
 
     Raises:
-        UsageError: it is.
+        UsageError: one of these.
     """
+    model.check_plan(recipe.plan)
     model.check_pool_size(pool_size)
     if model.is_trained_in_steps:
-        check_batch_size(recipe.batch_size, pool_size=pool_size - recipe.plan.num_validation(pool_size))
+        check_batch_size(recipe.batch_size, pool_size=pool_size - recipe.plan.num_kept_from_pool(pool_size))

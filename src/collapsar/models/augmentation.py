@@ -1,0 +1,100 @@
+"""Data augmentation, by names that mean the same for every model.
+
+    flip          left and right change places in half of the images
+    translation   shifted by up to an eighth of each side, black coming in
+    cutout        a square of half the sides is blacked out
+    colour        brightness, contrast and, with three channels, saturation
+
+What a VAE learns from is transformed by torchvision (`transformed`). A GAN's critic sees real and generated images
+through the same differentiable transforms (`transformed_differentiably`), so that the generator learns from what it
+makes and does not learn the transforms (Zhao et al. 2020, arXiv:2006.10738, whose strengths these are).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+Transform = Literal["flip", "translation", "cutout", "colour"]
+Images = Float[Tensor, "sample channel height width"]
+
+LARGEST_SHIFT = 1 / 8  # of a side
+CUTOUT_SIDE = 1 / 2  # of a side
+IMAGES_PER_DRAW = 8  # torchvision draws once for all images that it is given at once
+
+
+def transformed(images: Images, names: Sequence[Transform]) -> Images:
+    """Images in model range after torchvision's transforms; groups of eight images share a draw."""
+    transforms = torchvision_transforms(tuple(names))
+    return torch.cat([transforms(group) for group in images.split(IMAGES_PER_DRAW)]).clamp(0, 1)
+
+
+@cache
+def torchvision_transforms(names: tuple[Transform, ...]) -> nn.Module:
+    """Torchvision's transforms of these names, in this order."""
+    made: dict[Transform, nn.Module] = {
+        "flip": v2.RandomHorizontalFlip(),
+        "translation": v2.RandomAffine(degrees=0, translate=(LARGEST_SHIFT, LARGEST_SHIFT)),
+        "cutout": v2.RandomErasing(p=1.0, scale=(CUTOUT_SIDE**2, CUTOUT_SIDE**2), ratio=(1.0, 1.0)),
+        "colour": v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=1.0),
+    }
+    return v2.Compose([made[name] for name in names])
+
+
+def transformed_differentiably(images: Images, names: Sequence[Transform]) -> Images:
+    """Images after transforms that are drawn for each by itself, and that gradients go through."""
+    for name in names:
+        images = DIFFERENTIABLE[name](images)
+    return images
+
+
+def flip(images: Images) -> Images:
+    """Left and right change places in half of the images."""
+    is_flipped = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(is_flipped, images.flip(3), images)
+
+
+def translation(images: Images) -> Images:
+    """Whole pixels of shift, each as likely, in both directions."""
+    num_images, _, height, width = images.shape
+    largest = [max(round(side * LARGEST_SHIFT), 1) for side in (height, width)]
+    shifts = [torch.randint(-most, most + 1, (num_images, 1), device=images.device) for most in largest]
+    padded = F.pad(images, (largest[1], largest[1], largest[0], largest[0]))
+    rows = torch.arange(height, device=images.device) + largest[0] + shifts[0]  # [N, H]
+    columns = torch.arange(width, device=images.device) + largest[1] + shifts[1]  # [N, W]
+    which = torch.arange(num_images, device=images.device)
+    return padded.permute(0, 2, 3, 1)[which[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def cutout(images: Images) -> Images:
+    """A black square, whose centre is anywhere in the image."""
+    num_images, _, height, width = images.shape
+    is_inside = []
+    for side, shape in ((height, (-1, 1, height, 1)), (width, (-1, 1, 1, width))):
+        centres = torch.randint(0, side, (num_images, 1), device=images.device)
+        distances = (torch.arange(side, device=images.device) - centres).abs()
+        is_inside.append((distances < max(side * CUTOUT_SIDE / 2, 1)).reshape(shape))
+    return images * ~(is_inside[0] & is_inside[1])
+
+
+def colour(images: Images) -> Images:
+    """Brightness by up to a half, saturation by a factor of 0 to 2, contrast by a factor of .5 to 1.5."""
+    shift, saturation, contrast = (torch.rand(len(images), 1, 1, 1, device=images.device) for _ in range(3))
+    images = images + shift - 0.5
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * 2 * saturation
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return mean + (images - mean) * (0.5 + contrast)
+
+
+DIFFERENTIABLE: dict[Transform, Callable[[Images], Images]] = {
+    "flip": flip,
+    "translation": translation,
+    "cutout": cutout,
+    "colour": colour,
+}

@@ -1,0 +1,58 @@
+"""An exponential moving average of weights, which short trainings can bear.
+
+    average = d average + (1 - d) weights,   d = min(decay, (1 + n) / (10 + n)) in move n, counted from 0
+
+A constant decay near 1 would keep an average near the weights that a short training began with; the second term, which
+TensorFlow's `ExponentialMovingAverage` has too, makes it an average over about the last tenth of the moves.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+
+def warmed_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """How a move changes averaged tensors, in the form that torch's `AveragedModel` takes."""
+
+    @torch.no_grad()
+    def move(averaged: Sequence[Tensor], weights: Sequence[Tensor], num_moves: Tensor | int) -> None:
+        if not averaged:
+            return
+        n = int(num_moves)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(list(averaged), list(weights), share)
+        else:  # counters of normalisation layers
+            torch._foreach_copy_(list(averaged), list(weights))
+
+    return move
+
+
+class WeightAverage:
+    """The average of a module's weights and buffers, which can change places with them.
+
+    Args:
+        module: What is averaged.
+        decay: The largest d.
+    """
+
+    def __init__(self, module: nn.Module, *, decay: float) -> None:
+        tensors = [tensor.detach() for tensor in chain(module.parameters(), module.buffers())]
+        self._weights = [tensor for tensor in tensors if tensor.is_floating_point()]
+        self._averaged = [tensor.clone() for tensor in self._weights]
+        self._move = warmed_ema(decay)
+        self._num_moves = 0
+
+    def follow(self) -> None:
+        """Take in the weights after a move."""
+        self._move(self._averaged, self._weights, self._num_moves)
+        self._num_moves += 1
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """Put the average where the weights are, and the weights where it was; a second time undoes the first."""
+        weights = [tensor.clone() for tensor in self._weights]
+        torch._foreach_copy_(self._weights, self._averaged)
+        torch._foreach_copy_(self._averaged, weights)

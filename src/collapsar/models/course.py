@@ -1,0 +1,92 @@
+"""The players of a training, and what changes for them as it goes on: rates, averages, how much of it is done."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from collapsar.models.averaging import WeightAverage, warmed_ema
+from collapsar.models.plan import Plan
+from collapsar.models.rates import Plateau
+from collapsar.samples import Samples
+
+Losses = dict[str, Tensor]
+"""Scalars by name; the first is minimised, the others are only watched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """A network that is stepped.
+
+    Attributes:
+        module: Whose parameters move.
+        losses: Of a batch and of what the players of a step share (`LearnedModel.share`); the first is minimised.
+        learning_rate: Of Adam.
+        adam_betas: Its decay rates.
+        steps_per_move: Steps of the first player for one move of this one.
+        average: Follows the module after each of its moves; None without an average.
+        is_sampled: Whether samples come from the module, so that an average of its weights is wanted.
+    """
+
+    module: nn.Module
+    losses: Callable[[Samples, Any], Losses]
+    learning_rate: float
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    steps_per_move: int = 1
+    average: AveragedModel | None = None
+    is_sampled: bool = True
+
+
+class Course:
+    """What changes in the course of one training.
+
+    Args:
+        plan: The levers.
+        players: Who is stepped.
+        num_steps: Of the whole training.
+    """
+
+    def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int) -> None:
+        self._plan, self._num_steps, self.step = plan, num_steps, 0
+        self._plateau: Plateau | None = None
+        if plan.plateau_patience is not None and plan.decay_factor is not None:
+            self._plateau = Plateau(factor=plan.decay_factor, patience=plan.plateau_patience)
+        self._averages: dict[int, WeightAverage] = {}  # by the number of the player
+        if plan.average_decay is not None:
+            self._average(players, decay=plan.average_decay)
+
+    def _average(self, players: Sequence[Player], *, decay: float) -> None:
+        """Have an average of each player that is sampled; one that has its own gets this decay."""
+        for number, player in enumerate(players):
+            if player.average is not None:
+                player.average.multi_avg_fn = warmed_ema(decay)
+            elif player.is_sampled:
+                self._averages[number] = WeightAverage(player.module, decay=decay)
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that is done, in [0, 1)."""
+        return self.step / self._num_steps
+
+    @property
+    def rate_factor(self) -> float:
+        """What learning rates are multiplied by in this step."""
+        factor = self._plan.rate_factor(self.step, num_steps=self._num_steps)
+        return factor if self._plateau is None else factor * self._plateau.factor
+
+    def follow(self, number: int) -> None:
+        """Let the average of a player, if it has one here, take in a move."""
+        if (average := self._averages.get(number)) is not None:
+            average.follow()
+
+    def exchange_averages(self) -> None:
+        """Put averages where the weights are, or the weights back."""
+        for average in self._averages.values():
+            average.exchange()
+
+    def validated(self, score: float) -> None:
+        """Take the score of a validation; lower is better."""
+        if self._plateau is not None:
+            self._plateau.tell(score)

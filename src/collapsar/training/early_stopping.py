@@ -1,0 +1,67 @@
+"""When a training is validated and ends early, and which of its weights are kept: the best ones.
+
+Lightning's `EarlyStopping` ends it. Its ModelCheckpoint would write files of its own, so the best weights are kept in
+memory.
+"""
+
+from math import inf
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor
+
+from collapsar.models.plan import Plan
+
+
+class BestWeights(Callback):
+    """Keeps the weights with the lowest validated score.
+
+    Args:
+        monitor: The score, as it is logged.
+
+    Attributes:
+        score: The lowest so far.
+        step: Steps that were done when it was reached.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor, self.score, self.step = monitor, inf, 0
+        self._weights: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        score = float(trainer.callback_metrics[self.monitor])
+        if not trainer.sanity_checking and score < self.score:
+            self.score, self.step = score, trainer.global_step
+            self._weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+
+    def put_back(self, model: LightningModule) -> None:
+        """Give the model its best weights, if it was ever validated."""
+        if self._weights:
+            with torch.no_grad():
+                model.load_state_dict(self._weights)
+
+
+def early_stopping(plan: Plan, *, watched: str) -> tuple[Callback, ...]:
+    """What ends a training early and keeps its best weights; nothing where the plan has no patience for it.
+
+    Args:
+        plan: The levers.
+        watched: The validated score, lower being better (`LearnedModel.watched`).
+    """
+    if plan.early_stopping_patience is None:
+        return ()
+    monitor = f"validation/{watched}"
+    stopping = EarlyStopping(monitor, patience=plan.early_stopping_patience, mode="min", check_finite=False)
+    return stopping, BestWeights(monitor)
+
+
+def validate_evenly(trainer: Trainer, plan: Plan, *, batches_per_epoch: int) -> None:
+    """Let a Trainer validate as often as the plan says, evenly over its steps."""
+    if plan.validation_checks is None:
+        return
+    num_epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else None
+    in_epochs = inf if num_epochs is None else num_epochs * batches_per_epoch
+    num_steps = min(trainer.max_steps if trainer.max_steps >= 0 else inf, in_epochs)
+    trainer.check_val_every_n_epoch = None  # type: ignore[assignment]  # steps are counted through the epochs
+    trainer.val_check_interval = max(int(num_steps // plan.validation_checks), 1)
