@@ -131,7 +131,7 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         self._exchange_averages()
 
     def on_validation_end(self) -> None:
-        if self._course is not None and not self.trainer.sanity_checking:
+        if self._course is not None and self.plan.schedule == "plateau" and not self.trainer.sanity_checking:
             self._course.validated(float(self.trainer.callback_metrics[f"validation/{self.watched}"]))
         self._exchange_averages()
 
