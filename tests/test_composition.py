@@ -117,7 +117,7 @@ def test_a_size_without_a_recipe_is_refused_with_the_recipes_that_there_are(over
     [
         (["model.body=sn_conv"], "'conv', 'patch', 'mlp' or 'residual'"),
         (["model=gan", "model.body=patch"], "'conv', 'sn_conv' or 'sn_residual'"),
-        (["training.schedule=step"], "'constant', 'linear' or 'cosine'"),
+        (["training.schedule=steps"], "'constant', 'linear', 'cosine', 'step' or 'plateau'"),
     ],
 )
 def test_a_body_or_schedule_that_there_is_not_is_refused_with_what_is_allowed(overrides, allowed):
