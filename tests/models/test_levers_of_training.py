@@ -219,7 +219,7 @@ def test_validation_on_held_out_real_samples_leaves_the_whole_pool_to_train_on()
 
 
 def test_a_score_on_held_out_real_samples_is_theirs():
-    plan = VALIDATED | {"validate_on": "real", "early_stopping_patience": 6}
+    plan = VALIDATED | {"validate_on": "real", "early_stopping_patience": 6, "learning_rate_factor": 10.0}
     black, noise = torch.zeros(64, 1, 8, 8, dtype=torch.uint8), images(8)
     scores = [
         fit(values=black, held_out=Samples(held_out), **plan)[0].summary["best_score"] for held_out in (black, noise)
