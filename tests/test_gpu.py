@@ -1,6 +1,5 @@
 """On a GPU: numbers come again, chains go on, half precision trains, a full memory is told, parts stay uploaded."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -16,7 +15,7 @@ from collapsar.seeding import make_generator
 from collapsar.training import train as train_module
 from collapsar.training.train import train
 from test_experiment import lasting
-from tiny_chains import compose_settings, fail_in
+from tiny_chains import compose_settings, fail_in, pretend_it_was_begun
 
 pytestmark = [
     pytest.mark.gpu,
@@ -160,7 +159,6 @@ def test_free_memory_falls_by_what_is_taken(cuda):
 def test_a_chain_that_was_begun_on_the_cpu_goes_on_there(run_chain, tmp_path):
     automatic = ("trainer.accelerator=auto", "evaluation.accelerator=auto")
     run_chain(tmp_path / "run", *automatic, "num_generations=1")
-    stored = json.loads((tmp_path / "run" / "machine.json").read_text())
-    (tmp_path / "run" / "machine.json").write_text(json.dumps({**stored, "device": "cpu", "evaluated_on": "cpu"}))
+    pretend_it_was_begun(tmp_path / "run", device="cpu", evaluated_on="cpu")
     records = run_chain(tmp_path / "run", *automatic, "num_generations=2")
     assert [record.machine["device"] for record in records] == ["cuda", "cpu"]

@@ -1,5 +1,7 @@
 """Chains that take a second, composed from conf as the command line would."""
 
+import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from collapsar import composition
+from collapsar.records import GenerationRecord
 from collapsar.training import train as train_module
 
 TINY = (
@@ -52,3 +55,12 @@ def fail_in(generation, *, error=KeyboardInterrupt):
         return original(recipe, pool, **arguments)
 
     return interrupted
+
+
+def pretend_it_was_begun(folder: Path, **changes):
+    """Let a chain look as if it was begun on another machine."""
+    machine = json.loads((folder / "machine.json").read_text()) | changes
+    (folder / "machine.json").write_text(json.dumps(machine))
+    records = [GenerationRecord.from_json(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    lines = [replace(record, machine=record.machine | changes).to_json() for record in records]
+    (folder / "records.jsonl").write_text("".join(f"{line}\n" for line in lines))

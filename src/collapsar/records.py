@@ -1,13 +1,15 @@
 """One JSON line for each finished generation: the truth that tables, W&B and the report are made from.
 
 Metric keys are lower-case and stable. They belong to the measuring stick's feature space unless a prefix names another
-(`pca/recall`); `_floor` is the same metric between two sets of real images of the same sizes.
+(`pca/recall`); `_floor` is the same metric between two sets of real images of the same sizes. A line ends with a
+checksum of what stands before it.
 """
 
 import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from collapsar.damage import line_is_whole, line_with_checksum
 from collapsar.errors import UsageError
 
 
@@ -64,18 +66,20 @@ class GenerationRecord:
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The record as one line, without empty optional parts."""
+        """The record as one line, without empty optional parts, with its checksum."""
         optional = {entry.name for entry in fields(self) if entry.default_factory is dict or entry.default is None}
         content = {key: value for key, value in asdict(self).items() if value not in ({}, None) or key not in optional}
-        return json.dumps(content, allow_nan=False)
+        return line_with_checksum(json.dumps(content, allow_nan=False))
 
     @classmethod
     def from_json(cls, line: str) -> "GenerationRecord":
         """The record that a line holds.
 
         Raises:
-            UsageError: the line is not JSON, or not a record.
+            UsageError: the line is not what its checksum was made of, not JSON, or not a record.
         """
+        if line_is_whole(line) is False:
+            raise UsageError(f"damaged, by its checksum: {line[:80]!r}")
         known = {entry.name for entry in fields(cls)}
         try:
             content = json.loads(line)

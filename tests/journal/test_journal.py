@@ -14,7 +14,6 @@ from rich.console import Console
 from test_alarm import chain, shipped
 from test_memory import BIG_BYTES, allocate_and_free, needs_a_kernel_that_forgets
 
-from collapsar.errors import UsageError
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.journal import open_journal
 from collapsar.journal.store import RunFolder
@@ -126,12 +125,14 @@ def test_records_are_parsed_once_when_the_journal_opens(opened, tmp_path, monkey
     assert len(parsed) == 3
 
 
-def test_a_damaged_line_is_refused(opened, tmp_path):
-    plant_records(tmp_path, chain(**HEALTHY))
+def test_a_damaged_line_and_those_after_it_are_made_again(opened, tmp_path):
+    records = chain(**HEALTHY)
+    plant_records(tmp_path, records)
     path = tmp_path / "run" / "records.jsonl"
-    path.write_text(path.read_text().replace('"seed": 0', '"seed: 0', 1))
-    with pytest.raises(UsageError, match="not a generation record"), opened():
-        pass
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], lines[1].replace('"seed": 0', '"seed": 1'), *lines[2:]]))
+    with opened() as journal:
+        assert journal.records == records[:1]
 
 
 def test_a_torn_line_is_made_again(opened, tmp_path):

@@ -1,7 +1,10 @@
 """The run folder: atomic, locked, faithful to its settings, and honest about what is finished."""
 
+import json
+import random
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +14,7 @@ from PIL import Image
 
 from collapsar.errors import UsageError
 from collapsar.journal import store as store_module
-from collapsar.journal.store import RunFolder, append_flushed, image_grid, write_atomically
+from collapsar.journal.store import RunFolder, append_flushed, image_grid, read_config, write_atomically
 from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.settings import FREE_SETTINGS, flatten, is_free
@@ -265,13 +268,66 @@ def test_a_folder_below_a_file_is_refused(tmp_path):
         RunFolder(tmp_path / "file" / "run")
 
 
-def test_damaged_records_are_refused(folder):
+def test_a_damaged_line_and_all_after_it_count_as_not_written_and_are_kept_aside(folder, caplog):
+    for generation in range(3):
+        write(folder, generation)
+    path = folder.path / "records.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    damaged = lines[1].replace("31.2", "31.3")
+    path.write_text(lines[0] + damaged + lines[2])
+    claimed(folder, CONFIG)
+    assert [record.generation for record in folder.records()] == [0]
+    assert (folder.path / "damaged_records.jsonl").read_text() == damaged + lines[2]
+    assert "line 2 is damaged: generation 1 and those after it are made again" in caplog.text
+
+
+def test_lines_without_a_checksum_are_taken_as_they_are_and_said_to_be(folder, caplog):
+    caplog.set_level("INFO")
     write(folder, 0)
     path = folder.path / "records.jsonl"
-    path.write_text(f"{path.read_text()[:40]}\n")
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    path.write_text(json.dumps(content) + "\n")
     claimed(folder, CONFIG)
-    with pytest.raises(UsageError, match="not a generation record"):
-        folder.records()
+    assert len(folder.records()) == 1
+    assert "1 lines have no checksum" in caplog.text
+
+
+def flipped(content, rng):
+    """The content with one bit of it the other way."""
+    changed = bytearray(content)
+    changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def test_a_flipped_bit_in_the_records_never_changes_one(folder):
+    for generation in range(3):
+        write(folder, generation)
+    path, rng = folder.path / "records.jsonl", random.Random(0)
+    content, whole = path.read_bytes(), folder.records()
+    for _ in range(200):
+        path.write_bytes(flipped(content, rng))
+        claimed(folder, CONFIG)
+        left = folder.records()
+        assert left == whole[: len(left)]
+
+
+def test_a_flipped_bit_in_the_settings_is_refused_or_changes_nothing(folder):
+    claimed(folder, CONFIG)
+    path, rng = folder.path / "config.yaml", random.Random(0)
+    content = path.read_bytes()
+    for _ in range(200):
+        path.write_bytes(flipped(content, rng))
+        found = CONFIG
+        with suppress(UsageError):
+            found = read_config(path)
+        assert found == CONFIG
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"a"'])
+def test_a_damaged_small_file_counts_as_absent(folder, content):
+    (folder.path / "status.json").write_bytes(content)
+    assert folder.read_json("status.json") == {}
 
 
 def test_missing_samples_are_named(folder):

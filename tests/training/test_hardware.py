@@ -13,7 +13,7 @@ from collapsar.training import hardware
 from collapsar.training import train as train_module
 from collapsar.training.hardware import settle_machine
 from collapsar.training.trainer import check_trainer, on_machine
-from tiny_chains import fail_in
+from tiny_chains import fail_in, pretend_it_was_begun
 
 SETTINGS = {
     "devices": 1,
@@ -150,8 +150,7 @@ def test_a_chain_of_an_earlier_commit_goes_on_and_gets_its_machine(run_chain, tm
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_chain_goes_on_with_another_device_only_if_that_is_allowed(run_chain, tmp_path):
     run_chain(tmp_path / "run", "num_generations=1")
-    begun = {**machine_of(tmp_path / "run"), "device": "cuda"}
-    (tmp_path / "run" / "machine.json").write_text(json.dumps(begun))
+    pretend_it_was_begun(tmp_path / "run", device="cuda")
     with pytest.raises(UsageError, match="set continue_on_another_device=true to go on with cpu"):
         run_chain(tmp_path / "run", "num_generations=2")
     records = run_chain(tmp_path / "run", "num_generations=2", "continue_on_another_device=true")

@@ -57,7 +57,8 @@ class Journal:
     ) -> None:
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
         self.records = store.records()
-        self.machine = read_machine(store.read_json(MACHINE))
+        stored = self.records[-1].machine if self.records else store.read_json(MACHINE)
+        self.machine = read_machine(stored or store.read_json(MACHINE))
         self._fired = alarm.fired(self.records)
         self._progress: ChainProgress | None = None
         if self.records:
@@ -84,7 +85,7 @@ class Journal:
 
     def settle(self, machine: Machine) -> None:
         """Fix what the chain is trained with from here on: stored, and named in each record."""
-        if machine != self.machine:
+        if machine.to_dict() != self.store.read_json(MACHINE):
             self.store.write_json(MACHINE, machine.to_dict())
         self.machine = machine
 

@@ -2,10 +2,12 @@
 
 Files are written under a temporary name, flushed and renamed; files of JSON lines grow by whole lines. A generation
 counts as finished when its line stands in `records.jsonl`, which is written last; a generation folder without a line
-is made again. A line that a kill cut short has no newline at its end: it counts as not written.
+is made again. A line that a kill cut short has no newline at its end: it counts as not written. Neither does a line
+that is damaged, by its checksum: that generation and all after it are made again.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +24,16 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from collapsar.damage import file_is_whole, file_with_checksum, line_is_whole
 from collapsar.earlier import is_earlier
 from collapsar.errors import UsageError, disk_errors_name
 from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.settings import binding_settings
 
-RECORDS = "records.jsonl"
+logger = logging.getLogger(__name__)
+
+RECORDS, CONFIG = "records.jsonl", "config.yaml"
 MODEL = "model.ckpt"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
@@ -70,7 +75,9 @@ class RunFolder:
         try:
             self._check_settings(config)
             cut_torn_line(self.path / RECORDS)
-            write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False).encode())
+            cut_damaged_lines(self.path / RECORDS)
+            text = file_with_checksum(yaml.safe_dump(config, sort_keys=False))
+            write_atomically(self.path / CONFIG, text.encode())
             yield
         finally:
             lock.release()
@@ -79,13 +86,9 @@ class RunFolder:
         """The finished generations, in order.
 
         Raises:
-            UsageError: a line is damaged.
+            UsageError: a line is damaged, which a claim would have cut off.
         """
-        path = self.path / RECORDS
-        if not path.exists():
-            return []
-        *lines, _torn = path.read_text("utf-8", "replace").split("\n")  # a whole line ends with a newline
-        return [GenerationRecord.from_json(line) for line in lines]
+        return [GenerationRecord.from_json(line) for line in whole_lines(self.path / RECORDS)]
 
     def generation_path(self, generation: int) -> Path:
         """The folder of one generation."""
@@ -156,10 +159,12 @@ class RunFolder:
         self.append_lines(RECORDS, [record.to_json()])
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A small JSON file of the folder; empty where there is none."""
-        path = self.path / name
-        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return content
+        """A small JSON file of the folder; empty where there is none, or it is damaged: all of them are made anew."""
+        try:
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
         """Add lines to a file of JSON lines (records.jsonl, alarms.jsonl), however long it is; none make no file."""
@@ -188,20 +193,35 @@ class RunFolder:
             ) from error
 
     def _check_settings(self, config: dict[str, Any]) -> None:
-        path = self.path / "config.yaml"
-        if not path.exists():
+        if not (self.path / CONFIG).exists():
             return
-        if is_earlier(self.read_json("versions.json")) and (self.path / "records.jsonl").exists():
+        if is_earlier(self.read_json("versions.json")) and (self.path / RECORDS).exists():
             raise UsageError(
                 f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
             )
-        before, now = binding_settings(yaml.safe_load(path.read_text())), binding_settings(config)
+        before, now = binding_settings(read_config(self.path / CONFIG)), binding_settings(config)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 raise UsageError(
                     f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
                     f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
                 )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The resolved configuration of a run folder.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        config = yaml.safe_load(text) if file_is_whole(text) is not False else None
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
+    return config
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -227,6 +247,45 @@ def cut_torn_line(path: Path) -> None:
     if content and not content.endswith(b"\n"):
         with path.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that end with a newline; none where there is no file."""
+    if not path.exists():
+        return []
+    *lines, _torn = path.read_text("utf-8", "replace").split("\n")
+    return lines
+
+
+def cut_damaged_lines(path: Path) -> None:
+    """Cut off the first damaged line of the records and all after it, which are kept in another file, and say so."""
+    lines = whole_lines(path)
+    first = next((number for number, line in enumerate(lines) if not is_record(line)), None)
+    unverified = sum(line_is_whole(line) is None for line in lines[:first])
+    if unverified:
+        logger.info("%s: %d lines have no checksum, as before version 0.3, and are taken as they are", path, unverified)
+    if first is None:
+        return
+    content = path.read_bytes()
+    start = sum(len(line) + 1 for line in content.split(b"\n")[:first])
+    kept = path.with_name(f"damaged_{path.name}")
+    append_flushed(kept, content[start:])
+    write_atomically(path, content[:start])
+    logger.warning(
+        "%s, line %d is damaged: generation %d and those after it are made again; what stood there is kept in %s",
+        path, first + 1, first, kept.name,
+    )  # fmt: skip
+
+
+def is_record(line: str) -> bool:
+    """Whether a line can be read as a record; one that is as it was written needs no reading."""
+    if line_is_whole(line):
+        return True
+    try:
+        GenerationRecord.from_json(line)
+    except UsageError:
+        return False
+    return True
 
 
 def flush_to_disk(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
+from collapsar.damage import file_is_whole
 from collapsar.errors import UsageError
 from collapsar.journal.profile import Profile, profile_chain
 from collapsar.records import GenerationRecord
@@ -111,9 +112,12 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
 def _read_config(path: Path) -> dict[str, Any] | None:
     """The resolved config; None where the file is something else, such as the defaults list of conf/."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if file_is_whole(text) is False:
+        raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
     is_run = isinstance(config, dict) and "num_generations" in config and "defaults" not in config
     return _with_present_names(config) if is_run else None
@@ -145,15 +149,19 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
     """The records, each generation once; a last line that was cut while being written is left out."""
     if not path.exists():
         return ()
-    lines = [(number, line) for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1) if line]
+    text = path.read_text("utf-8", "replace")
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line]
     records: dict[int, GenerationRecord] = {}
     for number, line in lines:
         try:
             record = GenerationRecord.from_json(line)
         except UsageError as error:
-            if number == lines[-1][0]:
+            if number == lines[-1][0] and not text.endswith("\n"):
                 break
-            raise UsageError(f"{path}, line {number}: {error}") from error
+            raise UsageError(
+                f"{path}, line {number}: {error}; the command that made the chain makes this generation and those "
+                "after it again"
+            ) from error
         # JSON gives each line its own copies of the keys, which over 200 chains take more than the values.
         shared = {sys.intern(key): value for key, value in record.metrics.items()}
         records[record.generation] = replace(record, metrics=shared)
@@ -172,14 +180,18 @@ def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) ->
 def _read_overrides(path: Path) -> tuple[str, ...]:
     if not path.exists():
         return ()
-    return tuple(map(str, yaml.safe_load(path.read_text(encoding="utf-8")) or ()))
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return ()
+    return tuple(map(str, overrides)) if isinstance(overrides, list) else ()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     """What an optional JSON file says; nothing if it is absent or was cut while being written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
