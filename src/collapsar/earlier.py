@@ -16,6 +16,7 @@ PARTS_SINCE = (  # that it did not have
     "correction",
     "objective",
     "continue_on_another_device",
+    "wait_for_lock",
     "share_generation_0",
 )
 

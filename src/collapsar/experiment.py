@@ -67,6 +67,7 @@ class Experiment:
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
+        wait_for_lock: Whether to wait for another process that works in the run folder; else the chain is refused.
         share_generation_0: Whether chains of a study that start alike train their first model once
             (`collapsar.training.shared`).
         objective: What a job returns to a sweeper that optimises (`collapsar.journal.objective`); null: nothing.
@@ -93,6 +94,7 @@ class Experiment:
     trainer: Any = MISSING
     tracking: Any = MISSING
     alarm: Any = MISSING
+    wait_for_lock: bool = MISSING
     share_generation_0: bool = MISSING
     objective: Any = MISSING
 

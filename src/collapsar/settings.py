@@ -19,6 +19,7 @@ FREE_SETTINGS = (
     "data.root",
     "evaluation.cache_folder",
     "continue_on_another_device",
+    "wait_for_lock",
 )
 """Settings that do not change what a generation is: a folder may be continued with other values of these."""
 

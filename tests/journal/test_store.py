@@ -1,9 +1,12 @@
 """The run folder: atomic, locked, faithful to its settings, and honest about what is finished."""
 
 import json
+import os
 import random
+import socket
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import replace
 
@@ -250,10 +253,34 @@ def test_a_folder_that_another_process_works_in_is_refused(folder):
     )
     with holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="another process is working in"):
+        with pytest.raises(UsageError, match=r"another process is working in .*: set wait_for_lock=true to wait"):
             claimed(folder, CONFIG)
         holder.stdin.close()
     claimed(folder, CONFIG)
+
+
+def test_the_process_that_works_in_a_folder_is_named(folder):
+    with folder.claim(CONFIG), pytest.raises(UsageError, match=f"process {os.getpid()} on {socket.gethostname()} is"):
+        claimed(folder, CONFIG)
+
+
+def test_a_process_that_is_waited_for_is_named_and_its_folder_taken_when_it_ends(folder, caplog):
+    caplog.set_level("INFO")
+    command = [sys.executable, "-c", HOLD_LOCK, str(folder.path / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        threading.Timer(0.3, holder.kill).start()
+        claimed(folder, CONFIG | {"wait_for_lock": True})
+    assert "waiting for another process, which is working in" in caplog.text
+
+
+def test_a_file_system_without_locks_is_named(folder, monkeypatch):
+    def acquire(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("collapsar.journal.lock.FileLock.acquire", acquire)
+    with pytest.raises(UsageError, match=r"cannot be locked .*: its file system has no locks"):
+        claimed(folder, CONFIG)
 
 
 def test_the_lock_is_given_back_when_a_chain_fails(folder):

@@ -19,7 +19,6 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -27,6 +26,7 @@ from torchvision.utils import make_grid
 from collapsar.damage import file_is_whole, file_with_checksum, line_is_whole
 from collapsar.earlier import is_earlier
 from collapsar.errors import UsageError, disk_errors_name
+from collapsar.journal.lock import held
 from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.settings import binding_settings
@@ -62,25 +62,18 @@ class RunFolder:
     def claim(self, config: dict[str, Any]) -> Iterator[None]:
         """Hold the folder for one process, having checked that it belongs to these settings.
 
+        Another process that holds it is waited for if the settings say so (`wait_for_lock`).
+
         Raises:
             UsageError: another process holds it, or it was made with other settings.
         """
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UsageError(
-                f"another process is working in {self.path}: wait for it, or choose another folder"
-            ) from error
-        try:
+        with held(self.path, waits=bool(config.get("wait_for_lock"))):
             self._check_settings(config)
             cut_torn_line(self.path / RECORDS)
             cut_damaged_lines(self.path / RECORDS)
             text = file_with_checksum(yaml.safe_dump(config, sort_keys=False))
             write_atomically(self.path / CONFIG, text.encode())
             yield
-        finally:
-            lock.release()
 
     def records(self) -> list[GenerationRecord]:
         """The finished generations, in order.
