@@ -74,10 +74,10 @@ def is_of_disk(error: OSError) -> bool:
 
 @contextmanager
 def disk_errors_name(path: Path) -> Iterator[None]:
-    """Let an error of the disk that names no file name this one: `write` knows only a number."""
+    """Let an error that names no file name this one: `write` and `fsync` know only a number."""
     try:
         yield
     except OSError as error:
-        if is_of_disk(error) and error.filename is None:
+        if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise

@@ -146,9 +146,10 @@ class RunFolder:
             image_grid(samples.values).save(temporary / "grid.png")
         if curve:
             (temporary / "curve.json").write_text(json.dumps(list(curve)))
-        for path in temporary.iterdir():
+        for path in (*temporary.iterdir(), temporary):
             flush_to_disk(path)
         temporary.rename(final)
+        flush_to_disk(self.path)
         self.append_lines(RECORDS, [record.to_json()])
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -224,6 +225,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         flush_to_disk(temporary)
         temporary.replace(path)
+        flush_to_disk(path.parent)  # the entry of the folder, too
 
 
 def append_flushed(path: Path, content: bytes) -> None:
@@ -282,9 +284,12 @@ def is_record(line: str) -> bool:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Make a written file survive a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Make a written file, or the entries of a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def image_grid(images: Tensor) -> Image.Image:
