@@ -63,7 +63,7 @@ def only_line(stderr):
         (["modell=vae"], ["modell is not an option", "did you mean model?"]),
         (["model.widht=3"], ["model.widht is not an option", "did you mean width?"]),
         (["trainer.max_stps=3"], ["trainer.max_stps is not an option", "did you mean max_steps?"]),
-        (["+model.depth=3"], ["model.depth is not an option", "latent_dim"]),
+        (["+model.layers=3"], ["model.layers is not an option", "latent_dim"]),
         (["+nonsense=3"], ["nonsense is not an option", "num_generations"]),
         (["seed=abc"], ["seed", "'abc'", "Integer"]),
         (["model.width=big"], ["model.width has a wrong value: got 'big'"]),

@@ -1,5 +1,10 @@
 """Networks that train in a second, on images of 8x8 pixels."""
 
+SWITCHED_OFF = {
+    "norm": None, "depth": None, "dropout": None, "width_factor": None, "latent_factor": None, "num_classes": None,
+}  # fmt: skip
+VAE_SWITCHED_OFF = {**SWITCHED_OFF, "latent_components": None}
+
 VAE_SETTINGS = {
     "body": "conv",
     "sample_shape": [1, 8, 8],
@@ -10,6 +15,7 @@ VAE_SETTINGS = {
     "pixel_sd": 0.1,
     "sample_from": "mean",
     "learning_rate": 1e-3,
+    **VAE_SWITCHED_OFF,
 }
 GAN_SETTINGS = {
     "body": "conv",
@@ -25,4 +31,5 @@ GAN_SETTINGS = {
     "generator_learning_rate": 1e-3,
     "critic_learning_rate": 1e-3,
     "adam_betas": [0.5, 0.9],
+    **SWITCHED_OFF,
 }

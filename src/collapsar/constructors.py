@@ -99,7 +99,8 @@ def check_names(path: str, given: Mapping[str, Any], *, parameters: Mapping[str,
     names = list(named(parameters))
     for key in given:
         if key not in names:
-            raise UsageError(f"{path}.{key} is not an option: {path} takes {', '.join(names) or 'none'}")
+            advice = "; leave out a lever that sets it, or choose another model" if path == "model" else ""
+            raise UsageError(f"{path}.{key} is not an option: {path} takes {', '.join(names) or 'none'}{advice}")
 
 
 def check_complete(path: str, given: set[str], *, parameters: Mapping[str, Parameter]) -> None:

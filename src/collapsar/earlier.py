@@ -14,6 +14,7 @@ PARTS_SINCE = (  # that it did not have
     "training",
     "cause",
     "correction",
+    "labelled_by",
     "objective",
     "continue_on_another_device",
     "wait_for_lock",

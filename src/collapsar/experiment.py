@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from collapsar.data.pool import Pool
-    from collapsar.drawing.judge import JudgeSpace
+    from collapsar.drawing.judge import JudgedBy, JudgeSpace
     from collapsar.drawing.selection import Drawn
     from collapsar.journal.journal import Journal
     from collapsar.journal.tracking import ChainTitle
@@ -62,6 +62,7 @@ class Experiment:
         selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
         judge: The feature space that a selection judges samples in, fitted on the chain's own real training set
             (`collapsar.drawing.judge`); null judges vectors as they are.
+        labelled_by: Who labels drawn samples: `judge`, or null, which keeps the class that each was drawn for.
         evaluation: What is measured (`collapsar.metrics.evaluation.Evaluation`).
         training: The levers of training (`collapsar.models.plan.Plan`).
         trainer: Recipe of a generation's `lightning.Trainer`.
@@ -89,6 +90,7 @@ class Experiment:
     correction: Any = MISSING
     selection: Any = MISSING
     judge: Any = MISSING
+    labelled_by: str | None = MISSING
     evaluation: Any = MISSING
     training: Any = MISSING
     trainer: Any = MISSING
@@ -210,6 +212,7 @@ class Experiment:
                     on_steps=journal.trained,
                     held_out=held_out,
                     start=journal.model_path(generation - 1) if self.training.warm_start and generation else None,
+                    real=real.train,
                 )
 
             return first.training(here) if first and generation == 0 else here()
@@ -221,6 +224,7 @@ class Experiment:
                 bias=self.bias,
                 selection=self.selection,
                 judge=make_judge(training.model, judge),
+                labelled_by=self.labelled_by,
                 seed=self.seed,
                 generation=generation,
             )
@@ -252,7 +256,7 @@ class Experiment:
         """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
         from collapsar.drawing.judge import JudgeSpace, choose_space
 
-        settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.selection.judged_by)
+        settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self._judged_by)
         if settings is None:
             return None
         space = JudgeSpace(
@@ -306,17 +310,24 @@ class Experiment:
 
     def _check(self, model: "GenerativeModel") -> None:
         """Refuse parts that do not go together, before anything is read or trained."""
-        from collapsar.drawing.judge import choose_space, num_judged_classes
+        from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
+        from collapsar.models.conditioning import check_classes
         from collapsar.training.train import check_training
 
         model.check_bias(self.bias)
-        judge = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.selection.judged_by)
-        self.selection.check(
-            num_classes=num_judged_classes(judge, num_classes=self.data.num_classes),
-            has_critic=model.realism is not None,
-        )
+        check_classes(model.num_classes, of_data=self.data.num_classes)
+        judge = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self._judged_by)
+        num_classes = num_judged_classes(judge, num_classes=self.data.num_classes)
+        self.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
+        check_labeller(self.labelled_by, num_classes=num_classes)
         self.evaluation.check(num_real=self.data.sizes.test)
         check_training(self.recipe, model, pool_size=min(self._pool_sizes()))
+
+    @property
+    def _judged_by(self) -> "JudgedBy":
+        """What of a judge is asked for: its space, if it labels samples."""
+        judged_by: JudgedBy = "space" if self.labelled_by == "judge" else self.selection.judged_by
+        return judged_by
 
     def _pool_sizes(self) -> list[int]:
         """Sizes of all pools, as the regime will make them."""

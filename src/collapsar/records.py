@@ -40,6 +40,8 @@ class GenerationRecord:
         machine: What the generation was trained with: device, precision, threads (`machine.Machine`).
         selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept), and who judged
             them (judged_by: the model's critic, or a space as in feature_spaces) where somebody did.
+        labels_from: Whose the labels of the samples are, which downstream scores are measured with: of the `condition`
+            they were drawn for, the `judge`, or the measuring `stick`; None without labels.
         fitted: Parameters of an analytic model; empty for a network.
     """
 
@@ -63,6 +65,7 @@ class GenerationRecord:
     peak_device_memory_bytes: int | None = None
     machine: dict[str, Any] = field(default_factory=dict)
     selection: dict[str, Any] = field(default_factory=dict)
+    labels_from: str | None = None
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

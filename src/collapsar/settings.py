@@ -26,7 +26,7 @@ FREE_SETTINGS = (
 SEEDS = ("seed", "data.seed")
 """Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
 
-AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "correction", "selection", "judge", "evaluation")
+AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "correction", "selection", "judge", "labelled_by", "evaluation")
 """Settings that act on a chain only when its first model is trained: chains that differ in nothing else share it."""
 
 INTRODUCED_AS = {
@@ -34,13 +34,21 @@ INTRODUCED_AS = {
     "trainer.callbacks": None,
     "trainer.num_sanity_val_steps": 0,
     "model.body": "conv",
+    "model.norm": None,
+    "model.depth": None,
+    "model.dropout": None,
+    "model.width_factor": None,
+    "model.latent_factor": None,
+    "model.latent_components": None,
+    "model.num_classes": None,
     "size": "small",
 }
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 
 
-UNASKED = {"judge": ("selection._target_", "KeepAll")}
-"""Parts that change nothing while another setting has this value: where all samples are kept, nobody asks the judge."""
+UNASKED = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
+"""Parts that change nothing while other settings have these values: where all samples are kept, and nobody's label is
+wanted, nobody asks the judge."""
 
 
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
@@ -86,8 +94,8 @@ def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_unasked(key: str, flat: Mapping[str, Any]) -> bool:
     """Whether a dotted setting is of a part that changes nothing beside these other settings."""
-    other, value = UNASKED.get(key.partition(".")[0], (None, None))
-    return other is not None and flat.get(other) == value
+    others = UNASKED.get(key.partition(".")[0])
+    return others is not None and all(flat.get(other) == value for other, value in others.items())
 
 
 def with_class_names(value: Any, *, key: str) -> Any:

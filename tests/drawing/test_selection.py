@@ -27,7 +27,7 @@ def judge(**changes):
         "features": lambda samples: samples,
         "real_features": lambda: torch.arange(50.0).unsqueeze(1).repeat(1, 2),
         "class_probabilities": first_column_probability,
-        "realism": lambda samples: samples[:, 1],
+        "realism": lambda samples: samples.values[:, 1],
         "describe_space": lambda: {"name": "identity"},
     }
     return Judge(**(settings | changes))

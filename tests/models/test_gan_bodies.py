@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from collapsar.models.gan import GAN
 from collapsar.models.gan_bodies import NETWORKS, make_rivals
 from collapsar.samples import Samples
+from tiny_models import SWITCHED_OFF
 
 SHAPES = [[channels, side, side] for channels in (1, 3) for side in (8, 28, 32)]
 ODD_SHAPES = [[3, 16, 32], [1, 6, 6], [1, 6, 64]]
@@ -17,7 +18,7 @@ BODIES = list(NETWORKS)
 SETTINGS = {
     "sample_shape": [1, 8, 8], "latent_dim": 4, "generator_width": 8, "critic_width": 8, "loss": "hinge",
     "has_spectral_norm": True, "gradient_penalty": 10.0, "critic_steps": 1, "ema_decay": 0.0,
-    "generator_learning_rate": 0.002, "critic_learning_rate": 0.002, "adam_betas": [0.0, 0.9],
+    "generator_learning_rate": 0.002, "critic_learning_rate": 0.002, "adam_betas": [0.0, 0.9], **SWITCHED_OFF,
 }  # fmt: skip
 
 

@@ -15,15 +15,16 @@ from collapsar.models.plan import AS_IT_IS
 from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
+from tiny_models import SWITCHED_OFF, VAE_SWITCHED_OFF
 
 VAE_SETTINGS = {
     "sample_shape": [1, 8, 8], "body": "mlp", "latent_dim": 2, "width": 1, "beta": 1.0, "likelihood": "bernoulli",
-    "pixel_sd": 0.1, "sample_from": "mean", "learning_rate": 0.1,
+    "pixel_sd": 0.1, "sample_from": "mean", "learning_rate": 0.1, **VAE_SWITCHED_OFF,
 }  # fmt: skip
 GAN_SETTINGS = {
     "sample_shape": [1, 8, 8], "body": "conv", "latent_dim": 2, "generator_width": 2, "critic_width": 2,
     "loss": "hinge", "has_spectral_norm": True, "gradient_penalty": 10.0, "critic_steps": 1, "ema_decay": 0.9,
-    "generator_learning_rate": 0.1, "critic_learning_rate": 0.4, "adam_betas": [0.0, 0.9],
+    "generator_learning_rate": 0.1, "critic_learning_rate": 0.4, "adam_betas": [0.0, 0.9], **SWITCHED_OFF,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models import learned
 from collapsar.models.vae import VAE
 from collapsar.samples import Samples
+from tiny_models import VAE_SWITCHED_OFF
 
 LATENT_DIM = 4
 SETTINGS = {
@@ -21,6 +22,7 @@ SETTINGS = {
     "pixel_sd": 0.1,
     "sample_from": "mean",
     "learning_rate": 0.01,
+    **VAE_SWITCHED_OFF,
 }
 
 

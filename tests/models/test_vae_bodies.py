@@ -9,6 +9,7 @@ from lightning import Trainer
 from collapsar.models.vae import VAE
 from collapsar.models.vae_bodies import CODERS, ResidualBlock, make_coder, patch_side
 from collapsar.samples import Samples
+from tiny_models import VAE_SWITCHED_OFF
 
 SHAPES = [[channels, side, side] for channels in (1, 3) for side in (8, 28, 32)]
 ODD_SHAPES = [[3, 16, 32], [1, 6, 6], [1, 6, 64]]
@@ -16,7 +17,7 @@ BODIES = list(CODERS)
 LATENT_DIM, WIDTH = 3, 4
 SETTINGS = {
     "sample_shape": [1, 8, 8], "latent_dim": 4, "width": 8, "beta": 0.0, "likelihood": "bernoulli", "pixel_sd": 0.3,
-    "sample_from": "mean", "learning_rate": 0.01,
+    "sample_from": "mean", "learning_rate": 0.01, **VAE_SWITCHED_OFF,
 }  # fmt: skip
 
 

@@ -69,6 +69,16 @@ class Pool:
         return any(part.samples.labels is not None for part in self.parts)
 
     @property
+    def labels(self) -> Int64[Tensor, " sample"] | None:
+        """Class of each sample, UNLABELLED where it is not known; None where no class is known."""
+        if not self.is_labelled:
+            return None
+        unknown = torch.full((max(map(len, self.parts)),), UNLABELLED, device=self.device)
+        return torch.cat(
+            [unknown[: len(part)] if part.samples.labels is None else part.samples.labels for part in self.parts]
+        )
+
+    @property
     def real_fraction(self) -> float:
         """Share of real samples, in [0, 1]."""
         return self.origins().get("real", 0) / len(self)

@@ -1,9 +1,12 @@
-"""A trained model becomes samples: sampled with a bias, then selected."""
+"""A trained model becomes samples: sampled with a bias, then selected, then labelled where a label is wanted."""
+
+from dataclasses import replace
 
 from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import Drawn, Selection
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
+from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 
 
@@ -14,6 +17,7 @@ def draw(
     bias: Bias,
     selection: Selection,
     judge: Judge,
+    labelled_by: str | None,
     seed: int,
     generation: int,
 ) -> Drawn:
@@ -25,6 +29,8 @@ def draw(
         bias: How sampling departs from the model's own distribution.
         selection: Which samples are kept.
         judge: What they are judged by.
+        labelled_by: `judge` labels each with the class that the judge takes it for; None keeps the class that it was
+            drawn for, where there is one.
         seed: The experiment's seed.
         generation: The model's generation.
 
@@ -33,9 +39,13 @@ def draw(
         NonFiniteError: the model draws NaN or infinite values.
     """
     generator = make_generator(seed, generation, "sample")
-    return selection.select(
+    drawn = selection.select(
         lambda num_candidates: model.sample(num_candidates, generator, bias=bias),
         num_samples=num_samples,
         judge=judge,
         generator=make_generator(seed, generation, "selection"),
     )
+    samples = drawn.samples
+    if labelled_by == "judge":
+        return replace(drawn, samples=Samples(samples.values, judge.classes(samples.values)), labels_from="judge")
+    return drawn if samples.labels is None else replace(drawn, labels_from="condition")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from collapsar.errors import UsageError
@@ -19,7 +19,7 @@ from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace
 from collapsar.metrics.spaces.identity import IdentitySpace
 from collapsar.metrics.spaces.stick import StickSpace
 from collapsar.models.generative import GenerativeModel
-from collapsar.samples import RealData
+from collapsar.samples import RealData, Samples
 
 JudgedBy = Literal["nobody", "critic", "space"]  # what a selection looks at
 
@@ -29,20 +29,21 @@ ROWS_PER_DISTANCE_CHUNK = 1024  # bounds memory only
 
 @dataclass(frozen=True)
 class Judge:
-    """What candidates are judged by; each function takes values in the sample convention.
+    """What candidates are judged by; each function but `realism` takes values in the sample convention.
 
     Attributes:
         features: Features of samples; distances are measured there.
         real_features: Gives the features of the real training set; called only by selections that look at them.
         class_probabilities: Probability of each class, from a classifier trained on real data; None without classes.
-        realism: The critic's logit, higher for what it takes for real; None for models without one.
+        realism: The critic's logit of samples and, of a conditional model, their labels, higher for what it takes for
+            real; None for models without one.
         describe_space: What a record says of the space that gives the features.
     """
 
     features: Callable[[Tensor], Float[Tensor, "sample feature"]]
     real_features: Callable[[], Float[Tensor, "real feature"]]
     class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None
-    realism: Callable[[Tensor], Float[Tensor, " sample"]] | None
+    realism: Callable[[Samples], Float[Tensor, " sample"]] | None
     describe_space: Callable[[], dict[str, Any]]
 
     @cached_property
@@ -60,6 +61,11 @@ class Judge:
         """Probability of the likeliest class."""
         assert self.class_probabilities is not None, "checked beforehand"
         return self.class_probabilities(samples).amax(1)
+
+    def classes(self, samples: Tensor) -> Int64[Tensor, " sample"]:
+        """The likeliest class of each sample, on the CPU."""
+        assert self.class_probabilities is not None, "checked beforehand"
+        return self.class_probabilities(samples).argmax(1).cpu()
 
     def describe(self, judged_by: JudgedBy) -> dict[str, Any]:
         """What a record says of the one who judged; empty where nobody did."""
@@ -128,6 +134,24 @@ def choose_space(
 def num_judged_classes(space: FeatureSpace | None, *, num_classes: int) -> int:
     """Classes, of the data's, that the judge gives probabilities of; 0 where it has none."""
     return num_classes if space is not None and space.has_classes else 0
+
+
+def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
+    """Refuse a labeller that there is not, or that knows no classes.
+
+    Args:
+        labelled_by: Who labels drawn samples.
+        num_classes: Classes that the judge gives probabilities of; 0 without a classifier.
+
+    Raises:
+        UsageError: with what to set instead.
+    """
+    if labelled_by not in (None, "judge"):
+        raise UsageError(f"labelled_by must be null or judge: got {labelled_by}")
+    if labelled_by == "judge" and not num_classes:
+        raise UsageError(
+            "labelled_by=judge needs a judge with classes, as judge=digits for data with classes: set labelled_by=null"
+        )
 
 
 def make_judge(model: GenerativeModel, space: JudgeSpace | None) -> Judge:

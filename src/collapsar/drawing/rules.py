@@ -43,9 +43,12 @@ class TopScored(Selection):
     def choose(
         self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
     ) -> Int64[Tensor, " kept"]:
-        scorer = judge.realism if self.score == "realism" else judge.confidence
-        assert scorer is not None, "checked beforehand"
-        return scorer(candidates.values).topk(num_wanted).indices.sort().values.cpu()
+        if self.score == "realism":
+            assert judge.realism is not None, "checked beforehand"
+            scores = judge.realism(candidates)
+        else:
+            scores = judge.confidence(candidates.values)
+        return scores.topk(num_wanted).indices.sort().values.cpu()
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
         if self.score == "confidence":

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Int64
@@ -18,14 +18,24 @@ from collapsar.drawing.judge import Judge, JudgedBy
 from collapsar.errors import UsageError
 from collapsar.samples import Samples, concatenate
 
+LabelsFrom = Literal["condition", "judge"]
+
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was let in, how many were drawn for it, and what a record says of the one who judged them."""
+    """What was let in.
+
+    Attributes:
+        samples: The samples.
+        num_drawn: How many were drawn for them.
+        judged_by: What a record says of the one who judged them; empty where nobody did.
+        labels_from: Whose their labels are; None where they have none.
+    """
 
     samples: Samples
     num_drawn: int
     judged_by: dict[str, Any] = field(default_factory=dict)
+    labels_from: LabelsFrom | None = None
 
 
 class Selection(ABC):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -27,9 +27,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.models.augmentation import Images, transformed_differentiably
 from collapsar.models.bias import Bias
+from collapsar.models.conditioning import ProjectionCritic, given
 from collapsar.models.course import Losses, Player
-from collapsar.models.gan_bodies import Body, make_rivals
+from collapsar.models.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
+from collapsar.models.layers import Layers, Norm, scaled, without_last
 from collapsar.models.learned import SAMPLES_PER_CHUNK, LearnedModel
+from collapsar.models.pretext import Representation
 from collapsar.samples import Samples, to_model_range
 
 NUM_LINES = 256  # of the distance that a GAN is validated by
@@ -52,6 +55,14 @@ class GAN(LearnedModel):
         generator_learning_rate: Of the generator's Adam.
         critic_learning_rate: Of the critic's Adam.
         adam_betas: Decay rates of both.
+        norm: What stands before each hidden activation of the generator (`layers.py`); null: batch norm. The critic
+            has none, whatever stands here.
+        depth: Layers or blocks that each stage of both has beyond those of the body (`gan_bodies.py`); null: none.
+        dropout: Share of the critic's hidden activations that is dropped in training; null: none.
+        width_factor: What both widths are multiplied by; null: 1.
+        latent_factor: What the number of latent variables is multiplied by; null: 1.
+        num_classes: Classes that generator and critic are told, and samples are drawn for (`conditioning.py`); null:
+            none.
 
     Raises:
         UsageError: a value out of range.
@@ -77,8 +88,15 @@ class GAN(LearnedModel):
         generator_learning_rate: float,
         critic_learning_rate: float,
         adam_betas: Sequence[float],
+        norm: Norm | None,
+        depth: int | None,
+        dropout: float | None,
+        width_factor: float | None,
+        latent_factor: float | None,
+        num_classes: int | None,
     ) -> None:
-        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim)
+        num_latents = scaled(latent_dim, latent_factor)
+        super().__init__(sample_shape=sample_shape, latent_dim=num_latents, num_classes=num_classes)
         check_positive(
             latent_dim=latent_dim,
             generator_width=generator_width,
@@ -98,10 +116,13 @@ class GAN(LearnedModel):
         rivals = make_rivals(
             body,
             sample_shape,
-            latent_dim=latent_dim,
-            generator_width=generator_width,
-            critic_width=critic_width,
+            latent_dim=num_latents,
+            generator_width=scaled(generator_width, width_factor),
+            critic_width=scaled(critic_width, width_factor),
             wrap=with_spectral_norm if has_spectral_norm else nn.Identity(),
+            generator_layers=Layers(norm=norm or GENERATOR_LAYERS.norm, depth=depth or 0),
+            critic_layers=Layers(norm="none", depth=depth or 0, dropout=dropout or 0.0),
+            num_classes=num_classes,
         )
         self.generator = rivals.generator
         self.averaged_generator = AveragedModel(
@@ -110,9 +131,14 @@ class GAN(LearnedModel):
         self.critic = rivals.critic
 
     def decode(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        likelihood_spread: float,
+        labels: Int64[Tensor, " sample"] | None = None,
     ) -> Float[Tensor, "sample channel height width"]:
-        return self.averaged_generator(latents).float().sigmoid()
+        return given(self.averaged_generator, latents, labels).float().sigmoid()
 
     def check_bias(self, bias: Bias) -> None:
         if bias.likelihood_spread != 1:
@@ -122,10 +148,21 @@ class GAN(LearnedModel):
             )
 
     @torch.inference_mode()
-    def realism(self, samples: UInt8[Tensor, "sample channel height width"]) -> Float[Tensor, " sample"]:
-        """The critic's logit of each image, higher for what it takes for real; on the CPU."""
-        chunks = [self.critic(to_model_range(chunk.to(self.device))) for chunk in samples.split(SAMPLES_PER_CHUNK)]
-        return torch.cat(chunks).squeeze(1).cpu()
+    def realism(self, samples: Samples) -> Float[Tensor, " sample"]:
+        """The critic's logit of each sample, higher for what it takes for real; on the CPU."""
+        chunks = (
+            samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
+            for start in range(0, len(samples), SAMPLES_PER_CHUNK)
+        )
+        logits = [given(self.critic, to_model_range(chunk.values), self.classes_of(chunk)) for chunk in chunks]
+        return torch.cat(logits).squeeze(1).cpu()
+
+    def representation(self) -> Representation:
+        """The critic, but for the layer that gives its logit."""
+        critic = self.critic
+        features = critic.features if isinstance(critic, ProjectionCritic) else without_last(critic)
+        critic_rate, _ = self.learning_rates
+        return Representation(module=critic, features=features, learning_rate=critic_rate, adam_betas=self.adam_betas)
 
     def players(self) -> Sequence[Player]:
         critic_rate, generator_rate = self.learning_rates
@@ -148,23 +185,30 @@ class GAN(LearnedModel):
         ]
 
     def share(self, batch: Samples, *, movers: Collection[int]) -> Tensor:
-        """As many generated images as the batch has, for both players; with gradients if the generator moves."""
+        """As many generated images as the batch has, for both players; with gradients if the generator moves.
+
+        A conditional generator draws them for the classes of the batch.
+        """
+        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and 1 in movers):
-            return self.generator(torch.randn(len(batch), self.latent_dim, device=self.device)).float().sigmoid()
+            return given(self.generator, latents, self.classes_of(batch)).float().sigmoid()
 
     def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """What the critic minimises, as `critic_loss`."""
         real, fake = self.as_seen(to_model_range(batch.values)), self.as_seen(fake.detach())
-        logits = self.critic(torch.cat([real, fake])).float()
+        labels = self.classes_of(batch)
+        both = None if labels is None else labels.repeat(2)
+        logits = given(self.critic, torch.cat([real, fake]), both).float()
         loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
         if self.loss == "wgan_gp" and self.training:  # without gradients there is no penalty
-            loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake)
+            loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake, labels=labels)
         return {"critic_loss": loss}
 
     def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """What the generator minimises, as `generator_loss`."""
         with frozen(self.critic):
-            return {"generator_loss": generator_loss(fake=self.critic(self.as_seen(fake)).float(), loss=self.loss)}
+            logits = given(self.critic, self.as_seen(fake), self.classes_of(batch))
+            return {"generator_loss": generator_loss(fake=logits.float(), loss=self.loss)}
 
     def augmented(self, images: Images) -> Images:
         if self.plan.augmentation is None or not self.training:
@@ -177,7 +221,7 @@ class GAN(LearnedModel):
 
     def validation_scores(self, batch: Samples, shared: Any) -> Losses:
         latents = torch.randn(len(batch), self.latent_dim, device=self.device)
-        drawn = self.averaged_generator(latents).float().sigmoid()
+        drawn = given(self.averaged_generator, latents, self.classes_of(batch)).float().sigmoid()
         distance = sliced_wasserstein(to_model_range(batch.values).flatten(1), drawn.flatten(1))
         return super().validation_scores(batch, shared) | {"distance": distance}
 
@@ -228,9 +272,10 @@ def gradient_penalty(
     *,
     real: Float[Tensor, "sample channel height width"],
     fake: Float[Tensor, "sample channel height width"],
+    labels: Int64[Tensor, " sample"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean of (|grad d(x)| - 1)^2 at x drawn uniformly between real and generated images (Gulrajani et al. 2017)."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
     mixed = torch.lerp(real, fake, share).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(mixed).float().sum(), mixed, create_graph=True)
+    (gradient,) = torch.autograd.grad(given(critic, mixed, labels).float().sum(), mixed, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

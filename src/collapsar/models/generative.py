@@ -25,12 +25,14 @@ class GenerativeModel(nn.Module, ABC):
     Attributes:
         name: As in conf/model.
         is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
-        realism: The critic's logit of each image, higher for what it takes for real; None for models without a critic.
+        realism: The critic's logit of each sample, higher for what it takes for real; None for models without a critic.
+        num_classes: Classes that it is told, and sampled with; None for models that see no labels.
     """
 
     name: ClassVar[str]
     is_trained_in_steps: ClassVar[bool]
-    realism: ClassVar[Callable[[Any, Tensor], Float[Tensor, " sample"]] | None] = None
+    realism: ClassVar[Callable[[Any, Samples], Float[Tensor, " sample"]] | None] = None
+    num_classes: int | None = None
 
     @abstractmethod
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:

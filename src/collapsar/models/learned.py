@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from collapsar.errors import UsageError
 from collapsar.models.augmentation import Images, transformed
 from collapsar.models.bias import UNBIASED, Bias
+from collapsar.models.conditioning import Condition
 from collapsar.models.course import Course, Losses, Player
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.networks import check_image_shape
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import AS_IT_IS, Plan
+from collapsar.models.pretext import Representation
 from collapsar.samples import Samples, quantise
 
 STEPS_BETWEEN_LOGS = 20  # and the last of an epoch, for callbacks; logging takes Lightning as long as a small step
@@ -49,16 +51,21 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         uses_graphs: Whether steps are CUDA graphs; set before a fit on a CUDA device.
         autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
         device: Where it lies; it is sampled there.
+        condition: The classes that it is told, and how often each is drawn; None for models that see no labels.
+        smallest_batch: Samples that a step needs.
     """
 
     is_trained_in_steps: ClassVar[bool] = True
     plan_keys: ClassVar[frozenset[str]] = frozenset()
     watched: ClassVar[str] = "loss"
+    smallest_batch: int = 1
 
-    def __init__(self, *, sample_shape: Sequence[int], latent_dim: int) -> None:
+    def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__()
         self.sample_shape = check_image_shape(sample_shape)
         self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.condition = None if num_classes is None else Condition(num_classes)
         self.plan: Plan = AS_IT_IS
         self.has_watchers = True
         self.uses_graphs = False
@@ -76,9 +83,21 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
 
     @abstractmethod
     def decode(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        likelihood_spread: float,
+        labels: Int64[Tensor, " sample"] | None = None,
     ) -> Float[Tensor, "sample channel height width"]:
-        """One image in model range for each latent; the other arguments serve models whose decoder draws."""
+        """One image in model range for each latent.
+
+        Args:
+            latents: On the model's device.
+            generator: For models whose decoder draws, as is the spread.
+            likelihood_spread: See `bias.py`.
+            labels: The class of each; given to conditional models only.
+        """
 
     def share(self, batch: Samples, *, movers: Collection[int]) -> Any:
         """What the losses of one step have in common, made once; `movers` are the numbers of the players that move."""
@@ -94,6 +113,23 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
                 f"training.{key} does nothing to model {self.name}: leave out the lever that sets it, or choose a "
                 "model that heeds it"
             )
+
+    def representation(self) -> Representation | None:
+        """The part that pretraining without labels is for; None for models without one."""
+        return None
+
+    def place_latents(
+        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample latent"]:
+        """Latents from normal noise, on the CPU, where the model is not sampled from N(0, I) itself."""
+        return noise
+
+    def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
+        """Fit what is fitted when the weights are done; `some` gives so many samples of the pool, or all it has."""
+
+    def classes_of(self, batch: Samples) -> Int64[Tensor, " sample"] | None:
+        """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""
+        return self.condition.of(batch) if self.condition else None
 
     # Training
 
@@ -265,24 +301,39 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
     # Sampling
 
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
-        latents = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
-        return Samples(self.render(latents, generator, likelihood_spread=bias.likelihood_spread))
+        noise = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
+        latents = self.place_latents(noise, generator)
+        labels = self.condition.draw(num_samples, generator) if self.condition else None
+        spread = bias.likelihood_spread
+        return Samples(self.render(latents, generator, labels=labels, likelihood_spread=spread), labels)
 
     @torch.inference_mode()
     def render(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float = 1.0
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        labels: Int64[Tensor, " sample"] | None = None,
+        likelihood_spread: float = 1.0,
     ) -> UInt8[Tensor, "sample channel height width"]:
-        """The images of given latents, on the CPU."""
+        """The images of given latents and, of a conditional model, labels; on the CPU."""
+        assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
         was_training = self.training
         self.eval()
         is_mixed = self.autocast_dtype is not None
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
-            chunks = [
-                quantise(self.decode(chunk.to(self.device), generator, likelihood_spread=likelihood_spread)).cpu()
-                for chunk in latents.split(SAMPLES_PER_CHUNK)
-            ]
+            chunks = []
+            for start in range(0, len(latents), SAMPLES_PER_CHUNK):
+                chunk = slice(start, start + SAMPLES_PER_CHUNK)
+                told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
+                images = self.decode(
+                    latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
+                )
+                chunks.append(quantise(images).cpu())
         self.train(was_training)
         return torch.cat(chunks)
 
     def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor:
-        return self.render(torch.randn(num_images, self.latent_dim, generator=latents), noise)
+        normal = torch.randn(num_images, self.latent_dim, generator=latents)
+        labels = self.condition.in_turn(num_images) if self.condition else None
+        return self.render(self.place_latents(normal, latents), noise, labels=labels)

@@ -10,6 +10,7 @@ from typing import Literal
 
 from collapsar.errors import UsageError
 from collapsar.models.augmentation import Transform
+from collapsar.models.pretext import Pretext
 from collapsar.models.rates import Schedule, rate_factor
 
 Optimizer = Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"]
@@ -82,6 +83,8 @@ class Plan:
             entropy, arXiv:2509.08972); needs a Bernoulli likelihood.
         warm_start: Whether a generation begins with the `weights` of the last one, or with the
             `weights_and_optimizer`'s state; null: from scratch.
+        pretraining: What a VAE's encoder or a GAN's critic is trained with first, without labels, for a share of the
+            steps (`collapsar.training.pretraining`).
         cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: kernel by kernel.
 
     Raises:
@@ -109,6 +112,7 @@ class Plan:
     free_bits: float | None
     confidence_cap: float | None
     warm_start: Literal["weights", "weights_and_optimizer"] | None
+    pretraining: Pretext | None
     cuda_graphs: bool | None
 
     def __post_init__(self) -> None:

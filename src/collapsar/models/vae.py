@@ -11,21 +11,25 @@ Levers of the plan change the terms: each latent variable may have some KL for f
 from 0, the encoder may see noise that the decoder has to undo, and pixels that are all but certain may be left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log, pi, prod
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
+from collapsar.models.conditioning import LabelledImages, given
 from collapsar.models.course import Losses, Player
+from collapsar.models.latent_mixture import MOST_LATENTS, LatentMixture
+from collapsar.models.layers import Layers, Norm, scaled, without_last
 from collapsar.models.learned import OF_SOME_MODELS, LearnedModel
 from collapsar.models.plan import Plan
-from collapsar.models.vae_bodies import Body, make_coder
+from collapsar.models.pretext import Representation
+from collapsar.models.vae_bodies import Body, make_coder, make_conditional_coder
 from collapsar.samples import Samples, to_model_range
 
 
@@ -42,6 +46,15 @@ class VAE(LearnedModel):
         pixel_sd: Standard deviation of the Gaussian likelihood, in model range; without effect on `bernoulli`.
         sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
         learning_rate: Of Adam.
+        norm: What stands before each hidden activation (`layers.py`); null: nothing, as `none`.
+        depth: Layers or blocks that each stage has beyond those of the body (`vae_bodies.py`); null: none.
+        dropout: Share of hidden activations that is dropped in training; null: none.
+        width_factor: What the width is multiplied by; null: 1.
+        latent_factor: What the number of latent variables is multiplied by; null: 1.
+        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training, and
+            sampled in place of N(0, I) (`latent_mixture.py`); null: none.
+        num_classes: Classes that encoder and decoder are told, and samples are drawn for (`conditioning.py`); null:
+            none.
 
     Raises:
         UsageError: a value out of range.
@@ -62,20 +75,40 @@ class VAE(LearnedModel):
         pixel_sd: float,
         sample_from: Literal["mean", "likelihood"],
         learning_rate: float,
+        norm: Norm | None,
+        depth: int | None,
+        dropout: float | None,
+        width_factor: float | None,
+        latent_factor: float | None,
+        latent_components: int | None,
+        num_classes: int | None,
     ) -> None:
-        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim)
+        num_latents = scaled(latent_dim, latent_factor)
+        super().__init__(sample_shape=sample_shape, latent_dim=num_latents, num_classes=num_classes)
         check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd, learning_rate=learning_rate)
         check_not_negative(beta=beta)
         self.save_hyperparameters()
         self.beta, self.likelihood, self.pixel_sd = beta, likelihood, pixel_sd
         self.sample_from, self.learning_rate = sample_from, learning_rate
-        coder = make_coder(body, sample_shape, latent_dim=latent_dim, width=width)
+        layers = Layers(norm=norm or "none", depth=depth or 0, dropout=dropout or 0.0)
+        self.smallest_batch = 2 if layers.norm == "batch" else 1
+        sizes: dict[str, Any] = {"latent_dim": num_latents, "width": scaled(width, width_factor), "layers": layers}
+        if num_classes is None:
+            coder = make_coder(body, sample_shape, **sizes)
+        else:
+            coder = make_conditional_coder(body, sample_shape, num_classes=num_classes, **sizes)
         self.encoder, self.decoder = coder.encoder, coder.decoder
+        self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=num_latents)
 
     def decode(
-        self, latents: Float[Tensor, "sample latent"], generator: torch.Generator, *, likelihood_spread: float
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        likelihood_spread: float,
+        labels: Int64[Tensor, " sample"] | None = None,
     ) -> Float[Tensor, "sample channel height width"]:
-        logits = self.decoder(latents).float()
+        logits = given(self.decoder, latents, labels).float()
         if self.sample_from == "mean":
             return logits.sigmoid()
         if self.likelihood == "bernoulli":
@@ -90,6 +123,46 @@ class VAE(LearnedModel):
                 "bias=tempered_likelihood does nothing to the decoder's mean: set model.sample_from=likelihood, "
                 "or choose bias=scaled_latents or truncated_latents"
             )
+        if bias.spread != 1 and bias.likelihood_spread == 1 and self.mixture is not None:
+            raise UsageError(
+                f"bias={bias.name} narrows N(0, I), and model.latent_components draws latents from a mixture: "
+                "set model.latent_components=null, or bias=none"
+            )
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if self.mixture is not None and len(self.mixture.weights) > pool_size:
+            raise UsageError(
+                f"model.latent_components must be at most the pool's {pool_size} samples: "
+                f"got {len(self.mixture.weights)}"
+            )
+
+    def place_latents(
+        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample latent"]:
+        return noise if self.mixture is None else self.mixture.place(noise, generator)
+
+    @torch.no_grad()
+    def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
+        """Fit the mixture to draws from the posteriors of at most a few thousand samples of the pool."""
+        if self.mixture is None:
+            return
+        batch = some(MOST_LATENTS)
+        mu, logvar = self.posterior(to_model_range(batch.values), self.classes_of(batch))
+        noise = torch.randn(mu.shape, generator=generator).to(mu.device)
+        self.mixture.fit(mu + (0.5 * logvar).exp() * noise, seed=generator.initial_seed())
+
+    def representation(self) -> Representation:
+        """The encoder, but for the layer that gives means and variances."""
+        encoder = self.encoder
+        features = encoder.features if isinstance(encoder, LabelledImages) else without_last(encoder)
+        return Representation(module=encoder, features=features, learning_rate=self.learning_rate)
+
+    def posterior(
+        self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"] | None
+    ) -> tuple[Float[Tensor, "sample latent"], Float[Tensor, "sample latent"]]:
+        """Means and log-variances of q(z|x) of images in model range, of a conditional VAE of q(z|x, y)."""
+        mu, logvar = given(self.encoder, images, labels).float().chunk(2, dim=1)
+        return mu, logvar
 
     def check_plan(self, plan: Plan) -> None:
         super().check_plan(plan)
@@ -104,10 +177,10 @@ class VAE(LearnedModel):
 
     def losses(self, batch: Samples, shared: Any) -> Losses:
         """The negative evidence lower bound as `loss`, and its two terms."""
-        images = self.augmented(to_model_range(batch.values))
-        mu, logvar = self.encoder(self.noised(images)).float().chunk(2, dim=1)
+        images, labels = self.augmented(to_model_range(batch.values)), self.classes_of(batch)
+        mu, logvar = self.posterior(self.noised(images), labels)
         z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
-        reconstruction = self.negative_log_likelihood(self.decoder(z).float(), images=images)
+        reconstruction = self.negative_log_likelihood(given(self.decoder, z, labels).float(), images=images)
         kl_by_latent = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
         kl = kl_by_latent.sum(1).mean()
         charged = kl if self.plan.free_bits is None else kl_by_latent.mean(0).clamp(min=self.plan.free_bits).sum()

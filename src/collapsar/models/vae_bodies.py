@@ -8,7 +8,8 @@
 
 Encoders map an image [N, C, H, W] to 2 * latent_dim numbers, decoders latents to the logits of an image. Weights begin
 as torch draws them. `width` scales a body: the channels of the first stage, and an eighth or a sixteenth of the hidden
-units of the linear layers.
+units of the linear layers. A unit of extra depth (`layers.py`) is a 3x3 convolution a stage in `conv`, a residual block
+a stage in `residual`, and in `patch` and `mlp` a linear layer after each hidden one.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from collapsar.models.conditioning import LabelledImages, LabelledLatents
+from collapsar.models.layers import PLAIN, Layers
 from collapsar.models.networks import bottom_shape, check_image_shape, downsampler, stage_channels, upsampler
 
 Body = Literal["conv", "patch", "mlp", "residual"]
@@ -32,8 +35,8 @@ class Coder:
     """The two networks of a VAE.
 
     Attributes:
-        encoder: Images to 2 * latent_dim numbers.
-        decoder: Latents to logits of images.
+        encoder: Images, of a conditional VAE with their classes, to 2 * latent_dim numbers.
+        decoder: Latents, of a conditional VAE with their classes, to logits of images.
     """
 
     encoder: nn.Module
@@ -47,13 +50,16 @@ class ResidualBlock(nn.Module):
     section 5.1) and needs no normalisation to be trained.
     """
 
-    def __init__(self, num_channels: int) -> None:
+    def __init__(self, num_channels: int, *, layers: Layers = PLAIN) -> None:
         super().__init__()
         last = nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1)
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         self.branch = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1), nn.SiLU(), last
+            *layers.activated(num_channels, nn.SiLU),
+            nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1),
+            *layers.activated(num_channels, nn.SiLU),
+            last,
         )
 
     def forward(
@@ -62,41 +68,58 @@ class ResidualBlock(nn.Module):
         return features + self.branch(features)
 
 
-def make_coder(body: Body, sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+def make_coder(
+    body: Body, sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers = PLAIN
+) -> Coder:
     """The encoder and the decoder of a body."""
-    return CODERS[body](sample_shape, latent_dim=latent_dim, width=width)
+    return CODERS[body](sample_shape, latent_dim=latent_dim, width=width, layers=layers)
 
 
-def conv(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
-    """Strided convolutions, and transposed ones back."""
+def make_conditional_coder(
+    body: Body, sample_shape: Sequence[int], *, latent_dim: int, width: int, num_classes: int, layers: Layers
+) -> Coder:
+    """The encoder and the decoder of a body, both told the class; a body makes two networks, and one is taken."""
+    channels, height, image_width = check_image_shape(sample_shape)
+    encoder = make_coder(
+        body, (channels + 1, height, image_width), latent_dim=latent_dim, width=width, layers=layers
+    ).encoder
+    decoder = make_coder(body, sample_shape, latent_dim=2 * latent_dim, width=width, layers=layers).decoder
     return Coder(
-        encoder=nn.Sequential(
-            downsampler(sample_shape, width=width, activation=nn.SiLU),
-            nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
-        ),
-        decoder=upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.SiLU, has_batch_norm=False),
+        encoder=LabelledImages(encoder, num_classes=num_classes, sides=(height, image_width)),
+        decoder=LabelledLatents(decoder, num_classes=num_classes, latent_dim=latent_dim),
     )
 
 
-def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+def conv(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
+    """Strided convolutions, and transposed ones back."""
+    return Coder(
+        encoder=nn.Sequential(
+            downsampler(sample_shape, width=width, activation=nn.SiLU, layers=layers),
+            nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
+        ),
+        decoder=upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.SiLU, layers=layers),
+    )
+
+
+def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
     """Strided convolutions with a residual block after each, and the mirror image back."""
     bottom, stages = bottom_shape(sample_shape, width=width), stage_channels(sample_shape, width=width)
     down: list[nn.Module] = []
     for before, after in pairwise(stages):
-        down += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1), ResidualBlock(after), nn.SiLU()]
+        down += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1)]
+        down += [ResidualBlock(after, layers=layers) for _ in range(1 + layers.depth)]
+        down += layers.activated(after, nn.SiLU)
     up: list[nn.Module] = [nn.Linear(latent_dim, prod(bottom)), nn.Unflatten(1, bottom)]
     for before, after in pairwise(reversed(stages)):
-        up += [
-            ResidualBlock(before),
-            nn.SiLU(),
-            nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1),
-        ]
+        up += [ResidualBlock(before, layers=layers) for _ in range(1 + layers.depth)]
+        up += layers.activated(before, nn.SiLU)
+        up += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1)]
     return channels_last(
         nn.Sequential(*down, nn.Flatten(), nn.Linear(prod(bottom), 2 * latent_dim)), nn.Sequential(*up)
     )
 
 
-def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
     """Patches of 4x4 pixels to `width` channels, linear layers of 16 and 8 times the width, a pixel shuffle back."""
     num_channels, *sides = check_image_shape(sample_shape)
     side = patch_side(sample_shape)
@@ -104,29 +127,29 @@ def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
     hidden = (16 * width, 8 * width)
     encoder = nn.Sequential(
         nn.Conv2d(num_channels, width, kernel_size=side, stride=side),
-        nn.SiLU(),
+        *layers.activated(width, nn.SiLU),
         nn.Flatten(),
-        *linear_layers(prod(grid), *hidden, 2 * latent_dim),
+        *linear_layers(prod(grid), *hidden, 2 * latent_dim, layers=layers),
     )
     decoder = nn.Sequential(
-        *linear_layers(latent_dim, *reversed(hidden), prod(grid)),
-        nn.SiLU(),
+        *linear_layers(latent_dim, *reversed(hidden), prod(grid), layers=layers),
         nn.Unflatten(1, grid),
+        *layers.activated(width, nn.SiLU),
         nn.Conv2d(width, 2 * width, kernel_size=1),
-        nn.SiLU(),
+        *layers.activated(2 * width, nn.SiLU),
         nn.Conv2d(2 * width, num_channels * side**2, kernel_size=1),
         nn.PixelShuffle(side),
     )
     return channels_last(encoder, decoder)
 
 
-def mlp(sample_shape: Sequence[int], *, latent_dim: int, width: int) -> Coder:
+def mlp(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
     """Two hidden layers of 16 times the width on the pixels, and two back."""
     shape = check_image_shape(sample_shape)
     hidden = (16 * width, 16 * width)
     return Coder(
-        encoder=nn.Sequential(nn.Flatten(), *linear_layers(prod(shape), *hidden, 2 * latent_dim)),
-        decoder=nn.Sequential(*linear_layers(latent_dim, *hidden, prod(shape)), nn.Unflatten(1, shape)),
+        encoder=nn.Sequential(nn.Flatten(), *linear_layers(prod(shape), *hidden, 2 * latent_dim, layers=layers)),
+        decoder=nn.Sequential(*linear_layers(latent_dim, *hidden, prod(shape), layers=layers), nn.Unflatten(1, shape)),
     )
 
 
@@ -139,12 +162,14 @@ def patch_side(sample_shape: Sequence[int]) -> int:
     return 4 if all(side % 4 == 0 and side >= SMALLEST_SIDE_OF_LARGE_PATCHES for side in sides) else 2
 
 
-def linear_layers(*sizes: int) -> list[nn.Module]:
+def linear_layers(*sizes: int, layers: Layers) -> list[nn.Module]:
     """Linear layers between these sizes, with an activation between any two."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.SiLU()]
-    return layers[:-1]
+    *widths, last = sizes
+    stack: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        for size in [before, *[after] * layers.depth]:
+            stack += [nn.Linear(size, after), *layers.activated(after, nn.SiLU, is_image=False)]
+    return [*stack, nn.Linear(widths[-1], last)]
 
 
 def channels_last(encoder: nn.Module, decoder: nn.Module) -> Coder:

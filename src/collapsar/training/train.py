@@ -26,6 +26,7 @@ from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.early_stopping import BestWeights, early_stopping, validate_evenly
 from collapsar.training.loss_monitor import LossMonitor, OnSteps
+from collapsar.training.pretraining import check_pretraining, pretrain_first, with_real
 from collapsar.training.trainer import TrainerRecipe, autocast_dtype, make_trainer, on_machine
 
 VALIDATED_AT_ONCE = 1024  # samples, at least: few would make a distance of two sets noisy
@@ -81,6 +82,7 @@ def train(
     seed: int,
     generation: int,
     on_steps: OnSteps,
+    real: Samples | None = None,
     held_out: Samples | None = None,
     start: Path | None = None,
 ) -> Training:
@@ -92,6 +94,7 @@ def train(
         seed: The experiment's seed.
         generation: Names the random streams, and an error.
         on_steps: Told of the progress.
+        real: The real training set, for pretraining without labels; None leaves it to the pool.
         held_out: Real samples that no generation is trained on, where the plan validates on such.
         start: The checkpoint of the last generation, where the plan begins with its weights.
 
@@ -112,7 +115,14 @@ def train(
         if start is not None:
             begin_with(learner, start)
         return train_in_steps(
-            learner, recipe, pool, seed=seed, generation=generation, on_steps=on_steps, held_out=held_out
+            learner,
+            recipe,
+            pool,
+            seed=seed,
+            generation=generation,
+            on_steps=on_steps,
+            real=real,
+            held_out=held_out,
         )
 
 
@@ -151,6 +161,7 @@ def train_in_steps(
     seed: int,
     generation: int,
     on_steps: OnSteps,
+    real: Samples | None,
     held_out: Samples | None,
 ) -> Training:
     """Step a model's players as its plan says, with a Trainer of its own."""
@@ -167,26 +178,48 @@ def train_in_steps(
         device_seeded(device, derive_seed(seed, generation, "train")),
         tensor_cores_allowed(device),
     ):
-        pool = recipe.residents.move(pool, device)
+        unlabelled, pool = with_real(pool, real), recipe.residents.move(pool, device)
         batches, validation = split(pool, recipe, device=device, seed=seed, generation=generation, held_out=held_out)
+        if model.condition is not None:
+            model.condition.learn(pool.labels, weights=pool.weights)
+        pretrained: dict[str, float] = {}
+        if recipe.plan.pretraining is not None:
+            pretrained = pretrain_first(
+                model,
+                recipe.plan.pretraining,
+                unlabelled,
+                trainer=trainer,
+                steps_per_epoch=len(batches),
+                batch_size=recipe.batch_size,
+                seed=seed,
+                generation=generation,
+                on_steps=on_steps,
+            )
+            monitor.num_steps = int(pretrained["pretraining_steps"])
         validate_evenly(trainer, recipe.plan, batches_per_epoch=len(batches))
         try:
             trainer.fit(model, train_dataloaders=batches, val_dataloaders=validation)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
-    if not monitor.num_steps:
+    if not trainer.global_step:
         raise UsageError("the Trainer took no step: look at what conf/trainer and the overrides of trainer.* limit")
 
     def save(path: Path) -> None:
         model.cpu()
         trainer.save_checkpoint(path, weights_only=not recipe.plan.keeps_optimizer)
 
-    summary = {"steps": float(monitor.num_steps), "epochs": float(trainer.current_epoch), **monitor.last_losses}
+    summary = {"steps": float(monitor.num_steps), "epochs": float(trainer.current_epoch)}
+    summary |= monitor.last_losses | pretrained
     for callback in stopping:
         if isinstance(callback, BestWeights):
             callback.put_back(model)
             summary |= {"best_step": float(callback.step), "best_score": callback.score}
-    return Training(model=model.eval().to(device), summary=summary, curve=monitor.curve, save=save)
+    model.eval().to(device)
+    model.conclude(
+        lambda num_samples: some_of(batches, num_samples, generator=make_generator(seed, generation, "conclude")),
+        generator=make_generator(seed, generation, "posterior"),
+    )
+    return Training(model=model, summary=summary, curve=monitor.curve, save=save)
 
 
 def split(
@@ -208,6 +241,15 @@ def split(
     return batches, PoolInOrder(pool, device=device, batch_size=validated_at_once, chosen=kept)
 
 
+def some_of(batches: PoolBatches, num_samples: int, *, generator: torch.Generator) -> Samples:
+    """So many of the samples that are trained on, or as many as there are, drawn as an epoch is."""
+    size = min(num_samples, batches.num_samples)
+    drawn = PoolBatches(
+        batches.pool, device=batches.device, batch_size=size, generator=generator, chosen=batches.chosen
+    )
+    return next(iter(drawn))
+
+
 def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) -> None:
     """Refuse a lever that does nothing to the model, and a pool too small for it, its batches and what is kept back.
 
@@ -215,6 +257,14 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
         UsageError: one of these.
     """
     model.check_plan(recipe.plan)
-    model.check_pool_size(pool_size)
-    if model.is_trained_in_steps:
-        check_batch_size(recipe.batch_size, pool_size=pool_size - recipe.plan.num_kept_from_pool(pool_size))
+    num_trained_on = pool_size - recipe.plan.num_kept_from_pool(pool_size)
+    model.check_pool_size(num_trained_on)
+    if not model.is_trained_in_steps:
+        return
+    learner = cast("LearnedModel", model)
+    check_batch_size(recipe.batch_size, pool_size=num_trained_on)
+    if recipe.batch_size < learner.smallest_batch:
+        raise UsageError(
+            f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {recipe.batch_size}"
+        )
+    check_pretraining(recipe.plan.pretraining, learner, batch_size=recipe.batch_size)

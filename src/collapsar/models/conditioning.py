@@ -1,0 +1,168 @@
+"""Models that are told a class: how their networks take it, and which classes they are sampled with.
+
+The encoder sees an image with a learnt plane of its class beside it, decoders and generators get latents with a learnt
+vector of the class behind them (as in Mirza & Osindero 2014, arXiv:1411.1784), and a critic adds to its logit the inner
+product of its last features with a vector of the class (the projection discriminator, Miyato & Koyama 2018,
+arXiv:1802.05637, equation 3). All three work with any body. A sample of no known class has a class of its own here,
+`num_classes`: networks learn from it, and nothing is ever drawn with it.
+"""
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError, check_positive
+from collapsar.models.layers import without_last
+from collapsar.samples import UNLABELLED, Samples
+
+
+class Condition(nn.Module):
+    """The classes that a model is conditioned on, and how often each is drawn.
+
+    Args:
+        num_classes: Labels run from 0 to num_classes - 1.
+
+    Attributes:
+        shares: Share of each class in what the model was trained on, summing to 1; kept with the weights.
+    """
+
+    shares: Float[Tensor, " category"]
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        check_positive(num_classes=num_classes)
+        self.num_classes = num_classes
+        self.register_buffer("shares", torch.full((num_classes,), 1 / num_classes))
+
+    def learn(self, labels: Int64[Tensor, " sample"] | None, *, weights: Float64[Tensor, " sample"] | None) -> None:
+        """Take the shares of the known classes among the labels, each counted with its weight.
+
+        Raises:
+            UsageError: not one label is known, or one is too high.
+        """
+        labels = torch.empty(0, dtype=torch.int64) if labels is None else labels.cpu()
+        is_known = labels != UNLABELLED
+        known = labels[is_known]
+        if not len(known):
+            raise UsageError(
+                f"model.num_classes={self.num_classes} needs a pool with labels, and none is known: "
+                "set model.num_classes=null"
+            )
+        if int(known.max()) >= self.num_classes:
+            raise UsageError(f"labels must be below model.num_classes={self.num_classes}: got {int(known.max())}")
+        counts = known.bincount(weights=None if weights is None else weights[is_known], minlength=self.num_classes)
+        self.shares.copy_(counts / counts.sum())
+
+    def draw(self, num_samples: int, generator: torch.Generator) -> Int64[Tensor, " sample"]:
+        """Classes in the proportions of what the model was trained on, on the CPU."""
+        return torch.multinomial(self.shares.cpu(), num_samples, replacement=True, generator=generator)
+
+    def in_turn(self, num_samples: int) -> Int64[Tensor, " sample"]:
+        """Each class in its turn, for pictures that stay comparable."""
+        return torch.arange(num_samples) % self.num_classes
+
+    def of(self, batch: Samples) -> Int64[Tensor, " sample"]:
+        """The classes of a batch as networks take them."""
+        if batch.labels is None:
+            return torch.full((len(batch),), self.num_classes, device=batch.values.device)
+        return batch.labels.where(batch.labels != UNLABELLED, self.num_classes)
+
+
+class LabelledImages(nn.Module):
+    """An encoder that sees a plane of the class as one more channel of its image.
+
+    Args:
+        network: Takes images with that channel.
+        num_classes: Of the condition.
+        sides: Height and width of an image.
+    """
+
+    def __init__(self, network: nn.Module, *, num_classes: int, sides: tuple[int, int]) -> None:
+        super().__init__()
+        self.network, self.sides = network, sides
+        self.planes = nn.Embedding(num_classes + 1, sides[0] * sides[1])
+
+    def joined(
+        self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"]
+    ) -> Float[Tensor, "sample channels height width"]:
+        """Images with the plane of their class behind their channels."""
+        return torch.cat([images, self.planes(labels).unflatten(1, (1, *self.sides))], dim=1)
+
+    def forward(
+        self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"]
+    ) -> Float[Tensor, "sample output"]:
+        return self.network(self.joined(images, labels))
+
+    def features(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
+        """What the last layer gets of images of no known class."""
+        unknown = torch.full((len(images),), self.planes.num_embeddings - 1, device=images.device)
+        return without_last(self.network)(self.joined(images, unknown))
+
+
+class LabelledLatents(nn.Module):
+    """A decoder or generator that gets latents with as many numbers of the class behind them.
+
+    Args:
+        network: Takes vectors of twice the latents.
+        num_classes: Of the condition.
+        latent_dim: Number of latent variables.
+    """
+
+    def __init__(self, network: nn.Module, *, num_classes: int, latent_dim: int) -> None:
+        super().__init__()
+        self.network = network
+        self.vectors = nn.Embedding(num_classes + 1, latent_dim)
+
+    def forward(
+        self, latents: Float[Tensor, "sample latent"], labels: Int64[Tensor, " sample"]
+    ) -> Float[Tensor, "sample channel height width"]:
+        return self.network(torch.cat([latents, self.vectors(labels)], dim=1))
+
+
+class ProjectionCritic(nn.Module):
+    """A critic whose logit says how real an image is, and how well it suits its class.
+
+    Args:
+        features: All of the critic but its last layer.
+        head: That layer.
+        vectors: A vector of each class, as long as the features.
+    """
+
+    def __init__(self, features: nn.Module, *, head: nn.Module, vectors: nn.Module) -> None:
+        super().__init__()
+        self.features, self.head, self.vectors = features, head, vectors
+
+    def forward(
+        self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"]
+    ) -> Float[Tensor, "sample 1"]:
+        features = self.features(images)
+        return self.head(features) + (features * self.vectors(labels)).sum(1, keepdim=True)
+
+
+def begun_vectors(num_classes: int, *, feature_dim: int) -> nn.Embedding:
+    """The vectors of a projection, as they begin: by Glorot & Bengio (2010), as in the authors' code."""
+    vectors = nn.Embedding(num_classes + 1, feature_dim)
+    nn.init.xavier_uniform_(vectors.weight)
+    return vectors
+
+
+def check_classes(num_classes: int | None, *, of_data: int) -> None:
+    """Refuse a model that is told other classes than the data have.
+
+    Args:
+        num_classes: Of the model; None where it is told none.
+        of_data: Of the data; 0 where they have none.
+
+    Raises:
+        UsageError: with what to set instead.
+    """
+    if num_classes is None or num_classes == of_data:
+        return
+    advice = f"set model.num_classes={of_data}, or null" if of_data else "set model.num_classes=null"
+    raise UsageError(f"model.num_classes must be the data's, which is {of_data}: got {num_classes}; {advice}")
+
+
+def given(network: nn.Module, inputs: Tensor, labels: Int64[Tensor, " sample"] | None) -> Tensor:
+    """What a network makes of its inputs, told their classes if there are any."""
+    output: Tensor = network(inputs) if labels is None else network(inputs, labels)
+    return output

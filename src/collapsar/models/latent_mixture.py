@@ -1,0 +1,60 @@
+"""A density fitted to a VAE's latents after training, to be sampled in place of the prior.
+
+The decoder has learnt the latents that the encoder gives to real images, the aggregated posterior, and that is not
+quite N(0, I): samples from the prior fall into its holes, and each generation learns those too (Dai & Wipf 2019,
+arXiv:1903.05789; Ghosh et al. 2020, arXiv:1903.12436, fit a mixture as here). The mixture is fitted by scikit-learn.
+Normal noise e becomes a latent m_k + L_k e, with L_k the Cholesky factor of component k's covariance.
+"""
+
+import warnings
+
+import torch
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor, nn
+
+from collapsar.errors import check_positive
+
+MOST_LATENTS = 4096  # that a mixture is fitted to
+
+
+class LatentMixture(nn.Module):
+    """A Gaussian mixture with full covariances, kept with the weights; N(0, I) before it is fitted.
+
+    Args:
+        num_components: Of the mixture.
+        latent_dim: Number of latent variables.
+    """
+
+    weights: Float[Tensor, " component"]
+    means: Float[Tensor, "component latent"]
+    factors: Float[Tensor, "component latent latent"]
+
+    def __init__(self, num_components: int, *, latent_dim: int) -> None:
+        super().__init__()
+        check_positive(latent_components=num_components)
+        self.register_buffer("weights", torch.full((num_components,), 1 / num_components))
+        self.register_buffer("means", torch.zeros(num_components, latent_dim))
+        self.register_buffer("factors", torch.eye(latent_dim).repeat(num_components, 1, 1))
+
+    def fit(self, latents: Float[Tensor, "sample latent"], *, seed: int) -> None:
+        """Fit the mixture by expectation maximisation, from one start."""
+        mixture = GaussianMixture(len(self.weights), random_state=seed % 2**32, reg_covar=1e-4, max_iter=200)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that still moves a little is good enough
+            mixture.fit(latents.double().cpu().numpy())
+        covariances = torch.from_numpy(mixture.covariances_)
+        self.weights.copy_(torch.from_numpy(mixture.weights_))
+        self.means.copy_(torch.from_numpy(mixture.means_))
+        self.factors.copy_(torch.linalg.cholesky(covariances))
+
+    def place(
+        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample latent"]:
+        """Latents from normal noise, on the CPU; the generator draws their components."""
+        shares = torch.rand(len(noise), generator=generator)
+        ends = self.weights.cpu().cumsum(0)
+        components = torch.searchsorted(ends, shares).clamp(max=len(ends) - 1)
+        factors, means = self.factors.cpu()[components], self.means.cpu()[components]
+        return means + (factors @ noise.unsqueeze(2)).squeeze(2)

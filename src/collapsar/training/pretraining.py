@@ -1,0 +1,213 @@
+"""Pretraining without labels: before a model is trained, the part of it that sees images learns a task of their own.
+
+    rotation     by which quarter turn was an image turned? (Gidaris et al. 2018, arXiv:1803.07728); each image of a
+                 batch is turned once, at random
+    contrastive  which is the other view of this image? (SimCLR, Chen et al. 2020, arXiv:2002.05709, equation 1); a
+                 step shows two augmented views of each image of a batch
+
+It takes a share of a generation's steps, and the model gets the others, so that the number of steps is the same as
+without. Images are those of the pool, each as often as any other, and of the real training set.
+The plan's optimiser, its rate factor and its clipping hold here too; weight decay and schedules are the model's own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+from math import isfinite
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from lightning import Trainer
+from torch import Tensor, nn
+
+from collapsar.data.batches import PoolBatches
+from collapsar.data.pool import REAL, Part, Pool
+from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.metrics.spaces.self_supervised import SimilarityLogits
+from collapsar.models.learned import LearnedModel
+from collapsar.models.optimizers import make_optimizer
+from collapsar.models.pretext import Pretext
+from collapsar.samples import Samples, to_model_range
+from collapsar.seeding import make_generator
+from collapsar.training.loss_monitor import STEPS_BETWEEN_READINGS, OnSteps
+
+NUM_TURNS = 4
+VIEWS_PER_IMAGE = 2
+
+Images = Float[Tensor, "sample channel height width"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation(Pretext):
+    """Tell quarter turns apart."""
+
+    def pose(self, images: Images, generator: torch.Generator) -> tuple[Images, Int64[Tensor, " input"]]:
+        turns = torch.randint(NUM_TURNS, (len(images),), generator=generator).to(images.device)
+        turned = torch.stack([images.rot90(number, (2, 3)) for number in range(NUM_TURNS)])
+        return turned[turns, torch.arange(len(images), device=images.device)], turns
+
+    def head(self, feature_dim: int) -> nn.Module:
+        return nn.Linear(feature_dim, NUM_TURNS)
+
+    def check(self, sample_shape: Sequence[int], *, batch_size: int) -> None:
+        _, height, width = sample_shape
+        if height != width:
+            raise UsageError(
+                f"images of {height}x{width} pixels cannot be turned: choose lever=[self_supervised_contrastive]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrastive(Pretext):
+    """Find the other view of an image among all views of a batch.
+
+    Args:
+        temperature: Of the similarities.
+        projection_dim: Units of the hidden layers between features and similarities.
+        augmentation: Makes the views; takes images in model range and a generator.
+    """
+
+    temperature: float
+    projection_dim: int
+    augmentation: Callable[..., Images]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(temperature=self.temperature, projection_dim=self.projection_dim)
+
+    def pose(self, images: Images, generator: torch.Generator) -> tuple[Images, Int64[Tensor, " input"]]:
+        views = self.augmentation(images.repeat(VIEWS_PER_IMAGE, 1, 1, 1), generator=generator)
+        return views, torch.arange(len(views), device=images.device).roll(len(images))
+
+    def head(self, feature_dim: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(feature_dim, self.projection_dim),
+            nn.ReLU(),
+            SimilarityLogits(feature_dim=self.projection_dim, temperature=self.temperature),
+        )
+
+    def check(self, sample_shape: Sequence[int], *, batch_size: int) -> None:
+        if batch_size < 2:
+            raise UsageError(f"views are told apart within a batch: batch_size must be at least 2: got {batch_size}")
+
+
+def pretrain(
+    model: LearnedModel,
+    pretext: Pretext,
+    pool: Pool,
+    *,
+    num_steps: int,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+    generation: int,
+    on_steps: OnSteps,
+) -> dict[str, float]:
+    """Train a model's representation on a pretext; returns its loss and accuracy, averaged over the last steps.
+
+    Initial weights of the head are drawn from the global stream, which the caller has seeded.
+
+    Raises:
+        NonFiniteError: the loss became NaN or infinite.
+    """
+    representation = model.to(device).train().representation()
+    assert representation is not None, "checked beforehand"
+    generator = make_generator(seed, generation, "pretraining")
+    batches = PoolBatches(pool, device=device, batch_size=batch_size, generator=generator)
+    with torch.no_grad():
+        feature_dim = representation.features(torch.zeros(2, *model.sample_shape, device=device)).shape[1]
+    head = pretext.head(feature_dim).to(device)
+    learnt = [*representation.module.parameters(), *head.parameters()]
+    optimizer = make_optimizer(
+        model.plan.optimizer or "adam",
+        learnt,
+        learning_rate=representation.learning_rate * (model.plan.learning_rate_factor or 1.0),
+        adam_betas=representation.adam_betas,
+        weight_decay=0.0,
+        is_fused=True,
+        is_capturable=False,
+        device=device,
+    )
+    readings: list[Tensor] = []
+    endless = chain.from_iterable(repeat(batches))
+    for step in range(1, num_steps + 1):
+        inputs, answers = pretext.pose(to_model_range(next(endless).values), generator)
+        with torch.autocast(device.type, dtype=model.autocast_dtype, enabled=model.autocast_dtype is not None):
+            logits = head(representation.features(inputs)).float()
+        loss = F.cross_entropy(logits, answers)
+        optimizer.zero_grad()
+        loss.backward()
+        if model.plan.gradient_clip_norm is not None:
+            nn.utils.clip_grad_norm_(learnt, model.plan.gradient_clip_norm)
+        optimizer.step()
+        readings.append(torch.stack([loss.detach(), (logits.argmax(1) == answers).float().mean()]))
+        if step % STEPS_BETWEEN_READINGS == 0:
+            on_steps(0, step)
+    last_loss, accuracy = torch.stack(readings[-STEPS_BETWEEN_READINGS:]).mean(0).tolist()
+    if not isfinite(last_loss):
+        raise NonFiniteError(f"the loss of pretraining is {last_loss} in generation {generation}: lower the rate")
+    return {"pretraining_steps": float(num_steps), "pretraining_loss": last_loss, "pretraining_accuracy": accuracy}
+
+
+def pretrain_first(
+    model: LearnedModel,
+    pretext: Pretext,
+    pool: Pool,
+    *,
+    trainer: Trainer,
+    steps_per_epoch: int,
+    batch_size: int,
+    seed: int,
+    generation: int,
+    on_steps: OnSteps,
+) -> dict[str, float]:
+    """Pre-train a model for its share of the steps, and leave the others to its Trainer; returns what the record says.
+
+    Raises:
+        UsageError: there are fewer than two steps to share.
+        NonFiniteError: the loss became NaN or infinite.
+    """
+    total = total_steps(trainer, steps_per_epoch=steps_per_epoch)
+    if total < 2:
+        raise UsageError(f"training.pretraining shares the steps of a generation, two at least: got {total}")
+    num_steps = pretext.num_steps(total)
+    trainer.fit_loop.epoch_loop.max_steps = total - num_steps
+    return pretrain(
+        model,
+        pretext,
+        pool,
+        num_steps=num_steps,
+        batch_size=batch_size,
+        device=trainer.strategy.root_device,
+        seed=seed,
+        generation=generation,
+        on_steps=on_steps,
+    )
+
+
+def with_real(pool: Pool, real: Samples | None) -> Pool:
+    """A pool and the real training set, each sample once and with the same weight."""
+    if real is None or any(part.samples.values is real.values for part in pool.parts):
+        return Pool(pool.parts)
+    return Pool((Part(real, REAL), *pool.parts))
+
+
+def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
+    """Steps that a Trainer would take."""
+    max_epochs = trainer.max_epochs or -1
+    limits = [(trainer.max_steps, 1), (max_epochs, steps_per_epoch)]
+    return min(count * num_steps for count, num_steps in limits if count > 0)
+
+
+def check_pretraining(pretext: Pretext | None, model: LearnedModel, *, batch_size: int) -> None:
+    """Refuse a pretext that a model has no part for, or that its images or batches do not pose.
+
+    Raises:
+        UsageError: with what to set instead.
+    """
+    if pretext is None:
+        return
+    if model.representation() is None:
+        raise UsageError(f"model={model.name} has no encoder or critic to pre-train: set training.pretraining=null")
+    pretext.check(model.sample_shape, batch_size=batch_size)
