@@ -36,13 +36,14 @@ NUM_TURNS = 4
 VIEWS_PER_IMAGE = 2
 
 Images = Float[Tensor, "sample channel height width"]
+Shown = Float[Tensor, "input channel height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Pretext):
     """Tell quarter turns apart."""
 
-    def pose(self, images: Images, generator: torch.Generator) -> tuple[Images, Int64[Tensor, " input"]]:
+    def pose(self, images: Images, generator: torch.Generator) -> tuple[Shown, Int64[Tensor, " input"]]:
         turns = torch.randint(NUM_TURNS, (len(images),), generator=generator).to(images.device)
         turned = torch.stack([images.rot90(number, (2, 3)) for number in range(NUM_TURNS)])
         return turned[turns, torch.arange(len(images), device=images.device)], turns
@@ -70,13 +71,13 @@ class Contrastive(Pretext):
 
     temperature: float
     projection_dim: int
-    augmentation: Callable[..., Images]
+    augmentation: Callable[..., Tensor]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(temperature=self.temperature, projection_dim=self.projection_dim)
 
-    def pose(self, images: Images, generator: torch.Generator) -> tuple[Images, Int64[Tensor, " input"]]:
+    def pose(self, images: Images, generator: torch.Generator) -> tuple[Shown, Int64[Tensor, " input"]]:
         views = self.augmentation(images.repeat(VIEWS_PER_IMAGE, 1, 1, 1), generator=generator)
         return views, torch.arange(len(views), device=images.device).roll(len(images))
 
