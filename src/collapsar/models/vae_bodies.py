@@ -133,8 +133,8 @@ def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: L
     )
     decoder = nn.Sequential(
         *linear_layers(latent_dim, *reversed(hidden), prod(grid), layers=layers),
+        *layers.activated(prod(grid), nn.SiLU, is_image=False),
         nn.Unflatten(1, grid),
-        *layers.activated(width, nn.SiLU),
         nn.Conv2d(width, 2 * width, kernel_size=1),
         *layers.activated(2 * width, nn.SiLU),
         nn.Conv2d(2 * width, num_channels * side**2, kernel_size=1),
