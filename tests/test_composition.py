@@ -44,7 +44,7 @@ def build_from(*overrides):
 
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    by_name = {"stick", "judge", "recipe", "size", "space", "experiment", "lever", "correction"}
+    by_name = {"stick", "judge", "recipe", "size", "space", "experiment", "lever", "correction", "hydra"}
     assert groups == {*MIXED_GROUPS, *COMBINED_GROUPS, *by_name}
 
 

@@ -19,6 +19,7 @@ from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from collapsar.journal.objective import check_objective
+from collapsar.levers import check_levers, levers_of_job
 from collapsar.settings import binding_settings, class_name, digest
 
 NAMED_GROUPS = ("data", "model", "regime")
@@ -147,7 +148,8 @@ def check(config: DictConfig) -> None:
     """Refuse what no experiment has, before any part is made.
 
     Raises:
-        UsageError: an unknown key, a name that is no folder's, a number that is not finite, or an unfit part.
+        UsageError: an unknown key, a name that is no folder's, a number that is not finite, an unfit part, or levers
+            that set one key.
     """
     known = [entry.name for entry in fields(Experiment)]
     for key in config:
@@ -157,5 +159,6 @@ def check(config: DictConfig) -> None:
     check_study_name(own["name"])
     check_numbers("", own)
     check_objective(own["objective"])
+    check_levers(levers_of_job())
     for path, node in parts(config):
         check_part(path, node)

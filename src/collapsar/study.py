@@ -1,16 +1,23 @@
 """A study: the jobs of a multirun, and the table and the page over its chains."""
 
 import logging
-import math
 import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
+
+from collapsar.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +31,8 @@ class StudySummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this once, before the first job."""
-        os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
+        with suppress(HydraException, UsageError):  # of overrides that the sweeper is about to refuse
+            os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this once, when the last job is done."""
@@ -37,15 +45,51 @@ def count_jobs(config: DictConfig) -> int:
     """The jobs of a multirun; 0 where its sweeper decides as it goes on."""
     if not is_grid(config.hydra):
         return 0
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    overrides = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
-    last = {override.get_key_element(): override for override in overrides}.values()  # of a key that stands twice
-    return math.prod(len(list(swept.sweep_string_iterator())) for swept in last if swept.is_discrete_sweep())
+    sweeper = config.hydra.sweeper
+    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=config.hydra.overrides.task))
+
+
+def arm_jobs(
+    arms: Sequence[str | None],
+    *,
+    params: Sequence[str],
+    typed: Sequence[str],
+    config_loader: ConfigLoader | None = None,
+) -> list[list[str]]:
+    """The overrides of every job: each arm with every combination of what is swept.
+
+    Every arm has its first seed before any has its second, so that a comparison that is stopped early has fewer seeds.
+
+    Args:
+        arms: What sets each arm apart, as overrides with spaces between them.
+        params: Overrides of every arm; an arm's own come after them.
+        typed: Overrides of the command line, which come last and win.
+        config_loader: Finds the choices of a group for sweeps over them (`glob`).
+
+    Raises:
+        UsageError: there is no arm, or one that cannot be read.
+        HydraException: params, or what was typed, that cannot be read.
+    """
+    if not arms:
+        raise UsageError('hydra.sweeper.arms must name at least one arm: got []; [""] is the baseline alone')
+    parser = OverridesParser.create(config_loader=config_loader)
+    first, last = parser.parse_overrides(list(params)), parser.parse_overrides(list(typed))
+    found = []
+    for arm in arms:
+        try:
+            own = parser.parse_overrides((arm or "").split())
+        except HydraException as error:
+            raise UsageError(f"hydra.sweeper.arms: {arm!r} is not a list of overrides: {error}") from error
+        (jobs,) = BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)
+        found.append(jobs)
+    in_turn = (tuple(job) for turn in zip_longest(*found) for job in turn if job is not None)
+    return [list(job) for job in dict.fromkeys(in_turn)]
 
 
 def is_grid(hydra_config: Any) -> bool:
-    """Whether a multirun takes every combination, as Hydra's own sweeper does."""
-    return str(hydra_config.sweeper._target_).endswith("BasicSweeper")
+    """Whether a multirun takes every combination, of each of its arms if it has a list of them."""
+    return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
 
 
 def is_optimised(hydra_config: Any) -> bool:
