@@ -7,7 +7,7 @@ from itertools import zip_longest
 import pytest
 from omegaconf import OmegaConf
 
-from collapsar import composition
+from collapsar import settings as settings_module
 from collapsar.composition import build, chain_name, check_study_name, config_folder, settings
 from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
@@ -270,7 +270,7 @@ def test_conf_is_found_from_any_working_directory(tmp_path, monkeypatch):
 
 def test_conf_inside_an_installed_package_comes_first(tmp_path, monkeypatch):
     (tmp_path / "conf").mkdir()
-    monkeypatch.setattr(composition, "files", lambda package: tmp_path)
+    monkeypatch.setattr(settings_module, "files", lambda package: tmp_path)
     assert config_folder() == tmp_path / "conf"
 
 

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from collapsar import composition, study
 from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, disk_errors_name, is_of_disk
 from collapsar.journal.objective import read_objective
+from collapsar.settings import config_folder
 
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
 EXPECTED_ERRORS = (UsageError, NonFiniteError, DeviceMemoryError, HydraException, OmegaConfBaseException, OSError)
@@ -104,7 +105,7 @@ def main() -> None:
     """Compose, check and run; turn a user's mistake into one line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback and exit; the line is ours to write
     composition.register()
-    conf = str(composition.config_folder())
+    conf = str(config_folder())
     try:
         hydra.main(version_base="1.3", config_path=conf, config_name="config")(run_job)()
     except EXPECTED_ERRORS as error:

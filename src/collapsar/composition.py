@@ -6,8 +6,6 @@ Nothing heavy is imported before the experiment is built: help, completion and r
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -20,16 +18,10 @@ from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from collapsar.journal.objective import check_objective
 from collapsar.levers import check_levers, levers_of_job
-from collapsar.settings import binding_settings, class_name, digest
+from collapsar.settings import binding_settings, class_name, config_folder, digest
 
 NAMED_GROUPS = ("data", "model", "regime")
 WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in the name of a class
-
-
-def config_folder() -> Path:
-    """`conf`: inside an installed wheel, or at the top of a checkout."""
-    installed = Path(str(files("collapsar"))) / "conf"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "conf"
 
 
 def register() -> None:

@@ -5,6 +5,8 @@ What binds a chain names its folder, is compared when the folder is opened again
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -49,6 +51,12 @@ INTRODUCED_AS = {
 UNASKED = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
 """Parts that change nothing while other settings have these values: where all samples are kept, and nobody's label is
 wanted, nobody asks the judge."""
+
+
+def config_folder() -> Path:
+    """`conf`: inside an installed wheel, or at the top of a checkout."""
+    installed = Path(str(files("collapsar"))) / "conf"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "conf"
 
 
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from collapsar.samples import Samples
+from collapsar.settings import config_folder
 from collapsar.training.train import Recipe
 from collapsar.training.trainer import make_trainer
 
@@ -45,7 +46,7 @@ class Case:
         composition.register()
         chosen = (f"data={self.data}", f"model={self.model}", "tracking=none", "alarm=none", *self.overrides, *more)
         try:
-            with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
+            with initialize_config_dir(str(config_folder()), version_base="1.3"):
                 config = compose("config", overrides=list(chosen))
         except HydraException as error:
             raise UsageError(" ".join(str(error).partition("Config search path")[0].split())) from error

@@ -1,12 +1,16 @@
-"""Arms: the chains whose settings differ only in the seed, each named by what sets it apart from the other arms."""
+"""Arms: the chains whose settings differ only in the seed, each named by what sets it apart from the other arms.
+
+Where one of three or more arms of a model is the baseline, an arm is named by what sets it apart from that one.
+"""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from collapsar.report.baselines import find_baseline
 from collapsar.report.chains import Chain
+from collapsar.report.difference_words import difference_words, setting_text
 from collapsar.settings import SEEDS, binding_settings, flatten
 
 NAMED_PARTS = ("data", "model", "regime")
@@ -58,8 +62,8 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
     settings = [settings_of(group[0].config) for group in members]
     choices = _choices(members, settings)
     arms = [
-        Arm(name=_name(own, group), choices=own, settings=shared, chains=tuple(group))
-        for own, shared, group in zip(choices, settings, members, strict=True)
+        Arm(name=name, choices=own, settings=shared, chains=tuple(group))
+        for name, own, shared, group in zip(_names(choices, settings, members), choices, settings, members, strict=True)
     ]
     orders = {key: _order([own[key] for own in choices]) for key in choices[0]} if choices else {}
     return sorted(arms, key=lambda arm: [orders[key].index(value) for key, value in arm.choices.items()])
@@ -110,19 +114,37 @@ def _choices(members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, An
     return [{key: values[index] for key, values in chosen.items()} for index in range(len(members))]
 
 
+def _names(
+    choices: Sequence[Mapping[str, Any]], settings: Sequence[dict[str, Any]], members: Sequence[Sequence[Chain]]
+) -> list[str]:
+    """The name of each arm: beside a baseline, what sets it apart from that one; else what tells the arms apart."""
+    names = [_name(own, group) for own, group in zip(choices, members, strict=True)]
+    for arms in indices_by_model(members):
+        found = find_baseline([settings[index] for index in arms])
+        if found is None:
+            continue
+        baseline = settings[arms[found]]
+        for index in arms:
+            data, model, regime = (part_name(members[index], part) for part in NAMED_PARTS)
+            words = difference_words(settings[index], baseline=baseline, recipe=f"{data}_{model}") or regime
+            of_model = [str(choices[index][part]) for part in ("data", "model") if part in choices[index]]
+            names[index] = ", ".join([*of_model, words])
+    return names
+
+
+def indices_by_model(members: Sequence[Sequence[Chain]]) -> list[list[int]]:
+    """The indices of arms that share their data and their model, the models in the order of their first arms."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for index, chains in enumerate(members):
+        found.setdefault((part_name(chains, "data"), part_name(chains, "model")), []).append(index)
+    return list(found.values())
+
+
 def _name(choices: Mapping[str, Any], chains: Sequence[Chain]) -> str:
     if not choices:
         return ", ".join(part_name(chains, part) for part in ("model", "regime"))
     present = {key: value for key, value in choices.items() if value is not None}
-    return ", ".join(str(value) if key in NAMED_PARTS else _setting(key, value) for key, value in present.items())
-
-
-def _setting(key: str, value: Any) -> str:
-    """A setting as it is typed: its last key, and of a class its name as a group option."""
-    part, _, leaf = key.rpartition(".")
-    if leaf != "_target_":
-        return f"{leaf}={value}"
-    return f"{part.rpartition('.')[2]}={re.sub(r'(?<=[a-z])(?=[A-Z])', '_', value.rpartition('.')[2]).lower()}"
+    return ", ".join(str(value) if key in NAMED_PARTS else setting_text(key, value) for key, value in present.items())
 
 
 def _order(values: Sequence[Any]) -> list[Any]:
