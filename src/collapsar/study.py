@@ -108,9 +108,9 @@ def job_number(hydra_config: Any) -> str:
 def show_results(folders: list[Path], *, page: Path) -> None:
     """Print the table of some chains and write their page."""
     from collapsar.report.page import write_report
-    from collapsar.report.tables import comparison_table
+    from collapsar.report.tables import report_tables
 
-    make_console().print(comparison_table(folders))
+    make_console().print(report_tables(folders))
     logger.info("page: %s", write_report(folders, page))
 
 

@@ -16,7 +16,7 @@ def by_seed(values):
 
 
 def drawn_effects(generator, *, shifts):
-    """One analysis: half-lives of a baseline and of arms that are shifted by so much, noisy, censored at the horizon."""
+    """One analysis of noisy half-lives, censored at the horizon: a baseline, and arms that are shifted by so much."""
     values = 3.0 + np.array([0.0, *shifts])[:, None] + generator.normal(0, 1, (len(shifts) + 1, NUM_SEEDS))
     baseline, *arms = np.minimum(values, HORIZON)
     return effects(by_seed(baseline), [by_seed(arm) for arm in arms], num_resamples=1)

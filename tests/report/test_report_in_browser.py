@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planted_comparison import write_comparison
 from planted_runs import write_run, write_sweep
 
 from collapsar.report.page import write_report
@@ -64,6 +65,13 @@ def small_page(tmp_path_factory) -> Path:
             num_generations=3,
             num_finished=num_finished,
         )
+    return write_report([folder], folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def compared_page(tmp_path_factory) -> Path:
+    """Arms against their baseline."""
+    folder = write_comparison(tmp_path_factory.mktemp("comparison"), seeds=range(3), num_generations=4)
     return write_report([folder], folder / "report.html")
 
 
@@ -127,6 +135,27 @@ def test_a_curve_is_drawn_for_every_arm_and_metric(browser, page):
         [...f.querySelectorAll(".scatterlayer .trace .points")].filter(g => g.children.length >= 8).length)""",
     )
     assert drawn == [5, 5]
+
+
+def test_a_forest_has_a_mark_for_every_arm_and_outcome_and_no_console_message(browser, compared_page):
+    open_page(browser, compared_page)
+    assert browser.get_log("browser") == []
+    marks = """document.querySelector("figure.forest .plot").data.filter(trace => trace.name && trace.hovertemplate)
+        .reduce((sum, trace) => sum + trace.x.length, 0)"""
+    assert run(browser, marks) == 4 * 5
+
+
+def test_an_arm_of_a_forest_shows_its_name_and_its_numbers(browser, compared_page):
+    open_page(browser, compared_page)
+    text = run(
+        browser,
+        """(plot => {
+            Plotly.Fx.hover(plot, [{curveNumber: plot.data.findIndex(t => t.name === "better"), pointNumber: 0}], "xy");
+            return plot.querySelector(".hoverlayer").textContent;
+        })(document.querySelector("figure.forest .plot"))""",
+    )
+    assert "mix, real_fraction=0.1: better" in text
+    assert "% of pairs of runs" in text
 
 
 def test_legend_toggles_an_arm_in_every_chart_by_keyboard(browser, page):

@@ -26,10 +26,10 @@ def _report(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from collapsar.report.page import write_report
-    from collapsar.report.tables import comparison_table
+    from collapsar.report.tables import report_tables
 
     if options.text:
-        Console().print(comparison_table(options.folders))
+        Console().print(report_tables(options.folders))
     written = _export(options)
     if options.output or not (options.text or written):
         written.append(write_report(options.folders, options.output or options.folders[0] / "report.html"))
@@ -41,14 +41,18 @@ def _export(options: argparse.Namespace) -> list[Path]:
         return []
     from collapsar.report.chains import read_chains
     from collapsar.report.exports import write_csv, write_parquet
+    from collapsar.report.forest import write_effects
 
     chains = read_chains(options.folders)
     written = [write_csv(chains, options.csv)] if options.csv else []
+    if options.csv and (effects := write_effects(chains, options.csv.with_name(f"{options.csv.stem}_effects.csv"))):
+        written.append(effects)
     written += [write_parquet(chains, options.parquet)] if options.parquet else []
     if options.figures:
         from collapsar.report.paper import write_figures
+        from collapsar.report.paper_forest import write_forests
 
-        written += write_figures(chains, options.figures)
+        written += write_figures(chains, options.figures) + write_forests(chains, options.figures)
     return written
 
 
@@ -61,7 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run folder, or a folder above some")
     parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="the page (default: DIR/report.html)")
     parser.add_argument("--text", action="store_true", help="print the comparison table")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="one row a chain, generation and metric, as CSV")
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        type=Path,
+        help="one row a chain, generation and metric, as CSV; of arms against a baseline also FILE_effects.csv",
+    )
     parser.add_argument("--parquet", metavar="FILE", type=Path, help="the same as Parquet")
     parser.add_argument("--figures", metavar="DIR", type=Path, help="figures for a paper, as SVG and PNG")
     return parser

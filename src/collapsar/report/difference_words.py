@@ -88,6 +88,7 @@ def _choices() -> tuple[Choice, ...]:
         Choice(group=group, words=path.stem.replace("_", " "), settings=_settings_of(path, group=group))
         for group in (*WHOLE_GROUPS, *PART_GROUPS)
         for path in sorted((config_folder() / group).glob("*.yaml"))
+        if path.stem != "none"
     ]
     return tuple(choice for choice in found if choice.settings)
 

@@ -115,8 +115,8 @@ def probability_of_improvement(
     """
     ahead = np.sign(arm[:, None] - baseline[None, :]) * TIE + TIE  # [arm's run, baseline's run]
     generator = np.random.default_rng(RESAMPLING_SEED)
-    own, base = (generator.multinomial(n, np.full(n, 1 / n), size=num_resamples) / n for n in (len(arm), len(baseline)))
-    drawn = ((own @ ahead) * base).sum(axis=1)
+    own, base = (generator.multinomial(n, np.full(n, 1 / n), size=num_resamples) for n in (len(arm), len(baseline)))
+    drawn = ((own @ ahead) * base).sum(axis=1) / ahead.size
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(mean=float(ahead.mean()), low=float(low), high=float(high), num_seeds=len(arm))
 

@@ -16,13 +16,14 @@ from typing import Any
 from markupsafe import Markup
 
 from collapsar.metric_keys import HEADLINE, MAIN, title_of
-from collapsar.report import wording
+from collapsar.report import forest, wording
 from collapsar.report.arms import Arm, differing_settings, group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.charts import chart_content
 from collapsar.report.class_scores import class_score_maps
 from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
+from collapsar.report.comparison import comparisons
 from collapsar.report.costs import costs, phases, study_seconds
 from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
@@ -65,9 +66,12 @@ def render(chains: Sequence[Chain]) -> str:
     films = _per_arm(pictured, lambda chain: film_strip(chain, num_chains=min(len(chains), MAX_PICTURED_CHAINS)))
     heat_maps = _per_arm(pictured, heat_map)
     score_maps = class_score_maps(arms)
-    content = chart_content(arms)
+    compared = comparisons(arms)
+    content = chart_content(arms) | {"forests": [forest.forest_content(found) for found in compared]}
     return template("report.html.jinja").render(
         wording=wording,
+        forest=forest,
+        comparisons=compared,
         title_of=title_of,
         title=_title(chains),
         arms=arms,

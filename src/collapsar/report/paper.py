@@ -62,6 +62,11 @@ def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
     draw(axes)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=7)
+    return save_figure(figure, stem)
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Writes a figure as SVG and as PNG."""
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     figure.savefig(paths[0], metadata={"Date": None})
     figure.savefig(paths[1])

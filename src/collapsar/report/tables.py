@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from collapsar.metric_keys import MAIN, title_of
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain, read_chains
+from collapsar.report.forest import effect_tables
 from collapsar.report.intervals import Interval
 from collapsar.report.summaries import ArmSummary, summarise_arm, summarise_chain
 from collapsar.report.wording import MISSING, number_text, time_text, waiting_text
@@ -27,6 +29,16 @@ def comparison_table(folders: Sequence[Path]) -> Table:
         UsageError: there is no such folder, no run in it, or a record cannot be read.
     """
     return table_of([summarise_arm(arm) for arm in group_arms(read_chains(folders))])
+
+
+def report_tables(folders: Sequence[Path]) -> Group:
+    """The comparison table, and the effects of arms on their baselines where there are any.
+
+    Raises:
+        UsageError: as `comparison_table`.
+    """
+    chains = read_chains(folders)
+    return Group(table_of([summarise_arm(arm) for arm in group_arms(chains)]), *effect_tables(chains))
 
 
 def table_of(summaries: Sequence[ArmSummary]) -> Table:

@@ -1,0 +1,248 @@
+"""Arms against their baseline: which one that is, how arms are named, what is compared, and where it is shown."""
+
+import io
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from planted_comparison import ARMS, change, write_comparison
+from rich.console import Console
+
+from collapsar.report.__main__ import main
+from collapsar.report.arms import group_arms
+from collapsar.report.baselines import find_baseline
+from collapsar.report.chains import read_chains
+from collapsar.report.comparison import comparisons, outcome_of
+from collapsar.report.difference_words import difference_words
+from collapsar.report.forest import effect_tables, forest_content, p_text, sentence, spent_text
+from collapsar.report.page import write_report
+
+REPLACE = {"regime._target_": "Replace"}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return write_comparison(tmp_path_factory.mktemp("comparison"))
+
+
+@pytest.fixture
+def own_copy(planted, tmp_path):
+    """The planted comparison, for a test that changes it."""
+    return shutil.copytree(planted, tmp_path / "copy")
+
+
+def compared(folder):
+    (found,) = comparisons(group_arms(read_chains([folder])))
+    return found
+
+
+def baseline_of(*arms):
+    found = find_baseline(arms)
+    return None if found is None else arms[found]
+
+
+def test_the_baseline_is_the_arm_with_nothing_switched_on():
+    assert baseline_of(REPLACE | {"a": 1}, REPLACE, REPLACE | {"b": 1}) == REPLACE
+
+
+def test_of_arms_with_as_many_settings_the_baseline_is_the_one_that_others_differ_least_from():
+    widths = [{"width": 32, "depth": 2}, {"width": 8, "depth": 2}, {"width": 32, "depth": 4}]
+    assert baseline_of(*widths) == widths[0]
+
+
+def test_of_regimes_the_baseline_is_replace():
+    regimes = [{"regime._target_": name} for name in ("Accumulate", "Replace", "GoldenRatio")]
+    assert baseline_of(*regimes) == REPLACE
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.2, 0.5), (0.1, 0.2)])
+def test_a_sweep_of_one_number_has_no_baseline(values):
+    assert baseline_of(*({"real_fraction": value} for value in values)) is None
+
+
+def test_two_arms_have_no_baseline():
+    assert baseline_of(REPLACE, REPLACE | {"a": 1}) is None
+
+
+def test_arms_are_named_by_what_sets_them_apart_from_the_baseline(planted):
+    assert {arm.name for arm in group_arms(read_chains([planted]))} == set(ARMS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"training.gradient_clip_norm": 1.0}, "gradient clipping"),
+        ({"training.gradient_clip_norm": 2.0}, "gradient_clip_norm=2.0"),
+        ({"regime._target_": "Mix", "regime.real_fraction": 0.2}, "mix"),
+        ({"regime._target_": "Mix", "regime.real_fraction": 0.1}, "mix, real_fraction=0.1"),
+        ({"regime._target_": "Accumulate"}, "accumulate"),
+        ({"regime._target_": "AccumulateSubsample", "training.gradient_clip_norm": 1.0},
+         "gradient clipping, accumulate subsample"),
+        ({"bias._target_": "ScaledLatents", "bias.spread": 0.77}, "scaled latents, spread=0.77"),
+        ({"something.else": 3}, "else=3"),
+        ({"model.body": "mlp", "model.width": 16, "training.schedule": "linear"}, "mlp body"),
+        ({"model.body": "mlp", "model.width": 5}, "mlp body, width=5"),
+    ],
+)  # fmt: skip
+def test_a_difference_is_in_the_words_of_the_files_that_explain_it(settings, words):
+    assert difference_words(REPLACE | settings, baseline=REPLACE, recipe="digits_vae") == words
+
+
+def test_a_setting_that_only_the_baseline_has_is_named():
+    assert difference_words(REPLACE, baseline=REPLACE | {"model.norm": "batch"}, recipe="digits_vae") == "without norm"
+
+
+def test_arms_of_two_models_have_a_baseline_each_and_their_models_in_their_names(own_copy):
+    for run in sorted(own_copy.iterdir()):
+        other = shutil.copytree(run, run.with_name(f"gan {run.name}"))
+        lines = [json.loads(line) | {"model": "gan"} for line in (other / "records.jsonl").read_text().splitlines()]
+        (other / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        settings = yaml.safe_load((other / "config.yaml").read_text())
+        change(other, {"model": settings["model"] | {"_target_": "collapsar.models.gan.GAN"}})
+    found = comparisons(group_arms(read_chains([own_copy])))
+    assert sorted(comparison.baseline.name for comparison in found) == ["gan, replace", "vae, replace"]
+    assert {row.arm.name for comparison in found for row in comparison.arms} >= {
+        "vae, gradient clipping",
+        "gan, mix, real_fraction=0.1",
+    }
+
+
+def test_planted_arms_are_ranked_and_called_as_planted(planted):
+    verdicts = [(row.arm.name, row.deciding.verdict) for row in compared(planted).arms]
+    assert verdicts == [
+        ("mix, real_fraction=0.1", "better"),
+        ("gradient clipping", "better"),
+        ("gradient_clip_norm=2.0", "not told apart"),
+        ("width=8", "worse"),
+    ]
+
+
+def test_a_half_life_is_restricted_to_the_horizon(planted):
+    chains = {chain.label: chain for chain in read_chains([planted])}
+    never, early = chains["mix, real_fraction=0.1-0"], chains["replace-0"]
+    assert never.profile.recall_half_life is None
+    assert outcome_of(never, "recall_half_life", horizon=7) == 7.0
+    assert outcome_of(early, "recall_half_life", horizon=7) == early.profile.recall_half_life
+    assert outcome_of(early, "recall_half_life", horizon=1) == 1.0
+
+
+def edit_recall(run, value):
+    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["metrics"].pop("recall") if value is None else line["metrics"].update(recall=value)
+    (run / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize(("recall", "half_life"), [(0.0, 0.0), (None, None)])
+def test_recall_that_was_never_there_is_halved_at_once_and_one_not_measured_is_absent(own_copy, recall, half_life):
+    edit_recall(own_copy / "replace-0", recall)
+    (chain,) = read_chains([own_copy / "replace-0"])
+    assert outcome_of(chain, "recall_half_life", horizon=7) == half_life
+
+
+def test_a_chain_that_is_shorter_than_the_others_is_left_out(own_copy):
+    records = own_copy / "width=8-0" / "records.jsonl"
+    records.write_text("".join(records.read_text().splitlines(keepends=True)[:3]))
+    (row,) = (row for row in compared(own_copy).arms if row.arm.name == "width=8")
+    assert row.num_seeds == 5
+
+
+def test_an_arm_that_shares_one_seed_is_named_as_left_out(own_copy):
+    for seed in range(1, 6):
+        shutil.rmtree(own_copy / f"width=8-{seed}")
+    found = compared(own_copy)
+    assert [arm.name for arm in found.left_out] == ["width=8"]
+    assert len(found.arms) == 3
+
+
+def test_one_longer_chain_does_not_move_the_horizon(own_copy):
+    records = own_copy / "replace-0" / "records.jsonl"
+    lines = records.read_text().splitlines()
+    records.write_text("\n".join([*lines, json.dumps(json.loads(lines[-1]) | {"generation": 8})]) + "\n")
+    found = compared(own_copy)
+    assert found.horizon == 7
+    assert {row.num_seeds for row in found.arms} == {6}
+
+
+def test_without_two_arms_beside_a_baseline_there_is_no_comparison(sweep):
+    assert comparisons(group_arms(read_chains([sweep]))) == []
+
+
+def test_what_is_spent_is_that_of_a_chain(planted):
+    found = compared(planted)
+    assert (found.spending.num_steps, found.spending.num_real) == (8 * 450, 1437)
+    assert found.spending.seconds == pytest.approx(8 * (1.9 + 0.1 * 2.5 + 0.08 + 0.41))
+
+
+def test_a_first_training_that_another_chain_did_counts_in_full(own_copy):
+    records = own_copy / "replace-0" / "records.jsonl"
+    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    lines[0]["shared_seconds"] = {"train": lines[0]["seconds"].pop("train")}
+    before = compared(own_copy).spending.seconds
+    records.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert compared(own_copy).spending.seconds == pytest.approx(before)
+
+
+@pytest.mark.parametrize(
+    ("own", "baseline", "text"),
+    [
+        (3600.0, 3600.0, "3600, same"),
+        (42.0, 36.0, "42 (+17\u202f%)"),
+        (18.0, 36.0, "18 (−50\u202f%)"),
+        (100.0, 0.0, "100"),
+    ],
+)
+def test_what_is_spent_stands_beside_what_the_baseline_spent(own, baseline, text):
+    assert spent_text(own, baseline=baseline) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0431, "p = 0.043"), (1.0, "p = 1"), (3e-7, "p < .0001")])
+def test_p_values_have_two_digits(value, text):
+    assert p_text(value) == text
+
+
+def test_the_sentence_names_arms_that_were_told_apart_and_counts_the_others(planted):
+    assert sentence(compared(planted)) == (
+        "Of 4 arms held against replace, 2 are better (mix, real_fraction=0.1, gradient clipping), "
+        "1 is worse (width=8), and 1 is not told apart from it."
+    )
+
+
+def test_a_panel_is_drawn_for_each_outcome_with_an_effect_for_each_arm(planted):
+    content = forest_content(compared(planted))
+    assert [panel["title"].split()[0] for panel in content["panels"]] == ["Recall", *["Final"] * 4]
+    assert all(len(panel["effects"]) == len(content["arms"]) == 4 for panel in content["panels"])
+
+
+def test_the_page_shows_the_comparison_and_one_without_shows_none(planted, sweep, tmp_path):
+    page = write_report([planted], tmp_path / "page.html").read_text()
+    assert 'data-chart="forest"' in page
+    assert "the baseline" in page
+    assert 'data-chart="forest"' not in write_report([sweep], tmp_path / "other.html").read_text()
+
+
+def test_the_terminal_shows_it_in_80_columns(planted):
+    output = io.StringIO()
+    Console(width=80, file=output).print(*effect_tables(read_chains([planted])))
+    lines = output.getvalue().splitlines()
+    assert any(line.startswith(" gradient") and "better" in line and "same" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert "real" in output.getvalue().split("verdict")[1].splitlines()[0]
+
+
+def test_the_csv_of_effects_stands_beside_that_of_the_chains(planted, tmp_path):
+    assert main([str(planted), "--csv", str(tmp_path / "all.csv")]) == 0
+    table = pd.read_csv(tmp_path / "all_effects.csv")
+    assert len(table) == 4 * 5
+    row = compared(planted).arms[0]
+    assert table["difference"][0] == row.deciding.difference.mean
+    assert (table["arm"][0], table["verdict"][0], table["seeds"][0]) == (row.arm.name, "better", 6)
+
+
+def test_the_figures_for_a_paper_have_the_forest(planted, tmp_path):
+    assert main([str(planted), "--figures", str(tmp_path)]) == 0
+    picture = (tmp_path / "forest.svg").read_text()
+    assert all(arm in picture for arm in ("gradient clipping", "width=8"))
+    assert (tmp_path / "forest.png").stat().st_size > 10_000
