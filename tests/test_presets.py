@@ -1,25 +1,36 @@
-"""Every preset names a question and its source, and each of its jobs builds on digits and on MNIST, without data."""
+"""Every preset names a question and its source, and each of its jobs builds on digits and on MNIST, without data.
+
+A preset is a product of what is swept, or a comparison: a list of arms, each with every seed.
+"""
 
 import re
 
 import pytest
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from collapsar.composition import build, config_folder
+from collapsar.composition import build, config_folder, settings
+from collapsar.report.arms import settings_of
+from collapsar.report.baselines import find_baseline
+from collapsar.report.difference_words import difference_words
+from collapsar.study import arm_jobs
 from tiny_chains import compose_settings
 
 PRESETS = sorted((config_folder() / "experiment").glob("*.yaml"))
-OF_PAPERS = [preset for preset in PRESETS if preset.stem != "quickstart"]
+COMPARISONS = [preset for preset in PRESETS if "arms" in OmegaConf.load(preset).hydra.sweeper]
+OF_PAPERS = [preset for preset in PRESETS if preset.stem != "quickstart" and preset not in COMPARISONS]
+LEFT_OUT = {"adamw", "step_decay", "strong_augmentation", "warm_up"}  # what_prevents_collapse says why
+LEFT_OUT |= {"no_norm", "residual"}  # of a VAE: what it has anyway, and the body of vae_residual
+LEFT_OUT |= {"none", "optimal_transport_exact"}
+
+
+def arms_of(preset):
+    return list(OmegaConf.load(preset).hydra.sweeper.get("arms", [""]))
 
 
 def jobs(preset):
-    """The overrides of every job of a preset's multirun, as Hydra's own sweeper makes them."""
+    """The overrides of every job of a preset's multirun, as its sweeper makes them."""
     swept = OmegaConf.load(preset).hydra.sweeper.params
-    overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in swept.items()])
-    (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return batch
+    return arm_jobs(arms_of(preset), params=[f"{key}={value}" for key, value in swept.items()], typed=[])
 
 
 def jobs_of_first_seed(preset):
@@ -54,3 +65,31 @@ def test_a_preset_is_a_question_with_a_source_and_an_expectation(preset):
 @pytest.mark.parametrize("preset", OF_PAPERS, ids=lambda preset: preset.stem)
 def test_a_preset_has_three_seeds(preset):
     assert len({override for job in jobs(preset) for override in job if override.startswith("seed=")}) >= 3
+
+
+@pytest.mark.parametrize("preset", COMPARISONS, ids=lambda preset: preset.stem)
+def test_a_comparison_is_a_question_about_ten_seeds_of_a_plain_chain_and_of_others(preset):
+    comment = " ".join(line.lstrip("# ") for line in preset.read_text().splitlines() if line.startswith("# "))
+    assert "?" in comment
+    assert OmegaConf.load(preset).name == preset.stem
+    assert arms_of(preset)[0] == ""
+    assert len(set(arms_of(preset))) == len(arms_of(preset)) > 2
+    assert len(jobs(preset)) == 10 * len(arms_of(preset))
+
+
+def test_every_lever_cause_and_correction_is_compared_or_left_out_for_a_reason():
+    compared = {name for preset in COMPARISONS for arm in arms_of(preset) for name in re.findall(r"\w+", arm)}
+    files = [
+        path.stem for group in ("lever", "cause", "correction") for path in (config_folder() / group).glob("*.yaml")
+    ]
+    assert sorted(set(files) - compared - LEFT_OUT) == []
+
+
+@pytest.mark.parametrize("preset", COMPARISONS, ids=lambda preset: preset.stem)
+def test_the_plain_chain_of_a_comparison_is_its_baseline_and_every_arm_has_a_name_of_its_own(preset):
+    configs = [settings(compose_settings(f"experiment={preset.stem}", *job)) for job in jobs_of_first_seed(preset)]
+    arms = [settings_of(config) for config in configs]
+    assert find_baseline(arms) == 0
+    names = [difference_words(arm, baseline=arms[0], recipe="digits_vae") for arm in arms]
+    assert len(set(names)) == len(names)
+    assert [name for name in names[1:] if not name or "_target_" in name] == []
