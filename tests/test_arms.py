@@ -88,6 +88,15 @@ def test_a_mistyped_arm_is_one_line_before_any_job_trains(arm, told, tiny, colla
     assert not list(Path("outputs/study").glob("digits*"))
 
 
+def test_a_mistyped_value_of_a_sweep_is_one_line_before_any_job_trains(tiny, collapsar):
+    code, error = collapsar(
+        "-m", "hydra/sweeper=arms", "hydra.sweeper.arms=['','bias=none']", "seed=0,x", *tiny, *QUICK
+    )
+    assert (code, error.count("\n")) == (2, 1)
+    assert "'x'" in error
+    assert not list(Path("outputs/study").glob("digits*"))
+
+
 def test_two_levers_that_set_one_key_are_refused_with_both_and_the_key():
     levers = {"ema": {"training.average": 0.9}, "other": {"training.average": 0.99}}
     with pytest.raises(UsageError, match=r"levers ema and other both set training.average, to 0.9 and 0.99"):

@@ -28,7 +28,7 @@ class ArmsSweeper(BasicSweeper):
         self.arms = arms
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Composes every job before the first one runs."""
+        """Notes what was typed; the rest is Hydra's."""
         self.typed = list(arguments)
         return super().sweep(arguments)
 
@@ -39,3 +39,8 @@ class ArmsSweeper(BasicSweeper):
             self.arms, params=self._parse_config(), typed=self.typed, config_loader=self.hydra_context.config_loader
         )
         return [list(batch) for batch in self.split_overrides_to_chunks(jobs, max_batch_size)]
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Composes each arm once, and what is swept once: all jobs of a comparison would take a minute."""
+        num_arms = len(self.arms)
+        super().validate_batch_is_legal([*batch[:num_arms], *batch[num_arms::num_arms]])
