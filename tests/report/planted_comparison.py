@@ -1,13 +1,15 @@
 """Run folders of a comparison: a baseline and arms with a planted effect, or none, on how fast recall falls."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from planted_runs import write_run
+
+from collapsar.damage import line_with_checksum
 
 MIX = {"regime": {"_target_": "collapsar.data.regimes.Mix", "real_fraction": 0.1}}
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {  # by name: the share of recall lost a generation, and what is set
@@ -42,10 +44,19 @@ def change(run: Path, settings: dict[str, Any]) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config | settings))
 
 
-def add_outcomes(run: Path, noise: np.random.Generator, *, num_steps: int) -> None:
-    """Recall of the worst class and downstream scores that follow recall, and the steps that were trained."""
+def edit_records(run: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    """Changes every record of a run in place; its checksum is that of what it holds then."""
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     for record in records:
+        record.pop("checksum", None)
+        edit(record)
+    (run / "records.jsonl").write_text("".join(f"{line_with_checksum(json.dumps(record))}\n" for record in records))
+
+
+def add_outcomes(run: Path, noise: np.random.Generator, *, num_steps: int) -> None:
+    """Recall of the worst class and downstream scores that follow recall, and the steps that were trained."""
+
+    def add(record: dict[str, Any]) -> None:
         recall = record["metrics"]["recall"]
         record["metrics"] |= {
             "recall_worst_class": 0.5 * recall,
@@ -54,4 +65,5 @@ def add_outcomes(run: Path, noise: np.random.Generator, *, num_steps: int) -> No
         }
         record["training"] = {"steps": float(num_steps)}
         record["pool"]["origins"] = {"real": 1437} if record["generation"] == 0 else {str(record["generation"]): 1437}
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    edit_records(run, add)

@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from planted_comparison import ARMS, change, write_comparison
+from planted_comparison import ARMS, change, edit_records, write_comparison
 from rich.console import Console
 
 from collapsar.report.__main__ import main
@@ -97,8 +97,7 @@ def test_a_setting_that_only_the_baseline_has_is_named():
 def test_arms_of_two_models_have_a_baseline_each_and_their_models_in_their_names(own_copy):
     for run in sorted(own_copy.iterdir()):
         other = shutil.copytree(run, run.with_name(f"gan {run.name}"))
-        lines = [json.loads(line) | {"model": "gan"} for line in (other / "records.jsonl").read_text().splitlines()]
-        (other / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        edit_records(other, lambda record: record.update(model="gan"))
         settings = yaml.safe_load((other / "config.yaml").read_text())
         change(other, {"model": settings["model"] | {"_target_": "collapsar.models.gan.GAN"}})
     found = comparisons(group_arms(read_chains([own_copy])))
@@ -128,16 +127,12 @@ def test_a_half_life_is_restricted_to_the_horizon(planted):
     assert outcome_of(early, "recall_half_life", horizon=1) == 1.0
 
 
-def edit_recall(run, value):
-    lines = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
-    for line in lines:
-        line["metrics"].pop("recall") if value is None else line["metrics"].update(recall=value)
-    (run / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
 @pytest.mark.parametrize(("recall", "half_life"), [(0.0, 0.0), (None, None)])
 def test_recall_that_was_never_there_is_halved_at_once_and_one_not_measured_is_absent(own_copy, recall, half_life):
-    edit_recall(own_copy / "replace-0", recall)
+    edit_records(
+        own_copy / "replace-0",
+        lambda record: record["metrics"].pop("recall") if recall is None else record["metrics"].update(recall=recall),
+    )
     (chain,) = read_chains([own_copy / "replace-0"])
     assert outcome_of(chain, "recall_half_life", horizon=7) == half_life
 
@@ -160,7 +155,8 @@ def test_an_arm_that_shares_one_seed_is_named_as_left_out(own_copy):
 def test_one_longer_chain_does_not_move_the_horizon(own_copy):
     records = own_copy / "replace-0" / "records.jsonl"
     lines = records.read_text().splitlines()
-    records.write_text("\n".join([*lines, json.dumps(json.loads(lines[-1]) | {"generation": 8})]) + "\n")
+    more = {key: value for key, value in json.loads(lines[-1]).items() if key != "checksum"} | {"generation": 8}
+    records.write_text("\n".join([*lines, json.dumps(more)]) + "\n")
     found = compared(own_copy)
     assert found.horizon == 7
     assert {row.num_seeds for row in found.arms} == {6}
@@ -177,11 +173,13 @@ def test_what_is_spent_is_that_of_a_chain(planted):
 
 
 def test_a_first_training_that_another_chain_did_counts_in_full(own_copy):
-    records = own_copy / "replace-0" / "records.jsonl"
-    lines = [json.loads(line) for line in records.read_text().splitlines()]
-    lines[0]["shared_seconds"] = {"train": lines[0]["seconds"].pop("train")}
     before = compared(own_copy).spending.seconds
-    records.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def share(record):
+        if record["generation"] == 0:
+            record["shared_seconds"] = {"train": record["seconds"].pop("train")}
+
+    edit_records(own_copy / "replace-0", share)
     assert compared(own_copy).spending.seconds == pytest.approx(before)
 
 
