@@ -203,9 +203,16 @@ def test_p_values_have_two_digits(value, text):
 
 def test_the_sentence_names_arms_that_were_told_apart_and_counts_the_others(planted):
     assert sentence(compared(planted)) == (
-        "Of 4 arms held against replace, 2 are better (mix, real_fraction=0.1, gradient clipping), "
-        "1 is worse (width=8), and 1 is not told apart from it."
+        "Of 4 arms, 2 are better (mix, real_fraction=0.1, gradient clipping), 1 is worse (width=8) than replace, "
+        "and 1 is not told apart from it."
     )
+
+
+def test_the_sentence_says_none_where_no_arm_was_told_apart(own_copy):
+    for name in ("mix, real_fraction=0.1", "gradient clipping"):
+        for run in own_copy.glob(f"{name}-*"):
+            shutil.rmtree(run)
+    assert sentence(compared(own_copy)).startswith("Of 2 arms, none is better, 1 is worse (width=8) than replace")
 
 
 def test_a_panel_is_drawn_for_each_outcome_with_an_effect_for_each_arm(planted):

@@ -40,13 +40,14 @@ def sentence(found: Comparison) -> str:
     """Which arms are better than the baseline by the deciding outcome, which worse, and how many are not told apart."""
     names = {verdict: [row.arm.name for row in found.arms if row.deciding.verdict == verdict] for verdict in VERDICTS}
     names["worse"].reverse()  # the worst first
-    counts = [
-        f"{len(names[verdict])} {'is' if len(names[verdict]) == 1 else 'are'} {verdict}{_listed(names[verdict])}"
-        for verdict in ("better", "worse")
-    ]
-    number = f"{len(found.arms)} arms"
-    rest = f"{len(names['not told apart'])} {'is' if len(names['not told apart']) == 1 else 'are'} not told apart"
-    return f"Of {number} held against {found.baseline.name}, {', '.join(counts)}, and {rest} from it."
+    counts = {verdict: f"{_number(names[verdict])} {verdict}" for verdict in VERDICTS}
+    told = [f"{counts[verdict]}{_listed(names[verdict])}" for verdict in ("better", "worse")]
+    rest = f"{counts['not told apart']} from it"
+    return f"Of {len(found.arms)} arms, {', '.join(told)} than {found.baseline.name}, and {rest}."
+
+
+def _number(names: Sequence[str]) -> str:
+    return "none is" if not names else f"{len(names)} {'is' if len(names) == 1 else 'are'}"
 
 
 def spent_text(own: float, *, baseline: float) -> str:
