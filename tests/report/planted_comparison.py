@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from planted_runs import write_run
-
-from collapsar.damage import line_with_checksum
+from planted_runs import write_records, write_run
 
 MIX = {"regime": {"_target_": "collapsar.data.regimes.Mix", "real_fraction": 0.1}}
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {  # by name: the share of recall lost a generation, and what is set
@@ -48,9 +46,8 @@ def edit_records(run: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     """Changes every record of a run in place; its checksum is that of what it holds then."""
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     for record in records:
-        record.pop("checksum", None)
         edit(record)
-    (run / "records.jsonl").write_text("".join(f"{line_with_checksum(json.dumps(record))}\n" for record in records))
+    write_records(run, records)
 
 
 def add_outcomes(run: Path, noise: np.random.Generator, *, num_steps: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from sklearn.datasets import load_digits
 
+from collapsar.damage import line_with_checksum
 from collapsar.records import GenerationRecord
 
 NUM_CLASSES = 10
@@ -125,3 +126,9 @@ def write_sweep(folder: Path) -> None:
     status = {"state": "failed", "message": "loss is NaN at generation 2, epoch 1, step 17"}
     (failed / "status.json").write_text(json.dumps(status))
     write_run(folder / "vae-replace-4", seed=4, num_finished=0)
+
+
+def write_records(run: Path, records: list[dict[str, Any]]) -> None:
+    """Records as they were read from their lines and changed, each with the checksum of what it is now."""
+    bodies = [{key: value for key, value in record.items() if key != "checksum"} for record in records]
+    (run / "records.jsonl").write_text("".join(f"{line_with_checksum(json.dumps(body))}\n" for body in bodies))

@@ -8,6 +8,7 @@ import sys
 import pandas as pd
 import pytest
 import yaml
+from planted_runs import write_records
 
 from collapsar.report.__main__ import main
 from collapsar.report.chains import read_chains
@@ -83,7 +84,7 @@ def test_figures_without_anything_to_draw_are_not_written(make_run, tmp_path):
     for record in records:
         record["class_shares"] = {}
         record["metrics"] = {"fid": record["metrics"]["fid"]}
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(run, records)
     assert main([str(run), "--figures", str(tmp_path / "figures")]) == 0
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["fid.png", "fid.svg"]
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import yaml
+from planted_runs import write_records
 from scipy import stats
 
 from collapsar.report.chains import read_chains
@@ -69,7 +70,7 @@ def test_neutral_drift_is_that_of_the_runs_own_samples(make_run):
         record["class_shares"] = {"real": [0.1, 0.9], "synthetic": [0.3, 0.7]}
         record["pool"] |= {"size": 5_000, "origins": {str(record["generation"] - 1): 40}}
         record["num_evaluated"] = 1_000_000
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(run, records)
     cells = heat_map(read_chains([run])[0]).rows[0][2]
     # By the law's variance p (1 - p) (1 - (1 - 1/40)^t) the sd is .047 after one draw and .12 after seven.
     assert [cells[generation].is_drift for generation in (0, 1, 7)] == [False, False, True]

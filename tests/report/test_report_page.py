@@ -14,6 +14,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 import yaml
+from planted_runs import write_records
 from rich.console import Console
 
 from collapsar.report.chains import read_chains
@@ -94,7 +95,7 @@ def test_charts_without_anything_to_draw_are_left_out(make_run, tmp_path):
     records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     for record in records:
         del record["class_shares"], record["metrics"]["precision"]
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(run, records)
     page = write_report([run], tmp_path / "page.html").read_text()
     assert not re.search(r'data-chart="(path|survival)"', page)
 
@@ -129,7 +130,7 @@ def test_vector_data_and_runs_without_classes_make_a_page(make_run, tmp_path):
         place = run / f"generation_{record['generation']:03d}"
         place.mkdir()
         np.savez(place / "samples.npz", samples=np.zeros((5, 2), np.float32), strip=np.zeros((5, 2), np.float32))
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(run, records)
     page = write_report([run], tmp_path / "page.html").read_text()
     assert 'id="films"' not in page
     assert 'data-metric="classes_dropped"' not in page
@@ -147,7 +148,7 @@ def test_every_curve_has_its_place_and_scores_by_class_are_a_heat_map(make_run, 
     for record in records:
         scores = {f"pca/recall_class_{label}": 0.5 * 0.6 ** record["generation"] for label in range(10)}
         record["metrics"] |= scores | {"coverage": 0.8, "pca/trace_ratio_floor": 1.0, "something_new": 1.0}
-    (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_records(run, records)
     page = write_report([run], tmp_path / "page.html").read_text()
     charts = re.findall(r'data-metric="(.*?)"', page)
     assert charts == [
