@@ -9,6 +9,7 @@ with identical numbers. What needs torch is imported where it is used: a command
 none of it.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from collapsar.data.pool import Pool
+    from collapsar.drawing.correction import Reference
     from collapsar.drawing.judge import JudgedBy, JudgeSpace
     from collapsar.drawing.selection import Drawn
     from collapsar.journal.journal import Journal
@@ -53,12 +55,12 @@ class Experiment:
         num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
         continue_on_another_device: Whether a chain that was begun on a device that is absent here may go on.
         data: Where real data come from (`collapsar.data.sources`).
-        cause: What is planted into the real training set, by name (`collapsar.data.causes.Cause`).
+        cause: What is wrong with the real training set, by name (`collapsar.data.causes.cause.Cause`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
         correction: What moves drawn samples before any are selected (`collapsar.drawing.correction.Correction`); null
-            moves none.
+            moves none. One that needs a warm start switches it on.
         selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
         judge: The feature space that a selection judges samples in, fitted on the chain's own real training set
             (`collapsar.drawing.judge`); null judges vectors as they are.
@@ -101,7 +103,9 @@ class Experiment:
     objective: Any = MISSING
 
     def __post_init__(self) -> None:
+        from collapsar.data.causes.cause import check_causes
         from collapsar.data.schedules import as_schedule, check_bounds
+        from collapsar.drawing.correction import check_correction, warm_started
         from collapsar.training.shared import can_be_shared
         from collapsar.training.train import Recipe
         from collapsar.training.trainer import check_trainer
@@ -113,10 +117,14 @@ class Experiment:
             check_positive(num_threads=self.num_threads)
         if self.num_synthetic is not None:
             check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
+        check_causes(self.cause, sample_shape=self.data.sample_shape, num_classes=self.data.num_classes)
+        if self.correction is not None and check_correction(self.correction).needs_warm_start:
+            self.training = warm_started(self.training)
         self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
         model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
         self.model_name = model.name
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
+        self.has_encoder = model.encode is not None
         self._check(model)
         self.shares_generation_0 = self.share_generation_0 and can_be_shared(self.recipe, model)
 
@@ -148,11 +156,11 @@ class Experiment:
             if journal.is_over:
                 return journal.records
             self._settle(journal)
-            real = self.data.load()
-            real, held_out = self._hold_out(real)
+            clean = self.data.load()
+            real, held_out = self._hold_out(self._planted(clean))
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-                    evaluator, judge = self.evaluation.prepare(real), self._judge_space(real)
+                    evaluator, judge = self.evaluation.prepare(clean), self._judge_space(real)
                 is_shared = self.shares_generation_0 and not journal.records
                 sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
                 with sharing if is_shared else nullcontext() as first:
@@ -187,6 +195,16 @@ class Experiment:
         self.recipe = self.recipe.on(machine)
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
+    def _planted(self, clean: "RealData") -> "RealData":
+        """The real sets as a laboratory has them; what measures the chain gets the clean ones."""
+        from collapsar.data.causes.cause import plant_all
+
+        if not self.cause:
+            return clean
+        real = plant_all(self.cause, clean, seed=self.seed)
+        self._check_sizes(self.model(), num_real=len(real.train))  # beforehand classes were taken to be equally large
+        return real
+
     def _loop(
         self,
         real: "RealData",
@@ -200,7 +218,11 @@ class Experiment:
         from collapsar.drawing.draw import draw
         from collapsar.drawing.judge import make_judge
         from collapsar.loop import Loop
+        from collapsar.training.stored import load_stored
         from collapsar.training.train import train
+
+        path_of_first = journal.model_path(0)
+        later = self._reference(real, load_first=lambda: load_stored(self.recipe, path_of_first))
 
         def trained(pool: "Pool", generation: int) -> "Training":
             def here() -> "Training":
@@ -218,10 +240,12 @@ class Experiment:
             return first.training(here) if first and generation == 0 else here()
 
         def drawn(training: "Training", generation: int) -> "Drawn":
+            at_first = self._reference(real, load_first=lambda: training.model)
             return draw(
                 training.model,
                 max(self._num_synthetic(generation), evaluator.num_synthetic),
                 bias=self.bias,
+                reference=later if generation else at_first,
                 selection=self.selection,
                 judge=make_judge(training.model, judge),
                 labelled_by=self.labelled_by,
@@ -251,6 +275,21 @@ class Experiment:
         num_held_out = self.training.num_validation(len(real.train))
         held_out, kept = real.train[order[:num_held_out]], real.train[order[num_held_out:]]
         return replace(real, train=kept), held_out
+
+    def _reference(self, real: "RealData", *, load_first: "Callable[[], GenerativeModel]") -> "Reference | None":
+        """What corrects samples, and what it holds them against; None without a correction."""
+        from collapsar.drawing.correction import Reference
+
+        if self.correction is None:
+            return None
+        return Reference(
+            correction=self.correction,
+            real=real.train,
+            num_classes=real.num_classes,
+            seed=self.seed,
+            has_encoder=self.has_encoder,
+            load_first=load_first,
+        )
 
     def _judge_space(self, real: "RealData") -> "JudgeSpace | None":
         """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
@@ -310,9 +349,9 @@ class Experiment:
 
     def _check(self, model: "GenerativeModel") -> None:
         """Refuse parts that do not go together, before anything is read or trained."""
+        from collapsar.data.causes.cause import num_planted
         from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
         from collapsar.models.conditioning import check_classes
-        from collapsar.training.train import check_training
 
         model.check_bias(self.bias)
         check_classes(model.num_classes, of_data=self.data.num_classes)
@@ -320,8 +359,11 @@ class Experiment:
         num_classes = num_judged_classes(judge, num_classes=self.data.num_classes)
         self.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
         check_labeller(self.labelled_by, num_classes=num_classes)
+        if self.correction is not None:
+            self.correction.check(model)
         self.evaluation.check(num_real=self.data.sizes.test)
-        check_training(self.recipe, model, pool_size=min(self._pool_sizes()))
+        num_real = num_planted(self.cause, self.data.sizes.train, num_classes=self.data.num_classes)
+        self._check_sizes(model, num_real=num_real)
 
     @property
     def _judged_by(self) -> "JudgedBy":
@@ -329,16 +371,24 @@ class Experiment:
         judged_by: JudgedBy = "space" if self.labelled_by == "judge" else self.selection.judged_by
         return judged_by
 
-    def _pool_sizes(self) -> list[int]:
-        """Sizes of all pools, as the regime will make them."""
+    def _check_sizes(self, model: "GenerativeModel", *, num_real: int) -> None:
+        """Refuse a real training set that is too small for what is made of it."""
+        from collapsar.training.train import check_training
+
+        num_real -= self.training.num_validation(num_real) if self.training.holds_out_real else 0
+        if self.correction is not None:
+            self.correction.check_sizes(num_real=num_real, num_classes=self.data.num_classes)
+        check_training(self.recipe, model, pool_size=min(self._pool_sizes(num_real)))
+
+    def _pool_sizes(self, num_real: int) -> list[int]:
+        """Sizes of all pools, as the regime will make them of so many real samples."""
         from collapsar.data.rehearsal import rehearse
         from collapsar.seeding import make_generator
 
         num_synthetic = [self._num_synthetic(generation) for generation in range(self.num_generations)]
-        held_out = self.training.num_validation(self.data.sizes.train) if self.training.holds_out_real else 0
         return rehearse(
             self.regime,
-            num_real=self.data.sizes.train - held_out,
+            num_real=num_real,
             num_reserve=self.data.sizes.reserve,
             num_synthetic=num_synthetic[:-1],
             generator_at=lambda generation: make_generator(self.seed, generation, "pool"),

@@ -168,6 +168,7 @@ def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, 
         selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
         | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
         labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
+        correction=drawn.corrected_by,
         fitted=training.model.fitted_parameters(),
     )
 

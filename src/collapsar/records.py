@@ -42,6 +42,7 @@ class GenerationRecord:
             them (judged_by: the model's critic, or a space as in feature_spaces) where somebody did.
         labels_from: Whose the labels of the samples are, which downstream scores are measured with: of the `condition`
             they were drawn for, the `judge`, or the measuring `stick`; None without labels.
+        correction: What moved the samples before any were selected (name, and its settings); empty without one.
         fitted: Parameters of an analytic model; empty for a network.
     """
 
@@ -66,6 +67,7 @@ class GenerationRecord:
     machine: dict[str, Any] = field(default_factory=dict)
     selection: dict[str, Any] = field(default_factory=dict)
     labels_from: str | None = None
+    correction: dict[str, Any] = field(default_factory=dict)
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:

@@ -1,7 +1,8 @@
-"""A trained model becomes samples: sampled with a bias, then selected, then labelled where a label is wanted."""
+"""A trained model becomes samples: drawn with a bias, corrected, selected, and labelled where a label is wanted."""
 
 from dataclasses import replace
 
+from collapsar.drawing.correction import Draw, Reference
 from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import Drawn, Selection
 from collapsar.models.bias import Bias
@@ -15,6 +16,7 @@ def draw(
     num_samples: int,
     *,
     bias: Bias,
+    reference: Reference | None,
     selection: Selection,
     judge: Judge,
     labelled_by: str | None,
@@ -27,6 +29,7 @@ def draw(
         model: What is sampled.
         num_samples: How many are kept.
         bias: How sampling departs from the model's own distribution.
+        reference: What corrects the samples, and what it holds them against; None leaves them as they are.
         selection: Which samples are kept.
         judge: What they are judged by.
         labelled_by: `judge` labels each with the class that the judge takes it for; None keeps the class that it was
@@ -39,12 +42,19 @@ def draw(
         NonFiniteError: the model draws NaN or infinite values.
     """
     generator = make_generator(seed, generation, "sample")
-    drawn = selection.select(
-        lambda num_candidates: model.sample(num_candidates, generator, bias=bias),
-        num_samples=num_samples,
-        judge=judge,
-        generator=make_generator(seed, generation, "selection"),
-    )
+
+    def sample(num_candidates: int) -> Samples:
+        return model.sample(num_candidates, generator, bias=bias)
+
+    def select(candidates: Draw) -> Drawn:
+        lots = make_generator(seed, generation, "selection")
+        return selection.select(candidates, num_samples=num_samples, judge=judge, generator=lots)
+
+    if reference is None or not reference.correction.acts_at(generation):
+        drawn = select(sample)
+    else:
+        drawn = select(reference.corrected(sample, model=model, bias=bias, generation=generation))
+        drawn = replace(drawn, corrected_by=reference.correction.describe())
     samples = drawn.samples
     if labelled_by == "judge":
         return replace(drawn, samples=Samples(samples.values, judge.classes(samples.values)), labels_from="judge")

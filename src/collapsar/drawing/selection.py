@@ -30,12 +30,14 @@ class Drawn:
         num_drawn: How many were drawn for them.
         judged_by: What a record says of the one who judged them; empty where nobody did.
         labels_from: Whose their labels are; None where they have none.
+        corrected_by: What a record says of what moved them; empty where nothing did.
     """
 
     samples: Samples
     num_drawn: int
     judged_by: dict[str, Any] = field(default_factory=dict)
     labels_from: LabelsFrom | None = None
+    corrected_by: dict[str, Any] = field(default_factory=dict)
 
 
 class Selection(ABC):

@@ -24,6 +24,7 @@ class Categorical(AnalyticModel):
     """
 
     name = "categorical"
+    is_continuous = False
 
     def __init__(self, *, sample_shape: Sequence[int], num_categories: int | None) -> None:
         super().__init__(sample_shape=sample_shape)

@@ -7,10 +7,10 @@ one and the same tensor.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
@@ -27,12 +27,16 @@ class GenerativeModel(nn.Module, ABC):
         is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
         realism: The critic's logit of each sample, higher for what it takes for real; None for models without a critic.
         num_classes: Classes that it is told, and sampled with; None for models that see no labels.
+        is_continuous: Whether a sample may be moved a little; false where samples are categories.
+        encode: Latents of samples, the means of an encoder, on the CPU; None for models without one (`Autoencoder`).
     """
 
     name: ClassVar[str]
     is_trained_in_steps: ClassVar[bool]
     realism: ClassVar[Callable[[Any, Samples], Float[Tensor, " sample"]] | None] = None
     num_classes: int | None = None
+    is_continuous: ClassVar[bool] = True
+    encode: ClassVar[Callable[[Any, Samples], Float[Tensor, "sample latent"]] | None] = None
 
     @abstractmethod
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
@@ -86,3 +90,30 @@ class GenerativeModel(nn.Module, ABC):
             noise: For decoders that draw.
         """
         return None
+
+
+class Autoencoder(Protocol):
+    """What a model with an encoder can do besides."""
+
+    num_classes: int | None
+
+    def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
+        """Latents of samples, the means of the encoder, on the CPU."""
+        ...
+
+    def place_latents(
+        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample latent"]:
+        """Latents as the model draws them, from normal noise."""
+        ...
+
+    def render(
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        labels: Int64[Tensor, " sample"] | None,
+        likelihood_spread: float,
+    ) -> Tensor:
+        """The values of the samples that these latents and, of a conditional model, labels stand for, on the CPU."""
+        ...

@@ -26,7 +26,7 @@ from collapsar.models.conditioning import LabelledImages, given
 from collapsar.models.course import Losses, Player
 from collapsar.models.latent_mixture import MOST_LATENTS, LatentMixture
 from collapsar.models.layers import Layers, Norm, scaled, without_last
-from collapsar.models.learned import OF_SOME_MODELS, LearnedModel
+from collapsar.models.learned import SAMPLES_PER_CHUNK, OF_SOME_MODELS, LearnedModel
 from collapsar.models.plan import Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.vae_bodies import Body, make_coder, make_conditional_coder
@@ -116,6 +116,15 @@ class VAE(LearnedModel):
             return (torch.rand(mean.shape, generator=generator).to(mean.device) < mean).float()
         noise = torch.randn(logits.shape, generator=generator).to(logits.device)
         return logits.sigmoid() + temper_sd(self.pixel_sd, spread=likelihood_spread) * noise
+
+    @torch.inference_mode()
+    def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
+        """The mean of q(z|x) for each image, of a conditional VAE of q(z|x, y), in float32, on the CPU."""
+        chunks = []
+        for start in range(0, len(samples), SAMPLES_PER_CHUNK):
+            chunk = samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
+            chunks.append(self.posterior(to_model_range(chunk.values), self.classes_of(chunk))[0].cpu())
+        return torch.cat(chunks)
 
     def check_bias(self, bias: Bias) -> None:
         if bias.likelihood_spread != 1 and self.sample_from == "mean":

@@ -9,10 +9,8 @@ sharing, but for seconds.
 """
 
 import inspect
-import io
 import json
 import logging
-import pickle
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning
 import torch
@@ -32,18 +30,17 @@ from collapsar.errors import disk_errors_name, is_of_disk
 from collapsar.journal.store import flush_to_disk
 from collapsar.metrics.spaces import feature_cache
 from collapsar.models.generative import GenerativeModel
-from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.settings import digest, first_training_settings
+from collapsar.training.stored import DAMAGE, load
 from collapsar.training.train import Recipe, Training
-from collapsar.training.trainer import autocast_dtype, configured_callbacks, make_trainer
+from collapsar.training.trainer import configured_callbacks, make_trainer
 
 logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 2.0  # of waiting, before a line says what is waited for
 FOLDER, MODEL, NOTE = ".generation_0", "model.ckpt", "training.json"
 NOT_NOTED = ("model", "save", "shared_seconds")  # of a Training
-DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 
 
 class SharedTraining:
@@ -204,17 +201,6 @@ def code_of(recipe: Recipe) -> str:
     for path in sorted({*package.rglob("*.py"), model_file}):
         content.update(path.read_bytes())
     return content.hexdigest()
-
-
-def load(recipe: Recipe, weights: bytes) -> LearnedModel:
-    """A model with the weights and buffers of a checkpoint, in their own types and layouts; no stored code runs."""
-    with torch.random.fork_rng(devices=[]):
-        model = cast("LearnedModel", recipe.model())
-    model.plan = recipe.plan
-    model.autocast_dtype = autocast_dtype(make_trainer(recipe.trainer))
-    stored = torch.load(io.BytesIO(weights), weights_only=True, map_location="cpu")
-    model.load_state_dict(stored["state_dict"], assign=True)
-    return model
 
 
 def checksum(course: Mapping[str, Any], *, weights: bytes) -> str:

@@ -1,0 +1,109 @@
+"""Causes: what is wrong with the real training set that a chain begins with.
+
+pool[0] = cause(real training set). A cause is planted into that set only: regimes and the judge see it as a laboratory
+would, while the reserve, the test set and whatever measures the chain stay clean. Several causes are planted one after
+the other, in one order however they are listed: which samples were collected, then how they were labelled and
+photographed, then what was copied. Each draws from a stream of its own, so that adding one leaves the others' draws as
+they are.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from collapsar.errors import UsageError
+from collapsar.samples import RealData, Samples
+from collapsar.seeding import make_generator
+
+
+class Cause(ABC):
+    """A defect of a training set.
+
+    Attributes:
+        name: As in conf/cause.
+        stage: When it is planted: lower ones come first.
+        needs_labels: Whether it looks at classes or changes them.
+        needs_images: Whether it makes no sense for vectors.
+    """
+
+    name: ClassVar[str]
+    stage: ClassVar[int]
+    needs_labels: ClassVar[bool] = False
+    needs_images: ClassVar[bool] = False
+
+    @abstractmethod
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        """The samples with the defect; those given are not changed.
+
+        Args:
+            samples: A training set.
+            num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
+            generator: For defects that draw.
+        """
+
+    def num_left(self, num_samples: int, *, num_classes: int) -> int:
+        """How many of so many samples are left, were the classes equally large; known before data are read."""
+        return num_samples
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        """Refuse data that the defect cannot befall.
+
+        Raises:
+            UsageError: with what to choose instead.
+        """
+        if self.needs_labels and not num_classes:
+            raise UsageError(
+                f"cause={self.name} needs classes, and the data have none: choose data=digits or another set of images"
+            )
+        if self.needs_images and len(sample_shape) == 1:
+            raise UsageError(f"cause={self.name} needs images: choose data=digits or another set of images")
+
+
+def plant_all(causes: Mapping[str, Cause], real: RealData, *, seed: int) -> RealData:
+    """The real sets with the causes planted into the training set; the others stay as they are.
+
+    Raises:
+        UsageError: no sample is left.
+    """
+    train = real.train
+    for name, cause in in_order(causes):
+        generator = make_generator(seed, 0, f"cause {name}")
+        train = cause.plant(train, num_classes=real.num_classes, generator=generator)
+        if not len(train):
+            raise UsageError(f"cause={name} leaves no real sample: set it weaker")
+    return replace(real, train=train)
+
+
+def num_planted(causes: Mapping[str, Cause], num_samples: int, *, num_classes: int) -> int:
+    """The size of the planted training set, were its classes equally large; known before data are read."""
+    for _, cause in in_order(causes):
+        num_samples = cause.num_left(num_samples, num_classes=num_classes)
+    return num_samples
+
+
+def check_causes(causes: Mapping[str, Cause], *, sample_shape: Sequence[int], num_classes: int) -> None:
+    """Refuse what is no cause, and data that a cause cannot befall.
+
+    Raises:
+        UsageError: with what to choose instead.
+    """
+    for name, cause in causes.items():
+        if not isinstance(cause, Cause):
+            raise UsageError(f"cause.{name} must be a cause: got {cause!r}; choose a file of conf/cause")
+        cause.check(sample_shape=sample_shape, num_classes=num_classes)
+
+
+def in_order(causes: Mapping[str, Cause]) -> list[tuple[str, Cause]]:
+    """Causes with their names as they are planted."""
+    return sorted(causes.items(), key=lambda named: (named[1].stage, named[0]))
+
+
+def labels_of(samples: Samples) -> Int64[Tensor, " sample"]:
+    """The labels of samples that have some."""
+    assert samples.labels is not None, "data without classes are refused beforehand"
+    return samples.labels

@@ -1,0 +1,149 @@
+"""Causes that leave samples out: what was never collected."""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collapsar.data.causes.cause import Cause, labels_of
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.samples import Samples, to_model_range
+
+SAMPLES_PER_CHUNK = 4096  # bounds memory only
+
+
+@final
+class MissingClasses(Cause):
+    """No sample of some classes.
+
+    Args:
+        classes: Those that are missing, by number.
+    """
+
+    name, stage, needs_labels = "missing_classes", 0, True
+
+    def __init__(self, *, classes: list[int]) -> None:
+        self.classes = sorted(set(classes))
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        return samples[~torch.isin(labels_of(samples), torch.tensor(self.classes, dtype=torch.int64))]
+
+    def num_left(self, num_samples: int, *, num_classes: int) -> int:
+        return num_samples * (num_classes - len(self.classes)) // num_classes
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        super().check(sample_shape=sample_shape, num_classes=num_classes)
+        if not all(0 <= number < num_classes for number in self.classes) or len(self.classes) >= num_classes:
+            raise UsageError(
+                f"cause.missing_classes.classes must be some, not all, of 0 to {num_classes - 1}: got {self.classes}; "
+                "set others"
+            )
+
+
+@final
+class LongTail(Cause):
+    """Classes of ever smaller sizes (Cui et al. 2019, arXiv:1901.05555, section 5.1): class 0 is the head.
+
+    Of n samples in K classes, class k keeps n/K factor^(-k / (K - 1)) drawn ones, or all where it has fewer.
+
+    Args:
+        factor: Size of the first class over that of the last, at least 1.
+
+    Raises:
+        UsageError: a factor below 1.
+    """
+
+    name, stage, needs_labels = "long_tail", 1, True
+
+    def __init__(self, *, factor: int | float) -> None:
+        if factor < 1:
+            raise UsageError(f"cause.long_tail.factor must be at least 1: got {factor}")
+        self.factor = float(factor)
+
+    def class_sizes(self, num_samples: int, *, num_classes: int) -> list[int]:
+        """How many samples each class keeps at most, at least one."""
+        falls = [self.factor ** (-number / max(num_classes - 1, 1)) for number in range(num_classes)]
+        return [max(1, round(num_samples / num_classes * fall)) for fall in falls]
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        order = torch.randperm(len(samples), generator=generator)
+        labels, sizes = labels_of(samples)[order], self.class_sizes(len(samples), num_classes=num_classes)
+        kept = [order[labels == number][:size] for number, size in enumerate(sizes)]
+        return samples[torch.cat(kept).sort().values]
+
+    def num_left(self, num_samples: int, *, num_classes: int) -> int:
+        return min(num_samples, sum(self.class_sizes(num_samples, num_classes=num_classes)))
+
+
+@final
+class BiasedSubset(Cause):
+    """A part of the samples that lies to one side of their first principal component.
+
+    Each sample scores strength r + (1 - strength) u, with r its rank along the component from 0 to 1 and u uniform on
+    [0, 1]; the highest scores are kept. The component points to where its largest entry is positive.
+
+    Args:
+        kept_fraction: Share of the samples that is kept, above 0 and at most 1.
+        strength: 1 keeps one side of a cut, 0 any samples alike; in [0, 1].
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name, stage = "biased_subset", 2
+
+    def __init__(self, *, kept_fraction: int | float, strength: int | float) -> None:
+        check_positive(**{"cause.biased_subset.kept_fraction": kept_fraction})
+        check_fraction(**{"cause.biased_subset.kept_fraction": kept_fraction, "cause.biased_subset.strength": strength})
+        self.kept_fraction, self.strength = kept_fraction, strength
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        ranks = first_component(samples).argsort(stable=True).argsort().double() / len(samples)
+        lots = torch.rand(len(samples), generator=generator, dtype=torch.float64)
+        scores = self.strength * ranks + (1 - self.strength) * lots
+        num_kept = self.num_left(len(samples), num_classes=num_classes)
+        return samples[scores.argsort(descending=True)[:num_kept].sort().values]
+
+    def num_left(self, num_samples: int, *, num_classes: int) -> int:
+        return max(1, round(self.kept_fraction * num_samples))
+
+
+@final
+class FewSamples(Cause):
+    """A small part of the samples, drawn.
+
+    Args:
+        kept_fraction: Share of the samples that is kept, above 0 and at most 1.
+
+    Raises:
+        UsageError: a fraction out of range.
+    """
+
+    name, stage = "few_samples", 3
+
+    def __init__(self, *, kept_fraction: int | float) -> None:
+        check_positive(**{"cause.few_samples.kept_fraction": kept_fraction})
+        check_fraction(**{"cause.few_samples.kept_fraction": kept_fraction})
+        self.kept_fraction = kept_fraction
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        num_kept = self.num_left(len(samples), num_classes=num_classes)
+        return samples[torch.randperm(len(samples), generator=generator)[:num_kept].sort().values]
+
+    def num_left(self, num_samples: int, *, num_classes: int) -> int:
+        return max(1, round(self.kept_fraction * num_samples))
+
+
+def first_component(samples: Samples) -> Float[Tensor, " sample"]:
+    """Where each sample lies along the first principal component, pointing to where its largest entry is positive."""
+    chunks = samples.values.split(SAMPLES_PER_CHUNK)
+    mean = torch.cat([to_model_range(chunk).flatten(1).sum(0, keepdim=True) for chunk in chunks]).sum(0) / len(samples)
+    moment = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for chunk in chunks:
+        centred = to_model_range(chunk).flatten(1) - mean
+        moment += centred.T @ centred
+    direction = torch.linalg.eigh(moment).eigenvectors[:, -1].float()  # eigenvalues rise
+    direction = direction * direction[direction.abs().argmax()].sign()
+    return torch.cat([(to_model_range(chunk).flatten(1) - mean) @ direction for chunk in chunks])

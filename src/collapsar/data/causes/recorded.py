@@ -1,0 +1,162 @@
+"""Causes that spoil samples: how they were labelled, photographed and copied."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from collapsar.data.causes.cause import Cause, labels_of
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.samples import Samples, quantise, to_model_range
+
+IMAGES_PER_CHUNK = 4096  # bounds memory only
+KERNEL_SDS = 3  # a blur reaches so many standard deviations
+
+
+@final
+class LabelNoise(Cause):
+    """Some samples carry the label of another class, drawn evenly from the others.
+
+    A chain that looks at no labels (an unconditional model, and no judge with classes) does not notice.
+
+    Args:
+        fraction: Share of the samples, in [0, 1].
+
+    Raises:
+        UsageError: a fraction out of range.
+    """
+
+    name, stage, needs_labels = "label_noise", 4, True
+
+    def __init__(self, *, fraction: int | float) -> None:
+        check_fraction(**{"cause.label_noise.fraction": fraction})
+        self.fraction = fraction
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        chosen = some_of(samples, fraction=self.fraction, generator=generator)
+        labels = labels_of(samples).clone()
+        shifts = torch.randint(1, num_classes, (len(chosen),), generator=generator)  # by 0 would change nothing
+        labels[chosen] = (labels[chosen] + shifts) % num_classes
+        return replace(samples, labels=labels)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        super().check(sample_shape=sample_shape, num_classes=num_classes)
+        if num_classes < 2:
+            raise UsageError(f"cause=label_noise needs at least 2 classes: got {num_classes}; choose data=digits")
+
+
+@final
+class Blur(Cause):
+    """Some images are out of focus: blurred with a Gaussian kernel; what lies beyond an edge mirrors what is inside.
+
+    Args:
+        fraction: Share of the images, in [0, 1].
+        sd_pixels: Standard deviation of the kernel, in pixels.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name, stage, needs_images = "blur", 5, True
+
+    def __init__(self, *, fraction: int | float, sd_pixels: int | float) -> None:
+        check_fraction(**{"cause.blur.fraction": fraction})
+        check_positive(**{"cause.blur.sd_pixels": sd_pixels})
+        self.fraction, self.sd_pixels = fraction, float(sd_pixels)
+
+    @property
+    def reach(self) -> int:
+        """Pixels on each side that a pixel is mixed with."""
+        return ceil(KERNEL_SDS * self.sd_pixels)
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        chosen = some_of(samples, fraction=self.fraction, generator=generator)
+        values = samples.values.clone()
+        for some in chosen.split(IMAGES_PER_CHUNK):
+            values[some] = quantise(self._blurred(to_model_range(values[some])))
+        return replace(samples, values=values)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        super().check(sample_shape=sample_shape, num_classes=num_classes)
+        shortest = min(sample_shape[1:])
+        if self.reach >= shortest:
+            raise UsageError(
+                f"cause.blur.sd_pixels must be at most {(shortest - 1) / KERNEL_SDS:.3g} for images of {shortest} "
+                f"pixels: got {self.sd_pixels}; set less"
+            )
+
+    def _blurred(
+        self, images: Float[Tensor, "sample channel height width"]
+    ) -> Float[Tensor, "sample channel height width"]:
+        offsets = torch.arange(-self.reach, self.reach + 1)
+        kernel = torch.exp(-(offsets**2) / (2 * self.sd_pixels**2))
+        kernel = kernel / kernel.sum()
+        planes = images.flatten(0, 1).unsqueeze(1)  # [sample x channel, 1, height, width]
+        padded = F.pad(planes, [self.reach] * 4, mode="reflect")
+        rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+        return F.conv2d(rows, kernel.view(1, 1, -1, 1)).reshape(images.shape)
+
+
+@final
+class PixelNoise(Cause):
+    """Some images carry normal noise in every pixel, clipped to the range of pixels.
+
+    Args:
+        fraction: Share of the images, in [0, 1].
+        sd: Standard deviation of the noise, in model range (1 is from black to white).
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name, stage, needs_images = "pixel_noise", 6, True
+
+    def __init__(self, *, fraction: int | float, sd: int | float) -> None:
+        check_fraction(**{"cause.pixel_noise.fraction": fraction})
+        check_positive(**{"cause.pixel_noise.sd": sd})
+        self.fraction, self.sd = fraction, sd
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        chosen = some_of(samples, fraction=self.fraction, generator=generator)
+        values = samples.values.clone()
+        for some in chosen.split(IMAGES_PER_CHUNK):
+            images = to_model_range(values[some])
+            values[some] = quantise(images + self.sd * torch.randn(images.shape, generator=generator))
+        return replace(samples, values=values)
+
+
+@final
+class DuplicatedSamples(Cause):
+    """Some samples are exact copies, with their labels, of the others; there are as many samples as before.
+
+    Args:
+        fraction: Share of the samples that are copies, from 0 up to, but not including, 1.
+
+    Raises:
+        UsageError: a fraction out of range.
+    """
+
+    name, stage = "duplicated_samples", 7
+
+    def __init__(self, *, fraction: int | float) -> None:
+        if not 0 <= fraction < 1:
+            raise UsageError(f"cause.duplicated_samples.fraction must be at least 0 and below 1: got {fraction}")
+        self.fraction = fraction
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        num_copies = min(round(self.fraction * len(samples)), len(samples) - 1)
+        order = torch.randperm(len(samples), generator=generator)
+        copies, originals = order[:num_copies], order[num_copies:]
+        source = torch.arange(len(samples))
+        source[copies] = originals[torch.randint(len(originals), (num_copies,), generator=generator)]
+        return samples[source]
+
+
+def some_of(samples: Samples, *, fraction: float, generator: torch.Generator) -> Int64[Tensor, " chosen"]:
+    """Indices of a drawn share of the samples."""
+    return torch.randperm(len(samples), generator=generator)[: round(fraction * len(samples))]

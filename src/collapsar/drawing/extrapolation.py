@@ -1,0 +1,71 @@
+"""Negative extrapolation: a generation is sampled with weights away from where its own samples drove them.
+
+    theta' = (1 + weight) theta_real - weight theta_synthetic
+
+(Neon: Alemohammad et al. 2025, arXiv:2510.03597.) theta_real are the weights of generation 0, which saw real data only;
+theta_synthetic those of this generation, which began with the last one's and was trained on its pool. A weight of 0
+samples generation 0's weights, -1 this generation's own; above 0 is beyond generation 0, on the other side.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from collapsar.drawing.correction import Correction, Draw, Reference
+from collapsar.errors import check_finite
+from collapsar.models.bias import Bias
+from collapsar.models.generative import GenerativeModel
+from collapsar.samples import Samples
+
+
+@final
+class Extrapolation(Correction):
+    """Samples come from extrapolated weights; the model itself, what is stored of it and its critic stay as trained.
+
+    Parameters are extrapolated. Buffers, such as the statistics of batch normalisation, stay those of this generation.
+
+    Args:
+        weight: w, a finite number; see above.
+    """
+
+    name = "extrapolation"
+    needs_steps = True
+    needs_warm_start = True
+
+    def __init__(self, *, weight: int | float) -> None:
+        check_finite("correction.weight", weight)
+        self.weight = weight
+
+    def corrected(
+        self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: Reference, generator: torch.Generator
+    ) -> Draw:
+        def drawn(num_samples: int) -> Samples:
+            with extrapolated(model, real=reference.first, weight=self.weight):
+                return draw(num_samples)
+
+        return drawn
+
+    def acts_at(self, generation: int) -> bool:
+        return generation > 0
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "weight": self.weight}
+
+
+@contextmanager
+def extrapolated(model: nn.Module, *, real: nn.Module, weight: float) -> Iterator[None]:
+    """A model with extrapolated parameters while the context lasts, and with its own ones again after it."""
+    parameters, of_real = dict(model.named_parameters()), dict(real.named_parameters())
+    own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_((1 + weight) * of_real[name] - weight * own[name])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(own[name])

@@ -1,0 +1,87 @@
+"""Projection of drawn samples to the nearest of a few means of real ones."""
+
+import warnings
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int64
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from collapsar.drawing.correction import Reference
+from collapsar.drawing.towards_real import TowardsReal
+from collapsar.errors import UsageError
+from collapsar.seeding import make_generator
+
+POINTS_PER_CHUNK = 1024  # bounds memory only
+
+
+@final
+class NearestMean(TowardsReal):
+    """T(z) is the nearest of the means that K-means finds in each class of real samples; without classes, in all.
+
+    Source: Gillman et al. 2024, "Self-correcting self-consuming loops" (ICML, arXiv:2402.07087).
+
+    Args:
+        strength: lambda, in [0, 1]; the paper projects, which is 1.
+        num_means: K; a class with fewer samples has a mean at each of them.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "nearest_mean"
+
+    def __init__(self, *, strength: int | float, num_means: int) -> None:
+        super().__init__(strength=strength)
+        if num_means < 1:
+            raise UsageError(f"correction.num_means must be at least 1: got {num_means}")
+        self.num_means = num_means
+
+    def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
+        points, labels = reference.embed(reference.real), reference.real.labels
+        generator = make_generator(reference.seed, 0, "means")
+        classes = [points] if labels is None else [points[labels == number] for number in labels.unique()]
+        return torch.cat([means_of(some, num_means=self.num_means, generator=generator) for some in classes])
+
+    def destinations(
+        self,
+        points: Float[Tensor, "sample feature"],
+        *,
+        targets: Float[Tensor, "target feature"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "sample feature"]:
+        return targets[nearest_indices(points, targets)]
+
+    def check_sizes(self, *, num_real: int, num_classes: int) -> None:
+        num_needed = self.num_means * max(num_classes, 1)
+        if num_needed > num_real:
+            raise UsageError(
+                f"correction.num_means must be at most {num_real // max(num_classes, 1)}, the real training samples in "
+                f"a class: got {self.num_means}; set fewer"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"num_means": self.num_means}
+
+
+def means_of(
+    points: Float[Tensor, "sample feature"], *, num_means: int, generator: torch.Generator
+) -> Float[Tensor, "mean feature"]:
+    """The means that K-means finds."""
+    if len(points) <= num_means:
+        return points
+    start = int(torch.randint(2**31, (), generator=generator))
+    with threadpool_limits(limits=1), warnings.catch_warnings():  # threads would add up in another order each time
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of samples that are the same
+        found = KMeans(num_means, random_state=start).fit(points.double().numpy())
+    return torch.from_numpy(found.cluster_centers_).to(points.dtype)
+
+
+def nearest_indices(
+    points: Float[Tensor, "sample feature"], targets: Float[Tensor, "target feature"]
+) -> Int64[Tensor, " sample"]:
+    """Which target is nearest to each point."""
+    return torch.cat([torch.cdist(some, targets).argmin(1) for some in points.split(POINTS_PER_CHUNK)])

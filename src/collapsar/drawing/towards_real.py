@@ -1,0 +1,70 @@
+"""Corrections that move samples towards real ones: z' = (1 - strength) z + strength T(z), with a map T to real points.
+
+Where z lies, in the latents of generation 0's model or among samples themselves, is the reference's affair.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collapsar.drawing.correction import Correction, Draw, Reference
+from collapsar.errors import check_fraction
+from collapsar.models.bias import Bias
+from collapsar.models.generative import GenerativeModel
+from collapsar.samples import Samples
+
+
+class TowardsReal(Correction, ABC):
+    """Samples move a part of the way to where a map leads them.
+
+    Args:
+        strength: lambda, in [0, 1]: 0 leaves samples as they were drawn, 1 takes them all the way.
+
+    Raises:
+        UsageError: outside [0, 1].
+    """
+
+    moves_samples = True
+
+    def __init__(self, *, strength: int | float) -> None:
+        check_fraction(**{"correction.strength": strength})
+        self.strength = strength
+
+    @abstractmethod
+    def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
+        """The real points that samples move towards."""
+
+    @abstractmethod
+    def destinations(
+        self,
+        points: Float[Tensor, "sample feature"],
+        *,
+        targets: Float[Tensor, "target feature"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "sample feature"]:
+        """T: where each point is led to."""
+
+    def num_drawn(self, num_samples: int) -> int:
+        """How many samples must be drawn together to move so many."""
+        return num_samples
+
+    def corrected(
+        self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: Reference, generator: torch.Generator
+    ) -> Draw:
+        if self.strength == 0:
+            return draw
+
+        def moved(num_samples: int) -> Samples:
+            samples = draw(self.num_drawn(num_samples))
+            points = reference.embed(samples)
+            led_to = self.destinations(points, targets=reference.prepared, generator=generator)
+            points = torch.lerp(points, led_to, float(self.strength))
+            return reference.restore(points, like=samples, bias=bias, generator=generator)[:num_samples]
+
+        return moved
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "strength": self.strength}

@@ -1,0 +1,129 @@
+"""Optimal transport of drawn samples to real anchors, minibatch by minibatch."""
+
+from math import ceil
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collapsar.drawing.correction import Reference, stratified_choice
+from collapsar.drawing.towards_real import TowardsReal
+from collapsar.errors import UsageError
+from collapsar.seeding import make_generator
+
+SMALLEST_REGULARISATION = 0.01  # Sinkhorn's steps grow with its inverse: below, the exact plan is faster
+MOST_SINKHORN_STEPS = 1_000
+SINKHORN_PRECISION = 1e-6  # of the plan's marginals, at which the steps end
+
+
+@final
+class OptimalTransport(TowardsReal):
+    """T is the barycentric map of an optimal transport plan from drawn samples to real anchors.
+
+    The plan moves the samples of a minibatch, all of one weight, to anchors of one weight, at the cost of squared
+    distance; T(z_i) is the mean of the anchors that sample i goes to, weighted by the plan (Ferradans et al. 2014,
+    arXiv:1307.5551, eq. 15; minibatches: Fatras et al. 2020, arXiv:1910.04091). The anchors are drawn once, class by
+    class in proportion; each minibatch takes all of them, or where there are more than it holds as many as it holds.
+
+    Args:
+        strength: lambda, in [0, 1].
+        num_anchors: Real samples, at least 1.
+        batch_size: Samples in a minibatch. Fewer are never moved alone: what is drawn beyond those wanted is dropped.
+        regularisation: Weight of the plan's entropy (Cuturi 2013, arXiv:1306.0895) in units of the mean cost; null
+            takes the exact plan.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    name = "optimal_transport"
+
+    def __init__(
+        self, *, strength: int | float, num_anchors: int, batch_size: int, regularisation: int | float | None
+    ) -> None:
+        super().__init__(strength=strength)
+        for key, value in {"num_anchors": num_anchors, "batch_size": batch_size}.items():
+            if value < 1:
+                raise UsageError(f"correction.{key} must be at least 1: got {value}")
+        if regularisation is not None and regularisation < SMALLEST_REGULARISATION:
+            raise UsageError(
+                f"correction.regularisation must be at least {SMALLEST_REGULARISATION}, or null for the exact plan: "
+                f"got {regularisation}"
+            )
+        self.num_anchors, self.batch_size, self.regularisation = num_anchors, batch_size, regularisation
+
+    def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
+        generator = make_generator(reference.seed, 0, "anchors")
+        chosen = stratified_choice(reference.real, self.num_anchors, generator=generator)
+        return reference.embed(reference.real[chosen])
+
+    def destinations(
+        self,
+        points: Float[Tensor, "sample feature"],
+        *,
+        targets: Float[Tensor, "target feature"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "sample feature"]:
+        minibatches = points.tensor_split(ceil(len(points) / self.batch_size))
+        return torch.cat(
+            [
+                barycentres(some, self._anchors(targets, generator=generator), regularisation=self.regularisation)
+                for some in minibatches
+            ]
+        )
+
+    def num_drawn(self, num_samples: int) -> int:
+        return max(num_samples, self.batch_size)
+
+    def check_sizes(self, *, num_real: int, num_classes: int) -> None:
+        if self.num_anchors > num_real:
+            raise UsageError(
+                f"correction.num_anchors must be at most the {num_real} real training samples: got {self.num_anchors}; "
+                "set fewer"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"num_anchors": self.num_anchors, "is_exact": self.regularisation is None}
+
+    def _anchors(
+        self, targets: Float[Tensor, "target feature"], *, generator: torch.Generator
+    ) -> Float[Tensor, "anchor feature"]:
+        """All anchors, or as many drawn ones as a minibatch holds."""
+        if len(targets) <= self.batch_size:
+            return targets
+        return targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
+
+
+def barycentres(
+    points: Float[Tensor, "sample feature"],
+    anchors: Float[Tensor, "anchor feature"],
+    *,
+    regularisation: float | None,
+) -> Float[Tensor, "sample feature"]:
+    """Where the optimal plan between two clouds of even weights leads each point: the mean of its anchors.
+
+    Args:
+        points: What is moved.
+        anchors: Where to.
+        regularisation: Weight of the plan's entropy in units of the mean cost; None takes the exact plan.
+    """
+    import ot  # takes seconds
+
+    costs = torch.cdist(points.double(), anchors.double()).square()
+    if regularisation is None:
+        plan = torch.from_numpy(ot.emd([], [], costs.numpy()))
+    else:
+        weight = regularisation * max(costs.mean().item(), torch.finfo(torch.float64).tiny)
+        plan = ot.sinkhorn(
+            [],
+            [],
+            costs,
+            weight,
+            method="sinkhorn_log",
+            numItermax=MOST_SINKHORN_STEPS,
+            stopThr=SINKHORN_PRECISION,
+            warn=False,
+        )
+    shares = plan / plan.sum(1, keepdim=True)
+    return (shares @ anchors.double()).to(points.dtype)
