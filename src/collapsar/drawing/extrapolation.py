@@ -37,7 +37,7 @@ class Extrapolation(Correction):
 
     def __init__(self, *, weight: int | float) -> None:
         check_finite("correction.weight", weight)
-        self.weight = weight
+        self.weight = float(weight)
 
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: Reference, generator: torch.Generator

@@ -38,7 +38,7 @@ class PartialSamples(Correction):
 
     def __init__(self, *, share: int | float) -> None:
         check_fraction(**{"correction.share": share})
-        self.share = share
+        self.share = float(share)
 
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: Reference, generator: torch.Generator

@@ -31,7 +31,7 @@ class TowardsReal(Correction, ABC):
 
     def __init__(self, *, strength: int | float) -> None:
         check_fraction(**{"correction.strength": strength})
-        self.strength = strength
+        self.strength = float(strength)
 
     @abstractmethod
     def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
@@ -61,7 +61,7 @@ class TowardsReal(Correction, ABC):
             samples = draw(self.num_drawn(num_samples))
             points = reference.embed(samples)
             led_to = self.destinations(points, targets=reference.prepared, generator=generator)
-            points = torch.lerp(points, led_to, float(self.strength))
+            points = torch.lerp(points, led_to, self.strength)
             return reference.restore(points, like=samples, bias=bias, generator=generator)[:num_samples]
 
         return moved

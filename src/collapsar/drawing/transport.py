@@ -51,7 +51,8 @@ class OptimalTransport(TowardsReal):
                 f"correction.regularisation must be at least {SMALLEST_REGULARISATION}, or null for the exact plan: "
                 f"got {regularisation}"
             )
-        self.num_anchors, self.batch_size, self.regularisation = num_anchors, batch_size, regularisation
+        self.num_anchors, self.batch_size = num_anchors, batch_size
+        self.regularisation = None if regularisation is None else float(regularisation)
 
     def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
         generator = make_generator(reference.seed, 0, "anchors")

@@ -7,7 +7,7 @@ one and the same tensor.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -92,6 +92,7 @@ class GenerativeModel(nn.Module, ABC):
         return None
 
 
+@runtime_checkable
 class Autoencoder(Protocol):
     """What a model with an encoder can do besides."""
 

@@ -10,7 +10,7 @@ they are.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int64
@@ -86,12 +86,14 @@ def num_planted(causes: Mapping[str, Cause], num_samples: int, *, num_classes: i
     return num_samples
 
 
-def check_causes(causes: Mapping[str, Cause], *, sample_shape: Sequence[int], num_classes: int) -> None:
+def check_causes(causes: Any, *, sample_shape: Sequence[int], num_classes: int) -> None:
     """Refuse what is no cause, and data that a cause cannot befall.
 
     Raises:
         UsageError: with what to choose instead.
     """
+    if not isinstance(causes, Mapping):
+        raise UsageError(f"cause must hold causes by name: got {causes!r}; choose files of conf/cause")
     for name, cause in causes.items():
         if not isinstance(cause, Cause):
             raise UsageError(f"cause.{name} must be a cause: got {cause!r}; choose a file of conf/cause")

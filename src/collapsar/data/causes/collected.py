@@ -97,7 +97,7 @@ class BiasedSubset(Cause):
     def __init__(self, *, kept_fraction: int | float, strength: int | float) -> None:
         check_positive(**{"cause.biased_subset.kept_fraction": kept_fraction})
         check_fraction(**{"cause.biased_subset.kept_fraction": kept_fraction, "cause.biased_subset.strength": strength})
-        self.kept_fraction, self.strength = kept_fraction, strength
+        self.kept_fraction, self.strength = float(kept_fraction), float(strength)
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         ranks = first_component(samples).argsort(stable=True).argsort().double() / len(samples)
@@ -126,7 +126,7 @@ class FewSamples(Cause):
     def __init__(self, *, kept_fraction: int | float) -> None:
         check_positive(**{"cause.few_samples.kept_fraction": kept_fraction})
         check_fraction(**{"cause.few_samples.kept_fraction": kept_fraction})
-        self.kept_fraction = kept_fraction
+        self.kept_fraction = float(kept_fraction)
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         num_kept = self.num_left(len(samples), num_classes=num_classes)

@@ -35,7 +35,7 @@ class LabelNoise(Cause):
 
     def __init__(self, *, fraction: int | float) -> None:
         check_fraction(**{"cause.label_noise.fraction": fraction})
-        self.fraction = fraction
+        self.fraction = float(fraction)
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         chosen = some_of(samples, fraction=self.fraction, generator=generator)
@@ -67,7 +67,7 @@ class Blur(Cause):
     def __init__(self, *, fraction: int | float, sd_pixels: int | float) -> None:
         check_fraction(**{"cause.blur.fraction": fraction})
         check_positive(**{"cause.blur.sd_pixels": sd_pixels})
-        self.fraction, self.sd_pixels = fraction, float(sd_pixels)
+        self.fraction, self.sd_pixels = float(fraction), float(sd_pixels)
 
     @property
     def reach(self) -> int:
@@ -119,7 +119,7 @@ class PixelNoise(Cause):
     def __init__(self, *, fraction: int | float, sd: int | float) -> None:
         check_fraction(**{"cause.pixel_noise.fraction": fraction})
         check_positive(**{"cause.pixel_noise.sd": sd})
-        self.fraction, self.sd = fraction, sd
+        self.fraction, self.sd = float(fraction), float(sd)
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         chosen = some_of(samples, fraction=self.fraction, generator=generator)
@@ -146,7 +146,7 @@ class DuplicatedSamples(Cause):
     def __init__(self, *, fraction: int | float) -> None:
         if not 0 <= fraction < 1:
             raise UsageError(f"cause.duplicated_samples.fraction must be at least 0 and below 1: got {fraction}")
-        self.fraction = fraction
+        self.fraction = float(fraction)
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         num_copies = min(round(self.fraction * len(samples)), len(samples) - 1)
