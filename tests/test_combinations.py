@@ -1,7 +1,8 @@
 """Every combination of data, model, regime, bias and selection runs, or is refused when it is composed.
 
-All of them are put to the constructor that every command goes through. Of those that it takes, a covering set runs two
-generations: any two choices that go together at all stand together in one of its chains.
+All of them are put to the constructor that every command goes through; corrections and causes too, with every data and
+model. Of those that it takes, a covering set runs two generations: any two choices, corrections and causes among them,
+that go together at all stand together in one of its chains.
 """
 
 from functools import cache
@@ -21,7 +22,13 @@ from collapsar.experiment import Experiment
 from collapsar.samples import RealData, Samples
 from tiny_chains import compose_settings
 
-GROUPS = ("data", "model", "regime", "bias", "selection")
+BASIC = ("data", "model", "regime", "bias", "selection")
+GROUPS = (*BASIC, "correction", "cause")
+NOTHING = "none"  # in the place of a correction or a cause
+MOVING = {"optimal_transport", "nearest_mean"}
+OF_IMAGES = {"blur", "pixel_noise"}
+OF_CLASSES = {"label_noise", "long_tail", "missing_classes"}
+WITHOUT_CLASSES = {"gaussian", "linear_regression"}
 BY_CLASS = {"most_confident", "verified", "curated"}
 NUM_SAMPLES = 60
 TRAINED_STICKS = ("fashion_mnist",)  # not frozen ones
@@ -30,6 +37,12 @@ SMALL = {  # by group and choice: what makes a chain of two generations take a m
     "vae": {"width": 4, "sample_from": "likelihood"},
     "gan": {"generator_width": 4, "critic_width": 4},
     "mixture": {"num_components": 8, "num_starts": 1, "max_steps": 5},
+    "optimal_transport": {"num_anchors": 20, "batch_size": 20},
+    "nearest_mean": {"num_means": 1, "strength": 0.5},  # all the way, too few different ones are left to deduplicate
+    "few_samples": {"kept_fraction": 0.9},
+    "biased_subset": {"kept_fraction": 0.9},
+    "long_tail": {"factor": 1.3},
+    "missing_classes": {"classes": [1]},
     "verified": {"min_confidence": 0.0},  # what two steps teach a classifier confirms nothing
 }
 REST = (
@@ -53,18 +66,21 @@ TINY_STICK = ("evaluation.spaces.classifier.budget.num_steps=2", "evaluation.spa
 def choices(group):
     """The choices of a group, without those that are another one with some settings changed (bodies of a model)."""
     paths = sorted((config_folder() / group).glob("*.yaml"))
-    return [path.stem for path in paths if "defaults" not in OmegaConf.load(path)]
+    found = [path.stem for path in paths if "defaults" not in OmegaConf.load(path)]
+    return [*found, NOTHING] if group == "cause" else found
 
 
+@cache
 def is_image_data(data):
     return data in choices("stick")
 
 
+@cache
 def is_image_model(model):
     return (config_folder() / "recipe" / "small" / f"digits_{model}.yaml").exists()
 
 
-def go_together(data, model, regime, bias, selection):
+def go_together(data, model, regime, bias, selection, correction, cause):
     """What nobody should expect to be refused; a new choice goes with everything until this says otherwise."""
     if is_image_data(data) != is_image_model(model):
         return False
@@ -73,6 +89,16 @@ def go_together(data, model, regime, bias, selection):
     if bias == "tempered_likelihood" and model == "gan":
         return False
     if selection == "most_realistic" and model != "gan":
+        return False
+    if correction == "partial_samples" and model != "vae":
+        return False
+    if correction == "extrapolation" and not is_image_model(model):
+        return False
+    if correction in MOVING and model == "categorical":
+        return False
+    if cause in OF_IMAGES and not is_image_data(data):
+        return False
+    if cause in OF_CLASSES and data in WITHOUT_CLASSES:
         return False
     return is_image_data(data) or selection not in BY_CLASS
 
@@ -99,9 +125,12 @@ def few_images():
 
 
 def load(group, choice):
+    if choice == NOTHING and group not in BASIC:
+        return {} if group == "cause" else None
     node = OmegaConf.load(config_folder() / group / f"{choice}.yaml")
     small = SMALL["data"] if group == "data" else SMALL.get(choice, {})
-    return OmegaConf.merge(node, {key: value for key, value in small.items() if key in node})
+    made_small = OmegaConf.merge(node, {key: value for key, value in small.items() if key in node})
+    return {choice: made_small} if group == "cause" else made_small
 
 
 def built(config, key):
@@ -157,7 +186,7 @@ def verdicts(compose):
             return str(error)
         return None
 
-    return {combination: verdict(*combination) for combination in product(*map(choices, GROUPS))}
+    return {combination: verdict(*combination) for combination in POSED}
 
 
 def test_what_goes_together_is_taken_and_nothing_else(verdicts):
@@ -174,9 +203,13 @@ def is_advice(refusal):
     return any(word in refusal for word in ("choose ", "set ", "take vectors"))
 
 
+def pairs_of(combination):
+    return set(combinations(enumerate(combination), 2))
+
+
 def covering(accepted):
     """Few of the combinations, in which every pair of choices stands that stands in any."""
-    pairs = {combination: set(combinations(enumerate(combination), 2)) for combination in accepted}
+    pairs = {combination: pairs_of(combination) for combination in accepted}
     by_pair = {}
     for combination, own in pairs.items():
         for pair in own:
@@ -192,14 +225,45 @@ def covering(accepted):
     return chosen
 
 
-COVERING = covering([combination for combination in product(*map(choices, GROUPS)) if go_together(*combination)])
+def extended(basic):
+    """A covering set of the basic groups with corrections and causes: some in each of its rows, and few rows more."""
+    by_row = {
+        row: [row + extra for extra in product(choices("correction"), choices("cause")) if go_together(*row, *extra)]
+        for row in basic
+    }
+    everything = [combination for row in basic for combination in by_row[row]]
+    pairs = {combination: pairs_of(combination) for combination in everything}
+    uncovered = set().union(*pairs.values())
+    chosen = []
+
+    def choose(candidates):
+        chosen.append(max(candidates, key=lambda combination: len(pairs[combination] & uncovered)))
+        uncovered.difference_update(pairs[chosen[-1]])
+
+    for row in basic:
+        choose(by_row[row])
+    while uncovered:
+        choose(everything)
+    return chosen
 
 
-def test_every_two_choices_that_go_together_are_run(verdicts):
-    def pairs(some):
-        return {pair for combination in some for pair in combinations(enumerate(combination), 2)}
+BASIC_POSED = [(*combination, NOTHING, NOTHING) for combination in product(*map(choices, BASIC))]
+POSED = BASIC_POSED + [
+    (data, model, "replace", "none", "none", correction, cause)
+    for data, model, correction, cause in product(*map(choices, ("data", "model", "correction", "cause")))
+]
+COVERING = extended(covering([combination[: len(BASIC)] for combination in BASIC_POSED if go_together(*combination)]))
 
-    assert pairs(COVERING) == pairs(combination for combination, refusal in verdicts.items() if refusal is None)
+
+def test_every_two_choices_that_go_together_are_run():
+    possible = set()
+    for (one, first), (other, second) in combinations(list(enumerate(GROUPS)), 2):
+        for pair in product(choices(first), choices(second)):
+            fixed = {one: pair[0], other: pair[1]}
+            free = ([fixed[number]] if number in fixed else choices(group) for number, group in enumerate(GROUPS))
+            if any(go_together(*combination) for combination in product(*free)):
+                possible.add(((one, pair[0]), (other, pair[1])))
+    assert set().union(*map(pairs_of, COVERING)) == possible
 
 
 @pytest.mark.parametrize("combination", COVERING, ids="-".join)

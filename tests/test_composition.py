@@ -30,7 +30,15 @@ RECIPES = [
 ]
 FITTING_DATA = {"mixture": "ring", "kde": "grid"} | dict.fromkeys(IMAGE_MODELS, "digits")  # others: their namesake
 FITTING_MODEL = {"ring": "mixture", "grid": "mixture"}
-COMBINED_GROUPS = {"data", "model", "regime", "bias", "selection"}  # in every combination: test_combinations
+COMBINED_GROUPS = {
+    "data",
+    "model",
+    "regime",
+    "bias",
+    "selection",
+    "correction",
+    "cause",
+}  # in every combination: test_combinations
 MIXED_GROUPS = ["evaluation", "tracking", "alarm", "training", "trainer"]
 MIXED = [
     [f"{group}={choice}" for group, choice in zip(MIXED_GROUPS, row, strict=True) if choice]
@@ -44,7 +52,7 @@ def build_from(*overrides):
 
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    by_name = {"stick", "judge", "recipe", "size", "space", "experiment", "lever", "correction", "hydra"}
+    by_name = {"stick", "judge", "recipe", "size", "space", "experiment", "lever", "hydra"}
     assert groups == {*MIXED_GROUPS, *COMBINED_GROUPS, *by_name}
 
 
@@ -137,6 +145,16 @@ def test_every_lever_sets_keys_that_stand_as_null(lever):
     assert changed
     assert set(changed.values()) == {None} or changed == {"model.body": "conv"}
     build_from(f"lever=[{lever}]")
+
+
+@pytest.mark.parametrize("correction", choices("correction"))
+def test_every_correction_builds(correction):
+    assert (build_from(f"correction={correction}").correction is None) == (correction == "none")
+
+
+@pytest.mark.parametrize("cause", choices("cause"))
+def test_every_cause_builds_under_its_own_name(cause):
+    assert build_from(f"cause=[{cause}]").cause[cause].name == cause
 
 
 @pytest.mark.parametrize("space", choices("space"))
