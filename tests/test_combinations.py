@@ -37,8 +37,8 @@ SMALL = {  # by group and choice: what makes a chain of two generations take a m
     "vae": {"width": 4, "sample_from": "likelihood"},
     "gan": {"generator_width": 4, "critic_width": 4},
     "mixture": {"num_components": 8, "num_starts": 1, "max_steps": 5},
-    "optimal_transport": {"num_anchors": 20, "batch_size": 20},
-    "nearest_mean": {"num_means": 1, "strength": 0.5},  # all the way, too few different ones are left to deduplicate
+    "optimal_transport": {"strength": 0.3, "num_anchors": 20, "batch_size": 20},
+    "nearest_mean": {"num_means": 1, "strength": 0.5},  # further, too few different ones are left to deduplicate
     "few_samples": {"kept_fraction": 0.9},
     "biased_subset": {"kept_fraction": 0.9},
     "long_tail": {"factor": 1.3},
