@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from collapsar.composition import build
 from collapsar.drawing.correction import Reference, check_correction, stratified_choice, warm_started
 from collapsar.drawing.extrapolation import Extrapolation, extrapolated
 from collapsar.drawing.nearest_mean import NearestMean, means_of
@@ -23,6 +25,7 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.models.plan import AS_IT_IS
 from collapsar.models.vae import VAE
 from collapsar.samples import Samples
+from tiny_chains import compose_settings
 from tiny_models import GAN_SETTINGS, VAE_SETTINGS
 
 NUM_REAL, NUM_CLASSES = 90, 3
@@ -403,5 +406,10 @@ def test_more_anchors_or_means_than_real_samples_are_refused():
         NearestMean(strength=1, num_means=4).check_sizes(num_real=39, num_classes=10)
 
 
-def test_a_plan_without_a_warm_start_stays_as_it_is():
-    assert warm_started(AS_IT_IS) is AS_IT_IS or warm_started(AS_IT_IS).warm_start == "weights"
+@pytest.mark.parametrize(("chosen", "begun_with"), [(None, "weights"), ("weights_and_optimizer",) * 2])
+def test_a_correction_that_needs_a_warm_start_switches_it_on_where_none_is_chosen(chosen, begun_with):
+    assert warm_started(replace(AS_IT_IS, warm_start=chosen)) == replace(AS_IT_IS, warm_start=begun_with)
+
+
+def test_an_extrapolated_chain_begins_with_the_last_weights():
+    assert build(compose_settings("correction=extrapolation")).recipe.plan.warm_start == "weights"
