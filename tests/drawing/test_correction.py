@@ -159,7 +159,7 @@ def test_images_of_a_gan_are_moved_as_they_are(gan):
 def test_a_biased_decoder_stays_biased_when_moved_samples_are_decoded(vae, monkeypatch):
     spreads = []
 
-    def render(self, latents, generator, *, likelihood_spread=1.0):
+    def render(self, latents, generator, *, labels=None, likelihood_spread=1.0):
         spreads.append(likelihood_spread)
         return torch.zeros(len(latents), 1, 8, 8, dtype=torch.uint8)
 
@@ -307,20 +307,31 @@ def test_generation_0_is_not_extrapolated():
 # Partial samples
 
 
-def test_a_share_of_0_gives_the_real_images_with_their_labels(vae):
+def test_a_share_of_0_gives_the_real_images(vae):
     partial = corrected(PartialSamples(share=0), vae, real=real_images(), num_samples=NUM_REAL)
     order = partial.values.flatten(1).double() @ torch.rand(64, generator=seeded(), dtype=torch.float64)
     real_order = real_images().values.flatten(1).double() @ torch.rand(64, generator=seeded(), dtype=torch.float64)
     assert torch.equal(order.sort().values, real_order.sort().values)
-    assert torch.equal(partial.labels[order.argsort()], real_images().labels[real_order.argsort()])
 
 
 def test_a_share_of_1_gives_what_replace_would_have_drawn(vae):
     assert torch.equal(corrected(PartialSamples(share=1), vae, real=real_images()).values, sampler(vae)(60).values)
 
 
-def test_a_redrawn_image_has_no_label(vae):
-    assert corrected(PartialSamples(share=0.5), vae, real=real_images()).labels is None
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_redrawn_image_has_the_label_that_a_conditional_model_is_told_and_else_none(share, vae):
+    conditional = made(VAE, VAE_SETTINGS | {"num_classes": NUM_CLASSES})
+    order = shuffled_rounds(NUM_REAL, 60, generator=reference_generator())
+    told = corrected(PartialSamples(share=share), conditional, real=real_images()).labels
+    assert torch.equal(told, real_images().labels[order])
+    assert corrected(PartialSamples(share=share), vae, real=real_images()).labels is None
+
+
+@pytest.mark.parametrize("kind", TOWARDS_REAL)
+def test_moved_images_of_a_conditional_model_keep_the_class_they_were_drawn_for(kind):
+    conditional = made(VAE, VAE_SETTINGS | {"num_classes": NUM_CLASSES})
+    moved = corrected(TOWARDS_REAL[kind](1), conditional, real=real_images())
+    assert torch.equal(moved.labels, sampler(conditional)(60).labels)
 
 
 def test_images_leave_the_real_ones_further_behind_the_more_is_redrawn(vae):

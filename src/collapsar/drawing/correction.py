@@ -140,7 +140,9 @@ class Reference:
     ) -> Samples:
         """Samples that lie at these points, with the labels of those that were moved there."""
         if self.has_encoder:
-            values = cast("Autoencoder", self.first).render(points, generator, likelihood_spread=bias.likelihood_spread)
+            first, spread = cast("Autoencoder", self.first), bias.likelihood_spread
+            labels = None if first.num_classes is None else like.labels
+            values = first.render(points, generator, labels=labels, likelihood_spread=spread)
         else:
             values = points.reshape(like.values.shape)
             values = quantise(values) if like.values.dtype == torch.uint8 else values

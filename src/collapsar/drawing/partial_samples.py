@@ -23,8 +23,9 @@ from collapsar.samples import Samples, quantise, to_model_range
 class PartialSamples(Correction):
     """Real images of which this generation's model, its own encoder and decoder, redraws a share.
 
-    An image's label is kept where the share is 0 only: nobody knows what a redrawn image shows. Where the decoder
-    draws, an image and its reconstruction get the same draws, so that the rest x - decode(z) is no noise.
+    An image keeps its label where the model is conditional and is told it; nobody knows what another redrawn image
+    shows. Where the decoder draws, an image and its reconstruction get the same draws, so that the rest x - decode(z)
+    is no noise.
 
     Args:
         share: Of the latents, rounded to whole ones, in [0, 1].
@@ -48,6 +49,8 @@ class PartialSamples(Correction):
 
         def drawn(num_samples: int) -> Samples:
             originals = reference.real[shuffled_rounds(len(reference.real), num_samples, generator=generator)]
+            if model.num_classes is None:
+                originals = Samples(originals.values)
             if self.share == 0:
                 return originals
             return redrawn(cast("Autoencoder", model), originals, share=self.share, bias=bias, generator=generator)
@@ -61,15 +64,21 @@ class PartialSamples(Correction):
 def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias, generator: torch.Generator) -> Samples:
     """Images of which a model with an encoder redraws a share; the formula is above."""
     latents = model.encode(originals)
-    anew = bias.draw_latents(len(latents), latent_dim=latents.shape[1], generator=generator)
+    noise = bias.draw_latents(len(latents), latent_dim=latents.shape[1], generator=generator)
+    anew = model.place_latents(noise, generator)
     changed = torch.where(is_redrawn(latents, share=share, generator=generator), anew, latents)
     noise_seed = int(torch.randint(2**62, (), generator=generator))
     reconstruction, image = (
-        model.render(some, torch.Generator().manual_seed(noise_seed), likelihood_spread=bias.likelihood_spread)
+        model.render(
+            some,
+            torch.Generator().manual_seed(noise_seed),
+            labels=originals.labels,
+            likelihood_spread=bias.likelihood_spread,
+        )
         for some in (latents, changed)
     )
     rest = to_model_range(originals.values) - to_model_range(reconstruction)
-    return Samples(quantise(to_model_range(image) + (1 - share) * rest))
+    return Samples(quantise(to_model_range(image) + (1 - share) * rest), originals.labels)
 
 
 def is_redrawn(
