@@ -44,6 +44,16 @@ def test_a_killed_chain_with_a_correction_equals_an_uninterrupted_one(correction
     assert all(torch.equal(samples(tmp_path / "parts", n), samples(tmp_path / "whole", n)) for n in range(3))
 
 
+@pytest.mark.parametrize("correction", ["optimal_transport", "partial_samples", "extrapolation"])
+def test_a_killed_chain_of_conditional_models_with_a_mixture_of_latents_goes_on_the_same(
+    correction, run_chain, tmp_path
+):
+    settings = overrides(correction, "lever=[class_conditional,latent_mixture,ema]", "cause=[label_noise]")
+    whole = run_chain(tmp_path / "whole", *settings)
+    run_chain(tmp_path / "parts", *settings, "num_generations=1")
+    assert lasting(run_chain(tmp_path / "parts", *settings)) == lasting(whole)
+
+
 def test_a_record_says_what_corrected_a_generation(run_chain, tmp_path):
     records = {name: run_chain(tmp_path / name, *overrides(name)) for name in ("nearest_mean", "extrapolation")}
     acted = {name: [record.correction for record in chain] for name, chain in records.items()}

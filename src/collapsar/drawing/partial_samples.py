@@ -67,14 +67,9 @@ def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias,
     noise = bias.draw_latents(len(latents), latent_dim=latents.shape[1], generator=generator)
     anew = model.place_latents(noise, generator)
     changed = torch.where(is_redrawn(latents, share=share, generator=generator), anew, latents)
-    noise_seed = int(torch.randint(2**62, (), generator=generator))
+    noise_seed, spread = int(torch.randint(2**62, (), generator=generator)), bias.likelihood_spread
     reconstruction, image = (
-        model.render(
-            some,
-            torch.Generator().manual_seed(noise_seed),
-            labels=originals.labels,
-            likelihood_spread=bias.likelihood_spread,
-        )
+        model.render(some, torch.Generator().manual_seed(noise_seed), labels=originals.labels, likelihood_spread=spread)
         for some in (latents, changed)
     )
     rest = to_model_range(originals.values) - to_model_range(reconstruction)
