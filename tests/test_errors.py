@@ -50,8 +50,8 @@ def test_the_name_of_a_file_that_is_known_already_stays(tmp_path):
         raise OSError(errno.ENOSPC, "full", "inner")
 
 
-def test_an_error_of_a_path_is_not_of_the_disk(tmp_path):
+def test_an_error_of_a_path_is_not_of_the_disk_and_names_the_path(tmp_path):
     with pytest.raises(PermissionError) as caught, disk_errors_name(tmp_path):
         raise PermissionError(errno.EACCES, "no")
     assert not is_of_disk(caught.value)
-    assert caught.value.filename is None
+    assert caught.value.filename == str(tmp_path)

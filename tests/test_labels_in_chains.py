@@ -80,7 +80,14 @@ def test_the_label_is_the_class_that_the_judge_takes_a_sample_for():
         realism=None,
         describe_space=dict,
     )
-    settings = {"bias": UNBIASED, "selection": KeepAll(), "judge": parity, "seed": 0, "generation": 0}
+    settings = {
+        "bias": UNBIASED,
+        "reference": None,
+        "selection": KeepAll(),
+        "judge": parity,
+        "seed": 0,
+        "generation": 0,
+    }
     assert draw(Numbers(), 4, labelled_by="judge", **settings).samples.labels.tolist() == [0, 1, 0, 1]
     assert draw(Numbers(), 4, labelled_by=None, **settings).samples.labels.tolist() == [0] * 4
 

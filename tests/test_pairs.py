@@ -1,0 +1,106 @@
+"""Any two levers, causes and corrections train two generations together, or are refused when they are composed.
+
+As many as go together are switched on in one chain, until each pair of them has stood in one. What this file says does
+not suit a model is refused for it, by itself.
+"""
+
+from functools import cache
+from itertools import combinations
+
+import pytest
+from omegaconf import OmegaConf
+
+from collapsar.composition import config_folder
+from collapsar.errors import UsageError
+from collapsar.levers import check_levers
+from collapsar.settings import flatten
+from tiny_chains import TINY, build_and_run
+
+GROUPS = ("lever", "cause", "correction")
+MODELS = ("vae", "gan")
+SHORT = (*TINY, "tracking=none", "trainer.max_steps=6", "evaluation.metrics=[frechet,classes]")
+SMALL = {
+    "vae": ("model.width=4",),
+    "gan": ("model.generator_width=4", "model.critic_width=4"),
+}
+
+
+@cache
+def choices(group):
+    return [path.stem for path in sorted((config_folder() / group).glob("*.yaml")) if path.stem != "none"]
+
+
+@cache
+def keys(lever):
+    return flatten(OmegaConf.to_container(OmegaConf.load(config_folder() / "lever" / f"{lever}.yaml"), resolve=False))
+
+
+def set_one_key(first, second):
+    """Whether two levers set a key to different values."""
+    try:
+        check_levers({first: keys(first), second: keys(second)})
+    except UsageError:
+        return True
+    return False
+
+
+ONE_MODEL = {  # choices that go with one of the models only
+    "kl_warmup": "vae",
+    "free_bits": "vae",
+    "truncated_cross_entropy": "vae",
+    "residual": "vae",
+    "latent_mixture": "vae",
+    "partial_samples": "vae",
+}
+APART: tuple[set[str], ...] = ()  # pairs that do not go together, beside levers that set one key
+
+
+def goes_with(choice, model):
+    return ONE_MODEL.get(choice, model) == model
+
+
+def go_together(first, second, model):
+    """What nobody should expect to be refused; a new choice goes with everything until this file says otherwise."""
+    (group, name), (other_group, other) = first, second
+    if not (goes_with(name, model) and goes_with(other, model)):
+        return False
+    if group == other_group == "correction" or {name, other} in APART:
+        return False
+    return not (group == other_group == "lever" and set_one_key(name, other))
+
+
+def covering_chains(model):
+    """Sets of choices of which any two go together, until each pair that does stands in one of them."""
+    everything = [(group, name) for group in GROUPS for name in choices(group) if goes_with(name, model)]
+    missing = {frozenset(pair) for pair in combinations(everything, 2) if go_together(*pair, model)}
+    while missing:
+        chain = sorted(min(missing, key=sorted))
+        for choice in sorted(everything, key=lambda one: -sum(frozenset((one, other)) in missing for other in chain)):
+            if choice not in chain and all(go_together(choice, other, model) for other in chain):
+                chain.append(choice)
+        missing -= {frozenset(pair) for pair in combinations(chain, 2)}
+        yield tuple(chain)
+
+
+def overrides(chain):
+    lists = {group: [name for own, name in chain if own == group] for group in GROUPS}
+    corrections = [f"correction={name}" for name in lists.pop("correction")]
+    return [*corrections, *(f"{group}=[{','.join(names)}]" for group, names in lists.items())]
+
+
+CHAINS = [(model, chain) for model in MODELS for chain in covering_chains(model)]
+
+
+@pytest.mark.parametrize(("model", "chain"), CHAINS)
+def test_all_that_goes_together_trains_two_generations(model, chain, tmp_path):
+    records = build_and_run(tmp_path, *SHORT, f"model={model}", *SMALL[model], *overrides(chain))
+    assert [record.generation for record in records] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ONE_MODEL)
+def test_what_suits_one_model_only_is_refused_for_the_other(name, tmp_path):
+    (group,) = [group for group in GROUPS if name in choices(group)]
+    (model,) = set(MODELS) - {ONE_MODEL[name]}
+    with pytest.raises(UsageError):
+        build_and_run(tmp_path, *SHORT, f"model={model}", *overrides([(group, name)]))
+    assert not list(tmp_path.iterdir())
