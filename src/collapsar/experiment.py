@@ -106,6 +106,7 @@ class Experiment:
         from collapsar.data.causes.cause import check_causes
         from collapsar.data.schedules import as_schedule, check_bounds
         from collapsar.drawing.correction import check_correction, warm_started
+        from collapsar.feasibility import check_parts
         from collapsar.training.shared import can_be_shared
         from collapsar.training.train import Recipe
         from collapsar.training.trainer import check_trainer
@@ -125,7 +126,7 @@ class Experiment:
         self.model_name = model.name
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self.has_encoder = model.encode is not None
-        self._check(model)
+        check_parts(self, model)
         self.shares_generation_0 = self.share_generation_0 and can_be_shared(self.recipe, model)
 
     def run(
@@ -157,7 +158,7 @@ class Experiment:
                 return journal.records
             self._settle(journal)
             clean = self.data.load()
-            real, held_out = self._hold_out(self._planted(clean))
+            real, held_out = self._own(clean)
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
                 with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
                     evaluator, judge = self.evaluation.prepare(clean), self._judge_space(real)
@@ -195,15 +196,22 @@ class Experiment:
         self.recipe = self.recipe.on(machine)
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
-    def _planted(self, clean: "RealData") -> "RealData":
-        """The real sets as a laboratory has them; what measures the chain gets the clean ones."""
-        from collapsar.data.causes.cause import plant_all
+    def _own(self, clean: "RealData") -> "tuple[RealData, Samples | None]":
+        """The real sets as a laboratory has them, and what it holds out of its training set; None where it does not.
 
-        if not self.cause:
-            return clean
-        real = plant_all(self.cause, clean, seed=self.seed)
-        self._check_sizes(self.model(), num_real=len(real.train))  # beforehand classes were taken to be equally large
-        return real
+        What measures the chain gets the clean sets.
+        """
+        from collapsar.data.causes.cause import plant_all
+        from collapsar.data.held_out import hold_out
+        from collapsar.feasibility import check_sizes
+
+        real, num_held_out = clean, 0
+        if self.cause:
+            real = plant_all(self.cause, clean, seed=self.seed)
+            check_sizes(self, self.model(), num_real=len(real.train))  # beforehand classes were taken as equally large
+        if self.training.holds_out_real:
+            num_held_out = self.training.num_validation(len(real.train))
+        return hold_out(real, num_held_out=num_held_out, seed=self.seed)
 
     def _loop(
         self,
@@ -243,7 +251,7 @@ class Experiment:
             at_first = self._reference(real, load_first=lambda: training.model)
             return draw(
                 training.model,
-                max(self._num_synthetic(generation), evaluator.num_synthetic),
+                max(self.num_synthetic_at(generation), evaluator.num_synthetic),
                 bias=self.bias,
                 reference=later if generation else at_first,
                 selection=self.selection,
@@ -258,23 +266,10 @@ class Experiment:
             regime=self.regime,
             seed=self.seed,
             num_generations=self.num_generations,
-            num_synthetic=self._num_synthetic,
+            num_synthetic=self.num_synthetic_at,
             train=trained,
             draw=drawn,
         )
-
-    def _hold_out(self, real: "RealData") -> "tuple[RealData, Samples | None]":
-        """What the chain has of the real training set, and what it keeps for validation; None where it keeps none."""
-        from torch import randperm
-
-        from collapsar.seeding import make_generator
-
-        if not self.training.holds_out_real:
-            return real, None
-        order = randperm(len(real.train), generator=make_generator(self.seed, 0, "held out"))
-        num_held_out = self.training.num_validation(len(real.train))
-        held_out, kept = real.train[order[:num_held_out]], real.train[order[num_held_out:]]
-        return replace(real, train=kept), held_out
 
     def _reference(self, real: "RealData", *, load_first: "Callable[[], GenerativeModel]") -> "Reference | None":
         """What corrects samples, and what it holds them against; None without a correction."""
@@ -295,7 +290,7 @@ class Experiment:
         """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
         from collapsar.drawing.judge import JudgeSpace, choose_space
 
-        settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self._judged_by)
+        settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.judged_by)
         if settings is None:
             return None
         space = JudgeSpace(
@@ -338,7 +333,7 @@ class Experiment:
             num_generations=self.num_generations,
         )
 
-    def _num_synthetic(self, generation: int) -> int:
+    def num_synthetic_at(self, generation: int) -> int:
         """Samples that a generation gives to the next pool."""
         from collapsar.data.schedules import as_schedule
 
@@ -347,49 +342,8 @@ class Experiment:
             return num_real
         return as_schedule(self.num_synthetic).count_at(generation)
 
-    def _check(self, model: "GenerativeModel") -> None:
-        """Refuse parts that do not go together, before anything is read or trained."""
-        from collapsar.data.causes.cause import num_planted
-        from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
-        from collapsar.models.conditioning import check_classes
-
-        model.check_bias(self.bias)
-        check_classes(model.num_classes, of_data=self.data.num_classes)
-        judge = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self._judged_by)
-        num_classes = num_judged_classes(judge, num_classes=self.data.num_classes)
-        self.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
-        check_labeller(self.labelled_by, num_classes=num_classes)
-        if self.correction is not None:
-            self.correction.check(model)
-        self.evaluation.check(num_real=self.data.sizes.test)
-        num_real = num_planted(self.cause, self.data.sizes.train, num_classes=self.data.num_classes)
-        self._check_sizes(model, num_real=num_real)
-
     @property
-    def _judged_by(self) -> "JudgedBy":
+    def judged_by(self) -> "JudgedBy":
         """What of a judge is asked for: its space, if it labels samples."""
         judged_by: JudgedBy = "space" if self.labelled_by == "judge" else self.selection.judged_by
         return judged_by
-
-    def _check_sizes(self, model: "GenerativeModel", *, num_real: int) -> None:
-        """Refuse a real training set that is too small for what is made of it."""
-        from collapsar.training.train import check_training
-
-        num_real -= self.training.num_validation(num_real) if self.training.holds_out_real else 0
-        if self.correction is not None:
-            self.correction.check_sizes(num_real=num_real, num_classes=self.data.num_classes)
-        check_training(self.recipe, model, pool_size=min(self._pool_sizes(num_real)))
-
-    def _pool_sizes(self, num_real: int) -> list[int]:
-        """Sizes of all pools, as the regime will make them of so many real samples."""
-        from collapsar.data.rehearsal import rehearse
-        from collapsar.seeding import make_generator
-
-        num_synthetic = [self._num_synthetic(generation) for generation in range(self.num_generations)]
-        return rehearse(
-            self.regime,
-            num_real=num_real,
-            num_reserve=self.data.sizes.reserve,
-            num_synthetic=num_synthetic[:-1],
-            generator_at=lambda generation: make_generator(self.seed, generation, "pool"),
-        )

@@ -7,6 +7,7 @@ from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_
 from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise
 from collapsar.errors import UsageError
+from collapsar.feasibility import pool_sizes
 from collapsar.samples import RealData, Samples
 from collapsar.seeding import make_generator
 from tiny_chains import compose_settings
@@ -239,7 +240,7 @@ def test_a_list_of_files_composes_several_and_a_value_overrides_theirs():
 
 def test_pools_after_the_first_are_as_large_as_without_a_cause():
     experiment = built("cause=few_samples")
-    assert experiment._pool_sizes(287) == [287] + [1437] * 7
+    assert pool_sizes(experiment, num_real=287) == [287] + [1437] * 7
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,9 @@ from collapsar.models.bias import Bias
 from collapsar.models.conditioning import ProjectionCritic, given
 from collapsar.models.course import Losses, Player
 from collapsar.models.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
+from collapsar.models.latent import SAMPLES_PER_CHUNK
 from collapsar.models.layers import Layers, Norm, scaled, without_last
-from collapsar.models.learned import SAMPLES_PER_CHUNK, LearnedModel
+from collapsar.models.learned import LearnedModel
 from collapsar.models.pretext import Representation
 from collapsar.samples import Samples, to_model_range
 

@@ -3,8 +3,8 @@
 `players()` gives, for each network that is stepped, its module, its loss, its learning rate and how often it moves: a
 VAE has one player, a GAN two. A step is one move of the first player; the others move with every n-th. Optimisers,
 learning rates, clipping, averages (`course.py`) and mixed precision are written once, from the players and the `Plan`.
-Models stay Lightning modules that `load_from_checkpoint` opens. Under autocast networks compute in the half precision
-that was chosen; losses and images are float32.
+Models stay Lightning modules that `load_from_checkpoint` opens; how they are sampled is in `latent.py`. Under autocast
+networks compute in the half precision that was chosen; losses and images are float32.
 """
 
 from abc import ABC, abstractmethod
@@ -12,34 +12,28 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Float, Int64, UInt8
-from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
 from collapsar.models.augmentation import Images, transformed
-from collapsar.models.bias import UNBIASED, Bias
-from collapsar.models.conditioning import Condition
 from collapsar.models.course import Course, Losses, Player
-from collapsar.models.generative import GenerativeModel
 from collapsar.models.graphs import GraphedSteps, follow
-from collapsar.models.networks import check_image_shape
+from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import AS_IT_IS, Plan
 from collapsar.models.pretext import Representation
-from collapsar.samples import Samples, quantise
+from collapsar.samples import Samples
 
 STEPS_BETWEEN_LOGS = 20  # and the last of an epoch, for callbacks; logging takes Lightning as long as a small step
-SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
 
 OF_SOME_MODELS = frozenset(
     {"augmentation", "noise_sd", "noise_schedule", "kl_warmup_fraction", "free_bits", "confidence_cap"}
 )  # keys of the plan that a model's own losses must heed
 
 
-class LearnedModel(GenerativeModel, LightningModule, ABC):
-    """A model of images that decodes standard normal latents and is trained in steps.
+class LearnedModel(LatentModel, ABC):
+    """A model that is trained in steps.
 
     Attributes:
         plan_keys: Those of the plan's keys that not every model heeds and this one does.
@@ -49,9 +43,6 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         optimizer_states: What its optimisers begin with, in the order of the players; None: with nothing.
         has_watchers: Whether anybody but us reads what is logged; set before a fit.
         uses_graphs: Whether steps are CUDA graphs; set before a fit on a CUDA device.
-        autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
-        device: Where it lies; it is sampled there.
-        condition: The classes that it is told, and how often each is drawn; None for models that see no labels.
         smallest_batch: Samples that a step needs.
     """
 
@@ -61,15 +52,10 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
     smallest_batch: int = 1
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
-        super().__init__()
-        self.sample_shape = check_image_shape(sample_shape)
-        self.latent_dim = latent_dim
-        self.num_classes = num_classes
-        self.condition = None if num_classes is None else Condition(num_classes)
+        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
         self.plan: Plan = AS_IT_IS
         self.has_watchers = True
         self.uses_graphs = False
-        self.autocast_dtype: torch.dtype | None = None
         self.optimizer_states: Sequence[dict[str, Any]] | None = None
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
@@ -80,24 +66,6 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
     @abstractmethod
     def players(self) -> Sequence[Player]:
         """What is stepped, the player that counts the steps first."""
-
-    @abstractmethod
-    def decode(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        likelihood_spread: float,
-        labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "sample channel height width"]:
-        """One image in model range for each latent.
-
-        Args:
-            latents: On the model's device.
-            generator: For models whose decoder draws, as is the spread.
-            likelihood_spread: See `bias.py`.
-            labels: The class of each; given to conditional models only.
-        """
 
     def share(self, batch: Samples, *, movers: Collection[int]) -> Any:
         """What the losses of one step have in common, made once; `movers` are the numbers of the players that move."""
@@ -118,18 +86,8 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
         """The part that pretraining without labels is for; None for models without one."""
         return None
 
-    def place_latents(
-        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
-        """Latents from normal noise, on the CPU, where the model is not sampled from N(0, I) itself."""
-        return noise
-
     def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
         """Fit what is fitted when the weights are done; `some` gives so many samples of the pool, or all it has."""
-
-    def classes_of(self, batch: Samples) -> Int64[Tensor, " sample"] | None:
-        """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""
-        return self.condition.of(batch) if self.condition else None
 
     # Training
 
@@ -297,43 +255,3 @@ class LearnedModel(GenerativeModel, LightningModule, ABC):
             shared = self.share(batch, movers=range(len(self.players())))
             for name, score in self.validation_scores(batch, shared).items():
                 self.log(f"validation/{name}", score, batch_size=len(batch))
-
-    # Sampling
-
-    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
-        noise = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
-        latents = self.place_latents(noise, generator)
-        labels = self.condition.draw(num_samples, generator) if self.condition else None
-        spread = bias.likelihood_spread
-        return Samples(self.render(latents, generator, labels=labels, likelihood_spread=spread), labels)
-
-    @torch.inference_mode()
-    def render(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        labels: Int64[Tensor, " sample"] | None = None,
-        likelihood_spread: float = 1.0,
-    ) -> UInt8[Tensor, "sample channel height width"]:
-        """The images of given latents and, of a conditional model, labels; on the CPU."""
-        assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
-        was_training = self.training
-        self.eval()
-        is_mixed = self.autocast_dtype is not None
-        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
-            chunks = []
-            for start in range(0, len(latents), SAMPLES_PER_CHUNK):
-                chunk = slice(start, start + SAMPLES_PER_CHUNK)
-                told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
-                images = self.decode(
-                    latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
-                )
-                chunks.append(quantise(images).cpu())
-        self.train(was_training)
-        return torch.cat(chunks)
-
-    def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor:
-        normal = torch.randn(num_images, self.latent_dim, generator=latents)
-        labels = self.condition.in_turn(num_images) if self.condition else None
-        return self.render(self.place_latents(normal, latents), noise, labels=labels)

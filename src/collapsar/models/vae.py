@@ -24,9 +24,10 @@ from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
 from collapsar.models.conditioning import LabelledImages, given
 from collapsar.models.course import Losses, Player
+from collapsar.models.latent import SAMPLES_PER_CHUNK
 from collapsar.models.latent_mixture import MOST_LATENTS, LatentMixture
 from collapsar.models.layers import Layers, Norm, scaled, without_last
-from collapsar.models.learned import OF_SOME_MODELS, SAMPLES_PER_CHUNK, LearnedModel
+from collapsar.models.learned import OF_SOME_MODELS, LearnedModel
 from collapsar.models.plan import Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.vae_bodies import Body, make_coder, make_conditional_coder

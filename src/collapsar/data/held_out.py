@@ -1,0 +1,16 @@
+"""Real samples that a chain never trains on, to validate its models by."""
+
+from dataclasses import replace
+
+import torch
+
+from collapsar.samples import RealData, Samples
+from collapsar.seeding import make_generator
+
+
+def hold_out(real: RealData, *, num_held_out: int, seed: int) -> tuple[RealData, Samples | None]:
+    """The sets with so many samples fewer to train on, and those samples; None for no sample."""
+    if not num_held_out:
+        return real, None
+    order = torch.randperm(len(real.train), generator=make_generator(seed, 0, "held out"))
+    return replace(real, train=real.train[order[num_held_out:]]), real.train[order[:num_held_out]]

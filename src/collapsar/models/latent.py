@@ -1,0 +1,104 @@
+"""Models that make images of latents, and how they are sampled: noise, latents, classes, images.
+
+Latents are drawn by a CPU generator before any is decoded, so samples are the same on any device but for rounding.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from lightning import LightningModule
+from torch import Tensor
+
+from collapsar.models.bias import UNBIASED, Bias
+from collapsar.models.conditioning import Condition
+from collapsar.models.generative import GenerativeModel
+from collapsar.models.networks import check_image_shape
+from collapsar.samples import Samples, quantise
+
+SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
+
+
+class LatentModel(GenerativeModel, LightningModule, ABC):
+    """A model of images that decodes latents, normal ones if it does not say otherwise.
+
+    Attributes:
+        autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
+        device: Where it lies; it is sampled there.
+        condition: The classes that it is told, and how often each is drawn; None for models that see no labels.
+    """
+
+    def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None) -> None:
+        super().__init__()
+        self.sample_shape = check_image_shape(sample_shape)
+        self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.condition = None if num_classes is None else Condition(num_classes)
+        self.autocast_dtype: torch.dtype | None = None
+
+    @abstractmethod
+    def decode(
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        likelihood_spread: float,
+        labels: Int64[Tensor, " sample"] | None = None,
+    ) -> Float[Tensor, "sample channel height width"]:
+        """One image in model range for each latent.
+
+        Args:
+            latents: On the model's device.
+            generator: For models whose decoder draws, as is the spread.
+            likelihood_spread: See `bias.py`.
+            labels: The class of each; given to conditional models only.
+        """
+
+    def place_latents(
+        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample latent"]:
+        """Latents from normal noise, on the CPU, where the model is not sampled from N(0, I) itself."""
+        return noise
+
+    def classes_of(self, batch: Samples) -> Int64[Tensor, " sample"] | None:
+        """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""
+        return self.condition.of(batch) if self.condition else None
+
+    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+        noise = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
+        latents = self.place_latents(noise, generator)
+        labels = self.condition.draw(num_samples, generator) if self.condition else None
+        spread = bias.likelihood_spread
+        return Samples(self.render(latents, generator, labels=labels, likelihood_spread=spread), labels)
+
+    @torch.inference_mode()
+    def render(
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        labels: Int64[Tensor, " sample"] | None = None,
+        likelihood_spread: float = 1.0,
+    ) -> UInt8[Tensor, "sample channel height width"]:
+        """The images of given latents and, of a conditional model, labels; on the CPU."""
+        assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
+        was_training = self.training
+        self.eval()
+        is_mixed = self.autocast_dtype is not None
+        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
+            chunks = []
+            for start in range(0, len(latents), SAMPLES_PER_CHUNK):
+                chunk = slice(start, start + SAMPLES_PER_CHUNK)
+                told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
+                images = self.decode(
+                    latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
+                )
+                chunks.append(quantise(images).cpu())
+        self.train(was_training)
+        return torch.cat(chunks)
+
+    def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor:
+        normal = torch.randn(num_images, self.latent_dim, generator=latents)
+        labels = self.condition.in_turn(num_images) if self.condition else None
+        return self.render(self.place_latents(normal, latents), noise, labels=labels)
