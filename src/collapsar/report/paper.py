@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#5
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
 MARKERS = ("o", "s", "D", "^", "v")
 WIDTH_INCHES = 3.4  # one column of a two-column paper
+HEIGHT_INCHES = 0.68 * WIDTH_INCHES
+LEGEND_COLUMNS, ROWS_THAT_FIT, ROW_INCHES = 2, 3, 0.15  # of a legend; a figure grows with what is above that
+MOST_BANDS = len(COLOURS)  # more would only hide each other
 LABEL_CHARACTERS = 28  # what fits beside an axis
 STYLE: Any = {
     "font.size": 8,
@@ -56,12 +60,14 @@ def _file_name(metric: str) -> str:
 
 
 def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
-    figure = Figure(figsize=(WIDTH_INCHES, 0.68 * WIDTH_INCHES), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     draw(axes)
-    if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=7)
+    if labels := axes.get_legend_handles_labels()[1]:
+        num_rows = ceil(len(labels) / LEGEND_COLUMNS)
+        figure.set_figheight(HEIGHT_INCHES + max(num_rows - ROWS_THAT_FIT, 0) * ROW_INCHES)
+        figure.legend(loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False, fontsize=7)
     return save_figure(figure, stem)
 
 
@@ -80,7 +86,8 @@ def _look(arm: int) -> dict[str, Any]:
 def _metric_drawing(content: dict[str, Any], metric: str) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
         for curve in content["curves"][metric]:
-            _draw_band(axes, curve)
+            if len(content["curves"][metric]) <= MOST_BANDS:
+                _draw_band(axes, curve)
             look = _look(curve["arm"]) | {"marker": MARKERS[curve["arm"] % 5], "markersize": 3}
             axes.plot(curve["generations"], curve["mean"], label=_label(content, curve), **look)
         for number, law in enumerate(content["laws"][metric]):
