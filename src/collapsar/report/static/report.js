@@ -36,17 +36,20 @@
     };
   };
 
+  const isCrowded = content.arms.length > 8; // bands and the lines of single seeds would hide each other
+
   const band = (arm, x, low, high, shape = "linear") => {
     const known = x.map((_, i) => i).filter((i) => low[i] !== null && high[i] !== null);
     const pick = (values) => known.map((i) => values[i]);
     const edge = { mode: "lines", line: { width: 0, shape }, hoverinfo: "skip", visible: !hidden.has(arm), x: pick(x) };
     return known.length < 2 ? [] : [
       { ...edge, y: pick(low) },
-      { ...edge, y: pick(high), fill: "tonexty", fillcolor: transparent(colour(arm), 0.16) },
+      { ...edge, y: pick(high), fill: "tonexty", fillcolor: transparent(colour(arm), isCrowded ? 0.05 : 0.16) },
     ];
   };
 
   const seeds = (metric) => {
+    if (isCrowded) return [];
     const chains = content.chains.filter((chain) => chain.metrics[metric]);
     const numSeeds = (arm) => chains.filter((chain) => chain.arm === arm).length;
     return chains.filter((chain) => numSeeds(chain.arm) > 1).map((chain) => ({
