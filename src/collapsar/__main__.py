@@ -8,13 +8,14 @@ still run.
 import json
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,6 +27,9 @@ from collapsar import composition, study
 from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, disk_errors_name, is_of_disk
 from collapsar.journal.objective import read_objective
 from collapsar.settings import config_folder
+
+if TYPE_CHECKING:
+    from collapsar.experiment import Experiment
 
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
 EXPECTED_ERRORS = (UsageError, NonFiniteError, DeviceMemoryError, HydraException, OmegaConfBaseException, OSError)
@@ -52,6 +56,9 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
     if study.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
     folder = Path(hydra_config.runtime.output_dir)
+    if settings["dry_run"]:
+        foretell(experiment, folder, config=config)
+        return None
     point_to_earlier(folder, config)
     with disk_errors_name(folder):
         records = experiment.run(
@@ -64,6 +71,33 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
         study.show_results([folder], page=folder / "report.html")
     profile = json.loads((folder / "profile.json").read_text())
     return read_objective(settings["objective"], records=records, profile=profile)
+
+
+def foretell(experiment: "Experiment", folder: Path, *, config: DictConfig) -> None:
+    """Say what a chain would take, and leave no folder that was not there."""
+    from collapsar import forecast
+
+    chain = composition.chain_name(_root_=config)
+    one = forecast.forecast(experiment, folder, chain=chain, config=composition.settings(config))
+    logging.getLogger(__name__).info("%s", forecast.line(one))
+    if not (folder / "config.yaml").exists():
+        shutil.rmtree(folder / ".hydra", ignore_errors=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def sum_up_dry_run(outputs: Path) -> None:
+    """Say what all chains of a dry run would take, if this process made one.
+
+    Raises:
+        UsageError: the disk does not suffice.
+    """
+    forecast = sys.modules.get("collapsar.forecast")
+    if forecast is None or not forecast.made:
+        return
+    chains = forecast.made.copy()
+    forecast.made.clear()
+    logging.getLogger(__name__).info("%s", forecast.summary(chains, free_bytes=forecast.check_disk(chains, outputs)))
 
 
 def point_to_earlier(folder: Path, config: DictConfig) -> None:
@@ -108,6 +142,7 @@ def main() -> None:
     conf = str(config_folder())
     try:
         hydra.main(version_base="1.3", config_path=conf, config_name="config")(run_job)()
+        sum_up_dry_run(Path("outputs"))
     except EXPECTED_ERRORS as error:
         if wants_traceback:
             raise

@@ -70,6 +70,7 @@ class Experiment:
         trainer: Recipe of a generation's `lightning.Trainer`.
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
+        dry_run: Whether to say only what the chain would take (`collapsar.forecast`).
         wait_for_lock: Whether to wait for another process that works in the run folder; else the chain is refused.
         share_generation_0: Whether chains of a study that start alike train their first model once
             (`collapsar.training.shared`).
@@ -98,6 +99,7 @@ class Experiment:
     trainer: Any = MISSING
     tracking: Any = MISSING
     alarm: Any = MISSING
+    dry_run: bool = MISSING
     wait_for_lock: bool = MISSING
     share_generation_0: bool = MISSING
     objective: Any = MISSING
