@@ -88,7 +88,11 @@ def overrides(chain):
     return [*corrections, *(f"{group}=[{','.join(names)}]" for group, names in lists.items())]
 
 
-CHAINS = [(model, chain) for model in MODELS for chain in covering_chains(model)]
+CHAINS = [  # those of the GAN take a minute and a half
+    pytest.param(model, chain, marks=[pytest.mark.slow] if model == "gan" else [])
+    for model in MODELS
+    for chain in covering_chains(model)
+]
 
 
 @pytest.mark.parametrize(("model", "chain"), CHAINS)
