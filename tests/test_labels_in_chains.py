@@ -15,8 +15,8 @@ from collapsar.models.bias import UNBIASED
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
 from collapsar.settings import binding_settings
-from test_levers_in_chains import SHORT, records
-from tiny_chains import build_and_run, compose_settings, fail_in
+from test_levers_in_chains import SHORT
+from tiny_chains import build_and_run, compose_settings, killed_and_whole
 
 DOWNSTREAM = ("evaluation.metrics=[classes,downstream]", "evaluation.downstream.budget.num_steps=3")
 
@@ -94,13 +94,8 @@ def test_the_label_is_the_class_that_the_judge_takes_a_sample_for():
 
 def test_a_chain_that_a_judge_labels_continues_with_the_same_records(tmp_path, monkeypatch):
     overrides = (*SHORT, "num_generations=3", "labelled_by=judge", "lever=[class_conditional]", "regime=accumulate")
-    build_and_run(tmp_path / "whole", *overrides)
-    with monkeypatch.context() as patched:
-        patched.setattr("collapsar.training.train.train", fail_in(2))
-        with pytest.raises(KeyboardInterrupt):
-            build_and_run(tmp_path / "killed", *overrides)
-    build_and_run(tmp_path / "killed", *overrides)
-    assert records(tmp_path / "killed") == records(tmp_path / "whole")
+    killed, whole = killed_and_whole(tmp_path, monkeypatch, *overrides)
+    assert killed == whole
 
 
 @pytest.mark.parametrize(

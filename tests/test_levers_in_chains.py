@@ -1,23 +1,14 @@
 """Levers in chains: each file in conf/lever trains both families, or is refused for one when it is composed."""
 
-import json
-
 import pytest
 
 from collapsar.composition import config_folder
 from collapsar.errors import UsageError
-from tiny_chains import TINY, build_and_run, fail_in
+from tiny_chains import TINY, build_and_run, killed_and_whole
 
 LEVERS = sorted(path.stem for path in (config_folder() / "lever").glob("*.yaml"))
 OF_A_VAE = {"kl_warmup", "free_bits", "truncated_cross_entropy", "latent_mixture", "residual"}
 SHORT = (*TINY, "tracking=none", "trainer.max_steps=8")
-
-
-def records(folder):
-    """All that was recorded, but for what time and memory it took."""
-    varying = ("seconds", "shared_seconds", "peak_memory_bytes", "checksum")
-    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in varying} for line in lines]
 
 
 def is_refused(lever, model):
@@ -51,13 +42,8 @@ def test_a_lever_trains_a_model_or_is_refused_when_composed(lever, model, tmp_pa
 )
 def test_a_killed_chain_with_a_lever_ends_with_the_records_of_a_whole_one(lever, tmp_path, monkeypatch):
     overrides = (*SHORT, "num_generations=3", f"lever=[{lever}]")
-    build_and_run(tmp_path / "whole", *overrides)
-    with monkeypatch.context() as patched:
-        patched.setattr("collapsar.training.train.train", fail_in(2))
-        with pytest.raises(KeyboardInterrupt):
-            build_and_run(tmp_path / "killed", *overrides)
-    build_and_run(tmp_path / "killed", *overrides)
-    assert records(tmp_path / "killed") == records(tmp_path / "whole")
+    killed, whole = killed_and_whole(tmp_path, monkeypatch, *overrides)
+    assert killed == whole
 
 
 def test_real_samples_that_are_held_out_are_missing_from_the_first_pool(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
@@ -55,6 +56,24 @@ def fail_in(generation, *, error=KeyboardInterrupt):
         return original(recipe, pool, **arguments)
 
     return interrupted
+
+
+def recorded(folder: Path):
+    """All that stands in the records of a chain, but for what time and memory it took."""
+    varying = ("seconds", "shared_seconds", "peak_memory_bytes", "checksum")
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in varying} for line in lines]
+
+
+def killed_and_whole(folder: Path, monkeypatch, *overrides: str):
+    """What a chain records that is killed in its generation 2 and continued, and what a whole one does."""
+    build_and_run(folder / "whole", *overrides)
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "train", fail_in(2))
+        with pytest.raises(KeyboardInterrupt):
+            build_and_run(folder / "killed", *overrides)
+    build_and_run(folder / "killed", *overrides)
+    return recorded(folder / "killed"), recorded(folder / "whole")
 
 
 def pretend_it_was_begun(folder: Path, **changes):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from collapsar.damage import line_is_whole
+from tiny_chains import recorded
 
 HERE = Path(__file__).parent
 CHAINS = {
@@ -25,7 +26,6 @@ TINY = (
     "evaluation=quick", "evaluation.num_samples=100", "evaluation.metrics=[frechet,classes]",
     "evaluation.num_batches=0", "trainer.accelerator=cpu", "evaluation.accelerator=cpu", "share_generation_0=false",
 )  # fmt: skip
-VARYING = ("seconds", "shared_seconds", "peak_memory_bytes", "checksum")
 DONE, BROKE_DOWN, REFUSED = 0, 1, 2
 
 
@@ -43,7 +43,7 @@ def records(folder):
     """What was recorded, but for what time and memory it took."""
     lines = (Path(folder) / "records.jsonl").read_text().splitlines()
     assert all(map(line_is_whole, lines))
-    return [{key: value for key, value in json.loads(line).items() if key not in VARYING} for line in lines]
+    return recorded(Path(folder))
 
 
 def failing_chains(library, folder, *, chain, first, stride):
