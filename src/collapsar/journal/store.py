@@ -258,7 +258,9 @@ def cut_damaged_lines(path: Path) -> None:
     first = next((number for number, line in enumerate(lines) if not is_record(line)), None)
     unverified = sum(line_is_whole(line) is None for line in lines[:first])
     if unverified:
-        logger.info("%s: %d lines have no checksum, as in earlier versions, and are taken as they are", path, unverified)
+        logger.info(
+            "%s: %d lines have no checksum, as in earlier versions, and are taken as they are", path, unverified
+        )
     if first is None:
         return
     content = path.read_bytes()
