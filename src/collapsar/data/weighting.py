@@ -73,7 +73,7 @@ def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
     if not num_real or not num_synthetic:
         raise UsageError(
             f"weights need a pool of real and synthetic samples: got {num_real} real and {num_synthetic} synthetic; "
-            "set regime.regime to one that keeps real data"
+            "set regime.regime to one whose pools have both, or num_synthetic higher"
         )
     weights = tuple(
         real_weight * len(part) / num_real if part.origin == REAL else (1 - real_weight) * len(part) / num_synthetic
