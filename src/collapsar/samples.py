@@ -140,6 +140,18 @@ def to_model_range(values: Tensor) -> Tensor:
     return values
 
 
+def from_model_range(values: Tensor) -> Tensor:
+    """What a model makes, in the sample convention: images quantised, vectors as they are.
+
+    Raises:
+        NonFiniteError: a value is NaN or infinite.
+    """
+    if values.ndim == 4:
+        return quantise(values)
+    check_finite_values(values)
+    return values
+
+
 def quantise(
     images: Float[Tensor, "sample channel height width"],
 ) -> UInt8[Tensor, "sample channel height width"]:
@@ -148,7 +160,16 @@ def quantise(
     Raises:
         NonFiniteError: a pixel is NaN or infinite.
     """
-    if not torch.isfinite(images).all():
-        num_bad = int((~torch.isfinite(images)).sum())
-        raise NonFiniteError(f"samples hold {num_bad} NaN or infinite values of {images.numel()}")
+    check_finite_values(images)
     return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+
+
+def check_finite_values(values: Tensor) -> None:
+    """Refuse samples that are not numbers.
+
+    Raises:
+        NonFiniteError: a value is NaN or infinite.
+    """
+    if not torch.isfinite(values).all():
+        num_bad = int((~torch.isfinite(values)).sum())
+        raise NonFiniteError(f"samples hold {num_bad} NaN or infinite values of {values.numel()}")

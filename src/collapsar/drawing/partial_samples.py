@@ -16,7 +16,7 @@ from collapsar.drawing.correction import Correction, Draw, Reference
 from collapsar.errors import check_fraction
 from collapsar.models.bias import Bias
 from collapsar.models.generative import Autoencoder, GenerativeModel
-from collapsar.samples import Samples, quantise, to_model_range
+from collapsar.samples import Samples, from_model_range, to_model_range
 
 
 @final
@@ -73,7 +73,7 @@ def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias,
         for some in (latents, changed)
     )
     rest = to_model_range(originals.values) - to_model_range(reconstruction)
-    return Samples(quantise(to_model_range(image) + (1 - share) * rest), originals.labels)
+    return Samples(from_model_range(to_model_range(image) + (1 - share) * rest), originals.labels)
 
 
 def is_redrawn(

@@ -1,13 +1,14 @@
-"""Models that make images of latents, and how they are sampled: noise, latents, classes, images.
+"""Models that make samples of latents, and how they are sampled: noise, latents, classes, images or vectors.
 
 Latents are drawn by a CPU generator before any is decoded, so samples are the same on any device but for rounding.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from lightning import LightningModule
 from torch import Tensor
 
@@ -15,23 +16,27 @@ from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.conditioning import Condition
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.networks import check_image_shape
-from collapsar.samples import Samples, quantise
+from collapsar.samples import Samples, from_model_range
 
 SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
 
 
 class LatentModel(GenerativeModel, LightningModule, ABC):
-    """A model of images that decodes latents, normal ones if it does not say otherwise.
+    """A model that decodes latents, normal ones if it does not say otherwise.
 
     Attributes:
+        takes_vectors: Whether its samples may be vectors; else they are images.
         autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
         device: Where it lies; it is sampled there.
         condition: The classes that it is told, and how often each is drawn; None for models that see no labels.
     """
 
+    takes_vectors: ClassVar[bool] = False
+
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None) -> None:
         super().__init__()
-        self.sample_shape = check_image_shape(sample_shape)
+        is_vector = self.takes_vectors and len(sample_shape) == 1
+        self.sample_shape = tuple(sample_shape) if is_vector else check_image_shape(sample_shape)
         self.latent_dim = latent_dim
         self.num_classes = num_classes
         self.condition = None if num_classes is None else Condition(num_classes)
@@ -45,8 +50,8 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         *,
         likelihood_spread: float,
         labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "sample channel height width"]:
-        """One image in model range for each latent.
+    ) -> Float[Tensor, "sample *shape"]:
+        """One image in model range, or one vector, for each latent.
 
         Args:
             latents: On the model's device.
@@ -80,8 +85,8 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         *,
         labels: Int64[Tensor, " sample"] | None = None,
         likelihood_spread: float = 1.0,
-    ) -> UInt8[Tensor, "sample channel height width"]:
-        """The images of given latents and, of a conditional model, labels; on the CPU."""
+    ) -> Tensor:
+        """The images or vectors of given latents and, of a conditional model, labels; on the CPU."""
         assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
         was_training = self.training
         self.eval()
@@ -91,14 +96,16 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
             for start in range(0, len(latents), SAMPLES_PER_CHUNK):
                 chunk = slice(start, start + SAMPLES_PER_CHUNK)
                 told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
-                images = self.decode(
+                values = self.decode(
                     latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
                 )
-                chunks.append(quantise(images).cpu())
+                chunks.append(from_model_range(values).cpu())
         self.train(was_training)
         return torch.cat(chunks)
 
-    def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor:
+    def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor | None:
+        if len(self.sample_shape) == 1:
+            return None
         normal = torch.randn(num_images, self.latent_dim, generator=latents)
         labels = self.condition.in_turn(num_images) if self.condition else None
         return self.render(self.place_latents(normal, latents), noise, labels=labels)
