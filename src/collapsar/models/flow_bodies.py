@@ -1,0 +1,240 @@
+"""Bodies of the flow: networks of a place x_t, its time and its class, that give the velocity there.
+
+    unet  residual blocks of 3x3 convolutions on patches of pixels, down to sides of 4 or an odd number and back, with
+          what was on the way down beside what is on the way up (Ronneberger et al. 2015, arXiv:1505.04597); no attention
+    mlp   residual blocks of linear layers on all values
+
+Time, as sines and cosines, and a learnt vector of the class scale and shift each block's second norm (as in Dhariwal &
+Nichol 2021, arXiv:2105.05233, "adaptive group norm"). Blocks begin as the identity, and the last layer at zero.
+"""
+
+from collections.abc import Callable, Sequence
+from math import log, prod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError
+from collapsar.models.layers import Layers
+from collapsar.models.networks import check_image_shape, num_halvings
+
+Body = Literal["unet", "mlp"]
+UNITS_PER_WIDTH = 8  # hidden units of the mlp
+NUM_FREQUENCIES = 32  # of time
+HIGHEST_FREQUENCY = 100.0  # radians from noise to data
+
+
+class Context(nn.Module):
+    """Time and class as one vector.
+
+    Args:
+        size: Of the vector.
+        num_classes: Of the condition; None without one.
+    """
+
+    frequencies: Float[Tensor, " frequency"]
+
+    def __init__(self, size: int, *, num_classes: int | None) -> None:
+        super().__init__()
+        exponents = torch.linspace(0, log(HIGHEST_FREQUENCY), NUM_FREQUENCIES)
+        self.register_buffer("frequencies", exponents.exp(), persistent=False)
+        self.first, self.second = nn.Linear(2 * NUM_FREQUENCIES, size), nn.Linear(size, size)
+        self.vectors = None if num_classes is None else nn.Embedding(num_classes + 1, size)
+
+    def forward(
+        self, time: Float[Tensor, " sample"], labels: Int64[Tensor, " sample"] | None
+    ) -> Float[Tensor, "sample context"]:
+        angles = time[:, None] * self.frequencies
+        context = self.second(F.silu(self.first(torch.cat([angles.sin(), angles.cos()], dim=1))))
+        return F.silu(context if self.vectors is None else context + self.vectors(labels))
+
+
+class TimedBlock(nn.Module):
+    """skip(x) + last(act((1 + scale) norm(first(act(norm(x)))) + shift)), with scale and shift from the context.
+
+    Args:
+        before: Channels of what it gets.
+        after: Channels of what it gives.
+        context_size: Of the context.
+        layers: What stands around its layers.
+        layer: Makes a layer from so many channels to so many.
+        is_image: Whether it gets images or vectors.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        *,
+        context_size: int,
+        layers: Layers,
+        layer: Callable[[int, int], nn.Module],
+        is_image: bool,
+    ) -> None:
+        super().__init__()
+        self.first = nn.Sequential(*layers.normalised(before, is_image=is_image), nn.SiLU(), layer(before, after))
+        self.norm = nn.Sequential(*layers.normalised(after, is_image=is_image))
+        self.modulation = nn.Linear(context_size, 2 * after)
+        self.last = nn.Sequential(nn.SiLU(), nn.Dropout(layers.dropout), begun_at_zero(layer(after, after)))
+        self.skip = nn.Identity() if before == after else pointwise(before, after, is_image=is_image)
+        self.trailing = (1, 1) if is_image else ()
+
+    def forward(
+        self, features: Float[Tensor, "sample channel *sides"], context: Float[Tensor, "sample context"]
+    ) -> Float[Tensor, "sample channels *sides"]:
+        scale, shift = self.modulation(context).unflatten(1, (2, -1, *self.trailing)).unbind(1)
+        hidden = torch.addcmul(shift, self.norm(self.first(features)), 1 + scale)
+        return self.skip(features) + self.last(hidden)
+
+
+class UNet(nn.Module):
+    """A U-Net on patches of pixels.
+
+    Args:
+        sample_shape: Channels, height and width of an image.
+        width: Channels of the first stage; the others have twice as many.
+        patch_side: Pixels of a side of a patch.
+        num_classes: Of the condition; None without one.
+        layers: What stands around its layers; `depth` blocks more in each stage, down and up.
+
+    Raises:
+        UsageError: the patches do not fill an image.
+    """
+
+    def __init__(
+        self, sample_shape: Sequence[int], *, width: int, patch_side: int, num_classes: int | None, layers: Layers
+    ) -> None:
+        super().__init__()
+        channels, *sides = check_image_shape(sample_shape)
+        if any(side % patch_side for side in sides):
+            raise UsageError(f"model.patch_side must divide both sides of an image, {sides}: got {patch_side}")
+        context_size, num_stages = 4 * width, 1 + min(num_halvings(side // patch_side) for side in sides)
+        widths = [width if stage == 0 else 2 * width for stage in range(num_stages)]
+
+        def blocks(before: int, after: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                TimedBlock(
+                    before if number == 0 else after,
+                    after,
+                    context_size=context_size,
+                    layers=layers,
+                    layer=convolution,
+                    is_image=True,
+                )
+                for number in range(1 + layers.depth)
+            )
+
+        self.context = Context(context_size, num_classes=num_classes)
+        self.begin = nn.Conv2d(channels, width, kernel_size=patch_side, stride=patch_side)
+        if patch_side == 1:
+            self.begin = convolution(channels, width)
+        self.down = nn.ModuleList(blocks(size, size) for size in widths)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.middle = blocks(widths[-1], widths[-1])
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2)
+            for fine, coarse in zip(widths, widths[1:], strict=False)
+        )
+        self.up = nn.ModuleList(blocks(2 * size, size) for size in widths[:-1])
+        self.end = nn.Sequential(
+            *layers.normalised(width),
+            nn.SiLU(),
+            begun_at_zero(convolution(width, channels * patch_side**2)),
+            nn.PixelShuffle(patch_side),
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(
+        self,
+        position: Float[Tensor, "sample channel height width"],
+        time: Float[Tensor, " sample"],
+        labels: Int64[Tensor, " sample"] | None,
+    ) -> Float[Tensor, "sample channel height width"]:
+        context = self.context(time, labels)
+        features, passed = self.begin(position), []
+        for stage, blocks in enumerate(self.down):
+            features = through(blocks, self.shrink[stage - 1](features) if stage else features, context)
+            passed.append(features)
+        features = through(self.middle, passed.pop(), context)
+        for stage in reversed(range(len(passed))):
+            both = torch.cat([self.grow[stage](features), passed[stage]], dim=1)
+            features = through(self.up[stage], both, context)
+        velocity: Tensor = self.end(features)
+        return velocity
+
+
+class MLP(nn.Module):
+    """Linear layers with residual blocks between them.
+
+    Args:
+        sample_shape: Of a vector or an image.
+        width: Hidden layers have 8 times as many units.
+        patch_side: Without effect.
+        num_classes: Of the condition; None without one.
+        layers: What stands around its layers; `depth` blocks more than three.
+    """
+
+    def __init__(
+        self, sample_shape: Sequence[int], *, width: int, patch_side: int, num_classes: int | None, layers: Layers
+    ) -> None:
+        super().__init__()
+        num_units, num_values = UNITS_PER_WIDTH * width, prod(sample_shape)
+        self.context = Context(num_units, num_classes=num_classes)
+        self.begin = nn.Linear(num_values, num_units)
+        self.blocks = nn.ModuleList(
+            TimedBlock(num_units, num_units, context_size=num_units, layers=layers, layer=nn.Linear, is_image=False)
+            for _ in range(NUM_BLOCKS + layers.depth)
+        )
+        self.end = nn.Sequential(
+            *layers.normalised(num_units, is_image=False), nn.SiLU(), begun_at_zero(nn.Linear(num_units, num_values))
+        )
+
+    def forward(
+        self,
+        position: Float[Tensor, "sample *shape"],
+        time: Float[Tensor, " sample"],
+        labels: Int64[Tensor, " sample"] | None,
+    ) -> Float[Tensor, "sample *shape"]:
+        features = through(self.blocks, self.begin(position.flatten(1)), self.context(time, labels))
+        velocity: Tensor = self.end(features)
+        return velocity.reshape(position.shape)
+
+
+NUM_BLOCKS = 3  # of the mlp
+BODIES: dict[Body, type[UNet] | type[MLP]] = {"unet": UNet, "mlp": MLP}
+
+
+def make_body(
+    body: Body, sample_shape: Sequence[int], *, width: int, patch_side: int, num_classes: int | None, layers: Layers
+) -> nn.Module:
+    """The network of a name."""
+    return BODIES[body](sample_shape, width=width, patch_side=patch_side, num_classes=num_classes, layers=layers)
+
+
+def through(blocks: nn.Module, features: Tensor, context: Tensor) -> Tensor:
+    """Features after one block after the other."""
+    for block in blocks.children():
+        features = block(features, context)
+    return features
+
+
+def convolution(before: int, after: int) -> nn.Module:
+    """A 3x3 convolution that keeps the sides."""
+    return nn.Conv2d(before, after, kernel_size=3, padding=1)
+
+
+def pointwise(before: int, after: int, *, is_image: bool) -> nn.Module:
+    """A linear map of channels."""
+    return nn.Conv2d(before, after, kernel_size=1) if is_image else nn.Linear(before, after)
+
+
+def begun_at_zero(layer: nn.Module) -> nn.Module:
+    """A layer whose weights and biases begin at zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
