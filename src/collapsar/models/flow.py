@@ -29,7 +29,7 @@ from collapsar.models.plan import Plan
 from collapsar.samples import Samples, to_model_range
 
 Solver = Literal["euler", "midpoint"]
-Velocity = Callable[[Float[Tensor, "sample *shape"], float], Float[Tensor, "sample *shape"]]
+Velocity = Callable[[Float[Tensor, "*samples"], float], Float[Tensor, "*samples"]]
 """dx/dt of each sample at one time in [0, 1]."""
 
 
@@ -104,7 +104,7 @@ class Flow(LearnedModel):
         *,
         likelihood_spread: float,
         labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "sample *shape"]:
+    ) -> Float[Tensor, "*samples"]:
         noise = latents.unflatten(1, self.sample_shape)
         data = solve(self._velocity(labels), noise, begin=0.0, end=1.0, num_steps=self.num_steps, solver=self.solver)
         return 0.5 * (data + 1) if self.is_of_images else self.vector_sd * data
@@ -131,15 +131,15 @@ class Flow(LearnedModel):
 
     def velocities(
         self,
-        position: Float[Tensor, "sample *shape"],
+        position: Float[Tensor, "*samples"],
         time: Float[Tensor, " sample"],
         labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "sample *shape"]:
-        """v of each sample at a time of its own, in [0, 1]."""
+    ) -> Float[Tensor, "*samples"]:
+        """The velocity of each sample at a time of its own, in [0, 1]."""
         velocity: Tensor = self.network(position, time, labels)
         return velocity.float()
 
-    def _seen(self, values: Float[Tensor, "sample *shape"]) -> Float[Tensor, "sample *shape"]:
+    def _seen(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
         """Values in model range as the network sees them."""
         return 2 * values - 1 if self.is_of_images else values / self.vector_sd
 
@@ -175,21 +175,21 @@ NORMS: dict[Body, Norm] = {"unet": "group", "mlp": "layer"}
 
 
 def between(
-    noise: Float[Tensor, "sample *shape"], data: Float[Tensor, "sample *shape"], *, time: Float[Tensor, " sample"]
-) -> Float[Tensor, "sample *shape"]:
+    noise: Float[Tensor, "*samples"], data: Float[Tensor, "*samples"], *, time: Float[Tensor, " sample"]
+) -> Float[Tensor, "*samples"]:
     """x_t of each sample, on the line from its noise at time 0 to its data at time 1."""
     return torch.lerp(noise, data, time.reshape(-1, *[1] * (data.ndim - 1)))
 
 
 def solve(
     velocity: Velocity,
-    start: Float[Tensor, "sample *shape"],
+    start: Float[Tensor, "*samples"],
     *,
     begin: float,
     end: float,
     num_steps: int,
     solver: Solver,
-) -> Float[Tensor, "sample *shape"]:
+) -> Float[Tensor, "*samples"]:
     """Where dx/dt = v(x, t) leads from `start`, in equal steps of time from begin to end; backwards where end is less.
 
     The error falls with the number of steps, of `euler` as their inverse, of `midpoint` as its square.

@@ -1,7 +1,7 @@
 """Bodies of the flow: networks of a place x_t, its time and its class, that give the velocity there.
 
     unet  residual blocks of 3x3 convolutions on patches of pixels, down to sides of 4 or an odd number and back, with
-          what was on the way down beside what is on the way up (Ronneberger et al. 2015, arXiv:1505.04597); no attention
+          what was on the way down beside what is on the way up (Ronneberger et al. 2015, arXiv:1505.04597)
     mlp   residual blocks of linear layers on all values
 
 Time, as sines and cosines, and a learnt vector of the class scale and shift each block's second norm (as in Dhariwal &
@@ -9,6 +9,7 @@ Nichol 2021, arXiv:2105.05233, "adaptive group norm"). Blocks begin as the ident
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import log, prod
 from typing import Literal
 
@@ -83,8 +84,8 @@ class TimedBlock(nn.Module):
         self.trailing = (1, 1) if is_image else ()
 
     def forward(
-        self, features: Float[Tensor, "sample channel *sides"], context: Float[Tensor, "sample context"]
-    ) -> Float[Tensor, "sample channels *sides"]:
+        self, features: Float[Tensor, "sample channel ..."], context: Float[Tensor, "sample context"]
+    ) -> Float[Tensor, "sample channels ..."]:
         scale, shift = self.modulation(context).unflatten(1, (2, -1, *self.trailing)).unbind(1)
         hidden = torch.addcmul(shift, self.norm(self.first(features)), 1 + scale)
         return self.skip(features) + self.last(hidden)
@@ -128,17 +129,14 @@ class UNet(nn.Module):
             )
 
         self.context = Context(context_size, num_classes=num_classes)
-        self.begin = nn.Conv2d(channels, width, kernel_size=patch_side, stride=patch_side)
-        if patch_side == 1:
-            self.begin = convolution(channels, width)
+        self.begin = nn.Sequential(nn.PixelUnshuffle(patch_side), convolution(channels * patch_side**2, width))
         self.down = nn.ModuleList(blocks(size, size) for size in widths)
         self.shrink = nn.ModuleList(
-            nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairwise(widths)
         )
         self.middle = blocks(widths[-1], widths[-1])
         self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2)
-            for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairwise(widths)
         )
         self.up = nn.ModuleList(blocks(2 * size, size) for size in widths[:-1])
         self.end = nn.Sequential(
@@ -196,10 +194,10 @@ class MLP(nn.Module):
 
     def forward(
         self,
-        position: Float[Tensor, "sample *shape"],
+        position: Float[Tensor, "*samples"],
         time: Float[Tensor, " sample"],
         labels: Int64[Tensor, " sample"] | None,
-    ) -> Float[Tensor, "sample *shape"]:
+    ) -> Float[Tensor, "*samples"]:
         features = through(self.blocks, self.begin(position.flatten(1)), self.context(time, labels))
         velocity: Tensor = self.end(features)
         return velocity.reshape(position.shape)

@@ -50,7 +50,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         *,
         likelihood_spread: float,
         labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "sample *shape"]:
+    ) -> Float[Tensor, "*samples"]:
         """One image in model range, or one vector, for each latent.
 
         Args:
