@@ -33,3 +33,14 @@ GAN_SETTINGS = {
     "adam_betas": [0.5, 0.9],
     **SWITCHED_OFF,
 }
+FLOW_SETTINGS = {
+    "body": None,
+    "sample_shape": [1, 8, 8],
+    "patch_side": 2,
+    "width": 4,
+    "vector_sd": 1.0,
+    "solver": "midpoint",
+    "num_steps": 2,
+    "learning_rate": 1e-3,
+    **{key: None for key in SWITCHED_OFF if key != "latent_factor"},
+}

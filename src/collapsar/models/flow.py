@@ -84,6 +84,8 @@ class Flow(LearnedModel):
         self.save_hyperparameters()
         self.is_of_images = len(self.sample_shape) == 3
         body = body or ("unet" if self.is_of_images else "mlp")
+        if body == "unet" and not self.is_of_images:
+            raise UsageError(f"model.body=unet is of images, and samples have the shape {list(sample_shape)}: set mlp")
         layers = Layers(norm=norm or NORMS[body], depth=depth or 0, dropout=dropout or 0.0)
         self.smallest_batch = 2 if layers.norm == "batch" else 1
         self.vector_sd, self.solver, self.num_steps = float(vector_sd), solver, num_steps
