@@ -36,6 +36,7 @@ SMALL = {  # by group and choice: what makes a chain of two generations take a m
     "data": {"num_train": NUM_SAMPLES, "num_test": NUM_SAMPLES, "num_reserve": NUM_SAMPLES},
     "vae": {"width": 4, "sample_from": "likelihood"},
     "gan": {"generator_width": 4, "critic_width": 4},
+    "flow": {"width": 4, "num_steps": 2},
     "mixture": {"num_components": 8, "num_starts": 1, "max_steps": 5},
     "optimal_transport": {"strength": 0.3, "num_anchors": 20, "batch_size": 20},
     "nearest_mean": {"num_means": 1, "strength": 0.5},  # further, too few different ones are left to deduplicate
@@ -82,15 +83,15 @@ def is_image_model(model):
 
 def go_together(data, model, regime, bias, selection, correction, cause):
     """What nobody should expect to be refused; a new choice goes with everything until this says otherwise."""
-    if is_image_data(data) != is_image_model(model):
+    if model != "flow" and is_image_data(data) != is_image_model(model):
         return False
     if model in ("categorical", "linear_regression") and data != model:
         return False
-    if bias == "tempered_likelihood" and model == "gan":
+    if bias == "tempered_likelihood" and model in ("gan", "flow"):
         return False
     if selection == "most_realistic" and model != "gan":
         return False
-    if correction == "partial_samples" and model != "vae":
+    if correction == "partial_samples" and model not in ("vae", "flow"):
         return False
     if correction == "extrapolation" and not is_image_model(model):
         return False

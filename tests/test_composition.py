@@ -23,8 +23,9 @@ def choices(group):
 
 
 IMAGE_DATA = ["digits", "mnist", "fashion_mnist", "cifar10"]
-IMAGE_MODELS = [model for model in choices("model") if model.partition("_")[0] in ("vae", "gan")]
-FULL_MODELS = ["gan", "gan_sn_conv", "gan_sn_residual", "vae", "vae_residual"]
+VECTOR_DATA = ["ring", "grid"]  # those with recipes
+IMAGE_MODELS = [model for model in choices("model") if model.partition("_")[0] in ("vae", "gan", "flow")]
+FULL_MODELS = ["flow", "gan", "gan_sn_conv", "gan_sn_residual", "vae", "vae_residual"]
 RECIPES = [
     f"{size}/{path.stem}" for size in ("small", "full") for path in (config_folder() / "recipe" / size).iterdir()
 ]
@@ -78,7 +79,7 @@ def base_of(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe):
     size, name = recipe.split("/")
-    data = next(data for data in IMAGE_DATA if name.startswith(f"{data}_"))
+    data = next(data for data in (*IMAGE_DATA, *VECTOR_DATA) if name.startswith(f"{data}_"))
     model = name.removeprefix(f"{data}_")
     config = compose_settings(f"size={size}", f"data={data}", f"model={model}")
     experiment = build(config)
@@ -96,6 +97,7 @@ def test_every_image_source_has_its_stick_and_its_judge(data):
 
 def test_every_stick_judge_and_recipe_belongs_to_a_source_or_to_data_of_ones_own():
     small = [f"small/{data}_{model}" for data in IMAGE_DATA for model in IMAGE_MODELS]
+    small += [f"small/{data}_flow" for data in VECTOR_DATA]
     full = [f"full/{data}_{model}" for data in IMAGE_DATA if data != "digits" for model in FULL_MODELS]
     assert choices("stick") == sorted([*IMAGE_DATA, "trained"])
     assert choices("judge") == sorted([*IMAGE_DATA, "pca"])

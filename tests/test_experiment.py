@@ -11,6 +11,7 @@ import torch
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder
+from collapsar.models.flow import Flow
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
 from collapsar.seeding import make_generator
@@ -50,6 +51,13 @@ def gan_chain(run_chain, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def flow_chain(run_chain, tmp_path_factory):
+    """A finished chain of two flows."""
+    folder = tmp_path_factory.mktemp("flow") / "run"
+    return folder, run_chain(folder, "model=flow")
+
+
+@pytest.fixture(scope="module")
 def run_short(run_chain):
     return lambda folder, *overrides: run_chain(folder, "num_generations=3", *overrides)
 
@@ -61,11 +69,13 @@ def test_the_same_seed_gives_the_same_bytes(chain, run_short, tmp_path):
     assert lasting(run_short(tmp_path / "again")) == lasting(chain[1])
 
 
-def test_the_same_seed_gives_the_same_gan_samples_and_weights(gan_chain, run_chain, tmp_path):
-    assert lasting(run_chain(tmp_path / "again", "model=gan")) == lasting(gan_chain[1])
+@pytest.mark.parametrize("model", ["gan", "flow"])
+def test_the_same_seed_gives_the_same_samples_and_weights_of_other_families(model, run_chain, request, tmp_path):
+    folder, records = request.getfixturevalue(f"{model}_chain")
+    assert lasting(run_chain(tmp_path / "again", f"model={model}")) == lasting(records)
     for generation in range(2):
-        assert torch.equal(samples(tmp_path / "again", generation), samples(gan_chain[0], generation))
-        first, again = weights(gan_chain[0], generation), weights(tmp_path / "again", generation)
+        assert torch.equal(samples(tmp_path / "again", generation), samples(folder, generation))
+        first, again = weights(folder, generation), weights(tmp_path / "again", generation)
         assert all(torch.equal(first[name], again[name]) for name in first)
 
 
@@ -114,9 +124,11 @@ def test_a_half_written_generation_is_made_anew(chain, run_short, tmp_path):
     assert torch.equal(samples(tmp_path / "run", 1), samples(chain[0], 1))
 
 
-def test_a_killed_gan_chain_equals_an_uninterrupted_one(gan_chain, run_chain, tmp_path):
-    run_chain(tmp_path / "run", "model=gan", "num_generations=1")
-    assert lasting(run_chain(tmp_path / "run", "model=gan")) == lasting(gan_chain[1])
+@pytest.mark.parametrize("model", ["gan", "flow"])
+def test_a_killed_chain_of_another_family_equals_an_uninterrupted_one(model, run_chain, request, tmp_path):
+    run_chain(tmp_path / "run", f"model={model}", "num_generations=1")
+    again = run_chain(tmp_path / "run", f"model={model}")
+    assert lasting(again) == lasting(request.getfixturevalue(f"{model}_chain")[1])
 
 
 def test_a_killed_accumulating_chain_equals_an_uninterrupted_one(run_chain, tmp_path):
@@ -141,7 +153,7 @@ def test_a_finished_chain_trains_nothing_when_run_again(chain, run_short, monkey
 # Every generation is really trained
 
 
-@pytest.mark.parametrize("kind", ["chain", "gan_chain"])
+@pytest.mark.parametrize("kind", ["chain", "gan_chain", "flow_chain"])
 def test_each_generation_has_weights_of_its_own(kind, request):
     folder, records = request.getfixturevalue(kind)
     for name, weight in weights(folder, 0).items():
@@ -195,7 +207,7 @@ def test_synthetic_samples_can_be_fewer_in_later_generations(run_chain, tmp_path
     assert [record.pool["size"] for record in records] == [200, 80, 40]
 
 
-@pytest.mark.parametrize(("kind", "model_class"), [("chain", VAE), ("gan_chain", GAN)])
+@pytest.mark.parametrize(("kind", "model_class"), [("chain", VAE), ("gan_chain", GAN), ("flow_chain", Flow)])
 def test_the_film_strip_shows_the_same_latents_in_every_generation(kind, model_class, request):
     folder, _ = request.getfixturevalue(kind)
     model = model_class.load_from_checkpoint(folder / "generation_001" / "model.ckpt", weights_only=True).eval()

@@ -66,7 +66,7 @@ def test_the_record_holds_the_peak_of_device_memory(run_on_gpu, tmp_path):
     assert all(record.peak_device_memory_bytes > 200 * 64 for record in records)  # the pool's images at least
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("lever", ["[]", "[gradient_clipping]"])
 def test_weights_move_and_losses_are_finite_in_every_precision(model, precision, lever, run_on_gpu, tmp_path):
@@ -77,7 +77,7 @@ def test_weights_move_and_losses_are_finite_in_every_precision(model, precision,
     assert all(torch.isfinite(torch.tensor(value)) for value in record.training.values())
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
 def test_every_player_moves_under_the_scaler_of_half_precision(model):
     experiment = experiment_on_gpu(f"model={model}", "trainer.precision=16-mixed", "trainer.max_steps=30")
     fresh = {}
@@ -100,7 +100,7 @@ def test_draws_of_the_device_come_again_and_leave_its_generator_as_it_was(cuda):
     assert torch.equal(torch.cuda.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
 def test_samples_are_those_of_the_cpu_but_for_rounding(model):
     network = experiment_on_gpu(f"model={model}").model().eval()
     on_cpu = network.sample(64, make_generator(0, 0, "sample")).values.int()
@@ -108,7 +108,7 @@ def test_samples_are_those_of_the_cpu_but_for_rounding(model):
     assert (on_gpu - on_cpu).abs().max() <= 1
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_a_killed_chain_equals_an_uninterrupted_one(model, precision, run_on_gpu, tmp_path, monkeypatch):
     settings = (f"model={model}", f"trainer.precision={precision}")

@@ -30,7 +30,7 @@ def lines(folder):
     return [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
 def test_conditional_samples_go_into_the_file_with_the_class_they_were_drawn_for(model, tmp_path):
     build_and_run(tmp_path, *SHORT, f"model={model}", "lever=[class_conditional]", *DOWNSTREAM)
     assert [len(set(labels(tmp_path, generation))) for generation in (0, 1)] == [10, 10]

@@ -20,13 +20,14 @@ from collapsar.errors import UsageError
 from collapsar.models.analytic import Gaussian
 from collapsar.models.bias import UNBIASED, TemperedLikelihood
 from collapsar.models.categorical import Categorical
+from collapsar.models.flow import Flow
 from collapsar.models.gan import GAN
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.plan import AS_IT_IS
 from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
-from tiny_models import GAN_SETTINGS, VAE_SETTINGS
+from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
 
 NUM_REAL, NUM_CLASSES = 90, 3
 TRANSPORT = {"num_anchors": 30, "batch_size": 30, "regularisation": 0.05}
@@ -50,6 +51,11 @@ def vae():
 @pytest.fixture(scope="module")
 def gan():
     return made(GAN, GAN_SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def flow():
+    return made(Flow, FLOW_SETTINGS | {"sample_shape": [2], "width": 2})
 
 
 def real_images():
@@ -104,17 +110,19 @@ TOWARDS_REAL = {
 
 
 @pytest.mark.parametrize("kind", TOWARDS_REAL)
-@pytest.mark.parametrize("family", ["vae", "gan", "cloud"])
-def test_a_strength_of_0_moves_nothing(kind, family, vae, gan):
-    model, real = {"vae": (vae, real_images()), "gan": (gan, real_images()), "cloud": (Cloud(), real_vectors())}[family]
+@pytest.mark.parametrize("family", ["vae", "gan", "flow", "cloud"])
+def test_a_strength_of_0_moves_nothing(kind, family, request):
+    model = Cloud() if family == "cloud" else request.getfixturevalue(family)
+    real = real_images() if family in ("vae", "gan") else real_vectors()
     moved = corrected(TOWARDS_REAL[kind](0), model, real=real)
     assert torch.equal(moved.values, sampler(model)(60).values)
 
 
 @pytest.mark.parametrize("kind", TOWARDS_REAL)
-@pytest.mark.parametrize("family", ["vae", "gan", "cloud"])
-def test_samples_come_nearer_to_where_they_are_led_the_stronger_it_is(kind, family, vae, gan, monkeypatch):
-    model, real = {"vae": (vae, real_images()), "gan": (gan, real_images()), "cloud": (Cloud(), real_vectors())}[family]
+@pytest.mark.parametrize("family", ["vae", "gan", "flow", "cloud"])
+def test_samples_come_nearer_to_where_they_are_led_the_stronger_it_is(kind, family, request, monkeypatch):
+    model = Cloud() if family == "cloud" else request.getfixturevalue(family)
+    real = real_images() if family in ("vae", "gan") else real_vectors()
 
     def distance(strength):
         """From where samples end up, before they are decoded, to where they are led."""
@@ -351,6 +359,13 @@ def reference_generator():
     return make_generator(0, 1, "correction")
 
 
+def test_vectors_of_a_flow_are_redrawn_around_the_real_ones(flow):
+    partial = corrected(PartialSamples(share=0.5), flow, real=real_vectors(), num_samples=NUM_REAL).values
+    order = shuffled_rounds(NUM_REAL, NUM_REAL, generator=reference_generator())
+    differs = (partial - real_vectors().values[order]).abs() > 1e-3
+    assert differs.any(1).all()
+
+
 def test_the_formula_of_partial_samples_holds_pixel_by_pixel():
     model = made(VAE, VAE_SETTINGS)  # decodes means, so that nothing but latents is drawn
     partial = corrected(PartialSamples(share=0.5), model, real=real_images(), num_samples=20)
@@ -402,7 +417,9 @@ def test_values_out_of_range_are_refused(correction, message):
 def test_models_that_cannot_be_corrected_so_are_refused(gan):
     gaussian = Gaussian(sample_shape=[2], covariance="diagonal", variance="unbiased")
     histogram = Categorical(sample_shape=[1], num_categories=3)
-    with pytest.raises(UsageError, match="correction=partial_samples needs a model with an encoder: choose model=vae"):
+    with pytest.raises(
+        UsageError, match="correction=partial_samples needs a model with an encoder: choose model=vae or flow"
+    ):
         PartialSamples(share=0.5).check(gan)
     with pytest.raises(UsageError, match="correction=extrapolation needs a model that is trained in steps: choose"):
         Extrapolation(weight=1).check(gaussian)

@@ -10,22 +10,30 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.metrics.spaces.stick import StickSpace
 from collapsar.models.conditioning import Condition, check_classes
+from collapsar.models.flow import Flow
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.training.train import train
 from tiny_chains import compose_settings
-from tiny_models import GAN_SETTINGS, VAE_SETTINGS
+from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
 
 NUM_CLASSES = 3
-MODELS = {"vae": partial(VAE, **VAE_SETTINGS), "gan": partial(GAN, **GAN_SETTINGS)}
+MODELS = {
+    "vae": partial(VAE, **VAE_SETTINGS),
+    "gan": partial(GAN, **GAN_SETTINGS),
+    "flow": partial(Flow, **FLOW_SETTINGS),
+}
 every_model = pytest.mark.parametrize("family", MODELS)
 
 
 def conditional(family, **changes):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return MODELS[family](num_classes=NUM_CLASSES, **changes).eval()
+        model = MODELS[family](num_classes=NUM_CLASSES, **changes).eval()
+        for parameter in model.parameters():  # or layers that begin at zero would hide the class
+            parameter.data.add_(0.05 * torch.randn_like(parameter))
+        return model
 
 
 def generator(seed=0):
@@ -80,7 +88,8 @@ def test_classes_are_drawn_in_the_proportions_of_the_pool(family):
 
 @every_model
 def test_the_class_changes_the_image(family):
-    model, latents = conditional(family), torch.zeros(2, 4)
+    model = conditional(family)
+    latents = torch.zeros(2, model.latent_dim)
     images = model.decode(latents, generator(), likelihood_spread=1.0, labels=torch.tensor([0, 1]))
     assert not torch.allclose(images[0], images[1])
 

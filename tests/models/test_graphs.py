@@ -9,6 +9,7 @@ from lightning import Trainer
 
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
+from collapsar.models.flow import Flow
 from collapsar.models.gan import GAN
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import AS_IT_IS
@@ -16,14 +17,14 @@ from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.hardware import choose_graphs
 from collapsar.training.train import Recipe, train
-from tiny_models import GAN_SETTINGS, VAE_SETTINGS
+from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
 
 NUM_STEPS = 40
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 vae = partial(VAE, **VAE_SETTINGS)
 gan = partial(GAN, **{**GAN_SETTINGS, "body": "sn_conv", "critic_steps": 2, "adam_betas": [0.0, 0.9]})
-MODELS = {"vae": vae, "gan": gan, "wgan_gp": partial(gan, loss="wgan_gp")}
+MODELS = {"vae": vae, "gan": gan, "wgan_gp": partial(gan, loss="wgan_gp"), "flow": partial(Flow, **FLOW_SETTINGS)}
 SCHEDULED = replace(AS_IT_IS, schedule="linear", warmup_fraction=0.1)
 CLIPPED = replace(SCHEDULED, gradient_clip_norm=0.5)
 

@@ -12,6 +12,7 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.analytic import Gaussian
 from collapsar.models.averaging import WeightAverage
+from collapsar.models.flow import Flow
 from collapsar.models.gan import GAN, sliced_wasserstein
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import AS_IT_IS
@@ -20,11 +21,15 @@ from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed
 from collapsar.training.train import Recipe, train
-from tiny_models import GAN_SETTINGS, VAE_SETTINGS
+from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
 
 NUM_STEPS = 12
 VALIDATED = {"validation_fraction": 0.25, "validation_checks": 6}
-MODELS = {"vae": partial(VAE, **VAE_SETTINGS), "gan": partial(GAN, **GAN_SETTINGS)}
+MODELS = {
+    "vae": partial(VAE, **VAE_SETTINGS),
+    "gan": partial(GAN, **GAN_SETTINGS),
+    "flow": partial(Flow, **FLOW_SETTINGS),
+}
 
 
 class Notes(Callback):
@@ -293,7 +298,7 @@ def test_noise_has_its_standard_deviation_and_fades():
     assert (model.noised(grey) - grey).std().item() == pytest.approx(0.05, rel=0.05)
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
 def test_augmentation_changes_what_is_learnt_from_and_not_the_pool(model):
     values = images()
     before = values.clone()
@@ -370,9 +375,15 @@ def test_a_plan_that_does_nothing_or_is_out_of_range_is_refused(changes, message
 
 
 @pytest.mark.parametrize("key", ["kl_warmup_fraction", "free_bits", "confidence_cap"])
-def test_a_lever_of_the_vae_is_refused_for_a_gan(key):
-    with pytest.raises(UsageError, match=f"training.{key} does nothing to model gan"):
-        GAN(**GAN_SETTINGS).check_plan(replace(AS_IT_IS, **{key: 0.5}))
+@pytest.mark.parametrize("model", ["gan", "flow"])
+def test_a_lever_of_the_vae_is_refused_for_another_model(model, key):
+    with pytest.raises(UsageError, match=f"training.{key} does nothing to model {model}"):
+        MODELS[model]().check_plan(replace(AS_IT_IS, **{key: 0.5}))
+
+
+def test_noise_on_what_is_seen_is_refused_for_a_flow_which_sees_noise_anyway():
+    with pytest.raises(UsageError, match=r"training.noise_sd does nothing to model flow"):
+        MODELS["flow"]().check_plan(replace(AS_IT_IS, noise_sd=0.1))
 
 
 def test_a_lever_of_training_is_refused_for_a_model_that_a_formula_fits():

@@ -6,13 +6,14 @@ import statistics
 import pytest
 import torch
 
+from collapsar.models.flow import Flow
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training import train as train_module
 from test_experiment import lasting
 from tiny_chains import fail_in
-from tiny_models import GAN_SETTINGS, VAE_SETTINGS
+from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
 
 SEEDS = range(4)
 MEASURED = (
@@ -54,7 +55,7 @@ def test_half_precision_gives_other_samples_than_float32(last_metrics):
     assert last_metrics("fid") != last_metrics("fid", HALF)
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
 def test_a_killed_chain_in_half_precision_equals_an_uninterrupted_one(model, run_chain, tmp_path, monkeypatch):
     settings = (HALF, f"model={model}", "num_generations=3")
     whole = run_chain(tmp_path / "whole", *settings)
@@ -73,6 +74,10 @@ def make_gan(loss):
     return GAN(**{**GAN_SETTINGS, "loss": loss})
 
 
+def make_flow(body):
+    return Flow(**{**FLOW_SETTINGS, "body": body})
+
+
 def losses_of(model):
     """Each loss of a batch, at the same noise."""
     with torch.random.fork_rng():
@@ -85,8 +90,9 @@ def losses_of(model):
 @pytest.mark.parametrize(
     "make",
     [lambda kind=kind: make_vae(kind) for kind in ("bernoulli", "gaussian")]
-    + [lambda kind=kind: make_gan(kind) for kind in ("non_saturating", "hinge", "wgan_gp")],
-    ids=["bernoulli", "gaussian", "non_saturating", "hinge", "wgan_gp"],
+    + [lambda kind=kind: make_gan(kind) for kind in ("non_saturating", "hinge", "wgan_gp")]
+    + [lambda kind=kind: make_flow(kind) for kind in ("unet", "mlp")],
+    ids=["bernoulli", "gaussian", "non_saturating", "hinge", "wgan_gp", "unet", "mlp"],
 )
 def test_losses_are_computed_in_float32_and_near_those_of_full_precision(make):
     with torch.random.fork_rng():

@@ -149,6 +149,7 @@ def test_a_multirun_over_regimes_trains_one_first_model_for_each_seed(collapsar,
     [
         ("model=vae", "model.sample_from=likelihood"),
         ("model=gan", "selection=most_realistic"),
+        ("model=flow", "bias=scaled_latents"),
         ("model=gan", "trainer.precision=bf16-mixed"),
     ],
     ids=" ".join,

@@ -84,7 +84,7 @@ class Correction(ABC):
             UsageError: with what to choose instead.
         """
         if self.needs_encoder and model.encode is None:
-            raise UsageError(f"correction={self.name} needs a model with an encoder: choose model=vae")
+            raise UsageError(f"correction={self.name} needs a model with an encoder: choose model=vae or flow")
         if self.needs_steps and not model.is_trained_in_steps:
             raise UsageError(f"correction={self.name} needs a model that is trained in steps: choose model=vae or gan")
         if self.moves_samples and not model.is_continuous:
