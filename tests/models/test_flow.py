@@ -253,5 +253,5 @@ def test_a_setting_out_of_range_is_refused(change, message):
 
 
 def test_vectors_are_not_augmented():
-    with pytest.raises(UsageError, match="set training.augmentation=null"):
+    with pytest.raises(UsageError, match=r"set training\.augmentation=null"):
         make_flow(**PLANE).check_plan(replace(AS_IT_IS, augmentation=["flip"]))
