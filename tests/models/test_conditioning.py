@@ -107,7 +107,9 @@ def test_a_model_without_classes_draws_what_it_drew_before_and_has_no_labels(fam
     model = MODELS[family]().eval()
     samples = model.sample(5, generator())
     assert samples.labels is None
-    assert torch.equal(samples.values, model.render(torch.randn(5, 4, generator=generator()), generator(1)))
+    assert torch.equal(
+        samples.values, model.render(torch.randn(5, model.latent_dim, generator=generator()), generator(1))
+    )
 
 
 def test_the_critic_judges_an_image_by_its_class():
