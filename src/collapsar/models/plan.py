@@ -68,9 +68,10 @@ class Plan:
             chain, which then has so much less real data.
         validation_checks: How often, evenly over the steps, the model is validated; null: after each epoch.
         early_stopping_patience: Validations without a better score after which training ends; the weights with the
-            best score are kept. A VAE's score is its loss, a GAN's the distance of its samples (`GAN.watched`).
-        augmentation: Transforms of the images that a model learns from (`augmentation.py`): torchvision's for a VAE,
-            differentiable ones, of real and generated images alike, for a GAN.
+            best score are kept. A VAE's or a flow's score is its loss, a GAN's the distance of its samples
+            (`GAN.watched`).
+        augmentation: Transforms of the images that a model learns from (`augmentation.py`): torchvision's for a VAE or
+            a flow, differentiable ones, of real and generated images alike, for a GAN.
         noise_sd: Standard deviation of Gaussian noise, in model range: on what a VAE's encoder sees, which the decoder
             must undo (Im et al. 2017, arXiv:1511.06406), or on what a GAN's critic sees (Sønderby et al. 2017,
             arXiv:1610.04490).
