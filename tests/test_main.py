@@ -198,7 +198,7 @@ def test_an_interrupted_chain_says_how_it_goes_on(run, monkeypatch):
     code, stderr = run()
     signal.signal(signal.SIGINT, handler)  # Lightning ignores further ones
     assert code == 130
-    assert "the same command continues after the last finished generation" in only_line(stderr)
+    assert "interrupted; the same command continues" in only_line(stderr)
 
 
 def test_a_chain_leaves_its_records_its_page_and_a_table(run, tmp_path):

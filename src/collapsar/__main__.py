@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from collapsar import composition, study
+from collapsar import composition, signals, study
 from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, disk_errors_name, is_of_disk
 from collapsar.journal.objective import read_objective
 from collapsar.settings import config_folder
@@ -41,7 +41,7 @@ failures: list[Exception] = []  # of the jobs of this process; Hydra's own repor
 def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     """Run one chain, and leave its page and its table; returns its objective."""
     quieten_libraries()
-    with expected_errors_noted():
+    with signals.heeded(), expected_errors_noted():
         return run_chain(config, hydra_config=HydraConfig.get())
     return None
 
@@ -141,15 +141,16 @@ def main() -> None:
     composition.register()
     conf = str(config_folder())
     try:
-        hydra.main(version_base="1.3", config_path=conf, config_name="config")(run_job)()
-        sum_up_dry_run(Path("outputs"))
+        with signals.heeded():
+            hydra.main(version_base="1.3", config_path=conf, config_name="config")(run_job)()
+            sum_up_dry_run(Path("outputs"))
     except EXPECTED_ERRORS as error:
         if wants_traceback:
             raise
         failures.append(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("collapsar: interrupted; the same command continues after the last finished generation\n")
-        sys.exit(130)
+    except (KeyboardInterrupt, signals.Stopped) as error:
+        sys.stderr.write("collapsar: interrupted; the same command continues\n")
+        sys.exit(error.code if isinstance(error, signals.Stopped) else 130)
     for line in dict.fromkeys(map(one_line, failures)):  # a mistake that all jobs share is told once
         sys.stderr.write(f"collapsar: {line}\n")
     if failures:

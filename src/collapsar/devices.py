@@ -61,6 +61,25 @@ def device_seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
+def random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """The states of the generators that a training on a device draws from unnamed: the CPU's and its own."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> None:
+    """Let the generators go on from stored states."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])
+
+
 @contextmanager
 def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
     """On a CUDA device, float32 matrix products by TF32; anywhere else, and afterwards, products as they were."""

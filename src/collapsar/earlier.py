@@ -18,6 +18,7 @@ PARTS_SINCE = (  # that it did not have
     "objective",
     "continue_on_another_device",
     "wait_for_lock",
+    "checkpoint_minutes",
     "dry_run",
     "share_generation_0",
 )

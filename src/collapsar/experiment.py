@@ -71,6 +71,8 @@ class Experiment:
         tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
         alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
         dry_run: Whether to say only what the chain would take (`collapsar.forecast`).
+        checkpoint_minutes: How often a training is stored, to be continued there if the process is killed
+            (`collapsar.training.unfinished`); null: only when a signal asks it to stop.
         wait_for_lock: Whether to wait for another process that works in the run folder; else the chain is refused.
         share_generation_0: Whether chains of a study that start alike train their first model once
             (`collapsar.training.shared`).
@@ -100,6 +102,7 @@ class Experiment:
     tracking: Any = MISSING
     alarm: Any = MISSING
     dry_run: bool = MISSING
+    checkpoint_minutes: float | None = MISSING
     wait_for_lock: bool = MISSING
     share_generation_0: bool = MISSING
     objective: Any = MISSING
@@ -118,6 +121,8 @@ class Experiment:
             raise UsageError(f"num_generations must be at least 1: got {self.num_generations}")
         if self.num_threads is not None:
             check_positive(num_threads=self.num_threads)
+        if self.checkpoint_minutes is not None:
+            check_positive(checkpoint_minutes=self.checkpoint_minutes)
         if self.num_synthetic is not None:
             check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
         check_causes(self.cause, sample_shape=self.data.sample_shape, num_classes=self.data.num_classes)
@@ -230,11 +235,14 @@ class Experiment:
         from collapsar.loop import Loop
         from collapsar.training.stored import load_stored
         from collapsar.training.train import train
+        from collapsar.training.unfinished import Unfinished, belonging
 
         path_of_first = journal.model_path(0)
         later = self._reference(real, load_first=lambda: load_stored(self.recipe, path_of_first))
 
         def trained(pool: "Pool", generation: int) -> "Training":
+            belongs_to = belonging(journal.config, generation=generation, machine=journal.machine)
+
             def here() -> "Training":
                 return train(
                     self.recipe,
@@ -245,6 +253,9 @@ class Experiment:
                     held_out=held_out,
                     start=journal.model_path(generation - 1) if self.training.warm_start and generation else None,
                     real=real.train,
+                    unfinished=Unfinished(
+                        journal.unfinished_path, belongs_to=belongs_to, minutes=self.checkpoint_minutes
+                    ),
                 )
 
             return first.training(here) if first and generation == 0 else here()

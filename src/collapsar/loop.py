@@ -125,6 +125,7 @@ class Loop:
         seconds: dict[str, float] = {}
         with timed(seconds, "train"):
             training = self.train(pool, generation)
+        seconds["train"] += training.earlier_seconds
         return Turn(
             generation=generation,
             pool=pool,

@@ -22,6 +22,7 @@ FREE_SETTINGS = (
     "evaluation.cache_folder",
     "continue_on_another_device",
     "wait_for_lock",
+    "checkpoint_minutes",
     "dry_run",
 )
 """Settings that do not change what a generation is: a folder may be continued with other values of these."""

@@ -8,6 +8,8 @@ gathered samples go there by way of pinned memory, while the device works on tho
 
 import math
 from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -23,7 +25,8 @@ SAMPLES_PER_GATHER = 8192
 class PoolBatches:
     """An epoch of shuffled batches each time it is iterated; an incomplete last batch is left out.
 
-    From a weighted pool an epoch is drawn with replacement, each sample with its weight.
+    From a weighted pool an epoch is drawn with replacement, each sample with its weight. `state_dict` says where in an
+    epoch it is, and `load_state_dict` lets the next iteration be the rest of that epoch, as Lightning's loaders do.
 
     Args:
         pool: Whose samples take part.
@@ -49,16 +52,44 @@ class PoolBatches:
         self.generator, self.chosen = generator, chosen
         self.num_samples = len(pool) if chosen is None else len(chosen)
         check_batch_size(batch_size, pool_size=self.num_samples)
+        self._before_order, self._num_given = generator.get_state(), 0  # of the present epoch
+        self._resumed: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return self.num_samples // self.batch_size
 
     def __iter__(self) -> Iterator[Samples]:
         """Batches of samples in the sample convention, with labels where the pool has them."""
-        order = self._draw_order()[: len(self) * self.batch_size]
+        order, self._num_given = self._begin_epoch()
         batches_per_gather = max(SAMPLES_PER_GATHER // self.batch_size, 1)
-        for indices in order.split(batches_per_gather * self.batch_size):
-            yield from split_evenly(gather(self.pool, indices, device=self.device), self.batch_size)
+        num_gathers, num_skipped = divmod(self._num_given, batches_per_gather)
+        for indices in order.split(batches_per_gather * self.batch_size)[num_gathers:]:
+            for batch in islice(
+                split_evenly(gather(self.pool, indices, device=self.device), self.batch_size), num_skipped, None
+            ):
+                self._num_given += 1
+                yield batch
+            num_skipped = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator before it drew the present epoch's order and as it is now, and the batches given of it."""
+        return {"before_order": self._before_order, "now": self.generator.get_state(), "num_given": self._num_given}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration be the rest of a stored epoch."""
+        self._resumed = state
+
+    def _begin_epoch(self) -> tuple[Tensor, int]:
+        """The order of an epoch, and how many batches of it were given before."""
+        state, self._resumed = self._resumed, None
+        if state is not None:
+            self.generator.set_state(state["before_order"])
+        self._before_order = self.generator.get_state()
+        order = self._draw_order()[: len(self) * self.batch_size]
+        if state is None:
+            return order, 0
+        self.generator.set_state(state["now"])
+        return order, state["num_given"]
 
     def _draw_order(self) -> Tensor:
         weights = self.pool.weights

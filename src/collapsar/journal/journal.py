@@ -30,6 +30,7 @@ from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine import Machine, read_machine
 from collapsar.records import GenerationRecord
 from collapsar.samples import Samples
+from collapsar.signals import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,11 @@ class Journal:
         """The Lightning checkpoint of a finished generation's model."""
         return self.store.model_path(generation)
 
+    @property
+    def unfinished_path(self) -> Path:
+        """What is stored of a generation that is still in training."""
+        return self.store.unfinished_path
+
     def settle(self, machine: Machine) -> None:
         """Fix what the chain is trained with from here on: stored, and named in each record."""
         if machine.to_dict() != self.store.read_json(MACHINE):
@@ -134,6 +140,7 @@ class Journal:
         """
         record = self._with_machine(record)
         self.store.write_generation(record, samples=samples, strip=strip, save_model=save_model, curve=curve)
+        self.store.forget_unfinished()
         self.records.append(record)
         self._write_profile()
         self.tracking.log(self.store, record)
@@ -179,6 +186,7 @@ class Journal:
     def _note_the_end(self) -> None:
         """Write down that the chain is over, if it is, and say so if the alarm ended it."""
         if self._is_complete:
+            self.store.forget_unfinished()
             self.store.write_json(STATUS, {"state": "finished"})
         elif self._is_stopped:
             reason = self._fired[0]
@@ -218,7 +226,7 @@ def open_journal(
 
 def failure_text(error: BaseException) -> str:
     """How a chain broke off, for whoever reads its status."""
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | Stopped):
         return "interrupted: the same command continues"
     return f"{type(error).__name__}: {error}"
 

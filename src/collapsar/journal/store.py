@@ -91,6 +91,16 @@ class RunFolder:
         """The Lightning checkpoint of a finished generation's model."""
         return self.generation_path(generation) / MODEL
 
+    @property
+    def unfinished_path(self) -> Path:
+        """What is stored of a generation that is still in training (`collapsar.training.unfinished`)."""
+        return self.path / "unfinished.ckpt"
+
+    def forget_unfinished(self) -> None:
+        """Delete it, and what a kill left half written of it."""
+        for path in (self.unfinished_path, temporary_of(self.unfinished_path)):
+            path.unlink(missing_ok=True)
+
     def synthetic(self, generation: int) -> Samples:
         """The samples that a finished generation gave to the next pool, with labels where there were any.
 
@@ -134,7 +144,7 @@ class RunFolder:
             curve: Training losses, a reading for each group of steps.
         """
         final = self.generation_path(record.generation)
-        temporary = final.with_name(f".{final.name}.partial")
+        temporary = temporary_of(final)
         for stale in (temporary, final):
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
@@ -220,12 +230,17 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it and rename it: readers see the old content or the new."""
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = temporary_of(path)
     with disk_errors_name(path):
         temporary.write_bytes(content)
         flush_to_disk(temporary)
         temporary.replace(path)
         flush_to_disk(path.parent)  # the entry of the folder, too
+
+
+def temporary_of(path: Path) -> Path:
+    """The name that a file or folder has until it is whole."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def append_flushed(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ TensorFlow's `ExponentialMovingAverage` has too, makes it an average over about 
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,16 @@ class WeightAverage:
         self._averaged = [tensor.clone() for tensor in self._weights]
         self._move = warmed_ema(decay)
         self._num_moves = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a later average of the same module goes on with."""
+        return {"averaged": self._averaged, "num_moves": self._num_moves}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what an earlier average came to."""
+        for averaged, stored in zip(self._averaged, state["averaged"], strict=True):
+            averaged.copy_(stored)
+        self._num_moves = state["num_moves"]
 
     def follow(self) -> None:
         """Take in the weights after a move."""

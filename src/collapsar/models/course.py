@@ -76,6 +76,20 @@ class Course:
         factor = self._plan.rate_factor(self.step, num_steps=self._num_steps)
         return factor if self._plateau is None else factor * self._plateau.factor
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a later course of the same training goes on with, taken between two steps."""
+        return {
+            "plateau": None if self._plateau is None else self._plateau.state_dict(),
+            "averages": {number: average.state_dict() for number, average in self._averages.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what an earlier course came to."""
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state["plateau"])
+        for number, average in self._averages.items():
+            average.load_state_dict(state["averages"][number])
+
     def follow(self, number: int) -> None:
         """Let the average of a player, if it has one here, take in a move."""
         if (average := self._averages.get(number)) is not None:

@@ -35,6 +35,9 @@ OF_SOME_MODELS = frozenset(
 class LearnedModel(LatentModel, ABC):
     """A model that is trained in steps.
 
+    A training may be stored between any two steps and continued in another process. So what steps change must be
+    parameters or buffers of the model.
+
     Attributes:
         plan_keys: Those of the plan's keys that not every model heeds and this one does.
         watched: The validated value that says how good the model is, lower being better: its first loss, or another
@@ -133,6 +136,12 @@ class LearnedModel(LatentModel, ABC):
         """Put averages where the weights are, or the weights back; outside a fit there are none."""
         if self._course is not None:
             self._course.exchange_averages()
+
+    @property
+    def course(self) -> Course:
+        """What changes in the course of the present fit."""
+        assert self._course is not None, "a course begins with a fit"
+        return self._course
 
     @property
     def progress(self) -> float:

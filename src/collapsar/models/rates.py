@@ -10,7 +10,7 @@ with p = (s - w) / (n - w) the share of the other steps that is over, it is
 """
 
 from math import cos, floor, inf, pi
-from typing import Literal
+from typing import Any, Literal
 
 Schedule = Literal["constant", "linear", "cosine", "step", "plateau"]
 
@@ -53,6 +53,14 @@ class Plateau:
     def __init__(self, *, factor: float, patience: int) -> None:
         self._factor, self._patience = factor, patience
         self.factor, self._best, self._num_worse = 1.0, inf, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a later one goes on with."""
+        return {"factor": self.factor, "best": self._best, "num_worse": self._num_worse}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what an earlier one came to."""
+        self.factor, self._best, self._num_worse = state["factor"], state["best"], state["num_worse"]
 
     def tell(self, score: float) -> None:
         """Take the next score."""

@@ -5,6 +5,7 @@ memory.
 """
 
 from math import inf
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -34,6 +35,12 @@ class BestWeights(Callback):
         if not trainer.sanity_checking and score < self.score:
             self.score, self.step = score, trainer.global_step
             self._weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"score": self.score, "step": self.step, "weights": self._weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.score, self.step, self._weights = state_dict["score"], state_dict["step"], state_dict["weights"]
 
     def put_back(self, model: LightningModule) -> None:
         """Give the model its best weights, if it was ever validated."""

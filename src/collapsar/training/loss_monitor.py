@@ -32,6 +32,21 @@ class LossMonitor(Callback):
         last = self.curve[-1] if self.curve else {}
         return {name: value for name, value in last.items() if name not in ("step", "epoch")}
 
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "num_steps": self.num_steps,
+            "curve": self.curve,
+            "unread": self._unread,
+            "epochs": self._epochs,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.num_steps, self.curve = state_dict["num_steps"], state_dict["curve"]
+        self._unread, self._epochs = state_dict["unread"], state_dict["epochs"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._unread = [{name: loss.to(pl_module.device) for name, loss in losses.items()} for losses in self._unread]
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -21,8 +21,10 @@ from jaxtyping import Float, Int64
 from lightning import Trainer
 from torch import Tensor, nn
 
+from collapsar import signals
 from collapsar.data.batches import PoolBatches
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.devices import random_states, set_random_states
 from collapsar.errors import NonFiniteError, UsageError, check_positive
 from collapsar.metrics.spaces.self_supervised import SimilarityLogits
 from collapsar.models.learned import LearnedModel
@@ -31,6 +33,7 @@ from collapsar.models.pretext import Pretext
 from collapsar.samples import Samples, to_model_range
 from collapsar.seeding import make_generator
 from collapsar.training.loss_monitor import STEPS_BETWEEN_READINGS, OnSteps
+from collapsar.training.unfinished import State, Unfinished
 
 NUM_TURNS = 4
 VIEWS_PER_IMAGE = 2
@@ -104,6 +107,8 @@ def pretrain(
     seed: int,
     generation: int,
     on_steps: OnSteps,
+    unfinished: Unfinished,
+    state: State | None,
 ) -> dict[str, float]:
     """Train a model's representation on a pretext; returns its loss and accuracy, averaged over the last steps.
 
@@ -111,6 +116,7 @@ def pretrain(
 
     Raises:
         NonFiniteError: the loss became NaN or infinite.
+        Stopped: a signal asked to stop; how far it came is stored.
     """
     representation = model.to(device).train().representation()
     assert representation is not None, "checked beforehand"
@@ -131,8 +137,29 @@ def pretrain(
         device=device,
     )
     readings: list[Tensor] = []
+    num_done = 0
+    if state is not None:
+        model.load_state_dict(state["model"])
+        head.load_state_dict(state["head"])
+        optimizer.load_state_dict(state["optimizer"])
+        batches.load_state_dict(state["batches"])
+        readings, num_done = [reading.to(device) for reading in state["readings"]], state["step"]
+        set_random_states(device, state["random"])
     endless = chain.from_iterable(repeat(batches))
-    for step in range(1, num_steps + 1):
+    for step in range(num_done + 1, num_steps + 1):
+        if unfinished.is_due():
+            present = {
+                "phase": "pretraining",
+                "step": step - 1,
+                "model": model.state_dict(),
+                "head": head.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "batches": batches.state_dict(),
+                "readings": readings[-STEPS_BETWEEN_READINGS:],
+                "random": random_states(device),
+            }
+            unfinished.write(present)
+        signals.leave_if_asked()
         inputs, answers = pretext.pose(to_model_range(next(endless).values), generator)
         with torch.autocast(device.type, dtype=model.autocast_dtype, enabled=model.autocast_dtype is not None):
             logits = head(representation.features(inputs)).float()
@@ -162,6 +189,8 @@ def pretrain_first(
     seed: int,
     generation: int,
     on_steps: OnSteps,
+    unfinished: Unfinished,
+    state: State | None,
 ) -> dict[str, float]:
     """Pre-train a model for its share of the steps, and leave the others to its Trainer; returns what the record says.
 
@@ -174,6 +203,9 @@ def pretrain_first(
         raise UsageError(f"training.pretraining shares the steps of a generation, two at least: got {total}")
     num_steps = pretext.num_steps(total)
     trainer.fit_loop.epoch_loop.max_steps = total - num_steps
+    if state is not None and state["phase"] == "training":
+        pretrained: dict[str, float] = state["pretrained"]
+        return pretrained
     return pretrain(
         model,
         pretext,
@@ -184,6 +216,8 @@ def pretrain_first(
         seed=seed,
         generation=generation,
         on_steps=on_steps,
+        unfinished=unfinished,
+        state=state,
     )
 
 

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 2.0  # of waiting, before a line says what is waited for
 FOLDER, MODEL, NOTE = ".generation_0", "model.ckpt", "training.json"
-NOT_NOTED = ("model", "save", "shared_seconds")  # of a Training
+NOT_NOTED = ("model", "save", "shared_seconds", "earlier_seconds")  # of a Training
 
 
 class SharedTraining:
@@ -94,7 +94,7 @@ class SharedTraining:
     def _train_and_keep(self, train: Callable[[], Training]) -> Training:
         start = time.perf_counter()
         training = train()
-        seconds = {"train": round(time.perf_counter() - start, 3)}
+        seconds = {"train": round(training.earlier_seconds + time.perf_counter() - start, 3)}
         with disk_errors_name(self.path):
             return replace(training, save=writer(self._keep(training, seconds=seconds)))
 

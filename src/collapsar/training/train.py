@@ -12,6 +12,7 @@ from typing import cast
 
 import torch
 
+from collapsar import signals
 from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.residents import Residents
@@ -28,6 +29,7 @@ from collapsar.training.early_stopping import BestWeights, early_stopping, valid
 from collapsar.training.loss_monitor import LossMonitor, OnSteps
 from collapsar.training.pretraining import check_pretraining, pretrain_first, with_real
 from collapsar.training.trainer import TrainerRecipe, autocast_dtype, make_trainer, on_machine
+from collapsar.training.unfinished import Checkpoints, Unfinished, unkept
 
 VALIDATED_AT_ONCE = 1024  # samples, at least: few would make a distance of two sets noisy
 
@@ -66,6 +68,7 @@ class Training:
         curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end.
         save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
         shared_seconds: Where another chain trained the model: the seconds that it took there ("train").
+        earlier_seconds: Where it was continued: the seconds that it took before, up to its checkpoint.
     """
 
     model: GenerativeModel
@@ -73,6 +76,7 @@ class Training:
     curve: list[dict[str, float]]
     save: Callable[[Path], None]
     shared_seconds: dict[str, float] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
 
 
 def train(
@@ -85,6 +89,7 @@ def train(
     real: Samples | None = None,
     held_out: Samples | None = None,
     start: Path | None = None,
+    unfinished: Unfinished | None = None,
 ) -> Training:
     """Train a fresh model on a pool.
 
@@ -97,11 +102,13 @@ def train(
         real: The real training set, for pretraining without labels; None leaves it to the pool.
         held_out: Real samples that no generation is trained on, where the plan validates on such.
         start: The checkpoint of the last generation, where the plan begins with its weights.
+        unfinished: Keeps how far a training in steps came, and what an earlier one came to; None keeps nothing.
 
     Raises:
         NonFiniteError: a loss became NaN or infinite: generation, epoch and step are named.
         UsageError: the batch is larger than the pool, or the Trainer takes no step.
         DeviceMemoryError: the memory of the device is full.
+        Stopped: a signal asked to stop; a training in steps ends its step and is stored first.
     """
     train_seed = derive_seed(seed, generation, "train")
     with torch.random.fork_rng(devices=[]):
@@ -114,16 +121,18 @@ def train(
         learner.plan = recipe.plan
         if start is not None:
             begin_with(learner, start)
-        return train_in_steps(
-            learner,
-            recipe,
-            pool,
-            seed=seed,
-            generation=generation,
-            on_steps=on_steps,
-            real=real,
-            held_out=held_out,
-        )
+        with signals.deferred():
+            return train_in_steps(
+                learner,
+                recipe,
+                pool,
+                seed=seed,
+                generation=generation,
+                on_steps=on_steps,
+                real=real,
+                held_out=held_out,
+                unfinished=unfinished or unkept(),
+            )
 
 
 def begin_with(model: LearnedModel, checkpoint: Path) -> None:
@@ -163,8 +172,10 @@ def train_in_steps(
     on_steps: OnSteps,
     real: Samples | None,
     held_out: Samples | None,
+    unfinished: Unfinished,
 ) -> Training:
-    """Step a model's players as its plan says, with a Trainer of its own."""
+    """Step a model's players as its plan says, with a Trainer of its own; from where they were, if that is stored."""
+    state = unfinished.read()
     monitor, stopping = LossMonitor(generation, on_steps), early_stopping(recipe.plan, watched=model.watched)
     trainer = make_trainer(recipe.trainer, monitor, *stopping)
     device = trainer.strategy.root_device
@@ -194,12 +205,18 @@ def train_in_steps(
                 seed=seed,
                 generation=generation,
                 on_steps=on_steps,
+                unfinished=unfinished,
+                state=state,
             )
             monitor.num_steps = int(pretrained["pretraining_steps"])
         validate_evenly(trainer, recipe.plan, batches_per_epoch=len(batches))
+        is_begun = state is not None and state["phase"] == "training"
+        callbacks.insert(0, Checkpoints(unfinished, state=state if is_begun else None, pretrained=pretrained))
         try:
             trainer.fit(model, train_dataloaders=batches, val_dataloaders=validation)
-        except SystemExit as error:  # what Lightning makes of Ctrl-C
+        except signals.Stopped:
+            raise
+        except SystemExit as error:  # what Lightning makes of Ctrl-C where no handler of ours is
             raise KeyboardInterrupt from error
     if not trainer.global_step:
         raise UsageError("the Trainer took no step: look at what conf/trainer and the overrides of trainer.* limit")
@@ -219,7 +236,9 @@ def train_in_steps(
         lambda num_samples: some_of(batches, num_samples, generator=make_generator(seed, generation, "conclude")),
         generator=make_generator(seed, generation, "posterior"),
     )
-    return Training(model=model, summary=summary, curve=monitor.curve, save=save)
+    return Training(
+        model=model, summary=summary, curve=monitor.curve, save=save, earlier_seconds=unfinished.earlier_seconds
+    )
 
 
 def split(

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from collapsar.errors import UsageError
@@ -27,8 +28,14 @@ if not torch.cuda.is_available():
 
 
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback) -> Trainer:
-    """A fresh Trainer with these callbacks after the configured ones, which start anew too."""
-    return recipe(callbacks=[*copy.deepcopy(configured_callbacks(recipe)), *callbacks])
+    """A fresh Trainer with these callbacks after the configured ones, which start anew too.
+
+    It does not look for SLURM, where Lightning would requeue jobs by itself and count their tasks.
+    """
+    return recipe(
+        callbacks=[*copy.deepcopy(configured_callbacks(recipe)), *callbacks],
+        plugins=configured(recipe, "plugins") or [LightningEnvironment()],
+    )
 
 
 def configured_callbacks(recipe: TrainerRecipe) -> Sequence[Callback]:

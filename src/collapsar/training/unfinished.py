@@ -1,0 +1,233 @@
+"""A generation that is still in training: what is stored of it, when, and how the same command goes on inside it.
+
+    outputs/NAME/CHAIN/unfinished.ckpt    a checksum, a newline, and what `torch.save` writes
+
+A checkpoint is taken between two steps, when the batch of the next one is there but not yet seen. It has all that the
+other steps depend on: weights, optimisers and the scale of half precision; averages, plateau and early stopping; the
+place in the shuffled order; random numbers; and the loss curve. It is written every `checkpoint_minutes`, before the
+last step of a training of over a minute, and when a signal asks to stop, which ends the process once it is written.
+Lightning's own checkpoints would not do: they skip a validation that is due and pass through a folder of the system's
+without being flushed (version 2.6).
+"""
+
+import logging
+import pickle
+import time
+from collections.abc import Mapping
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+import collapsar
+from collapsar import signals
+from collapsar.devices import random_states, set_random_states
+from collapsar.journal.store import temporary_of, write_atomically
+from collapsar.machine import Machine
+from collapsar.models.learned import LearnedModel
+from collapsar.settings import binding_settings, digest
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
+WORTH_STORING_SECONDS = 60.0  # of training: what took less is trained again if its samples are not drawn and scored
+
+State = dict[str, Any]
+"""Tensors and plain values, in dicts and lists: no code runs when it is read."""
+
+
+class Unfinished:
+    """The training of one generation, and the file that keeps how far it came.
+
+    Args:
+        path: The file; None keeps nothing.
+        belongs_to: What must be the same where it is continued (`belonging`).
+        minutes: Of training between two checkpoints; None stores one only when a signal asks to stop.
+
+    Attributes:
+        earlier_seconds: What training took up to the checkpoint that was taken up; 0 without one.
+    """
+
+    def __init__(self, path: Path | None, *, belongs_to: Mapping[str, Any], minutes: float | None) -> None:
+        self.path, self.belongs_to, self.minutes = path, dict(belongs_to), minutes
+        self.earlier_seconds = 0.0
+        self._begun = self._stored = time.monotonic()
+
+    def read(self) -> State | None:
+        """What is stored of this training; None where nothing is, or nothing that can be used, which is said."""
+        if self.path is None or not self.path.exists():
+            return None
+        generation = self.belongs_to["generation"]
+        try:
+            state = unpack(self.path.read_bytes())
+            foreign = [key for key in self.belongs_to if state["belongs_to"].get(key) != self.belongs_to[key]]
+            if foreign:
+                raise ValueError(f"another {foreign[0]}")
+            self.earlier_seconds = float(state["seconds"])
+        except UNREADABLE as error:
+            why = error if isinstance(error, ValueError) else type(error).__name__
+            logger.warning("%s is not used (%s): generation %d is trained from its start", self.path, why, generation)
+            return None
+        logger.info("generation %d goes on after step %d", generation, state["step"])
+        return state
+
+    def is_due(self, *, is_last_step: bool = False) -> bool:
+        """Whether to store what there is: a signal asks for it, or it is time."""
+        now = time.monotonic()
+        return (
+            signals.is_asked()
+            or (self.minutes is not None and now - self._stored >= 60 * self.minutes)
+            or (is_last_step and now - self._begun >= WORTH_STORING_SECONDS)
+        )
+
+    def write(self, state: State) -> None:
+        """Store a state, whole or not at all; a disk that does not take it is named, and training goes on."""
+        if self.path is None:
+            return
+        seconds = self.earlier_seconds + time.monotonic() - self._begun
+        try:
+            write_atomically(self.path, pack({"belongs_to": self.belongs_to, "seconds": seconds, **state}))
+        except OSError as error:
+            temporary_of(self.path).unlink(missing_ok=True)
+            logger.warning("cannot store the unfinished generation in %s: %s", self.path, error.strerror)
+        self._stored = time.monotonic()
+
+
+def unkept() -> Unfinished:
+    """A training that nobody continues."""
+    return Unfinished(None, belongs_to={}, minutes=None)
+
+
+def belonging(config: Mapping[str, Any], *, generation: int, machine: Machine | None) -> dict[str, Any]:
+    """What a training depends on: it is continued only where all of this is the same."""
+    return {
+        "generation": generation,
+        "settings": digest(binding_settings(config)),
+        "machine": machine.to_dict() if machine else {},
+        "version": [str(of.__version__) for of in (collapsar, torch, lightning)],
+    }
+
+
+def pack(state: State) -> bytes:
+    """A state as the content of a file."""
+    file = BytesIO()
+    torch.save(state, file)
+    stored = file.getvalue()
+    return checksum(stored) + b"\n" + stored
+
+
+def unpack(content: bytes) -> State:
+    """The state that a file holds.
+
+    Raises:
+        ValueError: the content is not as it was written.
+    """
+    expected, _, stored = content.partition(b"\n")
+    if checksum(stored) != expected:
+        raise ValueError("it is damaged")
+    state: State = torch.load(BytesIO(stored), weights_only=True, map_location="cpu")
+    return state
+
+
+def checksum(stored: bytes) -> bytes:
+    """Thirty-two characters."""
+    return blake2b(stored, digest_size=16).hexdigest().encode()
+
+
+class Checkpoints(Callback):
+    """Lets a Trainer begin with a state, and stores later ones; the first of its callbacks, so that others follow.
+
+    Args:
+        unfinished: The training.
+        state: What it begins with; None: with its start.
+        pretrained: What the record says of what came before the Trainer; empty where nothing did.
+    """
+
+    def __init__(self, unfinished: Unfinished, *, state: State | None, pretrained: dict[str, float]) -> None:
+        self.unfinished, self.state, self.pretrained = unfinished, state, pretrained
+        self._num_steps, self._stored_step = 0, -1 if pretrained else 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.state is None:
+            return
+        pl_module.load_state_dict(self.state["model"])
+        for optimizer, stored in zip(trainer.optimizers, self.state["optimizers"], strict=True):
+            optimizer.load_state_dict(on_device_of(stored, optimizer))
+        trainer.precision_plugin.load_state_dict(self.state["precision"])
+        trainer.fit_loop.load_state_dict(self.state["loops"])
+        for callback, stored in zip(others(trainer), self.state["callbacks"], strict=True):
+            callback.load_state_dict(stored)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.take_back()  # Lightning has put its own handler of SIGTERM, which would end the training by itself
+        self._num_steps = int(trainer.estimated_stepping_batches)
+        if self.state is not None:
+            course_of(pl_module).load_state_dict(self.state["course"])
+            set_random_states(trainer.strategy.root_device, self.state["random"])
+            self._stored_step = trainer.global_step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.state is not None:  # a validation before this step, which Lightning did not repeat, was counted again
+            stepped = self.state["loops"]["epoch_loop.state_dict"]["_batches_that_stepped"]
+            trainer.fit_loop.epoch_loop._batches_that_stepped = stepped
+            self.state = None
+        step = trainer.global_step
+        if step > self._stored_step and self.unfinished.is_due(is_last_step=step + 1 == self._num_steps):
+            self.unfinished.write(self._present(trainer, pl_module))
+            self._stored_step = step
+        signals.leave_if_asked()
+
+    def _present(self, trainer: Trainer, model: LightningModule) -> State:
+        """The state before a step."""
+        return {
+            "phase": "training",
+            "step": trainer.global_step + int(self.pretrained.get("pretraining_steps", 0)),
+            "pretrained": self.pretrained,
+            "model": model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+            "precision": trainer.precision_plugin.state_dict(),
+            "loops": before_the_batch(trainer.fit_loop.state_dict()),
+            "callbacks": [callback.state_dict() for callback in others(trainer)],
+            "course": course_of(model).state_dict(),
+            "random": random_states(trainer.strategy.root_device),
+        }
+
+
+def others(trainer: Trainer) -> list[Callback]:
+    """A Trainer's callbacks but for ours, in an order that is the same each time."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    return [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
+
+
+def course_of(model: LightningModule) -> Any:
+    """What changes in the course of a model's training."""
+    assert isinstance(model, LearnedModel)
+    return model.course
+
+
+def before_the_batch(loops: State) -> State:
+    """Lightning's counts of steps and batches without the batch that is there but not yet seen."""
+    progress = loops["epoch_loop.batch_progress"]
+    for counts in (progress["total"], progress["current"]):
+        counts["ready"] = counts["completed"]
+    progress["is_last_batch"] = False
+    for loader in loops["state_dict"]["combined_loader"]:
+        loader["num_given"] -= 1
+    return loops
+
+
+def on_device_of(state: State, optimizer: torch.optim.Optimizer) -> State:
+    """An optimiser's state with learning rates that are tensors, which CUDA graphs read, where its parameters lie."""
+    device = optimizer.param_groups[0]["params"][0].device
+    groups = [
+        {
+            key: value.to(device) if key == "lr" and isinstance(value, torch.Tensor) else value
+            for key, value in group.items()
+        }
+        for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}
