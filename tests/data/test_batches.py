@@ -1,6 +1,8 @@
 """Batches: what an epoch visits, and that neither parts nor chunks of gathering show."""
 
 import resource
+from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,18 @@ def test_fifty_generations_of_mnist_take_47_megabytes_each():
 
 def resident_bytes():
     return int(RESIDENT.read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("num_given", [0, 1, 4, 5, 6, 9])
+@pytest.mark.parametrize("part_weights", [None, (0.3, 0.7)])
+def test_batches_go_on_from_a_stored_place_in_the_shuffled_order(num_given, part_weights, monkeypatch):
+    monkeypatch.setattr(batches_module, "SAMPLES_PER_GATHER", 7)  # two batches
+    pool = replace(numbered_pool(9, 8), part_weights=part_weights)
+    endless = chain.from_iterable(repeat(batches := make_batches(pool, batch_size=3)))
+    for _ in range(num_given):
+        next(endless)
+    stored = batches.state_dict()
+    expected = [next(endless).labels.tolist() for _ in range(12)]
+    (later := make_batches(pool, batch_size=3, seed=1)).load_state_dict(stored)
+    endless = chain.from_iterable(repeat(later))
+    assert [next(endless).labels.tolist() for _ in range(12)] == expected

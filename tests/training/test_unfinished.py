@@ -2,16 +2,21 @@
 
 import signal
 from functools import cache
+from typing import ClassVar
 
 import pytest
 import torch
+from lightning import Callback
 
 from collapsar import composition, signals
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.machine import Machine
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
+from collapsar.training import unfinished as unfinished_module
+from collapsar.training.pretraining import Rotation
 from collapsar.training.train import Recipe, train
-from collapsar.training.unfinished import Unfinished
+from collapsar.training.unfinished import Unfinished, belonging, pack
 from tiny_chains import TINY, compose_settings
 
 NUM_STEPS = 12  # of four batches an epoch, three where a part of the pool is kept
@@ -55,7 +60,7 @@ def recipe_of(overrides):
 
 @pytest.fixture
 def signal_in(monkeypatch):
-    """`signal_in({3, 5})` sends a SIGTERM in the third and fifth step from now on; it gives the steps that are taken."""
+    """`signal_in({3, 5})` sends a SIGTERM in the third and fifth step from now on; gives the steps taken."""
     original = LearnedModel.training_step
 
     def call(steps, *, number=signal.SIGTERM):
@@ -124,3 +129,176 @@ def test_a_training_that_is_stopped_in_each_step_equals_a_whole_one(lever, model
     assert num_stops >= len(whole_steps) - 1
     assert steps[: len(whole_steps)] == whole_steps
     assert outcome(stopped, tmp_path / "stopped") == outcome(whole, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_a_pretraining_that_is_stopped_in_each_step_equals_a_whole_one(model, train_with, monkeypatch, tmp_path):
+    overrides = (*SMALL[model], "lever=[dropout,self_supervised_rotation]", "training.pretraining.fraction=.5")
+    whole, original = train_with(*overrides, keeps="whole"), Rotation.pose
+    posed = []
+
+    def pose(self, images, generator):
+        posed.append(images.sum().item())
+        signal.raise_signal(signal.SIGTERM)
+        return original(self, images, generator)
+
+    monkeypatch.setattr(Rotation, "pose", pose)
+    stopped, num_stops = until_it_ends(lambda: train_with(*overrides))
+    assert num_stops == len(posed) == NUM_STEPS // 2
+    assert outcome(stopped, tmp_path / "stopped") == outcome(whole, tmp_path / "whole")
+
+
+def test_a_configured_callback_goes_on_from_its_state(train_with, signal_in, monkeypatch, tmp_path):
+    kept = "+trainer.callbacks=[{_target_: test_unfinished.CountsBatches}]"
+    monkeypatch.setattr(CountsBatches, "ended_with", [])
+    signal_in({3, 7})
+    until_it_ends(lambda: train_with(*SMALL["vae"], kept))
+    assert CountsBatches.ended_with == [NUM_STEPS]
+
+
+class CountsBatches(Callback):
+    """Counts the batches of a training."""
+
+    ended_with: ClassVar[list[int]] = []
+
+    def __init__(self):
+        self.num_batches = 0
+
+    def state_dict(self):
+        return {"num_batches": self.num_batches}
+
+    def load_state_dict(self, state_dict):
+        self.num_batches = state_dict["num_batches"]
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.num_batches += 1
+
+    def on_train_end(self, trainer, pl_module):
+        self.ended_with.append(self.num_batches)
+
+
+# When something is stored
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The steps after which something is stored."""
+    steps, original = [], Unfinished.write
+
+    def write(self, state):
+        steps.append(state["step"])
+        original(self, state)
+
+    monkeypatch.setattr(Unfinished, "write", write)
+    return steps
+
+
+def test_a_training_is_stored_whenever_the_minutes_are_over(train_with, written):
+    train_with(*SMALL["vae"], minutes=1e-9)
+    assert written == list(range(1, NUM_STEPS))
+
+
+def test_a_short_training_that_nobody_stops_is_not_stored(train_with, written):
+    train_with(*SMALL["vae"], minutes=5.0)
+    assert written == []
+
+
+def test_a_long_training_is_stored_before_its_last_step(train_with, written, monkeypatch):
+    monkeypatch.setattr(unfinished_module, "WORTH_STORING_SECONDS", 0.0)
+    train_with(*SMALL["vae"], minutes=None)
+    assert written == [NUM_STEPS - 1]
+
+
+def test_a_training_goes_on_after_a_kill_from_what_was_stored_last(train_with, signal_in, monkeypatch):
+    steps, original = signal_in(set()), Unfinished.write
+
+    def write_and_die(self, state):
+        original(self, state)
+        if state["step"] == 7:
+            raise ZeroDivisionError("a kill")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Unfinished, "write", write_and_die)
+        with pytest.raises(ZeroDivisionError):
+            train_with(*SMALL["vae"], minutes=1e-9)
+    train_with(*SMALL["vae"])
+    assert steps == list(range(NUM_STEPS))
+
+
+def test_the_seconds_of_both_parts_of_a_training_are_counted(train_with, signal_in, monkeypatch):
+    signal_in({4})
+    monkeypatch.setattr(unfinished_module.time, "monotonic", iter(range(0, 10000, 10)).__next__)
+    with pytest.raises(signals.Stopped), signals.heeded():
+        train_with(*SMALL["vae"])
+    assert train_with(*SMALL["vae"]).earlier_seconds > 0
+
+
+def test_a_disk_that_takes_no_checkpoint_is_named_and_the_training_goes_on(train_with, tmp_path, caplog):
+    (tmp_path / ".unfinished.ckpt.partial").mkdir()  # a file cannot be written here
+    assert train_with(*SMALL["vae"], minutes=1e-9).summary["steps"] == NUM_STEPS
+    assert "cannot store the unfinished generation" in caplog.text
+
+
+# What is not used
+
+
+def spoil(path, *, how):
+    """Damage a stored training."""
+    content = path.read_bytes()
+    if how == "torn":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        path.write_bytes(pack({"belongs_to": {"generation": 7}, "seconds": 1.0, "step": 3}))
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("torn", "it is damaged"),
+        ("flipped", "it is damaged"),
+        ("empty", "it is damaged"),
+        ("foreign", "another generation"),
+    ],
+)
+def test_a_stored_training_that_cannot_be_used_is_named_in_one_line_and_done_from_its_start(
+    how, why, train_with, signal_in, tmp_path, caplog
+):
+    signal_in({4})
+    with pytest.raises(signals.Stopped), signals.heeded():
+        train_with(*SMALL["vae"])
+    spoil(tmp_path / "unfinished.ckpt", how=how)
+    steps = signal_in(set())
+    caplog.clear()
+    train_with(*SMALL["vae"])
+    assert steps == list(range(NUM_STEPS))
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("collapsar")]
+    path = tmp_path / "unfinished.ckpt"
+    assert said == [f"{path} is not used ({why}): generation 0 is trained from its start"]
+
+
+def test_no_stored_code_runs(tmp_path, caplog):
+    path = tmp_path / "unfinished.ckpt"
+    path.write_bytes(pack({"belongs_to": {"generation": 0}, "path": path}))  # a Path is no plain value
+    assert Unfinished(path, belongs_to={"generation": 0}, minutes=None).read() is None
+    assert "is not used (UnpicklingError)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"generation": 3}, {"config": {"batch_size": 8}}, {"machine": None}],
+)
+def test_a_training_belongs_to_its_settings_its_generation_and_its_machine(changes):
+    machine = Machine(device="cpu", precision="32-true", threads=1, evaluated_on="cpu")
+    mine = {"config": {"batch_size": 16}, "generation": 2, "machine": machine}
+    arguments = mine | changes
+    assert belonging(mine.pop("config"), **mine) != belonging(arguments.pop("config"), **arguments)
+
+
+def test_a_training_goes_on_with_another_number_of_generations():
+    few, many = ({"num_generations": number, "checkpoint_minutes": number} for number in (2, 5))
+    assert belonging(few, generation=0, machine=None) == belonging(many, generation=0, machine=None)

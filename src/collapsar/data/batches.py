@@ -52,7 +52,8 @@ class PoolBatches:
         self.generator, self.chosen = generator, chosen
         self.num_samples = len(pool) if chosen is None else len(chosen)
         check_batch_size(batch_size, pool_size=self.num_samples)
-        self._before_order, self._num_given = generator.get_state(), 0  # of the present epoch
+        self._before_order: Tensor | None = None  # state of the generator; None before the first epoch
+        self._num_given = 0  # of the present epoch
         self._resumed: dict[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -83,10 +84,10 @@ class PoolBatches:
         """The order of an epoch, and how many batches of it were given before."""
         state, self._resumed = self._resumed, None
         if state is not None:
-            self.generator.set_state(state["before_order"])
+            self.generator.set_state(state["now"] if state["before_order"] is None else state["before_order"])
         self._before_order = self.generator.get_state()
         order = self._draw_order()[: len(self) * self.batch_size]
-        if state is None:
+        if state is None or state["before_order"] is None:
             return order, 0
         self.generator.set_state(state["now"])
         return order, state["num_given"]

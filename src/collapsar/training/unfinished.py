@@ -14,6 +14,7 @@ import logging
 import pickle
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -92,7 +93,8 @@ class Unfinished:
         try:
             write_atomically(self.path, pack({"belongs_to": self.belongs_to, "seconds": seconds, **state}))
         except OSError as error:
-            temporary_of(self.path).unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary_of(self.path).unlink()
             logger.warning("cannot store the unfinished generation in %s: %s", self.path, error.strerror)
         self._stored = time.monotonic()
 
