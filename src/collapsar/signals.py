@@ -58,8 +58,9 @@ def heeded() -> Iterator[None]:
 
 def take_back() -> None:
     """Put our handlers where a library has put its own."""
-    for number in _heeded.previous:
-        signal.signal(number, _handle)
+    if threading.current_thread() is threading.main_thread():
+        for number in _heeded.previous:
+            signal.signal(number, _handle)
 
 
 @contextmanager

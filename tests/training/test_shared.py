@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from collapsar import signals
 from collapsar.models.gan import GAN
+from collapsar.models.learned import LearnedModel
 from collapsar.training import shared as shared_module
 from collapsar.training import train as train_module
 from test_experiment import lasting, samples, weights
@@ -227,6 +230,26 @@ def test_a_chain_killed_in_its_first_training_leaves_nothing_and_is_trained_agai
             run_shared("a")
     assert [path.suffix for path in (tmp_path / ".generation_0").iterdir()] == [".lock"]
     assert lasting(run_shared("a")) == lasting(run_chain(tmp_path / "alone"))
+
+
+def test_a_chain_that_a_signal_stops_in_its_first_training_leaves_it_to_another(
+    run_shared, run_chain, trained, tmp_path, monkeypatch
+):
+    def stop(self, batch, batch_idx):
+        signal.raise_signal(signal.SIGTERM)
+        return original(self, batch, batch_idx)
+
+    original = LearnedModel.training_step
+    with monkeypatch.context() as patched:
+        patched.setattr(LearnedModel, "training_step", stop)
+        with pytest.raises(signals.Stopped), signals.heeded():
+            run_shared("a")
+    alone = lasting(run_chain(tmp_path / "alone"))
+    trained.clear()
+    assert lasting(run_shared("b")) == alone
+    assert lasting(run_shared("a")) == alone
+    assert trained == [0, 1, 1]
+    assert not (tmp_path / "a" / "unfinished.ckpt").exists()
 
 
 def test_a_chain_killed_after_its_first_training_takes_over_its_own_model(run_shared, run_chain, trained, tmp_path):

@@ -239,6 +239,25 @@ def test_a_disk_that_takes_no_checkpoint_is_named_and_the_training_goes_on(train
     assert "cannot store the unfinished generation" in caplog.text
 
 
+SLURM = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "chains", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}
+
+
+def test_lightning_puts_no_handler_of_its_own_in_place_of_ours_and_requeues_nothing(train_with, monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    original, present = LearnedModel.training_step, []
+
+    def training_step(self, batch, batch_idx):
+        present.append([signal.getsignal(number) for number in signals.EXIT_CODES])
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(LearnedModel, "training_step", training_step)
+    with signals.heeded():
+        ours = [signal.getsignal(number) for number in signals.EXIT_CODES]
+        train_with(*SMALL["vae"])
+    assert present == [ours] * NUM_STEPS
+
+
 # What is not used
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import requests
 import wandb
 
+from collapsar import signals
 from collapsar.errors import check_positive
 from collapsar.journal.store import RunFolder, write_atomically
 from collapsar.journal.tracking import ChainTitle, Tracking
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL_SECONDS = 2.0  # of what the upload reads; W&B's own is 15
 MAX_ALERT_TITLE = 63  # characters
+LEAVING_SECONDS = 3.0  # of upload, at most, where a signal asks to stop; the chain is uploaded anew when it goes on
 
 
 class WandbTracking(Tracking):
@@ -105,11 +107,17 @@ class WandbTracking(Tracking):
             return
         if upload is None:
             logger.info("W&B run kept offline; upload it with: wandb sync %s", run.settings.sync_dir)
-        elif not upload.finish(timeout_seconds=self.finish_timeout_seconds):
+        elif not upload.finish(timeout_seconds=self._most_seconds_to_finish):
             logger.warning(
                 "W&B did not take the whole run: it is kept offline; upload it with: wandb sync %s",
                 run.settings.sync_dir,
             )
+
+    @property
+    def _most_seconds_to_finish(self) -> float:
+        if signals.is_asked():
+            return min(self.finish_timeout_seconds, LEAVING_SECONDS)
+        return self.finish_timeout_seconds
 
     @property
     def _active(self) -> "wandb.Run":
