@@ -1,5 +1,7 @@
 """The loop: pools follow the regime, finished generations are not trained again, nothing is made that nobody needs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -53,6 +55,12 @@ def make_loop(studio, *, regime=None, reserve=None, num_generations=NUM_GENERATI
 
 def origins(*parts):
     return dict.fromkeys(parts, NUM_REAL)
+
+
+def test_the_seconds_of_a_training_count_what_it_took_before_it_was_stopped():
+    studio = Studio()
+    loop = replace(make_loop(studio), train=lambda *given: replace(studio.train(*given), earlier_seconds=100.0))
+    assert 100 <= next(loop.turns()).seconds["train"] < 110
 
 
 def test_a_generation_is_trained_on_what_the_regime_makes_of_the_one_before():

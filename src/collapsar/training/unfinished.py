@@ -29,6 +29,7 @@ from collapsar import signals
 from collapsar.devices import random_states, set_random_states
 from collapsar.journal.store import temporary_of, write_atomically
 from collapsar.machine import Machine
+from collapsar.models.course import Course
 from collapsar.models.learned import LearnedModel
 from collapsar.settings import binding_settings, digest
 
@@ -205,7 +206,7 @@ def others(trainer: Trainer) -> list[Callback]:
     return [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
 
 
-def course_of(model: LightningModule) -> Any:
+def course_of(model: LightningModule) -> Course:
     """What changes in the course of a model's training."""
     assert isinstance(model, LearnedModel)
     return model.course
