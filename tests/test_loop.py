@@ -60,7 +60,7 @@ def origins(*parts):
 def test_the_seconds_of_a_training_count_what_it_took_before_it_was_stopped():
     studio = Studio()
     loop = replace(make_loop(studio), train=lambda *given: replace(studio.train(*given), earlier_seconds=100.0))
-    assert 100 <= next(loop.turns()).seconds["train"] < 110
+    assert next(loop.turns()).seconds["train"] >= 100
 
 
 def test_a_generation_is_trained_on_what_the_regime_makes_of_the_one_before():
