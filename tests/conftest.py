@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import collapsar.__main__ as command
+from collapsar.multirun.failures import failed_jobs
 from tiny_chains import TINY, build_and_run
 
 
@@ -40,7 +41,7 @@ def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
     def call(*overrides: str) -> tuple[int, str]:
         handlers = logging.getLogger().handlers[:]
         monkeypatch.setattr(sys, "argv", ["collapsar", *overrides])
-        monkeypatch.setattr(command, "failures", [])
+        failed_jobs.clear()
         monkeypatch.setenv("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", ""))  # the command sets it
         capfd.readouterr()
         code = 0

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from collapsar import composition, signals, study
 from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, disk_errors_name, is_of_disk
 from collapsar.journal.objective import read_objective
+from collapsar.multirun.failures import FailedJob, command_of, failed_jobs, lines
 from collapsar.settings import config_folder
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
 EXPECTED_ERRORS = (UsageError, NonFiniteError, DeviceMemoryError, HydraException, OmegaConfBaseException, OSError)
 
 wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
-failures: list[Exception] = []  # of the jobs of this process; Hydra's own report of them would be a traceback
 
 
 def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
@@ -120,10 +121,22 @@ def expected_errors_noted() -> Iterator[None]:
         yield
     except EXPECTED_ERRORS as error:
         config = HydraConfig.get()
-        is_ours_to_tell = config.launcher._target_.endswith("BasicLauncher") and study.is_grid(config)
+        is_ours_to_tell = config.launcher._target_.endswith("BasicLauncher") and study.is_told_at_the_end(config)
         if wants_traceback or not is_ours_to_tell:
             raise
-        failures.append(error)
+        failed_jobs.append(failed_job(error, hydra_config=config))
+
+
+def failed_job(error: Exception, *, hydra_config: Any) -> FailedJob:
+    """What is told of the running job, which ends with this error."""
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error))
+    return FailedJob(
+        number=int(hydra_config.job.num) + 1,
+        reason=one_line(error),
+        exit_code=exit_code(error),
+        command=command_of(hydra_config, folder=Path(hydra_config.runtime.output_dir)),
+    )
 
 
 def quieten_libraries() -> None:
@@ -147,14 +160,14 @@ def main() -> None:
     except EXPECTED_ERRORS as error:
         if wants_traceback:
             raise
-        failures.append(error)
+        failed_jobs.append(FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error)))
     except (KeyboardInterrupt, signals.Stopped) as error:
         sys.stderr.write("collapsar: interrupted; the same command continues\n")
         sys.exit(error.code if isinstance(error, signals.Stopped) else 130)
-    for line in dict.fromkeys(map(one_line, failures)):  # a mistake that all jobs share is told once
-        sys.stderr.write(f"collapsar: {line}\n")
-    if failures:
-        sys.exit(exit_code(failures[0]))
+    for line in lines(failed_jobs, num_jobs=study.num_jobs()):
+        sys.stderr.write(f"{line}\n")
+    if failed_jobs:
+        sys.exit(failed_jobs[0].exit_code)
 
 
 def exit_code(error: BaseException) -> int:

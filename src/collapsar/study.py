@@ -22,7 +22,8 @@ from collapsar.errors import UsageError
 logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # tells the jobs of a multirun, in whatever process, how many they are
-OPTIMISER_SETTINGS = ("direction", "ax_config", "optim")  # one of them stands in the config of Optuna, Ax, Nevergrad
+OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
+"""One of them stands in the config of Optuna, of Ax, of Nevergrad, and of a bisection."""
 PLAIN_WIDTH = 120  # characters, where there is no terminal to ask
 
 
@@ -92,6 +93,11 @@ def is_grid(hydra_config: Any) -> bool:
     return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
 
 
+def is_told_at_the_end(hydra_config: Any) -> bool:
+    """Whether failed jobs are noted and told by us, while the others go on; other sweepers have rules of their own."""
+    return is_grid(hydra_config) or str(hydra_config.sweeper._target_).startswith("hydra_plugins.collapsar_")
+
+
 def is_optimised(hydra_config: Any) -> bool:
     """Whether a multirun looks for the best chain and must be told what that is."""
     return hydra_config.mode == RunMode.MULTIRUN and any(key in hydra_config.sweeper for key in OPTIMISER_SETTINGS)
@@ -101,8 +107,13 @@ def job_number(hydra_config: Any) -> str:
     """Which job of a multirun this is, in words; empty for a single chain."""
     if hydra_config.mode != RunMode.MULTIRUN:
         return ""
-    number, num_jobs = int(hydra_config.job.num) + 1, int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
-    return f"job {number} of {num_jobs}, {num_jobs - number} left" if num_jobs else f"job {number}"
+    number, of = int(hydra_config.job.num) + 1, num_jobs()
+    return f"job {number} of {of}, {of - number} left" if of else f"job {number}"
+
+
+def num_jobs() -> int:
+    """The jobs of the multirun that this process belongs to; 0 where that is not known."""
+    return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
 def show_results(folders: list[Path], *, page: Path) -> None:

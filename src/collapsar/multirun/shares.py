@@ -1,0 +1,87 @@
+"""What each of several jobs on one machine gets of it: some threads, and one of the visible GPUs.
+
+A slot is a place in which one job runs at a time. Two processes with two threads each on two cores run many times
+slower than with one each, so the threads of all slots together are never more than the cores.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from collapsar.errors import UsageError, check_positive
+
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A job's share of a machine.
+
+    Attributes:
+        threads: CPU threads; None leaves them as the job finds them.
+        gpu: The one GPU that it sees, by index or UUID; None leaves it all that it finds.
+    """
+
+    threads: int | None
+    gpu: str | None = None
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that say so to the libraries of a process that has not loaded them yet."""
+        threads = {} if self.threads is None else dict.fromkeys(THREADS, str(self.threads))
+        return threads if self.gpu is None else threads | {VISIBLE_GPUS: self.gpu}
+
+
+def shares_of(num_slots: int, *, num_cores: int, gpus: Sequence[str]) -> list[Share]:
+    """The share of each slot: cores divided by slots, at least one; GPUs in turn."""
+    threads = max(num_cores // num_slots, 1)
+    return [Share(threads=threads, gpu=gpus[slot % len(gpus)] if gpus else None) for slot in range(num_slots)]
+
+
+def count_slots(wanted: int | None, *, num_jobs: int, num_cores: int, gpus: Sequence[str], jobs_per_gpu: int) -> int:
+    """How many jobs run at once: as many as wanted, but no more than there are.
+
+    Args:
+        wanted: Jobs at once; None takes `jobs_per_gpu` for each GPU, or one for each core where there is no GPU.
+        num_jobs: Jobs in all.
+        num_cores: Cores that this process may use.
+        gpus: The visible GPUs.
+        jobs_per_gpu: Jobs that share a GPU.
+
+    Raises:
+        UsageError: `wanted` or `jobs_per_gpu` is not above 0.
+    """
+    check_positive(**{"hydra.launcher.jobs_per_gpu": jobs_per_gpu})
+    if wanted is None:
+        wanted = len(gpus) * jobs_per_gpu or num_cores
+    check_positive(**{"hydra.launcher.n_jobs": wanted})
+    return min(wanted, num_jobs)
+
+
+def count_cores() -> int:
+    """The cores that this process may use, or as many as OMP_NUM_THREADS lets it use."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(usable, int(allowed)), 1) if allowed.isdecimal() else usable
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """The GPUs that a process with this environment sees, each by what CUDA_VISIBLE_DEVICES would call it.
+
+    Raises:
+        UsageError: the driver does not answer.
+    """
+    if VISIBLE_GPUS in environment:
+        return [name.strip() for name in environment[VISIBLE_GPUS].split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
+    if answer.returncode:
+        raise UsageError(
+            f"nvidia-smi does not say which GPUs there are ({answer.stdout.strip()}): set {VISIBLE_GPUS} to those that "
+            "jobs may use, or to nothing for none"
+        )
+    return answer.stdout.split()

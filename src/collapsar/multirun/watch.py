@@ -1,0 +1,179 @@
+"""What a terminal shows of jobs that run side by side: which run, wait, are done or failed, and how long it takes.
+
+How far a chain is stands in its run folder, which all processes see. A live view on a terminal; elsewhere a line
+whenever a job starts or ends.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+logger = logging.getLogger(__name__)
+
+RECORDS = "records.jsonl"
+FRAME_LINES = 3  # of a terminal, that the view leaves for what is above and below the jobs
+
+
+class State(Enum):
+    """Where a job is; in the order in which a view shows them."""
+
+    FAILED = "failed"
+    RUNNING = "runs"
+    WAITING = "waits"
+    DONE = "done"
+
+
+STYLES = {State.FAILED: "bold red", State.RUNNING: "bold", State.WAITING: "dim", State.DONE: "green"}
+
+
+@dataclass(kw_only=True)
+class Watched:
+    """A job as the view knows it.
+
+    Attributes:
+        number: Which one, from 1.
+        title: What sets it apart from the others.
+        records: The records in its run folder.
+        log: What it says; it runs once it has said something.
+        num_generations: Of its chain.
+        state: Where it is.
+        num_before: Generations that were finished before this multirun.
+        num_finished: Generations that are finished.
+        reason: Why it failed.
+    """
+
+    number: int
+    title: str
+    records: Path
+    log: Path
+    num_generations: int
+    state: State = State.WAITING
+    num_before: int = 0
+    num_finished: int = 0
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        self.num_before = self.num_finished = self.count()
+        self._said_before = self._num_said()
+
+    def _num_said(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    @property
+    def has_started(self) -> bool:
+        """Whether its process has said anything."""
+        return self._num_said() > self._said_before
+
+    def count(self) -> int:
+        """The generations that the run folder holds, of those that the chain wants."""
+        try:
+            with self.records.open("rb") as lines:
+                return min(sum(1 for _ in lines), self.num_generations)
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def num_left(self) -> int:
+        """Generations that are still to come; none of a job that is over."""
+        return self.num_generations - self.num_finished if self.state in (State.RUNNING, State.WAITING) else 0
+
+    def line(self) -> str:
+        """The job in one line."""
+        reason = f": {self.reason}" if self.reason else ""
+        return (
+            f"{self.number:>4} {self.state.value:<6} {self.num_finished}/{self.num_generations}  {self.title}{reason}"
+        )
+
+
+class MultirunView:
+    """All jobs of a multirun that were handed to a launcher at once.
+
+    Args:
+        jobs: In their order.
+        console: Where the live view is drawn.
+    """
+
+    def __init__(self, jobs: Sequence[Watched], *, console: Console) -> None:
+        self.jobs, self.console, self.start = jobs, console, time.monotonic()
+        self._live = Live(console=console, get_renderable=self.view, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "MultirunView":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def look(self) -> None:
+        """Find out which jobs have started, and how far those are that run."""
+        for job in self.jobs:
+            if job.state is State.WAITING and job.has_started:
+                job.state = State.RUNNING
+                self._say("runs", job)
+            if job.state is State.RUNNING:
+                job.num_finished = job.count()
+
+    def ended(self, job: Watched, *, reason: str) -> None:
+        """A job is over; with a reason, it failed."""
+        job.num_finished, job.reason = job.count(), reason
+        job.state = State.FAILED if reason else State.DONE
+        self._say(f"failed: {reason}" if reason else "is done", job)
+
+    def _say(self, what: str, job: Watched) -> None:
+        if not self._live:
+            logger.info("job %d (%s) %s; %s", job.number, job.title, what, self.summary())
+
+    def summary(self) -> str:
+        """All jobs in one line, and how long they will take."""
+        counts = {state: sum(job.state is state for job in self.jobs) for state in State}
+        words = [f"{count} {state.value}" for state, count in counts.items() if count]
+        left = seconds_left(self.jobs, elapsed=time.monotonic() - self.start)
+        return ", ".join(words) + (f", about {in_words(left)} left" if left else "")
+
+    def view(self) -> RenderableType:
+        """What fits of all there is to see: jobs that failed or run before those that wait or are done."""
+        room = max(self.console.height - FRAME_LINES, 1)
+        order = list(State)
+        shown = sorted(self.jobs, key=lambda job: order.index(job.state))
+        hidden = [f"     and {len(shown) - room} more"] if len(shown) > room else []
+        lines = [Text(job.line(), style=STYLES[job.state], overflow="ellipsis", no_wrap=True) for job in shown[:room]]
+        return Group(*lines, *hidden, Text(self.summary(), style="bold"))
+
+
+def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
+    """How long jobs that go on as they did so far will take; None before any generation is finished.
+
+    Args:
+        jobs: All of a multirun.
+        elapsed: Seconds since it started.
+    """
+    num_finished = sum(job.num_finished - job.num_before for job in jobs)
+    num_left = sum(job.num_left for job in jobs)
+    if num_left == 0:
+        return 0.0
+    return elapsed * num_left / num_finished if num_finished else None
+
+
+def in_words(seconds: float) -> str:
+    """A duration, coarse enough to be true."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def titles(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """What sets each job apart: those of its overrides that not all jobs have."""
+    shared = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(job_overrides) > 1 else set()
+    return [" ".join(override for override in overrides if override not in shared) for overrides in job_overrides]

@@ -1,0 +1,204 @@
+"""What all launchers of ours share: jobs are handed over, watched until the last one is over, and all are told of.
+
+A launcher says only where a job runs (`Places`). That a job fails, or that its process dies, stops no other one.
+"""
+
+import importlib.util
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from collapsar.errors import UsageError
+from collapsar.multirun.failures import FailedJob, command_of, failed_jobs
+from collapsar.multirun.shares import Share
+from collapsar.multirun.watch import RECORDS, MultirunView, Watched, titles
+from collapsar.study import is_told_at_the_end, make_console
+from hydra_plugins.collapsar_launchers.job import LOG, Job, Outcome
+
+GLANCE_SECONDS = 0.2  # between two looks at the jobs
+DIED_EXIT_CODE, TERMINATED_EXIT_CODE = 1, 143
+OWN_VARIABLES = "COLLAPSAR_"  # what is set here is set where the jobs run
+
+
+class Handle(Protocol):
+    """A job that was handed over: the future of joblib, submitit and Ray."""
+
+    def done(self) -> bool:
+        """Whether it is over."""
+
+    def result(self) -> Outcome:
+        """How it ended.
+
+        Raises:
+            Exception: its process died.
+        """
+
+
+class Places(ABC):
+    """Where jobs run: a place for each that runs at once."""
+
+    shares: Sequence[Share]
+    """What each place gives to its job."""
+
+    @abstractmethod
+    def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
+        """Hand over some jobs, each with the number of a place that is free."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the jobs that run, which the same command continues."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the places took, when all jobs are over."""
+
+
+class SideBySide(Launcher, ABC):
+    """A launcher whose jobs run in other processes."""
+
+    package: str
+    """The package that it needs, and the extra of ours that brings it."""
+    extra: str
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Notes what jobs are made of.
+
+        Raises:
+            UsageError: the package that runs them is not there.
+        """
+        if importlib.util.find_spec(self.package) is None:
+            raise UsageError(
+                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} needs {self.package}: "
+                f"pip install 'collapsar[{self.extra}]', or choose hydra/launcher=basic"
+            )
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    @abstractmethod
+    def places(self, num_jobs: int, folder: Path) -> Places:
+        """Places for so many jobs of the study in this folder."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all jobs, and note those that failed; returns what each returned, in the order of the jobs."""
+        if self.config.get("dry_run"):  # trains nothing, and sums up what it says of each job
+            return self._in_this_process(job_overrides, initial_job_idx)
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs = [
+            self._job(overrides, number=initial_job_idx + index, title=title)
+            for index, (overrides, title) in enumerate(zip(job_overrides, titles(job_overrides), strict=True))
+        ]
+        outcomes = run_all(jobs, self.places(len(jobs), folder))
+        return [self._told(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+    def _in_this_process(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        launcher = BasicLauncher()
+        launcher.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        return launcher.launch(job_overrides, initial_job_idx)
+
+    def _job(self, overrides: Sequence[str], *, number: int, title: str) -> Job:
+        """A job, composed here, so that what cannot be composed is refused before any job runs."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        return Job(
+            number=number,
+            title=title or "the only one",
+            config=config,
+            folder=folder,
+            num_generations=config.num_generations,
+            command=command_of(config.hydra, folder=folder),
+            hydra_context=self.hydra_context,
+            singletons=Singleton.get_state(),
+            working_folder=Path.cwd(),
+            environment={name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)},
+        )
+
+    def _told(self, job: Job, outcome: Outcome) -> JobReturn:
+        """What the sweeper hears: of a failure only if it has rules for it, else it would stop at the first one."""
+        returned = JobReturn(overrides=list(job.config.hydra.overrides.task), cfg=job.config)
+        returned.status, returned.return_value = JobStatus.COMPLETED, outcome.objective
+        if outcome.reason and is_told_at_the_end(self.config.hydra):
+            failed_jobs.append(
+                FailedJob(
+                    number=job.number + 1, reason=outcome.reason, exit_code=outcome.exit_code, command=job.command
+                )
+            )
+        elif outcome.reason:
+            returned.status, returned.return_value = JobStatus.FAILED, UsageError(outcome.reason)
+        return returned
+
+
+def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
+    """Run jobs wherever there is place, and show how they are getting on; returns how each ended."""
+    watched = [
+        Watched(
+            number=job.number + 1,
+            title=job.title,
+            records=job.folder / RECORDS,
+            log=job.folder / LOG,
+            num_generations=job.num_generations,
+        )
+        for job in jobs
+    ]
+    waiting, free = list(range(len(jobs))), list(range(len(places.shares)))
+    running: dict[int, tuple[int, Handle]] = {}  # by the index of a job: its place and its handle
+    outcomes: dict[int, Outcome] = {}
+    with MultirunView(watched, console=make_console()) as view, stopped_by_signals(places):
+        while waiting or running:
+            starting = [(free.pop(0), waiting.pop(0)) for _ in range(min(len(free), len(waiting)))]
+            handles = places.start([(place, jobs[index]) for place, index in starting]) if starting else []
+            for (place, index), handle in zip(starting, handles, strict=True):
+                running[index] = place, handle
+            for index, (place, handle) in list(running.items()):
+                if handle.done():
+                    del running[index]
+                    free.append(place)
+                    outcomes[index] = outcome_of(handle, job=jobs[index])
+                    view.ended(watched[index], reason=outcomes[index].reason)
+            view.look()
+            time.sleep(GLANCE_SECONDS if running else 0)
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+def outcome_of(handle: Handle, *, job: Job) -> Outcome:
+    """How a job ended, also where its process did not live to say so."""
+    try:
+        return handle.result()
+    except Exception as error:  # whatever joblib, submitit or Ray raises for a process that died
+        what = str(error).strip().partition("\n")[0] or type(error).__name__
+        return Outcome(
+            reason=f"its process died ({what}); what it said is in {job.folder / LOG}", exit_code=DIED_EXIT_CODE
+        )
+
+
+@contextmanager
+def stopped_by_signals(places: Places) -> Iterator[None]:
+    """End the jobs where this process is interrupted or terminated, or breaks down."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(TERMINATED_EXIT_CODE)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+        places.close()
+    except BaseException:
+        places.stop()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
