@@ -27,6 +27,7 @@ from collapsar.report.comparison import comparisons
 from collapsar.report.costs import costs, phases, study_seconds
 from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
+from collapsar.report.phase_curve import draw, phase_curves, read_threshold
 from collapsar.report.pictures import film_strip
 from collapsar.report.plotly_bundle import packed_plotly
 from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
@@ -96,6 +97,8 @@ def render(chains: Sequence[Chain]) -> str:
         class_score_maps=score_maps,
         heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in score_maps.values() for found in maps)]),
         phase_maps=phase_maps(summaries),
+        phase_curves=phase_curves(arms, summaries, threshold=read_threshold([chain.folder.parent for chain in chains])),
+        draw_phase_curve=draw,
         costs=costs(arms),
         phases=phases,
         study_seconds=study_seconds(arms),

@@ -1,0 +1,134 @@
+"""A search by Optuna, asked for its next trials and told what they came to.
+
+What it suggests follows from the seed, the number of the trial and what earlier trials came to, and finished chains are
+read again: so a search that was stopped loses no trial, whether it is kept in memory or in a storage.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from collapsar.errors import UsageError, check_positive
+from hydra_plugins.collapsar_searches.search import Search
+
+logger = logging.getLogger(__name__)
+
+LOG_TAG = "log"  # of an interval that is searched on a logarithmic scale: tag(log, interval(1e-4, 1e-1))
+
+
+class OptunaSweeper(Search):
+    """Optuna's TPE; chosen by `hydra/sweeper=optuna`."""
+
+    def __init__(
+        self,
+        *,
+        direction: str | Sequence[str],
+        params: Mapping[str, str] | None,
+        n_trials: int,
+        n_jobs: int,
+        seed: int,
+        seeds: str,
+        storage: str | None,
+        study_name: str,
+    ) -> None:
+        """Notes what is searched for.
+
+        Args:
+            direction: maximize or minimize; a list of them for a list of objectives.
+            params: By key, what may be chosen: `interval(0,1)`, `int(interval(1,8))`, `a,b`, `range(1,9)`.
+            n_trials: Trials in all.
+            n_jobs: Trials that run at once.
+            seed: Of what is suggested.
+            seeds: Of the chains of each trial, over which its objective is averaged.
+            storage: Where Optuna keeps the trials, such as sqlite:///search.db; null: in memory.
+            study_name: What they are called there.
+        """
+        super().__init__(seeds=seeds)
+        check_positive(**{"hydra.sweeper.n_trials": n_trials, "hydra.sweeper.n_jobs": n_jobs})
+        if importlib.util.find_spec("optuna") is None:
+            raise UsageError("hydra/sweeper=optuna needs optuna: pip install 'collapsar[optuna]'")
+        self.directions: list[Any] = [direction] if isinstance(direction, str) else list(direction)
+        self.params, self.num_trials, self.num_at_once = dict(params or {}), n_trials, n_jobs
+        self.seed, self.storage, self.study_name = seed, storage, study_name
+
+    def search(self) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        space = search_space([f"{key}={value}" for key, value in self.params.items()])
+        study = optuna.create_study(
+            directions=self.directions, storage=self.storage, study_name=self.study_name, load_if_exists=True
+        )
+        while (left := self.num_trials - num_finished(study)) > 0:
+            trials = self._next(study, space, count=min(left, self.num_at_once))
+            measured = self.objectives([[f"{key}={value}" for key, value in trial.params.items()] for trial in trials])
+            for trial, found in zip(trials, measured, strict=True):
+                values = found if isinstance(found, list) else [found]
+                study.tell(trial.number, values)
+                logger.info("trial %d of %d: %s: %s", trial.number + 1, self.num_trials, trial.params, values)
+        for best in study.best_trials:
+            logger.info("best: trial %d, %s: %s", best.number + 1, best.params, best.values)
+
+    def _next(self, study: Any, space: Mapping[str, Any], *, count: int) -> list[Any]:
+        """Trials that were begun and not finished, then new ones."""
+        from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
+
+        from collapsar.seeding import derive_seed
+
+        trials = list(study.get_trials(states=[TrialState.RUNNING]))[:count]
+        while len(trials) < count:
+            # A sampler for each trial: one that had gone on from another would suggest something else after a restart.
+            study.sampler = TPESampler(seed=derive_seed(self.seed, len(study.trials), "search") % 2**32)
+            trials.append(study.ask(dict(space)))
+        return trials
+
+
+def num_finished(study: Any) -> int:
+    """The trials of a study that have their values."""
+    return sum(trial.state.is_finished() for trial in study.trials)
+
+
+def search_space(params: Sequence[str]) -> dict[str, Any]:
+    """What Optuna may choose from, by key.
+
+    Raises:
+        UsageError: nothing, or a value that is not a choice.
+    """
+    if not params:
+        raise UsageError(
+            "hydra.sweeper.params says nothing to search: set for example "
+            "+hydra.sweeper.params.regime.real_fraction='interval(0,0.5)'"
+        )
+    return {
+        override.get_key_element(): distribution(override)
+        for override in OverridesParser.create().parse_overrides(list(params))
+    }
+
+
+def distribution(override: Override) -> Any:
+    """What Optuna makes of one parameter.
+
+    Raises:
+        UsageError: its value is not a choice.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None, "Hydra's grammar wants both ends"
+        assert value.end is not None
+        is_log = LOG_TAG in value.tags
+        if isinstance(value.start, int) and isinstance(value.end, int):
+            return IntDistribution(value.start, value.end, log=is_log)
+        return FloatDistribution(value.start, value.end, log=is_log)
+    if override.is_sweep_override():
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    raise UsageError(
+        f"hydra.sweeper.params.{override.key_or_group} must be a choice, such as interval(0.0,0.5), a,b or range(1,9): "
+        f"got {override.get_value_element_as_str()}"
+    )

@@ -1,0 +1,48 @@
+"""Phase curves: a metric over the one number in which arms differ, and where it reaches what a search looked for."""
+
+import pytest
+
+from collapsar.report.intervals import Interval
+from collapsar.report.phase_curve import PhaseCurve, crossing, draw
+
+
+def interval(mean, margin=0.0):
+    return Interval(mean=mean, low=mean - margin, high=mean + margin, num_seeds=3)
+
+
+def test_a_curve_reaches_a_level_on_the_line_between_two_points():
+    assert crossing([(0.0, 0.2), (0.5, 0.4), (1.0, 0.8)], level=0.5) == pytest.approx(0.625)
+
+
+def test_a_curve_that_starts_above_a_level_reaches_it_at_its_first_value():
+    assert crossing([(0.1, 0.9), (0.2, 1.0)], level=0.5) == 0.1
+
+
+def test_a_curve_below_a_level_does_not_reach_it():
+    assert crossing([(0.1, 0.1), (0.2, 0.2)], level=0.5) is None
+
+
+def test_where_a_curve_reaches_a_level_twice_the_first_time_counts():
+    assert crossing([(0.0, 0.0), (1.0, 1.0), (2.0, 0.0), (3.0, 1.0)], level=0.5) == pytest.approx(0.5)
+
+
+def test_a_drawing_has_the_whole_range_of_a_share():
+    curve = PhaseCurve(
+        metric="recall",
+        setting="regime.real_fraction",
+        points=[(0.0, interval(0.0)), (0.25, interval(0.5, 0.1)), (0.5, interval(1.0))],
+        threshold=0.5,
+        crossing=interval(0.25, 0.05),
+    )
+    drawing = draw(curve, width=100, height=50)
+    assert (drawing.lowest, drawing.highest, drawing.level) == (0.0, 1.0, 25.0)
+    assert drawing.line == "0.0,50.0 50.0,25.0 100.0,0.0"
+    assert drawing.marks[1] == (50.0, 25.0, 30.0, 20.0)
+    assert drawing.reached == (50.0, 40.0, 60.0)
+
+
+def test_a_single_seed_has_no_whisker():
+    points = [(value, Interval(mean=2.0, low=None, high=None, num_seeds=1)) for value in (0.0, 1.0)]
+    drawing = draw(PhaseCurve(metric="fid", setting="seed", points=points), width=10, height=10)
+    assert drawing.marks[0] == (0.0, 0.0, 0.0, 0.0)
+    assert (drawing.lowest, drawing.highest) == (0.0, 2.0)
