@@ -14,6 +14,9 @@ optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 from hydra_plugins.collapsar_searches.optuna_sweeper import OptunaSweeper, distribution, search_space  # noqa: E402
 
 
+SHARE = {"share": "interval(0.0,1.0)"}
+
+
 class Chains:
     """A launcher whose chains are finished at once: the objective is best at a share of .3, and noisy by seed."""
 
@@ -35,10 +38,10 @@ class Chains:
         return returned
 
 
-def search(folder, *, storage, interrupted_at=None, n_trials=12, seeds="0"):
+def search(folder, *, storage, interrupted_at=None, n_trials=12, seeds="0", params=SHARE, typed=()):
     sweeper = OptunaSweeper(
         direction="maximize",
-        params={"share": "interval(0.0,1.0)"},
+        params=params,
         n_trials=n_trials,
         n_jobs=1,
         seed=0,
@@ -50,7 +53,7 @@ def search(folder, *, storage, interrupted_at=None, n_trials=12, seeds="0"):
     sweeper.hydra_context = SimpleNamespace(config_loader=None)
     sweeper.launcher = chains = Chains(interrupted_at=interrupted_at)
     try:
-        sweeper.sweep([])
+        sweeper.sweep(list(typed))
     except KeyboardInterrupt:
         return chains
     return chains
@@ -83,6 +86,13 @@ def test_a_trial_is_a_chain_of_every_seed_and_its_value_their_mean(tmp_path):
     assert trial.value == pytest.approx(-((float(chains.trials[0]) - 0.3) ** 2) + 0.001)
 
 
+def test_choices_may_be_typed_as_in_a_sweep(tmp_path):
+    expected = search(tmp_path, storage=None, n_trials=2, seeds="0,1")
+    typed = ("share=interval(0.0,1.0)", "seed=0,1")
+    found = search(tmp_path, storage=None, n_trials=2, params=None, typed=typed)
+    assert (found.trials, found.seeds) == (expected.trials, expected.seeds)
+
+
 def test_no_trial_is_tried_twice(tmp_path):
     assert len(set(search(tmp_path, storage=None).trials)) == 12
 
@@ -108,5 +118,5 @@ def test_a_lone_value_is_no_choice():
 
 
 def test_a_search_for_nothing_is_refused():
-    with pytest.raises(UsageError, match=r"hydra.sweeper.params says nothing to search"):
+    with pytest.raises(UsageError, match=r"there is nothing to search"):
         search_space([])

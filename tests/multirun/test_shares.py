@@ -77,6 +77,11 @@ def test_a_driver_that_does_not_answer_is_told_of(tmp_path, monkeypatch):
         visible_gpus({})
 
 
-def test_no_more_cores_are_counted_than_omp_num_threads_allows(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert count_cores() == 1
+def test_no_more_cores_are_counted_than_slurm_gave():
+    assert count_cores({"SLURM_CPUS_PER_TASK": "1"}) == 1
+    assert count_cores({"SLURM_CPUS_PER_TASK": "100000"}) == count_cores({})
+
+
+def test_a_limit_of_threads_is_kept():
+    assert shares_of(1, num_cores=8, gpus=[], most_threads=2) == [Share(threads=2)]
+    assert shares_of(8, num_cores=8, gpus=[], most_threads=2)[0] == Share(threads=1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from collapsar.errors import UsageError, check_positive
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+SLURM_CORES = "SLURM_CPUS_PER_TASK"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -34,9 +35,10 @@ class Share:
         return threads if self.gpu is None else threads | {VISIBLE_GPUS: self.gpu}
 
 
-def shares_of(num_slots: int, *, num_cores: int, gpus: Sequence[str]) -> list[Share]:
-    """The share of each slot: cores divided by slots, at least one; GPUs in turn."""
+def shares_of(num_slots: int, *, num_cores: int, gpus: Sequence[str], most_threads: int | None = None) -> list[Share]:
+    """The share of each slot: cores divided by slots, from one to `most_threads` (None: no limit); GPUs in turn."""
     threads = max(num_cores // num_slots, 1)
+    threads = min(threads, most_threads or threads)
     return [Share(threads=threads, gpu=gpus[slot % len(gpus)] if gpus else None) for slot in range(num_slots)]
 
 
@@ -60,11 +62,16 @@ def count_slots(wanted: int | None, *, num_jobs: int, num_cores: int, gpus: Sequ
     return min(wanted, num_jobs)
 
 
-def count_cores() -> int:
-    """The cores that this process may use, or as many as OMP_NUM_THREADS lets it use."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "")
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(usable, int(allowed)), 1) if allowed.isdecimal() else usable
+def count_cores(environment: Mapping[str, str]) -> int:
+    """The cores that a process with this environment may use: those that it is bound to, or that SLURM gave it."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(bound, number_in(environment, SLURM_CORES) or bound)
+
+
+def number_in(environment: Mapping[str, str], name: str) -> int | None:
+    """A whole number above 0 in a variable; None where there is none."""
+    text = environment.get(name, "")
+    return int(text) if text.isdecimal() and int(text) else None
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:

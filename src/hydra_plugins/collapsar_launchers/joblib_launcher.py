@@ -7,7 +7,15 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from collapsar.multirun.shares import Share, count_cores, count_slots, shares_of, visible_gpus
+from collapsar.multirun.shares import (
+    THREADS,
+    Share,
+    count_cores,
+    count_slots,
+    number_in,
+    shares_of,
+    visible_gpus,
+)
 from hydra_plugins.collapsar_launchers.job import Job
 from hydra_plugins.collapsar_launchers.side_by_side import Handle, Places, SideBySide
 
@@ -33,10 +41,10 @@ class JoblibLauncher(SideBySide):
 
 
 def shares_here(num_jobs: int, *, n_jobs: int | None, jobs_per_gpu: int) -> list[Share]:
-    """The shares of jobs on this machine: its cores and visible GPUs."""
-    cores, gpus = count_cores(), visible_gpus(os.environ)
+    """The shares of jobs on this machine: its cores and visible GPUs; OMP_NUM_THREADS limits the threads of each."""
+    cores, gpus = count_cores(os.environ), visible_gpus(os.environ)
     num_slots = count_slots(n_jobs, num_jobs=num_jobs, num_cores=cores, gpus=gpus, jobs_per_gpu=jobs_per_gpu)
-    return shares_of(num_slots, num_cores=cores, gpus=gpus)
+    return shares_of(num_slots, num_cores=cores, gpus=gpus, most_threads=number_in(os.environ, THREADS[0]))
 
 
 class JoblibPlaces(Places):

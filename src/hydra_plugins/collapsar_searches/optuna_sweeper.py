@@ -59,7 +59,7 @@ class OptunaSweeper(Search):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        space = search_space([f"{key}={value}" for key, value in self.params.items()])
+        space = search_space([*(f"{key}={value}" for key, value in self.params.items()), *self._take_choices()])
         study = optuna.create_study(
             directions=self.directions, storage=self.storage, study_name=self.study_name, load_if_exists=True
         )
@@ -72,6 +72,13 @@ class OptunaSweeper(Search):
                 logger.info("trial %d of %d: %s: %s", trial.number + 1, self.num_trials, trial.params, values)
         for best in study.best_trials:
             logger.info("best: trial %d, %s: %s", best.number + 1, best.params, best.values)
+
+    def _take_choices(self) -> list[str]:
+        """The choices that were typed: what is swept, but for seeds, is what is searched."""
+        typed = OverridesParser.create().parse_overrides(self.typed)
+        choices = [one for one in typed if one.is_sweep_override() and one.get_key_element() != "seed"]
+        self.typed = [str(one.input_line) for one in typed if one not in choices]
+        return [str(one.input_line) for one in choices]
 
     def _next(self, study: Any, space: Mapping[str, Any], *, count: int) -> list[Any]:
         """Trials that were begun and not finished, then new ones."""
@@ -101,8 +108,8 @@ def search_space(params: Sequence[str]) -> dict[str, Any]:
     """
     if not params:
         raise UsageError(
-            "hydra.sweeper.params says nothing to search: set for example "
-            "+hydra.sweeper.params.regime.real_fraction='interval(0,0.5)'"
+            "there is nothing to search: say what may be chosen, as in 'regime.real_fraction=interval(0,0.5)', or in "
+            "hydra.sweeper.params"
         )
     return {
         override.get_key_element(): distribution(override)
