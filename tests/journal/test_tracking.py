@@ -206,8 +206,11 @@ def test_a_chain_that_goes_on_after_a_kill_is_one_run_with_every_generation_once
     assert first(path, "exit").get("exit_code", 0) == 0
 
 
-def test_two_jobs_of_a_multirun_are_two_finished_runs(collapsar, tiny, tmp_path):
-    code, stderr = collapsar("-m", *tiny, "num_generations=1", "seed=0,1", "name=pair")
+@pytest.mark.parametrize(
+    "launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")], ids=["one by one", "side by side"]
+)
+def test_two_jobs_of_a_multirun_are_two_finished_runs(launcher, collapsar, tiny, tmp_path):
+    code, stderr = collapsar("-m", *tiny, *launcher, "num_generations=1", "seed=0,1", "name=pair")
     assert code == 0, stderr
     files = wandb_files(tmp_path / "outputs" / "pair")
     assert len(files) == 2
