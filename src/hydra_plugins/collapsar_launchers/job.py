@@ -55,6 +55,7 @@ class Job:
         singletons: Hydra's state.
         working_folder: Where the command was given; relative paths start there.
         environment: Variables of ours that were set there.
+        is_restarted: Whether who runs it starts it again where a signal stopped it, as SLURM and Ray do.
     """
 
     number: int
@@ -67,6 +68,7 @@ class Job:
     singletons: Any
     working_folder: Path
     environment: Mapping[str, str]
+    is_restarted: bool
 
     def __call__(self, share: Share) -> Outcome:
         """Run the chain with its share of the machine, all that it says going to its log."""
@@ -100,6 +102,8 @@ class Job:
                 job_subdir_key="hydra.sweep.subdir",
             )
         except (KeyboardInterrupt, SystemExit) as stop:
+            if self.is_restarted:
+                raise  # with an outcome it would count as over
             code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
             return Outcome(reason="interrupted: the same command continues", exit_code=code)
         if done.status is JobStatus.COMPLETED:

@@ -14,6 +14,7 @@ class RayLauncher(SideBySide):
     """Each job is a task of Ray's, which waits until the cluster has room for it."""
 
     package, extra = "ray", "ray"
+    restarts_jobs = True
 
     def __init__(self, *, init: Mapping[str, Any], num_cpus: int, num_gpus: float, max_retries: int) -> None:
         """Notes what is asked of Ray.

@@ -69,8 +69,11 @@ class SideBySide(Launcher, ABC):
     """A launcher whose jobs run in other processes."""
 
     package: str
-    """The package that it needs, and the extra of ours that brings it."""
+    """The package that it needs."""
     extra: str
+    """The extra of ours that brings the package."""
+    restarts_jobs = False
+    """Whether a job that a signal stopped is started again."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Notes what jobs are made of.
@@ -126,6 +129,7 @@ class SideBySide(Launcher, ABC):
             singletons=Singleton.get_state(),
             working_folder=Path.cwd(),
             environment={name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)},
+            is_restarted=self.restarts_jobs,
         )
 
     def _told(self, job: Job, outcome: Outcome) -> JobReturn:

@@ -16,6 +16,7 @@ class SlurmLauncher(SideBySide):
     """All jobs at once as one array of SLURM jobs."""
 
     package, extra = "submitit", "slurm"
+    restarts_jobs = True
 
     def __init__(
         self, *, cpus_per_task: int, timeout_min: int, max_num_timeout: int, parameters: Mapping[str, Any] | None
