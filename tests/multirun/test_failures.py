@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from collapsar.multirun.failures import FailedJob, lines, repeating_command
+from omegaconf import OmegaConf
+
+from collapsar.multirun.failures import FailedJob, command_of, lines, repeating_command
 
 
 def failed(number, reason):
@@ -28,11 +30,20 @@ def test_a_single_chain_has_a_reason_only():
 
 
 def test_the_command_can_be_pasted_into_a_shell():
-    own = Path("outputs/study/run")
-    command = repeating_command(["seed=1", "lever=[ema,cosine]"], folder=own, own_folder=own)
-    assert command == "collapsar seed=1 'lever=[ema,cosine]'"
+    assert repeating_command(["seed=1", "lever=[ema,cosine]"]) == "collapsar seed=1 'lever=[ema,cosine]'"
 
 
-def test_a_folder_of_its_own_and_conf_of_its_own_are_part_of_the_command():
-    command = repeating_command(["seed=1"], folder=Path("/big/run"), own_folder=Path("run"), conf=["/my/conf"])
-    assert command == "collapsar --config-dir /my/conf seed=1 hydra.run.dir=/big/run"
+def hydra_config(*typed):
+    sources = [{"provider": "main", "path": "/conf"}, {"provider": "command-line", "path": "/my/conf"}]
+    overrides = {"task": ["seed=1"], "hydra": list(typed)}
+    return OmegaConf.create({"runtime": {"config_sources": sources}, "overrides": overrides})
+
+
+def test_conf_of_the_users_own_is_part_of_the_command():
+    command = command_of(hydra_config("hydra/launcher=joblib"), folder=Path("outputs/study/run"))
+    assert command == "collapsar --config-dir /my/conf seed=1"
+
+
+def test_a_folder_that_was_asked_for_is_part_of_the_command():
+    command = command_of(hydra_config("hydra.sweep.dir=/big"), folder=Path("/big/run"))
+    assert command.endswith(" seed=1 hydra.run.dir=/big/run")

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+SWEEP_FOLDERS = (
+    "hydra.sweep.dir=",
+    "hydra.sweep.subdir=",
+)  # what leads a multirun to other folders than a single chain
+
 
 @dataclass(frozen=True, kw_only=True)
 class FailedJob:
@@ -44,23 +49,21 @@ def lines(failed: Sequence[FailedJob], *, num_jobs: int) -> Iterator[str]:
             yield from (f"  job {job.number} failed; repeat it with: {job.command}" for job in jobs)
 
 
-def repeating_command(overrides: Sequence[str], *, folder: Path, own_folder: Path, conf: Sequence[str] = ()) -> str:
+def repeating_command(overrides: Sequence[str], *, folder: Path | None = None, conf: Sequence[str] = ()) -> str:
     """The command that runs a job of a multirun by itself, in the same folder.
 
     Args:
         overrides: Of the job.
-        folder: The run folder of the job.
-        own_folder: The run folder that it would have by itself.
+        folder: The run folder of the job, where it is not the one that these overrides lead to.
         conf: Folders of conf that were added with `--config-dir`.
     """
     added = [part for path in conf for part in ("--config-dir", path)]
-    where = [] if folder.resolve() == own_folder.resolve() else [f"hydra.run.dir={folder}"]
+    where = [] if folder is None else [f"hydra.run.dir={folder}"]
     return shlex.join(["collapsar", *added, *overrides, *where])
 
 
 def command_of(hydra_config: Any, *, folder: Path) -> str:
     """The same, of a job by the `hydra` node of its composed config."""
     added = [str(source.path) for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
-    return repeating_command(
-        list(hydra_config.overrides.task), folder=folder, own_folder=Path(hydra_config.run.dir), conf=added
-    )
+    is_elsewhere = any(override.lstrip("+").startswith(SWEEP_FOLDERS) for override in hydra_config.overrides.hydra)
+    return repeating_command(list(hydra_config.overrides.task), folder=folder if is_elsewhere else None, conf=added)
