@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,15 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from collapsar import composition, signals, study
-from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, disk_errors_name, is_of_disk
+from collapsar.errors import (
+    FULL_DISK,
+    DeviceMemoryError,
+    NonFiniteError,
+    UsageError,
+    disk_errors_name,
+    is_of_disk,
+    printable,
+)
 from collapsar.journal.objective import read_objective
 from collapsar.multirun.failures import FailedJob, command_of, failed_jobs, lines
 from collapsar.settings import config_folder
@@ -161,6 +170,10 @@ def main() -> None:
         if wants_traceback:
             raise
         failed_jobs.append(FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error)))
+    except ValueError as error:
+        if wants_traceback or not is_of_hydra(error):
+            raise
+        failed_jobs.append(FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error)))
     except (KeyboardInterrupt, signals.Stopped) as error:
         sys.stderr.write("collapsar: interrupted; the same command continues\n")
         sys.exit(error.code if isinstance(error, signals.Stopped) else 130)
@@ -168,6 +181,12 @@ def main() -> None:
         sys.stderr.write(f"{line}\n")
     if failed_jobs:
         sys.exit(failed_jobs[0].exit_code)
+
+
+def is_of_hydra(error: BaseException) -> bool:
+    """Whether Hydra itself raised an error: some of what it refuses in overrides it refuses with plain ones."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals["__name__"]).startswith("hydra.")
 
 
 def exit_code(error: BaseException) -> int:
@@ -181,7 +200,7 @@ def one_line(error: BaseException) -> str:
     if disk_error := find_disk_error(error):
         advice = "free space" if disk_error.errno in FULL_DISK else "see to the disk"
         what = f"cannot write {error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        return f"{what}; {advice}: the same command continues"
+        return printable(f"{what}; {advice}: the same command continues")
     error = find_usage_error(error) or error
     match error, error.__cause__:
         case OSError(filename=str()), _:
@@ -190,7 +209,7 @@ def one_line(error: BaseException) -> str:
             text = describe_key(cause)
         case _:
             text = str(error).partition("Config search path")[0]
-    return " ".join(text.split())
+    return printable(text)
 
 
 def find_disk_error(error: BaseException) -> OSError | None:

@@ -5,15 +5,19 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from collapsar.errors import UsageError, check_finite
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 FILLED_IN = {"trainer.precision": "auto"}  # before the recipe is called, so that its constructor need not take it
+LARGEST_WHOLE_NUMBER = 2**63 - 1  # that a tensor takes
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes that get nothing more than what stands in the config
 
 Parameter = inspect.Parameter
@@ -140,19 +144,28 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
     Raises:
         UsageError: with the value and the type that is wanted.
     """
-    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
 
-    if isinstance(value, dict) or has_parts(value):
+    if has_parts(value):
         return
     try:
         adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticSchemaGenerationError:
         return
+    wanted = what_is_wrong(adapter, value)
+    if wanted and not (isinstance(value, list) and what_is_wrong(adapter, tuple(value)) is None):  # YAML has no tuples
+        raise UsageError(f"{key} has a wrong value: got {value!r}; {wanted[0].lower()}{wanted[1:]}")
+
+
+def what_is_wrong(adapter: "TypeAdapter[Any]", value: Any) -> str | None:
+    """What a value should have been, or None: neither '1' nor true is a number, and 1.0 is no count."""
+    from pydantic import ValidationError
+
     try:
-        adapter.validate_python(value, strict=isinstance(value, str))
+        adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        wanted = error.errors()[0]["msg"]
-        raise UsageError(f"{key} has a wrong value: got {value!r}; {wanted[0].lower()}{wanted[1:]}") from error
+        return str(error.errors()[0]["msg"])
+    return None
 
 
 def has_parts(value: Any) -> bool:
@@ -163,7 +176,7 @@ def has_parts(value: Any) -> bool:
 
 
 def check_numbers(key: str, value: Any) -> None:
-    """Refuse a number that is NaN or infinite, anywhere in the value of a setting.
+    """Refuse a number that is NaN, infinite or beyond 64 bits, anywhere in the value of a setting.
 
     Raises:
         UsageError: by its dotted key.
@@ -176,3 +189,5 @@ def check_numbers(key: str, value: Any) -> None:
             check_numbers(f"{key}[{index}]", content)
     elif isinstance(value, float):
         check_finite(key, value)
+    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
+        raise UsageError(f"{key} must have at most 64 bits: got {value}")

@@ -72,6 +72,11 @@ def is_of_disk(error: OSError) -> bool:
     return error.errno in (*FULL_DISK, *BROKEN_DISK)
 
 
+def printable(text: str) -> str:
+    """A text on one line, in which characters that a terminal would obey (escape codes, say) are spelled out."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
+
+
 @contextmanager
 def disk_errors_name(path: Path) -> Iterator[None]:
     """Let an error that names no file name this one: `write` and `fsync` know only a number."""

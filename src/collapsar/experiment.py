@@ -111,7 +111,7 @@ class Experiment:
         from collapsar.data.causes.cause import check_causes
         from collapsar.data.schedules import as_schedule, check_bounds
         from collapsar.drawing.correction import check_correction, warm_started
-        from collapsar.feasibility import check_parts
+        from collapsar.feasibility import check_parts, sketch
         from collapsar.training.shared import can_be_shared
         from collapsar.training.train import Recipe
         from collapsar.training.trainer import check_trainer
@@ -129,7 +129,7 @@ class Experiment:
         if self.correction is not None and check_correction(self.correction).needs_warm_start:
             self.training = warm_started(self.training)
         self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
-        model = self.model()  # both recipes are called once, so that a mistyped value is refused before any training
+        model = sketch(self.model)  # both recipes are called once, so that a wrong value is refused before any training
         self.model_name = model.name
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self.has_encoder = model.encode is not None

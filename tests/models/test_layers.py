@@ -153,7 +153,7 @@ def test_every_layer_of_a_critic_has_its_spectral_norm_with_everything_on(family
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depth": -1}, "depth must be at least 0: got -1"),
+        ({"depth": -1}, "depth must lie between 0 and 100, or be null: got -1"),
         ({"dropout": 1.0}, "model.dropout must be at least 0 and below 1, or null: got 1.0"),
         ({"width_factor": 0.0}, "width_factor and model.latent_factor must be positive, or null: got 0.0"),
         ({"num_classes": 0}, "num_classes must be above 0: got 0"),

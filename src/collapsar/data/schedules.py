@@ -27,8 +27,15 @@ class Schedule(ABC):
         """The lowest and the highest value it can take."""
 
     def count_at(self, generation: int) -> int:
-        """The value as a number of samples, rounded to the nearest."""
-        return nearest(self.at(generation))
+        """The value as a number of samples, rounded to the nearest.
+
+        Raises:
+            UsageError: it has grown beyond all bounds.
+        """
+        try:
+            return nearest(self.at(generation))
+        except OverflowError as error:
+            raise UsageError(f"a schedule grows beyond all bounds in generation {generation}: lower it") from error
 
 
 class Constant(Schedule):

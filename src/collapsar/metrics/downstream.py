@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_f1_score
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, check_positive
 from collapsar.metrics.spaces.embedders import TrainingBudget, build_seeded, exact_convolutions, train_classifier
 from collapsar.samples import to_model_range
 
@@ -49,6 +49,9 @@ class DownstreamTask:
     budget: TrainingBudget
     seed: int
     chunk_size: int
+
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=self.chunk_size)
 
     def score(
         self,

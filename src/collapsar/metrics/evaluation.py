@@ -90,12 +90,15 @@ class Evaluation:
         """How many samples of each kind are measured, where so many real ones are held out."""
         return self.num_samples or min(num_real, MOST_SAMPLES)
 
-    def check(self, *, num_real: int) -> None:
-        """Refuse sample sizes that the held-out set cannot serve.
+    def check(self, *, num_real: int, sample_shape: Sequence[int], num_classes: int) -> None:
+        """Refuse feature spaces that do not suit the data, and sample sizes that the held-out set cannot serve.
 
         Raises:
-            UsageError: more samples than there are, or more neighbours or bins than samples.
+            UsageError: one of these: no space is left, more samples than there are, or more neighbours or bins than
+                samples.
         """
+        for space in self._suitable(sample_shape).values():
+            space.check(sample_shape=sample_shape, num_classes=num_classes)
         num_samples = self.sample_size(num_real)
         if num_samples > num_real:
             raise UsageError(
@@ -139,8 +142,6 @@ class Evaluation:
             UsageError: no space suits the data, or one is not good enough to be trusted.
         """
         suitable = self._suitable(real.train.shape)
-        if not suitable:
-            raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
         seen = real.for_sticks()
         spaces = {
             name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
@@ -178,10 +179,17 @@ class Evaluation:
         )
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
-        """Vectors are measured as they are, images in every other space; the stick's comes first."""
+        """Vectors are measured as they are, images in every other space; the stick's comes first.
+
+        Raises:
+            UsageError: no space suits the data.
+        """
         is_vector = len(sample_shape) == 1
         names = sorted(self.spaces, key=lambda name: name != PRIMARY_SPACE)
-        return {name: self.spaces[name] for name in names if self.spaces[name].takes_vectors == is_vector}
+        suitable = {name: self.spaces[name] for name in names if self.spaces[name].takes_vectors == is_vector}
+        if not suitable:
+            raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
+        return suitable
 
 
 def find_device(accelerator: str) -> torch.device:

@@ -11,9 +11,10 @@ from typing import Literal
 
 from torch import nn
 
-from collapsar.errors import UsageError, check_not_negative
+from collapsar.errors import UsageError
 
 Norm = Literal["none", "batch", "group", "layer"]
+MOST_DEPTH = 100
 CHANNELS_PER_GROUP = 8  # fewer where they do not divide a layer's channels
 
 
@@ -36,7 +37,8 @@ class Layers:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check_not_negative(depth=self.depth)
+        if not 0 <= self.depth <= MOST_DEPTH:
+            raise UsageError(f"model.depth must lie between 0 and {MOST_DEPTH}, or be null: got {self.depth}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"model.dropout must be at least 0 and below 1, or null: got {self.dropout}")
 

@@ -8,6 +8,7 @@ labels and settings never train twice.
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -96,6 +97,13 @@ class FeatureSpace(ABC):
     version: ClassVar[int]
     has_classes: ClassVar[bool] = False
     takes_vectors: ClassVar[bool] = False
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:  # noqa: B027
+        """Refuse data that the space is not for, before any are read.
+
+        Raises:
+            UsageError: with what to choose instead.
+        """
 
     @abstractmethod
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:

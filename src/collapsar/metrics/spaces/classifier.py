@@ -1,5 +1,6 @@
 """The space of a small classifier's penultimate features."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -7,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.metrics.spaces.base import (
     FeatureSpace,
     FittedSpace,
@@ -47,8 +48,12 @@ class ClassifierSpace(FeatureSpace):
     chunk_size: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_accuracy <= 1:
-            raise UsageError(f"min_accuracy must be in [0, 1]: got {self.min_accuracy}")
+        check_positive(feature_dim=self.feature_dim, chunk_size=self.chunk_size)
+        check_fraction(min_accuracy=self.min_accuracy)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        if not num_classes:
+            raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         network = self._build(real)

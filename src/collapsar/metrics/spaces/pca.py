@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.errors import check_positive
 from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, content_hash
 from collapsar.metrics.spaces.feature_cache import load_or_compute
 from collapsar.samples import RealData, to_model_range
@@ -45,8 +45,7 @@ class PCASpace(FeatureSpace):
     chunk_size: int
 
     def __post_init__(self) -> None:
-        if self.num_components < 1:
-            raise UsageError(f"num_components must be at least 1: got {self.num_components}")
+        check_positive(num_components=self.num_components, chunk_size=self.chunk_size)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         key = content_hash(self, real, settings={"num_components": self.num_components})

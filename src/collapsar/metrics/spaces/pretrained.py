@@ -15,7 +15,7 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, check_positive
 from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.metrics.spaces.feature_cache import checksum
 from collapsar.metrics.spaces.preprocessing import grey_to_rgb, resize
@@ -68,6 +68,9 @@ class InceptionSpace(FeatureSpace):
     weights_path: str | None
     chunk_size: int
 
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=self.chunk_size)
+
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         network = self._load(cache_dir)
@@ -119,6 +122,9 @@ class DinoV2Space(FeatureSpace):
     repository: str | None
     weights_path: str | None
     chunk_size: int
+
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=self.chunk_size)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.metrics.spaces.base import (
     FeatureSpace,
     FittedSpace,
@@ -81,8 +81,8 @@ class SelfSupervisedSpace(FeatureSpace):
     def __post_init__(self) -> None:
         if not 0 < self.temperature < inf:
             raise UsageError(f"temperature must be positive and finite: got {self.temperature}")
-        if not 0 <= self.min_accuracy <= 1:
-            raise UsageError(f"min_accuracy must be in [0, 1]: got {self.min_accuracy}")
+        check_positive(feature_dim=self.feature_dim, chunk_size=self.chunk_size)
+        check_fraction(min_accuracy=self.min_accuracy)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)

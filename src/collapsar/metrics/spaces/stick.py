@@ -6,7 +6,7 @@ the official test set, and a digest of all of this. No chain trains one.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, check_positive
 from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.metrics.spaces.feature_cache import checksum
 from collapsar.metrics.spaces.stick_network import StickEncoder
@@ -149,11 +149,28 @@ class StickSpace(FeatureSpace):
     stick_version: int
     chunk_size: int
 
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=self.chunk_size)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        if stick.version != self.stick_version:
+            raise UsageError(
+                f"stick_version must be {stick.version}, of the {self.stick} stick in this package: "
+                f"got {self.stick_version}"
+            )
+        expected = stick.architecture
+        if tuple(sample_shape) != expected.sample_shape or num_classes != expected.num_classes:
+            raise UsageError(
+                f"the {self.stick} stick measures images {list(expected.sample_shape)} of {expected.num_classes} "
+                f"classes: got {list(sample_shape)} of {num_classes}; choose stick@evaluation.spaces.classifier=trained"
+            )
+
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         """The stick as it is; of the real data only their shape is looked at."""
         require_images(real, space_name=f"{self.stick} stick's")
+        self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         stick = read_stick(FOLDER / f"{self.stick}.safetensors")
-        self._check(stick, real)
         encoder, head = stick.network()
         return FittedSpace(
             name=f"{self.stick}_stick",
@@ -166,16 +183,3 @@ class StickSpace(FeatureSpace):
             device=device,
             chunk_size=self.chunk_size,
         )
-
-    def _check(self, stick: Stick, real: RealData) -> None:
-        if stick.version != self.stick_version:
-            raise UsageError(
-                f"stick_version must be {stick.version}, of the {self.stick} stick in this package: "
-                f"got {self.stick_version}"
-            )
-        expected, found = stick.architecture.sample_shape, real.train.shape
-        if found != tuple(expected) or real.num_classes != stick.architecture.num_classes:
-            raise UsageError(
-                f"the {self.stick} stick measures images {list(expected)} of {stick.architecture.num_classes} classes: "
-                f"got {list(found)} of {real.num_classes}; choose stick@evaluation.spaces.classifier=trained"
-            )
