@@ -88,9 +88,7 @@ def check_parts(experiment: "Experiment", model: GenerativeModel) -> None:
     check_labeller(experiment.labelled_by, num_classes=num_classes)
     if experiment.correction is not None:
         experiment.correction.check(model)
-    experiment.evaluation.check(
-        num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes
-    )
+    experiment.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
     check_memory(experiment)
     num_real = num_planted(experiment.cause, data.sizes.train, num_classes=data.num_classes)
     check_sizes(experiment, model, num_real=num_real)

@@ -1,6 +1,7 @@
 """Real data: fixed splits, stratified subsets, and errors that say where files belong."""
 
 import os
+import pickle
 import struct
 from dataclasses import replace
 from threading import Thread
@@ -9,7 +10,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from collapsar.data.sources.real import CIFAR10, IDX_FILES, MNIST, Digits, FashionMNIST, Sizes, data_root
+from collapsar.data.sources.real import CIFAR10, MNIST, Digits, FashionMNIST, Sizes, data_root, md5
 from collapsar.errors import UsageError
 
 has_data = pytest.mark.skipif(not os.environ.get("COLLAPSAR_DATA"), reason="COLLAPSAR_DATA names no folder of data")
@@ -31,6 +32,14 @@ def rows(part):
     return {tuple(image) for image in part.values.flatten(1).tolist()}
 
 
+IDX_FILES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 784,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
+}
+
+
 def write_mnist(root, *, folder="MNIST/raw"):
     """Files as MNIST has them, all black but for a first pixel, sparse on disk."""
     raw = root / folder
@@ -43,6 +52,11 @@ def write_mnist(root, *, folder="MNIST/raw"):
             file.write(header + bytes([7]))
             file.truncate(num_bytes)
     return raw
+
+
+def take_for_official(monkeypatch, folder, *, source=MNIST):
+    """Expect the files that lie there."""
+    monkeypatch.setattr(source, "checksums", {name: md5(folder / name) for name in source.checksums})
 
 
 @pytest.fixture
@@ -132,8 +146,8 @@ def test_the_root_is_the_given_folder_then_the_environments_then_the_users(monke
 
 
 @pytest.mark.parametrize(("source", "folder"), [(MNIST, "MNIST/raw"), (FashionMNIST, "FashionMNIST/raw")])
-def test_files_in_torchvisions_layout_become_images(tmp_path, source, folder):
-    write_mnist(tmp_path, folder=folder)
+def test_files_in_torchvisions_layout_become_images(tmp_path, monkeypatch, source, folder):
+    take_for_official(monkeypatch, write_mnist(tmp_path, folder=folder), source=source)
     real = make_mnist(tmp_path, source=source).read_all()
     assert real.train.values.shape == (60_000, 1, 28, 28)
     assert real.test.values.shape == (10_000, 1, 28, 28)
@@ -155,7 +169,7 @@ def test_missing_cifar_offline_names_the_folder_and_the_files(tmp_path, offline)
     with pytest.raises(UsageError) as caught:
         make_cifar(tmp_path).load()
     assert str(tmp_path / "cifar-10-batches-py") in str(caught.value)
-    assert all(name in str(caught.value) for name in CIFAR10.file_bytes)
+    assert all(name in str(caught.value) for name in CIFAR10.checksums)
 
 
 def test_a_root_that_is_a_file_is_refused(tmp_path):
@@ -164,30 +178,79 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
         make_mnist(tmp_path / "file").load()
 
 
-@pytest.mark.parametrize("name", IDX_FILES)
-def test_a_truncated_file_is_named_with_its_size(tmp_path, name):
-    raw = write_mnist(tmp_path)
-    os.truncate(raw / name, 5000)
-    with pytest.raises(UsageError, match=rf"{name} is damaged: it has 5000 bytes where {IDX_FILES[name]}"):
-        make_mnist(tmp_path).load()
+def write_cifar(root):
+    """Files as CIFAR-10 has them, by name."""
+    folder = root / CIFAR10.folder
+    folder.mkdir(parents=True)
+    for name in CIFAR10.checksums:
+        (folder / name).write_bytes(f"pickled {name}".encode())
+    return folder
 
 
-def test_a_file_of_the_right_size_but_other_content_is_refused(tmp_path):
-    raw = write_mnist(tmp_path)
-    with (raw / "train-images-idx3-ubyte").open("r+b") as file:
-        file.write(bytes(16))
-    with pytest.raises(UsageError, match="damaged"):
-        make_mnist(tmp_path).load()
+def cut(folder, name):
+    os.truncate(folder / name, 5000)
 
 
-def test_cifar_files_of_the_right_size_but_other_content_are_refused(tmp_path):
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    for name, num_bytes in CIFAR10.file_bytes.items():
-        with (folder / name).open("wb") as file:
-            file.truncate(num_bytes)
+def put_others_in_place(folder, name):
+    """The test set's file for the training set's, or the other way round; of CIFAR-10, another batch."""
+    other = name.replace("train", "t10k") if "train" in name else name.replace("t10k", "train")
+    other = {"test_batch": "data_batch_1"}.get(name, "test_batch") if other == name else other
+    (folder / name).write_bytes((folder / other).read_bytes())
+
+
+def change_a_byte(folder, name):
+    """The file keeps its size: one label, one pixel or one number in a header is another."""
+    content = bytearray((folder / name).read_bytes())
+    content[7] ^= 1
+    (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, put_others_in_place, change_a_byte])
+@pytest.mark.parametrize(
+    ("source", "name"), [*((MNIST, name) for name in IDX_FILES), (FashionMNIST, "t10k-labels-idx1-ubyte")]
+)
+def test_an_idx_file_that_is_not_the_official_one_is_named(tmp_path, monkeypatch, source, name, damage):
+    folder = write_mnist(tmp_path, folder=source.folder)
+    take_for_official(monkeypatch, folder, source=source)
+    damage(folder, name)
+    with pytest.raises(UsageError, match=rf"{name} is damaged, or not the official file of {source.name}: its MD5"):
+        make_mnist(tmp_path, source=source).load()
+
+
+@pytest.mark.parametrize("damage", [cut, put_others_in_place, change_a_byte])
+@pytest.mark.parametrize("name", ["data_batch_1", "data_batch_5", "test_batch", "batches.meta"])
+def test_a_cifar_file_that_is_not_the_official_one_is_named(tmp_path, monkeypatch, name, damage):
+    folder = write_cifar(tmp_path)
+    take_for_official(monkeypatch, folder, source=CIFAR10)
+    damage(folder, name)
+    with pytest.raises(UsageError, match=f"{name} is damaged, or not the official file of cifar10: its MD5"):
+        make_cifar(tmp_path).load()
+
+
+def test_files_of_another_set_are_refused(tmp_path):
+    write_mnist(tmp_path, folder=FashionMNIST.folder)
+    with pytest.raises(UsageError, match="train-images-idx3-ubyte is damaged, or not the official file of fashion"):
+        make_mnist(tmp_path, source=FashionMNIST).load()
+
+
+def test_a_pickle_that_is_not_the_official_one_is_not_opened(tmp_path):
+    class Planted:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "planted"),))
+
+    (write_cifar(tmp_path) / "data_batch_1").write_bytes(pickle.dumps(Planted()))
     with pytest.raises(UsageError, match="damaged"):
         make_cifar(tmp_path).load()
+    assert not (tmp_path / "planted").exists()
+
+
+def test_a_download_that_came_broken_is_refused(tmp_path, monkeypatch):
+    def fetch(*, root, train, download):
+        write_mnist(root)
+
+    monkeypatch.setattr(MNIST, "dataset", staticmethod(fetch))
+    with pytest.raises(UsageError, match="train-images-idx3-ubyte is damaged"):
+        make_mnist(tmp_path).load()
 
 
 def test_jobs_that_start_together_download_once(tmp_path, monkeypatch):
@@ -201,6 +264,7 @@ def test_jobs_that_start_together_download_once(tmp_path, monkeypatch):
             return None
         return original(root=root, train=train, download=False)
 
+    take_for_official(monkeypatch, write_mnist(tmp_path / "official"))
     monkeypatch.setattr(MNIST, "dataset", staticmethod(fetch))
     jobs = [Thread(target=make_mnist(tmp_path)._require_files) for _ in range(3)]
     for job in jobs:
@@ -212,7 +276,7 @@ def test_jobs_that_start_together_download_once(tmp_path, monkeypatch):
 
 def test_a_job_waits_for_the_download_that_another_has_half_done(tmp_path, monkeypatch):
     monkeypatch.setattr(MNIST, "dataset", staticmethod(lambda **_: pytest.fail("downloaded again")))
-    write_mnist(tmp_path)
+    take_for_official(monkeypatch, write_mnist(tmp_path))
     half = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
     content = half.read_bytes()
     half.write_bytes(content[:5])

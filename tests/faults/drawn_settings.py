@@ -35,7 +35,17 @@ SHORT = (
 OF_IMAGES = ("data.num_train=200", "judge.budget.num_steps=2", "judge.min_accuracy=0.0")
 OF_VECTORS = ("data.num_train=100", "data.num_test=100", "data.num_reserve=100")
 VECTORS = ("gaussian", "ring", "grid", "categorical", "linear_regression")
-NETWORKS = ("vae", "gan", "vae_conv", "gan_conv", "vae_mlp", "vae_patch", "vae_residual", "gan_sn_conv", "gan_sn_residual")
+NETWORKS = (
+    "vae",
+    "gan",
+    "vae_conv",
+    "gan_conv",
+    "vae_mlp",
+    "vae_patch",
+    "vae_residual",
+    "gan_sn_conv",
+    "gan_sn_residual",
+)
 GROUPS = ("regime", "bias", "correction", "selection", "alarm", "evaluation")
 LISTS = ("lever", "cause")
 VALUES = (
@@ -133,9 +143,8 @@ def watch_writes(folder):
             paths = [path for path in arguments[:1] if isinstance(path, str | bytes | os.PathLike)]
         else:
             return
-        for path in paths:
-            if not (real := os.path.abspath(os.fsdecode(path))).startswith(allowed):  # noqa: PTH100  no audit event
-                elsewhere.append(real)
+        full = [os.path.abspath(os.fsdecode(path)) for path in paths]  # noqa: PTH100  it looks nothing up on the disk
+        elsewhere.extend(path for path in full if not path.startswith(allowed))
 
     sys.addaudithook(watch)
     return elsewhere

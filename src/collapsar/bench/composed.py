@@ -73,7 +73,7 @@ def has_files(source: Source) -> bool:
     """Whether its images can be read without a download."""
     if not isinstance(source, TorchvisionSource):
         return True
-    return all((source.root / source.folder / name).is_file() for name in source.file_bytes)
+    return all((source.root / source.folder / name).is_file() for name in source.checksums)
 
 
 def training_images(source: Source, *, is_random: bool) -> Samples:

@@ -13,6 +13,7 @@ import torch
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
 
 from collapsar.errors import UsageError
 from collapsar.machine import AUTO, Machine
@@ -69,8 +70,10 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
     """
     try:
         trainer = make_trainer(in_full_precision(recipe))
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
+    except (MisconfigurationException, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise UsageError(f"trainer has a wrong value: {str(error).splitlines()[0]}") from error
+    if not all(isinstance(logger, Logger) for logger in trainer.loggers):  # Lightning takes any text for a list of them
+        raise UsageError(f"trainer.logger must be false, true or a logger: got {configured(recipe, 'logger')!r}")
     if trainer.num_devices * trainer.num_nodes != 1:
         raise UsageError(
             f"trainer.devices must be 1, since a generation is trained on one device: got {trainer.num_devices}; "

@@ -29,7 +29,7 @@ def load(stick):
         return Digits(sample_shape=[1, 8, 8], num_train=None).load()
     source, shape = {"mnist": (MNIST, [1, 28, 28]), "cifar10": (CIFAR10, [3, 32, 32])}[stick]
     root = Path(os.environ.get("COLLAPSAR_DATA", "nowhere"))
-    if not all((root / source.folder / name).is_file() for name in source.file_bytes):
+    if not all((root / source.folder / name).is_file() for name in source.checksums):
         return None
     return source(sample_shape=shape, num_train=None, root=str(root)).load()
 

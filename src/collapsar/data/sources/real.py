@@ -4,9 +4,11 @@
 a root that `COLLAPSAR_DATA` names (else a per-user cache folder); what is missing is downloaded once, under a lock.
 """
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from hashlib import file_digest
 from pathlib import Path
 from typing import ClassVar
 
@@ -89,7 +91,7 @@ class TorchvisionSource(FixedSource, ABC):
 
     dataset: ClassVar[type]
     folder: ClassVar[str]  # below root
-    file_bytes: ClassVar[dict[str, int]]  # what is expected there, with the official sizes
+    checksums: ClassVar[dict[str, str]]  # MD5 of the official files that are expected there
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None, root: str | None) -> None:
         super().__init__(sample_shape=sample_shape, num_train=num_train)
@@ -99,57 +101,51 @@ class TorchvisionSource(FixedSource, ABC):
         self._require_files()
         sets = []
         for is_train in (True, False):
-            try:
-                split = self.dataset(root=self.root, train=is_train, download=False)
-            except (AssertionError, KeyError, RuntimeError, ValueError, EOFError) as error:
-                # torchvision verifies checksums of CIFAR, and asserts what the headers of MNIST hold
-                raise UsageError(
-                    f"{self.root / self.folder} is damaged ({error}): delete it to download anew"
-                ) from error
+            split = self.dataset(root=self.root, train=is_train, download=False)
             sets.append(Samples(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64)))
         train, test = sets
         return RealData(train, test, self.num_classes)
 
     def _require_files(self) -> None:
-        """Download what is missing, once even when many jobs start together."""
-        if not self._missing() and not self._truncated():
+        """Download what is missing, once even when many jobs start together, and refuse what is not the official file.
+
+        Files are known by their content before any is opened: those of CIFAR-10 are pickles, which could run code.
+        """
+        if not self._missing() and not self._damaged():
             return  # a complete folder may be read-only
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f".{self.name}.lock"):  # held by a job whose download is half-way
                 if self._missing():
+                    self._refuse_damaged()
                     self.dataset(root=self.root, train=True, download=True)
         except (OSError, RuntimeError) as error:
-            self._refuse_truncated()
             raise UsageError(
                 f"{self.name} is not in {self.root / self.folder} and could not be downloaded "
-                f"({str(error).splitlines()[0]}): put {', '.join(self.file_bytes)} there, "
+                f"({str(error).splitlines()[0]}): put {', '.join(self.checksums)} there, "
                 "or set COLLAPSAR_DATA to a folder that has them"
             ) from error
-        self._refuse_truncated()
+        self._refuse_damaged()
 
     def _missing(self) -> list[str]:
-        return [name for name in self.file_bytes if not (self.root / self.folder / name).is_file()]
+        return [name for name in self.checksums if not (self.root / self.folder / name).is_file()]
 
-    def _truncated(self) -> list[Path]:
-        paths = {self.root / self.folder / name: num_bytes for name, num_bytes in self.file_bytes.items()}
-        return [path for path, num_bytes in paths.items() if path.is_file() and path.stat().st_size != num_bytes]
+    def _damaged(self) -> list[Path]:
+        paths = {self.root / self.folder / name: checksum for name, checksum in self.checksums.items()}
+        return [path for path, checksum in paths.items() if path.is_file() and md5(path) != checksum]
 
-    def _refuse_truncated(self) -> None:
-        for path in self._truncated():
-            found, expected = path.stat().st_size, self.file_bytes[path.name]
+    def _refuse_damaged(self) -> None:
+        for path in self._damaged():
             raise UsageError(
-                f"{path} is damaged: it has {found} bytes where {expected} are expected; "
-                "delete it, and it is downloaded again"
+                f"{path} is damaged, or not the official file of {self.name}: its MD5 is {md5(path)} where "
+                f"{self.checksums[path.name]} is expected; delete it, and it is downloaded again"
             )
 
 
-IDX_FILES = {
-    "train-images-idx3-ubyte": 16 + 60_000 * 784,
-    "train-labels-idx1-ubyte": 8 + 60_000,
-    "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
-    "t10k-labels-idx1-ubyte": 8 + 10_000,
-}
+def md5(path: Path) -> str:
+    """The checksum that the publishers of these files state."""
+    with path.open("rb") as file:
+        return file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 class MNIST(TorchvisionSource):
@@ -159,7 +155,12 @@ class MNIST(TorchvisionSource):
     num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.MNIST
     folder = "MNIST/raw"
-    file_bytes = IDX_FILES
+    checksums: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    }
 
 
 class FashionMNIST(TorchvisionSource):
@@ -169,7 +170,12 @@ class FashionMNIST(TorchvisionSource):
     num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.FashionMNIST
     folder = "FashionMNIST/raw"
-    file_bytes = IDX_FILES
+    checksums: ClassVar[dict[str, str]] = {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    }
 
 
 class CIFAR10(TorchvisionSource):
@@ -179,14 +185,14 @@ class CIFAR10(TorchvisionSource):
     num_available, num_test, num_unseen = 50_000, 10_000, 10_000
     dataset = datasets.CIFAR10
     folder = "cifar-10-batches-py"
-    file_bytes: ClassVar[dict[str, int]] = {
-        "batches.meta": 158,
-        "data_batch_1": 31_035_704,
-        "data_batch_2": 31_035_320,
-        "data_batch_3": 31_035_999,
-        "data_batch_4": 31_035_696,
-        "data_batch_5": 31_035_623,
-        "test_batch": 31_035_526,
+    checksums: ClassVar[dict[str, str]] = {
+        "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
     }
 
 
