@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, printable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _report(options)
     except (UsageError, OSError) as error:
-        sys.stderr.write(f"collapsar-report: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"collapsar-report: {printable(str(error))}\n")
         return 2
     return 0
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from collapsar.errors import printable
 from collapsar.report.baselines import find_baseline
 from collapsar.report.chains import Chain
 from collapsar.report.difference_words import difference_words, setting_text
@@ -62,7 +63,7 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
     settings = [settings_of(group[0].config) for group in members]
     choices = _choices(members, settings)
     arms = [
-        Arm(name=name, choices=own, settings=shared, chains=tuple(group))
+        Arm(name=printable(name), choices=own, settings=shared, chains=tuple(group))
         for name, own, shared, group in zip(_names(choices, settings, members), choices, settings, members, strict=True)
     ]
     orders = {key: _order([own[key] for own in choices]) for key in choices[0]} if choices else {}

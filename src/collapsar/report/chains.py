@@ -13,7 +13,7 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.damage import file_is_whole
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, printable
 from collapsar.journal.profile import Profile, profile_chain
 from collapsar.records import GenerationRecord
 from collapsar.report.fitted import values_of
@@ -174,7 +174,8 @@ def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) ->
     if num_finished >= num_generations and state in ("", "running", "finished"):
         return ""
     word = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}.get(state, state)
-    return f"{word} after {num_finished} of {num_generations} generations" + (f": {message}" if message else "")
+    text = f"{word} after {num_finished} of {num_generations} generations" + (f": {message}" if message else "")
+    return printable(text)  # somebody else may have written it
 
 
 def _read_overrides(path: Path) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from collapsar.report.templating import script_source
+
 SCRIPT = "plotly/package_data/plotly.min.js"
 LEVEL = 6  # higher levels save 3 kB of 2 MB
 
@@ -18,10 +20,12 @@ class PackedScript:
     Attributes:
         notice: Name, version, copyright and licence, as the script begins.
         text: The script, gzip in base64.
+        source: How a content security policy names the script when it is unpacked.
     """
 
     notice: str
     text: str
+    source: str
 
 
 @cache
@@ -32,4 +36,5 @@ def packed_plotly() -> PackedScript:
     return PackedScript(
         notice="; ".join(line.strip("* ") for line in notice.splitlines()),
         text=b64encode(gzip.compress(script, LEVEL, mtime=0)).decode(),
+        source=script_source(script),
     )
