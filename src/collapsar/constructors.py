@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 FILLED_IN = {"trainer.precision": "auto"}  # before the recipe is called, so that its constructor need not take it
-LARGEST_WHOLE_NUMBER = 2**63 - 1  # that a tensor takes
+LARGEST_WHOLE_NUMBER, LARGEST_NUMBER = 2**63 - 1, 3.4e38  # that a tensor takes: of 64 bits, and of float32
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes that get nothing more than what stands in the config
 
 Parameter = inspect.Parameter
@@ -176,7 +176,7 @@ def has_parts(value: Any) -> bool:
 
 
 def check_numbers(key: str, value: Any) -> None:
-    """Refuse a number that is NaN, infinite or beyond 64 bits, anywhere in the value of a setting.
+    """Refuse a number that is NaN, infinite or too large for a tensor, anywhere in the value of a setting.
 
     Raises:
         UsageError: by its dotted key.
@@ -189,5 +189,7 @@ def check_numbers(key: str, value: Any) -> None:
             check_numbers(f"{key}[{index}]", content)
     elif isinstance(value, float):
         check_finite(key, value)
+        if abs(value) > LARGEST_NUMBER:
+            raise UsageError(f"{key} must lie within {LARGEST_NUMBER}, as float32 does: got {value}")
     elif isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
         raise UsageError(f"{key} must have at most 64 bits: got {value}")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.errors import NonFiniteError, UsageError
 
 ENCODER_WIDTHS = (24, 48, 64, 48)
 
@@ -97,6 +97,9 @@ def train_classifier(
         draw_batch: makes (inputs, class indices) of one step from a generator.
         budget: how long and how fast.
         seed: fixes all batches and augmentations.
+
+    Raises:
+        NonFiniteError: its weights became NaN or infinite.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
@@ -111,6 +114,11 @@ def train_classifier(
             F.cross_entropy(network(inputs), targets).backward()
             optimizer.step()
             schedule.step()
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise NonFiniteError(
+            f"a classifier became NaN or infinite in its {budget.num_steps} steps: lower its learning_rate, which is "
+            f"{budget.learning_rate}"
+        )
     network.eval().requires_grad_(False)
 
 
