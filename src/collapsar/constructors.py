@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 FILLED_IN = {"trainer.precision": "auto"}  # before the recipe is called, so that its constructor need not take it
-LARGEST_WHOLE_NUMBER, LARGEST_NUMBER = 2**63 - 1, 3.4e38  # that a tensor takes: of 64 bits, and of float32
+LARGEST_WHOLE_NUMBER = 2**63 - 1  # that a tensor takes
+LARGEST_NUMBER = 1e30  # far from where float32 ends, at 3.4e38, so that it may be multiplied
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes that get nothing more than what stands in the config
 
 Parameter = inspect.Parameter
@@ -190,6 +191,6 @@ def check_numbers(key: str, value: Any) -> None:
     elif isinstance(value, float):
         check_finite(key, value)
         if abs(value) > LARGEST_NUMBER:
-            raise UsageError(f"{key} must lie within {LARGEST_NUMBER}, as float32 does: got {value}")
+            raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")
     elif isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
         raise UsageError(f"{key} must have at most 64 bits: got {value}")

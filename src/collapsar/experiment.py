@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
-from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -324,7 +324,10 @@ class Experiment:
         with timed(turn.seconds, "evaluate"), full_memory_told(what, advice=advice):
             generator = make_generator(self.seed, turn.generation, "novelty")
             trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
-            scores = evaluator.evaluate(samples, seed=self.seed, generation=turn.generation, pool=trained_on)
+            try:
+                scores = evaluator.evaluate(samples, seed=self.seed, generation=turn.generation, pool=trained_on)
+            except NonFiniteError as error:
+                raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
         latents, noise = (make_generator(self.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
         journal.keep(
             record_of(turn, scores, seed=self.seed, data=self.data.name, regime=self.regime.name, size=self.size),

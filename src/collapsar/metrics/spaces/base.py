@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.errors import NonFiniteError, UsageError
 from collapsar.metrics.spaces.embedders import exact_convolutions
 from collapsar.samples import RealData, to_model_range
 
@@ -55,10 +55,17 @@ class FittedSpace:
 
     @torch.no_grad()
     def extract(self, samples: Tensor) -> Float[Tensor, "sample {self.feature_dim}"]:
-        """The features of samples, on the space's device."""
+        """The features of samples, on the space's device.
+
+        Raises:
+            NonFiniteError: one of them is NaN or infinite.
+        """
         with exact_convolutions():
             chunks = [self.embedder(to_model_range(chunk.to(self.device))) for chunk in samples.split(self.chunk_size)]
-        return torch.cat(chunks).to(torch.float32)
+        features = torch.cat(chunks).to(torch.float32)
+        if num_bad := int((~features.isfinite()).sum()):
+            raise NonFiniteError(f"features of the {self.name} space hold {num_bad} NaN or infinite values")
+        return features
 
     @torch.no_grad()
     def classify(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample class"]:
