@@ -1,15 +1,20 @@
-"""Text that knows when it is damaged: a checksum at its end, over every character before it.
+"""Files that know when they are damaged: a checksum at the end, over all that stands before it.
 
     a JSON line       {"generation": 3, ..., "checksum": "2f6c9e0b41d8a753"}
     a YAML file       ...
                       # checksum 2f6c9e0b41d8a753
+    a ZIP archive     its comment: collapsar checksum 2f6c9e0b41d8a753
 
-A text of before there were checksums has none: it is neither whole nor damaged, but unverified.
+The checksums that ZIP has itself are of contents: by one flipped bit in its directory an array is gone. A text of before there were checksums has none: it is neither whole nor damaged, but unverified.
 """
 
+import os
 import re
 from hashlib import blake2b
+from pathlib import Path
+from zipfile import ZipFile
 
+ARCHIVE_MARK, ARCHIVE_CHECKSUM_BYTES = b"collapsar checksum ", 16
 IN_LINE = re.compile(r'(?P<body>.*), "checksum": "(?P<checksum>[0-9a-f]{16})"\}')
 IN_FILE = re.compile(r"(?P<body>.*)# checksum (?P<checksum>[0-9a-f]{16})\n", re.DOTALL)
 
@@ -38,6 +43,34 @@ def line_is_whole(line: str) -> bool | None:
 def file_is_whole(text: str) -> bool | None:
     """Whether a file's text is as it was written; None where it has no checksum."""
     return _is_whole(IN_FILE, text, mark="# checksum ")
+
+
+def add_checksum_to_archive(path: Path) -> None:
+    """Put the checksum into a ZIP archive, as the end of its comment."""
+    with ZipFile(path, "a") as archive:
+        archive.comment = ARCHIVE_MARK + bytes(ARCHIVE_CHECKSUM_BYTES)
+    found, _ = _archive_checksum(path)
+    with path.open("r+b") as file:
+        file.seek(-ARCHIVE_CHECKSUM_BYTES, os.SEEK_END)
+        file.write(found.encode())
+
+
+def archive_is_whole(path: Path) -> bool | None:
+    """Whether a ZIP archive is as it was written; None where it has no checksum."""
+    found, end = _archive_checksum(path)
+    return end == ARCHIVE_MARK + found.encode() if end.startswith(ARCHIVE_MARK) else None
+
+
+def _archive_checksum(path: Path) -> tuple[str, bytes]:
+    """The checksum of all bytes but the last ones, which are to hold it; and those, with the mark before them."""
+    digest, left = blake2b(digest_size=8), path.stat().st_size - ARCHIVE_CHECKSUM_BYTES
+    with path.open("rb") as file:
+        while left > 0:
+            chunk = file.read(min(left, 1 << 20))
+            digest.update(chunk)
+            left -= len(chunk)
+        file.seek(max(0, path.stat().st_size - ARCHIVE_CHECKSUM_BYTES - len(ARCHIVE_MARK)))
+        return digest.hexdigest(), file.read()
 
 
 def _is_whole(pattern: re.Pattern[str], text: str, *, mark: str) -> bool | None:

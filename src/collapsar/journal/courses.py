@@ -7,6 +7,7 @@ and a chain has few of them. Half-lives are counted in generations from the firs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -36,7 +37,7 @@ class Rate:
 def points(records: Sequence[GenerationRecord], key: str) -> Points:
     """Generation and value of a metric, where it was measured; a value that is not finite was not."""
     values = ((record.generation, record.metrics.get(key)) for record in records)
-    return [(generation, float(value)) for generation, value in values if value is not None and np.isfinite(value)]
+    return [(generation, float(value)) for generation, value in values if value is not None and isfinite(value)]
 
 
 def half_life(series: Points) -> float | None:

@@ -23,7 +23,13 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from collapsar.damage import file_is_whole, file_with_checksum, line_is_whole
+from collapsar.damage import (
+    add_checksum_to_archive,
+    archive_is_whole,
+    file_is_whole,
+    file_with_checksum,
+    line_is_whole,
+)
 from collapsar.earlier import is_earlier
 from collapsar.errors import UsageError, disk_errors_name
 from collapsar.journal.lock import held
@@ -34,7 +40,7 @@ from collapsar.settings import binding_settings
 logger = logging.getLogger(__name__)
 
 RECORDS, CONFIG = "records.jsonl", "config.yaml"
-MODEL = "model.ckpt"  # in the folder of a generation
+MODEL, SAMPLES = "model.ckpt", "samples.npz"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
 
@@ -151,7 +157,8 @@ class RunFolder:
         save_model(temporary / MODEL)
         parts = {"samples": samples.values, "labels": samples.labels, "strip": strip}
         arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
-        np.savez(temporary / "samples.npz", **arrays)
+        np.savez(temporary / SAMPLES, **arrays)
+        add_checksum_to_archive(temporary / SAMPLES)
         if samples.values.dtype == torch.uint8:
             image_grid(samples.values).save(temporary / "grid.png")
         if curve:
@@ -186,11 +193,13 @@ class RunFolder:
 
     def _array(self, generation: int, name: str) -> Tensor | None:
         """One array of a generation and no other: film strips are small, samples are not."""
-        path = self.generation_path(generation) / "samples.npz"
+        path = self.generation_path(generation) / SAMPLES
         try:
+            if archive_is_whole(path) is False:
+                raise BadZipFile("damaged, by its checksum")
             with path.open("rb") as file, np.load(file) as arrays:
                 return torch.from_numpy(arrays[name]) if name in arrays or name == "samples" else None
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
             raise UsageError(
                 f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
                 "restore the file, or start again in another folder"

@@ -87,7 +87,7 @@ def _read_strip(path: Path) -> np.ndarray | None:
         # Opened here, because np.load leaves a broken archive open.
         with path.open("rb") as file, np.load(file) as arrays:
             strip = arrays["strip"]
-    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile):
+    except (OSError, KeyError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile):
         return None
     return strip if strip.dtype == np.uint8 and strip.ndim == 4 else None
 
