@@ -5,7 +5,8 @@
                       # checksum 2f6c9e0b41d8a753
     a ZIP archive     its comment: collapsar checksum 2f6c9e0b41d8a753
 
-The checksums that ZIP has itself are of contents: by one flipped bit in its directory an array is gone. A text of before there were checksums has none: it is neither whole nor damaged, but unverified.
+The checksums that ZIP has itself are of contents: by one flipped bit in its directory an array is gone. What was
+written before there were checksums has none: it is neither whole nor damaged, but unverified.
 """
 
 import os
