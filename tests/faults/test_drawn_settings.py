@@ -15,14 +15,7 @@ import pytest
 
 HERE = Path(__file__).parent
 DONE, BROKE_DOWN, REFUSED = 0, 1, 2
-FOUND_LATER = (
-    "test accuracy of",
-    "kept 0 of",
-    "and needs",
-    "planted",
-    "label",
-    "class",
-)  # what refusals after reading are about
+FOUND_LATER = ("test accuracy of", "kept 0 of", "and needs")  # what refusals after reading are about
 
 
 @pytest.fixture(
