@@ -139,7 +139,7 @@ def test_truncated_data_are_one_line_and_exit_code_2(run, tmp_path):
             (raw / f"{part}-{kind}-ubyte").write_bytes(b"short")
     code, stderr = run("data=mnist", f"data.root={tmp_path / 'data'}")
     assert code == 2
-    assert "is damaged: it has 5 bytes where" in only_line(stderr)
+    assert "is damaged, or not the official file of mnist: its MD5 is " in only_line(stderr)
 
 
 def test_a_run_folder_made_with_other_settings_is_one_line_and_exit_code_2(run):

@@ -30,7 +30,10 @@ def arms_of(preset):
 def jobs(preset):
     """The overrides of every job of a preset's multirun, as its sweeper makes them."""
     sweeper = OmegaConf.load(preset).hydra.sweeper
-    swept = sweeper.params or {"seed": sweeper.seeds, sweeper.setting: f"{sweeper.low},{sweeper.high}"}  # of a search
+    swept = sweeper.get("params") or {
+        "seed": sweeper.seeds,
+        sweeper.setting: f"{sweeper.low},{sweeper.high}",
+    }  # of a search
     return arm_jobs(arms_of(preset), params=[f"{key}={value}" for key, value in swept.items()], typed=[])
 
 

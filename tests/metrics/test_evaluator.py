@@ -167,8 +167,9 @@ def test_a_classifier_that_cannot_tell_digits_apart_is_refused(tmp_path):
 )
 def test_settings_that_do_not_fit_are_refused(override, num_real, message):
     with pytest.raises(UsageError, match=message):
-        evaluation = composition.build(compose_settings(*BRIEF, f"evaluation.{override}")).evaluation
-        evaluation.check(num_real=num_real, sample_shape=[1, 8, 8], num_classes=10)
+        composition.build(compose_settings(*BRIEF, f"evaluation.{override}")).evaluation.check(
+            num_real=num_real, sample_shape=[1, 8, 8], num_classes=10
+        )
 
 
 @pytest.mark.parametrize("accelerator", ["tpu", "CPU", "cuda:0", ""])

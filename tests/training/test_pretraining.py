@@ -18,6 +18,7 @@ from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain, total_steps, with_real
 from collapsar.training.train import train
+from collapsar.training.unfinished import unkept
 from tiny_chains import compose_settings
 from tiny_models import GAN_SETTINGS, VAE_SETTINGS
 
@@ -60,6 +61,8 @@ def pretrained(family, task, *, pool=None, num_steps=3, **changes):
             seed=0,
             generation=0,
             on_steps=lambda *_: None,
+            unfinished=unkept(),
+            state=None,
         )
     return before, model.state_dict(), said
 

@@ -156,7 +156,7 @@ class Drawing:
     highest: float
 
 
-def draw(curve: PhaseCurve, *, width: float, height: float) -> Drawing:
+def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawing:
     """A phase curve in a box of this many pixels."""
     first, last = curve.points[0][0], curve.points[-1][0]
     bounds = [(value, *_ends(interval)) for value, interval in curve.points]

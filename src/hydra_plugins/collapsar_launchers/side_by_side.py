@@ -5,7 +5,6 @@ A launcher says only where a job runs (`Places`). That a job fails, or that its 
 
 import importlib.util
 import os
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from collapsar.study import is_told_at_the_end, make_console
 from hydra_plugins.collapsar_launchers.job import LOG, Job, Outcome
 
 GLANCE_SECONDS = 0.2  # between two looks at the jobs
-DIED_EXIT_CODE, TERMINATED_EXIT_CODE = 1, 143
+DIED_EXIT_CODE = 1
 OWN_VARIABLES = "COLLAPSAR_"  # what is set here is set where the jobs run
 
 
@@ -162,7 +161,7 @@ def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
     waiting, free = list(range(len(jobs))), list(range(len(places.shares)))
     running: dict[int, tuple[int, Handle]] = {}  # by the index of a job: its place and its handle
     outcomes: dict[int, Outcome] = {}
-    with MultirunView(watched, console=make_console()) as view, stopped_by_signals(places):
+    with MultirunView(watched, console=make_console()) as view, ended_with(places):
         while waiting or running:
             starting = [(free.pop(0), waiting.pop(0)) for _ in range(min(len(free), len(waiting)))]
             handles = places.start([(place, jobs[index]) for place, index in starting]) if starting else []
@@ -191,18 +190,11 @@ def outcome_of(handle: Handle, *, job: Job) -> Outcome:
 
 
 @contextmanager
-def stopped_by_signals(places: Places) -> Iterator[None]:
-    """End the jobs where this process is interrupted or terminated, or breaks down."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(TERMINATED_EXIT_CODE)
-
-    before = signal.signal(signal.SIGTERM, leave)
+def ended_with(places: Places) -> Iterator[None]:
+    """End the jobs where this process is asked to stop (`collapsar.signals`) or breaks down."""
     try:
         yield
         places.close()
     except BaseException:
         places.stop()
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
