@@ -75,6 +75,15 @@ def compared_page(tmp_path_factory) -> Path:
     return write_report([folder], folder / "report.html")
 
 
+@pytest.fixture(scope="module")
+def searched_page(tmp_path_factory) -> Path:
+    """Arms that differ in one number."""
+    folder = tmp_path_factory.mktemp("searched") / "sweep"
+    for batch_size in (16, 32, 64):
+        write_run(folder / str(batch_size), rate=batch_size / 100, num_generations=3, settings={"batch_size": batch_size})
+    return write_report([folder], folder / "report.html")
+
+
 def open_page(browser, page, *, width=1280, scheme="light"):
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -116,7 +125,7 @@ def test_a_browser_that_cannot_unpack_plotly_shows_a_notice_and_the_tables(brows
         browser.get(page.as_uri())
         time.sleep(0.5)
         assert browser.find_element("id", "no-charts").is_displayed()
-        assert not any(figure.is_displayed() for figure in browser.find_elements("css selector", "figure.chart"))
+        assert not any(figure.is_displayed() for figure in browser.find_elements("css selector", "figure[data-chart]"))
         assert browser.find_element("css selector", "table.figures").is_displayed()
     finally:
         browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
@@ -143,6 +152,13 @@ def test_a_forest_has_a_mark_for_every_arm_and_outcome_and_no_console_message(br
     marks = """document.querySelector("figure.forest .plot").data.filter(trace => trace.name && trace.hovertemplate)
         .reduce((sum, trace) => sum + trace.x.length, 0)"""
     assert run(browser, marks) == 4 * 5
+
+
+def test_a_phase_curve_stands_beside_the_curves_that_plotly_draws(browser, searched_page):
+    open_page(browser, searched_page)
+    assert browser.get_log("browser") == []
+    assert all(drawing.is_displayed() for drawing in browser.find_elements("css selector", "svg.phase-curve"))
+    assert run(browser, 'document.querySelectorAll("svg.phase-curve circle").length') == 2 * 3
 
 
 def test_an_arm_of_a_forest_shows_its_name_and_its_numbers(browser, compared_page):

@@ -9,7 +9,7 @@
     if (!Array.isArray(metrics[key])) metrics[key] = generations.map(() => metrics[key]);
   }));
   const hidden = new Set();
-  const figures = [...document.querySelectorAll("figure.chart")];
+  const figures = [...document.querySelectorAll("figure[data-chart]")];
   let canDraw = false; // until Plotly is unpacked
 
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -198,7 +198,7 @@
   }));
 
   document.querySelectorAll("details.family").forEach((family) =>
-    family.addEventListener("toggle", () => family.querySelectorAll("figure.chart").forEach(draw)));
+    family.addEventListener("toggle", () => family.querySelectorAll("figure[data-chart]").forEach(draw)));
 
   const evidence = document.getElementById("evidence");
   if (evidence) {
