@@ -80,7 +80,9 @@ def searched_page(tmp_path_factory) -> Path:
     """Arms that differ in one number."""
     folder = tmp_path_factory.mktemp("searched") / "sweep"
     for batch_size in (16, 32, 64):
-        write_run(folder / str(batch_size), rate=batch_size / 100, num_generations=3, settings={"batch_size": batch_size})
+        write_run(
+            folder / str(batch_size), rate=batch_size / 100, num_generations=3, settings={"batch_size": batch_size}
+        )
     return write_report([folder], folder / "report.html")
 
 
