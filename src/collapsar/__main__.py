@@ -139,13 +139,18 @@ def expected_errors_noted() -> Iterator[None]:
 def failed_job(error: Exception, *, hydra_config: Any) -> FailedJob:
     """What is told of the running job, which ends with this error."""
     if hydra_config.mode != RunMode.MULTIRUN:
-        return FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error))
+        return failed_command(error)
     return FailedJob(
         number=int(hydra_config.job.num) + 1,
         reason=one_line(error),
         exit_code=exit_code(error),
         command=command_of(hydra_config, folder=Path(hydra_config.runtime.output_dir)),
     )
+
+
+def failed_command(error: BaseException) -> FailedJob:
+    """What is told of a single chain, or of a command as a whole."""
+    return FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error))
 
 
 def quieten_libraries() -> None:
@@ -169,11 +174,11 @@ def main() -> None:
     except EXPECTED_ERRORS as error:
         if wants_traceback:
             raise
-        failed_jobs.append(FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error)))
+        failed_jobs.append(failed_command(error))
     except ValueError as error:
         if wants_traceback or not is_of_hydra(error):
             raise
-        failed_jobs.append(FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error)))
+        failed_jobs.append(failed_command(error))
     except (KeyboardInterrupt, signals.Stopped) as error:
         sys.stderr.write("collapsar: interrupted; the same command continues\n")
         sys.exit(error.code if isinstance(error, signals.Stopped) else 130)

@@ -64,13 +64,14 @@ def archive_is_whole(path: Path) -> bool | None:
 
 def _archive_checksum(path: Path) -> tuple[str, bytes]:
     """The checksum of all bytes but the last ones, which are to hold it; and those, with the mark before them."""
-    digest, left = blake2b(digest_size=8), path.stat().st_size - ARCHIVE_CHECKSUM_BYTES
+    digest, end = blake2b(digest_size=8), path.stat().st_size - ARCHIVE_CHECKSUM_BYTES
+    left = end
     with path.open("rb") as file:
         while left > 0:
             chunk = file.read(min(left, 1 << 20))
             digest.update(chunk)
             left -= len(chunk)
-        file.seek(max(0, path.stat().st_size - ARCHIVE_CHECKSUM_BYTES - len(ARCHIVE_MARK)))
+        file.seek(max(0, end - len(ARCHIVE_MARK)))
         return digest.hexdigest(), file.read()
 
 
