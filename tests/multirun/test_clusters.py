@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 CHAINS = ("-m", *TINY, "tracking=none", "evaluation.metrics=[support]", "num_threads=1", "seed=0,1,2,3")
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
+IMPORTABLE = {"PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}  # this package, and dying_job
 REQUEUED_SECONDS = 120  # that SLURM lets a requeued job wait
 SLURM_CONF = """
 ClusterName=test
@@ -50,7 +51,7 @@ def command(folder, *overrides, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "collapsar", *CHAINS, f"evaluation.cache_folder={folder}/cache", *overrides],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)]), **environment},
+        env={**os.environ, **IMPORTABLE, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -73,7 +74,7 @@ def one_after_another(folder):
 def ray_cluster():
     """A head and a worker of one core each, on loopback."""
     ray = [str(Path(sys.executable).with_name("ray"))]
-    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    quiet = {**os.environ, **IMPORTABLE, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

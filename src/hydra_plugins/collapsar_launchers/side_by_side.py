@@ -18,6 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+from rich.progress import track
 
 from collapsar.errors import UsageError
 from collapsar.multirun.failures import FailedJob, command_of, failed_jobs
@@ -99,10 +100,14 @@ class SideBySide(Launcher, ABC):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        jobs = [
-            self._job(overrides, number=initial_job_idx + index, title=title)
-            for index, (overrides, title) in enumerate(zip(job_overrides, titles(job_overrides), strict=True))
-        ]
+        composing = track(  # about .3 s a job
+            enumerate(zip(job_overrides, titles(job_overrides), strict=True), start=initial_job_idx),
+            total=len(job_overrides),
+            description="composing the jobs",
+            console=make_console(),
+            transient=True,
+        )
+        jobs = [self._job(overrides, number=number, title=title) for number, (overrides, title) in composing]
         outcomes = run_all(jobs, self.places(len(jobs), folder))
         return [self._told(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
@@ -183,10 +188,10 @@ def outcome_of(handle: Handle, *, job: Job) -> Outcome:
     try:
         return handle.result()
     except Exception as error:  # whatever joblib, submitit or Ray raises for a process that died
-        what = str(error).strip().partition("\n")[0] or type(error).__name__
-        return Outcome(
-            reason=f"its process died ({what}); what it said is in {job.folder / LOG}", exit_code=DIED_EXIT_CODE
-        )
+        cause = getattr(error, "cause", None) or error  # Ray wraps what its worker raised before the job began
+        what = str(cause).strip().partition("\n")[0] or type(cause).__name__
+        said = f"; what it said is in {job.folder / LOG}" if (job.folder / LOG).exists() else ""
+        return Outcome(reason=f"its process died ({what}){said}", exit_code=DIED_EXIT_CODE)
 
 
 @contextmanager
