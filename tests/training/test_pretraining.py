@@ -185,14 +185,25 @@ def test_a_share_that_leaves_nothing_is_refused(fraction):
         Rotation(fraction=fraction)
 
 
+def refuse(pretext, model, *, batch_size, **limits):
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **limits or {"max_steps": 2})
+    check_pretraining(pretext, model, trainer=trainer, steps_per_epoch=1, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 1}, {"max_epochs": 1}], ids=str)
+def test_a_single_step_has_nothing_to_share(limits):
+    with pytest.raises(UsageError, match="shares the steps of a generation, two at least: got 1"):
+        refuse(ROTATION, VAE(**VAE_SETTINGS), batch_size=8, **limits)
+
+
 def test_images_that_are_not_square_are_not_turned():
     with pytest.raises(UsageError, match="8x16 pixels cannot be turned: choose lever="):
-        check_pretraining(ROTATION, VAE(**VAE_SETTINGS | {"sample_shape": [1, 8, 16]}), batch_size=8)
+        refuse(ROTATION, VAE(**VAE_SETTINGS | {"sample_shape": [1, 8, 16]}), batch_size=8)
 
 
 def test_a_batch_of_one_has_no_other_views():
     with pytest.raises(UsageError, match="batch_size must be at least 2: got 1"):
-        check_pretraining(CONTRASTIVE, VAE(**VAE_SETTINGS), batch_size=1)
+        refuse(CONTRASTIVE, VAE(**VAE_SETTINGS), batch_size=1)
 
 
 def test_a_model_without_a_part_for_it_is_refused():
@@ -206,7 +217,7 @@ def test_a_model_without_a_part_for_it_is_refused():
             return torch.zeros(len(latents), *self.sample_shape)
 
     with pytest.raises(UsageError, match=r"model=flat has no encoder or critic .* set training.pretraining=null"):
-        check_pretraining(ROTATION, Flat(sample_shape=[1, 8, 8], latent_dim=1), batch_size=8)
+        refuse(ROTATION, Flat(sample_shape=[1, 8, 8], latent_dim=1), batch_size=8)
 
 
 def test_nothing_is_pre_trained_by_default():

@@ -195,12 +195,9 @@ def pretrain_first(
     """Pre-train a model for its share of the steps, and leave the others to its Trainer; returns what the record says.
 
     Raises:
-        UsageError: there are fewer than two steps to share.
         NonFiniteError: the loss became NaN or infinite.
     """
     total = total_steps(trainer, steps_per_epoch=steps_per_epoch)
-    if total < 2:
-        raise UsageError(f"training.pretraining shares the steps of a generation, two at least: got {total}")
     num_steps = pretext.num_steps(total)
     trainer.fit_loop.epoch_loop.max_steps = total - num_steps
     if state is not None and state["phase"] == "training":
@@ -235,14 +232,17 @@ def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
     return min(count * num_steps for count, num_steps in limits if count > 0)
 
 
-def check_pretraining(pretext: Pretext | None, model: LearnedModel, *, batch_size: int) -> None:
-    """Refuse a pretext that a model has no part for, or that its images or batches do not pose.
+def check_pretraining(
+    pretext: Pretext, model: LearnedModel, *, trainer: Trainer, steps_per_epoch: int, batch_size: int
+) -> None:
+    """Refuse a pretext that a model has no part for, that its images or batches do not pose, or that has no steps.
 
     Raises:
         UsageError: with what to set instead.
     """
-    if pretext is None:
-        return
     if model.representation() is None:
         raise UsageError(f"model={model.name} has no encoder or critic to pre-train: set training.pretraining=null")
     pretext.check(model.sample_shape, batch_size=batch_size)
+    total = total_steps(trainer, steps_per_epoch=steps_per_epoch)
+    if total < 2:
+        raise UsageError(f"training.pretraining shares the steps of a generation, two at least: got {total}")

@@ -28,7 +28,7 @@ from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.early_stopping import BestWeights, early_stopping, validate_evenly
 from collapsar.training.loss_monitor import LossMonitor, OnSteps
 from collapsar.training.pretraining import check_pretraining, pretrain_first, with_real
-from collapsar.training.trainer import TrainerRecipe, autocast_dtype, make_trainer, on_machine
+from collapsar.training.trainer import TrainerRecipe, autocast_dtype, in_full_precision, make_trainer, on_machine
 from collapsar.training.unfinished import Checkpoints, Unfinished, unkept
 
 VALIDATED_AT_ONCE = 1024  # samples, at least: few would make a distance of two sets noisy
@@ -286,4 +286,11 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
         raise UsageError(
             f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {recipe.batch_size}"
         )
-    check_pretraining(recipe.plan.pretraining, learner, batch_size=recipe.batch_size)
+    if recipe.plan.pretraining is not None:
+        check_pretraining(
+            recipe.plan.pretraining,
+            learner,
+            trainer=make_trainer(in_full_precision(recipe.trainer)),
+            steps_per_epoch=num_trained_on // recipe.batch_size,
+            batch_size=recipe.batch_size,
+        )
