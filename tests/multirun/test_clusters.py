@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,8 +101,13 @@ def test_a_ray_cluster_starts_a_killed_chain_again_and_records_are_those_of_chai
 
 
 @contextmanager
-def slurm(folder):
+def slurm():
     """A controller and its one node; its commands find it by SLURM_CONF."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # pytest's own is closed to munged
+        yield from slurm_in(Path(folder))
+
+
+def slurm_in(folder):
     host = socket.gethostname().partition(".")[0]
     for part in ("state", "spool"):
         (folder / part).mkdir()
@@ -148,9 +154,8 @@ def wait_for(is_so, *, seconds=120):
     reason="SLURM is not installed (Debian: slurm-wlm and munge), or this is not root",
 )
 def test_slurm_queues_a_chain_again_and_records_are_those_of_chains_one_after_another(tmp_path):
-    (tmp_path / "slurm").mkdir()
     ask = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.parameters.mem_gb=1")
-    with slurm(tmp_path / "slurm") as found:
+    with slurm() as found:
         done = command(tmp_path, "name=in_slurm", *ask, SLURM_CONF=found["SLURM_CONF"])
         wait_for(lambda: list((tmp_path / "outputs" / "in_slurm").glob("*/records.jsonl")), seconds=600)
         running = asked(["squeue", "-h", "-t", "RUNNING", "-o", "%i"], found).split()
