@@ -1,0 +1,116 @@
+"""How the numbers of a column are scaled for models, and read back: a transform in each direction, fitted once.
+
+`quantile` gives normal scores: a number becomes the normal quantile of its rank, (rank - 1/2) / n, so that any column
+looks normal (Blom 1958, Statistical Estimates and Transformed Beta-Variables). Equal numbers share their middle rank,
+and all of their ranks lead back to them: a column with many zeros keeps them. scikit-learn's QuantileTransformer maps
+the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off what lies beyond; here straight lines
+go on beyond them, with the column's own standard deviation as the slope, so that nothing is lost.
+"""
+
+from typing import Literal, Protocol
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+from sklearn.preprocessing import StandardScaler
+
+from collapsar.errors import UsageError
+
+ScaleName = Literal["quantile", "standardise"]
+
+
+class Scale(Protocol):
+    """A transform of numbers, float64 in and out, without NaN."""
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers as models see them, about standard normal."""
+        ...
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
+        """The numbers that these scaled ones stand for."""
+        ...
+
+
+class NormalScores:
+    """Normal quantiles of ranks.
+
+    Between two numbers that were seen, ranks lie on a straight line.
+
+    Args:
+        numbers: Those that are ranked, without NaN; at least one.
+
+    Attributes:
+        seen: The distinct numbers, sorted.
+        lowest: Share of ranks below the first of each number's own.
+        highest: The same of the last.
+    """
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.seen, counts = np.unique(numbers, return_counts=True)
+        ends = counts.cumsum()
+        self.lowest = (ends - counts + 0.5) / len(numbers)
+        self.highest = (ends - 0.5) / len(numbers)
+        self.slope = float(numbers.std())  # of the lines beyond what was seen
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The scores between which all ranks lie."""
+        return float(ndtri(self.lowest[0])), float(ndtri(self.highest[-1]))
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray:
+        after = np.searchsorted(self.seen, numbers).clip(max=len(self.seen) - 1)  # of the first that is not smaller
+        is_seen = self.seen[after] == numbers
+        middles = 0.5 * (self.lowest + self.highest)
+        ranks = np.where(is_seen, middles[after], np.interp(numbers, *self._corners()))
+        first, last = self.seen[0], self.seen[-1]
+        scores = ndtri(ranks)
+        if self.slope:
+            low, high = self.bounds
+            scores = np.where(numbers < first, low + (numbers - first) / self.slope, scores)
+            scores = np.where(numbers > last, high + (numbers - last) / self.slope, scores)
+        return scores
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
+        seen, ranks = self._corners()
+        numbers = np.interp(ndtr(scaled), ranks, seen)
+        low, high = self.bounds
+        return numbers + self.slope * (np.minimum(scaled - low, 0) + np.maximum(scaled - high, 0))
+
+    def _corners(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and ranks between which lines are drawn; a number that was seen more than once has two."""
+        return np.repeat(self.seen, 2), np.stack([self.lowest, self.highest], axis=1).ravel()
+
+
+class Standardised:
+    """Numbers less their mean, over their standard deviation.
+
+    Args:
+        numbers: Those that have mean and standard deviation, without NaN; at least one.
+    """
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.scaler = StandardScaler().fit(numbers.reshape(-1, 1))
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = self.scaler.transform(numbers.reshape(-1, 1)).ravel()
+        return scaled
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
+        numbers: np.ndarray = self.scaler.inverse_transform(scaled.reshape(-1, 1)).ravel()
+        return numbers
+
+
+def fit_scale(name: ScaleName, numbers: np.ndarray) -> Scale:
+    """The scale of this name, fitted to these numbers.
+
+    Raises:
+        UsageError: there is no scale of this name.
+    """
+    if name not in SCALES:
+        raise UsageError(f"data.scale must be one of {', '.join(SCALES)}: got {name}")
+    return SCALES[name](numbers.astype(np.float64))
+
+
+SCALES: dict[ScaleName, type[NormalScores] | type[Standardised]] = {
+    "quantile": NormalScores,
+    "standardise": Standardised,
+}
