@@ -6,6 +6,8 @@ Nothing heavy is imported before the experiment is built: help, completion and r
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from hashlib import file_digest
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -29,6 +31,16 @@ def register() -> None:
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
     OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
     OmegaConf.register_new_resolver("chain_name", chain_name, replace=True)
+    OmegaConf.register_new_resolver("file_checksum", file_checksum, replace=True)
+
+
+def file_checksum(path: str | None) -> str | None:
+    """Sixteen characters that a file's content always gives; None where there is no file, which is refused later."""
+    file = Path(path).expanduser() if path else None
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return file_digest(content, "blake2b").hexdigest()[:16]
 
 
 def study_folder(*, _root_: DictConfig) -> str:

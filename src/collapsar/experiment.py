@@ -128,6 +128,7 @@ class Experiment:
         check_causes(self.cause, sample_shape=self.data.sample_shape, num_classes=self.data.num_classes)
         if self.correction is not None and check_correction(self.correction).needs_warm_start:
             self.training = warm_started(self.training)
+        self.model = self.data.completed(self.model)
         self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
         model = sketch(self.model)  # both recipes are called once, so that a wrong value is refused before any training
         self.model_name = model.name
@@ -270,6 +271,7 @@ class Experiment:
                 selection=self.selection,
                 judge=make_judge(training.model, judge),
                 labelled_by=self.labelled_by,
+                table=real.table,
                 seed=self.seed,
                 generation=generation,
             )

@@ -90,8 +90,23 @@ def check_parts(experiment: "Experiment", model: GenerativeModel) -> None:
         experiment.correction.check(model)
     experiment.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
     check_memory(experiment)
+    check_labels(experiment)
     num_real = num_planted(experiment.cause, data.sizes.train, num_classes=data.num_classes)
     check_sizes(experiment, model, num_real=num_real)
+
+
+def check_labels(experiment: "Experiment") -> None:
+    """Refuse a cause that gives samples other labels, where these follow from the samples.
+
+    Raises:
+        UsageError: with what to choose instead.
+    """
+    changing = [name for name, cause in experiment.cause.items() if cause.changes_labels]
+    if changing and experiment.data.labels_are_computed:
+        raise UsageError(
+            f"cause={changing[0]} changes labels, and those of data={experiment.data.name} follow from a number: "
+            "choose data with a category as their target, such as data=breast_cancer"
+        )
 
 
 def check_sizes(experiment: "Experiment", model: GenerativeModel, *, num_real: int) -> None:

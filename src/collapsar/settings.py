@@ -19,6 +19,7 @@ FREE_SETTINGS = (
     "tracking",
     "alarm",
     "data.root",
+    "data.path",  # a table is known by data.checksum
     "evaluation.cache_folder",
     "continue_on_another_device",
     "wait_for_lock",

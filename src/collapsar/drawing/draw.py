@@ -1,4 +1,7 @@
-"""A trained model becomes samples: drawn with a bias, corrected, selected, and labelled where a label is wanted."""
+"""A trained model becomes samples: drawn with a bias, corrected, selected, and labelled where a label is wanted.
+
+What is drawn of a table is made a row of it before it is selected, as images are quantised; its label stands in it.
+"""
 
 from dataclasses import replace
 
@@ -7,8 +10,9 @@ from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import Drawn, Selection
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
-from collapsar.samples import Samples
+from collapsar.samples import Samples, check_finite_values
 from collapsar.seeding import make_generator
+from collapsar.tables.schema import Table
 
 
 def draw(
@@ -20,6 +24,7 @@ def draw(
     selection: Selection,
     judge: Judge,
     labelled_by: str | None,
+    table: Table | None,
     seed: int,
     generation: int,
 ) -> Drawn:
@@ -34,6 +39,7 @@ def draw(
         judge: What they are judged by.
         labelled_by: `judge` labels each with the class that the judge takes it for; None keeps the class that it was
             drawn for, where there is one.
+        table: What vectors stand for, where they are rows of a table: each is labelled with its target's class.
         seed: The experiment's seed.
         generation: The model's generation.
 
@@ -48,6 +54,7 @@ def draw(
 
     def select(candidates: Draw) -> Drawn:
         lots = make_generator(seed, generation, "selection")
+        candidates = candidates if table is None else rows(candidates, table)
         return selection.select(candidates, num_samples=num_samples, judge=judge, generator=lots)
 
     if reference is None or not reference.correction.acts_at(generation):
@@ -58,4 +65,22 @@ def draw(
     samples = drawn.samples
     if labelled_by == "judge":
         return replace(drawn, samples=Samples(samples.values, judge.classes(samples.values)), labels_from="judge")
-    return drawn if samples.labels is None else replace(drawn, labels_from="condition")
+    if samples.labels is None:
+        return drawn
+    return replace(drawn, labels_from="condition" if table is None else "target")
+
+
+def rows(draw: Draw, table: Table) -> Draw:
+    """A way to draw rows of a table, each labelled with the class of its target.
+
+    Raises (when it draws):
+        NonFiniteError: a value is NaN or infinite.
+    """
+
+    def drawn(num_candidates: int) -> Samples:
+        values = draw(num_candidates).values
+        check_finite_values(values)
+        values = table.valid(values)
+        return Samples(values, table.classes(values))
+
+    return drawn

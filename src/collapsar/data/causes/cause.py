@@ -29,12 +29,14 @@ class Cause(ABC):
         stage: When it is planted: lower ones come first.
         needs_labels: Whether it looks at classes or changes them.
         needs_images: Whether it makes no sense for vectors.
+        changes_labels: Whether samples get other labels.
     """
 
     name: ClassVar[str]
     stage: ClassVar[int]
     needs_labels: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
+    changes_labels: ClassVar[bool] = False
 
     @abstractmethod
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
@@ -76,6 +78,8 @@ def plant_all(causes: Mapping[str, Cause], real: RealData, *, seed: int) -> Real
         train = cause.plant(train, num_classes=real.num_classes, generator=generator)
         if not len(train):
             raise UsageError(f"cause={name} leaves no real sample: set it weaker")
+    if real.table is not None and any(cause.changes_labels for cause in causes.values()):
+        train = replace(train, values=real.table.with_classes(train.values, labels_of(train)))
     return replace(real, train=train)
 
 

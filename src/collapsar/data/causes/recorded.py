@@ -31,7 +31,7 @@ class LabelNoise(Cause):
         UsageError: a fraction out of range.
     """
 
-    name, stage, needs_labels = "label_noise", 4, True
+    name, stage, needs_labels, changes_labels = "label_noise", 4, True, True
 
     def __init__(self, *, fraction: int | float) -> None:
         check_fraction(**{"cause.label_noise.fraction": fraction})

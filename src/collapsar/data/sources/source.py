@@ -1,8 +1,9 @@
 """Where real data come from; what a chain can be checked against is known before anything is read."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from collapsar.samples import KnownModes, RealData
 
@@ -23,9 +24,14 @@ class Source(ABC):
         sample_shape: Shape of one sample, which models are sized from.
         sizes: Of the sets that `load` gives.
         num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
+
+    Attributes:
+        name: As in conf/data.
+        labels_are_computed: Whether a label follows from a number of the sample, so that no other one can be given.
     """
 
     name: ClassVar[str]
+    labels_are_computed: bool = False
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int) -> None:
         self.sample_shape, self.sizes, self.num_classes = sample_shape, sizes, num_classes
@@ -34,6 +40,10 @@ class Source(ABC):
     def known_modes(self) -> KnownModes | None:
         """The modes of the truth, where it is a mixture of known ones."""
         return None
+
+    def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
+        """The recipe of a model, told what it leaves open (null) and only the data know."""
+        return recipe
 
     @abstractmethod
     def read(self) -> RealData:
