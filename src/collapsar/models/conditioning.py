@@ -100,12 +100,12 @@ class LabelledImages(nn.Module):
 
 
 class LabelledLatents(nn.Module):
-    """A decoder or generator that gets latents with as many numbers of the class behind them.
+    """A network of vectors (a decoder or generator of latents) that gets as many numbers of the class behind them.
 
     Args:
-        network: Takes vectors of twice the latents.
+        network: Takes vectors of twice the length.
         num_classes: Of the condition.
-        latent_dim: Number of latent variables.
+        latent_dim: Length of a vector.
     """
 
     def __init__(self, network: nn.Module, *, num_classes: int, latent_dim: int) -> None:
@@ -115,7 +115,7 @@ class LabelledLatents(nn.Module):
 
     def forward(
         self, latents: Float[Tensor, "sample latent"], labels: Int64[Tensor, " sample"]
-    ) -> Float[Tensor, "sample channel height width"]:
+    ) -> Float[Tensor, "sample ..."]:
         return self.network(torch.cat([latents, self.vectors(labels)], dim=1))
 
 
@@ -133,9 +133,9 @@ class ProjectionCritic(nn.Module):
         self.features, self.head, self.vectors = features, head, vectors
 
     def forward(
-        self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"]
+        self, values: Float[Tensor, "sample ..."], labels: Int64[Tensor, " sample"]
     ) -> Float[Tensor, "sample 1"]:
-        features = self.features(images)
+        features = self.features(values)
         return self.head(features) + (features * self.vectors(labels)).sum(1, keepdim=True)
 
 

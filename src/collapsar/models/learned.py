@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
+from jaxtyping import Float
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.models.augmentation import Images, transformed
+from collapsar.models.augmentation import transformed
 from collapsar.models.course import Course, Losses, Player
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
@@ -148,16 +149,16 @@ class LearnedModel(LatentModel, ABC):
         """Share of the steps that is done, in [0, 1); 0 outside a fit."""
         return 0.0 if self._course is None else self._course.progress
 
-    def augmented(self, images: Images) -> Images:
-        """What is learned from in place of these images; while validating, the images as they are."""
+    def augmented(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
+        """What is learned from in place of these samples, which are images then; while validating, as they are."""
         if self.plan.augmentation is None or not self.training:
-            return images
-        return transformed(images, self.plan.augmentation)
+            return values
+        return transformed(values, self.plan.augmentation)
 
-    def noised(self, images: Images) -> Images:
-        """Images with the noise of this step; while validating, as they are."""
+    def noised(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
+        """Samples with the noise of this step; while validating, as they are."""
         noise_sd = self.plan.noise_at(self.progress) if self.training else 0.0
-        return images + noise_sd * torch.randn_like(images) if noise_sd else images
+        return values + noise_sd * torch.randn_like(values) if noise_sd else values
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
         """Move each player that is due; returns the losses by name."""

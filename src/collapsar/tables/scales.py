@@ -7,7 +7,7 @@ the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off
 go on beyond them, with the column's own standard deviation as the slope, so that nothing is lost.
 """
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -18,6 +18,7 @@ from collapsar.errors import UsageError
 ScaleName = Literal["quantile", "standardise"]
 
 
+@runtime_checkable
 class Scale(Protocol):
     """A transform of numbers, float64 in and out, without NaN."""
 

@@ -1,0 +1,243 @@
+"""GANs (Goodfellow et al. 2014, arXiv:1406.2661), whatever their bodies.
+
+With critic logits d(x), the critic minimises and the generator minimises
+
+    non_saturating   softplus(-d(real)) + softplus(d(fake))               softplus(-d(fake))
+    hinge            relu(1 - d(real)) + relu(1 + d(fake))                -d(fake)
+    wgan_gp          d(fake) - d(real) + penalty (|grad d(mixed)| - 1)^2  -d(fake)
+
+(hinge: Lim & Ye 2017; wgan_gp: Gulrajani et al. 2017, eq. 3). Samples come from an exponential moving average of the
+generator's weights. A training step is one critic update; the generator moves every `critic_steps` of them.
+
+Neither loss says how good the samples are. So a GAN is validated by the distance of as many samples of the averaged
+generator from those that were kept: the sliced Wasserstein distance of their values.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.models.bias import Bias
+from collapsar.models.conditioning import given
+from collapsar.models.course import Losses, Player
+from collapsar.models.latent import SAMPLES_PER_CHUNK
+from collapsar.models.learned import LearnedModel
+from collapsar.samples import Samples, to_model_range
+
+Loss = Literal["non_saturating", "hinge", "wgan_gp"]
+NUM_LINES = 256  # of the distance that a GAN is validated by
+
+
+class AdversarialModel(LearnedModel, ABC):
+    """A GAN, sampled from the averaged generator.
+
+    Args:
+        sample_shape: Of one sample.
+        latent_dim: Number of latent variables.
+        loss: `non_saturating`, `hinge` or `wgan_gp`.
+        gradient_penalty: Weight of the penalty of `wgan_gp`; without effect on the other losses.
+        critic_steps: Critic updates for one generator update.
+        generator_learning_rate: Of the generator's Adam.
+        critic_learning_rate: Of the critic's Adam.
+        adam_betas: Decay rates of both.
+        num_classes: Classes that generator and critic are told, and samples are drawn for; null: none.
+
+    Raises:
+        UsageError: a value out of range.
+
+    Attributes:
+        generator: Latents, of a conditional GAN with their classes, to what `shown` makes samples of.
+        averaged_generator: Its moving average, which is sampled.
+        critic: Samples in model range, of a conditional GAN with their classes, to one logit each.
+    """
+
+    watched = "distance"
+    generator: nn.Module
+    averaged_generator: AveragedModel
+    critic: nn.Module
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        latent_dim: int,
+        loss: Loss,
+        gradient_penalty: float,
+        critic_steps: int,
+        generator_learning_rate: float,
+        critic_learning_rate: float,
+        adam_betas: Sequence[float],
+        num_classes: int | None,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
+        check_positive(
+            critic_steps=critic_steps,
+            generator_learning_rate=generator_learning_rate,
+            critic_learning_rate=critic_learning_rate,
+        )
+        check_not_negative(gradient_penalty=gradient_penalty)
+        if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
+            raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
+        self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
+        self.learning_rates = (critic_learning_rate, generator_learning_rate)
+        self.adam_betas = (adam_betas[0], adam_betas[1])
+
+    @abstractmethod
+    def shown(self, outputs: Float[Tensor, "*samples"], generator: torch.Generator | None) -> Float[Tensor, "*samples"]:
+        """Samples in model range from a generator's outputs, with gradients.
+
+        Args:
+            outputs: Of the network, float32.
+            generator: For what is drawn besides; None draws from torch's own, as training does.
+        """
+
+    def decode(
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        likelihood_spread: float,
+        labels: Int64[Tensor, " sample"] | None = None,
+    ) -> Float[Tensor, "*samples"]:
+        return self.shown(given(self.averaged_generator, latents, labels).float(), generator)
+
+    def check_bias(self, bias: Bias) -> None:
+        if bias.likelihood_spread != 1:
+            raise UsageError(
+                "bias=tempered_likelihood does nothing to a GAN, which has no likelihood: choose "
+                "bias=scaled_latents or truncated_latents"
+            )
+
+    @torch.inference_mode()
+    def realism(self, samples: Samples) -> Float[Tensor, " sample"]:
+        """The critic's logit of each sample, higher for what it takes for real; on the CPU."""
+        chunks = (
+            samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
+            for start in range(0, len(samples), SAMPLES_PER_CHUNK)
+        )
+        logits = [given(self.critic, to_model_range(chunk.values), self.classes_of(chunk)) for chunk in chunks]
+        return torch.cat(logits).squeeze(1).cpu()
+
+    def players(self) -> Sequence[Player]:
+        critic_rate, generator_rate = self.learning_rates
+        return [
+            Player(
+                module=self.critic,
+                losses=self.critic_losses,
+                learning_rate=critic_rate,
+                adam_betas=self.adam_betas,
+                is_sampled=False,
+            ),
+            Player(
+                module=self.generator,
+                losses=self.generator_losses,
+                learning_rate=generator_rate,
+                adam_betas=self.adam_betas,
+                steps_per_move=self.critic_steps,
+                average=self.averaged_generator,
+            ),
+        ]
+
+    def share(self, batch: Samples, *, movers: Collection[int]) -> Tensor:
+        """As many generated samples as the batch has, for both players; with gradients if the generator moves.
+
+        A conditional generator draws them for the classes of the batch.
+        """
+        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and 1 in movers):
+            return self.shown(given(self.generator, latents, self.classes_of(batch)).float(), None)
+
+    def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
+        """What the critic minimises, as `critic_loss`."""
+        real, fake = self.as_seen(to_model_range(batch.values)), self.as_seen(fake.detach())
+        labels = self.classes_of(batch)
+        both = None if labels is None else labels.repeat(2)
+        logits = given(self.critic, torch.cat([real, fake]), both).float()
+        loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
+        if self.loss == "wgan_gp" and self.training:  # without gradients there is no penalty
+            loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake, labels=labels)
+        return {"critic_loss": loss}
+
+    def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
+        """What the generator minimises, as `generator_loss`."""
+        with frozen(self.critic):
+            logits = given(self.critic, self.as_seen(fake), self.classes_of(batch))
+            return {"generator_loss": generator_loss(fake=logits.float(), loss=self.loss)}
+
+    def as_seen(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
+        """Real or generated samples as the critic sees them: augmented, with noise."""
+        return self.noised(self.augmented(values))
+
+    def validation_scores(self, batch: Samples, shared: Any) -> Losses:
+        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
+        drawn = self.shown(given(self.averaged_generator, latents, self.classes_of(batch)).float(), None)
+        distance = sliced_wasserstein(to_model_range(batch.values).flatten(1), drawn.flatten(1))
+        return super().validation_scores(batch, shared) | {"distance": distance}
+
+
+def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Float[Tensor, ""]:
+    """Wasserstein-2 distance of projections on random lines: square root of its mean square (Rabin et al. 2011).
+
+    Between sets of one size it is 0 where they are equal, and needs a sort for each line.
+    """
+    lines = F.normalize(torch.randn(first.shape[1], NUM_LINES, device=first.device), dim=0)
+    return ((first @ lines).sort(0).values - (second @ lines).sort(0).values).square().mean().sqrt()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """What is computed here gives no gradients to the module's weights, which saves a third of going back through it.
+
+    Without this the generator's move would compute gradients of the critic, and the critic's next move discard them.
+    """
+    learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learnt:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learnt:
+            parameter.requires_grad_(True)
+
+
+def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
+    """What the critic minimises, given its logits for real and generated samples; the penalty is added apart."""
+    match loss:
+        case "non_saturating":
+            return F.softplus(-real).mean() + F.softplus(fake).mean()
+        case "hinge":
+            return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        case _:
+            return fake.mean() - real.mean()
+
+
+def generator_loss(*, fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
+    """What the generator minimises, given the critic's logits for its samples."""
+    return F.softplus(-fake).mean() if loss == "non_saturating" else -fake.mean()
+
+
+def gradient_penalty(
+    critic: nn.Module,
+    *,
+    real: Float[Tensor, "*samples"],
+    fake: Float[Tensor, "*samples"],
+    labels: Int64[Tensor, " sample"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean of (|grad d(x)| - 1)^2 at x drawn uniformly between real and generated samples (Gulrajani et al. 2017)."""
+    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+    mixed = torch.lerp(real, fake, share).requires_grad_()
+    (gradient,) = torch.autograd.grad(given(critic, mixed, labels).float().sum(), mixed, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def averaged(generator: nn.Module, *, decay: float) -> AveragedModel:
+    """An exponential moving average of a generator, with its buffers."""
+    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

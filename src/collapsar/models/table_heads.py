@@ -1,0 +1,154 @@
+"""What a network's outputs say of a row of a table, block by block of its encoded vector.
+
+    number   a scaled number: the output is its mean
+    flag     1 where the number before it is missing, else 0: the output is a logit
+    choice   one category of several, one-hot: the outputs are logits
+
+A missing number is encoded as 0, which stands for nothing: it counts in no likelihood, and none is generated.
+"""
+
+from collections.abc import Sequence
+from math import log, pi
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError
+from collapsar.models.bias import temper_logits
+
+Block = Sequence[Any]
+"""Kind (`number`, `flag` or `choice`), where it begins in the vector, and where the next one does."""
+
+NORMALISER = 0.5 * log(2 * pi)
+SMALLEST_UNIFORM = 1e-10  # whose logarithm of a logarithm is finite
+
+
+class Heads(nn.Module):
+    """The likelihood of rows, and draws of them.
+
+    Args:
+        num_values: Of a row's vector.
+        blocks: All of the vector, in its order; None: a number each.
+    """
+
+    numbers: Int64[Tensor, " number"]
+    flags: Int64[Tensor, " flag"]
+    flagged: Int64[Tensor, " flag"]
+
+    def __init__(self, num_values: int, blocks: Sequence[Block] | None) -> None:
+        super().__init__()
+        blocks = blocks or [("number", place, place + 1) for place in range(num_values)]
+        numbers = [start for kind, start, _ in blocks if kind == "number"]
+        flags = [start for kind, start, _ in blocks if kind == "flag"]
+        places = {
+            "numbers": numbers,  # of the values
+            "flags": flags,  # of the values
+            "flagged": [numbers.index(flag - 1) for flag in flags],  # of the numbers: each flag follows its own
+        }
+        for name, indices in places.items():
+            self.register_buffer(name, torch.tensor(indices, dtype=torch.int64), persistent=False)
+        self.choices = [slice(start, stop) for kind, start, stop in blocks if kind == "choice"]
+        self.num_numbers = len(numbers)
+
+    def negative_log_likelihood(
+        self,
+        outputs: Float[Tensor, "sample value"],
+        *,
+        values: Float[Tensor, "sample value"],
+        log_sd: Float[Tensor, " number"],
+    ) -> Float[Tensor, " sample"]:
+        """-log p of each row, in nats.
+
+        Args:
+            outputs: Of the network.
+            values: The rows.
+            log_sd: Logarithms of the standard deviations of numbers around their means.
+        """
+        errors = (values[:, self.numbers] - outputs[:, self.numbers]) * (-log_sd).exp()
+        is_there = torch.ones_like(errors).index_copy(1, self.flagged, 1 - values[:, self.flags])
+        of_numbers = ((0.5 * errors.square() + log_sd + NORMALISER) * is_there).sum(1)
+        of_flags = F.binary_cross_entropy_with_logits(
+            outputs[:, self.flags], values[:, self.flags], reduction="none"
+        ).sum(1)
+        of_choices = [-(values[:, part] * outputs[:, part].log_softmax(1)).sum(1) for part in self.choices]
+        return of_numbers + of_flags + sum(of_choices, torch.zeros_like(of_numbers))
+
+    def likeliest(self, outputs: Float[Tensor, "sample value"]) -> Float[Tensor, "sample value"]:
+        """Rows of the means of numbers and the likeliest flags and categories."""
+        return self._assembled(outputs, numbers=outputs[:, self.numbers], noise=torch.zeros_like(outputs))
+
+    def drawn(
+        self,
+        outputs: Float[Tensor, "sample value"],
+        *,
+        log_sd: Float[Tensor, " number"],
+        spread: float,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "sample value"]:
+        """Rows drawn from the likelihood, its density raised to the power 1/lambda, lambda being `spread`."""
+        normal = torch.randn(len(outputs), self.num_numbers, generator=generator).to(outputs.device)
+        numbers = outputs[:, self.numbers] + spread**0.5 * log_sd.exp() * normal
+        uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
+        return self._assembled(temper_logits(outputs, spread=spread), numbers=numbers, noise=gumbel(uniform))
+
+    def relaxed(
+        self, outputs: Float[Tensor, "sample value"], *, temperature: float, uniform: Float[Tensor, "sample value"]
+    ) -> Float[Tensor, "sample value"]:
+        """Rows with drawn flags and categories, through which gradients go as if these were not drawn but softened.
+
+        The straight-through Gumbel-softmax estimator (Jang et al. 2017, arXiv:1611.01144, section 2.2).
+
+        Args:
+            outputs: Of the network; those of numbers are taken as they are.
+            temperature: Of the softened categories: the lower, the nearer to drawn ones.
+            uniform: Noise in [0, 1) that they are drawn with.
+        """
+        noise = gumbel(uniform)
+        rows = self._assembled(outputs, numbers=outputs[:, self.numbers], noise=noise)
+        soft = outputs.index_copy(1, self.flags, self._flag_odds(outputs, noise).div(temperature).sigmoid())
+        for part in self.choices:
+            places = torch.arange(part.start, part.stop, device=outputs.device)
+            soft = soft.index_copy(1, places, ((outputs[:, part] + noise[:, part]) / temperature).softmax(1))
+        is_number = torch.zeros(outputs.shape[1], dtype=torch.bool, device=outputs.device)
+        is_number[self.numbers] = True
+        return torch.where(is_number, rows, rows.detach() + soft - soft.detach())
+
+    def _assembled(self, outputs: Tensor, *, numbers: Tensor, noise: Tensor) -> Tensor:
+        """Rows of these numbers, with the flags and categories that are largest after the noise is added."""
+        flags = (self._flag_odds(outputs, noise) > 0).to(outputs.dtype)
+        is_there = torch.ones_like(numbers).index_copy(1, self.flagged, 1 - flags)
+        rows = torch.zeros_like(outputs).index_copy(1, self.numbers, numbers * is_there)
+        rows = rows.index_copy(1, self.flags, flags)
+        for part in self.choices:
+            chosen = (outputs[:, part] + noise[:, part]).argmax(1)
+            places = torch.arange(part.start, part.stop, device=outputs.device)
+            rows = rows.index_copy(1, places, F.one_hot(chosen, len(places)).to(outputs.dtype))
+        return rows
+
+    def _flag_odds(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Logits of flags plus logistic noise: above 0 with the probability that they stand for.
+
+        The difference of two Gumbel variables is logistic; the second is that at the place of the flag's number.
+        """
+        return outputs[:, self.flags] + noise[:, self.flags] - noise[:, self.flags - 1]
+
+
+def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Standard Gumbel variables from uniform ones: the largest of logits plus these is a draw of their softmax."""
+    return -(-uniform.clamp(min=SMALLEST_UNIFORM, max=1 - 1e-7).log()).log()
+
+
+def check_rows(sample_shape: Sequence[int], *, model: str) -> int:
+    """How many values a row has.
+
+    Raises:
+        UsageError: samples are no vectors.
+    """
+    if len(sample_shape) != 1:
+        raise UsageError(
+            f"model={model} takes vectors, and samples have the shape {list(sample_shape)}: choose model=vae or gan"
+        )
+    return sample_shape[0]

@@ -1,0 +1,143 @@
+"""Variational autoencoders (Kingma & Welling 2014, arXiv:1312.6114), with the weight beta of Higgins et al. (2017).
+
+The loss for a sample x, an image in [0, 1] or a row of a table, is the negative evidence lower bound, in nats for the
+whole of it:
+
+    -E_q(z|x)[log p(x|z)] + beta KL(q(z|x) || N(0, I)),   KL = 1/2 sum_j (mu_j^2 + exp(logvar_j) - 1 - logvar_j)
+
+What counts as a sample is explicit, because it decides how fast a chain collapses: the decoder's *mean* leaves out
+the likelihood's own spread, so each generation is trained on data that vary less; a *likelihood* draw puts it back.
+
+Levers of the plan change the terms: each latent variable may have some KL for free, the weight of the KL term may rise
+from 0, the encoder may see noise that the decoder has to undo, and a likelihood may leave out what is all but certain.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.models.bias import Bias
+from collapsar.models.conditioning import given
+from collapsar.models.course import Losses, Player
+from collapsar.models.latent import SAMPLES_PER_CHUNK
+from collapsar.models.latent_mixture import MOST_LATENTS, LatentMixture
+from collapsar.models.learned import LearnedModel
+from collapsar.samples import Samples, to_model_range
+
+
+class VariationalModel(LearnedModel, ABC):
+    """A VAE, whatever its bodies and its likelihood.
+
+    Args:
+        sample_shape: Of one sample.
+        latent_dim: Number of latent variables.
+        beta: Weight of the KL term; 1 is the evidence lower bound.
+        sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
+        learning_rate: Of Adam.
+        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training, and
+            sampled in place of N(0, I) (`latent_mixture.py`); null: none.
+        num_classes: Classes that encoder and decoder are told, and samples are drawn for; null: none.
+
+    Raises:
+        UsageError: a value out of range.
+
+    Attributes:
+        encoder: Samples in model range, of a conditional VAE with their classes, to 2 * latent_dim numbers.
+        decoder: Latents, of a conditional VAE with their classes, to what the likelihood takes.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        latent_dim: int,
+        beta: float,
+        sample_from: Literal["mean", "likelihood"],
+        learning_rate: float,
+        latent_components: int | None,
+        num_classes: int | None,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
+        check_positive(learning_rate=learning_rate)
+        check_not_negative(beta=beta)
+        self.beta, self.sample_from, self.learning_rate = beta, sample_from, learning_rate
+        self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
+
+    @abstractmethod
+    def negative_log_likelihood(
+        self, outputs: Float[Tensor, "*samples"], *, values: Float[Tensor, "*samples"]
+    ) -> Float[Tensor, ""]:
+        """-log p(values | the decoder's outputs), in nats for a whole sample, averaged over the batch."""
+
+    @torch.inference_mode()
+    def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
+        """The mean of q(z|x) for each sample, of a conditional VAE of q(z|x, y), in float32, on the CPU."""
+        chunks = []
+        for start in range(0, len(samples), SAMPLES_PER_CHUNK):
+            chunk = samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
+            chunks.append(self.posterior(to_model_range(chunk.values), self.classes_of(chunk))[0].cpu())
+        return torch.cat(chunks)
+
+    def check_bias(self, bias: Bias) -> None:
+        if bias.likelihood_spread != 1 and self.sample_from == "mean":
+            raise UsageError(
+                "bias=tempered_likelihood does nothing to the decoder's mean: set model.sample_from=likelihood, "
+                "or choose bias=scaled_latents or truncated_latents"
+            )
+        if bias.spread != 1 and bias.likelihood_spread == 1 and self.mixture is not None:
+            raise UsageError(
+                f"bias={bias.name} narrows N(0, I), and model.latent_components draws latents from a mixture: "
+                "set model.latent_components=null, or bias=none"
+            )
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if self.mixture is not None and len(self.mixture.weights) > pool_size:
+            raise UsageError(
+                f"model.latent_components must be at most the pool's {pool_size} samples: "
+                f"got {len(self.mixture.weights)}"
+            )
+
+    def place_latents(
+        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
+    ) -> Float[Tensor, "sample latent"]:
+        return noise if self.mixture is None else self.mixture.place(noise, generator)
+
+    @torch.no_grad()
+    def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
+        """Fit the mixture to draws from the posteriors of at most a few thousand samples of the pool."""
+        if self.mixture is None:
+            return
+        batch = some(MOST_LATENTS)
+        mu, logvar = self.posterior(to_model_range(batch.values), self.classes_of(batch))
+        noise = torch.randn(mu.shape, generator=generator).to(mu.device)
+        self.mixture.fit(mu + (0.5 * logvar).exp() * noise, seed=generator.initial_seed())
+
+    def posterior(
+        self, values: Float[Tensor, "*samples"], labels: Int64[Tensor, " sample"] | None
+    ) -> tuple[Float[Tensor, "sample latent"], Float[Tensor, "sample latent"]]:
+        """Means and log-variances of q(z|x) of samples in model range, of a conditional VAE of q(z|x, y)."""
+        mu, logvar = given(self.encoder, values, labels).float().chunk(2, dim=1)
+        return mu, logvar
+
+    def players(self) -> Sequence[Player]:
+        return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate)]
+
+    def losses(self, batch: Samples, shared: Any) -> Losses:
+        """The negative evidence lower bound as `loss`, and its two terms."""
+        values, labels = self.augmented(to_model_range(batch.values)), self.classes_of(batch)
+        mu, logvar = self.posterior(self.noised(values), labels)
+        z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+        reconstruction = self.negative_log_likelihood(given(self.decoder, z, labels).float(), values=values)
+        kl_by_latent = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+        kl = kl_by_latent.sum(1).mean()
+        charged = kl if self.plan.free_bits is None else kl_by_latent.mean(0).clamp(min=self.plan.free_bits).sum()
+        kl_weight = self.beta * (self.plan.kl_weight_at(self.progress) if self.training else 1.0)
+        return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
