@@ -85,14 +85,14 @@ def test_gaussian_likelihood_is_that_of_torch_distributions():
     logits = torch.randn(5, 1, 8, 8, generator=generator())
     images = torch.rand(5, 1, 8, 8, generator=generator(1))
     expected = -Normal(logits.sigmoid(), 0.3).log_prob(images).sum() / 5
-    assert model.negative_log_likelihood(logits, images=images).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert model.negative_log_likelihood(logits, values=images).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_bernoulli_likelihood_is_that_of_torch_distributions():
     logits = torch.randn(5, 1, 8, 8, generator=generator())
     images = torch.rand(5, 1, 8, 8, generator=generator(1)).round()
     expected = -Bernoulli(logits=logits).log_prob(images).sum() / 5
-    loss = make_vae().negative_log_likelihood(logits, images=images)
+    loss = make_vae().negative_log_likelihood(logits, values=images)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_loss_does_not_depend_on_the_batch_size():
     model = make_vae()
     logits, images = torch.randn(1, 1, 8, 8, generator=generator()), torch.rand(1, 1, 8, 8, generator=generator(1))
     one, many = (
-        model.negative_log_likelihood(logits.repeat(times, 1, 1, 1), images=images.repeat(times, 1, 1, 1))
+        model.negative_log_likelihood(logits.repeat(times, 1, 1, 1), values=images.repeat(times, 1, 1, 1))
         for times in (1, 7)
     )
     assert one.item() == pytest.approx(many.item(), rel=1e-6)

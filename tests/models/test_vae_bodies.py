@@ -100,7 +100,7 @@ def test_every_body_learns_to_tell_images_apart(body, likelihood):
     model = seeded(lambda: VAE(body=body, **SETTINGS | {"likelihood": likelihood}))
     values = images.float() / 255
     one_for_all, each_its_own = (
-        model.negative_log_likelihood(images.logit().expand(8, 1, 8, 8), images=values).item()
+        model.negative_log_likelihood(images.logit().expand(8, 1, 8, 8), values=values).item()
         for images in (values.mean(0, keepdim=True), values.clamp(0.004, 0.996))
     )
     (optimizer,) = model.configure_optimizers()

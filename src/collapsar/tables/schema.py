@@ -2,8 +2,8 @@
 
 A row is a float32 vector. A number is scaled (`scales.py`), followed by 1 where it is missing and 0 where it is not, if
 any of its column is missing; a missing one is scaled as 0. A category is one-hot, a missing one a category of its own,
-the last. So an encoded row says all that the row said: numbers come back within a thousandth of the way to the next
-number that was seen in training (the rounding of float32), counts and categories exactly.
+the last. So an encoded row says all that the row said, to the rounding of float32 (`scales.py`): categories, what is
+missing, and under normal scores each number that was seen in training come back exactly.
 """
 
 from collections.abc import Iterator, Mapping

@@ -25,7 +25,7 @@ class TableFile(TableSource):
         checksum: Of its content, which tells chains apart.
         target: The column that predictors are asked for.
         threshold: Of a target of numbers: rows above it are of class 1, the others of class 0; null: no classes.
-        types: Kinds by column, where the guess is wrong.
+        types: Kinds by column, where the guess is wrong; null: all are guessed.
         identifiers: Columns that no model may see.
         max_categories: Text of more different values is refused, unless its type is given.
         test_fraction: Share of the rows that is held out.
@@ -46,7 +46,7 @@ class TableFile(TableSource):
         checksum: str | None,
         target: str | None,
         threshold: int | float | None,
-        types: Mapping[str, str],
+        types: Mapping[str, str] | None,
         identifiers: Sequence[str],
         max_categories: int,
         test_fraction: float,
@@ -58,7 +58,7 @@ class TableFile(TableSource):
         frame = read_frame(path)
         self.target = check_target(target, frame=frame, identifiers=identifiers)
         frame = frame[frame[self.target].notna()]
-        kinds = find_kinds(frame, given=types, identifiers=identifiers, max_categories=max_categories)
+        kinds = find_kinds(frame, given=types or {}, identifiers=identifiers, max_categories=max_categories)
         self._rows = typed(frame, kinds), kinds
         num_classes = count_classes(self._rows[0][self.target], kind=kinds[self.target], threshold=threshold)
         num_test = round(test_fraction * len(frame))
