@@ -180,3 +180,18 @@ def test_rows_given_other_classes_differ_in_their_target_only():
 def test_true_and_false_and_whole_numbers_are_named_alike_with_and_without_missing_ones():
     assert typed(pd.DataFrame({"x": [0.0, 1.0, None]}), {"x": "category"}).x.tolist() == ["0", "1", None]
     assert typed(pd.DataFrame({"x": [0, 1]}), {"x": "category"}).x.tolist() == ["0", "1"]
+
+
+def test_numbers_that_stand_for_one_value_are_made_the_same():
+    _, table = fitted({"x": [0.0] * 6 + [1.0, 2.0, 3.0, 4.0]}, {"x": "continuous"}, target="x")
+    values = torch.tensor([[-1.2], [-0.5], [0.0]])
+    assert table.valid(values).unique().tolist() == pytest.approx([norm.ppf(0.3)])
+
+
+@settings(deadline=None, max_examples=40)
+@CASES
+def test_making_valid_changes_no_row_that_is_read(frame, num_train, scale, seed):
+    _, table = table_of(frame, num_train, scale)
+    values = random_vectors(table, seed)
+    valid, expected = table.decode(table.valid(values)), table.decode(values)
+    pd.testing.assert_frame_equal(valid, expected, rtol=1e-4, atol=1e-4 * (expected["size"].abs().max() or 1.0))

@@ -104,9 +104,9 @@ class Table:
         return pd.DataFrame(blocks)
 
     def valid(self, values: Float[Tensor, "sample dimension"]) -> Float[Tensor, "sample dimension"]:
-        """The vectors of rows that are nearest to these: one category each, whole counts, missing or not.
+        """What the rows that these vectors decode to are encoded as: one category each, whole counts, missing or not.
 
-        What rows encode to stays as it is.
+        The vectors of rows stay as they are.
         """
         rows = torch.zeros_like(values)
         for column in self.columns:
@@ -115,7 +115,7 @@ class Table:
                 rows[:, column.block] = one_hot(block.argmax(1), num_classes=block.shape[1])
                 continue
             is_missing = missing_numbers(column, block)
-            rows[:, column.start] = self._whole(column, block[:, 0]).where(~is_missing, 0.0)
+            rows[:, column.start] = self._settled(column, block[:, 0]).where(~is_missing, 0.0)
             if column.may_be_missing:
                 rows[:, column.stop - 1] = is_missing.float()
         return rows
@@ -178,12 +178,10 @@ class Table:
         numbers = self.scales[column.name].inverse_transform(scaled.numpy().astype(np.float64))
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers
 
-    def _whole(self, column: Column, scaled: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
-        """Scaled numbers, of a count those of whole ones."""
-        if column.kind != "count":
-            return scaled
-        rounded = self.scales[column.name].transform(self._numbers(column, scaled))
-        return torch.from_numpy(rounded.astype(np.float32))
+    def _settled(self, column: Column, scaled: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
+        """Scaled numbers as the numbers that they stand for are scaled: of many equal ones, all alike."""
+        settled = self.scales[column.name].transform(self._numbers(column, scaled))
+        return torch.from_numpy(settled.astype(np.float32))
 
 
 def missing_numbers(column: Column, block: Float[Tensor, "sample part"]) -> torch.Tensor:
