@@ -41,7 +41,7 @@ class GenerationRecord:
         selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept), and who judged
             them (judged_by: the model's critic, or a space as in feature_spaces) where somebody did.
         labels_from: Whose the labels of the samples are, which downstream scores are measured with: of the `condition`
-            they were drawn for, the `judge`, the measuring `stick`, or a row's own `target`; None without labels.
+            they were drawn for, the `judge`, the measuring `stick`, or the `row` itself; None without labels.
         correction: What moved the samples before any were selected (name, and its settings); empty without one.
         fitted: Parameters of an analytic model; empty for a network.
     """

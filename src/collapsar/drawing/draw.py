@@ -67,7 +67,7 @@ def draw(
         return replace(drawn, samples=Samples(samples.values, judge.classes(samples.values)), labels_from="judge")
     if samples.labels is None:
         return drawn
-    return replace(drawn, labels_from="condition" if table is None else "target")
+    return replace(drawn, labels_from="condition" if table is None else "row")
 
 
 def rows(draw: Draw, table: Table) -> Draw:

@@ -18,7 +18,7 @@ from collapsar.drawing.judge import Judge, JudgedBy
 from collapsar.errors import UsageError
 from collapsar.samples import Samples, concatenate
 
-LabelsFrom = Literal["condition", "judge", "target"]
+LabelsFrom = Literal["condition", "judge", "row"]
 
 
 @dataclass(frozen=True)
