@@ -16,6 +16,7 @@ from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
 from collapsar.settings import flatten
 from tiny_chains import compose_settings
+from tiny_tables import MISSING, OF_PACKAGES, overrides_of
 
 
 def choices(group):
@@ -23,14 +24,18 @@ def choices(group):
 
 
 IMAGE_DATA = ["digits", "mnist", "fashion_mnist", "cifar10"]
-VECTOR_DATA = ["ring", "grid"]  # those with recipes
+MODE_DATA = ["ring", "grid"]
+TABLE_DATA = ["breast_cancer", "health_insurance", "aids_trial", "credit_default", "table"]
+VECTOR_DATA = [*MODE_DATA, *TABLE_DATA]  # those with recipes
+TABLE_MODELS = ["table_vae", "table_gan"]
 IMAGE_MODELS = [model for model in choices("model") if model.partition("_")[0] in ("vae", "gan", "flow")]
 FULL_MODELS = ["flow", "gan", "gan_sn_conv", "gan_sn_residual", "vae", "vae_residual"]
 RECIPES = [
     f"{size}/{path.stem}" for size in ("small", "full") for path in (config_folder() / "recipe" / size).iterdir()
 ]
 FITTING_DATA = {"mixture": "ring", "kde": "grid"} | dict.fromkeys(IMAGE_MODELS, "digits")  # others: their namesake
-FITTING_MODEL = {"ring": "mixture", "grid": "mixture"}
+FITTING_DATA |= dict.fromkeys(TABLE_MODELS, "breast_cancer")
+FITTING_MODEL = {"ring": "mixture", "grid": "mixture"} | dict.fromkeys(TABLE_DATA, "kde")
 COMBINED_GROUPS = {
     "data",
     "model",
@@ -51,6 +56,11 @@ def build_from(*overrides):
     return build(compose_settings(*overrides))
 
 
+def skip_what_is_not_installed(data):
+    if data in MISSING:
+        pytest.skip(f"{OF_PACKAGES[data]} is not installed")
+
+
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
     by_name = {"stick", "judge", "recipe", "size", "space", "experiment", "lever", "hydra"}
@@ -64,8 +74,9 @@ def test_every_model_builds(model):
 
 
 @pytest.mark.parametrize("data", [data for data in choices("data") if data not in IMAGE_DATA])
-def test_every_vector_source_builds_and_loads_in_its_own_shape(data):
-    source = build_from(f"data={data}", f"model={FITTING_MODEL.get(data, data)}").data
+def test_every_vector_source_builds_and_loads_in_its_own_shape(data, tmp_path):
+    skip_what_is_not_installed(data)
+    source = build_from(*overrides_of(data, tmp_path), f"model={FITTING_MODEL.get(data, data)}").data
     assert list(source.load().train.shape) == list(source.sample_shape)
 
 
@@ -77,15 +88,15 @@ def base_of(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe):
+def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe, tmp_path):
     size, name = recipe.split("/")
     data = next(data for data in (*IMAGE_DATA, *VECTOR_DATA) if name.startswith(f"{data}_"))
     model = name.removeprefix(f"{data}_")
-    config = compose_settings(f"size={size}", f"data={data}", f"model={model}")
-    experiment = build(config)
+    skip_what_is_not_installed(data)
+    experiment = build_from(f"size={size}", *overrides_of(data, tmp_path), f"model={model}")
     assert (experiment.size, experiment.batch_size) == (size, base_of(recipe).batch_size)
     assert experiment.max_steps == base_of(recipe).trainer.max_steps
-    assert list(experiment.model.keywords["sample_shape"]) == list(config.data.sample_shape)
+    assert list(experiment.model.keywords["sample_shape"]) == list(experiment.data.sample_shape)
 
 
 @pytest.mark.parametrize("data", IMAGE_DATA)
@@ -98,6 +109,7 @@ def test_every_image_source_has_its_stick_and_its_judge(data):
 def test_every_stick_judge_and_recipe_belongs_to_a_source_or_to_data_of_ones_own():
     small = [f"small/{data}_{model}" for data in IMAGE_DATA for model in IMAGE_MODELS]
     small += [f"small/{data}_flow" for data in VECTOR_DATA]
+    small += [f"small/{data}_{model}" for data in TABLE_DATA for model in TABLE_MODELS]
     full = [f"full/{data}_{model}" for data in IMAGE_DATA if data != "digits" for model in FULL_MODELS]
     assert choices("stick") == sorted([*IMAGE_DATA, "trained"])
     assert choices("judge") == sorted([*IMAGE_DATA, "pca"])

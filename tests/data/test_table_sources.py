@@ -4,7 +4,6 @@ import logging
 from importlib.util import find_spec
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from collapsar.data.causes.recorded import LabelNoise
 from collapsar.data.sources import tables as tables_module
 from collapsar.errors import UsageError
 from tiny_chains import compose_settings
+from tiny_tables import people
 
 KNOWN = {"breast_cancer": (455, 114), "health_insurance": (16_152, 4_038)}
 OF_THE_EXTRA = {"aids_trial": (1_711, 428, "lifelines"), "credit_default": (24_000, 6_000, "causaldata")}
@@ -22,20 +22,6 @@ MODEL = "model=gaussian"
 
 def source(data, *overrides):
     return build(compose_settings(f"data={data}", MODEL, *overrides)).data
-
-
-def people(num_rows=60):
-    """Ten of them without an income; one in two is ill."""
-    numbers = np.arange(num_rows)
-    return pd.DataFrame(
-        {
-            "id": numbers + 1000,
-            "age": 20 + numbers % 50,
-            "income": np.where(numbers < 10, np.nan, 1.5 * numbers + 0.25),
-            "sex": np.where(numbers % 3 == 0, "f", "m"),
-            "ill": np.where(numbers % 2 == 0, "yes", "no"),
-        }
-    )
 
 
 @pytest.fixture

@@ -98,9 +98,11 @@ class TableSource(Source, ABC):
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         known = {"sample_shape": self.sample_shape, "blocks": [list(block) for block in self.fitted[0].blocks()]}
-        settings = getattr(recipe, "keywords", {})
+        if not isinstance(recipe, partial):
+            return recipe
+        settings = recipe.keywords
         left_open = {name: value for name, value in known.items() if name in settings and settings[name] is None}
-        return partial(recipe, **left_open) if left_open else recipe
+        return partial(recipe.func, *recipe.args, **settings | left_open)
 
 
 class KnownTable(TableSource, ABC):
