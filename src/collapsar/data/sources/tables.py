@@ -49,7 +49,7 @@ class TableSource(Source, ABC):
     """
 
     target: str
-    given_kinds: Mapping[str, Kind] = {}
+    given_kinds: ClassVar[Mapping[str, Kind]] = {}
 
     def __init__(
         self,
