@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.metrics.memorisation import memorisation_scores, prepare_training_side
+from collapsar.metrics.memorisation import holdout_scores, memorisation_scores, prepare_training_side
 
 
 def draw(num_samples, feature_dim, *, seed=0):
@@ -70,3 +70,32 @@ def test_bad_features_are_refused():
         memorisation_scores(training=side, synthetic=draw(20, 4))
     with pytest.raises(UsageError, match="NaN"):
         prepare_training_side(torch.full((5, 2), math.nan))
+
+
+def held_out_scores(*, synthetic, num_each=1000):
+    return holdout_scores(training=draw(num_each, 6), held_out=draw(num_each, 6, seed=1), synthetic=synthetic)
+
+
+def test_unseen_samples_are_as_near_to_training_as_to_held_out_ones():
+    scores = held_out_scores(synthetic=draw(1000, 6, seed=2))
+    assert scores.closer_share == pytest.approx(0.5, abs=0.05)
+    assert scores.distance_ratio == pytest.approx(1.0, abs=0.1)
+
+
+def test_copies_of_training_samples_are_all_closer_to_training_and_of_held_out_ones_none():
+    of_training, of_held_out = (held_out_scores(synthetic=draw(1000, 6, seed=seed)) for seed in (0, 1))
+    assert (of_training.closer_share, of_training.distance_ratio) == (1.0, 0.0)
+    assert (of_held_out.closer_share, of_held_out.distance_ratio) == (0.0, 1.0)
+
+
+def test_a_tie_counts_half():
+    everything = torch.zeros(10, 2)
+    assert holdout_scores(training=everything, held_out=everything, synthetic=everything).closer_share == 0.5
+
+
+def test_the_few_nearest_samples_decide_the_ratio():
+    """A tenth of copies shows in the 5th percentile, and hardly in the share."""
+    synthetic = torch.cat([draw(1000, 6)[:100], draw(900, 6, seed=2)])
+    scores = held_out_scores(synthetic=synthetic)
+    assert scores.distance_ratio == 0.0
+    assert scores.closer_share == pytest.approx(0.55, abs=0.05)
