@@ -63,7 +63,7 @@ def skip_what_is_not_installed(data):
 
 def test_every_group_is_covered_here():
     groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
-    by_name = {"stick", "judge", "recipe", "size", "space", "experiment", "lever", "hydra"}
+    by_name = {"stick", "table_metrics", "judge", "recipe", "size", "space", "experiment", "lever", "hydra"}
     assert groups == {*MIXED_GROUPS, *COMBINED_GROUPS, *by_name}
 
 

@@ -18,6 +18,7 @@ from collapsar.metric_keys import (
     family_of,
     find_metric,
     split_class,
+    split_column,
     title_of,
 )
 
@@ -73,6 +74,25 @@ def test_fitted_parameters_and_metrics_are_told_apart():
 )
 def test_the_class_of_a_key_is_split_off(key, parts):
     assert split_class(key) == parts
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("column/age/column_shape", ("column_shape", "age")),
+        ("column/class_3/column_shape", ("column_shape", "class_3")),
+        ("column/age/column_shape_floor", None),
+        ("column_shapes", None),
+        ("pca/recall", None),
+    ],
+)
+def test_the_column_of_a_key_is_split_off(key, parts):
+    assert split_column(key) == parts
+
+
+def test_a_key_of_a_column_has_the_title_and_the_bounds_of_its_metric():
+    assert title_of("column/age/column_shape") == "Column shape (column/age)"
+    assert bounds_of("group/male/downstream_auc_floor") == SHARE
 
 
 def test_main_metrics_are_headlines_and_every_family_is_one_of_the_page():

@@ -1,8 +1,9 @@
 """The one table of metric keys: title, family, bounds, which way is better, and where a metric is shown.
 
-A key is a name with, before it, the feature space it was measured in (`pca/recall`; nothing for the first space) or
-`fitted` (a parameter of an analytic model), and after it `_floor` (real samples in place of synthetic ones) or `_low`
-and `_high` (the ends of an interval). `{index}` in a name of the table stands for the number of a class.
+A key is a name with, before it, the feature space it was measured in (`pca/recall`; nothing for the first space),
+`fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`, `group/male/..`), and after
+it `_floor` (real samples in place of synthetic ones) or `_low` and `_high` (the ends of an interval). `{index}` in a
+name of the table stands for the number of a class.
 """
 
 import math
@@ -14,6 +15,7 @@ from typing import Literal
 
 SUFFIXES = ("_floor", "_low", "_high")
 FITTED_SPACE = "fitted"
+COLUMN_SPACE = "column/"  # and the column's name
 
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)
@@ -23,8 +25,9 @@ JENSEN_SHANNON = (0.0, math.log(2.0))  # in nats
 
 DISTANCES, DOWNSTREAM, COVERAGE = "Distances", "Downstream", "Coverage of the real data"
 DIVERSITY, MEMORISATION, CLASSES = "Diversity", "Memorisation", "Classes and modes"
+COLUMNS = "Columns of the table"
 FITTED, OTHER = "Fitted parameters", "Other"
-FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # as the page shows them
+FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COLUMNS, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # on the page
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,28 @@ METRICS: dict[str, MetricKey] = {
     "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher"),
     "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
     "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
+    "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
+    "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
+    "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
+    "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
+    "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
+    "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
+    "downstream_calibration_error_linear": MetricKey(
+        "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
+    ),
+    "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
+    "column_shapes": MetricKey("Column shapes", COLUMNS, SHARE, "higher", is_headline=True),
+    "column_pairs": MetricKey("Column pairs", COLUMNS, SHARE, "higher", is_headline=True),
+    "correlation_similarity": MetricKey("Correlation similarity", COLUMNS, SHARE, "higher"),
+    "contingency_similarity": MetricKey("Contingency similarity", COLUMNS, SHARE, "higher"),
+    "cramers_v_difference": MetricKey("Cramér's V, difference", COLUMNS, SHARE, "lower"),
+    "categories_dropped": MetricKey("Categories dropped", COLUMNS, NOT_NEGATIVE, "lower"),
+    "rows_outside": MetricKey("Rows outside the valid domain", COLUMNS, SHARE, "lower"),
+    "boundary_adherence": MetricKey("Boundary adherence", COLUMNS, SHARE, "higher"),
+    "missing_similarity": MetricKey("Missing value similarity", COLUMNS, SHARE, "higher"),
+    "column_shape": MetricKey("Column shape", COLUMNS, SHARE, "higher"),
+    "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
+    "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
     "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
     "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
     "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
@@ -155,6 +180,14 @@ def split_class(key: str) -> tuple[str, int] | None:
     """(`pca/recall`, 3) for `pca/recall_class_3`; None for a key that is not about one class, and for its suffixes."""
     found = re.fullmatch(r"(.+)_class_(\d+)", key)
     return (found[1], int(found[2])) if found else None
+
+
+def split_column(key: str) -> tuple[str, str] | None:
+    """(`column_shape`, `age`) for `column/age/column_shape`; None for other keys, and for its suffixes."""
+    parts = split_key(key)
+    if parts.suffix or not parts.space.startswith(COLUMN_SPACE):
+        return None
+    return parts.name, parts.space.removeprefix(COLUMN_SPACE)
 
 
 def _name_in_table(parts: KeyParts) -> str:

@@ -15,6 +15,8 @@ from collapsar.metrics import suite
 from collapsar.records import GenerationRecord
 from collapsar.report.fitted import fitted_values
 from collapsar.samples import KnownModes, RealData, Samples
+from collapsar.tables.fitting import typed
+from mixed_tables import KINDS, mixed_rows, mixed_table
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -57,6 +59,18 @@ def of_ring(settings):
 
 
 @pytest.fixture(scope="module")
+def of_table(settings):
+    rows = typed(mixed_rows(900), KINDS)
+    table = mixed_table(rows[:400])
+    samples = Samples(table.encode(rows), table.classes(table.encode(rows)))
+    measured = OmegaConf.load(CONF / "table_metrics" / "default.yaml")
+    measured.task.subgroup, measured.task.num_trees = "sex", 5
+    real = RealData(samples[:400], samples[400:700], num_classes=2, table=table)
+    evaluator = replace(settings, metrics=[], batch_metrics=[], table=instantiate(measured, _convert_="object"))
+    return evaluator.prepare(real).evaluate(samples[600:], seed=0, generation=0).metrics
+
+
+@pytest.fixture(scope="module")
 def of_fitted():
     """Parameters of each kind of analytic model, as a generation's record holds them."""
     found = {}
@@ -79,8 +93,8 @@ def better(key):
 
 
 @pytest.fixture(scope="module")
-def recorded(perfect, of_ring, of_fitted):
-    return [perfect, of_ring, of_fitted]
+def recorded(perfect, of_ring, of_table, of_fitted):
+    return [perfect, of_ring, of_table, of_fitted]
 
 
 def test_every_recorded_key_is_in_the_table(recorded):

@@ -164,7 +164,7 @@ def test_values_are_floats_that_json_can_hold(perfect):
 
 
 def test_unknown_group_is_refused(settings):
-    with pytest.raises(UsageError, match=r"metrics must be among frechet, .*known_modes: got fid"):
+    with pytest.raises(UsageError, match=r"metrics must be among frechet, .*known_modes, .*: got fid"):
         replace(settings, metrics=["fid"])
     with pytest.raises(UsageError, match=r"batch_metrics must be among .*: got kid"):
         replace(settings, batch_metrics=["kid"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -130,6 +131,12 @@ class Comparison:
     def moments(self) -> Moments:
         return compute_moments(self.features)
 
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The synthetic samples as rows of their table."""
+        assert self.real.table is not None, "only tables have rows"
+        return self.real.table.decode(self.samples.values.cpu())
+
     @property
     def labels(self) -> Int64[Tensor, " synthetic"] | None:
         """Class of each synthetic sample: its own label, or the classifier's answer where a label is not known."""
@@ -164,7 +171,7 @@ def compare(
         generation: Whose samples these are.
     """
     features = {prefix: real.space.extract(samples.values) for prefix, real in references.items()}
-    classified = classify(references, features)
+    classified = classify(references, features) or read_classes(next(iter(references.values())), samples)
     return {
         prefix: Comparison(
             real=real,
@@ -186,3 +193,14 @@ def classify(references: Mapping[str, RealReference], features: Mapping[str, Ten
         if real.space.head is not None:
             return Classified(real_classes=real.classes, probabilities=real.space.classify(features[prefix]))
     return None
+
+
+def read_classes(real: RealReference, samples: Samples) -> Classified | None:
+    """The classes that rows of a table say they are of; None for samples that say none."""
+    if real.table is None or (classes := real.table.classes(samples.values.cpu())) is None:
+        return None
+    of_real = real.table.classes(real.held_out.values)
+    assert of_real is not None, "the same table"
+    probabilities = torch.nn.functional.one_hot(classes, len(real.table.class_names)).float()
+    device = real.space.device
+    return Classified(real_classes=of_real.to(device), probabilities=probabilities.to(device))

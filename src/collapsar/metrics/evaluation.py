@@ -21,12 +21,14 @@ from collapsar.metrics.measuring import Measure
 from collapsar.metrics.reference import RealReference, choose
 from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, labels_of
 from collapsar.metrics.suite import GROUPS
+from collapsar.metrics.tables.settings import TableMetrics
 from collapsar.metrics.uncertainty import describe_shortage
 from collapsar.samples import RealData, Samples
 
 logger = logging.getLogger(__name__)
 
 PRIMARY_SPACE = "classifier"
+NEEDS_TASK = "table_downstream"
 MOST_SAMPLES = 10_000
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 
@@ -51,6 +53,7 @@ class Evaluation:
         accelerator: Where features are computed: `auto`, `cpu`, or `cuda`, which may be called `gpu` too; not on MPS,
             which has no float64.
         cache_folder: Where fitted spaces and real sides are kept; null takes a per-user cache folder.
+        table: What comes to it where samples are rows of a table; null: nothing.
 
     Raises:
         UsageError: a value out of range, a group that does not exist, or an accelerator that this machine lacks.
@@ -69,6 +72,7 @@ class Evaluation:
     downstream: DownstreamTask
     accelerator: str
     cache_folder: str | None
+    table: TableMetrics | None = None
 
     def __post_init__(self) -> None:
         check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)
@@ -82,7 +86,14 @@ class Evaluation:
             raise UsageError(f"num_batches must be 0 or at least 2: got {self.num_batches}")
         if self.num_training < 2:
             raise UsageError(f"num_training must be at least 2: got {self.num_training}")
-        for name, groups in (("metrics", self.metrics), ("batch_metrics", self.batch_metrics)):
+        of_tables = self.table.metrics if self.table else ()
+        for name, groups in (
+            ("metrics", self.metrics),
+            ("batch_metrics", self.batch_metrics),
+            ("table.metrics", of_tables),
+        ):
+            if NEEDS_TASK in groups and self.table is None:
+                raise UsageError(f"{name}: {NEEDS_TASK} needs predictors: set +table_metrics@evaluation.table=default")
             if unknown := [group for group in groups if group not in GROUPS]:
                 raise UsageError(f"{name} must be among {', '.join(GROUPS)}: got {', '.join(unknown)}")
 
@@ -131,6 +142,7 @@ class Evaluation:
             "bins": partial(GROUPS["bins"], num_bins=self.num_bins),
             "classes": partial(GROUPS["classes"], low_confidence=self.low_confidence),
             "downstream": partial(GROUPS["downstream"], task=self.downstream),
+            **({NEEDS_TASK: partial(GROUPS[NEEDS_TASK], task=self.table.task)} if self.table else {}),
         }
 
     def prepare(self, real: RealData) -> Evaluator:
@@ -142,13 +154,15 @@ class Evaluation:
             UsageError: no space suits the data, or one is not good enough to be trusted.
         """
         suitable = self._suitable(real.train.shape)
+        if self.table and real.table:
+            self.table.check(real.table)
         seen = real.for_sticks()
         spaces = {
             name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
         }
         warn_of_shortage(spaces, num_samples=self.sample_size(len(real.test)))
         # Vectors are cheap to measure, and often drawn anew for each seed: keeping them would fill the folder.
-        kept_in = self.cache_dir if len(real.train.shape) > 1 else None
+        kept_in = self.cache_dir if len(real.train.shape) > 1 or real.table is not None else None
         train_labels, test_labels = labels_of(real)
         train, test = Samples(real.train.values, train_labels), Samples(real.test.values, test_labels)
         test = test[choose(len(test), num_samples=self.sample_size(len(test)))]
@@ -162,10 +176,12 @@ class Evaluation:
                 known_modes=real.known_modes,
                 num_neighbours=self.num_neighbours,
                 folder=kept_in,
+                table=real.table,
             )
             for index, (name, space) in enumerate(spaces.items())
         }
-        measures = {group: measure for group, measure in self.measures().items() if group in self.metrics}
+        groups = [*self.metrics, *(self.table.metrics if self.table and real.table else ())]
+        measures = {group: measure for group, measure in self.measures().items() if group in groups}
         unseen = real.stick_split.unseen if real.stick_split and real.num_classes else train
         in_place = unseen[choose(len(unseen), num_samples=len(test))]  # of synthetic samples
         return Evaluator(

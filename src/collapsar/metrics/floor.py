@@ -19,6 +19,7 @@ from collapsar.samples import Samples
 
 FLOOR_VERSION = 2  # of how floors are measured; a change of numbers raises it
 NOVELTY = "novelty"
+PRIVACY = "privacy"  # has its baseline in itself, held-out samples, and training samples would be copies
 
 
 def load_floor(
@@ -47,7 +48,7 @@ def measure_floor(
     references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
 ) -> dict[str, float]:
     """The floor by metric key; of novelty alone where there are fewer samples than held-out ones."""
-    others = [each for group, each in measures.items() if group != NOVELTY]
+    others = [each for group, each in measures.items() if group not in (NOVELTY, PRIVACY)]
     floor: dict[str, float] = {}
     if all(len(samples) >= len(real.held_out) for real in references.values()):
         floor |= measure(compare(references, samples, pool=None, seed=MEASURING_SEED, generation=0), others)
@@ -68,7 +69,8 @@ def describe_floor(
         for group, each in measures.items()
     }
     digests = checksum({name: tensor for name, tensor in given.items() if tensor is not None})
-    return f"{FLOOR_VERSION} {digests} {sides} {groups}"
+    table = f" {real.table.target} {real.table.columns}" if real.table else ""
+    return f"{FLOOR_VERSION} {digests} {sides} {groups}{table}"
 
 
 def _compare_held_out(references: Mapping[str, RealReference]) -> dict[str, Comparison]:

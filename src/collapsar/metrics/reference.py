@@ -11,6 +11,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -24,6 +25,7 @@ from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
 from collapsar.metrics.spaces.base import FittedSpace
 from collapsar.metrics.spaces.feature_cache import checksum, load_or_compute
 from collapsar.samples import KnownModes, Samples
+from collapsar.tables.schema import Table
 
 KEPT_VERSION = 1  # of what is kept on disk; a change of numbers raises it
 MEASURING_SEED = 0  # of all that is drawn for measuring and is the same in every chain
@@ -42,6 +44,7 @@ class RealReference:
         known_modes: Where the truth is a mixture whose modes are known.
         num_neighbours: k of the balls.
         folder: Where what is computed is kept for other chains; None keeps nothing.
+        table: Of rows of a table, what their vectors stand for.
     """
 
     name: str
@@ -52,6 +55,13 @@ class RealReference:
     known_modes: KnownModes | None
     num_neighbours: int
     folder: Path | None
+    table: Table | None = None
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The held-out samples as rows of their table."""
+        assert self.table is not None, "only tables have rows"
+        return self.table.decode(self.held_out.values)
 
     @cached_property
     def features(self) -> Float[Tensor, "sample feature"]:

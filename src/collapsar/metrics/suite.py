@@ -18,7 +18,7 @@ from collapsar.metrics.frechet import (
     frechet_distance_at_infinity,
     kernel_distance,
 )
-from collapsar.metrics.memorisation import TrainingSide, memorisation_scores
+from collapsar.metrics.memorisation import TrainingSide, holdout_scores, memorisation_scores
 from collapsar.metrics.modes import class_shares, known_mode_scores, low_confidence_share, mode_scores, score_bins
 from collapsar.metrics.neighbours.scores import (
     ScoresByClass,
@@ -30,7 +30,8 @@ from collapsar.metrics.neighbours.scores import (
     symmetric_recall,
     tail_recall,
 )
-from collapsar.metrics.reference import MEASURING_SEED
+from collapsar.metrics.reference import MEASURING_SEED, choose
+from collapsar.metrics.tables import measures as tables
 from collapsar.seeding import derive_seed
 
 Values = dict[str, float]
@@ -145,6 +146,18 @@ def novelty(comparison: Comparison) -> Values:
     return values
 
 
+def privacy(comparison: Comparison) -> Values:
+    """closer_to_training and nearest_p5_ratio, of as many training samples as are held out."""
+    training, held_out = comparison.real.training_side.features, comparison.real.features
+    num_each = min(len(training), len(held_out))
+    scores = holdout_scores(
+        training=training[choose(len(training), num_samples=num_each)],
+        held_out=held_out[choose(len(held_out), num_samples=num_each)],
+        synthetic=comparison.features,
+    )
+    return {"closer_to_training": scores.closer_share, "nearest_p5_ratio": scores.distance_ratio}
+
+
 def classes(comparison: Comparison, *, low_confidence: float) -> Values:
     """class_entropy, class_kl, ..., classes_dropped, low_confidence_share, of the classes that the classifier sees."""
     classified = comparison.classified
@@ -165,8 +178,8 @@ def classes(comparison: Comparison, *, low_confidence: float) -> Values:
 def downstream(comparison: Comparison, *, task: DownstreamTask) -> Values:
     """downstream_accuracy, downstream_f1, downstream_loss, downstream_f1_class_0.., of real test samples."""
     real, labels = comparison.real, comparison.labels
-    if labels is None or real.labels is None or not comparison.is_first:
-        return {}
+    if labels is None or real.labels is None or real.table is not None or not comparison.is_first:
+        return {}  # a row holds its own label: `table_downstream` keeps it from the predictor
     scores = task.score(
         comparison.samples.values,
         labels=labels,
@@ -215,6 +228,10 @@ GROUPS: dict[str, Callable[..., Values]] = {
     "classes": classes,
     "downstream": downstream,
     "known_modes": known_modes,
+    "privacy": privacy,
+    "table_columns": tables.columns,
+    "table_pairs": tables.pairs,
+    "table_downstream": tables.downstream,
 }
 """Measures by the names in `conf/evaluation`; keyword arguments are settings, which `Evaluation` fills in."""
 
