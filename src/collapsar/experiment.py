@@ -337,6 +337,7 @@ class Experiment:
             strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
             save_model=turn.training.save,
             curve=turn.training.curve,
+            table=scores.table_picture,
         )
 
     def _title(self, chain: str) -> "ChainTitle":

@@ -83,6 +83,13 @@ def test_vectors_have_no_grid(folder):
     assert not (folder.generation_path(0) / "grid.png").exists()
 
 
+def test_the_picture_of_a_table_is_stored_beside_its_samples(folder):
+    folder.write_generation(
+        RECORD, samples=Samples(torch.zeros(10, 3)), save_model=lambda path: path.touch(), table={"columns": []}
+    )
+    assert json.loads((folder.generation_path(RECORD.generation) / "table.json").read_text()) == {"columns": []}
+
+
 def test_samples_come_back_as_they_were(folder):
     samples = torch.randint(256, (10, 3, 8, 8), dtype=torch.uint8)
     write(folder, 0, samples=samples)

@@ -127,6 +127,7 @@ class Journal:
         strip: Tensor | None,
         save_model: Callable[[Path], None],
         curve: Sequence[dict[str, float]],
+        table: dict[str, Any] | None = None,
     ) -> None:
         """Store a finished generation; then profile, mirror and show the chain, and look whether it goes wrong.
 
@@ -137,9 +138,12 @@ class Journal:
             strip: The images of the latents that never change; None where a model has none.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
+            table: What the page shows of rows of a table; None where samples are none.
         """
         record = self._with_machine(record)
-        self.store.write_generation(record, samples=samples, strip=strip, save_model=save_model, curve=curve)
+        self.store.write_generation(
+            record, samples=samples, strip=strip, save_model=save_model, curve=curve, table=table
+        )
         self.store.forget_unfinished()
         self.records.append(record)
         self._write_profile()

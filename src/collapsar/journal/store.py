@@ -139,6 +139,7 @@ class RunFolder:
         strip: Tensor | None = None,
         save_model: Callable[[Path], None],
         curve: Sequence[dict[str, float]] = (),
+        table: dict[str, Any] | None = None,
     ) -> None:
         """Write one finished generation; its line comes last.
 
@@ -148,6 +149,7 @@ class RunFolder:
             strip: The images of the latents that never change.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
+            table: What the page shows of rows of a table.
         """
         final = self.generation_path(record.generation)
         temporary = temporary_of(final)
@@ -163,6 +165,8 @@ class RunFolder:
             image_grid(samples.values).save(temporary / "grid.png")
         if curve:
             (temporary / "curve.json").write_text(json.dumps(list(curve)))
+        if table:
+            (temporary / "table.json").write_text(json.dumps(table, allow_nan=False))
         for path in (*temporary.iterdir(), temporary):
             flush_to_disk(path)
         temporary.rename(final)

@@ -13,11 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
-from collapsar.metrics.comparison import compare
+from collapsar.metrics.comparison import Comparison, compare
 from collapsar.metrics.measuring import Measure, measure, measure_spread
 from collapsar.metrics.reference import RealReference, choose
 from collapsar.metrics.spaces.base import FittedSpace
 from collapsar.metrics.suite import class_histogram
+from collapsar.metrics.tables.picture import table_picture
 from collapsar.samples import Samples
 
 
@@ -33,6 +34,7 @@ class Scores:
         num_real: Held-out real samples that they were measured against.
         num_batches: Batches whose spread gives `_low` and `_high`; 0 where there are none.
         batch_size: Synthetic samples in each of them.
+        table_picture: What the page shows of rows of a table; None where samples are none.
     """
 
     metrics: dict[str, float]
@@ -42,6 +44,7 @@ class Scores:
     num_real: int
     num_batches: int
     batch_size: int
+    table_picture: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +114,19 @@ class Evaluator:
             num_real=len(first.real.held_out),
             num_batches=spread.num_batches,
             batch_size=spread.batch_size,
+            table_picture=picture_of(first),
         )
 
     def _choose_from(self, pool: Samples | None) -> Tensor | None:
         if pool is None or not self.num_training:
             return None
         return pool.values[choose(len(pool), num_samples=self.num_training)]
+
+
+def picture_of(comparison: Comparison) -> dict[str, Any] | None:
+    """What the page shows of rows of a table."""
+    real = comparison.real
+    return table_picture(real.table, real=real.rows, synthetic=comparison.rows) if real.table else None
 
 
 def keep_finite(metrics: Mapping[str, float]) -> dict[str, float]:
