@@ -1,12 +1,16 @@
-"""Heat maps generation x class of a score that each class has, such as recall: which classes a chain forgets first."""
+"""Heat maps generation x class of a score that each class has, such as recall: which classes a chain forgets first.
 
-from collections.abc import Sequence
+The columns of a table have scores of their own too, and the same map.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from collapsar.journal.findings import GONE_FRACTION
-from collapsar.metric_keys import split_class
+from collapsar.metric_keys import SHARE, bounds_of, split_class, split_column
 from collapsar.report.arms import Arm
 from collapsar.report.classes import CELL_PIXELS, MAX_CLASSES, Cell
 
@@ -17,14 +21,16 @@ class ClassScoreMap:
 
     Attributes:
         arm: The arm's index.
-        generations: The columns.
+        part: What has the score: class or column.
+        generations: The columns of the map.
         rows: Class and cells; None where a score was not measured. Of many classes, those that end lowest.
         num_classes: Classes that have the score.
     """
 
     arm: int
+    part: Literal["class", "column"]
     generations: list[int]
-    rows: list[tuple[int, list[Cell | None]]]
+    rows: list[tuple[int | str, list[Cell | None]]]
     num_classes: int
 
     @property
@@ -37,28 +43,37 @@ def class_score_maps(arms: Sequence[Arm]) -> dict[str, list[ClassScoreMap]]:
     """By metric key, without its class, the map of every arm that measured it."""
     maps: dict[str, list[ClassScoreMap]] = {}
     for index, arm in enumerate(arms):
-        for metric, classes in _classes_by_metric(arm).items():
-            maps.setdefault(metric, []).append(_map(index, arm, metric, classes))
+        for metric, keys in _keys_by_metric(arm).items():
+            maps.setdefault(metric, []).append(_map(index, arm, keys))
     return maps
 
 
-def _classes_by_metric(arm: Arm) -> dict[str, list[int]]:
-    keys = dict.fromkeys(key for chain in arm.complete for key in chain.records[-1].metrics)
-    found: dict[str, list[int]] = {}
-    for metric, index in filter(None, map(split_class, keys)):
-        found.setdefault(metric, []).append(index)
+def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
+    """By metric, the key of each class; or of each column, where the metric is a share."""
+    found: dict[str, dict[int | str, str]] = {}
+    for key in dict.fromkeys(key for chain in arm.complete for key in chain.records[-1].metrics):
+        of_part = split_class(key) or (split_column(key) if bounds_of(key) == SHARE else None)
+        if of_part:
+            metric, part = of_part
+            found.setdefault(metric, {})[part] = key
     return found
 
 
-def _map(index: int, arm: Arm, metric: str, classes: Sequence[int]) -> ClassScoreMap:
+def _map(index: int, arm: Arm, keys: Mapping[int | str, str]) -> ClassScoreMap:
     generations = [record.generation for record in arm.complete[0].records]
-    scores = {number: _means(arm, f"{metric}_class_{number}", generations) for number in classes}
-    shown = sorted(sorted(classes, key=lambda number: scores[number][-1] or 0.0)[:MAX_CLASSES])
+    scores = {part: _means(arm, key, generations) for part, key in keys.items()}
+    lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:MAX_CLASSES])
+    is_of_classes = isinstance(next(iter(keys)), int)
     return ClassScoreMap(
         arm=index,
+        part="class" if is_of_classes else "column",
         generations=generations,
-        rows=[(number, [_cell(score, first=scores[number][0]) for score in scores[number]]) for number in shown],
-        num_classes=len(classes),
+        rows=[
+            (part, [_cell(score, first=scores[part][0]) for score in scores[part]])
+            for part in (sorted(keys) if is_of_classes else keys)  # type: ignore[type-var]
+            if part in lowest
+        ],
+        num_classes=len(keys),
     )
 
 

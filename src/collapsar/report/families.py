@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collapsar.metric_keys import FAMILIES, FITTED, FITTED_SPACE, HEADLINE, family_of, split_class, split_key
+from collapsar.metric_keys import (
+    FAMILIES,
+    FITTED,
+    FITTED_SPACE,
+    HEADLINE,
+    family_of,
+    split_class,
+    split_column,
+    split_key,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +37,8 @@ def families(metrics: Sequence[str]) -> list[Family]:
 
 
 def is_curve(key: str) -> bool:
-    """Whether a key is drawn as a curve: floors and bounds belong to other keys, and classes have their heat map."""
-    return not split_key(key).suffix and split_class(key) is None
+    """Whether a key is drawn as a curve: floors and bounds belong to other keys; classes and columns have heat maps."""
+    return not split_key(key).suffix and split_class(key) is None and split_column(key) is None
 
 
 def _title(family: str, space: str) -> str:

@@ -31,6 +31,7 @@ from collapsar.report.phase_curve import draw, phase_curves, read_threshold
 from collapsar.report.pictures import film_strip
 from collapsar.report.plotly_bundle import packed_plotly
 from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
+from collapsar.report.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
 from collapsar.report.templating import template
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
@@ -93,6 +94,9 @@ def render(chains: Sequence[Chain]) -> str:
         films=films,
         film_pixels=_widest(films),
         num_pictured=min(len(chains), MAX_PICTURED_CHAINS),
+        table_pictures=_per_arm(pictured, table_picture),
+        cell=(CELL_WIDTH, CELL_HEIGHT),
+        columns_at_once=COLUMNS_AT_ONCE,
         heat_maps=heat_maps,
         class_score_maps=score_maps,
         heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in score_maps.values() for found in maps)]),
