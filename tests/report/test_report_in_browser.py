@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from planted_comparison import write_comparison
 from planted_runs import write_run, write_sweep
+from planted_tables import write_tables
 
 from collapsar.report.page import write_report
 
@@ -43,7 +44,8 @@ def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
 def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("browser") / "sweep"
     write_sweep(folder)
-    write_run(folder / "evil", regime="replace", rate=0.2, settings={"note": EVIL})
+    evil = write_run(folder / "evil", regime="replace", rate=0.2, settings={"note": EVIL})
+    write_tables(evil, num_generations=3, name=EVIL)
     return write_report([folder], folder / "report.html")
 
 
@@ -65,6 +67,7 @@ def small_page(tmp_path_factory) -> Path:
             num_generations=3,
             num_finished=num_finished,
         )
+    write_tables(folder / "replace-0", num_generations=3)
     return write_report([folder], folder / "report.html")
 
 
@@ -247,6 +250,12 @@ def test_names_show_as_text_where_plotly_writes_them(browser, page):
     )
     assert EVIL in text.replace("\u2060", "")
     assert run(browser, "window.injected === undefined")
+
+
+def test_histograms_and_heat_maps_of_a_table_are_seen(browser, page):
+    open_page(browser, page)
+    shown = "[...document.querySelectorAll('#tables :is(td, figure) svg')].filter(e => e.getBoundingClientRect().width > 0).length"
+    assert run(browser, shown) == 4 * 4 + 3
 
 
 def test_theme_button_overrides_the_system_and_redraws(browser, page):
