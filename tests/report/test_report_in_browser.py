@@ -254,7 +254,8 @@ def test_names_show_as_text_where_plotly_writes_them(browser, page):
 
 def test_histograms_and_heat_maps_of_a_table_are_seen(browser, page):
     open_page(browser, page)
-    shown = "[...document.querySelectorAll('#tables :is(td, figure) svg')].filter(e => e.getBoundingClientRect().width > 0).length"
+    shown = """[...document.querySelectorAll("#tables :is(td, figure) svg")]
+        .filter(e => e.getBoundingClientRect().width > 0).length"""
     assert run(browser, shown) == 4 * 4 + 3
 
 
