@@ -20,6 +20,7 @@ OUTCOMES = {
     HALF_LIFE: "Recall half-life, in generations",
     "recall": "Final recall",
     "recall_worst_class": "Final recall of the worst class",
+    "downstream_auc": "Final downstream AUC",
     "downstream_accuracy": "Final downstream accuracy",
     "downstream_f1": "Final downstream F1",
 }
