@@ -28,7 +28,7 @@ def table_at(generation: int, *, name: str = "age") -> dict[str, Any]:
     visits = {"real": normal(places + 2), "synthetic": normal(places + 2 + generation / 4)}
     outcome = {"real": [0.6, 0.4], "synthetic": [1 - 0.4 * kept, 0.4 * kept]}
     shares = [spread, visits, {"real": plans.tolist(), "synthetic": (left / left.sum()).tolist()}, outcome]
-    labels = [[f"{edge:.3g}" for edge in np.linspace(20, 80, 21)], list(map(str, range(21))), [*PLANS], ["no", "yes"]]
+    labels = [["20", "80"], ["0", "19"], [*PLANS], ["no", "yes"]]
     association = np.array([[1, 0.6, 0.2, 0.5], [0.6, 1, 0.3, 0.1], [0.2, 0.3, 1, 0.4], [0.5, 0.1, 0.4, 1]])
     faded = np.where(np.eye(4) > 0, 1.0, association * kept)
     return {

@@ -43,7 +43,7 @@ class ColumnPicture:
     Attributes:
         name: Of the column.
         kind: continuous, count or category.
-        labels: Of a category, its categories; of numbers, the first and the last edge.
+        labels: Of a category, its categories; of numbers, where the histogram begins and ends.
         bars: Real first, then the generations.
         moved: Total variation distance of the last histogram from the real one, in percent.
     """
@@ -178,10 +178,12 @@ def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
     outline = _steps(real, highest=highest)
     missing = [first["missing"]["real"], *(one["missing"]["synthetic"] for one in stored)]
     labels = [str(label) for label in first["labels"]]
+    if first["kind"] != "category" and len(labels) != 2:
+        raise ValueError("numbers lie between two labels")
     return ColumnPicture(
         name=str(first["name"]),
         kind=str(first["kind"]),
-        labels=labels if first["kind"] == "category" else [labels[0], labels[-1]],
+        labels=labels,
         bars=[
             Bars(path=_bars(shares, highest=highest), outline=outline, missing=100 * float(share))
             for shares, share in zip((real, *drawn), missing, strict=True)

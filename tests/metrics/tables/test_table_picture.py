@@ -52,6 +52,11 @@ def test_bins_of_counts_hold_whole_numbers_alike():
     assert edges.tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
 
 
+def test_labels_of_counts_are_whole_numbers():
+    values = pd.Series([0, 1, 2, 3, 4, 5])
+    assert histogram(Column("n", "count", 0, 1, (), 0.0, 5.0), real=values, synthetic=values)["labels"] == ["0", "5"]
+
+
 def test_a_constant_column_has_one_bin():
     drawn = histogram(
         Column("x", "continuous", 0, 1, (), 3.0, 3.0), real=pd.Series([3.0, 3.0]), synthetic=pd.Series([4.0])

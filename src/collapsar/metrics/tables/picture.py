@@ -36,10 +36,11 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
 
 
 def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
-    """Shares of all values in each bin or category, and of those that are missing."""
+    """Shares of all values in each bin or category, and of those that are missing; numbers from a label to another."""
     if column.is_number:
         edges = picture_edges(column, real)
-        labels = [f"{edge:.4g}" for edge in edges]
+        half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
+        labels = [f"{edges[0] + half:.4g}", f"{edges[-1] - half:.4g}"]
         shares = {name: bin_shares(values, edges) for name, values in (("real", real), ("synthetic", synthetic))}
     else:
         order = np.argsort(-category_shares(column, real), kind="stable")
