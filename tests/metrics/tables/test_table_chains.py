@@ -38,7 +38,7 @@ def test_tables_are_measured_as_tables_without_being_asked_to(patients):
 def test_classes_are_counted_as_the_rows_say_them(patients):
     _, records = patients
     assert records[0].class_shares["real"] == pytest.approx([72 / 114, 42 / 114])
-    assert records[0].labels_from == "target"
+    assert records[0].labels_from == "row"
 
 
 def test_each_generation_has_its_picture_and_the_page_shows_it(patients):
