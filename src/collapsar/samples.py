@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError
+from collapsar.factors import Factors
 from collapsar.tables.schema import Table
 
 UNLABELLED = -1  # among labels: of this sample nobody knows the class
@@ -110,6 +111,7 @@ class RealData:
         known_modes: Where the truth is a mixture whose modes are known.
         stick_split: Where measuring sticks are kept from a part of the training set; None where they are not.
         table: Of rows of a table, what their vectors stand for; None for all other samples.
+        factors: Where labels are combinations of known factors.
     """
 
     train: Samples
@@ -119,6 +121,7 @@ class RealData:
     known_modes: KnownModes | None = None
     stick_split: StickSplit | None = None
     table: Table | None = None
+    factors: Factors | None = None
 
     def for_sticks(self) -> "RealData":
         """The same data with what sticks are trained on as the training set."""

@@ -4,20 +4,18 @@ Training set, test set and reserve come from separate random streams of the expe
 their real data too: that is what the expectations in `theory` are over. Samples are float32 vectors.
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import asdict
+from abc import ABC
 from math import sqrt
 
 import torch
 
-from collapsar.data.sources.source import Sizes, Source
+from collapsar.data.sources.source import DrawnSource, Sizes
 from collapsar.errors import UsageError, check_positive
-from collapsar.samples import RealData, Samples
-from collapsar.seeding import make_generator
+from collapsar.samples import Samples
 from collapsar.theory import zipf_shares
 
 
-class AnalyticSource(Source, ABC):
+class AnalyticSource(DrawnSource, ABC):
     """A known distribution of vectors.
 
     Args:
@@ -44,27 +42,16 @@ class AnalyticSource(Source, ABC):
         num_reserve: int,
         seed: int,
     ) -> None:
+        check_positive(dimensions=dimensions)
         super().__init__(
-            sample_shape=sample_shape, sizes=Sizes(num_train, num_test, num_reserve), num_classes=num_classes
+            sample_shape=sample_shape,
+            sizes=Sizes(num_train, num_test, num_reserve),
+            num_classes=num_classes,
+            seed=seed,
         )
-        check_positive(dimensions=dimensions, num_test=num_test)
-        if num_train < 1:
-            raise UsageError(f"data.num_train must be at least 1: got {num_train}")
         if sample_shape != [dimensions]:
             raise UsageError(f"data.sample_shape must be {[dimensions]}, its dimensions: got {sample_shape}")
-        if num_reserve < 0:
-            raise UsageError(f"data.num_reserve must be at least 0: got {num_reserve}")
-        self.dimensions, self.seed = dimensions, seed
-
-    @abstractmethod
-    def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
-        """Independent draws from the truth."""
-
-    def read(self) -> RealData:
-        train, test, reserve = (
-            self.draw(size, make_generator(self.seed, 0, f"real {name}")) for name, size in asdict(self.sizes).items()
-        )
-        return RealData(train, test, self.num_classes, reserve if len(reserve) else None, self.known_modes)
+        self.dimensions = dimensions
 
 
 class GaussianSource(AnalyticSource):

@@ -2,10 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from collapsar.samples import KnownModes, RealData
+import torch
+
+from collapsar.errors import UsageError, check_positive
+from collapsar.factors import Factors
+from collapsar.samples import KnownModes, RealData, Samples
+from collapsar.seeding import make_generator
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class Source(ABC):
         """The recipe of a model, told what it leaves open (null) and only the data know."""
         return recipe
 
+    @property
+    def factors(self) -> Factors | None:
+        """What samples are drawn from, where labels are combinations of known factors."""
+        return None
+
     @abstractmethod
     def read(self) -> RealData:
         """All sets."""
@@ -59,3 +69,43 @@ class Source(ABC):
         assert list(real.train.shape) == list(self.sample_shape), "conf/data states the shape"
         assert (len(real.train), len(real.test)) == (self.sizes.train, self.sizes.test), "sizes are known beforehand"
         return real
+
+
+class DrawnSource(Source, ABC):
+    """A source whose truth is known, so that every set is drawn from it, from a random stream of its own.
+
+    Args:
+        sample_shape: Shape of one sample.
+        sizes: Of the sets.
+        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
+        seed: The experiment's seed.
+
+    Raises:
+        UsageError: a size that cannot be drawn.
+    """
+
+    def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int, seed: int) -> None:
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
+        check_positive(num_test=sizes.test)
+        if sizes.train < 1:
+            raise UsageError(f"data.num_train must be at least 1: got {sizes.train}")
+        if sizes.reserve < 0:
+            raise UsageError(f"data.num_reserve must be at least 0: got {sizes.reserve}")
+        self.seed = seed
+
+    @abstractmethod
+    def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
+        """Independent draws from the truth."""
+
+    def read(self) -> RealData:
+        train, test, reserve = (
+            self.draw(size, make_generator(self.seed, 0, f"real {name}")) for name, size in asdict(self.sizes).items()
+        )
+        return RealData(
+            train=train,
+            test=test,
+            num_classes=self.num_classes,
+            reserve=reserve if len(reserve) else None,
+            known_modes=self.known_modes,
+            factors=self.factors,
+        )

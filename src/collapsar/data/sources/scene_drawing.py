@@ -1,0 +1,249 @@
+"""Road pictures of 32x32 pixels, drawn from the levels of their factors.
+
+A camera looks along a road to a horizon. Where things stand, how large they are and their colours are drawn at random:
+all that is not a factor. Shapes have edges one pixel soft, which is anti-aliasing by the exact area for straight ones.
+Depth runs from 0 at the horizon to 1 at the lower border. All pictures are drawn at once, layer upon layer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from collapsar.samples import quantise
+
+SIDE, HORIZON = 32, 11.0  # pixels
+PICTURES_AT_ONCE = 1000  # bounds memory only
+
+FACTORS = ("road", "vehicle", "pedestrian", "night", "fog", "occlusion")
+ROAD_BENDS = (0.0, -10.0, 10.0)  # of straight, left and right, in pixels at the horizon
+
+# Colours are red, green and blue in [0, 1].
+SKY, SKY_AT_HORIZON = (0.42, 0.63, 0.92), (0.78, 0.88, 0.98)
+NIGHT_SKY, NIGHT_SKY_AT_HORIZON = (0.02, 0.03, 0.10), (0.08, 0.10, 0.22)
+SUN, MOON = (1.0, 0.93, 0.55), (0.85, 0.86, 0.80)
+GRASS, ASPHALT, LINE = (0.35, 0.58, 0.26), (0.40, 0.40, 0.43), (0.96, 0.96, 0.92)
+PAINTS = ((0.80, 0.12, 0.12), (0.14, 0.27, 0.75), (0.93, 0.93, 0.95), (0.95, 0.75, 0.10))  # of vehicles
+GLASS, TYRE, TAIL_LIGHT = (0.20, 0.26, 0.33), (0.06, 0.06, 0.07), (1.0, 0.15, 0.10)
+COATS = ((0.98, 0.45, 0.05), (0.90, 0.10, 0.55), (0.98, 0.90, 0.20), (0.35, 0.95, 0.45))  # of pedestrians
+SKIN, TROUSERS = (0.93, 0.76, 0.62), (0.10, 0.10, 0.22)
+BOARD, STRIPE = (0.97, 0.97, 0.97), (0.85, 0.08, 0.08)  # of the barrier
+FOG, NIGHT_FOG = (0.80, 0.82, 0.84), (0.26, 0.27, 0.31)
+AMBIENT = (0.26, 0.28, 0.40)  # share of each colour that is left at night
+
+NUISANCES = (
+    *("road_place", "road_bend", "road_width", "dashes", "light", "sun_place", "sun_height"),
+    *("vehicle_depth", "vehicle_lane", "vehicle_place", "vehicle_paint"),
+    *("pedestrian_depth", "pedestrian_place", "pedestrian_coat", "pedestrian_size"),
+    *("barrier_place", "barrier_height", "barrier_width", "fog_density"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is drawn.
+
+    Attributes:
+        levels: Of each factor, by its name.
+        draws: Uniform numbers in [0, 1), by the name of the nuisance.
+    """
+
+    levels: dict[str, Int64[Tensor, " sample"]]
+    draws: dict[str, Float[Tensor, " sample"]]
+
+    def between(self, nuisance: str, low: float, high: float) -> Float[Tensor, " sample"]:
+        """A nuisance, uniform between two values."""
+        return low + (high - low) * self.draws[nuisance]
+
+    def chosen(self, nuisance: str, colours: tuple[tuple[float, ...], ...]) -> Float[Tensor, "sample 3"]:
+        """One of some colours, each as likely."""
+        return torch.tensor(colours)[(self.draws[nuisance] * len(colours)).long()]
+
+    def take(self, chosen: Tensor | slice) -> "Plan":
+        """The plan of some of the samples."""
+        parts = ({name: column[chosen] for name, column in all_.items()} for all_ in (self.levels, self.draws))
+        levels, draws = parts
+        return Plan(levels=levels, draws=draws)
+
+    def centre(self, depth: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
+        """Where the middle of the road is at a depth, in pixels from the left."""
+        bend = torch.tensor(ROAD_BENDS)[self.levels["road"]] + self.between("road_bend", -1.5, 1.5)
+        place = self.between("road_place", 14.5, 16.5)
+        if depth.ndim == 2:
+            bend, place = bend[:, None], place[:, None]
+        return place + bend * (1 - depth) ** 2
+
+    def half_width(self, depth: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
+        """Half of the road's width at a depth, in pixels."""
+        near = self.between("road_width", 10.0, 12.0)
+        return 1.0 + (near[:, None] if depth.ndim == 2 else near) * depth
+
+
+def draw_scenes(
+    levels: Int64[Tensor, "sample 6"], *, generator: torch.Generator
+) -> UInt8[Tensor, "sample 3 {SIDE} {SIDE}"]:
+    """A picture for each combination of levels; the factors are in the order of FACTORS."""
+    draws = torch.rand(len(levels), len(NUISANCES), generator=generator)
+    plan = Plan(
+        levels=dict(zip(FACTORS, levels.unbind(1), strict=True)),
+        draws=dict(zip(NUISANCES, draws.unbind(1), strict=True)),
+    )
+    pictures = torch.empty(len(levels), 3, SIDE, SIDE, dtype=torch.uint8)
+    for start in range(0, len(levels), PICTURES_AT_ONCE):
+        chunk = slice(start, start + PICTURES_AT_ONCE)
+        pictures[chunk] = quantise(_picture(plan.take(chunk)))
+    return pictures
+
+
+def _picture(plan: Plan) -> Float[Tensor, "sample 3 height width"]:
+    images = _land(plan)
+    _on_those_with("vehicle", images, plan, _paint_vehicle)
+    _on_those_with("pedestrian", images, plan, _paint_pedestrian)
+    _on_those_with("occlusion", images, plan, _paint_barrier)
+    _on_those_with("night", images, plan, _darken)
+    _on_those_with("fog", images, plan, _paint_fog)
+    return images
+
+
+def _on_those_with(factor: str, images: Tensor, plan: Plan, paint_on: Callable[[Tensor, Plan], None]) -> None:
+    """Paint on the pictures that have a factor."""
+    chosen = plan.levels[factor].nonzero().squeeze(1)
+    some = images[chosen]
+    paint_on(some, plan.take(chosen))
+    images[chosen] = some
+
+
+def _land(plan: Plan) -> Float[Tensor, "sample 3 height width"]:
+    """Sky with a sun or a moon, grass, and the road with its dashes."""
+    num_samples, is_night = len(plan.draws["light"]), plan.levels["night"].bool()[:, None]
+    rows = torch.arange(SIDE).float()
+    depth = ((rows - HORIZON) / (SIDE - 1 - HORIZON)).clamp(0, 1).expand(num_samples, SIDE)
+    height = (rows / HORIZON).clamp(0, 1)[None, None, :, None]  # 1 at the horizon
+    sky = torch.where(is_night, _before_night(NIGHT_SKY), torch.tensor(SKY))[:, :, None, None]
+    at_horizon = torch.where(is_night, _before_night(NIGHT_SKY_AT_HORIZON), torch.tensor(SKY_AT_HORIZON))
+    images = torch.lerp(sky, at_horizon[:, :, None, None], height).expand(num_samples, 3, SIDE, SIDE).clone()
+    light = plan.between("light", 0.9, 1.1)[:, None]
+    star = torch.where(is_night, _before_night(MOON), torch.tensor(SUN))
+    _paint(images, _disc(plan.between("sun_place", 2, 30), plan.between("sun_height", 2.5, 5.5), radius=1.8), star)
+    is_land = (rows > HORIZON).float()[:, None].expand(num_samples, SIDE, SIDE)
+    _paint(images, is_land, light * torch.tensor(GRASS))
+    centre, half_width = plan.centre(depth), plan.half_width(depth)
+    _paint(images, is_land * _strip(centre, half_width), light * torch.tensor(ASPHALT))
+    phase = 2.6 / (depth + 0.35) + plan.draws["dashes"][:, None]
+    is_dash = (phase % 1 < 0.5).float()
+    _paint(images, is_land * _strip(centre, 0.15 + 0.55 * depth) * is_dash[:, :, None], light * torch.tensor(LINE))
+    return images
+
+
+def _paint_vehicle(images: Tensor, plan: Plan) -> None:
+    """The back of a car in one of two lanes: body, window, wheels and tail lights, which shine at night."""
+    depth = plan.between("vehicle_depth", 0.30, 0.62)
+    side = torch.where(plan.draws["vehicle_lane"] < 0.5, -1.0, 1.0)
+    half = 1.4 + 4.6 * depth  # pixels
+    x = plan.centre(depth) + side * plan.half_width(depth) * plan.between("vehicle_place", 0.35, 0.6)
+    ground = _row(depth)
+    middle = ground - 0.75 * half
+    for edge in (-1, 1):
+        _paint(images, _box(x + edge * 0.7 * half, ground - 0.1 * half, 0.22 * half, 0.3 * half), torch.tensor(TYRE))
+    paint = plan.chosen("vehicle_paint", PAINTS)
+    _paint(images, _box(x, middle, half, 0.55 * half), paint)
+    _paint(images, _box(x, middle - 0.85 * half, 0.75 * half, 0.5 * half), paint)
+    _paint(images, _box(x, middle - 0.8 * half, 0.58 * half, 0.32 * half), torch.tensor(GLASS))
+    is_night = plan.levels["night"].bool()[:, None]
+    lights = torch.where(is_night, _before_night(TAIL_LIGHT), torch.tensor(TAIL_LIGHT))
+    for edge in (-1, 1):
+        _paint(images, _box(x + edge * 0.75 * half, middle, 0.24 * half, 0.22 * half), lights)
+
+
+def _paint_pedestrian(images: Tensor, plan: Plan) -> None:
+    """Somebody on the road or beside it: head, coat and trousers."""
+    depth = plan.between("pedestrian_depth", 0.3, 0.75)
+    height = (5.0 + 7.0 * depth) * plan.between("pedestrian_size", 0.95, 1.15)
+    x = plan.centre(depth) + plan.between("pedestrian_place", -1, 1) * (plan.half_width(depth) + 2)
+    x, feet = x.clamp(2, SIDE - 3), _row(depth)
+    _paint(images, _box(x, feet - 0.2 * height, 0.13 * height, 0.22 * height), torch.tensor(TROUSERS))
+    _paint(images, _box(x, feet - 0.58 * height, 0.19 * height, 0.22 * height), plan.chosen("pedestrian_coat", COATS))
+    _paint(images, _disc(x, feet - 0.9 * height, radius=0.13 * height + 0.25), torch.tensor(SKIN))
+
+
+def _paint_barrier(images: Tensor, plan: Plan) -> None:
+    """A striped board in the foreground, which hides the legs and wheels behind it, and never all of somebody."""
+    x, y = plan.between("barrier_place", 10, 22), plan.between("barrier_height", 21.5, 25.5)
+    half_width = plan.between("barrier_width", 7, 10)
+    board = _box(x, y, half_width, torch.full_like(y, 2.2))
+    columns, rows = torch.arange(SIDE).float(), torch.arange(SIDE).float()
+    slanted = columns[None, None, :] + rows[None, :, None] - (x + y)[:, None, None]
+    is_stripe = ((slanted / 5.0) % 1 < 0.5).float()
+    for edge in (-1, 1):
+        leg = _box(x + edge * 0.7 * half_width, y + 3.5, torch.full_like(x, 0.6), torch.full_like(x, 2.0))
+        _paint(images, leg, torch.tensor(TYRE))
+    _paint(images, board, torch.tensor(BOARD))
+    _paint(images, board * is_stripe, torch.tensor(STRIPE))
+
+
+def _darken(images: Tensor, plan: Plan) -> None:
+    """What is left of the colours at night; more of them where the headlights of the camera's own car shine."""
+    columns, rows = torch.arange(SIDE).float(), torch.arange(SIDE).float()
+    reach = ((rows - HORIZON + 2) / 10).clamp(0, 1)[:, None]
+    cone = reach * torch.exp(-(((columns[None, :] - 15.5) / 10.0) ** 2))
+    ambient = torch.tensor(AMBIENT)[:, None, None]
+    images *= ambient + (0.75 - ambient) * cone * 0.75
+
+
+def _paint_fog(images: Tensor, plan: Plan) -> None:
+    """A veil over everything, thicker with distance."""
+    rows = torch.arange(SIDE).float()
+    farness = 1 - ((rows - HORIZON) / (SIDE - 1 - HORIZON)).clamp(0, 1)
+    density = plan.between("fog_density", 0.62, 0.78)[:, None] * (0.45 + 0.55 * farness)
+    is_night = plan.levels["night"].bool()[:, None]
+    veil = torch.where(is_night, torch.tensor(NIGHT_FOG), torch.tensor(FOG))
+    _paint(images, density[:, :, None].expand(len(images), SIDE, SIDE), veil)
+
+
+def _paint(
+    images: Float[Tensor, "sample 3 height width"],
+    coverage: Float[Tensor, "sample height width"],
+    colour: Float[Tensor, "*some 3"],
+) -> None:
+    """Lay a colour, one for all or one for each, over the share of every pixel that is covered."""
+    images.lerp_(colour.expand(len(images), 3)[:, :, None, None].expand_as(images), coverage[:, None])
+
+
+def _strip(
+    centre: Float[Tensor, "sample row"], half_width: Float[Tensor, "sample row"]
+) -> Float[Tensor, "sample row column"]:
+    """What is within so many pixels of a place in each row."""
+    distance = (torch.arange(SIDE).float() - centre[:, :, None]).abs()
+    return (half_width[:, :, None] - distance + 0.5).clamp(0, 1)
+
+
+def _box(
+    x: Float[Tensor, " sample"],
+    y: Float[Tensor, " sample"],
+    half_width: Float[Tensor, " sample"],
+    half_height: Float[Tensor, " sample"],
+) -> Float[Tensor, "sample row column"]:
+    places = torch.arange(SIDE).float()
+    columns = (half_width[:, None] - (places - x[:, None]).abs() + 0.5).clamp(0, 1)
+    rows = (half_height[:, None] - (places - y[:, None]).abs() + 0.5).clamp(0, 1)
+    return rows[:, :, None] * columns[:, None, :]
+
+
+def _disc(
+    x: Float[Tensor, " sample"], y: Float[Tensor, " sample"], *, radius: Float[Tensor, " sample"] | float
+) -> Float[Tensor, "sample row column"]:
+    places = torch.arange(SIDE).float()
+    distance = torch.hypot(places[None, :, None] - y[:, None, None], places[None, None, :] - x[:, None, None])
+    return (torch.as_tensor(radius).reshape(-1, 1, 1) - distance + 0.5).clamp(0, 1)
+
+
+def _row(depth: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
+    """The row that the ground has at a depth."""
+    return HORIZON + depth * (SIDE - 1 - HORIZON)
+
+
+def _before_night(colour: tuple[float, float, float]) -> Float[Tensor, " 3"]:
+    """A colour that night leaves as it is."""
+    return torch.tensor(colour) / torch.tensor(AMBIENT)
