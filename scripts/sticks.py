@@ -1,7 +1,8 @@
 """Train the measuring sticks of collapsar, and write them to where the package reads them.
 
-Each is trained on the official training set less the images that no stick sees (`StickSplit`), on one thread of the
-CPU from a fixed seed: on one machine, the same command gives the same content hash. Another processor rounds otherwise
+Each is trained on the official training set less the images that no stick sees (`StickSplit`), or on scenes of a seed
+of its own in which all levels of a factor are equally likely. It is trained on one thread of the CPU from a fixed seed:
+on one machine, the same command gives the same content hash. Another processor rounds otherwise
 and gives another one, so the files of a release are made once. A stick that is made anew gets a new version,
 here and in conf/stick; tests/metrics/spaces/test_sticks.py then wants its fixture made anew too.
 """
@@ -18,13 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from collapsar.data.sources.real import CIFAR10, MNIST, Digits, FixedSource
+from collapsar.data.sources.real import CIFAR10, MNIST, Digits
+from collapsar.data.sources.scenes import NUM_COMBINATIONS, Scenes
+from collapsar.data.sources.source import Source
+from collapsar.factors import Factors
 from collapsar.metrics.spaces.preprocessing import binomial_blur
 from collapsar.metrics.spaces.stick import FOLDER, Architecture, Stick, rounded, widened
 from collapsar.samples import Samples, to_model_range
 
 MOMENTUM = 0.9
 WARM_UP = 0.2  # share of the steps in which the learning rate rises
+SEED_OF_SCENES = 2**31 - 1  # of the scenes that the stick sees; no chain should have it
 AVERAGED_EVERY, AVERAGING = 5, 0.97  # steps, and decay of the running mean of weights that is kept
 
 
@@ -116,7 +121,7 @@ class Training:
 class Recipe:
     """A stick to be made; another version in each release that makes it anew."""
 
-    source: FixedSource
+    source: Source
     version: int
     architecture: Architecture
     training: Training
@@ -165,6 +170,35 @@ RECIPES = {
             seed=0,
         ),
     ),
+    "scenes": Recipe(
+        source=Scenes(
+            sample_shape=[3, 32, 32],
+            left=1 / 3,
+            right=1 / 3,
+            **dict.fromkeys(("vehicle", "pedestrian", "night", "fog", "occlusion"), 0.5),
+            num_train=40_000,
+            num_test=10_000,
+            num_reserve=0,
+            seed=SEED_OF_SCENES,
+        ),
+        version=1,
+        architecture=Architecture(
+            sample_shape=(3, 32, 32),
+            num_classes=NUM_COMBINATIONS,
+            stem_width=16,
+            widths=(32, 48, 64),
+            num_levels=(3, 2, 2, 2, 2, 2),
+        ),
+        training=Training(
+            num_epochs=5,
+            batch_size=128,
+            peak_rate=0.1,
+            weight_decay=0.0005,
+            label_smoothing=0.0,
+            augmentation=Augmentation(shift=1, padding="reflect", flip=False, cutout=0, corrupted=0.5, noise_std=0.1),
+            seed=0,
+        ),
+    ),
 }
 
 
@@ -206,27 +240,40 @@ def batches(images: Samples, settings: Training, *, generator: torch.Generator) 
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, images: Samples) -> float:
-    """Share of the images whose class is found."""
+def predict(network: nn.Module, images: Samples) -> Tensor:
+    """The class that is found in each image."""
     network = network.to(memory_format=torch.channels_last).eval()
-    predicted = [network(to_model_range(chunk)).argmax(1) for chunk in images.values.split(512)]
-    return (torch.cat(predicted) == images.labels).double().mean().item()
+    return torch.cat([network(to_model_range(chunk)).argmax(1) for chunk in images.values.split(512)])
+
+
+def accuracy(predicted: Tensor, true: Tensor | None) -> float:
+    """Share of the images whose class, or level of a factor, is found."""
+    return (predicted == true).double().mean().item()
+
+
+def factor_accuracy(factors: Factors | None, predicted: Tensor, *, true: Tensor | None) -> dict[str, float]:
+    """The accuracy by factor; empty where classes are no combinations of factors."""
+    if factors is None or true is None:
+        return {}
+    columns = zip(factors.values(predicted).unbind(1), factors.values(true).unbind(1), strict=True)
+    return {factor.name: accuracy(*column) for factor, column in zip(factors.factors, columns, strict=True)}
 
 
 def make(recipe: Recipe) -> Stick:
     """A trained stick, and its accuracy with rounded weights."""
     real = recipe.source.load()
-    assert real.stick_split is not None, "fixed sources keep a part from sticks"
-    network = train(recipe, real.stick_split.seen)
+    network = train(recipe, real.for_sticks().train)
     weights = rounded(network.state_dict())
     network.load_state_dict(widened(weights), strict=False)
+    predicted = predict(network, real.test)
     return Stick(
         data=recipe.source.name,
         version=recipe.version,
         architecture=recipe.architecture,
-        test_accuracy=accuracy(network, real.test),
+        test_accuracy=accuracy(predicted, real.test.labels),
         training=asdict(recipe.training),
         weights=weights,
+        factor_accuracy=factor_accuracy(real.factors, predicted, true=real.test.labels),
     )
 
 
@@ -246,6 +293,8 @@ def main() -> int:
         print(
             f"{name}: version {stick.version}, hash {stick.content_hash}, test accuracy {stick.test_accuracy:.2%}, "
             f"{path.stat().st_size:,} bytes, {time.perf_counter() - start:.0f} s",
+            *(f"{factor} {share:.2%}" for factor, share in stick.factor_accuracy.items()),
+            sep=", ",
             flush=True,
         )
     return 0

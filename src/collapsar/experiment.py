@@ -108,7 +108,7 @@ class Experiment:
     objective: Any = MISSING
 
     def __post_init__(self) -> None:
-        from collapsar.data.causes.cause import check_causes
+        from collapsar.data.causes.cause import checked_causes
         from collapsar.data.schedules import as_schedule, check_bounds
         from collapsar.drawing.correction import check_correction, warm_started
         from collapsar.feasibility import check_parts, sketch
@@ -125,7 +125,12 @@ class Experiment:
             check_positive(checkpoint_minutes=self.checkpoint_minutes)
         if self.num_synthetic is not None:
             check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
-        check_causes(self.cause, sample_shape=self.data.sample_shape, num_classes=self.data.num_classes)
+        self.cause = checked_causes(
+            self.cause,
+            sample_shape=self.data.sample_shape,
+            num_classes=self.data.num_classes,
+            factors=self.data.factors,
+        )
         if self.correction is not None and check_correction(self.correction).needs_warm_start:
             self.training = warm_started(self.training)
         self.model = self.data.completed(self.model)

@@ -44,19 +44,21 @@ class Factor:
 
 @dataclass(frozen=True)
 class Level:
-    """A level that is told of by name.
+    """One value of one factor.
 
     Attributes:
         name: Its name.
         factor: The place of its factor.
         index: Its place among the factor's levels.
         share: How likely it is.
+        is_told: Whether it is told of by name: the second of two levels, and all of more.
     """
 
     name: str
     factor: int
     index: int
     share: float
+    is_told: bool
 
 
 @dataclass(frozen=True)
@@ -83,26 +85,18 @@ class Factors:
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
-        """Those that are told of: the second of two, and all of more."""
+        """All levels of all factors."""
         return tuple(self._levels())
 
     def _levels(self) -> Iterator[Level]:
         for place, factor in enumerate(self.factors):
             for index, (name, share) in enumerate(zip(factor.levels, factor.shares, strict=True)):
-                if index or len(factor.levels) > 2:
-                    yield Level(name, place, index, share)
+                yield Level(name, place, index, share, is_told=index > 0 or len(factor.levels) > 2)
 
-    def level(self, name: str) -> Level:
-        """The level of this name.
-
-        Raises:
-            UsageError: there is none.
-        """
-        found = next((level for level in self.levels if level.name == name), None)
-        if found is None:
-            known = ", ".join(level.name for level in self.levels)
-            raise UsageError(f"there is no level {name!r} of a factor: there are {known}")
-        return found
+    @property
+    def told(self) -> tuple[Level, ...]:
+        """The levels that are told of by name."""
+        return tuple(level for level in self.levels if level.is_told)
 
     def values(self, labels: Int64[Tensor, " sample"]) -> Int64[Tensor, "sample factor"]:
         """The level of each factor, by its place."""

@@ -166,6 +166,7 @@ def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, 
         training=training.summary,
         feature_spaces=scores.feature_spaces,
         class_shares=scores.class_shares,
+        factor_shares=scores.factor_shares,
         selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
         | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
         labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),

@@ -3,7 +3,7 @@
 A key is a name with, before it, the feature space it was measured in (`pca/recall`; nothing for the first space),
 `fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`, `group/male/..`), and after
 it `_floor` (real samples in place of synthetic ones) or `_low` and `_high` (the ends of an interval). `{index}` in a
-name of the table stands for the number of a class.
+name of the table stands for the number of a class, `{name}` for that of a level of a factor.
 """
 
 import math
@@ -78,9 +78,15 @@ METRICS: dict[str, MetricKey] = {
     "recall_class_{index}": MetricKey("Recall class {index}", COVERAGE, SHARE, "higher"),
     "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher"),
     "recall_macro_mean": MetricKey("Recall macro mean", COVERAGE, SHARE, "higher"),
+    "recall_common": MetricKey("Recall of common combinations", COVERAGE, SHARE, "higher"),
+    "recall_uncommon": MetricKey("Recall of uncommon combinations", COVERAGE, SHARE, "higher"),
+    "recall_rare": MetricKey("Recall of rare combinations", COVERAGE, SHARE, "higher"),
     "coverage_class_{index}": MetricKey("Coverage class {index}", COVERAGE, SHARE, "higher"),
     "coverage_worst_class": MetricKey("Coverage worst class", COVERAGE, SHARE, "higher"),
     "coverage_macro_mean": MetricKey("Coverage macro mean", COVERAGE, SHARE, "higher"),
+    "coverage_common": MetricKey("Coverage of common combinations", COVERAGE, SHARE, "higher"),
+    "coverage_uncommon": MetricKey("Coverage of uncommon combinations", COVERAGE, SHARE, "higher"),
+    "coverage_rare": MetricKey("Coverage of rare combinations", COVERAGE, SHARE, "higher"),
     "trace_ratio": MetricKey("Trace ratio", DIVERSITY, NOT_NEGATIVE),
     "generalised_variance": MetricKey("Generalised variance", DIVERSITY, NOT_NEGATIVE),
     "effective_rank": MetricKey("Effective rank", DIVERSITY, NOT_NEGATIVE),
@@ -103,9 +109,22 @@ METRICS: dict[str, MetricKey] = {
     "modes_captured": MetricKey("Modes captured", CLASSES, NOT_NEGATIVE, "higher"),
     "high_quality_share": MetricKey("High quality share", CLASSES, SHARE, "higher"),
     "reverse_kl": MetricKey("Reverse KL", CLASSES, NOT_NEGATIVE, "lower"),
+    "factor_share_{name}": MetricKey("Share of {name}", CLASSES, SHARE),
+    "levels_dropped": MetricKey("Levels of factors dropped", CLASSES, NOT_NEGATIVE, "lower", is_headline=True),
+    "combinations_alive": MetricKey("Combinations alive", CLASSES, NOT_NEGATIVE, "higher", is_headline=True),
+    "combinations_alive_common": MetricKey("Common combinations alive", CLASSES, SHARE, "higher"),
+    "combinations_alive_uncommon": MetricKey("Uncommon combinations alive", CLASSES, SHARE, "higher"),
+    "combinations_alive_rare": MetricKey("Rare combinations alive", CLASSES, SHARE, "higher"),
+    "combinations_share_common": MetricKey("Share of common combinations", CLASSES, SHARE),
+    "combinations_share_uncommon": MetricKey("Share of uncommon combinations", CLASSES, SHARE),
+    "combinations_share_rare": MetricKey("Share of rare combinations", CLASSES, SHARE),
+    "combinations_kl": MetricKey("Combinations KL", CLASSES, NOT_NEGATIVE, "lower"),
+    "combinations_total_variation": MetricKey("Combinations total variation", CLASSES, SHARE, "lower"),
     "downstream_accuracy": MetricKey("Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True),
     "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher"),
     "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_accuracy_where_{name}": MetricKey("Downstream accuracy where {name}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_f1_where_{name}": MetricKey("Downstream F1 where {name}", DOWNSTREAM, SHARE, "higher"),
     "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
     "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
     "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
@@ -204,4 +223,5 @@ def _find(name: str) -> MetricKey | None:
 
 def _patterns() -> Iterator[tuple[re.Pattern[str], MetricKey]]:
     for name, metric in METRICS.items():
-        yield re.compile(re.escape(name).replace(re.escape("{index}"), r"(?P<index>\d+)")), metric
+        pattern = re.escape(name).replace(re.escape("{index}"), r"(?P<index>\d+)")
+        yield re.compile(pattern.replace(re.escape("{name}"), r"(?P<name>\w+)")), metric

@@ -34,7 +34,10 @@ class GenerationRecord:
         shared_seconds: Of a model that another chain of the study trained: the seconds that it took there ("train").
         training: How the model was trained: steps, epochs and the last losses by name.
         feature_spaces: What each feature space was fitted on, by its name.
-        class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes.
+        class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes, and
+            where classes are combinations of known factors.
+        factor_shares: By the level of a known factor, its known share, and that among real and synthetic samples as
+            the classifier reads them; empty without known factors.
         peak_memory_bytes: The process's largest resident set since the chain was started or continued.
         peak_device_memory_bytes: The most that tensors took of a CUDA device since then; None where none was used.
         machine: What the generation was trained with: device, precision, threads (`machine.Machine`).
@@ -62,6 +65,7 @@ class GenerationRecord:
     training: dict[str, float] = field(default_factory=dict)
     feature_spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     class_shares: dict[str, list[float]] = field(default_factory=dict)
+    factor_shares: dict[str, dict[str, float]] = field(default_factory=dict)
     peak_memory_bytes: int = 0
     peak_device_memory_bytes: int | None = None
     machine: dict[str, Any] = field(default_factory=dict)

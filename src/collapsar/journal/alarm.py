@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 from scipy import stats
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.journal.findings import lost_levels
 from collapsar.records import GenerationRecord
 
 Direction: TypeAlias = Literal["falls", "rises"]
@@ -203,6 +204,20 @@ class ClassesDropped(Rule):
         if now < self.num_classes or now <= max(measured(records[:-1], "classes_dropped"), default=0):
             return None
         return f"{now:.0f} classes dropped"
+
+
+class LevelsLost(Rule):
+    """A level of a known factor has less than a tenth of its known share, which it had not lost a generation before."""
+
+    def check(self, records: Records) -> str | None:
+        before = lost_levels(records[-2]) if len(records) > 1 else []
+        new = [name for name in lost_levels(records[-1]) if name not in before]
+        shares = records[-1].factor_shares
+        told = (
+            f"{name} is lost: {shares[name]['synthetic']:.2%} of the samples, {shares[name]['known']:.2%} of the world"
+            for name in new
+        )
+        return "; ".join(told) or None
 
 
 def measured(records: Records, metric: str) -> list[float]:

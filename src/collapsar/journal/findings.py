@@ -56,9 +56,16 @@ def dead_classes(record: GenerationRecord) -> list[int]:
     return [index for index, (real, synthetic) in enumerate(shares) if synthetic < GONE_FRACTION * real]
 
 
+def lost_levels(record: GenerationRecord) -> list[str]:
+    """Names of the levels of known factors with less than a tenth of their known share among the samples."""
+    return [
+        name for name, shares in record.factor_shares.items() if shares["synthetic"] < GONE_FRACTION * shares["known"]
+    ]
+
+
 def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
-    """The first generation that dropped a class; None if none did."""
-    return next((record.generation for record in records if _num_dropped(record) > 0), None)
+    """The first generation that dropped a class, or a level of a known factor; None if none did."""
+    return next((record.generation for record in records if _num_dropped(record) > 0 or lost_levels(record)), None)
 
 
 def _num_dropped(record: GenerationRecord) -> int:
@@ -128,16 +135,19 @@ def real_not_reproduced(recall: Points) -> Finding:
 
 
 def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
-    """Whether tails or modes disappear: a class is dropped, or recall falls to half of generation 0's."""
+    """Whether tails or modes disappear: a class or a factor is lost, or recall falls to half of generation 0's."""
     definition = "Tails or modes disappear"
     recall, generation = points(records, "recall"), first_dead_generation(records)
     if generation is not None:
         record = next(record for record in records if record.generation == generation)
-        evidence = f"{_num_dropped(record)} classes dropped at generation {generation}"
+        names = ", ".join(lost_levels(record))
+        dropped = f"{names} lost" if names else f"{_num_dropped(record)} classes dropped"
+        evidence = f"{dropped} at generation {generation}"
         return Finding(definition=definition, verdict="yes", evidence=evidence, generation=generation)
     found = _loss(definition, recall, name="recall", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
     has_classes = any(record.class_shares or "classes_dropped" in record.metrics for record in records)
-    note = "no class dropped" if has_classes else "classes not measured"
+    has_factors = any(record.factor_shares for record in records)
+    note = "no factor lost" if has_factors else "no class dropped" if has_classes else "classes not measured"
     return Finding(
         definition=definition,
         verdict=found.verdict,

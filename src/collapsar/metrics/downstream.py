@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_f1_score
 
@@ -70,6 +70,26 @@ class DownstreamTask:
         Raises:
             UsageError: no samples, shapes that differ, or labels outside [0, num_classes).
         """
+        logits = self.logits(
+            samples, labels=labels, test=test, test_labels=test_labels, num_classes=num_classes, device=device
+        )
+        return score_logits(logits, labels=test_labels.to(device, torch.int64))
+
+    def logits(
+        self,
+        samples: Tensor,
+        *,
+        labels: Int[Tensor, " sample"],
+        test: Tensor,
+        test_labels: Int[Tensor, " test"],
+        num_classes: int,
+        device: torch.device,
+    ) -> Float[Tensor, "test class"]:
+        """What the trained classifier says of each test sample, as `score` takes it.
+
+        Raises:
+            UsageError: as `score` does.
+        """
         _check(samples, labels, shape=test.shape[1:], num_classes=num_classes, role="training")
         _check(test, test_labels, shape=test.shape[1:], num_classes=num_classes, role="test")
         samples, labels = samples.to(device), labels.to(device, torch.int64)
@@ -81,8 +101,7 @@ class DownstreamTask:
 
         train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
         with exact_convolutions():
-            chunks = [network(to_model_range(chunk.to(device))) for chunk in test.split(self.chunk_size)]
-        return score_logits(torch.cat(chunks), labels=test_labels.to(device, torch.int64))
+            return torch.cat([network(to_model_range(chunk.to(device))) for chunk in test.split(self.chunk_size)])
 
 
 def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Module:

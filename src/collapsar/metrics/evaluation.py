@@ -14,8 +14,10 @@ import torch
 from platformdirs import user_cache_path
 
 from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.factors import Factors
 from collapsar.metrics.downstream import DownstreamTask
 from collapsar.metrics.evaluator import Evaluator
+from collapsar.metrics.factor_suite import GROUPS_OF_FACTORS
 from collapsar.metrics.floor import NOVELTY, load_floor
 from collapsar.metrics.measuring import Measure
 from collapsar.metrics.reference import RealReference, choose
@@ -136,13 +138,15 @@ class Evaluation:
         """Where fitted spaces and real sides are kept."""
         return Path(self.cache_folder) if self.cache_folder else user_cache_path("collapsar") / "spaces"
 
-    def measures(self) -> dict[str, Measure]:
-        """All measures by group, each with its settings."""
-        return GROUPS | {
-            "bins": partial(GROUPS["bins"], num_bins=self.num_bins),
-            "classes": partial(GROUPS["classes"], low_confidence=self.low_confidence),
-            "downstream": partial(GROUPS["downstream"], task=self.downstream),
-            **({NEEDS_TASK: partial(GROUPS[NEEDS_TASK], task=self.table.task)} if self.table else {}),
+    def measures(self, factors: Factors | None) -> dict[str, Measure]:
+        """All measures by group, each with its settings, of data with these known factors or without any."""
+        of_factors = {group: partial(each, factors=factors) for group, each in GROUPS_OF_FACTORS.items() if factors}
+        groups = GROUPS | of_factors
+        return groups | {
+            "bins": partial(groups["bins"], num_bins=self.num_bins),
+            "classes": partial(groups["classes"], low_confidence=self.low_confidence),
+            "downstream": partial(groups["downstream"], task=self.downstream),
+            **({NEEDS_TASK: partial(groups[NEEDS_TASK], task=self.table.task)} if self.table else {}),
         }
 
     def prepare(self, real: RealData) -> Evaluator:
@@ -181,17 +185,19 @@ class Evaluation:
             for index, (name, space) in enumerate(spaces.items())
         }
         groups = [*self.metrics, *(self.table.metrics if self.table and real.table else ())]
-        measures = {group: measure for group, measure in self.measures().items() if group in groups}
+        every = self.measures(real.factors)
+        measures = {group: measure for group, measure in every.items() if group in groups}
         unseen = real.stick_split.unseen if real.stick_split and real.num_classes else train
         in_place = unseen[choose(len(unseen), num_samples=len(test))]  # of synthetic samples
         return Evaluator(
             references=references,
             floor=load_floor(references, in_place, measures=measures, folder=kept_in),
             measures=list(measures.values()),
-            batch_measures=[self.measures()[group] for group in self.batch_metrics],
+            batch_measures=[every[group] for group in self.batch_metrics],
             num_batches=self.num_batches,
             confidence=self.confidence,
             num_training=self.num_training if NOVELTY in self.metrics else 0,
+            factors=real.factors,
         )
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:

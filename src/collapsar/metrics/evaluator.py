@@ -13,7 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from collapsar.factors import Factors
 from collapsar.metrics.comparison import Comparison, compare
+from collapsar.metrics.factor_suite import factor_histogram
 from collapsar.metrics.measuring import Measure, measure, measure_spread
 from collapsar.metrics.reference import RealReference, choose
 from collapsar.metrics.spaces.base import FittedSpace
@@ -28,7 +30,10 @@ class Scores:
 
     Attributes:
         metrics: Values by metric key.
-        class_shares: Share of each class among "real" and "synthetic" samples; empty without classes.
+        class_shares: Share of each class among "real" and "synthetic" samples; empty without classes, and where classes
+            are combinations of known factors.
+        factor_shares: Of each level of a known factor, the "known" share, and that among "real" and "synthetic" samples
+            as the classifier reads them; empty without known factors.
         feature_spaces: What each space was fitted on, by its name; and, as `fid_by`, who computed the FID in it.
         num_synthetic: Synthetic samples that were measured.
         num_real: Held-out real samples that they were measured against.
@@ -39,6 +44,7 @@ class Scores:
 
     metrics: dict[str, float]
     class_shares: dict[str, list[float]]
+    factor_shares: dict[str, dict[str, float]]
     feature_spaces: dict[str, dict[str, Any]]
     num_synthetic: int
     num_real: int
@@ -59,6 +65,7 @@ class Evaluator:
         num_batches: Disjoint batches of a generation's samples; 0 for none.
         confidence: Of the intervals that they give.
         num_training: Samples of a pool that novelty is asked against; 0 where it is not asked.
+        factors: That the real data are drawn from, where they are known.
     """
 
     references: Mapping[str, RealReference]
@@ -68,6 +75,7 @@ class Evaluator:
     num_batches: int
     confidence: float
     num_training: int
+    factors: Factors | None
 
     @property
     def num_synthetic(self) -> int:
@@ -102,9 +110,11 @@ class Evaluator:
         )
         floor = {f"{key}_floor": value for key, value in self.floor.items()}
         first = comparisons[""]
+        classified, factors = first.classified, self.factors
         return Scores(
             metrics=keep_finite(metrics | spread.around(metrics) | floor),
-            class_shares=class_histogram(first.classified) if first.classified else {},
+            class_shares=class_histogram(classified) if classified and factors is None else {},
+            factor_shares=factor_histogram(classified, factors=factors) if classified and factors else {},
             feature_spaces={
                 each.real.name: each.real.space.describe()
                 | ({"fid_by": each.fid_by} if f"{prefix}fid" in metrics else {})

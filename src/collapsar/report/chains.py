@@ -84,7 +84,7 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
 
 
 def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
-    """One row for each chain, generation and metric; times are `seconds/...`, class shares `class_share/...`."""
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...`, `factor_share/...`."""
     rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
     return pd.DataFrame(rows, columns=TIDY_COLUMNS)
 
@@ -99,6 +99,9 @@ def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
     for origin, shares in record.class_shares.items():
         for index, share in enumerate(shares):
             yield (*head, f"class_share/{origin}/{index}", float(share))
+    for level, by_origin in record.factor_shares.items():
+        for origin, share in by_origin.items():
+            yield (*head, f"factor_share/{origin}/{level}", float(share))
     if record.peak_memory_bytes:
         yield (*head, "peak_memory_bytes", float(record.peak_memory_bytes))
 

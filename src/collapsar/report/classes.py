@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collapsar.journal.findings import GONE_FRACTION
-from collapsar.records import GenerationRecord
 from collapsar.report.chains import Chain
 from collapsar.report.drift import neutral_band, outside_drift
 
@@ -52,9 +51,13 @@ def heat_map(chain: Chain) -> HeatMap | None:
         return None
     real = records[0].class_shares["real"]
     shown = sorted(sorted(range(len(real)), key=lambda index: -real[index])[:MAX_CLASSES])
+    synthetic = [record.class_shares["synthetic"] for record in records]
     return HeatMap(
         generations=[record.generation for record in records],
-        rows=[(index, 100 * real[index], _cells(index, chain, records)) for index in shown],
+        rows=[
+            (index, 100 * real[index], shade([row[index] for row in synthetic], real=real[index], chain=chain))
+            for index in shown
+        ],
         num_classes=len(real),
     )
 
@@ -65,10 +68,9 @@ def _pool_size(chain: Chain) -> int:
     return min(size for size in origins if size) if any(origins) else int(chain.records[0].pool["size"])
 
 
-def _cells(index: int, chain: Chain, records: Sequence[GenerationRecord]) -> list[Cell]:
-    """One class through the generations."""
-    real = records[0].class_shares["real"][index]
-    shares = [record.class_shares["synthetic"][index] for record in records]
+def shade(shares: Sequence[float], *, real: float, chain: Chain) -> list[Cell]:
+    """One class through the generations that measured it, beside its real share."""
+    records = [record for record in chain.records if record.class_shares or record.factor_shares]
     band = neutral_band(
         real,
         num_samples=_pool_size(chain),

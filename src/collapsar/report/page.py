@@ -25,6 +25,7 @@ from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
 from collapsar.report.comparison import comparisons
 from collapsar.report.costs import costs, phases, study_seconds
+from collapsar.report.factors import factor_map
 from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
 from collapsar.report.phase_curve import draw, phase_curves, read_threshold
@@ -67,6 +68,7 @@ def render(chains: Sequence[Chain]) -> str:
     pictured = _pictured(arms)
     films = _per_arm(pictured, lambda chain: film_strip(chain, num_chains=min(len(chains), MAX_PICTURED_CHAINS)))
     heat_maps = _per_arm(pictured, heat_map)
+    factor_maps = _per_arm(pictured, factor_map)
     score_maps = class_score_maps(arms)
     compared = comparisons(arms)
     content = chart_content(arms) | {"forests": [forest.forest_content(found) for found in compared]}
@@ -98,6 +100,8 @@ def render(chains: Sequence[Chain]) -> str:
         cell=(CELL_WIDTH, CELL_HEIGHT),
         columns_at_once=COLUMNS_AT_ONCE,
         heat_maps=heat_maps,
+        factor_maps=factor_maps,
+        factor_map_pixels=_widest(factor_maps),
         class_score_maps=score_maps,
         heat_map_pixels=max([_widest(heat_maps), *(found.pixels for maps in score_maps.values() for found in maps)]),
         phase_maps=phase_maps(summaries),

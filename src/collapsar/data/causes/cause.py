@@ -17,6 +17,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from collapsar.errors import UsageError
+from collapsar.factors import Factors
 from collapsar.samples import RealData, Samples
 from collapsar.seeding import make_generator
 
@@ -47,6 +48,14 @@ class Cause(ABC):
             num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
             generator: For defects that draw.
         """
+
+    def befalling(self, factors: Factors | None) -> "Cause":
+        """The cause as it befalls data of these factors, None where the data have none; most do not look at them.
+
+        Raises:
+            UsageError: it needs other factors, with what to choose instead.
+        """
+        return self
 
     def num_left(self, num_samples: int, *, num_classes: int) -> int:
         """How many of so many samples are left, were the classes equally large; known before data are read."""
@@ -90,18 +99,23 @@ def num_planted(causes: Mapping[str, Cause], num_samples: int, *, num_classes: i
     return num_samples
 
 
-def check_causes(causes: Any, *, sample_shape: Sequence[int], num_classes: int) -> None:
-    """Refuse what is no cause, and data that a cause cannot befall.
+def checked_causes(
+    causes: Any, *, sample_shape: Sequence[int], num_classes: int, factors: Factors | None
+) -> dict[str, Cause]:
+    """The causes by name as they befall the data; what is no cause is refused, and data that one cannot befall.
 
     Raises:
         UsageError: with what to choose instead.
     """
     if not isinstance(causes, Mapping):
         raise UsageError(f"cause must hold causes by name: got {causes!r}; choose files of conf/cause")
+    befalling: dict[str, Cause] = {}
     for name, cause in causes.items():
         if not isinstance(cause, Cause):
             raise UsageError(f"cause.{name} must be a cause: got {cause!r}; choose a file of conf/cause")
-        cause.check(sample_shape=sample_shape, num_classes=num_classes)
+        befalling[name] = cause.befalling(factors)
+        befalling[name].check(sample_shape=sample_shape, num_classes=num_classes)
+    return befalling
 
 
 def in_order(causes: Mapping[str, Cause]) -> list[tuple[str, Cause]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from collapsar.data.causes.cause import Cause, labels_of
 from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.factors import Factors
 from collapsar.samples import Samples, to_model_range
 
 SAMPLES_PER_CHUNK = 4096  # bounds memory only
@@ -40,6 +41,49 @@ class MissingClasses(Cause):
                 f"cause.missing_classes.classes must be some, not all, of 0 to {num_classes - 1}: got {self.classes}; "
                 "set others"
             )
+
+
+@final
+class SimplifiedWorld(Cause):
+    """A simulator that was never told of some levels of known factors: no sample has any of them.
+
+    Args:
+        without: Those levels, by name.
+
+    Raises:
+        UsageError: no level.
+    """
+
+    name, stage, needs_labels = "simplified_world", 0, True
+
+    def __init__(self, *, without: list[str]) -> None:
+        if not without:
+            raise UsageError("cause.simplified_world.without must name a level of a factor at least: got none")
+        self.without = without
+        self._is_kept: Tensor | None = None  # by combination
+        self._kept_share = 1.0
+
+    def befalling(self, factors: Factors | None) -> "SimplifiedWorld":
+        if factors is None:
+            raise UsageError("cause=simplified_world needs data of known factors: choose data=scenes")
+        every, known = torch.arange(factors.num_combinations), {level.name: level for level in factors.levels}
+        if unknown := [name for name in self.without if name not in known]:
+            raise UsageError(
+                f"cause.simplified_world.without must be among {', '.join(known)}: got {', '.join(unknown)}"
+            )
+        simplified = SimplifiedWorld(without=self.without)
+        is_left_out = torch.stack([factors.has(known[name], every) for name in self.without]).any(0)
+        simplified._is_kept, simplified._kept_share = ~is_left_out, float(factors.shares[~is_left_out].sum())
+        if not simplified._kept_share:
+            raise UsageError(f"cause.simplified_world.without leaves no sample: got {', '.join(self.without)}")
+        return simplified
+
+    def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
+        assert self._is_kept is not None, "it befalls data of known factors"
+        return samples[self._is_kept[labels_of(samples)]]
+
+    def num_left(self, num_samples: int, *, num_classes: int) -> int:
+        return round(self._kept_share * num_samples)
 
 
 @final

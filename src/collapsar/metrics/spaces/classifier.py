@@ -18,6 +18,7 @@ from collapsar.metrics.spaces.base import (
     require_images,
 )
 from collapsar.metrics.spaces.embedders import Encoder, TrainingBudget, build_seeded, train_classifier
+from collapsar.metrics.spaces.factor_head import make_head
 from collapsar.metrics.spaces.feature_cache import load_or_compute
 from collapsar.metrics.spaces.preprocessing import Augmentation
 from collapsar.samples import RealData, to_model_range
@@ -86,7 +87,11 @@ class ClassifierSpace(FeatureSpace):
         encoder = build_seeded(
             lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
         )
-        head = build_seeded(lambda: nn.Linear(self.feature_dim, real.num_classes), seed=self.seed + 1)
+        num_levels = real.factors.num_levels if real.factors else ()
+        head = build_seeded(
+            lambda: make_head(self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
+            seed=self.seed + 1,
+        )
         return nn.Sequential(encoder, head)
 
     def _train(self, network: nn.Sequential, real: RealData, device: torch.device) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ the official test set, and a digest of all of this. No chain trains one.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.metrics.spaces.factor_head import make_head
 from collapsar.metrics.spaces.feature_cache import checksum
 from collapsar.metrics.spaces.stick_network import StickEncoder
 from collapsar.samples import RealData
@@ -36,12 +37,14 @@ class Architecture:
         num_classes: Logits of the head.
         stem_width: Channels of the first convolution.
         widths: Channels of each block; the last is the number of features.
+        num_levels: Of each factor, where classes are combinations of factors that are read one by one.
     """
 
     sample_shape: tuple[int, int, int]
     num_classes: int
     stem_width: int
     widths: tuple[int, ...]
+    num_levels: tuple[int, ...] = ()
 
     @property
     def feature_dim(self) -> int:
@@ -50,7 +53,8 @@ class Architecture:
     def build(self) -> nn.Sequential:
         """An encoder and a head with random weights."""
         encoder = StickEncoder(num_channels=self.sample_shape[0], stem_width=self.stem_width, widths=self.widths)
-        return nn.Sequential(encoder, nn.Linear(self.feature_dim, self.num_classes))
+        head = make_head(self.feature_dim, num_classes=self.num_classes, num_levels=self.num_levels)
+        return nn.Sequential(encoder, head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class Stick:
         test_accuracy: On the official test set, with these weights.
         training: How it was trained, as plain values.
         weights: Of encoder and head, in float16.
+        factor_accuracy: On the test set, by factor; empty where classes are no combinations of factors.
     """
 
     data: str
@@ -72,10 +77,14 @@ class Stick:
     test_accuracy: float
     training: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    factor_accuracy: Mapping[str, float] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """All but the weights, as plain values."""
-        return {name: value for name, value in asdict(self).items() if name != "weights"}
+        """All but the weights, as plain values; what is only said of factors is left out where there are none."""
+        described = {name: value for name, value in asdict(self).items() if name != "weights"}
+        if not self.architecture.num_levels:
+            del described["factor_accuracy"], described["architecture"]["num_levels"]
+        return described
 
     @property
     def content_hash(self) -> str:
@@ -120,7 +129,7 @@ def read_stick(path: Path) -> Stick:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         written = described.pop("content_hash")
         shape = described.pop("architecture")
-        tuples = {name: tuple(shape[name]) for name in ("sample_shape", "widths")}
+        tuples = {name: tuple(value) for name, value in shape.items() if isinstance(value, list)}
         architecture = Architecture(**shape | tuples)
         stick = Stick(**described, architecture=architecture, weights=weights)
         is_whole = stick.content_hash == written
@@ -182,4 +191,5 @@ class StickSpace(FeatureSpace):
             version=stick.version,
             device=device,
             chunk_size=self.chunk_size,
+            factor_accuracy=stick.factor_accuracy,
         )
