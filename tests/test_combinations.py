@@ -31,6 +31,7 @@ OF_IMAGES = {"blur", "pixel_noise"}
 OF_CLASSES = {"label_noise", "long_tail", "missing_classes"}
 WITHOUT_CLASSES = {"gaussian", "linear_regression"}
 TABLE_MODELS = {"table_vae", "table_gan"}
+OF_MANY_CLASSES = {"scenes", "stacked_mnist"}  # more than there are samples here
 BY_CLASS = {"most_confident", "verified", "curated"}
 NUM_SAMPLES = 60
 TRAINED_STICKS = ("fashion_mnist",)  # not frozen ones
@@ -50,6 +51,7 @@ SMALL = {  # by group and choice: what makes a chain of two generations take a m
     "biased_subset": {"kept_fraction": 0.9},
     "long_tail": {"factor": 1.3},
     "missing_classes": {"classes": [1]},
+    "simplified_world": {"without": ["fog"]},
     "verified": {"min_confidence": 0.0},  # what two steps teach a classifier confirms nothing
 }
 REST = (
@@ -108,6 +110,10 @@ def go_together(data, model, regime, bias, selection, correction, cause):
     if cause in OF_CLASSES and data in WITHOUT_CLASSES:
         return False
     if cause == "label_noise" and data == "health_insurance":  # whose classes follow from a number
+        return False
+    if cause == "simplified_world" and data != "scenes":
+        return False
+    if correction == "nearest_mean" and data in OF_MANY_CLASSES:
         return False
     return is_image_data(data) or selection not in BY_CLASS
 

@@ -23,7 +23,8 @@ def choices(group):
     return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
 
 
-IMAGE_DATA = ["digits", "mnist", "fashion_mnist", "cifar10"]
+FACTOR_DATA = ["scenes", "stacked_mnist"]  # drawn from known factors, of sizes of their own
+IMAGE_DATA = ["digits", "mnist", "fashion_mnist", "cifar10", *FACTOR_DATA]
 MODE_DATA = ["ring", "grid"]
 TABLE_DATA = ["breast_cancer", "health_insurance", "aids_trial", "credit_default", "table"]
 VECTOR_DATA = [*MODE_DATA, *TABLE_DATA]  # those with recipes
@@ -110,7 +111,7 @@ def test_every_stick_judge_and_recipe_belongs_to_a_source_or_to_data_of_ones_own
     small = [f"small/{data}_{model}" for data in IMAGE_DATA for model in IMAGE_MODELS]
     small += [f"small/{data}_flow" for data in VECTOR_DATA]
     small += [f"small/{data}_{model}" for data in TABLE_DATA for model in TABLE_MODELS]
-    full = [f"full/{data}_{model}" for data in IMAGE_DATA if data != "digits" for model in FULL_MODELS]
+    full = [f"full/{data}_{model}" for data in ("mnist", "fashion_mnist", "cifar10") for model in FULL_MODELS]
     assert choices("stick") == sorted([*IMAGE_DATA, "trained"])
     assert choices("judge") == sorted([*IMAGE_DATA, "pca"])
     assert sorted(path.removesuffix(".yaml") for path in RECIPES) == sorted(small + full)

@@ -30,6 +30,8 @@ from collapsar.metric_keys import (
         ("pca/recall", "Recall (pca)"),
         ("recall_class_12", "Recall class 12"),
         ("pca/recall_worst_class", "Recall worst class (pca)"),
+        ("factor_share_night", "Share of night"),
+        ("downstream_f1_where_fog_floor", "Downstream F1 where fog"),
         ("fitted/sd", "Standard deviation"),
         ("my_own_metric", "My own metric"),
     ],

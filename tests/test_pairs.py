@@ -17,6 +17,7 @@ from collapsar.settings import flatten
 from tiny_chains import TINY, build_and_run
 
 GROUPS = ("lever", "cause", "correction")
+NOT_OF_DIGITS = ("none", "simplified_world")  # the latter is of scenes
 MODELS = ("vae", "gan", "flow")
 SHORT = (*TINY, "data.num_train=1000", "tracking=none", "trainer.max_steps=6", "evaluation.metrics=[frechet,classes]")
 MILD = {  # by choice: what leaves enough real samples when all causes are planted together
@@ -37,7 +38,7 @@ SMALL = {
 
 @cache
 def choices(group):
-    return [path.stem for path in sorted((config_folder() / group).glob("*.yaml")) if path.stem != "none"]
+    return [path.stem for path in sorted((config_folder() / group).glob("*.yaml")) if path.stem not in NOT_OF_DIGITS]
 
 
 @cache

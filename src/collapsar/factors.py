@@ -5,7 +5,7 @@ digit. So labels carry all factors, and whatever knows classes (conditions, judg
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -17,7 +17,6 @@ from torch import Tensor
 from collapsar.errors import UsageError
 
 Rarity: TypeAlias = Literal["common", "uncommon", "rare"]
-RARITIES: tuple[Rarity, ...] = ("common", "uncommon", "rare")
 COMMON_FROM, RARE_BELOW = 0.5, 0.1  # parts of the share that every combination would have if all were equally likely
 
 
@@ -44,21 +43,19 @@ class Factor:
 
 @dataclass(frozen=True)
 class Level:
-    """One value of one factor.
+    """A value of a factor that is told of by name.
 
     Attributes:
         name: Its name.
         factor: The place of its factor.
         index: Its place among the factor's levels.
         share: How likely it is.
-        is_told: Whether it is told of by name: the second of two levels, and all of more.
     """
 
     name: str
     factor: int
     index: int
     share: float
-    is_told: bool
 
 
 @dataclass(frozen=True)
@@ -85,18 +82,13 @@ class Factors:
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
-        """All levels of all factors."""
-        return tuple(self._levels())
-
-    def _levels(self) -> Iterator[Level]:
-        for place, factor in enumerate(self.factors):
-            for index, (name, share) in enumerate(zip(factor.levels, factor.shares, strict=True)):
-                yield Level(name, place, index, share, is_told=index > 0 or len(factor.levels) > 2)
-
-    @property
-    def told(self) -> tuple[Level, ...]:
-        """The levels that are told of by name."""
-        return tuple(level for level in self.levels if level.is_told)
+        """Those that are told of: the second of two, and all of more."""
+        return tuple(
+            Level(name, place, index, share)
+            for place, factor in enumerate(self.factors)
+            for index, (name, share) in enumerate(zip(factor.levels, factor.shares, strict=True))
+            if index or len(factor.levels) > 2
+        )
 
     def values(self, labels: Int64[Tensor, " sample"]) -> Int64[Tensor, "sample factor"]:
         """The level of each factor, by its place."""
@@ -121,20 +113,20 @@ class Factors:
             shares = torch.outer(shares, torch.tensor(factor.shares, dtype=torch.float64)).flatten()
         return shares
 
-    def are(self, rarity: Rarity) -> Tensor:
-        """Which combinations are that rare: a mask.
-
-        Common ones have at least half of the share that each would have were all equally likely, rare ones less than
-        a tenth of it.
-        """
-        parts = self.shares * self.num_combinations
-        is_common, is_rare = parts >= COMMON_FROM, parts < RARE_BELOW
-        return {"common": is_common, "uncommon": ~is_common & ~is_rare, "rare": is_rare}[rarity]
-
     @cached_property
     def rarities(self) -> dict[Rarity, Tensor]:
-        """By rarity, the mask of its combinations; without those that no combination has."""
-        masks: dict[Rarity, Tensor] = {rarity: self.are(rarity) for rarity in RARITIES}
+        """By rarity, which combinations are so rare: a mask; rarities of none are left out.
+
+        Common ones have at least half of the share that each would have were all equally likely, rare ones less than
+        a tenth of it. What never occurs has no rarity.
+        """
+        parts = self.shares * self.num_combinations
+        is_common, is_rare = parts >= COMMON_FROM, (parts > 0) & (parts < RARE_BELOW)
+        masks: dict[Rarity, Tensor] = {
+            "common": is_common,
+            "uncommon": (parts >= RARE_BELOW) & ~is_common,
+            "rare": is_rare,
+        }
         return {rarity: mask for rarity, mask in masks.items() if bool(mask.any())}
 
     def draw(self, num_samples: int, *, generator: torch.Generator) -> Int64[Tensor, "sample factor"]:

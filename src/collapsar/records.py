@@ -34,8 +34,8 @@ class GenerationRecord:
         shared_seconds: Of a model that another chain of the study trained: the seconds that it took there ("train").
         training: How the model was trained: steps, epochs and the last losses by name.
         feature_spaces: What each feature space was fitted on, by its name.
-        class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes, and
-            where classes are combinations of known factors.
+        class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes,
+            and where classes are combinations of known factors.
         factor_shares: By the level of a known factor, its known share, and that among real and synthetic samples as
             the classifier reads them; empty without known factors.
         peak_memory_bytes: The process's largest resident set since the chain was started or continued.

@@ -4,16 +4,19 @@ import pytest
 import torch
 
 from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_all
-from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses
+from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses, SimplifiedWorld
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise
 from collapsar.errors import UsageError
+from collapsar.factors import Factor, Factors
 from collapsar.feasibility import pool_sizes
 from collapsar.samples import RealData, Samples
 from collapsar.seeding import make_generator
 from tiny_chains import compose_settings
 
 NUM_CLASSES, NUM_SAMPLES = 5, 200
+FIVE = Factors((Factor("kind", ("a", "b", "c", "d", "e"), (0.2,) * 5),))  # the classes, as levels of one factor
 CAUSES = {
+    "simplified_world": SimplifiedWorld(without=["b", "d"]).befalling(FIVE),
     "missing_classes": MissingClasses(classes=[3, 0]),
     "long_tail": LongTail(factor=8),
     "biased_subset": BiasedSubset(kept_fraction=0.3, strength=1.0),
@@ -23,7 +26,7 @@ CAUSES = {
     "pixel_noise": PixelNoise(fraction=0.5, sd=0.1),
     "duplicated_samples": DuplicatedSamples(fraction=0.6),
 }
-LEAVING_OUT = ("missing_classes", "long_tail", "biased_subset", "few_samples")
+LEAVING_OUT = ("simplified_world", "missing_classes", "long_tail", "biased_subset", "few_samples")
 SPOILING = ("label_noise", "blur", "pixel_noise")
 
 
@@ -64,6 +67,20 @@ def test_a_cause_that_leaves_samples_out_keeps_the_others_with_their_labels_in_t
 
 def test_missing_classes_are_gone_and_the_others_whole():
     assert planted(CAUSES["missing_classes"]).labels.bincount().tolist() == [0, 40, 40, 0, 40]
+
+
+def test_a_simplified_world_has_no_sample_of_the_levels_it_was_not_told_of():
+    assert planted(CAUSES["simplified_world"]).labels.bincount().tolist() == [40, 0, 40, 0, 40]
+
+
+def test_a_simplified_world_of_scenes_has_none_of_the_rare_factors_and_all_of_the_others():
+    experiment = built("data=scenes", "data.num_train=400", "cause=[simplified_world]")
+    real = experiment.data.load()
+    world = experiment.cause["simplified_world"].plant(real.train, num_classes=96, generator=torch.Generator())
+    kept = {level.name: bool(real.factors.has(level, world.labels).any()) for level in real.factors.levels}
+    assert [name for name, is_there in kept.items() if not is_there] == ["night", "fog", "occlusion"]
+    without = ~torch.stack([real.factors.has(level, real.train.labels) for level in real.factors.levels[5:]]).any(0)
+    assert torch.equal(world.labels, real.train.labels[without])
 
 
 def test_a_long_tail_falls_exponentially_from_the_first_class_to_the_last():
@@ -264,6 +281,16 @@ def test_pools_after_the_first_are_as_large_as_without_a_cause():
         ),
         (["cause=label_noise", "data=gaussian", "model=gaussian"], "cause=label_noise needs classes, .* choose data="),
         (["cause=blur", "data=ring", "model=mixture"], "cause=blur needs images: choose data=digits"),
+        (["cause=simplified_world"], "cause=simplified_world needs data of known factors: choose data=scenes"),
+        (
+            ["data=scenes", "cause=simplified_world", "cause.simplified_world.without=[rain]"],
+            "cause.simplified_world.without must be among straight, .*, occlusion: got rain",
+        ),
+        (["data=scenes", "cause=simplified_world", "cause.simplified_world.without=[]"], "at least: got none"),
+        (
+            ["data=scenes", "cause=simplified_world", "cause.simplified_world.without=[straight,left,right]"],
+            "leaves no sample: got straight, left, right",
+        ),
         (["+cause.mine=3"], "cause.mine must be a cause: got 3; choose a file of conf/cause"),
     ],
     ids=str,

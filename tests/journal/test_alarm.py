@@ -3,13 +3,14 @@
 import json
 import logging
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
 from scipy import stats
 
-from collapsar.journal.alarm import BeyondFloor, ClassesDropped, SuddenChange, Trend, kendall_p, measured
+from collapsar.journal.alarm import BeyondFloor, ClassesDropped, LevelsLost, SuddenChange, Trend, kendall_p, measured
 from collapsar.records import GenerationRecord
 from collapsar.training import train as train_module
 from tiny_chains import compose_settings
@@ -267,3 +268,22 @@ def test_a_stopped_chain_is_a_success_for_the_command_and_is_listed(collapsar, t
     code, _ = collapsar(*tiny, *LONG, "tracking=none", "alarm=stop", "hydra.run.dir=here")
     assert code == 0
     assert "stopped by the alarm at generation 0" in (tmp_path / "here" / "report.html").read_text()
+
+
+def with_factors(*shares_of_night):
+    records = chain(recall=[1.0] * len(shares_of_night))
+    fog = {"known": 0.1, "real": 0.1, "synthetic": 0.1}
+    rows = [{"fog": fog, "night": {"known": 0.2, "real": 0.2, "synthetic": share}} for share in shares_of_night]
+    return [replace(record, factor_shares=row) for record, row in zip(records, rows, strict=True)]
+
+
+def test_a_factor_that_is_lost_is_named_once():
+    fired = shipped().fired(with_factors(0.19, 0.05, 0.019, 0.0))
+    assert [(found.generation, found.text) for found in fired] == [
+        (2, "night is lost: 1.90% of the samples, 20.00% of the world")
+    ]
+
+
+def test_a_factor_that_comes_back_and_is_lost_again_is_named_again():
+    records = with_factors(0.0, 0.2, 0.0)
+    assert [end for end in (1, 2, 3) if LevelsLost().check(records[:end])] == [1, 3]

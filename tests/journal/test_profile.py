@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -252,3 +253,19 @@ def test_profile_is_plain_json():
     assert content["recall_half_life"] == profile.recall_half_life
     assert len(content["findings"]) == 8
     assert set(content["findings"]["error_rises"]) == {"definition", "verdict", "evidence", "generation", "num_seeds"}
+
+
+def test_a_lost_factor_is_a_mode_that_disappears_and_is_named():
+    shares = [{"night": {"known": 0.2, "real": 0.2, "synthetic": share}} for share in (0.2, 0.1, 0.01)]
+    records = [replace(record, factor_shares=row) for record, row in zip(chain(3), shares, strict=True)]
+    profile = profile_chain(records)
+    assert verdict(profile, "modes_disappear") == ("yes", 2)
+    assert profile.findings["modes_disappear"].evidence == "night lost at generation 2"
+    assert profile.first_dead_generation == 2
+
+
+def test_factors_that_are_all_there_are_no_mode_that_disappears():
+    row = {"night": {"known": 0.2, "real": 0.2, "synthetic": 0.1}}
+    records = [replace(record, factor_shares=row) for record in chain(3, recall=lambda t: 0.9)]
+    finding = profile_chain(records).findings["modes_disappear"]
+    assert (finding.verdict, finding.evidence.split(";")[0]) == ("no", "no factor lost")

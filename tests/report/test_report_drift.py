@@ -12,6 +12,8 @@ from scipy import stats
 from collapsar.report.chains import read_chains
 from collapsar.report.classes import heat_map
 from collapsar.report.drift import neutral_band, neutral_drift_band, outside_drift
+from collapsar.report.factors import factor_map
+from collapsar.report.page import write_report
 
 
 def band(share, *, num_generations, num_samples, num_evaluated):
@@ -82,3 +84,37 @@ def test_a_schedule_of_sample_numbers_still_has_a_drift_band(schedule, make_run)
     config = yaml.safe_load((run / "config.yaml").read_text()) | {"num_synthetic": schedule}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert heat_map(read_chains([run])[0]).num_classes == 10
+
+
+def with_factors(run, synthetic):
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        del record["class_shares"]
+        record["factor_shares"] = {
+            "night": {"known": 0.25, "real": 0.24, "synthetic": synthetic(record["generation"])},
+            "fog": {"known": 0.1, "real": 0.1, "synthetic": 0.1},
+        }
+    write_records(run, records)
+    return read_chains([run])[0]
+
+
+def test_a_factor_is_shaded_against_its_known_share_and_stands_beside_what_is_read_of_real_samples(make_run):
+    map_ = factor_map(with_factors(make_run(), lambda generation: 0.25 * 0.5**generation))
+    night, fog = map_.rows
+    assert (night.level, night.known, night.read) == ("night", 25.0, 24.0)
+    assert [cell.tone for cell in night.cells[1:]] == ["under"] * 3 + ["dead"] * (len(night.cells) - 4)
+    assert night.cells[1].shade == round(100 / 3)  # one doubling of three
+    assert all(cell.is_drift and not cell.shade for cell in fog.cells)
+
+
+def test_a_chain_without_known_factors_has_no_map_of_them(make_run):
+    assert factor_map(read_chains([make_run()])[0]) is None
+
+
+def test_the_page_shows_the_map_of_factors_and_none_of_their_combinations(make_run, tmp_path):
+    run = make_run()
+    with_factors(run, lambda generation: 0.2)
+    page = write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '<section id="factors"' in page
+    assert '<section id="classes"' not in page
+    assert '<th scope="row">night</th><td class="real">25.0</td><td class="real">24.0</td>' in page

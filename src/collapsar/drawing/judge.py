@@ -17,6 +17,7 @@ from torch import Tensor
 from collapsar.errors import UsageError
 from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace
 from collapsar.metrics.spaces.identity import IdentitySpace
+from collapsar.metrics.spaces.stacked import StackedStickSpace
 from collapsar.metrics.spaces.stick import StickSpace
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import RealData, Samples
@@ -117,7 +118,7 @@ def choose_space(
     """
     is_vector = len(sample_shape) == 1
     advice = "judge=null" if is_vector else "judge=digits for images with classes, else judge=pca"
-    if isinstance(judge, StickSpace):
+    if isinstance(judge, StickSpace | StackedStickSpace):
         raise UsageError("judge must not be a measuring stick, which would measure its own choice: choose judge=digits")
     if judge is not None and (not isinstance(judge, FeatureSpace) or judge.takes_vectors != is_vector):
         raise UsageError(

@@ -26,7 +26,7 @@ def combinations(comparison: Comparison, *, factors: Factors, low_confidence: fl
         return {}
     scores = factor_scores(classified.classes, factors=factors)
     return {
-        **{f"factor_share_{level.name}": scores.level_shares[level.name] for level in factors.told},
+        **{f"factor_share_{level.name}": scores.level_shares[level.name] for level in factors.levels},
         "levels_dropped": float(len(scores.dropped_levels)),
         "combinations_alive": float(scores.num_alive),
         **{f"combinations_alive_{rarity}": share for rarity, share in scores.alive_shares.items()},
@@ -76,7 +76,7 @@ def _by_rarity(name: str, comparison: Comparison, *, factors: Factors, score: Ca
 
 def rarity_of(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Tensor, " sample"]:
     """How rare the combination of each sample is: a place among the rarities that there are."""
-    places = labels.new_zeros(factors.num_combinations)
+    places = labels.new_full((factors.num_combinations,), len(factors.rarities))
     for place, mask in enumerate(factors.rarities.values()):
         places[mask.to(labels.device)] = place
     return places[labels]
@@ -90,7 +90,7 @@ def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) ->
     real, labels = comparison.real, comparison.labels
     if factors.hazard is None or labels is None or real.labels is None or not comparison.is_first:
         return {}
-    level = next(level for level in factors.told if level.name == factors.hazard)
+    level = next(level for level in factors.levels if level.name == factors.hazard)
     target = factors.has(level, real.labels).long()
     logits = task.logits(
         comparison.samples.values,
@@ -108,7 +108,7 @@ def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) ->
         "downstream_f1_class_0": scores.class_f1[0],
         "downstream_f1_class_1": scores.class_f1[1],
     }
-    for other in factors.told:
+    for other in factors.levels:
         chosen = factors.has(other, real.labels)
         if other.factor != level.factor and 0 < int(target[chosen].sum()) < int(chosen.sum()):
             there = score_logits(logits[chosen], labels=target[chosen])

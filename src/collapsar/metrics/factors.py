@@ -50,20 +50,15 @@ def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Fact
     shares, known = class_shares(labels.cpu(), num_classes=factors.num_combinations), factors.shares
     level_shares = shares_of_levels(shares, factors=factors)
     is_alive = (shares >= DROPPED_BELOW * known) & (shares > 0)
-    is_possible = known > 0
     return FactorScores(
         level_shares=level_shares,
         dropped_levels=tuple(
             level.name for level in factors.levels if level_shares[level.name] < DROPPED_BELOW * level.share
         ),
         num_alive=int(is_alive.sum()),
-        alive_shares={
-            rarity: float(is_alive[mask & is_possible].double().mean())
-            for rarity, mask in factors.rarities.items()
-            if bool((mask & is_possible).any())
-        },
+        alive_shares={rarity: float(is_alive[mask].double().mean()) for rarity, mask in factors.rarities.items()},
         rarity_shares={rarity: float(shares[mask].sum()) for rarity, mask in factors.rarities.items()},
-        kl=kl_divergence(shares, reference=known.where(is_possible, 0.5 / len(labels))),
+        kl=kl_divergence(shares, reference=known.where(known > 0, 0.5 / len(labels))),
         total_variation=0.5 * float((shares - known).abs().sum()),
     )
 

@@ -84,7 +84,7 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
 
 
 def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
-    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...`, `factor_share/...`."""
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and alike."""
     rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
     return pd.DataFrame(rows, columns=TIDY_COLUMNS)
 

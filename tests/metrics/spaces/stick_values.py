@@ -1,7 +1,7 @@
 """What each stick says of sample sets that never change; `python tests/metrics/spaces/stick_values.py` writes it down.
 
-The sets are made of the official files alone: real images that no stick has seen, the same with noise, the same
-blurred, and the same without half of the classes, each against as many test images.
+The sets are made of the official files, or of drawn scenes, alone: real images that no stick has seen, the same with
+noise, the same blurred, and the same without half of the classes, each against as many test images.
 """
 
 import json
@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from collapsar.data.sources.real import CIFAR10, MNIST, Digits
 from collapsar.metrics.frechet import frechet_distance
@@ -18,15 +20,18 @@ from collapsar.metrics.spaces.stick import FOLDER, StickSpace, read_stick
 from collapsar.samples import quantise, to_model_range
 
 VALUES = Path(__file__).with_suffix(".json")
-STICKS = ("digits", "mnist", "cifar10")
+STICKS = ("digits", "mnist", "cifar10", "scenes")
 NUM_IMAGES = 2_000  # of each kind, where there are so many
-NOISE_STD = {"digits": 0.2, "mnist": 0.2, "cifar10": 0.05}
+NOISE_STD = {"digits": 0.2, "mnist": 0.2, "cifar10": 0.05, "scenes": 0.05}
+CONF = Path(__file__).parents[3] / "conf"
 
 
 def load(stick):
     """The real data of a stick; None where their files are not."""
     if stick == "digits":
         return Digits(sample_shape=[1, 8, 8], num_train=None).load()
+    if stick == "scenes":
+        return instantiate(OmegaConf.merge(OmegaConf.load(CONF / "data" / "scenes.yaml"), {"seed": 0})).load()
     source, shape = {"mnist": (MNIST, [1, 28, 28]), "cifar10": (CIFAR10, [3, 32, 32])}[stick]
     root = Path(os.environ.get("COLLAPSAR_DATA", "nowhere"))
     if not all((root / source.folder / name).is_file() for name in source.checksums):
@@ -50,9 +55,14 @@ def corrupted(values, stick):
     return {"noisy": quantise(images + noise * NOISE_STD[stick]), "blurred": quantise(binomial_blur(images))}
 
 
+def unseen_by(stick, real):
+    """Real images that the stick did not see; of scenes it saw others."""
+    return (real.train if stick == "scenes" else real.stick_split.unseen)[:NUM_IMAGES]
+
+
 def sample_sets(stick, real):
-    unseen = real.stick_split.unseen[:NUM_IMAGES]
-    few = unseen.values[unseen.labels < 5]
+    unseen = unseen_by(stick, real)
+    few = unseen.values[unseen.labels < real.num_classes // 2]
     return {"unseen": unseen.values, **corrupted(unseen.values, stick), "five_classes": few}
 
 

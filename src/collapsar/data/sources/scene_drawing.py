@@ -81,9 +81,7 @@ class Plan:
         return 1.0 + (near[:, None] if depth.ndim == 2 else near) * depth
 
 
-def draw_scenes(
-    levels: Int64[Tensor, "sample 6"], *, generator: torch.Generator
-) -> UInt8[Tensor, "sample 3 {SIDE} {SIDE}"]:
+def draw_scenes(levels: Int64[Tensor, "sample 6"], *, generator: torch.Generator) -> UInt8[Tensor, "sample 3 32 32"]:
     """A picture for each combination of levels; the factors are in the order of FACTORS."""
     draws = torch.rand(len(levels), len(NUISANCES), generator=generator)
     plan = Plan(
@@ -126,7 +124,7 @@ def _land(plan: Plan) -> Float[Tensor, "sample 3 height width"]:
     images = torch.lerp(sky, at_horizon[:, :, None, None], height).expand(num_samples, 3, SIDE, SIDE).clone()
     light = plan.between("light", 0.9, 1.1)[:, None]
     star = torch.where(is_night, _before_night(MOON), torch.tensor(SUN))
-    _paint(images, _disc(plan.between("sun_place", 2, 30), plan.between("sun_height", 2.5, 5.5), radius=1.8), star)
+    _paint(images, _disc(plan.between("sun_place", 2.0, 30.0), plan.between("sun_height", 2.5, 5.5), radius=1.8), star)
     is_land = (rows > HORIZON).float()[:, None].expand(num_samples, SIDE, SIDE)
     _paint(images, is_land, light * torch.tensor(GRASS))
     centre, half_width = plan.centre(depth), plan.half_width(depth)
@@ -161,7 +159,7 @@ def _paint_pedestrian(images: Tensor, plan: Plan) -> None:
     """Somebody on the road or beside it: head, coat and trousers."""
     depth = plan.between("pedestrian_depth", 0.3, 0.75)
     height = (5.0 + 7.0 * depth) * plan.between("pedestrian_size", 0.95, 1.15)
-    x = plan.centre(depth) + plan.between("pedestrian_place", -1, 1) * (plan.half_width(depth) + 2)
+    x = plan.centre(depth) + plan.between("pedestrian_place", -1.0, 1.0) * (plan.half_width(depth) + 2)
     x, feet = x.clamp(2, SIDE - 3), _row(depth)
     _paint(images, _box(x, feet - 0.2 * height, 0.13 * height, 0.22 * height), torch.tensor(TROUSERS))
     _paint(images, _box(x, feet - 0.58 * height, 0.19 * height, 0.22 * height), plan.chosen("pedestrian_coat", COATS))
@@ -170,8 +168,8 @@ def _paint_pedestrian(images: Tensor, plan: Plan) -> None:
 
 def _paint_barrier(images: Tensor, plan: Plan) -> None:
     """A striped board in the foreground, which hides the legs and wheels behind it, and never all of somebody."""
-    x, y = plan.between("barrier_place", 10, 22), plan.between("barrier_height", 21.5, 25.5)
-    half_width = plan.between("barrier_width", 7, 10)
+    x, y = plan.between("barrier_place", 10.0, 22.0), plan.between("barrier_height", 21.5, 25.5)
+    half_width = plan.between("barrier_width", 7.0, 10.0)
     board = _box(x, y, half_width, torch.full_like(y, 2.2))
     columns, rows = torch.arange(SIDE).float(), torch.arange(SIDE).float()
     slanted = columns[None, None, :] + rows[None, :, None] - (x + y)[:, None, None]

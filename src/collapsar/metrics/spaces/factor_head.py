@@ -26,7 +26,7 @@ class FactorHead(nn.Module):
         return join(self.linear(features).split(self.num_levels, dim=1))
 
 
-def join(logits: Sequence[Float[Tensor, "sample level"]]) -> Float[Tensor, "sample combination"]:
+def join(logits: Sequence[Float[Tensor, "sample _"]]) -> Float[Tensor, "sample combination"]:
     """The log-probability of every combination from the logits of each factor's levels."""
     joint = logits[0].new_zeros(len(logits[0]), 1)
     for each in logits:

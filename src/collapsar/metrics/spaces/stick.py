@@ -140,6 +140,18 @@ def read_stick(path: Path) -> Stick:
     return stick
 
 
+def check_stick_version(stick: Stick, version: int) -> None:
+    """Refuse a stick of another version than is asked for.
+
+    Raises:
+        UsageError: it is.
+    """
+    if stick.version != version:
+        raise UsageError(
+            f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class StickSpace(FeatureSpace):
     """The features of a measuring stick that comes with the package.
@@ -163,11 +175,7 @@ class StickSpace(FeatureSpace):
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         stick = read_stick(FOLDER / f"{self.stick}.safetensors")
-        if stick.version != self.stick_version:
-            raise UsageError(
-                f"stick_version must be {stick.version}, of the {self.stick} stick in this package: "
-                f"got {self.stick_version}"
-            )
+        check_stick_version(stick, self.stick_version)
         expected = stick.architecture
         if tuple(sample_shape) != expected.sample_shape or num_classes != expected.num_classes:
             raise UsageError(
