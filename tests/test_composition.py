@@ -169,7 +169,8 @@ def test_every_correction_builds(correction):
 
 @pytest.mark.parametrize("cause", choices("cause"))
 def test_every_cause_builds_under_its_own_name(cause):
-    assert build_from(f"cause=[{cause}]").cause[cause].name == cause
+    data = "scenes" if cause == "simplified_world" else "digits"
+    assert build_from(f"data={data}", f"cause=[{cause}]").cause[cause].name == cause
 
 
 @pytest.mark.parametrize("space", choices("space"))

@@ -16,11 +16,16 @@ from collapsar.study import arm_jobs
 from tiny_chains import compose_settings
 
 PRESETS = sorted((config_folder() / "experiment").glob("*.yaml"))
-COMPARISONS = [preset for preset in PRESETS if "arms" in OmegaConf.load(preset).hydra.sweeper]
-OF_PAPERS = [preset for preset in PRESETS if preset.stem != "quickstart" and preset not in COMPARISONS]
+CASE_STUDIES = {"does_a_driver_survive_a_simple_world": "scenes"}  # of their own data, and five seeds
+COMPARED = [preset for preset in PRESETS if "arms" in OmegaConf.load(preset).hydra.sweeper]
+COMPARISONS = [preset for preset in COMPARED if preset.stem not in CASE_STUDIES]
+OF_PAPERS = [preset for preset in PRESETS if preset.stem != "quickstart" and preset not in COMPARED]
 LEFT_OUT = {"adamw", "step_decay", "strong_augmentation", "warm_up"}  # what_prevents_collapse says why
 LEFT_OUT |= {"no_norm", "residual"}  # of a VAE: what it has anyway, and the body of vae_residual
 LEFT_OUT |= {"none", "optimal_transport_exact"}
+
+
+QUICKSTART = config_folder() / "experiment" / "quickstart.yaml"
 
 
 def arms_of(preset):
@@ -46,7 +51,7 @@ def jobs_of_first_seed(preset):
 
 
 @pytest.mark.parametrize("data", ["digits", "mnist"])
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.stem)
+@pytest.mark.parametrize("preset", [*COMPARISONS, *OF_PAPERS, QUICKSTART], ids=lambda preset: preset.stem)
 def test_every_job_of_a_preset_builds(preset, data, monkeypatch, tmp_path):
     monkeypatch.setenv("COLLAPSAR_DATA", str(tmp_path))  # nothing there, and nothing asked for
     for job in jobs_of_first_seed(preset):
@@ -54,6 +59,16 @@ def test_every_job_of_a_preset_builds(preset, data, monkeypatch, tmp_path):
         assert experiment.data.name == data
         assert experiment.num_generations > 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("study", "data"), CASE_STUDIES.items())
+def test_a_case_study_is_a_question_about_five_seeds_whose_jobs_build_on_data_of_its_own(study, data):
+    preset = config_folder() / "experiment" / f"{study}.yaml"
+    assert "?" in preset.read_text()
+    assert arms_of(preset)[0] == ""
+    assert len(jobs(preset)) == 5 * len(arms_of(preset))
+    for job in jobs_of_first_seed(preset):
+        assert build(compose_settings(f"experiment={study}", *job)).data.name == data
 
 
 @pytest.mark.parametrize("preset", OF_PAPERS, ids=lambda preset: preset.stem)
@@ -82,7 +97,7 @@ def test_a_comparison_is_a_question_about_ten_seeds_of_a_plain_chain_and_of_othe
 
 
 def test_every_lever_cause_and_correction_is_compared_or_left_out_for_a_reason():
-    compared = {name for preset in COMPARISONS for arm in arms_of(preset) for name in re.findall(r"\w+", arm)}
+    compared = {name for preset in COMPARED for arm in arms_of(preset) for name in re.findall(r"\w+", arm)}
     files = [
         path.stem for group in ("lever", "cause", "correction") for path in (config_folder() / group).glob("*.yaml")
     ]

@@ -73,12 +73,12 @@ def of_table(settings):
 @pytest.fixture(scope="module")
 def scenes():
     node = OmegaConf.merge(OmegaConf.load(CONF / "data" / "scenes.yaml"), {"seed": 0, "num_train": 1500})
-    return instantiate(OmegaConf.merge(node, {"num_test": 700, "num_reserve": 700})).load()
+    return instantiate(OmegaConf.merge(node, {"num_test": 700, "num_reserve": 700}), _convert_="object").load()
 
 
 @pytest.fixture(scope="module")
 def of_scenes(scenes, settings):
-    stick = instantiate(OmegaConf.load(CONF / "stick" / "scenes.yaml"))
+    stick = instantiate(OmegaConf.load(CONF / "stick" / "scenes.yaml"), _convert_="object")
     evaluator = replace(settings, spaces={"classifier": stick, "pca": settings.spaces["pca"]}).prepare(scenes)
     return evaluator.evaluate(Samples(scenes.reserve.values), seed=0, generation=0, pool=scenes.train).metrics
 
