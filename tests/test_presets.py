@@ -16,7 +16,11 @@ from collapsar.study import arm_jobs
 from tiny_chains import compose_settings
 
 PRESETS = sorted((config_folder() / "experiment").glob("*.yaml"))
-CASE_STUDIES = {"does_a_driver_survive_a_simple_world": "scenes"}  # of their own data, and five seeds
+CASE_STUDIES = {  # of their own data, and five seeds
+    "does_a_consumer_forecast_survive": "health_insurance",
+    "does_a_disease_predictor_survive": "breast_cancer",
+    "does_a_driver_survive_a_simple_world": "scenes",
+}
 COMPARED = [preset for preset in PRESETS if "arms" in OmegaConf.load(preset).hydra.sweeper]
 COMPARISONS = [preset for preset in COMPARED if preset.stem not in CASE_STUDIES]
 OF_PAPERS = [preset for preset in PRESETS if preset.stem != "quickstart" and preset not in COMPARED]
