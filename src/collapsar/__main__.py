@@ -204,7 +204,8 @@ def one_line(error: BaseException) -> str:
     """What is wrong, the value, and what is allowed, on one line."""
     if disk_error := find_disk_error(error):
         advice = "free space" if disk_error.errno in FULL_DISK else "see to the disk"
-        what = f"cannot write {error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        where = disk_error.filename or "below .hydra in the run folder"  # where Hydra names no file
+        what = f"cannot write {where}: {disk_error.strerror}" if isinstance(error, OSError) else str(error)
         return printable(f"{what}; {advice}: the same command continues")
     error = find_usage_error(error) or error
     match error, error.__cause__:
