@@ -45,8 +45,9 @@ SMALL = {  # by group and choice: what makes a chain of two generations take a m
     "mixture": {"num_components": 8, "num_starts": 1, "max_steps": 5},
     "optimal_transport": {"strength": 0.3, "num_anchors": 20, "batch_size": 20},
     "nearest_mean": {"num_means": 1, "strength": 0.5},  # further, too few different ones are left to deduplicate
-    "mix_cosine": {"real_fraction": {"first": 0.6}},  # a long tail over 25 modes leaves 42 of 60
-    "mix_linear": {"real_fraction": {"first": 0.6}},
+    "mix_cosine": {"real_fraction": {"first": 0.4}},  # without one of two classes 30 of 60 are left
+    "mix_linear": {"real_fraction": {"first": 0.4}},
+    "health_insurance": {"threshold": 5},  # class 1 is a small one
     "few_samples": {"kept_fraction": 0.9},
     "biased_subset": {"kept_fraction": 0.9},
     "long_tail": {"factor": 1.3},
