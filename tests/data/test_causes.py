@@ -16,8 +16,8 @@ from tiny_chains import compose_settings
 NUM_CLASSES, NUM_SAMPLES = 5, 200
 FIVE = Factors((Factor("kind", ("a", "b", "c", "d", "e"), (0.2,) * 5),))  # the classes, as levels of one factor
 CAUSES = {
-    "simplified_world": SimplifiedWorld(without=["b", "d"]).befalling(FIVE),
     "missing_classes": MissingClasses(classes=[3, 0]),
+    "simplified_world": SimplifiedWorld(without=["b", "d"]).befalling(FIVE),
     "long_tail": LongTail(factor=8),
     "biased_subset": BiasedSubset(kept_fraction=0.3, strength=1.0),
     "few_samples": FewSamples(kept_fraction=0.1),
@@ -26,7 +26,7 @@ CAUSES = {
     "pixel_noise": PixelNoise(fraction=0.5, sd=0.1),
     "duplicated_samples": DuplicatedSamples(fraction=0.6),
 }
-LEAVING_OUT = ("simplified_world", "missing_classes", "long_tail", "biased_subset", "few_samples")
+LEAVING_OUT = ("missing_classes", "simplified_world", "long_tail", "biased_subset", "few_samples")
 SPOILING = ("label_noise", "blur", "pixel_noise")
 
 
