@@ -33,6 +33,7 @@ WITHOUT_CLASSES = {"gaussian", "linear_regression"}
 TABLE_MODELS = {"table_vae", "table_gan"}
 OF_MANY_CLASSES = {"scenes", "stacked_mnist"}  # more than there are samples here
 BY_CLASS = {"most_confident", "verified", "curated"}
+SLOW_DATA = {"cifar10", "fashion_mnist", "scenes", "stacked_mnist"}  # images as large as those of mnist, or larger
 NUM_SAMPLES = 60
 TRAINED_STICKS = ("fashion_mnist",)  # not frozen ones
 SMALL = {  # by group and choice: what makes a chain of two generations take a moment
@@ -211,11 +212,13 @@ def verdicts(compose):
     return {combination: verdict(*combination) for combination in POSED}
 
 
+@pytest.mark.xdist_group("verdicts")
 def test_what_goes_together_is_taken_and_nothing_else(verdicts):
     wrong = [combination for combination, refusal in verdicts.items() if (refusal is None) != go_together(*combination)]
     assert wrong == []
 
 
+@pytest.mark.xdist_group("verdicts")
 def test_refusals_are_sentences_that_say_what_to_choose(verdicts):
     refusals = {refusal for refusal in verdicts.values() if refusal}
     assert [refusal for refusal in refusals if "\n" in refusal or not is_advice(refusal)] == []
@@ -288,7 +291,11 @@ def test_every_two_choices_that_go_together_are_run():
     assert set().union(*map(pairs_of, COVERING)) == possible
 
 
-@pytest.mark.parametrize("combination", COVERING, ids="-".join)
+def slow_if_large(combination):
+    return pytest.param(combination, marks=[pytest.mark.slow] if combination[0] in SLOW_DATA else [])
+
+
+@pytest.mark.parametrize("combination", map(slow_if_large, COVERING), ids="-".join)
 def test_what_is_taken_runs_two_generations(combination, compose, tmp_path):
     records = compose(*combination).run(
         tmp_path / "run", chain="chain", config={}, position="", console=Console(quiet=True)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("drawn_settings")  # which are put to the command once
+
 HERE = Path(__file__).parent
 DONE, BROKE_DOWN, REFUSED = 0, 1, 2
 FOUND_LATER = ("test accuracy of", "kept 0 of", "and needs")  # what refusals after reading are about
@@ -20,7 +22,7 @@ FOUND_LATER = ("test accuracy of", "kept 0 of", "and needs")  # what refusals af
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param((1, 30), id="30"), pytest.param((2, 500), marks=pytest.mark.slow, id="500")],
+    params=[pytest.param((3, 30), id="30"), pytest.param((2, 500), marks=pytest.mark.slow, id="500")],
 )
 def outcomes(request, tmp_path_factory):
     """What became of each drawn command."""

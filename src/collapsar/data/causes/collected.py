@@ -69,7 +69,7 @@ class SimplifiedWorld(Cause):
         every, known = torch.arange(factors.num_combinations), {level.name: level for level in factors.levels}
         if unknown := [name for name in self.without if name not in known]:
             raise UsageError(
-                f"cause.simplified_world.without must be among {', '.join(known)}: got {', '.join(unknown)}"
+                f"cause.simplified_world.without must be among {', '.join(known)}: got {', '.join(unknown)}; set those"
             )
         simplified = SimplifiedWorld(without=self.without)
         is_left_out = torch.stack([factors.has(known[name], every) for name in self.without]).any(0)
