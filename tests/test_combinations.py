@@ -33,7 +33,7 @@ WITHOUT_CLASSES = {"gaussian", "linear_regression"}
 TABLE_MODELS = {"table_vae", "table_gan"}
 OF_MANY_CLASSES = {"scenes", "stacked_mnist"}  # more than there are samples here
 BY_CLASS = {"most_confident", "verified", "curated"}
-SLOW_DATA = {"cifar10", "fashion_mnist", "scenes", "stacked_mnist"}  # images as large as those of mnist, or larger
+SLOW_DATA = {"mnist", "fashion_mnist", "cifar10", "scenes", "stacked_mnist", "health_insurance"}
 NUM_SAMPLES = 60
 TRAINED_STICKS = ("fashion_mnist",)  # not frozen ones
 SMALL = {  # by group and choice: what makes a chain of two generations take a moment
@@ -295,7 +295,7 @@ def slow_if_large(combination):
     return pytest.param(combination, marks=[pytest.mark.slow] if combination[0] in SLOW_DATA else [])
 
 
-@pytest.mark.parametrize("combination", map(slow_if_large, COVERING), ids="-".join)
+@pytest.mark.parametrize("combination", [*map(slow_if_large, COVERING)], ids="-".join)
 def test_what_is_taken_runs_two_generations(combination, compose, tmp_path):
     records = compose(*combination).run(
         tmp_path / "run", chain="chain", config={}, position="", console=Console(quiet=True)
