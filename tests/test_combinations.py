@@ -212,14 +212,9 @@ def verdicts(compose):
     return {combination: verdict(*combination) for combination in POSED}
 
 
-@pytest.mark.xdist_group("verdicts")
-def test_what_goes_together_is_taken_and_nothing_else(verdicts):
+def test_what_goes_together_is_taken_and_all_else_is_refused_with_advice(verdicts):
     wrong = [combination for combination, refusal in verdicts.items() if (refusal is None) != go_together(*combination)]
     assert wrong == []
-
-
-@pytest.mark.xdist_group("verdicts")
-def test_refusals_are_sentences_that_say_what_to_choose(verdicts):
     refusals = {refusal for refusal in verdicts.values() if refusal}
     assert [refusal for refusal in refusals if "\n" in refusal or not is_advice(refusal)] == []
 
