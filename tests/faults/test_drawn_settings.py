@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("drawn_settings")  # which are put to the command once
-
 HERE = Path(__file__).parent
 DONE, BROKE_DOWN, REFUSED = 0, 1, 2
 FOUND_LATER = ("test accuracy of", "kept 0 of", "and needs")  # what refusals after reading are about

@@ -20,8 +20,6 @@ from mixed_tables import KINDS, mixed_rows, mixed_table
 
 CONF = Path(__file__).parents[2] / "conf"
 
-pytestmark = pytest.mark.xdist_group("recorded_keys")  # what they look at is recorded once
-
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
