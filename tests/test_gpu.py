@@ -15,6 +15,7 @@ from collapsar.seeding import make_generator
 from collapsar.training import train as train_module
 from collapsar.training.train import train
 from test_experiment import lasting
+from test_levers_in_chains import LEVERS, NEEDED, is_refused
 from tiny_chains import compose_settings, fail_in, pretend_it_was_begun
 
 pytestmark = [
@@ -75,6 +76,17 @@ def test_weights_move_and_losses_are_finite_in_every_precision(model, precision,
     )
     assert record.machine["precision"] == precision
     assert all(torch.isfinite(torch.tensor(value)) for value in record.training.values())
+
+
+@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
+@pytest.mark.parametrize("lever", LEVERS)
+def test_a_lever_trains_by_graphs_where_they_can_follow_it(lever, model, run_on_gpu, tmp_path):
+    if is_refused(lever, model):
+        pytest.skip("refused for this model")
+    settings = (f"model={model}", f"lever=[{lever}]", "trainer.max_steps=8", *NEEDED.get((lever, model), []))
+    records = run_on_gpu(tmp_path / "run", *settings)
+    is_followed = experiment_on_gpu(*settings).training.ungraphed is None
+    assert [record.machine["cuda_graphs"] for record in records] == [is_followed] * 2
 
 
 @pytest.mark.parametrize("model", ["vae", "gan", "flow"])
@@ -161,4 +173,4 @@ def test_a_chain_that_was_begun_on_the_cpu_goes_on_there(run_chain, tmp_path):
     run_chain(tmp_path / "run", *automatic, "num_generations=1")
     pretend_it_was_begun(tmp_path / "run", device="cpu", evaluated_on="cpu")
     records = run_chain(tmp_path / "run", *automatic, "num_generations=2")
-    assert [record.machine["device"] for record in records] == ["cuda", "cpu"]
+    assert [record.machine["device"] for record in records] == ["cpu", "cpu"]

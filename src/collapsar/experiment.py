@@ -138,6 +138,7 @@ class Experiment:
         model = sketch(self.model)  # both recipes are called once, so that a wrong value is refused before any training
         self.model_name = model.name
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
+        self.may_be_compiled = model.may_be_compiled
         self.has_encoder = model.encode is not None
         check_parts(self, model)
         self.shares_generation_0 = self.share_generation_0 and can_be_shared(self.recipe, model)
@@ -199,7 +200,9 @@ class Experiment:
             num_threads=self.num_threads,
             evaluated_on=find_device(self.evaluation.accelerator).type,
             may_move=self.continue_on_another_device,
-            wants_graphs=self.training.cuda_graphs,
+            plan=self.training,
+            num_steps=self.max_steps,
+            may_be_compiled=self.may_be_compiled,
         )
 
     def _settle(self, journal: "Journal") -> None:

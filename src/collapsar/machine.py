@@ -22,6 +22,7 @@ class Machine:
         threads: CPU threads of torch.
         evaluated_on: Class of the device that features are computed on: cpu or cuda.
         cuda_graphs: Whether steps are CUDA graphs; None on any other device than cuda.
+        compiled: Whether networks are compiled for their training; None on any other device than cuda.
     """
 
     device: str
@@ -29,6 +30,7 @@ class Machine:
     threads: int
     evaluated_on: str
     cuda_graphs: bool | None = None
+    compiled: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it is stored, and named in each record; without a precision where there is none."""
@@ -72,5 +74,6 @@ def take_again(stored: Machine, *, here: Machine, absent: Mapping[str, bool], ma
         stored,
         device=here.device if moves else stored.device,
         cuda_graphs=here.cuda_graphs if moves else stored.cuda_graphs,
+        compiled=here.compiled if moves else stored.compiled,
         evaluated_on=here.evaluated_on if absent[stored.evaluated_on] else stored.evaluated_on,
     )

@@ -87,6 +87,7 @@ class AdversarialModel(LearnedModel, ABC):
         if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
             raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
         self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
+        self.may_be_compiled = loss != "wgan_gp"  # its penalty is of gradients
         self.learning_rates = (critic_learning_rate, generator_learning_rate)
         self.adam_betas = (adam_betas[0], adam_betas[1])
 

@@ -25,6 +25,7 @@ class GenerativeModel(nn.Module, ABC):
     Attributes:
         name: As in conf/model.
         is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
+        may_be_compiled: Whether its networks may be compiled for their training; what is differentiated twice may not.
         realism: The critic's logit of each sample, higher for what it takes for real; None for models without a critic.
         num_classes: Classes that it is told, and sampled with; None for models that see no labels.
         is_continuous: Whether a sample may be moved a little; false where samples are categories.
@@ -33,6 +34,7 @@ class GenerativeModel(nn.Module, ABC):
 
     name: ClassVar[str]
     is_trained_in_steps: ClassVar[bool]
+    may_be_compiled: bool = False
     realism: ClassVar[Callable[[Any, Samples], Float[Tensor, " sample"]] | None] = None
     num_classes: int | None = None
     is_continuous: ClassVar[bool] = True

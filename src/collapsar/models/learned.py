@@ -9,6 +9,7 @@ networks compute in the half precision that was chosen; losses and images are fl
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
+from itertools import chain
 from typing import Any, ClassVar, cast
 
 import torch
@@ -51,6 +52,7 @@ class LearnedModel(LatentModel, ABC):
     """
 
     is_trained_in_steps: ClassVar[bool] = True
+    may_be_compiled = True
     plan_keys: ClassVar[frozenset[str]] = frozenset()
     watched: ClassVar[str] = "loss"
     smallest_batch: int = 1
@@ -75,6 +77,11 @@ class LearnedModel(LatentModel, ABC):
         """What the losses of one step have in common, made once; `movers` are the numbers of the players that move."""
         return None
 
+    def networks(self) -> list[nn.Module]:
+        """The networks that steps call: the players' modules, or what these are made of where one is the model."""
+        parts = [[*player.module.children()] if player.module is self else [player.module] for player in self.players()]
+        return [part for part in chain.from_iterable(parts) if any(True for _ in part.parameters())]
+
     def validation_scores(self, batch: Samples, shared: Any) -> Losses:
         """What a batch is validated by: each player's losses; a model may add others."""
         return {name: loss for player in self.players() for name, loss in player.losses(batch, shared).items()}
@@ -84,6 +91,11 @@ class LearnedModel(LatentModel, ABC):
             raise UsageError(
                 f"training.{key} does nothing to model {self.name}: leave out the lever that sets it, or choose a "
                 "model that heeds it"
+            )
+        if plan.compiled and not self.may_be_compiled:
+            raise UsageError(
+                "training.compiled=true does not go with model.loss=wgan_gp, whose penalty is differentiated twice: "
+                "set training.compiled=null"
             )
 
     def representation(self) -> Representation | None:
@@ -112,7 +124,8 @@ class LearnedModel(LatentModel, ABC):
         for optimizer, state, player in zip(made, self.optimizer_states or [], self.players(), strict=False):
             optimizer.load_state_dict(state)
             for group in optimizer.param_groups:
-                group["lr"] = self._rate(player)  # the state has the rate that the last generation ended with
+                rate = self._rate(player)  # the state has the one that the last generation ended with
+                group["lr"] = torch.tensor(rate, device=self.device) if self.uses_graphs else rate
         return made
 
     def on_fit_start(self) -> None:
@@ -173,6 +186,9 @@ class LearnedModel(LatentModel, ABC):
         else:
             optimizers[0]._on_before_step()  # what counts a step of the Trainer, around one that it does not see
             watched = self._graphed.step(batch, movers=movers)
+            if not self._are_averages_graphed:
+                for number in movers:
+                    self._follow(number, players[number])
             optimizers[0]._on_after_step()
         if self.has_watchers and (self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0):
             self.log_dict(watched)
@@ -202,7 +218,7 @@ class LearnedModel(LatentModel, ABC):
             loss.backward()
             self.on_before_optimizer_step(optimizer)
             optimizer.step()
-            if player.average is not None:
+            if player.average is not None and self._are_averages_graphed:
                 follow(player.average, player.module)
 
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed, cache_enabled=False):
@@ -246,8 +262,17 @@ class LearnedModel(LatentModel, ABC):
             optimizer.step()
         else:  # through the precision plugin, as Lightning's own step is, but uncounted: max_steps would end too early
             self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
+        self._follow(number, player)
+
+    @property
+    def _are_averages_graphed(self) -> bool:
+        """Whether a graph moves the averages too: not those whose decay changes from move to move."""
+        return self.plan.average_decay is None
+
+    def _follow(self, number: int, player: Player) -> None:
+        """Let a player's averages take in its move."""
         if player.average is not None:
-            follow(player.average, player.module)
+            player.average.update_parameters(player.module)
         if self._course is not None:
             self._course.follow(number)
 

@@ -36,7 +36,6 @@ NEEDS = {  # what a key is without effect without
 OF_SCHEDULE = {"decay_every_fraction": "step", "plateau_patience": "plateau"}  # the key that each of these asks for
 UNGRAPHED = (  # keys that a CUDA graph, which repeats what it has recorded, cannot follow
     "optimizer",
-    "average_decay",
     "augmentation",
     "noise_schedule",
     "kl_warmup_fraction",
@@ -86,7 +85,10 @@ class Plan:
             `weights_and_optimizer`'s state; null: from scratch.
         pretraining: What a VAE's encoder or a GAN's critic is trained with first, without labels, for a share of the
             steps (`collapsar.training.pretraining`).
-        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: kernel by kernel.
+        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: on a CUDA device, unless a key
+            that graphs cannot follow is set.
+        compiled: Whether networks are compiled for their training (`compiling.py`); null: where steps are graphs and
+            a generation has enough of them.
 
     Raises:
         UsageError: a value out of range, or a key that does nothing without another.
@@ -115,6 +117,7 @@ class Plan:
     warm_start: Literal["weights", "weights_and_optimizer"] | None
     pretraining: Pretext | None
     cuda_graphs: bool | None
+    compiled: bool | None
 
     def __post_init__(self) -> None:
         for key in POSITIVE:
@@ -131,8 +134,15 @@ class Plan:
         for key, schedule in OF_SCHEDULE.items():
             if (self.schedule == schedule) != (getattr(self, key) is not None):
                 raise UsageError(f"training.schedule={schedule} and training.{key} go together: set both, or neither")
-        if self.cuda_graphs and (moving := next((key for key in UNGRAPHED if getattr(self, key) is not None), None)):
-            raise UsageError(f"training.cuda_graphs=true does not go with training.{moving}: set one of them to null")
+        if self.cuda_graphs and self.ungraphed is not None:
+            raise UsageError(
+                f"training.cuda_graphs=true does not go with training.{self.ungraphed}: set one of them to null"
+            )
+        if self.compiled and (self.cuda_graphs is False or self.ungraphed is not None):
+            raise UsageError(
+                "training.compiled=true needs steps that are CUDA graphs: set it to null, or "
+                f"training.{self.ungraphed or 'cuda_graphs'}"
+            )
 
     def _require(self, key: str, is_allowed: Callable[[float], bool], rule: str) -> None:
         value = getattr(self, key)
@@ -142,6 +152,11 @@ class Plan:
     def settings(self) -> dict[str, object]:
         """The keys that are set, by name."""
         return {entry.name: value for entry in fields(self) if (value := getattr(self, entry.name)) is not None}
+
+    @property
+    def ungraphed(self) -> str | None:
+        """A key that is set and that a CUDA graph cannot follow; None without one."""
+        return next((key for key in UNGRAPHED if getattr(self, key) is not None), None)
 
     @property
     def has_schedule(self) -> bool:

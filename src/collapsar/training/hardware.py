@@ -7,11 +7,13 @@ import torch
 from collapsar.devices import has_device
 from collapsar.errors import UsageError
 from collapsar.machine import AUTO, Machine, take_again
+from collapsar.models.plan import AS_IT_IS, Plan
 from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer, configured
 
 OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another
 HALF_PRECISION, SCALED_PRECISION = "bf16-mixed", "16-mixed"
 FAST_RATIO = 1.5  # half precision is taken where its matrix products are at least this much faster
+COMPILED_STEPS = 20_000  # of a generation: on an H200 compiling took 43 s and saved up to 5 ms a step
 PRODUCT_SIDE, NUM_PRODUCTS = 1024, 5  # 2 GFLOP each, so some tens of milliseconds in all
 
 
@@ -22,7 +24,9 @@ def settle_machine(
     num_threads: int | None,
     evaluated_on: str,
     may_move: bool,
-    wants_graphs: bool | None = None,
+    plan: Plan = AS_IT_IS,
+    num_steps: int = 0,
+    may_be_compiled: bool = False,
 ) -> Machine:
     """Choose what a new chain is trained with, or take again what a started one was; its threads are set.
 
@@ -32,10 +36,13 @@ def settle_machine(
         num_threads: CPU threads; None takes torch's own choice.
         evaluated_on: Class of the device that features would be computed on.
         may_move: Whether the chain may go on with another device where its own is absent.
-        wants_graphs: Whether steps shall be CUDA graphs; None: they shall not.
+        plan: The levers of training, which may ask for CUDA graphs and compiled networks.
+        num_steps: Of a generation.
+        may_be_compiled: Whether the model's networks may be compiled.
 
     Raises:
-        UsageError: its own is absent, and it may not; or graphs are asked for where there can be none.
+        UsageError: its own is absent, and it may not; or graphs or compiled networks are asked for where there can be
+            none.
     """
     torch.set_num_threads(stored.threads if stored else num_threads or OWN_THREADS)
     device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
@@ -46,27 +53,48 @@ def settle_machine(
         absent = {kind: not has_device(kind) for kind in (stored.device, stored.evaluated_on)}
         return take_again(stored, here=here, absent=absent, may_move=may_move)
     precision = None if trainer is None else choose_precision(trainer, device=device)
+    graphs = choose_graphs(plan, device=device, precision=precision)
     return Machine(
         device=device,
         precision=precision,
         threads=torch.get_num_threads(),
         evaluated_on=evaluated_on,
-        cuda_graphs=choose_graphs(wants_graphs, device=device, precision=precision),
+        cuda_graphs=graphs,
+        compiled=choose_compiled(plan, graphs=graphs, is_long=may_be_compiled and num_steps >= COMPILED_STEPS),
     )
 
 
-def choose_graphs(wanted: bool | None, *, device: str, precision: str | None) -> bool | None:
-    """Whether steps are CUDA graphs: where they are asked for; None on any other device.
+def choose_graphs(plan: Plan, *, device: str, precision: str | None) -> bool | None:
+    """Whether steps are CUDA graphs: where they can be, unless the plan forbids it; None on any other device.
 
     Raises:
-        UsageError: they are asked for where there can be none.
+        UsageError: the plan asks for them where there can be none.
     """
-    if wanted and (device != "cuda" or precision in (None, SCALED_PRECISION)):
+    can = device == "cuda" and precision not in (None, SCALED_PRECISION)
+    if plan.cuda_graphs and not can:
         raise UsageError(
             f"training.cuda_graphs=true needs a CUDA device and a precision other than {SCALED_PRECISION}, whose scale "
             f"is read in every step: got {device} and {precision}; set training.cuda_graphs=null"
         )
-    return bool(wanted) if device == "cuda" else None
+    if device != "cuda":
+        return None
+    return can and plan.cuda_graphs is not False and plan.ungraphed is None
+
+
+def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool | None:
+    """Whether networks are compiled: where steps are graphs and a training long; None on any other device.
+
+    Raises:
+        UsageError: the plan asks for it where steps are no graphs.
+    """
+    if plan.compiled and not graphs:
+        raise UsageError(
+            "training.compiled=true needs steps that are CUDA graphs, as launches cost more than it saves elsewhere: "
+            "set training.compiled=null"
+        )
+    if graphs is None:
+        return None
+    return graphs and (is_long if plan.compiled is None else plan.compiled)
 
 
 def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:

@@ -180,6 +180,7 @@ def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) 
         "num_threads": torch.get_num_threads(),
         "precision": str(trainer.precision),
         "cuda_graphs": recipe.plan.cuda_graphs,
+        "compiled": recipe.plan.compiled,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }

@@ -6,6 +6,7 @@ the trainer are recipes here, called anew for each generation.
 
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,7 @@ from collapsar.devices import device_seeded, full_memory_told, tensor_cores_allo
 from collapsar.errors import UsageError
 from collapsar.machine import Machine
 from collapsar.models.analytic import AnalyticModel
+from collapsar.models.compiling import compiled
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import Plan
@@ -54,7 +56,7 @@ class Recipe:
 
     def on(self, machine: Machine) -> "Recipe":
         """The recipe with what the machine chose in place of what is left open."""
-        plan = replace(self.plan, cuda_graphs=machine.cuda_graphs)
+        plan = replace(self.plan, cuda_graphs=machine.cuda_graphs, compiled=machine.compiled)
         return replace(self, trainer=on_machine(self.trainer, machine), plan=plan)
 
 
@@ -213,7 +215,8 @@ def train_in_steps(
         is_begun = state is not None and state["phase"] == "training"
         callbacks.insert(0, Checkpoints(unfinished, state=state if is_begun else None, pretrained=pretrained))
         try:
-            trainer.fit(model, train_dataloaders=batches, val_dataloaders=validation)
+            with compiled(model.networks()) if recipe.plan.compiled else nullcontext():
+                trainer.fit(model, train_dataloaders=batches, val_dataloaders=validation)
         except signals.Stopped:
             raise
         except SystemExit as error:  # what Lightning makes of Ctrl-C where no handler of ours is
