@@ -21,7 +21,7 @@ from collapsar.bench.ways import WAYS, Pace, Work, describe_work, measure_pace
 from collapsar.errors import UsageError
 
 QUALITY_DATA = "mnist"  # what the recipes of version 0.2 are for
-NUM_STEPS, QUICK_STEPS = 200, 15
+NUM_STEPS, QUICK_STEPS = 200, 40
 
 Tell = Callable[[str], None]
 

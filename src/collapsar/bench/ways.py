@@ -41,7 +41,7 @@ from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
 from collapsar.training.trainer import FULL_PRECISION
 
-WARM_STEPS = 20  # before the clock starts, or a third of all where they are few
+WARM_STEPS = 20  # before the clock starts
 MOST_WORKERS = 4
 
 
@@ -101,7 +101,7 @@ class Clock:
         Raises:
             Enough: these are all.
         """
-        if num_done >= (self.num_steps if self.marks else min(WARM_STEPS, self.num_steps // 3)):
+        if num_done >= (self.num_steps if self.marks else WARM_STEPS):
             self.marks.append((num_done, now(self.device)))
         if len(self.marks) == 2:
             raise Enough
