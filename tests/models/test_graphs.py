@@ -18,6 +18,7 @@ from collapsar.models.plan import AS_IT_IS
 from collapsar.models.vae import VAE
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed
+from collapsar.training import hardware
 from collapsar.training.hardware import choose_compiled, choose_graphs
 from collapsar.training.train import Recipe, train
 from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
@@ -135,8 +136,27 @@ def test_graphs_are_refused_where_there_can_be_none(device, precision):
         (None, None, True, None),
     ],
 )
-def test_networks_are_compiled_where_steps_are_graphs_and_a_training_is_long(wanted, graphs, is_long, expected):
+def test_networks_are_compiled_where_steps_are_graphs_and_a_training_is_long(
+    wanted, graphs, is_long, expected, monkeypatch
+):
+    monkeypatch.setattr(hardware, "has_compiler", lambda: True)
     assert choose_compiled(replace(AS_IT_IS, compiled=wanted), graphs=graphs, is_long=is_long) is expected
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+    monkeypatch.setattr(hardware, "has_compiler", lambda: False)
+    assert choose_compiled(AS_IT_IS, graphs=True, is_long=True) is False
+    with pytest.raises(UsageError, match="needs triton and a C compiler"):
+        choose_compiled(replace(AS_IT_IS, compiled=True), graphs=True, is_long=True)
+
+
+def test_a_compiler_is_looked_for_on_the_path(monkeypatch, tmp_path):
+    monkeypatch.setattr(hardware, "find_spec", lambda name: name == "triton")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert not hardware.has_compiler()
+    (tmp_path / "gcc").touch(mode=0o755)
+    assert hardware.has_compiler()
 
 
 @pytest.mark.parametrize("graphs", [False, None])

@@ -1,6 +1,9 @@
 """What the hardware is asked before generation 0: its device, how fast it is in half precision, and its threads."""
 
+import os
+import shutil
 import time
+from importlib.util import find_spec
 
 import torch
 
@@ -82,19 +85,29 @@ def choose_graphs(plan: Plan, *, device: str, precision: str | None) -> bool | N
 
 
 def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool | None:
-    """Whether networks are compiled: where steps are graphs and a training long; None on any other device.
+    """Whether networks are compiled: where steps are graphs, a training long and a compiler there; None without a GPU.
 
     Raises:
-        UsageError: the plan asks for it where steps are no graphs.
+        UsageError: the plan asks for it where it cannot be.
     """
     if plan.compiled and not graphs:
         raise UsageError(
             "training.compiled=true needs steps that are CUDA graphs, as launches cost more than it saves elsewhere: "
             "set training.compiled=null"
         )
+    if plan.compiled and not has_compiler():
+        raise UsageError(
+            "training.compiled=true needs triton and a C compiler (gcc or clang): install them, or set "
+            "training.compiled=null"
+        )
     if graphs is None:
         return None
-    return graphs and (is_long if plan.compiled is None else plan.compiled)
+    return graphs and (is_long and has_compiler() if plan.compiled is None else plan.compiled)
+
+
+def has_compiler() -> bool:
+    """Whether there is what torch.compile makes kernels with: triton, and a C compiler for what launches them."""
+    return find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 
 
 def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:
