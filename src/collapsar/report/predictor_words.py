@@ -35,8 +35,8 @@ def hurt(keeping: Keeping) -> str:
     if not keeping.parts:
         return ""
     kind, first = keeping.parts[0].kind, keeping.hurt_first
-    most = max(keeping.parts, key=lambda part: part.real - part.last)
-    scores = f"{number_text(most.real)} on real data, {number_text(most.last)} at the end"
+    most = max(keeping.parts, key=lambda part: part.first - part.last)
+    scores = f"{number_text(most.first)} at first, {number_text(most.last)} at the end"
     loss = f"{most.words} lose most ({kind.score} {scores})"
     if not first:
         return f"no {kind.noun} loses half of its {kind.lead}, {loss}"

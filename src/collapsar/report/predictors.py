@@ -26,6 +26,7 @@ REFERENCES = {  # the first that is recorded: its key, and what was trained on r
     f"{AUC}_linear_floor": "logistic regression",
     f"{AUC}_floor": "the same predictor",
 }
+MIN_LEAD = 0.05  # noise decides when half of a smaller one is lost
 SUBGROUP = "evaluation.table.task.subgroup"  # the setting that names the column of groups
 
 
@@ -66,15 +67,15 @@ class PartLoss:
     Attributes:
         words: Who they are.
         kind: What they are.
-        half_life: Generations until half of the lead of a predictor that was trained on real samples is lost.
-        real: The score of that one, a mean; of generation 0 where it is not recorded.
+        half_life: Generations until half of the lead that generation 0's predictor had is lost.
+        first: The score of generation 0, a mean.
         last: That of the last generation.
     """
 
     words: str
     kind: PartKind
     half_life: WaitingTime
-    real: float
+    first: float
     last: float
 
 
@@ -141,11 +142,12 @@ def keepings(arms: Sequence[Arm]) -> list[Keepings]:
 
 
 def _baseline_first(arms: Sequence[Arm]) -> list[Arm]:
-    """The baseline, or where there is none the first arm under `replace`, before the others."""
+    """The baseline before the others; of two arms the one under `replace`, or with fewer settings, is taken for it."""
     key, plain = PLAIN_REGIME
-    plain_ones = [index for index, arm in enumerate(arms) if arm.settings.get(key) == plain]
     first = find_baseline([arm.settings for arm in arms])
-    first = next(iter(plain_ones), 0) if first is None else first
+    if first is None:
+        ranks = [(arm.settings.get(key) != plain, len(arm.settings)) for arm in arms]
+        first = ranks.index(min(ranks))
     return [arms[first], *arms[:first], *arms[first + 1 :]]
 
 
@@ -179,16 +181,15 @@ def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
         keys = dict.fromkeys(key for chain in chains for key in chain.records[0].metrics if kind.key.fullmatch(key))
         losses = [loss for key in keys if (loss := _loss(chains, key, kind=kind))]
         if losses:
-            return tuple(sorted(losses, key=lambda loss: (loss.half_life.median, loss.last - loss.real)))
+            return tuple(sorted(losses, key=lambda loss: (loss.half_life.median, loss.last - loss.first)))
     return ()
 
 
 def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | None:
-    """What a part lost; None where a predictor that was trained on real samples has no lead either."""
-    scored = [chain for chain in chains if points(chain.records, key)]
-    real = {chain.seed: _first_value(chain, f"{key}_floor", otherwise=key) for chain in scored}
-    leading = [chain for chain in scored if real[chain.seed] > kind.worthless]
-    halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in real.items()}
+    """What a part lost; None where generation 0's predictor had no lead."""
+    first = {chain.seed: _first_value(chain, key) for chain in chains if points(chain.records, key)}
+    leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
+    halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
     half_life = _wait(leading, key, halves)
     if half_life is None:
         return None
@@ -196,7 +197,7 @@ def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | No
         words=_words(leading[0], key, kind=kind),
         kind=kind,
         half_life=half_life,
-        real=float(np.mean([real[chain.seed] for chain in leading])),
+        first=float(np.mean([first[chain.seed] for chain in leading])),
         last=float(np.mean([points(chain.records, key)[-1][1] for chain in leading])),
     )
 
@@ -212,9 +213,8 @@ def _wait(chains: Sequence[Chain], key: str, bounds: Mapping[int, float]) -> Wai
     )
 
 
-def _first_value(chain: Chain, key: str, *, otherwise: str = "") -> float:
-    found = points(chain.records, key) or points(chain.records, otherwise)
-    return found[0][1]
+def _first_value(chain: Chain, key: str) -> float:
+    return points(chain.records, key)[0][1]
 
 
 def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
