@@ -75,6 +75,20 @@ def test_a_case_study_is_a_question_about_five_seeds_whose_jobs_build_on_data_of
         assert build(compose_settings(f"experiment={study}", *job)).data.name == data
 
 
+@pytest.mark.parametrize("study", CASE_STUDIES)
+def test_a_case_study_has_as_many_real_training_samples_as_are_measured_and_so_predictors_of_real_ones(study):
+    experiment = build(compose_settings(f"experiment={study}", "seed=0"))
+    real = experiment.data.load()
+    assert experiment.evaluation.sample_size(len(real.test)) <= len(real.train)
+
+
+@pytest.mark.parametrize("study", CASE_STUDIES)
+def test_the_baseline_of_a_case_study_is_its_first_arm(study):
+    preset = config_folder() / "experiment" / f"{study}.yaml"
+    arms = [settings_of(settings(compose_settings(f"experiment={study}", *job))) for job in jobs_of_first_seed(preset)]
+    assert find_baseline(arms) == jobs_of_first_seed(preset).index(["seed=0"])
+
+
 @pytest.mark.parametrize("preset", OF_PAPERS, ids=lambda preset: preset.stem)
 def test_a_preset_is_a_question_with_a_source_and_an_expectation(preset):
     comment = " ".join(line.lstrip("# ") for line in preset.read_text().splitlines() if line.startswith("# "))

@@ -125,6 +125,7 @@ METRICS: dict[str, MetricKey] = {
     "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
     "downstream_accuracy_where_{name}": MetricKey("Downstream accuracy where {name}", DOWNSTREAM, SHARE, "higher"),
     "downstream_f1_where_{name}": MetricKey("Downstream F1 where {name}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_auc_where_{name}": MetricKey("Downstream AUC where {name}", DOWNSTREAM, SHARE, "higher"),
     "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
     "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
     "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),

@@ -34,6 +34,9 @@ SHORT = (
 )  # fmt: skip
 OF_IMAGES = ("data.num_train=200", "judge.budget.num_steps=2", "judge.min_accuracy=0.0")
 OF_VECTORS = ("data.num_train=100", "data.num_test=100", "data.num_reserve=100")
+OF_FACTORS = (*OF_VECTORS, "judge.budget.num_steps=2", "judge.min_accuracy=0.0")
+OF_TABLES = ("data.num_train=100", "evaluation.table.task.num_trees=2")
+DIGITS = "digits"
 VECTORS = ("gaussian", "ring", "grid", "categorical", "linear_regression")
 NETWORKS = (
     "vae",
@@ -46,6 +49,9 @@ NETWORKS = (
     "gan_sn_conv",
     "gan_sn_residual",
 )
+TABLES = ("breast_cancer",)
+OF_ROWS = ("table_vae", "table_gan", "flow", "kde", "gaussian")  # models
+FACTORS = ("scenes", "stacked_mnist")  # the second only where MNIST lies already
 GROUPS = ("regime", "bias", "correction", "selection", "alarm", "evaluation")
 LISTS = ("lever", "cause")
 VALUES = (
@@ -67,9 +73,9 @@ def choices(group):
 
 def drawn(rng, counts):
     """The overrides of one command, and what stood at the keys that it sets one by one."""
-    data = rng.choice(VECTORS) if rng.random() < 0.25 else "digits"
-    chosen = [f"data={data}", *(OF_VECTORS if data in VECTORS else OF_IMAGES)]
-    fitting = (data if data in choices("model") else "kde",) if data in VECTORS else NETWORKS
+    data = drawn_source(rng)
+    fitting, small = fitting_models(data)
+    chosen = [f"data={data}", *small]
     chosen.append(f"model={rng.choice(fitting if rng.random() < 0.9 else choices('model'))}")
     chosen += [f"{group}={rng.choice(choices(group))}" for group in GROUPS if rng.random() < 0.2]
     lists = {group: rng.sample(choices(group), rng.randint(1, 2)) for group in LISTS if rng.random() < 0.2}
@@ -85,6 +91,22 @@ def drawn(rng, counts):
     counts.update(keys)
     values = {key: rng.choice(NUMBERS if is_number(before[key]) and rng.random() < 0.7 else VALUES) for key in keys}
     return [*SHORT, *chosen, *(f"{key}={value}" for key, value in values.items())], {key: before[key] for key in keys}
+
+
+def drawn_source(rng):
+    """Digits most often."""
+    has_mnist = (Path(os.environ.get("COLLAPSAR_DATA", "")) / "MNIST").is_dir()
+    kind = rng.choices(((DIGITS,), VECTORS, TABLES, FACTORS if has_mnist else FACTORS[:1]), weights=(4, 2, 1, 1))[0]
+    return rng.choice(kind)
+
+
+def fitting_models(data):
+    """Models that are made for a source, and the overrides that make it small."""
+    if data in VECTORS:
+        return (data if data in choices("model") else "kde",), OF_VECTORS
+    if data in TABLES:
+        return OF_ROWS, OF_TABLES
+    return NETWORKS, OF_FACTORS if data in FACTORS else OF_IMAGES
 
 
 def is_number(value):

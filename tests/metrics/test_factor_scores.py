@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from collapsar.factors import Factor, Factors
+from collapsar.metrics.factor_suite import hazard_scores
 from collapsar.metrics.factors import factor_scores, share_rows
 
 # Two coins that fall 3 : 1 and 9 : 1; combinations have .675, .075, .225 and .025.
@@ -57,3 +58,24 @@ def test_every_level_stands_beside_its_known_share():
         "night": {"known": 0.25, "real": 0.25, "synthetic": 1.0},
         "fog": {"known": 0.1, "real": 0.0, "synthetic": 0.5},
     }
+
+
+# A detector of fog that is right by day and the wrong way round at night, on 4 scenes each, 2 of them in fog.
+FOGGY = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+BY_DAY = torch.tensor([0.0, 1.0, 4.0, 5.0, 4.0, 5.0, 0.0, 1.0])
+
+
+def test_a_detector_of_the_hazard_is_scored_on_all_scenes_and_where_each_other_level_is():
+    factors = Factors(WORLD.factors, hazard="fog")
+    scores = hazard_scores(torch.stack([2.5 - BY_DAY, BY_DAY - 2.5], dim=1), labels=FOGGY, factors=factors)
+    assert scores["downstream_auc"] == pytest.approx(0.5)
+    assert scores["downstream_accuracy"] == 0.5
+    assert (scores["downstream_auc_where_night"], scores["downstream_f1_where_night"]) == (0.0, 0.0)
+    assert "downstream_auc_where_fog" not in scores
+
+
+def test_a_level_with_no_hazard_among_its_scenes_has_no_score():
+    factors = Factors(WORLD.factors, hazard="fog")
+    scores = hazard_scores(torch.stack([-BY_DAY[:6], BY_DAY[:6]], dim=1), labels=FOGGY[:6], factors=factors)
+    assert "downstream_auc" in scores
+    assert "downstream_auc_where_night" not in scores

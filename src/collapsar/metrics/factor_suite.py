@@ -6,15 +6,16 @@ rarity, and over all combinations. Each measure takes the factors too.
 
 from collections.abc import Callable
 
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.factors import Factors
+from collapsar.factors import Factors, Level
 from collapsar.metrics.comparison import Classified, Comparison
 from collapsar.metrics.downstream import DownstreamTask, score_logits
 from collapsar.metrics.factors import factor_scores, share_rows
 from collapsar.metrics.modes import low_confidence_share
 from collapsar.metrics.neighbours.scores import ScoresByClass, coverage_per_class, recall_per_class
+from collapsar.metrics.tables.downstream import area_under_curve
 
 Values = dict[str, float]
 
@@ -83,38 +84,63 @@ def rarity_of(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Te
 
 
 def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) -> Values:
-    """A detector of the hazard, trained on the samples and scored on all real test samples, and on those of each level.
-
-    Class 1 is the hazard's presence. Levels whose test samples are all with, or all without, the hazard are left out.
-    """
+    """A detector of the hazard, trained on the samples: its `hazard_scores` on all real test samples."""
     real, labels = comparison.real, comparison.labels
     if factors.hazard is None or labels is None or real.labels is None or not comparison.is_first:
         return {}
-    level = next(level for level in factors.levels if level.name == factors.hazard)
-    target = factors.has(level, real.labels).long()
+    level = hazard_level(factors)
     logits = task.logits(
         comparison.samples.values,
         labels=factors.has(level, labels).long(),
         test=real.held_out.values,
-        test_labels=target,
+        test_labels=factors.has(level, real.labels).long(),
         num_classes=2,
         device=real.space.device,
     )
+    return hazard_scores(logits, labels=real.labels, factors=factors)
+
+
+def hazard_level(factors: Factors) -> Level:
+    """The level that is the hazard's presence."""
+    return next(level for level in factors.levels if level.name == factors.hazard)
+
+
+def hazard_scores(
+    logits: Float[Tensor, "sample class"], *, labels: Int64[Tensor, " sample"], factors: Factors
+) -> Values:
+    """What a detector of the hazard is worth: downstream_.. of all samples, and .._where_.. of those with each level.
+
+    Class 1 is the hazard's presence. By the AUC .5 is chance on every level, however common the hazard is there. Levels
+    whose samples are all with, or all without, the hazard are left out.
+
+    Args:
+        logits: Of absence and presence.
+        labels: True combinations of factors.
+        factors: With a hazard.
+    """
+    level = hazard_level(factors)
+    target = factors.has(level, labels).long()
     scores = score_logits(logits, labels=target)
     values = {
         "downstream_accuracy": scores.accuracy,
         "downstream_f1": scores.f1,
+        "downstream_auc": _area(logits, target),
         "downstream_loss": scores.validation_loss,
         "downstream_f1_class_0": scores.class_f1[0],
         "downstream_f1_class_1": scores.class_f1[1],
     }
     for other in factors.levels:
-        chosen = factors.has(other, real.labels)
+        chosen = factors.has(other, labels)
         if other.factor != level.factor and 0 < int(target[chosen].sum()) < int(chosen.sum()):
             there = score_logits(logits[chosen], labels=target[chosen])
             values[f"downstream_accuracy_where_{other.name}"] = there.accuracy
             values[f"downstream_f1_where_{other.name}"] = there.class_f1[1]
+            values[f"downstream_auc_where_{other.name}"] = _area(logits[chosen], target[chosen])
     return values
+
+
+def _area(logits: Tensor, target: Tensor) -> float:
+    return area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
 
 
 GROUPS_OF_FACTORS: dict[str, Callable[..., Values]] = {

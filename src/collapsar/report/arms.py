@@ -142,9 +142,9 @@ def indices_by_model(members: Sequence[Sequence[Chain]]) -> list[list[int]]:
 
 
 def _name(choices: Mapping[str, Any], chains: Sequence[Chain]) -> str:
-    if not choices:
-        return ", ".join(part_name(chains, part) for part in ("model", "regime"))
     present = {key: value for key, value in choices.items() if value is not None}
+    if not present:
+        return ", ".join(part_name(chains, part) for part in ("model", "regime"))
     return ", ".join(str(value) if key in NAMED_PARTS else setting_text(key, value) for key, value in present.items())
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from collapsar.metric_keys import HEADLINE, MAIN, title_of
-from collapsar.report import forest, wording
+from collapsar.report import forest, predictor_words, wording
 from collapsar.report.arms import Arm, differing_settings, group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.charts import chart_content
@@ -31,6 +31,7 @@ from collapsar.report.phase import phase_maps
 from collapsar.report.phase_curve import draw, phase_curves, read_threshold
 from collapsar.report.pictures import film_strip
 from collapsar.report.plotly_bundle import packed_plotly
+from collapsar.report.predictors import keepings
 from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
 from collapsar.report.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
 from collapsar.report.templating import template
@@ -82,6 +83,8 @@ def render(chains: Sequence[Chain]) -> str:
         chains=chains,
         summaries=summaries,
         chain_summaries=[(i, summarise_chain(c)) for i, arm in enumerate(arms) for c in arm.chains if c.records],
+        keepings=keepings(arms),
+        predictor_words=predictor_words,
         ranked=wording.ranked_by_loss(summaries),
         contrasts=contrasts(summaries),
         unfinished=[chain for chain in chains if chain.problem],

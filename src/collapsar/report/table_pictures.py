@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from collapsar.errors import printable
 from collapsar.report.chains import Chain
 
 CELL_WIDTH, CELL_HEIGHT = 132, 44  # pixels of a histogram
@@ -129,6 +130,13 @@ def table_picture(chain: Chain) -> TablePicture | None:
         return _draw(shown, pictures)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):  # somebody else may have written it
         return None
+
+
+def class_names(chain: Chain) -> list[str]:
+    """What the classes of a table's rows are called, in their order; empty where that was not stored."""
+    contents = (_read(chain, record.generation) for record in chain.records)
+    names = next((content.get("classes") for content in contents if content is not None), None)
+    return [printable(str(name)) for name in names] if isinstance(names, list) else []
 
 
 def _read(chain: Chain, generation: int) -> Mapping[str, Any] | None:

@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.metric_keys import MAIN, title_of
+from collapsar.report import predictor_words
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import Chain, read_chains
 from collapsar.report.forest import effect_tables
 from collapsar.report.intervals import Interval
+from collapsar.report.predictors import keepings
 from collapsar.report.summaries import ArmSummary, summarise_arm, summarise_chain
 from collapsar.report.wording import MISSING, number_text, time_text, waiting_text
 
@@ -32,13 +34,15 @@ def comparison_table(folders: Sequence[Path]) -> Table:
 
 
 def report_tables(folders: Sequence[Path]) -> Group:
-    """The comparison table, and the effects of arms on their baselines where there are any.
+    """The comparison table, effects of arms on their baselines where there are any, and what became of predictors.
 
     Raises:
         UsageError: as `comparison_table`.
     """
     chains = read_chains(folders)
-    return Group(table_of([summarise_arm(arm) for arm in group_arms(chains)]), *effect_tables(chains))
+    arms = group_arms(chains)
+    answers = [Text(f"\n{predictor_words.answer(study)}") for study in keepings(arms)]
+    return Group(table_of([summarise_arm(arm) for arm in arms]), *effect_tables(chains), *answers)
 
 
 def table_of(summaries: Sequence[ArmSummary]) -> Table:

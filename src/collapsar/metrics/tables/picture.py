@@ -23,7 +23,7 @@ LONGEST_TEXT = 60
 
 
 def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Any]:
-    """Histograms of real and synthetic columns, associations of both, and the first synthetic rows."""
+    """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows."""
     columns = table.columns[:MOST_COLUMNS]
     return {
         "columns": [histogram(column, real=real[column.name], synthetic=synthetic[column.name]) for column in columns],
@@ -31,6 +31,7 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
             "real": rounded(association_matrix(columns, real=real, rows=real)),
             "synthetic": rounded(association_matrix(columns, real=real, rows=synthetic)),
         },
+        "classes": [text(name) for name in table.class_names],
         "rows": example_rows(columns, synthetic[:NUM_ROWS]),
     }
 

@@ -1,0 +1,75 @@
+"""What became of a chain's predictors in one sentence, the same on the page and in the terminal."""
+
+from collections.abc import Sequence
+
+from collapsar.report.predictors import Keeping, Keepings
+from collapsar.report.waiting import WaitingTime
+from collapsar.report.wording import number_text, waiting_text
+
+MOST_NAMES = 3
+
+
+def answer(keepings: Keepings) -> str:
+    """The times of the baseline, who is hurt first there, and which arms keep their predictor longest."""
+    baseline = keepings.arms[0]
+    seeds = f" ({baseline.num_seeds} seeds: median and range)" if baseline.num_seeds > 1 else ""
+    useless = f"the predictor is no better than chance after {generations(baseline.chance)}"
+    worse = f", and worse than {keepings.reference} on real data after {after(baseline.real)}" if baseline.real else ""
+    clauses = [f"Under {baseline.arm.name}{seeds}, {useless}{worse}", hurt(baseline), _longest(keepings)]
+    return "; ".join(clause for clause in clauses if clause) + "."
+
+
+def after(waiting: WaitingTime | None) -> str:
+    """A median time and its range, and where it did not happen the last generation: 3 (2 to >7)."""
+    return waiting_text(waiting).replace("not in ", ">")
+
+
+def generations(waiting: WaitingTime) -> str:
+    """The same with its unit: 1 generation, >7 generations (5 to >7)."""
+    median, bracket, spread = after(waiting).partition(" (")
+    return f"{median} {'generation' if median == '1' else 'generations'}{bracket}{spread}"
+
+
+def hurt(keeping: Keeping) -> str:
+    """Who is hurt first, or most where nobody lost half of the lead; nothing where no part has a score of its own."""
+    if not keeping.parts:
+        return ""
+    kind, first = keeping.parts[0].kind, keeping.hurt_first
+    most = max(keeping.parts, key=lambda part: part.first - part.last)
+    scores = f"{number_text(most.first)} at first, {number_text(most.last)} at the end"
+    loss = f"{most.words} lose most ({kind.score} {scores})"
+    if not first:
+        return f"no {kind.noun} loses half of its {kind.lead}, {loss}"
+    lost = f"half of their {kind.lead} is lost after {generations(first[0].half_life)}"
+    if len(first) == len(keeping.parts) > 1:
+        return f"no {kind.noun} is hurt before another ({lost}), {loss}"
+    return f"{joined([part.words for part in first])} are hurt first: {lost}"
+
+
+def _longest(keepings: Keepings) -> str:
+    """Which arms keep it longest, by the first of the two times in which arms differ."""
+    if len(keepings.arms) == 1:
+        return ""
+    baseline, longest = keepings.arms[0], keepings.longest
+    if baseline in longest:
+        return "no other arm keeps it longer"
+    names = joined([keeping.arm.name for keeping in longest])
+    keep = "keeps" if len(longest) == 1 else "keep"
+    differ_by_chance = longest[0].chance.median != baseline.chance.median
+    times = [each for keeping in longest if (each := keeping.chance if differ_by_chance else keeping.real)]
+    spread = WaitingTime(
+        median=times[0].median,
+        low=min(waiting.low for waiting in times),
+        high=max(waiting.high for waiting in times),
+        num_generations=max(waiting.num_generations for waiting in times),
+    )
+    bound = "chance" if differ_by_chance else f"{keepings.reference} on real data"
+    verb = "no better than" if differ_by_chance else "worse than"
+    return f"{names} {keep} it longest ({verb} {bound} after {after(spread)})"
+
+
+def joined(names: Sequence[str]) -> str:
+    """night; night and fog; night, fog and vehicle; of many the first ones."""
+    if len(names) > MOST_NAMES:
+        return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
