@@ -124,7 +124,8 @@ def test_a_chain_is_small_unless_it_is_asked_to_be_full():
 @pytest.mark.parametrize("model", [model for model in IMAGE_MODELS if "_" in model])
 def test_a_model_that_is_named_for_a_body_has_it_on_every_data_set(model):
     body = model.partition("_")[2]
-    assert {compose_settings(f"data={data}", f"model={model}").model.body for data in IMAGE_DATA} == {body}
+    composed = [compose_settings("size=small", f"data={data}", f"model={model}") for data in IMAGE_DATA]
+    assert {config.model.body for config in composed} == {body}
 
 
 @pytest.mark.parametrize("overrides", [["model=vae"], ["data=mnist", "model=vae_mlp"], ["data=ring", "model=mixture"]])

@@ -4,7 +4,7 @@ import pytest
 
 from collapsar.composition import config_folder
 from collapsar.errors import UsageError
-from tiny_chains import TINY, build_and_run, killed_and_whole
+from tiny_chains import NARROW, TINY, build_and_run, killed_and_whole
 
 LEVERS = sorted(path.stem for path in (config_folder() / "lever").glob("*.yaml"))
 OF_A_VAE = {"kl_warmup", "free_bits", "truncated_cross_entropy", "latent_mixture", "residual"}
@@ -23,10 +23,22 @@ def is_refused(lever, model):
     return lever in REFUSED[model]
 
 
-@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
-@pytest.mark.parametrize("lever", LEVERS)
+def slow(lever):
+    """A lever whose way of going on after a kill another one shares."""
+    return pytest.param(lever, marks=pytest.mark.slow)
+
+
+def alone(lever, model):
+    """A lever by itself; that those of the VAE train, test_pairs shows of many at once."""
+    is_slow = model == "vae" and not is_refused(lever, model)
+    return pytest.param(lever, model, marks=[pytest.mark.slow] if is_slow else [])
+
+
+@pytest.mark.parametrize(
+    ("lever", "model"), [alone(lever, model) for model in ("vae", "gan", "flow") for lever in LEVERS]
+)
 def test_a_lever_trains_a_model_or_is_refused_when_composed(lever, model, tmp_path):
-    overrides = (*SHORT, f"model={model}", f"lever=[{lever}]", *NEEDED.get((lever, model), []))
+    overrides = (*SHORT, f"model={model}", *NARROW[model], f"lever=[{lever}]", *NEEDED.get((lever, model), []))
     if is_refused(lever, model):
         with pytest.raises(UsageError, match=r"(training|model)\."):
             build_and_run(tmp_path, *overrides)
@@ -38,25 +50,27 @@ def test_a_lever_trains_a_model_or_is_refused_when_composed(lever, model, tmp_pa
 @pytest.mark.parametrize(
     "lever",
     [
-        "warm_start",
+        slow("warm_start"),
         "warm_start_with_optimizer",
-        "early_stopping",
+        slow("early_stopping"),
         "early_stopping_on_real",
         "class_conditional",
         "latent_mixture",
-        "self_supervised_rotation",
+        slow("self_supervised_rotation"),
         "self_supervised_contrastive",
     ],
 )
 def test_a_killed_chain_with_a_lever_ends_with_the_records_of_a_whole_one(lever, tmp_path, monkeypatch):
-    overrides = (*SHORT, "num_generations=3", f"lever=[{lever}]")
+    overrides = (*SHORT, *NARROW["vae"], "num_generations=3", f"lever=[{lever}]")
     killed, whole = killed_and_whole(tmp_path, monkeypatch, *overrides)
     assert killed == whole
 
 
-@pytest.mark.parametrize("lever", ["warm_start_with_optimizer", "early_stopping", "class_conditional", "ema"])
+@pytest.mark.parametrize(
+    "lever", [slow("warm_start_with_optimizer"), "early_stopping", slow("class_conditional"), "ema"]
+)
 def test_a_killed_flow_with_a_lever_ends_with_the_records_of_a_whole_one(lever, tmp_path, monkeypatch):
-    overrides = (*SHORT, "model=flow", "num_generations=3", f"lever=[{lever}]")
+    overrides = (*SHORT, "model=flow", *NARROW["flow"], "num_generations=3", f"lever=[{lever}]")
     killed, whole = killed_and_whole(tmp_path, monkeypatch, *overrides)
     assert killed == whole
 

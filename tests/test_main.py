@@ -384,6 +384,7 @@ def call_process(*overrides, folder, **environment):
     )
 
 
+@pytest.mark.slow  # in CI the mistake of the next test, which only the built experiment shows
 def test_as_a_process_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     done = call_process("num_generations=0", folder=tmp_path, HYDRA_FULL_ERROR="")
     assert (done.returncode, done.stdout) == (2, "")

@@ -54,8 +54,16 @@ def jobs_of_first_seed(preset):
     return list(arms.values())
 
 
-@pytest.mark.parametrize("data", ["digits", "mnist"])
-@pytest.mark.parametrize("preset", [*COMPARISONS, *OF_PAPERS, QUICKSTART], ids=lambda preset: preset.stem)
+def on(preset, data):
+    """A preset on data; the arms of a comparison are built on digits, and its models, of other recipes, on both."""
+    is_slow = data == "mnist" and preset in COMPARISONS and preset.stem != "which_architecture_collapses"
+    return pytest.param(preset, data, marks=[pytest.mark.slow] if is_slow else [], id=f"{preset.stem}-{data}")
+
+
+@pytest.mark.parametrize(
+    ("preset", "data"),
+    [on(preset, data) for preset in (*COMPARISONS, *OF_PAPERS, QUICKSTART) for data in ("digits", "mnist")],
+)
 def test_every_job_of_a_preset_builds(preset, data, monkeypatch, tmp_path):
     monkeypatch.setenv("COLLAPSAR_DATA", str(tmp_path))  # nothing there, and nothing asked for
     for job in jobs_of_first_seed(preset):
@@ -125,7 +133,8 @@ def test_every_lever_cause_and_correction_is_compared_or_left_out_for_a_reason()
 @pytest.mark.parametrize("preset", COMPARISONS, ids=lambda preset: preset.stem)
 def test_the_plain_chain_of_a_comparison_is_its_baseline_and_every_arm_has_a_name_of_its_own(preset):
     first_jobs = jobs_of_first_seed(preset)
-    arms = [settings_of(settings(compose_settings(f"experiment={preset.stem}", *job))) for job in first_jobs]
+    composed = [compose_settings(f"experiment={preset.stem}", "data=digits", *job) for job in first_jobs]
+    arms = [settings_of(settings(config)) for config in composed]
     baseline = first_jobs.index(["seed=0"])
     assert find_baseline(arms) == baseline
     names = [difference_words(arm, baseline=arms[baseline], recipe="digits_vae") for arm in arms]

@@ -29,6 +29,12 @@ TINY = (
     "judge.min_accuracy=0.0",
 )
 
+NARROW = {  # networks, by model
+    "vae": ("model.width=8",),
+    "gan": ("model.generator_width=8", "model.critic_width=8"),
+    "flow": ("model.width=8", "model.num_steps=2"),
+}
+
 
 @cache
 def compose_settings(*overrides: str):

@@ -4,6 +4,7 @@ import sys
 import pytest
 import torch
 
+from collapsar.bench import metrics
 from collapsar.bench.__main__ import main
 from collapsar.bench.metrics import Case, make_table, measure
 from collapsar.errors import UsageError
@@ -11,6 +12,7 @@ from collapsar.errors import UsageError
 
 def test_table_has_a_row_for_each_case_and_both_sides_run(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(metrics, "FRECHET_DIMENSIONS", (4, 8))
     assert main(["metrics", "--num-samples", "40", "--feature-dim", "4", "--repeats", "1"]) == 0
     printed = capsys.readouterr().out
     assert "prdc" in printed

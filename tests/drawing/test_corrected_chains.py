@@ -34,7 +34,15 @@ def overrides(correction, *others):
     return [f"correction={correction}", *CORRECTIONS[correction], *others]
 
 
-@pytest.mark.parametrize("correction", CORRECTIONS)
+def slow(correction):
+    """A correction that goes on after a kill as another one does."""
+    return pytest.param(correction, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "correction",
+    ["optimal_transport", slow("optimal_transport_exact"), slow("nearest_mean"), "extrapolation", "partial_samples"],
+)
 def test_a_killed_chain_with_a_correction_equals_an_uninterrupted_one(correction, run_chain, tmp_path):
     settings = overrides(correction, "num_generations=3", "model.sample_from=likelihood")
     whole = run_chain(tmp_path / "whole", *settings)
@@ -44,7 +52,7 @@ def test_a_killed_chain_with_a_correction_equals_an_uninterrupted_one(correction
     assert all(torch.equal(samples(tmp_path / "parts", n), samples(tmp_path / "whole", n)) for n in range(3))
 
 
-@pytest.mark.parametrize("correction", ["optimal_transport", "partial_samples", "extrapolation"])
+@pytest.mark.parametrize("correction", [slow("optimal_transport"), "partial_samples", slow("extrapolation")])
 def test_a_killed_chain_of_conditional_models_with_a_mixture_of_latents_goes_on_the_same(
     correction, run_chain, tmp_path
 ):

@@ -17,7 +17,7 @@ CHAINS = {
     "gan": ("model=gan", "regime=accumulate", "model.generator_width=4", "model.critic_width=4"),
 }
 TINY = (
-    "tracking=none", "num_generations=2", "data.num_train=200", "batch_size=32", "trainer.max_steps=120",
+    "tracking=none", "num_generations=2", "data.num_train=200", "batch_size=32", "trainer.max_steps=80",
     "evaluation=quick", "evaluation.num_samples=100", "evaluation.metrics=[frechet,classes]",
     "evaluation.num_batches=0", "trainer.accelerator=cpu", "evaluation.accelerator=cpu", "share_generation_0=false",
     "checkpoint_minutes=.002",

@@ -26,11 +26,31 @@ def folders(name):
     return {path.parent.name: path.parent for path in Path("outputs", name).glob("*/records.jsonl")}
 
 
+@pytest.fixture(scope="module")
+def finished():
+    """Exit code, standard error and study folder of what ran side by side, by launcher."""
+    return {}
+
+
+@pytest.fixture
+def side_by_side(finished, run_many):
+    """`side_by_side("joblib")` runs jobs, two at a time, once for all tests here; a batch of 500 is refused."""
+
+    def call(launcher):
+        if launcher not in finished:
+            batch_sizes = "32,500" if launcher == "joblib" else "32"
+            chosen = (f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2", f"batch_size={batch_sizes}")
+            finished[launcher] = (*run_many("name=side_by_side", *chosen), Path("outputs/side_by_side").resolve())
+        return finished[launcher]
+
+    return call
+
+
 @pytest.mark.parametrize("launcher", [needed(*pair) for pair in LAUNCHERS.items()])
-def test_records_are_those_of_jobs_one_after_another(launcher, run_many):
+def test_records_are_those_of_jobs_one_after_another(launcher, run_many, side_by_side):
     assert run_many("name=one_by_one")[0] == 0
-    assert run_many("name=side_by_side", f"hydra/launcher={launcher}", "hydra.launcher.n_jobs=2")[0] == 0
-    expected, found = folders("one_by_one"), folders("side_by_side")
+    *_, study = side_by_side(launcher)
+    expected, found = folders("one_by_one"), folders(study)
     assert len(found) == 2
     assert {name: recorded(run) for name, run in found.items()} == {
         name: recorded(run) for name, run in expected.items()
@@ -52,13 +72,13 @@ def test_a_job_that_dies_is_named_with_its_reason_and_its_command_and_stops_no_o
     assert Path("outputs/study/report.html").exists()
 
 
-def test_lines_of_jobs_side_by_side_go_to_a_log_each(run_many, capfd):
-    code, stderr = run_many("name=study", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "batch_size=32,500")
+def test_lines_of_jobs_side_by_side_go_to_a_log_each(side_by_side):
+    code, stderr, study = side_by_side("joblib")
     assert code == 2
     assert "generation 0/1" not in stderr
-    logs = {path.parent.name: path.read_text() for path in Path("outputs/study").glob("*/job.log")}
+    logs = {path.parent.name: path.read_text() for path in study.glob("*/job.log")}
     assert len(logs) == 4
-    assert all(log.count("generation 0/1") == 1 for name, log in logs.items() if name in folders("study"))
+    assert all(log.count("generation 0/1") == 1 for name, log in logs.items() if name in folders(study))
     assert stderr.count("collapsar: batch_size must be between 1 and the pool's 200 samples: got 500") == 1
     assert stderr.count("repeat it with: ") == 2
 

@@ -55,7 +55,7 @@ def test_half_precision_gives_other_samples_than_float32(last_metrics):
     assert last_metrics("fid") != last_metrics("fid", HALF)
 
 
-@pytest.mark.parametrize("model", ["vae", "gan", "flow"])
+@pytest.mark.parametrize("model", [pytest.param("vae", marks=pytest.mark.slow), "gan", "flow"])
 def test_a_killed_chain_in_half_precision_equals_an_uninterrupted_one(model, run_chain, tmp_path, monkeypatch):
     settings = (HALF, f"model={model}", "num_generations=3")
     whole = run_chain(tmp_path / "whole", *settings)

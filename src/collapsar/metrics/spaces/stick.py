@@ -7,7 +7,8 @@ the official test set, and a digest of all of this. No chain trains one.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,12 +82,13 @@ class Stick:
 
     def describe(self) -> dict[str, Any]:
         """All but the weights, as plain values; what is only said of factors is left out where there are none."""
-        described = {name: value for name, value in asdict(self).items() if name != "weights"}
+        described = asdict(replace(self, weights={}))  # which would copy them
+        del described["weights"]
         if not self.architecture.num_levels:
             del described["factor_accuracy"], described["architecture"]["num_levels"]
         return described
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """A digest of the weights and of what is said about them."""
         content = json.dumps([self.describe(), checksum(dict(self.weights))], sort_keys=True)
@@ -115,7 +117,7 @@ def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_stick(path: Path) -> Stick:
-    """The stick in a file.
+    """The stick in a file, which is read once as long as nobody changes it.
 
     Raises:
         UsageError: there is no such file, or it does not hold what its content hash was made of.
@@ -123,6 +125,11 @@ def read_stick(path: Path) -> Stick:
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in path.parent.glob("*.safetensors")))
         raise UsageError(f"there is no measuring stick {path.stem!r}: there are {known}")
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _read(path: Path, changed_at: int) -> Stick:
     try:
         with safe_open(path, framework="pt") as file:
             described = json.loads(file.metadata()[METADATA_KEY])
