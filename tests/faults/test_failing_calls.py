@@ -72,9 +72,8 @@ def check(outcomes):
         assert records(outcome["folder"]) == expected, outcome
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-def test_a_failing_call_is_told_in_one_line_and_the_same_command_ends_with_the_same_records(chain, library, tmp_path):
-    outcomes = failing_chains(library, tmp_path, chain=chain, first=3, stride=30)
+def test_a_failing_call_is_told_in_one_line_and_the_same_command_ends_with_the_same_records(library, tmp_path):
+    outcomes = failing_chains(library, tmp_path, chain="vae", first=3, stride=30)
     assert len(outcomes) > 4
     check(outcomes)
 

@@ -207,7 +207,11 @@ def test_a_chain_that_goes_on_after_a_kill_is_one_run_with_every_generation_once
 
 
 @pytest.mark.parametrize(
-    "launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")], ids=["one by one", "side by side"]
+    "launcher",
+    [
+        pytest.param((), id="one by one"),
+        pytest.param(("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"), marks=pytest.mark.slow, id="side by side"),
+    ],
 )
 def test_two_jobs_of_a_multirun_are_two_finished_runs(launcher, collapsar, tiny, tmp_path):
     code, stderr = collapsar("-m", *tiny, *launcher, "num_generations=1", "seed=0,1", "name=pair")
