@@ -88,7 +88,13 @@ def base_of(recipe):
     return base_of(bases[0].removeprefix("/recipe/")) if bases else content
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+def slow_as_another(recipe):
+    """A recipe, with the slow tests where it is MNIST's under another name."""
+    is_named_anew = recipe.partition("/")[2].startswith(("fashion_mnist_", "stacked_mnist_"))
+    return pytest.param(recipe, marks=[pytest.mark.slow] if is_named_anew else [])
+
+
+@pytest.mark.parametrize("recipe", [slow_as_another(recipe) for recipe in RECIPES])
 def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe, tmp_path):
     size, name = recipe.split("/")
     data = next(data for data in (*IMAGE_DATA, *VECTOR_DATA) if name.startswith(f"{data}_"))

@@ -16,6 +16,10 @@ NOT_OF_A_FLOW = OF_A_VAE | {
     "self_supervised_rotation", "self_supervised_contrastive",
 }  # fmt: skip
 REFUSED = {"vae": set(), "gan": OF_A_VAE, "flow": NOT_OF_A_FLOW}
+LIKE_ANOTHER = {  # they turn what another lever turns, by another amount or in another way of the same library
+    "group_norm", "layer_norm", "wider", "narrower", "over_capacity", "more_latents", "step_decay", "weight_decay",
+    "strong_augmentation", "fading_noise", "self_supervised_contrastive", "warm_up",
+}  # fmt: skip
 NEEDED = {("sgd", "flow"): ["training.learning_rate_factor=0.1"]}  # a flow diverges at what suits a VAE
 
 
@@ -30,7 +34,7 @@ def slow(lever):
 
 def alone(lever, model):
     """A lever by itself; that those of the VAE train, test_pairs shows of many at once."""
-    is_slow = model == "vae" and not is_refused(lever, model)
+    is_slow = (model == "vae" or lever in LIKE_ANOTHER) and not is_refused(lever, model)
     return pytest.param(lever, model, marks=[pytest.mark.slow] if is_slow else [])
 
 

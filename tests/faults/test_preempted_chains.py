@@ -49,7 +49,9 @@ def check(processes, *, signal):
         assert not list(Path(folder).glob("*unfinished*"))
 
 
-@pytest.mark.parametrize(("chain", "signal"), [("vae", "SIGTERM"), ("gan", "SIGKILL")])
+@pytest.mark.parametrize(
+    ("chain", "signal"), [("vae", "SIGTERM"), pytest.param("gan", "SIGKILL", marks=pytest.mark.slow)]
+)
 def test_a_chain_that_is_stopped_at_a_random_instant_ends_as_one_left_alone(chain, signal, tmp_path):
     check(told(tmp_path, chain=chain, signal=signal, count=2), signal=signal)
 
