@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from collapsar.errors import UsageError
 
 MARGIN = 0.01  # of a rank; float32 rounds by less up to some 500,000 numbers
+NARROWEST = 1e-30  # a spread below it counts as none: other numbers in its units would lie beyond float32
 ScaleName = Literal["quantile", "standardise"]
 
 
@@ -53,7 +54,7 @@ class NormalScores:
         ends = counts.cumsum()
         self.lowest = (ends - counts + 0.5 - MARGIN) / len(numbers)
         self.highest = (ends - 0.5 + MARGIN) / len(numbers)
-        self.slope = float(numbers.std()) or 1.0  # of the lines beyond what was seen; 1 where that is one number
+        self.slope = float(numbers.std()) if has_spread(numbers) else 1.0  # of the lines beyond what was seen
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -83,14 +84,14 @@ class NormalScores:
 
 
 class Standardised:
-    """Numbers less their mean, over their standard deviation.
+    """Numbers less their mean, over their standard deviation; where there is none, over 1.
 
     Args:
         numbers: Those that have mean and standard deviation, without NaN; at least one.
     """
 
     def __init__(self, numbers: np.ndarray) -> None:
-        self.scaler = StandardScaler().fit(numbers.reshape(-1, 1))
+        self.scaler = StandardScaler(with_std=has_spread(numbers)).fit(numbers.reshape(-1, 1))
 
     def transform(self, numbers: np.ndarray) -> np.ndarray:
         scaled: np.ndarray = self.scaler.transform(numbers.reshape(-1, 1)).ravel()
@@ -99,6 +100,11 @@ class Standardised:
     def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
         numbers: np.ndarray = self.scaler.inverse_transform(scaled.reshape(-1, 1)).ravel()
         return numbers
+
+
+def has_spread(numbers: np.ndarray) -> bool:
+    """Whether numbers lie apart, so that their standard deviation can be a unit; of equal ones it is rounding."""
+    return bool(np.ptp(numbers) > NARROWEST)
 
 
 def fit_scale(name: ScaleName, numbers: np.ndarray) -> Scale:
