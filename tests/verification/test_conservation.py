@@ -9,7 +9,7 @@ import json
 import math
 
 REGIMES = ["replace", "accumulate", "accumulate_subsample", "fixed_real", "fresh_real"]
-NUM_GENERATIONS, SEEDS, DIMENSIONS = 4, (0, 1, 2), 400
+NUM_GENERATIONS, SEEDS, DIMENSIONS = 4, (0, 1), 600
 SMALL = (
     f"data.dimensions={DIMENSIONS}",
     "data.num_train=20",
