@@ -96,6 +96,7 @@ def only_line(stderr):
         (["model.width="], ["model.width"]),
         (["seed"], ["seed"]),
         (["seed=["], ["no viable alternative"]),
+        (["size=[0]"], ["cannot be read", "take a list of names"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

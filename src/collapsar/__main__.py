@@ -175,10 +175,10 @@ def main() -> None:
         if wants_traceback:
             raise
         failed_jobs.append(failed_command(error))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         if wants_traceback or not is_of_hydra(error):
             raise
-        failed_jobs.append(failed_command(error))
+        failed_jobs.append(failed_command(readable(error)))
     except (KeyboardInterrupt, signals.Stopped) as error:
         sys.stderr.write("collapsar: interrupted; the same command continues\n")
         sys.exit(error.code if isinstance(error, signals.Stopped) else 130)
@@ -192,6 +192,14 @@ def is_of_hydra(error: BaseException) -> bool:
     """Whether Hydra itself raised an error: some of what it refuses in overrides it refuses with plain ones."""
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals["__name__"]).startswith("hydra.")
+
+
+def readable(error: Exception) -> Exception:
+    """An error of Hydra's, with advice where its own code stumbles: over a number in a list of a group's choices."""
+    if not isinstance(error, TypeError):
+        return error
+    advice = "a group, such as model, takes one name, and lever and cause take a list of names"
+    return UsageError(f"an override cannot be read ({error}): {advice}")
 
 
 def exit_code(error: BaseException) -> int:
