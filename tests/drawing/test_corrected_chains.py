@@ -114,7 +114,7 @@ def test_a_chain_whose_first_model_is_gone_is_refused_by_the_file(run_chain, tmp
     ("settings", "message"),
     [
         (["correction=partial_samples", "model=gan"], "needs a model with an encoder: choose model=vae or flow"),
-        (["correction=extrapolation", "model=gaussian", "data=gaussian"], "choose model=vae or gan"),
+        (["correction=extrapolation", "model=gaussian", "data=gaussian"], "choose model=vae, gan or flow"),
         (
             ["correction=nearest_mean", "model=categorical", "data=categorical"],
             "are categories: choose correction=none",

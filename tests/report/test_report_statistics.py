@@ -1,10 +1,12 @@
 """Intervals, neutral drift and survival against closed forms, worked examples and reference implementations."""
 
+import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from planted_runs import write_records
 from scipy import stats
 
 from collapsar.report.arms import group_arms
@@ -13,7 +15,7 @@ from collapsar.report.intervals import bands, paired_difference, t_interval
 from collapsar.report.summaries import contrasts, summarise_arm
 from collapsar.report.survival import class_survival
 from collapsar.report.waiting import waiting_time
-from collapsar.report.wording import number_text, waiting_text
+from collapsar.report.wording import headline, number_text, sentence, waiting_text
 
 
 def test_t_interval_of_three_values_is_the_worked_example():
@@ -162,3 +164,19 @@ def test_kept_recall_is_a_share_seed_by_seed(sweep):
     summary = next(s for s in map(summarise_arm, group_arms(read_chains([sweep]))) if s.arm.name == "vae, replace")
     shares = [chain.last["recall"] / chain.first["recall"] for chain in summary.chains]
     assert summary.kept_recall == t_interval(shares, within=(0.0, math.inf))
+
+
+def test_a_study_is_answered_by_what_was_kept_of_recall(sweep):
+    summaries = [summarise_arm(arm) for arm in group_arms(read_chains([sweep]))]
+    assert headline(summaries).startswith("2 of 4 arms collapsed: ")
+
+
+def test_where_there_was_next_to_no_recall_nobody_is_said_to_have_lost_it(make_run):
+    run = make_run()
+    records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        record["metrics"]["recall"] /= 20
+    write_records(run, records)
+    summary = summarise_arm(group_arms(read_chains([run]))[0])
+    assert "too little to tell who lost more" in headline([summary])
+    assert sentence(summary).startswith("had little to lose: recall went from 0.03")

@@ -84,9 +84,15 @@ class Correction(ABC):
             UsageError: with what to choose instead.
         """
         if self.needs_encoder and model.encode is None:
-            raise UsageError(f"correction={self.name} needs a model with an encoder: choose model=vae or flow")
+            raise UsageError(
+                f"correction={self.name} needs a model with an encoder: choose model=vae or flow, or table_vae of a "
+                "table"
+            )
         if self.needs_steps and not model.is_trained_in_steps:
-            raise UsageError(f"correction={self.name} needs a model that is trained in steps: choose model=vae or gan")
+            raise UsageError(
+                f"correction={self.name} needs a model that is trained in steps: choose model=vae, gan or flow, or "
+                "table_vae or table_gan of a table"
+            )
         if self.moves_samples and not model.is_continuous:
             raise UsageError(
                 f"correction={self.name} moves samples, and those of model={model.name} are categories: "

@@ -17,6 +17,7 @@ COURSES = {
     "undecided": "undecided",
 }
 COLLAPSED = HALF  # an arm that kept no more than this share of its recall is called collapsed in the answer
+LITTLE = 0.05  # an arm that began with less recall than this has too little for its loss to be told
 
 
 def number_text(value: float | None, *, num_digits: int = 3) -> str:
@@ -92,6 +93,9 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
     ranked = ranked_by_loss(summaries)
     if not ranked:
         return "No chain has measured recall yet, so there is no answer."
+    if all(_had_little(summary) for summary in ranked):
+        began = number_text(max(summary.first["recall"].mean for summary in ranked))
+        return f"Recall is {began} at generation 0, too little to tell who lost more: compare what else is measured."
     lost = [summary for summary in ranked if _kept(summary) <= COLLAPSED]
     best = ranked[-1]
     keeper = f"{best.arm.name} kept {_kept_text(best)}"
@@ -125,6 +129,10 @@ def _kept(summary: ArmSummary) -> float:
     return summary.kept_recall.mean if summary.kept_recall else 1.0
 
 
+def _had_little(summary: ArmSummary) -> bool:
+    return summary.first["recall"].mean < LITTLE
+
+
 def _kept_text(summary: ArmSummary) -> str:
     """What is left of recall with its interval over seeds: 70 % [26, 100] of its recall."""
     kept = summary.kept_recall
@@ -140,6 +148,7 @@ def sentence(summary: ArmSummary) -> str:
         return f"has one generation so far, with recall {interval_text(first)}."
     kept = _kept(summary)
     fate = "collapsed" if kept <= COLLAPSED else "lost coverage" if kept < KEPT_FRACTION else "kept its coverage"
+    fate = "had little to lose" if _had_little(summary) else fate
     change = f"recall went from {number_text(first.mean)} to {interval_text(last)} in {generations} generations"
     return f"{fate}: {change}{_pace(summary)}{_deaths(summary)}."
 
