@@ -93,6 +93,7 @@ class Clock:
 
     num_steps: int
     device: torch.device
+    warm_steps: int = WARM_STEPS
     marks: list[tuple[int, float]] = field(default_factory=list)
 
     def tick(self, num_done: int) -> None:
@@ -101,7 +102,7 @@ class Clock:
         Raises:
             Enough: these are all.
         """
-        if num_done >= (self.num_steps if self.marks else WARM_STEPS):
+        if num_done >= (self.num_steps if self.marks else self.warm_steps):
             self.marks.append((num_done, now(self.device)))
         if len(self.marks) == 2:
             raise Enough
@@ -227,14 +228,14 @@ WAYS: dict[str, Callable[[Recipe, Samples, Clock], None]] = {
 }
 
 
-def measure_pace(case: Case, way: str, *, num_steps: int, is_random: bool) -> Pace:
-    """Train for some steps in one of the ways, on real images or random ones."""
+def measure_pace(case: Case, way: str, *, warm_steps: int, num_steps: int, is_random: bool) -> Pace:
+    """Train for some steps in one of the ways, timed after the first ones, on real images or random ones."""
     with quiet():
         experiment, _ = case.composed()
         recipe = ready_recipe(experiment)
         device = device_of(recipe)
         samples = training_images(experiment.data, is_random=is_random)
-        clock = Clock(num_steps, device)
+        clock = Clock(num_steps, device, warm_steps)
         forget_peak_memory()
         with contextlib.suppress(Enough):
             WAYS[way](recipe, samples, clock)
