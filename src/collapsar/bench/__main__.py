@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--models", type=_names, default="vae,gan", help="as in conf/model, with commas")
     training.add_argument("--repeats", type=int, default=3, help="processes for each way, in turn")
     training.add_argument(
-        "--quick", action="store_true", help="few steps and no seconds to quality: two minutes on two cores"
+        "--quick", action="store_true", help="few steps and no seconds to quality: a minute on two cores"
     )
     training.add_argument("--json", type=Path, metavar="PATH", help="write all numbers there")
     training.add_argument("overrides", nargs="*", help="further settings, as for collapsar: size=full")

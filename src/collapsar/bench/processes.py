@@ -11,7 +11,7 @@ from multiprocessing import forkserver
 from typing import Any
 
 HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
-PRELOADED = ["collapsar.bench.quality", "collapsar.bench.shares"]
+PRELOADED = ["collapsar.bench.preloaded"]
 
 Fresh = Callable[..., Any]
 """Calls a function with its arguments in a fresh process, and gives what it returns."""

@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_all_start_methods
 from typing import Any
 
 import torch
@@ -195,6 +196,7 @@ def plain(recipe: Recipe, samples: Samples, clock: Clock) -> None:
         drop_last=True,
         num_workers=num_workers,
         persistent_workers=True,  # else the start of an epoch is timed as well
+        multiprocessing_context=get_all_start_methods()[0],  # the default; that of a fresh process imports for long
     )
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(max_epochs=-1, devices=1, default_root_dir=folder, callbacks=[ClockCallback(clock)])

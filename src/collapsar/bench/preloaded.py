@@ -1,0 +1,7 @@
+"""What the server of fresh processes does before it forks them: import everything, and find Hydra's plug-ins."""
+
+from hydra.core.plugins import Plugins
+
+from collapsar.bench import quality, shares  # noqa: F401
+
+Plugins.instance()  # looks into every package that is installed
