@@ -238,4 +238,4 @@ def test_what_cannot_be_measured_is_one_line(options, message, capsys):
 
 
 def test_effort_is_told(measured):
-    assert measured["effort"] == {"repeats": 1, "is_quick": True, "num_steps": 40}
+    assert measured["effort"] == {"repeats": 1, "is_quick": True, "num_steps": 15}
