@@ -85,13 +85,12 @@ class Correction(ABC):
         """
         if self.needs_encoder and model.encode is None:
             raise UsageError(
-                f"correction={self.name} needs a model with an encoder: choose model=vae or flow, or table_vae of a "
-                "table"
+                f"correction={self.name} needs a model with an encoder: choose model=vae or flow, for a table table_vae"
             )
         if self.needs_steps and not model.is_trained_in_steps:
             raise UsageError(
-                f"correction={self.name} needs a model that is trained in steps: choose model=vae, gan or flow, or "
-                "table_vae or table_gan of a table"
+                f"correction={self.name} needs a model that is trained in steps: choose model=vae, gan or flow, "
+                "for a table table_vae or table_gan"
             )
         if self.moves_samples and not model.is_continuous:
             raise UsageError(

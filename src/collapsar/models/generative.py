@@ -69,7 +69,7 @@ class GenerativeModel(nn.Module, ABC):
         if lever := next(iter(plan.settings()), None):
             raise UsageError(
                 f"training.{lever} acts on models that are trained in steps, and {self.name} is fitted by a formula: "
-                "leave it out, or choose model=vae, gan or flow, or table_vae or table_gan of a table"
+                "leave it out, or choose model=vae, gan or flow, for a table table_vae or table_gan"
             )
 
     def check_pool_size(self, pool_size: int) -> None:

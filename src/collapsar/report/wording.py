@@ -148,7 +148,8 @@ def sentence(summary: ArmSummary) -> str:
         return f"has one generation so far, with recall {interval_text(first)}."
     kept = _kept(summary)
     fate = "collapsed" if kept <= COLLAPSED else "lost coverage" if kept < KEPT_FRACTION else "kept its coverage"
-    fate = "had little to lose" if _had_little(summary) else fate
+    if _had_little(summary):
+        fate = "had little to lose"
     change = f"recall went from {number_text(first.mean)} to {interval_text(last)} in {generations} generations"
     return f"{fate}: {change}{_pace(summary)}{_deaths(summary)}."
 
