@@ -92,16 +92,17 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         self.eval()
         is_mixed = self.autocast_dtype is not None
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
-            chunks = []
+            dtype = torch.uint8 if len(self.sample_shape) == 3 else torch.float32
+            rendered = torch.empty((len(latents), *self.sample_shape), dtype=dtype)
             for start in range(0, len(latents), SAMPLES_PER_CHUNK):
                 chunk = slice(start, start + SAMPLES_PER_CHUNK)
                 told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
                 values = self.decode(
                     latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
                 )
-                chunks.append(from_model_range(values).cpu())
+                rendered[chunk] = from_model_range(values)
         self.train(was_training)
-        return torch.cat(chunks)
+        return rendered
 
     def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor | None:
         if len(self.sample_shape) == 1:
