@@ -79,11 +79,11 @@ def test_every_vector_source_builds_and_loads_in_its_own_shape(data, tmp_path):
     assert list(source.load().train.shape) == list(source.sample_shape)
 
 
-def base_of(recipe):
-    """The recipe that another one is made from, at the end of its defaults."""
+def whole(recipe):
+    """A recipe on top of the one that it is made from."""
     content = OmegaConf.load(config_folder() / "recipe" / f"{recipe}.yaml")
-    bases = [base for base in content.get("defaults", []) if base != "_self_"]
-    return base_of(bases[0].removeprefix("/recipe/")) if bases else content
+    bases = [base.removeprefix("/recipe/") for base in content.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*map(whole, bases), content)
 
 
 def slow_as_another(recipe):
@@ -98,10 +98,10 @@ def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe, tmp_pa
     data = next(data for data in (*IMAGE_DATA, *VECTOR_DATA) if name.startswith(f"{data}_"))
     model = name.removeprefix(f"{data}_")
     skip_what_is_not_installed(data)
-    experiment = build_from(f"size={size}", *overrides_of(data, tmp_path), f"model={model}")
+    experiment, expected = build_from(f"size={size}", *overrides_of(data, tmp_path), f"model={model}"), whole(recipe)
     assert experiment.model_name == (model.partition("_")[0] if model in IMAGE_MODELS else model)
-    assert (experiment.size, experiment.batch_size) == (size, base_of(recipe).batch_size)
-    assert experiment.max_steps == base_of(recipe).trainer.max_steps
+    assert (experiment.size, experiment.batch_size) == (size, expected.batch_size)
+    assert experiment.max_steps == expected.trainer.max_steps
     assert list(experiment.model.keywords["sample_shape"]) == list(experiment.data.sample_shape)
 
 
