@@ -386,7 +386,13 @@ def call_process(*overrides, folder, **environment):
 
 
 @pytest.mark.slow  # in CI the mistake of the next test, which only the built experiment shows
-def test_as_a_process_a_mistake_is_one_line_and_what_lightning_says_of_itself_is_not_heard(tmp_path):
+def test_as_a_process_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+    done = call_process("num_generations=0", folder=tmp_path, HYDRA_FULL_ERROR="")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert only_line(done.stderr) == "collapsar: num_generations must be at least 1: got 0"
+
+
+def test_as_a_process_what_lightning_says_of_itself_is_not_heard(tmp_path):
     done = call_process("trainer.max_steps=0", folder=tmp_path, HYDRA_FULL_ERROR="")
     assert (done.returncode, done.stdout) == (2, "")
     assert only_line(done.stderr).startswith("collapsar: trainer.max_steps must be at least 1")

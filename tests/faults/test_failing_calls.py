@@ -73,8 +73,8 @@ def check(outcomes):
 
 
 def test_a_failing_call_is_told_in_one_line_and_the_same_command_ends_with_the_same_records(library, tmp_path):
-    outcomes = failing_chains(library, tmp_path, chain="vae", first=3, stride=40)
-    assert len(outcomes) > 3
+    outcomes = failing_chains(library, tmp_path, chain="vae", first=3, stride=30)
+    assert len(outcomes) > 4
     check(outcomes)
 
 
