@@ -21,7 +21,7 @@ FOUND_LATER = ("test accuracy of", "kept 0 of", "and needs")  # what refusals af
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param((3, 16), id="16"), pytest.param((2, 500), marks=pytest.mark.slow, id="500")],
+    params=[pytest.param((3, 30), id="30"), pytest.param((2, 500), marks=pytest.mark.slow, id="500")],
 )
 def outcomes(request, tmp_path_factory):
     """What became of each drawn command."""
