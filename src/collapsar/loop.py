@@ -19,6 +19,7 @@ from collapsar.data.regimes import Regime
 from collapsar.devices import full_memory_told
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
+from collapsar.journal.entry_gate import entry_gate
 from collapsar.metrics.evaluator import Scores
 from collapsar.records import GenerationRecord
 from collapsar.samples import RealData, Samples
@@ -172,6 +173,7 @@ def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, 
         labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
         correction=drawn.corrected_by,
         fitted=training.model.fitted_parameters(),
+        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
     )
 
 

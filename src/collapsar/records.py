@@ -47,6 +47,8 @@ class GenerationRecord:
             they were drawn for, the `judge`, the measuring `stick`, or the `row` itself; None without labels.
         correction: What moved the samples before any were selected (name, and its settings); empty without one.
         fitted: Parameters of an analytic model; empty for a network.
+        entry_gate: Of generation 0, whether it passed or failed (`collapsar.journal.entry_gate`); None for the others,
+            where recall and coverage were not measured beside their floors, and in earlier records.
     """
 
     generation: int
@@ -73,6 +75,7 @@ class GenerationRecord:
     labels_from: str | None = None
     correction: dict[str, Any] = field(default_factory=dict)
     fitted: dict[str, Any] = field(default_factory=dict)
+    entry_gate: str | None = None
 
     def to_json(self) -> str:
         """The record as one line, without empty optional parts, with its checksum."""

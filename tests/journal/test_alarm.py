@@ -202,9 +202,29 @@ def test_a_rule_can_be_switched_off():
     assert "recall_drops" in alarm.rules
 
 
-# In a chain: its recall is 0 from the start, so one rule fires at generation 0
+def test_nothing_fires_at_generation_0_from_which_losses_are_counted():
+    fired = shipped().fired(chain(recall=[0.0, 0.0], fid=[90, 90], classes_dropped=[7, 7]))
+    assert fired == []
+
+
+def test_classes_dropped_count_beside_those_that_generation_0_lacks():
+    rule = ClassesDropped(num_classes=2)
+    assert fired_at(rule, classes_dropped=[7, 8, 9]) == [2]
+    assert rule.check(chain(classes_dropped=[7, 8, 9])) == "9 classes dropped, 7 of them at generation 0"
+    assert ClassesDropped(num_classes=1).check(chain(classes_dropped=[0, 1])) == "1 class dropped"
+
+
+# In a chain: its recall is 0 from the start, which sets nothing off, so one rule is made to fire after generation 1
 
 LONG = ("num_generations=3",)
+
+
+@pytest.fixture
+def loses_classes(monkeypatch):
+    """A chain that loses classes in generation 1, whatever the processor makes of a few training steps."""
+    monkeypatch.setattr(
+        ClassesDropped, "check", lambda rule, records: "9 classes dropped" if len(records) == 2 else None
+    )
 
 
 def alarms(folder):
@@ -215,18 +235,26 @@ def state(folder):
     return json.loads((folder / "status.json").read_text())
 
 
-def test_an_alarm_reaches_the_log_and_the_run_folder(run_chain, tmp_path, caplog):
+def test_an_alarm_reaches_the_log_and_the_run_folder(loses_classes, run_chain, tmp_path, caplog):
     run_chain(tmp_path / "run", *LONG)
-    assert (0, "recall_far_below_floor") in [(found["generation"], found["rule"]) for found in alarms(tmp_path / "run")]
+    assert (1, "classes_dropped") in [(found["generation"], found["rule"]) for found in alarms(tmp_path / "run")]
     lines = [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING]
-    assert [line for line in lines if line.startswith("alarm at generation 0 (recall_far_below_floor): recall is 0")]
+    assert [line for line in lines if line.startswith("alarm at generation 1 (classes_dropped): 9 classes dropped")]
 
 
-def test_a_chain_killed_after_an_alarm_holds_it_once(run_chain, tmp_path, monkeypatch, caplog):
+def test_a_generation_0_that_fails_the_entry_gate_is_named_in_log_record_and_profile(run_chain, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    first, second = run_chain(tmp_path / "run", "num_generations=2")
+    assert (first.entry_gate, second.entry_gate) == ("failed", None)
+    assert json.loads((tmp_path / "run" / "profile.json").read_text())["entry_gate"] == "failed"
+    assert [line for line in caplog.messages if line.startswith("generation 0 fails the entry gate")]
+
+
+def test_a_chain_killed_after_an_alarm_holds_it_once(loses_classes, run_chain, tmp_path, monkeypatch, caplog):
     original = train_module.train
 
     def dies(recipe, pool, **arguments):
-        if arguments["generation"] == 1:
+        if arguments["generation"] == 2:
             raise KeyboardInterrupt
         return original(recipe, pool, **arguments)
 
@@ -236,22 +264,21 @@ def test_a_chain_killed_after_an_alarm_holds_it_once(run_chain, tmp_path, monkey
             run_chain(tmp_path / "run", *LONG)
     before = alarms(tmp_path / "run")
     run_chain(tmp_path / "run", *LONG)
-    assert [found for found in alarms(tmp_path / "run") if found["generation"] == 0] == before
-    told = [line for line in caplog.records if line.getMessage().startswith("alarm at generation 0")]
+    assert [found for found in alarms(tmp_path / "run") if found["generation"] == 1] == before
+    told = [line for line in caplog.records if line.getMessage().startswith("alarm at generation 1")]
     assert len(told) == len(before) > 0
 
 
-def test_an_alarm_that_stops_ends_the_chain_cleanly(run_chain, tmp_path):
-    assert len(run_chain(tmp_path / "run", *LONG, "alarm=stop")) == 1
+def test_an_alarm_that_stops_ends_the_chain_cleanly(loses_classes, run_chain, tmp_path):
+    assert len(run_chain(tmp_path / "run", *LONG, "alarm=stop")) == 2
     assert state(tmp_path / "run")["state"] == "stopped"
-    assert state(tmp_path / "run")["message"].startswith(
-        "stopped by the alarm at generation 0 (recall_far_below_floor)"
-    )
+    assert state(tmp_path / "run")["message"].startswith("stopped by the alarm at generation 1 (")
+    assert json.loads((tmp_path / "run" / "profile.json").read_text())["ending"] == "stopped"
 
 
-def test_a_stopped_chain_stays_stopped_until_the_alarm_no_longer_stops(run_chain, tmp_path):
+def test_a_stopped_chain_stays_stopped_until_the_alarm_no_longer_stops(loses_classes, run_chain, tmp_path):
     run_chain(tmp_path / "run", *LONG, "alarm=stop")
-    assert len(run_chain(tmp_path / "run", *LONG, "alarm=stop")) == 1
+    assert len(run_chain(tmp_path / "run", *LONG, "alarm=stop")) == 2
     assert state(tmp_path / "run")["state"] == "stopped"
     assert len(run_chain(tmp_path / "run", *LONG)) == 3
     assert state(tmp_path / "run") == {"state": "finished"}
@@ -264,10 +291,10 @@ def test_the_alarm_changes_no_number(run_chain, tmp_path):
     assert [record.metrics for record in first] == [record.metrics for record in again]
 
 
-def test_a_stopped_chain_is_a_success_for_the_command_and_is_listed(collapsar, tiny, tmp_path):
+def test_a_stopped_chain_is_a_success_for_the_command_and_is_listed(loses_classes, collapsar, tiny, tmp_path):
     code, _ = collapsar(*tiny, *LONG, "tracking=none", "alarm=stop", "hydra.run.dir=here")
     assert code == 0
-    assert "stopped by the alarm at generation 0" in (tmp_path / "here" / "report.html").read_text()
+    assert "stopped by the alarm at generation 1" in (tmp_path / "here" / "report.html").read_text()
 
 
 def with_factors(*shares_of_night):

@@ -55,6 +55,17 @@ def test_a_half_life_is_a_number_of_generations_and_infinite_where_recall_was_ke
     assert read("profile/recall_half_life", FIRST) == inf
 
 
+def test_a_chain_that_is_dead_from_the_start_has_the_worst_half_life():
+    dead = [replace(record, metrics={"recall": 0.0}) for record in (FIRST, LAST)]
+    assert read("profile/recall_half_life", *dead) == 0.0
+
+
+def test_a_chain_that_the_alarm_stopped_counts_with_the_generations_that_it_lasted():
+    records = [FIRST, replace(FIRST, generation=1)]
+    profile = profile_chain(records, ending="stopped").to_dict()
+    assert read_objective("profile/recall_half_life", records=records, profile=profile) == 1.0
+
+
 def test_what_was_not_measured_is_refused_with_what_there_is():
     with pytest.raises(UsageError, match="objective=final/recal was not measured: this chain has final/fid") as caught:
         read("final/recal", FIRST, LAST)

@@ -167,9 +167,9 @@ def test_a_count_of_classes_that_is_not_finite_is_counted_from_the_shares():
     assert profile_chain(records).first_dead_generation == 3
 
 
-def test_recall_that_starts_at_0_has_nothing_to_lose():
+def test_recall_that_starts_at_0_has_the_half_life_0_and_nothing_to_lose():
     profile = profile_chain(chain(recall=lambda t: 0.0, shares=lambda t: [0.5, 0.5]))
-    assert profile.recall_half_life is None
+    assert profile.recall_half_life == 0.0
     finding = profile.findings["real_not_reproduced"]
     assert (finding.verdict, finding.evidence) == ("undecided", "recall was 0 from the start: nothing to lose")
     assert verdict(profile, "modes_disappear")[0] == "undecided"
@@ -269,3 +269,73 @@ def test_factors_that_are_all_there_are_no_mode_that_disappears():
     records = [replace(record, factor_shares=row) for record in chain(3, recall=lambda t: 0.9)]
     finding = profile_chain(records).findings["modes_disappear"]
     assert (finding.verdict, finding.evidence.split(";")[0]) == ("no", "no factor lost")
+
+
+def test_classes_that_generation_0_lacks_are_no_loss():
+    profile = profile_chain(chain(shares=lambda t: [1.0, 0.0], recall=lambda t: 0.8, classes_dropped=lambda t: 1.0))
+    assert (profile.first_dead_generation, profile.dead_classes, profile.missing_classes) == (None, [], [1])
+    finding = profile.findings["modes_disappear"]
+    assert finding.verdict == "no"
+    assert "generation 0 lacks 1 class: the model's fault" in finding.evidence
+
+
+def test_a_class_that_dies_beside_one_that_generation_0_lacks_is_the_only_loss():
+    profile = profile_chain(chain(classes_dropped=lambda t: 3.0 if t < 5 else 4.0))
+    assert profile.first_dead_generation == 5
+    assert profile.findings["modes_disappear"].evidence == (
+        "1 class dropped at generation 5 (generation 0 lacks 3 classes: the model's fault)"
+    )
+
+
+def test_a_level_that_generation_0_lacks_is_no_loss():
+    row = {"night": {"known": 0.2, "real": 0.2, "synthetic": 0.0}}
+    records = [replace(record, factor_shares=row) for record in chain(3, recall=lambda t: 0.9)]
+    assert profile_chain(records).first_dead_generation is None
+    assert verdict(profile_chain(records), "modes_disappear") == ("no", None)
+
+
+def test_a_chain_that_the_alarm_stopped_is_never_answered_no():
+    records = chain(5, recall=lambda t: 0.8, precision=lambda t: 0.9, fid=lambda t: 4.0, shares=lambda t: [0.5, 0.5])
+    finished, stopped = profile_chain(records), profile_chain(records, ending="stopped")
+    assert {finding.verdict for finding in finished.findings.values()} == {"no", "undecided"}
+    assert {finding.verdict for finding in stopped.findings.values()} == {"undecided"}
+    assert stopped.findings["modes_disappear"].evidence.endswith("then the alarm stopped the chain")
+    collapsed = profile_chain(chain(3, recall=lambda t: 0.8 * 0.1**t), ending="stopped")
+    assert verdict(collapsed, "real_not_reproduced") == ("yes", 1)
+
+
+def test_a_breakdown_loses_what_was_left_in_the_generation_that_broke_down():
+    profile = profile_chain(chain(3, recall=lambda t: 0.8, shares=lambda t: [0.5, 0.5]), ending="broke down")
+    assert (profile.recall_half_life, profile.first_dead_generation, profile.ending) == (3.0, 3, "broke down")
+    assert verdict(profile, "modes_disappear") == verdict(profile, "real_not_reproduced") == ("yes", 3)
+    assert verdict(profile, "modes_merge") == ("undecided", None)
+    assert profile_chain(chain(3, recall=lambda t: 0.8 * 0.5**t), ending="broke down").recall_half_life == 1.0
+
+
+def test_a_breakdown_before_the_first_record_is_the_worst_outcome_and_no_loss():
+    profile = profile_chain([], ending="broke down")
+    assert (profile.recall_half_life, profile.entry_gate) == (0.0, "failed")
+    assert {finding.verdict for finding in profile.findings.values()} == {"undecided"}
+
+
+GATE = {"recall": 0.76, "recall_floor": 0.95, "coverage": 0.63, "coverage_floor": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ({}, "passed"),
+        ({"recall": 0.75}, "failed"),
+        ({"coverage": 0.62}, "failed"),
+        ({"coverage": None}, None),
+        ({"coverage_floor": None}, None),
+        ({"coverage": None, "recall": 0.0}, "failed"),
+        ({"recall_floor": 0.0}, None),
+    ],
+    ids=str,
+)
+def test_the_entry_gate_is_eight_tenths_of_the_floor_of_recall_and_seven_of_coverage(change, answer):
+    metrics = {key: value for key, value in (GATE | change).items() if value is not None}
+    records = chain(2, **{key: lambda t, value=value: value for key, value in metrics.items()})
+    assert profile_chain(records).entry_gate == answer
+    assert profile_chain(records).to_dict()["entry_gate"] == answer

@@ -1,8 +1,9 @@
 """The alarm: rules that say, after each generation, whether a chain is going wrong, and what then happens.
 
 What has fired after a generation is a function of the records up to it, so a chain that is continued after a kill
-fires the same, once. Where a record holds a metric's real-against-real floor (`recall_floor`), a change counts only if
-it is large beside it.
+fires the same, once. Nothing fires at generation 0: what it lacks is the model's fault, and the entry gate says so
+(`collapsar.journal.entry_gate`). Where a record holds a metric's real-against-real floor (`recall_floor`), a change
+counts only if it is large beside it.
 """
 
 import json
@@ -19,6 +20,7 @@ from scipy import stats
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.journal.findings import lost_levels
 from collapsar.records import GenerationRecord
+from collapsar.words import counted
 
 Direction: TypeAlias = Literal["falls", "rises"]
 Action: TypeAlias = Literal["warn", "notify", "stop"]
@@ -84,7 +86,9 @@ class Alarm:
         return [found for end in range(1, len(records) + 1) for found in self.fired_by_last(records[:end])]
 
     def fired_by_last(self, records: Records) -> list[Fired]:
-        """What the last generation sets off."""
+        """What the last generation sets off; nothing at generation 0, from which losses are counted."""
+        if len(records) < 2:
+            return []
         texts = {name: rule.check(records) for name, rule in self.rules.items()}
         generation = records[-1].generation
         return [Fired(generation=generation, rule=name, text=text) for name, text in texts.items() if text]
@@ -173,7 +177,8 @@ class Trend(Rule):
         if not self._is_trend(records) or self._is_trend(records[:-1]):
             return None
         first, *_, last = measured(records[-self.num_generations :], self.metric)
-        return f"{self.metric} {self.direction} over {self.num_generations} generations, from {first:.3g} to {last:.3g}"
+        window = counted(self.num_generations, "generation")
+        return f"{self.metric} {self.direction} over {window}, from {first:.3g} to {last:.3g}"
 
     def _is_trend(self, records: Records) -> bool:
         values = measured(records[-self.num_generations :], self.metric)
@@ -192,7 +197,7 @@ class ClassesDropped(Rule):
     """More classes are dropped than ever before in the chain.
 
     Args:
-        num_classes: From how many on.
+        num_classes: From how many on, beside those that generation 0 lacks.
     """
 
     def __init__(self, *, num_classes: int) -> None:
@@ -200,10 +205,13 @@ class ClassesDropped(Rule):
         self.num_classes = num_classes
 
     def check(self, records: Records) -> str | None:
-        now = records[-1].metrics.get("classes_dropped", 0)
-        if now < self.num_classes or now <= max(measured(records[:-1], "classes_dropped"), default=0):
+        *before, now = measured(records, "classes_dropped") or [0.0]
+        if not before or "classes_dropped" not in records[-1].metrics:
             return None
-        return f"{now:.0f} classes dropped"
+        first = before[0]
+        if now - first < self.num_classes or now <= max(before):
+            return None
+        return f"{counted(now, 'class')} dropped" + (f", {first:g} of them at generation 0" if first else "")
 
 
 class LevelsLost(Rule):

@@ -41,12 +41,15 @@ def points(records: Sequence[GenerationRecord], key: str) -> Points:
 
 
 def half_life(series: Points) -> float | None:
-    """Generations until the value is half of the first one's, between generations on the exponential through both.
+    """Generations until the value is half of the first one's; None if it never was, or there is no value.
 
-    Where the lower of the two values is zero, the line through them is used instead.
+    Between generations the value lies on the exponential through both, or if the later one is zero on the line. A chain
+    that begins with 0 is dead from the start: its half-life is 0.
     """
-    if not series or series[0][1] <= 0:
+    if not series:
         return None
+    if series[0][1] <= 0:
+        return 0.0
     start, target = series[0][0], HALF * series[0][1]
     for (earlier, above), (later, below) in pairwise(series):
         if below <= target:

@@ -2,6 +2,8 @@
 
 "Model collapse" names at least eight different things (Schaeffer et al. 2025, https://arxiv.org/abs/2503.03150). The
 thresholds are our conventions: change them here, and say so where they are quoted.
+
+Losses count from generation 0, which saw real data only: classes and levels that it lacks are the model's fault.
 """
 
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from collapsar.journal.courses import (
     trend_p,
 )
 from collapsar.records import GenerationRecord
+from collapsar.words import counted
 
 Verdict = Literal["yes", "no", "undecided"]
 
@@ -63,14 +66,41 @@ def lost_levels(record: GenerationRecord) -> list[str]:
     ]
 
 
+def died_classes(record: GenerationRecord, *, first: GenerationRecord) -> list[int]:
+    """Classes that generation 0, the first record, had and this one has not."""
+    before = dead_classes(first)
+    return [index for index in dead_classes(record) if first.class_shares and index not in before]
+
+
+def died_levels(record: GenerationRecord, *, first: GenerationRecord) -> list[str]:
+    """Levels of known factors that generation 0, the first record, had and this one has not."""
+    before = lost_levels(first)
+    return [name for name in lost_levels(record) if name in first.factor_shares and name not in before]
+
+
+def num_classes_died(record: GenerationRecord, *, first: GenerationRecord) -> int:
+    """How many classes were lost since generation 0, by name or by the number of classes dropped."""
+    dropped = points([first, record], "classes_dropped")
+    more = int(dropped[-1][1] - dropped[0][1]) if len(dropped) > 1 else 0
+    return max(len(died_classes(record, first=first)), more)
+
+
+def num_missing_classes(record: GenerationRecord) -> int:
+    """How many classes a record lacks."""
+    dropped = points([record], "classes_dropped")
+    return int(dropped[0][1]) if dropped else len(dead_classes(record))
+
+
 def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
-    """The first generation that dropped a class, or a level of a known factor; None if none did."""
-    return next((record.generation for record in records if _num_dropped(record) > 0 or lost_levels(record)), None)
-
-
-def _num_dropped(record: GenerationRecord) -> int:
-    counted = points([record], "classes_dropped")
-    return int(counted[0][1]) if counted else len(dead_classes(record))
+    """The first generation that lost a class, or a level of a known factor, of generation 0's; None if none did."""
+    return next(
+        (
+            record.generation
+            for record in records[1:]
+            if num_classes_died(record, first=records[0]) or died_levels(record, first=records[0])
+        ),
+        None,
+    )
 
 
 def error_rises(fid: Points) -> Finding:
@@ -113,7 +143,9 @@ def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Finding
     if rate is None:
         return _too_short(definition, fid)
     slope = f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
-    evidence = f"over the last {rate.num_points} generations FID moves by {slope} a generation: it is {_IS[course]}"
+    evidence = (
+        f"over the last {counted(rate.num_points, 'generation')} FID moves by {slope} a generation: it is {_IS[course]}"
+    )
     if course == "rises":
         return Finding(definition=definition, verdict="yes", evidence=evidence, generation=fid[-rate.num_points][0])
     return Finding(definition=definition, verdict="undecided" if course == "undecided" else "no", evidence=evidence)
@@ -135,14 +167,15 @@ def real_not_reproduced(recall: Points) -> Finding:
 
 
 def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
-    """Whether tails or modes disappear: a class or a factor is lost, or recall falls to half of generation 0's."""
+    """Whether tails or modes disappear: a class or a factor of generation 0 is lost, or half of its recall."""
     definition = "Tails or modes disappear"
     recall, generation = points(records, "recall"), first_dead_generation(records)
     if generation is not None:
         record = next(record for record in records if record.generation == generation)
-        names = ", ".join(lost_levels(record))
-        dropped = f"{names} lost" if names else f"{_num_dropped(record)} classes dropped"
-        evidence = f"{dropped} at generation {generation}"
+        names = ", ".join(died_levels(record, first=records[0]))
+        number = num_classes_died(record, first=records[0])
+        dropped = f"{names} lost" if names else f"{counted(number, 'class')} dropped"
+        evidence = f"{dropped} at generation {generation}{_lacking(records[0])}"
         return Finding(definition=definition, verdict="yes", evidence=evidence, generation=generation)
     found = _loss(definition, recall, name="recall", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
     has_classes = any(record.class_shares or "classes_dropped" in record.metrics for record in records)
@@ -151,9 +184,16 @@ def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
     return Finding(
         definition=definition,
         verdict=found.verdict,
-        evidence=f"{note}; {found.evidence}",
+        evidence=f"{note}{_lacking(records[0]) if records else ''}; {found.evidence}",
         generation=found.generation,
     )
+
+
+def _lacking(first: GenerationRecord) -> str:
+    """What generation 0 lacks, which is no loss."""
+    missing = [counted(number, "class")] if (number := num_missing_classes(first)) else []
+    lacking = ", ".join([*missing, *lost_levels(first)])
+    return f" (generation 0 lacks {lacking}: the model's fault)" if lacking else ""
 
 
 def modes_merge(records: Sequence[GenerationRecord]) -> Finding:
@@ -190,8 +230,8 @@ def _loss(definition: str, series: Points, *, name: str, gone_fraction: float, k
 
 
 def _too_short(definition: str, series: Points) -> Finding:
-    count = "1 generation" if len(series) == 1 else f"{len(series)} generations"
-    return Finding(definition=definition, verdict="undecided", evidence=f"{count} measured: too few to say")
+    evidence = f"{counted(len(series), 'generation')} measured: too few to say"
+    return Finding(definition=definition, verdict="undecided", evidence=evidence)
 
 
 def _first_above(series: Points, bound: float) -> int:

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from collapsar import __version__
 from collapsar.devices import peak_device_memory_bytes
-from collapsar.journal.alarm import Alarm
+from collapsar.errors import NonFiniteError
+from collapsar.journal.alarm import Alarm, Fired
+from collapsar.journal.entry_gate import SHARES, gate_evidence
 from collapsar.journal.memory import forget_peak_memory, peak_memory_bytes
-from collapsar.journal.profile import profile_chain
+from collapsar.journal.profile import Ending, profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
@@ -63,7 +65,7 @@ class Journal:
         self._fired = alarm.fired(self.records)
         self._progress: ChainProgress | None = None
         if self.records:
-            self._write_profile()
+            self._write_profile("stopped" if self._is_stopped else "")
             store.rewrite_lines(ALARMS, [found.to_json() for found in self._fired])
         self._note_the_end()
 
@@ -146,10 +148,15 @@ class Journal:
         )
         self.store.forget_unfinished()
         self.records.append(record)
-        self._write_profile()
+        fired = self.alarm.fired_by_last(self.records)
+        self._fired += fired
+        self._write_profile("stopped" if self._is_stopped else "")
         self.tracking.log(self.store, record)
         self._shown.finished(record)
-        self._raise_alarms()
+        if record.entry_gate == "failed":
+            floors = " and ".join(f"{share:g} of the floor of {key}" for key, share in SHARES.items())
+            logger.info("generation 0 fails the entry gate, %s: %s", floors, gate_evidence(record.metrics))
+        self._raise_alarms(fired)
         self._note_the_end()
 
     @property
@@ -174,13 +181,11 @@ class Journal:
             machine=self.machine.to_dict() if self.machine else {},
         )
 
-    def _write_profile(self) -> None:
-        self.store.write_json("profile.json", profile_chain(self.records).to_dict())
+    def _write_profile(self, ending: Ending) -> None:
+        self.store.write_json("profile.json", profile_chain(self.records, ending=ending).to_dict())
 
-    def _raise_alarms(self) -> None:
+    def _raise_alarms(self, fired: Sequence[Fired]) -> None:
         """Say what the last generation sets off."""
-        fired = self.alarm.fired_by_last(self.records)
-        self._fired += fired
         self.store.append_lines(ALARMS, [found.to_json() for found in fired])
         for found in fired:
             self._shown.alarmed(found)
@@ -206,6 +211,8 @@ class Journal:
             self.tracking.start(self.store, title=self.title, config=self.config, records=self.records)
             yield
         except BaseException as error:
+            if isinstance(error, NonFiniteError):
+                self._write_profile("broke down")
             self.store.write_json(STATUS, {"state": "failed", "message": failure_text(error)})
             self.tracking.finish(has_failed=True)
             raise

@@ -17,7 +17,10 @@ EVENTS = {
     "variance_half_life": ("pca/trace_ratio", "trace_ratio"),
     "first_dead_generation": ("classes_dropped",),
 }
-"""Generations until something happens, and the metrics that would show it: where it did not happen, infinitely many."""
+"""Generations until something happens, and the metrics that would show it.
+
+Where it did not happen there are infinitely many; in a chain that the alarm stopped, as many as it lasted.
+"""
 
 MARGINS = ("_floor", "_low", "_high")  # beside each metric; not worth a place in a message
 
@@ -60,7 +63,8 @@ def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[
     """All that can be an objective, by its key."""
     numbers: dict[str, Any] = {f"final/{key}": value for key, value in record.metrics.items()}
     never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
-    numbers |= {f"profile/{key}": math.inf for key in never}
+    lasted = record.generation if profile.get("ending") == "stopped" else math.inf
+    numbers |= {f"profile/{key}": lasted for key in never}
     described = {key: value for key, value in profile.items() if key != "findings"}  # answers, not numbers
     numbers |= {f"profile/{key}": value for key, value in flatten(described).items() if value is not None}
     return {key: float(value) for key, value in numbers.items() if isinstance(value, int | float)}

@@ -2,19 +2,25 @@
 
 Half-lives, the growth and course of the error, deaths of classes, and an answer to each definition of collapse
 (`collapsar.journal.findings`). Half-lives are counted in generations from generation 0.
+
+A chain that its alarm stopped, or whose numbers broke down, is an outcome. After a breakdown nothing is drawn any more:
+what had not happened to the chain by then, happens in the generation that broke down. What a stopped chain had not lost
+it might have lost later, so no definition is answered no.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from collapsar.journal.courses import Course, Points, Rate, course_over, growth_rate, half_life, later_half, points
+from collapsar.journal.entry_gate import EntryGate, entry_gate
 from collapsar.journal.findings import (
     Finding,
     contamination_hurts,
     dead_classes,
+    died_classes,
     error_diverges,
     error_rises,
     error_rises_catastrophically,
@@ -26,6 +32,10 @@ from collapsar.journal.findings import (
 )
 from collapsar.records import GenerationRecord
 
+Ending = Literal["", "stopped", "broke down"]
+"""How a chain ended before all its generations were made; empty if it is finished, or the same command continues it."""
+
+LOST_IN_A_BREAKDOWN = ("modes_disappear", "real_not_reproduced")
 VARIANCE_KEYS = ("pca/trace_ratio", "trace_ratio")  # PCA of the pixels sees variance that the classifier ignores
 
 
@@ -35,20 +45,26 @@ class Profile:
 
     Attributes:
         num_generations: Generations the profile was made from.
-        recall_half_life: Generations until recall is half of generation 0's; None if it never was.
+        ending: How it ended before its last generation; empty if it did not.
+        entry_gate: Whether generation 0 is good enough for losses to mean something; None if that was not measured.
+        recall_half_life: Generations until recall is half of generation 0's, 0 if that is 0; None if it never was.
         variance_half_life: The same for the variance of the samples; None also if it was not measured.
-        first_dead_generation: First generation that dropped a class; None if none did.
-        dead_classes: Classes dropped in the last generation.
+        first_dead_generation: First generation that lost a class of generation 0's; None if none did.
+        dead_classes: Classes of generation 0's that the last generation lacks.
+        missing_classes: Classes that generation 0 lacks, which is the model's fault.
         fid_growth: Slope of FID; None below four generations.
         fid_course: What FID does in the later half of the chain.
         findings: One answer for each definition, by a stable key.
     """
 
     num_generations: int
+    ending: Ending
+    entry_gate: EntryGate | None
     recall_half_life: float | None
     variance_half_life: float | None
     first_dead_generation: int | None
     dead_classes: list[int]
+    missing_classes: list[int]
     fid_growth: Rate | None
     fid_course: Course
     findings: dict[str, Finding]
@@ -58,19 +74,27 @@ class Profile:
         return asdict(self)
 
 
-def profile_chain(records: Sequence[GenerationRecord]) -> Profile:
-    """The collapse profile of one chain; of an empty chain, one without answers."""
+def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -> Profile:
+    """The collapse profile of one chain; of an empty chain, one without answers.
+
+    Args:
+        records: Of its finished generations.
+        ending: How it ended before its last generation.
+    """
     records = sorted(records, key=lambda record: record.generation)
     fid, recall = points(records, "fid"), points(records, "recall")
     variance_name, variance = variance_points(records)
     late_rate = growth_rate(later_half(fid))
     course = course_over(later_half(fid), rate=late_rate)
-    return Profile(
+    profile = Profile(
         num_generations=len(records),
+        ending=ending,
+        entry_gate=entry_gate(records[0].metrics) if records else None,
         recall_half_life=half_life(recall),
         variance_half_life=half_life(variance),
         first_dead_generation=first_dead_generation(records),
-        dead_classes=dead_classes(records[-1]) if records else [],
+        dead_classes=died_classes(records[-1], first=records[0]) if records else [],
+        missing_classes=dead_classes(records[0]) if records else [],
         fid_growth=growth_rate(fid),
         fid_course=course,
         findings={
@@ -84,6 +108,51 @@ def profile_chain(records: Sequence[GenerationRecord]) -> Profile:
             "real_not_reproduced": real_not_reproduced(recall),
         },
     )
+    if ending == "stopped":
+        return replace(profile, findings={key: _stopped(finding) for key, finding in profile.findings.items()})
+    return _broken_down(profile, records) if ending == "broke down" else profile
+
+
+def _stopped(finding: Finding) -> Finding:
+    """A finding of a chain that its alarm stopped: a no might have become a yes."""
+    if finding.verdict != "no":
+        return finding
+    return replace(finding, verdict="undecided", evidence=f"{finding.evidence}; then the alarm stopped the chain")
+
+
+def _broken_down(profile: Profile, records: Sequence[GenerationRecord]) -> Profile:
+    """A profile of a chain whose numbers broke down in the generation after its last record."""
+    generation = len(records)
+    has_classes = any(record.class_shares or record.factor_shares for record in records)
+    has_recall, has_variance = not records or bool(points(records, "recall")), bool(variance_points(records)[1])
+
+    def by_then(time: float | None, *, is_measured: bool) -> float | None:
+        return float(generation) if time is None and is_measured else time
+
+    return replace(
+        profile,
+        entry_gate=profile.entry_gate if records else "failed",
+        recall_half_life=by_then(profile.recall_half_life, is_measured=has_recall),
+        variance_half_life=by_then(profile.variance_half_life, is_measured=has_variance),
+        first_dead_generation=(
+            generation if profile.first_dead_generation is None and has_classes else profile.first_dead_generation
+        ),
+        findings={
+            key: _after_breakdown(key, finding, generation=generation) for key, finding in profile.findings.items()
+        },
+    )
+
+
+def _after_breakdown(key: str, finding: Finding, *, generation: int) -> Finding:
+    if finding.verdict == "yes":
+        return finding
+    evidence = f"the numbers broke down in generation {generation}"
+    if generation == 0:
+        return replace(finding, verdict="undecided", evidence=f"{evidence}: there was nothing to lose")
+    evidence = f"{finding.evidence}; then {evidence}"
+    if key in LOST_IN_A_BREAKDOWN:
+        return replace(finding, verdict="yes", evidence=evidence, generation=generation)
+    return replace(finding, verdict="undecided", evidence=evidence)
 
 
 def variance_points(records: Sequence[GenerationRecord]) -> tuple[str, Points]:

@@ -1,0 +1,19 @@
+"""Counted nouns, for every text that a reader sees: 1 class, 2 classes."""
+
+ES = ("s", "x", "ch", "sh")  # nouns that end so take -es
+
+
+def counted(number: float | str, noun: str) -> str:
+    """A number and its noun: 1 class, 2 classes, 1.4 generations.
+
+    Args:
+        number: As text where it is rounded already.
+        noun: In the singular, with what stands between the two: "more seed".
+    """
+    text = number if isinstance(number, str) else f"{number:.12g}"
+    return f"{text} {noun if text == '1' else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a regular noun."""
+    return f"{noun}es" if noun.endswith(ES) else f"{noun}s"
