@@ -44,14 +44,36 @@ class Arm:
         return tuple(longest[seed] for seed in sorted(longest))
 
     @property
-    def complete(self) -> tuple[Chain, ...]:
-        """Those of the distinct chains that came as far as the longest: means over seeds rest on them.
+    def horizon(self) -> int:
+        """The generation that means end at: how far the longest chain came, or what was asked for if none is open."""
+        reached = max(chain.last_generation for chain in self.distinct)
+        is_open = any(chain.is_open for chain in self.distinct)
+        asked = 0 if is_open else max(chain.num_generations for chain in self.distinct) - 1
+        return max(reached, asked, 0)
 
-        A chain that stopped early would mix its early values into the final ones, and leave a step in the mean curve.
+    @property
+    def counted(self) -> tuple[Chain, ...]:
+        """The distinct chains that means, verdicts and effects rest on.
+
+        They came to the horizon, or ended before it: a chain that its alarm stopped or whose numbers broke down is an
+        outcome, and its last values are carried on. To leave it out would leave out the collapsed ones.
         """
-        started = [chain for chain in self.distinct if chain.records]
-        last = max((chain.records[-1].generation for chain in started), default=0)
-        return tuple(chain for chain in started if chain.records[-1].generation == last)
+        return tuple(
+            chain
+            for chain in self.distinct
+            if chain.has_outcome and (chain.ending or chain.last_generation == self.horizon)
+        )
+
+    @property
+    def left_out(self) -> tuple[Chain, ...]:
+        """The distinct chains that are still open, or were asked for fewer generations."""
+        counted = self.counted
+        return tuple(chain for chain in self.distinct if chain not in counted)
+
+    @property
+    def carried(self) -> tuple[Chain, ...]:
+        """The counted chains whose last values are carried on to the horizon."""
+        return tuple(chain for chain in self.counted if chain.last_generation < self.horizon)
 
 
 def group_arms(chains: Sequence[Chain]) -> list[Arm]:

@@ -13,16 +13,22 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.damage import file_is_whole
-from collapsar.errors import UsageError, printable
-from collapsar.journal.profile import Profile, profile_chain
+from collapsar.errors import NonFiniteError, UsageError, printable
+from collapsar.journal.profile import Ending, Profile, profile_chain
 from collapsar.records import GenerationRecord
 from collapsar.report.fitted import values_of
+from collapsar.words import counted
 
 EARLIER_PATHS = {
     f"collapsar.data.analytic.{name}": f"collapsar.data.sources.analytic.{name}Source"
     for name in ("Gaussian", "Categorical", "LinearRegression")
 }
 """Classes that once had other names; a class that only moved is known by its name."""
+
+WORST = dict.fromkeys(("precision", "recall", "recall_worst_class", "downstream_accuracy", "downstream_f1"), 0.0) | {
+    "downstream_auc": 0.5
+}
+"""What a chain counts with that broke down before its first record: no samples cover nothing and teach nothing."""
 
 TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
@@ -39,6 +45,7 @@ class Chain:
         overrides: What was typed to start it, where that is known.
         versions: Packages it ran with, where they are known.
         problem: Why it is not finished; empty if it is.
+        ending: How it ended before its last generation, which is an outcome; empty if it is finished or still open.
     """
 
     folder: Path
@@ -48,6 +55,7 @@ class Chain:
     overrides: tuple[str, ...]
     versions: dict[str, str]
     problem: str
+    ending: Ending = ""
 
     @property
     def seed(self) -> int:
@@ -56,12 +64,36 @@ class Chain:
     @cached_property
     def profile(self) -> Profile:
         """What happened to it."""
-        return profile_chain(self.records)
+        return profile_chain(self.records, ending=self.ending)
 
     @property
     def num_generations(self) -> int:
         """Generations that were asked for."""
         return int(self.config.get("num_generations", len(self.records)))
+
+    @property
+    def last_generation(self) -> int:
+        """The last generation that has a record; -1 if none has."""
+        return self.records[-1].generation if self.records else -1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs, or the same command continues it."""
+        return not self.ending and len(self.records) < self.num_generations
+
+    @property
+    def has_outcome(self) -> bool:
+        """Whether there is something to count: a record, or a breakdown before the first one."""
+        return bool(self.records) or self.ending == "broke down"
+
+    def metrics_at(self, generation: int) -> dict[str, float]:
+        """Its metrics at a generation, those of the last record after its end; the worst if it has none."""
+        return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WORST
+
+    @property
+    def last_values(self) -> dict[str, float]:
+        """What is carried on after its end: its last metrics and fitted values, or the worst if it has none."""
+        return values_of(self.records[-1]) if self.records else WORST
 
 
 def read_chains(folders: Sequence[Path]) -> list[Chain]:
@@ -87,6 +119,15 @@ def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
     """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and alike."""
     rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
     return pd.DataFrame(rows, columns=TIDY_COLUMNS)
+
+
+def carried_rows(chain: Chain, *, horizon: int) -> Iterator[tuple[Any, ...]]:
+    """The rows of the generations after a chain's end, each with the metric `carried_from`: what is carried on."""
+    first = chain.records[0] if chain.records else None
+    parts = [first.data, first.model, first.regime] if first else [""] * 3
+    for generation in range(chain.last_generation + 1, horizon + 1):
+        for key, value in (chain.last_values | {"carried_from": chain.last_generation}).items():
+            yield (chain.label, chain.seed, *parts, generation, key, float(value))
 
 
 def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
@@ -145,6 +186,7 @@ def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
         overrides=_read_overrides(folder / ".hydra" / "overrides.yaml"),
         versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items()},
         problem=_problem(len(records), int(config["num_generations"]), status),
+        ending=_ending(len(records), int(config["num_generations"]), status),
     )
 
 
@@ -177,8 +219,19 @@ def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) ->
     if num_finished >= num_generations and state in ("", "running", "finished"):
         return ""
     word = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}.get(state, state)
-    text = f"{word} after {num_finished} of {num_generations} generations" + (f": {message}" if message else "")
-    return printable(text)  # somebody else may have written it
+    if _ending(num_finished, num_generations, status) == "broke down":
+        word = "broke down"
+    text = f"{word} after {num_finished} of {counted(num_generations, 'generation')}"
+    return printable(text + (f": {message}" if message else ""))  # somebody else may have written it
+
+
+def _ending(num_finished: int, num_generations: int, status: dict[str, Any]) -> Ending:
+    """How a chain ended before its last generation, by its status; empty if the same command would continue it."""
+    state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
+    if num_finished >= num_generations:
+        return ""
+    is_breakdown = state == "failed" and message.startswith(NonFiniteError.__name__)
+    return "broke down" if is_breakdown else "stopped" if state == "stopped" else ""
 
 
 def _read_overrides(path: Path) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[
     """By metric, for each arm that measured it: mean and 95 % band over seeds at each generation."""
     curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for index, arm in enumerate(arms):
-        table = bands(_measured(arm, metrics)) if arm.complete else pd.DataFrame(columns=["metric", "generation"])
+        table = bands(_measured(arm, metrics)) if arm.counted else pd.DataFrame(columns=["metric", "generation"])
         for metric, rows in table.sort_values("generation").groupby("metric"):
             columns = {name: _numbers(rows[name]) for name in ("mean", "low", "high")}
             curves[metric].append({"arm": index, "generations": rows["generation"].tolist(), **columns})
@@ -70,9 +70,13 @@ def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[
 
 
 def _measured(arm: Arm, metrics: Sequence[str]) -> pd.DataFrame:
-    """The values of the arm's complete chains, a row for each metric and generation of a chain."""
-    records = [(record.generation, values_of(record)) for chain in arm.complete for record in chain.records]
-    rows = [(key, generation, own[key]) for generation, own in records for key in metrics if key in own]
+    """The values of the chains that count, a row for each metric and generation; the last ones are carried on."""
+    found = [(record.generation, values_of(record)) for chain in arm.counted for record in chain.records] + [
+        (generation, chain.last_values)
+        for chain in arm.carried
+        for generation in range(chain.last_generation + 1, arm.horizon + 1)
+    ]
+    rows = [(key, generation, own[key]) for generation, own in found for key in metrics if key in own]
     return pd.DataFrame(rows, columns=["metric", "generation", "value"])
 
 
@@ -104,5 +108,5 @@ def _laws(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[st
 
 
 def _survival(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    curves = [(index, class_survival(arm.distinct)) for index, arm in enumerate(arms)]
+    curves = [(index, class_survival(arm.distinct, horizon=arm.horizon)) for index, arm in enumerate(arms)]
     return [{"arm": index, **asdict(curve)} for index, curve in curves if curve is not None]

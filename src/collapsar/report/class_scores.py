@@ -51,7 +51,7 @@ def class_score_maps(arms: Sequence[Arm]) -> dict[str, list[ClassScoreMap]]:
 def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
     """By metric, the key of each class; or of each column, where the metric is a share."""
     found: dict[str, dict[int | str, str]] = {}
-    for key in dict.fromkeys(key for chain in arm.complete for key in chain.records[-1].metrics):
+    for key in dict.fromkeys(key for chain in arm.counted if chain.records for key in chain.records[-1].metrics):
         of_part = split_class(key) or (split_column(key) if bounds_of(key) == SHARE else None)
         if of_part:
             metric, part = of_part
@@ -60,7 +60,7 @@ def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
 
 
 def _map(index: int, arm: Arm, keys: Mapping[int | str, str]) -> ClassScoreMap:
-    generations = [record.generation for record in arm.complete[0].records]
+    generations = list(range(max(chain.last_generation for chain in arm.counted) + 1))
     scores = {part: _means(arm, key, generations) for part, key in keys.items()}
     lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:MAX_CLASSES])
     is_of_classes = isinstance(next(iter(keys)), int)
@@ -78,12 +78,10 @@ def _map(index: int, arm: Arm, keys: Mapping[int | str, str]) -> ClassScoreMap:
 
 
 def _means(arm: Arm, key: str, generations: Sequence[int]) -> list[float | None]:
-    """The mean over seeds in each generation; None where no chain measured it."""
-    found: dict[int, list[float]] = {generation: [] for generation in generations}
-    for record in (record for chain in arm.complete for record in chain.records):
-        if record.generation in found and key in record.metrics:
-            found[record.generation].append(record.metrics[key])
-    return [float(np.mean(values)) if values else None for values in found.values()]
+    """The mean over seeds in each generation, last values carried on; None where no chain measured it."""
+    rows = [[chain.metrics_at(generation).get(key) for chain in arm.counted] for generation in generations]
+    measured = [[value for value in row if value is not None] for row in rows]
+    return [float(np.mean(values)) if values else None for values in measured]
 
 
 def _cell(score: float | None, *, first: float | None) -> Cell | None:

@@ -3,6 +3,8 @@
 Half-lives are censored at the end of the chain, so they are restricted to it: a chain whose recall never halved counts
 with the chain's length, the horizon (the restricted mean survival time of Royston & Parmar 2013). Differences are then
 too small where both arms outlive the horizon, never too large. A chain without any recall from the start counts with 0.
+A chain that its alarm stopped, or whose numbers broke down, counts with its last values, and if its recall had not
+halved by then, with the generations that it lasted.
 """
 
 from collections.abc import Sequence
@@ -52,6 +54,7 @@ class ComparedArm:
         effects: By outcome; an outcome that one of the two did not measure on two shared seeds is absent.
         spending: What one of its chains took.
         num_seeds: Seeds that it shares with the baseline.
+        num_carried: Seeds of these whose last values are carried on, in this arm or in the baseline.
     """
 
     arm: Arm
@@ -59,6 +62,7 @@ class ComparedArm:
     effects: dict[str, Effect]
     spending: Spending
     num_seeds: int
+    num_carried: int
 
     @property
     def deciding(self) -> Effect:
@@ -95,20 +99,20 @@ def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
 
 
 def outcome_of(chain: Chain, outcome: str, *, horizon: int) -> float | None:
-    """What became of a chain that came to the horizon; None where it was not measured.
+    """What became of a chain by the horizon; None where it was not measured.
 
     Args:
-        chain: With records up to the horizon at least.
+        chain: With records up to the horizon at least, or one that ended before it.
         outcome: One of OUTCOMES.
         horizon: The generation that half-lives are restricted to.
     """
     if outcome != HALF_LIFE:
-        return chain.records[horizon].metrics.get(outcome)
-    first = chain.records[0].metrics.get("recall")
-    if first is None:
+        return chain.metrics_at(horizon).get(outcome)
+    if "recall" not in chain.metrics_at(0):
         return None
     half_life = chain.profile.recall_half_life
-    return 0.0 if first <= 0 else float(horizon) if half_life is None else min(half_life, float(horizon))
+    lasted = chain.last_generation if chain.ending else horizon
+    return float(min(lasted if half_life is None else half_life, horizon))
 
 
 def _compare(arms: Sequence[Arm], indices: Sequence[int]) -> Comparison | None:
@@ -116,7 +120,7 @@ def _compare(arms: Sequence[Arm], indices: Sequence[int]) -> Comparison | None:
     if found is None:
         return None
     horizon = _horizon([chain for index in indices for chain in arms[index].distinct])
-    chains = {index: {c.seed: c for c in arms[index].distinct if len(c.records) > horizon} for index in indices}
+    chains = {index: {c.seed: c for c in arms[index].distinct if _counts(c, horizon)} for index in indices}
     base = chains.pop(indices[found])
     shared = {index: base.keys() & own.keys() for index, own in chains.items()}
     compared = [index for index in shared if len(shared[index]) > 1]
@@ -128,6 +132,10 @@ def _compare(arms: Sequence[Arm], indices: Sequence[int]) -> Comparison | None:
             effects=own,
             spending=spending([chains[index][seed] for seed in shared[index]], horizon=horizon),
             num_seeds=len(shared[index]),
+            num_carried=sum(
+                any(by_seed[seed].last_generation < horizon for by_seed in (base, chains[index]))
+                for seed in shared[index]
+            ),
         )
         for index, own in zip(compared, by_arm, strict=True)
         if own
@@ -145,9 +153,16 @@ def _compare(arms: Sequence[Arm], indices: Sequence[int]) -> Comparison | None:
 
 
 def _horizon(chains: Sequence[Chain]) -> int:
-    """The last generation of the usual chain: shorter ones are left out, and of longer ones the rest is."""
-    lengths = sorted(len(chain.records) for chain in chains)
+    """The last generation of the usual chain: shorter ones are left out, and of longer ones the rest is.
+
+    A chain that ended early counts with what was asked for: its last values are carried on that far.
+    """
+    lengths = sorted(chain.num_generations if chain.ending else len(chain.records) for chain in chains)
     return max(lengths[len(lengths) // 2] - 1, 0)
+
+
+def _counts(chain: Chain, horizon: int) -> bool:
+    return len(chain.records) > horizon or (chain.has_outcome and bool(chain.ending))
 
 
 def _effects(baseline: dict[int, Chain], arms: Sequence[dict[int, Chain]], *, horizon: int) -> list[dict[str, Effect]]:

@@ -21,6 +21,7 @@ from collapsar.report.chains import read_chains
 from collapsar.report.charts import chart_content
 from collapsar.report.pictures import strip_columns
 from collapsar.report.templating import template
+from collapsar.words import counted
 
 MODEL = "vae"
 FED_WITH = {  # the two regimes that are pictured
@@ -103,7 +104,7 @@ def _strip(arms: Sequence[Arm], regime: str) -> InkedStrip:
 
 
 def _fate(last: dict[str, float], *, num_classes: int) -> str:
-    return f"{last['classes_dropped']:.0f} of {num_classes} classes dropped"
+    return f"{last['classes_dropped']:.0f} of {counted(num_classes, 'class')} dropped"
 
 
 def _inks(columns: np.ndarray) -> list[tuple[float, str]]:

@@ -1,4 +1,8 @@
-"""The records as tidy tables for other programs: one row for each chain, generation and metric."""
+"""The records as tidy tables for other programs: one row for each chain, generation and metric.
+
+A chain that its alarm stopped, or whose numbers broke down, has rows beyond its end too: its last values, carried on as
+in means, and with them the metric `carried_from`, the generation that they are of.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,15 +10,21 @@ from pathlib import Path
 import pandas as pd
 
 from collapsar.errors import UsageError
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import Chain, tidy
+from collapsar.report.arms import Arm, group_arms
+from collapsar.report.chains import TIDY_COLUMNS, Chain, carried_rows, tidy
 
 
 def tidy_with_arms(chains: Sequence[Chain]) -> pd.DataFrame:
     """The tidy table with the arm of each chain as its first column."""
-    tables = [tidy(arm.chains).assign(arm=arm.name) for arm in group_arms(chains)]
+    parts = [(arm, table) for arm in group_arms(chains) for table in (tidy(arm.chains), _carried(arm))]
+    tables = [table.assign(arm=arm.name) for arm, table in parts if len(table)] or [tidy([]).assign(arm="")]
     table = pd.concat(tables, ignore_index=True)
     return table[["arm", *(column for column in table.columns if column != "arm")]]
+
+
+def _carried(arm: Arm) -> pd.DataFrame:
+    rows = [row for chain in arm.carried for row in carried_rows(chain, horizon=arm.horizon)]
+    return pd.DataFrame(rows, columns=TIDY_COLUMNS)
 
 
 def write_csv(chains: Sequence[Chain], output: Path) -> Path:

@@ -105,7 +105,7 @@ def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], *, thres
     sign = 1.0 if threshold.at_least is not None else -1.0
     by_seed: dict[int, list[tuple[float, float]]] = {}
     for (value, _), summary in zip(curve.points, summaries, strict=True):
-        for chain in summary.chains:
+        for chain in (one for one in summary.chains if curve.metric in one.last):
             by_seed.setdefault(chain.chain.seed, []).append((value, sign * chain.last[curve.metric]))
     crossings = [crossing(points, level=sign * threshold.value) for points in by_seed.values()]
     values = [value for value, _ in curve.points]

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from collapsar.report.predictors import Keeping, Keepings
 from collapsar.report.waiting import WaitingTime
-from collapsar.report.wording import number_text, waiting_text
+from collapsar.report.wording import in_generations, number_text, waiting_text
+from collapsar.words import counted
 
 MOST_NAMES = 3
 
@@ -12,7 +13,7 @@ MOST_NAMES = 3
 def answer(keepings: Keepings) -> str:
     """The times of the baseline, who is hurt first there, and which arms keep their predictor longest."""
     baseline = keepings.arms[0]
-    seeds = f" ({baseline.num_seeds} seeds: median and range)" if baseline.num_seeds > 1 else ""
+    seeds = f" ({counted(baseline.num_seeds, 'seed')}: median and range)" if baseline.num_seeds > 1 else ""
     useless = f"the predictor is no better than chance after {generations(baseline.chance)}"
     worse = f", and worse than {keepings.reference} on real data after {after(baseline.real)}" if baseline.real else ""
     clauses = [f"Under {baseline.arm.name}{seeds}, {useless}{worse}", hurt(baseline), _longest(keepings)]
@@ -26,8 +27,7 @@ def after(waiting: WaitingTime | None) -> str:
 
 def generations(waiting: WaitingTime) -> str:
     """The same with its unit: 1 generation, >7 generations (5 to >7)."""
-    median, bracket, spread = after(waiting).partition(" (")
-    return f"{median} {'generation' if median == '1' else 'generations'}{bracket}{spread}"
+    return in_generations(after(waiting))
 
 
 def hurt(keeping: Keeping) -> str:

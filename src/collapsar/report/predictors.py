@@ -203,10 +203,15 @@ def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | No
 
 
 def _wait(chains: Sequence[Chain], key: str, bounds: Mapping[int, float]) -> WaitingTime | None:
-    """Generations until a score is no higher than the bound of its seed; None without chains or bounds."""
+    """Generations until a score is no higher than the bound of its seed, or the numbers broke down.
+
+    None without chains or bounds.
+    """
     bounded = [chain for chain in chains if chain.seed in bounds]
     reached = [
-        [found for found, score in points(chain.records, key) if score <= bounds[chain.seed]] for chain in bounded
+        [found for found, score in points(chain.records, key) if score <= bounds[chain.seed]]
+        + ([chain.last_generation + 1] if chain.ending == "broke down" else [])
+        for chain in bounded
     ]
     return waiting_time(
         [min(found, default=None) for found in reached], lengths=[chain.records[-1].generation for chain in bounded]

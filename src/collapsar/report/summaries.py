@@ -1,4 +1,8 @@
-"""What each chain and each arm came to: first and last values, half-life of recall, first dead class, verdicts."""
+"""What each chain and each arm came to: first and last values, half-life of recall, first dead class, verdicts.
+
+A chain that its alarm stopped, or whose numbers broke down, counts with its last values; one that broke down before its
+first record, with the worst.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +33,7 @@ class ChainSummary:
 
     @property
     def last_generation(self) -> int:
-        return self.chain.records[-1].generation
+        return max(self.chain.last_generation, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ class ArmVerdict:
         verdict: The answer that all chains gave, otherwise undecided.
         generation: The median generation at which it happened; None where it did not.
         evidence: Of the first chain.
+        seed: Of that chain.
     """
 
     definition: str
@@ -49,20 +54,21 @@ class ArmVerdict:
     verdict: Verdict
     generation: int | None
     evidence: str
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSummary:
     """One arm: means over its seeds with 95 % intervals, waiting times, and verdicts.
 
-    Means and verdicts rest on the arm's complete chains; waiting times on all of them, the shorter ones censored.
+    Means and verdicts rest on the chains that count; waiting times on all of them, the shorter ones censored.
 
     Attributes:
         arm: The arm.
-        chains: Its complete chains.
+        chains: Those of its chains that count.
         first: Main metrics at generation 0.
         last: The same at the last generation.
-        kept_recall: Final recall as a share of generation 0's.
+        kept_recall: Final recall as a share of generation 0's, over the seeds that had any.
         half_life: Generations until recall is half of generation 0's.
         variance_half_life: The same for the variance.
         first_dead: Generations until the first class is dropped.
@@ -95,8 +101,9 @@ class Contrast:
 
 def summarise_arm(arm: Arm) -> ArmSummary:
     """The summary of an arm; without chains if none has a record."""
-    started = [summarise_chain(chain) for chain in arm.distinct if chain.records]
-    chains = tuple(summary for summary in started if summary.chain in arm.complete)
+    counted = arm.counted
+    started = [summarise_chain(chain) for chain in arm.distinct if chain.has_outcome]
+    chains = tuple(summary for summary in started if summary.chain in counted)
     with_variance = [summary for summary in started if variance_points(summary.chain.records)[1]]
     return ArmSummary(
         arm=arm,
@@ -114,8 +121,8 @@ def summarise_arm(arm: Arm) -> ArmSummary:
 
 
 def summarise_chain(chain: Chain) -> ChainSummary:
-    """The summary of a chain that has at least one record."""
-    first, last = chain.records[0].metrics, chain.records[-1].metrics
+    """The summary of a chain that has a record, or broke down before the first one."""
+    first, last = chain.metrics_at(0), chain.metrics_at(max(chain.last_generation, 0))
     return ChainSummary(
         chain=chain,
         first={key: first[key] for key in MAIN if key in first},
@@ -136,7 +143,7 @@ def contrasts(summaries: Sequence[ArmSummary]) -> list[Contrast]:
 
 def _differences(one: ArmSummary, other: ArmSummary) -> dict[str, PairedDifference]:
     found: dict[str, PairedDifference] = {}
-    if one.chains[0].last_generation != other.chains[0].last_generation:
+    if not (one.chains and other.chains) or one.arm.horizon != other.arm.horizon:
         return found
     for key in MAIN:
         first, second = ({c.chain.seed: c.last[key] for c in arm.chains if key in c.last} for arm in (one, other))
@@ -196,4 +203,5 @@ def _combine(chains: Sequence[ChainSummary], key: str) -> ArmVerdict:
         verdict=findings[0].verdict if counts[findings[0].verdict] == len(findings) else "undecided",
         generation=generations[len(generations) // 2] if generations else None,
         evidence=findings[0].evidence,
+        seed=chains[0].chain.seed,
     )

@@ -1,6 +1,8 @@
 """Survival of classes: Kaplan-Meier over the classes of an arm's chains, a class's death being its first drop.
 
-A class that still lives when its chain ends, finished or not, is censored there, not counted as a survivor for good.
+Only classes that generation 0 has can be lost. One that still lives when its chain ends, finished or not, is censored
+there, not counted as a survivor for good. Where the alarm stopped the chain, what lives then is carried on to the end
+of the others; where the numbers broke down, all classes die.
 """
 
 from collections.abc import Sequence
@@ -10,7 +12,7 @@ import numpy as np
 from scipy.stats import norm
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from collapsar.journal.findings import dead_classes
+from collapsar.journal.findings import dead_classes, died_classes
 from collapsar.report.chains import Chain
 from collapsar.report.intervals import CONFIDENCE
 from collapsar.report.waiting import JUST_AFTER_0
@@ -28,12 +30,16 @@ class SurvivalCurve:
     num_deaths: int
 
 
-def class_survival(chains: Sequence[Chain]) -> SurvivalCurve | None:
+def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurve | None:
     """The Kaplan-Meier curve over all classes of all chains; None where no classes were counted.
 
     Classes of one chain share its fate, so the interval is too narrow where seeds are few.
+
+    Args:
+        chains: Of an arm.
+        horizon: The generation that chains which their alarm stopped are carried on to.
     """
-    lifetimes = [lifetime for chain in chains for lifetime in _lifetimes(chain)]
+    lifetimes = [lifetime for chain in chains for lifetime in _lifetimes(chain, horizon=horizon)]
     if not lifetimes:
         return None
     times, deaths = (np.array(column, dtype=float) for column in zip(*lifetimes, strict=True))
@@ -53,17 +59,21 @@ def class_survival(chains: Sequence[Chain]) -> SurvivalCurve | None:
     )
 
 
-def _lifetimes(chain: Chain) -> list[tuple[float, bool]]:
-    """For each class that the real data have, when it died or was last seen alive, and whether it died."""
+def _lifetimes(chain: Chain, *, horizon: int) -> list[tuple[float, bool]]:
+    """For each class that generation 0 has, when it died or was last seen alive, and whether it died."""
     records = [record for record in chain.records if record.class_shares]
     if not records:
         return []
     died: dict[int, int] = {}
     for record in records:
-        for index in dead_classes(record):
+        for index in died_classes(record, first=records[0]):
             died.setdefault(index, record.generation)
-    real = [index for index, share in enumerate(records[0].class_shares["real"]) if share > 0]
-    return [(float(died.get(index, records[-1].generation)), index in died) for index in real]
+    missing = dead_classes(records[0])
+    real = [index for index, share in enumerate(records[0].class_shares["real"]) if share > 0 and index not in missing]
+    if chain.ending == "broke down":
+        died = dict.fromkeys(real, chain.last_generation + 1) | died
+    last = max(horizon, records[-1].generation) if chain.ending else records[-1].generation
+    return [(float(died.get(index, last)), index in died) for index in real]
 
 
 def _bounds(curve: SurvfuncRight) -> tuple[list[float | None], list[float | None]]:

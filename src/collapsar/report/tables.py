@@ -1,5 +1,6 @@
 """The comparison table of the terminal: arms with their seeds, first and last values, half-life, first dead class."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +17,10 @@ from collapsar.report.forest import effect_tables
 from collapsar.report.intervals import Interval
 from collapsar.report.predictors import keepings
 from collapsar.report.summaries import ArmSummary, summarise_arm, summarise_chain
-from collapsar.report.wording import MISSING, number_text, time_text, waiting_text
+from collapsar.report.wording import entry_gate, number_text, time_of_chain, waiting_text
+from collapsar.words import counted
 
-CAPTION = (
-    "generation 0→last, with its 95 % interval over seeds\n"
-    "times in generations, with their range; >7: not in 7 generations"
-)
+CAPTION = "generation 0→last, with its 95 % interval over seeds\ntimes in generations, with their range"
 
 
 def comparison_table(folders: Sequence[Path]) -> Table:
@@ -48,9 +47,7 @@ def report_tables(folders: Sequence[Path]) -> Group:
 def table_of(summaries: Sequence[ArmSummary]) -> Table:
     """The table of arms, with a row for each seed where there are several; the caption lists what is not finished."""
     keys = [key for key in MAIN if any(key in summary.first for summary in summaries)]
-    unfinished = [(summary.arm.name, chain) for summary in summaries for chain in summary.arm.chains if chain.problem]
-    notes = [f"* {name}, seed {chain.seed}: {chain.problem}" for name, chain in unfinished]
-    caption = Text("\n".join([CAPTION, *notes]))
+    caption = Text("\n".join([CAPTION + _horizons(summaries), *_notes(summaries)]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
     table.add_column("arm", min_width=12)
     for heading in (*map(title_of, keys), "recall halved", "first dead"):
@@ -58,6 +55,27 @@ def table_of(summaries: Sequence[ArmSummary]) -> Table:
     for summary in summaries:
         _add_arm(table, summary, keys)
     return table
+
+
+def _horizons(summaries: Sequence[ArmSummary]) -> str:
+    """What > before a number of generations says; nothing where all that is waited for happened."""
+    times = [time for summary in summaries for time in (summary.half_life, summary.first_dead) if time is not None]
+    never = sorted({time.num_generations for time in times if not math.isfinite(time.high)})
+    if len(never) == 1:
+        return f"; >{never[0]}: not in {counted(never[0], 'generation')}"
+    return "; >N: not in N generations" if never else ""
+
+
+def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
+    """What became of chains that are not finished, and which arms begin badly."""
+    notes = []
+    for summary in summaries:
+        arm, counts = summary.arm, summary.arm.counted
+        for chain in (chain for chain in arm.chains if chain.problem):
+            told = "" if chain in counts else "; left out of means"
+            told = f"; counted, last values carried on to generation {arm.horizon}" if chain in arm.carried else told
+            notes.append(f"* {arm.name}, seed {chain.seed}: {chain.problem}{told}")
+    return [*notes, *([entry_gate(summaries)] if any(summary.chains for summary in summaries) else [])]
 
 
 def _add_arm(table: Table, summary: ArmSummary, keys: Sequence[str]) -> None:
@@ -73,12 +91,13 @@ def _add_arm(table: Table, summary: ArmSummary, keys: Sequence[str]) -> None:
 
 def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
     name = f"  seed {chain.seed}{' *' if chain.problem else ''}"
-    if not chain.records:
+    if not chain.has_outcome:
         return [name]
     summary = summarise_chain(chain)
     changes = [f"{_short(summary.first.get(key))}→{_short(summary.last.get(key))}" for key in keys]
-    dead = summary.profile.first_dead_generation
-    return [name, *changes, time_text(summary.profile.recall_half_life), MISSING if dead is None else str(dead)]
+    halved = time_of_chain(summary.profile.recall_half_life, summary, needs="recall")
+    dead = time_of_chain(summary.profile.first_dead_generation, summary, needs="classes_dropped")
+    return [name, *changes, _stacked(halved), _stacked(dead)]
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:

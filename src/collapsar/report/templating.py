@@ -8,6 +8,8 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
+from collapsar.words import counted
+
 
 def template(name: str) -> Template:
     """A template in which every value is escaped and every name must be given."""
@@ -28,7 +30,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(static=_static, source=lambda name: Markup(script_source(_static(name).encode())))
+    environment.globals.update(
+        counted=counted, static=_static, source=lambda name: Markup(script_source(_static(name).encode()))
+    )
     return environment
 
 
