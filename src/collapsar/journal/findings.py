@@ -147,7 +147,8 @@ def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Finding
         f"over the last {counted(rate.num_points, 'generation')} FID moves by {slope} a generation: it is {_IS[course]}"
     )
     if course == "rises":
-        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=fid[-rate.num_points][0])
+        start = max(fid[-rate.num_points][0], fid[1][0])  # generation 0 cannot have risen
+        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=start)
     return Finding(definition=definition, verdict="undecided" if course == "undecided" else "no", evidence=evidence)
 
 

@@ -62,7 +62,8 @@ def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[
     """By metric, for each arm that measured it: mean and 95 % band over seeds at each generation."""
     curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for index, arm in enumerate(arms):
-        table = bands(_measured(arm, metrics)) if arm.counted else pd.DataFrame(columns=["metric", "generation"])
+        values = _measured(arm, metrics)
+        table = bands(values) if len(values) else values
         for metric, rows in table.sort_values("generation").groupby("metric"):
             columns = {name: _numbers(rows[name]) for name in ("mean", "low", "high")}
             curves[metric].append({"arm": index, "generations": rows["generation"].tolist(), **columns})

@@ -113,8 +113,10 @@ def growth_text(growth: Interval | None) -> str:
 
 
 def seeds_text(counts: Mapping[Verdict, int]) -> str:
-    """How many seeds gave which answer: 3 of 3 seeds; or 1 yes, 2 undecided of 3 seeds."""
+    """How many seeds gave which answer: 1 seed; 3 of 3 seeds; or 1 yes, 2 undecided of 3 seeds."""
     total = sum(counts.values())
+    if total == 1:
+        return "1 seed"
     seeds = f"of {counted(total, 'seed')}"
     given = {answer: count for answer, count in counts.items() if count}
     return (
@@ -275,11 +277,11 @@ def sentence(summary: ArmSummary) -> str:
     first, last = summary.first["recall"], summary.last["recall"]
     if summary.arm.horizon == 0:
         return f"has one generation so far, with recall {interval_text(first)}{_endings(summary)}."
-    seeds = seeds_text(summary.verdicts[DECIDING].counts)
+    seeds = f" ({seeds_text(summary.verdicts[DECIDING].counts)})" if len(summary.chains) > 1 else ""
     generations = counted(summary.arm.horizon, "generation")
     change = f"recall went from {number_text(first.mean)} to {interval_text(last)} in {generations}"
     what = FATES[fate(summary)] + _by_others(summary)
-    return f"{what}: {change} ({seeds}){_pace(summary)}{_deaths(summary)}{_endings(summary)}."
+    return f"{what}{seeds}: {change}{_pace(summary)}{_deaths(summary)}{_endings(summary)}."
 
 
 def _pace(summary: ArmSummary) -> str:
