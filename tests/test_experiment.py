@@ -14,6 +14,7 @@ from collapsar.journal.store import RunFolder
 from collapsar.models.flow import Flow
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
+from collapsar.report.chains import read_chains
 from collapsar.seeding import make_generator
 from collapsar.training import train as train_module
 from tiny_chains import fail_in
@@ -255,6 +256,10 @@ def test_a_loss_that_breaks_down_stops_the_chain_and_keeps_what_is_finished(run_
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["state"] == "failed"
     assert "generation 1" in status["message"]
+    assert json.loads((tmp_path / "run" / "profile.json").read_text())["ending"] == "broke down"
+    (chain,) = read_chains([tmp_path / "run"])
+    assert chain.problem.startswith("broke down after 1 of 2 generations: NonFiniteError: loss is nan in generation 1")
+    assert (chain.ending, chain.profile.recall_half_life) == ("broke down", 0.0)  # a tiny chain has no recall
 
 
 def test_samples_that_break_down_name_generation_epoch_and_step(run_chain, tmp_path, monkeypatch):

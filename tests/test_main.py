@@ -17,7 +17,9 @@ import collapsar.__main__ as command
 from collapsar import study
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
+from collapsar.journal.profile import profile_chain
 from collapsar.models.vae import VAE
+from tiny_chains import compose_settings
 
 LINES_OF_A_TRACEBACK = ("Traceback", 'File "')
 EARLIER = (  # what was typed to make tests/earlier with version 0.1, where the judge was the measuring stick too
@@ -167,6 +169,16 @@ def test_a_chain_that_breaks_down_is_one_line_and_exit_code_1(run, monkeypatch):
     code, stderr = run()
     assert code == 1
     assert "loss is nan in generation 0, epoch 0, step 0" in only_line(stderr)
+
+
+def test_a_sweeper_hears_the_worst_of_a_chain_that_broke_down_and_nothing_of_one_that_failed(tmp_path):
+    config = compose_settings("objective=[final/recall,profile/recall_half_life]")
+    assert command.objective_of_breakdown(config, tmp_path) is None
+    for ending, worth in (("", None), ("broke down", (0.0, 0.0))):
+        profile = profile_chain([], ending=ending).to_dict()
+        (tmp_path / "profile.json").write_text(json.dumps(profile))
+        assert command.objective_of_breakdown(config, tmp_path) == worth
+    assert command.objective_of_breakdown(compose_settings(), tmp_path) is None
 
 
 def test_a_full_device_is_one_line_that_names_the_setting_and_exit_code_1(run, monkeypatch):

@@ -49,11 +49,14 @@ wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
 
 
 def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
-    """Run one chain, and leave its page and its table; returns its objective."""
+    """Run one chain, and leave its page and its table; returns its objective, None if it failed.
+
+    A breakdown is an outcome of the chain: it is told at the end, and a sweeper hears what it is worth.
+    """
     quieten_libraries()
     with signals.heeded(), expected_errors_noted():
         return run_chain(config, hydra_config=HydraConfig.get())
-    return None
+    return objective_of_breakdown(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, ...] | None:
@@ -81,6 +84,15 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
         study.show_results([folder], page=folder / "report.html")
     profile = json.loads((folder / "profile.json").read_text())
     return read_objective(settings["objective"], records=records, profile=profile)
+
+
+def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[float, ...] | None:
+    """What a chain is worth whose numbers broke down; None of a chain that failed otherwise."""
+    with suppress(OSError, ValueError):  # no profile, or no such number: the job has failed
+        profile = json.loads((folder / "profile.json").read_text())
+        if profile.get("ending") == "broke down" and config.get("objective") is not None:
+            return read_objective(composition.settings(config)["objective"], records=(), profile=profile)
+    return None
 
 
 def foretell(experiment: "Experiment", folder: Path, *, config: DictConfig) -> None:

@@ -77,3 +77,22 @@ def test_what_was_not_measured_is_refused_with_what_there_is():
 
 def test_nothing_is_read_where_nothing_was_asked_for():
     assert read(None, FIRST) is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "value"),
+    [
+        ("final/recall", 0.0),
+        ("final/fid", inf),
+        ("profile/recall_half_life", 0.0),
+        (["final/recall", "final/fid"], (0.0, inf)),
+    ],
+)
+def test_a_chain_whose_numbers_broke_down_is_worth_the_worst(objective, value):
+    broken = profile_chain([], ending="broke down").to_dict()
+    assert read_objective(objective, records=(), profile=broken) == value
+
+
+def test_what_a_breakdown_has_no_worst_value_of_is_no_objective():
+    with pytest.raises(UsageError, match="objective=final/pca/trace_ratio was not measured"):
+        read_objective("final/pca/trace_ratio", records=(), profile=profile_chain([], ending="broke down").to_dict())

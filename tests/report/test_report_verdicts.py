@@ -438,7 +438,9 @@ def check_effects(arms):
 
 
 def check_grammar(text):
-    assert not re.search(r"(?<![\d.,>−])\b1 (?:classes|generations|seeds|chains|runs|arms|levels)\b", text)
+    assert not re.search(
+        r"(?<![\d.,>−])(?<!generation )\b1 (?:classes|generations|seeds|chains|runs|arms|levels)\b", text
+    )
     assert not re.search(r"\b(?:0|[2-9]|\d\d+) (?:class|generation|seed|chain|run|arm)\b(?! [\d])", text)
     assert "nan" not in text.lower().split()
 

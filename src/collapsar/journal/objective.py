@@ -1,6 +1,7 @@
 """The objective: the number that a finished chain returns to a sweeper, named in the config.
 
-`final/KEY` is a metric of the last generation, `profile/KEY` a number of the chain's profile.
+`final/KEY` is a metric of the last generation, `profile/KEY` a number of the chain's profile. A chain whose numbers
+broke down is worth the worst value of a metric, so that no search prefers it for what it was before.
 """
 
 import math
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collapsar.errors import UsageError
+from collapsar.metric_keys import find_metric
 from collapsar.records import GenerationRecord
 from collapsar.settings import flatten
 
@@ -54,7 +56,10 @@ def read_objective(
     """
     if objective is None:
         return None
-    numbers = numbers_of(records[-1], profile=profile)
+    numbers = numbers_of(records[-1], profile=profile) if records else numbers_of_profile(profile)
+    if profile.get("ending") == "broke down":
+        keys = [objective] if isinstance(objective, str) else objective
+        numbers |= {key: worst for key in keys if (worst := worst_final(key)) is not None}
     values = [read(key, numbers=numbers) for key in ([objective] if isinstance(objective, str) else objective)]
     return values[0] if isinstance(objective, str) else tuple(values)
 
@@ -65,9 +70,22 @@ def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[
     never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
     lasted = record.generation if profile.get("ending") == "stopped" else math.inf
     numbers |= {f"profile/{key}": lasted for key in never}
+    return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
+
+
+def numbers_of_profile(profile: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a profile, by their keys as objectives."""
     described = {key: value for key, value in profile.items() if key != "findings"}  # answers, not numbers
-    numbers |= {f"profile/{key}": value for key, value in flatten(described).items() if value is not None}
-    return {key: float(value) for key, value in numbers.items() if isinstance(value, int | float)}
+    flat = flatten(described).items()
+    return {f"profile/{key}": float(value) for key, value in flat if isinstance(value, int | float)}
+
+
+def worst_final(key: str) -> float | None:
+    """The worst value that a metric can have, of a key such as final/recall; None where no way is worse."""
+    metric = find_metric(key.removeprefix("final/")) if key.startswith("final/") else None
+    if metric is None or metric.better is None:
+        return None
+    return metric.bounds[0] if metric.better == "higher" else metric.bounds[1]
 
 
 def read(key: str, *, numbers: Mapping[str, float]) -> float:

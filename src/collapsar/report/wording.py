@@ -208,7 +208,7 @@ def _evidence(summary: ArmSummary) -> str:
 def _facts(summary: ArmSummary) -> Iterator[str]:
     if summary.kept_recall is not None:
         yield _kept_text(summary)
-    if summary.half_life is not None and math.isfinite(summary.half_life.median):
+    if summary.half_life is not None and 0 < summary.half_life.median < math.inf:
         yield f"halved after {counted(time_text(summary.half_life.median), 'generation')}"
     elif summary.first_dead is not None and math.isfinite(summary.first_dead.median):
         yield f"classes died from generation {time_text(summary.first_dead.median)} on"

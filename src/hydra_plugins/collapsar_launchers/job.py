@@ -111,11 +111,18 @@ class Job:
         return self._failed(error_of(done))
 
     def _failed(self, error: Exception) -> Outcome:
-        from collapsar.__main__ import BREAKDOWN_EXIT_CODE, EXPECTED_ERRORS, exit_code, one_line
+        from collapsar.__main__ import (
+            BREAKDOWN_EXIT_CODE,
+            EXPECTED_ERRORS,
+            exit_code,
+            objective_of_breakdown,
+            one_line,
+        )
 
         traceback.print_exception(error)
         if isinstance(error, EXPECTED_ERRORS):
-            return Outcome(reason=one_line(error), exit_code=exit_code(error))
+            worth = objective_of_breakdown(self.config, self.folder)
+            return Outcome(objective=worth, reason=one_line(error), exit_code=exit_code(error))
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome(reason=f"{text}; the traceback is in {self.folder / LOG}", exit_code=BREAKDOWN_EXIT_CODE)
 
