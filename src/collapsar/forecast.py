@@ -22,6 +22,7 @@ from collapsar.journal.store import CONFIG, RECORDS, read_config, whole_lines
 from collapsar.journal.tracking import NoTracking
 from collapsar.records import GenerationRecord
 from collapsar.settings import SEEDS, binding_settings, first_training_settings, flatten
+from collapsar.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -146,8 +147,9 @@ def size_of(folder: Path) -> int:
 def summary(forecasts: Sequence[Forecast], *, free_bytes: int) -> str:
     """All chains in one line."""
     seconds, num_bytes = (sum(getattr(one, key) for one in forecasts) for key in ("seconds", "num_bytes"))
+    to_go = counted(sum(one.num_generations for one in forecasts), "generation")
     return (
-        f"dry run: {len(forecasts)} chains, {sum(one.num_generations for one in forecasts)} generations to go, "
+        f"dry run: {counted(len(forecasts), 'chain')}, {to_go} to go, "
         f"{in_words(seconds)} one after another, {num_bytes / 1e9:.2f} GB of {free_bytes / 1e9:.1f} GB that are free"
     )
 
@@ -155,7 +157,7 @@ def summary(forecasts: Sequence[Forecast], *, free_bytes: int) -> str:
 def line(one: Forecast) -> str:
     """One chain in one line."""
     return (
-        f"{one.chain}: {one.num_generations} generations to go, {in_words(one.seconds)}, "
+        f"{one.chain}: {counted(one.num_generations, 'generation')} to go, {in_words(one.seconds)}, "
         f"{one.num_bytes / 1e6:.1f} MB (as {one.generation.known_from})"
     )
 

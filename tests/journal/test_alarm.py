@@ -221,7 +221,12 @@ LONG = ("num_generations=3",)
 
 @pytest.fixture
 def loses_classes(monkeypatch):
-    """A chain that loses classes in generation 1, whatever the processor makes of a few training steps."""
+    """A chain that loses classes in generation 1."""
+    lose_classes(monkeypatch)
+
+
+def lose_classes(monkeypatch):
+    """Let one rule fire after generation 1, whatever the processor makes of a few training steps."""
     monkeypatch.setattr(
         ClassesDropped, "check", lambda rule, records: "9 classes dropped" if len(records) == 2 else None
     )

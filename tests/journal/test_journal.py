@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from test_alarm import chain, shipped
+from test_alarm import chain, lose_classes, shipped
 from test_memory import BIG_BYTES, allocate_and_free, needs_a_kernel_that_forgets
 
+from collapsar.errors import NonFiniteError
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.journal import open_journal
 from collapsar.journal.store import RunFolder
@@ -216,8 +217,9 @@ def test_an_alarm_that_notifies_is_an_alert_and_one_that_warns_is_not(opened):
     assert ("alert", "Collapse alarm: recall_drops") in notified.calls
 
 
-@pytest.mark.parametrize("choices", [(), ("alarm=stop",)], ids=["finished", "stopped"])
+@pytest.mark.parametrize("choices", [(), ("alarm=stop", "num_generations=3")], ids=["finished", "stopped"])
 def test_a_chain_that_is_over_is_neither_mirrored_nor_shown_again(choices, run_chain, tmp_path, monkeypatch):
+    lose_classes(monkeypatch)
     records = run_chain(tmp_path / "run", *choices)
     monkeypatch.setattr(NoTracking, "start", fail)
     monkeypatch.setattr("collapsar.journal.progress.ChainProgress.__enter__", fail)
@@ -239,6 +241,16 @@ def test_a_chain_that_breaks_off_says_why_and_ends_its_run(error, message, opene
         raise error
     assert content(tmp_path, "status.json") == {"state": "failed", "message": message}
     assert tracking.calls == [("start", []), ("finish", True)]
+
+
+def test_numbers_that_break_down_end_the_profile_until_the_chain_goes_on(opened, tmp_path):
+    keep_all(opened, chain(**COLLAPSING)[:1])
+    with pytest.raises(NonFiniteError), opened() as journal, shown(journal):
+        raise NonFiniteError("loss is nan")
+    profile = content(tmp_path, "profile.json")
+    assert (profile["ending"], profile["recall_half_life"]) == ("broke down", 1.0)
+    with opened():
+        assert content(tmp_path, "profile.json")["ending"] == ""
 
 
 def test_a_running_chain_says_so_with_its_versions(opened, tmp_path):

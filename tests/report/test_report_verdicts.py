@@ -118,7 +118,7 @@ def test_chains_that_the_alarm_stopped_stay_in_means_verdicts_and_effects():
 def test_what_is_carried_on_is_marked_in_page_text_and_export():
     chains = [chain_of(KEEPS), *(chain_of(STOPPED, seed=seed, ending="stopped") for seed in (1, 2))]
     page = text_of(render(chains))
-    assert "They count 2 runs stopped by the alarm as outcomes, with their last values carried on." in page
+    assert "count 2 runs stopped by the alarm as outcomes, with the last values carried on." in page
     assert "seed 1 was stopped by its alarm after generation 1" in page
     assert "3 2 carried on" in page
     assert "counted, last values carried on to generation 5" in terminal(summaries_of(*chains))
@@ -155,7 +155,7 @@ def test_only_chains_that_may_go_on_are_left_out_and_the_page_says_how_many():
 def test_a_shorter_finished_chain_is_left_out_and_said_to_be():
     chains = [chain_of(KEEPS), chain_of([0.8, 0.7], seed=1, num_generations=2)]
     assert [chain.seed for chain in group_arms(chains)[0].counted] == [0]
-    assert "They leave out 1 finished run with fewer generations" in text_of(render(chains))
+    assert "leave out 1 finished run with fewer generations" in text_of(render(chains))
 
 
 def test_running_chains_of_one_length_are_compared_as_far_as_they_came():

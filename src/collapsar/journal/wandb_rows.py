@@ -119,10 +119,11 @@ def is_class_recall(key: str) -> bool:
     return by_class is not None and by_class[0] == "recall"
 
 
-def summarise(profile: dict[str, Any], record: GenerationRecord) -> dict[str, Any]:
-    """The chain as a whole, for the table of runs: its profile without the evidence, and its last metrics."""
+def summarise(profile: dict[str, Any], record: GenerationRecord | None) -> dict[str, Any]:
+    """The chain as a whole, for the table of runs: its profile without the evidence, and its last metrics if any."""
     numbers = {f"profile/{key}": value for key, value in profile.items() if key not in ("findings", "fid_growth")}
     growth = profile.get("fid_growth") or {}
     verdicts = {f"verdict/{key}": finding["verdict"] for key, finding in profile.get("findings", {}).items()}
-    final = {f"final/{key}": record.metrics[key] for key in MAIN if key in record.metrics}
+    metrics = record.metrics if record else {}
+    final = {f"final/{key}": metrics[key] for key in MAIN if key in metrics}
     return {**numbers, "profile/fid_growth": growth.get("slope"), **verdicts, **final}

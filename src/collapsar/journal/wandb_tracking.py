@@ -72,6 +72,7 @@ class WandbTracking(Tracking):
         config: dict[str, Any],
         records: Sequence[GenerationRecord],
     ) -> None:
+        self._store = store
         mode = chosen_mode()
         earlier = sorted((store.path / "wandb").glob("offline-run-*"))
         self._run = self._init(store.path, title=title, config=config, is_disabled=mode == "disabled")
@@ -100,6 +101,8 @@ class WandbTracking(Tracking):
     def finish(self, *, has_failed: bool) -> None:
         if self._run is None:
             return
+        if has_failed and (profile := self._store.read_json("profile.json")):  # a breakdown changed it
+            self._run.summary.update(summarise(profile, next(reversed(self._store.records()), None)))
         run, self._run = self._run, None
         upload, self._upload = self._upload, None
         run.finish(exit_code=int(has_failed))

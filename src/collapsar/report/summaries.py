@@ -45,7 +45,7 @@ class ArmVerdict:
         counts: How many chains answered yes, no and undecided.
         verdict: The answer that all chains gave, otherwise undecided.
         generation: The median generation at which it happened; None where it did not.
-        evidence: Of the first chain.
+        evidence: Of the first chain that answered yes, or if none did, of the first chain.
         seed: Of that chain.
     """
 
@@ -196,12 +196,13 @@ def _combine(chains: Sequence[ChainSummary], key: str) -> ArmVerdict:
     findings = [chain.profile.findings[key] for chain in chains]
     answers: tuple[Verdict, ...] = ("yes", "no", "undecided")
     counts = {answer: sum(finding.verdict == answer for finding in findings) for answer in answers}
+    shown = next((index for index, finding in enumerate(findings) if finding.verdict == "yes"), 0)
     generations = sorted(finding.generation for finding in findings if finding.generation is not None)
     return ArmVerdict(
         definition=findings[0].definition,
         counts=counts,
         verdict=findings[0].verdict if counts[findings[0].verdict] == len(findings) else "undecided",
         generation=generations[len(generations) // 2] if generations else None,
-        evidence=findings[0].evidence,
-        seed=chains[0].chain.seed,
+        evidence=findings[shown].evidence,
+        seed=chains[shown].chain.seed,
     )

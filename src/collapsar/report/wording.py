@@ -36,7 +36,7 @@ FATES: dict[Fate, str] = {
     "collapsed": "collapsed",
     "in part": "kept tails and modes, but collapsed by another definition",
     "kept": "did not collapse",
-    "undecided": "undecided",
+    "undecided": "is undecided",
     "had little": "had little to lose",
 }
 
@@ -160,9 +160,7 @@ def _of_little(summaries: Sequence[ArmSummary]) -> str:
     died = [summary.arm.name for summary in summaries if summary.verdicts[DECIDING].verdict == "yes"]
     rest = f" “Tails or modes disappear” is answered yes for {_joined(died)}." if died else ""
     if began == 0:
-        return (
-            f"Recall is 0 at generation 0 already: the model lacks it, no collapse took it, none is left to lose.{rest}"
-        )
+        return f"Recall is 0 at generation 0 already, so none can be lost: the model is at fault, not collapse.{rest}"
     text = f"Recall is {number_text(began)} at generation 0, too little to tell who lost more"
     return f"{text}: compare what else is measured.{rest}"
 
@@ -365,15 +363,15 @@ def not_finished(arms: Sequence[Arm]) -> str:
         endings.count("stopped"),
         endings.count("broke down"),
     )
-    sentences = []
+    clauses = []
     if still:
         until = "until they come as far as the longest chain of their arm"
-        sentences.append(f"Means, intervals and verdicts leave out {counted(still, 'run')} that may go on, {until}.")
+        clauses.append(f"leave out {counted(still, 'run')} that may go on, {until}")
     if len(left_out) > still:
         shorter = counted(len(left_out) - still, "finished run")
-        sentences.append(f"They leave out {shorter} with fewer generations than others of the same arm.")
+        clauses.append(f"leave out {shorter} with fewer generations than others of the same arm")
     if stopped or broken:
         words = [f"{counted(stopped, 'run')} stopped by the alarm"] if stopped else []
         words += [f"{counted(broken, 'run')} whose numbers broke down"] if broken else []
-        sentences.append(f"They count {' and '.join(words)} as outcomes, with their last values carried on.")
-    return " ".join(sentences)
+        clauses.append(f"count {' and '.join(words)} as outcomes, with the last values carried on")
+    return f"Means, intervals and verdicts {'; '.join(clauses)}." if clauses else ""
