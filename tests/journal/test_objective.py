@@ -60,6 +60,13 @@ def test_a_chain_that_is_dead_from_the_start_has_the_worst_half_life():
     assert read("profile/recall_half_life", *dead) == 0.0
 
 
+@pytest.mark.parametrize(("synthetic", "generation"), [([1.0, 0.0, 0.0], 0.0), ([0.5, 0.5, 0.0], inf)])
+def test_a_chain_that_begins_with_one_class_is_not_the_best_for_never_losing_it(synthetic, generation):
+    shares = {"real": [0.4, 0.3, 0.3], "synthetic": synthetic}
+    records = [replace(one, metrics={"classes_dropped": 1.0}, class_shares=shares) for one in (FIRST, LAST)]
+    assert read("profile/first_dead_generation", *records) == generation
+
+
 def test_a_chain_that_the_alarm_stopped_counts_with_the_generations_that_it_lasted():
     records = [FIRST, replace(FIRST, generation=1)]
     profile = profile_chain(records, ending="stopped").to_dict()

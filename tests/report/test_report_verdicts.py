@@ -410,9 +410,9 @@ def check_headline(said, summaries):
             case "had little":
                 assert summary.first["recall"].mean < LITTLE
     fates = Counter(map(fate, counted))
-    if found := re.match(r"(\d+|All|None) (?:of )?(\d+) arms collapsed", said):
-        number = {"All": len(counted), "None": 0}.get(found[1]) if not found[1].isdigit() else int(found[1])
-        assert (number, int(found[2])) == (fates["collapsed"], len(counted))
+    if found := re.match(r"(\d+|All|Both|None) ?(?:of )?(\d*) ?arms collapsed", said):
+        number = 0 if found[1] == "None" else int(found[1]) if found[1].isdigit() else len(counted)
+        assert (number, int(found[2] or 2)) == (fates["collapsed"], len(counted))
         assert number or fates["kept"] == len(counted)
     if "No chain has measured recall" in said:
         assert not any("recall" in summary.first for summary in counted)

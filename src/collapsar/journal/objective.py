@@ -70,7 +70,15 @@ def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[
     never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
     lasted = record.generation if profile.get("ending") == "stopped" else math.inf
     numbers |= {f"profile/{key}": lasted for key in never}
+    if _begins_with_one_class(record, profile):
+        numbers["profile/first_dead_generation"] = 0.0  # dead from the start, with no class left to lose
     return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
+
+
+def _begins_with_one_class(record: GenerationRecord, profile: Mapping[str, Any]) -> bool:
+    """Whether generation 0 has at most one class of several: the last one cannot be lost."""
+    num_classes = sum(share > 0 for share in record.class_shares.get("real", ()))
+    return 1 < num_classes <= len(profile.get("missing_classes", ())) + 1
 
 
 def numbers_of_profile(profile: Mapping[str, Any]) -> dict[str, float]:

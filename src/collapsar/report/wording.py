@@ -178,7 +178,7 @@ def _of_several(summaries: Sequence[ArmSummary]) -> str:
     groups = {key: [summary for summary in ranked if fate(summary) == key] for key in FATES}
     total, lost = len(summaries), groups["collapsed"]
     if len(lost) == total:
-        parts = [f"All {total} arms collapsed: {_named(lost)}"]
+        parts = [f"{'Both' if total == 2 else f'All {total}'} arms collapsed: {_named(lost)}"]
     elif lost:
         parts = [f"{len(lost)} of {total} arms collapsed: {_named(lost)}"]
     elif len(groups["kept"]) == total:
@@ -223,7 +223,7 @@ def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
         yield f"One seed{whose} has no interval: another seed may answer otherwise."
     wide = [summary.arm.name for summary in summaries if _holds_both_answers(summary)]
     if wide:
-        names = "; ".join(wide[:MOST_NAMES])
+        names = _joined(wide)
         yield f"The interval of recall of {names} holds both more and less than half: too few seeds to be sure."
 
 
