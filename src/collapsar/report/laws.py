@@ -42,7 +42,6 @@ READ: Mapping[
         "Weighted": ("real_weight",),
         "GoldenRatio": (),
     },
-    "bias": {"ScaledLatents": ("spread",), "TruncatedLatents": ("spread",), "TemperedLikelihood": ("spread",)},
     "selection": {"KeepAll": ()},
 }
 """The classes that laws are about, by part, and which keys of each the laws take into account."""
@@ -120,7 +119,9 @@ def _analytic_chain(config: Mapping[str, Any]) -> AnalyticChain | None:
     if known is None or not all(is_below(key, known) for key in binding_settings(config)):
         return None
     data, model = config["data"], config["model"]
-    if any(model[key] != data[key] for key in ("num_categories", "num_inputs", "noise_sd") if key in data):
+    if any(
+        model.get(key, data[key]) != data[key] for key in ("num_categories", "num_inputs", "noise_sd") if key in data
+    ):
         return None
     num_real = int(data["num_train"])
     return AnalyticChain(
@@ -136,13 +137,14 @@ def _known_settings(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     nodes = {part: config.get(part) for part in READ}
     if isinstance(nodes["regime"], Mapping) and "regime" in nodes["regime"]:
         nodes[NESTED] = nodes["regime"]["regime"]
-    known = [*WITHOUT_EFFECT, "num_synthetic"]
+    known = [*WITHOUT_EFFECT, "num_synthetic", "bias._target_", "bias.spread"]  # analytic models ask for the spread
     for part, node in nodes.items():
         keys = READ[part.partition(".")[0]].get(_class_name(node))
         if keys is None:
             return None
         known += [f"{part}.{key}" for key in ("_target_", "_partial_", *keys)]
-    return tuple(known)
+    is_ours = str(config["bias"].get("_target_", OURS)).startswith(OURS)
+    return tuple(known) if is_ours else None
 
 
 def _class_name(node: Any) -> str:
