@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from collapsar.data.pool import Pool
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder
@@ -297,3 +298,12 @@ def test_settings_that_do_not_fit_are_refused_before_any_training(override, mess
 def test_other_settings_in_the_same_folder_are_refused(chain, run_short):
     with pytest.raises(UsageError, match=r"was made with other settings: batch_size was 32 and is now 16"):
         run_short(chain[0], "batch_size=16")
+
+
+@pytest.mark.parametrize(("metrics", "num_drawn"), [("[frechet,classes]", 0), ("[frechet,classes,novelty]", 2)])
+def test_a_pool_is_drawn_from_for_novelty_alone(metrics, num_drawn, run_chain, tmp_path, monkeypatch):
+    drawn, original = [], Pool.draw
+    monkeypatch.setattr(Pool, "draw", lambda pool, *own, **more: drawn.append(pool) or original(pool, *own, **more))
+    records = run_chain(tmp_path / "run", f"evaluation.metrics={metrics}")
+    assert len(drawn) == num_drawn
+    assert ("pool_duplicates" in records[0].metrics) == bool(num_drawn)

@@ -332,8 +332,10 @@ class Experiment:
         advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
         what = f"measuring generation {turn.generation}"
         with timed(turn.seconds, "evaluate"), full_memory_told(what, advice=advice):
-            generator = make_generator(self.seed, turn.generation, "novelty")
-            trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
+            trained_on = None
+            if evaluator.num_training:
+                generator = make_generator(self.seed, turn.generation, "novelty")
+                trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
             try:
                 scores = evaluator.evaluate(samples, seed=self.seed, generation=turn.generation, pool=trained_on)
             except NonFiniteError as error:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from collapsar import damage
 from collapsar.errors import UsageError
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder, append_flushed, image_grid, read_config, write_atomically
@@ -50,10 +51,11 @@ def images(generation):
     return torch.full((10, 1, 8, 8), generation, dtype=torch.uint8)
 
 
-def write(folder, generation, *, samples=None, labels=None):
+def write(folder, generation, *, samples=None, labels=None, strip=None):
     folder.write_generation(
         replace(RECORD, generation=generation),
         samples=Samples(images(generation) if samples is None else samples, labels),
+        strip=strip,
         save_model=lambda path: path.write_bytes(b"weights"),
     )
 
@@ -362,6 +364,42 @@ def test_a_flipped_bit_in_the_settings_is_refused_or_changes_nothing(folder):
 def test_a_damaged_small_file_counts_as_absent(folder, content):
     (folder.path / "status.json").write_bytes(content)
     assert folder.read_json("status.json") == {}
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The archives whose checksum was computed, in order."""
+    found = []
+    original = damage._archive_checksum
+    monkeypatch.setattr(damage, "_archive_checksum", lambda path: found.append(path.parent.name) or original(path))
+    return found
+
+
+def test_an_archive_is_hashed_once_when_it_is_written_and_once_when_it_is_read(folder, hashed):
+    write(folder, 0, strip=images(3))
+    assert len(hashed) == 1
+    again = RunFolder(folder.path)
+    for _ in range(2):
+        again.synthetic(0)
+        again.strip(0)
+    assert hashed[1:] == ["generation_000"]
+
+
+def test_what_was_just_written_is_shown_without_opening_the_archive(folder, hashed):
+    strip = images(3)
+    write(folder, 0, strip=strip)
+    (folder.generation_path(0) / "samples.npz").unlink()
+    assert torch.equal(folder.strip(0), strip)
+    assert folder.grid(0).size == image_grid(images(0)).size
+    assert len(hashed) == 1
+
+
+def test_a_grid_that_was_not_stored_is_made_of_the_samples(folder):
+    write(folder, 0)
+    (folder.generation_path(0) / "grid.png").unlink()
+    assert folder.grid(0).size == image_grid(images(0)).size
+    write(folder, 1, samples=torch.zeros(4, 2))
+    assert folder.grid(1) is None
 
 
 def test_missing_samples_are_named(folder):

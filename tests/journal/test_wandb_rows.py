@@ -109,3 +109,9 @@ def test_a_class_recall_that_was_not_measured_is_an_empty_cell(store):
         row = rows.generation_row(record_of(generation), store)
     assert row["recall_by_class"].columns == ["generation", "recall_class_0", "recall_class_1"]
     assert row["recall_by_class"].data[2] == [2, 0.5, None]
+
+
+def test_a_row_of_what_was_just_written_reads_no_samples(store, monkeypatch):
+    monkeypatch.setattr(RunFolder, "_arrays", lambda *_: pytest.fail("samples.npz was opened"))
+    row = WandbRows().generation_row(record_of(5), store)
+    assert {"samples", "strip", "film_strip"} <= row.keys()

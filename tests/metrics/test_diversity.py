@@ -124,7 +124,25 @@ def test_ratios_ignore_rotation_shift_and_common_scale(scale, shift, seed):
 def test_too_few_samples_and_constant_classes_are_refused():
     with pytest.raises(UsageError, match="a class with 10 samples on both sides"):
         score(draw(100, 3), draw(9, 3))
-    with pytest.raises(UsageError, match="must vary"):
+    with pytest.raises(UsageError, match="of which the real ones must vary: got none"):
         score(torch.ones(20, 3), draw(20, 3))
     with pytest.raises(UsageError, match="one for each sample: got 4 for 20"):
         score(draw(20, 3), draw(20, 3), real_labels=torch.zeros(4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_a_class_whose_compared_real_samples_are_equal_is_left_out(value):
+    labels = torch.arange(40) % 2
+    real, synthetic = draw(40, 3), draw(40, 3)
+    alone = score(real[labels == 1], synthetic[labels == 1])
+    real[labels == 0] = value * torch.tensor([1.0, -0.3, 0.7], dtype=torch.float64)
+    real[labels == 0] *= 1 + 5e-8 * torch.arange(20)[:, None] / 20  # float32 has no such digits
+    found = score(real, synthetic, real_labels=labels, synthetic_labels=labels, num_classes=2)
+    assert (found.num_classes_measured, found.trace_ratio) == (1, alone.trace_ratio)
+
+
+def test_only_the_compared_samples_of_a_class_must_vary():
+    real = torch.cat([torch.ones(12, 3), draw(20, 3)])
+    assert score(real, draw(32, 3)).num_classes_measured == 1
+    with pytest.raises(UsageError, match="must vary"):
+        score(real, draw(12, 3))

@@ -54,6 +54,43 @@ def test_composition_files_and_hidden_folders_are_no_runs(make_run, tmp_path):
     assert [chain.folder for chain in read_chains([tmp_path])] == [run]
 
 
+@pytest.mark.parametrize(
+    "name", ["wandb", "wandb-ablation", "generation_", "generation_000", "generation_gap", ".x", ".hydra", "a b", "-m"]
+)
+def test_a_study_is_found_whatever_its_name(name, make_run, tmp_path):
+    runs = [make_run(f"outputs/{name}/{seed}", seed=seed, with_images=False) for seed in (0, 1)]
+    nested = make_run(f"outputs/{name}/wandb_more/generation_x/run", seed=2, with_images=False)
+    for asked in (tmp_path, tmp_path / "outputs", tmp_path / "outputs" / name):
+        assert {chain.folder for chain in read_chains([asked])} == {*runs, nested}
+
+
+def test_what_a_run_folder_holds_is_no_run(make_run, tmp_path):
+    run = make_run("runs/one")
+    config = (run / "config.yaml").read_text()
+    for inner in ("generation_000", "generation_1000", "wandb/run-20260101_000000-abc/files", ".hydra", ".tmp/x"):
+        (run / inner).mkdir(parents=True, exist_ok=True)
+        (run / inner / "config.yaml").write_text(config)
+    assert [chain.folder for chain in read_chains([tmp_path])] == [run]
+
+
+def test_a_config_that_wandb_wrote_is_no_run(make_run, tmp_path):
+    run = make_run("runs/one")
+    files = tmp_path / "wandb" / "run-20260101_000000-abc" / "files"
+    files.mkdir(parents=True)
+    (files / "config.yaml").write_text("num_generations:\n    value: 8\nwandb_version: 1\n")
+    assert [chain.folder for chain in read_chains([tmp_path])] == [run]
+
+
+def test_links_are_followed_and_no_run_is_read_twice(make_run, tmp_path):
+    run = make_run("elsewhere/study/one", with_images=False)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "linked").symlink_to(tmp_path / "elsewhere" / "study")
+    (tmp_path / "elsewhere" / "study" / "back").symlink_to(tmp_path)
+    (chain,) = read_chains([tmp_path / "outputs"])
+    assert chain.folder.resolve() == run
+    assert len(read_chains([tmp_path])) == len(read_chains([tmp_path, run])) == 1
+
+
 def test_half_written_last_line_is_left_out(make_run):
     run = make_run(num_finished=5)
     with (run / "records.jsonl").open("a") as file:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from planted_runs import write_records
 from collapsar.report.__main__ import main
 from collapsar.report.chains import read_chains
 from collapsar.report.laws import laws_of
+from collapsar.report.paper import write_figures
 
 LOADED = """
 import sys
@@ -76,6 +78,18 @@ def test_figures_come_as_svg_and_png(make_run, tmp_path):
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
     stems = ["class_survival", "classes_dropped", "fid", "precision", "precision_recall", "recall"]
     assert names == [f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
+
+
+@pytest.mark.parametrize(
+    ("num_generations", "ticks"), [(1, [0]), (2, [0, 1]), (4, [0, 1, 2, 3]), (9, [*range(0, 9, 2)])]
+)
+def test_ticks_of_generations_in_figures_are_whole(make_run, tmp_path, num_generations, ticks):
+    run = make_run(with_images=False, num_generations=num_generations)
+    written = write_figures(read_chains([run]), tmp_path)
+    for name in ("recall.svg", "class_survival.svg"):
+        assert tmp_path / name in written
+        axis = (tmp_path / name).read_text().partition('id="matplotlib.axis_1"')[2].partition(">generation<")[0]
+        assert re.findall(r"<text[^>]*>([^<]+)</text>", axis) == [str(tick) for tick in ticks]
 
 
 def test_figures_without_anything_to_draw_are_not_written(make_run, tmp_path):

@@ -84,10 +84,39 @@ def test_the_corrected_interval_is_never_narrower():
         assert effect.corrected.high >= effect.difference.high
 
 
-def test_differences_without_variance_are_not_told_apart():
-    (same, shifted) = effects(by_seed([7.0, 7.0, 7.0]), [by_seed([7.0, 7.0, 7.0]), by_seed([8.0, 8.0, 8.0])])
-    assert (same.verdict, shifted.verdict) == ("not told apart", "not told apart")
-    assert (same.p_value, same.difference.low, same.difference.high) == (1.0, 0.0, 0.0)
+def test_an_arm_that_is_better_by_the_same_amount_in_every_seed_is_better():
+    baseline = by_seed([10.0, 12.0, 15.0])
+    same, better, worse = effects(baseline, [by_seed(np.array([10, 12, 15]) + shift) for shift in (0, 10, -10)])
+    assert [effect.verdict for effect in (same, better, worse)] == ["not told apart", "better", "worse"]
+    assert [effect.p_value for effect in (same, better, worse)] == [1.0, 0.0, 0.0]
+    assert (same.difference.low, same.difference.high) == (0.0, 0.0)
+    assert (better.corrected.low, better.corrected.high) == (10.0, 10.0)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, -0.1])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("num_seeds", [2, 5])
+def test_differences_that_are_equal_but_for_rounding_are_equal(shift, scale, num_seeds):
+    baseline = scale * np.array([0.1, 0.7, 1.3, 2.9, 4.1])[:num_seeds]
+    arm = baseline.copy() + shift * scale
+    arm[::2] = np.nextafter(arm[::2], np.inf)
+    (effect,) = effects(by_seed(baseline), [by_seed(arm)])
+    assert effect.verdict == {0.0: "not told apart", 0.1: "better", -0.1: "worse"}[shift]
+    assert effect.p_value == (0.0 if shift else 1.0)
+    assert effect.difference.low == effect.difference.high == pytest.approx(shift * scale)
+
+
+def test_runs_that_are_equal_but_for_rounding_are_ties():
+    assert probability_of_improvement(np.array([0.3, 0.3]), np.array([0.1 + 0.2, 0.3])).mean == 0.5
+
+
+def test_p_values_of_0_leave_the_correction_of_the_others_as_holm_has_it():
+    baseline = by_seed([1.0, 2.0, 3.0])
+    shifted, twin, noisy, same = effects(
+        baseline, [by_seed([2, 3, 4]), by_seed([0, 1, 2]), by_seed([1.5, 3.5, 3.9]), baseline]
+    )
+    own = stats.ttest_rel([1.5, 3.5, 3.9], [1, 2, 3]).pvalue
+    assert [effect.p_value for effect in (shifted, twin, noisy, same)] == pytest.approx([0.0, 0.0, 2 * own, 1.0])
 
 
 def test_an_arm_with_one_shared_seed_has_no_effect_and_is_no_part_of_the_correction():

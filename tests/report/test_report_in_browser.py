@@ -151,6 +151,23 @@ def test_a_curve_is_drawn_for_every_arm_and_metric(browser, page):
     assert drawn == [5, 5]
 
 
+@pytest.mark.parametrize(
+    ("num_generations", "ticks"),
+    [(1, [0, 1]), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (9, [*range(9)]), (10, [*range(0, 10, 2)])],
+)
+def test_ticks_of_generations_are_whole(browser, tmp_path, num_generations, ticks):
+    write_run(tmp_path / "run", num_generations=num_generations)
+    open_page(browser, write_report([tmp_path / "run"], tmp_path / "report.html"))
+    shown = run(
+        browser,
+        """[...document.querySelectorAll("figure[data-chart=metric], figure[data-chart=survival]")]
+        .filter(figure => !figure.closest("details:not([open])"))
+        .map(figure => [...figure.querySelectorAll(".xtick text")].map(text => text.textContent))""",
+    )
+    assert len(shown) > 2
+    assert all(texts == [str(tick) for tick in ticks] for texts in shown), shown
+
+
 def test_a_forest_has_a_mark_for_every_arm_and_outcome_and_no_console_message(browser, compared_page):
     open_page(browser, compared_page)
     assert browser.get_log("browser") == []

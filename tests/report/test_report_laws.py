@@ -1,18 +1,21 @@
 """Laws are drawn where they hold: real loops follow them, and settings that break a convention have none."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from collapsar import composition, theory
+from collapsar.models.plan import Plan
 from collapsar.records import GenerationRecord
 from collapsar.report.arms import group_arms
 from collapsar.report.chains import read_chains, tidy
 from collapsar.report.charts import chart_content
 from collapsar.report.fitted import fitted_values, values_of
 from collapsar.report.laws import laws_of
+from collapsar.settings import config_folder, flatten
 from tiny_chains import build_and_run, compose_settings
 
 NUM_BLOCKS = 20
@@ -173,11 +176,87 @@ def test_a_class_is_known_by_its_name_whichever_module_it_is_in():
     assert set(laws_of(moved)) == set(laws_of(config)) != set()
 
 
-@pytest.mark.parametrize("part", ["data", "model", "regime", "selection"])
-def test_a_class_of_somebody_elses_has_no_laws(part):
-    config = settings(*UNBIASED)
+BASES = {
+    GAUSSIAN: "variance squared_mean second_moment median_variance",
+    UNBIASED: "variance median_variance sd wasserstein log_variance",
+    CATEGORICAL: "heterozygosity alive_categories",
+    REGRESSION: "regression_error",
+    (*GAUSSIAN, "regime=accumulate"): "variance squared_mean second_moment",
+    (*GAUSSIAN, "regime=weighted"): "second_moment",
+    (*REGRESSION, "regime=accumulate"): "regression_error",
+}
+
+
+def choices(group):
+    """What each option of a group but `none` says, by name."""
+    files = sorted((config_folder() / group).glob("*.yaml"))
+    return {path.stem: yaml.safe_load(path.read_text()) for path in files if path.stem != "none"}
+
+
+SWITCHES = {
+    **{f"cause=[{name}]": {f"cause.{name}": said} for name, said in choices("cause").items()},
+    **{f"correction={name}": {"correction": said} for name, said in choices("correction").items()},
+    **{f"selection={name}": {"selection": said} for name, said in choices("selection").items()},
+    **{f"lever=[{name}]": flatten(said) for name, said in choices("lever").items()},
+    **{f"training.{entry.name}": {f"training.{entry.name}": 1} for entry in fields(Plan)},
+    "labelled_by=judge": {"labelled_by": "judge"},
+}
+
+
+@pytest.fixture(scope="module")
+def bases():
+    return {base: settings(*base) for base in BASES}
+
+
+def changed(config, dotted):
+    """A copy of nested settings in which these dotted keys have other values."""
+    copied = OmegaConf.create(config)
+    for key, value in dotted.items():
+        OmegaConf.update(copied, key, value, force_add=True)
+    return OmegaConf.to_container(copied)
+
+
+@pytest.mark.parametrize(("base", "keys"), BASES.items())
+def test_plain_chains_have_their_laws_and_whatever_is_switched_on_takes_all_of_them(base, keys, bases):
+    assert set(laws_of(bases[base])) == {f"fitted/{key}" for key in keys.split()}
+    assert len(SWITCHES) > 70
+    assert [name for name, said in SWITCHES.items() if laws_of(changed(bases[base], said))] == []
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_setting_that_no_law_knows_takes_all_laws(base, bases):
+    parts = ["data", "model", "regime", "bias", "selection", "training"]
+    for key in ["later", *(f"{part}.later" for part in parts), "cause.later.share", "correction.share"]:
+        assert laws_of(changed(bases[base], {key: 1})) == {}, key
+        assert laws_of(changed(bases[base], {key: None})) != {}, key
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["trainer.max_steps=7", "batch_size=8", "num_threads=1", "evaluation=full", "judge=pca", "data.num_test=50"],
+)
+def test_what_has_no_effect_on_an_analytic_chain_takes_no_law(override, bases):
+    for base in (GAUSSIAN, CATEGORICAL, REGRESSION):
+        assert set(laws(*base, override)) == set(laws_of(bases[base])) != set()
+
+
+def test_a_model_that_expects_other_numbers_than_its_data_have_follows_no_law(bases):
+    for base, key in ((CATEGORICAL, "num_categories"), (REGRESSION, "num_inputs"), (REGRESSION, "noise_sd")):
+        assert laws_of(changed(bases[base], {f"model.{key}": 3})) == {}
+
+
+@pytest.mark.parametrize("part", ["data", "model", "regime", "bias", "selection"])
+@pytest.mark.parametrize("base", [GAUSSIAN, UNBIASED])
+def test_a_class_of_somebody_elses_has_no_laws(part, base):
+    config = settings(*base)
     name = config[part]["_target_"].rpartition(".")[2]
     assert laws_of(with_targets(config, **{part: f"plugin.collapsar.{name}"})) == {}
+
+
+def test_a_weighted_regime_of_somebody_elses_pools_has_no_laws():
+    config = settings(*GAUSSIAN, "regime=weighted")
+    config["regime"]["regime"]["_target_"] = "plugin.FixedReal"
+    assert laws_of(config) == {}
 
 
 @pytest.mark.parametrize(

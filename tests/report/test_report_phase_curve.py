@@ -46,3 +46,11 @@ def test_a_single_seed_has_no_whisker():
     drawing = draw(PhaseCurve(metric="fid", setting="seed", points=points), width=10, height=10)
     assert drawing.marks[0] == (0.0, 0.0, 0.0, 0.0)
     assert (drawing.lowest, drawing.highest) == (0.0, 2.0)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-9, 3.0])
+def test_a_curve_of_equal_values_is_drawn(value):
+    flat = [(float(setting), Interval(mean=value, low=value, high=value, num_seeds=2)) for setting in range(3)]
+    drawing = draw(PhaseCurve(metric="fid", setting="seed", points=flat), width=10, height=10)
+    assert drawing.lowest <= value <= drawing.highest
+    assert all(0.0 <= height <= 10.0 for _, *heights in drawing.marks for height in heights)

@@ -51,10 +51,12 @@ def test_paired_difference_is_the_paired_t_test_over_shared_seeds():
     assert (found.difference.low, found.difference.high) == pytest.approx((low, high))
 
 
-def test_differences_that_are_equal_but_for_rounding_are_not_tested():
+def test_differences_that_are_equal_but_for_rounding_have_the_limit_of_the_test():
     found = paired_difference({0: 0.1, 1: 1.1}, {0: 0.3, 1: 1.3})
-    assert found.difference.mean == pytest.approx(0.2)
-    assert found.p_value is None
+    assert found.difference.low == found.difference.high == pytest.approx(0.2)
+    assert found.p_value == 0.0
+    assert paired_difference({0: 0.3, 1: 1.1}, {0: 0.1 + 0.2, 1: 1.1}).p_value == 1.0
+    assert paired_difference({0: 0.3}, {0: 0.5}).p_value is None
 
 
 def test_arms_without_a_shared_seed_have_no_paired_difference():

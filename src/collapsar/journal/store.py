@@ -40,7 +40,7 @@ from collapsar.settings import binding_settings
 logger = logging.getLogger(__name__)
 
 RECORDS, CONFIG = "records.jsonl", "config.yaml"
-MODEL, SAMPLES = "model.ckpt", "samples.npz"  # in the folder of a generation
+MODEL, SAMPLES, GRID = "model.ckpt", "samples.npz", "grid.png"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
 
@@ -57,6 +57,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._whole: set[int] = set()  # generations whose samples were read and found as they were written
+        self._last_strip: dict[int, Tensor | None] = {}  # of the generation that was written last
         try:
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / ".writable", b"")
@@ -113,9 +115,8 @@ class RunFolder:
         Raises:
             UsageError: the file is missing or damaged.
         """
-        values, labels = self._array(generation, "samples"), self._array(generation, "labels")
-        assert values is not None, "every generation has samples"
-        return Samples(values, labels)
+        arrays = self._arrays(generation, "samples", "labels")
+        return Samples(arrays["samples"], arrays.get("labels"))
 
     def strip(self, generation: int) -> Tensor | None:
         """The images of the latents that never change; None where a generation has none.
@@ -123,7 +124,18 @@ class RunFolder:
         Raises:
             UsageError: the file is missing or damaged.
         """
-        return self._array(generation, "strip")
+        if generation in self._last_strip:
+            return self._last_strip[generation]
+        return self._arrays(generation, "strip").get("strip")
+
+    def grid(self, generation: int) -> Image.Image | None:
+        """The first samples of a finished generation, tiled; None where they are no images."""
+        path = self.generation_path(generation) / GRID
+        if path.exists():
+            with Image.open(path) as grid:
+                return grid.copy()
+        values = self.synthetic(generation).values
+        return image_grid(values) if values.dtype == torch.uint8 else None
 
     def curve(self, generation: int) -> list[dict[str, float]]:
         """The training losses of a finished generation, by "step"; empty where nothing was trained in steps."""
@@ -162,7 +174,7 @@ class RunFolder:
         np.savez(temporary / SAMPLES, **arrays)
         add_checksum_to_archive(temporary / SAMPLES)
         if samples.values.dtype == torch.uint8:
-            image_grid(samples.values).save(temporary / "grid.png")
+            image_grid(samples.values).save(temporary / GRID)
         if curve:
             (temporary / "curve.json").write_text(json.dumps(list(curve)))
         if table:
@@ -172,6 +184,8 @@ class RunFolder:
         temporary.rename(final)
         flush_to_disk(self.path)
         self.append_lines(RECORDS, [record.to_json()])
+        self._whole.discard(record.generation)
+        self._last_strip = {record.generation: strip}
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A small JSON file of the folder; empty where there is none, or it is damaged: all of them are made anew."""
@@ -195,14 +209,18 @@ class RunFolder:
         """Write a small JSON file of the folder (profile.json, status.json)."""
         write_atomically(self.path / name, json.dumps(content, indent=1).encode())
 
-    def _array(self, generation: int, name: str) -> Tensor | None:
-        """One array of a generation and no other: film strips are small, samples are not."""
+    def _arrays(self, generation: int, *names: str) -> dict[str, Tensor]:
+        """Those of the named arrays that a generation has, and no others: film strips are small, samples are not.
+
+        The checksum of the whole file is computed when it is first read.
+        """
         path = self.generation_path(generation) / SAMPLES
         try:
-            if archive_is_whole(path) is False:
+            if generation not in self._whole and archive_is_whole(path) is False:
                 raise BadZipFile("damaged, by its checksum")
+            self._whole.add(generation)
             with path.open("rb") as file, np.load(file) as arrays:
-                return torch.from_numpy(arrays[name]) if name in arrays or name == "samples" else None
+                return {name: torch.from_numpy(arrays[name]) for name in names if name in arrays or name == "samples"}
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
             raise UsageError(
                 f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "

@@ -12,7 +12,7 @@ import torch
 import wandb
 from torch import Tensor
 
-from collapsar.journal.store import RunFolder, image_grid, tile
+from collapsar.journal.store import RunFolder, tile
 from collapsar.metric_keys import MAIN, split_class
 from collapsar.records import GenerationRecord
 
@@ -101,8 +101,8 @@ class WandbRows:
 
 def samples_picture(store: RunFolder, generation: int) -> dict[str, Any]:
     """The first samples of a generation; nothing of vectors."""
-    values = store.synthetic(generation).values
-    return {"samples": wandb.Image(image_grid(values))} if values.dtype == torch.uint8 else {}
+    grid = store.grid(generation)
+    return {"samples": wandb.Image(grid)} if grid else {}
 
 
 def class_histogram(record: GenerationRecord) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collapsar.metrics.checks import Features, Labels, check_features, check_lab
 
 NEGLIGIBLE = 1e-10  # eigenvalues below this part of the largest real one are rounding, and count as this part
 MIN_CLASS_SAMPLES = 10  # classes with fewer samples on either side say nothing about their own diversity
+ROUNDING = 1.2e-7  # of float32 features, relative: samples of a class that differ by no more are equal
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,32 @@ def diversity_scores(
     """Within-class diversity of the synthetic features against the real ones; without classes, label all samples 0.
 
     Raises:
-        UsageError: features or labels are refused, or no class has `MIN_CLASS_SAMPLES` samples on both sides.
+        UsageError: features or labels are refused, or no class can be measured.
+    """
+    scores = find_diversity_scores(
+        real=real,
+        synthetic=synthetic,
+        real_labels=real_labels,
+        synthetic_labels=synthetic_labels,
+        num_classes=num_classes,
+    )
+    if scores is None:
+        raise UsageError(
+            f"within-class diversity needs a class with {MIN_CLASS_SAMPLES} samples on both sides, "
+            "of which the real ones must vary: got none"
+        )
+    return scores
+
+
+def find_diversity_scores(
+    *, real: Features, synthetic: Features, real_labels: Labels, synthetic_labels: Labels, num_classes: int
+) -> DiversityScores | None:
+    """The same, or None if no class can be measured.
+
+    A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides, and if its compared real ones differ.
+
+    Raises:
+        UsageError: features or labels are refused.
     """
     check_pair(real=real, synthetic=synthetic)
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(real))
@@ -44,12 +70,10 @@ def diversity_scores(
     for label in range(num_classes):
         real_class, synthetic_class = real[real_labels == label], synthetic[synthetic_labels == label]
         size = min(len(real_class), len(synthetic_class))
-        if size >= MIN_CLASS_SAMPLES:
+        if size >= MIN_CLASS_SAMPLES and _varies(real_class[:size]):
             ratios.append(_compare(_spectrum(real_class[:size]), synthetic=_spectrum(synthetic_class[:size])))
     if not ratios:
-        raise UsageError(
-            f"within-class diversity needs a class with {MIN_CLASS_SAMPLES} samples on both sides: got none"
-        )
+        return None
     trace_ratio, log_volume, rank_ratio = torch.tensor(ratios, dtype=torch.float64).mean(0).tolist()
     return DiversityScores(
         trace_ratio=trace_ratio,
@@ -87,6 +111,12 @@ def vendi_score(features: Features, *, centre: Float[Tensor, " feature"]) -> flo
     return effective_rank(eigenvalues.clamp_min(0.0))
 
 
+def _varies(features: Tensor) -> bool:
+    """Whether samples differ by more than rounding."""
+    exact = features.double()
+    return bool(exact.var(0).sum() > ROUNDING**2 * exact.square().mean(0).sum())
+
+
 def _spectrum(features: Tensor) -> Tensor:
     """Eigenvalues of the unbiased covariance, largest first, as many as the rank can be."""
     centred = features.double() - features.mean(0, dtype=torch.float64)
@@ -100,8 +130,6 @@ def _compare(real: Tensor, *, synthetic: Tensor) -> tuple[float, float, float]:
     """Ratio of traces, mean log ratio of eigenvalues in the rank of the real class, ratio of effective ranks."""
     floor = NEGLIGIBLE * real[0]
     rank = max(int((real > floor).sum()), 1)
-    if real[0] <= 0.0:
-        raise UsageError("real features of a class must vary: all samples of one class are equal")
     log_ratios = synthetic[:rank].clamp_min(floor).log() - real[:rank].log()
     return (
         float(synthetic.sum() / real.sum()),

@@ -6,7 +6,6 @@ samples, see `collapsar.metrics.floor`; `_low` and `_high` are a t-interval abou
 disjoint batches of the generation's samples.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 from collapsar.factors import Factors
 from collapsar.metrics.comparison import Comparison, compare
 from collapsar.metrics.factor_suite import factor_histogram
-from collapsar.metrics.measuring import Measure, measure, measure_spread
+from collapsar.metrics.measuring import Measure, keep_finite, measure, measure_spread
 from collapsar.metrics.reference import RealReference, choose
 from collapsar.metrics.spaces.base import FittedSpace
 from collapsar.metrics.suite import class_histogram
@@ -137,8 +136,3 @@ def picture_of(comparison: Comparison) -> dict[str, Any] | None:
     """What the page shows of rows of a table."""
     real = comparison.real
     return table_picture(real.table, real=real.rows, synthetic=comparison.rows) if real.table else None
-
-
-def keep_finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without values that could not be measured, such as a ratio to nothing: a record never holds NaN."""
-    return {key: value for key, value in metrics.items() if math.isfinite(value)}

@@ -1,5 +1,6 @@
 """Measures over feature spaces, and their spread over batches of one generation's samples."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,13 +37,20 @@ class BatchSpread:
 
 
 def measure(comparisons: Mapping[str, Comparison], measures: Iterable[Measure]) -> dict[str, float]:
-    """The values of all measures in all spaces, by key; comparisons are given by the prefix of their keys."""
-    return {
-        f"{prefix}{key}": value
-        for prefix, comparison in comparisons.items()
-        for each in measures
-        for key, value in each(comparison).items()
-    }
+    """The finite values of all measures in all spaces, by key; comparisons are given by the prefix of their keys."""
+    return keep_finite(
+        {
+            f"{prefix}{key}": value
+            for prefix, comparison in comparisons.items()
+            for each in measures
+            for key, value in each(comparison).items()
+        }
+    )
+
+
+def keep_finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without values that could not be measured, such as a ratio to nothing: a record never holds NaN."""
+    return {key: value for key, value in metrics.items() if math.isfinite(value)}
 
 
 def measure_spread(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from collapsar.metrics.comparison import Classified, Comparison
-from collapsar.metrics.diversity import MIN_CLASS_SAMPLES, diversity_scores, vendi_score
+from collapsar.metrics.diversity import find_diversity_scores, vendi_score
 from collapsar.metrics.downstream import DownstreamTask
 from collapsar.metrics.frechet import (
     debiased_frechet_distance,
@@ -121,12 +121,11 @@ def diversity(comparison: Comparison) -> Values:
     if classified is not None:
         real_classes, classes = classified.real_classes, classified.classes
         num_classes = classified.num_classes
-    counts = [labels.bincount(minlength=num_classes) for labels in (real_classes, classes)]
-    if int(torch.minimum(*counts).max()) < MIN_CLASS_SAMPLES:
-        return {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
-    scores = diversity_scores(
+    scores = find_diversity_scores(
         real=real, synthetic=synthetic, real_labels=real_classes, synthetic_labels=classes, num_classes=num_classes
     )
+    if scores is None:
+        return {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
     return {
         "trace_ratio": scores.trace_ratio,
         "generalised_variance": scores.generalised_variance,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ WORST = dict.fromkeys(("precision", "recall", "recall_worst_class", "downstream_
     "downstream_auc": 0.5
 }
 """What a chain counts with that broke down before its first record: no samples cover nothing and teach nothing."""
+CONFIG = "config.yaml"
+OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders within a run folder
 
 TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
@@ -106,9 +109,8 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"no such folder: {folder}")
-        runs = [run for run in _run_folders(folder) if run.resolve() not in found]
-        for run in runs:
-            if (config := _read_config(run / "config.yaml")) is not None:
+        for run, config in _runs(folder):
+            if run.resolve() not in found:
                 found[run.resolve()] = _read_chain(run, label=_label(run, below=folder), config=config)
     if not found:
         raise UsageError(f"no run below {', '.join(map(str, folders))}: a run folder holds config.yaml")
@@ -147,15 +149,36 @@ def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
         yield (*head, "peak_memory_bytes", float(record.peak_memory_bytes))
 
 
-def _run_folders(folder: Path) -> Iterator[Path]:
-    for parent, children, files in os.walk(folder):
-        children[:] = sorted(name for name in children if not name.startswith((".", "generation_", "wandb")))
-        if "config.yaml" in files:
-            yield Path(parent)
+def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every run folder at and below a folder, with its config; links are followed, and no folder is entered twice.
+
+    A study may have any name. What is left out are the folders that a run folder holds itself (generations, W&B's
+    files, hidden ones) and, elsewhere, hidden folders that are no study.
+    """
+    entered = set()
+    for parent, children, files in os.walk(folder, followlinks=True):
+        path = Path(parent)
+        if path.resolve() in entered:
+            children.clear()
+            continue
+        entered.add(path.resolve())
+        config = _read_config(path / CONFIG) if CONFIG in files else None
+        if config is not None:
+            yield path, config
+        children[:] = sorted(
+            name
+            for name in children
+            if (not OF_A_RUN.fullmatch(name) if config is not None else name[0] != "." or _is_study(path / name))
+        )
+
+
+def _is_study(folder: Path) -> bool:
+    """Whether run folders lie right in a folder."""
+    return any(folder.glob(f"*/{CONFIG}"))
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:
-    """The resolved config; None where the file is something else, such as the defaults list of conf/."""
+    """The resolved config; None where the file is something else, such as a defaults list, or W&B's copy."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if file_is_whole(text) is False:
         raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
@@ -163,7 +186,7 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    is_run = isinstance(config, dict) and "num_generations" in config and "defaults" not in config
+    is_run = isinstance(config, dict) and isinstance(config.get("num_generations"), int) and "defaults" not in config
     return _with_present_names(config) if is_run else None
 
 

@@ -2,6 +2,8 @@
 
 Differences are arm minus baseline, seed by seed, with Student's t. P values are corrected by Holm over the arms (Holm
 1979), and an arm is called better or worse only where the interval of the level that Holm tests it at excludes zero.
+Where all seeds differ by the same amount the interval is that amount: p is 0, or 1 if the amount is zero
+(`intervals.paired`, `intervals.t_test`).
 The probability of improvement is Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264), section 4.3.
 """
 
@@ -11,9 +13,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
-from collapsar.report.intervals import CONFIDENCE, ROUNDING, Interval
+from collapsar.report.intervals import CONFIDENCE, Interval, paired, t_test, without_rounding
 
 ArmVerdict = Literal["better", "worse", "not told apart"]
 Values = Mapping[int, float]  # an arm's outcome by seed
@@ -30,7 +32,7 @@ class Effect:
     Attributes:
         difference: Arm minus baseline, with its own 95 % interval.
         corrected: The same with the interval that decides: of the level at which Holm's procedure tests this arm.
-        p_value: Of the paired t-test, corrected by Holm; 1 where the differences have no variance.
+        p_value: Of the paired t-test, corrected by Holm.
         improvement: Probability that a run of the arm is better than one of the baseline, with its 95 % interval.
         verdict: Better or worse where the corrected interval excludes zero.
     """
@@ -52,16 +54,16 @@ def effects(baseline: Values, arms: Sequence[Values], *, num_resamples: int = NU
     """
     pairs = [_shared(baseline, arm) for arm in arms]
     tested = [index for index, (_, own) in enumerate(pairs) if len(own) > 1]
-    p_values = [_p_value(own - base) for base, own in (pairs[index] for index in tested)]
+    differences = [paired(*pairs[index]) for index in tested]
+    p_values = [t_test(own) for own in differences]
     found: list[Effect | None] = [None] * len(arms)
-    for index, level, p_value in zip(tested, holm_levels(p_values), holm(p_values), strict=True):
-        base, own = pairs[index]
-        corrected = mean_interval(own - base, confidence=1 - level)
+    for index, own, level, p_value in zip(tested, differences, holm_levels(p_values), holm(p_values), strict=True):
+        corrected = mean_interval(own, confidence=1 - level)
         found[index] = Effect(
-            difference=mean_interval(own - base, confidence=CONFIDENCE),
+            difference=mean_interval(own, confidence=CONFIDENCE),
             corrected=corrected,
             p_value=p_value,
-            improvement=probability_of_improvement(base, own, num_resamples=num_resamples),
+            improvement=probability_of_improvement(*pairs[index], num_resamples=num_resamples),
             verdict=_verdict(corrected.mean, p_value=p_value),
         )
     return found
@@ -113,7 +115,7 @@ def probability_of_improvement(
 
     The interval is a percentile bootstrap, stratified by arm: runs of each are drawn again from its own.
     """
-    ahead = np.sign(arm[:, None] - baseline[None, :]) * TIE + TIE  # [arm's run, baseline's run]
+    ahead = np.sign(without_rounding(baseline[None, :], arm[:, None])) * TIE + TIE  # [arm's run, baseline's run]
     generator = np.random.default_rng(RESAMPLING_SEED)
     own, base = (generator.multinomial(n, np.full(n, 1 / n), size=num_resamples) for n in (len(arm), len(baseline)))
     drawn = ((own @ ahead) * base).sum(axis=1) / ahead.size
@@ -124,13 +126,6 @@ def probability_of_improvement(
 def _shared(baseline: Values, arm: Values) -> tuple[np.ndarray, np.ndarray]:
     seeds = sorted(baseline.keys() & arm.keys())
     return np.array([baseline[seed] for seed in seeds]), np.array([arm[seed] for seed in seeds])
-
-
-def _p_value(differences: np.ndarray) -> float:
-    """Of the two-sided t-test; 1 for differences that are equal but for rounding: there is no variance to test with."""
-    if np.ptp(differences) <= ROUNDING * np.abs(differences).max():
-        return 1.0
-    return float(2 * stdtr(len(differences) - 1, -abs(differences.mean()) / _standard_error(differences)))
 
 
 def _standard_error(values: np.ndarray) -> float:

@@ -1,4 +1,8 @@
-"""Intervals over seeds: Student's t for means and for paired differences, 95 % throughout."""
+"""Intervals over seeds: Student's t for means and for paired differences, 95 % throughout.
+
+Differences that are the same for every seed have no variance. Student's test has a limit there: p is 0 where they are
+not zero, and 1 where they are. What differs by rounding alone counts as equal.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.special import stdtr
 
 from collapsar.metric_keys import ANY, bounds_of
 
 CONFIDENCE = 0.95
-ROUNDING = 1e-12  # relative; values closer than this differ by how they were computed
+ROUNDING = 1e-12  # relative to the values; what lies closer than this differs by how it was computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """The mean of the differences between two arms over the seeds they share, with a paired t-test."""
+    """The mean of the differences between two arms over the seeds they share, with a paired t-test.
+
+    The p value is None where there is one seed.
+    """
 
     difference: Interval
     p_value: float | None
@@ -48,14 +56,41 @@ def t_interval(values: Sequence[float], *, within: tuple[float, float] = ANY) ->
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> PairedDifference | None:
     """Second minus first over the seeds in both; None if they share none."""
     seeds = sorted(first.keys() & second.keys())
-    differences = [second[seed] - first[seed] for seed in seeds]
-    interval = t_interval(differences)
-    if interval is None:
+    if not seeds:
         return None
-    # Differences that are equal but for rounding have no variance to test against.
-    is_testable = len(seeds) > 1 and np.ptp(differences) > ROUNDING * np.abs(differences).max()
-    p_value = float(stats.ttest_1samp(differences, 0.0).pvalue) if is_testable else None
-    return PairedDifference(difference=interval, p_value=p_value)
+    found = paired([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+    interval = t_interval(found.tolist())
+    assert interval is not None, "there is a seed"
+    return PairedDifference(difference=interval, p_value=t_test(found) if len(seeds) > 1 else None)
+
+
+def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Second minus first, pair by pair: 0 where two values, and one number where all differences, are equal.
+
+    Equal is what differs by rounding alone, so that a test of the differences does not take rounding for variance.
+    """
+    differences = without_rounding(first, second)
+    if np.ptp(differences) <= _rounding(first, second):
+        differences[:] = differences.mean()
+    return differences
+
+
+def without_rounding(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Second minus first in the way of numpy: 0 where two values differ by rounding alone."""
+    differences = np.asarray(second, float) - np.asarray(first, float)
+    return np.where(np.abs(differences) <= _rounding(first, second), 0.0, differences)
+
+
+def _rounding(*values: Sequence[float] | np.ndarray) -> float:
+    return ROUNDING * max(float(np.abs(own).max()) for own in values)
+
+
+def t_test(differences: np.ndarray) -> float:
+    """P value of the two-sided t-test of two or more `paired` differences; without variance, its limit."""
+    if np.ptp(differences) == 0:
+        return 0.0 if differences[0] else 1.0
+    error = differences.std(ddof=1) / len(differences) ** 0.5
+    return float(2 * stdtr(len(differences) - 1, -abs(differences.mean()) / error))
 
 
 def bands(values: pd.DataFrame) -> pd.DataFrame:

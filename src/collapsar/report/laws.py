@@ -2,8 +2,10 @@
 
 A law is drawn only where the chain is the one it was derived for: analytic data and model, every sample kept, as many
 synthetic samples in each generation as there are real ones (n), a regime that does not change, and a variance divided
-as the law says. Generation t has been fitted t + 1 times. Laws are about the fitted parameters
-(`collapsar.report.fitted`), not about metrics of drawn samples, which have biases of their own.
+as the law says. `READ` and `WITHOUT_EFFECT` list every setting that a law knows of; a chain that is bound by any other
+(a cause, a correction, a lever, a labeller, or one that is added later) has no law. Generation t has been fitted t + 1
+times. Laws are about the fitted parameters (`collapsar.report.fitted`), not about metrics of drawn samples, which have
+biases of their own.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +15,48 @@ from typing import Any
 
 from collapsar import theory
 from collapsar.data.schedules import nearest
+from collapsar.settings import binding_settings, is_below
 
-SOURCES = ("GaussianSource", "CategoricalSource", "LinearRegressionSource")  # data with laws
+SHAPE = ("sample_shape", "dimensions", "num_train", "num_reserve")
+READ: Mapping[
+    str, Mapping[str, tuple[str, ...]]
+] = {  # the classes that laws are about, by part, with the keys of each that the laws take into account
+    "data": {
+        "GaussianSource": SHAPE,
+        "CategoricalSource": (*SHAPE, "num_categories", "zipf_exponent"),
+        "LinearRegressionSource": (*SHAPE, "num_inputs", "noise_sd"),
+    },
+    "model": {
+        "Gaussian": ("sample_shape", "covariance", "variance"),
+        "Categorical": ("sample_shape", "num_categories"),
+        "LinearRegression": ("sample_shape", "num_inputs", "noise_sd"),
+    },
+    "regime": {
+        "Replace": (),
+        "Accumulate": (),
+        "AccumulateSubsample": ("budget",),
+        "FixedReal": ("synthetic_ratio",),
+        "FreshReal": ("fresh_fraction", "is_recycled"),
+        "Mix": ("real_fraction",),
+        "Window": ("num_kept",),
+        "Weighted": ("real_weight",),
+        "GoldenRatio": (),
+    },
+    "selection": {"KeepAll": ()},
+}
+"""The classes that laws are about, by part, and which keys of each the laws take into account."""
+
+NESTED = "regime.regime"  # what makes the pools that another regime weighs
+WITHOUT_EFFECT = (  # on what an analytic model is fitted to
+    "seed",
+    "data.seed",
+    "data.num_test",
+    "size",
+    "batch_size",
+    "num_threads",
+    "trainer",
+    "evaluation",
+)
 OURS = "collapsar."  # a class of the same name elsewhere may do anything
 LONGEST_RECURSION = 50  # generations: the laws of overlapping pools take their cube
 DERIVED = "derived, see collapsar.theory"
@@ -72,19 +114,37 @@ def laws_of(config: Mapping[str, Any]) -> dict[str, LawCurve]:
 
 
 def _analytic_chain(config: Mapping[str, Any]) -> AnalyticChain | None:
-    """The chain, if its data are analytic and every sample is kept."""
-    data, model, regime, selection = (
-        _class_name(config.get(part)) for part in ("data", "model", "regime", "selection")
-    )
-    if data not in SOURCES or selection != "KeepAll":
+    """The chain, if laws know all settings that bind it and its model expects the numbers that its data have."""
+    known = _known_settings(config)
+    if known is None or not all(is_below(key, known) for key in binding_settings(config)):
         return None
-    num_real = int(config["data"]["num_train"])
+    data, model = config["data"], config["model"]
+    if any(
+        model.get(key, data[key]) != data[key] for key in ("num_categories", "num_inputs", "noise_sd") if key in data
+    ):
+        return None
+    num_real = int(data["num_train"])
     return AnalyticChain(
-        parts=(data, model, regime),
+        parts=(_class_name(data), _class_name(model), _class_name(config["regime"])),
         config=config,
         num_samples=num_real if config["num_synthetic"] in (None, num_real) else 0,
         spread=float(config["bias"]["spread"]),
     )
+
+
+def _known_settings(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Dotted keys that laws take into account or that have no effect; None if a part is of a class without laws."""
+    nodes = {part: config.get(part) for part in READ}
+    if isinstance(nodes["regime"], Mapping) and "regime" in nodes["regime"]:
+        nodes[NESTED] = nodes["regime"]["regime"]
+    known = [*WITHOUT_EFFECT, "num_synthetic", "bias._target_", "bias.spread"]  # analytic models ask for the spread
+    for part, node in nodes.items():
+        keys = READ[part.partition(".")[0]].get(_class_name(node))
+        if keys is None:
+            return None
+        known += [f"{part}.{key}" for key in ("_target_", "_partial_", *keys)]
+    is_ours = str(config["bias"].get("_target_", OURS)).startswith(OURS)
+    return tuple(known) if is_ours else None
 
 
 def _class_name(node: Any) -> str:

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from collapsar.metric_keys import HEADLINE, title_of
 from collapsar.report.arms import group_arms
@@ -95,7 +96,8 @@ def _metric_drawing(content: dict[str, Any], metric: str) -> Callable[[Axes], No
             axes.plot(law["generations"], law["values"], "k", linewidth=1.1, linestyle=(0, (1, 1.2)), label=label)
         for floor in content["floors"][metric]:
             axes.axhline(floor["value"], color="0.45", linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.set(xlabel="generation", ylabel=textwrap.fill(title_of(metric), LABEL_CHARACTERS))
+        _count_generations(axes)
+        axes.set(ylabel=textwrap.fill(title_of(metric), LABEL_CHARACTERS))
 
     return draw
 
@@ -114,7 +116,14 @@ def _draw_survival(axes: Axes, content: dict[str, Any]) -> None:
     for curve in content["survival"]:
         label = _label(content, curve)
         axes.plot(curve["generations"], curve["alive"], drawstyle="steps-post", label=label, **_look(curve["arm"]))
-    axes.set(xlabel="generation", ylabel="share of classes alive", ylim=(-0.02, 1.04))
+    _count_generations(axes)
+    axes.set(ylabel="share of classes alive", ylim=(-0.02, 1.04))
+
+
+def _count_generations(axes: Axes) -> None:
+    """Label the x axis with whole generations only."""
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.set_xlabel("generation")
 
 
 def _draw_band(axes: Axes, curve: dict[str, Any]) -> None:

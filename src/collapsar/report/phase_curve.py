@@ -163,7 +163,7 @@ def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawi
     heights = [end for _, *ends in bounds for end in ends] + ([] if curve.threshold is None else [curve.threshold])
     lowest, highest = bounds_of(curve.metric)
     if not highest < float("inf"):
-        lowest, highest = min(0.0, *heights), max(heights) or 1.0
+        lowest, highest = min(0.0, *heights), max(0.0, *heights) or 1.0
 
     def across(value: float) -> float:
         return round(width * (value - first) / (last - first), 1)

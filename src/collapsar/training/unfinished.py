@@ -60,12 +60,17 @@ class Unfinished:
         self._begun = self._stored = time.monotonic()
 
     def read(self) -> State | None:
-        """What is stored of this training; None where nothing is, or nothing that can be used, which is said."""
+        """What is stored of this training; None where nothing is, or nothing that can be used, which is said.
+
+        A kill right after a generation was kept leaves what was stored of it: that is over, and nothing to speak of.
+        """
         if self.path is None or not self.path.exists():
             return None
         generation = self.belongs_to["generation"]
         try:
             state = unpack(self.path.read_bytes())
+            if state["belongs_to"].get("generation", generation) < generation:
+                return None
             foreign = [key for key in self.belongs_to if state["belongs_to"].get(key) != self.belongs_to[key]]
             if foreign:
                 raise ValueError(f"another {foreign[0]}")

@@ -79,7 +79,7 @@
   });
 
   const lastGeneration = Math.max(1, ...content.chains.flatMap((chain) => chain.generations));
-  const generations = { title: "generation", extra: { range: [-0.25, lastGeneration + 0.25], tickformat: "d", nticks: 9 } };
+  const generations = { title: "generation", extra: { range: [-0.25, lastGeneration + 0.25], tickformat: "d", nticks: Math.min(9, lastGeneration + 1) } };
 
   const drawings = {
     metric(figure) {
