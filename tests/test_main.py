@@ -146,6 +146,8 @@ MISTAKES = {
     "tracking.tags=[3,null]": "tracking.tags has a wrong value",
     "tracking.finish_timeout_seconds=0": "finish_timeout_seconds must be above 0: got 0",
     "alarm.on_alarm=explode": "alarm",
+    "objective=final/recal": "objective=final/recal is not measured: did you mean final/recall? this chain has ",
+    "objective=profile/recall_half_lif": "did you mean profile/recall_half_life?",
     "~seed": "seed",
     "+nonsense.key=3": "nonsense is not an option",
     "--nope": "there is no option --nope",
@@ -387,11 +389,16 @@ def test_a_job_returns_its_objective(objective, read, run, tmp_path):
     assert returned == [read(json.loads(line)["metrics"])]
 
 
-def test_an_objective_that_was_not_measured_is_one_line(run):
-    code, stderr = run("num_generations=1", "objective=final/recal")
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+@pytest.mark.parametrize("objective", ["final/reverse_kl", "final/pca/classes_dropped", "final/recall_rare"])
+def test_an_objective_that_these_data_do_not_have_is_refused_before_any_training(objective, dry_run, run, tmp_path):
+    code, stderr = run(
+        f"dry_run={dry_run}", f"objective={objective}", "evaluation.metrics=[support,classes,known_modes]"
+    )
     assert code == 2
-    (line,) = [line for line in stderr.splitlines() if line.startswith("collapsar:")]
-    assert "objective=final/recal was not measured: this chain has final/" in line
+    assert f"objective={objective} is not measured: " in only_line(stderr)
+    assert "this chain has final/precision" in stderr
+    assert not list(tmp_path.rglob("records.jsonl"))
 
 
 def test_the_objective_of_a_finished_chain_may_be_another(run):
@@ -407,7 +414,7 @@ def test_a_sweeper_that_optimises_is_told_of_a_job_without_a_number(objective, r
     assert code == 2
     (line,) = [line for line in stderr.splitlines() if line.startswith("collapsar:")]
     assert ("say what is best, as in objective=final/recall" in line) == (objective == "null")
-    assert ("objective=final/nothing was not measured" in line) == (objective != "null")
+    assert ("objective=final/nothing is not measured" in line) == (objective != "null")
 
 
 def test_the_folders_that_the_manual_of_hydra_names_by_overrides_hold_a_chain_each(collapsar, tmp_path):

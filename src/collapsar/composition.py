@@ -18,7 +18,7 @@ from collapsar.constructors import check_numbers, check_part, check_part_early, 
 from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
 from collapsar.experiment import CHECKED_RANGES, Experiment, check_ranges
-from collapsar.journal.objective import check_objective
+from collapsar.journal.objective import Measured, check_objective
 from collapsar.levers import check_choices, check_levers, levers_of_job, overrides_of_job
 from collapsar.settings import binding_settings, class_name, config_folder, digest
 
@@ -150,6 +150,23 @@ def build(config: DictConfig) -> Experiment:
     return experiment
 
 
+def check_measured_early(own: Mapping[str, Any]) -> None:
+    """Refuse an objective that the settings of the evaluation, whatever the data, do not measure.
+
+    Raises:
+        UsageError: with what there will be.
+    """
+    evaluation = own["evaluation"] if isinstance(own["evaluation"], dict) else {}
+    groups, spaces, table = (evaluation.get(key) for key in ("metrics", "spaces", "table"))
+    if isinstance(groups, list) and isinstance(spaces, dict):  # else it is refused as such
+        of_table = table.get("metrics") or [] if isinstance(table, dict) else []
+        Measured(
+            groups=[*groups, *of_table],
+            batch_groups=evaluation.get("batch_metrics") or [],
+            spaces=list(spaces),
+        ).check(own["objective"])
+
+
 def check(config: DictConfig) -> None:
     """Refuse what no experiment has, as far as that can be known without importing torch, which takes seconds.
 
@@ -165,6 +182,7 @@ def check(config: DictConfig) -> None:
     check_study_name(own["name"])
     check_numbers("", own)
     check_objective(own["objective"])
+    check_measured_early(own)
     check_choices(overrides_of_job())
     check_levers(levers_of_job())
     check_ranges(**{key: own[key] for key in CHECKED_RANGES})
