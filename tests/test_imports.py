@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from collapsar import __version__
+
 HEAVY = (
     "torch",
     "torchvision",
@@ -56,10 +58,14 @@ def heavy(modules):
         (["--help"], 0, "regime: accumulate"),
         (["--cfg", "job"], 0, "num_generations: 8"),
         (["--info", "defaults"], 0, "experiment_schema"),
+        (["--version"], 0, f"collapsar {__version__}\n"),
         (["regime=foo"], 2, "Could not find 'regime/foo'"),
+        (["judge=mnits"], 2, "did you mean mnist?"),
         (["modell=vae"], 2, "did you mean model?"),
         (["model.widht=3"], 2, "did you mean width?"),
         (["name=a/b"], 2, "name must be the name of one folder"),
+        (["model.latent_dim=0"], 2, "latent_dim must be above 0: got 0"),
+        (["trainer.max_steps=many"], 2, "trainer.max_steps has a wrong value: got 'many'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

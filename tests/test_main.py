@@ -111,6 +111,64 @@ def test_a_mistake_is_one_line_and_exit_code_2(overrides, expected, run, tmp_pat
     assert [part for part in expected if part not in line] == []
 
 
+MISTAKES = {
+    "lever=[emaa]": "Could not find 'lever/emaa': did you mean ema? available options in 'lever' are adamw, ",
+    "lever=emaa": "Could not find 'lever/emaa': did you mean ema?",
+    "cause=[few_sampels]": "Could not find 'cause/few_sampels': did you mean few_samples?",
+    "judge=pcaa": "Could not find 'judge/pcaa': did you mean pca?",
+    "stick@evaluation.spaces.classifier=minst": "Could not find 'stick/minst': did you mean mnist?",
+    "recipe=small/digits_vaee": "Could not find 'recipe/small/digits_vaee': did you mean digits_vae?",
+    "size=huge": "Could not find 'size/huge': available options in 'size' are full, small",
+    "hydra/launcher=slurm": "Could not find 'hydra/launcher/slurm': did you mean submitit_slurm? available options in ",
+    "hydra/sweeper=arm": "Could not find 'hydra/sweeper/arm': did you mean arms?",
+    "tracking=wandbb": "did you mean wandb?",
+    "data=null": "must be a string or a list",
+    "name=null": "name",
+    "name=": "name must be the name of one folder",
+    "seed=1.5": "seed",
+    "seed=null": "seed",
+    "seed=1e30": "seed",
+    "num_generations=-1": "num_generations must be at least 1: got -1",
+    "num_generations=two": "num_generations",
+    "num_threads=0": "num_threads must be above 0: got 0",
+    "checkpoint_minutes=-1": "checkpoint_minutes must be above 0: got -1",
+    "dry_run=maybe": "dry_run",
+    "data.num_train=many": "data.num_train has a wrong value: got 'many'",
+    "model.width=1.5": "model.width has a wrong value: got 1.5",
+    "model.width=true": "model.width has a wrong value: got True",
+    "model.width=-3": "width must be above 0: got -3",
+    "model.body=convv": "model.body has a wrong value: got 'convv'; input should be 'conv'",
+    "model.pixel_sd=0": "pixel_sd must be above 0: got 0",
+    "trainer.max_steps=many": "trainer.max_steps has a wrong value: got 'many'",
+    "+trainer.max_step=3": "trainer.max_step is not an option",
+    "trainer.deterministic=sometimes": "trainer.deterministic has a wrong value",
+    "evaluation.num_bins=0": "num_bins must be above 0: got 0",
+    "evaluation.low_confidence=2": "low_confidence must lie between 0 and 1: got 2",
+    "evaluation.metrics=support": "evaluation.metrics has a wrong value: got 'support'",
+    "tracking.tags=[3,null]": "tracking.tags has a wrong value",
+    "tracking.finish_timeout_seconds=0": "finish_timeout_seconds must be above 0: got 0",
+    "alarm.on_alarm=explode": "alarm",
+    "objective=final/recal": "objective=final/recal is not measured: did you mean final/recall? this chain has ",
+    "objective=profile/recall_half_lif": "did you mean profile/recall_half_life?",
+    "~seed": "seed",
+    "+nonsense.key=3": "nonsense is not an option",
+    "--nope": "there is no option --nope",
+    "--cfg=nope": "invalid choice: 'nope'",
+    "seed": "cannot read seed: an override is KEY=VALUE",
+    "model.width={": "cannot read model.width={",
+    "+trainer.default_root_dir=Größe": "needs quotes that reach the command, as in '+trainer.default_root_dir=",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_that_is_seen_without_torch_is_one_line_and_exit_code_2(mistake, collapsar, monkeypatch):
+    monkeypatch.setattr(command, "quieten_libraries", lambda: pytest.fail("torch would be imported"))
+    code, stderr = collapsar(mistake)
+    assert code == 2
+    assert only_line(stderr).startswith("collapsar: ")
+    assert MISTAKES[mistake] in stderr
+
+
 @pytest.mark.parametrize("mode", [[], ["-m"]], ids=["one chain", "multirun"])
 @pytest.mark.parametrize("name", ["../../elsewhere", "a/b", "'..'", "'.'", "''", "/tmp/collapsar_elsewhere"])
 def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_made(name, mode, collapsar, tiny, tmp_path):
@@ -343,11 +401,16 @@ def test_a_job_returns_its_objective(objective, read, run, tmp_path):
     assert returned == [read(json.loads(line)["metrics"])]
 
 
-def test_an_objective_that_was_not_measured_is_one_line(run):
-    code, stderr = run("num_generations=1", "objective=final/recal")
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+@pytest.mark.parametrize("objective", ["final/reverse_kl", "final/pca/classes_dropped", "final/recall_rare"])
+def test_an_objective_that_these_data_do_not_have_is_refused_before_any_training(objective, dry_run, run, tmp_path):
+    code, stderr = run(
+        f"dry_run={dry_run}", f"objective={objective}", "evaluation.metrics=[support,classes,known_modes]"
+    )
     assert code == 2
-    (line,) = [line for line in stderr.splitlines() if line.startswith("collapsar:")]
-    assert "objective=final/recal was not measured: this chain has final/" in line
+    assert f"objective={objective} is not measured: " in only_line(stderr)
+    assert "this chain has final/precision" in stderr
+    assert not list(tmp_path.rglob("records.jsonl"))
 
 
 def test_the_objective_of_a_finished_chain_may_be_another(run):
@@ -363,7 +426,23 @@ def test_a_sweeper_that_optimises_is_told_of_a_job_without_a_number(objective, r
     assert code == 2
     (line,) = [line for line in stderr.splitlines() if line.startswith("collapsar:")]
     assert ("say what is best, as in objective=final/recall" in line) == (objective == "null")
-    assert ("objective=final/nothing was not measured" in line) == (objective != "null")
+    assert ("objective=final/nothing is not measured" in line) == (objective != "null")
+
+
+def test_the_folders_that_the_manual_of_hydra_names_by_overrides_hold_a_chain_each(collapsar, tmp_path):
+    subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
+    settings = ("data=gaussian", "model=gaussian", "evaluation=quick", "tracking=none", "num_generations=1")
+    assert collapsar("seed=0,1", "-m", *settings, "name=a b=c", subdir)[0] == 0
+    first, second = sorted(path.parent.name for path in (tmp_path / "outputs" / "a b=c").glob("*/records.jsonl"))
+    assert "seed=0" in first
+    assert "seed=1" in second
+
+
+def test_a_study_is_named_as_it_was_typed_and_the_same_job_twice_is_one_chain(run_many, tmp_path):
+    assert run_many("seed=0,0", "num_generations=1", "name=2024_01_15,1e5")[0] == 0
+    records = sorted((tmp_path / "outputs").glob("*/*/records.jsonl"))
+    assert [path.parent.parent.name for path in records] == ["1e5", "2024_01_15"]
+    assert [len(path.read_text().splitlines()) for path in records] == [1, 1]
 
 
 def test_a_mistake_that_all_jobs_share_is_told_once(run_many):

@@ -8,11 +8,12 @@ still run.
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from collapsar import composition, signals, study
+from collapsar import __version__, composition, signals, study
+from collapsar.command_line import readable_by_hydra
 from collapsar.errors import (
     FULL_DISK,
     DeviceMemoryError,
@@ -53,8 +55,9 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
 
     A breakdown is an outcome of the chain: it is told at the end, and a sweeper hears what it is worth.
     """
-    quieten_libraries()
     with signals.heeded(), expected_errors_noted():
+        composition.check(config)  # a mistake that can be seen without torch does not wait for it
+        quieten_libraries()
         return run_chain(config, hydra_config=HydraConfig.get())
     return objective_of_breakdown(config, Path(HydraConfig.get().runtime.output_dir))
 
@@ -179,7 +182,11 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback and exit; the line is ours to write
     composition.register()
     conf = str(config_folder())
+    if "--version" in sys.argv[1:]:
+        sys.stdout.write(f"collapsar {__version__}\n")
+        return
     try:
+        sys.argv[1:] = readable_by_hydra(sys.argv[1:])
         with signals.heeded():
             hydra.main(version_base="1.3", config_path=conf, config_name="config")(run_job)()
             sum_up_dry_run(Path("outputs"))
@@ -229,6 +236,8 @@ def one_line(error: BaseException) -> str:
         return printable(f"{what}; {advice}: the same command continues")
     error = find_usage_error(error) or error
     match error, error.__cause__:
+        case MissingConfigException(missing_cfg_file=str() as file), _:
+            text = describe_choice(file, options=error.options or options_in(file, search_path=str(error)))
         case OSError(filename=str()), _:
             text = f"cannot use {error.filename}: {error.strerror}; hydra.run.dir names the output folder"
         case _, OmegaConfBaseException() as cause if cause.parent_node is not None:
@@ -249,6 +258,20 @@ def find_usage_error(error: BaseException | None) -> UsageError | None:
     while error is not None and not isinstance(error, UsageError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def describe_choice(file: str, *, options: Sequence[str]) -> str:
+    """Which choice does not exist, what it may have been meant to be, and which there are."""
+    group, _, choice = file.rpartition("/")
+    close = get_close_matches(choice, options, n=1) or [option for option in options if choice and choice in option]
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"Could not find '{file}': {hint}available options in '{group}' are {', '.join(options) or 'none'}"
+
+
+def options_in(file: str, *, search_path: str) -> list[str]:
+    """The choices beside a missing one, in the folders that Hydra's message lists; it leaves them out for lists."""
+    folders = re.findall(r"path=file://(.+)$", search_path, flags=re.MULTILINE)
+    return sorted(path.stem for folder in folders for path in Path(folder, file).parent.glob("*.yaml"))
 
 
 def describe_key(error: OmegaConfBaseException) -> str:

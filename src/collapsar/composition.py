@@ -14,12 +14,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.constructors import check_numbers, check_part, parts
+from collapsar.constructors import check_numbers, check_part, check_part_early, parts
 from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
-from collapsar.experiment import Experiment
-from collapsar.journal.objective import check_objective
-from collapsar.levers import check_levers, levers_of_job
+from collapsar.experiment import CHECKED_RANGES, Experiment, check_ranges
+from collapsar.journal.objective import Measured, check_objective
+from collapsar.levers import check_choices, check_levers, levers_of_job, overrides_of_job
 from collapsar.settings import binding_settings, class_name, config_folder, digest
 
 NAMED_GROUPS = ("data", "model", "regime")
@@ -139,6 +139,8 @@ def build(config: DictConfig) -> Experiment:
     from hydra.utils import instantiate
 
     check(config)
+    for path, node in parts(config):
+        check_part(path, node)
     try:
         experiment: Experiment = instantiate(config, _convert_="object")
     except InstantiationException as error:
@@ -148,12 +150,29 @@ def build(config: DictConfig) -> Experiment:
     return experiment
 
 
-def check(config: DictConfig) -> None:
-    """Refuse what no experiment has, before any part is made.
+def check_measured_early(own: Mapping[str, Any]) -> None:
+    """Refuse an objective that the settings of the evaluation, whatever the data, do not measure.
 
     Raises:
-        UsageError: an unknown key, a name that is no folder's, a number that is not finite, an unfit part, or levers
-            that set one key.
+        UsageError: with what there will be.
+    """
+    evaluation = own["evaluation"] if isinstance(own["evaluation"], dict) else {}
+    groups, spaces, table = (evaluation.get(key) for key in ("metrics", "spaces", "table"))
+    if isinstance(groups, list) and isinstance(spaces, dict):  # else it is refused as such
+        of_table = table.get("metrics") or [] if isinstance(table, dict) else []
+        Measured(
+            groups=[*groups, *of_table],
+            batch_groups=evaluation.get("batch_metrics") or [],
+            spaces=list(spaces),
+        ).check(own["objective"])
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what no experiment has, as far as that can be known without importing torch, which takes seconds.
+
+    Raises:
+        UsageError: an unknown key, a name that is no folder's, a number that is not finite or out of range, an unfit
+            part, or levers that set one key.
     """
     known = [entry.name for entry in fields(Experiment)]
     for key in config:
@@ -163,6 +182,9 @@ def check(config: DictConfig) -> None:
     check_study_name(own["name"])
     check_numbers("", own)
     check_objective(own["objective"])
+    check_measured_early(own)
+    check_choices(overrides_of_job())
     check_levers(levers_of_job())
+    check_ranges(**{key: own[key] for key in CHECKED_RANGES})
     for path, node in parts(config):
-        check_part(path, node)
+        check_part_early(path, node)

@@ -11,6 +11,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from collapsar.errors import UsageError, check_finite
+from collapsar.signatures import read_signature
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -46,19 +47,41 @@ def check_part(path: str, node: DictConfig) -> None:
     """
     target = find_target(path, str(node["_target_"]))
     parameters = parameters_of(target)
-    if parameters is None:
-        return
+    if parameters is not None:
+        check_arguments(path, node, parameters=parameters, types=annotated_types(target))
+
+
+def check_part_early(path: str, node: DictConfig) -> None:
+    """The same as far as a constructor of ours can be read without importing it, and the ranges that it checks first.
+
+    Raises:
+        UsageError: a key, a type or a range that it refuses.
+    """
+    signature = read_signature(str(node["_target_"]))
+    if signature is not None:
+        given = check_arguments(path, node, parameters=signature.parameters, types=signature.types)
+        signature.check_ranges(given)
+
+
+def check_arguments(
+    path: str, node: DictConfig, *, parameters: Mapping[str, Parameter], types: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Refuse what a constructor with these arguments would not take; returns what it is given.
+
+    Raises:
+        UsageError: unknown key, missing key, or wrong type.
+    """
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
     given = {str(key): value for key, value in values.items() if key not in HYDRA_KEYS}
     positional = by_position(path, values.get("_args_", []), parameters=parameters)
     check_names(path, given, parameters=parameters)
-    types = annotated_types(target)
     for key, value in (positional | given).items():
         if FILLED_IN.get(f"{path}.{key}") != value:
             check_type(f"{path}.{key}", value, annotation=types.get(key, Any))
     if not values.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS:
         check_complete(path, {*positional, *given}, parameters=parameters)
+    return positional | given
 
 
 def find_target(path: str, name: str) -> Callable[..., Any]:

@@ -40,6 +40,24 @@ if TYPE_CHECKING:
 STRIP_IMAGES = 12  # latents that stay the same through the generations
 
 
+CHECKED_RANGES = ("seed", "num_generations", "num_threads", "checkpoint_minutes")
+
+
+def check_ranges(*, seed: int, num_generations: int, num_threads: int | None, checkpoint_minutes: float | None) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        UsageError: the first of them, by its name.
+    """
+    check_not_negative(seed=seed)
+    if num_generations < 1:
+        raise UsageError(f"num_generations must be at least 1: got {num_generations}")
+    if num_threads is not None:
+        check_positive(num_threads=num_threads)
+    if checkpoint_minutes is not None:
+        check_positive(checkpoint_minutes=checkpoint_minutes)
+
+
 @dataclass
 class Experiment:
     """One chain of generations.
@@ -116,13 +134,7 @@ class Experiment:
         from collapsar.training.train import Recipe
         from collapsar.training.trainer import check_trainer
 
-        check_not_negative(seed=self.seed)
-        if self.num_generations < 1:
-            raise UsageError(f"num_generations must be at least 1: got {self.num_generations}")
-        if self.num_threads is not None:
-            check_positive(num_threads=self.num_threads)
-        if self.checkpoint_minutes is not None:
-            check_positive(checkpoint_minutes=self.checkpoint_minutes)
+        check_ranges(**{key: getattr(self, key) for key in CHECKED_RANGES})
         if self.num_synthetic is not None:
             check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
         self.cause = checked_causes(

@@ -12,6 +12,7 @@ from collapsar.data.causes.cause import num_planted
 from collapsar.data.rehearsal import rehearse
 from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
 from collapsar.errors import UsageError
+from collapsar.journal.objective import Measured
 from collapsar.models.conditioning import check_classes
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collapsar.experiment import Experiment
 
 
+NEED_CLASSES = ("classes", "recall_by_class", "coverage_by_class", "downstream", "table_downstream")
 BYTES_PER_WEIGHT = 4 * 4  # of the weight itself, its gradient, and the two averages of Adam
 BYTES_PER_NUMBER = 4
 
@@ -89,10 +91,31 @@ def check_parts(experiment: "Experiment", model: GenerativeModel) -> None:
     if experiment.correction is not None:
         experiment.correction.check(model)
     experiment.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
+    check_objective_of(experiment)
     check_memory(experiment)
     check_labels(experiment)
     num_real = num_planted(experiment.cause, data.sizes.train, num_classes=data.num_classes)
     check_sizes(experiment, model, num_real=num_real)
+
+
+def check_objective_of(experiment: "Experiment") -> None:
+    """Refuse an objective that these data do not let the evaluation measure.
+
+    Raises:
+        UsageError: with what there will be.
+    """
+    data, evaluation = experiment.data, experiment.evaluation
+    absent = [
+        *(() if data.num_classes or data.factors else NEED_CLASSES),
+        *(() if data.known_modes or data.factors else ("known_modes",)),
+    ]
+    groups = [*evaluation.metrics, *(evaluation.table.metrics if evaluation.table else ())]
+    Measured(
+        groups=[group for group in groups if group not in absent],
+        batch_groups=evaluation.batch_metrics if evaluation.num_batches else (),
+        spaces=evaluation.names_before_keys(data.sample_shape),
+        has_factors=data.factors is not None,
+    ).check(experiment.objective)
 
 
 def check_labels(experiment: "Experiment") -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -38,10 +40,35 @@ def check_levers(levers: Mapping[str, Mapping[str, Any]]) -> None:
 
 def levers_of_job() -> dict[str, dict[str, Any]]:
     """What each lever of the running job sets, by dotted key; none where no job runs."""
+    overrides = overrides_of_job()
+    return composed_levers(HydraConfig.get().job.config_name, overrides) if overrides else {}
+
+
+def overrides_of_job() -> list[str]:
+    """What was typed for the running job, unresolved, as Hydra may be unable to read it again; empty if no job runs."""
     if not (HydraConfig.initialized() and GlobalHydra.instance().is_initialized()):
-        return {}
-    job = HydraConfig.get()
-    return composed_levers(job.job.config_name, [*job.overrides.hydra, *job.overrides.task])
+        return []
+    typed = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+    assert isinstance(typed, dict)
+    return [*typed["hydra"], *typed["task"]]
+
+
+def check_choices(overrides: list[str]) -> None:
+    """Refuse a choice that does not exist in a group whose choice is optional, such as judge: Hydra leaves it out.
+
+    Raises:
+        MissingConfigException: with what there is.
+    """
+    if not overrides:
+        return
+    loader: Any = GlobalHydra.instance().config_loader()
+    for override in OverridesParser.create().parse_overrides(overrides):
+        group, choice = override.key_or_group, override.value()
+        is_choice = isinstance(choice, str) and "${" not in choice and loader.repository.group_exists(group)
+        if is_choice and not loader.repository.config_exists(f"{group}/{choice}"):
+            file = f"{group}/{choice}"
+            options = loader.get_group_options(file.rpartition("/")[0])
+            raise MissingConfigException(f"no {file}", missing_cfg_file=file, options=options)
 
 
 def composed_levers(config_name: str | None, overrides: list[str]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ name of the table stands for the number of a class, `{name}` for that of a level
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -161,6 +161,47 @@ METRICS: dict[str, MetricKey] = {
     "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
 }
 
+GROUP_KEYS: dict[str, tuple[str, ...]] = {
+    "frechet": ("fid",),
+    "frechet_debiased": ("fid_debiased",),
+    "frechet_relative": ("fid_relative",),
+    "frechet_infinity": ("fid_infinity",),
+    "kernel": ("kid",),
+    "support": ("precision", "recall", "density", "coverage"),
+    "support_clipped": ("clipped_density", "clipped_coverage"),
+    "support_symmetric": ("symmetric_precision", "symmetric_recall"),
+    "support_tail": ("tail_recall",),
+    "recall_by_class": tuple(name for name in METRICS if name.startswith("recall_")),
+    "coverage_by_class": tuple(name for name in METRICS if name.startswith("coverage_")),
+    "bins": ("ndb", "ndb_jensen_shannon"),
+    "diversity": ("trace_ratio", "generalised_variance", "effective_rank", "vendi"),
+    "novelty": tuple(name for name in METRICS if name.endswith(("authenticity", "duplicates", "nearest_ratio"))),
+    "classes": (
+        *(name for name in METRICS if name.startswith(("class_", "factor_share_", "combinations_"))),
+        *("effective_classes", "classes_dropped", "low_confidence_share", "levels_dropped"),
+    ),
+    "downstream": (
+        *("downstream_accuracy", "downstream_f1", "downstream_f1_class_{index}", "downstream_loss", "downstream_auc"),
+        *(name for name in METRICS if "_where_" in name),
+    ),
+    "known_modes": ("modes_captured", "high_quality_share", "reverse_kl"),
+    "privacy": ("closer_to_training", "nearest_p5_ratio"),
+    "table_columns": (
+        *("column_shapes", "boundary_adherence", "rows_outside", "missing_similarity"),
+        *("categories_dropped", "column_shape"),
+    ),
+    "table_pairs": ("column_pairs", "correlation_similarity", "contingency_similarity", "cramers_v_difference"),
+    "table_downstream": tuple(
+        name
+        for name in METRICS
+        if name.startswith("downstream_") and "_where_" not in name and name != "downstream_loss"
+    ),
+}
+"""What each group of `collapsar.metrics.suite.GROUPS` may measure, by names of the table."""
+
+OF_FIRST_SPACE = ("classes", "downstream", "known_modes", "table_columns", "table_pairs", "table_downstream")
+"""Groups that are measured in the first feature space alone."""
+
 MAIN = tuple(name for name, metric in METRICS.items() if metric.is_main)
 HEADLINE = tuple(name for name, metric in METRICS.items() if metric.is_headline)
 
@@ -175,6 +216,13 @@ def split_key(key: str) -> KeyParts:
 def find_metric(key: str) -> MetricKey | None:
     """The table's entry of a key, whatever its space and suffix; None for a key that is not in the table."""
     return _find(_name_in_table(split_key(key)))
+
+
+def groups_of(key: str, *, among: Iterable[str]) -> list[str]:
+    """The groups, of these, that may measure a key, whatever its space and suffix."""
+    name = _name_in_table(split_key(key))
+    found = {entry for pattern, entry, _ in _patterns() if pattern.fullmatch(name)}
+    return [group for group in among if found.intersection(GROUP_KEYS.get(group, ()))]
 
 
 def title_of(key: str) -> str:
@@ -216,13 +264,13 @@ def _name_in_table(parts: KeyParts) -> str:
 
 @cache
 def _find(name: str) -> MetricKey | None:
-    for pattern, metric in _patterns():
+    for pattern, _, metric in _patterns():
         if found := pattern.fullmatch(name):
             return replace(metric, title=metric.title.format(**found.groupdict()))
     return None
 
 
-def _patterns() -> Iterator[tuple[re.Pattern[str], MetricKey]]:
+def _patterns() -> Iterator[tuple[re.Pattern[str], str, MetricKey]]:
     for name, metric in METRICS.items():
         pattern = re.escape(name).replace(re.escape("{index}"), r"(?P<index>\d+)")
-        yield re.compile(pattern.replace(re.escape("{name}"), r"(?P<name>\w+)")), metric
+        yield re.compile(pattern.replace(re.escape("{name}"), r"(?P<name>\w+)")), name, metric

@@ -14,9 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from collapsar.command_line import as_typed
 from collapsar.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ def count_jobs(config: DictConfig) -> int:
         return 0
     sweeper = config.hydra.sweeper
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=config.hydra.overrides.task))
+    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=typed))
 
 
 def arm_jobs(
@@ -80,8 +83,8 @@ def arm_jobs(
     found = []
     for arm in arms:
         try:
-            own = parser.parse_overrides((arm or "").split())
-        except HydraException as error:
+            own = parser.parse_overrides([as_typed(override, may_sweep=True) for override in (arm or "").split()])
+        except (HydraException, UsageError) as error:
             raise UsageError(f"hydra.sweeper.arms: {arm!r} is not a list of overrides: {error}") from error
         (jobs,) = BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)
         found.append(jobs)

@@ -6,8 +6,10 @@ from math import inf
 import pytest
 
 from collapsar.errors import UsageError
-from collapsar.journal.objective import check_objective, read_objective
+from collapsar.journal.objective import Measured, check_objective, read_objective
 from collapsar.journal.profile import profile_chain
+from collapsar.metric_keys import GROUP_KEYS, METRICS
+from collapsar.metrics.suite import GROUPS
 from collapsar.records import GenerationRecord
 
 FIRST = GenerationRecord(
@@ -103,3 +105,72 @@ def test_a_chain_whose_numbers_broke_down_is_worth_the_worst(objective, value):
 def test_what_a_breakdown_has_no_worst_value_of_is_no_objective():
     with pytest.raises(UsageError, match="objective=final/pca/trace_ratio was not measured"):
         read_objective("final/pca/trace_ratio", records=(), profile=profile_chain([], ending="broke down").to_dict())
+
+
+MEASURED = Measured(
+    groups=["frechet", "support", "recall_by_class", "classes", "diversity"],
+    batch_groups=["frechet"],
+    spaces=["pca"],
+    has_factors=False,
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("final/fid", "final/fid_low", "final/fid_floor", "final/pca/recall", "final/recall_class_3"),
+        *(
+            "final/pca/recall_worst_class",
+            "final/classes_dropped",
+            "profile/recall_half_life",
+            "profile/fid_growth.slope",
+        ),
+        *("profile/first_dead_generation", "profile/variance_half_life", "profile/num_generations"),
+    ],
+)
+def test_what_a_chain_will_have_is_let_through_before_training(key):
+    MEASURED.check(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("final/recal", "did you mean final/recall?"),
+        ("final/kid", "this chain has final/fid"),
+        ("final/recall_low", "did you mean final/recall?"),
+        ("final/classifier/recall", "this chain has"),
+        ("final/pca/classes_dropped", "this chain has"),
+        ("final/recall_rare", "this chain has"),
+        ("final/column/age/column_shape", "this chain has"),
+        ("profile/recall_half_lif", "did you mean profile/recall_half_life?"),
+        ("profile/findings", "this chain has profile/num_generations"),
+        ("profile/dead_classes", "this chain has profile/num_generations"),
+        (["final/fid", "final/fdi"], "objective=final/fdi is not measured: did you mean final/fid?"),
+    ],
+)
+def test_what_no_chain_will_have_is_refused_before_training(key, meant):
+    with pytest.raises(UsageError, match="is not measured") as caught:
+        MEASURED.check(key)
+    assert meant in str(caught.value)
+
+
+def test_a_half_life_needs_the_metric_that_shows_it():
+    without = replace(MEASURED, groups=["frechet"])
+    for key in ("recall_half_life", "first_dead_generation"):
+        with pytest.raises(UsageError, match=f"objective=profile/{key} is not measured"):
+            without.check(f"profile/{key}")
+
+
+def test_parts_of_tables_are_measured_where_tables_are():
+    of_tables = replace(MEASURED, groups=["table_columns", "table_downstream"])
+    of_tables.check(["final/column/age/column_shape", "final/group/male/downstream_auc", "final/downstream_auc_linear"])
+
+
+def test_an_objective_may_be_of_a_metric_that_a_stranger_added():
+    replace(MEASURED, groups=["frechet", "my_own"]).check("final/my_own_distance")
+
+
+def test_every_metric_is_of_a_group_and_every_group_is_known():
+    of_groups = {name for names in GROUP_KEYS.values() for name in names}
+    assert of_groups == {name for name in METRICS if not name.startswith("fitted/")}
+    assert GROUP_KEYS.keys() == GROUPS.keys()

@@ -11,8 +11,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import wandb
 from hydra.utils import instantiate
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 from test_alarm import lose_classes
 
 from collapsar.errors import UsageError
@@ -21,7 +25,7 @@ from collapsar.journal.profile import profile_chain
 from collapsar.journal.store import RunFolder
 from collapsar.journal.uploading import QUIET
 from collapsar.journal.wandb_server import chosen_mode
-from collapsar.journal.wandb_tracking import chosen_generations, run_id
+from collapsar.journal.wandb_tracking import WandbTracking, chosen_generations, run_id
 from collapsar.report.__main__ import main as report
 from collapsar.training import train as train_module
 from tiny_chains import build_and_run, compose_settings, fail_in
@@ -305,3 +309,87 @@ def test_chosen_generations_count_from_either_end():
     assert chosen_generations([0, -1], num_generations=8) == [0, 7]
     assert chosen_generations([0, 5, 9, -1], num_generations=6) == [0, 5]
     assert chosen_generations([], num_generations=6) == []
+
+
+@pytest.mark.parametrize("variable", [{"WANDB_MODE": "disabled"}, {"WANDB_DISABLED": "true", "WANDB_MODE": ""}])
+def test_a_chain_with_wandb_disabled_ends_well_and_writes_nothing_of_it(variable, tiny, tmp_path, monkeypatch):
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    build_and_run(tmp_path / "run", *tiny, "tracking.tags=[a]", "num_generations=1")
+    assert not [path for path in tmp_path.rglob("*") if "wandb" in path.name]
+
+
+LONG_TAG, LONG_PROJECT = "a" * 65, "p" * 129
+REFUSED_SETTINGS = {
+    "tags": [[LONG_TAG], [""], ["a", LONG_TAG]],
+    "project": [LONG_PROJECT, "", " ", *(f"a{char}b" for char in "/\\#?%:")],
+    "entity": ["", " "],
+}
+REFUSED_VARIABLES = {
+    "WANDB_MODE": ["nowhere", "Online"],
+    "WANDB_DISABLED": ["maybe"],
+    "WANDB_TAGS": [f"a,{LONG_TAG}"],
+    "WANDB_PROJECT": ["a/b"],
+    "WANDB_BASE_URL": ["nope", "https://wandb.ai", "ftp://x y"],
+    "WANDB_RUN_ID": ["a/b", " a"],
+    "WANDB_SWEEP_ID": [" a"],
+    "WANDB_API_KEY": ["key "],
+    "WANDB_SILENT": ["maybe"],
+    "WANDB_RESUME": ["perhaps"],
+    "WANDB_HTTP_TIMEOUT": ["soon"],
+}
+
+
+def tracking(**settings):
+    given = {"project": "p", "entity": None, "tags": [], "artifact_generations": []} | settings
+    return WandbTracking(**given, connect_timeout_seconds=1.0, finish_timeout_seconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [(setting, value) for setting, values in REFUSED_SETTINGS.items() for value in values]
+)
+def test_a_setting_that_wandb_refuses_is_a_mistake_by_its_name(setting, value):
+    with pytest.raises(UsageError, match=f"^tracking.{setting} ") as caught:
+        tracking(**{setting: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [(variable, value) for variable, values in REFUSED_VARIABLES.items() for value in values]
+)
+def test_a_variable_that_wandb_refuses_is_a_mistake_by_its_name(variable, value, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=f"^{variable} ") as caught:
+        tracking()
+    assert "\n" not in str(caught.value)
+
+
+@given(project=st.text(max_size=130), tags=st.lists(st.text(max_size=66), max_size=3))
+def test_wandb_itself_is_asked_what_it_refuses(project, tags):
+    is_refused = not project.strip()
+    try:
+        wandb.Settings(project=project, run_tags=tags)
+    except (ValidationError, wandb.errors.UsageError):
+        is_refused = True
+    try:
+        tracking(project=project, tags=tags)
+    except UsageError:
+        assert is_refused
+    else:
+        assert not is_refused
+
+
+def test_with_wandb_disabled_nothing_is_asked_of_it(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_BASE_URL", "nope")
+    tracking(tags=[LONG_TAG])
+
+
+def test_names_from_the_environment_reach_the_run(tiny, tmp_path, monkeypatch):
+    for name, value in {"WANDB_PROJECT": "mine", "WANDB_ENTITY": "us", "WANDB_TAGS": "x,y"}.items():
+        monkeypatch.setenv(name, value)
+    build_and_run(tmp_path / "run", *tiny, "num_generations=1", "tracking.artifact_generations=[]", "seed=7")
+    (path,) = wandb_files(tmp_path / "run")
+    run = first(path, "run")
+    assert (run["project"], run["entity"]) == ("mine", "us")
+    assert run["tags"][:2] == ["x", "y"]

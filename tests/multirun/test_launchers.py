@@ -2,9 +2,13 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from hydra_plugins.collapsar_launchers import side_by_side as side_by_side_module
+from hydra_plugins.collapsar_launchers.job import Outcome
+from hydra_plugins.collapsar_launchers.side_by_side import run_all
 from tiny_chains import recorded
 
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit"}
@@ -70,6 +74,52 @@ def test_a_job_that_dies_is_named_with_its_reason_and_its_command_and_stops_no_o
     assert "job 1 failed; repeat it with: collapsar " in command
     assert "seed=0" in command
     assert Path("outputs/study/report.html").exists()
+
+
+class CountingPlaces:
+    """Two places whose jobs run for three glances; notes which folders are in use together."""
+
+    shares = (None, None)
+
+    def __init__(self):
+        self.running, self.together = [], []
+
+    def start(self, jobs):
+        for _, job in jobs:
+            self.running.append(job.folder)
+        self.together.append(sorted(self.running))
+        return [CountingHandle(self, job.folder) for _, job in jobs]
+
+    def close(self):
+        assert not self.running
+
+
+class CountingHandle:
+    def __init__(self, places, folder):
+        self.places, self.folder, self.num_glances = places, folder, 0
+
+    def done(self):
+        self.num_glances += 1
+        if self.num_glances == 3:
+            self.places.running.remove(self.folder)
+        return self.num_glances >= 3
+
+    def result(self):
+        return Outcome(objective=self.folder.name)
+
+
+def test_jobs_of_one_chain_run_one_after_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side_module, "GLANCE_SECONDS", 0)
+    folders = [tmp_path / name for name in ("a", "a", "b", "a", "b")]
+    jobs = [
+        SimpleNamespace(number=number, title="", folder=folder, num_generations=1)
+        for number, folder in enumerate(folders)
+    ]
+    places = CountingPlaces()
+    outcomes = run_all(jobs, places)
+    assert [outcome.objective for outcome in outcomes] == ["a", "a", "b", "a", "b"]
+    assert places.together[0] == [tmp_path / "a", tmp_path / "b"]
+    assert all(len(set(running)) == len(running) for running in places.together)
 
 
 def test_lines_of_jobs_side_by_side_go_to_a_log_each(side_by_side):

@@ -5,11 +5,16 @@ broke down is worth the worst value of a metric, so that no search prefers it fo
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from collapsar.errors import UsageError
-from collapsar.metric_keys import find_metric
+from collapsar.metric_keys import GROUP_KEYS, METRICS, OF_FIRST_SPACE, find_metric, groups_of, split_key
 from collapsar.records import GenerationRecord
 from collapsar.settings import flatten
 
@@ -24,6 +29,8 @@ EVENTS = {
 Where it did not happen there are infinitely many; in a chain that the alarm stopped, as many as it lasted.
 """
 
+PARTS_OF_TABLES = ("column", "group")  # before the name of a column or of a group of rows
+NEEDS_FACTORS = re.compile(r"_(common|uncommon|rare)$|^combinations_|^levels_dropped$|^factor_share_|_where_")
 MARGINS = ("_floor", "_low", "_high")  # beside each metric; not worth a place in a message
 
 Objective = str | list[str] | None
@@ -44,6 +51,80 @@ def check_objective(objective: Any) -> None:
                 "objective must be null, final/KEY for a metric of the last generation, profile/KEY for a number of "
                 f"the profile, or a list of these: got {key!r}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a chain will measure, as far as its settings say.
+
+    Attributes:
+        groups: Groups of metrics.
+        batch_groups: Those of them whose values have an interval.
+        spaces: Feature spaces whose names stand before a key.
+        has_factors: Whether the data are drawn from known factors.
+    """
+
+    groups: Sequence[str]
+    batch_groups: Sequence[str]
+    spaces: Sequence[str]
+    has_factors: bool = True
+
+    def check(self, objective: Objective) -> None:
+        """Refuse an objective that no chain with these settings has.
+
+        Raises:
+            UsageError: with what there will be.
+        """
+        if objective is None or not GROUP_KEYS.keys() >= set(self.groups):  # nobody knows a stranger's keys
+            return
+        for key in [objective] if isinstance(objective, str) else objective:
+            if self.has(key):
+                continue
+            place = key.partition("/")[0]
+            names = {name for group in self.groups for name in GROUP_KEYS[group] if "{" not in name}
+            numbers = profile_keys() if place == "profile" else [name for name in METRICS if name in names]
+            there = [each for each in (f"{place}/{number}" for number in numbers) if self.has(each)]
+            close = get_close_matches(key, there, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"objective={key} is not measured: {hint}this chain has {', '.join(there)}")
+
+    def has(self, key: str) -> bool:
+        """Whether a finished chain may have this number."""
+        place, _, name = key.partition("/")
+        if place == "final":
+            return self._has_metric(name)
+        shown_by = EVENTS.get(name, ()) if name != "variance_half_life" else ()  # analytic models know their variance
+        return name in profile_keys() and (not shown_by or any(map(self._has_metric, shown_by)))
+
+    def _has_metric(self, key: str) -> bool:
+        parts, groups = split_key(key), groups_of(key, among=self.groups)
+        if NEEDS_FACTORS.search(parts.name) and not self.has_factors:
+            return False
+        if parts.suffix in ("_low", "_high"):
+            groups = [group for group in groups if group in self.batch_groups]
+        if parts.space.partition("/")[0] in PARTS_OF_TABLES:
+            return any(group.startswith("table_") for group in groups)
+        if parts.space:
+            return parts.space in self.spaces and any(group not in OF_FIRST_SPACE for group in groups)
+        return bool(groups)
+
+
+@cache
+def profile_keys() -> list[str]:
+    """The numbers of a profile, by dotted key."""
+    from collapsar.journal.profile import Profile
+
+    return list(number_keys(Profile))
+
+
+def number_keys(kind: Any, *, prefix: str = "") -> Iterator[str]:
+    """The fields of a dataclass that are numbers, and those of the dataclasses in it."""
+    for name, annotation in get_type_hints(kind).items():
+        for option in get_args(annotation) if isinstance(annotation, UnionType) else (annotation,):
+            if option in (int, float):
+                yield f"{prefix}{name}"
+            elif is_dataclass(option) and name != "findings":
+                yield from number_keys(option, prefix=f"{prefix}{name}.")
 
 
 def read_objective(

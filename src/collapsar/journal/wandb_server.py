@@ -10,16 +10,25 @@ from collapsar.errors import UsageError
 
 DEFAULT_SERVER = "https://api.wandb.ai"
 
+YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
+EARLIER_MODES = {"dryrun": "offline", "run": "online"}  # which W&B still takes
+
 Mode: TypeAlias = Literal["online", "offline", "disabled", "shared"]
 
 
 def chosen_mode() -> Mode:
-    """What WANDB_MODE says; else online where there is an API key, offline where there is none.
+    """What WANDB_DISABLED or WANDB_MODE says; else online if there is an API key, offline if there is none.
 
     Raises:
-        UsageError: WANDB_MODE is none of W&B's modes.
+        UsageError: one of the two has a value that W&B does not know.
     """
-    if mode := os.environ.get("WANDB_MODE"):
+    disabled, mode = (os.environ.get(variable, "").strip() for variable in ("WANDB_DISABLED", "WANDB_MODE"))
+    if disabled.lower() not in (*YES, *NO):
+        raise UsageError(f"WANDB_DISABLED must be true or false: got {disabled!r}")
+    if disabled.lower() in YES:
+        return "disabled"
+    if mode:
+        mode = EARLIER_MODES.get(mode, mode)
         if mode not in get_args(Mode):
             raise UsageError(f"WANDB_MODE must be one of {', '.join(get_args(Mode))}: got {mode!r}")
         return cast("Mode", mode)

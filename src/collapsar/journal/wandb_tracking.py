@@ -10,15 +10,17 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 import wandb
+from pydantic import ValidationError
 
 from collapsar import signals
-from collapsar.errors import check_positive
+from collapsar.errors import UsageError, check_positive
 from collapsar.journal.store import RunFolder, write_atomically
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.uploading import QUIET, Upload
@@ -29,7 +31,8 @@ from collapsar.records import GenerationRecord
 logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL_SECONDS = 2.0  # of what the upload reads; W&B's own is 15
-MAX_ALERT_TITLE = 63  # characters
+MAX_ALERT_TITLE, MAX_TAG = 63, 64  # characters
+READ_HERE = ("WANDB_MODE", "WANDB_DISABLED")
 LEAVING_SECONDS = 3.0  # of upload, at most, where a signal asks to stop; the chain is uploaded anew when it goes on
 
 
@@ -57,7 +60,11 @@ class WandbTracking(Tracking):
         finish_timeout_seconds: float,
     ) -> None:
         check_positive(connect_timeout_seconds=connect_timeout_seconds, finish_timeout_seconds=finish_timeout_seconds)
-        self.project, self.entity, self.tags = project, entity, tags
+        self.mode = chosen_mode()
+        if self.mode != "disabled":
+            check_settings(project=project, entity=entity, tags=tags)
+        self.project, self.entity = project, entity
+        self.tags = [*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))]
         self.artifact_generations = artifact_generations
         self.connect_timeout_seconds, self.finish_timeout_seconds = connect_timeout_seconds, finish_timeout_seconds
         self._run: wandb.Run | None = None
@@ -73,9 +80,11 @@ class WandbTracking(Tracking):
         records: Sequence[GenerationRecord],
     ) -> None:
         self._store = store
-        mode = chosen_mode()
+        if self.mode == "disabled":
+            return
         earlier = sorted((store.path / "wandb").glob("offline-run-*"))
-        self._run = self._init(store.path, title=title, config=config, is_disabled=mode == "disabled")
+        with refusals_name("this run"):
+            self._run = self._init(store.path, title=title, config=config)
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
         self._title, self._rows, self._defined = title, WandbRows(), set()
         self._run.define_metric(AXIS, hidden=True)
@@ -84,10 +93,12 @@ class WandbTracking(Tracking):
             self.log(store, record)
         for folder in earlier:  # the new run holds all that they held
             shutil.rmtree(folder)
-        if mode in ("online", "shared"):
+        if self.mode in ("online", "shared"):
             self._upload = self._begin_upload()
 
     def log(self, store: RunFolder, record: GenerationRecord) -> None:
+        if self._run is None:
+            return
         for row in self._rows.training_rows(record, store.curve(record.generation)):
             self._log(row, axis=TRAINING_AXIS)
         self._log(self._rows.generation_row(record, store), axis=AXIS)
@@ -96,7 +107,8 @@ class WandbTracking(Tracking):
             self._log_artifact(store, record)
 
     def alert(self, title: str, text: str) -> None:
-        self._active.alert(title=title[:MAX_ALERT_TITLE], text=text, level="WARN")
+        if self._run is not None:
+            self._run.alert(title=title[:MAX_ALERT_TITLE], text=text, level="WARN")
 
     def finish(self, *, has_failed: bool) -> None:
         if self._run is None:
@@ -106,8 +118,6 @@ class WandbTracking(Tracking):
         run, self._run = self._run, None
         upload, self._upload = self._upload, None
         run.finish(exit_code=int(has_failed))
-        if run.disabled:
-            return
         if upload is None:
             logger.info("W&B run kept offline; upload it with: wandb sync %s", run.settings.sync_dir)
         elif not upload.finish(timeout_seconds=self._most_seconds_to_finish):
@@ -127,19 +137,19 @@ class WandbTracking(Tracking):
         assert self._run is not None, "start comes first"
         return self._run
 
-    def _init(self, folder: Path, *, title: ChainTitle, config: dict[str, Any], is_disabled: bool) -> "wandb.Run":
+    def _init(self, folder: Path, *, title: ChainTitle, config: dict[str, Any]) -> "wandb.Run":
         os.environ.update(QUIET)
         return wandb.init(
             project=self.project,
             entity=self.entity,
-            tags=list(dict.fromkeys([*self.tags, title.data, title.model, title.regime])),
+            tags=list(dict.fromkeys([*self.tags, *(own[:MAX_TAG] for own in (title.data, title.model, title.regime))])),
             group=title.study,
             job_type=f"{title.model}/{title.regime}",
             name=title.name,
             id=run_id(folder),
             dir=folder,
             config=config,
-            mode="disabled" if is_disabled else "offline",
+            mode="offline",
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -184,6 +194,37 @@ class WandbTracking(Tracking):
             artifact.add_file(str(path), policy="immutable", skip_cache=True)
         aliases = ["latest", f"generation-{record.generation}"]
         write_artifact(self._active, artifact, aliases=aliases, is_used_later=bool(later))
+
+
+def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
+    """Refuse what W&B would refuse: of these settings, and of the variables of the environment that it reads.
+
+    Raises:
+        UsageError: with what W&B says.
+    """
+    for name, text in (("tracking.project", project), ("tracking.entity", entity)):
+        if text is not None and not text.strip():
+            raise UsageError(f"{name} must be the name of one: got {text!r}")
+    for name, given in (
+        ("tracking.project", {"project": project}),
+        ("tracking.entity", {"entity": entity}),
+        ("tracking.tags", {"run_tags": tags}),
+    ):
+        with refusals_name(name):
+            wandb.Settings(**given)
+    for variable in (name for name in os.environ if name.startswith("WANDB_") and name not in READ_HERE):
+        with refusals_name(variable):
+            wandb.Settings().update_from_env_vars({variable: os.environ[variable]})
+
+
+@contextmanager
+def refusals_name(setting: str) -> Iterator[None]:
+    """Let what W&B refuses be a mistake in this setting, in W&B's words."""
+    try:
+        yield
+    except (ValidationError, wandb.errors.UsageError) as error:
+        text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else error
+        raise UsageError(f"{setting} is refused by W&B: {text}") from error
 
 
 def write_artifact(run: "wandb.Run", artifact: wandb.Artifact, *, aliases: list[str], is_used_later: bool) -> None:

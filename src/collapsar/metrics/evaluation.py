@@ -128,6 +128,10 @@ class Evaluation:
                 f"for {num_samples} samples"
             )
 
+    def names_before_keys(self, sample_shape: Sequence[int]) -> list[str]:
+        """The spaces whose names stand before the keys of what is measured in them: all but the first."""
+        return list(self._suitable(sample_shape))[1:]
+
     @property
     def device(self) -> torch.device:
         """Where features are computed."""

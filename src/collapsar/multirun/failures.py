@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 SWEEP_FOLDERS = (
     "hydra.sweep.dir=",
     "hydra.sweep.subdir=",
@@ -65,5 +67,7 @@ def repeating_command(overrides: Sequence[str], *, folder: Path | None = None, c
 def command_of(hydra_config: Any, *, folder: Path) -> str:
     """The same, of a job by the `hydra` node of its composed config."""
     added = [str(source.path) for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
-    is_elsewhere = any(override.lstrip("+").startswith(SWEEP_FOLDERS) for override in hydra_config.overrides.hydra)
-    return repeating_command(list(hydra_config.overrides.task), folder=folder if is_elsewhere else None, conf=added)
+    typed = OmegaConf.to_container(hydra_config.overrides, resolve=False)
+    assert isinstance(typed, dict)
+    is_elsewhere = any(override.lstrip("+").startswith(SWEEP_FOLDERS) for override in typed["hydra"])
+    return repeating_command(typed["task"], folder=folder if is_elsewhere else None, conf=added)

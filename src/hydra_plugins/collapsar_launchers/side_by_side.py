@@ -168,7 +168,13 @@ def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     with MultirunView(watched, console=make_console()) as view, ended_with(places):
         while waiting or running:
-            starting = [(free.pop(0), waiting.pop(0)) for _ in range(min(len(free), len(waiting)))]
+            in_use = {jobs[index].folder for index in running}
+            starting = []
+            for index in waiting.copy():
+                if free and jobs[index].folder not in in_use:  # jobs of one chain go on where the one before ended
+                    in_use.add(jobs[index].folder)
+                    waiting.remove(index)
+                    starting.append((free.pop(0), index))
             handles = places.start([(place, jobs[index]) for place, index in starting]) if starting else []
             for (place, index), handle in zip(starting, handles, strict=True):
                 running[index] = place, handle
