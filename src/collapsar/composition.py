@@ -20,6 +20,7 @@ from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from collapsar.journal.objective import check_objective
 from collapsar.levers import check_levers, levers_of_job
+from collapsar.options import accept_options_of_constructors
 from collapsar.settings import binding_settings, class_name, config_folder, digest
 
 NAMED_GROUPS = ("data", "model", "regime")
@@ -27,7 +28,8 @@ WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # 
 
 
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra; a second call changes nothing."""
+    """Make the schema, the resolvers and the options of parts known to Hydra; a second call changes nothing."""
+    accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
     OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
     OmegaConf.register_new_resolver("chain_name", chain_name, replace=True)

@@ -265,6 +265,7 @@ class Experiment:
                     unfinished=Unfinished(
                         journal.unfinished_path, belongs_to=belongs_to, minutes=self.checkpoint_minutes
                     ),
+                    folder=journal.store.path,
                 )
 
             return first.training(here) if first and generation == 0 else here()
