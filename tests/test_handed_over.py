@@ -5,10 +5,14 @@ import json
 import sys
 
 import pytest
+import yaml
 
 from collapsar import composition
 from collapsar.errors import UsageError
+from collapsar.report.arms import group_arms
+from collapsar.report.chains import read_chains
 from tiny_chains import TINY, compose_settings
+from tiny_models import VAE_SETTINGS
 
 MINE = '''
 """Parts of a user's own."""
@@ -192,3 +196,60 @@ def test_a_logger_writes_below_the_run_folder_by_generation_and_has_no_holes(run
         assert f"generation: {generation}" in (logged / "hparams.yaml").read_text()
     assert not (tmp_path / "lightning_logs").exists()
     assert not (tmp_path / "mine").exists()
+
+
+# Classes of the user's own
+
+
+MY_VAE = """
+_target_: mine.VAE
+_partial_: true
+sample_shape: ${data.sample_shape}
+latent_dim: 16
+"""
+
+
+@pytest.fixture
+def run_mine(run, tmp_path):
+    """`run_mine("seed=1")` runs a chain of `model=my_vae`, whose YAML says as little as it can."""
+    (tmp_path / "my_conf" / "model").mkdir(parents=True)
+    (tmp_path / "my_conf" / "model" / "my_vae.yaml").write_text(MY_VAE)
+    left_out = [
+        f"model.{key}={'null' if value is None else value}"
+        for key, value in VAE_SETTINGS.items()
+        if key not in ("sample_shape", "latent_dim")
+    ]
+    return lambda *overrides: run("--config-dir=my_conf", "model=my_vae", "num_generations=1", *left_out, *overrides)
+
+
+def test_what_a_constructor_takes_is_an_option_without_a_plus_and_anything_else_is_refused(run_mine):
+    code, stderr, (folder,) = run_mine("model.extra=3")
+    assert code == 0, stderr
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["model"]["extra"], config["model"]["width"]) == (3, 8)
+    assert folder.name.startswith("digits_my_vae_replace_seed0_")
+
+
+def test_ours_and_theirs_of_one_name_are_two_chains_and_two_arms(run, tmp_path):
+    narrow = ("model.width=8", "num_generations=1")
+    assert run(*narrow)[0] == run(*narrow, "model._target_=mine.VAE")[0] == 0
+    folders = sorted((tmp_path / "outputs" / "study").glob("digits*"))
+    assert len(folders) == 2
+    names = [arm.name for arm in group_arms(read_chains([tmp_path / "outputs" / "study"]))]
+    assert len(names) == len(set(names)) == 2
+    assert "model=mine.VAE" in " ".join(names)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer.min_stpes=3", ["trainer.min_stpes is not an option", "did you mean min_steps?", "profiler"]),
+        ("model.widht=3", ["model.widht is not an option", "did you mean width?"]),
+        ("data.treshold=3", ["data.treshold is not an option"]),
+    ],
+)
+def test_a_mistyped_option_is_refused_with_what_there_is(override, expected, run):
+    code, stderr, _ = run(override)
+    (line,) = lines_of(stderr)
+    assert code == 2
+    assert [part for part in expected if part not in line] == []

@@ -21,7 +21,7 @@ from collapsar.experiment import Experiment
 from collapsar.journal.objective import check_objective
 from collapsar.levers import check_levers, levers_of_job
 from collapsar.options import accept_options_of_constructors
-from collapsar.settings import binding_settings, class_name, config_folder, digest
+from collapsar.settings import binding_settings, config_folder, digest
 
 NAMED_GROUPS = ("data", "model", "regime")
 WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in the name of a class
@@ -98,7 +98,7 @@ def choices(config: DictConfig) -> dict[str, str]:
 
 def part_name(node: Mapping[str, Any]) -> str:
     """A part that no group option stands for, by the name of its class: FashionMNIST is fashion_mnist."""
-    return WORD_STARTS.sub("_", class_name(node["_target_"])).lower()
+    return WORD_STARTS.sub("_", str(node["_target_"]).rpartition(".")[2]).lower()
 
 
 def settings(config: DictConfig) -> dict[str, Any]:

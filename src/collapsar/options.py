@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from collapsar.constructors import named, parameters_of
 
+NO_OPTIONS = ("abc.ABC", "typing.Protocol", "torch.nn.Module")
 ANY = "**"  # stands for all names, where a constructor takes `**kwargs`
 
 _apply_to_config = ConfigLoaderImpl._apply_overrides_to_config
@@ -63,7 +64,10 @@ def options_of(target: str) -> frozenset[str]:
 
 
 def options_in_source(target: str) -> set[str] | None:
-    """The same from the source of a function, or of a class and those it is derived from; None if it does not say."""
+    """The same from the source of a function, or of a class and those it is derived from; None if it does not say.
+
+    `**kwargs` of a class are taken to be handed on to those that it is derived from.
+    """
     module, _, name = target.rpartition(".")
     tree = _tree(module)
     definitions = {each.name: each for each in tree.body if isinstance(each, ast.ClassDef | ast.FunctionDef)}
@@ -72,18 +76,13 @@ def options_in_source(target: str) -> set[str] | None:
         return set(_arguments(definition))
     if definition is None:
         return None
-    own = next(
-        (each for each in definition.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"), None
-    )
-    if own is not None:
-        return set(_arguments(own)) - {own.args.args[0].arg}
-    found: set[str] = set()
-    for base in (_base_path(base, module=module, tree=tree) for base in definition.bases):
-        of_base = set() if base in ("abc.ABC", "typing.Protocol") else base and options_in_source(base)
-        if of_base is None or base is None:
-            return None
-        found |= set(of_base)
-    return found | set(_fields(definition))
+    made_by = [each for each in definition.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    own = set(_arguments(made_by[0])) - {made_by[0].args.args[0].arg} if made_by else {ANY, *_fields(definition)}
+    bases = [_base_path(base, module=module, tree=tree) for base in definition.bases]
+    if ANY not in own or (made_by and not bases):
+        return own
+    of_bases = [set() if base in NO_OPTIONS else base and options_in_source(base) for base in bases]
+    return None if None in of_bases else (own - {ANY}).union(*filter(None, of_bases))
 
 
 def _tree(module: str) -> ast.Module:

@@ -13,9 +13,9 @@ from typing import Any
 
 from collapsar import theory
 from collapsar.data.schedules import nearest
+from collapsar.settings import OURS, class_name
 
 SOURCES = ("GaussianSource", "CategoricalSource", "LinearRegressionSource")  # data with laws
-OURS = "collapsar."  # a class of the same name elsewhere may do anything
 LONGEST_RECURSION = 50  # generations: the laws of overlapping pools take their cube
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
@@ -88,9 +88,9 @@ def _analytic_chain(config: Mapping[str, Any]) -> AnalyticChain | None:
 
 
 def _class_name(node: Any) -> str:
-    """The name of a part's class, whichever module it is in; empty if it is none of ours."""
+    """The name of a part's class, whichever module it is in; empty if it is none of ours, which may do anything."""
     target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
-    return target.rpartition(".")[2] if target.startswith(OURS) else ""
+    return class_name(target) if target.startswith(OURS) else ""
 
 
 def _gaussian_laws(chain: AnalyticChain) -> dict[str, LawCurve]:

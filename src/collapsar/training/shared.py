@@ -193,12 +193,13 @@ def content_of(samples: Samples) -> str:
 
 
 def code_of(recipe: Recipe) -> str:
-    """A stable digest of our code and of the file that the model's class stands in."""
+    """A stable digest of our code and of the files that the model's class, and those it is derived from, stand in."""
     package = Path(inspect.getfile(collapsar)).parent
     with torch.random.fork_rng(devices=[]):
-        model_file = Path(inspect.getfile(type(recipe.model())))
+        made = type(recipe.model())
+    classes = {made, *(each for each in made.__mro__ if issubclass(each, GenerativeModel))}
     content = blake2b(digest_size=16)
-    for path in sorted({*package.rglob("*.py"), model_file}):
+    for path in sorted({*package.rglob("*.py"), *(Path(inspect.getfile(each)) for each in classes)}):
         content.update(path.read_bytes())
     return content.hexdigest()
 
