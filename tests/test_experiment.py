@@ -292,3 +292,24 @@ def test_settings_that_do_not_fit_are_refused_before_any_training(override, mess
 def test_other_settings_in_the_same_folder_are_refused(chain, run_short):
     with pytest.raises(UsageError, match=r"was made with other settings: batch_size was 32 and is now 16"):
         run_short(chain[0], "batch_size=16")
+
+
+def test_a_chain_leaves_the_threads_the_switches_and_the_random_numbers_of_the_process_as_they_were(
+    run_chain, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    seen, original, threads, state = [], train_module.train, torch.get_num_threads(), torch.get_rng_state()
+
+    def train(*arguments, **settings):
+        seen.append(torch.get_num_threads())
+        torch.backends.cudnn.deterministic = True  # as where there is a GPU
+        return original(*arguments, **settings)
+
+    monkeypatch.setattr(train_module, "train", train)
+    other_threads = f"num_threads={threads + 1}"
+    run_chain(tmp_path / "run", other_threads, "trainer.deterministic=true", "cause=[few_samples]", "num_generations=1")
+    assert seen == [threads + 1]
+    assert torch.get_num_threads() == threads
+    assert not torch.backends.cudnn.deterministic
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.equal(torch.get_rng_state(), state)

@@ -82,7 +82,7 @@ def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> 
 
 @contextmanager
 def torch_settings_kept() -> Iterator[None]:
-    """Whatever is set within, the process has its own threads and its own switches of torch again afterwards."""
+    """Whatever happens within, the process has its threads, switches and CPU random numbers of torch again afterwards."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
     algorithms, warns = (
@@ -90,7 +90,8 @@ def torch_settings_kept() -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
         torch.set_num_threads(threads)
         cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
