@@ -26,7 +26,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from collapsar import composition, signals, study
-from collapsar.constructors import look_in_current_folder
 from collapsar.errors import (
     FULL_DISK,
     DeviceMemoryError,
@@ -52,7 +51,6 @@ wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
 
 def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     """Run one chain, and leave its page and its table; returns its objective."""
-    look_in_current_folder()  # here too: a launcher may have begun a process of its own
     quieten_libraries()
     with signals.heeded(), expected_errors_noted():
         return run_chain(config, hydra_config=HydraConfig.get())
@@ -169,7 +167,6 @@ def main() -> None:
     """Compose, check and run; turn a user's mistake into one line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback and exit; the line is ours to write
     composition.register()
-    look_in_current_folder()
     conf = str(config_folder())
     try:
         with signals.heeded():

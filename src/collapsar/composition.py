@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.constructors import check_numbers, check_part, parts
+from collapsar.constructors import check_numbers, check_part, look_in_current_folder, parts
 from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
@@ -29,6 +29,7 @@ WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # 
 
 def register() -> None:
     """Make the schema, the resolvers and the options of parts known to Hydra; a second call changes nothing."""
+    look_in_current_folder()
     accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
     OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)

@@ -82,7 +82,7 @@ def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> 
 
 @contextmanager
 def torch_settings_kept() -> Iterator[None]:
-    """Whatever happens within, the process has its threads, switches and CPU random numbers of torch again afterwards."""
+    """Afterwards the process has the threads, the switches and the CPU random numbers of torch that it had before."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
     algorithms, warns = (
