@@ -307,3 +307,24 @@ def test_a_pool_is_drawn_from_for_novelty_alone(metrics, num_drawn, run_chain, t
     records = run_chain(tmp_path / "run", f"evaluation.metrics={metrics}")
     assert len(drawn) == num_drawn
     assert ("pool_duplicates" in records[0].metrics) == bool(num_drawn)
+
+
+def test_a_chain_leaves_the_threads_the_switches_and_the_random_numbers_of_the_process_as_they_were(
+    run_chain, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    seen, original, threads, state = [], train_module.train, torch.get_num_threads(), torch.get_rng_state()
+
+    def train(*arguments, **settings):
+        seen.append(torch.get_num_threads())
+        torch.backends.cudnn.deterministic = True  # as where there is a GPU
+        return original(*arguments, **settings)
+
+    monkeypatch.setattr(train_module, "train", train)
+    other_threads = f"num_threads={threads + 1}"
+    run_chain(tmp_path / "run", other_threads, "trainer.deterministic=true", "cause=[few_samples]", "num_generations=1")
+    assert seen == [threads + 1]
+    assert torch.get_num_threads() == threads
+    assert not torch.backends.cudnn.deterministic
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.equal(torch.get_rng_state(), state)

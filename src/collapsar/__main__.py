@@ -39,6 +39,7 @@ from collapsar.errors import (
 )
 from collapsar.journal.objective import read_objective
 from collapsar.multirun.failures import FailedJob, command_of, failed_jobs, lines
+from collapsar.options import ANY, options_of
 from collapsar.settings import config_folder
 
 if TYPE_CHECKING:
@@ -279,7 +280,9 @@ def describe_key(error: OmegaConfBaseException) -> str:
     parent = error.parent_node
     if not isinstance(parent, DictConfig) or error.key in parent:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
-    keys = [str(key) for key in parent if not str(key).startswith("_")]
+    listed = [str(key) for key in parent if not str(key).startswith("_")]
+    taken = options_of(str(parent["_target_"])) - {ANY, *listed} if "_target_" in parent else ()
+    keys = [*listed, *sorted(taken)]
     close = get_close_matches(str(error.key), keys, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{error.full_key} is not an option: {hint}allowed are {', '.join(keys)}"

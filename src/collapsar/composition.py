@@ -14,20 +14,23 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.constructors import check_numbers, check_part, check_part_early, parts
+from collapsar.constructors import check_numbers, check_part, check_part_early, look_in_current_folder, parts
 from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
 from collapsar.experiment import CHECKED_RANGES, Experiment, check_ranges
 from collapsar.journal.objective import Measured, check_objective
 from collapsar.levers import check_choices, check_levers, levers_of_job, overrides_of_job
-from collapsar.settings import binding_settings, class_name, config_folder, digest
+from collapsar.options import accept_options_of_constructors
+from collapsar.settings import binding_settings, config_folder, digest
 
 NAMED_GROUPS = ("data", "model", "regime")
 WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in the name of a class
 
 
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra; a second call changes nothing."""
+    """Make the schema, the resolvers and the options of parts known to Hydra; a second call changes nothing."""
+    look_in_current_folder()
+    accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
     OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
     OmegaConf.register_new_resolver("chain_name", chain_name, replace=True)
@@ -96,7 +99,7 @@ def choices(config: DictConfig) -> dict[str, str]:
 
 def part_name(node: Mapping[str, Any]) -> str:
     """A part that no group option stands for, by the name of its class: FashionMNIST is fashion_mnist."""
-    return WORD_STARTS.sub("_", class_name(node["_target_"])).lower()
+    return WORD_STARTS.sub("_", str(node["_target_"]).rpartition(".")[2]).lower()
 
 
 def settings(config: DictConfig) -> dict[str, Any]:

@@ -4,7 +4,10 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_method
@@ -84,6 +87,12 @@ def check_arguments(
     return positional | given
 
 
+def look_in_current_folder() -> None:
+    """Let a `_target_` name a module of the current folder, after all that is installed."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+
+
 def find_target(path: str, name: str) -> Callable[..., Any]:
     """What a `_target_` names.
 
@@ -93,7 +102,12 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
     try:
         return get_method(name)
     except Exception as error:
-        raise UsageError(f"{path}._target_ names nothing that can be called: {name!r}") from error
+        module = name.partition(".")[0]
+        if module.isidentifier() and find_spec(module) is None:
+            why = f"there is no {module}.py in {Path.cwd()}, and no module {module} on PYTHONPATH"
+        else:
+            why = str(error).strip().splitlines()[-1]
+        raise UsageError(f"{path}._target_ names nothing that can be called: {name!r}; {why}") from error
 
 
 def parameters_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:

@@ -81,6 +81,24 @@ def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> 
 
 
 @contextmanager
+def torch_settings_kept() -> Iterator[None]:
+    """Afterwards the process has the threads, the switches and the CPU random numbers of torch that it had before."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+    algorithms, warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+        torch.use_deterministic_algorithms(algorithms, warn_only=warns)
+
+
+@contextmanager
 def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
     """On a CUDA device, float32 matrix products by TF32; anywhere else, and afterwards, products as they were."""
     if device.type != "cuda":

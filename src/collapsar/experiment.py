@@ -174,12 +174,12 @@ class Experiment:
             UsageError: settings that do not fit the data, or a folder made with other settings.
             NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
         """
-        from collapsar.devices import full_memory_told
+        from collapsar.devices import full_memory_told, torch_settings_kept
         from collapsar.journal.journal import open_journal
         from collapsar.training.shared import claimed
 
-        title = self._title(chain)
-        with open_journal(folder, title=title, config=config, tracking=self.tracking, alarm=self.alarm) as journal:
+        opened = open_journal(folder, title=self._title(chain), config=config, tracking=self.tracking, alarm=self.alarm)
+        with torch_settings_kept(), opened as journal:
             if journal.is_over:
                 return journal.records
             self._settle(journal)
@@ -231,12 +231,13 @@ class Experiment:
         """
         from collapsar.data.causes.cause import plant_all
         from collapsar.data.held_out import hold_out
-        from collapsar.feasibility import check_sizes
+        from collapsar.feasibility import check_sizes, sketch
 
         real, num_held_out = clean, 0
         if self.cause:
             real = plant_all(self.cause, clean, seed=self.seed)
-            check_sizes(self, self.model(), num_real=len(real.train))  # beforehand classes were taken as equally large
+            model = sketch(self.model)  # which draws nothing from the global generator
+            check_sizes(self, model, num_real=len(real.train))  # beforehand classes were taken as equally large
         if self.training.holds_out_real:
             num_held_out = self.training.num_validation(len(real.train))
         return hold_out(real, num_held_out=num_held_out, seed=self.seed)
@@ -277,6 +278,7 @@ class Experiment:
                     unfinished=Unfinished(
                         journal.unfinished_path, belongs_to=belongs_to, minutes=self.checkpoint_minutes
                     ),
+                    folder=journal.store.path,
                 )
 
             return first.training(here) if first and generation == 0 else here()

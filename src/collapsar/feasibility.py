@@ -38,6 +38,8 @@ def sketch(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
             model = recipe()
     except (RuntimeError, OverflowError, MemoryError) as error:
         raise UsageError(f"the model cannot be made, lower its sizes: {str(error).splitlines()[0]}") from error
+    except TypeError as error:  # of a constructor that takes any argument and hands it on
+        raise UsageError(f"the model cannot be made: {error}") from error
     num_weights = sum(weight.numel() for weight in model.parameters()) if isinstance(model, nn.Module) else 0
     refuse_unless_it_fits("the model", num_weights * BYTES_PER_WEIGHT, advice="lower its sizes")
     return model

@@ -28,6 +28,10 @@ FREE_SETTINGS = (
 )
 """Settings that do not change what a generation is: a folder may be continued with other values of these."""
 
+OURS = "collapsar."
+NAMED_SINCE = {"lightning.Trainer": "Trainer"}
+"""Classes of others that bind by a name: those that stood in `conf` when folders were first named by this rule."""
+
 SEEDS = ("seed", "data.seed")
 """Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
 
@@ -85,8 +89,8 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide what every generation of a chain is, by dotted key.
 
     Left out are free settings, what is null or empty (a choice that is switched off), a part that nobody asks, and a
-    later setting with the value it was introduced with. A class stands as its name alone, so that it may move to
-    another module.
+    later setting with the value it was introduced with. A class of ours stands as its name alone, so that it may move
+    to another module; anybody else's as its full path.
     """
     flat = {key: with_class_names(value, key=key) for key, value in flatten(config).items() if not is_free(key)}
     return {
@@ -110,7 +114,7 @@ def is_unasked(key: str, flat: Mapping[str, Any]) -> bool:
 
 
 def with_class_names(value: Any, *, key: str) -> Any:
-    """A value in which every `_target_`, at its key or within its lists, is the name of a class without its module."""
+    """A value in which every `_target_`, at its key or within its lists, stands as `class_name` has it."""
     if isinstance(value, Mapping):
         return {str(inner): with_class_names(content, key=str(inner)) for inner, content in value.items()}
     if isinstance(value, list):
@@ -119,8 +123,15 @@ def with_class_names(value: Any, *, key: str) -> Any:
 
 
 def class_name(target: Any) -> str:
-    """The name of a class or function that a `_target_` leads to, without its module."""
-    return str(target).rpartition(".")[2]
+    """What a `_target_` binds as: a class or function of ours by its name, anybody else's by its full path."""
+    path = str(target)
+    return path.rpartition(".")[2] if path.startswith(OURS) else NAMED_SINCE.get(path, path)
+
+
+def path_of_others(part: Any) -> list[str]:
+    """The full path of a class or function, unless it is ours: a user's own may be named as one of ours is."""
+    path = f"{part.__module__}.{getattr(part, '__qualname__', type(part).__qualname__)}"
+    return [] if path.startswith(OURS) else [path]
 
 
 def digest(values: Mapping[str, Any]) -> str:

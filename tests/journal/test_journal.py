@@ -15,6 +15,7 @@ from test_alarm import chain, lose_classes, shipped
 from test_memory import BIG_BYTES, allocate_and_free, needs_a_kernel_that_forgets
 
 from collapsar.errors import NonFiniteError
+from collapsar.journal import journal as journal_module
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.journal import open_journal
 from collapsar.journal.store import RunFolder
@@ -257,6 +258,45 @@ def test_a_running_chain_says_so_with_its_versions(opened, tmp_path):
     with opened() as journal, shown(journal):
         assert content(tmp_path, "status.json") == {"state": "running"}
         assert content(tmp_path, "versions.json")["torch"] == importlib.metadata.version("torch")
+
+
+@pytest.fixture
+def opened_by(opened, monkeypatch, tmp_path):
+    """`opened_by("abc")` opens and closes the chain with code of this commit; gives what versions.json then holds."""
+
+    def call(commit, *, version="0.2.0", tracking=None):
+        monkeypatch.setattr(journal_module, "commit", lambda: commit)
+        monkeypatch.setattr(journal_module, "__version__", version)
+        with opened(**({} if tracking is None else {"tracking": tracking})) as journal, shown(journal):
+            if not journal.records:
+                keep(journal, chain(**HEALTHY)[0])
+        return content(tmp_path, "versions.json")
+
+    return call
+
+
+def test_a_chain_that_goes_on_with_the_code_that_began_it_says_nothing_of_it(opened_by, caplog):
+    assert opened_by("abc")["commit"] == opened_by("abc")["commit"] == "abc"
+    assert "goes on with" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"commit": "def"}, "collapsar 0.2.0, commit def"),
+        ({"commit": "abc+changes.1a"}, "collapsar 0.2.0, commit abc+changes.1a"),
+        ({"commit": "abc", "version": "0.3.0"}, "collapsar 0.3.0, commit abc"),
+        ({"commit": None}, "collapsar 0.2.0, commit unknown"),
+    ],
+    ids=str,
+)
+def test_a_chain_that_goes_on_with_other_code_says_so_in_one_line_and_keeps_both(other, words, opened_by, caplog):
+    opened_by("abc")
+    versions = opened_by(**other)
+    (line,) = [record.getMessage() for record in caplog.records if "goes on with" in record.getMessage()]
+    assert f"was made by collapsar 0.2.0, commit abc and goes on with {words}: " in line
+    assert (versions["commit"], versions["begun_by"]) == (other["commit"], "collapsar 0.2.0, commit abc")
+    assert opened_by(**other)["begun_by"] == "collapsar 0.2.0, commit abc"  # not forgotten the third time
 
 
 # What it costs

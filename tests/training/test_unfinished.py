@@ -43,6 +43,11 @@ LEVERS = {
     "self-supervised": ("lever=[self_supervised_contrastive]", "training.pretraining.fraction=.5"),
     "half precision": ("trainer.precision=bf16-mixed",),
     "epochs": ("trainer.max_steps=-1", "trainer.max_epochs=3"),
+    "callbacks": (
+        "trainer.callbacks=[{_target_: test_unfinished.Halves},"
+        "{_target_:lightning.pytorch.callbacks.EarlyStopping,monitor:loss,patience:1,min_delta:1000}]",
+        "trainer.min_steps=10",
+    ),
 }
 
 
@@ -124,6 +129,7 @@ OF_ANY_MODEL = {  # what is stored of them does not depend on the model: one of 
     "dropout": "gan",
     "clipping": "gan",
     "epochs": "vae",
+    "callbacks": "vae",
 }
 
 
@@ -191,6 +197,42 @@ class CountsBatches(Callback):
 
     def on_train_end(self, trainer, pl_module):
         self.ended_with.append(self.num_batches)
+
+
+class Halves(Callback):
+    """Halves a weight in every third step that it has seen."""
+
+    def __init__(self):
+        self.num_batches = 0
+
+    def state_dict(self):
+        return {"num_batches": self.num_batches}
+
+    def load_state_dict(self, state_dict):
+        self.num_batches = state_dict["num_batches"]
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.num_batches += 1
+        if self.num_batches % 3 == 0:
+            with torch.no_grad():
+                next(pl_module.parameters()).mul_(0.5)
+
+
+def test_a_logger_of_a_training_that_goes_on_keeps_what_was_logged_before(signal_in, tmp_path):
+    logger = "trainer.logger={_target_:lightning.pytorch.loggers.CSVLogger,save_dir:csv,name:null}"
+
+    def call():
+        unfinished = Unfinished(tmp_path / "unfinished.ckpt", belongs_to={"generation": 0}, minutes=None)
+        return train(
+            recipe_of((*SMALL["vae"], logger, "trainer.log_every_n_steps=2")), labelled_pool(), seed=0, generation=0,
+            on_steps=lambda epoch, steps: None, unfinished=unfinished, folder=tmp_path,
+        )  # fmt: skip
+
+    signal_in({7})
+    until_it_ends(call)
+    parts = [tmp_path / "csv" / name / "metrics.csv" for name in ("generation_000", "generation_000_from_step_7")]
+    steps = [line.rpartition(",")[2] for part in parts for line in part.read_text().splitlines()[1:]]
+    assert steps == ["1", "3", "5", "7", "9", "11"]
 
 
 # When something is stored

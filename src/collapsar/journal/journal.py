@@ -9,7 +9,7 @@ depend on how many there were.
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from collapsar import __version__
+from collapsar.commit import commit
 from collapsar.devices import peak_device_memory_bytes
 from collapsar.errors import NonFiniteError
 from collapsar.journal.alarm import Alarm, Fired
@@ -37,7 +38,7 @@ from collapsar.signals import Stopped
 logger = logging.getLogger(__name__)
 
 VERSIONED = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "scipy", "scikit-learn")
-ALARMS, STATUS, MACHINE = "alarms.jsonl", "status.json", "machine.json"
+ALARMS, STATUS, MACHINE, VERSIONS = "alarms.jsonl", "status.json", "machine.json", "versions.json"
 
 
 class Journal:
@@ -202,13 +203,29 @@ class Journal:
             self.store.write_json(STATUS, {"state": "stopped", "message": f"stopped by the {reason}"})
             logger.warning("stopped by the %s; alarm=default goes on", reason)
 
+    def _note_versions(self) -> None:
+        """Write down what the numbers depend on from here on, and say so if other code made what there is."""
+        here, stored = versions(), self.store.read_json(VERSIONS)
+        begun_by, goes_on_with = code_of(stored), code_of(here)
+        is_begun = bool(self.records) or self.unfinished_path.exists()
+        if is_begun and begun_by != goes_on_with:
+            logger.warning(
+                "%s was made by %s and goes on with %s: numbers may differ from those of one code",
+                self.store.path, begun_by, goes_on_with,
+            )  # fmt: skip
+            here["begun_by"] = stored.get("begun_by", begun_by)
+        elif is_begun and "begun_by" in stored:
+            here["begun_by"] = stored["begun_by"]
+        self.store.write_json(VERSIONS, here)
+
     @contextmanager
     def _tracked(self) -> Iterator[None]:
         """The state of a running chain, on disk and where it is mirrored to."""
         self.store.write_json(STATUS, {"state": "running"})
-        self.store.write_json("versions.json", versions())
+        self._note_versions()
         try:
-            self.tracking.start(self.store, title=self.title, config=self.config, records=self.records)
+            config = self.config | {"versions": self.store.read_json(VERSIONS)}
+            self.tracking.start(self.store, title=self.title, config=config, records=self.records)
             yield
         except BaseException as error:
             if isinstance(error, NonFiniteError):
@@ -242,7 +259,12 @@ def failure_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on, to stand in the report."""
-    ours = {"python": platform.python_version(), "collapsar": __version__}
+def versions() -> dict[str, Any]:
+    """Versions of what the numbers depend on, to stand in the report, and the commit to be cited; null if unknown."""
+    ours = {"python": platform.python_version(), "collapsar": __version__, "commit": commit()}
     return ours | {name: version(name) for name in VERSIONED}
+
+
+def code_of(noted: Mapping[str, Any]) -> str:
+    """The code that some versions name, in words."""
+    return f"collapsar {noted.get('collapsar', 'of no known version')}, commit {noted.get('commit') or 'unknown'}"

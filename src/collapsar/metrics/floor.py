@@ -6,7 +6,6 @@ that would measure the same.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from collapsar.metrics.measuring import Measure, measure
 from collapsar.metrics.reference import MEASURING_SEED, RealReference
 from collapsar.metrics.spaces.feature_cache import checksum, load_or_measure
 from collapsar.metrics.suite import GROUP_VERSIONS
+from collapsar.recipes import flattened
 from collapsar.samples import Samples
+from collapsar.settings import path_of_others
 
 FLOOR_VERSION = 2  # of how floors are measured; a change of numbers raises it
 NOVELTY = "novelty"
@@ -65,7 +66,7 @@ def describe_floor(
     given = {"samples": samples.values, "labels": samples.labels, "held-out labels": real.held_out.labels}
     sides = {prefix: (reference.key, reference.num_neighbours) for prefix, reference in references.items()}
     groups = {
-        group: (GROUP_VERSIONS.get(group, 1), each.keywords if isinstance(each, partial) else {})
+        group: (GROUP_VERSIONS.get(group, 1), flattened(each).keywords, *path_of_others(flattened(each).func))
         for group, each in measures.items()
     }
     digests = checksum({name: tensor for name, tensor in given.items() if tensor is not None})

@@ -190,9 +190,14 @@ class LearnedModel(LatentModel, ABC):
                 for number in movers:
                     self._follow(number, players[number])
             optimizers[0]._on_after_step()
-        if self.has_watchers and (self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0):
+        if self.has_watchers and self._is_logged(step):
             self.log_dict(watched)
         return watched
+
+    def _is_logged(self, step: int) -> bool:
+        """Whether callbacks are told the losses of this step, or a logger is due to write them."""
+        every = self.trainer.log_every_n_steps if self.trainer.loggers else 0  # type: ignore[attr-defined]
+        return self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0 or (every > 0 and (step + 1) % every == 0)
 
     def _optimizers(self) -> list[LightningOptimizer]:
         """Each player's optimiser."""

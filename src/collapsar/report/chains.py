@@ -207,7 +207,7 @@ def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
         config=config,
         records=records,
         overrides=_read_overrides(folder / ".hydra" / "overrides.yaml"),
-        versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items()},
+        versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items() if version},
         problem=_problem(len(records), int(config["num_generations"]), status),
         ending=_ending(len(records), int(config["num_generations"]), status),
     )

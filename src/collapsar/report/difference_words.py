@@ -62,11 +62,13 @@ def difference_words(settings: Mapping[str, Any], *, baseline: Mapping[str, Any]
 
 
 def setting_text(key: str, value: Any) -> str:
-    """A setting as it is typed: its last key, and of a class its name as a group option."""
+    """A setting as it is typed: its last key, and a class of ours as a group option, another one by its path."""
     part, _, leaf = key.rpartition(".")
     if leaf != "_target_":
         return f"{leaf}={value}"
-    return f"{part.rpartition('.')[2]}={re.sub(r'(?<=[a-z])(?=[A-Z])', '_', class_name(value)).lower()}"
+    name = class_name(value)
+    typed = name if "." in name else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+    return f"{part.rpartition('.')[2]}={typed}"
 
 
 def _part_changed(key: str, settings: Mapping[str, Any], baseline: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from collapsar import theory
 from collapsar.data.schedules import nearest
-from collapsar.settings import binding_settings, is_below
+from collapsar.settings import OURS, binding_settings, class_name, is_below
 
 SHAPE = ("sample_shape", "dimensions", "num_train", "num_reserve")
 READ: Mapping[
@@ -57,7 +57,6 @@ WITHOUT_EFFECT = (  # on what an analytic model is fitted to
     "trainer",
     "evaluation",
 )
-OURS = "collapsar."  # a class of the same name elsewhere may do anything
 LONGEST_RECURSION = 50  # generations: the laws of overlapping pools take their cube
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
@@ -148,9 +147,9 @@ def _known_settings(config: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _class_name(node: Any) -> str:
-    """The name of a part's class, whichever module it is in; empty if it is none of ours."""
+    """The name of a part's class, whichever module it is in; empty if it is none of ours, which may do anything."""
     target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
-    return target.rpartition(".")[2] if target.startswith(OURS) else ""
+    return class_name(target) if target.startswith(OURS) else ""
 
 
 def _gaussian_laws(chain: AnalyticChain) -> dict[str, LawCurve]:

@@ -23,7 +23,7 @@ from typing import Any
 import lightning
 import torch
 from filelock import FileLock, Timeout
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import EarlyStopping
 
 import collapsar
 from collapsar.errors import disk_errors_name, is_of_disk
@@ -34,7 +34,7 @@ from collapsar.samples import Samples
 from collapsar.settings import digest, first_training_settings
 from collapsar.training.stored import DAMAGE, load
 from collapsar.training.train import Recipe, Training
-from collapsar.training.trainer import configured_callbacks, make_trainer
+from collapsar.training.trainer import configured, configured_callbacks, make_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -158,13 +158,12 @@ def claimed(
 def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
     """Whether another chain's training would do: it is worth keeping, and leaves nothing but the model.
 
-    A fit by formula takes milliseconds; a configured logger or ModelCheckpoint writes files of the chain's own.
+    A fit by formula takes milliseconds. A logger, plugin or callback that the user configured may do things of its own,
+    but for an EarlyStopping.
     """
-    configured: dict[str, Any] = getattr(recipe.trainer, "keywords", {})
-    writes_files = configured.get("logger") or any(
-        isinstance(callback, Checkpoint) for callback in configured_callbacks(recipe.trainer)
-    )
-    return model.is_trained_in_steps and not writes_files
+    callbacks = configured_callbacks(recipe.trainer)
+    acts = any(configured(recipe.trainer, key) for key in ("logger", "plugins"))
+    return model.is_trained_in_steps and not acts and all(type(callback) is EarlyStopping for callback in callbacks)
 
 
 def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) -> tuple[dict[str, Any], torch.device]:
@@ -194,12 +193,13 @@ def content_of(samples: Samples) -> str:
 
 
 def code_of(recipe: Recipe) -> str:
-    """A stable digest of our code and of the file that the model's class stands in."""
+    """A stable digest of our code and of the files that the model's class, and those it is derived from, stand in."""
     package = Path(inspect.getfile(collapsar)).parent
     with torch.random.fork_rng(devices=[]):
-        model_file = Path(inspect.getfile(type(recipe.model())))
+        made = type(recipe.model())
+    classes = {made, *(each for each in made.__mro__ if issubclass(each, GenerativeModel))}
     content = blake2b(digest_size=16)
-    for path in sorted({*package.rglob("*.py"), model_file}):
+    for path in sorted({*package.rglob("*.py"), *(Path(inspect.getfile(each)) for each in classes)}):
         content.update(path.read_bytes())
     return content.hexdigest()
 

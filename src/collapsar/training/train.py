@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from collapsar import signals
 from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
@@ -28,7 +29,9 @@ from collapsar.models.plan import Plan
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.early_stopping import BestWeights, early_stopping, validate_evenly
+from collapsar.training.loggers import Place, announce
 from collapsar.training.loss_monitor import LossMonitor, OnSteps
+from collapsar.training.monitored import MonitorCheck, raise_if_unmonitored
 from collapsar.training.pretraining import check_pretraining, pretrain_first, with_real
 from collapsar.training.trainer import TrainerRecipe, autocast_dtype, in_full_precision, make_trainer, on_machine
 from collapsar.training.unfinished import Checkpoints, Unfinished, unkept
@@ -92,6 +95,7 @@ def train(
     held_out: Samples | None = None,
     start: Path | None = None,
     unfinished: Unfinished | None = None,
+    folder: Path | None = None,
 ) -> Training:
     """Train a fresh model on a pool.
 
@@ -105,10 +109,11 @@ def train(
         held_out: Real samples that no generation is trained on, where the plan validates on such.
         start: The checkpoint of the last generation, where the plan begins with its weights.
         unfinished: Keeps how far a training in steps came, and what an earlier one came to; None keeps nothing.
+        folder: The run folder, below which the user's loggers and callbacks write; None: where they say themselves.
 
     Raises:
         NonFiniteError: a loss became NaN or infinite: generation, epoch and step are named.
-        UsageError: the batch is larger than the pool, or the Trainer takes no step.
+        UsageError: the batch is larger than the pool, the Trainer takes no step, or a callback cannot work.
         DeviceMemoryError: the memory of the device is full.
         Stopped: a signal asked to stop; a training in steps ends its step and is stored first.
     """
@@ -134,6 +139,7 @@ def train(
                 real=real,
                 held_out=held_out,
                 unfinished=unfinished or unkept(),
+                folder=folder,
             )
 
 
@@ -175,14 +181,23 @@ def train_in_steps(
     real: Samples | None,
     held_out: Samples | None,
     unfinished: Unfinished,
+    folder: Path | None,
 ) -> Training:
     """Step a model's players as its plan says, with a Trainer of its own; from where they were, if that is stored."""
     state = unfinished.read()
+    is_begun = state is not None and state["phase"] == "training"
+    first_step = int(state["step"]) if state is not None and is_begun else 0
+    place = None
+    if folder is not None:
+        place = Place(folder=folder, generation=generation, seed=seed, first_step=first_step)
     monitor, stopping = LossMonitor(generation, on_steps), early_stopping(recipe.plan, watched=model.watched)
-    trainer = make_trainer(recipe.trainer, monitor, *stopping)
+    trainer = make_trainer(recipe.trainer, monitor, *stopping, place=place)
+    if place is not None:
+        announce(trainer.loggers, place)
     device = trainer.strategy.root_device
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
-    model.has_watchers = bool(trainer.loggers) or any(callback not in (monitor, *stopping) for callback in callbacks)
+    configured = [callback for callback in callbacks if callback not in (monitor, *stopping)]
+    model.has_watchers = bool(trainer.loggers or configured)
     model.autocast_dtype = autocast_dtype(trainer)
     model.uses_graphs = bool(recipe.plan.cuda_graphs) and device.type == "cuda"
     advice = f"lower batch_size, which is {recipe.batch_size}, or the width of the model"
@@ -212,12 +227,17 @@ def train_in_steps(
             )
             monitor.num_steps = int(pretrained["pretraining_steps"])
         validate_evenly(trainer, recipe.plan, batches_per_epoch=len(batches))
-        is_begun = state is not None and state["phase"] == "training"
-        callbacks.insert(0, Checkpoints(unfinished, state=state if is_begun else None, pretrained=pretrained))
+        checkpoints = Checkpoints(unfinished, state=state if is_begun else None, pretrained=pretrained)
+        callbacks[:0] = [checkpoints, MonitorCheck(configured)]
         try:
             with compiled(model.networks()) if recipe.plan.compiled else nullcontext():
                 trainer.fit(model, train_dataloaders=batches, val_dataloaders=validation)
         except signals.Stopped:
+            raise
+        except MisconfigurationException as error:
+            raise UsageError(f"trainer cannot train: {str(error).splitlines()[0]}") from error
+        except RuntimeError as error:
+            raise_if_unmonitored(error, trainer)
             raise
         except SystemExit as error:  # what Lightning makes of Ctrl-C where no handler of ours is
             raise KeyboardInterrupt from error

@@ -1,59 +1,133 @@
 """The Trainer of a generation: made from its recipe with our callback beside the configured ones, and checked.
 
-What stands as `auto` in a recipe is filled in from what the chain's machine is (`machine.py`).
+What stands as `auto` in a recipe is filled in from what the chain's machine is (`machine.py`). Of what a Lightning
+Trainer takes, the rest either works here or is refused by name (`REFUSED`, `REFUSED_CALLBACKS`).
 """
 
 import copy
+import inspect
+import io
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch import callbacks as lightning_callbacks
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
+from collapsar.devices import torch_settings_kept
 from collapsar.errors import UsageError
 from collapsar.machine import AUTO, Machine
+from collapsar.recipes import flattened, with_arguments
+from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
 
 TrainerRecipe = Callable[..., Trainer]
 
 FULL_PRECISION = "32-true"
 AUTOCAST_DTYPES = {FULL_PRECISION: None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
+OF_A_FIT = "a generation is trained and then measured by evaluation"
+ON_ONE_DEVICE = "a generation is trained on one device"
+CHECKPOINTS = "each generation's model is kept in the run folder, as generation_000/model.ckpt"
+PRINTS_NO_MODEL = "a chain prints no model, and generation_000/model.ckpt in its folder holds one"
+REFUSED: Mapping[
+    str, tuple[tuple[Any, ...], str]
+] = {  # by argument: the values that are taken, and what to set instead
+    "strategy": (("auto",), ON_ONE_DEVICE),
+    "fast_dev_run": ((False,), "for a short try set trainer.max_steps and num_generations"),
+    "max_time": ((None,), "a training that ends by the clock cannot be repeated: set trainer.max_steps"),
+    "limit_train_batches": ((None, 1.0), "set trainer.max_steps or data.num_train"),
+    "limit_val_batches": ((None, 1.0), "set training.validation_fraction"),
+    "limit_test_batches": ((None, 1.0), f"{OF_A_FIT}: set evaluation.num_samples"),
+    "limit_predict_batches": ((None, 1.0), f"{OF_A_FIT}: set num_synthetic"),
+    "overfit_batches": ((0.0, 0), "set data.num_train"),
+    "val_check_interval": ((None, 1.0), "set training.validation_checks"),
+    "check_val_every_n_epoch": ((1,), "set training.validation_checks"),
+    "num_sanity_val_steps": ((0,), "set training.validation_checks"),
+    "enable_checkpointing": ((False,), CHECKPOINTS),
+    "enable_progress_bar": ((False,), "a chain shows its own progress"),
+    "enable_model_summary": ((False,), PRINTS_NO_MODEL),
+    "accumulate_grad_batches": ((1,), "set batch_size"),
+    "gradient_clip_val": ((None,), "set training.gradient_clip_norm"),
+    "gradient_clip_algorithm": ((None,), "set training.gradient_clip_norm"),
+    "benchmark": ((None, False), "algorithms that are chosen by speed give other numbers each time"),
+    "use_distributed_sampler": ((True,), ON_ONE_DEVICE),
+    "profiler": ((None,), "run collapsar-bench training"),
+    "detect_anomaly": ((False,), "the first loss that is not finite is named anyway, with its step"),
+    "barebones": ((False,), "callbacks and loggers need what it switches off"),
+    "sync_batchnorm": ((False,), ON_ONE_DEVICE),
+    "reload_dataloaders_every_n_epochs": ((0,), "a pool is shuffled anew in each epoch"),
+    "default_root_dir": ((None,), "files of a training lie in the run folder, which hydra.run.dir names"),
+    "model_registry": ((None,), CHECKPOINTS),
+}
+SAFE = {  # in place of Lightning's own defaults, where a recipe says nothing
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+NOTHING_TO_WATCH = "learning rates follow training.schedule and have no scheduler of Lightning's"
+REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
+    lightning_callbacks.Checkpoint: f"{CHECKPOINTS}; training.early_stopping_patience keeps the best weights",
+    ProgressBar: "a chain shows its own progress",
+    lightning_callbacks.ModelSummary: PRINTS_NO_MODEL,
+    lightning_callbacks.BasePredictionWriter: f"{OF_A_FIT}: set num_synthetic",
+    lightning_callbacks.GradientAccumulationScheduler: "set batch_size",
+    lightning_callbacks.StochasticWeightAveraging: "set training.average_decay",
+    lightning_callbacks.WeightAveraging: "set training.average_decay",
+    lightning_callbacks.LearningRateMonitor: NOTHING_TO_WATCH,
+    lightning_callbacks.LearningRateFinder: "set training.learning_rate_factor",
+    lightning_callbacks.BatchSizeFinder: "set batch_size",
+    lightning_callbacks.ModelPruning: "the next generation could not read the pruned model",
+    lightning_callbacks.BaseFinetuning: "a generation has nothing to fine-tune: set training.warm_start",
+}
+
 if not torch.cuda.is_available():
     # Lightning sets this when it is imported; without a GPU it makes each step of an optimiser look for NVML anew.
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
-def make_trainer(recipe: TrainerRecipe, *callbacks: Callback) -> Trainer:
-    """A fresh Trainer with these callbacks after the configured ones, which start anew too.
+def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:
+    """A fresh Trainer with these callbacks after the configured ones, which start anew too, as its loggers do.
 
     It does not look for SLURM, where Lightning would requeue jobs by itself and count their tasks.
+
+    Args:
+        recipe: Makes it.
+        callbacks: Ours.
+        place: Where loggers and callbacks write; None for a Trainer that trains nothing.
     """
-    return recipe(
-        callbacks=[*copy.deepcopy(configured_callbacks(recipe)), *callbacks],
-        plugins=configured(recipe, "plugins") or [LightningEnvironment()],
-    )
+    flat = flattened(recipe)
+    own: dict[str, Any] = {
+        "callbacks": [*copy.deepcopy(configured_callbacks(recipe)), *callbacks],
+        "plugins": _plugins(recipe),
+        "logger": placed(configured_loggers(configured(recipe, "logger")), place) or False,
+    }
+    if place is not None:
+        own["default_root_dir"] = place.folder / FOLDER / place.version
+    left_open = {key: value for key, value in SAFE.items() if key not in flat.keywords and _takes(flat.func, key)}
+    return with_arguments(recipe, **left_open, **own)()
 
 
 def configured_callbacks(recipe: TrainerRecipe) -> Sequence[Callback]:
     """The callbacks that a recipe brings along."""
-    return configured(recipe, "callbacks") or ()
+    return _listed(configured(recipe, "callbacks"))
 
 
 def configured(recipe: TrainerRecipe, key: str) -> Any:
     """What a recipe says of an argument; None where it says nothing."""
-    keywords: dict[str, Any] = getattr(recipe, "keywords", {})
-    return keywords.get(key)
+    return flattened(recipe).keywords.get(key)
 
 
 def on_machine(recipe: TrainerRecipe, machine: Machine) -> TrainerRecipe:
     """The recipe with the machine's device and precision in place of `auto`."""
     found = {"accelerator": machine.device, "precision": machine.precision}
-    return partial(recipe, **{key: value for key, value in found.items() if configured(recipe, key) == AUTO})
+    return with_arguments(recipe, **{key: value for key, value in found.items() if configured(recipe, key) == AUTO})
 
 
 def autocast_dtype(trainer: Trainer) -> torch.dtype | None:
@@ -65,15 +139,17 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
     """The Trainer of a recipe, having refused what could not train a generation.
 
     Raises:
-        UsageError: a value that Lightning refuses, more than one device, no step to take, another precision than ours,
-            or clipping, which is ours.
+        UsageError: a value that Lightning or we refuse, a callback that could not work, more than one device, no step
+            to take, or another precision than ours.
     """
+    check_arguments(recipe)
     try:
-        trainer = make_trainer(in_full_precision(recipe))
+        with torch_settings_kept():
+            trainer = make_trainer(in_full_precision(recipe))
+    except UsageError:
+        raise
     except (MisconfigurationException, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise UsageError(f"trainer has a wrong value: {str(error).splitlines()[0]}") from error
-    if not all(isinstance(logger, Logger) for logger in trainer.loggers):  # Lightning takes any text for a list of them
-        raise UsageError(f"trainer.logger must be false, true or a logger: got {configured(recipe, 'logger')!r}")
     if trainer.num_devices * trainer.num_nodes != 1:
         raise UsageError(
             f"trainer.devices must be 1, since a generation is trained on one device: got {trainer.num_devices}; "
@@ -88,13 +164,103 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
         raise UsageError(
             f"trainer.precision must be {AUTO} or one of {', '.join(AUTOCAST_DTYPES)}: got {trainer.precision}"
         )
-    if trainer.gradient_clip_val is not None:
-        raise UsageError(
-            f"trainer.gradient_clip_val must be null: got {trainer.gradient_clip_val}; set training.gradient_clip_norm"
-        )
     return trainer
+
+
+def check_arguments(recipe: TrainerRecipe) -> None:
+    """Refuse arguments, callbacks, loggers and plugins that could not work in a chain.
+
+    Raises:
+        UsageError: the first of them, by name, with what to set instead.
+    """
+    for key, value in flattened(recipe).keywords.items():
+        taken, advice = REFUSED.get(key, ((), ""))
+        if taken and not any(type(value) is type(each) and value == each for each in taken):
+            shown = " or ".join(_as_typed(each) for each in dict.fromkeys(taken))
+            raise UsageError(f"trainer.{key} must be {shown}: got {_as_typed(value)}; {advice}")
+    for index, callback in enumerate(configured_callbacks(recipe)):
+        check_callback(f"trainer.callbacks[{index}]", callback, has_logger=bool(configured(recipe, "logger")))
+    for index, logger in enumerate(configured_loggers(configured(recipe, "logger"))):
+        _copy(f"trainer.logger[{index}]", logger)
+    for index, plugin in enumerate(_listed(configured(recipe, "plugins"))):
+        if isinstance(plugin, AsyncCheckpointIO | LayerSync):
+            raise UsageError(
+                f"trainer.plugins[{index}] cannot be used in a chain: got {type(plugin).__name__}; leave it out"
+            )
+
+
+def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
+    """Refuse what is no callback, one that a chain has no use for, and one that cannot be copied or stored.
+
+    Raises:
+        UsageError: by its key and class.
+    """
+    if not isinstance(callback, Callback):
+        raise UsageError(f"{key} must be a Lightning callback: got {type(callback).__name__}")
+    for refused, advice in REFUSED_CALLBACKS.items():
+        if isinstance(callback, refused):
+            raise UsageError(f"{key} cannot be used in a chain: got {type(callback).__name__}; {advice}")
+    if isinstance(callback, lightning_callbacks.DeviceStatsMonitor) and not has_logger:
+        raise UsageError(f"{key} is DeviceStatsMonitor, which needs a logger: set trainer.logger=true")
+    try:
+        file = io.BytesIO()
+        torch.save(_copy(key, callback).state_dict(), file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the state_dict of {key} ({type(callback).__name__}) cannot be stored ({type(error).__name__}): "
+            "it may hold numbers, text, tensors, lists and dicts"
+        ) from error
 
 
 def in_full_precision(recipe: TrainerRecipe) -> TrainerRecipe:
     """The recipe with float32 in place of a precision that is still to be chosen."""
-    return partial(recipe, precision=FULL_PRECISION) if configured(recipe, "precision") == AUTO else recipe
+    return with_arguments(recipe, precision=FULL_PRECISION) if configured(recipe, "precision") == AUTO else recipe
+
+
+def _plugins(recipe: TrainerRecipe) -> list[Any]:
+    """The configured plugins, precision plugins with a state of their own as copies; never SLURM's environment."""
+    found = [
+        copy.deepcopy(plugin) if isinstance(plugin, Precision) and plugin.state_dict() else plugin
+        for plugin in _listed(configured(recipe, "plugins"))
+    ]
+    return (
+        found if any(isinstance(plugin, ClusterEnvironment) for plugin in found) else [*found, LightningEnvironment()]
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    """What Lightning takes one by one or as a list; nothing for null."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _takes(target: Callable[..., Any], key: str) -> bool:
+    """Whether a constructor takes an argument."""
+    parameters = inspect.signature(target).parameters
+    return key in parameters or any(each.kind == each.VAR_KEYWORD for each in parameters.values())
+
+
+def _copy(key: str, part: Any) -> Any:
+    """A copy of a callback or a logger.
+
+    Raises:
+        UsageError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(part)
+    except Exception as error:
+        raise UsageError(
+            f"{key} ({type(part).__name__}) cannot be copied, and each generation has a copy of its own: {error}"
+        ) from error
+
+
+def _as_typed(value: Any) -> str:
+    """A value as it is typed in an override; an object by its class."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value) if isinstance(value, int | float | str | list | dict) else type(value).__name__

@@ -32,6 +32,7 @@ from collapsar.machine import Machine
 from collapsar.models.course import Course
 from collapsar.models.learned import LearnedModel
 from collapsar.settings import binding_settings, digest
+from collapsar.training.monitored import MonitorCheck
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +175,9 @@ class Checkpoints(Callback):
         signals.take_back()  # Lightning has put its own handler of SIGTERM, which would end the training by itself
         self._num_steps = int(trainer.estimated_stepping_batches)
         if self.state is not None:
+            trainer.should_stop = self.state.get("should_stop", False)
+            logged = self.state.get("logged", {})
+            trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in logged.items()})
             course_of(pl_module).load_state_dict(self.state["course"])
             set_random_states(trainer.strategy.root_device, self.state["random"])
             self._stored_step = trainer.global_step
@@ -185,6 +189,8 @@ class Checkpoints(Callback):
             self.state = None
         step = trainer.global_step
         if step > self._stored_step and self.unfinished.is_due(is_last_step=step + 1 == self._num_steps):
+            for each in trainer.loggers:
+                each.save()  # what they hold of the steps before would be missing if the process were killed
             self.unfinished.write(self._present(trainer, pl_module))
             self._stored_step = step
         signals.leave_if_asked()
@@ -202,13 +208,15 @@ class Checkpoints(Callback):
             "callbacks": [callback.state_dict() for callback in others(trainer)],
             "course": course_of(model).state_dict(),
             "random": random_states(trainer.strategy.root_device),
+            "should_stop": trainer.should_stop,  # already, but not before min_steps or min_epochs
+            "logged": dict(trainer.callback_metrics),  # last, which callbacks may read at any time
         }
 
 
 def others(trainer: Trainer) -> list[Callback]:
-    """A Trainer's callbacks but for ours, in an order that is the same each time."""
+    """A Trainer's callbacks with a state of their own, in an order that is the same each time."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
-    return [callback for callback in callbacks if not isinstance(callback, Checkpoints)]
+    return [callback for callback in callbacks if not isinstance(callback, Checkpoints | MonitorCheck)]
 
 
 def course_of(model: LightningModule) -> Course:

@@ -6,7 +6,7 @@ Two ship with scikit-learn and statsmodels and need no network. Two more come wi
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from statsmodels.datasets import randhie
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
+from collapsar.recipes import flattened, with_arguments
 from collapsar.samples import RealData, Samples
 from collapsar.tables.fitting import fit_table, typed
 from collapsar.tables.kinds import find_kinds
@@ -98,11 +99,9 @@ class TableSource(Source, ABC):
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         known = {"sample_shape": self.sample_shape, "blocks": [list(block) for block in self.fitted[0].blocks()]}
-        if not isinstance(recipe, partial):
-            return recipe
-        settings = recipe.keywords
+        settings = flattened(recipe).keywords
         left_open = {name: value for name, value in known.items() if name in settings and settings[name] is None}
-        return partial(recipe.func, *recipe.args, **settings | left_open)
+        return with_arguments(recipe, **left_open)
 
 
 class KnownTable(TableSource, ABC):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.metrics.spaces.embedders import exact_convolutions
 from collapsar.samples import RealData, to_model_range
+from collapsar.settings import path_of_others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +126,9 @@ class FeatureSpace(ABC):
 
 
 def content_hash(space: FeatureSpace, real: RealData, *, settings: dict[str, Any]) -> str:
-    """A stable digest of the space's name, version and settings and of the real samples."""
-    described = json.dumps([space.name, space.version, settings, digest_real(real)], sort_keys=True)
-    return blake2b(described.encode(), digest_size=16).hexdigest()
+    """A stable digest of the space's name, version and settings and of the real samples; of others' with its class."""
+    described = [space.name, space.version, settings, digest_real(real), *path_of_others(type(space))]
+    return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def digest_real(real: RealData) -> str:

@@ -1,0 +1,99 @@
+"""Lightning loggers that a user configured: each generation has its own copies, which know it.
+
+Those that write files do so below the run folder:
+
+RUN/SAVE_DIR/NAME/generation_003/                  of a training that began with its first step
+RUN/SAVE_DIR/NAME/generation_003_from_step_400/    of one that went on after a kill
+"""
+
+import copy
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from collapsar.errors import UsageError
+
+FOLDER = "logs"  # in the run folder, of what has no other
+FILE_LOGGERS = (CSVLogger, TensorBoardLogger)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a training's own files go.
+
+    Attributes:
+        folder: The run folder.
+        generation: The generation that is trained.
+        seed: The experiment's seed.
+        first_step: The step that the training begins with; above 0 where it goes on after a kill.
+    """
+
+    folder: Path
+    generation: int
+    seed: int
+    first_step: int = 0
+
+    @property
+    def version(self) -> str:
+        """What loggers call the training."""
+        begun = f"generation_{self.generation:03d}"
+        return f"{begun}_from_step_{self.first_step}" if self.first_step else begun
+
+
+def configured_loggers(configured: Any) -> list[Logger]:
+    """The loggers that a recipe asks for: none for null and false, a CSV file for true.
+
+    Raises:
+        UsageError: something else, or a logger of Lightning's that keeps one run for all generations.
+    """
+    if configured is None or configured is False:
+        return []
+    if configured is True:
+        return [CSVLogger(FOLDER, name=None)]
+    single = isinstance(configured, Logger) or not isinstance(configured, Iterable) or isinstance(configured, str)
+    loggers = [configured] if single else list(configured)
+    for logger in loggers:
+        if not isinstance(logger, Logger):
+            raise UsageError(f"trainer.logger must be false, true or a logger: got {configured!r}")
+        if type(logger).__module__.startswith("lightning.") and not isinstance(logger, FILE_LOGGERS):
+            raise UsageError(
+                f"trainer.logger takes {' and '.join(each.__name__ for each in FILE_LOGGERS)} of Lightning's loggers: "
+                f"got {type(logger).__name__}; for Weights & Biases set tracking=wandb"
+            )
+    return loggers
+
+
+def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
+    """Copies for one training; those that write files do so below the run folder, where there is one.
+
+    An absolute `save_dir` stays, with the name of the run folder below it.
+    """
+    copies = copy.deepcopy(list(loggers))
+    if place is None:
+        return copies
+    for logger in copies:
+        if isinstance(logger, FILE_LOGGERS):
+            _put(logger, place)
+    return copies
+
+
+def announce(loggers: Iterable[Logger], place: Place) -> None:
+    """Tell each logger which generation it logs, having deleted what a training that begins anew left of itself."""
+    for logger in loggers:
+        if isinstance(logger, FILE_LOGGERS) and not place.first_step:
+            folder = Path(logger.log_dir)
+            for stale in (folder, *folder.parent.glob(f"{folder.name}_from_step_*")):
+                shutil.rmtree(stale, ignore_errors=True)
+        logger.log_hyperparams({"generation": place.generation, "seed": place.seed})
+
+
+def _put(logger: Any, place: Place) -> None:
+    """Let a file logger write below the run folder; its own attributes have no setters (tried with Lightning 2.6)."""
+    save_dir = Path(logger.save_dir)
+    root = save_dir / place.folder.name if save_dir.is_absolute() else place.folder / save_dir
+    logger._root_dir = logger._save_dir = str(root)
+    logger._version = place.version if logger._version is None else f"{logger._version}_{place.version}"
