@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from collapsar.errors import UsageError
+from collapsar.tables.names import identifier_override, shown
 from collapsar.tables.scales import ScaleName, fit_scale
 from collapsar.tables.schema import Column, Kind, Table
 
@@ -28,6 +30,9 @@ def fit_table(
         target: One of them.
         scale: How numbers are scaled.
         threshold: Of a target of numbers, what its classes are told apart by.
+
+    Raises:
+        UsageError: a column of numbers has none in the training rows.
     """
     columns, scales, start = [], {}, 0
     for name, kind in kinds.items():
@@ -38,6 +43,11 @@ def fit_table(
             columns.append(Column(name, kind, start, stop, categories, may_be_missing=is_missing))
         else:
             numbers = frame[name].iloc[train].dropna().to_numpy(dtype=np.float64)
+            if not len(numbers):
+                raise UsageError(
+                    f"column {shown(name)} has no value in the {len(train)} training rows: set "
+                    f"{identifier_override(name)}, or another data.test_fraction"
+                )
             scales[name] = fit_scale(scale, numbers)
             stop, (low, high) = start + 1 + is_missing, (float(numbers.min()), float(numbers.max()))
             columns.append(Column(name, kind, start, stop, (), low, high, may_be_missing=is_missing))
