@@ -24,7 +24,9 @@ def quoted(name: str) -> str:
     """A column's name as a setting takes it: in quotes if Hydra would refuse it or read it as something else."""
     if SAFE.fullmatch(name) and name.lower() not in READ_OTHERWISE:
         return name
-    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", name) + "'"
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", name)
+    ending = re.search(r"\\*$", escaped)
+    return f"'{escaped}{ending[0] if ending else ''}'"
 
 
 def override(key: str, value: str) -> str:
@@ -42,7 +44,7 @@ def identifier_override(name: str) -> str:
 
 def type_override(name: str, kind: str) -> str:
     """The setting that gives a column its kind; a name that is no key for Hydra stands in a list."""
-    if SAFE.fullmatch(name):
+    if quoted(name) == name:
         return f"data.types={{{shown(name)}: {kind}}}"
     return override("data.types", f"[{quoted(f'{name}: {kind}')}]")
 

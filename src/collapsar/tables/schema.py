@@ -156,7 +156,9 @@ class Table:
             codes = pd.Index(column.categories).get_indexer(values.astype(object).where(~is_missing, None))
             assert (codes[~is_missing] >= 0).all(), f"a category of {column.name} that the table does not know"
             codes = np.where(is_missing, len(column.categories), codes)
-            return np.eye(column.stop - column.start, dtype=np.float32)[codes]
+            choices = np.zeros((len(codes), column.stop - column.start), dtype=np.float32)
+            choices[np.arange(len(codes)), codes] = 1.0
+            return choices
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         scaled = np.zeros(len(numbers))
         scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
@@ -193,4 +195,4 @@ def missing_numbers(column: Column, block: Float[Tensor, "sample part"]) -> torc
 
 def one_hot(codes: Int64[Tensor, " sample"], *, num_classes: int) -> Float[Tensor, "sample category"]:
     """A 1 at the place of each code."""
-    return torch.nn.functional.one_hot(codes, num_classes).float()
+    return torch.zeros(len(codes), num_classes, device=codes.device).scatter_(1, codes[:, None], 1.0)
