@@ -54,5 +54,5 @@ def test_a_name_that_hydra_reads_as_a_number_finds_its_column(name):
 
 @pytest.mark.parametrize(("value", "names"), [(3, ["+3", "3"]), (1, ["true", "1.0"]), (100000.0, ["1e5", "1e+5"])])
 def test_a_number_that_several_columns_or_none_could_be_is_refused(value, names):
-    with pytest.raises(UsageError, match="data.identifiers must name columns of the table: got"):
+    with pytest.raises(UsageError, match=r"data.identifiers must name columns of the table: got"):
         find_names("data.identifiers", [value], names)

@@ -47,7 +47,9 @@ def test_a_whole_number_is_held_if_float64_gives_it_back(number):
     assert is_held(str(number)) == (Decimal(repr(float(number))) == number)
 
 
-@pytest.mark.parametrize("text", ["9007199254740993", "1e-400", "1.8e308", "0.12345678901234567891", "1e99999999999999"])
+@pytest.mark.parametrize(
+    "text", ["9007199254740993", "1e-400", "1.8e308", "0.12345678901234567891", "1e99999999999999"]
+)
 def test_what_float64_rounds_is_not_held(text):
     assert not is_held(text)
 
@@ -63,7 +65,9 @@ def test_one_comma_before_three_digits_may_be_either_sign():
     assert possible_signs(["1.2.3"]) == []
 
 
-@pytest.mark.parametrize(("text", "padded"), [("007", True), ("-01.5", True), ("0", False), ("0.5", False), ("10", False)])
+@pytest.mark.parametrize(
+    ("text", "padded"), [("007", True), ("-01.5", True), ("0", False), ("0.5", False), ("10", False)]
+)
 def test_a_code_begins_with_a_zero_that_its_number_does_not_have(text, padded):
     assert is_padded(text) == padded
 

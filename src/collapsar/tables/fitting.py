@@ -4,11 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import torch
 
 from collapsar.errors import UsageError
 from collapsar.tables.names import identifier_override, shown
 from collapsar.tables.scales import ScaleName, fit_scale
 from collapsar.tables.schema import Column, Kind, Table
+
+NARROW = 1e-12  # metrics of columns compare numbers to 14 decimals
 
 
 def fit_table(
@@ -53,6 +56,33 @@ def fit_table(
             columns.append(Column(name, kind, start, stop, (), low, high, may_be_missing=is_missing))
         start = stop
     return Table(tuple(columns), target, scales, threshold)
+
+
+def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, train: np.ndarray) -> list[str]:
+    """Notes on numbers that their encoding does not tell apart, and on columns without a value in one part.
+
+    Args:
+        frame: All rows.
+        values: The same rows, encoded.
+        table: That they are encoded by.
+        train: Positions of the training rows; the others are held out.
+    """
+    notes, rows = [], table.decode(values)
+    is_train = np.isin(np.arange(len(frame)), train)
+    for column in table.columns:
+        name, own = shown(column.name), frame[column.name]
+        notes += [
+            f"{name} has no value in the {part} rows"
+            for part, chosen in (("training", is_train), ("held-out", ~is_train))
+            if own[chosen].isna().all()
+        ]
+        if not column.is_number:
+            continue
+        if num_merged := own.nunique() - rows[column.name].nunique():
+            notes.append(f"{name}: {num_merged} of {own.nunique()} different numbers are encoded like another one")
+        if 0.0 < own.max() - own.min() < NARROW:
+            notes.append(f"{name}: its numbers differ by less than {NARROW:g}, which no metric of columns sees")
+    return notes
 
 
 def typed(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from collapsar.data.sources.file_rows import FileRows, Reading, read_csv, read_p
 from collapsar.data.sources.tables import TableSource
 from collapsar.errors import UsageError, check_fraction, check_positive, printable
 from collapsar.tables.cells import some
-from collapsar.tables.fitting import typed
+from collapsar.tables.fitting import encoding_notes, typed
 from collapsar.tables.kinds import KINDS, find_kinds
 from collapsar.tables.names import (
     Typed,
@@ -101,12 +101,14 @@ class TableFile(TableSource):
             scale=scale,
             threshold=None if threshold is None else float(threshold),
         )
-        self.sample_shape = [self.fitted[0].width]
+        table, everything, train, _ = self.fitted
+        self.sample_shape = [table.width]
         if sample_shape not in (None, self.sample_shape):
             raise UsageError(f"data.sample_shape must be {self.sample_shape}, or null: got {sample_shape}")
+        notes = [*columns.notes, *encoding_notes(self._rows[0], everything.values, table=table, train=train)]
         for line in (
             *rows.lines(),
-            *sentences(columns.notes),
+            *sentences(notes),
             describe(kinds, target=self.target, num_classes=num_classes),
         ):
             logger.info("%s: %s", printable(str(path)), line)

@@ -132,10 +132,15 @@ def _by_group(
 
 
 def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
-    """Which rows are of each group: of each category, or of the lower and the upper half of a column of numbers."""
+    """Which rows are of each group: of each category, or of the lower and the upper half of a column of numbers.
+
+    There are no groups where all numbers are missing.
+    """
     if not column.is_number:
         return {name: (values == name).to_numpy(dtype=bool) for name in column.categories}
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(numbers).all():
+        return {}
     middle = float(np.nanmedian(numbers))
     return {f"at most {middle:g}": numbers <= middle, f"above {middle:g}": numbers > middle}
 
