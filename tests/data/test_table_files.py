@@ -437,7 +437,7 @@ def check_file(drawn, folder):
 ONE_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-@settings(ONE_FOLDER, max_examples=60)
+@settings(ONE_FOLDER, max_examples=40)
 @given(drawn_files())
 def test_every_value_that_a_model_gets_stands_in_the_file(tmp_path, drawn):
     check_file(drawn, tmp_path)
