@@ -444,7 +444,7 @@ def test_every_value_that_a_model_gets_stands_in_the_file(tmp_path, drawn):
 
 
 @pytest.mark.slow
-@settings(ONE_FOLDER, max_examples=3000)
+@settings(ONE_FOLDER, max_examples=500)
 @given(drawn_files())
 def test_every_value_that_a_model_gets_stands_in_the_file_of_many_more(tmp_path, drawn):
     check_file(drawn, tmp_path)

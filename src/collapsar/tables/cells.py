@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from collapsar.errors import UsageError, printable
+from collapsar.tables.numerals import Signs
 
 SEPARATORS = (",", ";", "\t", "|")
 SIGN_NAMES = {
@@ -79,6 +80,10 @@ class TextColumn:
     def counts(self) -> np.ndarray:
         """How many rows have each distinct text."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.distinct))
+
+    def is_read(self, signs: Signs) -> bool:
+        """Whether all of its texts are numbers in these signs."""
+        return all(map(signs.read, self.distinct))
 
     def without(self, is_missing: Sequence[bool]) -> "TextColumn":
         """The column with some of its distinct texts taken for missing values."""

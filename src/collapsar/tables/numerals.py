@@ -12,6 +12,7 @@ import numpy as np
 
 DECIMAL_SIGNS = (".", ",")
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
+PADDED = re.compile(r"\s*[+-]?0[0-9]")
 ALWAYS_HELD = 15  # decimal digits: float64 gives back any so many
 
 
@@ -61,6 +62,8 @@ def is_held(text: str) -> bool:
     if len(text) <= ALWAYS_HELD and "e" not in text.lower():
         return True
     number = float(text)
+    if repr(number) == text:
+        return True
     if math.isinf(number) or number == 0.0:
         mantissa = re.split("[eE]", text)[0]
         return number == 0.0 and not mantissa.strip("+-0.")
@@ -79,4 +82,4 @@ def possible_signs(texts: Sequence[str]) -> list[Signs]:
 
 def is_padded(text: str) -> bool:
     """Whether a number begins with a zero that its value does not have, as codes do: 007."""
-    return re.match(r"\s*[+-]?0[0-9]", text) is not None
+    return PADDED.match(text) is not None

@@ -7,6 +7,7 @@ it, and a column that would lose digits of whole numbers is refused.
 from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,11 @@ class Reading:
             return True
         return bool(self._numbers) and Signs().read(text) and float(text) in self._numbers
 
-    @property
+    @cached_property
     def _words(self) -> set[str]:
         return {word.strip() for word in self.missing if isinstance(word, str)}
 
-    @property
+    @cached_property
     def _numbers(self) -> set[float]:
         return {float(word) for word in self.missing if not isinstance(word, str)}
 
@@ -268,15 +269,11 @@ def find_signs(columns: Mapping[str, TextColumn], *, reading: Reading) -> tuple[
     if reading.decimal is not None or reading.thousands == ",":
         return point, []
     comma, grouped = Signs(",", reading.thousands), Signs(".", ",")
-    by_point, by_comma = [], []
-    for column in columns.values():
-        reads = [all(map(signs.read, column.distinct)) for signs in (point, comma, grouped)]
-        if reads[0] and not reads[1]:
-            by_point.append(column)
-        if reads[1] and not reads[0] and not reads[2]:
-            by_comma.append(column)
+    others = [column for column in columns.values() if not column.is_read(point)]
+    by_comma = [column for column in others if column.is_read(comma) and not column.is_read(grouped)]
     if not by_comma:
         return point, []
+    by_point = [column for column in columns.values() if column.is_read(point) and not column.is_read(comma)]
     example = first_unlike(by_comma[0], point)
     if by_point:
         raise UsageError(
