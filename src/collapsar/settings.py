@@ -51,6 +51,10 @@ INTRODUCED_AS = {
     "model.latent_components": None,
     "model.num_classes": None,
     "size": "small",
+    "data.missing": [  # pandas' own words
+        *("NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
+        *("#NA", "#N/A", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    ],
 }
 """Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
 

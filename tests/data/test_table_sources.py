@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from collapsar.composition import build, chain_name, file_checksum
+from collapsar.composition import build, chain_name, file_checksum, settings
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.causes.recorded import LabelNoise
 from collapsar.data.sources import tables as tables_module
 from collapsar.errors import UsageError
+from collapsar.settings import binding_settings
 from tiny_chains import compose_settings
 from tiny_tables import people
 
@@ -226,6 +227,23 @@ def test_a_file_that_is_damaged_is_refused_in_one_line(content, suffix, tmp_path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "overrides"),
+    [
+        ("0,1,2,3", ["data.target=3"]),
+        ("0,1,2,3", ["data.target='3'", "data.types={0: continuous}", "data.identifiers=[1]"]),
+        ("2020_01,2020_02,city,ill", ["data.target=ill", "data.identifiers=[2020_01]"]),
+        ("a=b,größe,city,ill", ["data.target=ill", "data.types=['größe: continuous']", "data.identifiers=['a=b']"]),
+    ],
+)
+def test_names_of_columns_are_text_wherever_they_are_typed(header, overrides, tmp_path):
+    rows = "".join(f"{20 + i},{i},{['Oslo', 'Bodo'][i % 2]},{'yn'[i % 2]}\n" for i in range(40))
+    (tmp_path / "people.csv").write_text(f"{header}\n{rows}")
+    table = source("table", f"data.path={tmp_path / 'people.csv'}", *overrides).load().table
+    assert {column.name for column in table.columns} <= {*header.split(",")}
+    assert table.class_names == ("n", "y")
+
+
 def test_a_chain_is_named_by_the_content_of_its_table_and_not_by_where_it_lies(tmp_path):
     def name(path):
         return chain_name(_root_=compose_settings("data=table", MODEL, f"data.path={path}", "data.target=ill"))
@@ -235,6 +253,25 @@ def test_a_chain_is_named_by_the_content_of_its_table_and_not_by_where_it_lies(t
     people().to_csv(moved)
     people(59).to_csv(other)
     assert name(first) == name(moved) != name(other)
+
+
+def test_how_a_file_is_read_binds_a_chain_only_where_it_was_set(tmp_path):
+    people().to_csv(tmp_path / "people.csv")
+    chosen = ["data=table", MODEL, f"data.path={tmp_path / 'people.csv'}", "data.target=ill"]
+
+    def binding(*overrides):
+        return {key for key in binding_settings(settings(compose_settings(*chosen, *overrides))) if key[:5] == "data."}
+
+    before = {
+        "data._target_",
+        "data.checksum",
+        "data.target",
+        "data.max_categories",
+        "data.test_fraction",
+        "data.scale",
+    }
+    assert binding() == before
+    assert binding("data.separator=tab", "data.missing=[NA]") == {*before, "data.separator", "data.missing"}
 
 
 def test_the_checksum_of_no_file_is_nothing(tmp_path):

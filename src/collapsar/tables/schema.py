@@ -17,9 +17,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from collapsar.errors import UsageError
+from collapsar.tables.names import identifier_override, shown
 from collapsar.tables.scales import Scale
 
 Kind = Literal["continuous", "count", "category"]
+LARGEST_ENCODED = 1e18  # float32 holds its square
 LARGEST_COUNT = 2**53  # beyond it float64 has no neighbouring whole numbers
 
 
@@ -92,7 +95,11 @@ class Table:
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
     def encode(self, frame: pd.DataFrame) -> Float[Tensor, "sample dimension"]:
-        """Rows as vectors; columns that are none of the table's are left out."""
+        """Rows as vectors; columns that are none of the table's are left out.
+
+        Raises:
+            UsageError: a number is too far from those of the training rows.
+        """
         values = np.zeros((len(frame), self.width), dtype=np.float32)
         for column in self.columns:
             values[:, column.block] = self._encoded(column, frame[column.name])
@@ -156,10 +163,18 @@ class Table:
             codes = pd.Index(column.categories).get_indexer(values.astype(object).where(~is_missing, None))
             assert (codes[~is_missing] >= 0).all(), f"a category of {column.name} that the table does not know"
             codes = np.where(is_missing, len(column.categories), codes)
-            return np.eye(column.stop - column.start, dtype=np.float32)[codes]
+            choices = np.zeros((len(codes), column.stop - column.start), dtype=np.float32)
+            choices[np.arange(len(codes)), codes] = 1.0
+            return choices
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         scaled = np.zeros(len(numbers))
         scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
+        is_far = np.abs(scaled) > LARGEST_ENCODED
+        if is_far.any():
+            raise UsageError(
+                f"column {shown(column.name)} holds {numbers[is_far][0]!s}, too far from the numbers of the training "
+                f"rows: write it in other units, or set {identifier_override(column.name)}"
+            )
         return np.stack([scaled, is_missing], axis=1)[:, : column.stop - column.start]
 
     def _decoded(self, column: Column, block: Tensor) -> "pd.Series[object]":
@@ -193,4 +208,4 @@ def missing_numbers(column: Column, block: Float[Tensor, "sample part"]) -> torc
 
 def one_hot(codes: Int64[Tensor, " sample"], *, num_classes: int) -> Float[Tensor, "sample category"]:
     """A 1 at the place of each code."""
-    return torch.nn.functional.one_hot(codes, num_classes).float()
+    return torch.zeros(len(codes), num_classes, device=codes.device).scatter_(1, codes[:, None], 1.0)

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from collapsar.errors import UsageError
+from collapsar.metrics.tables import downstream
 from collapsar.metrics.tables.downstream import (
     Labelled,
     TableTask,
@@ -121,6 +122,28 @@ def test_calibration_errors_of_two_bins_do_not_cancel():
     classes = np.array([0, 1] * 5 + [1] * 10)  # .9 of which a half is right, .55 of which all are
     found = expected_calibration_error(np.concatenate([sure, unsure]), classes=classes, num_bins=15)
     assert found == pytest.approx(0.5 * 0.4 + 0.5 * 0.45)
+
+
+@pytest.mark.parametrize("num_categories", [2, 30, 300])
+def test_features_that_no_tree_can_split_on_change_nothing(num_categories, monkeypatch):
+    train, test = rows_of(300, seed=0), rows_of(200, seed=1)
+    both = [
+        Labelled(
+            features=np.hstack([np.eye(num_categories)[np.arange(len(rows)) ** 2 % num_categories], rows.features]),
+            classes=rows.classes,
+        )
+        for rows in (train, test)
+    ]
+    found = predict(TASK.boosting(), *both, num_classes=2)
+    monkeypatch.setattr(downstream, "splittable", lambda features, *, min_leaf: np.arange(features.shape[1]))
+    assert np.array_equal(found, predict(TASK.boosting(), *both, num_classes=2))
+
+
+def test_features_of_which_fewer_rows_than_a_leaf_needs_differ_are_left_out():
+    features = np.zeros((50, 4))
+    features[:19, 0], features[:20, 1], features[:31, 2], features[:, 3] = 1.0, 1.0, 1.0, np.arange(50)
+    assert downstream.splittable(features, min_leaf=20).tolist() == [1, 3]
+    assert downstream.splittable(features[:, :1], min_leaf=20).tolist() == [0]
 
 
 def test_no_trees_are_refused():

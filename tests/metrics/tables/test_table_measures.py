@@ -174,6 +174,19 @@ def test_another_target_has_another_floor(settings, real):
     assert settings.prepare(other).floor["downstream_auc"] != settings.prepare(real).floor["downstream_auc"]
 
 
+def test_a_subgroup_whose_name_was_read_as_a_number_is_found(settings, real):
+    columns = tuple(replace(column, name="3") if column.name == "sex" else column for column in real.table.columns)
+    table = replace(real.table, columns=columns)
+    replace(settings.table, task=replace(settings.table.task, subgroup=3)).check(table)
+    with pytest.raises(UsageError, match=r"must be one of .*'3'.*: got 4; put a name that reads as a number in quotes"):
+        replace(settings.table, task=replace(settings.table.task, subgroup=4)).check(table)
+
+
+def test_a_column_of_numbers_that_are_all_missing_has_no_groups(table):
+    column = next(column for column in table.columns if column.name == "income")
+    assert row_groups(column, mixed_rows(20)["income"].mask([True] * 20)) == {}
+
+
 def test_a_subgroup_that_the_table_does_not_have_is_refused(settings, real):
     task = replace(settings.table.task, subgroup="shoe_size")
     with pytest.raises(UsageError, match=r"evaluation.table.task.subgroup must be one of age, .*: got shoe_size"):

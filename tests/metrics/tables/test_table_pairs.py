@@ -11,6 +11,7 @@ import pytest
 
 from collapsar.metrics.tables.pairs import (
     association_matrix,
+    bin_edges,
     contingency_similarity,
     contingency_tables,
     correlation_similarities,
@@ -68,6 +69,14 @@ def test_the_same_rows_are_perfect(columns, real):
     scores = pair_scores(columns, real=real, synthetic=real)
     assert (scores.correlation_similarity, scores.contingency_similarity, scores.column_pairs) == (1.0, 1.0, 1.0)
     assert scores.cramers_v_difference == 0.0
+
+
+@pytest.mark.parametrize(("start", "step"), [(1e9, 1.2e-7), (1.0, 2.3e-16), (0.0, 5e-324)])
+def test_numbers_that_are_neighbours_in_float64_have_bins(start, step):
+    numbers = start + step * (np.arange(50) % 3)
+    edges = bin_edges(pd.Series(numbers))
+    assert (np.diff(edges) > 0).all()
+    assert len(np.unique(np.digitize(numbers, edges))) == 3
 
 
 def test_a_correlation_that_turns_round_scores_zero():

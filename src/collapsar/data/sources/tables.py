@@ -140,7 +140,7 @@ class KnownTable(TableSource, ABC):
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         frame = self.read_frame()
-        kinds = find_kinds(frame, given=self.given_kinds, identifiers=(), max_categories=len(frame))
+        kinds = find_kinds(frame, given=self.given_kinds, max_categories=len(frame))
         return typed(frame, kinds), kinds
 
 

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from collapsar.errors import check_positive
+from collapsar.tables.names import Typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ class TableTask:
     inverse_regularisation: float
     max_iterations: int
     num_bins: int
-    subgroup: str | None
+    subgroup: Typed | None
     seed: int
 
     def __post_init__(self) -> None:
@@ -104,11 +105,27 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
     present = np.unique(train.classes)
     if len(present) == 1:
         predictor = DummyClassifier(strategy="prior")
+    used: slice | np.ndarray = slice(None)
+    if isinstance(predictor, HistGradientBoostingClassifier):
+        used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
     with threadpool_limits(1):
-        predicted = predictor.fit(train.features, train.classes).predict_proba(test.features)
+        predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
     probabilities = np.zeros((len(test), num_classes))
     probabilities[:, present] = predicted
     return probabilities
+
+
+def splittable(features: np.ndarray, *, min_leaf: int) -> np.ndarray:
+    """Places of the features that a tree may split on; at least one.
+
+    Left out are those of 0 and 1 that leave fewer rows on one side than a leaf needs: no tree has them, but each would
+    get a histogram at every node. A category of few rows is such a feature.
+    """
+    is_binary = ((features == 0.0) | (features == 1.0)).all(axis=0)
+    num_ones = features.sum(axis=0)
+    fewer = np.minimum(num_ones, len(features) - num_ones)
+    found = np.flatnonzero(~is_binary | (fewer >= min_leaf))
+    return found if len(found) else np.arange(1)
 
 
 def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> PredictionScores:

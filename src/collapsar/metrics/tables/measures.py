@@ -19,6 +19,7 @@ from collapsar.metrics.tables.columns import (
 from collapsar.metrics.tables.downstream import Labelled, TableTask, area_under_curve, predict, score_predictions
 from collapsar.metrics.tables.pairs import mean_of, pair_scores
 from collapsar.samples import Samples
+from collapsar.tables.names import find_name
 from collapsar.tables.schema import Column, Table
 
 MOST_PARTS = 64  # columns, or groups of rows, with keys of their own; means are over all
@@ -117,7 +118,8 @@ def _by_group(
         return {}
     table, rows = comparison.real.table, comparison.real.rows
     assert table is not None, "only tables have such a task"
-    (column,) = (column for column in table.columns if column.name == task.subgroup)
+    name = find_name(task.subgroup, [column.name for column in table.columns])
+    (column,) = (column for column in table.columns if column.name == name)
     groups = row_groups(column, rows[column.name])
     keys = safe_names(groups)
     areas = {
@@ -130,10 +132,15 @@ def _by_group(
 
 
 def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
-    """Which rows are of each group: of each category, or of the lower and the upper half of a column of numbers."""
+    """Which rows are of each group: of each category, or of the lower and the upper half of a column of numbers.
+
+    There are no groups where all numbers are missing.
+    """
     if not column.is_number:
         return {name: (values == name).to_numpy(dtype=bool) for name in column.categories}
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(numbers).all():
+        return {}
     middle = float(np.nanmedian(numbers))
     return {f"at most {middle:g}": numbers <= middle, f"above {middle:g}": numbers > middle}
 

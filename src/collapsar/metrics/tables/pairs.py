@@ -112,8 +112,12 @@ def code_values(column: Column, values: pd.Series, *, edges: np.ndarray | None) 
 
 
 def bin_edges(real: pd.Series) -> np.ndarray:
-    """Edges of ten bins of equal width over the real numbers, the outer ones open."""
-    edges = np.histogram_bin_edges(real.dropna().to_numpy(dtype=np.float64), bins=NUM_BINS)
+    """Edges of ten bins of equal width over the real numbers, the outer ones open; of fewer if float64 has no ten."""
+    numbers = real.dropna().to_numpy(dtype=np.float64)
+    try:
+        edges = np.histogram_bin_edges(numbers, bins=NUM_BINS)
+    except ValueError:  # the numbers are neighbours of each other: a bin for each
+        edges = np.append(np.unique(numbers), np.inf)
     edges[0], edges[-1] = -np.inf, np.inf
     return edges
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collapsar.errors import UsageError, printable
+from collapsar.errors import UsageError
 from collapsar.metrics.tables.downstream import TableTask
+from collapsar.tables.names import advice, find_name, listed, shown
 from collapsar.tables.schema import Table
 
 
@@ -27,7 +28,9 @@ class TableMetrics:
             UsageError: with the columns that it has.
         """
         names = [column.name for column in table.columns]
-        if self.task.subgroup is not None and self.task.subgroup not in names:
+        subgroup = self.task.subgroup
+        if subgroup is not None and find_name(subgroup, names) is None:
+            setting = "evaluation.table.task.subgroup"
             raise UsageError(
-                f"evaluation.table.task.subgroup must be one of {printable(', '.join(names))}: got {self.task.subgroup}"
+                f"{setting} must be one of {listed(names)}: got {shown(subgroup)}{advice(setting, subgroup)}"
             )

@@ -1,0 +1,107 @@
+"""Names of columns as they are typed: `data.target=3` and `data.identifiers=[2020_01]` arrive as numbers."""
+
+import re
+import shlex
+from collections.abc import Iterable
+
+from collapsar.errors import UsageError, printable
+
+Typed = str | int | float | bool
+"""What a column's name becomes when it is typed as a setting without quotes."""
+
+WHOLE = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")
+IN_QUOTES = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
+SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_./%+-]*(?: [A-Za-z0-9_./%+-]+)*")
+READ_OTHERWISE = ("true", "false", "null", "nan", "inf")
+
+
+def shown(name: object) -> str:
+    """A column's name on one line."""
+    return printable(str(name))
+
+
+def quoted(name: str) -> str:
+    """A column's name as a setting takes it: in quotes if Hydra would refuse it or read it as something else."""
+    if SAFE.fullmatch(name) and name.lower() not in READ_OTHERWISE:
+        return name
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", name)
+    ending = re.search(r"\\*$", escaped)
+    return f"'{escaped}{ending[0] if ending else ''}'"
+
+
+def override(key: str, value: str) -> str:
+    """A setting as it is typed at a shell, in quotes where the value holds some."""
+    text = f"{key}={value}"
+    if "'" not in text and " " not in text:
+        return text
+    return shlex.quote(text) if "'" not in text or set('"$`\\!') & set(text) else f'"{text}"'
+
+
+def identifier_override(name: str) -> str:
+    """The setting that leaves a column out."""
+    return override("data.identifiers", f"[{quoted(name)}]")
+
+
+def type_override(name: str, kind: str) -> str:
+    """The setting that gives a column its kind; a name that is no key for Hydra stands in a list."""
+    if quoted(name) == name:
+        return f"data.types={{{shown(name)}: {kind}}}"
+    return override("data.types", f"[{quoted(f'{name}: {kind}')}]")
+
+
+def find_name(typed: Typed, columns: Iterable[str]) -> str | None:
+    """The column that was meant; None if there is none, or more than one could be.
+
+    A number matches the name that reads as it: 3 the column 3, 202001 the column 2020_01. Text matches itself, or
+    else the one name that differs from it in blanks around it alone.
+    """
+    columns = list(columns)
+    if isinstance(typed, str):
+        if typed in columns:
+            return typed
+        meant = [name for name in columns if name.strip() == typed.strip()]
+    else:
+        meant = [name for name in columns if reads_as(name, typed)]
+    return meant[0] if len(meant) == 1 else None
+
+
+def find_names(setting: str, typed: Iterable[Typed], columns: Iterable[str]) -> list[str]:
+    """The columns that were meant.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    columns = list(columns)
+    found = [(one, find_name(one, columns)) for one in typed]
+    for one, name in found:
+        if name is None:
+            raise UsageError(
+                f"{setting} must name columns of the table: got {shown(one)}; it has "
+                f"{listed(columns)}{advice(setting, one)}"
+            )
+    return [name for _, name in found if name is not None]
+
+
+def advice(setting: str, typed: object) -> str:
+    """How to type a name that was read as a number; empty for text."""
+    if typed is None or isinstance(typed, str):
+        return ""
+    example = IN_QUOTES.get(setting, "'2020_01'")
+    return f'; put a name that reads as a number in quotes: "{setting}={example}"'
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as settings take them, on one line."""
+    return ", ".join(printable(quoted(name)) for name in names)
+
+
+def reads_as(name: str, value: int | float | bool) -> bool:
+    """Whether a setting without quotes turns this name into this value."""
+    if isinstance(value, bool):
+        return name.lower() == str(value).lower()
+    if isinstance(value, int):
+        return WHOLE.fullmatch(name) is not None and int(name) == value
+    try:
+        return WHOLE.fullmatch(name) is None and float(name) == value
+    except ValueError:
+        return False
