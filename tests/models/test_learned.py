@@ -203,6 +203,21 @@ def test_validation_losses_are_there_for_callbacks():
     assert {"validation/first_loss", "validation/second_loss", "first_loss"} <= set(seen[-1])
 
 
+def test_validating_leaves_the_generator_of_any_gpu_as_it_was(monkeypatch):
+    """No MPS is needed: a list of what its generator was set to stands for it."""
+    states = ["as it was"]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
+    for name in ("manual_seed", "set_rng_state"):
+        monkeypatch.setattr(torch.mps, name, states.append)
+    monkeypatch.setattr(Duel, "device", torch.device("mps"))
+    model = Duel()
+    monkeypatch.setattr(model, "log", lambda *arguments, **others: None)
+    before = torch.get_rng_state()
+    model.validation_step(Samples(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)), 3)
+    assert states == ["as it was", 3, "as it was"]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
