@@ -17,6 +17,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.machine import on_one_thread
 from collapsar.models.bias import UNBIASED, Bias, temper_covariance
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
@@ -193,7 +194,7 @@ class Mixture(AnalyticModel):
             reg_covar=self.min_variance,
             random_state=int(torch.randint(2**31, (), generator=generator)),
         )
-        with warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
+        with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(samples.double().numpy())
         self.shares = torch.from_numpy(mixture.weights_).float()
