@@ -11,7 +11,7 @@ from lightning.pytorch.plugins import Precision
 from torch import nn
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import AS_IT_IS
@@ -201,6 +201,14 @@ def test_validation_losses_are_there_for_callbacks():
     seen = []
     train_duel(plan=VALIDATED, max_steps=30, callbacks=[Watcher(seen)])
     assert {"validation/first_loss", "validation/second_loss", "first_loss"} <= set(seen[-1])
+
+
+def test_a_model_whose_decoder_fails_is_in_training_mode_again(monkeypatch):
+    model = Duel().train()
+    monkeypatch.setattr(model, "decode", lambda *latents, **settings: torch.full((3, 1, 8, 8), torch.nan))
+    with pytest.raises(NonFiniteError):
+        model.sample(3, torch.Generator())
+    assert model.training
 
 
 def test_validating_leaves_the_generator_of_any_gpu_as_it_was(monkeypatch):
