@@ -76,7 +76,8 @@ def test_samples_come_from_the_mixture():
     model = make_vae()
     model.mixture.means.fill_(3.0)
     model.mixture.factors.zero_()
-    expected = model.render(torch.full((6, 4), 3.0), generator())  # as many at once, or pixels may be rounded differently
+    latents = torch.full((6, 4), 3.0)  # as many at once as are drawn, or pixels may be rounded differently
+    expected = model.render(latents, generator())
     assert torch.equal(model.sample(6, generator()).values, expected)
 
 
