@@ -316,6 +316,13 @@ def test_a_stored_training_that_cannot_be_used_is_named_in_one_line_and_done_fro
     assert said == [f"{path} is not used ({why}): generation 0 is trained from its start"]
 
 
+def test_what_a_kill_left_of_a_finished_generation_is_no_news(tmp_path, caplog):
+    path = tmp_path / "unfinished.ckpt"
+    path.write_bytes(pack({"belongs_to": {"generation": 1}, "seconds": 1.0, "step": 3}))
+    assert Unfinished(path, belongs_to={"generation": 2}, minutes=None).read() is None
+    assert caplog.messages == []
+
+
 def test_no_stored_code_runs(tmp_path, caplog):
     path = tmp_path / "unfinished.ckpt"
     path.write_bytes(pack({"belongs_to": {"generation": 0}, "path": path}))  # a Path is no plain value

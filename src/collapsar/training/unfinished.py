@@ -66,6 +66,8 @@ class Unfinished:
         generation = self.belongs_to["generation"]
         try:
             state = unpack(self.path.read_bytes())
+            if state["belongs_to"].get("generation", generation) < generation:
+                return None  # that one is finished: a kill came between its record and the deletion of this file
             foreign = [key for key in self.belongs_to if state["belongs_to"].get(key) != self.belongs_to[key]]
             if foreign:
                 raise ValueError(f"another {foreign[0]}")
