@@ -2,11 +2,13 @@
 
 from hashlib import blake2b
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collapsar.seeding import derive_seed, make_generator
+from collapsar import seeding
+from collapsar.seeding import derive_seed, draw_weighted, make_generator
 
 SEEDS = st.integers(0, 2**31 - 1)
 STREAMS = st.tuples(SEEDS, st.integers(0, 1000), st.sampled_from(["train", "sample", "pool", "batches"]))
@@ -41,3 +43,15 @@ def test_making_a_generator_leaves_the_global_one_alone():
     state = torch.get_rng_state()
     make_generator(0, 0, "train")
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_one_of_more_weights_than_torch_takes_is_drawn_in_its_proportion(monkeypatch):
+    weights = torch.zeros(seeding.MOST_WEIGHTS + 1)
+    weights[-1] = 1
+    drawn = draw_weighted(weights, 3, generator=torch.Generator().manual_seed(0))
+    assert drawn.tolist() == [seeding.MOST_WEIGHTS] * 3
+    monkeypatch.setattr(seeding, "MOST_WEIGHTS", 2)
+    drawn = draw_weighted(torch.tensor([0.0, 1, 0, 3, 0]), 10_000, generator=torch.Generator().manual_seed(0))
+    shares = drawn.bincount(minlength=5) / len(drawn)
+    assert shares.tolist() == pytest.approx([0, 0.25, 0, 0.75, 0], abs=0.03)  # seven standard deviations
+    assert shares[[0, 2, 4]].tolist() == [0, 0, 0]

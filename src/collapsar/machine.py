@@ -3,9 +3,12 @@
 Samples and scores depend on these by rounding alone, but a continued chain shall equal an uninterrupted one to the bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from collapsar.errors import UsageError
 
@@ -77,3 +80,10 @@ def take_again(stored: Machine, *, here: Machine, absent: Mapping[str, bool], ma
         compiled=here.compiled if moves else stored.compiled,
         evaluated_on=here.evaluated_on if absent[stored.evaluated_on] else stored.evaluated_on,
     )
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Let scikit-learn and NumPy use one thread: several add up in another order, so results would depend on them."""
+    with threadpool_limits(limits=1):
+        yield

@@ -317,9 +317,7 @@ def test_generation_0_is_not_extrapolated():
 
 def test_a_share_of_0_gives_the_real_images(vae):
     partial = corrected(PartialSamples(share=0), vae, real=real_images(), num_samples=NUM_REAL)
-    order = partial.values.flatten(1).double() @ torch.rand(64, generator=seeded(), dtype=torch.float64)
-    real_order = real_images().values.flatten(1).double() @ torch.rand(64, generator=seeded(), dtype=torch.float64)
-    assert torch.equal(order.sort().values, real_order.sort().values)
+    assert sorted(partial.values.flatten(1).tolist()) == sorted(real_images().values.flatten(1).tolist())
 
 
 def test_a_share_of_1_gives_what_replace_would_have_drawn(vae):

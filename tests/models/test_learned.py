@@ -11,7 +11,7 @@ from lightning.pytorch.plugins import Precision
 from torch import nn
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import AS_IT_IS
@@ -201,6 +201,29 @@ def test_validation_losses_are_there_for_callbacks():
     seen = []
     train_duel(plan=VALIDATED, max_steps=30, callbacks=[Watcher(seen)])
     assert {"validation/first_loss", "validation/second_loss", "first_loss"} <= set(seen[-1])
+
+
+def test_a_model_whose_decoder_fails_is_in_training_mode_again(monkeypatch):
+    model = Duel().train()
+    monkeypatch.setattr(model, "decode", lambda *latents, **settings: torch.full((3, 1, 8, 8), torch.nan))
+    with pytest.raises(NonFiniteError):
+        model.sample(3, torch.Generator())
+    assert model.training
+
+
+def test_validating_leaves_the_generator_of_any_gpu_as_it_was(monkeypatch):
+    """No MPS is needed: a list of what its generator was set to stands for it."""
+    states = ["as it was"]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
+    for name in ("manual_seed", "set_rng_state"):
+        monkeypatch.setattr(torch.mps, name, states.append)
+    monkeypatch.setattr(Duel, "device", torch.device("mps"))
+    model = Duel()
+    monkeypatch.setattr(model, "log", lambda *arguments, **others: None)
+    before = torch.get_rng_state()
+    model.validation_step(Samples(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)), 3)
+    assert states == ["as it was", 3, "as it was"]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_the_distance_is_zero_between_equal_sets_and_grows_with_a_shift():
     torch.manual_seed(0)
     first = torch.rand(100, 5)
     near, far = sliced_wasserstein(first, first + 0.1), sliced_wasserstein(first, first + 1.0)
-    assert sliced_wasserstein(first, first.flip(0)).item() == 0
+    assert sliced_wasserstein(first, first.flip(0)).item() < 1e-6  # a product rounds rows in another order differently
     assert near < far
 
 

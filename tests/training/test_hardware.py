@@ -1,6 +1,7 @@
 """What a chain is trained with: measured before generation 0, stored in its folder, and taken again."""
 
 import json
+import time
 from functools import partial
 
 import pytest
@@ -88,6 +89,23 @@ def test_auto_is_taken_by_the_check_and_whole_halves_are_not():
     assert check_trainer(recipe()).precision == "32-true"
     with pytest.raises(UsageError, match="must be auto or one of 32-true, bf16-mixed, 16-mixed: got bf16-true"):
         check_trainer(recipe(precision="bf16-true"))
+
+
+def test_products_in_a_precision_that_is_emulated_are_kept_small(monkeypatch):
+    sizes = []
+
+    def time_product(side):
+        sizes.append(len(side))
+        return 1.0 if side.dtype == torch.bfloat16 else 0.03
+
+    monkeypatch.setattr(hardware, "time_product", time_product)
+    assert not hardware.is_fast_in_half_precision("cpu")
+    assert max(sizes) == 128
+
+
+def test_seconds_in_which_other_processes_have_the_processor_do_not_count(monkeypatch):
+    monkeypatch.setattr(torch, "mm", lambda *sides: time.sleep(0.2))
+    assert hardware.time_product(torch.ones(2, 2)) < 0.1
 
 
 # Threads

@@ -18,6 +18,7 @@ from torch import Tensor
 from collapsar.data.pool import Pool
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
+from collapsar.seeding import draw_weighted
 
 SAMPLES_PER_GATHER = 8192
 
@@ -98,7 +99,7 @@ class PoolBatches:
             order = torch.randperm(self.num_samples, generator=self.generator)
         else:
             weights = weights if self.chosen is None else weights[self.chosen]
-            order = torch.multinomial(weights, self.num_samples, replacement=True, generator=self.generator)
+            order = draw_weighted(weights, self.num_samples, generator=self.generator)
         return order if self.chosen is None else self.chosen[order]
 
 

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, Int64
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from collapsar.drawing.correction import Reference
 from collapsar.drawing.towards_real import TowardsReal
 from collapsar.errors import UsageError
+from collapsar.machine import on_one_thread
 from collapsar.seeding import make_generator
 
 POINTS_PER_CHUNK = 1024  # bounds memory only
@@ -74,7 +74,7 @@ def means_of(
     if len(points) <= num_means:
         return points
     start = int(torch.randint(2**31, (), generator=generator))
-    with threadpool_limits(limits=1), warnings.catch_warnings():  # threads would add up in another order each time
+    with on_one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of samples that are the same
         found = KMeans(num_means, random_state=start).fit(points.double().numpy())
     return torch.from_numpy(found.cluster_centers_).to(points.dtype)

@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from collapsar.errors import UsageError
+from collapsar.machine import on_one_thread
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
 from collapsar.metrics.neighbours.nearest import find_nearest
 
@@ -144,7 +145,8 @@ def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
     check_features(real, name="real")
     if not 1 <= num_bins <= len(real):
         raise UsageError(f"num_bins must lie in 1..{len(real)}, the number of real samples: got {num_bins}")
-    clusters = KMeans(n_clusters=num_bins, n_init=1, random_state=seed % 2**32).fit(real.double().cpu().numpy())
+    with on_one_thread():
+        clusters = KMeans(n_clusters=num_bins, n_init=1, random_state=seed % 2**32).fit(real.double().cpu().numpy())
     return RealBins(
         centres=torch.from_numpy(clusters.cluster_centers_).to(real.device),
         counts=torch.from_numpy(clusters.labels_).long().bincount(minlength=num_bins).to(real.device),

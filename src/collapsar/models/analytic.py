@@ -17,9 +17,11 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.machine import on_one_thread
 from collapsar.models.bias import UNBIASED, Bias, temper_covariance
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
+from collapsar.seeding import draw_weighted
 
 
 class AnalyticModel(GenerativeModel, ABC):
@@ -185,7 +187,7 @@ class Mixture(AnalyticModel):
     ) -> None:
         self.check_pool_size(len(samples))
         if weights is not None:
-            samples = samples[torch.multinomial(weights, len(samples), replacement=True, generator=generator)]
+            samples = samples[draw_weighted(weights, len(samples), generator=generator)]
         mixture = GaussianMixture(
             self.num_components,
             n_init=self.num_starts,
@@ -193,7 +195,7 @@ class Mixture(AnalyticModel):
             reg_covar=self.min_variance,
             random_state=int(torch.randint(2**31, (), generator=generator)),
         )
-        with warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
+        with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(samples.double().numpy())
         self.shares = torch.from_numpy(mixture.weights_).float()
@@ -257,7 +259,7 @@ class KernelDensity(AnalyticModel):
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
         variance = temper_covariance(self.kernel_sd.square(), spread=spread)
         refuse_non_finite(variance, self.centres)
-        chosen = torch.multinomial(self.weights, num_samples, replacement=True, generator=generator)
+        chosen = draw_weighted(self.weights, num_samples, generator=generator)
         noise = torch.randn(num_samples, self.num_dimensions, generator=generator)
         return self.centres[chosen] + variance.sqrt() * noise
 

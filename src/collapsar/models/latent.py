@@ -88,20 +88,22 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
     ) -> Tensor:
         """The images or vectors of given latents and, of a conditional model, labels; on the CPU."""
         assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
+        is_mixed = self.autocast_dtype is not None
+        dtype = torch.uint8 if len(self.sample_shape) == 3 else torch.float32
+        rendered = torch.empty((len(latents), *self.sample_shape), dtype=dtype)
         was_training = self.training
         self.eval()
-        is_mixed = self.autocast_dtype is not None
-        with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
-            dtype = torch.uint8 if len(self.sample_shape) == 3 else torch.float32
-            rendered = torch.empty((len(latents), *self.sample_shape), dtype=dtype)
-            for start in range(0, len(latents), SAMPLES_PER_CHUNK):
-                chunk = slice(start, start + SAMPLES_PER_CHUNK)
-                told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
-                values = self.decode(
-                    latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
-                )
-                rendered[chunk] = from_model_range(values)
-        self.train(was_training)
+        try:
+            with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
+                for start in range(0, len(latents), SAMPLES_PER_CHUNK):
+                    chunk = slice(start, start + SAMPLES_PER_CHUNK)
+                    told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
+                    values = self.decode(
+                        latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
+                    )
+                    rendered[chunk] = from_model_range(values)
+        finally:
+            self.train(was_training)
         return rendered
 
     def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor | None:

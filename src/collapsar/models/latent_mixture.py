@@ -15,6 +15,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from collapsar.errors import check_positive
+from collapsar.machine import on_one_thread
 
 MOST_LATENTS = 4096  # that a mixture is fitted to
 
@@ -41,7 +42,7 @@ class LatentMixture(nn.Module):
     def fit(self, latents: Float[Tensor, "sample latent"], *, seed: int) -> None:
         """Fit the mixture by expectation maximisation, from one start."""
         mixture = GaussianMixture(len(self.weights), random_state=seed % 2**32, reg_covar=1e-4, max_iter=200)
-        with warnings.catch_warnings():
+        with on_one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that still moves a little is good enough
             mixture.fit(latents.double().cpu().numpy())
         covariances = torch.from_numpy(mixture.covariances_)

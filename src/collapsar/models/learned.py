@@ -17,6 +17,7 @@ from jaxtyping import Float
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
+from collapsar.devices import device_seeded
 from collapsar.errors import UsageError
 from collapsar.models.augmentation import transformed
 from collapsar.models.course import Course, Losses, Player
@@ -289,9 +290,8 @@ class LearnedModel(LatentModel, ABC):
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Log the scores of a batch as `validation/...`; what they draw is the same each time, and not training's."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(batch_idx)
+        with torch.random.fork_rng(devices=[]), device_seeded(self.device, batch_idx):
+            torch.default_generator.manual_seed(batch_idx)
             shared = self.share(batch, movers=range(len(self.players())))
             for name, score in self.validation_scores(batch, shared).items():
                 self.log(f"validation/{name}", score, batch_size=len(batch))

@@ -71,7 +71,7 @@ class Unfinished:
         try:
             state = unpack(self.path.read_bytes())
             if state["belongs_to"].get("generation", generation) < generation:
-                return None
+                return None  # that one is finished: a kill came between its record and the deletion of this file
             foreign = [key for key in self.belongs_to if state["belongs_to"].get(key) != self.belongs_to[key]]
             if foreign:
                 raise ValueError(f"another {foreign[0]}")

@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from collapsar.errors import check_positive
+from collapsar.machine import on_one_thread
 from collapsar.tables.names import Typed
 
 
@@ -100,7 +100,6 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
     """Class probabilities [test row, class] by a predictor trained on these rows.
 
     A class that no training row is of has probability 0, and rows of one class alone teach that class: their AUC is .5.
-    One thread, so that sums have one order.
     """
     present = np.unique(train.classes)
     if len(present) == 1:
@@ -108,7 +107,7 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
     used: slice | np.ndarray = slice(None)
     if isinstance(predictor, HistGradientBoostingClassifier):
         used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
-    with threadpool_limits(1):
+    with on_one_thread():
         predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
     probabilities = np.zeros((len(test), num_classes))
     probabilities[:, present] = predicted
