@@ -26,7 +26,7 @@ def bench_metrics(options: argparse.Namespace) -> None:
     """Speed and memory of the metrics."""
     from rich.console import Console
 
-    from collapsar.bench.metrics import make_cases, make_table
+    from benchmarks.metrics import make_cases, make_table
 
     cases = make_cases(num_samples=options.num_samples, feature_dim=options.feature_dim)
     Console().print(make_table(cases, repeats=options.repeats))
@@ -34,14 +34,14 @@ def bench_metrics(options: argparse.Namespace) -> None:
 
 def bench_training(options: argparse.Namespace) -> None:
     """Speed and memory of training, and seconds to quality."""
-    from collapsar.bench.processes import start_importing
+    from benchmarks.processes import start_importing
 
     start_importing()
     from rich.console import Console
 
-    from collapsar.bench.composed import Case
-    from collapsar.bench.tables import training_tables
-    from collapsar.bench.training import Effort, measure_everything
+    from benchmarks.composed import Case
+    from benchmarks.tables import training_tables
+    from benchmarks.training import Effort, measure_everything
 
     overrides = tuple(options.overrides)
     cases = [Case(data=data, model=model, overrides=overrides) for data in options.data for model in options.models]

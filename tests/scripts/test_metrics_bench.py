@@ -5,9 +5,9 @@ import timeit
 import pytest
 import torch
 
-from collapsar.bench import metrics
-from collapsar.bench.__main__ import main
-from collapsar.bench.metrics import Case, make_table, measure
+from benchmarks import metrics
+from benchmarks.__main__ import main
+from benchmarks.metrics import Case, make_table, measure
 from collapsar.errors import UsageError
 
 
