@@ -6,19 +6,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables; 1 where a package to compare with is missing or the options make no sense."""
+    """Print the tables; 2 with one line on stderr if a package is missing or the options make no sense."""
     options = _parser().parse_args(argv)
-    from rich.console import Console
-
     try:
         options.run(options)
     except UsageError as error:
-        Console(stderr=True).print(f"collapsar-bench: {error}", highlight=False)
-        return 1
+        sys.stderr.write(f"collapsar-bench: {printable(str(error))}\n")
+        return 2
     return 0
 
 

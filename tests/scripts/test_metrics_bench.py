@@ -21,10 +21,11 @@ def test_table_has_a_row_for_each_case_and_both_sides_run(monkeypatch, capsys):
     assert "torchmetrics" in printed
 
 
-def test_a_missing_package_is_one_clear_line(monkeypatch, capsys):
+def test_a_missing_package_is_one_clear_line_and_exit_code_2(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "prdc", None)
-    assert main(["metrics"]) == 1
-    assert "prdc is needed" in capsys.readouterr().err
+    assert main(["metrics"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "prdc is needed" in line
 
 
 def test_runs_are_interleaved_and_memory_is_seen():

@@ -232,9 +232,10 @@ def test_each_measurement_has_a_process_of_its_own():
         (["--data", "gaussian", "--models", "gaussian"], "models must be among those that are trained in steps"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(options, message, capsys):
-    assert main(["training", "--quick" if options[0] != "--repeats" else "--json=x", *options]) == 1
-    assert message in " ".join(capsys.readouterr().err.split())
+def test_what_cannot_be_measured_is_one_line_and_exit_code_2(options, message, capsys):
+    assert main(["training", "--quick" if options[0] != "--repeats" else "--json=x", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_effort_is_told(measured):
