@@ -26,7 +26,6 @@ class DiversityScores:
     generalised_variance: float
     effective_rank: float
     vendi: float
-    num_classes_measured: int
 
 
 def diversity_scores(
@@ -56,7 +55,6 @@ def diversity_scores(
         generalised_variance=math.exp(log_volume),
         effective_rank=rank_ratio,
         vendi=vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64)),
-        num_classes_measured=len(ratios),
     )
 
 

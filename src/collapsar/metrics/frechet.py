@@ -67,18 +67,6 @@ def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float
     return _combine(real=real, synthetic=synthetic, trace_of_root=_trace_of_root(real.covariance, synthetic.covariance))
 
 
-def relative_frechet_distance(*, real: Moments, synthetic: Moments) -> float:
-    """Fréchet distance divided by the trace of the real covariance: free of the features' unit.
-
-    Raises:
-        UsageError: the real features do not vary at all.
-    """
-    total_variance = float(real.covariance.trace())
-    if total_variance <= 0.0:
-        raise UsageError(f"real features must vary for a relative Fréchet distance: their variance is {total_variance}")
-    return frechet_distance_from_moments(real=real, synthetic=synthetic) / total_variance
-
-
 def debiased_frechet_distance(*, real: Features, synthetic: Features, generator: torch.Generator) -> float:
     """2 F_n - mean F_{n/2}: the bias of the Fréchet distance is c/n to first order, and this cancels it.
 
