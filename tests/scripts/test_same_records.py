@@ -88,3 +88,13 @@ def test_what_is_left_out_is_not_compared(tmp_path):
     old, new = write(tmp_path / "old"), write(tmp_path / "new", changed)
     (line,) = same_records.differences(old, new, fid_tolerance=0.0, compared=["metrics"])
     assert "metrics.recall" in line
+
+
+def test_a_study_of_mnist_is_run_only_where_mnist_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLLAPSAR_DATA", str(tmp_path))
+    without = same_records.studies()
+    (tmp_path / "MNIST").mkdir()
+    assert same_records.studies() == same_records.STUDIES
+    monkeypatch.delenv("COLLAPSAR_DATA")
+    assert same_records.studies() == without
+    assert same_records.STUDIES.keys() - without.keys() == {"stacked"}
