@@ -15,9 +15,6 @@ class Weighted(Regime):
     Args:
         regime: Makes the pools, which must hold real and synthetic samples.
         real_weight: Weight of all real samples together, in [0, 1]; a number, a list or a schedule.
-
-    Raises:
-        UsageError: a weight outside [0, 1].
     """
 
     name = "weighted"
@@ -63,11 +60,7 @@ class GoldenRatio(Regime):
 
 
 def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
-    """The pool with `real_weight` shared evenly by its real samples and the rest by the synthetic ones.
-
-    Raises:
-        UsageError: the pool has no real or no synthetic samples to weigh.
-    """
+    """The pool with `real_weight` shared evenly by its real samples and the rest by the synthetic ones."""
     num_real = sum(len(part) for part in pool.parts if part.origin == REAL)
     num_synthetic = len(pool) - num_real
     if not num_real or not num_synthetic:

@@ -32,9 +32,6 @@ class OptimalTransport(TowardsReal):
         batch_size: Samples in a minibatch. Fewer are never moved alone: what is drawn beyond those wanted is dropped.
         regularisation: Weight of the plan's entropy (Cuturi 2013, arXiv:1306.0895) in units of the mean cost; null
             takes the exact plan.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name = "optimal_transport"

@@ -50,9 +50,6 @@ class AdversarialModel(LearnedModel, ABC):
         adam_betas: Decay rates of both.
         num_classes: Classes that generator and critic are told, and samples are drawn for; null: none.
 
-    Raises:
-        UsageError: a value out of range.
-
     Attributes:
         generator: Latents, of a conditional GAN with their classes, to what `shown` makes samples of.
         averaged_generator: Its moving average, which is sampled.

@@ -29,9 +29,6 @@ class AnalyticModel(GenerativeModel, ABC):
 
     Args:
         sample_shape: Shape of one sample: one entry, the number of dimensions.
-
-    Raises:
-        UsageError: samples of that shape are not vectors.
     """
 
     is_trained_in_steps: ClassVar[bool] = False
@@ -142,9 +139,6 @@ class Mixture(AnalyticModel):
         num_starts: EM runs from so many k-means starts, and the likeliest is kept.
         max_steps: EM steps at most for each start.
         min_variance: Added to each variance, so that no component falls onto one sample.
-
-    Raises:
-        UsageError: a value that is not above 0.
     """
 
     name = "mixture"
@@ -222,11 +216,8 @@ class KernelDensity(AnalyticModel):
 
     Args:
         sample_shape: The number of dimensions, as a list of one.
-        bandwidth: Standard deviation of the kernel in units of each dimension's own; null takes Scott's rule,
+        bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null takes Scott's rule,
             n^(-1/(D+4)).
-
-    Raises:
-        UsageError: a bandwidth that is not above 0.
     """
 
     name = "kde"
@@ -281,10 +272,6 @@ def square_root(covariance: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*
 
 
 def refuse_non_finite(*parameters: Tensor) -> None:
-    """Refuse to draw from broken parameters.
-
-    Raises:
-        NonFiniteError: a parameter is NaN or infinite.
-    """
+    """Refuse to draw from broken parameters."""
     if not all(torch.isfinite(parameter).all() for parameter in parameters):
         raise NonFiniteError("the fitted parameters hold NaN or infinite values: look at the pool they were fitted to")

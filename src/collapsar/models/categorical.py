@@ -18,9 +18,6 @@ class Categorical(AnalyticModel):
     Args:
         sample_shape: The number of dimensions, as a list of one.
         num_categories: K; null where the data have no categories, which is refused.
-
-    Raises:
-        UsageError: without categories.
     """
 
     name = "categorical"

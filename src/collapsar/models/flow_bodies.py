@@ -97,12 +97,9 @@ class UNet(nn.Module):
     Args:
         sample_shape: Channels, height and width of an image.
         width: Channels of the first stage; the others have twice as many.
-        patch_side: Pixels of a side of a patch.
+        patch_side: Pixels of a side of a patch; divides both sides of an image.
         num_classes: Of the condition; None without one.
         layers: What stands around its layers; `depth` blocks more in each stage, down and up.
-
-    Raises:
-        UsageError: the patches do not fill an image.
     """
 
     def __init__(

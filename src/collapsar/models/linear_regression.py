@@ -22,9 +22,6 @@ class LinearRegression(AnalyticModel):
         sample_shape: The number of inputs and outputs together, as a list of one.
         num_inputs: Number of input columns; null where the data have none, which is refused.
         noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
-
-    Raises:
-        UsageError: without inputs, or without outputs.
     """
 
     name = "linear_regression"

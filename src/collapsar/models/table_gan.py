@@ -46,9 +46,6 @@ class TableGAN(AdversarialModel):
         width_factor: What both widths are multiplied by; null: 1.
         latent_factor: What the number of latent variables is multiplied by; null: 1.
         num_classes: Classes that generator and critic are told, and rows are drawn for; null: none.
-
-    Raises:
-        UsageError: a value out of range, or samples that are no vectors.
     """
 
     name = "table_gan"

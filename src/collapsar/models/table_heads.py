@@ -142,11 +142,7 @@ def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def check_rows(sample_shape: Sequence[int], *, model: str) -> int:
-    """How many values a row has.
-
-    Raises:
-        UsageError: samples are no vectors.
-    """
+    """How many values a row has; samples that are no vectors are refused."""
     if len(sample_shape) != 1:
         raise UsageError(
             f"model={model} takes vectors, and samples have the shape {list(sample_shape)}: choose model=vae or gan"

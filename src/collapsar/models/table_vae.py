@@ -44,9 +44,6 @@ class TableVAE(VariationalModel):
         latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training, and
             sampled in place of N(0, I) (`latent_mixture.py`); null: none.
         num_classes: Classes that encoder and decoder are told, and rows are drawn for; null: none.
-
-    Raises:
-        UsageError: a value out of range, or samples that are no vectors.
     """
 
     name = "table_vae"

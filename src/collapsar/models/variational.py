@@ -43,9 +43,6 @@ class VariationalModel(LearnedModel, ABC):
             sampled in place of N(0, I) (`latent_mixture.py`); null: none.
         num_classes: Classes that encoder and decoder are told, and samples are drawn for; null: none.
 
-    Raises:
-        UsageError: a value out of range.
-
     Attributes:
         encoder: Samples in model range, of a conditional VAE with their classes, to 2 * latent_dim numbers.
         decoder: Latents, of a conditional VAE with their classes, to what the likelihood takes.

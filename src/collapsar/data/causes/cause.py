@@ -50,11 +50,7 @@ class Cause(ABC):
         """
 
     def befalling(self, factors: Factors | None) -> "Cause":
-        """The cause as it befalls data of these factors, None where the data have none; most do not look at them.
-
-        Raises:
-            UsageError: it needs other factors, with what to choose instead.
-        """
+        """The cause as it befalls data of these factors, None where the data have none; most do not look at them."""
         return self
 
     def num_left(self, num_samples: int, *, num_classes: int) -> int:

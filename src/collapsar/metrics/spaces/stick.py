@@ -148,11 +148,7 @@ def _read(path: Path, changed_at: int) -> Stick:
 
 
 def check_stick_version(stick: Stick, version: int) -> None:
-    """Refuse a stick of another version than is asked for.
-
-    Raises:
-        UsageError: it is.
-    """
+    """Refuse a stick of another version than is asked for."""
     if stick.version != version:
         raise UsageError(
             f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
