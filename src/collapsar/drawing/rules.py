@@ -92,7 +92,6 @@ class Verified(Rejection):
 
     Args:
         min_confidence: In [0, 1].
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
     """
 
     name = "verified"
@@ -117,9 +116,7 @@ class Curated(Rejection):
     arXiv:2407.09499, where a curated pool is p exp(r) in the limit of many candidates.
 
     Args:
-        favoured_class: The class that is rewarded.
         strength: Reward of a sample that is surely of that class, at least 0, which keeps all alike.
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
     """
 
     name = "curated"
@@ -151,7 +148,6 @@ class Deduplicated(Rejection):
     Args:
         min_distance: Least distance to the nearest real sample, at least 0, in units of the median distance between a
             real sample and the nearest other one.
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
     """
 
     name = "deduplicated"

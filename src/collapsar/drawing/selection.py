@@ -26,8 +26,6 @@ class Drawn:
     """What was let in.
 
     Attributes:
-        samples: The samples.
-        num_drawn: How many were drawn for them.
         judged_by: What a record says of the one who judged them; empty where nobody did.
         labels_from: Whose their labels are; None where they have none.
         corrected_by: What a record says of what moved them; empty where nothing did.

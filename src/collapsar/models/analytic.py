@@ -74,7 +74,6 @@ class Gaussian(AnalyticModel):
     """A normal distribution.
 
     Args:
-        sample_shape: The number of dimensions, as a list of one.
         covariance: `diagonal` (independent dimensions) or `full`.
         variance: `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1; with weights w by
             1 - sum w² in place of (n - 1) / n.
@@ -134,10 +133,7 @@ class Mixture(AnalyticModel):
     covariance, not on the shares of the components.
 
     Args:
-        sample_shape: The number of dimensions, as a list of one.
-        num_components: Number of normal distributions.
         num_starts: EM runs from so many k-means starts, and the likeliest is kept.
-        max_steps: EM steps at most for each start.
         min_variance: Added to each variance, so that no component falls onto one sample.
     """
 
@@ -215,7 +211,6 @@ class KernelDensity(AnalyticModel):
     A chain of them diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
 
     Args:
-        sample_shape: The number of dimensions, as a list of one.
         bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null takes Scott's rule,
             n^(-1/(D+4)).
     """

@@ -26,7 +26,6 @@ class Cause(ABC):
     """A defect of a training set.
 
     Attributes:
-        name: As in conf/cause.
         stage: When it is planted: lower ones come first.
         needs_labels: Whether it looks at classes or changes them.
         needs_images: Whether it makes no sense for vectors.

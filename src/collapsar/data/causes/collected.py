@@ -17,11 +17,7 @@ SAMPLES_PER_CHUNK = 4096  # bounds memory only
 
 @final
 class MissingClasses(Cause):
-    """No sample of some classes.
-
-    Args:
-        classes: Those that are missing, by number.
-    """
+    """No sample of some classes."""
 
     name, stage, needs_labels = "missing_classes", 0, True
 

@@ -97,7 +97,6 @@ class FeatureSpace(ABC):
     """The settings of a feature space.
 
     Attributes:
-        name: What records call it.
         version: Of the method; a change of numbers raises it.
         has_classes: Whether the fitted space gives class probabilities.
         takes_vectors: Whether it is for vectors; else it is for images.

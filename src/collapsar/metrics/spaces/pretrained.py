@@ -112,7 +112,6 @@ class DinoV2Space(FeatureSpace):
         model: the entry point in the repository, such as dinov2_vits14.
         repository: a local clone of facebookresearch/dinov2; None takes torch.hub's copy, downloaded once.
         weights_path: the weights file; None lets the repository load, or once download, its own.
-        chunk_size: images embedded at once.
     """
 
     name: ClassVar[str] = "dinov2"
