@@ -75,12 +75,6 @@ class Selection(ABC):
     ) -> Drawn:
         """Draw until `num_samples` are kept.
 
-        Args:
-            draw: Gives so many new candidates.
-            num_samples: How many to keep.
-            judge: What to judge them by.
-            generator: For rules that draw lots.
-
         Raises:
             UsageError: too few candidates are good enough.
         """

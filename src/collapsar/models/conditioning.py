@@ -129,11 +129,7 @@ def begun_vectors(num_classes: int, *, feature_dim: int) -> nn.Embedding:
 
 
 def check_classes(num_classes: int | None, *, of_data: int) -> None:
-    """Refuse a model that is told other classes than the data have.
-
-    Args:
-        num_classes: Of the model; None where it is told none.
-        of_data: Of the data; 0 where they have none.
+    """Refuse a model that is told other classes than the data have (0: none).
 
     Raises:
         UsageError: with what to set instead.

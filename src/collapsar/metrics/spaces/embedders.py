@@ -88,11 +88,7 @@ def train_classifier(
 ) -> None:
     """Train in place on cross-entropy, then freeze: eval mode, no gradients.
 
-    Args:
-        network: inputs to logits.
-        draw_batch: makes (inputs, class indices) of one step from a generator.
-        budget: how long and how fast.
-        seed: fixes all batches and augmentations.
+    `draw_batch` makes inputs and class indices of one step; the seed fixes all batches and augmentations.
 
     Raises:
         NonFiniteError: its weights became NaN or infinite.
