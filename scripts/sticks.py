@@ -202,7 +202,7 @@ RECIPES = {
 }
 
 
-def train(recipe: Recipe, images: Samples) -> nn.Sequential:
+def train(recipe: Recipe, images: Samples) -> nn.Module:
     """A trained network: the running mean of its weights."""
     settings, generator = recipe.training, torch.Generator().manual_seed(recipe.training.seed)
     torch.set_num_threads(1)  # so that the result does not depend on how many there are
@@ -248,6 +248,7 @@ def predict(network: nn.Module, images: Samples) -> Tensor:
 
 def accuracy(predicted: Tensor, true: Tensor | None) -> float:
     """Share of the images whose class, or level of a factor, is found."""
+    assert true is not None, "images that a stick is tested on are labelled"
     return (predicted == true).double().mean().item()
 
 

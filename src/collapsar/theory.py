@@ -7,7 +7,7 @@ likelihood" divides a variance by n, "unbiased" by n - 1. Exact unless the docst
 """
 
 from collections.abc import Sequence
-from math import exp, lgamma, log, pi, prod, sin, sqrt
+from math import exp, lgamma, log, prod, sqrt
 
 from scipy.special import digamma
 
@@ -93,18 +93,10 @@ def variance_under_biased_replace(generation: int, *, spread: float, real_varian
 def variance_under_accumulate(generation: int, *, num_samples: int, real_variance: float) -> float:
     """E[v_t] = s² prod_{i=1..t+1} (1 - 1/(n i²)), maximum likelihood, n new samples a generation.
 
+    It tends to s² sin(pi/sqrt(n)) / (pi/sqrt(n)), above 0 for n > 1 (Euler's product of the sine).
     Source: Kazdan et al. 2024, arXiv:2410.16713.
     """
     return real_variance * prod(1 - 1 / (num_samples * i**2) for i in range(1, generation + 2))
-
-
-def limit_variance_under_accumulate(*, num_samples: int, real_variance: float) -> float:
-    """The limit of `variance_under_accumulate`: s² sin(pi/sqrt(n)) / (pi/sqrt(n)), above 0 for n > 1.
-
-    Source: Kazdan et al. 2024, arXiv:2410.16713 (Euler's product of the sine).
-    """
-    angle = pi / sqrt(num_samples)
-    return real_variance * sin(angle) / angle
 
 
 def squared_mean_with_fresh_real(
@@ -112,19 +104,12 @@ def squared_mean_with_fresh_real(
 ) -> float:
     """E[mu_t²] when a share a of every pool of n is real data never seen before, maximum likelihood, truth at 0.
 
-    M_0 = s²/n and M_{t+1} = s²/n + (1-a) (1-a-1/n) M_t; E[v_t] = s² - M_t. Source: derived, from conservation.
+    M_0 = s²/n and M_{t+1} = s²/n + (1-a) (1-a-1/n) M_t; E[v_t] = s² - M_t. M_t tends to s² / (1 - a + a n (2 - a)),
+    whatever the first pool. Source: derived, from conservation.
     """
     start = real_variance / num_samples
     decay = (1 - fresh_fraction) * (1 - fresh_fraction - 1 / num_samples)
     return start * sum(decay**past for past in range(generation + 1))
-
-
-def limit_squared_mean_with_fresh_real(*, num_samples: int, fresh_fraction: float, real_variance: float) -> float:
-    """The limit of `squared_mean_with_fresh_real`: s²/D with D = 1 - a + a n (2 - a); the variance's is s² (1 - 1/D).
-
-    It does not depend on the first pool. Source: derived.
-    """
-    return real_variance / (1 - fresh_fraction + fresh_fraction * num_samples * (2 - fresh_fraction))
 
 
 def squared_mean_with_fixed_real(

@@ -202,10 +202,10 @@ def test_the_same_real_samples_are_chosen_in_every_chain():
 
 def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(experiment, evaluator):
     vectors = composition.build(compose_settings("data=ring", "model=mixture", "tracking=none")).data.load()
-    assert evaluator.primary_space.name == "digits_stick"
+    assert evaluator.references[""].space.name == "digits_stick"
     assert [real.name for real in evaluator.references.values()] == ["classifier", "pca"]
     assert list(experiment.evaluation.prepare(vectors).references) == [""]
-    assert experiment.evaluation.prepare(vectors).primary_space.name == "identity"
+    assert experiment.evaluation.prepare(vectors).references[""].space.name == "identity"
 
 
 def test_the_floor_is_measured_once_for_all_chains(experiment, digits, evaluator, monkeypatch):
@@ -226,7 +226,7 @@ def test_other_settings_have_another_floor(experiment, digits, evaluator):
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel")
 def test_fid_and_kid_of_torchmetrics_take_a_space_and_agree(evaluator, digits):
-    features = SpaceFeatures(evaluator.primary_space)
+    features = SpaceFeatures(evaluator.references[""].space)
     assert not list(features.parameters())
     fid = FrechetInceptionDistance(feature=features).set_dtype(torch.float64)
     kid = KernelInceptionDistance(feature=features, subsets=1, subset_size=360)

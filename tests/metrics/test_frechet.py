@@ -17,7 +17,6 @@ from collapsar.metrics.frechet import (
     frechet_distance_from_moments,
     kernel_distance,
     mean_kernel,
-    relative_frechet_distance,
 )
 
 
@@ -148,13 +147,13 @@ def test_distance_equals_torchmetrics():
     assert ours == pytest.approx(float(metric.compute()), rel=1e-5)
 
 
-def test_relative_distance_ignores_the_unit():
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_distance_grows_with_the_square_of_the_unit(unit):
     real, synthetic = draw(300, 5), 0.5 * draw(300, 5, seed=1)
-    distances = [
-        relative_frechet_distance(real=compute_moments(unit * real), synthetic=compute_moments(unit * synthetic))
-        for unit in (1.0, 1000.0)
-    ]
-    assert distances[0] == pytest.approx(distances[1], rel=1e-10)
+    distance = frechet_distance(real=real, synthetic=synthetic)
+    assert frechet_distance(real=unit * real, synthetic=unit * synthetic) == pytest.approx(
+        unit**2 * distance, rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("estimate", [debiased_frechet_distance, frechet_distance_at_infinity])

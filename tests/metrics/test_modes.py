@@ -6,7 +6,6 @@ from sklearn.cluster import KMeans
 
 from collapsar.errors import UsageError
 from collapsar.metrics.modes import (
-    bin_scores,
     class_shares,
     fit_bins,
     jensen_shannon_divergence,
@@ -77,7 +76,7 @@ def test_low_confidence_counts_samples_below_the_threshold():
 
 
 def test_few_bins_differ_between_samples_of_one_distribution():
-    scores = bin_scores(real=draw(4000, 4), synthetic=draw(3000, 4, seed=1), num_bins=40, seed=0)
+    scores = score_bins(fit_bins(draw(4000, 4), num_bins=40, seed=0), synthetic=draw(3000, 4, seed=1))
     assert scores.different_share < 0.25
     assert scores.jensen_shannon < 0.01
 
@@ -86,7 +85,7 @@ def test_bins_of_a_lost_mode_differ():
     centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0], [50.0, 50.0]])
     real = centres[torch.arange(800) % 4] + draw(800, 2)
     synthetic = centres[torch.arange(800) % 3] + draw(800, 2, seed=1)
-    scores = bin_scores(real=real, synthetic=synthetic, num_bins=4, seed=0)
+    scores = score_bins(fit_bins(real, num_bins=4, seed=0), synthetic=synthetic)
     assert scores.num_different == 4
     assert scores.jensen_shannon > 0.05
 
@@ -135,7 +134,7 @@ def test_wrong_labels_are_refused(labels, message):
 
 def test_wrong_arguments_are_refused():
     with pytest.raises(UsageError, match=r"num_bins must lie in 1\.\.10"):
-        bin_scores(real=draw(10, 2), synthetic=draw(10, 2), num_bins=11, seed=0)
+        fit_bins(draw(10, 2), num_bins=11, seed=0)
     with pytest.raises(UsageError, match="threshold"):
         low_confidence_share(torch.ones(2, 2), threshold=1.5)
     with pytest.raises(UsageError, match="dimension: got 3 and 2"):

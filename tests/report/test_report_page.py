@@ -21,7 +21,7 @@ from collapsar.report.chains import read_chains
 from collapsar.report.page import write_report
 from collapsar.report.pictures import TOTAL_BYTES, film_strip
 from collapsar.report.plotly_bundle import SCRIPT
-from collapsar.report.tables import comparison_table
+from collapsar.report.tables import report_tables
 
 # The kernel's own peak of the process, in kB: getrusage would also count the memory of the test that started it.
 REPORT_ITS_PEAK = """
@@ -205,7 +205,7 @@ def test_terminal_table_shows_names_as_they_are_and_lists_what_is_unfinished(swe
         content["regime"]["note"] = "[bold]x[/bold]"
         config.write_text(yaml.safe_dump(content))
     output = io.StringIO()
-    Console(width=160, file=output).print(comparison_table([sweep]))
+    Console(width=160, file=output).print(report_tables([sweep]))
     text = output.getvalue()
     assert "note=" not in text  # the regime already tells the arms apart
     assert "unfinished after 4 of 8 generations" in text

@@ -19,12 +19,7 @@ REAL = -1  # the origin of real samples; a synthetic sample's origin is the gene
 
 @dataclass(frozen=True)
 class Part:
-    """Samples of one origin.
-
-    Attributes:
-        samples: Images or vectors, with labels or without.
-        origin: REAL, or the generation of the model that drew the samples.
-    """
+    """Samples of one origin: REAL, or the generation of the model that drew them."""
 
     samples: Samples
     origin: int
@@ -154,10 +149,8 @@ def draw_without_replacement(
 
     Parts left without a sample are dropped. Taking all there is copies and draws nothing.
 
-    Args:
-        parts: What is chosen from.
-        num_samples: How many, at most as many as there are.
-        generator: Draws; without one the choice is evenly spaced, which is all that a rehearsal needs.
+    `num_samples` is at most as many as there are. Without a generator the choice is evenly spaced, which is all that a
+    rehearsal needs.
     """
     total = sum(len(part) for part in parts)
     assert num_samples <= total, f"{num_samples} samples of {total}"

@@ -75,10 +75,7 @@ class AccumulateSubsample(Regime):
     """A fixed budget, drawn anew each generation from everything so far (Kazdan et al. 2024, arXiv:2410.16713).
 
     Args:
-        budget: Samples in each pool; null takes as many as the real training set has.
-
-    Raises:
-        UsageError: the budget is below 1.
+        budget: Samples in each pool, at least 1; null takes as many as the real training set has.
     """
 
     name = "accumulate_subsample"
@@ -104,10 +101,7 @@ class FixedReal(Regime):
     """All real data in every pool, plus synthetic[t] (Alemohammad et al. 2023, the synthetic augmentation loop).
 
     Args:
-        synthetic_ratio: Synthetic samples for each real one; a number, a list or a schedule.
-
-    Raises:
-        UsageError: a ratio below 0.
+        synthetic_ratio: Synthetic samples for each real one, at least 0; a number, a list or a schedule.
     """
 
     name = "fixed_real"
@@ -137,9 +131,6 @@ class FreshReal(Regime):
         fresh_fraction: New real samples a generation, as a share of the real training set's size; a number, a list or
             a schedule. With as many synthetic samples as real ones it is the pool's real fraction.
         is_recycled: Whether an exhausted reserve starts again from its first sample; else the chain is refused.
-
-    Raises:
-        UsageError: a fraction below 0.
     """
 
     name = "fresh_real"
@@ -187,9 +178,6 @@ class Mix(Regime):
 
     Args:
         real_fraction: In [0, 1]; a number, a list or a schedule.
-
-    Raises:
-        UsageError: a fraction outside [0, 1].
     """
 
     name = "mix"
@@ -216,10 +204,7 @@ class Window(Regime):
     """The last K generations' samples; the real data count as the generation before 0 and leave like any other.
 
     Args:
-        num_kept: K; 1 is replace.
-
-    Raises:
-        UsageError: K is below 1.
+        num_kept: K, at least 1, which is replace.
     """
 
     name = "window"

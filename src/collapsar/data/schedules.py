@@ -53,11 +53,7 @@ class Constant(Schedule):
 
 
 class Listed(Schedule):
-    """One value a generation; a chain longer than the list is refused.
-
-    Raises:
-        UsageError: the list is empty.
-    """
+    """One value a generation; a chain longer than the list is refused."""
 
     def __init__(self, values: Sequence[Number]) -> None:
         if not values:
@@ -109,11 +105,7 @@ class Cosine(Schedule):
 
 
 class Growth(Schedule):
-    """`first`, then `factor` times the value before.
-
-    Raises:
-        UsageError: the factor is not above 0.
-    """
+    """`first`, then `factor` (above 0) times the value before."""
 
     def __init__(self, *, first: Number, factor: Number) -> None:
         if not factor > 0:
@@ -153,11 +145,7 @@ def check_bounds(name: str, schedule: Schedule, *, lowest: Number, highest: Numb
 
 
 def check_length(num_generations: int) -> None:
-    """Refuse a decay over no generations.
-
-    Raises:
-        UsageError: num_generations is below 1.
-    """
+    """Refuse a decay over no generations."""
     if num_generations < 1:
         raise UsageError(f"a schedule's num_generations must be at least 1: got {num_generations}")
 

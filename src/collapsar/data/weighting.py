@@ -10,14 +10,10 @@ from collapsar.theory import golden_ratio_weight
 
 
 class Weighted(Regime):
-    """Another regime's pools, with a given share of the training weight on the real samples.
+    """Another regime's pools, of real and synthetic samples, with a given share of the weight on the real ones.
 
     Args:
-        regime: Makes the pools, which must hold real and synthetic samples.
         real_weight: Weight of all real samples together, in [0, 1]; a number, a list or a schedule.
-
-    Raises:
-        UsageError: a weight outside [0, 1].
     """
 
     name = "weighted"
@@ -39,11 +35,8 @@ class Weighted(Regime):
 class GoldenRatio(Regime):
     """Another regime's pools, with the weight on real samples that suits their number (arXiv:2502.18049).
 
-    The weight is optimal for fresh real data; as many real as synthetic samples give .618, the golden ratio's
-    reciprocal.
-
-    Args:
-        regime: Makes the pools, which must hold real and synthetic samples.
+    The pools must hold real and synthetic samples. The weight is optimal for fresh real data; as many of one as of the
+    other give .618, the golden ratio's reciprocal.
     """
 
     name = "golden_ratio"
@@ -63,11 +56,7 @@ class GoldenRatio(Regime):
 
 
 def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
-    """The pool with `real_weight` shared evenly by its real samples and the rest by the synthetic ones.
-
-    Raises:
-        UsageError: the pool has no real or no synthetic samples to weigh.
-    """
+    """The pool with `real_weight` shared evenly by its real samples and the rest by the synthetic ones."""
     num_real = sum(len(part) for part in pool.parts if part.origin == REAL)
     num_synthetic = len(pool) - num_real
     if not num_real or not num_synthetic:

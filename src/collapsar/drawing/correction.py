@@ -48,15 +48,7 @@ class Correction(ABC):
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: "Reference", generator: torch.Generator
     ) -> Draw:
-        """Another way to draw.
-
-        Args:
-            draw: How the model is sampled, with the bias.
-            model: This generation's.
-            bias: How sampling departs from the model's own distribution.
-            reference: What samples are held against.
-            generator: For corrections that draw lots.
-        """
+        """Another way to draw; `draw` samples the model with the bias."""
 
     def prepare(self, reference: "Reference") -> Any:
         """What the rule works out once for all generations after generation 0; found in `reference.prepared`."""
@@ -104,10 +96,7 @@ class Reference:
     """What a chain's samples are held against, and the space in which that is done.
 
     Attributes:
-        correction: The rule.
-        real: The chain's real training set.
         num_classes: Its labels run from 0 to num_classes - 1; 0 where it has none.
-        seed: The experiment's seed.
         has_encoder: Whether the chain's models encode samples as latents, and so are moved there.
         load_first: Gives generation 0's model, in evaluation mode on its device.
     """

@@ -28,20 +28,10 @@ def draw(
     seed: int,
     generation: int,
 ) -> Drawn:
-    """So many samples of a model.
+    """So many samples of a model, after correction by the reference (if there is one) and selection.
 
-    Args:
-        model: What is sampled.
-        num_samples: How many are kept.
-        bias: How sampling departs from the model's own distribution.
-        reference: What corrects the samples, and what it holds them against; None leaves them as they are.
-        selection: Which samples are kept.
-        judge: What they are judged by.
-        labelled_by: `judge` labels each with the class that the judge takes it for; None keeps the class that it was
-            drawn for, where there is one.
-        table: What vectors stand for, where they are rows of a table: each is labelled with its target's class.
-        seed: The experiment's seed.
-        generation: The model's generation.
+    With `labelled_by="judge"` each gets the class that the judge takes it for; with None it keeps the class that it was
+    drawn for, if any. A row of a table gets its target's class.
 
     Raises:
         UsageError: too few samples are good enough for the selection.

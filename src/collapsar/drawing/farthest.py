@@ -23,9 +23,6 @@ class Farthest(Selection):
     Args:
         kept_fraction: Share of the candidates that is kept, above 0 and at most 1.
         group_size: Samples kept from one group of candidates.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name = "farthest"

@@ -80,10 +80,7 @@ class JudgeSpace:
     """The space that a chain's samples are judged in, fitted when it is first asked for.
 
     Attributes:
-        settings: Of the space.
         real: The chain's real sets; the space is fitted on the training set, as it is.
-        device: Where features are computed.
-        cache_dir: Where the fitted space is kept.
     """
 
     settings: FeatureSpace

@@ -27,9 +27,6 @@ class NearestMean(TowardsReal):
     Args:
         strength: lambda, in [0, 1]; the paper projects, which is 1.
         num_means: K; a class with fewer samples has a mean at each of them.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name = "nearest_mean"

@@ -29,9 +29,6 @@ class PartialSamples(Correction):
 
     Args:
         share: Of the latents, rounded to whole ones, in [0, 1].
-
-    Raises:
-        UsageError: a share out of range.
     """
 
     name = "partial_samples"

@@ -21,9 +21,6 @@ class TopScored(Selection):
     Args:
         score: `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
         kept_fraction: Share that is kept, above 0 and at most 1.
-
-    Raises:
-        UsageError: a fraction out of range.
     """
 
     def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:
@@ -61,10 +58,7 @@ class Rejection(Selection, ABC):
     """Each candidate is kept or not by itself, until there are enough.
 
     Args:
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
-
-    Raises:
-        UsageError: below 1.
+        max_draws_per_sample: Give up when so many times the samples wanted were drawn; at least 1.
     """
 
     def __init__(self, *, max_draws_per_sample: int | float) -> None:
@@ -98,10 +92,6 @@ class Verified(Rejection):
 
     Args:
         min_confidence: In [0, 1].
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name = "verified"
@@ -126,12 +116,7 @@ class Curated(Rejection):
     arXiv:2407.09499, where a curated pool is p exp(r) in the limit of many candidates.
 
     Args:
-        favoured_class: The class that is rewarded.
-        strength: Reward of a sample that is surely of that class; 0 keeps all alike.
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
-
-    Raises:
-        UsageError: a value out of range.
+        strength: Reward of a sample that is surely of that class, at least 0, which keeps all alike.
     """
 
     name = "curated"
@@ -161,12 +146,8 @@ class Deduplicated(Rejection):
     """Samples that are no near copies of a real training sample.
 
     Args:
-        min_distance: Least distance to the nearest real sample, in units of the median distance between a real sample
-            and the nearest other one.
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn.
-
-    Raises:
-        UsageError: a value out of range.
+        min_distance: Least distance to the nearest real sample, at least 0, in units of the median distance between a
+            real sample and the nearest other one.
     """
 
     name = "deduplicated"
@@ -185,10 +166,6 @@ class Deduplicated(Rejection):
 
 
 def require_classifier(selection: str, *, num_classes: int) -> None:
-    """Refuse a selection by classes where nothing tells them apart.
-
-    Raises:
-        UsageError: the judge has no classes.
-    """
+    """Refuse a selection by classes where nothing tells them apart."""
     if not num_classes:
         raise UsageError(f"selection={selection} needs a judge with classes: choose data with one, such as data=digits")

@@ -26,8 +26,6 @@ class Drawn:
     """What was let in.
 
     Attributes:
-        samples: The samples.
-        num_drawn: How many were drawn for them.
         judged_by: What a record says of the one who judged them; empty where nobody did.
         labels_from: Whose their labels are; None where they have none.
         corrected_by: What a record says of what moved them; empty where nothing did.
@@ -76,12 +74,6 @@ class Selection(ABC):
         self, draw: Callable[[int], Samples], *, num_samples: int, judge: Judge, generator: torch.Generator
     ) -> Drawn:
         """Draw until `num_samples` are kept.
-
-        Args:
-            draw: Gives so many new candidates.
-            num_samples: How many to keep.
-            judge: What to judge them by.
-            generator: For rules that draw lots.
 
         Raises:
             UsageError: too few candidates are good enough.

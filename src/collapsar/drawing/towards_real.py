@@ -22,9 +22,6 @@ class TowardsReal(Correction, ABC):
 
     Args:
         strength: lambda, in [0, 1]: 0 leaves samples as they were drawn, 1 takes them all the way.
-
-    Raises:
-        UsageError: outside [0, 1].
     """
 
     moves_samples = True

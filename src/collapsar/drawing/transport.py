@@ -27,14 +27,10 @@ class OptimalTransport(TowardsReal):
     class in proportion; each minibatch takes all of them, or where there are more than it holds as many as it holds.
 
     Args:
-        strength: lambda, in [0, 1].
         num_anchors: Real samples, at least 1.
         batch_size: Samples in a minibatch. Fewer are never moved alone: what is drawn beyond those wanted is dropped.
         regularisation: Weight of the plan's entropy (Cuturi 2013, arXiv:1306.0895) in units of the mean cost; null
             takes the exact plan.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name = "optimal_transport"
@@ -104,10 +100,7 @@ def barycentres(
 ) -> Float[Tensor, "sample feature"]:
     """Where the optimal plan between two clouds of even weights leads each point: the mean of its anchors.
 
-    Args:
-        points: What is moved.
-        anchors: Where to.
-        regularisation: Weight of the plan's entropy in units of the mean cost; None takes the exact plan.
+    `regularisation` is the weight of the plan's entropy in units of the mean cost; None takes the exact plan.
     """
     import ot  # takes seconds
 

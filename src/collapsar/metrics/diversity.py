@@ -27,7 +27,6 @@ class DiversityScores:
     generalised_variance: float
     effective_rank: float
     vendi: float
-    num_classes_measured: int
 
 
 def diversity_scores(
@@ -80,7 +79,6 @@ def find_diversity_scores(
         generalised_variance=math.exp(log_volume),
         effective_rank=rank_ratio,
         vendi=vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64)),
-        num_classes_measured=len(ratios),
     )
 
 

@@ -17,7 +17,6 @@ from collapsar.metrics.comparison import Comparison, compare
 from collapsar.metrics.factor_suite import factor_histogram
 from collapsar.metrics.measuring import Measure, keep_finite, measure, measure_spread
 from collapsar.metrics.reference import RealReference, choose
-from collapsar.metrics.spaces.base import FittedSpace
 from collapsar.metrics.suite import class_histogram
 from collapsar.metrics.tables.picture import table_picture
 from collapsar.samples import Samples
@@ -80,11 +79,6 @@ class Evaluator:
     def num_synthetic(self) -> int:
         """How many samples of a generation are measured: as many as real ones are held out."""
         return len(self.references[""].held_out)
-
-    @property
-    def primary_space(self) -> FittedSpace:
-        """The space whose keys have no prefix."""
-        return self.references[""].space
 
     def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
         """Score one generation on its first `num_synthetic` samples.

@@ -16,6 +16,7 @@ from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features, check_pair
 
 MAX_CONDITION = 1e8  # up to here a general eigenvalue routine loses less than 1e-6 of a Fréchet distance
+NUM_SIZES = 15  # of subsets that a distance is extrapolated from
 TILE_ROWS = 256  # rows of a kernel tile: 256 x 256 float64 is half a MB, and stays in a core's cache
 
 
@@ -67,18 +68,6 @@ def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float
     return _combine(real=real, synthetic=synthetic, trace_of_root=_trace_of_root(real.covariance, synthetic.covariance))
 
 
-def relative_frechet_distance(*, real: Moments, synthetic: Moments) -> float:
-    """Fréchet distance divided by the trace of the real covariance: free of the features' unit.
-
-    Raises:
-        UsageError: the real features do not vary at all.
-    """
-    total_variance = float(real.covariance.trace())
-    if total_variance <= 0.0:
-        raise UsageError(f"real features must vary for a relative Fréchet distance: their variance is {total_variance}")
-    return frechet_distance_from_moments(real=real, synthetic=synthetic) / total_variance
-
-
 def debiased_frechet_distance(*, real: Features, synthetic: Features, generator: torch.Generator) -> float:
     """2 F_n - mean F_{n/2}: the bias of the Fréchet distance is c/n to first order, and this cancels it.
 
@@ -95,9 +84,7 @@ def debiased_frechet_distance(*, real: Features, synthetic: Features, generator:
     return 2.0 * _frechet_distance(real=real, synthetic=synthetic) - sum(halves) / 2.0
 
 
-def frechet_distance_at_infinity(
-    *, real: Features, synthetic: Features, generator: torch.Generator, num_sizes: int = 15
-) -> float:
+def frechet_distance_at_infinity(*, real: Features, synthetic: Features, generator: torch.Generator) -> float:
     """FID-infinity: Fréchet distances of growing random subsets, extrapolated linearly in 1/n to n = infinity.
 
     Chong & Forsyth 2020, section 3.2, with two departures: both sides are subsampled by the same share, so that the
@@ -108,7 +95,7 @@ def frechet_distance_at_infinity(
         UsageError: a set holds fewer than 16 samples, or is refused by `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic, min_samples=16)
-    inverse_shares = torch.linspace(1.0, 4.0, num_sizes, dtype=torch.float64)
+    inverse_shares = torch.linspace(1.0, 4.0, NUM_SIZES, dtype=torch.float64)
     distances = torch.tensor(
         [
             _frechet_distance(

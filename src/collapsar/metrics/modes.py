@@ -15,7 +15,7 @@ from torch import Tensor
 
 from collapsar.errors import UsageError
 from collapsar.machine import on_one_thread
-from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
+from collapsar.metrics.checks import Features, Labels, check_features, check_labels
 from collapsar.metrics.neighbours.nearest import find_nearest
 
 DROPPED_BELOW = 0.1  # a class is dropped when its share is below this part of its real share
@@ -121,23 +121,8 @@ def low_confidence_share(probabilities: Float[Tensor, "sample class"], *, thresh
     return float((probabilities.amax(1) < threshold).double().mean())
 
 
-def bin_scores(
-    *, real: Features, synthetic: Features, num_bins: int, seed: int, significance: float = 0.05
-) -> BinScores:
-    """NDB: bins whose shares of real and synthetic samples differ significantly (Richardson & Weiss 2018, section 3).
-
-    The bins are k-means clusters of the real features. Of two samples of one distribution about `significance` of
-    the bins differ.
-
-    Raises:
-        UsageError: there are fewer real samples than bins, or the features are refused by `check_pair`.
-    """
-    check_pair(real=real, synthetic=synthetic)
-    return score_bins(fit_bins(real, num_bins=num_bins, seed=seed), synthetic=synthetic, significance=significance)
-
-
 def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
-    """The bins of `bin_scores`: scikit-learn's k-means, the one metric that leaves the device.
+    """The bins of `score_bins`: clusters of the real features by scikit-learn's k-means, which leaves the device.
 
     Raises:
         UsageError: there are fewer real samples than bins, or the features are refused by `check_features`.
@@ -154,7 +139,10 @@ def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
 
 
 def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.05) -> BinScores:
-    """`bin_scores` where the bins have been fitted before; a sample belongs to the nearest centre."""
+    """NDB: bins whose shares of real and synthetic samples differ significantly (Richardson & Weiss 2018, section 3).
+
+    A sample belongs to the nearest centre. Of two samples of one distribution about `significance` of the bins differ.
+    """
     check_features(synthetic, name="synthetic", min_samples=1)
     num_bins, num_real = len(bins.counts), int(bins.counts.sum())
     found = find_nearest(synthetic, references=bins.centres, num_neighbours=1).indices[:, 0]

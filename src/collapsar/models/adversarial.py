@@ -37,21 +37,7 @@ NUM_LINES = 256  # of the distance that a GAN is validated by
 
 
 class AdversarialModel(LearnedModel, ABC):
-    """A GAN, sampled from the averaged generator.
-
-    Args:
-        sample_shape: Of one sample.
-        latent_dim: Number of latent variables.
-        loss: `non_saturating`, `hinge` or `wgan_gp`.
-        gradient_penalty: Weight of the penalty of `wgan_gp`; without effect on the other losses.
-        critic_steps: Critic updates for one generator update.
-        generator_learning_rate: Of the generator's Adam.
-        critic_learning_rate: Of the critic's Adam.
-        adam_betas: Decay rates of both.
-        num_classes: Classes that generator and critic are told, and samples are drawn for; null: none.
-
-    Raises:
-        UsageError: a value out of range.
+    """A GAN, sampled from the averaged generator; its arguments are explained in `GAN`.
 
     Attributes:
         generator: Latents, of a conditional GAN with their classes, to what `shown` makes samples of.
@@ -93,11 +79,9 @@ class AdversarialModel(LearnedModel, ABC):
 
     @abstractmethod
     def shown(self, outputs: Float[Tensor, "*samples"], generator: torch.Generator | None) -> Float[Tensor, "*samples"]:
-        """Samples in model range from a generator's outputs, with gradients.
+        """Samples in model range from a generator's outputs in float32, with gradients.
 
-        Args:
-            outputs: Of the network, float32.
-            generator: For what is drawn besides; None draws from torch's own, as training does.
+        What it draws besides comes from the generator, or without one from torch's own, as in training.
         """
 
     def decode(

@@ -31,9 +31,6 @@ class AnalyticModel(GenerativeModel, ABC):
 
     Args:
         sample_shape: Shape of one sample: one entry, the number of dimensions.
-
-    Raises:
-        UsageError: samples of that shape are not vectors.
     """
 
     is_trained_in_steps: ClassVar[bool] = False
@@ -79,7 +76,6 @@ class Gaussian(AnalyticModel):
     """A normal distribution.
 
     Args:
-        sample_shape: The number of dimensions, as a list of one.
         covariance: `diagonal` (independent dimensions) or `full`.
         variance: `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1; with weights w by
             1 - sum w² in place of (n - 1) / n.
@@ -139,14 +135,8 @@ class Mixture(AnalyticModel):
     covariance, not on the shares of the components.
 
     Args:
-        sample_shape: The number of dimensions, as a list of one.
-        num_components: Number of normal distributions.
         num_starts: EM runs from so many k-means starts, and the likeliest is kept.
-        max_steps: EM steps at most for each start.
         min_variance: Added to each variance, so that no component falls onto one sample.
-
-    Raises:
-        UsageError: a value that is not above 0.
     """
 
     name = "mixture"
@@ -223,12 +213,8 @@ class KernelDensity(AnalyticModel):
     A chain of them diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
 
     Args:
-        sample_shape: The number of dimensions, as a list of one.
-        bandwidth: Standard deviation of the kernel in units of each dimension's own; null takes Scott's rule,
+        bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null takes Scott's rule,
             n^(-1/(D+4)).
-
-    Raises:
-        UsageError: a bandwidth that is not above 0.
     """
 
     name = "kde"
@@ -283,10 +269,6 @@ def square_root(covariance: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*
 
 
 def refuse_non_finite(*parameters: Tensor) -> None:
-    """Refuse to draw from broken parameters.
-
-    Raises:
-        NonFiniteError: a parameter is NaN or infinite.
-    """
+    """Refuse to draw from broken parameters."""
     if not all(torch.isfinite(parameter).all() for parameter in parameters):
         raise NonFiniteError("the fitted parameters hold NaN or infinite values: look at the pool they were fitted to")

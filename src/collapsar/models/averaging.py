@@ -35,7 +35,6 @@ class WeightAverage:
     """The average of a module's weights and buffers, which can change places with them.
 
     Args:
-        module: What is averaged.
         decay: The largest d.
     """
 

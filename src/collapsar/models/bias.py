@@ -32,9 +32,6 @@ class Bias(ABC):
 
     Args:
         spread: lambda, in (0, 1]; 1 samples the model as it is.
-
-    Raises:
-        UsageError: outside (0, 1].
     """
 
     name: ClassVar[str]

@@ -16,11 +16,7 @@ class Categorical(AnalyticModel):
     """A histogram over categories 0 to K - 1, for each dimension by itself.
 
     Args:
-        sample_shape: The number of dimensions, as a list of one.
         num_categories: K; null where the data have no categories, which is refused.
-
-    Raises:
-        UsageError: without categories.
     """
 
     name = "categorical"

@@ -69,13 +69,7 @@ class Condition(nn.Module):
 
 
 class LabelledImages(nn.Module):
-    """An encoder that sees a plane of the class as one more channel of its image.
-
-    Args:
-        network: Takes images with that channel.
-        num_classes: Of the condition.
-        sides: Height and width of an image.
-    """
+    """An encoder that sees a plane of the class as one more channel of its image."""
 
     def __init__(self, network: nn.Module, *, num_classes: int, sides: tuple[int, int]) -> None:
         super().__init__()
@@ -100,13 +94,7 @@ class LabelledImages(nn.Module):
 
 
 class LabelledLatents(nn.Module):
-    """A network of vectors (a decoder or generator of latents) that gets as many numbers of the class behind them.
-
-    Args:
-        network: Takes vectors of twice the length.
-        num_classes: Of the condition.
-        latent_dim: Length of a vector.
-    """
+    """A network of vectors (a decoder or generator of latents) that gets as many numbers of the class behind them."""
 
     def __init__(self, network: nn.Module, *, num_classes: int, latent_dim: int) -> None:
         super().__init__()
@@ -120,13 +108,7 @@ class LabelledLatents(nn.Module):
 
 
 class ProjectionCritic(nn.Module):
-    """A critic whose logit says how real an image is, and how well it suits its class.
-
-    Args:
-        features: All of the critic but its last layer.
-        head: That layer.
-        vectors: A vector of each class, as long as the features.
-    """
+    """A critic whose logit says how real an image is, and how well it suits its class."""
 
     def __init__(self, features: nn.Module, *, head: nn.Module, vectors: nn.Module) -> None:
         super().__init__()
@@ -147,11 +129,7 @@ def begun_vectors(num_classes: int, *, feature_dim: int) -> nn.Embedding:
 
 
 def check_classes(num_classes: int | None, *, of_data: int) -> None:
-    """Refuse a model that is told other classes than the data have.
-
-    Args:
-        num_classes: Of the model; None where it is told none.
-        of_data: Of the data; 0 where they have none.
+    """Refuse a model that is told other classes than the data have (0: none).
 
     Raises:
         UsageError: with what to set instead.

@@ -40,13 +40,7 @@ class Player:
 
 
 class Course:
-    """What changes in the course of one training.
-
-    Args:
-        plan: The levers.
-        players: Who is stepped.
-        num_steps: Of the whole training.
-    """
+    """What changes in the course of one training."""
 
     def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int) -> None:
         self._plan, self._num_steps, self.step = plan, num_steps, 0

@@ -51,9 +51,6 @@ class Flow(LearnedModel):
         dropout: Share of hidden activations that is dropped in training; null: none.
         width_factor: What the width is multiplied by; null: 1.
         num_classes: Classes that the network is told, and samples are drawn for (`conditioning.py`); null: none.
-
-    Raises:
-        UsageError: a value out of range, or a body that does not suit the shape.
     """
 
     name = "flow"

@@ -29,12 +29,7 @@ HIGHEST_FREQUENCY = 100.0  # radians from noise to data
 
 
 class Context(nn.Module):
-    """Time and class as one vector.
-
-    Args:
-        size: Of the vector.
-        num_classes: Of the condition; None without one.
-    """
+    """Time and class as one vector."""
 
     frequencies: Float[Tensor, " frequency"]
 
@@ -54,16 +49,7 @@ class Context(nn.Module):
 
 
 class TimedBlock(nn.Module):
-    """skip(x) + last(act((1 + scale) norm(first(act(norm(x)))) + shift)), with scale and shift from the context.
-
-    Args:
-        before: Channels of what it gets.
-        after: Channels of what it gives.
-        context_size: Of the context.
-        layers: What stands around its layers.
-        layer: Makes a layer from so many channels to so many.
-        is_image: Whether it gets images or vectors.
-    """
+    """skip(x) + last(act((1 + scale) norm(first(act(norm(x)))) + shift)), with scale and shift from the context."""
 
     def __init__(
         self,
@@ -95,14 +81,9 @@ class UNet(nn.Module):
     """A U-Net on patches of pixels.
 
     Args:
-        sample_shape: Channels, height and width of an image.
         width: Channels of the first stage; the others have twice as many.
-        patch_side: Pixels of a side of a patch.
-        num_classes: Of the condition; None without one.
+        patch_side: Pixels of a side of a patch; divides both sides of an image.
         layers: What stands around its layers; `depth` blocks more in each stage, down and up.
-
-    Raises:
-        UsageError: the patches do not fill an image.
     """
 
     def __init__(
@@ -170,10 +151,8 @@ class MLP(nn.Module):
     """Linear layers with residual blocks between them.
 
     Args:
-        sample_shape: Of a vector or an image.
         width: Hidden layers have 8 times as many units.
         patch_side: Without effect.
-        num_classes: Of the condition; None without one.
         layers: What stands around its layers; `depth` blocks more than three.
     """
 

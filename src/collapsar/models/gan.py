@@ -42,9 +42,6 @@ class GAN(AdversarialModel):
         latent_factor: What the number of latent variables is multiplied by; null: 1.
         num_classes: Classes that generator and critic are told, and samples are drawn for (`conditioning.py`); null:
             none.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name = "gan"

@@ -44,10 +44,7 @@ class GenerativeModel(nn.Module, ABC):
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
         """Independent draws from the model, in the sample convention, on the CPU.
 
-        Args:
-            num_samples: How many.
-            generator: A CPU generator; the same generator gives the same samples on any device but for rounding.
-            bias: How sampling departs from the model's own distribution.
+        The same CPU generator gives the same samples on any device but for rounding.
 
         Raises:
             NonFiniteError: the model draws NaN or infinite values.
@@ -84,13 +81,7 @@ class GenerativeModel(nn.Module, ABC):
         return {}
 
     def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor | None:
-        """Images of the same latents in every generation; None for models without latents.
-
-        Args:
-            num_images: How many.
-            latents: Draws them; the same one in every generation.
-            noise: For decoders that draw.
-        """
+        """Images of the same latents in every generation; None for models without latents."""
         return None
 
 

@@ -21,12 +21,7 @@ MOST_LATENTS = 4096  # that a mixture is fitted to
 
 
 class LatentMixture(nn.Module):
-    """A Gaussian mixture with full covariances, kept with the weights; N(0, I) before it is fitted.
-
-    Args:
-        num_components: Of the mixture.
-        latent_dim: Number of latent variables.
-    """
+    """A Gaussian mixture with full covariances, kept with the weights; N(0, I) before it is fitted."""
 
     weights: Float[Tensor, " component"]
     means: Float[Tensor, "component latent"]

@@ -27,9 +27,6 @@ class Layers:
             (Wu & He 2018, arXiv:1803.08494; 8 channels a group) or `none`.
         depth: Units that each stage has beyond its own.
         dropout: Share of activations that is dropped in training, in [0, 1) (Srivastava et al. 2014).
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     norm: Norm
@@ -69,11 +66,7 @@ PLAIN = Layers(norm="none")
 
 
 def num_groups(num_channels: int) -> int:
-    """Groups of 8 channels, or of the largest part of 8 that divides them.
-
-    Raises:
-        UsageError: their number is odd, so that a channel would be a group of its own.
-    """
+    """Groups of 8 channels, or of the largest part of 8 that divides them."""
     channels_per_group = gcd(num_channels, CHANNELS_PER_GROUP)
     if channels_per_group == 1:
         raise UsageError(

@@ -19,12 +19,8 @@ class LinearRegression(AnalyticModel):
     design stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
 
     Args:
-        sample_shape: The number of inputs and outputs together, as a list of one.
         num_inputs: Number of input columns; null where the data have none, which is refused.
         noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
-
-    Raises:
-        UsageError: without inputs, or without outputs.
     """
 
     name = "linear_regression"

@@ -20,11 +20,7 @@ SMALLEST_SIDE = 4
 
 
 def check_image_shape(sample_shape: Sequence[int]) -> tuple[int, int, int]:
-    """The shape as (channels, height, width).
-
-    Raises:
-        UsageError: not an image shape that the stacks can be sized from.
-    """
+    """The shape as (channels, height, width), refused where the stacks cannot be sized from it."""
     if len(sample_shape) != 3 or sample_shape[0] < 1 or not all(num_halvings(side) for side in sample_shape[1:]):
         raise UsageError(
             f"sample_shape must be [channels, height, width] with even sides above {SMALLEST_SIDE} pixels: "

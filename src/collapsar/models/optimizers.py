@@ -26,17 +26,9 @@ def make_optimizer(
     is_capturable: bool,
     device: torch.device,
 ) -> torch.optim.Optimizer:
-    """The optimiser of a player.
+    """The optimiser of a player, with a name of `Plan.optimizer`.
 
-    Args:
-        name: As in `Plan.optimizer`.
-        parameters: What it moves.
-        learning_rate: Of the first step.
-        adam_betas: Decay rates of the Adams; without effect on `rmsprop` and `sgd`.
-        weight_decay: As its own class takes it.
-        is_fused: Whether a step is one kernel, where there is such a kernel.
-        is_capturable: Whether a CUDA graph records its steps, for `adam` alone.
-        device: Where the parameters lie.
+    Fused, a step is one kernel, if there is one; capturable (`adam` alone), a CUDA graph may record it.
     """
     settings: dict[str, object] = {"lr": learning_rate, "weight_decay": weight_decay}
     if name in FUSED:

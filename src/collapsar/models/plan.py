@@ -89,9 +89,6 @@ class Plan:
             that graphs cannot follow is set.
         compiled: Whether networks are compiled for their training (`compiling.py`); null: where steps are graphs and
             a generation has enough of them.
-
-    Raises:
-        UsageError: a value out of range, or a key that does nothing without another.
     """
 
     gradient_clip_norm: float | None

@@ -38,9 +38,6 @@ class Pretext(ABC):
 
     Args:
         fraction: Share of a generation's steps that goes to it, in (0, 1); the model itself gets the others.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     fraction: float

@@ -46,7 +46,6 @@ class Plateau:
     """The factor of `plateau`, told each score as it comes; lower scores are better.
 
     Args:
-        factor: What the learning rate is multiplied by, each time.
         patience: Scores in a row that are not the best yet, after which it is.
     """
 

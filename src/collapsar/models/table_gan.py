@@ -24,31 +24,15 @@ from collapsar.models.vae_bodies import linear_layers
 class TableGAN(AdversarialModel):
     """A GAN of rows of a table, or of any vectors, sampled from the averaged generator.
 
+    Arguments that are not named here are those of `GAN`.
+
     Args:
         sample_shape: The number of values of a row, as a list of one.
         blocks: Kind, begin and end of each part of a row (`table_heads.py`); null: a number each.
-        latent_dim: Number of latent variables.
         generator_width: Units of each of the generator's two hidden layers.
         critic_width: Units of each of the critic's two.
         temperature: Of the softened categories that gradients go through.
-        loss: `non_saturating`, `hinge` or `wgan_gp`.
-        has_spectral_norm: Whether the critic's weights are divided by their spectral norm (Miyato et al. 2018).
-        gradient_penalty: Weight of the penalty of `wgan_gp`; without effect on the other losses.
-        critic_steps: Critic updates for one generator update.
-        ema_decay: Decay of the average of the generator's weights, in [0, 1]; 0 samples the last weights.
-        generator_learning_rate: Of the generator's Adam.
-        critic_learning_rate: Of the critic's Adam.
-        adam_betas: Decay rates of both.
-        norm: What stands before each hidden activation of the generator (`layers.py`); null: batch norm. The critic
-            has none, whatever stands here.
         depth: Hidden layers of both beyond each of the two; null: none.
-        dropout: Share of the critic's hidden activations that is dropped in training; null: none.
-        width_factor: What both widths are multiplied by; null: 1.
-        latent_factor: What the number of latent variables is multiplied by; null: 1.
-        num_classes: Classes that generator and critic are told, and rows are drawn for; null: none.
-
-    Raises:
-        UsageError: a value out of range, or samples that are no vectors.
     """
 
     name = "table_gan"

@@ -30,7 +30,6 @@ class Heads(nn.Module):
     """The likelihood of rows, and draws of them.
 
     Args:
-        num_values: Of a row's vector.
         blocks: All of the vector, in its order; None: a number each.
     """
 
@@ -60,13 +59,7 @@ class Heads(nn.Module):
         values: Float[Tensor, "sample value"],
         log_sd: Float[Tensor, " number"],
     ) -> Float[Tensor, " sample"]:
-        """-log p of each row, in nats.
-
-        Args:
-            outputs: Of the network.
-            values: The rows.
-            log_sd: Logarithms of the standard deviations of numbers around their means.
-        """
+        """-log p of each row, in nats."""
         errors = (values[:, self.numbers] - outputs[:, self.numbers]) * (-log_sd).exp()
         is_there = torch.ones_like(errors).index_copy(1, self.flagged, 1 - values[:, self.flags])
         of_numbers = ((0.5 * errors.square() + log_sd + NORMALISER) * is_there).sum(1)
@@ -142,11 +135,7 @@ def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def check_rows(sample_shape: Sequence[int], *, model: str) -> int:
-    """How many values a row has.
-
-    Raises:
-        UsageError: samples are no vectors.
-    """
+    """How many values a row has; samples that are no vectors are refused."""
     if len(sample_shape) != 1:
         raise UsageError(
             f"model={model} takes vectors, and samples have the shape {list(sample_shape)}: choose model=vae or gan"

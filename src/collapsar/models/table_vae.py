@@ -27,26 +27,15 @@ SMALLEST_LOG_SD = log(0.01)  # of a number: a column that is constant would let 
 class TableVAE(VariationalModel):
     """A VAE of rows of a table, or of any vectors.
 
+    Arguments that are not named here are those of `VAE`.
+
     Args:
         sample_shape: The number of values of a row, as a list of one.
         blocks: Kind, begin and end of each part of a row (`table_heads.py`); null: a number each.
-        latent_dim: Number of latent variables.
         width: Units of each of two hidden layers, in encoder and decoder.
-        beta: Weight of the KL term; 1 is the evidence lower bound.
         number_sd: Standard deviation of scaled numbers around their means; null: learnt for each.
         sample_from: `likelihood` (a draw) or `mean` (the means of numbers, the likeliest categories).
-        learning_rate: Of Adam.
-        norm: What stands before each hidden activation (`layers.py`); null: nothing, as `none`.
         depth: Hidden layers beyond each of the two; null: none.
-        dropout: Share of hidden activations that is dropped in training; null: none.
-        width_factor: What the width is multiplied by; null: 1.
-        latent_factor: What the number of latent variables is multiplied by; null: 1.
-        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training, and
-            sampled in place of N(0, I) (`latent_mixture.py`); null: none.
-        num_classes: Classes that encoder and decoder are told, and rows are drawn for; null: none.
-
-    Raises:
-        UsageError: a value out of range, or samples that are no vectors.
     """
 
     name = "table_vae"

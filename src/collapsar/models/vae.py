@@ -42,9 +42,6 @@ class VAE(VariationalModel):
             sampled in place of N(0, I) (`latent_mixture.py`); null: none.
         num_classes: Classes that encoder and decoder are told, and samples are drawn for (`conditioning.py`); null:
             none.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name = "vae"

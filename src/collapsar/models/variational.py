@@ -31,20 +31,7 @@ from collapsar.samples import Samples, to_model_range
 
 
 class VariationalModel(LearnedModel, ABC):
-    """A VAE, whatever its bodies and its likelihood.
-
-    Args:
-        sample_shape: Of one sample.
-        latent_dim: Number of latent variables.
-        beta: Weight of the KL term; 1 is the evidence lower bound.
-        sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
-        learning_rate: Of Adam.
-        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training, and
-            sampled in place of N(0, I) (`latent_mixture.py`); null: none.
-        num_classes: Classes that encoder and decoder are told, and samples are drawn for; null: none.
-
-    Raises:
-        UsageError: a value out of range.
+    """A VAE, whatever its bodies and its likelihood; its arguments are explained in `VAE`.
 
     Attributes:
         encoder: Samples in model range, of a conditional VAE with their classes, to 2 * latent_dim numbers.

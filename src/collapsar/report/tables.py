@@ -23,20 +23,11 @@ from collapsar.words import counted
 CAPTION = "generation 0→last, with its 95 % interval over seeds\ntimes in generations, with their range"
 
 
-def comparison_table(folders: Sequence[Path]) -> Table:
-    """The table over all runs at and below the folders; unfinished chains are rows that say so.
+def report_tables(folders: Sequence[Path]) -> Group:
+    """A table of arms, effects of arms on their baselines where there are any, and what became of predictors.
 
     Raises:
         UsageError: there is no such folder, no run in it, or a record cannot be read.
-    """
-    return table_of([summarise_arm(arm) for arm in group_arms(read_chains(folders))])
-
-
-def report_tables(folders: Sequence[Path]) -> Group:
-    """The comparison table, effects of arms on their baselines where there are any, and what became of predictors.
-
-    Raises:
-        UsageError: as `comparison_table`.
     """
     chains = read_chains(folders)
     arms = group_arms(chains)

@@ -5,15 +5,16 @@ from functools import cache
 from hashlib import sha256
 from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
 from collapsar.words import counted
 
 
+@cache
 def template(name: str) -> Template:
     """A template in which every value is escaped and every name must be given."""
-    return _environment().get_template(name)
+    return environment(PackageLoader("collapsar.report")).get_template(name)
 
 
 def script_source(script: bytes) -> str:
@@ -21,19 +22,19 @@ def script_source(script: bytes) -> str:
     return f"'sha256-{b64encode(sha256(script).digest()).decode()}'"
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("collapsar.report"),
+def environment(loader: BaseLoader) -> Environment:
+    """Where templates are found, and the rules by which they are filled in."""
+    made = Environment(
+        loader=loader,
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
+    made.globals.update(
         counted=counted, static=_static, source=lambda name: Markup(script_source(_static(name).encode()))
     )
-    return environment
+    return made
 
 
 @cache

@@ -42,9 +42,7 @@ class Law:
     """What a block's chains should have in common.
 
     Attributes:
-        name: What is measured.
         expected: The value, or the lower bound.
-        measure: The block's mean.
         is_lower_bound: Whether more than expected is right too.
     """
 
@@ -59,14 +57,9 @@ class Protocol:
     """A loop, and the laws that its last generation obeys.
 
     Attributes:
-        regime: Makes the pools.
         source: Real data for a seed.
-        model: A fresh model.
-        num_generations: Models in the chain.
         num_synthetic: Samples each model gives to the next pool.
         num_blocks: How often the chain runs, each with its own seed.
-        laws: What to compare.
-        bias: How models are sampled.
     """
 
     regime: Regime

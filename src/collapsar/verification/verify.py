@@ -35,7 +35,6 @@ class Check:
 
     Attributes:
         law: What is measured, and where.
-        regime: Name of the regime.
         measured: Mean over blocks.
         expected: What the law says; of a lower bound, the bound.
         standard_error: Of `measured`; 0 where it must be exact.
@@ -55,10 +54,7 @@ class Check:
 def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
     """Every law of a protocol, measured over all its blocks.
 
-    Args:
-        protocol: What to run.
-        seed: Seeds of the blocks are derived from it.
-        num_checks: Of the whole run, which share the rate of false alarms.
+    `num_checks`, of the whole run, share the rate of false alarms.
     """
     measured = torch.zeros(protocol.num_blocks, len(protocol.laws), dtype=torch.float64)
     for block in range(protocol.num_blocks):

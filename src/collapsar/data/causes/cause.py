@@ -26,7 +26,6 @@ class Cause(ABC):
     """A defect of a training set.
 
     Attributes:
-        name: As in conf/cause.
         stage: When it is planted: lower ones come first.
         needs_labels: Whether it looks at classes or changes them.
         needs_images: Whether it makes no sense for vectors.
@@ -50,11 +49,7 @@ class Cause(ABC):
         """
 
     def befalling(self, factors: Factors | None) -> "Cause":
-        """The cause as it befalls data of these factors, None where the data have none; most do not look at them.
-
-        Raises:
-            UsageError: it needs other factors, with what to choose instead.
-        """
+        """The cause as it befalls data of these factors, None where the data have none; most do not look at them."""
         return self
 
     def num_left(self, num_samples: int, *, num_classes: int) -> int:

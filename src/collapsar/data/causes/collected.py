@@ -17,11 +17,7 @@ SAMPLES_PER_CHUNK = 4096  # bounds memory only
 
 @final
 class MissingClasses(Cause):
-    """No sample of some classes.
-
-    Args:
-        classes: Those that are missing, by number.
-    """
+    """No sample of some classes."""
 
     name, stage, needs_labels = "missing_classes", 0, True
 
@@ -49,9 +45,6 @@ class SimplifiedWorld(Cause):
 
     Args:
         without: Those levels, by name.
-
-    Raises:
-        UsageError: no level.
     """
 
     name, stage, needs_labels = "simplified_world", 0, True
@@ -94,9 +87,6 @@ class LongTail(Cause):
 
     Args:
         factor: Size of the first class over that of the last, at least 1.
-
-    Raises:
-        UsageError: a factor below 1.
     """
 
     name, stage, needs_labels = "long_tail", 1, True
@@ -131,9 +121,6 @@ class BiasedSubset(Cause):
     Args:
         kept_fraction: Share of the samples that is kept, above 0 and at most 1.
         strength: 1 keeps one side of a cut, 0 any samples alike; in [0, 1].
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name, stage = "biased_subset", 2
@@ -160,9 +147,6 @@ class FewSamples(Cause):
 
     Args:
         kept_fraction: Share of the samples that is kept, above 0 and at most 1.
-
-    Raises:
-        UsageError: a fraction out of range.
     """
 
     name, stage = "few_samples", 3

@@ -26,9 +26,6 @@ class LabelNoise(Cause):
 
     Args:
         fraction: Share of the samples, in [0, 1].
-
-    Raises:
-        UsageError: a fraction out of range.
     """
 
     name, stage, needs_labels, changes_labels = "label_noise", 4, True, True
@@ -57,9 +54,6 @@ class Blur(Cause):
     Args:
         fraction: Share of the images, in [0, 1].
         sd_pixels: Standard deviation of the kernel, in pixels.
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name, stage, needs_images = "blur", 5, True
@@ -109,9 +103,6 @@ class PixelNoise(Cause):
     Args:
         fraction: Share of the images, in [0, 1].
         sd: Standard deviation of the noise, in model range (1 is from black to white).
-
-    Raises:
-        UsageError: a value out of range.
     """
 
     name, stage, needs_images = "pixel_noise", 6, True
@@ -136,9 +127,6 @@ class DuplicatedSamples(Cause):
 
     Args:
         fraction: Share of the samples that are copies, from 0 up to, but not including, 1.
-
-    Raises:
-        UsageError: a fraction out of range.
     """
 
     name, stage = "duplicated_samples", 7

@@ -48,13 +48,8 @@ def find_members(
 ) -> Membership:
     """Count who lies in whose closed ball, in one pass over all pairs.
 
-    Args:
-        real: real points.
-        synthetic: synthetic points.
-        real_radii: radius of the ball around each real point.
-        synthetic_radii: radius of the ball around each synthetic point.
-        clip_radius: the clipped balls are the real ones with at most this radius.
-        tile_elements: distances held at once; changes memory and speed, never the result.
+    The clipped balls are the real ones with at most `clip_radius`. `tile_elements`, the distances held at once, changes
+    memory and speed, never the result.
     """
     frame = make_frame(real, synthetic)
     order = synthetic_radii.argsort(stable=True)  # balls of like size share a group, so that few groups reach too far

@@ -34,12 +34,8 @@ def find_nearest(
 ) -> Neighbours:
     """The `num_neighbours` nearest references of each query.
 
-    Args:
-        queries: points that ask.
-        references: points that are searched.
-        num_neighbours: at most the number of references, less one in the same set.
-        is_same_set: the queries are the references, and no point is its own neighbour.
-        tile_elements: distances held at once; changes memory and speed, never the result.
+    `num_neighbours` is at most the number of references, less one in the same set, where no point is its own neighbour.
+    `tile_elements`, the distances held at once, changes memory and speed, never the result.
     """
     frame = make_frame(references, queries)
     num_allowed = len(references) - is_same_set

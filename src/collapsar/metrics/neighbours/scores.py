@@ -129,14 +129,6 @@ def summarise(members: Membership, *, real: RealSide) -> NeighbourScores:
     )
 
 
-def expected_coverage(*, num_real: int, num_synthetic: int, num_neighbours: int) -> float:
-    """Coverage of two samples of one distribution: 1 - prod_{i=1..k} (N - i) / (N + M - i) (Naeem et al. 2020)."""
-    missed = 1.0
-    for i in range(1, num_neighbours + 1):
-        missed *= (num_real - i) / (num_real + num_synthetic - i)
-    return 1.0 - missed
-
-
 def symmetric_precision(members: Membership) -> float:
     """The smaller of precision and complement precision, the share of synthetic balls that hold a real sample.
 

@@ -98,7 +98,6 @@ class FeatureSpace(ABC):
     """The settings of a feature space.
 
     Attributes:
-        name: What records call it.
         version: Of the method; a change of numbers raises it.
         has_classes: Whether the fitted space gives class probabilities.
         takes_vectors: Whether it is for vectors; else it is for images.
@@ -150,11 +149,7 @@ def labels_of(real: RealData) -> tuple[Int[Tensor, " train"] | None, Int[Tensor,
 
 
 def require_images(real: RealData, *, space_name: str) -> None:
-    """Refuse anything but images.
-
-    Raises:
-        UsageError: the samples are vectors, or not uint8.
-    """
+    """Refuse anything but images."""
     values = real.train.values
     if values.ndim != 4 or values.dtype != torch.uint8:
         raise UsageError(
@@ -164,11 +159,7 @@ def require_images(real: RealData, *, space_name: str) -> None:
 
 
 def refuse_inaccurate(test_accuracy: float, *, min_accuracy: float, space_name: str) -> None:
-    """Refuse a space that does not tell the real classes apart: what it says about synthetic ones means nothing.
-
-    Raises:
-        UsageError: the accuracy is below the minimum.
-    """
+    """Refuse a space that does not tell the real classes apart: what it says about synthetic ones means nothing."""
     if test_accuracy < min_accuracy:
         raise UsageError(
             f"the {space_name} space reaches a test accuracy of {test_accuracy:.3f}, below min_accuracy="

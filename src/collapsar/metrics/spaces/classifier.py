@@ -29,12 +29,9 @@ class ClassifierSpace(FeatureSpace):
     """The penultimate features of a small classifier, trained on the real training set and frozen.
 
     Args:
-        feature_dim: the number of penultimate features.
-        budget: how long the classifier trains.
         augmentation: without it, noisy digits read as dropped classes.
         min_accuracy: accuracy on the real test set below which the space is refused.
         seed: of the classifier; a property of the measuring stick, not of the chain that is measured.
-        chunk_size: samples embedded at once.
     """
 
     name: ClassVar[str] = "classifier"

@@ -25,10 +25,6 @@ class Encoder(nn.Module):
 
     After the first, as many convolutions have stride 2 as bring the image to 4x4. The map is pooled to 2x2 and not to
     one pixel, so that where a stroke lies is not lost. The last non-linearity (SiLU) keeps every feature alive.
-
-    Args:
-        image_shape: channels, height, width.
-        feature_dim: the number of features.
     """
 
     def __init__(self, *, image_shape: tuple[int, ...], feature_dim: int) -> None:
@@ -92,11 +88,7 @@ def train_classifier(
 ) -> None:
     """Train in place on cross-entropy, then freeze: eval mode, no gradients.
 
-    Args:
-        network: inputs to logits.
-        draw_batch: makes (inputs, class indices) of one step from a generator.
-        budget: how long and how fast.
-        seed: fixes all batches and augmentations.
+    `draw_batch` makes inputs and class indices of one step; the seed fixes all batches and augmentations.
 
     Raises:
         NonFiniteError: its weights became NaN or infinite.

@@ -13,7 +13,6 @@ class FactorHead(nn.Module):
     sum of the factors' cross-entropies, and the likeliest combination holds the likeliest level of each factor.
 
     Args:
-        feature_dim: Number of features.
         num_levels: Of each factor, in the order of the digits of a combination (`collapsar.factors`).
     """
 

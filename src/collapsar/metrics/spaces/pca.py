@@ -35,7 +35,6 @@ class PCASpace(FeatureSpace):
 
     Args:
         num_components: the number of axes; fewer where the samples have fewer dimensions.
-        chunk_size: samples projected at once.
     """
 
     name: ClassVar[str] = "pca"

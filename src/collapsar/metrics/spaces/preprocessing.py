@@ -96,11 +96,7 @@ def binomial_blur(images: Images) -> Images:
 
 
 def grey_to_rgb(images: Images) -> Float[Tensor, "sample 3 height width"]:
-    """Images with three channels: grey is repeated, colour is returned as it is.
-
-    Raises:
-        UsageError: neither one nor three channels.
-    """
+    """Images with three channels: grey is repeated, colour is returned as it is."""
     num_channels = images.shape[1]
     if num_channels not in (1, 3):
         raise UsageError(f"images must have 1 or 3 channels: got {num_channels}")

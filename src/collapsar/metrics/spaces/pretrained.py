@@ -112,7 +112,6 @@ class DinoV2Space(FeatureSpace):
         model: the entry point in the repository, such as dinov2_vits14.
         repository: a local clone of facebookresearch/dinov2; None takes torch.hub's copy, downloaded once.
         weights_path: the weights file; None lets the repository load, or once download, its own.
-        chunk_size: images embedded at once.
     """
 
     name: ClassVar[str] = "dinov2"
@@ -168,11 +167,7 @@ class DinoV2Space(FeatureSpace):
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """A file of weights, read without running any code it may hold.
-
-    Raises:
-        UsageError: no such file, or not a file of weights.
-    """
+    """A file of weights, read without running any code it may hold."""
     if not path.is_file():
         raise UsageError(f"weights file not found: {path}")
     try:
@@ -183,11 +178,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def build_or_explain(build: Callable[[], Any], *, lock: Path, space_name: str, advice: str) -> nn.Module:
-    """A published network with its weights; jobs that start together download once.
-
-    Raises:
-        UsageError: the network or its weights could not be had, with the advice.
-    """
+    """A published network with its weights; jobs that start together download once."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock):

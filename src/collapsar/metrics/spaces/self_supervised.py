@@ -57,14 +57,12 @@ class SelfSupervisedSpace(FeatureSpace):
     """Features of an encoder trained by contrast on the real training images, without labels.
 
     Args:
-        feature_dim: the number of features.
         temperature: of the similarities.
         budget: how long the encoder trains; a batch holds two views of batch_size images.
         augmentation: makes the views; features become blind to it.
         min_accuracy: of the linear probe on the real test set, below which the space is refused; not asked without
             labels.
         seed: of the encoder; a property of the measuring stick, not of the chain that is measured.
-        chunk_size: samples embedded at once.
     """
 
     name: ClassVar[str] = "self_supervised"

@@ -18,13 +18,7 @@ from collapsar.samples import RealData
 
 @dataclass(frozen=True, kw_only=True)
 class StackedStickSpace(FeatureSpace):
-    """The features of a measuring stick of grey images for every channel; its classes are combinations of theirs.
-
-    Args:
-        stick: The data set that it was made for.
-        stick_version: Refused where the package has another one: numbers of two versions cannot be compared.
-        chunk_size: Samples embedded at once.
-    """
+    """The features of a measuring stick of grey images for every channel; its classes are combinations of theirs."""
 
     name: ClassVar[str] = "stacked_stick"
     version: ClassVar[int] = 1
@@ -70,11 +64,7 @@ class StackedStickSpace(FeatureSpace):
 
 
 class EncoderByChannel(nn.Module):
-    """An encoder of grey images on every channel; their features one behind the other.
-
-    Args:
-        encoder: Of grey images.
-    """
+    """An encoder of grey images on every channel; their features one behind the other."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -86,12 +76,7 @@ class EncoderByChannel(nn.Module):
 
 
 class HeadByChannel(nn.Module):
-    """Log-probabilities of every combination of classes, a class being read from each channel.
-
-    Args:
-        head: Features of a grey image to logits.
-        num_channels: Of a stack.
-    """
+    """Log-probabilities of every combination of classes, a class being read from each channel."""
 
     def __init__(self, head: nn.Module, *, num_channels: int) -> None:
         super().__init__()

@@ -34,8 +34,6 @@ class Architecture:
     """What a stick's network is built from.
 
     Attributes:
-        sample_shape: Channels, height and width of an image.
-        num_classes: Logits of the head.
         stem_width: Channels of the first convolution.
         widths: Channels of each block; the last is the number of features.
         num_levels: Of each factor, where classes are combinations of factors that are read one by one.
@@ -148,11 +146,7 @@ def _read(path: Path, changed_at: int) -> Stick:
 
 
 def check_stick_version(stick: Stick, version: int) -> None:
-    """Refuse a stick of another version than is asked for.
-
-    Raises:
-        UsageError: it is.
-    """
+    """Refuse a stick of another version than is asked for."""
     if stick.version != version:
         raise UsageError(
             f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
@@ -166,7 +160,6 @@ class StickSpace(FeatureSpace):
     Args:
         stick: The data set that it was made for: digits, mnist or cifar10.
         stick_version: Refused where the package has another one: numbers of two versions cannot be compared.
-        chunk_size: Samples embedded at once.
     """
 
     name: ClassVar[str] = "stick"

@@ -14,7 +14,6 @@ class StickEncoder(nn.Module):
     3x3. SiLU instead of ReLU keeps every feature alive.
 
     Args:
-        num_channels: Of the images.
         stem_width: Channels of the first convolution.
         widths: Channels of each block; the last is the number of features.
     """

@@ -6,19 +6,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables; 1 where a package to compare with is missing or the options make no sense."""
+    """Print the tables; 2 with one line on stderr if a package is missing or the options make no sense."""
     options = _parser().parse_args(argv)
-    from rich.console import Console
-
     try:
         options.run(options)
     except UsageError as error:
-        Console(stderr=True).print(f"collapsar-bench: {error}", highlight=False)
-        return 1
+        sys.stderr.write(f"collapsar-bench: {printable(str(error))}\n")
+        return 2
     return 0
 
 
@@ -26,7 +24,7 @@ def bench_metrics(options: argparse.Namespace) -> None:
     """Speed and memory of the metrics."""
     from rich.console import Console
 
-    from collapsar.bench.metrics import make_cases, make_table
+    from benchmarks.metrics import make_cases, make_table
 
     cases = make_cases(num_samples=options.num_samples, feature_dim=options.feature_dim)
     Console().print(make_table(cases, repeats=options.repeats))
@@ -34,14 +32,14 @@ def bench_metrics(options: argparse.Namespace) -> None:
 
 def bench_training(options: argparse.Namespace) -> None:
     """Speed and memory of training, and seconds to quality."""
-    from collapsar.bench.processes import start_importing
+    from benchmarks.processes import start_importing
 
     start_importing()
     from rich.console import Console
 
-    from collapsar.bench.composed import Case
-    from collapsar.bench.tables import training_tables
-    from collapsar.bench.training import Effort, measure_everything
+    from benchmarks.composed import Case
+    from benchmarks.tables import training_tables
+    from benchmarks.training import Effort, measure_everything
 
     overrides = tuple(options.overrides)
     cases = [Case(data=data, model=model, overrides=overrides) for data in options.data for model in options.models]

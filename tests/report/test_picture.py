@@ -8,7 +8,7 @@ import pytest
 from planted_runs import write_run
 
 from collapsar.report.chains import read_chains
-from collapsar.report.cover import INKS, main
+from picture import INKS, main
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -80,5 +80,5 @@ def test_the_same_records_give_the_same_picture(picture, study, tmp_path):
 
 def test_a_study_without_the_two_chains_is_one_line_and_exit_code_2(make_run, tmp_path, capsys):
     assert main([str(make_run()), str(tmp_path / "picture.svg")]) == 2
-    assert capsys.readouterr().err == "collapsar.report.cover: the picture needs a chain of vae under accumulate\n"
+    assert capsys.readouterr().err == "scripts/picture: the picture needs a chain of vae under accumulate\n"
     assert not (tmp_path / "picture.svg").exists()

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from collapsar.bench.composed import Case, ready_recipe
-from collapsar.bench.ways import quiet
+from benchmarks.composed import Case, ready_recipe
+from benchmarks.ways import quiet
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.experiment import Experiment
 from collapsar.metrics.evaluator import Evaluator

@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from collapsar.bench.composed import Case
-from collapsar.bench.ways import quiet
+from benchmarks.composed import Case
+from benchmarks.ways import quiet
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import NoTracking
 from collapsar.records import GenerationRecord

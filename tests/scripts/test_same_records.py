@@ -1,14 +1,12 @@
 """`scripts/same-records` sees every difference that a record, a sample or a loss can have, and no other."""
 
 import json
-import sys
-from importlib import util
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "same_records.py"
+import same_records
+
 RECORD = {
     "generation": 0,
     "seed": 0,
@@ -22,15 +20,6 @@ RECORD = {
 }
 
 
-@pytest.fixture(scope="module")
-def same_records():
-    spec = util.spec_from_file_location("same_records", SCRIPT)
-    module = util.module_from_spec(spec)
-    sys.modules["same_records"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def write(folder, record=RECORD, *, samples=(1, 2, 3), curve=(1.0,)):
     (folder / "generation_000").mkdir(parents=True)
     (folder / "records.jsonl").write_text(json.dumps(record) + "\n")
@@ -40,7 +29,7 @@ def write(folder, record=RECORD, *, samples=(1, 2, 3), curve=(1.0,)):
 
 
 @pytest.fixture
-def compare(same_records, tmp_path):
+def compare(tmp_path):
     """The differences between a plain run folder and one with changes."""
 
     def call(record=RECORD, *, fid_tolerance=0.0, **changes):
@@ -94,8 +83,18 @@ def test_the_tolerance_is_for_nothing_else(compare):
     assert len(compare({**RECORD, "metrics": {**RECORD["metrics"], "recall": 0.5000001}}, fid_tolerance=1e-3)) == 1
 
 
-def test_what_is_left_out_is_not_compared(same_records, tmp_path):
+def test_what_is_left_out_is_not_compared(tmp_path):
     changed = {**RECORD, "metrics": {**RECORD["metrics"], "recall": 0.1}, "num_real": -1}
     old, new = write(tmp_path / "old"), write(tmp_path / "new", changed)
     (line,) = same_records.differences(old, new, fid_tolerance=0.0, compared=["metrics"])
     assert "metrics.recall" in line
+
+
+def test_a_study_of_mnist_is_run_only_where_mnist_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLLAPSAR_DATA", str(tmp_path))
+    without = same_records.studies()
+    (tmp_path / "MNIST").mkdir()
+    assert same_records.studies() == same_records.STUDIES
+    monkeypatch.delenv("COLLAPSAR_DATA")
+    assert same_records.studies() == without
+    assert same_records.STUDIES.keys() - without.keys() == {"stacked"}

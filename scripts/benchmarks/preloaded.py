@@ -2,6 +2,6 @@
 
 from hydra.core.plugins import Plugins
 
-from collapsar.bench import quality, shares  # noqa: F401
+from benchmarks import quality, shares  # noqa: F401
 
 Plugins.instance()  # looks into every package that is installed

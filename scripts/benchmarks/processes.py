@@ -4,14 +4,17 @@ Importing takes longer than many a measurement, so the server may be started bef
 """
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
 HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
-PRELOADED = ["collapsar.bench.preloaded"]
+PRELOADED = ["benchmarks.preloaded"]
+SCRIPTS = str(Path(__file__).parents[1])
 
 Fresh = Callable[..., Any]
 """Calls a function with its arguments in a fresh process, and gives what it returns."""
@@ -20,6 +23,8 @@ Fresh = Callable[..., Any]
 def start_importing() -> None:
     """Start the server, which imports meanwhile; does nothing where there is none, or it runs already."""
     if HAS_SERVER:
+        # The server does not take over sys.path, and skips in silence what it cannot import (CPython issue 117378).
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SCRIPTS, os.environ.get("PYTHONPATH"))))
         forkserver.set_forkserver_preload(PRELOADED)
         forkserver.ensure_running()
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from collapsar.bench.by_hand import (
+from benchmarks.by_hand import (
     hand_steps,
     make_model,
     make_optimizers,
@@ -34,7 +34,7 @@ from collapsar.bench.by_hand import (
     step_flops,
     tensor_batches,
 )
-from collapsar.bench.composed import Case, device_of, has_files, precision_of, ready_recipe, training_images
+from benchmarks.composed import Case, device_of, has_files, precision_of, ready_recipe, training_images
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.journal.memory import forget_peak_memory, peak_memory_bytes
 from collapsar.models.learned import LearnedModel

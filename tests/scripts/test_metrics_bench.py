@@ -5,9 +5,9 @@ import timeit
 import pytest
 import torch
 
-from collapsar.bench import metrics
-from collapsar.bench.__main__ import main
-from collapsar.bench.metrics import Case, make_table, measure
+from benchmarks import metrics
+from benchmarks.__main__ import main
+from benchmarks.metrics import Case, make_table, measure
 from collapsar.errors import UsageError
 
 
@@ -21,10 +21,11 @@ def test_table_has_a_row_for_each_case_and_both_sides_run(monkeypatch, capsys):
     assert "torchmetrics" in printed
 
 
-def test_a_missing_package_is_one_clear_line(monkeypatch, capsys):
+def test_a_missing_package_is_one_clear_line_and_exit_code_2(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "prdc", None)
-    assert main(["metrics"]) == 1
-    assert "prdc is needed" in capsys.readouterr().err
+    assert main(["metrics"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "prdc is needed" in line
 
 
 def test_runs_are_interleaved_and_memory_is_seen():

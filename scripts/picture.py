@@ -1,6 +1,6 @@
 """The README's picture: a chain that dies beside one that lives, and the recall of every arm, as one SVG.
 
-    python -m collapsar.report.cover DIR FILE
+    scripts/picture [DIR]
 
 It follows the reader's light or dark theme. Each pixel of an image is a square of ink, so the picture stays crisp.
 """
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import FileSystemLoader
 
 from collapsar.errors import UsageError
 from collapsar.report.arms import Arm, group_arms
 from collapsar.report.chains import read_chains
 from collapsar.report.charts import chart_content
 from collapsar.report.pictures import strip_columns
-from collapsar.report.templating import template
+from collapsar.report.templating import environment
 from collapsar.words import counted
 
 MODEL = "vae"
@@ -61,7 +62,7 @@ class InkedStrip:
     inks: list[tuple[float, str]]
 
 
-def write_cover(folder: Path, output: Path) -> Path:
+def write_picture(folder: Path, output: Path) -> Path:
     """Draws the study in a folder.
 
     Raises:
@@ -69,15 +70,19 @@ def write_cover(folder: Path, output: Path) -> Path:
     """
     arms = group_arms(read_chains([folder]))
     content = chart_content(arms)
-    picture = template("cover.svg.jinja").render(
-        strips=[_strip(arms, regime) for regime in FED_WITH],
-        curves=_curves(content),
-        floors=[_height(floor["value"]) for floor in content["floors"][METRIC]],
-        ticks=[(f"{value:g}", _height(value)) for value in (0.0, 0.5, 1.0)],
-        generations=_generations(content),
-        plot_width=PLOT_WIDTH,
-        plot_height=PLOT_HEIGHT,
-        gap=GAP,
+    picture = (
+        environment(FileSystemLoader(Path(__file__).parent))
+        .get_template("picture.svg.jinja")
+        .render(
+            strips=[_strip(arms, regime) for regime in FED_WITH],
+            curves=_curves(content),
+            floors=[_height(floor["value"]) for floor in content["floors"][METRIC]],
+            ticks=[(f"{value:g}", _height(value)) for value in (0.0, 0.5, 1.0)],
+            generations=_generations(content),
+            plot_width=PLOT_WIDTH,
+            plot_height=PLOT_HEIGHT,
+            gap=GAP,
+        )
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(picture, encoding="utf-8")
@@ -155,14 +160,14 @@ def _height(share: float) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 2 with one line on stderr where the folder has no such study."""
-    parser = argparse.ArgumentParser(prog="collapsar.report.cover", description="The README's picture as SVG.")
+    parser = argparse.ArgumentParser(prog="scripts/picture", description="The README's picture as SVG.")
     parser.add_argument("folder", metavar="DIR", type=Path, help="the quickstart's run folders")
     parser.add_argument("output", metavar="FILE", type=Path, help="the SVG")
     options = parser.parse_args(argv)
     try:
-        sys.stdout.write(f"{write_cover(options.folder, options.output)}\n")
+        sys.stdout.write(f"{write_picture(options.folder, options.output)}\n")
     except UsageError as error:
-        sys.stderr.write(f"collapsar.report.cover: {error}\n")
+        sys.stderr.write(f"scripts/picture: {error}\n")
         return 2
     return 0
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from collapsar.bench.composed import Case
-from collapsar.bench.processes import Fresh, fresh_processes
-from collapsar.bench.quality import OLD, SHIPPED, Quality, measure_quality
-from collapsar.bench.shares import other_seconds
-from collapsar.bench.ways import WARM_STEPS, WAYS, Pace, Work, describe_work, measure_pace
+from benchmarks.composed import Case
+from benchmarks.processes import Fresh, fresh_processes
+from benchmarks.quality import OLD, SHIPPED, Quality, measure_quality
+from benchmarks.shares import other_seconds
+from benchmarks.ways import WARM_STEPS, WAYS, Pace, Work, describe_work, measure_pace
 from collapsar.errors import UsageError
 
 QUALITY_DATA = "mnist"  # what the recipes of version 0.2 are for

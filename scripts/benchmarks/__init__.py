@@ -1,0 +1,1 @@
+"""`scripts/bench` and `collapsar-bench`: speed and memory, ours beside the plain way."""

@@ -1,1 +1,0 @@
-"""`collapsar-bench`: speed and memory, ours beside the plain way."""
