@@ -20,6 +20,7 @@ from collapsar.data.sources.real import TorchvisionSource
 from collapsar.errors import UsageError
 from collapsar.experiment import Experiment
 from collapsar.samples import RealData, Samples
+from collapsar.settings import recipes
 from tiny_chains import compose_settings
 from tiny_tables import MISSING, settings_of_file
 
@@ -78,18 +79,23 @@ TINY_STICK = ("evaluation.spaces.classifier.budget.num_steps=2", "evaluation.spa
 def choices(group):
     """The choices of a group, without those that are another one with some settings changed (bodies of a model)."""
     paths = sorted((config_folder() / group).glob("*.yaml"))
-    found = [path.stem for path in paths if "defaults" not in OmegaConf.load(path) and path.stem not in MISSING]
+    found = [path.stem for path in paths if not is_made_from_another(path) and path.stem not in MISSING]
     return [*found, NOTHING] if group == "cause" else found
+
+
+def is_made_from_another(path):
+    """Whether a file of the same group stands in its defaults."""
+    return any(isinstance(base, str) and base != "_self_" for base in OmegaConf.load(path).get("defaults", []))
 
 
 @cache
 def is_image_data(data):
-    return data in choices("stick")
+    return (config_folder() / "stick" / f"{data}.yaml").exists()
 
 
 @cache
 def is_image_model(model):
-    return (config_folder() / "recipe" / "small" / f"digits_{model}.yaml").exists()
+    return model in recipes("digits")["small"]
 
 
 def go_together(data, model, regime, bias, selection, correction, cause):
@@ -152,6 +158,7 @@ def load(group, choice):
     if choice == NOTHING and group not in BASIC:
         return {} if group == "cause" else None
     node = OmegaConf.load(config_folder() / group / f"{choice}.yaml")
+    node.pop("defaults", None)  # what comes with data
     small = SMALL.get(choice, {}) | (SMALL["data"] if group == "data" else {})
     made_small = OmegaConf.merge(node, {key: value for key, value in small.items() if key in node})
     return {choice: made_small} if group == "cause" else made_small

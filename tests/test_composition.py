@@ -2,19 +2,22 @@
 
 import copy
 import inspect
+from collections import Counter
 from itertools import zip_longest
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from collapsar import settings as settings_module
-from collapsar.composition import build, chain_name, check_study_name, config_folder, settings
+from collapsar.composition import build, chain_name, check_optional_choices, check_study_name, config_folder, settings
 from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
 from collapsar.metrics.spaces.classifier import ClassifierSpace
+from collapsar.metrics.spaces.pca import PCASpace
 from collapsar.models.gan import GAN
 from collapsar.models.vae import VAE
-from collapsar.settings import flatten
+from collapsar.settings import flatten, recipes, whole_recipe
 from tiny_chains import compose_settings
 from tiny_tables import MISSING, OF_PACKAGES, overrides_of
 
@@ -32,7 +35,10 @@ TABLE_MODELS = ["table_vae", "table_gan"]
 IMAGE_MODELS = [model for model in choices("model") if model.partition("_")[0] in ("vae", "gan", "flow")]
 FULL_MODELS = ["flow", "gan", "gan_sn_conv", "gan_sn_residual", "vae", "vae_residual"]
 RECIPES = [
-    f"{size}/{path.stem}" for size in ("small", "full") for path in (config_folder() / "recipe" / size).iterdir()
+    f"{size}/{data}_{model}"
+    for data in (*IMAGE_DATA, *VECTOR_DATA)
+    for size, models in recipes(data).items()
+    for model in models
 ]
 FITTING_DATA = {"mixture": "ring", "kde": "grid"}  # others: their namesake
 FITTING_MODEL = {"ring": "mixture", "grid": "mixture"} | dict.fromkeys(TABLE_DATA, "kde")
@@ -79,13 +85,6 @@ def test_every_vector_source_builds_and_loads_in_its_own_shape(data, tmp_path):
     assert list(source.load().train.shape) == list(source.sample_shape)
 
 
-def whole(recipe):
-    """A recipe on top of the one that it is made from."""
-    content = OmegaConf.load(config_folder() / "recipe" / f"{recipe}.yaml")
-    bases = [base.removeprefix("/recipe/") for base in content.pop("defaults", []) if base != "_self_"]
-    return OmegaConf.merge(*map(whole, bases), content)
-
-
 def slow_as_another(recipe):
     """A recipe, with the slow tests where it is MNIST's under another name."""
     is_named_anew = recipe.partition("/")[2].startswith(("fashion_mnist_", "stacked_mnist_"))
@@ -98,10 +97,11 @@ def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe, tmp_pa
     data = next(data for data in (*IMAGE_DATA, *VECTOR_DATA) if name.startswith(f"{data}_"))
     model = name.removeprefix(f"{data}_")
     skip_what_is_not_installed(data)
-    experiment, expected = build_from(f"size={size}", *overrides_of(data, tmp_path), f"model={model}"), whole(recipe)
+    experiment = build_from(f"size={size}", *overrides_of(data, tmp_path), f"model={model}")
+    expected = whole_recipe(recipes(data)[size][model])
     assert experiment.model_name == (model.partition("_")[0] if model in IMAGE_MODELS else model)
-    assert (experiment.size, experiment.batch_size) == (size, expected.batch_size)
-    assert experiment.max_steps == expected.trainer.max_steps
+    assert (experiment.size, experiment.batch_size) == (size, expected["batch_size"])
+    assert experiment.max_steps == expected["trainer.max_steps"]
     assert list(experiment.model.keywords["sample_shape"]) == list(experiment.data.sample_shape)
 
 
@@ -119,7 +119,101 @@ def test_every_stick_judge_and_recipe_belongs_to_a_source_or_to_data_of_ones_own
     full = [f"full/{data}_{model}" for data in ("mnist", "fashion_mnist", "cifar10") for model in FULL_MODELS]
     assert choices("stick") == sorted([*IMAGE_DATA, "trained"])
     assert choices("judge") == sorted([*IMAGE_DATA, "pca"])
-    assert sorted(path.removesuffix(".yaml") for path in RECIPES) == sorted(small + full)
+    assert sorted(RECIPES) == sorted(small + full)
+
+
+def test_recipes_are_read_as_hydra_reads_its_own_files():
+    """Above all numbers, and keys that stand twice, of which our quick reader would take the last."""
+    for path in (config_folder() / "recipe").iterdir():
+        for size, own in OmegaConf.to_container(OmegaConf.load(path)).items():
+            assert recipes(path.stem)[size] == (recipes(own)[size] if isinstance(own, str) else own)
+
+
+def test_no_file_of_conf_holds_what_another_one_does():
+    files = sorted(config_folder().rglob("*.yaml"))
+    contents = Counter(str(OmegaConf.to_container(OmegaConf.load(path))) for path in files)
+    assert [content for content, count in contents.items() if count > 1] == []
+    assert len(files) <= 200
+
+
+@pytest.mark.parametrize(
+    ("overrides", "judge"), [(["judge=pca"], PCASpace), (["data=ring", "model=flow", "judge=pca"], PCASpace)]
+)
+def test_what_is_typed_comes_before_what_a_data_set_names(overrides, judge):
+    assert compose_settings(*overrides).judge._target_.endswith(judge.__name__)
+    typed = compose_settings("data=mnist", "stick@evaluation.spaces.classifier=trained")
+    assert typed.evaluation.spaces.classifier._target_.endswith(ClassifierSpace.__name__)
+
+
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("judge", "cifar10, digits, .*, pca, .*"),
+        ("stick@evaluation.spaces.classifier", "cifar10, digits, .*, trained"),
+        ("table_metrics@evaluation.table", "aids_trial, default, health_insurance"),
+    ],
+)
+def test_what_may_come_with_data_and_has_no_file_is_refused_where_it_is_typed(key, known):
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        plain, typed = (compose("config", typed, return_hydra_config=True) for typed in ([], [f"{key}=mine"]))
+    check_optional_choices(plain)
+    with pytest.raises(UsageError, match=f"{key} must be a file of conf/.*, such as {known}: got mine"):
+        check_optional_choices(typed)
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    """`own_data(TEXT)` composes a data set that one file of one's own describes."""
+
+    def call(text, *overrides):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "mine.yaml").write_text(text)
+        return compose_settings("data=mine", f"hydra.searchpath=[file://{tmp_path}]", *overrides)
+
+    return call
+
+
+NAMED_AS_TYPED = """# @package _global_
+defaults:
+  - override /stick@evaluation.spaces.classifier: trained
+  - override /judge: pca
+  - override /table_metrics@evaluation.table: default
+  - override /recipe: mnist/${size}/${model}
+data:
+  _target_: collapsar.data.sources.real.MNIST
+  sample_shape: [1, 28, 28]
+  num_train: null
+  root: null
+trainer:
+  max_steps: 77
+"""
+
+
+def test_a_file_of_ones_own_names_all_that_comes_with_its_data_and_may_change_the_recipe(own_data):
+    config, of_mnist = own_data(NAMED_AS_TYPED, "+evaluation.table.task.subgroup=sex"), compose_settings("data=mnist")
+    assert (
+        config.evaluation.spaces.classifier
+        == compose_settings("stick@evaluation.spaces.classifier=trained").evaluation.spaces.classifier
+    )
+    assert config.judge == compose_settings("judge=pca").judge
+    assert config.evaluation.table.task.subgroup == "sex"
+    assert config.model == of_mnist.model
+    assert config.trainer == OmegaConf.merge(of_mnist.trainer, {"max_steps": 77})
+
+
+def test_data_made_from_another_data_set_have_what_comes_with_it(own_data):
+    config, of_mnist = own_data("defaults: [mnist]\nnum_train: 500"), compose_settings("data=mnist")
+    assert config.data == OmegaConf.merge(of_mnist.data, {"num_train": 500})
+    assert (config.evaluation, config.judge) == (of_mnist.evaluation, of_mnist.judge)
+
+
+def test_data_that_name_nothing_have_what_is_called_as_they_are(own_data, tmp_path):
+    for group, text in (("stick", "defaults: [trained]\nseed: 7"), ("recipe/mine/small", "batch_size: 7")):
+        (tmp_path / group).mkdir(parents=True)
+        name = "vae" if group.startswith("recipe") else "mine"
+        (tmp_path / group / f"{name}.yaml").write_text(f"# @package _global_\n{text}" if name == "vae" else text)
+    config = own_data("_target_: collapsar.data.sources.real.Digits\nsample_shape: [1, 8, 8]\nnum_train: null")
+    assert (config.evaluation.spaces.classifier.seed, config.batch_size, config.judge) == (7, 7, None)
 
 
 def test_a_chain_is_small_unless_it_is_asked_to_be_full():

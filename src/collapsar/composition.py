@@ -21,9 +21,10 @@ from collapsar.experiment import CHECKED_RANGES, Experiment, check_ranges
 from collapsar.journal.objective import Measured, check_objective
 from collapsar.levers import check_choices, check_levers, levers_of_job, overrides_of_job
 from collapsar.options import accept_options_of_constructors
-from collapsar.settings import binding_settings, config_folder, digest
+from collapsar.settings import binding_settings, config_folder, digest, recipes
 
 NAMED_GROUPS = ("data", "model", "regime")
+OPTIONAL_CHOICES = ("stick@evaluation.spaces.classifier", "table_metrics@evaluation.table", "judge")
 WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in the name of a class
 
 
@@ -90,11 +91,17 @@ def join_names(names: list[str]) -> str:
 
 
 def choices(config: DictConfig) -> dict[str, str]:
-    """What was chosen in each group. A running job asks Hydra, which has taken its own node out of the config."""
-    node = OmegaConf.select(config, "hydra.runtime.choices")
+    """What was chosen in each group."""
+    chosen = runtime(config).get("choices", {})
+    return {str(group): str(choice) for group, choice in chosen.items() if choice is not None}
+
+
+def runtime(config: DictConfig) -> Any:
+    """What Hydra composed with. A running job asks Hydra, which has taken its own node out of the config."""
+    node = OmegaConf.select(config, "hydra.runtime")
     if node is None and HydraConfig.initialized():
-        node = HydraConfig.get().runtime.choices
-    return {str(group): str(choice) for group, choice in (node or {}).items() if choice is not None}
+        node = HydraConfig.get().runtime
+    return {} if node is None else node
 
 
 def part_name(node: Mapping[str, Any]) -> str:
@@ -126,10 +133,29 @@ def check_size(config: DictConfig) -> None:
         return
     chosen = {"size": "full"} | choices(config)
     size, data, model = (chosen.get(group) or part_name(config[group]) for group in ("size", "data", "model"))
-    recipes = ", ".join(sorted(path.stem for path in (config_folder() / "recipe" / size).glob("*.yaml")))
+    names = sorted(path.stem for path in (config_folder() / "recipe").glob("*.yaml"))
+    found = ", ".join(f"{name}_{known}" for name in names for known in recipes(name).get(size, {}))
     raise UsageError(
-        f"size={size} has no recipe for data={data} model={model}: set size=small; there is one for {recipes}"
+        f"size={size} has no recipe for data={data} model={model}: set size=small; there is one for {found}"
     )
+
+
+def check_optional_choices(config: DictConfig) -> None:
+    """Refuse a stick, a judge or table metrics without a file: Hydra passes over them, because some data have none.
+
+    Raises:
+        UsageError: with the files that there are.
+    """
+    chosen = choices(config)
+    folders = [
+        Path(source["path"]) for source in runtime(config).get("config_sources", []) if source["schema"] == "file"
+    ]
+    for key in OPTIONAL_CHOICES:
+        group, name = key.partition("@")[0], chosen.get(key)
+        if name in (None, chosen.get("data")) or any((folder / group / f"{name}.yaml").is_file() for folder in folders):
+            continue
+        found = ", ".join(sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")}))
+        raise UsageError(f"{key} must be a file of conf/{group}, such as {found}: got {name}")
 
 
 def build(config: DictConfig) -> Experiment:
@@ -183,6 +209,7 @@ def check(config: DictConfig) -> None:
             raise UsageError(f"{key!s} is not an option: allowed are {', '.join(known)}")
     own = settings(config)
     check_study_name(own["name"])
+    check_optional_choices(config)
     check_numbers("", own)
     check_objective(own["objective"])
     check_measured_early(own)

@@ -4,6 +4,7 @@ What binds a chain names its folder, is compared when the folder is opened again
 """
 
 from collections.abc import Mapping
+from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
@@ -64,10 +65,31 @@ UNASKED = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
 wanted, nobody asks the judge."""
 
 
+QUICK_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C where libyaml is there
+
+
 def config_folder() -> Path:
     """`conf`: inside an installed wheel, or at the top of a checkout."""
     installed = Path(str(files("collapsar"))) / "conf"
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "conf"
+
+
+@cache
+def recipes(data: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What `conf/recipe/DATA.yaml` holds, by size and model; nothing if there is no such file."""
+    path = config_folder() / "recipe" / f"{data}.yaml"
+    content = yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
+    return {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
+
+
+def whole_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe sets, by dotted key, on top of the recipes that it is made from."""
+    whole: dict[str, Any] = {}
+    for base in recipe.get("defaults", []):
+        if base != "_self_":
+            data, size, model = base.removeprefix("/recipe/").split("/")
+            whole |= whole_recipe(recipes(data)[size][model])
+    return whole | flatten({key: value for key, value in recipe.items() if key != "defaults"})
 
 
 def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:

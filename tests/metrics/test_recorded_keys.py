@@ -17,6 +17,7 @@ from collapsar.report.fitted import fitted_values
 from collapsar.samples import KnownModes, RealData, Samples
 from collapsar.tables.fitting import typed
 from mixed_tables import KINDS, mixed_rows, mixed_table
+from tiny_chains import compose_settings
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -72,8 +73,8 @@ def of_table(settings):
 
 @pytest.fixture(scope="module")
 def scenes():
-    node = OmegaConf.merge(OmegaConf.load(CONF / "data" / "scenes.yaml"), {"seed": 0, "num_train": 1500})
-    return instantiate(OmegaConf.merge(node, {"num_test": 700, "num_reserve": 700}), _convert_="object").load()
+    sizes = ("data.num_train=1500", "data.num_test=700", "data.num_reserve=700")
+    return instantiate(compose_settings("data=scenes", *sizes).data, _convert_="object").load()
 
 
 @pytest.fixture(scope="module")

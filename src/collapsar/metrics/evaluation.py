@@ -95,7 +95,7 @@ class Evaluation:
             ("table.metrics", of_tables),
         ):
             if NEEDS_TASK in groups and self.table is None:
-                raise UsageError(f"{name}: {NEEDS_TASK} needs predictors: set +table_metrics@evaluation.table=default")
+                raise UsageError(f"{name}: {NEEDS_TASK} needs predictors: set table_metrics@evaluation.table=default")
             if unknown := [group for group in groups if group not in GROUPS]:
                 raise UsageError(f"{name} must be among {', '.join(GROUPS)}: got {', '.join(unknown)}")
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.report.baselines import differing_keys
-from collapsar.settings import class_name, config_folder, flatten, with_class_names
+from collapsar.settings import class_name, config_folder, flatten, recipes, whole_recipe, with_class_names
 
 WHOLE_GROUPS = ("cause", "lever")  # a file explains an arm only if the arm has everything that it sets
 PART_GROUPS = ("regime", "bias", "correction", "selection")  # a file of the same class explains what it sets alike
@@ -97,9 +97,11 @@ def _choices() -> tuple[Choice, ...]:
 
 @cache
 def _recipe(name: str) -> dict[str, Any]:
-    """What the small recipe of a body sets; nothing where there is none."""
-    path = config_folder() / "recipe" / "small" / f"{name}.yaml"
-    return _settings_of(path, group="recipe") if path.exists() else {}
+    """What the small recipe of `DATA_MODEL` sets; nothing where there is none."""
+    for path in (config_folder() / "recipe").glob("*.yaml"):
+        if recipe := recipes(path.stem).get("small", {}).get(name.removeprefix(f"{path.stem}_")):
+            return whole_recipe(recipe)
+    return {}
 
 
 def _settings_of(path: Path, *, group: str) -> dict[str, Any]:

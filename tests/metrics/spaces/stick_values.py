@@ -31,9 +31,9 @@ def load(stick):
     if stick == "digits":
         return Digits(sample_shape=[1, 8, 8], num_train=None).load()
     if stick == "scenes":
-        return instantiate(
-            OmegaConf.merge(OmegaConf.load(CONF / "data" / "scenes.yaml"), {"seed": 0}), _convert_="object"
-        ).load()
+        node = OmegaConf.load(CONF / "data" / "scenes.yaml")
+        node.pop("defaults")  # the stick and the judge that come with scenes
+        return instantiate(OmegaConf.merge(node, {"seed": 0}), _convert_="object").load()
     source, shape = {"mnist": (MNIST, [1, 28, 28]), "cifar10": (CIFAR10, [3, 32, 32])}[stick]
     root = Path(os.environ.get("COLLAPSAR_DATA", "nowhere"))
     if not all((root / source.folder / name).is_file() for name in source.checksums):

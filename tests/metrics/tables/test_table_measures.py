@@ -194,7 +194,7 @@ def test_a_subgroup_that_the_table_does_not_have_is_refused(settings, real):
 
 
 def test_predictors_are_asked_for_where_none_are_set(settings):
-    with pytest.raises(UsageError, match=r"table_downstream needs predictors: set \+table_metrics@evaluation.table"):
+    with pytest.raises(UsageError, match=r"table_downstream needs predictors: set table_metrics@evaluation.table"):
         replace(settings, table=None, metrics=["table_downstream"])
 
 

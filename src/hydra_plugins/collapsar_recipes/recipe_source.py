@@ -1,0 +1,64 @@
+"""Recipes as Hydra asks for them: `recipe/mnist/small/vae` is what stands at `small`, `vae` in conf/recipe/mnist.yaml.
+
+Hydra's own source has a file for each config; here all recipes of a data set stand side by side in one.
+"""
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from collapsar.settings import config_folder, recipes
+
+GROUP = "recipe"
+
+
+class RecipeSearchPath(SearchPathPlugin):
+    """Lets Hydra look for recipes in our files."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Adds the source below."""
+        search_path.append("collapsar", f"{RecipeSource.scheme()}://{config_folder()}")
+
+
+class RecipeSource(ConfigSource):
+    """The recipes in `conf/recipe`: their keys stand at the top of the config, and each says its size itself."""
+
+    @staticmethod
+    def scheme() -> str:
+        """What begins the address of such a source."""
+        return "recipes"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """A recipe by its path.
+
+        Raises:
+            ConfigLoadError: there is none.
+        """
+        if not self.is_config(config_path):
+            raise ConfigLoadError(f"Config not found: {config_path}")
+        _, data, size, model = config_path.split("/")
+        content = OmegaConf.create({"size": size, **recipes(data)[size][model]})
+        return ConfigResult(self.provider, self.full_path(), content, header={"package": "_global_"})
+
+    def available(self) -> bool:
+        """Whether the folder is there."""
+        return config_folder().is_dir()
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether a path is the group's."""
+        return config_path == GROUP
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether a path is a recipe's."""
+        group, _, name = config_path.partition("/")
+        data, size, model = name.split("/") if name.count("/") == 2 else ("", "", "")
+        return group == GROUP and model in recipes(data).get(size, {})
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """The names of all recipes, as `recipe=` takes them."""
+        if config_path != GROUP or results_filter == ObjectType.GROUP:
+            return []
+        files = sorted(path.stem for path in (config_folder() / GROUP).glob("*.yaml"))
+        return [f"{name}/{size}/{model}" for name in files for size in recipes(name) for model in recipes(name)[size]]
