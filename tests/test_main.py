@@ -14,10 +14,10 @@ import torch
 from hydra.experimental.callback import Callback
 
 import collapsar.__main__ as command
-from collapsar import study
+from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
-from collapsar.experiment import Experiment
-from collapsar.models.vae import VAE
+from collapsar.jobs import study
+from collapsar.models.vae.vae import VAE
 
 LINES_OF_A_TRACEBACK = ("Traceback", 'File "')
 EARLIER = (  # what was typed to make tests/earlier with version 0.1, where the judge was the measuring stick too

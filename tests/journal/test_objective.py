@@ -8,7 +8,7 @@ import pytest
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_objective, read_objective
 from collapsar.journal.profile import profile_chain
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 FIRST = GenerationRecord(
     generation=0,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from planted_runs import write_run
 
-from collapsar.report.chains import read_chains
 from collapsar.report.cover import INKS, main
+from collapsar.study.chains import read_chains
 
 SVG = "{http://www.w3.org/2000/svg}"
 

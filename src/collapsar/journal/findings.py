@@ -19,7 +19,7 @@ from collapsar.journal.courses import (
     points,
     trend_p,
 )
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 Verdict = Literal["yes", "no", "undecided"]
 

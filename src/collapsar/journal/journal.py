@@ -20,17 +20,17 @@ from rich.console import Console
 from torch import Tensor
 
 from collapsar import __version__
-from collapsar.devices import peak_device_memory_bytes
 from collapsar.journal.alarm import Alarm
-from collapsar.journal.memory import forget_peak_memory, peak_memory_bytes
 from collapsar.journal.profile import profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
-from collapsar.machine import Machine, read_machine
-from collapsar.records import GenerationRecord
+from collapsar.machine.choice import Machine, read_machine
+from collapsar.machine.devices import peak_device_memory_bytes
+from collapsar.machine.memory import forget_peak_memory, peak_memory_bytes
+from collapsar.machine.signals import Stopped
+from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
-from collapsar.signals import Stopped
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collapsar.errors import UsageError
-from collapsar.records import GenerationRecord
-from collapsar.settings import flatten
+from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import flatten
 
 PLACES = ("final", "profile")
 EVENTS = {

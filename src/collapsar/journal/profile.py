@@ -24,7 +24,7 @@ from collapsar.journal.findings import (
     real_not_reproduced,
     variance_vanishes,
 )
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 VARIANCE_KEYS = ("pca/trace_ratio", "trace_ratio")  # PCA of the pixels sees variance that the classifier ignores
 

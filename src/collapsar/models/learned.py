@@ -18,8 +18,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.models.augmentation import transformed
 from collapsar.models.course import Course, Losses, Player
+from collapsar.models.gan.augmentation import transformed
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from collapsar.errors import UsageError
-from collapsar.report.arms import Arm, group_arms
-from collapsar.report.chains import read_chains
 from collapsar.report.charts import chart_content
 from collapsar.report.pictures import strip_columns
 from collapsar.report.templating import template
+from collapsar.study.arms import Arm, group_arms
+from collapsar.study.chains import read_chains
 
 MODEL = "vae"
 FED_WITH = {  # the two regimes that are pictured

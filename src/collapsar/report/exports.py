@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from collapsar.errors import UsageError
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import Chain, tidy
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import Chain, tidy
 
 
 def tidy_with_arms(chains: Sequence[Chain]) -> pd.DataFrame:

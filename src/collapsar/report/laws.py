@@ -3,7 +3,7 @@
 A law is drawn only where the chain is the one it was derived for: analytic data and model, every sample kept, as many
 synthetic samples in each generation as there are real ones (n), a regime that does not change, and a variance divided
 as the law says. Generation t has been fitted t + 1 times. Laws are about the fitted parameters
-(`collapsar.report.fitted`), not about metrics of drawn samples, which have biases of their own.
+(`collapsar.study.fitted`), not about metrics of drawn samples, which have biases of their own.
 """
 
 from collections.abc import Callable, Mapping

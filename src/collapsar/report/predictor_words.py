@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from collapsar.report.predictors import Keeping, Keepings
-from collapsar.report.waiting import WaitingTime
 from collapsar.report.wording import number_text, waiting_text
+from collapsar.study.predictors import Keeping, Keepings
+from collapsar.study.waiting import WaitingTime
 
 MOST_NAMES = 3
 

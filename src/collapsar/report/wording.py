@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from collapsar.journal.courses import HALF
 from collapsar.journal.findings import KEPT_FRACTION, Verdict
-from collapsar.report.intervals import Interval
-from collapsar.report.summaries import ArmSummary
-from collapsar.report.waiting import WaitingTime
+from collapsar.study.intervals import Interval
+from collapsar.study.summaries import ArmSummary
+from collapsar.study.waiting import WaitingTime
 
 MISSING = "–"
 COURSES = {

@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 
 from collapsar.errors import UsageError
-from collapsar.machine import AUTO, Machine
+from collapsar.machine.choice import AUTO, Machine
 
 TrainerRecipe = Callable[..., Trainer]
 
