@@ -17,12 +17,12 @@ import numpy as np
 from jinja2 import FileSystemLoader
 
 from collapsar.errors import UsageError
-from collapsar.report.arms import Arm, group_arms
-from collapsar.report.chains import read_chains
+from collapsar.records.words import counted
 from collapsar.report.charts import chart_content
 from collapsar.report.pictures import strip_columns
 from collapsar.report.templating import environment
-from collapsar.words import counted
+from collapsar.study.arms import Arm, group_arms
+from collapsar.study.chains import read_chains
 
 MODEL = "vae"
 FED_WITH = {  # the two regimes that are pictured

@@ -57,7 +57,7 @@ def compose_all(posed: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from collapsar import composition
+    from collapsar.config import composition
 
     composition.register()
     with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):

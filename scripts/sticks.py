@@ -4,7 +4,7 @@ Each is trained on the official training set less the images that no stick sees 
 of its own in which all levels of a factor are equally likely. It is trained on one thread of the CPU from a fixed seed:
 on one machine, the same command gives the same content hash. Another processor rounds otherwise
 and gives another one, so the files of a release are made once. A stick that is made anew gets a new version,
-here and in conf/stick; tests/metrics/spaces/test_sticks.py then wants its fixture made anew too.
+here and in conf/stick; tests/judging/spaces/test_sticks.py then wants its fixture made anew too.
 """
 
 import argparse
@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from collapsar.cases.scenes.scenes import NUM_COMBINATIONS, Scenes
 from collapsar.data.sources.real import CIFAR10, MNIST, Digits
-from collapsar.data.sources.scenes import NUM_COMBINATIONS, Scenes
 from collapsar.data.sources.source import Source
 from collapsar.factors import Factors
-from collapsar.metrics.spaces.preprocessing import binomial_blur
-from collapsar.metrics.spaces.stick import FOLDER, Architecture, Stick, rounded, widened
+from collapsar.judging.spaces.preprocessing import binomial_blur
+from collapsar.judging.spaces.stick import FOLDER, Architecture, Stick, rounded, widened
 from collapsar.samples import Samples, to_model_range
 
 MOMENTUM = 0.9

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import collapsar.__main__ as command
-from collapsar.multirun.failures import failed_jobs
+from collapsar.jobs.failures import failed_jobs
 from tiny_chains import TINY, build_and_run
 
 
@@ -56,3 +56,20 @@ def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
         return code, capfd.readouterr().err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def digits():
+    import torch
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    from collapsar.samples import RealData, Samples
+
+    scanned = load_digits()
+    images = torch.tensor(scanned.images / 16 * 255).round().to(torch.uint8)[:, None]
+    train, test = train_test_split(range(len(images)), test_size=360, stratify=scanned.target, random_state=0)
+    labels = torch.tensor(scanned.target)
+    return RealData(
+        train=Samples(images[train], labels[train]), test=Samples(images[test], labels[test]), num_classes=10
+    )

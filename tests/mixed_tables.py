@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from collapsar.tables.fitting import fit_table, typed
-from collapsar.tables.schema import Kind, Table
+from collapsar.cases.tables.fitting import fit_table, typed
+from collapsar.cases.tables.schema import Kind, Table
 
 KINDS: dict[str, Kind] = {
     "age": "continuous",

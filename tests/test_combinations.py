@@ -15,12 +15,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from collapsar.composition import config_folder
+from collapsar.config.composition import config_folder
+from collapsar.config.experiment import Experiment
 from collapsar.data.sources.real import TorchvisionSource
 from collapsar.errors import UsageError
-from collapsar.experiment import Experiment
+from collapsar.records.settings import recipes
 from collapsar.samples import RealData, Samples
-from collapsar.settings import recipes
 from tiny_chains import compose_settings
 from tiny_tables import MISSING, settings_of_file
 

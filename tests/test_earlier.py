@@ -6,7 +6,7 @@ The names below were written down from version 0.1 itself.
 import pytest
 from hydra import compose, initialize_config_dir
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.earlier import earlier_digest, is_earlier
 from tiny_chains import compose_settings
 

@@ -6,8 +6,8 @@ import textwrap
 
 import pytest
 
-from collapsar.metric_keys import COVERAGE, METRICS, MetricKey
-from collapsar.metrics.suite import GROUPS
+from collapsar.judging.metric_keys import COVERAGE, METRICS, MetricKey
+from collapsar.judging.suite import GROUPS
 
 CODE = '''
 """A model and a regime of a user's own."""

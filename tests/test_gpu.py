@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.residents import Residents
-from collapsar.devices import device_seeded, free_bytes
 from collapsar.errors import DeviceMemoryError
+from collapsar.machine.devices import device_seeded, free_bytes
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train as train_module

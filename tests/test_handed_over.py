@@ -7,10 +7,10 @@ import sys
 import pytest
 import yaml
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.errors import UsageError
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import read_chains
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import read_chains
 from tiny_chains import TINY, compose_settings
 from tiny_models import VAE_SETTINGS
 
@@ -22,7 +22,7 @@ from threading import Lock
 
 from lightning import Callback
 
-from collapsar.models.vae import VAE as OurVAE
+from collapsar.models.vae.vae import VAE as OurVAE
 
 
 class Counts(Callback):

@@ -91,7 +91,9 @@ def test_completion_imports_nothing_heavy(tmp_path):
     assert heavy(modules) == []
 
 
-@pytest.mark.parametrize("module", ["collapsar.report.__main__", "collapsar.verification.__main__", "collapsar.bench"])
+@pytest.mark.parametrize(
+    "module", ["collapsar.report.__main__", "collapsar.verification.__main__", "collapsar.jobs.bench"]
+)
 def test_help_of_the_other_commands_imports_nothing_heavy(module, tmp_path):
     code, modules, text = call(module, "--help", folder=tmp_path)
     assert code == 0

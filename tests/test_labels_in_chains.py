@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.drawing.draw import draw
 from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import KeepAll
 from collapsar.errors import UsageError
 from collapsar.models.bias import UNBIASED
 from collapsar.models.generative import GenerativeModel
+from collapsar.records.settings import binding_settings
 from collapsar.samples import Samples
-from collapsar.settings import binding_settings
 from test_levers_in_chains import SHORT
 from tiny_chains import build_and_run, compose_settings, killed_and_whole
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collapsar.composition import config_folder
+from collapsar.config.composition import config_folder
 from collapsar.errors import UsageError
 from tiny_chains import NARROW, TINY, build_and_run, killed_and_whole
 

@@ -14,11 +14,11 @@ import torch
 from hydra.experimental.callback import Callback
 
 import collapsar.__main__ as command
-from collapsar import study
+from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
-from collapsar.experiment import Experiment
+from collapsar.jobs import study
 from collapsar.journal.profile import profile_chain
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from tiny_chains import compose_settings
 
 LINES_OF_A_TRACEBACK = ("Traceback", 'File "')

@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from collapsar.cases.tables.predictors import Labelled, predict
 from collapsar.drawing.nearest_mean import means_of
 from collapsar.metrics.modes import fit_bins
-from collapsar.metrics.tables.downstream import Labelled, predict
-from collapsar.models.analytic import Mixture
+from collapsar.models.analytic.analytic import Mixture
 from collapsar.models.latent_mixture import LatentMixture
 
 

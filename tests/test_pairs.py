@@ -10,10 +10,10 @@ from itertools import combinations
 import pytest
 from omegaconf import OmegaConf
 
-from collapsar.composition import config_folder
+from collapsar.config.composition import config_folder
+from collapsar.config.levers import check_levers
 from collapsar.errors import UsageError
-from collapsar.levers import check_levers
-from collapsar.settings import flatten
+from collapsar.records.settings import flatten
 from tiny_chains import NARROW, TINY, build_and_run
 
 GROUPS = ("lever", "cause", "correction")

@@ -8,11 +8,11 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from collapsar.composition import build, config_folder, settings
-from collapsar.report.arms import settings_of
-from collapsar.report.baselines import find_baseline
-from collapsar.report.difference_words import difference_words
-from collapsar.study import arm_jobs
+from collapsar.config.composition import build, config_folder, settings
+from collapsar.jobs.study import arm_jobs
+from collapsar.study.arms import settings_of
+from collapsar.study.baselines import find_baseline
+from collapsar.study.difference_words import difference_words
 from tiny_chains import compose_settings
 
 PRESETS = sorted((config_folder() / "experiment").glob("*.yaml"))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapsar.damage import line_with_checksum
 from collapsar.errors import UsageError
-from collapsar.records import GenerationRecord
+from collapsar.files import line_with_checksum
+from collapsar.records.record import GenerationRecord
 
 RECORD = GenerationRecord(
     generation=3,

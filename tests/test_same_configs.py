@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from collapsar.settings import config_folder
+from collapsar.records.settings import config_folder
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "same_configs.py"
-SETTINGS = {"seed": 0, "model": {"_target_": "collapsar.models.vae.VAE", "width": 32}, "cause": {}, "tags": [1, 2]}
+SETTINGS = {"seed": 0, "model": {"_target_": "collapsar.models.vae.vae.VAE", "width": 32}, "cause": {}, "tags": [1, 2]}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_same_settings_in_another_order_have_no_difference(compare):
 
 
 def test_a_class_of_ours_may_move(compare):
-    moved = {"_target_": "collapsar.models.vae.model.VAE", "width": 32}
+    moved = {"_target_": "collapsar.models.vae.vae.model.VAE", "width": 32}
     assert compare(SETTINGS, SETTINGS | {"model": moved}) == []
 
 

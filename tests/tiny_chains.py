@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from collapsar import composition
-from collapsar.records import GenerationRecord
+from collapsar.config import composition
+from collapsar.records.record import GenerationRecord
 from collapsar.training import train as train_module
 
 TINY = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from collapsar.data.sources.table_file import TableFile
-from collapsar.settings import config_folder
+from collapsar.cases.tables.table_file import TableFile
+from collapsar.records.settings import config_folder
 
 SETTINGS = yaml.safe_load((config_folder() / "data" / "table.yaml").read_text())
 

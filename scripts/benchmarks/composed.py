@@ -7,13 +7,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from collapsar import composition
+from collapsar.config import composition
+from collapsar.config.experiment import Experiment
 from collapsar.data.sources.real import TorchvisionSource
 from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError
-from collapsar.experiment import Experiment
+from collapsar.records.settings import config_folder
 from collapsar.samples import Samples
-from collapsar.settings import config_folder
 from collapsar.training.train import Recipe
 from collapsar.training.trainer import make_trainer
 

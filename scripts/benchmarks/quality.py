@@ -13,9 +13,9 @@ from functools import partial
 
 from benchmarks.composed import Case, ready_recipe
 from benchmarks.ways import quiet
+from collapsar.config.experiment import Experiment
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.experiment import Experiment
-from collapsar.metrics.evaluator import Evaluator
+from collapsar.judging.evaluator import Evaluator
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.training.train import Recipe, train

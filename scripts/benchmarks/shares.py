@@ -17,7 +17,7 @@ from benchmarks.composed import Case
 from benchmarks.ways import quiet
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import NoTracking
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 TRAINED_STEPS, QUICK_STEPS = 40, 5
 QUICK_SAMPLES = 1_000

@@ -26,8 +26,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from collapsar import __version__, composition, signals, study
-from collapsar.command_line import readable_by_hydra
+from collapsar import __version__
+from collapsar.config import composition
+from collapsar.config.command_line import readable_by_hydra
+from collapsar.config.options import ANY, options_of
 from collapsar.errors import (
     FULL_DISK,
     DeviceMemoryError,
@@ -37,13 +39,14 @@ from collapsar.errors import (
     is_of_disk,
     printable,
 )
+from collapsar.jobs import study
+from collapsar.jobs.failures import FailedJob, command_of, failed_jobs, lines
 from collapsar.journal.objective import read_objective
-from collapsar.multirun.failures import FailedJob, command_of, failed_jobs, lines
-from collapsar.options import ANY, options_of
-from collapsar.settings import config_folder
+from collapsar.machine import signals
+from collapsar.records.settings import config_folder
 
 if TYPE_CHECKING:
-    from collapsar.experiment import Experiment
+    from collapsar.config.experiment import Experiment
 
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
 EXPECTED_ERRORS = (UsageError, NonFiniteError, DeviceMemoryError, HydraException, OmegaConfBaseException, OSError)
@@ -101,7 +104,7 @@ def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[fl
 
 def foretell(experiment: "Experiment", folder: Path, *, config: DictConfig) -> None:
     """Say what a chain would take, and leave no folder that was not there."""
-    from collapsar import forecast
+    from collapsar.config import forecast
 
     chain = composition.chain_name(_root_=config)
     one = forecast.forecast(experiment, folder, chain=chain, config=composition.settings(config))
@@ -118,7 +121,7 @@ def sum_up_dry_run(outputs: Path) -> None:
     Raises:
         UsageError: the disk does not suffice.
     """
-    forecast = sys.modules.get("collapsar.forecast")
+    forecast = sys.modules.get("collapsar.config.forecast")
     if forecast is None or not forecast.made:
         return
     chains = forecast.made.copy()

@@ -6,7 +6,7 @@ Version 0.1 took every setting into a folder's digest, what is null or empty too
 from collections.abc import Mapping
 from typing import Any
 
-from collapsar.settings import INTRODUCED_AS, binding_settings, class_name, digest, flatten, is_below
+from collapsar.records.settings import INTRODUCED_AS, binding_settings, class_name, digest, flatten, is_below
 
 FIRST_VERSION = (0, 2)  # whose folders are named and continued as today
 FREE_THEN = ("name", "num_generations", "tracking", "alarm", "data.root", "evaluation.cache_folder")
@@ -33,15 +33,15 @@ CLASSES_THEN = {
     "collapsar.data.selection": "Curated Deduplicated Farthest KeepAll TopScored Verified",
     "collapsar.metrics.downstream": "DownstreamTask",
     "collapsar.metrics.embedders": "TrainingBudget",
-    "collapsar.metrics.evaluator": "Evaluation",
+    "collapsar.judging.evaluator": "Evaluation",
     "collapsar.metrics.features": "ClassifierSpace IdentitySpace PCASpace",
     "collapsar.metrics.preprocessing": "Augmentation",
     "collapsar.metrics.pretrained": "DinoV2Space InceptionSpace",
     "collapsar.metrics.self_supervised": "SelfSupervisedSpace",
-    "collapsar.models.analytic": "Categorical Gaussian KernelDensity LinearRegression Mixture",
+    "collapsar.models.analytic.analytic": "Categorical Gaussian KernelDensity LinearRegression Mixture",
     "collapsar.models.bias": "ScaledLatents TemperedLikelihood TruncatedLatents",
-    "collapsar.models.gan": "GAN",
-    "collapsar.models.vae": "VAE",
+    "collapsar.models.gan.gan": "GAN",
+    "collapsar.models.vae.vae": "VAE",
 }
 PATHS_THEN = {name: f"{module}.{name}" for module, names in CLASSES_THEN.items() for name in names.split()} | {
     "CategoricalSource": "collapsar.data.analytic.Categorical",

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from collapsar.cases.tables.schema import Table
 from collapsar.errors import NonFiniteError
 from collapsar.factors import Factors
-from collapsar.tables.schema import Table
 
 UNLABELLED = -1  # among labels: of this sample nobody knows the class
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from collapsar.composition import build
+from collapsar.config.composition import build
 from collapsar.data import batches as batches_module
 from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
 from collapsar.data.pool import REAL, Part, Pool

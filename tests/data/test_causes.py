@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from collapsar.config.feasibility import pool_sizes
 from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_all
 from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses, SimplifiedWorld
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise
 from collapsar.errors import UsageError
 from collapsar.factors import Factor, Factors
-from collapsar.feasibility import pool_sizes
 from collapsar.samples import RealData, Samples
 from collapsar.seeding import make_generator
 from tiny_chains import compose_settings
@@ -244,7 +244,7 @@ def test_causes_that_leave_no_sample_are_refused():
 
 
 def built(*overrides):
-    from collapsar.composition import build
+    from collapsar.config.composition import build
 
     return build(compose_settings("tracking=none", *overrides))
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from collapsar.composition import build
+from collapsar.config.composition import build
 from collapsar.errors import UsageError
 from collapsar.journal.store import RunFolder
 from tiny_chains import compose_settings

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from collapsar.composition import build
+from collapsar.config.composition import build
 from collapsar.drawing.correction import Reference, check_correction, stratified_choice, warm_started
 from collapsar.drawing.extrapolation import Extrapolation, extrapolated
 from collapsar.drawing.nearest_mean import NearestMean, means_of
 from collapsar.drawing.partial_samples import PartialSamples, is_redrawn, shuffled_rounds
 from collapsar.drawing.transport import OptimalTransport, barycentres
 from collapsar.errors import UsageError
-from collapsar.models.analytic import Gaussian
+from collapsar.models.analytic.analytic import Gaussian
+from collapsar.models.analytic.categorical import Categorical
 from collapsar.models.bias import UNBIASED, TemperedLikelihood
-from collapsar.models.categorical import Categorical
-from collapsar.models.flow import Flow
-from collapsar.models.gan import GAN
+from collapsar.models.flow.flow import Flow
+from collapsar.models.gan.gan import GAN
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.plan import AS_IT_IS
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
 from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.drawing.judge import JudgeSpace, choose_space, num_judged_classes
 from collapsar.errors import UsageError
-from collapsar.metrics.spaces import classifier as classifier_module
-from collapsar.metrics.spaces.classifier import ClassifierSpace
-from collapsar.metrics.spaces.identity import IdentitySpace
-from collapsar.metrics.spaces.pca import PCASpace
-from collapsar.metrics.spaces.stick import StickSpace
+from collapsar.judging.spaces import classifier as classifier_module
+from collapsar.judging.spaces.classifier import ClassifierSpace
+from collapsar.judging.spaces.identity import IdentitySpace
+from collapsar.judging.spaces.pca import PCASpace
+from collapsar.judging.spaces.stick import StickSpace
 from tiny_chains import compose_settings
 
 IMAGE, VECTOR = (1, 8, 8), (2,)
@@ -40,7 +40,7 @@ def test_a_stick_is_refused_as_a_judge_also_where_nobody_asks():
 
 
 def test_a_stick_cannot_be_configured_as_a_judge():
-    stick = "{_target_:collapsar.metrics.spaces.stick.StickSpace,stick:digits,stick_version:1,chunk_size:512}"
+    stick = "{_target_:collapsar.judging.spaces.stick.StickSpace,stick:digits,stick_version:1,chunk_size:512}"
     with pytest.raises(UsageError, match="judge must not be a measuring stick"):
         build("~judge", f"+judge={stick}")
 
@@ -117,7 +117,7 @@ def test_a_judge_that_is_not_good_enough_is_refused_before_anything_is_trained(r
 
 
 def test_no_classifier_is_trained_on_the_way_to_a_generation_that_nobody_judges(tmp_path, tiny, monkeypatch):
-    from collapsar.metrics.spaces import embedders
+    from collapsar.judging.spaces import embedders
     from tiny_chains import build_and_run
 
     monkeypatch.setattr(classifier_module, "train_classifier", lambda *_, **__: pytest.fail("a classifier was trained"))

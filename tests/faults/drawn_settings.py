@@ -21,10 +21,10 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from collapsar import __main__ as program
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.data.sources.source import Source
+from collapsar.records.settings import flatten
 from collapsar.report import page  # noqa: F401  imported before the forks
-from collapsar.settings import flatten
 
 MOST_SECONDS, MOST_BYTES = 90, 12 << 30
 SHORT = (

@@ -7,10 +7,10 @@ import torch
 
 from collapsar.errors import NonFiniteError
 from collapsar.journal.store import RunFolder
-from collapsar.metrics.spaces.base import FittedSpace
-from collapsar.metrics.spaces.embedders import TrainingBudget, train_classifier
-from collapsar.models.gan import GAN
-from collapsar.models.vae import VAE
+from collapsar.judging.spaces.base import FittedSpace
+from collapsar.judging.spaces.embedders import TrainingBudget, train_classifier
+from collapsar.models.gan.gan import GAN
+from collapsar.models.vae.vae import VAE
 from tiny_chains import TINY, build_and_run
 
 ALL_OF_IMAGES = (

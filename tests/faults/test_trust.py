@@ -11,12 +11,12 @@ import torch
 from planted_code import Planted
 from rich.console import Console
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.errors import UsageError, printable
 from collapsar.journal.store import RunFolder, read_config
-from collapsar.metrics.spaces.feature_cache import load_or_compute
-from collapsar.metrics.spaces.pretrained import load_weights
-from collapsar.metrics.spaces.stick import read_stick
+from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.pretrained import load_weights
+from collapsar.judging.spaces.stick import read_stick
 from collapsar.report.page import write_report
 from collapsar.report.pictures import _read_strip
 from collapsar.report.tables import report_tables

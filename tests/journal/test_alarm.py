@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from scipy import stats
 
 from collapsar.journal.alarm import BeyondFloor, ClassesDropped, LevelsLost, SuddenChange, Trend, kendall_p, measured
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 from collapsar.training import train as train_module
 from tiny_chains import compose_settings
 

@@ -20,7 +20,7 @@ from collapsar.journal.alarm import Alarm
 from collapsar.journal.journal import open_journal
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, NoTracking, Tracking
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 
 COLLAPSING = {

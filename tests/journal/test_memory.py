@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from collapsar.journal import memory
-from collapsar.journal.memory import CLEAR_REFS, forget_peak_memory, peak_memory_bytes
+from collapsar.machine import memory
+from collapsar.machine.memory import CLEAR_REFS, forget_peak_memory, peak_memory_bytes
 
 BIG_BYTES = 300_000_000
 

@@ -8,9 +8,9 @@ import pytest
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured, check_objective, read_objective
 from collapsar.journal.profile import profile_chain
-from collapsar.metric_keys import GROUP_KEYS, METRICS
-from collapsar.metrics.suite import GROUPS
-from collapsar.records import GenerationRecord
+from collapsar.judging.metric_keys import GROUP_KEYS, METRICS
+from collapsar.judging.suite import GROUPS
+from collapsar.records.record import GenerationRecord
 
 FIRST = GenerationRecord(
     generation=0,

@@ -11,7 +11,7 @@ import pytest
 from collapsar.journal.courses import growth_rate, half_life
 from collapsar.journal.findings import error_rises
 from collapsar.journal.profile import Profile, profile_chain
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 
 def chain(

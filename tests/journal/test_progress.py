@@ -12,7 +12,7 @@ from rich.console import Console
 
 from collapsar.journal.alarm import Fired
 from collapsar.journal.progress import ChainProgress, sparkline
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 from tiny_chains import TINY
 
 ALARM = Fired(generation=1, rule="recall_drops", text="recall falls suddenly, from 0.82 to 0.4")

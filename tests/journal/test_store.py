@@ -15,13 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from collapsar import damage
+from collapsar import files as damage
 from collapsar.errors import UsageError
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder, append_flushed, image_grid, read_config, write_atomically
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import FREE_SETTINGS, flatten, is_free
 from collapsar.samples import Samples
-from collapsar.settings import FREE_SETTINGS, flatten, is_free
 from test_records import RECORD
 
 CONFIG = {

@@ -11,7 +11,7 @@ import yaml
 from test_tracking import every, first, wandb_files
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from collapsar.composition import build, config_folder
+from collapsar.config.composition import build, config_folder
 from tiny_chains import build_and_run, compose_settings
 
 SWEEP = yaml.safe_load((config_folder() / "sweep.yaml").read_text())

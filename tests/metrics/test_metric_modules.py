@@ -10,12 +10,12 @@ from torch import distributed
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from collapsar.errors import UsageError
-from collapsar.metrics.comparison import Comparison, compare
+from collapsar.judging.comparison import Comparison, compare
+from collapsar.judging.reference import RealReference
+from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.metrics.frechet import frechet_distance
 from collapsar.metrics.metric_modules import GivenFeatures, NeighbourMetric, make_frechet_metric
 from collapsar.metrics.neighbours.scores import neighbour_scores, prepare_real_side
-from collapsar.metrics.reference import RealReference
-from collapsar.metrics.spaces.identity import IdentitySpace
 from collapsar.samples import RealData, Samples
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models.analytic import Gaussian, KernelDensity, Mixture
+from collapsar.models.analytic.analytic import Gaussian, KernelDensity, Mixture
+from collapsar.models.analytic.categorical import Categorical
+from collapsar.models.analytic.linear_regression import LinearRegression
 from collapsar.models.bias import ScaledLatents
-from collapsar.models.categorical import Categorical
-from collapsar.models.linear_regression import LinearRegression
 
 
 def generator(seed=0):

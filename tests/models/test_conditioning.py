@@ -5,14 +5,14 @@ from functools import partial
 import pytest
 import torch
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
-from collapsar.metrics.spaces.stick import StickSpace
+from collapsar.judging.spaces.stick import StickSpace
 from collapsar.models.conditioning import Condition, check_classes
-from collapsar.models.flow import Flow
-from collapsar.models.gan import GAN
-from collapsar.models.vae import VAE
+from collapsar.models.flow.flow import Flow
+from collapsar.models.gan.gan import GAN
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.training.train import train
 from tiny_chains import compose_settings

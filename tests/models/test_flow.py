@@ -10,7 +10,7 @@ from torch import nn
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models import latent
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
-from collapsar.models.flow import Flow, between, solve
+from collapsar.models.flow.flow import Flow, between, solve
 from collapsar.models.plan import AS_IT_IS
 from collapsar.samples import Samples
 from tiny_models import FLOW_SETTINGS

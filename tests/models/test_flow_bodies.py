@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from collapsar.models.flow import Flow
+from collapsar.models.flow.flow import Flow
 from tiny_models import FLOW_SETTINGS
 
 SHAPES = {"unet": [[1, 8, 8], [1, 28, 28], [3, 32, 32]], "mlp": [[1, 8, 8], [3, 32, 32], [2]]}

@@ -11,8 +11,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
-from collapsar.models.adversarial import critic_loss, generator_loss, gradient_penalty
-from collapsar.models.gan import GAN
+from collapsar.models.gan.adversarial import critic_loss, generator_loss, gradient_penalty
+from collapsar.models.gan.gan import GAN
 from collapsar.models.plan import AS_IT_IS
 from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from collapsar.models.gan import GAN
-from collapsar.models.gan_bodies import NETWORKS, make_rivals
+from collapsar.models.gan.gan import GAN
+from collapsar.models.gan.gan_bodies import NETWORKS, make_rivals
 from collapsar.samples import Samples
 from tiny_models import SWITCHED_OFF
 

@@ -11,11 +11,11 @@ from lightning import Trainer
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.compiling import compiled
-from collapsar.models.flow import Flow
-from collapsar.models.gan import GAN
+from collapsar.models.flow.flow import Flow
+from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import AS_IT_IS
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed
 from collapsar.training import hardware

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
 from collapsar.models.latent_mixture import LatentMixture
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.train import train
 from tiny_chains import compose_settings

@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from collapsar.errors import UsageError
-from collapsar.models.gan import GAN
+from collapsar.models.gan.gan import GAN
 from collapsar.models.layers import num_groups
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from tiny_models import GAN_SETTINGS, VAE_SETTINGS
 
 SHAPES = [[1, 8, 8], [1, 28, 28], [3, 32, 32]]

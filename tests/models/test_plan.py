@@ -10,9 +10,9 @@ from lightning import Callback, Trainer
 
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
-from collapsar.models.gan import GAN
+from collapsar.models.gan.gan import GAN
 from collapsar.models.plan import AS_IT_IS
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
 from tiny_models import SWITCHED_OFF, VAE_SWITCHED_OFF

@@ -7,7 +7,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models import latent
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from tiny_models import VAE_SWITCHED_OFF
 

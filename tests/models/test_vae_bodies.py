@@ -6,8 +6,8 @@ import pytest
 import torch
 from lightning import Trainer
 
-from collapsar.models.vae import VAE
-from collapsar.models.vae_bodies import CODERS, ResidualBlock, make_coder, patch_side
+from collapsar.models.vae.vae import VAE
+from collapsar.models.vae.vae_bodies import CODERS, ResidualBlock, make_coder, patch_side
 from collapsar.samples import Samples
 from tiny_models import VAE_SWITCHED_OFF
 

@@ -15,7 +15,7 @@ ARMS: dict[str, tuple[float, dict[str, Any]]] = {  # by name: the share of recal
     "gradient clipping": (0.2, {"training": {"gradient_clip_norm": 1.0}}),
     "gradient_clip_norm=2.0": (0.4, {"training": {"gradient_clip_norm": 2.0}}),
     "mix, real_fraction=0.1": (0.1, MIX),
-    "width=8": (0.65, {"model": {"_target_": "collapsar.models.vae.VAE", "_partial_": True, "width": 8}}),
+    "width=8": (0.65, {"model": {"_target_": "collapsar.models.vae.vae.VAE", "_partial_": True, "width": 8}}),
 }
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from sklearn.datasets import load_digits
 
-from collapsar.damage import line_with_checksum
-from collapsar.records import GenerationRecord
+from collapsar.files import line_with_checksum
+from collapsar.records.record import GenerationRecord
 
 NUM_CLASSES = 10
 NUM_SYNTHETIC = 1437
@@ -47,7 +47,7 @@ def write_run(
         "data": {"_target_": "collapsar.data.sources.real.Digits", "num_train": None},
         "model": {"_target_": f"collapsar.models.{model}.{model.upper()}", "_partial_": True, "width": 32},
         "regime": {"_target_": f"collapsar.data.regimes.{regime.capitalize()}"} | (settings or {}),
-        "evaluation": {"_target_": "collapsar.metrics.evaluator.Evaluator", "num_neighbours": 3},
+        "evaluation": {"_target_": "collapsar.judging.evaluator.Evaluator", "num_neighbours": 3},
         "trainer": {"_target_": "lightning.Trainer", "max_steps": 1500 if model == "vae" else 4000},
         "tracking": {"_target_": "collapsar.journal.tracking.NoTracking"},
     }

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from planted_runs import write_run
 
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import read_chains
-from collapsar.report.costs import costs, study_seconds
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import read_chains
+from collapsar.study.costs import costs, study_seconds
 
 LOSS = {"steps": 450.0, "loss": 0.25}
 

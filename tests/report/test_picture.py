@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from planted_runs import write_run
 
-from collapsar.report.chains import read_chains
+from collapsar.study.chains import read_chains
 from picture import INKS, main
 
 SVG = "{http://www.w3.org/2000/svg}"

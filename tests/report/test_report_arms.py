@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from collapsar.report.arms import differing_settings, group_arms, num_choices_apart
-from collapsar.report.chains import read_chains
 from collapsar.report.commands import commands
+from collapsar.study.arms import differing_settings, group_arms, num_choices_apart
+from collapsar.study.chains import read_chains
 
 
 def arms_of(folder):
@@ -124,7 +124,7 @@ def test_arms_of_two_sizes_are_told_apart_by_the_size_alone(make_run, tmp_path):
 
 def test_arms_of_two_bodies_are_told_apart_by_the_body_alone(make_run, tmp_path):
     for body, batch_size in (("conv", 64), ("patch", 128)):
-        model = {"_target_": "collapsar.models.vae.VAE", "body": body}
+        model = {"_target_": "collapsar.models.vae.vae.VAE", "body": body}
         change(make_run(f"runs/{body}") / "config.yaml", model=model, batch_size=batch_size)
     assert sorted(arm.name for arm in arms_of(tmp_path / "runs")) == ["body=conv", "body=patch"]
 

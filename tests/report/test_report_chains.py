@@ -5,7 +5,7 @@ import json
 import pytest
 
 from collapsar.errors import UsageError
-from collapsar.report.chains import read_chains, tidy
+from collapsar.study.chains import read_chains, tidy
 
 
 def test_every_run_below_a_folder_is_found_whether_finished_or_not(sweep):

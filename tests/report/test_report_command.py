@@ -12,9 +12,9 @@ import yaml
 from planted_runs import write_records
 
 from collapsar.report.__main__ import main
-from collapsar.report.chains import read_chains
 from collapsar.report.laws import laws_of
 from collapsar.report.paper import write_figures
+from collapsar.study.chains import read_chains
 
 LOADED = """
 import sys
@@ -122,7 +122,7 @@ def test_no_part_of_the_report_loads_torch_or_the_plotting_package(make_run, tmp
             "num_categories": 8,
             "zipf_exponent": 1.0,
         },
-        "model": {"_target_": "collapsar.models.analytic.Categorical"},
+        "model": {"_target_": "collapsar.models.analytic.analytic.Categorical"},
         "selection": {"_target_": "collapsar.drawing.selection.KeepAll"},
         "bias": {"spread": 1.0},
         "num_synthetic": None,

@@ -9,11 +9,11 @@ import yaml
 from planted_runs import write_records
 from scipy import stats
 
-from collapsar.report.chains import read_chains
 from collapsar.report.classes import heat_map
 from collapsar.report.drift import neutral_band, neutral_drift_band, outside_drift
 from collapsar.report.factors import factor_map
 from collapsar.report.page import write_report
+from collapsar.study.chains import read_chains
 
 
 def band(share, *, num_generations, num_samples, num_evaluated):

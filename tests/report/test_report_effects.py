@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from collapsar.report.effects import effects, holm, holm_levels, probability_of_improvement
+from collapsar.study.effects import effects, holm, holm_levels, probability_of_improvement
 
 NUM_SEEDS, NUM_ARMS, NUM_ANALYSES = 10, 8, 1000
 HORIZON = 7.0

@@ -11,13 +11,13 @@ from planted_comparison import ARMS, change, edit_records, write_comparison
 from rich.console import Console
 
 from collapsar.report.__main__ import main
-from collapsar.report.arms import group_arms
-from collapsar.report.baselines import find_baseline
-from collapsar.report.chains import read_chains
-from collapsar.report.comparison import comparisons, outcome_of
-from collapsar.report.difference_words import difference_words
 from collapsar.report.forest import effect_tables, forest_content, p_text, sentence, spent_text
 from collapsar.report.page import write_report
+from collapsar.study.arms import group_arms
+from collapsar.study.baselines import find_baseline
+from collapsar.study.chains import read_chains
+from collapsar.study.comparison import comparisons, outcome_of
+from collapsar.study.difference_words import difference_words
 
 REPLACE = {"regime._target_": "Replace"}
 
@@ -99,7 +99,7 @@ def test_arms_of_two_models_have_a_baseline_each_and_their_models_in_their_names
         other = shutil.copytree(run, run.with_name(f"gan {run.name}"))
         edit_records(other, lambda record: record.update(model="gan"))
         settings = yaml.safe_load((other / "config.yaml").read_text())
-        change(other, {"model": settings["model"] | {"_target_": "collapsar.models.gan.GAN"}})
+        change(other, {"model": settings["model"] | {"_target_": "collapsar.models.gan.gan.GAN"}})
     found = comparisons(group_arms(read_chains([own_copy])))
     assert sorted(comparison.baseline.name for comparison in found) == ["gan, replace", "vae, replace"]
     assert {row.arm.name for comparison in found for row in comparison.arms} >= {

@@ -7,15 +7,16 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from collapsar import composition, theory
+from collapsar import theory
+from collapsar.config import composition
 from collapsar.models.plan import Plan
-from collapsar.records import GenerationRecord
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import read_chains, tidy
+from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import config_folder, flatten
 from collapsar.report.charts import chart_content
-from collapsar.report.fitted import fitted_values, values_of
 from collapsar.report.laws import laws_of
-from collapsar.settings import config_folder, flatten
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import read_chains, tidy
+from collapsar.study.fitted import fitted_values, values_of
 from tiny_chains import build_and_run, compose_settings
 
 NUM_BLOCKS = 20

@@ -17,11 +17,11 @@ import yaml
 from planted_runs import write_records
 from rich.console import Console
 
-from collapsar.report.chains import read_chains
 from collapsar.report.page import write_report
 from collapsar.report.pictures import TOTAL_BYTES, film_strip
 from collapsar.report.plotly_bundle import SCRIPT
 from collapsar.report.tables import report_tables
+from collapsar.study.chains import read_chains
 
 # The kernel's own peak of the process, in kB: getrusage would also count the memory of the test that started it.
 REPORT_ITS_PEAK = """

@@ -2,8 +2,8 @@
 
 import pytest
 
-from collapsar.report.intervals import Interval
 from collapsar.report.phase_curve import PhaseCurve, crossing, draw
+from collapsar.study.intervals import Interval
 
 
 def interval(mean, margin=0.0):

@@ -8,13 +8,13 @@ from planted_comparison import change, edit_records
 from planted_tables import write_tables
 from rich.console import Console
 
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import read_chains
 from collapsar.report.page import render
 from collapsar.report.predictor_words import answer, generations, joined
-from collapsar.report.predictors import keepings
 from collapsar.report.tables import report_tables
-from collapsar.report.waiting import WaitingTime
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import read_chains
+from collapsar.study.predictors import keepings
+from collapsar.study.waiting import WaitingTime
 
 AUC = [0.9, 0.75, 0.6, 0.45, 0.45]  # below .8 in generation 1, and below chance in generation 3
 GROUPS = {"a": [0.9, 0.9, 0.8, 0.6, 0.6], "b": [0.8, 0.6, 0.5, 0.4, 0.4]}  # half of their lead is lost at .7 and .65

@@ -9,13 +9,13 @@ import pytest
 from planted_runs import write_records
 from scipy import stats
 
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import read_chains
-from collapsar.report.intervals import bands, paired_difference, t_interval
-from collapsar.report.summaries import contrasts, summarise_arm
-from collapsar.report.survival import class_survival
-from collapsar.report.waiting import waiting_time
 from collapsar.report.wording import headline, number_text, sentence, waiting_text
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import read_chains
+from collapsar.study.intervals import bands, paired_difference, t_interval
+from collapsar.study.summaries import contrasts, summarise_arm
+from collapsar.study.survival import class_survival
+from collapsar.study.waiting import waiting_time
 
 
 def test_t_interval_of_three_values_is_the_worked_example():

@@ -7,12 +7,12 @@ import pytest
 from planted_runs import write_records
 from planted_tables import write_tables
 
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import read_chains
+from collapsar.cases.tables.table_pictures import table_picture
 from collapsar.report.class_scores import class_score_maps
 from collapsar.report.families import is_curve
 from collapsar.report.page import render
-from collapsar.report.table_pictures import table_picture
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import read_chains
 
 
 @pytest.fixture

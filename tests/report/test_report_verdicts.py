@@ -13,16 +13,10 @@ import pytest
 from planted_runs import record_at
 from rich.console import Console
 
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import Chain
 from collapsar.report.charts import chart_content
-from collapsar.report.comparison import comparisons, outcome_of
 from collapsar.report.exports import tidy_with_arms
 from collapsar.report.forest import sentence as effects_sentence
 from collapsar.report.page import render
-from collapsar.report.predictors import keepings
-from collapsar.report.summaries import contrasts, summarise_arm
-from collapsar.report.survival import class_survival
 from collapsar.report.tables import table_of
 from collapsar.report.wording import (
     DECIDING,
@@ -36,6 +30,12 @@ from collapsar.report.wording import (
     ranked_by_loss,
     sentence,
 )
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import Chain
+from collapsar.study.comparison import comparisons, outcome_of
+from collapsar.study.predictors import keepings
+from collapsar.study.summaries import contrasts, summarise_arm
+from collapsar.study.survival import class_survival
 
 NUM_GENERATIONS = 6
 

@@ -9,7 +9,7 @@ import torch
 from lightning import Trainer
 
 from collapsar.errors import UsageError
-from collapsar.machine import Machine
+from collapsar.machine.choice import Machine
 from collapsar.training import hardware
 from collapsar.training import train as train_module
 from collapsar.training.hardware import settle_machine

@@ -6,9 +6,9 @@ import statistics
 import pytest
 import torch
 
-from collapsar.models.flow import Flow
-from collapsar.models.gan import GAN
-from collapsar.models.vae import VAE
+from collapsar.models.flow.flow import Flow
+from collapsar.models.gan.gan import GAN
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training import train as train_module
 from test_experiment import lasting

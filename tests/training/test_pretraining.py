@@ -7,14 +7,14 @@ import torch
 from lightning import Trainer
 from torch import nn
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
-from collapsar.metrics.spaces.preprocessing import Augmentation
-from collapsar.models.gan import GAN
+from collapsar.judging.spaces.preprocessing import Augmentation
+from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import AS_IT_IS
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain, total_steps, with_real
 from collapsar.training.train import train

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from collapsar import signals
-from collapsar.models.gan import GAN
+from collapsar.machine import signals
+from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
 from collapsar.training import shared as shared_module
 from collapsar.training import train as train_module

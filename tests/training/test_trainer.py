@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from collapsar.errors import UsageError
-from collapsar.machine import Machine
+from collapsar.machine.choice import Machine
 from collapsar.training.loggers import Place, announce
 from collapsar.training.trainer import REFUSED, REFUSED_CALLBACKS, check_trainer, make_trainer, on_machine
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from collapsar import composition
+from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
-from collapsar.models.vae import VAE
+from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.loss_monitor import STEPS_BETWEEN_READINGS
 from collapsar.training.train import Recipe, train

@@ -8,9 +8,10 @@ import pytest
 import torch
 from lightning import Callback
 
-from collapsar import composition, signals
+from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.machine import Machine
+from collapsar.machine import signals
+from collapsar.machine.choice import Machine
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.training import unfinished as unfinished_module

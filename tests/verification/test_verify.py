@@ -10,7 +10,7 @@ from rich.console import Console
 from collapsar import theory
 from collapsar.data import regimes, weighting
 from collapsar.data.pool import REAL, Part
-from collapsar.models import analytic
+from collapsar.models.analytic import analytic
 from collapsar.samples import Samples
 from collapsar.verification import gaussians
 from collapsar.verification import protocols as protocols_module

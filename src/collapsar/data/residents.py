@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from collapsar.data.pool import Part, Pool
-from collapsar.devices import free_bytes
+from collapsar.machine.devices import free_bytes
 from collapsar.samples import Samples
 
 MOST_OF_FREE = 0.5  # of a device's free memory may be taken by pools: models, their gradients and activations need room

@@ -5,6 +5,7 @@ What is drawn of a table is made a row of it before it is selected, as images ar
 
 from dataclasses import replace
 
+from collapsar.cases.tables.schema import Table
 from collapsar.drawing.correction import Draw, Reference
 from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import Drawn, Selection
@@ -12,7 +13,6 @@ from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples, check_finite_values
 from collapsar.seeding import make_generator
-from collapsar.tables.schema import Table
 
 
 def draw(

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from collapsar.cases.stacked.stacked_stick import StackedStickSpace
 from collapsar.errors import UsageError
-from collapsar.metrics.spaces.base import FeatureSpace, FittedSpace
-from collapsar.metrics.spaces.identity import IdentitySpace
-from collapsar.metrics.spaces.stacked import StackedStickSpace
-from collapsar.metrics.spaces.stick import StickSpace
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
+from collapsar.judging.spaces.identity import IdentitySpace
+from collapsar.judging.spaces.stick import StickSpace
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import RealData, Samples
 

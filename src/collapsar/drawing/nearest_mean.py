@@ -12,7 +12,7 @@ from torch import Tensor
 from collapsar.drawing.correction import Reference
 from collapsar.drawing.towards_real import TowardsReal
 from collapsar.errors import UsageError
-from collapsar.machine import on_one_thread
+from collapsar.machine.choice import on_one_thread
 from collapsar.seeding import make_generator
 
 POINTS_PER_CHUNK = 1024  # bounds memory only

@@ -19,8 +19,8 @@ from scipy import stats
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.journal.findings import lost_levels
-from collapsar.records import GenerationRecord
-from collapsar.words import counted
+from collapsar.records.record import GenerationRecord
+from collapsar.records.words import counted
 
 Direction: TypeAlias = Literal["falls", "rises"]
 Action: TypeAlias = Literal["warn", "notify", "stop"]

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 Course = Literal["rises", "levels off", "falls", "undecided"]
 Points = list[tuple[int, float]]

@@ -21,8 +21,8 @@ from collapsar.journal.courses import (
     points,
     trend_p,
 )
-from collapsar.records import GenerationRecord
-from collapsar.words import counted
+from collapsar.records.record import GenerationRecord
+from collapsar.records.words import counted
 
 Verdict = Literal["yes", "no", "undecided"]
 

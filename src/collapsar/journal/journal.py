@@ -20,20 +20,20 @@ from rich.console import Console
 from torch import Tensor
 
 from collapsar import __version__
-from collapsar.commit import commit
-from collapsar.devices import peak_device_memory_bytes
 from collapsar.errors import NonFiniteError
 from collapsar.journal.alarm import Alarm, Fired
 from collapsar.journal.entry_gate import SHARES, gate_evidence
-from collapsar.journal.memory import forget_peak_memory, peak_memory_bytes
 from collapsar.journal.profile import Ending, profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
-from collapsar.machine import Machine, read_machine
-from collapsar.records import GenerationRecord
+from collapsar.machine.choice import Machine, read_machine
+from collapsar.machine.devices import peak_device_memory_bytes
+from collapsar.machine.memory import forget_peak_memory, peak_memory_bytes
+from collapsar.machine.signals import Stopped
+from collapsar.records.commit import commit
+from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
-from collapsar.signals import Stopped
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from collapsar.errors import UsageError
-from collapsar.metric_keys import GROUP_KEYS, METRICS, OF_FIRST_SPACE, find_metric, groups_of, split_key
-from collapsar.records import GenerationRecord
-from collapsar.settings import flatten
+from collapsar.judging.metric_keys import GROUP_KEYS, METRICS, OF_FIRST_SPACE, find_metric, groups_of, split_key
+from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import flatten
 
 PLACES = ("final", "profile")
 EVENTS = {

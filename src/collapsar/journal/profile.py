@@ -30,7 +30,7 @@ from collapsar.journal.findings import (
     real_not_reproduced,
     variance_vanishes,
 )
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 Ending = Literal["", "stopped", "broke down"]
 """How a chain ended before all its generations were made; empty if it is finished, or the same command continues it."""

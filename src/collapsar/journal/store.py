@@ -23,19 +23,19 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from collapsar.damage import (
+from collapsar.earlier import is_earlier
+from collapsar.errors import UsageError, disk_errors_name
+from collapsar.files import (
     add_checksum_to_archive,
     archive_is_whole,
     file_is_whole,
     file_with_checksum,
     line_is_whole,
 )
-from collapsar.earlier import is_earlier
-from collapsar.errors import UsageError, disk_errors_name
 from collapsar.journal.lock import held
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import binding_settings
 from collapsar.samples import Samples
-from collapsar.settings import binding_settings
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collapsar.journal.store import RunFolder
-from collapsar.records import GenerationRecord
+from collapsar.records.record import GenerationRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ import wandb
 from torch import Tensor
 
 from collapsar.journal.store import RunFolder, tile
-from collapsar.metric_keys import MAIN, split_class
-from collapsar.records import GenerationRecord
+from collapsar.judging.metric_keys import MAIN, split_class
+from collapsar.records.record import GenerationRecord
 
 AXIS, TRAINING_AXIS = "generation", "training/total_step"
 MAX_ROWS = 100

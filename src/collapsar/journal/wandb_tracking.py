@@ -19,14 +19,14 @@ import requests
 import wandb
 from pydantic import ValidationError
 
-from collapsar import signals
 from collapsar.errors import UsageError, check_positive
 from collapsar.journal.store import RunFolder, write_atomically
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.uploading import QUIET, Upload
 from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise
 from collapsar.journal.wandb_server import chosen_mode, default_entity, reason, server
-from collapsar.records import GenerationRecord
+from collapsar.machine import signals
+from collapsar.records.record import GenerationRecord
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from collapsar.errors import UsageError, check_positive
-from collapsar.metrics.spaces.embedders import TrainingBudget, build_seeded, exact_convolutions, train_classifier
+from collapsar.judging.spaces.embedders import TrainingBudget, build_seeded, exact_convolutions, train_classifier
 from collapsar.samples import to_model_range
 
 

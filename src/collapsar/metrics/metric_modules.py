@@ -14,10 +14,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.utilities import dim_zero_cat
 
 from collapsar.errors import UsageError
+from collapsar.judging.spaces.base import FittedSpace
 from collapsar.metrics.checks import Features, check_features
 from collapsar.metrics.neighbours.balls import Membership
 from collapsar.metrics.neighbours.scores import RealSide, count_members, prepare_real_side, summarise
-from collapsar.metrics.spaces.base import FittedSpace
 
 
 class SpaceFeatures(nn.Module):

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from collapsar.errors import UsageError
-from collapsar.machine import on_one_thread
+from collapsar.machine.choice import on_one_thread
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels
 from collapsar.metrics.neighbours.nearest import find_nearest
 

@@ -15,7 +15,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
 from collapsar.errors import check_positive
-from collapsar.machine import on_one_thread
+from collapsar.machine.choice import on_one_thread
 
 MOST_LATENTS = 4096  # that a mixture is fitted to
 

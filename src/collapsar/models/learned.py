@@ -17,10 +17,10 @@ from jaxtyping import Float
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from collapsar.devices import device_seeded
 from collapsar.errors import UsageError
-from collapsar.models.augmentation import transformed
+from collapsar.machine.devices import device_seeded
 from collapsar.models.course import Course, Losses, Player
+from collapsar.models.gan.augmentation import transformed
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer

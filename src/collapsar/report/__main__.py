@@ -39,9 +39,9 @@ def _report(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> list[Path]:
     if not (options.csv or options.parquet or options.figures):
         return []
-    from collapsar.report.chains import read_chains
     from collapsar.report.exports import write_csv, write_parquet
     from collapsar.report.forest import write_effects
+    from collapsar.study.chains import read_chains
 
     chains = read_chains(options.folders)
     written = [write_csv(chains, options.csv)] if options.csv else []

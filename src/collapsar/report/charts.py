@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.metric_keys import HEADLINE, SHARE, bounds_of, title_of
-from collapsar.report.arms import Arm
-from collapsar.report.chains import Chain
+from collapsar.judging.metric_keys import HEADLINE, SHARE, bounds_of, title_of
 from collapsar.report.families import is_curve
-from collapsar.report.fitted import values_of
-from collapsar.report.intervals import bands
 from collapsar.report.laws import laws_of
-from collapsar.report.survival import class_survival
+from collapsar.study.arms import Arm
+from collapsar.study.chains import Chain
+from collapsar.study.fitted import values_of
+from collapsar.study.intervals import bands
+from collapsar.study.survival import class_survival
 
 
 def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from collapsar.journal.findings import GONE_FRACTION
-from collapsar.metric_keys import SHARE, bounds_of, split_class, split_column
-from collapsar.report.arms import Arm
+from collapsar.judging.metric_keys import SHARE, bounds_of, split_class, split_column
 from collapsar.report.classes import CELL_PIXELS, MAX_CLASSES, Cell
+from collapsar.study.arms import Arm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collapsar.journal.findings import GONE_FRACTION
-from collapsar.report.chains import Chain
 from collapsar.report.drift import neutral_band, outside_drift
+from collapsar.study.chains import Chain
 
 MAX_CLASSES = 24
 CELL_PIXELS = 40  # a cell with its gap, as in report.css

@@ -5,8 +5,8 @@ import math
 import shlex
 from collections.abc import Sequence
 
-from collapsar.report.arms import NAMED_PARTS, Arm, part_name
-from collapsar.report.chains import Chain
+from collapsar.study.arms import NAMED_PARTS, Arm, part_name
+from collapsar.study.chains import Chain
 
 
 def commands(arms: Sequence[Arm]) -> list[str]:

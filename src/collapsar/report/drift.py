@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from collapsar.report.intervals import CONFIDENCE
+from collapsar.study.intervals import CONFIDENCE
 
 NUM_CHAINS = 2_000  # simulated for each class; their quantiles scatter by a few per mille of the share
 

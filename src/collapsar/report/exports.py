@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from collapsar.errors import UsageError
-from collapsar.report.arms import Arm, group_arms
-from collapsar.report.chains import TIDY_COLUMNS, Chain, carried_rows, tidy
+from collapsar.study.arms import Arm, group_arms
+from collapsar.study.chains import TIDY_COLUMNS, Chain, carried_rows, tidy
 
 
 def tidy_with_arms(chains: Sequence[Chain]) -> pd.DataFrame:

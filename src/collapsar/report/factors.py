@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from collapsar.report.chains import Chain
 from collapsar.report.classes import CELL_PIXELS, Cell, shade
+from collapsar.study.chains import Chain
 
 MAX_LEVELS = 40
 

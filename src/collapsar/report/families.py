@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collapsar.metric_keys import (
+from collapsar.judging.metric_keys import (
     FAMILIES,
     FITTED,
     FITTED_SPACE,

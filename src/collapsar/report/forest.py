@@ -9,12 +9,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import Chain
-from collapsar.report.comparison import OUTCOMES, ComparedArm, Comparison, Spending, comparisons
-from collapsar.report.effects import ArmVerdict, Effect
-from collapsar.report.intervals import Interval
 from collapsar.report.wording import MISSING, growth_text, number_text
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import Chain
+from collapsar.study.comparison import OUTCOMES, ComparedArm, Comparison, Spending, comparisons
+from collapsar.study.effects import ArmVerdict, Effect
+from collapsar.study.intervals import Interval
 
 VERDICTS: tuple[ArmVerdict, ...] = ("better", "worse", "not told apart")
 NAMED_IN_SENTENCE = 4

@@ -4,7 +4,7 @@ A law is drawn only where the chain is the one it was derived for: analytic data
 synthetic samples in each generation as there are real ones (n), a regime that does not change, and a variance divided
 as the law says. `READ` and `WITHOUT_EFFECT` list every setting that a law knows of; a chain that is bound by any other
 (a cause, a correction, a lever, a labeller, or one that is added later) has no law. Generation t has been fitted t + 1
-times. Laws are about the fitted parameters (`collapsar.report.fitted`), not about metrics of drawn samples, which have
+times. Laws are about the fitted parameters (`collapsar.study.fitted`), not about metrics of drawn samples, which have
 biases of their own.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from collapsar import theory
 from collapsar.data.schedules import nearest
-from collapsar.settings import OURS, binding_settings, class_name, is_below
+from collapsar.records.settings import OURS, binding_settings, class_name, is_below
 
 SHAPE = ("sample_shape", "dimensions", "num_train", "num_reserve")
 READ: Mapping[

@@ -15,26 +15,26 @@ from typing import Any
 
 from markupsafe import Markup
 
-from collapsar.metric_keys import HEADLINE, MAIN, title_of
+from collapsar.cases.tables.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
+from collapsar.judging.metric_keys import HEADLINE, MAIN, title_of
 from collapsar.report import forest, predictor_words, wording
-from collapsar.report.arms import Arm, differing_settings, group_arms
-from collapsar.report.chains import Chain, read_chains
 from collapsar.report.charts import chart_content
 from collapsar.report.class_scores import class_score_maps
 from collapsar.report.classes import heat_map
 from collapsar.report.commands import commands
-from collapsar.report.comparison import comparisons
-from collapsar.report.costs import costs, phases, study_seconds
 from collapsar.report.factors import factor_map
 from collapsar.report.families import families
 from collapsar.report.phase import phase_maps
 from collapsar.report.phase_curve import draw, phase_curves, read_threshold
 from collapsar.report.pictures import film_strip
 from collapsar.report.plotly_bundle import packed_plotly
-from collapsar.report.predictors import keepings
-from collapsar.report.summaries import contrasts, summarise_arm, summarise_chain
-from collapsar.report.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
 from collapsar.report.templating import template
+from collapsar.study.arms import Arm, differing_settings, group_arms
+from collapsar.study.chains import Chain, read_chains
+from collapsar.study.comparison import comparisons
+from collapsar.study.costs import costs, phases, study_seconds
+from collapsar.study.predictors import keepings
+from collapsar.study.summaries import contrasts, summarise_arm, summarise_chain
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
 MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the page and of the time to make it

@@ -12,10 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from collapsar.metric_keys import HEADLINE, title_of
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import Chain
+from collapsar.judging.metric_keys import HEADLINE, title_of
 from collapsar.report.charts import chart_content
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import Chain
 
 COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#555b63", "#8b4513")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import Chain
-from collapsar.report.comparison import comparisons
 from collapsar.report.forest import VERDICTS, forest_content
 from collapsar.report.paper import STYLE, save_figure
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import Chain
+from collapsar.study.comparison import comparisons
 
 LOOKS = dict(zip(VERDICTS, (("#0a6650", ">"), ("#a3330a", "<"), ("#57606a", "o")), strict=True))  # as on the page
 WIDTH_INCHES = 7.0  # two columns

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collapsar.report.summaries import ArmSummary
+from collapsar.study.summaries import ArmSummary
 
 METRICS = ("recall", "fid")
 

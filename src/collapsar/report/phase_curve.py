@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from collapsar.metric_keys import bounds_of
-from collapsar.report.arms import Arm, differing_settings
-from collapsar.report.intervals import Interval, t_interval
-from collapsar.report.summaries import ArmSummary
+from collapsar.judging.metric_keys import bounds_of
+from collapsar.study.arms import Arm, differing_settings
+from collapsar.study.intervals import Interval, t_interval
+from collapsar.study.summaries import ArmSummary
 
 SEARCH = "search.json"  # in the folder of a study
 METRICS = ("recall", "fid")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from collapsar.report.chains import Chain
+from collapsar.study.chains import Chain
 
 TOTAL_BYTES = 3_000_000  # of all strips of a page, before base64 adds a third
 CHAIN_BYTES = 250_000

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from collapsar.report.predictors import Keeping, Keepings
-from collapsar.report.waiting import WaitingTime
+from collapsar.records.words import counted
 from collapsar.report.wording import in_generations, number_text, waiting_text
-from collapsar.words import counted
+from collapsar.study.predictors import Keeping, Keepings
+from collapsar.study.waiting import WaitingTime
 
 MOST_NAMES = 3
 

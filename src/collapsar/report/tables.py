@@ -9,16 +9,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from collapsar.metric_keys import MAIN, title_of
+from collapsar.judging.metric_keys import MAIN, title_of
+from collapsar.records.words import counted
 from collapsar.report import predictor_words
-from collapsar.report.arms import group_arms
-from collapsar.report.chains import Chain, read_chains
 from collapsar.report.forest import effect_tables
-from collapsar.report.intervals import Interval
-from collapsar.report.predictors import keepings
-from collapsar.report.summaries import ArmSummary, summarise_arm, summarise_chain
 from collapsar.report.wording import entry_gate, number_text, time_of_chain, waiting_text
-from collapsar.words import counted
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import Chain, read_chains
+from collapsar.study.intervals import Interval
+from collapsar.study.predictors import keepings
+from collapsar.study.summaries import ArmSummary, summarise_arm, summarise_chain
 
 CAPTION = "generation 0→last, with its 95 % interval over seeds\ntimes in generations, with their range"
 

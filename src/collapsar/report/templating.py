@@ -8,7 +8,7 @@ from importlib import resources
 from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
-from collapsar.words import counted
+from collapsar.records.words import counted
 
 
 @cache

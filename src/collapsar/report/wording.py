@@ -7,12 +7,12 @@ from typing import Literal
 from collapsar.journal.courses import HALF
 from collapsar.journal.entry_gate import SHARES, gate_evidence
 from collapsar.journal.findings import Verdict
-from collapsar.report.arms import Arm
-from collapsar.report.chains import Chain
-from collapsar.report.intervals import Interval
-from collapsar.report.summaries import ArmSummary, ChainSummary
-from collapsar.report.waiting import WaitingTime
-from collapsar.words import counted
+from collapsar.records.words import counted
+from collapsar.study.arms import Arm
+from collapsar.study.chains import Chain
+from collapsar.study.intervals import Interval
+from collapsar.study.summaries import ArmSummary, ChainSummary
+from collapsar.study.waiting import WaitingTime
 
 MISSING = "–"
 COURSES = {

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 
 import torch
 
-from collapsar.devices import has_device
 from collapsar.errors import UsageError
-from collapsar.machine import AUTO, Machine, take_again
+from collapsar.machine.choice import AUTO, Machine, take_again
+from collapsar.machine.devices import has_device
 from collapsar.models.plan import AS_IT_IS, Plan
 from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer, configured
 

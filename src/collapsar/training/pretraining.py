@@ -21,12 +21,12 @@ from jaxtyping import Float, Int64
 from lightning import Trainer
 from torch import Tensor, nn
 
-from collapsar import signals
 from collapsar.data.batches import PoolBatches
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.devices import random_states, set_random_states
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.metrics.spaces.self_supervised import SimilarityLogits
+from collapsar.judging.spaces.self_supervised import SimilarityLogits
+from collapsar.machine import signals
+from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.pretext import Pretext

@@ -28,10 +28,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 import collapsar
 from collapsar.errors import disk_errors_name, is_of_disk
 from collapsar.journal.store import flush_to_disk
-from collapsar.metrics.spaces import feature_cache
+from collapsar.judging.spaces import feature_cache
 from collapsar.models.generative import GenerativeModel
+from collapsar.records.settings import digest, first_training_settings
 from collapsar.samples import Samples
-from collapsar.settings import digest, first_training_settings
 from collapsar.training.stored import DAMAGE, load
 from collapsar.training.train import Recipe, Training
 from collapsar.training.trainer import configured, configured_callbacks, make_trainer

@@ -14,14 +14,14 @@ from typing import cast
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from collapsar import signals
 from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.residents import Residents
-from collapsar.devices import device_seeded, full_memory_told, tensor_cores_allowed
 from collapsar.errors import UsageError
-from collapsar.machine import Machine
-from collapsar.models.analytic import AnalyticModel
+from collapsar.machine import signals
+from collapsar.machine.choice import Machine
+from collapsar.machine.devices import device_seeded, full_memory_told, tensor_cores_allowed
+from collapsar.models.analytic.analytic import AnalyticModel
 from collapsar.models.compiling import compiled
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel

@@ -20,10 +20,10 @@ from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
-from collapsar.devices import torch_settings_kept
 from collapsar.errors import UsageError
-from collapsar.machine import AUTO, Machine
-from collapsar.recipes import flattened, with_arguments
+from collapsar.machine.choice import AUTO, Machine
+from collapsar.machine.devices import torch_settings_kept
+from collapsar.records.recipes import flattened, with_arguments
 from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
 
 TrainerRecipe = Callable[..., Trainer]

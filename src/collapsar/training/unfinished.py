@@ -25,13 +25,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 import collapsar
-from collapsar import signals
-from collapsar.devices import random_states, set_random_states
 from collapsar.journal.store import temporary_of, write_atomically
-from collapsar.machine import Machine
+from collapsar.machine import signals
+from collapsar.machine.choice import Machine
+from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.course import Course
 from collapsar.models.learned import LearnedModel
-from collapsar.settings import binding_settings, digest
+from collapsar.records.settings import binding_settings, digest
 from collapsar.training.monitored import MonitorCheck
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from collapsar.data.regimes import (
 )
 from collapsar.data.sources.analytic import GaussianSource
 from collapsar.data.weighting import GoldenRatio, Weighted
-from collapsar.models.analytic import Gaussian
+from collapsar.models.analytic.analytic import Gaussian
 from collapsar.models.bias import UNBIASED, Bias, ScaledLatents
 from collapsar.verification.protocol import (
     Law,

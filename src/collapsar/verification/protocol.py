@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from collapsar.chain.loop import Loop
 from collapsar.data.pool import Pool
 from collapsar.data.regimes import Regime
 from collapsar.data.sources.analytic import AnalyticSource
 from collapsar.drawing.selection import Drawn
-from collapsar.loop import Loop
-from collapsar.models.analytic import AnalyticModel
+from collapsar.models.analytic.analytic import AnalyticModel
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import RealData

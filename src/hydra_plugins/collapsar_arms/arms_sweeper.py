@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from collapsar.study import arm_jobs
+from collapsar.jobs.study import arm_jobs
 
 
 class ArmsSweeper(BasicSweeper):

@@ -20,7 +20,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from collapsar.multirun.shares import Share
+from collapsar.jobs.shares import Share
 
 LOG = "job.log"
 
@@ -87,8 +87,8 @@ class Job:
         return DelayedSubmission(self, share)
 
     def _run(self) -> Outcome:
-        from collapsar import composition
         from collapsar.__main__ import run_job as run_chain_of_job
+        from collapsar.config import composition
 
         Singleton.set_state(self.singletons)
         setup_globals()

@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from collapsar.multirun.shares import (
+from collapsar.jobs.shares import (
     THREADS,
     Share,
     count_cores,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from collapsar.multirun.shares import Share
+from collapsar.jobs.shares import Share
 from hydra_plugins.collapsar_launchers.job import Job
 from hydra_plugins.collapsar_launchers.side_by_side import Handle, Places, SideBySide
 

@@ -21,10 +21,10 @@ from omegaconf import DictConfig, open_dict
 from rich.progress import track
 
 from collapsar.errors import UsageError
-from collapsar.multirun.failures import FailedJob, command_of, failed_jobs
-from collapsar.multirun.shares import Share
-from collapsar.multirun.watch import RECORDS, MultirunView, Watched, titles
-from collapsar.study import is_told_at_the_end, make_console
+from collapsar.jobs.failures import FailedJob, command_of, failed_jobs
+from collapsar.jobs.shares import Share
+from collapsar.jobs.study import is_told_at_the_end, make_console
+from collapsar.jobs.watch import RECORDS, MultirunView, Watched, titles
 from hydra_plugins.collapsar_launchers.job import LOG, Job, Outcome
 
 GLANCE_SECONDS = 0.2  # between two looks at the jobs
@@ -202,7 +202,7 @@ def outcome_of(handle: Handle, *, job: Job) -> Outcome:
 
 @contextmanager
 def ended_with(places: Places) -> Iterator[None]:
-    """End the jobs where this process is asked to stop (`collapsar.signals`) or breaks down."""
+    """End the jobs where this process is asked to stop (`collapsar.machine.signals`) or breaks down."""
     try:
         yield
         places.close()

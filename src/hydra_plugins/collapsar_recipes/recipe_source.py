@@ -9,7 +9,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from collapsar.settings import config_folder, recipes
+from collapsar.records.settings import config_folder, recipes
 
 GROUP = "recipe"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from collapsar.errors import UsageError, check_not_negative
-from collapsar.multirun.bisection import Bracket, Goal, bisect
+from collapsar.jobs.bisection import Bracket, Goal, bisect
 from hydra_plugins.collapsar_searches.search import Search
 
 logger = logging.getLogger(__name__)

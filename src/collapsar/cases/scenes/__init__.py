@@ -1,0 +1,1 @@
+"""Road scenes drawn from known factors: whether rare combinations survive."""

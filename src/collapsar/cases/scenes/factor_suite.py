@@ -1,0 +1,158 @@
+"""The metrics of data that are drawn from known factors: what some groups of `suite` measure there in place of classes.
+
+A class is a combination of factors, and most are rare: scores by class would be noise. So they are by factor, by
+rarity, and over all combinations. Each measure takes the factors too.
+"""
+
+from collections.abc import Callable
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from collapsar.cases.scenes.factor_scores import factor_scores, share_rows
+from collapsar.cases.tables.predictors import area_under_curve
+from collapsar.factors import Factors, Level
+from collapsar.judging.comparison import Classified, Comparison
+from collapsar.metrics.downstream import DownstreamTask, score_logits
+from collapsar.metrics.modes import low_confidence_share
+from collapsar.metrics.neighbours.scores import ScoresByClass, coverage_per_class, recall_per_class
+
+Values = dict[str, float]
+
+
+def combinations(comparison: Comparison, *, factors: Factors, low_confidence: float) -> Values:
+    """factor_share_.. of each level, levels_dropped, and combinations_.., as the classifier reads them."""
+    classified = comparison.classified
+    if classified is None or not comparison.is_first:
+        return {}
+    scores = factor_scores(classified.classes, factors=factors)
+    return {
+        **{f"factor_share_{level.name}": scores.level_shares[level.name] for level in factors.levels},
+        "levels_dropped": float(len(scores.dropped_levels)),
+        "combinations_alive": float(scores.num_alive),
+        **{f"combinations_alive_{rarity}": share for rarity, share in scores.alive_shares.items()},
+        **{f"combinations_share_{rarity}": share for rarity, share in scores.rarity_shares.items()},
+        "combinations_kl": scores.kl,
+        "combinations_total_variation": scores.total_variation,
+        "low_confidence_share": low_confidence_share(classified.probabilities, threshold=low_confidence),
+    }
+
+
+def modes(comparison: Comparison, *, factors: Factors) -> Values:
+    """modes_captured and reverse_kl: combinations that occur, and the divergence of their shares from the known ones.
+
+    As VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2) report them of stacked
+    MNIST: of samples whose mode a classifier tells.
+    """
+    classified = comparison.classified
+    if classified is None or not comparison.is_first:
+        return {}
+    return {
+        "modes_captured": float(len(classified.classes.unique())),
+        "reverse_kl": factor_scores(classified.classes, factors=factors).kl,
+    }
+
+
+def recall_by_rarity(comparison: Comparison, *, factors: Factors) -> Values:
+    """recall_common, recall_uncommon and recall_rare, by the true combinations of the real samples."""
+    return _by_rarity("recall", comparison, factors=factors, score=recall_per_class)
+
+
+def coverage_by_rarity(comparison: Comparison, *, factors: Factors) -> Values:
+    """coverage_common, coverage_uncommon and coverage_rare, by the true combinations of the real samples."""
+    return _by_rarity("coverage", comparison, factors=factors, score=coverage_per_class)
+
+
+def _by_rarity(name: str, comparison: Comparison, *, factors: Factors, score: Callable[..., ScoresByClass]) -> Values:
+    labels = comparison.real.labels
+    if labels is None:
+        return {}
+    places = rarity_of(labels, factors=factors)
+    found = places.unique(sorted=True)
+    numbers = (places[:, None] == found[None, :]).long().argmax(1)
+    scores = score(comparison.members, real_labels=numbers, num_classes=len(found)).per_class.tolist()
+    names = list(factors.rarities)
+    return {f"{name}_{names[place]}": value for place, value in zip(found.tolist(), scores, strict=True)}
+
+
+def rarity_of(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Tensor, " sample"]:
+    """How rare the combination of each sample is: a place among the rarities that there are."""
+    places = labels.new_full((factors.num_combinations,), len(factors.rarities))
+    for place, mask in enumerate(factors.rarities.values()):
+        places[mask.to(labels.device)] = place
+    return places[labels]
+
+
+def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) -> Values:
+    """A detector of the hazard, trained on the samples: its `hazard_scores` on all real test samples."""
+    real, labels = comparison.real, comparison.labels
+    if factors.hazard is None or labels is None or real.labels is None or not comparison.is_first:
+        return {}
+    level = hazard_level(factors)
+    logits = task.logits(
+        comparison.samples.values,
+        labels=factors.has(level, labels).long(),
+        test=real.held_out.values,
+        test_labels=factors.has(level, real.labels).long(),
+        num_classes=2,
+        device=real.space.device,
+    )
+    return hazard_scores(logits, labels=real.labels, factors=factors)
+
+
+def hazard_level(factors: Factors) -> Level:
+    """The level that is the hazard's presence."""
+    return next(level for level in factors.levels if level.name == factors.hazard)
+
+
+def hazard_scores(
+    logits: Float[Tensor, "sample class"], *, labels: Int64[Tensor, " sample"], factors: Factors
+) -> Values:
+    """What a detector of the hazard is worth: downstream_.. of all samples, and .._where_.. of those with each level.
+
+    Class 1 is the hazard's presence. By the AUC .5 is chance on every level, however common the hazard is there. Levels
+    whose samples are all with, or all without, the hazard are left out.
+
+    Args:
+        logits: Of absence and presence.
+        labels: True combinations of factors.
+        factors: With a hazard.
+    """
+    level = hazard_level(factors)
+    target = factors.has(level, labels).long()
+    scores = score_logits(logits, labels=target)
+    values = {
+        "downstream_accuracy": scores.accuracy,
+        "downstream_f1": scores.f1,
+        "downstream_auc": _area(logits, target),
+        "downstream_loss": scores.validation_loss,
+        "downstream_f1_class_0": scores.class_f1[0],
+        "downstream_f1_class_1": scores.class_f1[1],
+    }
+    for other in factors.levels:
+        chosen = factors.has(other, labels)
+        if other.factor != level.factor and 0 < int(target[chosen].sum()) < int(chosen.sum()):
+            there = score_logits(logits[chosen], labels=target[chosen])
+            values[f"downstream_accuracy_where_{other.name}"] = there.accuracy
+            values[f"downstream_f1_where_{other.name}"] = there.class_f1[1]
+            values[f"downstream_auc_where_{other.name}"] = _area(logits[chosen], target[chosen])
+    return values
+
+
+def _area(logits: Tensor, target: Tensor) -> float:
+    return area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
+
+
+GROUPS_OF_FACTORS: dict[str, Callable[..., Values]] = {
+    "classes": combinations,
+    "known_modes": modes,
+    "recall_by_class": recall_by_rarity,
+    "coverage_by_class": coverage_by_rarity,
+    "downstream": hazard,
+}
+"""What groups of `suite.GROUPS` measure of data with known factors; keyword arguments are settings, and the factors."""
+
+
+def factor_histogram(classified: Classified, *, factors: Factors) -> dict[str, dict[str, float]]:
+    """Share of each level that is known, and that among real and synthetic samples."""
+    return share_rows({"real": classified.real_classes, "synthetic": classified.classes}, factors=factors)

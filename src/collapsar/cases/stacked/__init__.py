@@ -1,0 +1,1 @@
+"""Three stacked MNIST digits: 1,000 modes to count."""

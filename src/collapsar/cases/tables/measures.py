@@ -1,0 +1,162 @@
+"""The measures of tables, as `collapsar.judging.suite` has them: of samples that are rows, in the first space only."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from collapsar.cases.tables.columns import (
+    boundary_adherence,
+    column_shape,
+    missing_similarity,
+    num_categories_dropped,
+    share_outside,
+)
+from collapsar.cases.tables.names import find_name
+from collapsar.cases.tables.pairs import mean_of, pair_scores
+from collapsar.cases.tables.predictors import Labelled, TableTask, area_under_curve, predict, score_predictions
+from collapsar.cases.tables.schema import Column, Table
+from collapsar.judging.comparison import Comparison
+from collapsar.samples import Samples
+
+MOST_PARTS = 64  # columns, or groups of rows, with keys of their own; means are over all
+LONGEST_NAME = 40  # characters of a column's name in a key
+
+
+def columns(comparison: Comparison) -> dict[str, float]:
+    """column_shapes, boundary_adherence, rows_outside, missing_similarity, categories_dropped; column/NAME/...."""
+    table = comparison.real.table
+    if table is None or not comparison.is_first:
+        return {}
+    real, rows = comparison.real.rows, comparison.rows
+    shapes = {
+        column.name: column_shape(column, real=real[column.name], synthetic=rows[column.name])
+        for column in table.columns
+    }
+    dropped = {
+        column.name: num_categories_dropped(column, real=real[column.name], synthetic=rows[column.name])
+        for column in table.columns
+        if not column.is_number
+    }
+    adherence = [boundary_adherence(column, rows[column.name]) for column in table.columns if column.is_number]
+    missing = [
+        missing_similarity(real=real[column.name], synthetic=rows[column.name])
+        for column in table.columns
+        if column.may_be_missing
+    ]
+    keys = safe_names(shapes)
+    return {
+        "column_shapes": mean_of(np.array([*shapes.values()])),
+        "boundary_adherence": mean_of(np.array(adherence)),
+        "rows_outside": share_outside(table.columns, rows),
+        "missing_similarity": mean_of(np.array(missing)),
+        **({"categories_dropped": float(sum(dropped.values()))} if dropped else {}),
+        **{f"column/{key}/column_shape": shapes[name] for name, key in keys.items()},
+        **{f"column/{key}/categories_dropped": float(dropped[name]) for name, key in keys.items() if name in dropped},
+    }
+
+
+def pairs(comparison: Comparison) -> dict[str, float]:
+    """column_pairs, correlation_similarity, contingency_similarity and cramers_v_difference."""
+    table = comparison.real.table
+    if table is None or not comparison.is_first:
+        return {}
+    scores = pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
+    return {
+        "column_pairs": scores.column_pairs,
+        "correlation_similarity": scores.correlation_similarity,
+        "contingency_similarity": scores.contingency_similarity,
+        "cramers_v_difference": scores.cramers_v_difference,
+    }
+
+
+def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
+    """downstream_auc, .._f1, .._calibration_error, .._brier of boosting, with _linear of logistic regression.
+
+    And downstream_accuracy, downstream_f1_class_0.. and group/NAME/downstream_auc of boosting.
+    """
+    table = comparison.real.table
+    if table is None or not table.class_names or not comparison.is_first:
+        return {}
+    train, test = (labelled(table, samples) for samples in (comparison.samples, comparison.real.held_out))
+    num_classes = len(table.class_names)
+    values: dict[str, float] = {}
+    for predictor, suffix in ((task.boosting(), ""), (task.linear(), "_linear")):
+        probabilities = predict(predictor, train, test, num_classes=num_classes)
+        scores = score_predictions(probabilities, classes=test.classes, num_bins=task.num_bins)
+        values |= {
+            f"downstream_auc{suffix}": scores.auc,
+            f"downstream_f1{suffix}": scores.f1,
+            f"downstream_calibration_error{suffix}": scores.calibration_error,
+            f"downstream_brier{suffix}": scores.brier,
+        }
+        if not suffix:
+            values |= {"downstream_accuracy": scores.accuracy}
+            values |= {f"downstream_f1_class_{index}": value for index, value in enumerate(scores.class_f1)}
+            values |= _by_group(task, comparison, probabilities, classes=test.classes)
+    return values
+
+
+def labelled(table: Table, samples: Samples) -> Labelled:
+    """Rows as predictors see them: without their target, whose class is read from it."""
+    values = samples.values.cpu()
+    classes = table.classes(values)
+    assert classes is not None, "there are class names"
+    is_target = torch.zeros(values.shape[1], dtype=torch.bool)
+    is_target[table.target_column.block] = True
+    return Labelled(features=values[:, ~is_target].double().numpy(), classes=classes.numpy())
+
+
+def _by_group(
+    task: TableTask, comparison: Comparison, probabilities: np.ndarray, *, classes: np.ndarray
+) -> dict[str, float]:
+    """AUC of each group of held-out rows, and the lowest of them."""
+    if task.subgroup is None:
+        return {}
+    table, rows = comparison.real.table, comparison.real.rows
+    assert table is not None, "only tables have such a task"
+    name = find_name(task.subgroup, [column.name for column in table.columns])
+    (column,) = (column for column in table.columns if column.name == name)
+    groups = row_groups(column, rows[column.name])
+    keys = safe_names(groups)
+    areas = {
+        key: area_under_curve(probabilities[groups[name]], classes=classes[groups[name]]) for name, key in keys.items()
+    }
+    known = [area for area in areas.values() if np.isfinite(area)]
+    return {f"group/{key}/downstream_auc": area for key, area in areas.items()} | (
+        {"downstream_auc_worst_group": min(known)} if known else {}
+    )
+
+
+def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
+    """Which rows are of each group: of each category, or of the lower and the upper half of a column of numbers.
+
+    There are no groups where all numbers are missing.
+    """
+    if not column.is_number:
+        return {name: (values == name).to_numpy(dtype=bool) for name in column.categories}
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(numbers).all():
+        return {}
+    middle = float(np.nanmedian(numbers))
+    return {f"at most {middle:g}": numbers <= middle, f"above {middle:g}": numbers > middle}
+
+
+def safe_names(names: Iterable[str]) -> dict[str, str]:
+    """For each of the first names what stands for it in keys: a to z, 0 to 9 and _ only, no two alike.
+
+    Names come from data: in a key they can neither end a line, nor a path, nor a tag.
+    """
+    keys: dict[str, str] = {}
+    for name in list(names)[:MOST_PARTS]:
+        plain = unicodedata.normalize("NFKD", name).casefold()
+        without_accents = re.sub(r"[\u0300-\u036f]", "", plain)
+        stem = re.sub(r"[^a-z0-9]+", "_", without_accents).strip("_")[:LONGEST_NAME] or "unnamed"
+        number, key = 1, stem
+        while key in keys.values():
+            number, key = number + 1, f"{stem}_{number + 1}"
+        keys[name] = key
+    return keys

@@ -1,0 +1,167 @@
+"""Pairs of columns: whether what goes together in real rows goes together in synthetic ones.
+
+SDMetrics' column pair trends: pairs of numbers by their correlation, all others by their contingency table, in which a
+number stands as one of ten bins of equal width. Bins are those of the real column, open at both ends, as
+`ContingencySimilarity` makes them (SDMetrics' report bins each table by its own range, and so cannot see a synthetic
+column that shrank). What is missing counts as a category there, and is left out of correlations.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.stats.contingency import association
+
+from collapsar.cases.tables.columns import category_codes, total_variation
+from collapsar.cases.tables.schema import Column
+
+NUM_BINS = 10  # of a number beside a category; SDMetrics' num_discrete_bins
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """How pairs of columns are kept: means over pairs, NaN where there is no such pair.
+
+    Attributes:
+        correlation_similarity: Of pairs of numbers, in [0, 1].
+        contingency_similarity: Of all other pairs, in [0, 1].
+        column_pairs: The mean over all pairs.
+        cramers_v_difference: Mean absolute difference of Cramér's V over pairs that are not both numbers, in [0, 1].
+    """
+
+    correlation_similarity: float
+    contingency_similarity: float
+    column_pairs: float
+    cramers_v_difference: float
+
+
+def pair_scores(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> PairScores:
+    """Scores of all pairs; a pair without a correlation in the real rows, such as one with a constant, is left out."""
+    correlations = correlation_similarities(columns, real=real, synthetic=synthetic)
+    tables = list(contingency_tables(columns, real=real, synthetic=synthetic))
+    contingencies = np.array([contingency_similarity(*pair) for pair in tables])
+    associations = np.array([abs(cramers_v(of_real) - cramers_v(of_synthetic)) for of_real, of_synthetic in tables])
+    return PairScores(
+        correlation_similarity=mean_of(correlations),
+        contingency_similarity=mean_of(contingencies),
+        column_pairs=mean_of(np.concatenate([correlations, contingencies])),
+        cramers_v_difference=mean_of(associations),
+    )
+
+
+def correlation_similarities(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> np.ndarray:
+    """1 - |rho_real - rho_synthetic| / 2 with Pearson's rho, for each pair of numbers: CorrelationSimilarity.
+
+    NaN where rho is not defined in the real rows. A synthetic column that has become constant is correlated with
+    nothing, rho = 0; SDMetrics leaves such a pair out, and so would not see it die.
+    """
+    names = [column.name for column in columns if column.is_number]
+    above = np.triu_indices(len(names), k=1)
+    of_real, of_synthetic = (correlations(rows[names])[above] for rows in (real, synthetic))
+    return 1.0 - np.abs(of_real - np.nan_to_num(of_synthetic)) / 2.0
+
+
+def correlations(numbers: pd.DataFrame) -> np.ndarray:
+    """Pearson's rho of each pair of columns, over the rows in which neither is missing; NaN beside a constant."""
+    matrix = numbers.astype(np.float64).corr().to_numpy()
+    is_constant = (numbers.nunique() < 2).to_numpy()  # whose variance may be a rounding error above 0
+    return np.where(is_constant[:, None] | is_constant, np.nan, matrix)
+
+
+def contingency_tables(
+    columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Counts of real and of synthetic rows for each pair of columns that are not both numbers."""
+    coded = code_columns(columns, real=real, synthetic=synthetic)
+    for first, second in combinations(columns, 2):
+        if not (first.is_number and second.is_number):
+            yield tuple(count_pairs(rows[first.name], rows[second.name]) for rows in coded)  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A column's values as whole numbers below `num_codes`."""
+
+    codes: np.ndarray
+    num_codes: int
+
+
+def code_columns(
+    columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame
+) -> tuple[Mapping[str, Codes], Mapping[str, Codes]]:
+    """The columns of both as categories or bins; what is missing has the last code."""
+    coded: tuple[dict[str, Codes], dict[str, Codes]] = ({}, {})
+    for column in columns:
+        edges = bin_edges(real[column.name]) if column.is_number else None
+        for rows, found in zip((real, synthetic), coded, strict=True):
+            found[column.name] = code_values(column, rows[column.name], edges=edges)
+    return coded
+
+
+def code_values(column: Column, values: pd.Series, *, edges: np.ndarray | None) -> Codes:
+    """Values as codes: categories in their order, numbers by the bin between two edges."""
+    if edges is None:
+        codes = category_codes(column, values)
+        return Codes(np.where(codes < 0, len(column.categories), codes), len(column.categories) + 1)
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    codes = np.digitize(numbers, bins=edges) - 1
+    return Codes(np.where(np.isnan(numbers), len(edges) - 1, codes), len(edges))
+
+
+def bin_edges(real: pd.Series) -> np.ndarray:
+    """Edges of ten bins of equal width over the real numbers, the outer ones open; of fewer if float64 has no ten."""
+    numbers = real.dropna().to_numpy(dtype=np.float64)
+    try:
+        edges = np.histogram_bin_edges(numbers, bins=NUM_BINS)
+    except ValueError:  # the numbers are neighbours of each other: a bin for each
+        edges = np.append(np.unique(numbers), np.inf)
+    edges[0], edges[-1] = -np.inf, np.inf
+    return edges
+
+
+def count_pairs(first: Codes, second: Codes) -> np.ndarray:
+    """How many rows have each pair of codes."""
+    shape = first.num_codes, second.num_codes
+    joint = np.ravel_multi_index((first.codes, second.codes), shape)
+    return np.bincount(joint, minlength=first.num_codes * second.num_codes).reshape(shape)
+
+
+def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
+    """1 - the total variation distance of two tables of counts, as shares: ContingencySimilarity."""
+    return 1.0 - total_variation(real / real.sum(), synthetic / synthetic.sum())
+
+
+def cramers_v(counts: np.ndarray) -> float:
+    """Cramér's V of a table of counts (Cramér 1946, Mathematical Methods of Statistics, chapter 21), in [0, 1].
+
+    0 where all rows are in one category of one of the columns: a constant goes with nothing.
+    """
+    counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
+    if min(counts.shape) < 2:
+        return 0.0
+    return float(association(counts, method="cramer"))
+
+
+def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """How strongly each two columns of `rows` go together: Pearson's rho of two numbers, else Cramér's V.
+
+    Numbers are put into bins of the real rows. NaN where there is no correlation.
+    """
+    _, coded = code_columns(columns, real=real, synthetic=rows)
+    names = [column.name for column in columns if column.is_number]
+    found = pd.DataFrame(1.0, index=[column.name for column in columns], columns=[column.name for column in columns])
+    found.loc[names, names] = correlations(rows[names])
+    for first, second in combinations(columns, 2):
+        if not (first.is_number and second.is_number):
+            value = cramers_v(count_pairs(coded[first.name], coded[second.name]))
+            found.loc[first.name, second.name] = found.loc[second.name, first.name] = value
+    return found.to_numpy()
+
+
+def mean_of(scores: np.ndarray) -> float:
+    """The mean of those that are known; NaN where none is."""
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if known.size else math.nan

@@ -1,0 +1,109 @@
+"""What the page shows of a table: histograms of its columns, associations, and the first rows, as plain JSON.
+
+Real rows stand in it as histograms and associations only, never one by one: a page travels further than a table.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from collapsar.cases.tables.columns import category_shares, is_outside
+from collapsar.cases.tables.pairs import association_matrix
+from collapsar.cases.tables.schema import Column, Table
+from collapsar.errors import printable
+
+MOST_COLUMNS = 48
+MOST_CATEGORIES = 16  # the others are added up
+NUM_BINS = 20
+TAIL = 0.005  # share of the real numbers on either side that the outer bins take in
+NUM_ROWS = 5
+LONGEST_TEXT = 60
+
+
+def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Any]:
+    """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows."""
+    columns = table.columns[:MOST_COLUMNS]
+    return {
+        "columns": [histogram(column, real=real[column.name], synthetic=synthetic[column.name]) for column in columns],
+        "association": {
+            "real": rounded(association_matrix(columns, real=real, rows=real)),
+            "synthetic": rounded(association_matrix(columns, real=real, rows=synthetic)),
+        },
+        "classes": [text(name) for name in table.class_names],
+        "rows": example_rows(columns, synthetic[:NUM_ROWS]),
+    }
+
+
+def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
+    """Shares of all values in each bin or category, and of those that are missing; numbers from a label to another."""
+    if column.is_number:
+        edges = picture_edges(column, real)
+        half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
+        labels = [f"{edges[0] + half:.4g}", f"{edges[-1] - half:.4g}"]
+        shares = {name: bin_shares(values, edges) for name, values in (("real", real), ("synthetic", synthetic))}
+    else:
+        order = np.argsort(-category_shares(column, real), kind="stable")
+        labels = [text(column.categories[place]) for place in order[:MOST_CATEGORIES]]
+        shares = {
+            name: ordered_shares(column, values, order) for name, values in (("real", real), ("synthetic", synthetic))
+        }
+        labels += ["others"] * (len(order) > MOST_CATEGORIES)
+    missing = {name: float(values.isna().mean()) for name, values in (("real", real), ("synthetic", synthetic))}
+    return {"name": text(column.name), "kind": column.kind, "labels": labels, **shares, "missing": missing}
+
+
+def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
+    """Edges of bins of equal width over most of the real numbers; a count's bins hold whole numbers alike."""
+    numbers = real.dropna().to_numpy(dtype=np.float64)
+    low, high = np.quantile(numbers, [TAIL, 1.0 - TAIL]) if len(numbers) else (0.0, 1.0)
+    if column.kind == "count":
+        width = max(1.0, np.ceil((high - low + 1.0) / NUM_BINS))
+        return np.arange(np.floor(low) - 0.5, high + 0.5 + width, width)
+    return np.linspace(low, high, NUM_BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+
+
+def bin_shares(values: pd.Series, edges: np.ndarray) -> list[float]:
+    """Share of all values in each bin, the outer ones open."""
+    numbers = values.dropna().to_numpy(dtype=np.float64)
+    bins = np.searchsorted(edges[1:-1], numbers, side="right")
+    return rounded(np.bincount(bins, minlength=len(edges) - 1) / max(len(values), 1))
+
+
+def ordered_shares(column: Column, values: pd.Series, order: np.ndarray) -> list[float]:
+    """Share of all values in each category, in this order, what lies beyond the first ones added up."""
+    shares = category_shares(column, values)[order] * float(values.notna().mean())
+    rest = [shares[MOST_CATEGORIES:].sum()] * (len(order) > MOST_CATEGORIES)
+    return rounded(np.array([*shares[:MOST_CATEGORIES], *rest]))
+
+
+def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """Rows as texts, "" where a value is missing, with those marked that cannot be their column's."""
+    outside = {column.name: is_outside(column, rows[column.name]) for column in columns}
+    return [
+        [
+            {"text": shown(rows[column.name].iloc[place]), "is_outside": bool(outside[column.name][place])}
+            for column in columns
+        ]
+        for place in range(len(rows))
+    ]
+
+
+def shown(value: Any) -> str:
+    """A value as a text of few characters."""
+    if pd.isna(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else text(str(value))
+
+
+def text(words: str) -> str:
+    """A name from data on one line, without control codes, of bounded length."""
+    return printable(words)[:LONGEST_TEXT]
+
+
+def rounded(numbers: np.ndarray) -> Any:
+    """Numbers as nested lists with four decimals; None for what is not a number, which JSON cannot hold."""
+    kept = numbers.round(4).astype(object)
+    kept[~np.isfinite(numbers)] = None
+    return kept.tolist()

@@ -1,0 +1,167 @@
+"""What synthetic rows are worth to someone who learns to predict from them: train on synthetic, test on real.
+
+TSTR (Esteban, Hyland & Rätsch 2017, section 4.1, https://arxiv.org/abs/1706.02633), with the two predictors that a
+table is first tried with: gradient boosting on histograms and logistic regression, as scikit-learn has them. A row says
+itself which class it is of: labels are read from its target column, which the predictors do not see.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from collapsar.cases.tables.names import Typed
+from collapsar.errors import check_positive
+from collapsar.machine.choice import on_one_thread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Rows without their target, and the class of each.
+
+    Args:
+        features: [row, feature], without missing values.
+        classes: From 0 on.
+    """
+
+    features: np.ndarray
+    classes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionScores:
+    """How predicted probabilities meet the true classes of real rows.
+
+    Attributes:
+        accuracy: Share of rows classified right.
+        auc: Area under the ROC curve, of each class against the rest, a mean over those that occur; .5 is chance.
+        f1: The mean of class_f1 over the classes that occur among rows or predictions.
+        class_f1: Of each class.
+        calibration_error: Expected calibration error in [0, 1].
+        brier: Brier score, halved where there are more than two classes too: in [0, 1], 0 is best.
+    """
+
+    accuracy: float
+    auc: float
+    f1: float
+    class_f1: tuple[float, ...]
+    calibration_error: float
+    brier: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableTask:
+    """The predictors that rows are tried on.
+
+    Args:
+        num_trees: Rounds of boosting; the other settings are scikit-learn's.
+        inverse_regularisation: C of the logistic regression, whose inputs are standardised.
+        max_iterations: Of the logistic regression.
+        num_bins: Of confidence, for the calibration error.
+        subgroup: A column whose categories are scored one by one (a number's: its lower and upper half); null: none.
+        seed: Of the boosting; the same for every generation, so that scores differ by the rows alone.
+    """
+
+    num_trees: int
+    inverse_regularisation: float
+    max_iterations: int
+    num_bins: int
+    subgroup: Typed | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_positive(
+            num_trees=self.num_trees,
+            inverse_regularisation=self.inverse_regularisation,
+            max_iterations=self.max_iterations,
+            num_bins=self.num_bins,
+        )
+
+    def boosting(self) -> BaseEstimator:
+        """Gradient boosting on histograms (Ke et al. 2017, LightGBM)."""
+        return HistGradientBoostingClassifier(max_iter=self.num_trees, early_stopping=False, random_state=self.seed)
+
+    def linear(self) -> BaseEstimator:
+        """Logistic regression on standardised inputs."""
+        regression = LogisticRegression(C=self.inverse_regularisation, max_iter=self.max_iterations)
+        return make_pipeline(StandardScaler(), regression)
+
+
+def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_classes: int) -> np.ndarray:
+    """Class probabilities [test row, class] by a predictor trained on these rows.
+
+    A class that no training row is of has probability 0, and rows of one class alone teach that class: their AUC is .5.
+    """
+    present = np.unique(train.classes)
+    if len(present) == 1:
+        predictor = DummyClassifier(strategy="prior")
+    used: slice | np.ndarray = slice(None)
+    if isinstance(predictor, HistGradientBoostingClassifier):
+        used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
+    with on_one_thread():
+        predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
+    probabilities = np.zeros((len(test), num_classes))
+    probabilities[:, present] = predicted
+    return probabilities
+
+
+def splittable(features: np.ndarray, *, min_leaf: int) -> np.ndarray:
+    """Places of the features that a tree may split on; at least one.
+
+    Left out are those of 0 and 1 that leave fewer rows on one side than a leaf needs: no tree has them, but each would
+    get a histogram at every node. A category of few rows is such a feature.
+    """
+    is_binary = ((features == 0.0) | (features == 1.0)).all(axis=0)
+    num_ones = features.sum(axis=0)
+    fewer = np.minimum(num_ones, len(features) - num_ones)
+    found = np.flatnonzero(~is_binary | (fewer >= min_leaf))
+    return found if len(found) else np.arange(1)
+
+
+def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> PredictionScores:
+    """Scores of probabilities [row, class] against the true classes; at least one row."""
+    predicted, num_classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    class_f1 = f1_score(classes, predicted, labels=np.arange(num_classes), average=None, zero_division=0.0)
+    occurs = np.bincount(np.concatenate([classes, predicted]), minlength=num_classes) > 0
+    return PredictionScores(
+        accuracy=float((predicted == classes).mean()),
+        auc=area_under_curve(probabilities, classes=classes),
+        f1=float(class_f1[occurs].mean()),
+        class_f1=tuple(class_f1.tolist()),
+        calibration_error=expected_calibration_error(probabilities, classes=classes, num_bins=num_bins),
+        brier=brier_score(probabilities, classes=classes),
+    )
+
+
+def area_under_curve(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
+    """ROC AUC of each class against the rest, a mean over the classes that some rows are of and others are not.
+
+    Of two classes it is the usual one. NaN where all rows are of one class.
+    """
+    counts = np.bincount(classes, minlength=probabilities.shape[1])
+    told_apart = np.flatnonzero((counts > 0) & (counts < len(classes)))
+    areas = [roc_auc_score(classes == one, probabilities[:, one]) for one in told_apart]
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> float:
+    """How far confidence is from accuracy, a mean over bins of confidence by their rows (Guo et al. 2017, eq. 3)."""
+    confidence, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
+    bins = np.ceil(confidence * num_bins).astype(int)  # bin m holds confidences in ((m - 1) / M, m / M]
+    gaps = np.bincount(bins, weights=confidence - is_right, minlength=num_bins + 1)
+    return float(np.abs(gaps).sum() / len(classes))
+
+
+def brier_score(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
+    """Half the squared distance of probabilities to the true class, a mean over rows (Brier 1950 does not halve)."""
+    truth = np.eye(probabilities.shape[1])[classes]
+    return 0.5 * float(((probabilities - truth) ** 2).sum(axis=1).mean())

@@ -1,0 +1,211 @@
+"""What a table is to the loop: its columns, each with a block of the encoded vector, and the way there and back.
+
+A row is a float32 vector. A number is scaled (`scales.py`), followed by 1 where it is missing and 0 where it is not, if
+any of its column is missing; a missing one is scaled as 0. A category is one-hot, a missing one a category of its own,
+the last. So an encoded row says all that the row said, to the rounding of float32 (`scales.py`): categories, what is
+missing, and under normal scores each number that was seen in training come back exactly.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from collapsar.cases.tables.names import identifier_override, shown
+from collapsar.cases.tables.scales import Scale
+from collapsar.errors import UsageError
+
+Kind = Literal["continuous", "count", "category"]
+LARGEST_ENCODED = 1e18  # float32 holds its square
+LARGEST_COUNT = 2**53  # beyond it float64 has no neighbouring whole numbers
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: In the table.
+        kind: `continuous` and `count` are numbers, counts whole ones.
+        start: Where its block of the encoded vector begins.
+        stop: Where the next one begins.
+        categories: Of a category, sorted; empty for numbers.
+        minimum: Smallest number of the training set; None for categories.
+        maximum: Largest number of the training set; None for categories.
+        may_be_missing: Whether values are missing anywhere in the table; its block tells then.
+    """
+
+    name: str
+    kind: Kind
+    start: int
+    stop: int
+    categories: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    may_be_missing: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.kind != "category"
+
+    @property
+    def block(self) -> slice:
+        """Its part of the encoded vector."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The schema and encoder of one source.
+
+    Attributes:
+        columns: In the order of the encoded vector.
+        target: The column that predictors are asked for, never missing; its classes are the labels of rows.
+        scales: Of each column of numbers, fitted on the training set.
+        threshold: Of a target of numbers: rows above it are of class 1, the others of class 0; None: no classes.
+    """
+
+    columns: tuple[Column, ...]
+    target: str
+    scales: Mapping[str, Scale]
+    threshold: float | None = None
+
+    @property
+    def width(self) -> int:
+        """Dimensions of an encoded row."""
+        return self.columns[-1].stop
+
+    @cached_property
+    def target_column(self) -> Column:
+        """The target among the columns."""
+        return next(column for column in self.columns if column.name == self.target)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels of rows stand for, in their order; empty where rows have none."""
+        if not self.target_column.is_number:
+            return self.target_column.categories
+        return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
+
+    def encode(self, frame: pd.DataFrame) -> Float[Tensor, "sample dimension"]:
+        """Rows as vectors; columns that are none of the table's are left out.
+
+        Raises:
+            UsageError: a number is too far from those of the training rows.
+        """
+        values = np.zeros((len(frame), self.width), dtype=np.float32)
+        for column in self.columns:
+            values[:, column.block] = self._encoded(column, frame[column.name])
+        return torch.from_numpy(values)
+
+    def decode(self, values: Float[Tensor, "sample dimension"]) -> pd.DataFrame:
+        """Vectors as rows: categories as strings, counts as integers, what is missing as NaN, None or NA."""
+        blocks = {column.name: self._decoded(column, values[:, column.block]) for column in self.columns}
+        return pd.DataFrame(blocks)
+
+    def valid(self, values: Float[Tensor, "sample dimension"]) -> Float[Tensor, "sample dimension"]:
+        """What the rows that these vectors decode to are encoded as: one category each, whole counts, missing or not.
+
+        The vectors of rows stay as they are.
+        """
+        rows = torch.zeros_like(values)
+        for column in self.columns:
+            block = values[:, column.block]
+            if not column.is_number:
+                rows[:, column.block] = one_hot(block.argmax(1), num_classes=block.shape[1])
+                continue
+            is_missing = missing_numbers(column, block)
+            rows[:, column.start] = self._settled(column, block[:, 0]).where(~is_missing, 0.0)
+            if column.may_be_missing:
+                rows[:, column.stop - 1] = is_missing.float()
+        return rows
+
+    def classes(self, values: Float[Tensor, "sample dimension"]) -> Int64[Tensor, " sample"] | None:
+        """The class that each row's target is of; None where there are no classes."""
+        target = self.target_column
+        block = values[:, target.block]
+        if not target.is_number:
+            return block.argmax(1)
+        if self.threshold is None:
+            return None
+        return torch.from_numpy(self._numbers(target, block[:, 0]) > self.threshold).long()
+
+    def with_classes(
+        self, values: Float[Tensor, "sample dimension"], labels: Int64[Tensor, " sample"]
+    ) -> Float[Tensor, "sample dimension"]:
+        """The same rows with their targets set to these classes; the target must be a category."""
+        target = self.target_column
+        assert not target.is_number, "no number stands for a class"
+        rows = values.clone()
+        rows[:, target.block] = one_hot(labels, num_classes=target.stop - target.start)
+        return rows
+
+    def blocks(self) -> Iterator[tuple[str, int, int]]:
+        """The parts of the vector, in its order: `number`, `flag` (1 where missing) or `choice`, and where each is."""
+        for column in self.columns:
+            if not column.is_number:
+                yield "choice", column.start, column.stop
+                continue
+            yield "number", column.start, column.start + 1
+            if column.may_be_missing:
+                yield "flag", column.stop - 1, column.stop
+
+    def _encoded(self, column: Column, values: "pd.Series[object]") -> np.ndarray:
+        is_missing = values.isna().to_numpy()
+        if not column.is_number:
+            codes = pd.Index(column.categories).get_indexer(values.astype(object).where(~is_missing, None))
+            assert (codes[~is_missing] >= 0).all(), f"a category of {column.name} that the table does not know"
+            codes = np.where(is_missing, len(column.categories), codes)
+            choices = np.zeros((len(codes), column.stop - column.start), dtype=np.float32)
+            choices[np.arange(len(codes)), codes] = 1.0
+            return choices
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        scaled = np.zeros(len(numbers))
+        scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
+        is_far = np.abs(scaled) > LARGEST_ENCODED
+        if is_far.any():
+            raise UsageError(
+                f"column {shown(column.name)} holds {numbers[is_far][0]!s}, too far from the numbers of the training "
+                f"rows: write it in other units, or set {identifier_override(column.name)}"
+            )
+        return np.stack([scaled, is_missing], axis=1)[:, : column.stop - column.start]
+
+    def _decoded(self, column: Column, block: Tensor) -> "pd.Series[object]":
+        if not column.is_number:
+            names = np.array([*column.categories, None], dtype=object)
+            return pd.Series(names[block.argmax(1).numpy()], dtype=object)
+        is_missing = missing_numbers(column, block).numpy()
+        numbers = self._numbers(column, block[:, 0])
+        if column.kind == "count":
+            whole = pd.Series(numbers.astype(np.int64))
+            return whole.astype("Int64").mask(is_missing) if column.may_be_missing else whole
+        return pd.Series(np.where(is_missing, np.nan, numbers))
+
+    def _numbers(self, column: Column, scaled: Float[Tensor, " sample"]) -> np.ndarray:
+        """What scaled numbers stand for; of a count, whole ones."""
+        numbers = self.scales[column.name].inverse_transform(scaled.numpy().astype(np.float64))
+        return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers
+
+    def _settled(self, column: Column, scaled: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
+        """Scaled numbers as the numbers that they stand for are scaled: of many equal ones, all alike."""
+        settled = self.scales[column.name].transform(self._numbers(column, scaled))
+        return torch.from_numpy(settled.astype(np.float32))
+
+
+def missing_numbers(column: Column, block: Float[Tensor, "sample part"]) -> torch.Tensor:
+    """Which numbers of a column's blocks are missing, as a boolean for each row."""
+    if not column.may_be_missing:
+        return torch.zeros(len(block), dtype=torch.bool)
+    return block[:, -1] > 0.5
+
+
+def one_hot(codes: Int64[Tensor, " sample"], *, num_classes: int) -> Float[Tensor, "sample category"]:
+    """A 1 at the place of each code."""
+    return torch.zeros(len(codes), num_classes, device=codes.device).scatter_(1, codes[:, None], 1.0)

@@ -1,0 +1,249 @@
+"""Tables of mixed columns, with fixed training and test rows: patients, the insured, holders of credit cards.
+
+Two ship with scikit-learn and statsmodels and need no network. Two more come with the packages of the extra `tabular`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import train_test_split
+from statsmodels.datasets import randhie
+
+from collapsar.cases.tables.fitting import fit_table, typed
+from collapsar.cases.tables.kinds import find_kinds
+from collapsar.cases.tables.scales import ScaleName
+from collapsar.cases.tables.schema import Kind, Table
+from collapsar.data.sources.real import subset_size
+from collapsar.data.sources.source import Sizes, Source
+from collapsar.errors import UsageError
+from collapsar.records.recipes import flattened, with_arguments
+from collapsar.samples import RealData, Samples
+
+
+class TableSource(Source, ABC):
+    """Rows that are the same in every run; a stratified subset of the training rows leaves the rest as the reserve.
+
+    Args:
+        sample_shape: How many values a row is encoded in.
+        num_train: Size of the subset, or below 1 its share of all training rows; null takes all of them.
+        num_available: Training rows in all.
+        num_test: Held-out rows.
+        num_classes: Of the target; 0 where it has none.
+        scale: How numbers are scaled.
+        threshold: Of a target of numbers, what its classes are told apart by.
+
+    Raises:
+        UsageError: a num_train that cannot be had.
+
+    Attributes:
+        target: The column that predictors are asked for.
+        given_kinds: Of columns whose kind would be guessed wrong.
+    """
+
+    target: str
+    given_kinds: ClassVar[Mapping[str, Kind]] = {}
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        num_train: int | float | None,
+        num_available: int,
+        num_test: int,
+        num_classes: int,
+        scale: ScaleName,
+        threshold: float | None,
+    ) -> None:
+        size = subset_size(num_train, num_available=num_available, num_classes=max(1, num_classes))
+        sizes = Sizes(size, num_test, num_available - size)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
+        self.scale, self.threshold = scale, threshold
+        self.labels_are_computed = threshold is not None
+
+    @abstractmethod
+    def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
+        """All rows, typed, and the kinds of their columns."""
+
+    def read(self) -> RealData:
+        table, everything, train, test = self.fitted
+        real = RealData(everything[as_indices(train)], everything[as_indices(test)], self.num_classes, table=table)
+        if not self.sizes.reserve:
+            return real
+        strata = None if everything.labels is None else everything.labels.numpy()[train]
+        chosen, rest = split(strata, num_rows=len(train), num_first=self.sizes.train)
+        return replace(real, train=real.train[as_indices(chosen)], reserve=real.train[as_indices(rest)])
+
+    @cached_property
+    def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
+        """The table, all rows in it, and which of them are for training and which for tests."""
+        frame, kinds = self.rows()
+        target, num_test = frame[self.target], self.sizes.test
+        strata = target if kinds[self.target] == "category" else None
+        if strata is None and self.threshold is not None:
+            strata = target > self.threshold
+        train, test = split(strata, num_rows=len(frame), num_first=len(frame) - num_test)
+        table = fit_table(
+            frame, train=train, kinds=kinds, target=self.target, scale=self.scale, threshold=self.threshold
+        )
+        values = table.encode(frame)
+        return table, Samples(values, table.classes(values)), train, test
+
+    def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
+        known = {"sample_shape": self.sample_shape, "blocks": [list(block) for block in self.fitted[0].blocks()]}
+        settings = flattened(recipe).keywords
+        left_open = {name: value for name, value in known.items() if name in settings and settings[name] is None}
+        return with_arguments(recipe, **left_open)
+
+
+class KnownTable(TableSource, ABC):
+    """A table whose sizes are known before it is read; one row in five is held out.
+
+    Args:
+        sample_shape: How many values a row is encoded in.
+        num_train: Size of a stratified subset of the training rows, or below 1 its share; null takes all of them.
+        scale: How numbers are scaled.
+    """
+
+    num_available: ClassVar[int]
+    num_test: ClassVar[int]
+
+    def __init__(
+        self,
+        *,
+        sample_shape: list[int],
+        num_train: int | float | None,
+        scale: ScaleName,
+        threshold: float | None = None,
+    ) -> None:
+        super().__init__(
+            sample_shape=sample_shape,
+            num_train=num_train,
+            num_available=self.num_available,
+            num_test=self.num_test,
+            num_classes=2,
+            scale=scale,
+            threshold=threshold,
+        )
+
+    @abstractmethod
+    def read_frame(self) -> pd.DataFrame:
+        """All rows and columns that are used."""
+
+    def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
+        frame = self.read_frame()
+        kinds = find_kinds(frame, given=self.given_kinds, max_categories=len(frame))
+        return typed(frame, kinds), kinds
+
+
+class BreastCancer(KnownTable):
+    """569 patients with 30 measurements of cell nuclei, and the diagnosis (Street, Wolberg & Mangasarian 1993)."""
+
+    name = "breast_cancer"
+    num_available, num_test = 455, 114
+    target = "diagnosis"
+
+    def read_frame(self) -> pd.DataFrame:
+        patients = load_breast_cancer(as_frame=True)
+        diagnoses = np.array(patients.target_names)[patients.target]
+        return patients.data.assign(diagnosis=diagnoses)
+
+
+class HealthInsurance(KnownTable):
+    """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3).
+
+    The target is the number of visits to a doctor in that year; the classes of rows are told apart by `threshold`. With
+    0, class 1 has been to a doctor (69 %); with 5, it is a heavy user (15 %).
+
+    Args:
+        sample_shape: How many values a row is encoded in.
+        num_train: Size of a stratified subset of the training rows, or below 1 its share; null takes all of them.
+        threshold: Visits that class 1 has more of.
+        scale: How numbers are scaled.
+
+    Raises:
+        UsageError: a threshold that leaves one class only.
+    """
+
+    name = "health_insurance"
+    num_available, num_test = 16_152, 4_038
+    target = "mdvis"
+    given_kinds: ClassVar[Mapping[str, Kind]] = {"lncoins": "category"}  # five plans, by their rate of coinsurance
+
+    def __init__(
+        self, *, sample_shape: list[int], num_train: int | float | None, threshold: int | float, scale: ScaleName
+    ) -> None:
+        if not 0 <= threshold <= MOST_VISITS:
+            raise UsageError(
+                f"data.threshold must lie between 0 and {MOST_VISITS}, or a class is empty: got {threshold}"
+            )
+        super().__init__(sample_shape=sample_shape, num_train=num_train, scale=scale, threshold=float(threshold))
+
+    def read_frame(self) -> pd.DataFrame:
+        people: pd.DataFrame = randhie.load_pandas().data
+        return people
+
+
+MOST_VISITS = 30  # about one in five hundred has more
+
+
+class AidsTrial(KnownTable):
+    """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines.
+
+    Left out are numbers of rows and patients, the days until the outcome, and a column that is the same everywhere.
+    """
+
+    name = "aids_trial"
+    num_available, num_test = 1_711, 428
+    target = "cens"
+    given_kinds: ClassVar[Mapping[str, Kind]] = {"arms": "category", "strat": "category"}
+
+    def read_frame(self) -> pd.DataFrame:
+        folder = folder_of("lifelines", data=self.name)
+        patients = pd.read_csv(folder / "datasets" / "ACTG175.csv", index_col=0)
+        return patients.drop(columns=["pidnum", "days", "zprior"])
+
+
+class CreditDefault(KnownTable):
+    """30,000 holders of credit cards in Taiwan: age, bill, and late payments (Yeh & Lien 2009); from causaldata."""
+
+    name = "credit_default"
+    num_available, num_test = 24_000, 6_000
+    target = "LateSept"
+
+    def read_frame(self) -> pd.DataFrame:
+        return pd.read_stata(folder_of("causaldata", data=self.name) / "credit_cards" / "credit_cards.dta")
+
+
+def folder_of(package: str, *, data: str) -> Path:
+    """Where a package lies that brings data; it is not imported.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise UsageError(
+            f"data={data} comes with {package}, which is not installed: run pip install 'collapsar[tabular]', or "
+            "choose data=breast_cancer or health_insurance"
+        )
+    return Path(found.origin).parent
+
+
+def split(strata: Any, *, num_rows: int, num_first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two parts of the rows by position, the first of this size, with the strata in their own proportions."""
+    first, second = train_test_split(np.arange(num_rows), train_size=num_first, stratify=strata, random_state=0)
+    return first, second
+
+
+def as_indices(positions: np.ndarray) -> torch.Tensor:
+    """Positions as a tensor indexes."""
+    return torch.from_numpy(positions)

@@ -1,0 +1,242 @@
+"""Pictures of a table: its columns through the generations, what goes with what, and rows as the models draw them.
+
+They are read from what a chain stored of each generation (`table.json`); chains of other samples have none.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collapsar.errors import printable
+from collapsar.study.chains import Chain
+
+CELL_WIDTH, CELL_HEIGHT = 132, 44  # pixels of a histogram
+MOST_COLUMNS = 24  # those whose histogram moved most
+COLUMNS_AT_ONCE = 8  # the others are folded
+MOST_ASSOCIATED = 16  # of a heat map: those whose associations changed most
+SHADES = 10
+MAP_PIXELS, LARGEST_CELL = 230.0, 26.0  # of a heat map, and of one of its cells
+LABEL_PIXELS = 10.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """One histogram as paths of SVG, in a box of CELL_WIDTH x CELL_HEIGHT.
+
+    Attributes:
+        path: The bars.
+        outline: Those of the real rows, for comparison.
+        missing: Share of values that are missing, in percent.
+    """
+
+    path: str
+    outline: str
+    missing: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnPicture:
+    """One column: of the real rows, and of each generation that is shown.
+
+    Attributes:
+        name: Of the column.
+        kind: continuous, count or category.
+        labels: Of a category, its categories; of numbers, where the histogram begins and ends.
+        bars: Real first, then the generations.
+        moved: Total variation distance of the last histogram from the real one, in percent.
+    """
+
+    name: str
+    kind: str
+    labels: list[str]
+    bars: list[Bars]
+    moved: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shade:
+    """The cells of a heat map that have one colour: `over` above 0, `under` below it, and how strong in [0, 1]."""
+
+    tone: str
+    strength: float
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssociationMap:
+    """Associations of columns, in cells of width 1; the title says whose."""
+
+    title: str
+    shades: list[Shade]
+    num_columns: int
+
+    @property
+    def cell_pixels(self) -> float:
+        """Width of a cell as it is shown."""
+        return min(LARGEST_CELL, MAP_PIXELS / self.num_columns)
+
+    @property
+    def font_size(self) -> float:
+        """Of its labels, in cells."""
+        return round(LABEL_PIXELS / self.cell_pixels, 2)
+
+    @property
+    def margin(self) -> float:
+        """For labels above and to the left, in cells."""
+        return round(22 / self.cell_pixels, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePicture:
+    """All pictures of one chain.
+
+    Attributes:
+        generations: Those that are shown: the first, the middle one and the last.
+        columns: Those whose histogram moved most, furthest first.
+        num_columns: Of the table.
+        names: Columns of the association maps, those whose associations changed most.
+        maps: Real, last generation, and their difference.
+        sheets: Generation and its first rows: each value as a text, and whether it cannot be its column's.
+        header: Names of all columns.
+    """
+
+    generations: list[int]
+    columns: list[ColumnPicture]
+    num_columns: int
+    names: list[str]
+    maps: list[AssociationMap]
+    sheets: list[tuple[int, list[list[tuple[str, bool]]]]]
+    header: list[str]
+
+    @property
+    def pixels(self) -> int:
+        """About its width on the page."""
+        return 150 + (CELL_WIDTH + 12) * (1 + len(self.generations))
+
+
+def table_picture(chain: Chain) -> TablePicture | None:
+    """The pictures of a chain; None where it stored none of a table, or what it stored cannot be read."""
+    found = {record.generation: _read(chain, record.generation) for record in chain.records}
+    stored = {generation: content for generation, content in found.items() if content is not None}
+    if not stored:
+        return None
+    known = sorted(stored)
+    shown = sorted({known[0], known[len(known) // 2], known[-1]})
+    pictures = [stored[generation] for generation in shown]
+    try:
+        return _draw(shown, pictures)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):  # somebody else may have written it
+        return None
+
+
+def class_names(chain: Chain) -> list[str]:
+    """What the classes of a table's rows are called, in their order; empty where that was not stored."""
+    contents = (_read(chain, record.generation) for record in chain.records)
+    names = next((content.get("classes") for content in contents if content is not None), None)
+    return [printable(str(name)) for name in names] if isinstance(names, list) else []
+
+
+def _read(chain: Chain, generation: int) -> Mapping[str, Any] | None:
+    try:
+        content = json.loads((chain.folder / f"generation_{generation:03d}" / "table.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _draw(generations: Sequence[int], pictures: Sequence[Mapping[str, Any]]) -> TablePicture:
+    columns = [_column([picture["columns"][place] for picture in pictures]) for place in _places(pictures)]
+    furthest = sorted(columns, key=lambda column: -column.moved)[:MOST_COLUMNS]
+    real, last = (_matrix(pictures[-1]["association"][side], size=len(columns)) for side in ("real", "synthetic"))
+    changes = np.nan_to_num(np.abs(last - real)).sum(axis=0)
+    shown = np.sort(np.argsort(-changes, kind="stable")[:MOST_ASSOCIATED])
+    cells = np.ix_(shown, shown)
+    return TablePicture(
+        generations=list(generations),
+        columns=furthest,
+        num_columns=len(columns),
+        names=[columns[place].name for place in shown],
+        maps=[
+            _map("Real rows", real[cells]),
+            _map(f"Generation {generations[-1]}", last[cells]),
+            _map("Difference", (last - real)[cells]),
+        ],
+        sheets=[(number, _sheet(picture["rows"])) for number, picture in zip(generations, pictures, strict=True)],
+        header=[column.name for column in columns],
+    )
+
+
+def _sheet(stored: Any) -> list[list[tuple[str, bool]]]:
+    return [[(str(value["text"]), bool(value["is_outside"])) for value in row] for row in stored]
+
+
+def _places(pictures: Sequence[Mapping[str, Any]]) -> range:
+    return range(min(len(picture["columns"]) for picture in pictures))
+
+
+def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
+    """One column in all generations that are shown."""
+    first = stored[0]
+    real = _shares(first["real"])
+    drawn = [_shares(one["synthetic"]) for one in stored]
+    highest = max(float(shares.max()) for shares in (real, *drawn)) or 1.0
+    outline = _steps(real, highest=highest)
+    missing = [first["missing"]["real"], *(one["missing"]["synthetic"] for one in stored)]
+    labels = [str(label) for label in first["labels"]]
+    if first["kind"] != "category" and len(labels) != 2:
+        raise ValueError("numbers lie between two labels")
+    return ColumnPicture(
+        name=str(first["name"]),
+        kind=str(first["kind"]),
+        labels=labels,
+        bars=[
+            Bars(path=_bars(shares, highest=highest), outline=outline, missing=100 * float(share))
+            for shares, share in zip((real, *drawn), missing, strict=True)
+        ],
+        moved=50 * float(np.abs(drawn[-1] - real).sum()),
+    )
+
+
+def _shares(stored: Any) -> np.ndarray:
+    shares = np.asarray(stored, dtype=np.float64)
+    if shares.ndim != 1 or not shares.size or not np.isfinite(shares).all():
+        raise ValueError("a histogram has finite shares")
+    return shares.clip(0.0, 1.0)
+
+
+def _bars(shares: np.ndarray, *, highest: float) -> str:
+    """A bar for each share that is above 0, at least half a pixel high."""
+    step = CELL_WIDTH / len(shares)
+    gap = 0.6 if step > 3 else 0.0
+    heights = np.maximum(0.5, CELL_HEIGHT * shares / highest)
+    return "".join(
+        f"M{place * step:.1f} {CELL_HEIGHT}v-{heights[place]:.1f}h{step - gap:.1f}V{CELL_HEIGHT}z"
+        for place in np.flatnonzero(shares)
+    )
+
+
+def _steps(shares: np.ndarray, *, highest: float) -> str:
+    """The upper edge of the bars."""
+    step = CELL_WIDTH / len(shares)
+    tops = [f"{CELL_HEIGHT * (1 - share / highest):.1f}H{(place + 1) * step:.1f}" for place, share in enumerate(shares)]
+    return f"M0 {CELL_HEIGHT}V" + "V".join(tops) + f"V{CELL_HEIGHT}"
+
+
+def _matrix(stored: Any, *, size: int) -> np.ndarray:
+    matrix = np.array([[np.nan if cell is None else float(cell) for cell in row] for row in stored], dtype=np.float64)
+    if matrix.ndim != 2 or min(matrix.shape) < size:
+        raise ValueError("an association for each two columns")
+    return matrix[:size, :size].clip(-1.0, 1.0)
+
+
+def _map(title: str, matrix: np.ndarray) -> AssociationMap:
+    """A heat map whose cells are gathered by their colour, which takes a path for each and not an element a cell."""
+    levels = np.rint(np.nan_to_num(matrix) * SHADES).astype(int)
+    shades = []
+    for level in sorted(set(levels.ravel().tolist()) - {0}):
+        cells = "".join(f"M{x} {y}h1v1h-1z" for y, x in zip(*np.nonzero(levels == level), strict=True))
+        shades.append(Shade(tone="over" if level > 0 else "under", strength=abs(level) / SHADES, path=cells))
+    return AssociationMap(title=title, shades=shades, num_columns=len(matrix))

@@ -1,0 +1,1 @@
+"""One chain: the loop over generations."""

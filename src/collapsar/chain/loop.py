@@ -1,0 +1,185 @@
+"""The loop, the only one: run by every experiment, and by `collapsar-verify` against closed forms.
+
+    pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is drawn from model[t];
+    pool[t+1] = regime(pool[t], real, synthetic[t])
+
+A generation that is finished already takes its stored samples instead of a new turn, so resuming is the loop itself.
+The next pool is made when the next turn is asked for, so several loops can be stepped side by side, and nothing is made
+of what the last generation draws.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.regimes import Regime
+from collapsar.drawing.selection import Drawn
+from collapsar.errors import NonFiniteError
+from collapsar.journal.entry_gate import entry_gate
+from collapsar.judging.evaluator import Scores
+from collapsar.machine.devices import full_memory_told
+from collapsar.records.record import GenerationRecord
+from collapsar.samples import RealData, Samples
+from collapsar.seeding import make_generator
+from collapsar.training.train import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One generation: trained, and drawn from when it is first asked for samples.
+
+    Attributes:
+        generation: 0 for the model that saw real data only.
+        pool: What the model was trained on.
+        training: The trained model.
+        num_synthetic: Samples that the next pool gets.
+        draw: Draws from the model.
+        seconds: Wall-clock seconds by phase, filled as the phases end.
+    """
+
+    generation: int
+    pool: Pool
+    training: Training
+    num_synthetic: int
+    draw: Callable[[], Drawn]
+    seconds: dict[str, float]
+
+    @cached_property
+    def drawn(self) -> Drawn:
+        """All samples that were drawn, to be measured.
+
+        Raises:
+            NonFiniteError: they hold NaN or infinite values: generation, epoch and step are named.
+            DeviceMemoryError: the memory of the device is full.
+        """
+        what, advice = f"drawing from generation {self.generation}", "lower the width of the model"
+        with timed(self.seconds, "sample"), full_memory_told(what, advice=advice):
+            try:
+                return self.draw()
+            except NonFiniteError as error:
+                steps, epochs = (int(self.training.summary[key]) for key in ("steps", "epochs"))
+                raise NonFiniteError(
+                    f"{error}, in generation {self.generation} after epoch {epochs}, step {steps}: "
+                    "lower the learning rate, or look at the pool this generation was trained on"
+                ) from error
+
+    @cached_property
+    def synthetic(self) -> Samples:
+        """Those of the drawn samples that the next pool gets."""
+        samples = self.drawn.samples
+        if len(samples) == self.num_synthetic:
+            return samples
+        return samples[: self.num_synthetic].clone()  # a view would keep what was only measured in the pool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """A chain of generations.
+
+    Attributes:
+        real: The real sets.
+        regime: Makes the pools.
+        seed: The experiment's seed.
+        num_generations: Models to train, one after the other.
+        num_synthetic: Samples that a generation gives to the next pool.
+        train: Gives the trained model of a pool and a generation.
+        draw: Draws from a generation's trained model, at least `num_synthetic` samples.
+    """
+
+    real: RealData
+    regime: Regime
+    seed: int
+    num_generations: int
+    num_synthetic: Callable[[int], int]
+    train: Callable[[Pool, int], Training]
+    draw: Callable[[Training, int], Drawn]
+
+    def turns(self, *, num_finished: int = 0, stored: Callable[[int], Samples] | None = None) -> Iterator[Turn]:
+        """A turn for every generation that is not finished.
+
+        Args:
+            num_finished: The first generations, which are not trained again.
+            stored: The samples that a finished generation gave to the next pool.
+
+        Raises:
+            UsageError: settings that do not fit the data.
+            NonFiniteError: a loss became NaN or infinite.
+        """
+        pool = Pool((Part(self.real.train, REAL),))
+        for generation in range(self.num_generations):
+            is_last = generation + 1 == self.num_generations
+            if generation < num_finished:
+                assert stored is not None, "finished generations have stored samples"
+                synthetic = None if is_last else stored(generation)
+            else:
+                turn = self._turn(generation, pool)
+                yield turn
+                synthetic = None if is_last else turn.synthetic
+                del turn  # or its model would stay until the next one is trained
+            if synthetic is not None:
+                pool = self._next_pool(pool, synthetic=synthetic, generation=generation)
+
+    def _turn(self, generation: int, pool: Pool) -> Turn:
+        seconds: dict[str, float] = {}
+        with timed(seconds, "train"):
+            training = self.train(pool, generation)
+        seconds["train"] += training.earlier_seconds
+        return Turn(
+            generation=generation,
+            pool=pool,
+            training=training,
+            num_synthetic=self.num_synthetic(generation),
+            draw=lambda: self.draw(training, generation),
+            seconds=seconds,
+        )
+
+    def _next_pool(self, pool: Pool, *, synthetic: Samples, generation: int) -> Pool:
+        reserve = self.real.reserve
+        return self.regime.next_pool(
+            pool,
+            real=Part(self.real.train, REAL),
+            synthetic=Part(synthetic, generation),
+            generator=make_generator(self.seed, generation, "pool"),
+            reserve=None if reserve is None else Part(reserve, REAL),
+        )
+
+
+def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, size: str) -> GenerationRecord:
+    """What a turn was and how it scored, as one line of the records."""
+    training, drawn = turn.training, turn.drawn
+    return GenerationRecord(
+        generation=turn.generation,
+        seed=seed,
+        data=data,
+        model=training.model.name,
+        regime=regime,
+        size=size,
+        pool=turn.pool.describe(),
+        num_evaluated=scores.num_synthetic,
+        num_real=scores.num_real,
+        metrics=scores.metrics,
+        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
+        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
+        shared_seconds=training.shared_seconds,
+        training=training.summary,
+        feature_spaces=scores.feature_spaces,
+        class_shares=scores.class_shares,
+        factor_shares=scores.factor_shares,
+        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
+        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
+        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
+        correction=drawn.corrected_by,
+        fitted=training.model.fitted_parameters(),
+        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
+    )
+
+
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Note the wall-clock seconds of a phase."""
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start

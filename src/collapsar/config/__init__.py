@@ -1,0 +1,1 @@
+"""From a command line to an `Experiment`: how Hydra composes it, its schema, and early refusals."""

@@ -1,0 +1,160 @@
+"""The command line before Hydra reads it: options may stand anywhere, and text settings keep what was typed.
+
+Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Values of
+text settings get quotes here if they need them. What Hydra would drop without a word is refused.
+"""
+
+import re
+from argparse import ArgumentError
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString, Sweep
+from hydra.errors import HydraException
+
+from collapsar.errors import UsageError
+from collapsar.records.settings import config_folder
+
+TEXT_SETTINGS = (
+    "name",
+    "data.root",
+    "data.path",
+    "data.target",
+    "evaluation.cache_folder",
+    "tracking.project",
+    "tracking.entity",
+    "tracking.tags",
+    "data.identifiers",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.sweep.subdir",
+    "hydra.sweeper.setting",
+    "hydra.sweeper.storage",
+    "hydra.sweeper.study_name",
+)
+LISTS_OF_TEXTS = ("tracking.tags", "data.identifiers")
+UNREADABLE = object()
+PART = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,'"])+""")  # between commas outside quotes
+
+
+def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
+    """The arguments of the command, options first, with text settings in quotes if Hydra would change them.
+
+    Raises:
+        UsageError: an option or an override that cannot be read, or experiments whose own sweeps would be dropped.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        known, unknown = parser.parse_known_intermixed_args(arguments)
+    except ArgumentError as error:
+        raise UsageError(f"{error}; collapsar --hydra-help lists the options") from error
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]}; collapsar --hydra-help lists the options")
+    overrides: list[str] = known.overrides
+    if known.shell_completion or known.experimental_rerun:
+        return list(arguments)
+    options, rest = list[str](), overrides.copy()
+    for argument in arguments:
+        if rest and argument == rest[0]:
+            rest.pop(0)
+        else:
+            options.append(argument)
+    may_sweep = known.multirun or any(override.startswith(("experiment=", "hydra.mode=")) for override in overrides)
+    typed = [as_typed(override, may_sweep=may_sweep) for override in overrides]
+    if known.multirun:
+        refuse_dropped_sweeps(typed, folders=[config_folder(), *([Path(known.config_dir)] if known.config_dir else [])])
+    return [*options, *typed]
+
+
+def as_typed(override: str, *, may_sweep: bool) -> str:
+    """An override that Hydra reads as it was typed, if its setting is a text.
+
+    Args:
+        override: `KEY=VALUE`.
+        may_sweep: Whether commas stand between the values of a sweep; else they belong to the text.
+
+    Raises:
+        UsageError: Hydra cannot read it.
+    """
+    key, equal, value = override.partition("=")
+    setting = key.lstrip("+")
+    if not equal and not key.startswith("~"):
+        raise UsageError(f"cannot read {override}: an override is KEY=VALUE")
+    if setting in TEXT_SETTINGS:
+        override = f"{key}={quoted(value, is_list=setting in LISTS_OF_TEXTS, may_sweep=may_sweep)}"
+    try:
+        parse(override)
+    except HydraException as error:
+        raise UsageError(
+            f"cannot read {override}: {error}; a value with accents or one of , = ( ) [ ] {{ }} needs quotes that "
+            f"reach the command, as in '{key}=\"VALUE\"'"
+        ) from error
+    return override
+
+
+def quoted(value: str, *, is_list: bool, may_sweep: bool) -> str:
+    """A value with quotes if Hydra would read something else than this text; in lists and sweeps, each part of it."""
+    parsed: Any = UNREADABLE
+    with suppress(HydraException):
+        parsed = parse(f"key={value}")._value
+    if parsed is None or isinstance(parsed, str | QuotedString):
+        return value
+    if is_list and value.startswith("[") and value.endswith("]") and not isinstance(parsed, Sweep):
+        inner = [quoted(part, is_list=False, may_sweep=False) for part in split(value[1:-1])]
+        return f"[{','.join(inner)}]"
+    parts = split(value)
+    if may_sweep and len(parts) > 1 and (parsed is UNREADABLE or len(getattr(parsed, "list", [])) == len(parts)):
+        return ",".join(quoted(part, is_list=is_list, may_sweep=False) for part in parts)
+    is_unclear = may_sweep and (isinstance(parsed, Sweep | Glob) or (parsed is UNREADABLE and "," in value))
+    if is_list or is_unclear:
+        return value
+    return QuotedString(text=value.strip(), quote=Quote.single).with_quotes()
+
+
+def split(text: str) -> list[str]:
+    """What stands between commas outside quotes; all of it as one if a quote is left open."""
+    parts: list[str] = PART.findall(text)
+    return [part.strip() for part in parts] if ",".join(parts) == text else [text]
+
+
+def parse(override: str) -> Override:
+    """One override as Hydra reads it.
+
+    Raises:
+        HydraException: it cannot.
+    """
+    return OverridesParser.create().parse_override(override)
+
+
+def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) -> None:
+    """Refuse several experiments at once if one says what is swept or how: Hydra reads that only of a single one.
+
+    Args:
+        overrides: What was typed.
+        folders: Folders of conf.
+
+    Raises:
+        UsageError: with what to do.
+    """
+    for parsed in map(parse, overrides):
+        if parsed.key_or_group != "experiment" or not parsed.is_sweep_override():
+            continue
+        files = {path.stem: path for folder in folders for path in sorted((folder / "experiment").glob("*.yaml"))}
+        names = parsed._value.filter(list(files)) if isinstance(parsed._value, Glob) else parsed.sweep_string_iterator()
+        own = [name for name in names if name in files and says_how_to_sweep(yaml.safe_load(files[name].read_text()))]
+        if own:
+            raise UsageError(
+                f"experiment={parsed.get_value_string()}: {own[0]} says itself what is swept, which several "
+                f"experiments at once would drop: run them one after another, as in collapsar experiment={own[0]}"
+            )
+
+
+def says_how_to_sweep(experiment: Any) -> bool:
+    """Whether the file of an experiment chooses Hydra's mode, sweeper or launcher, or what is swept."""
+    return "hydra" in experiment or "hydra/" in str(experiment.get("defaults"))

@@ -1,0 +1,220 @@
+"""How Hydra composes an experiment: where `conf` lies, the schema, names of chains, and checks before anything runs.
+
+Nothing heavy is imported before the experiment is built: help, completion and refused choices need no torch.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from collapsar.config.constructors import check_numbers, check_part, check_part_early, look_in_current_folder, parts
+from collapsar.config.experiment import CHECKED_RANGES, Experiment, check_ranges
+from collapsar.config.levers import check_choices, check_levers, levers_of_job, overrides_of_job
+from collapsar.config.options import accept_options_of_constructors
+from collapsar.earlier import earlier_digest
+from collapsar.errors import UsageError
+from collapsar.journal.objective import Measured, check_objective
+from collapsar.records.settings import binding_settings, config_folder, digest, recipes
+
+NAMED_GROUPS = ("data", "model", "regime")
+OPTIONAL_CHOICES = ("stick@evaluation.spaces.classifier", "table_metrics@evaluation.table", "judge")
+WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in the name of a class
+
+
+def register() -> None:
+    """Make the schema, the resolvers and the options of parts known to Hydra; a second call changes nothing."""
+    look_in_current_folder()
+    accept_options_of_constructors()
+    ConfigStore.instance().store(name="experiment_schema", node=Experiment)
+    OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
+    OmegaConf.register_new_resolver("chain_name", chain_name, replace=True)
+    OmegaConf.register_new_resolver("file_checksum", file_checksum, replace=True)
+
+
+def file_checksum(path: str | None) -> str | None:
+    """Sixteen characters that a file's content always gives; None where there is no file, which is refused later."""
+    file = Path(path).expanduser() if path else None
+    if file is None or not file.is_file():
+        return None
+    with file.open("rb") as content:
+        return file_digest(content, "blake2b").hexdigest()[:16]
+
+
+def study_folder(*, _root_: DictConfig) -> str:
+    """The folder of a study within `outputs`: its name, checked before Hydra makes the folder.
+
+    Raises:
+        UsageError: the name would lead elsewhere.
+    """
+    name: str = _root_.name
+    check_study_name(name)
+    return name
+
+
+def check_study_name(name: str) -> None:
+    """Refuse a name that is not the name of one folder.
+
+    Raises:
+        UsageError: it is empty, has a path separator or an unprintable character, or is `.` or `..`.
+    """
+    if not name.strip() or name in (".", "..") or not name.isprintable() or re.search(r"[/\\]", name):
+        raise UsageError(
+            f"name must be the name of one folder, without path separators or control characters: got {name!r}"
+        )
+
+
+def chain_name(*, _root_: DictConfig) -> str:
+    """A name that the same settings always get: data, model, regime, seed, and a digest of everything that binds."""
+    config, chosen = settings(_root_), choices(_root_)
+    names = [chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS]
+    return f"{join_names(names)}_seed{config['seed']}_{digest(binding_settings(config))}"
+
+
+def earlier_chain_name(config: DictConfig) -> str | None:
+    """The name that version 0.1 gave a chain with these settings; None if there was no such chain."""
+    own, chosen = settings(config), choices(config)
+    earlier = earlier_digest(own)
+    names = [chosen.get(group) or "custom" for group in NAMED_GROUPS]
+    return f"{join_names(names)}_seed{own['seed']}_{earlier}" if earlier else None
+
+
+def join_names(names: list[str]) -> str:
+    """Group choices as a part of a folder's name: a choice in a subfolder of its group has a slash."""
+    return "_".join(names).replace("/", "_")
+
+
+def choices(config: DictConfig) -> dict[str, str]:
+    """What was chosen in each group."""
+    chosen = runtime(config).get("choices", {})
+    return {str(group): str(choice) for group, choice in chosen.items() if choice is not None}
+
+
+def runtime(config: DictConfig) -> Any:
+    """What Hydra composed with. A running job asks Hydra, which has taken its own node out of the config."""
+    node = OmegaConf.select(config, "hydra.runtime")
+    if node is None and HydraConfig.initialized():
+        node = HydraConfig.get().runtime
+    return {} if node is None else node
+
+
+def part_name(node: Mapping[str, Any]) -> str:
+    """A part that no group option stands for, by the name of its class: FashionMNIST is fashion_mnist."""
+    return WORD_STARTS.sub("_", str(node["_target_"]).rpartition(".")[2]).lower()
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """The resolved experiment settings as plain values, without Hydra's own.
+
+    Raises:
+        UsageError: a size that has no recipe for the data and the model.
+    """
+    check_size(config)
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.set_readonly(own, False)
+    plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def check_size(config: DictConfig) -> None:
+    """Refuse a size that has no recipe for the data and the model: such a recipe says the size itself.
+
+    Raises:
+        UsageError: with the recipes that there are.
+    """
+    if not OmegaConf.is_missing(config, "size"):
+        return
+    chosen = {"size": "full"} | choices(config)
+    size, data, model = (chosen.get(group) or part_name(config[group]) for group in ("size", "data", "model"))
+    names = sorted(path.stem for path in (config_folder() / "recipe").glob("*.yaml"))
+    found = ", ".join(f"{name}_{known}" for name in names for known in recipes(name).get(size, {}))
+    raise UsageError(
+        f"size={size} has no recipe for data={data} model={model}: set size=small; there is one for {found}"
+    )
+
+
+def check_optional_choices(config: DictConfig) -> None:
+    """Refuse a stick, a judge or table metrics without a file: Hydra passes over them, because some data have none.
+
+    Raises:
+        UsageError: with the files that there are.
+    """
+    chosen = choices(config)
+    folders = [
+        Path(source["path"]) for source in runtime(config).get("config_sources", []) if source["schema"] == "file"
+    ]
+    for key in OPTIONAL_CHOICES:
+        group, name = key.partition("@")[0], chosen.get(key)
+        if name in (None, chosen.get("data")) or any((folder / group / f"{name}.yaml").is_file() for folder in folders):
+            continue
+        found = ", ".join(sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")}))
+        raise UsageError(f"{key} must be a file of conf/{group}, such as {found}: got {name}")
+
+
+def build(config: DictConfig) -> Experiment:
+    """The live experiment, having checked every setting and every part against its constructor.
+
+    Raises:
+        UsageError: a key or a type that a constructor does not take, or a value that it refuses.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    check(config)
+    for path, node in parts(config):
+        check_part(path, node)
+    try:
+        experiment: Experiment = instantiate(config, _convert_="object")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UsageError):
+            raise error.__cause__ from error
+        raise
+    return experiment
+
+
+def check_measured_early(own: Mapping[str, Any]) -> None:
+    """Refuse an objective that the settings of the evaluation, whatever the data, do not measure.
+
+    Raises:
+        UsageError: with what there will be.
+    """
+    evaluation = own["evaluation"] if isinstance(own["evaluation"], dict) else {}
+    groups, spaces, table = (evaluation.get(key) for key in ("metrics", "spaces", "table"))
+    if isinstance(groups, list) and isinstance(spaces, dict):  # else it is refused as such
+        of_table = table.get("metrics") or [] if isinstance(table, dict) else []
+        Measured(
+            groups=[*groups, *of_table],
+            batch_groups=evaluation.get("batch_metrics") or [],
+            spaces=list(spaces),
+        ).check(own["objective"])
+
+
+def check(config: DictConfig) -> None:
+    """Refuse what no experiment has, as far as that can be known without importing torch, which takes seconds.
+
+    Raises:
+        UsageError: an unknown key, a name that is no folder's, a number that is not finite or out of range, an unfit
+            part, or levers that set one key.
+    """
+    known = [entry.name for entry in fields(Experiment)]
+    for key in config:
+        if key not in (*known, "hydra"):
+            raise UsageError(f"{key!s} is not an option: allowed are {', '.join(known)}")
+    own = settings(config)
+    check_study_name(own["name"])
+    check_optional_choices(config)
+    check_numbers("", own)
+    check_objective(own["objective"])
+    check_measured_early(own)
+    check_choices(overrides_of_job())
+    check_levers(levers_of_job())
+    check_ranges(**{key: own[key] for key in CHECKED_RANGES})
+    for path, node in parts(config):
+        check_part_early(path, node)

@@ -1,0 +1,233 @@
+"""A part's schema is its constructor: keys below a `_target_` must be its arguments and have their types.
+
+Hydra itself notices a wrong key only when the part is made, and under `_partial_` only when the recipe is called.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from hydra.utils import get_method
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from collapsar.config.signatures import read_signature
+from collapsar.errors import UsageError, check_finite
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+FILLED_IN = {"trainer.precision": "auto"}  # before the recipe is called, so that its constructor need not take it
+LARGEST_WHOLE_NUMBER = 2**63 - 1  # that a tensor takes
+LARGEST_NUMBER = 1e30  # far from where float32 ends, at 3.4e38, so that it may be multiplied
+CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes that get nothing more than what stands in the config
+
+Parameter = inspect.Parameter
+
+
+def parts(node: Any, *, path: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every node below the root that has a `_target_`, with its dotted path."""
+    if isinstance(node, DictConfig):
+        if path and "_target_" in node:
+            yield path, node
+        for key in node:
+            yield from parts(node._get_node(key), path=f"{path}.{key!s}" if path else str(key))
+    elif isinstance(node, ListConfig):
+        for index in range(len(node)):
+            yield from parts(node._get_node(index), path=f"{path}[{index}]")
+
+
+def check_part(path: str, node: DictConfig) -> None:
+    """Refuse what the constructor named by `_target_` would not take.
+
+    A recipe (`_partial_`) may leave arguments to its caller, but for those that are called without any.
+
+    Raises:
+        UsageError: unknown target or key, missing key, or wrong type.
+    """
+    target = find_target(path, str(node["_target_"]))
+    parameters = parameters_of(target)
+    if parameters is not None:
+        check_arguments(path, node, parameters=parameters, types=annotated_types(target))
+
+
+def check_part_early(path: str, node: DictConfig) -> None:
+    """The same as far as a constructor of ours can be read without importing it, and the ranges that it checks first.
+
+    Raises:
+        UsageError: a key, a type or a range that it refuses.
+    """
+    signature = read_signature(str(node["_target_"]))
+    if signature is not None:
+        given = check_arguments(path, node, parameters=signature.parameters, types=signature.types)
+        signature.check_ranges(given)
+
+
+def check_arguments(
+    path: str, node: DictConfig, *, parameters: Mapping[str, Parameter], types: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Refuse what a constructor with these arguments would not take; returns what it is given.
+
+    Raises:
+        UsageError: unknown key, missing key, or wrong type.
+    """
+    values = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(values, dict)
+    given = {str(key): value for key, value in values.items() if key not in HYDRA_KEYS}
+    positional = by_position(path, values.get("_args_", []), parameters=parameters)
+    check_names(path, given, parameters=parameters)
+    for key, value in (positional | given).items():
+        if FILLED_IN.get(f"{path}.{key}") != value:
+            check_type(f"{path}.{key}", value, annotation=types.get(key, Any))
+    if not values.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS:
+        check_complete(path, {*positional, *given}, parameters=parameters)
+    return positional | given
+
+
+def look_in_current_folder() -> None:
+    """Let a `_target_` name a module of the current folder, after all that is installed."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+
+
+def find_target(path: str, name: str) -> Callable[..., Any]:
+    """What a `_target_` names.
+
+    Raises:
+        UsageError: there is no such class or function.
+    """
+    try:
+        return get_method(name)
+    except Exception as error:
+        module = name.partition(".")[0]
+        if module.isidentifier() and find_spec(module) is None:
+            why = f"there is no {module}.py in {Path.cwd()}, and no module {module} on PYTHONPATH"
+        else:
+            why = str(error).strip().splitlines()[-1]
+        raise UsageError(f"{path}._target_ names nothing that can be called: {name!r}; {why}") from error
+
+
+def parameters_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
+    """What a constructor takes; None if Python cannot tell, as of some classes written in C."""
+    try:
+        return inspect.signature(target).parameters
+    except ValueError:
+        return None
+
+
+def by_position(path: str, values: Sequence[Any], *, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """The values of `_args_` by the names of the arguments that they become; what `*args` takes has no name.
+
+    Raises:
+        UsageError: there are more than the constructor takes.
+    """
+    names = [name for name, parameter in parameters.items() if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
+    if len(values) > len(names) and not has_kind(parameters, Parameter.VAR_POSITIONAL):
+        raise UsageError(f"{path}._args_ has {len(values)} values: {path} takes at most {len(names)}")
+    return dict(zip(names, values, strict=False))
+
+
+def check_names(path: str, given: Mapping[str, Any], *, parameters: Mapping[str, Parameter]) -> None:
+    """Refuse a key that is not an argument, unless the constructor takes any (`**kwargs`).
+
+    Raises:
+        UsageError: the first such key, with what is allowed.
+    """
+    if has_kind(parameters, Parameter.VAR_KEYWORD):
+        return
+    names = list(named(parameters))
+    for key in given:
+        if key not in names:
+            advice = "; leave out a lever that sets it, or choose another model" if path == "model" else ""
+            raise UsageError(f"{path}.{key} is not an option: {path} takes {', '.join(names) or 'none'}{advice}")
+
+
+def check_complete(path: str, given: set[str], *, parameters: Mapping[str, Parameter]) -> None:
+    """Refuse a part without all the arguments that have no default.
+
+    Raises:
+        UsageError: with the names of the missing ones.
+    """
+    required = [name for name, parameter in named(parameters).items() if parameter.default is Parameter.empty]
+    missing = [name for name in required if name not in given]
+    if missing:
+        raise UsageError(f"{path} needs {', '.join(missing)}: set {path}.{missing[0]}=VALUE")
+
+
+def named(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """Without `*args` and `**kwargs`."""
+    collecting = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return {name: parameter for name, parameter in parameters.items() if parameter.kind not in collecting}
+
+
+def has_kind(parameters: Mapping[str, Parameter], kind: Any) -> bool:
+    """Whether one of the arguments is of this kind."""
+    return any(parameter.kind == kind for parameter in parameters.values())
+
+
+def annotated_types(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotated types of a constructor's arguments; those that cannot be resolved are not checked."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        return {}
+
+
+def check_type(key: str, value: Any, *, annotation: Any) -> None:
+    """Refuse a value that is not of the annotated type; parts within it are checked on their own.
+
+    Raises:
+        UsageError: with the value and the type that is wanted.
+    """
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
+
+    if has_parts(value):
+        return
+    try:
+        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticSchemaGenerationError:
+        return
+    wanted = what_is_wrong(adapter, value)
+    if wanted and not (isinstance(value, list) and what_is_wrong(adapter, tuple(value)) is None):  # YAML has no tuples
+        raise UsageError(f"{key} has a wrong value: got {value!r}; {wanted[0].lower()}{wanted[1:]}")
+
+
+def what_is_wrong(adapter: "TypeAdapter[Any]", value: Any) -> str | None:
+    """What a value should have been, or None: neither '1' nor true is a number, and 1.0 is no count."""
+    from pydantic import ValidationError
+
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"])
+    return None
+
+
+def has_parts(value: Any) -> bool:
+    """Whether a list has a part in it, at any depth."""
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(has_parts, value.values()))
+    return isinstance(value, list) and any(map(has_parts, value))
+
+
+def check_numbers(key: str, value: Any) -> None:
+    """Refuse a number that is NaN, infinite or too large for a tensor, anywhere in the value of a setting.
+
+    Raises:
+        UsageError: by its dotted key.
+    """
+    if isinstance(value, Mapping):
+        for inner, content in value.items():
+            check_numbers(f"{key}.{inner}" if key else str(inner), content)
+    elif isinstance(value, list):
+        for index, content in enumerate(value):
+            check_numbers(f"{key}[{index}]", content)
+    elif isinstance(value, float):
+        check_finite(key, value)
+        if abs(value) > LARGEST_NUMBER:
+            raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")
+    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
+        raise UsageError(f"{key} must have at most 64 bits: got {value}")

@@ -1,0 +1,392 @@
+"""The experiment: the one file to read to know what happens.
+
+    pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is drawn from model[t];
+    pool[t+1] = regime(pool[t], real, synthetic[t])
+
+`Experiment` is the schema of the configuration, its checks, and its runner; `loop.py` is the loop itself. Everything
+drawn is derived from (seed, generation, purpose), and pools are rebuilt from stored samples, so a killed run continues
+with identical numbers. What needs torch is imported where it is used: a command that only asks for help waits for
+none of it.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import MISSING
+
+from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from collapsar.chain.loop import Loop, Turn
+    from collapsar.data.pool import Pool
+    from collapsar.drawing.correction import Reference
+    from collapsar.drawing.judge import JudgedBy, JudgeSpace
+    from collapsar.drawing.selection import Drawn
+    from collapsar.journal.journal import Journal
+    from collapsar.journal.tracking import ChainTitle
+    from collapsar.judging.evaluator import Evaluator
+    from collapsar.machine.choice import Machine
+    from collapsar.models.generative import GenerativeModel
+    from collapsar.records.record import GenerationRecord
+    from collapsar.samples import RealData, Samples
+    from collapsar.training.shared import SharedTraining
+    from collapsar.training.train import Training
+
+STRIP_IMAGES = 12  # latents that stay the same through the generations
+
+
+CHECKED_RANGES = ("seed", "num_generations", "num_threads", "checkpoint_minutes")
+
+
+def check_ranges(*, seed: int, num_generations: int, num_threads: int | None, checkpoint_minutes: float | None) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        UsageError: the first of them, by its name.
+    """
+    check_not_negative(seed=seed)
+    if num_generations < 1:
+        raise UsageError(f"num_generations must be at least 1: got {num_generations}")
+    if num_threads is not None:
+        check_positive(num_threads=num_threads)
+    if checkpoint_minutes is not None:
+        check_positive(checkpoint_minutes=checkpoint_minutes)
+
+
+@dataclass
+class Experiment:
+    """One chain of generations.
+
+    Attributes:
+        name: The study: names the output folder and the W&B group.
+        seed: Everything random is derived from it.
+        num_generations: Models to train, one after the other; generation 0 sees real data only.
+        num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
+            generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
+        size: Which recipe gives sizes and budgets: `small` or `full` (conf/size).
+        batch_size: Samples in a training step.
+        num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
+        continue_on_another_device: Whether a chain that was begun on a device that is absent here may go on.
+        data: Where real data come from (`collapsar.data.sources`).
+        cause: What is wrong with the real training set, by name (`collapsar.data.causes.cause.Cause`).
+        model: Recipe of a generation's model.
+        regime: How the next pool is made (`collapsar.data.regimes.Regime`).
+        bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
+        correction: What moves drawn samples before any are selected (`collapsar.drawing.correction.Correction`); null
+            moves none. One that needs a warm start switches it on.
+        selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
+        judge: The feature space that a selection judges samples in, fitted on the chain's own real training set
+            (`collapsar.drawing.judge`); null judges vectors as they are.
+        labelled_by: Who labels drawn samples: `judge`, or null, which keeps the class that each was drawn for.
+        evaluation: What is measured (`collapsar.judging.evaluation.Evaluation`).
+        training: The levers of training (`collapsar.models.plan.Plan`).
+        trainer: Recipe of a generation's `lightning.Trainer`.
+        tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
+        alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
+        dry_run: Whether to say only what the chain would take (`collapsar.config.forecast`).
+        checkpoint_minutes: How often a training is stored, to be continued there if the process is killed
+            (`collapsar.training.unfinished`); null: only when a signal asks it to stop.
+        wait_for_lock: Whether to wait for another process that works in the run folder; else the chain is refused.
+        share_generation_0: Whether chains of a study that start alike train their first model once
+            (`collapsar.training.shared`).
+        objective: What a job returns to a sweeper that optimises (`collapsar.journal.objective`); null: nothing.
+    """
+
+    name: str = MISSING
+    seed: int = MISSING
+    num_generations: int = MISSING
+    num_synthetic: Any = MISSING
+    size: str = MISSING
+    batch_size: int = MISSING
+    num_threads: int | None = MISSING
+    continue_on_another_device: bool = MISSING
+    data: Any = MISSING
+    cause: Any = MISSING
+    model: Any = MISSING
+    regime: Any = MISSING
+    bias: Any = MISSING
+    correction: Any = MISSING
+    selection: Any = MISSING
+    judge: Any = MISSING
+    labelled_by: str | None = MISSING
+    evaluation: Any = MISSING
+    training: Any = MISSING
+    trainer: Any = MISSING
+    tracking: Any = MISSING
+    alarm: Any = MISSING
+    dry_run: bool = MISSING
+    checkpoint_minutes: float | None = MISSING
+    wait_for_lock: bool = MISSING
+    share_generation_0: bool = MISSING
+    objective: Any = MISSING
+
+    def __post_init__(self) -> None:
+        from collapsar.config.feasibility import check_parts, sketch
+        from collapsar.data.causes.cause import checked_causes
+        from collapsar.data.schedules import as_schedule, check_bounds
+        from collapsar.drawing.correction import check_correction, warm_started
+        from collapsar.training.shared import can_be_shared
+        from collapsar.training.train import Recipe
+        from collapsar.training.trainer import check_trainer
+
+        check_ranges(**{key: getattr(self, key) for key in CHECKED_RANGES})
+        if self.num_synthetic is not None:
+            check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
+        self.cause = checked_causes(
+            self.cause,
+            sample_shape=self.data.sample_shape,
+            num_classes=self.data.num_classes,
+            factors=self.data.factors,
+        )
+        if self.correction is not None and check_correction(self.correction).needs_warm_start:
+            self.training = warm_started(self.training)
+        self.model = self.data.completed(self.model)
+        self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
+        model = sketch(self.model)  # both recipes are called once, so that a wrong value is refused before any training
+        self.model_name = model.name
+        self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
+        self.may_be_compiled = model.may_be_compiled
+        self.has_encoder = model.encode is not None
+        check_parts(self, model)
+        self.shares_generation_0 = self.share_generation_0 and can_be_shared(self.recipe, model)
+
+    def run(
+        self, folder: Path, *, chain: str, config: dict[str, Any], console: "Console", position: str = ""
+    ) -> "list[GenerationRecord]":
+        """Train and measure every generation that the run folder does not hold yet.
+
+        Args:
+            folder: The run folder; a started one is continued.
+            chain: What the chain is called in progress lines and W&B.
+            config: The resolved configuration, kept beside the records.
+            console: Where progress is drawn.
+            position: Which job of a multirun it is, in words; empty for a single chain.
+
+        Returns:
+            The records of all generations.
+
+        Raises:
+            UsageError: settings that do not fit the data, or a folder made with other settings.
+            NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
+        """
+        from collapsar.journal.journal import open_journal
+        from collapsar.machine.devices import full_memory_told, torch_settings_kept
+        from collapsar.training.shared import claimed
+
+        opened = open_journal(folder, title=self._title(chain), config=config, tracking=self.tracking, alarm=self.alarm)
+        with torch_settings_kept(), opened as journal:
+            if journal.is_over:
+                return journal.records
+            self._settle(journal)
+            clean = self.data.load()
+            real, held_out = self._own(clean)
+            with journal.shown(console, position=position, steps_per_generation=self.max_steps):
+                with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
+                    evaluator, judge = self.evaluation.prepare(clean), self._judge_space(real)
+                is_shared = self.shares_generation_0 and not journal.records
+                sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
+                with sharing if is_shared else nullcontext() as first:
+                    loop = self._loop(
+                        real, held_out=held_out, evaluator=evaluator, judge=judge, journal=journal, first=first
+                    )
+                    for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
+                        self._keep(turn, evaluator=evaluator, journal=journal)
+                        if journal.is_over:
+                            break
+                        del turn  # or its model would stay until the next one is trained
+            return journal.records
+
+    def machine(self, stored: "Machine | None") -> "Machine":
+        """What the chain is trained with here: chosen, or taken again as it was stored; threads are set."""
+        from collapsar.judging.evaluation import find_device
+        from collapsar.training.hardware import settle_machine
+
+        return settle_machine(
+            stored,
+            trainer=self.trainer if self.max_steps else None,
+            num_threads=self.num_threads,
+            evaluated_on=find_device(self.evaluation.accelerator).type,
+            may_move=self.continue_on_another_device,
+            plan=self.training,
+            num_steps=self.max_steps,
+            may_be_compiled=self.may_be_compiled,
+        )
+
+    def _settle(self, journal: "Journal") -> None:
+        """Fix what the chain is trained with: chosen before generation 0, taken again ever after."""
+        machine = self.machine(journal.machine)
+        journal.settle(machine)
+        self.recipe = self.recipe.on(machine)
+        self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
+
+    def _own(self, clean: "RealData") -> "tuple[RealData, Samples | None]":
+        """The real sets as a laboratory has them, and what it holds out of its training set; None where it does not.
+
+        What measures the chain gets the clean sets.
+        """
+        from collapsar.config.feasibility import check_sizes, sketch
+        from collapsar.data.causes.cause import plant_all
+        from collapsar.data.held_out import hold_out
+
+        real, num_held_out = clean, 0
+        if self.cause:
+            real = plant_all(self.cause, clean, seed=self.seed)
+            model = sketch(self.model)  # which draws nothing from the global generator
+            check_sizes(self, model, num_real=len(real.train))  # beforehand classes were taken as equally large
+        if self.training.holds_out_real:
+            num_held_out = self.training.num_validation(len(real.train))
+        return hold_out(real, num_held_out=num_held_out, seed=self.seed)
+
+    def _loop(
+        self,
+        real: "RealData",
+        *,
+        held_out: "Samples | None",
+        evaluator: "Evaluator",
+        judge: "JudgeSpace | None",
+        journal: "Journal",
+        first: "SharedTraining | None",
+    ) -> "Loop":
+        from collapsar.chain.loop import Loop
+        from collapsar.drawing.draw import draw
+        from collapsar.drawing.judge import make_judge
+        from collapsar.training.stored import load_stored
+        from collapsar.training.train import train
+        from collapsar.training.unfinished import Unfinished, belonging
+
+        path_of_first = journal.model_path(0)
+        later = self._reference(real, load_first=lambda: load_stored(self.recipe, path_of_first))
+
+        def trained(pool: "Pool", generation: int) -> "Training":
+            belongs_to = belonging(journal.config, generation=generation, machine=journal.machine)
+
+            def here() -> "Training":
+                return train(
+                    self.recipe,
+                    pool,
+                    seed=self.seed,
+                    generation=generation,
+                    on_steps=journal.trained,
+                    held_out=held_out,
+                    start=journal.model_path(generation - 1) if self.training.warm_start and generation else None,
+                    real=real.train,
+                    unfinished=Unfinished(
+                        journal.unfinished_path, belongs_to=belongs_to, minutes=self.checkpoint_minutes
+                    ),
+                    folder=journal.store.path,
+                )
+
+            return first.training(here) if first and generation == 0 else here()
+
+        def drawn(training: "Training", generation: int) -> "Drawn":
+            at_first = self._reference(real, load_first=lambda: training.model)
+            return draw(
+                training.model,
+                max(self.num_synthetic_at(generation), evaluator.num_synthetic),
+                bias=self.bias,
+                reference=later if generation else at_first,
+                selection=self.selection,
+                judge=make_judge(training.model, judge),
+                labelled_by=self.labelled_by,
+                table=real.table,
+                seed=self.seed,
+                generation=generation,
+            )
+
+        return Loop(
+            real=real,
+            regime=self.regime,
+            seed=self.seed,
+            num_generations=self.num_generations,
+            num_synthetic=self.num_synthetic_at,
+            train=trained,
+            draw=drawn,
+        )
+
+    def _reference(self, real: "RealData", *, load_first: "Callable[[], GenerativeModel]") -> "Reference | None":
+        """What corrects samples, and what it holds them against; None without a correction."""
+        from collapsar.drawing.correction import Reference
+
+        if self.correction is None:
+            return None
+        return Reference(
+            correction=self.correction,
+            real=real.train,
+            num_classes=real.num_classes,
+            seed=self.seed,
+            has_encoder=self.has_encoder,
+            load_first=load_first,
+        )
+
+    def _judge_space(self, real: "RealData") -> "JudgeSpace | None":
+        """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
+        from collapsar.drawing.judge import JudgeSpace, choose_space
+
+        settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.judged_by)
+        if settings is None:
+            return None
+        space = JudgeSpace(
+            settings=settings, real=real, device=self.evaluation.device, cache_dir=self.evaluation.cache_dir
+        )
+        assert space.fitted, "or an error that says why not"
+        return space
+
+    def _keep(self, turn: "Turn", *, evaluator: "Evaluator", journal: "Journal") -> None:
+        """Measure a generation, and hand it to the journal."""
+        from collapsar.chain.loop import record_of, timed
+        from collapsar.machine.devices import full_memory_told
+        from collapsar.seeding import make_generator
+
+        samples, model = turn.drawn.samples, turn.training.model
+        advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
+        what = f"measuring generation {turn.generation}"
+        with timed(turn.seconds, "evaluate"), full_memory_told(what, advice=advice):
+            trained_on = None
+            if evaluator.num_training:
+                generator = make_generator(self.seed, turn.generation, "novelty")
+                trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
+            try:
+                scores = evaluator.evaluate(samples, seed=self.seed, generation=turn.generation, pool=trained_on)
+            except NonFiniteError as error:
+                raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
+        latents, noise = (make_generator(self.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
+        journal.keep(
+            record_of(turn, scores, seed=self.seed, data=self.data.name, regime=self.regime.name, size=self.size),
+            samples=turn.synthetic,
+            strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
+            save_model=turn.training.save,
+            curve=turn.training.curve,
+            table=scores.table_picture,
+        )
+
+    def _title(self, chain: str) -> "ChainTitle":
+        from collapsar.journal.tracking import ChainTitle
+
+        return ChainTitle(
+            name=chain,
+            study=self.name,
+            data=self.data.name,
+            model=self.model_name,
+            regime=self.regime.name,
+            num_generations=self.num_generations,
+        )
+
+    def num_synthetic_at(self, generation: int) -> int:
+        """Samples that a generation gives to the next pool."""
+        from collapsar.data.schedules import as_schedule
+
+        if self.num_synthetic is None:
+            num_real: int = self.data.sizes.train
+            return num_real
+        return as_schedule(self.num_synthetic).count_at(generation)
+
+    @property
+    def judged_by(self) -> "JudgedBy":
+        """What of a judge is asked for: its space, if it labels samples."""
+        judged_by: JudgedBy = "space" if self.labelled_by == "judge" else self.selection.judged_by
+        return judged_by

@@ -1,0 +1,185 @@
+"""What chains would take, before any of them is run: time from earlier records or a timed generation, and disk.
+
+A chain's generations are taken to be as long and as large as those of the last chain below the same output folder that
+was trained and measured alike, whatever its seed and regime. Without one, a generation 0 is made aside and thrown away.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+
+from collapsar.config.experiment import Experiment
+from collapsar.errors import UsageError
+from collapsar.journal.alarm import Alarm
+from collapsar.journal.store import CONFIG, RECORDS, read_config, whole_lines
+from collapsar.journal.tracking import NoTracking
+from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import SEEDS, binding_settings, first_training_settings, flatten
+from collapsar.records.words import counted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What one generation takes.
+
+    Attributes:
+        seconds: Wall-clock seconds.
+        num_bytes: On disk.
+        known_from: Where this is known from, in words.
+    """
+
+    seconds: float
+    num_bytes: int
+    known_from: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a chain would still take.
+
+    Attributes:
+        chain: Its name.
+        num_generations: Generations that are not finished.
+        generation: What each of them takes.
+    """
+
+    chain: str
+    num_generations: int
+    generation: Generation
+
+    @property
+    def seconds(self) -> float:
+        return self.num_generations * self.generation.seconds
+
+    @property
+    def num_bytes(self) -> int:
+        return self.num_generations * self.generation.num_bytes
+
+
+known: dict[str, Generation] = {}  # of this process, so that the arms of a multirun time one generation each
+made: list[Forecast] = []  # in this process, to be summed up at the end of a multirun
+
+
+def forecast(experiment: Experiment, folder: Path, *, chain: str, config: dict[str, Any]) -> Forecast:
+    """What the chain of a run folder would still take.
+
+    Args:
+        experiment: The chain.
+        folder: Its run folder, which need not exist.
+        chain: Its name.
+        config: Its resolved configuration.
+    """
+    key = str(sorted(alike(config).items()))
+    if key not in known:
+        known[key] = from_records(folder.parent.parent, alike_to=config) or timed(experiment, config=config)
+    num_finished = len(whole_lines(folder / RECORDS))
+    num_generations = max(experiment.num_generations - num_finished, 0)
+    made.append(Forecast(chain=chain, num_generations=num_generations, generation=known[key]))
+    return made[-1]
+
+
+def alike(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that time and disk of a generation depend on."""
+    measured = {key: value for key, value in binding_settings(config).items() if key.startswith("evaluation.")}
+    trained = {key: value for key, value in first_training_settings(config).items() if key not in SEEDS}
+    return trained | measured | {"num_synthetic": str(flatten(config).get("num_synthetic"))}
+
+
+def from_records(outputs: Path, *, alike_to: Mapping[str, Any]) -> Generation | None:
+    """A generation of the last chain that was trained and measured alike; None without one."""
+    wanted = alike(alike_to)
+    for folder in sorted(run_folders(outputs), key=lambda run: (run / RECORDS).stat().st_mtime, reverse=True):
+        try:
+            if alike(read_config(folder / CONFIG)) != wanted:
+                continue
+            records = [GenerationRecord.from_json(line) for line in whole_lines(folder / RECORDS)]
+        except UsageError:
+            continue
+        if records:
+            return Generation(
+                seconds=median(duration(record) for record in records),
+                num_bytes=size_of(folder) // len(records),
+                known_from=f"{folder.parent.name}/{folder.name}",
+            )
+    return None
+
+
+def run_folders(outputs: Path) -> Iterator[Path]:
+    """The run folders of all studies."""
+    return (path.parent for path in outputs.glob(f"*/*/{RECORDS}"))
+
+
+def duration(record: GenerationRecord) -> float:
+    """Seconds of a generation, also those that another chain spent on it."""
+    return sum(record.seconds.values()) + sum(record.shared_seconds.values())
+
+
+def timed(experiment: Experiment, *, config: dict[str, Any]) -> Generation:
+    """A generation 0, made aside."""
+    logger.info("no earlier chain is alike: a generation is timed")
+    aside = replace(
+        experiment,
+        num_generations=1,
+        tracking=NoTracking(),
+        alarm=Alarm(action="warn", rules={}),
+        share_generation_0=False,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        (record,) = aside.run(folder, chain="timed", config=config, console=Console(quiet=True))
+        return Generation(seconds=duration(record), num_bytes=size_of(folder), known_from="a timed generation")
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files at and below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def summary(forecasts: Sequence[Forecast], *, free_bytes: int) -> str:
+    """All chains in one line."""
+    seconds, num_bytes = (sum(getattr(one, key) for one in forecasts) for key in ("seconds", "num_bytes"))
+    to_go = counted(sum(one.num_generations for one in forecasts), "generation")
+    return (
+        f"dry run: {counted(len(forecasts), 'chain')}, {to_go} to go, "
+        f"{in_words(seconds)} one after another, {num_bytes / 1e9:.2f} GB of {free_bytes / 1e9:.1f} GB that are free"
+    )
+
+
+def line(one: Forecast) -> str:
+    """One chain in one line."""
+    return (
+        f"{one.chain}: {counted(one.num_generations, 'generation')} to go, {in_words(one.seconds)}, "
+        f"{one.num_bytes / 1e6:.1f} MB (as {one.generation.known_from})"
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A duration, coarse enough to be true."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def check_disk(forecasts: Sequence[Forecast], outputs: Path) -> int:
+    """The free bytes where the chains would lie.
+
+    Raises:
+        UsageError: they do not suffice.
+    """
+    free_bytes = shutil.disk_usage(next(path for path in (outputs, *outputs.parents) if path.exists())).free
+    num_bytes = sum(one.num_bytes for one in forecasts)
+    if num_bytes > free_bytes:
+        raise UsageError(
+            f"the chains need {num_bytes / 1e9:.2f} GB and {outputs} has {free_bytes / 1e9:.2f} GB free: make room, "
+            "choose fewer generations or seeds, or another disk with hydra.sweep.dir"
+        )
+    return free_bytes

@@ -1,0 +1,93 @@
+"""Levers that are chosen together: no two of them may set one key, because Hydra would silently let the last one win.
+
+Which files were chosen, on the command line or by an experiment, stands in Hydra's own list of defaults.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from collapsar.errors import UsageError
+from collapsar.records.settings import flatten
+
+GROUP = "lever/"
+
+
+def check_levers(levers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse two levers that set one key to different values.
+
+    Args:
+        levers: By name, what each of them sets, by dotted key.
+
+    Raises:
+        UsageError: with both levers and the key.
+    """
+    for (first, own), (second, other) in combinations(levers.items(), 2):
+        for key in own:
+            if key in other and own[key] != other[key]:
+                raise UsageError(
+                    f"levers {first} and {second} both set {key}, to {own[key]!r} and {other[key]!r}: "
+                    "choose one of them"
+                )
+
+
+def levers_of_job() -> dict[str, dict[str, Any]]:
+    """What each lever of the running job sets, by dotted key; none where no job runs."""
+    overrides = overrides_of_job()
+    return composed_levers(HydraConfig.get().job.config_name, overrides) if overrides else {}
+
+
+def overrides_of_job() -> list[str]:
+    """What was typed for the running job, unresolved, as Hydra may be unable to read it again; empty if no job runs."""
+    if not (HydraConfig.initialized() and GlobalHydra.instance().is_initialized()):
+        return []
+    typed = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+    assert isinstance(typed, dict)
+    return [*typed["hydra"], *typed["task"]]
+
+
+def check_choices(overrides: list[str]) -> None:
+    """Refuse a choice that does not exist in a group whose choice is optional, such as judge: Hydra leaves it out.
+
+    Raises:
+        MissingConfigException: with what there is.
+    """
+    if not overrides:
+        return
+    loader: Any = GlobalHydra.instance().config_loader()
+    for override in OverridesParser.create().parse_overrides(overrides):
+        group, choice = override.key_or_group, override.value()
+        is_choice = isinstance(choice, str) and "${" not in choice and loader.repository.group_exists(group)
+        if is_choice and not loader.repository.config_exists(f"{group}/{choice}"):
+            file = f"{group}/{choice}"
+            options = loader.get_group_options(file.rpartition("/")[0])
+            raise MissingConfigException(f"no {file}", missing_cfg_file=file, options=options)
+
+
+def composed_levers(config_name: str | None, overrides: list[str]) -> dict[str, dict[str, Any]]:
+    """What each lever sets that these overrides choose; a lever that another one is made from belongs to that one."""
+    loader: Any = GlobalHydra.instance().config_loader()
+    defaults = loader.compute_defaults_list(config_name=config_name, overrides=overrides, run_mode=RunMode.RUN).defaults
+    _, files = loader._parse_overrides_and_create_caching_repo(config_name, overrides)  # knows of hydra.searchpath
+    parents = {str(default.config_path): str(default.parent) for default in defaults}
+    found: dict[str, dict[str, Any]] = {}
+    for path in (path for path in parents if path.startswith(GROUP)):
+        own = OmegaConf.to_container(files.load_config(path).config, resolve=False)
+        assert isinstance(own, dict)
+        owner = outermost(path, parents).removeprefix(GROUP)
+        found[owner] = found.get(owner, {}) | flatten({str(key): value for key, value in own.items()})
+    return found
+
+
+def outermost(path: str, parents: Mapping[str, str]) -> str:
+    """The lever that was chosen, of one that stands in another's defaults."""
+    while parents.get(path, "").startswith(GROUP):
+        path = parents[path]
+    return path

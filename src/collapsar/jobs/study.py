@@ -1,0 +1,135 @@
+"""A study: the jobs of a multirun, and the table and the page over its chains."""
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from collapsar.config.command_line import as_typed
+from collapsar.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # tells the jobs of a multirun, in whatever process, how many they are
+OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
+"""One of them stands in the config of Optuna, of Ax, of Nevergrad, and of a bisection."""
+PLAIN_WIDTH = 120  # characters, where there is no terminal to ask
+
+
+class StudySummary(Callback):
+    """A multirun: how many jobs it has, and at its end one table and one page over all its chains."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra calls this once, before the first job."""
+        with suppress(HydraException, UsageError):  # of overrides that the sweeper is about to refuse
+            os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra calls this once, when the last job is done."""
+        folder = Path(config.hydra.sweep.dir)
+        has_outcome = any(any(folder.glob(f"*/{name}")) for name in ("records.jsonl", "profile.json"))
+        if has_outcome and not config.get("dry_run"):
+            show_results([folder], page=folder / "report.html")
+
+
+def count_jobs(config: DictConfig) -> int:
+    """The jobs of a multirun; 0 where its sweeper decides as it goes on."""
+    if not is_grid(config.hydra):
+        return 0
+    sweeper = config.hydra.sweeper
+    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(typed, list)
+    return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=typed))
+
+
+def arm_jobs(
+    arms: Sequence[str | None],
+    *,
+    params: Sequence[str],
+    typed: Sequence[str],
+    config_loader: ConfigLoader | None = None,
+) -> list[list[str]]:
+    """The overrides of every job: each arm with every combination of what is swept.
+
+    Every arm has its first seed before any has its second, so that a comparison that is stopped early has fewer seeds.
+
+    Args:
+        arms: What sets each arm apart, as overrides with spaces between them.
+        params: Overrides of every arm; an arm's own come after them.
+        typed: Overrides of the command line, which come last and win.
+        config_loader: Finds the choices of a group for sweeps over them (`glob`).
+
+    Raises:
+        UsageError: there is no arm, or one that cannot be read.
+        HydraException: params, or what was typed, that cannot be read.
+    """
+    if not arms:
+        raise UsageError('hydra.sweeper.arms must name at least one arm: got []; [""] is the baseline alone')
+    parser = OverridesParser.create(config_loader=config_loader)
+    first, last = parser.parse_overrides(list(params)), parser.parse_overrides(list(typed))
+    found = []
+    for arm in arms:
+        try:
+            own = parser.parse_overrides([as_typed(override, may_sweep=True) for override in (arm or "").split()])
+        except (HydraException, UsageError) as error:
+            raise UsageError(f"hydra.sweeper.arms: {arm!r} is not a list of overrides: {error}") from error
+        (jobs,) = BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)
+        found.append(jobs)
+    in_turn = (tuple(job) for turn in zip_longest(*found) for job in turn if job is not None)
+    return [list(job) for job in dict.fromkeys(in_turn)]
+
+
+def is_grid(hydra_config: Any) -> bool:
+    """Whether a multirun takes every combination, of each of its arms if it has a list of them."""
+    return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
+
+
+def is_told_at_the_end(hydra_config: Any) -> bool:
+    """Whether failed jobs are noted and told by us, while the others go on; other sweepers have rules of their own."""
+    return is_grid(hydra_config) or str(hydra_config.sweeper._target_).startswith("hydra_plugins.collapsar_")
+
+
+def is_optimised(hydra_config: Any) -> bool:
+    """Whether a multirun looks for the best chain and must be told what that is."""
+    return hydra_config.mode == RunMode.MULTIRUN and any(key in hydra_config.sweeper for key in OPTIMISER_SETTINGS)
+
+
+def job_number(hydra_config: Any) -> str:
+    """Which job of a multirun this is, in words; empty for a single chain."""
+    if hydra_config.mode != RunMode.MULTIRUN:
+        return ""
+    number, of = int(hydra_config.job.num) + 1, num_jobs()
+    return f"job {number} of {of}, {of - number} left" if of else f"job {number}"
+
+
+def num_jobs() -> int:
+    """The jobs of the multirun that this process belongs to; 0 where that is not known."""
+    return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
+
+
+def show_results(folders: list[Path], *, page: Path) -> None:
+    """Print the table of some chains and write their page."""
+    from collapsar.report.page import write_report
+    from collapsar.report.tables import report_tables
+
+    make_console().print(report_tables(folders))
+    logger.info("page: %s", write_report(folders, page))
+
+
+def make_console() -> Console:
+    """Where progress and tables are drawn; wide enough for a table where there is no terminal to ask."""
+    console = Console(stderr=True)
+    return console if console.is_terminal else Console(stderr=True, width=PLAIN_WIDTH)

@@ -1,0 +1,100 @@
+"""A saved W&B workspace: the panels in which a study is read, chains grouped by regime, bands over seeds.
+
+`build_workspace` makes it without a network; `main` saves it, which needs a key.
+"""
+
+import argparse
+import sys
+
+import wandb_workspaces.reports.v2.interface as panels
+import wandb_workspaces.workspaces.interface as workspaces
+from wandb_workspaces import expr
+
+from collapsar.errors import UsageError
+from collapsar.journal.wandb_server import api_key
+from collapsar.judging.metric_keys import MAIN, title_of
+
+GENERATION = "generation"
+PROFILE = {
+    "Half-life of recall (generations)": "profile/recall_half_life",
+    "First dead class (generation)": "profile/first_dead_generation",
+    "FID at the end": "final/fid",
+    "Recall at the end": "final/recall",
+}
+
+
+def build_workspace(*, entity: str, project: str, num_classes: int) -> workspaces.Workspace:
+    """The workspace of a project whose data have so many classes."""
+    recall_by_class = [f"recall_class_{label}" for label in range(num_classes)]
+    headlines = [over_generations(title_of(key), [key, f"{key}_floor"]) for key in MAIN]
+    classes: list[panels.PanelTypes] = [
+        over_generations("Recall by class", recall_by_class),
+        panels.LinePlot(title="Classes among the samples", x=GENERATION, y=["class_histogram"]),
+        panels.WeavePanelSummaryTable(table_name="recall_by_class"),
+    ]
+    training = panels.LinePlot(title="Losses", x="training/total_step", metric_regex="training/.*")
+    return workspaces.Workspace(
+        entity=entity,
+        project=project,
+        name="Model collapse",
+        sections=[
+            workspaces.Section(name="What collapses", panels=[*headlines], is_open=True),
+            workspaces.Section(name="The chain as a whole", panels=[*scalars()], is_open=True),
+            workspaces.Section(name="Film strips of the same latents", panels=[film_strips()], is_open=True),
+            workspaces.Section(name="Classes", panels=[*classes], is_open=True),
+            workspaces.Section(name="Training", panels=[training], is_open=False),
+        ],
+        runset_settings=workspaces.RunsetSettings(groupby=[expr.Metric("JobType")]),
+    )
+
+
+def over_generations(title: str, keys: list[str]) -> panels.LinePlot:
+    """Means over the runs of a group, with a band from the lowest to the highest."""
+    return panels.LinePlot(
+        title=title, x=GENERATION, y=list(keys), groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
+    )
+
+
+def scalars() -> list[panels.BarPlot]:
+    """Each number of the profile, a bar for each group."""
+    return [
+        panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], groupby_aggfunc="median")
+        for title, key in PROFILE.items()
+    ]
+
+
+def film_strips() -> panels.MediaBrowser:
+    """The film strips so far, of the last generation of each run."""
+    return panels.MediaBrowser(title="Film strips", media_keys=["film_strip"], num_columns=2)
+
+
+def main() -> None:
+    """Save the workspace, and print where it is."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/workspace", description="Save a W&B workspace with a study's panels."
+    )
+    parser.add_argument("entity", help="W&B user or team")
+    parser.add_argument("--project", default="collapsar", help="W&B project (tracking.project)")
+    parser.add_argument("--num-classes", type=int, default=10, help="classes of the data")
+    arguments = parser.parse_args()
+    try:
+        check_key()
+    except UsageError as error:
+        sys.stderr.write(f"scripts/workspace: {error}\n")
+        sys.exit(2)
+    workspace = build_workspace(entity=arguments.entity, project=arguments.project, num_classes=arguments.num_classes)
+    sys.stdout.write(f"{workspace.save().url}\n")
+
+
+def check_key() -> None:
+    """Refuse to go on without a key.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if api_key() is None:
+        raise UsageError("a workspace is saved at W&B, which needs a key: run `wandb login`, or set WANDB_API_KEY")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""A chain's evaluator: one generation's samples in, the metrics of its record out.
+
+Samples are embedded once in each space and compared with the real side; every measure then takes the comparison. Keys
+of the first space have no prefix, those of other spaces their name (`pca/recall`). `_floor` is the same value of real
+samples, see `collapsar.judging.floor`; `_low` and `_high` are a t-interval about the value, from the spread over
+disjoint batches of the generation's samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from collapsar.cases.scenes.factor_suite import factor_histogram
+from collapsar.cases.tables.picture import table_picture
+from collapsar.factors import Factors
+from collapsar.judging.comparison import Comparison, compare
+from collapsar.judging.measuring import Measure, keep_finite, measure, measure_spread
+from collapsar.judging.reference import RealReference, choose
+from collapsar.judging.suite import class_histogram
+from collapsar.samples import Samples
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One generation's scores, as they stand in the record.
+
+    Attributes:
+        metrics: Values by metric key.
+        class_shares: Share of each class among "real" and "synthetic" samples; empty without classes, and where classes
+            are combinations of known factors.
+        factor_shares: Of each level of a known factor, the "known" share, and that among "real" and "synthetic" samples
+            as the classifier reads them; empty without known factors.
+        feature_spaces: What each space was fitted on, by its name; and, as `fid_by`, who computed the FID in it.
+        num_synthetic: Synthetic samples that were measured.
+        num_real: Held-out real samples that they were measured against.
+        num_batches: Batches whose spread gives `_low` and `_high`; 0 where there are none.
+        batch_size: Synthetic samples in each of them.
+        table_picture: What the page shows of rows of a table; None where samples are none.
+    """
+
+    metrics: dict[str, float]
+    class_shares: dict[str, list[float]]
+    factor_shares: dict[str, dict[str, float]]
+    feature_spaces: dict[str, dict[str, Any]]
+    num_synthetic: int
+    num_real: int
+    num_batches: int
+    batch_size: int
+    table_picture: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Scores generations against the real side, which stays the same.
+
+    Attributes:
+        references: The real side in each space, by the prefix of its keys; the first space has none.
+        floor: Values of real samples by metric key.
+        measures: What is measured.
+        batch_measures: What is measured on batches too.
+        num_batches: Disjoint batches of a generation's samples; 0 for none.
+        confidence: Of the intervals that they give.
+        num_training: Samples of a pool that novelty is asked against; 0 where it is not asked.
+        factors: That the real data are drawn from, where they are known.
+    """
+
+    references: Mapping[str, RealReference]
+    floor: Mapping[str, float]
+    measures: Sequence[Measure]
+    batch_measures: Sequence[Measure]
+    num_batches: int
+    confidence: float
+    num_training: int
+    factors: Factors | None
+
+    @property
+    def num_synthetic(self) -> int:
+        """How many samples of a generation are measured: as many as real ones are held out."""
+        return len(self.references[""].held_out)
+
+    def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
+        """Score one generation on its first `num_synthetic` samples.
+
+        Args:
+            samples: The model's samples.
+            seed: The experiment's seed.
+            generation: The model's generation.
+            pool: Samples that the model was trained on, two at least; `num_training` of them are used, for novelty
+                against the pool. None leaves it out.
+        """
+        comparisons = compare(
+            self.references,
+            samples[: self.num_synthetic],
+            pool=self._choose_from(pool),
+            seed=seed,
+            generation=generation,
+        )
+        metrics = measure(comparisons, self.measures)
+        spread = measure_spread(
+            comparisons, self.batch_measures, num_batches=self.num_batches, confidence=self.confidence
+        )
+        floor = {f"{key}_floor": value for key, value in self.floor.items()}
+        first = comparisons[""]
+        classified, factors = first.classified, self.factors
+        return Scores(
+            metrics=keep_finite(metrics | spread.around(metrics) | floor),
+            class_shares=class_histogram(classified) if classified and factors is None else {},
+            factor_shares=factor_histogram(classified, factors=factors) if classified and factors else {},
+            feature_spaces={
+                each.real.name: each.real.space.describe()
+                | ({"fid_by": each.fid_by} if f"{prefix}fid" in metrics else {})
+                for prefix, each in comparisons.items()
+            },
+            num_synthetic=len(first.samples),
+            num_real=len(first.real.held_out),
+            num_batches=spread.num_batches,
+            batch_size=spread.batch_size,
+            table_picture=picture_of(first),
+        )
+
+    def _choose_from(self, pool: Samples | None) -> Tensor | None:
+        if pool is None or not self.num_training:
+            return None
+        return pool.values[choose(len(pool), num_samples=self.num_training)]
+
+
+def picture_of(comparison: Comparison) -> dict[str, Any] | None:
+    """What the page shows of rows of a table."""
+    real = comparison.real
+    return table_picture(real.table, real=real.rows, synthetic=comparison.rows) if real.table else None

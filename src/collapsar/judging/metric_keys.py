@@ -1,0 +1,276 @@
+"""The one table of metric keys: title, family, bounds, which way is better, and where a metric is shown.
+
+A key is a name with, before it, the feature space it was measured in (`pca/recall`; nothing for the first space),
+`fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`, `group/male/..`), and after
+it `_floor` (real samples in place of synthetic ones) or `_low` and `_high` (the ends of an interval). `{index}` in a
+name of the table stands for the number of a class, `{name}` for that of a level of a factor.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+SUFFIXES = ("_floor", "_low", "_high")
+FITTED_SPACE = "fitted"
+COLUMN_SPACE = "column/"  # and the column's name
+
+ANY = (-math.inf, math.inf)
+NOT_NEGATIVE = (0.0, math.inf)
+AT_LEAST_ONE = (1.0, math.inf)
+SHARE = (0.0, 1.0)
+JENSEN_SHANNON = (0.0, math.log(2.0))  # in nats
+
+DISTANCES, DOWNSTREAM, COVERAGE = "Distances", "Downstream", "Coverage of the real data"
+DIVERSITY, MEMORISATION, CLASSES = "Diversity", "Memorisation", "Classes and modes"
+COLUMNS = "Columns of the table"
+FITTED, OTHER = "Fitted parameters", "Other"
+FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COLUMNS, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # on the page
+
+
+@dataclass(frozen=True)
+class MetricKey:
+    """What is known of a metric before it is measured.
+
+    Attributes:
+        title: As a reader sees it.
+        family: What it is shown with, one of FAMILIES.
+        bounds: The lowest and the highest value that it can have.
+        better: Which way a better generator moves it; None where neither way is.
+        is_main: Whether tables, progress lines and the summary of a W&B run show it.
+        is_headline: Whether the page shows it before all families; main metrics are.
+    """
+
+    title: str
+    family: str
+    bounds: tuple[float, float] = ANY
+    better: Literal["higher", "lower"] | None = None
+    is_main: bool = False
+    is_headline: bool = False
+
+
+@dataclass(frozen=True)
+class KeyParts:
+    """A key taken apart: the space before its name, and the suffix after it; either may be empty."""
+
+    space: str
+    name: str
+    suffix: str
+
+
+METRICS: dict[str, MetricKey] = {
+    "fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
+    "fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower"),
+    "fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower"),
+    "fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower"),
+    "kid": MetricKey("KID", DISTANCES, ANY, "lower"),
+    "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
+    "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
+    "density": MetricKey("Density", COVERAGE, NOT_NEGATIVE, "higher", is_headline=True),
+    "coverage": MetricKey("Coverage", COVERAGE, SHARE, "higher", is_headline=True),
+    "clipped_density": MetricKey("Clipped density", COVERAGE, SHARE, "higher"),
+    "clipped_coverage": MetricKey("Clipped coverage", COVERAGE, SHARE, "higher"),
+    "symmetric_precision": MetricKey("Symmetric precision", COVERAGE, SHARE, "higher"),
+    "symmetric_recall": MetricKey("Symmetric recall", COVERAGE, SHARE, "higher"),
+    "tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher"),
+    "recall_class_{index}": MetricKey("Recall class {index}", COVERAGE, SHARE, "higher"),
+    "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher"),
+    "recall_macro_mean": MetricKey("Recall macro mean", COVERAGE, SHARE, "higher"),
+    "recall_common": MetricKey("Recall of common combinations", COVERAGE, SHARE, "higher"),
+    "recall_uncommon": MetricKey("Recall of uncommon combinations", COVERAGE, SHARE, "higher"),
+    "recall_rare": MetricKey("Recall of rare combinations", COVERAGE, SHARE, "higher"),
+    "coverage_class_{index}": MetricKey("Coverage class {index}", COVERAGE, SHARE, "higher"),
+    "coverage_worst_class": MetricKey("Coverage worst class", COVERAGE, SHARE, "higher"),
+    "coverage_macro_mean": MetricKey("Coverage macro mean", COVERAGE, SHARE, "higher"),
+    "coverage_common": MetricKey("Coverage of common combinations", COVERAGE, SHARE, "higher"),
+    "coverage_uncommon": MetricKey("Coverage of uncommon combinations", COVERAGE, SHARE, "higher"),
+    "coverage_rare": MetricKey("Coverage of rare combinations", COVERAGE, SHARE, "higher"),
+    "trace_ratio": MetricKey("Trace ratio", DIVERSITY, NOT_NEGATIVE),
+    "generalised_variance": MetricKey("Generalised variance", DIVERSITY, NOT_NEGATIVE),
+    "effective_rank": MetricKey("Effective rank", DIVERSITY, NOT_NEGATIVE),
+    "vendi": MetricKey("Vendi", DIVERSITY, AT_LEAST_ONE),
+    "authenticity": MetricKey("Authenticity", MEMORISATION, SHARE),
+    "duplicates": MetricKey("Duplicates", MEMORISATION, SHARE, "lower"),
+    "nearest_ratio": MetricKey("Nearest ratio", MEMORISATION, NOT_NEGATIVE),
+    "pool_authenticity": MetricKey("Pool authenticity", MEMORISATION, SHARE),
+    "pool_duplicates": MetricKey("Pool duplicates", MEMORISATION, SHARE, "lower"),
+    "pool_nearest_ratio": MetricKey("Pool nearest ratio", MEMORISATION, NOT_NEGATIVE),
+    "class_entropy": MetricKey("Class entropy", CLASSES, NOT_NEGATIVE),
+    "class_kl": MetricKey("Class KL", CLASSES, NOT_NEGATIVE, "lower"),
+    "class_jensen_shannon": MetricKey("Class Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
+    "class_total_variation": MetricKey("Class total variation", CLASSES, SHARE, "lower"),
+    "effective_classes": MetricKey("Effective classes", CLASSES, AT_LEAST_ONE),
+    "classes_dropped": MetricKey("Classes dropped", CLASSES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
+    "low_confidence_share": MetricKey("Low confidence share", CLASSES, SHARE, "lower"),
+    "ndb": MetricKey("NDB", CLASSES, SHARE, "lower"),
+    "ndb_jensen_shannon": MetricKey("NDB Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
+    "modes_captured": MetricKey("Modes captured", CLASSES, NOT_NEGATIVE, "higher"),
+    "high_quality_share": MetricKey("High quality share", CLASSES, SHARE, "higher"),
+    "reverse_kl": MetricKey("Reverse KL", CLASSES, NOT_NEGATIVE, "lower"),
+    "factor_share_{name}": MetricKey("Share of {name}", CLASSES, SHARE),
+    "levels_dropped": MetricKey("Levels of factors dropped", CLASSES, NOT_NEGATIVE, "lower", is_headline=True),
+    "combinations_alive": MetricKey("Combinations alive", CLASSES, NOT_NEGATIVE, "higher", is_headline=True),
+    "combinations_alive_common": MetricKey("Common combinations alive", CLASSES, SHARE, "higher"),
+    "combinations_alive_uncommon": MetricKey("Uncommon combinations alive", CLASSES, SHARE, "higher"),
+    "combinations_alive_rare": MetricKey("Rare combinations alive", CLASSES, SHARE, "higher"),
+    "combinations_share_common": MetricKey("Share of common combinations", CLASSES, SHARE),
+    "combinations_share_uncommon": MetricKey("Share of uncommon combinations", CLASSES, SHARE),
+    "combinations_share_rare": MetricKey("Share of rare combinations", CLASSES, SHARE),
+    "combinations_kl": MetricKey("Combinations KL", CLASSES, NOT_NEGATIVE, "lower"),
+    "combinations_total_variation": MetricKey("Combinations total variation", CLASSES, SHARE, "lower"),
+    "downstream_accuracy": MetricKey("Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True),
+    "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher"),
+    "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_accuracy_where_{name}": MetricKey("Downstream accuracy where {name}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_f1_where_{name}": MetricKey("Downstream F1 where {name}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_auc_where_{name}": MetricKey("Downstream AUC where {name}", DOWNSTREAM, SHARE, "higher"),
+    "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
+    "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
+    "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
+    "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
+    "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
+    "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
+    "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
+    "downstream_calibration_error_linear": MetricKey(
+        "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
+    ),
+    "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
+    "column_shapes": MetricKey("Column shapes", COLUMNS, SHARE, "higher", is_headline=True),
+    "column_pairs": MetricKey("Column pairs", COLUMNS, SHARE, "higher", is_headline=True),
+    "correlation_similarity": MetricKey("Correlation similarity", COLUMNS, SHARE, "higher"),
+    "contingency_similarity": MetricKey("Contingency similarity", COLUMNS, SHARE, "higher"),
+    "cramers_v_difference": MetricKey("Cramér's V, difference", COLUMNS, SHARE, "lower"),
+    "categories_dropped": MetricKey("Categories dropped", COLUMNS, NOT_NEGATIVE, "lower"),
+    "rows_outside": MetricKey("Rows outside the valid domain", COLUMNS, SHARE, "lower"),
+    "boundary_adherence": MetricKey("Boundary adherence", COLUMNS, SHARE, "higher"),
+    "missing_similarity": MetricKey("Missing value similarity", COLUMNS, SHARE, "higher"),
+    "column_shape": MetricKey("Column shape", COLUMNS, SHARE, "higher"),
+    "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
+    "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
+    "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
+    "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
+    "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
+    "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
+    "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
+    "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
+    "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
+    "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
+    "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
+    "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
+}
+
+GROUP_KEYS: dict[str, tuple[str, ...]] = {
+    "frechet": ("fid",),
+    "frechet_debiased": ("fid_debiased",),
+    "frechet_relative": ("fid_relative",),
+    "frechet_infinity": ("fid_infinity",),
+    "kernel": ("kid",),
+    "support": ("precision", "recall", "density", "coverage"),
+    "support_clipped": ("clipped_density", "clipped_coverage"),
+    "support_symmetric": ("symmetric_precision", "symmetric_recall"),
+    "support_tail": ("tail_recall",),
+    "recall_by_class": tuple(name for name in METRICS if name.startswith("recall_")),
+    "coverage_by_class": tuple(name for name in METRICS if name.startswith("coverage_")),
+    "bins": ("ndb", "ndb_jensen_shannon"),
+    "diversity": ("trace_ratio", "generalised_variance", "effective_rank", "vendi"),
+    "novelty": tuple(name for name in METRICS if name.endswith(("authenticity", "duplicates", "nearest_ratio"))),
+    "classes": (
+        *(name for name in METRICS if name.startswith(("class_", "factor_share_", "combinations_"))),
+        *("effective_classes", "classes_dropped", "low_confidence_share", "levels_dropped"),
+    ),
+    "downstream": (
+        *("downstream_accuracy", "downstream_f1", "downstream_f1_class_{index}", "downstream_loss", "downstream_auc"),
+        *(name for name in METRICS if "_where_" in name),
+    ),
+    "known_modes": ("modes_captured", "high_quality_share", "reverse_kl"),
+    "privacy": ("closer_to_training", "nearest_p5_ratio"),
+    "table_columns": (
+        *("column_shapes", "boundary_adherence", "rows_outside", "missing_similarity"),
+        *("categories_dropped", "column_shape"),
+    ),
+    "table_pairs": ("column_pairs", "correlation_similarity", "contingency_similarity", "cramers_v_difference"),
+    "table_downstream": tuple(
+        name
+        for name in METRICS
+        if name.startswith("downstream_") and "_where_" not in name and name != "downstream_loss"
+    ),
+}
+"""What each group of `collapsar.judging.suite.GROUPS` may measure, by names of the table."""
+
+OF_FIRST_SPACE = ("classes", "downstream", "known_modes", "table_columns", "table_pairs", "table_downstream")
+"""Groups that are measured in the first feature space alone."""
+
+MAIN = tuple(name for name, metric in METRICS.items() if metric.is_main)
+HEADLINE = tuple(name for name, metric in METRICS.items() if metric.is_headline)
+
+
+def split_key(key: str) -> KeyParts:
+    """The space, the name and the suffix of a key."""
+    space, _, name = key.rpartition("/")
+    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    return KeyParts(space=space, name=name.removesuffix(suffix), suffix=suffix)
+
+
+def find_metric(key: str) -> MetricKey | None:
+    """The table's entry of a key, whatever its space and suffix; None for a key that is not in the table."""
+    return _find(_name_in_table(split_key(key)))
+
+
+def groups_of(key: str, *, among: Iterable[str]) -> list[str]:
+    """The groups, of these, that may measure a key, whatever its space and suffix."""
+    name = _name_in_table(split_key(key))
+    found = {entry for pattern, entry, _ in _patterns() if pattern.fullmatch(name)}
+    return [group for group in among if found.intersection(GROUP_KEYS.get(group, ()))]
+
+
+def title_of(key: str) -> str:
+    """FID for `fid`, Class entropy for `class_entropy`, Recall (pca) for `pca/recall`."""
+    parts, metric = split_key(key), find_metric(key)
+    title = metric.title if metric else parts.name.replace("_", " ").capitalize()
+    return title if parts.space in ("", FITTED_SPACE) else f"{title} ({parts.space})"
+
+
+def bounds_of(key: str) -> tuple[float, float]:
+    """The lowest and highest possible value: an interval is cut there, which takes nothing from its coverage."""
+    metric = find_metric(key)
+    return metric.bounds if metric else ANY
+
+
+def family_of(key: str) -> str:
+    """One of FAMILIES."""
+    metric = find_metric(key)
+    return metric.family if metric else OTHER
+
+
+def split_class(key: str) -> tuple[str, int] | None:
+    """(`pca/recall`, 3) for `pca/recall_class_3`; None for a key that is not about one class, and for its suffixes."""
+    found = re.fullmatch(r"(.+)_class_(\d+)", key)
+    return (found[1], int(found[2])) if found else None
+
+
+def split_column(key: str) -> tuple[str, str] | None:
+    """(`column_shape`, `age`) for `column/age/column_shape`; None for other keys, and for its suffixes."""
+    parts = split_key(key)
+    if parts.suffix or not parts.space.startswith(COLUMN_SPACE):
+        return None
+    return parts.name, parts.space.removeprefix(COLUMN_SPACE)
+
+
+def _name_in_table(parts: KeyParts) -> str:
+    return f"{FITTED_SPACE}/{parts.name}" if parts.space == FITTED_SPACE else parts.name
+
+
+@cache
+def _find(name: str) -> MetricKey | None:
+    for pattern, _, metric in _patterns():
+        if found := pattern.fullmatch(name):
+            return replace(metric, title=metric.title.format(**found.groupdict()))
+    return None
+
+
+def _patterns() -> Iterator[tuple[re.Pattern[str], str, MetricKey]]:
+    for name, metric in METRICS.items():
+        pattern = re.escape(name).replace(re.escape("{index}"), r"(?P<index>\d+)")
+        yield re.compile(pattern.replace(re.escape("{name}"), r"(?P<name>\w+)")), name, metric

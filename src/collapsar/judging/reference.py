@@ -1,0 +1,169 @@
+"""The real side of one feature space: all that metrics need of real samples, computed when it is first asked for.
+
+It stays the same for a whole chain, and is kept on disk for the next one. Every generation is compared with a fixed
+random subset of the held-out samples, so that all chains are compared with the same ones.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from collapsar.cases.tables.schema import Table
+from collapsar.judging.spaces.base import FittedSpace
+from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
+from collapsar.metrics.frechet import Moments, compute_moments, is_well_conditioned, mean_kernel
+from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
+from collapsar.metrics.metric_modules import NeighbourMetric, make_frechet_metric
+from collapsar.metrics.modes import RealBins, fit_bins
+from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
+from collapsar.samples import KnownModes, Samples
+
+KEPT_VERSION = 1  # of what is kept on disk; a change of numbers raises it
+MEASURING_SEED = 0  # of all that is drawn for measuring and is the same in every chain
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealReference:
+    """The real side of one feature space.
+
+    Args:
+        name: What the settings call the space.
+        space: Where distances are measured.
+        held_out: Real samples that synthetic ones are measured against, with labels where the data have classes.
+        training: Real samples that the first model was trained on, or some of them; what novelty is asked against.
+        num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
+        known_modes: Where the truth is a mixture whose modes are known.
+        num_neighbours: k of the balls.
+        folder: Where what is computed is kept for other chains; None keeps nothing.
+        table: Of rows of a table, what their vectors stand for.
+    """
+
+    name: str
+    space: FittedSpace
+    held_out: Samples
+    training: Tensor
+    num_classes: int
+    known_modes: KnownModes | None
+    num_neighbours: int
+    folder: Path | None
+    table: Table | None = None
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The held-out samples as rows of their table."""
+        assert self.table is not None, "only tables have rows"
+        return self.table.decode(self.held_out.values)
+
+    @cached_property
+    def features(self) -> Float[Tensor, "sample feature"]:
+        return self._keep("features", lambda: {"features": self.space.extract(self.held_out.values)})["features"]
+
+    @cached_property
+    def labels(self) -> Int64[Tensor, " sample"] | None:
+        """True class of each held-out sample, on the space's device; None where the data have no classes."""
+        return None if self.held_out.labels is None else self.held_out.labels.to(self.space.device)
+
+    @cached_property
+    def classes(self) -> Int64[Tensor, " sample"]:
+        """Most probable class of each held-out sample, in a space that has classes."""
+        return self.space.classify(self.features).argmax(1)
+
+    @cached_property
+    def side(self) -> RealSide:
+        """Radii of the real balls."""
+
+        def compute() -> dict[str, Tensor]:
+            side = prepare_real_side(self.features, num_neighbours=self.num_neighbours)
+            return {
+                "radii": side.radii,
+                "nearest_distances": side.nearest_distances,
+                "clipped_counts": side.clipped_counts,
+            }
+
+        kept = self._keep(f"balls{self.num_neighbours}", compute)
+        return RealSide(features=self.features, num_neighbours=self.num_neighbours, **kept)
+
+    @cached_property
+    def moments(self) -> Moments:
+        def compute() -> dict[str, Tensor]:
+            moments = compute_moments(self.features)
+            return {"mean": moments.mean, "covariance": moments.covariance}
+
+        return Moments(num_samples=len(self.features), **self._keep("moments", compute))
+
+    @cached_property
+    def is_well_conditioned(self) -> bool:
+        return is_well_conditioned(self.moments)
+
+    @cached_property
+    def frechet_metric(self) -> FrechetInceptionDistance:
+        """FID by torchmetrics with its real side filled: reset it, give it synthetic features, compute."""
+        return make_frechet_metric(self.features, centre=self.moments.mean)
+
+    @cached_property
+    def neighbour_metric(self) -> NeighbourMetric:
+        """Precision, recall, density and coverage with their real side prepared."""
+        return NeighbourMetric(real_side=self.side)
+
+    @cached_property
+    def kernel_mean(self) -> float:
+        """KID's term of the real samples alone."""
+
+        def compute() -> dict[str, Tensor]:
+            return {"mean": torch.tensor(mean_kernel(self.features), dtype=torch.float64)}
+
+        return float(self._keep("kernel", compute)["mean"])
+
+    @cached_property
+    def training_side(self) -> TrainingSide:
+        def compute() -> dict[str, Tensor]:
+            side = prepare_training_side(self.space.extract(self.training))
+            return {"features": side.features, "nearest_distances": side.nearest_distances}
+
+        return TrainingSide(**self._keep("training", compute))
+
+    def bins(self, num_bins: int, *, seed: int) -> RealBins:
+        """Clusters of the held-out features."""
+
+        def compute() -> dict[str, Tensor]:
+            bins = fit_bins(self.features, num_bins=num_bins, seed=seed)
+            return {"centres": bins.centres, "counts": bins.counts}
+
+        if (num_bins, seed) not in self._bins:
+            self._bins[num_bins, seed] = RealBins(**self._keep(f"bins{num_bins}-{seed}", compute))
+        return self._bins[num_bins, seed]
+
+    @cached_property
+    def _bins(self) -> dict[tuple[int, int], RealBins]:
+        return {}
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of all that the real side is made from."""
+        samples = checksum({"held_out": self.held_out.values, "training": self.training})
+        content = [KEPT_VERSION, self.space.name, self.space.content_hash, self.space.device.type, samples]
+        return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+    def _keep(self, part: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        if self.folder is None:
+            return compute()
+        path = self.folder / f"real-{self.space.name}-{part}-{self.key}.pt"
+        kept = load_or_compute(path, key=f"{part} {self.key}", compute=compute)
+        return {name: tensor.to(self.space.device) for name, tensor in kept.items()}
+
+
+def choose(num_available: int, *, num_samples: int) -> Int64[Tensor, " chosen"]:
+    """Indices of a random subset that is the same in every chain; all of them where no more are available."""
+    if num_samples >= num_available:
+        return torch.arange(num_available)
+    generator = torch.Generator().manual_seed(MEASURING_SEED)
+    return torch.randperm(num_available, generator=generator)[:num_samples]

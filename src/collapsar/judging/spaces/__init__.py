@@ -1,0 +1,1 @@
+"""Feature spaces: networks and projections that samples are embedded with before they are compared."""

@@ -1,0 +1,167 @@
+"""Feature spaces: where real and synthetic samples are compared.
+
+A space is fitted on real training data only, once, and stays frozen across generations and arms; every metric names
+the space it was measured in. Settings (a `FeatureSpace`) come from the configuration and make a `FittedSpace`, which
+turns samples in the sample convention into float32 features. What was learned is cached by content: the same pixels,
+labels and settings never train twice.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from collapsar.errors import NonFiniteError, UsageError
+from collapsar.judging.spaces.embedders import exact_convolutions
+from collapsar.records.settings import path_of_others
+from collapsar.samples import RealData, to_model_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedSpace:
+    """A frozen map from samples to features.
+
+    Args:
+        name: the space, as records name it.
+        embedder: samples in model range to features; in eval mode, without gradients.
+        head: features to class logits, where the space is a classifier.
+        test_accuracy: the classifier's accuracy on the real test set; a linear probe's for spaces without labels.
+        content_hash: identifies data and settings, or the weights of a pretrained network.
+        version: of the method; a change of numbers raises it.
+        device: where embedding runs and features lie.
+        chunk_size: samples embedded at once; bounds memory, does not change results beyond float32 rounding.
+        factor_accuracy: the classifier's accuracy on the test set by factor, where its classes are combinations.
+    """
+
+    name: str
+    feature_dim: int
+    embedder: nn.Module
+    head: nn.Module | None = None
+    test_accuracy: float | None = None
+    content_hash: str
+    version: int
+    device: torch.device
+    chunk_size: int
+    factor_accuracy: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for module in (self.embedder, self.head):
+            if module is not None:
+                module.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def extract(self, samples: Tensor) -> Float[Tensor, "sample {self.feature_dim}"]:
+        """The features of samples, on the space's device.
+
+        Raises:
+            NonFiniteError: one of them is NaN or infinite.
+        """
+        with exact_convolutions():
+            chunks = [self.embedder(to_model_range(chunk.to(self.device))) for chunk in samples.split(self.chunk_size)]
+        features = torch.cat(chunks).to(torch.float32)
+        if num_bad := int((~features.isfinite()).sum()):
+            raise NonFiniteError(f"features of the {self.name} space hold {num_bad} NaN or infinite values")
+        return features
+
+    @torch.no_grad()
+    def classify(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample class"]:
+        """Class probabilities from the features of this space.
+
+        Raises:
+            UsageError: the space has no classes.
+        """
+        if self.head is None:
+            raise UsageError(f"the feature space {self.name!r} has no classes: use the classifier space")
+        logits: Tensor = self.head(features)
+        return logits.softmax(dim=1)
+
+    def describe(self) -> dict[str, Any]:
+        """What a record states about the space."""
+        described = {
+            "name": self.name,
+            "feature_dim": self.feature_dim,
+            "test_accuracy": self.test_accuracy,
+            "content_hash": self.content_hash,
+            "version": self.version,
+        }
+        return described | ({"factor_accuracy": dict(self.factor_accuracy)} if self.factor_accuracy else {})
+
+
+class FeatureSpace(ABC):
+    """The settings of a feature space.
+
+    Attributes:
+        version: Of the method; a change of numbers raises it.
+        has_classes: Whether the fitted space gives class probabilities.
+        takes_vectors: Whether it is for vectors; else it is for images.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    has_classes: ClassVar[bool] = False
+    takes_vectors: ClassVar[bool] = False
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:  # noqa: B027
+        """Refuse data that the space is not for, before any are read.
+
+        Raises:
+            UsageError: with what to choose instead.
+        """
+
+    @abstractmethod
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        """The space fitted on the real training samples, from the cache where it holds them.
+
+        Raises:
+            UsageError: the samples do not suit the space, or the fitted space is not good enough to be trusted.
+        """
+
+
+def content_hash(space: FeatureSpace, real: RealData, *, settings: dict[str, Any]) -> str:
+    """A stable digest of the space's name, version and settings and of the real samples; of others' with its class."""
+    described = [space.name, space.version, settings, digest_real(real), *path_of_others(type(space))]
+    return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def digest_real(real: RealData) -> str:
+    """A stable digest of every value and label of the training and the test set."""
+    digest = blake2b(digest_size=16)
+    train_labels, test_labels = labels_of(real)
+    for tensor in (real.train.values, train_labels, real.test.values, test_labels):
+        if tensor is None:
+            digest.update(b"absent")
+            continue
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def labels_of(real: RealData) -> tuple[Int[Tensor, " train"] | None, Int[Tensor, " test"] | None]:
+    """Class of each training and of each test sample; None, whatever labels are given, for data without classes."""
+    return (real.train.labels, real.test.labels) if real.num_classes else (None, None)
+
+
+def require_images(real: RealData, *, space_name: str) -> None:
+    """Refuse anything but images."""
+    values = real.train.values
+    if values.ndim != 4 or values.dtype != torch.uint8:
+        raise UsageError(
+            f"the {space_name} space takes uint8 images [sample, channel, height, width]: got {values.dtype} "
+            f"{tuple(values.shape)}; use the identity or pca space for vectors"
+        )
+
+
+def refuse_inaccurate(test_accuracy: float, *, min_accuracy: float, space_name: str) -> None:
+    """Refuse a space that does not tell the real classes apart: what it says about synthetic ones means nothing."""
+    if test_accuracy < min_accuracy:
+        raise UsageError(
+            f"the {space_name} space reaches a test accuracy of {test_accuracy:.3f}, below min_accuracy="
+            f"{min_accuracy}: give it more real training data, or set min_accuracy or the training budget"
+        )

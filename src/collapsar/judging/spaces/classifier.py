@@ -1,0 +1,111 @@
+"""The space of a small classifier's penultimate features."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from collapsar.cases.scenes.factor_head import make_head
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.judging.spaces.base import (
+    FeatureSpace,
+    FittedSpace,
+    content_hash,
+    labels_of,
+    refuse_inaccurate,
+    require_images,
+)
+from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, train_classifier
+from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.preprocessing import Augmentation
+from collapsar.samples import RealData, to_model_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSpace(FeatureSpace):
+    """The penultimate features of a small classifier, trained on the real training set and frozen.
+
+    Args:
+        augmentation: without it, noisy digits read as dropped classes.
+        min_accuracy: accuracy on the real test set below which the space is refused.
+        seed: of the classifier; a property of the measuring stick, not of the chain that is measured.
+    """
+
+    name: ClassVar[str] = "classifier"
+    version: ClassVar[int] = 1
+    has_classes: ClassVar[bool] = True
+
+    feature_dim: int
+    budget: TrainingBudget
+    augmentation: Augmentation
+    min_accuracy: float
+    seed: int
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        check_positive(feature_dim=self.feature_dim, chunk_size=self.chunk_size)
+        check_fraction(min_accuracy=self.min_accuracy)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        if not num_classes:
+            raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
+
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        network = self._build(real)
+        settings = {name: value for name, value in asdict(self).items() if name not in ("min_accuracy", "chunk_size")}
+        key = content_hash(self, real, settings=settings)
+        fitted = load_or_compute(
+            cache_dir / f"{self.name}-{key}.pt", key=key, compute=lambda: self._train(network, real, device)
+        )
+        test_accuracy = float(fitted.pop("test_accuracy"))
+        refuse_inaccurate(test_accuracy, min_accuracy=self.min_accuracy, space_name=self.name)
+        network.load_state_dict(fitted)
+        encoder, head = network
+        return FittedSpace(
+            name=self.name,
+            feature_dim=self.feature_dim,
+            embedder=encoder,
+            head=head,
+            test_accuracy=test_accuracy,
+            content_hash=key,
+            version=self.version,
+            device=device,
+            chunk_size=self.chunk_size,
+        )
+
+    def _build(self, real: RealData) -> nn.Sequential:
+        require_images(real, space_name=self.name)
+        train_labels, test_labels = labels_of(real)
+        if train_labels is None or test_labels is None:
+            raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
+        encoder = build_seeded(
+            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
+        )
+        num_levels = real.factors.num_levels if real.factors else ()
+        head = build_seeded(
+            lambda: make_head(self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
+            seed=self.seed + 1,
+        )
+        return nn.Sequential(encoder, head)
+
+    def _train(self, network: nn.Sequential, real: RealData, device: torch.device) -> dict[str, Tensor]:
+        train, test = real.train.to(device), real.test.to(device)
+        assert train.labels is not None, "checked beforehand"
+        assert test.labels is not None, "checked beforehand"
+        images, labels = train.values, train.labels.long()
+
+        def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            chosen = torch.randint(len(images), (self.budget.batch_size,), generator=generator).to(device)
+            return self.augmentation(to_model_range(images[chosen]), generator=generator), labels[chosen]
+
+        train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
+        accuracy = self._accuracy(network, test.values, test.labels)
+        return {**network.state_dict(), "test_accuracy": accuracy}
+
+    @torch.no_grad()
+    def _accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        predicted = [network(to_model_range(chunk)).argmax(dim=1) for chunk in images.split(self.chunk_size)]
+        return (torch.cat(predicted) == labels).to(torch.float64).mean()

@@ -1,0 +1,150 @@
+"""A feature space learned from real images without their labels.
+
+The classifier's encoder trained by contrast (SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709, equation 1):
+of a batch of images in two augmented views each, a view must find the other view of its image. Features keep what the
+augmentation leaves, whether or not it tells classes apart. How good they are is measured by a linear probe, which is
+the only use of the labels.
+"""
+
+from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.judging.spaces.base import (
+    FeatureSpace,
+    FittedSpace,
+    content_hash,
+    labels_of,
+    refuse_inaccurate,
+    require_images,
+)
+from collapsar.judging.spaces.embedders import (
+    Encoder,
+    TrainingBudget,
+    build_seeded,
+    exact_convolutions,
+    train_classifier,
+)
+from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.preprocessing import Augmentation
+from collapsar.samples import RealData, to_model_range
+
+
+class SimilarityLogits(nn.Module):
+    """Cosine similarity of every view to every other, over the temperature: the logits of "which is my other view"."""
+
+    def __init__(self, *, feature_dim: int, temperature: float) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(feature_dim, feature_dim), nn.ReLU(), nn.Linear(feature_dim, 32))
+        self.temperature = temperature
+
+    def forward(self, features: Float[Tensor, "view feature"]) -> Float[Tensor, "view view"]:
+        directions = F.normalize(self.project(features), dim=1)
+        similarity: Tensor = directions @ directions.T / self.temperature
+        is_self = torch.eye(len(features), dtype=torch.bool, device=features.device)
+        return similarity.masked_fill(is_self, -torch.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfSupervisedSpace(FeatureSpace):
+    """Features of an encoder trained by contrast on the real training images, without labels.
+
+    Args:
+        temperature: of the similarities.
+        budget: how long the encoder trains; a batch holds two views of batch_size images.
+        augmentation: makes the views; features become blind to it.
+        min_accuracy: of the linear probe on the real test set, below which the space is refused; not asked without
+            labels.
+        seed: of the encoder; a property of the measuring stick, not of the chain that is measured.
+    """
+
+    name: ClassVar[str] = "self_supervised"
+    version: ClassVar[int] = 1
+
+    feature_dim: int
+    temperature: float
+    budget: TrainingBudget
+    augmentation: Augmentation
+    min_accuracy: float
+    seed: int
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < inf:
+            raise UsageError(f"temperature must be positive and finite: got {self.temperature}")
+        check_positive(feature_dim=self.feature_dim, chunk_size=self.chunk_size)
+        check_fraction(min_accuracy=self.min_accuracy)
+
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        require_images(real, space_name=self.name)
+        encoder = build_seeded(
+            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
+        )
+        settings = {name: value for name, value in asdict(self).items() if name not in ("min_accuracy", "chunk_size")}
+        key = content_hash(self, real, settings=settings)
+        fitted = load_or_compute(
+            cache_dir / f"{self.name}-{key}.pt", key=key, compute=lambda: self._train(encoder, real, device)
+        )
+        test_accuracy = float(fitted.pop("test_accuracy")) if "test_accuracy" in fitted else None
+        if test_accuracy is not None:
+            refuse_inaccurate(test_accuracy, min_accuracy=self.min_accuracy, space_name=self.name)
+        encoder.load_state_dict(fitted)
+        return FittedSpace(
+            name=self.name,
+            feature_dim=self.feature_dim,
+            embedder=encoder,
+            test_accuracy=test_accuracy,
+            content_hash=key,
+            version=self.version,
+            device=device,
+            chunk_size=self.chunk_size,
+        )
+
+    def _train(self, encoder: nn.Module, real: RealData, device: torch.device) -> dict[str, Tensor]:
+        images = real.train.values.to(device)
+        other_view = torch.arange(2 * self.budget.batch_size, device=device).roll(self.budget.batch_size)
+
+        def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            # Without replacement: the same image twice in a batch would count as a wrong answer.
+            order = torch.rand(len(images), generator=generator).topk(self.budget.batch_size).indices
+            batch = to_model_range(images[order.to(device)])
+            return self.augmentation(batch.repeat(2, 1, 1, 1), generator=generator), other_view
+
+        contrast = build_seeded(
+            lambda: SimilarityLogits(feature_dim=self.feature_dim, temperature=self.temperature), seed=self.seed + 1
+        )
+        if len(images) < self.budget.batch_size:
+            raise UsageError(f"batch_size must not exceed {len(images)} images: got {self.budget.batch_size}")
+        network = nn.Sequential(encoder, contrast).to(device)
+        train_classifier(network, draw_batch, budget=self.budget, seed=self.seed)
+        return {**encoder.state_dict(), **self._probe(encoder, real, device)}
+
+    @torch.no_grad()
+    def _probe(self, encoder: nn.Module, real: RealData, device: torch.device) -> dict[str, Tensor]:
+        train_labels, test_labels = labels_of(real)
+        if train_labels is None or test_labels is None:
+            return {}
+        with exact_convolutions():
+            train, test = (
+                torch.cat([encoder(to_model_range(chunk.to(device))).cpu() for chunk in part.split(self.chunk_size)])
+                for part in (real.train.values, real.test.values)
+            )
+        is_right = probe(train, train_labels.cpu(), test=test) == test_labels.cpu()
+        return {"test_accuracy": is_right.to(torch.float64).mean()}
+
+
+def probe(
+    features: Float[Tensor, "sample feature"], labels: Int[Tensor, " sample"], *, test: Float[Tensor, "test feature"]
+) -> Int[Tensor, " test"]:
+    """Classes of the test features by the least-squares linear classifier, in float64; no settings, no seed."""
+    columns, test_columns = (F.pad(part.to(torch.float64), (0, 1), value=1.0) for part in (features, test))
+    targets = F.one_hot(labels.to(torch.int64)).to(torch.float64)
+    weights = torch.linalg.lstsq(columns, targets, driver="gelsd").solution
+    return (test_columns @ weights).argmax(dim=1)

@@ -1,0 +1,203 @@
+"""A frozen measuring stick: the same network on every machine, so that two laboratories' numbers can be compared.
+
+`scripts/sticks` trained it on the official training set less the images that give the floor (`StickSplit`), and wrote
+it to a file of this package: float16 weights, and as metadata what they are, how they were trained, the accuracy on
+the official test set, and a digest of all of this. No chain trains one.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from collapsar.cases.scenes.factor_head import make_head
+from collapsar.errors import UsageError, check_positive
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.feature_cache import checksum
+from collapsar.judging.spaces.stick_network import StickEncoder
+from collapsar.samples import RealData
+
+FOLDER = Path(__file__).parent / "sticks"
+METADATA_KEY = "stick"  # one entry, because safetensors writes several in any order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a stick's network is built from.
+
+    Attributes:
+        stem_width: Channels of the first convolution.
+        widths: Channels of each block; the last is the number of features.
+        num_levels: Of each factor, where classes are combinations of factors that are read one by one.
+    """
+
+    sample_shape: tuple[int, int, int]
+    num_classes: int
+    stem_width: int
+    widths: tuple[int, ...]
+    num_levels: tuple[int, ...] = ()
+
+    @property
+    def feature_dim(self) -> int:
+        return self.widths[-1]
+
+    def build(self) -> nn.Sequential:
+        """An encoder and a head with random weights."""
+        encoder = StickEncoder(num_channels=self.sample_shape[0], stem_width=self.stem_width, widths=self.widths)
+        head = make_head(self.feature_dim, num_classes=self.num_classes, num_levels=self.num_levels)
+        return nn.Sequential(encoder, head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stick:
+    """What a stick's file holds.
+
+    Attributes:
+        data: The data set that it measures.
+        version: A stick with other numbers has another one.
+        architecture: What its network is built from.
+        test_accuracy: On the official test set, with these weights.
+        training: How it was trained, as plain values.
+        weights: Of encoder and head, in float16.
+        factor_accuracy: On the test set, by factor; empty where classes are no combinations of factors.
+    """
+
+    data: str
+    version: int
+    architecture: Architecture
+    test_accuracy: float
+    training: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    factor_accuracy: Mapping[str, float] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """All but the weights, as plain values; what is only said of factors is left out where there are none."""
+        described = asdict(replace(self, weights={}))  # which would copy them
+        del described["weights"]
+        if not self.architecture.num_levels:
+            del described["factor_accuracy"], described["architecture"]["num_levels"]
+        return described
+
+    @cached_property
+    def content_hash(self) -> str:
+        """A digest of the weights and of what is said about them."""
+        content = json.dumps([self.describe(), checksum(dict(self.weights))], sort_keys=True)
+        return blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def network(self) -> nn.Sequential:
+        """Encoder and head with the weights, in float32."""
+        network = self.architecture.build()
+        network.load_state_dict(widened(self.weights), strict=False)
+        return network
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        description = json.dumps(self.describe() | {"content_hash": self.content_hash}, sort_keys=True)
+        path.write_bytes(save(dict(self.weights), metadata={METADATA_KEY: description}))
+
+
+def rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they are stored: in float16, and without the counters of batches, which nothing reads."""
+    return {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items() if tensor.ndim}
+
+
+def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored weights as a network takes them: in float32."""
+    return {name: tensor.to(torch.float32) for name, tensor in weights.items()}
+
+
+def read_stick(path: Path) -> Stick:
+    """The stick in a file, which is read once as long as nobody changes it.
+
+    Raises:
+        UsageError: there is no such file, or it does not hold what its content hash was made of.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in path.parent.glob("*.safetensors")))
+        raise UsageError(f"there is no measuring stick {path.stem!r}: there are {known}")
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _read(path: Path, changed_at: int) -> Stick:
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads(file.metadata()[METADATA_KEY])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        written = described.pop("content_hash")
+        shape = described.pop("architecture")
+        tuples = {name: tuple(value) for name, value in shape.items() if isinstance(value, list)}
+        architecture = Architecture(**shape | tuples)
+        stick = Stick(**described, architecture=architecture, weights=weights)
+        is_whole = stick.content_hash == written
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        raise UsageError(f"the measuring stick {path} is damaged: install collapsar anew")
+    return stick
+
+
+def check_stick_version(stick: Stick, version: int) -> None:
+    """Refuse a stick of another version than is asked for."""
+    if stick.version != version:
+        raise UsageError(
+            f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StickSpace(FeatureSpace):
+    """The features of a measuring stick that comes with the package.
+
+    Args:
+        stick: The data set that it was made for: digits, mnist or cifar10.
+        stick_version: Refused where the package has another one: numbers of two versions cannot be compared.
+    """
+
+    name: ClassVar[str] = "stick"
+    version: ClassVar[int] = 1
+    has_classes: ClassVar[bool] = True
+
+    stick: str
+    stick_version: int
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=self.chunk_size)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        check_stick_version(stick, self.stick_version)
+        expected = stick.architecture
+        if tuple(sample_shape) != expected.sample_shape or num_classes != expected.num_classes:
+            raise UsageError(
+                f"the {self.stick} stick measures images {list(expected.sample_shape)} of {expected.num_classes} "
+                f"classes: got {list(sample_shape)} of {num_classes}; choose stick@evaluation.spaces.classifier=trained"
+            )
+
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        """The stick as it is; of the real data only their shape is looked at."""
+        require_images(real, space_name=f"{self.stick} stick's")
+        self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
+        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        encoder, head = stick.network()
+        return FittedSpace(
+            name=f"{self.stick}_stick",
+            feature_dim=stick.architecture.feature_dim,
+            embedder=encoder,
+            head=head,
+            test_accuracy=stick.test_accuracy,
+            content_hash=stick.content_hash,
+            version=stick.version,
+            device=device,
+            chunk_size=self.chunk_size,
+            factor_accuracy=stick.factor_accuracy,
+        )

@@ -1,1 +1,0 @@
-"""Feature spaces: where real and synthetic samples are compared."""

@@ -1,0 +1,274 @@
+"""Models whose fit is a formula: the loop's behaviour with them is known in closed form (see `theory`).
+
+They are fitted to a whole pool at once, by no Trainer. Samples are float32 vectors. A *diagonal* Gaussian or a
+histogram treats each dimension by itself, so a chain in D dimensions is D independent chains in one: that is how
+`collapsar-verify` runs thousands of them through the same code as everybody's.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.machine.choice import on_one_thread
+from collapsar.models.bias import UNBIASED, Bias, temper_covariance
+from collapsar.models.generative import GenerativeModel
+from collapsar.samples import Samples
+from collapsar.seeding import draw_weighted
+
+
+class AnalyticModel(GenerativeModel, ABC):
+    """A model of vectors that is fitted by a formula.
+
+    Its parameters are buffers, empty before the fit; a checkpoint loads into an unfitted model.
+
+    Args:
+        sample_shape: Shape of one sample: one entry, the number of dimensions.
+    """
+
+    is_trained_in_steps: ClassVar[bool] = False
+
+    def __init__(self, *, sample_shape: Sequence[int]) -> None:
+        super().__init__()
+        if len(sample_shape) != 1:
+            raise UsageError(
+                f"model={self.name} models vectors: got samples of shape {list(sample_shape)}; "
+                "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
+            )
+        self.num_dimensions = sample_shape[0]
+        self.register_load_state_dict_pre_hook(take_saved_shapes)
+
+    @abstractmethod
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        """Set the parameters from a pool.
+
+        Args:
+            samples: All samples of the pool.
+            weights: Of each sample, summing to 1; None weighs all alike.
+            generator: For fits that draw.
+
+        Raises:
+            UsageError: the samples are not what the model is for.
+        """
+
+    @abstractmethod
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        """Independent draws from the model, its density raised to the power 1/lambda, lambda being `spread`."""
+
+    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+        return Samples(self.draw(num_samples, generator, spread=bias.spread))
+
+
+class Gaussian(AnalyticModel):
+    """A normal distribution.
+
+    Args:
+        covariance: `diagonal` (independent dimensions) or `full`.
+        variance: `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1; with weights w by
+            1 - sum w² in place of (n - 1) / n.
+    """
+
+    name = "gaussian"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        covariance: Literal["diagonal", "full"],
+        variance: Literal["maximum_likelihood", "unbiased"],
+    ) -> None:
+        super().__init__(sample_shape=sample_shape)
+        self.is_full, self.is_unbiased = covariance == "full", variance == "unbiased"
+        self.mean: Tensor
+        self.covariance: Tensor  # variances only, if diagonal
+        self.register_buffer("mean", torch.empty(0))
+        self.register_buffer("covariance", torch.empty(0))
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if self.is_unbiased and pool_size < 2:
+            raise UsageError(f"an unbiased variance needs a pool of at least 2 samples: got {pool_size}")
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.check_pool_size(len(samples))
+        shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
+        self.mean = shares @ samples
+        centred = samples - self.mean  # a second pass is exact to rounding where the difference of moments cancels
+        moment = (centred.T * shares) @ centred if self.is_full else shares @ centred.square_()
+        self.covariance = moment / (1 - shares.square().sum()) if self.is_unbiased else moment
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        covariance = temper_covariance(self.covariance, spread=spread)
+        refuse_non_finite(covariance, self.mean)
+        noise = torch.randn(num_samples, len(self.mean), generator=generator)
+        if self.is_full:
+            return self.mean + noise @ square_root(covariance)
+        return noise.mul_(covariance.sqrt()).add_(self.mean)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        key = "covariance" if self.is_full else "variance"
+        return {"mean": self.mean.tolist(), key: self.covariance.tolist()}
+
+
+class Mixture(AnalyticModel):
+    """A mixture of normal distributions with full covariances, by scikit-learn's EM.
+
+    EM takes no weights: a weighted pool is drawn anew in their proportion first. The bias acts on each component's
+    covariance, not on the shares of the components.
+
+    Args:
+        num_starts: EM runs from so many k-means starts, and the likeliest is kept.
+        min_variance: Added to each variance, so that no component falls onto one sample.
+    """
+
+    name = "mixture"
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        num_components: int,
+        num_starts: int,
+        max_steps: int,
+        min_variance: float,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape)
+        check_positive(
+            num_components=num_components, num_starts=num_starts, max_steps=max_steps, min_variance=min_variance
+        )
+        self.num_components, self.num_starts = num_components, num_starts
+        self.max_steps, self.min_variance = max_steps, min_variance
+        self.shares: Tensor
+        self.means: Tensor
+        self.covariances: Tensor
+        for buffer in ("shares", "means", "covariances"):
+            self.register_buffer(buffer, torch.empty(0))
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if pool_size < self.num_components:
+            raise UsageError(
+                f"model.num_components must be at most the pool's {pool_size} samples: got {self.num_components}"
+            )
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.check_pool_size(len(samples))
+        if weights is not None:
+            samples = samples[draw_weighted(weights, len(samples), generator=generator)]
+        mixture = GaussianMixture(
+            self.num_components,
+            n_init=self.num_starts,
+            max_iter=self.max_steps,
+            reg_covar=self.min_variance,
+            random_state=int(torch.randint(2**31, (), generator=generator)),
+        )
+        with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(samples.double().numpy())
+        self.shares = torch.from_numpy(mixture.weights_).float()
+        self.means = torch.from_numpy(mixture.means_).float()
+        self.covariances = torch.from_numpy(mixture.covariances_).float()
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        refuse_non_finite(self.shares, self.means, self.covariances)
+        roots = square_root(temper_covariance(self.covariances, spread=spread))
+        chosen = torch.multinomial(self.shares, num_samples, replacement=True, generator=generator)
+        noise = torch.randn(num_samples, 1, self.num_dimensions, generator=generator)
+        return self.means[chosen] + (noise @ roots[chosen]).squeeze(1)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {
+            "shares": self.shares.tolist(),
+            "means": self.means.tolist(),
+            "covariances": self.covariances.tolist(),
+        }
+
+
+class KernelDensity(AnalyticModel):
+    """A normal kernel around each sample of the pool.
+
+    A chain of them diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
+
+    Args:
+        bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null takes Scott's rule,
+            n^(-1/(D+4)).
+    """
+
+    name = "kde"
+
+    def __init__(self, *, sample_shape: Sequence[int], bandwidth: float | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if bandwidth is not None:
+            check_positive(bandwidth=bandwidth)
+        self.bandwidth = bandwidth
+        self.centres: Tensor
+        self.weights: Tensor
+        self.kernel_sd: Tensor
+        for buffer in ("centres", "weights", "kernel_sd"):
+            self.register_buffer(buffer, torch.empty(0))
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
+        spread = (shares @ (samples - shares @ samples).square()).sqrt()
+        relative = self.bandwidth or len(samples) ** (-1 / (self.num_dimensions + 4))
+        self.centres, self.weights, self.kernel_sd = samples, shares, relative * spread
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        variance = temper_covariance(self.kernel_sd.square(), spread=spread)
+        refuse_non_finite(variance, self.centres)
+        chosen = draw_weighted(self.weights, num_samples, generator=generator)
+        noise = torch.randn(num_samples, self.num_dimensions, generator=generator)
+        return self.centres[chosen] + variance.sqrt() * noise
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        mean = self.weights @ self.centres
+        variance = self.weights @ (self.centres - mean).square() + self.kernel_sd.square()
+        return {"mean": mean.tolist(), "variance": variance.tolist(), "kernel_sd": self.kernel_sd.tolist()}
+
+
+def take_saved_shapes(model: AnalyticModel, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Before a state is loaded, give the model's buffers the shapes of the saved ones: they depend on the pool."""
+    for name, buffer in list(model.named_buffers()):
+        if prefix + name in state:
+            setattr(model, name, torch.empty_like(state[prefix + name], device=buffer.device))
+
+
+def square_root(covariance: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch dim dim"]:
+    """The symmetric square root; unlike a Cholesky factor it exists when the covariance is singular."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    return (eigenvectors * eigenvalues.clamp(min=0).sqrt().unsqueeze(-2)) @ eigenvectors.mT
+
+
+def refuse_non_finite(*parameters: Tensor) -> None:
+    """Refuse to draw from broken parameters."""
+    if not all(torch.isfinite(parameter).all() for parameter in parameters):
+        raise NonFiniteError("the fitted parameters hold NaN or infinite values: look at the pool they were fitted to")

@@ -1,0 +1,62 @@
+"""Categories as a histogram: a chain of them is the Wright-Fisher process of population genetics (see `theory`)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collapsar.errors import UsageError, check_positive
+from collapsar.models.analytic.analytic import AnalyticModel
+from collapsar.models.bias import temper_probabilities
+
+
+class Categorical(AnalyticModel):
+    """A histogram over categories 0 to K - 1, for each dimension by itself.
+
+    Args:
+        num_categories: K; null where the data have no categories, which is refused.
+    """
+
+    name = "categorical"
+    is_continuous = False
+
+    def __init__(self, *, sample_shape: Sequence[int], num_categories: int | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_categories is None:
+            raise UsageError("model=categorical needs categories: choose data=categorical")
+        check_positive(num_categories=num_categories)
+        self.num_categories = num_categories
+        self.probabilities: Tensor  # [dimension, category]
+        self.register_buffer("probabilities", torch.empty(0))
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        categories = range(self.num_categories)
+        if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
+            raise UsageError(
+                f"model=categorical models whole numbers from 0 to {self.num_categories - 1}: got values from "
+                f"{samples.min():g} to {samples.max():g}"
+            )
+        if weights is None:
+            shares = [(samples == category).sum(0).double() / len(samples) for category in categories]
+        else:
+            shares = [weights.double() @ (samples == category).double() for category in categories]
+        self.probabilities = torch.stack(shares, dim=1)
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        cumulative = temper_probabilities(self.probabilities, spread=spread).cumsum(1)
+        cumulative = (
+            cumulative / cumulative[:, -1:]
+        )  # exactly 1 from the last category alive on, so no dead one is drawn
+        uniform = torch.rand(num_samples, len(cumulative), generator=generator, dtype=torch.float64)
+        return torch.searchsorted(cumulative, uniform.T.contiguous(), right=True).T.float()
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {"probabilities": self.probabilities.tolist()}

@@ -1,0 +1,65 @@
+"""Least squares: a chain of them answers the same inputs again and again (see `theory`)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from collapsar.errors import UsageError
+from collapsar.models.analytic.analytic import AnalyticModel, refuse_non_finite
+from collapsar.models.bias import temper_covariance
+
+
+class LinearRegression(AnalyticModel):
+    """Least squares from the first columns of a sample, its inputs, to the others, its outputs.
+
+    Sampling answers the inputs it was fitted on, in their order and from the first again: y = x w + noise. So the
+    design stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
+
+    Args:
+        num_inputs: Number of input columns; null where the data have none, which is refused.
+        noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
+    """
+
+    name = "linear_regression"
+
+    def __init__(self, *, sample_shape: Sequence[int], num_inputs: int | None, noise_sd: int | float | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_inputs is None or noise_sd is None:
+            raise UsageError("model=linear_regression needs inputs and outputs: choose data=linear_regression")
+        if not 1 <= num_inputs < self.num_dimensions:
+            raise UsageError(f"num_inputs must be between 1 and {self.num_dimensions - 1}: got {num_inputs}")
+        self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
+        self.inputs: Tensor
+        self.coefficients: Tensor  # [input, output]
+        self.register_buffer("inputs", torch.empty(0))
+        self.register_buffer("coefficients", torch.empty(0))
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if pool_size < self.num_inputs:
+            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {pool_size}")
+
+    def fit(
+        self,
+        samples: Float[Tensor, "sample dimension"],
+        *,
+        weights: Float[Tensor, " sample"] | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.check_pool_size(len(samples))
+        inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
+        root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
+        self.inputs = inputs.contiguous()
+        self.coefficients = torch.linalg.lstsq(root * inputs, root * outputs).solution
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+        refuse_non_finite(self.coefficients)
+        inputs = self.inputs[torch.arange(num_samples) % len(self.inputs)]
+        noise_variance = temper_covariance(torch.tensor(self.noise_sd**2), spread=spread)
+        noise = torch.randn(num_samples, self.num_dimensions - self.num_inputs, generator=generator)
+        return torch.cat([inputs, inputs @ self.coefficients + noise_variance.sqrt() * noise], dim=1)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {"coefficients": self.coefficients.tolist()}

@@ -1,0 +1,1 @@
+"""Flow matching: the velocity that leads noise to data, and its networks."""

@@ -1,0 +1,1 @@
+"""Generative adversarial networks: losses, networks and training."""

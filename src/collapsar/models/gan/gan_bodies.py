@@ -1,0 +1,195 @@
+"""Bodies of the GAN: generators and critics sized from the shape of the data, chosen by name.
+
+    conv         transposed convolutions, and strided ones in the critic, as in DCGAN (Radford et al. 2016)
+    sn_conv      the standard CNN of SN-GAN (Miyato et al. 2018, arXiv:1802.05957, table 3); the paper's width is 64
+    sn_residual  its ResNet for 32x32 pixels (table 4); the paper's widths are 256 in the generator, 128 in the critic
+
+Generators map latents to the logits of an image, critics an image in [0, 1] to one logit. `wrap` is applied to every
+layer of a critic that has weights, the last one too. Norms are the generator's: critics have none, as in the papers. A
+unit of extra depth (`layers.py`) is a 3x3 convolution a stage in `conv` and `sn_conv`, a residual block a stage in
+`sn_residual`, in generator and critic alike. The paper's networks begin at 4x4 pixels and double three times;
+here the sides of the data say where they begin (28 at 7, 8 at 4) and how often they double.
+
+The authors' critics see images in [-1, 1], and under a spectral norm that range matters: so do these two, while the
+critic of `conv` sees [0, 1].
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Literal
+
+import torch
+from torch import nn
+
+from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors
+from collapsar.models.gan.gan_blocks import (
+    Centred,
+    DownBlock,
+    FirstBlock,
+    GlobalSum,
+    PlainBlock,
+    UpBlock,
+    Wrap,
+    begun_glorot,
+    begun_normal,
+    unwrapped,
+)
+from collapsar.models.layers import PLAIN, Layers, without_last
+from collapsar.models.networks import bottom_shape, check_image_shape, downsampler, stage_channels, upsampler
+
+Body = Literal["conv", "sn_conv", "sn_residual"]
+LEAK = 0.1  # slope below zero in the critic of `sn_conv` (Miyato et al. 2018, appendix B.4)
+GENERATOR_LAYERS = Layers(norm="batch")  # of all generators, if nothing else is said
+DOWNSAMPLINGS = 2  # at most, in the critic of `sn_residual`: its other two blocks keep the sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rivals:
+    """The two networks of a GAN.
+
+    Attributes:
+        generator: Latents, of a conditional GAN with their classes, to logits of images.
+        critic: Images in [0, 1], of a conditional GAN with their classes, to one logit each.
+    """
+
+    generator: nn.Module
+    critic: nn.Module
+
+
+def make_rivals(
+    body: Body,
+    sample_shape: Sequence[int],
+    *,
+    latent_dim: int,
+    generator_width: int,
+    critic_width: int,
+    wrap: Wrap,
+    generator_layers: Layers = GENERATOR_LAYERS,
+    critic_layers: Layers = PLAIN,
+    num_classes: int | None = None,
+) -> Rivals:
+    """The generator and the critic of a body, with weights channels-last; told the class if there is a number."""
+    make_generator, make_critic = NETWORKS[body]
+    input_dim = latent_dim if num_classes is None else 2 * latent_dim
+    generator = make_generator(sample_shape, latent_dim=input_dim, width=generator_width, layers=generator_layers)
+    critic = make_critic(sample_shape, width=critic_width, wrap=wrap, layers=critic_layers)
+    if num_classes is not None:
+        generator = LabelledLatents(generator, num_classes=num_classes, latent_dim=latent_dim)
+        *_, head = critic.children()
+        assert isinstance(head, nn.Linear), "every critic ends in one"
+        vectors = begun_vectors(num_classes, feature_dim=head.in_features)
+        critic = ProjectionCritic(without_last(critic), head=head, vectors=wrap(vectors))
+    return Rivals(
+        generator=generator.to(memory_format=torch.channels_last),
+        critic=critic.to(memory_format=torch.channels_last),
+    )
+
+
+def conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
+    """A linear layer and transposed 4x4 convolutions with a norm before each (`networks.py`)."""
+    return upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.ReLU, layers=layers)
+
+
+def conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
+    """4x4 convolutions of stride two, and a linear layer (`networks.py`)."""
+    return nn.Sequential(
+        downsampler(sample_shape, width=width, activation=lambda: nn.LeakyReLU(0.2), layers=layers, wrap=wrap),
+        wrap(nn.Linear(prod(bottom_shape(sample_shape, width=width)), 1)),
+    )
+
+
+def sn_conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
+    """A linear layer, transposed 4x4 convolutions that double the sides and halve the channels, and a 3x3 one."""
+    channels, _, _ = check_image_shape(sample_shape)
+    narrowest, height, image_width = bottom_shape(sample_shape, width=width)
+    bottom = (2 * narrowest, height, image_width)
+    stages = [bottom[0], *reversed(stage_channels(sample_shape, width=width)[1:])]
+    stack: list[nn.Module] = [
+        begun_normal(nn.Linear(latent_dim, prod(bottom))),
+        nn.Unflatten(1, bottom),
+        *layers.activated(bottom[0], nn.ReLU),
+    ]
+    for before, after in pairwise(stages):
+        doubling = nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1)
+        stack += [begun_normal(doubling), *layers.activated(after, nn.ReLU)]
+        stack += keeping_convolutions(after, activation=nn.ReLU, wrap=unwrapped, layers=layers)
+    return nn.Sequential(*stack, begun_normal(nn.Conv2d(width, channels, kernel_size=3, padding=1)))
+
+
+def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
+    """For each halving a 3x3 convolution that widens and a 4x4 one of stride two; a last 3x3 one; a linear layer."""
+    narrowest, height, image_width = bottom_shape(sample_shape, width=width)
+    last = 2 * narrowest
+    stack: list[nn.Module] = [Centred()]
+    for before, after in pairwise(stage_channels(sample_shape, width=width)):
+        widening = nn.Conv2d(before, after, kernel_size=3, padding=1)
+        halving = nn.Conv2d(after, after, kernel_size=4, stride=2, padding=1)
+        stack += [wrap(begun_normal(widening)), *layers.activated(after, leaky)]
+        stack += [wrap(begun_normal(halving)), *layers.activated(after, leaky)]
+        stack += keeping_convolutions(after, activation=leaky, wrap=wrap, layers=layers)
+    widening = nn.Conv2d(narrowest, last, kernel_size=3, padding=1)
+    stack += [wrap(begun_normal(widening)), *layers.activated(last, leaky)]
+    return nn.Sequential(*stack, nn.Flatten(), wrap(begun_normal(nn.Linear(last * height * image_width, 1))))
+
+
+def keeping_convolutions(
+    num_channels: int, *, activation: Callable[[], nn.Module], wrap: Wrap, layers: Layers
+) -> list[nn.Module]:
+    """The units of a stage of `sn_conv` beyond its own: 3x3 convolutions that keep its shape."""
+    units: list[nn.Module] = []
+    for _ in range(layers.depth):
+        units += [wrap(begun_normal(nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1)))]
+        units += layers.activated(num_channels, activation)
+    return units
+
+
+def leaky() -> nn.Module:
+    """The activation in the critic of `sn_conv`."""
+    return nn.LeakyReLU(LEAK)
+
+
+def sn_residual_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
+    """A linear layer, a block of constant width for each doubling of the sides, and a 3x3 convolution."""
+    channels, _, _ = check_image_shape(sample_shape)
+    _, height, image_width = bottom_shape(sample_shape, width=width)
+    bottom, num_doublings = (width, height, image_width), len(stage_channels(sample_shape, width=width)) - 1
+    stack: list[nn.Module] = [begun_glorot(nn.Linear(latent_dim, prod(bottom))), nn.Unflatten(1, bottom)]
+    for _ in range(num_doublings):
+        stack += [UpBlock(width, layers=layers)]
+        stack += [PlainBlock(width, wrap=unwrapped, layers=layers) for _ in range(layers.depth)]
+    return nn.Sequential(
+        *stack,
+        *layers.activated(width, nn.ReLU),
+        begun_glorot(nn.Conv2d(width, channels, kernel_size=3, padding=1)),
+    )
+
+
+def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
+    """Blocks that halve the sides twice (once, if they are small), two that do not, a global sum, a linear layer."""
+    channels, _, _ = check_image_shape(sample_shape)
+    num_halvings = len(stage_channels(sample_shape, width=width)) - 1
+    stages: list[nn.Module] = []
+    for number in range(min(num_halvings, DOWNSAMPLINGS)):
+        halving = (
+            DownBlock(width, wrap=wrap, layers=layers)
+            if number
+            else FirstBlock(channels, width, wrap=wrap, layers=layers)
+        )
+        stages += [halving, *(PlainBlock(width, wrap=wrap, layers=layers) for _ in range(layers.depth))]
+    return nn.Sequential(
+        Centred(),
+        *stages,
+        *(PlainBlock(width, wrap=wrap, layers=layers) for _ in range(2)),
+        *layers.activated(width, nn.ReLU),
+        GlobalSum(),
+        wrap(begun_glorot(nn.Linear(width, 1, bias=False))),
+    )
+
+
+NETWORKS: dict[Body, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
+    "conv": (conv_generator, conv_critic),
+    "sn_conv": (sn_conv_generator, sn_conv_critic),
+    "sn_residual": (sn_residual_generator, sn_residual_critic),
+}

@@ -1,0 +1,137 @@
+"""The VAE of images (`variational.py`): its bodies (`vae_bodies.py`) and its likelihoods of pixels in [0, 1]."""
+
+from collections.abc import Sequence
+from math import log, pi, prod
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from collapsar.errors import UsageError, check_positive
+from collapsar.models.bias import temper_logits, temper_sd
+from collapsar.models.conditioning import LabelledImages, given
+from collapsar.models.layers import Layers, Norm, scaled, without_last
+from collapsar.models.learned import OF_SOME_MODELS
+from collapsar.models.plan import Plan
+from collapsar.models.pretext import Representation
+from collapsar.models.vae.vae_bodies import Body, make_coder, make_conditional_coder
+from collapsar.models.vae.variational import VariationalModel
+
+
+class VAE(VariationalModel):
+    """A VAE of images.
+
+    Args:
+        sample_shape: Channels, height and width of an image.
+        body: Which encoder and decoder: `conv`, `patch`, `mlp` or `residual` (`vae_bodies.py`).
+        latent_dim: Number of latent variables.
+        width: Channels of the first stage; hidden layers of `patch` and `mlp` have 8 or 16 times as many units.
+        beta: Weight of the KL term; 1 is the evidence lower bound.
+        likelihood: `bernoulli` (pixels as probabilities) or `gaussian` (with standard deviation `pixel_sd`).
+        pixel_sd: Standard deviation of the Gaussian likelihood, in model range; without effect on `bernoulli`.
+        sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
+        learning_rate: Of Adam.
+        norm: What stands before each hidden activation (`layers.py`); null: nothing, as `none`.
+        depth: Layers or blocks that each stage has beyond those of the body (`vae_bodies.py`); null: none.
+        dropout: Share of hidden activations that is dropped in training; null: none.
+        width_factor: What the width is multiplied by; null: 1.
+        latent_factor: What the number of latent variables is multiplied by; null: 1.
+        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training, and
+            sampled in place of N(0, I) (`latent_mixture.py`); null: none.
+        num_classes: Classes that encoder and decoder are told, and samples are drawn for (`conditioning.py`); null:
+            none.
+    """
+
+    name = "vae"
+    plan_keys = OF_SOME_MODELS
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        body: Body,
+        latent_dim: int,
+        width: int,
+        beta: float,
+        likelihood: Literal["bernoulli", "gaussian"],
+        pixel_sd: float,
+        sample_from: Literal["mean", "likelihood"],
+        learning_rate: float,
+        norm: Norm | None,
+        depth: int | None,
+        dropout: float | None,
+        width_factor: float | None,
+        latent_factor: float | None,
+        latent_components: int | None,
+        num_classes: int | None,
+    ) -> None:
+        check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd)
+        num_latents = scaled(latent_dim, latent_factor)
+        super().__init__(
+            sample_shape=sample_shape,
+            latent_dim=num_latents,
+            beta=beta,
+            sample_from=sample_from,
+            learning_rate=learning_rate,
+            latent_components=latent_components,
+            num_classes=num_classes,
+        )
+        self.save_hyperparameters()
+        self.likelihood, self.pixel_sd = likelihood, pixel_sd
+        layers = Layers(norm=norm or "none", depth=depth or 0, dropout=dropout or 0.0)
+        self.smallest_batch = 2 if layers.norm == "batch" else 1
+        sizes: dict[str, Any] = {"latent_dim": num_latents, "width": scaled(width, width_factor), "layers": layers}
+        if num_classes is None:
+            coder = make_coder(body, sample_shape, **sizes)
+        else:
+            coder = make_conditional_coder(body, sample_shape, num_classes=num_classes, **sizes)
+        self.encoder, self.decoder = coder.encoder, coder.decoder
+
+    def decode(
+        self,
+        latents: Float[Tensor, "sample latent"],
+        generator: torch.Generator,
+        *,
+        likelihood_spread: float,
+        labels: Int64[Tensor, " sample"] | None = None,
+    ) -> Float[Tensor, "sample channel height width"]:
+        logits = given(self.decoder, latents, labels).float()
+        if self.sample_from == "mean":
+            return logits.sigmoid()
+        if self.likelihood == "bernoulli":
+            mean = temper_logits(logits, spread=likelihood_spread).sigmoid()
+            return (torch.rand(mean.shape, generator=generator).to(mean.device) < mean).float()
+        noise = torch.randn(logits.shape, generator=generator).to(logits.device)
+        return logits.sigmoid() + temper_sd(self.pixel_sd, spread=likelihood_spread) * noise
+
+    def representation(self) -> Representation:
+        """The encoder, but for the layer that gives means and variances."""
+        encoder = self.encoder
+        features = encoder.features if isinstance(encoder, LabelledImages) else without_last(encoder)
+        return Representation(module=encoder, features=features, learning_rate=self.learning_rate)
+
+    def check_plan(self, plan: Plan) -> None:
+        super().check_plan(plan)
+        if plan.confidence_cap is not None and self.likelihood != "bernoulli":
+            raise UsageError(
+                f"training.confidence_cap needs model.likelihood=bernoulli, which gives pixels probabilities: got "
+                f"{self.likelihood}"
+            )
+
+    def negative_log_likelihood(
+        self,
+        logits: Float[Tensor, "sample channel height width"],
+        *,
+        values: Float[Tensor, "sample channel height width"],
+    ) -> Float[Tensor, ""]:
+        if self.likelihood == "bernoulli":
+            if self.plan.confidence_cap is not None and self.training:
+                losses = F.binary_cross_entropy_with_logits(logits, values, reduction="none")
+                is_certain = (-losses.detach()).exp() > self.plan.confidence_cap
+                return losses.masked_fill(is_certain, 0.0).sum() / len(values)
+            return F.binary_cross_entropy_with_logits(logits, values, reduction="sum") / len(values)
+        squared = (logits.sigmoid() - values).square().sum() / len(values)
+        log_normaliser = prod(self.sample_shape) * (0.5 * log(2 * pi) + log(self.pixel_sd))
+        return squared / (2 * self.pixel_sd**2) + log_normaliser

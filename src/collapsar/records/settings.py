@@ -1,0 +1,165 @@
+"""Settings as dotted keys, and the one rule that says which of them a chain is made of.
+
+What binds a chain names its folder, is compared when the folder is opened again, and tells the report's arms apart.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FREE_SETTINGS = (
+    "name",
+    "num_generations",
+    "objective",
+    "share_generation_0",
+    "tracking",
+    "alarm",
+    "data.root",
+    "data.path",  # a table is known by data.checksum
+    "evaluation.cache_folder",
+    "continue_on_another_device",
+    "wait_for_lock",
+    "checkpoint_minutes",
+    "dry_run",
+)
+"""Settings that do not change what a generation is: a folder may be continued with other values of these."""
+
+OURS = "collapsar."
+NAMED_SINCE = {"lightning.Trainer": "Trainer"}
+"""Classes of others that bind by a name: those that stood in `conf` when folders were first named by this rule."""
+
+SEEDS = ("seed", "data.seed")
+"""Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
+
+AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "correction", "selection", "judge", "labelled_by", "evaluation")
+"""Settings that act on a chain only when its first model is trained: chains that differ in nothing else share it."""
+
+INTRODUCED_AS = {
+    "training._target_": "Plan",
+    "trainer.callbacks": None,
+    "trainer.num_sanity_val_steps": 0,
+    "model.body": "conv",
+    "model.norm": None,
+    "model.depth": None,
+    "model.dropout": None,
+    "model.width_factor": None,
+    "model.latent_factor": None,
+    "model.latent_components": None,
+    "model.num_classes": None,
+    "size": "small",
+    "data.missing": [  # pandas' own words
+        *("NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
+        *("#NA", "#N/A", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+    ],
+}
+"""Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
+
+
+UNASKED = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
+"""Parts that change nothing while other settings have these values: where all samples are kept, and nobody's label is
+wanted, nobody asks the judge."""
+
+
+QUICK_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C where libyaml is there
+
+
+def config_folder() -> Path:
+    """`conf`: inside an installed wheel, or at the top of a checkout."""
+    installed = Path(str(files("collapsar"))) / "conf"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "conf"
+
+
+@cache
+def recipes(data: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What `conf/recipe/DATA.yaml` holds, by size and model; nothing if there is no such file."""
+    path = config_folder() / "recipe" / f"{data}.yaml"
+    content = yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
+    return {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
+
+
+def whole_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe sets, by dotted key, on top of the recipes that it is made from."""
+    whole: dict[str, Any] = {}
+    for base in recipe.get("defaults", []):
+        if base != "_self_":
+            data, size, model = base.removeprefix("/recipe/").split("/")
+            whole |= whole_recipe(recipes(data)[size][model])
+    return whole | flatten({key: value for key, value in recipe.items() if key != "defaults"})
+
+
+def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """A nested config as one level of dotted keys; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        nested = flatten(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat.update(nested)
+    return flat
+
+
+def is_free(key: str) -> bool:
+    """Whether a dotted setting may change within a run folder."""
+    return is_below(key, FREE_SETTINGS)
+
+
+def is_below(key: str, parts: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of these, or lies below one."""
+    return any(key == part or key.startswith(f"{part}.") for part in parts)
+
+
+def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide what every generation of a chain is, by dotted key.
+
+    Left out are free settings, what is null or empty (a choice that is switched off), a part that nobody asks, and a
+    later setting with the value it was introduced with. A class of ours stands as its name alone, so that it may move
+    to another module; anybody else's as its full path.
+    """
+    flat = {key: with_class_names(value, key=key) for key, value in flatten(config).items() if not is_free(key)}
+    return {
+        key: value
+        for key, value in flat.items()
+        if value not in (None, [], {})
+        and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
+        and not is_unasked(key, flat)
+    }
+
+
+def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the binding settings that the training of generation 0 depends on."""
+    return {key: value for key, value in binding_settings(config).items() if not is_below(key, AFTER_TRAINING_0)}
+
+
+def is_unasked(key: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a dotted setting is of a part that changes nothing beside these other settings."""
+    others = UNASKED.get(key.partition(".")[0])
+    return others is not None and all(flat.get(other) == value for other, value in others.items())
+
+
+def with_class_names(value: Any, *, key: str) -> Any:
+    """A value in which every `_target_`, at its key or within its lists, stands as `class_name` has it."""
+    if isinstance(value, Mapping):
+        return {str(inner): with_class_names(content, key=str(inner)) for inner, content in value.items()}
+    if isinstance(value, list):
+        return [with_class_names(content, key="") for content in value]
+    return class_name(value) if key.rpartition(".")[2] == "_target_" else value
+
+
+def class_name(target: Any) -> str:
+    """What a `_target_` binds as: a class or function of ours by its name, anybody else's by its full path."""
+    path = str(target)
+    return path.rpartition(".")[2] if path.startswith(OURS) else NAMED_SINCE.get(path, path)
+
+
+def path_of_others(part: Any) -> list[str]:
+    """The full path of a class or function, unless it is ours: a user's own may be named as one of ours is."""
+    path = f"{part.__module__}.{getattr(part, '__qualname__', type(part).__qualname__)}"
+    return [] if path.startswith(OURS) else [path]
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """Eight characters that the same plain values always give, in any order."""
+    return blake2b(yaml.safe_dump(dict(values)).encode(), digest_size=4).hexdigest()

@@ -1,0 +1,1 @@
+"""Records of many chains as a study: arms, statistics and verdicts."""

@@ -1,0 +1,281 @@
+"""Reading run folders: every folder that holds a resolved config.yaml is a chain, whether or not it was finished."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+
+from collapsar.errors import NonFiniteError, UsageError, printable
+from collapsar.files import file_is_whole
+from collapsar.journal.profile import Ending, Profile, profile_chain
+from collapsar.records.record import GenerationRecord
+from collapsar.records.words import counted
+from collapsar.study.fitted import values_of
+
+EARLIER_PATHS = {
+    f"collapsar.data.analytic.{name}": f"collapsar.data.sources.analytic.{name}Source"
+    for name in ("Gaussian", "Categorical", "LinearRegression")
+}
+"""Classes that once had other names; a class that only moved is known by its name."""
+
+WORST = dict.fromkeys(("precision", "recall", "recall_worst_class", "downstream_accuracy", "downstream_f1"), 0.0) | {
+    "downstream_auc": 0.5
+}
+"""What a chain counts with that broke down before its first record: no samples cover nothing and teach nothing."""
+CONFIG = "config.yaml"
+OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders within a run folder
+
+TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """One run folder.
+
+    Attributes:
+        folder: Where it lies.
+        label: Its path below what was asked for.
+        config: The resolved configuration, its classes under the names they have today.
+        records: Its finished generations, in order.
+        overrides: What was typed to start it, where that is known.
+        versions: Packages it ran with, where they are known.
+        problem: Why it is not finished; empty if it is.
+        ending: How it ended before its last generation, which is an outcome; empty if it is finished or still open.
+    """
+
+    folder: Path
+    label: str
+    config: dict[str, Any]
+    records: tuple[GenerationRecord, ...]
+    overrides: tuple[str, ...]
+    versions: dict[str, str]
+    problem: str
+    ending: Ending = ""
+
+    @property
+    def seed(self) -> int:
+        return int(self.records[0].seed if self.records else self.config.get("seed", 0))
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What happened to it."""
+        return profile_chain(self.records, ending=self.ending)
+
+    @property
+    def num_generations(self) -> int:
+        """Generations that were asked for."""
+        return int(self.config.get("num_generations", len(self.records)))
+
+    @property
+    def last_generation(self) -> int:
+        """The last generation that has a record; -1 if none has."""
+        return self.records[-1].generation if self.records else -1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs, or the same command continues it."""
+        return not self.ending and len(self.records) < self.num_generations
+
+    @property
+    def has_outcome(self) -> bool:
+        """Whether there is something to count: a record, or a breakdown before the first one."""
+        return bool(self.records) or self.ending == "broke down"
+
+    def metrics_at(self, generation: int) -> dict[str, float]:
+        """Its metrics at a generation, those of the last record after its end; the worst if it has none."""
+        return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WORST
+
+    @property
+    def last_values(self) -> dict[str, float]:
+        """What is carried on after its end: its last metrics and fitted values, or the worst if it has none."""
+        return values_of(self.records[-1]) if self.records else WORST
+
+
+def read_chains(folders: Sequence[Path]) -> list[Chain]:
+    """All chains at and below the folders, in the order of their paths.
+
+    Raises:
+        UsageError: a folder does not exist or holds no run, or a record cannot be read.
+    """
+    found: dict[Path, Chain] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"no such folder: {folder}")
+        for run, config in _runs(folder):
+            if run.resolve() not in found:
+                found[run.resolve()] = _read_chain(run, label=_label(run, below=folder), config=config)
+    if not found:
+        raise UsageError(f"no run below {', '.join(map(str, folders))}: a run folder holds config.yaml")
+    return list(found.values())
+
+
+def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and alike."""
+    rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
+    return pd.DataFrame(rows, columns=TIDY_COLUMNS)
+
+
+def carried_rows(chain: Chain, *, horizon: int) -> Iterator[tuple[Any, ...]]:
+    """The rows of the generations after a chain's end, each with the metric `carried_from`: what is carried on."""
+    first = chain.records[0] if chain.records else None
+    parts = [first.data, first.model, first.regime] if first else [""] * 3
+    for generation in range(chain.last_generation + 1, horizon + 1):
+        for key, value in (chain.last_values | {"carried_from": chain.last_generation}).items():
+            yield (chain.label, chain.seed, *parts, generation, key, float(value))
+
+
+def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
+    head = (label, record.seed, record.data, record.model, record.regime, record.generation)
+    for key, value in values_of(record).items():
+        yield (*head, key, float(value))
+    for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
+        for phase, seconds in phases.items():
+            yield (*head, f"{name}/{phase}", float(seconds))
+    for origin, shares in record.class_shares.items():
+        for index, share in enumerate(shares):
+            yield (*head, f"class_share/{origin}/{index}", float(share))
+    for level, by_origin in record.factor_shares.items():
+        for origin, share in by_origin.items():
+            yield (*head, f"factor_share/{origin}/{level}", float(share))
+    if record.peak_memory_bytes:
+        yield (*head, "peak_memory_bytes", float(record.peak_memory_bytes))
+
+
+def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every run folder at and below a folder, with its config; links are followed, and no folder is entered twice.
+
+    A study may have any name. What is left out are the folders that a run folder holds itself (generations, W&B's
+    files, hidden ones) and, elsewhere, hidden folders that are no study.
+    """
+    entered = set()
+    for parent, children, files in os.walk(folder, followlinks=True):
+        path = Path(parent)
+        if path.resolve() in entered:
+            children.clear()
+            continue
+        entered.add(path.resolve())
+        config = _read_config(path / CONFIG) if CONFIG in files else None
+        if config is not None:
+            yield path, config
+        children[:] = sorted(
+            name
+            for name in children
+            if (not OF_A_RUN.fullmatch(name) if config is not None else name[0] != "." or _is_study(path / name))
+        )
+
+
+def _is_study(folder: Path) -> bool:
+    """Whether run folders lie right in a folder."""
+    return any(folder.glob(f"*/{CONFIG}"))
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    """The resolved config; None where the file is something else, such as a defaults list, or W&B's copy."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if file_is_whole(text) is False:
+        raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
+    try:
+        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    is_run = isinstance(config, dict) and isinstance(config.get("num_generations"), int) and "defaults" not in config
+    return _with_present_names(config) if is_run else None
+
+
+def _with_present_names(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _with_present_names(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_present_names(value) for value in node]
+    return EARLIER_PATHS.get(node, node) if isinstance(node, str) else node
+
+
+def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
+    records = _read_records(folder / "records.jsonl")
+    status = _read_json(folder / "status.json")
+    return Chain(
+        folder=folder,
+        label=label,
+        config=config,
+        records=records,
+        overrides=_read_overrides(folder / ".hydra" / "overrides.yaml"),
+        versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items() if version},
+        problem=_problem(len(records), int(config["num_generations"]), status),
+        ending=_ending(len(records), int(config["num_generations"]), status),
+    )
+
+
+def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
+    """The records, each generation once; a last line that was cut while being written is left out."""
+    if not path.exists():
+        return ()
+    text = path.read_text("utf-8", "replace")
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line]
+    records: dict[int, GenerationRecord] = {}
+    for number, line in lines:
+        try:
+            record = GenerationRecord.from_json(line)
+        except UsageError as error:
+            if number == lines[-1][0] and not text.endswith("\n"):
+                break
+            raise UsageError(
+                f"{path}, line {number}: {error}; the command that made the chain makes this generation and those "
+                "after it again"
+            ) from error
+        # JSON gives each line its own copies of the keys, which over 200 chains take more than the values.
+        shared = {sys.intern(key): value for key, value in record.metrics.items()}
+        records[record.generation] = replace(record, metrics=shared)
+    return tuple(records[generation] for generation in sorted(records))
+
+
+def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) -> str:
+    """Why a chain is not what was asked for, in the words of its status; a state that is not known here is shown."""
+    state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
+    if num_finished >= num_generations and state in ("", "running", "finished"):
+        return ""
+    word = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}.get(state, state)
+    if _ending(num_finished, num_generations, status) == "broke down":
+        word = "broke down"
+    text = f"{word} after {num_finished} of {counted(num_generations, 'generation')}"
+    return printable(text + (f": {message}" if message else ""))  # somebody else may have written it
+
+
+def _ending(num_finished: int, num_generations: int, status: dict[str, Any]) -> Ending:
+    """How a chain ended before its last generation, by its status; empty if the same command would continue it."""
+    state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
+    if num_finished >= num_generations:
+        return ""
+    is_breakdown = state == "failed" and message.startswith(NonFiniteError.__name__)
+    return "broke down" if is_breakdown else "stopped" if state == "stopped" else ""
+
+
+def _read_overrides(path: Path) -> tuple[str, ...]:
+    if not path.exists():
+        return ()
+    try:
+        overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return ()
+    return tuple(map(str, overrides)) if isinstance(overrides, list) else ()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What an optional JSON file says; nothing if it is absent or was cut while being written."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _label(run: Path, *, below: Path) -> str:
+    relative = run.relative_to(below)
+    return str(relative) if relative.parts else run.resolve().name

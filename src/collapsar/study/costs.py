@@ -1,0 +1,70 @@
+"""Time and memory: seconds a generation by phase, and the largest resident set, for each arm.
+
+A chain that took over the model of another has its training counted there. Such a training is known again by what is
+recorded of it (steps and losses), which is the same for all that share it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapsar.records.record import GenerationRecord
+from collapsar.study.arms import Arm
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmCost:
+    """What the chains of an arm took.
+
+    Attributes:
+        arm: Its name.
+        phase_seconds: Mean seconds a generation, by phase; of a shared training, what it took where it was done.
+        chain_seconds: Mean seconds that a chain spent itself.
+        shared_seconds: Mean seconds of a chain's trainings that another chain did.
+        peak_bytes: Largest resident memory of any generation; None where it is not known.
+    """
+
+    arm: str
+    phase_seconds: dict[str, float]
+    chain_seconds: float
+    shared_seconds: float
+    peak_bytes: int | None
+
+
+def costs(arms: Sequence[Arm]) -> list[ArmCost]:
+    """The cost of every arm that has records."""
+    return [_cost(arm) for arm in arms if any(chain.records for chain in arm.chains)]
+
+
+def phases(found: Sequence[ArmCost]) -> list[str]:
+    """The phases that any arm measured, in their order."""
+    return list(dict.fromkeys(phase for cost in found for phase in cost.phase_seconds))
+
+
+def study_seconds(arms: Sequence[Arm]) -> float:
+    """What all chains took together; a training that several share counts once, wherever it was done."""
+    records = [record for arm in arms for chain in arm.chains for record in chain.records]
+    done_here = {_training_key(record) for record in records if not record.shared_seconds}
+    shared = {_training_key(record): sum(record.shared_seconds.values()) for record in records if record.shared_seconds}
+    elsewhere = sum(seconds for key, seconds in shared.items() if key not in done_here)
+    return float(sum(sum(record.seconds.values()) for record in records) + elsewhere)
+
+
+def _training_key(record: GenerationRecord) -> str:
+    return json.dumps([record.seed, record.generation, record.training], sort_keys=True)
+
+
+def _cost(arm: Arm) -> ArmCost:
+    chains = [chain for chain in arm.chains if chain.records]
+    records = [record for chain in chains for record in chain.records]
+    seconds = [record.seconds | record.shared_seconds for record in records]
+    names = dict.fromkeys(phase for found in seconds for phase in found)
+    return ArmCost(
+        arm=arm.name,
+        phase_seconds={name: float(np.mean([found.get(name, 0.0) for found in seconds])) for name in names},
+        chain_seconds=sum(sum(record.seconds.values()) for record in records) / len(chains),
+        shared_seconds=sum(sum(record.shared_seconds.values()) for record in records) / len(chains),
+        peak_bytes=max(record.peak_memory_bytes for record in records) or None,
+    )

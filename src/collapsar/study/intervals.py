@@ -1,0 +1,107 @@
+"""Intervals over seeds: Student's t for means and for paired differences, 95 % throughout.
+
+Differences that are the same for every seed have no variance. Student's test has a limit there: p is 0 where they are
+not zero, and 1 where they are. What differs by rounding alone counts as equal.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.special import stdtr
+
+from collapsar.judging.metric_keys import ANY, bounds_of
+
+CONFIDENCE = 0.95
+ROUNDING = 1e-12  # relative to the values; what lies closer than this differs by how it was computed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over seeds; without bounds where there is only one seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    num_seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """The mean of the differences between two arms over the seeds they share, with a paired t-test.
+
+    The p value is None where there is one seed.
+    """
+
+    difference: Interval
+    p_value: float | None
+
+
+def t_interval(values: Sequence[float], *, within: tuple[float, float] = ANY) -> Interval | None:
+    """The mean and its t-interval, cut to the possible values; None of no values."""
+    if not values:
+        return None
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Interval(mean=mean, low=None, high=None, num_seeds=1)
+    if np.ptp(values) == 0:
+        return Interval(mean=mean, low=mean, high=mean, num_seeds=len(values))
+    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=stats.sem(values))
+    low, high = max(float(low), within[0]), min(float(high), within[1])
+    return Interval(mean=mean, low=low, high=high, num_seeds=len(values))
+
+
+def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> PairedDifference | None:
+    """Second minus first over the seeds in both; None if they share none."""
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    found = paired([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+    interval = t_interval(found.tolist())
+    assert interval is not None, "there is a seed"
+    return PairedDifference(difference=interval, p_value=t_test(found) if len(seeds) > 1 else None)
+
+
+def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Second minus first, pair by pair: 0 where two values, and one number where all differences, are equal.
+
+    Equal is what differs by rounding alone, so that a test of the differences does not take rounding for variance.
+    """
+    differences = without_rounding(first, second)
+    if np.ptp(differences) <= _rounding(first, second):
+        differences[:] = differences.mean()
+    return differences
+
+
+def without_rounding(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Second minus first in the way of numpy: 0 where two values differ by rounding alone."""
+    differences = np.asarray(second, float) - np.asarray(first, float)
+    return np.where(np.abs(differences) <= _rounding(first, second), 0.0, differences)
+
+
+def _rounding(*values: Sequence[float] | np.ndarray) -> float:
+    return ROUNDING * max(float(np.abs(own).max()) for own in values)
+
+
+def t_test(differences: np.ndarray) -> float:
+    """P value of the two-sided t-test of two or more `paired` differences; without variance, its limit."""
+    if np.ptp(differences) == 0:
+        return 0.0 if differences[0] else 1.0
+    error = differences.std(ddof=1) / len(differences) ** 0.5
+    return float(2 * stdtr(len(differences) - 1, -abs(differences.mean()) / error))
+
+
+def bands(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean and t-interval by metric and generation, from rows with metric, generation and value.
+
+    The columns are mean, low, high and count; low and high are NaN where there is one seed.
+    """
+    grouped = values.groupby(["metric", "generation"], sort=False)["value"]
+    table = grouped.agg(["mean", "sem", "count"]).reset_index()
+    margin = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(table["count"] - 1, 1)) * table["sem"]
+    lowest, highest = zip(*map(bounds_of, table["metric"]), strict=True)
+    low = (table["mean"] - margin).clip(lower=pd.Series(lowest, dtype=float))
+    high = (table["mean"] + margin).clip(upper=pd.Series(highest, dtype=float))
+    return table.assign(low=low, high=high).drop(columns="sem")

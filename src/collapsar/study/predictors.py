@@ -1,0 +1,236 @@
+"""What became of those who learn from a chain's samples: how long their predictor is of use, and who is hurt first.
+
+A predictor trained on the samples of each generation is scored on real ones by its AUC (`downstream_auc`). It is held
+against chance, and against what was trained on real samples (`_floor`): logistic regression where a table has it, else
+the same predictor. Who is hurt is read from the scores of groups of rows, levels of known factors, or classes.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from collapsar.cases.tables.table_pictures import class_names
+from collapsar.journal.courses import HALF, points
+from collapsar.records.settings import flatten
+from collapsar.study.arms import Arm, indices_by_model
+from collapsar.study.baselines import PLAIN_REGIME, find_baseline
+from collapsar.study.chains import Chain
+from collapsar.study.waiting import WaitingTime, waiting_time
+
+AUC = "downstream_auc"
+CHANCE = 0.5  # of an AUC, however common the classes are
+REFERENCES = {  # the first that is recorded: its key, and what was trained on real data
+    f"{AUC}_linear_floor": "logistic regression",
+    f"{AUC}_floor": "the same predictor",
+}
+MIN_LEAD = 0.05  # noise decides when half of a smaller one is lost
+SUBGROUP = "evaluation.table.task.subgroup"  # the setting that names the column of groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartKind:
+    """Parts of the real samples that have scores of their own.
+
+    Attributes:
+        key: What their metric keys look like; the group in it is the part's name.
+        noun: What one of them is.
+        score: What is scored.
+        worthless: The score of a predictor that has learned nothing.
+        lead: What a predictor has beyond that, in words.
+    """
+
+    key: re.Pattern[str]
+    noun: str
+    score: str
+    worthless: float
+    lead: str
+
+
+AREA = ("AUC", CHANCE, "lead over chance")
+GROUPS, LEVELS, CLASSES = (
+    PartKind(key=re.compile(key), noun=noun, score=score, worthless=worthless, lead=lead)
+    for key, noun, (score, worthless, lead) in (
+        (rf"group/(\w+)/{AUC}", "group", AREA),
+        (rf"{AUC}_where_(\w+)(?<!_floor)", "factor", AREA),
+        (r"downstream_f1_class_(\d+)", "class", ("F1", 0.0, "F1")),
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartLoss:
+    """What a part lost, over the seeds of an arm.
+
+    Attributes:
+        words: Who they are.
+        kind: What they are.
+        half_life: Generations until half of the lead that generation 0's predictor had is lost.
+        first: The score of generation 0, a mean.
+        last: That of the last generation.
+    """
+
+    words: str
+    kind: PartKind
+    half_life: WaitingTime
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """How long an arm keeps its predictor, over seeds.
+
+    Attributes:
+        arm: The arm.
+        num_seeds: Those that were scored.
+        chance: Generations until it is no better than chance.
+        real: Until it is worse than what was trained on real samples; None where that is not recorded.
+        parts: Who is hurt, the first first.
+    """
+
+    arm: Arm
+    num_seeds: int
+    chance: WaitingTime
+    real: WaitingTime | None
+    parts: tuple[PartLoss, ...]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """The higher, the longer."""
+        return self.chance.median, self.real.median if self.real else math.inf
+
+    @property
+    def hurt_first(self) -> tuple[PartLoss, ...]:
+        """The parts that lost half of their lead before all others; empty where none did in most seeds."""
+        first = min((part.half_life.median for part in self.parts), default=math.inf)
+        return tuple(part for part in self.parts if part.half_life.median == first < math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keepings:
+    """Of all arms of one model on one data source, the baseline first.
+
+    Attributes:
+        arms: How long each keeps its predictor.
+        reference: What was trained on real samples; empty where that is not recorded.
+    """
+
+    arms: tuple[Keeping, ...]
+    reference: str
+
+    @property
+    def longest(self) -> tuple[Keeping, ...]:
+        """The arms that keep it longest."""
+        most = max(keeping.rank for keeping in self.arms)
+        return tuple(keeping for keeping in self.arms if keeping.rank == most)
+
+
+def keepings(arms: Sequence[Arm]) -> list[Keepings]:
+    """For each model and data source whose records score predictors by their AUC."""
+    found = []
+    for indices in indices_by_model([arm.chains for arm in arms]):
+        own = [arms[index] for index in indices]
+        scored = [arm for arm in _baseline_first(own) if _scored(arm)]
+        if scored:
+            reference = next((key for key in REFERENCES if all(_has(arm, key) for arm in scored)), "")
+            kept = tuple(_keeping(arm, reference=reference) for arm in scored)
+            found.append(Keepings(arms=kept, reference=REFERENCES.get(reference, "")))
+    return found
+
+
+def _baseline_first(arms: Sequence[Arm]) -> list[Arm]:
+    """The baseline before the others; of two arms the one under `replace`, or with fewer settings, is taken for it."""
+    key, plain = PLAIN_REGIME
+    first = find_baseline([arm.settings for arm in arms])
+    if first is None:
+        ranks = [(arm.settings.get(key) != plain, len(arm.settings)) for arm in arms]
+        first = ranks.index(min(ranks))
+    return [arms[first], *arms[:first], *arms[first + 1 :]]
+
+
+def _scored(arm: Arm) -> list[Chain]:
+    return [chain for chain in arm.distinct if points(chain.records, AUC)]
+
+
+def _has(arm: Arm, key: str) -> bool:
+    return all(points(chain.records, key) for chain in _scored(arm))
+
+
+def _keeping(arm: Arm, *, reference: str) -> Keeping:
+    chains = _scored(arm)
+    chance = _wait(chains, AUC, {chain.seed: CHANCE for chain in chains})
+    assert chance is not None, "there is a chain"
+    below_real = (  # lower, if only by rounding: what is as good is not worse
+        {chain.seed: math.nextafter(_first_value(chain, reference), 0.0) for chain in chains} if reference else {}
+    )
+    return Keeping(
+        arm=arm,
+        num_seeds=len(chains),
+        chance=chance,
+        real=_wait(chains, AUC, below_real),
+        parts=_parts(chains),
+    )
+
+
+def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
+    """The parts of the first kind that is scored: who lost half of their lead first, of several who lost more."""
+    for kind in (GROUPS, LEVELS, CLASSES):
+        keys = dict.fromkeys(key for chain in chains for key in chain.records[0].metrics if kind.key.fullmatch(key))
+        losses = [loss for key in keys if (loss := _loss(chains, key, kind=kind))]
+        if losses:
+            return tuple(sorted(losses, key=lambda loss: (loss.half_life.median, loss.last - loss.first)))
+    return ()
+
+
+def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | None:
+    """What a part lost; None where generation 0's predictor had no lead."""
+    first = {chain.seed: _first_value(chain, key) for chain in chains if points(chain.records, key)}
+    leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
+    halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
+    half_life = _wait(leading, key, halves)
+    if half_life is None:
+        return None
+    return PartLoss(
+        words=_words(leading[0], key, kind=kind),
+        kind=kind,
+        half_life=half_life,
+        first=float(np.mean([first[chain.seed] for chain in leading])),
+        last=float(np.mean([points(chain.records, key)[-1][1] for chain in leading])),
+    )
+
+
+def _wait(chains: Sequence[Chain], key: str, bounds: Mapping[int, float]) -> WaitingTime | None:
+    """Generations until a score is no higher than the bound of its seed, or the numbers broke down.
+
+    None without chains or bounds.
+    """
+    bounded = [chain for chain in chains if chain.seed in bounds]
+    reached = [
+        [found for found, score in points(chain.records, key) if score <= bounds[chain.seed]]
+        + ([chain.last_generation + 1] if chain.ending == "broke down" else [])
+        for chain in bounded
+    ]
+    return waiting_time(
+        [min(found, default=None) for found in reached], lengths=[chain.records[-1].generation for chain in bounded]
+    )
+
+
+def _first_value(chain: Chain, key: str) -> float:
+    return points(chain.records, key)[0][1]
+
+
+def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
+    """Who a key is about, as in: rows with gender 0, samples with night, rows of class malignant."""
+    matched = kind.key.fullmatch(key)
+    assert matched is not None, "the key is of this kind"
+    name = matched[1]
+    if kind is CLASSES:
+        names = class_names(chain)
+        return f"rows of class {names[int(name)] if int(name) < len(names) else name}"
+    if kind is LEVELS:
+        return f"samples with {name}"
+    column = flatten(chain.config).get(SUBGROUP) or "group"
+    return f"rows with {column} {re.sub(r'(?<=[0-9])_(?=[0-9])', '.', name).replace('_', ' ')}"  # a decimal point

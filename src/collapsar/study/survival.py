@@ -1,0 +1,89 @@
+"""Survival of classes: Kaplan-Meier over the classes of an arm's chains, a class's death being its first drop.
+
+Only classes that generation 0 has can be lost. One that still lives when its chain ends, finished or not, is censored
+there, not counted as a survivor for good. Where the alarm stopped the chain, what lives then is carried on to the end
+of the others; where the numbers broke down, all classes die.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+from statsmodels.duration.survfunc import SurvfuncRight
+
+from collapsar.journal.findings import dead_classes, died_classes
+from collapsar.study.chains import Chain
+from collapsar.study.intervals import CONFIDENCE
+from collapsar.study.waiting import JUST_AFTER_0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivalCurve:
+    """Share of classes alive from each generation on; bounds are pointwise 95 % intervals (log-log)."""
+
+    generations: list[float]
+    alive: list[float]
+    low: list[float | None]
+    high: list[float | None]
+    num_classes: int
+    num_deaths: int
+
+
+def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurve | None:
+    """The Kaplan-Meier curve over all classes of all chains; None where no classes were counted.
+
+    Classes of one chain share its fate, so the interval is too narrow where seeds are few.
+
+    Args:
+        chains: Of an arm.
+        horizon: The generation that chains which their alarm stopped are carried on to.
+    """
+    lifetimes = [lifetime for chain in chains for lifetime in _lifetimes(chain, horizon=horizon)]
+    if not lifetimes:
+        return None
+    times, deaths = (np.array(column, dtype=float) for column in zip(*lifetimes, strict=True))
+    end = float(times.max())
+    curve = SurvfuncRight(np.maximum(times, JUST_AFTER_0), deaths)
+    steps = [
+        (float(round(time, 6)), float(alive)) for time, alive in zip(curve.surv_times, curve.surv_prob, strict=True)
+    ]
+    low, high = _bounds(curve)
+    return SurvivalCurve(
+        generations=[0.0, *(time for time, _ in steps), end],
+        alive=[1.0, *(alive for _, alive in steps), steps[-1][1] if steps else 1.0],
+        low=[1.0, *low, low[-1] if low else 1.0],
+        high=[1.0, *high, high[-1] if high else 1.0],
+        num_classes=len(lifetimes),
+        num_deaths=int(deaths.sum()),
+    )
+
+
+def _lifetimes(chain: Chain, *, horizon: int) -> list[tuple[float, bool]]:
+    """For each class that generation 0 has, when it died or was last seen alive, and whether it died."""
+    records = [record for record in chain.records if record.class_shares]
+    if not records:
+        return []
+    died: dict[int, int] = {}
+    for record in records:
+        for index in died_classes(record, first=records[0]):
+            died.setdefault(index, record.generation)
+    missing = dead_classes(records[0])
+    real = [index for index, share in enumerate(records[0].class_shares["real"]) if share > 0 and index not in missing]
+    if chain.ending == "broke down":
+        died = dict.fromkeys(real, chain.last_generation + 1) | died
+    last = max(horizon, records[-1].generation) if chain.ending else records[-1].generation
+    return [(float(died.get(index, last)), index in died) for index in real]
+
+
+def _bounds(curve: SurvfuncRight) -> tuple[list[float | None], list[float | None]]:
+    """Intervals by the log-log transform, which stay within 0 and 1; none where nobody died or nobody lives."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_alive = np.log(curve.surv_prob)
+        spread = norm.ppf((1 + CONFIDENCE) / 2) * curve.surv_prob_se / (curve.surv_prob * np.abs(log_alive))
+        low, high = curve.surv_prob ** np.exp(spread), curve.surv_prob ** np.exp(-spread)
+    return _finite(low), _finite(high)
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

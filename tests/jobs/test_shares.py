@@ -1,0 +1,87 @@
+"""Jobs side by side never have more threads than there are cores, and take the visible GPUs in turn."""
+
+import pytest
+
+from collapsar.errors import UsageError
+from collapsar.jobs import shares
+from collapsar.jobs.shares import Share, count_cores, count_slots, shares_of, visible_gpus
+
+
+@pytest.mark.parametrize(("num_slots", "num_cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (8, 8, 1), (9, 8, 1)])
+def test_cores_are_divided_among_the_jobs(num_slots, num_cores, threads):
+    found = shares_of(num_slots, num_cores=num_cores, gpus=[])
+    assert found == [Share(threads=threads)] * num_slots
+
+
+def test_gpus_are_given_in_turn():
+    found = shares_of(5, num_cores=8, gpus=["0", "3"])
+    assert [share.gpu for share in found] == ["0", "3", "0", "3", "0"]
+
+
+def test_without_a_gpu_none_is_given():
+    assert shares_of(2, num_cores=2, gpus=[])[1].environment() == dict.fromkeys(shares.THREADS, "1")
+
+
+def test_a_job_is_told_of_its_gpu_by_the_environment():
+    assert Share(threads=2, gpu="GPU-7").environment()["CUDA_VISIBLE_DEVICES"] == "GPU-7"
+
+
+def test_what_a_cluster_decides_is_left_to_it():
+    assert Share(threads=None).environment() == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus", "jobs_per_gpu", "num_slots"),
+    [
+        (None, [], 1, 16),  # a job a core
+        (None, ["0", "1"], 1, 2),  # a job a GPU
+        (None, ["0", "1"], 4, 8),
+        (3, ["0", "1"], 4, 3),
+        (200, [], 1, 100),  # no more places than jobs
+    ],
+)
+def test_a_machine_is_filled_unless_a_number_is_asked_for(wanted, gpus, jobs_per_gpu, num_slots):
+    found = count_slots(wanted, num_jobs=100, num_cores=16, gpus=gpus, jobs_per_gpu=jobs_per_gpu)
+    assert found == num_slots
+
+
+@pytest.mark.parametrize(("wanted", "jobs_per_gpu", "key"), [(0, 1, "n_jobs"), (None, 0, "jobs_per_gpu")])
+def test_no_place_at_all_is_refused_by_the_name_of_the_setting(wanted, jobs_per_gpu, key):
+    with pytest.raises(UsageError, match=rf"hydra.launcher.{key} must be above 0: got 0"):
+        count_slots(wanted, num_jobs=2, num_cores=2, gpus=[], jobs_per_gpu=jobs_per_gpu)
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [("0,2", ["0", "2"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"]), ("", []), ("-1", [])]
+)
+def test_jobs_get_no_gpu_that_the_command_does_not_see(visible, gpus):
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible}) == gpus
+
+
+def driver(folder, monkeypatch, script):
+    """A driver that answers like this."""
+    path = folder / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_where_nothing_is_said_of_gpus_the_driver_is_asked(tmp_path, monkeypatch):
+    driver(tmp_path, monkeypatch, "echo GPU-1; echo GPU-2")
+    assert visible_gpus({}) == ["GPU-1", "GPU-2"]
+
+
+def test_a_driver_that_does_not_answer_is_told_of(tmp_path, monkeypatch):
+    driver(tmp_path, monkeypatch, "echo no devices; exit 9")
+    with pytest.raises(UsageError, match=r"\(no devices\): set CUDA_VISIBLE_DEVICES"):
+        visible_gpus({})
+
+
+def test_no_more_cores_are_counted_than_slurm_gave():
+    assert count_cores({"SLURM_CPUS_PER_TASK": "1"}) == 1
+    assert count_cores({"SLURM_CPUS_PER_TASK": "100000"}) == count_cores({})
+
+
+def test_a_limit_of_threads_is_kept():
+    assert shares_of(1, num_cores=8, gpus=[], most_threads=2) == [Share(threads=2)]
+    assert shares_of(8, num_cores=8, gpus=[], most_threads=2)[0] == Share(threads=1)

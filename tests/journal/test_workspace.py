@@ -1,0 +1,64 @@
+"""The saved W&B workspace: made without a network, of keys that a chain logs; saved only with a key."""
+
+import subprocess
+import sys
+
+import pytest
+
+from collapsar.journal import wandb_server
+from collapsar.journal import workspace as workspace_module
+from collapsar.journal.workspace import build_workspace
+
+
+@pytest.fixture(scope="module")
+def sections():
+    workspace = build_workspace(entity="someone", project="collapsar", num_classes=10)
+    spec = workspace._to_model().model_dump(by_alias=True, exclude_none=True)["spec"]
+    sections = spec["section"]["panelBankConfig"]["sections"]
+    return {section["name"]: [panel["config"] for panel in section["panels"]] for section in sections}
+
+
+def test_headlines_are_drawn_over_generation_with_their_floor_and_a_band(sections):
+    found = {panel["chartTitle"]: panel for panel in sections["What collapses"]}
+    assert list(found) == ["FID", "Precision", "Recall", "Classes dropped"]
+    assert found["Recall"]["metrics"] == ["recall", "recall_floor"]
+    assert {panel["xAxis"] for panel in found.values()} == {"generation"}
+    assert {(panel["groupAgg"], panel["groupArea"]) for panel in found.values()} == {("mean", "minmax")}
+
+
+def test_the_profile_is_a_bar_for_each_group(sections):
+    metrics = [panel["metrics"] for panel in sections["The chain as a whole"]]
+    assert ["summary_metrics.profile/recall_half_life"] in metrics
+    assert ["summary_metrics.final/fid"] in metrics
+
+
+def test_film_strips_classes_and_losses_have_their_panels(sections):
+    (strips,) = sections["Film strips of the same latents"]
+    assert strips["mediaKeys"] == ["film_strip"]
+    assert sections["Classes"][0]["metrics"] == [f"recall_class_{label}" for label in range(10)]
+    assert "recall_by_class" in str(sections["Classes"][2])
+    (losses,) = sections["Training"]
+    assert (losses["xAxis"], losses["metricRegex"]) == ("training/total_step", "training/.*")
+
+
+def test_runs_are_grouped_by_model_and_regime():
+    workspace = build_workspace(entity="someone", project="collapsar", num_classes=10)
+    assert [str(group.name) for group in workspace.runset_settings.groupby] == ["JobType"]
+
+
+def test_without_a_key_nothing_is_saved_and_one_line_says_why(monkeypatch, capsys):
+    monkeypatch.setattr(wandb_server, "get_netrc_auth", lambda server: None)
+    monkeypatch.setattr(sys, "argv", ["workspace", "someone"])
+    with pytest.raises(SystemExit) as stop:
+        workspace_module.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "scripts/workspace: a workspace is saved at W&B, which needs a key: run `wandb login`, or set WANDB_API_KEY\n"
+    )
+
+
+def test_the_script_is_a_program():
+    help_text = subprocess.run(
+        [sys.executable, "-m", "collapsar.journal.workspace", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "--project" in help_text
