@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from collapsar.errors import UsageError
+from collapsar.files import append_flushed, write_atomically
 from collapsar.journal import store as store_module
-from collapsar.journal.store import RunFolder, append_flushed, image_grid, read_config, write_atomically
+from collapsar.journal.store import RunFolder, image_grid, read_config
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import FREE_SETTINGS, flatten, is_free
 from collapsar.samples import Samples

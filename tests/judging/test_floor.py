@@ -5,11 +5,12 @@ from functools import partial
 import pytest
 import torch
 
+from collapsar.data.real_data import RealData
 from collapsar.judging import suite
 from collapsar.judging.floor import describe_floor, measure_floor
 from collapsar.judging.reference import RealReference
 from collapsar.judging.spaces.identity import IdentitySpace
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 
 def draw(num_samples, *, seed=0):

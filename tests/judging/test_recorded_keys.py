@@ -10,10 +10,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from collapsar.cases.tables.fitting import typed
+from collapsar.data.real_data import KnownModes, RealData
 from collapsar.judging import metric_keys, suite
 from collapsar.judging.metric_keys import METRICS, MetricKey, bounds_of, find_metric, split_key
 from collapsar.records.record import GenerationRecord
-from collapsar.samples import KnownModes, RealData, Samples
+from collapsar.samples import Samples
 from collapsar.study.fitted import fitted_values
 from mixed_tables import KINDS, mixed_rows, mixed_table
 

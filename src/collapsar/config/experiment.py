@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from collapsar.chain.loop import Loop, Turn
     from collapsar.data.pool import Pool
+    from collapsar.data.real_data import RealData
     from collapsar.drawing.correction import Reference
     from collapsar.drawing.judge import JudgedBy, JudgeSpace
     from collapsar.drawing.selection import Drawn
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collapsar.machine.choice import Machine
     from collapsar.models.generative import GenerativeModel
     from collapsar.records.record import GenerationRecord
-    from collapsar.samples import RealData, Samples
+    from collapsar.samples import Samples
     from collapsar.training.shared import SharedTraining
     from collapsar.training.train import Training
 

@@ -18,7 +18,8 @@ import requests
 import wandb
 
 from collapsar.errors import check_positive
-from collapsar.journal.store import RunFolder, write_atomically
+from collapsar.files import write_atomically
+from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.uploading import QUIET, Upload
 from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise

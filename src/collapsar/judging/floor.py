@@ -69,7 +69,7 @@ def describe_floor(
         for group, each in measures.items()
     }
     digests = checksum({name: tensor for name, tensor in given.items() if tensor is not None})
-    table = f" {real.table.target} {real.table.columns}" if real.table else ""
+    table = f" {real.table.fingerprint}" if real.table else ""
     return f"{FLOOR_VERSION} {digests} {sides} {groups}{table}"
 
 

@@ -10,11 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from collapsar.cases.tables import measures as tables
 from collapsar.judging.comparison import Classified, Comparison
+from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.reference import MEASURING_SEED, choose
 from collapsar.metrics.diversity import MIN_CLASS_SAMPLES, diversity_scores, vendi_score
-from collapsar.metrics.downstream import DownstreamTask
 from collapsar.metrics.frechet import (
     debiased_frechet_distance,
     frechet_distance_at_infinity,
@@ -229,9 +228,6 @@ GROUPS: dict[str, Callable[..., Values]] = {
     "downstream": downstream,
     "known_modes": known_modes,
     "privacy": privacy,
-    "table_columns": tables.columns,
-    "table_pairs": tables.pairs,
-    "table_downstream": tables.downstream,
 }
 """Measures by the names in `conf/evaluation`; keyword arguments are settings, which `Evaluation` fills in."""
 

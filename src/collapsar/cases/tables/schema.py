@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from collapsar.cases.tables.scales import Scale
+from collapsar.data.real_data import RowFormat
 
 Kind = Literal["continuous", "count", "category"]
 LARGEST_COUNT = 2**53  # beyond it float64 has no neighbouring whole numbers
@@ -59,7 +60,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(RowFormat):
     """The schema and encoder of one source.
 
     Attributes:
@@ -78,6 +79,10 @@ class Table:
     def width(self) -> int:
         """Dimensions of an encoded row."""
         return self.columns[-1].stop
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.target} {self.columns}"
 
     @cached_property
     def target_column(self) -> Column:

@@ -14,7 +14,7 @@ class FactorHead(nn.Module):
 
     Args:
         feature_dim: Number of features.
-        num_levels: Of each factor, in the order of the digits of a combination (`collapsar.factors`).
+        num_levels: Of each factor, in the order of the digits of a combination (`collapsar.data.factors`).
     """
 
     def __init__(self, feature_dim: int, num_levels: Sequence[int]) -> None:
