@@ -8,10 +8,12 @@ name of the table stands for the number of a class, `{name}` for that of a level
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
+
+from collapsar.judging.plugins import load_cases
 
 SUFFIXES = ("_floor", "_low", "_high")
 FITTED_SPACE = "fitted"
@@ -128,25 +130,6 @@ METRICS: dict[str, MetricKey] = {
     "downstream_auc_where_{name}": MetricKey("Downstream AUC where {name}", DOWNSTREAM, SHARE, "higher"),
     "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
     "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
-    "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
-    "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
-    "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
-    "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
-    "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
-    "downstream_calibration_error_linear": MetricKey(
-        "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
-    ),
-    "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
-    "column_shapes": MetricKey("Column shapes", COLUMNS, SHARE, "higher", is_headline=True),
-    "column_pairs": MetricKey("Column pairs", COLUMNS, SHARE, "higher", is_headline=True),
-    "correlation_similarity": MetricKey("Correlation similarity", COLUMNS, SHARE, "higher"),
-    "contingency_similarity": MetricKey("Contingency similarity", COLUMNS, SHARE, "higher"),
-    "cramers_v_difference": MetricKey("Cramér's V, difference", COLUMNS, SHARE, "lower"),
-    "categories_dropped": MetricKey("Categories dropped", COLUMNS, NOT_NEGATIVE, "lower"),
-    "rows_outside": MetricKey("Rows outside the valid domain", COLUMNS, SHARE, "lower"),
-    "boundary_adherence": MetricKey("Boundary adherence", COLUMNS, SHARE, "higher"),
-    "missing_similarity": MetricKey("Missing value similarity", COLUMNS, SHARE, "higher"),
-    "column_shape": MetricKey("Column shape", COLUMNS, SHARE, "higher"),
     "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
     "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
     "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
@@ -162,7 +145,18 @@ METRICS: dict[str, MetricKey] = {
 }
 
 MAIN = tuple(name for name, metric in METRICS.items() if metric.is_main)
-HEADLINE = tuple(name for name, metric in METRICS.items() if metric.is_headline)
+
+
+def headline() -> tuple[str, ...]:
+    """The keys that the page shows before all families, those of case studies and plug-ins after the others."""
+    load_cases()
+    return tuple(name for name, metric in METRICS.items() if metric.is_headline)
+
+
+def add_metrics(keys: Mapping[str, MetricKey]) -> None:
+    """Add what is known of a case study's or a plug-in's metrics; a key that is there already keeps its place."""
+    METRICS.update(keys)
+    _find.cache_clear()
 
 
 def split_key(key: str) -> KeyParts:
@@ -216,6 +210,7 @@ def _name_in_table(parts: KeyParts) -> str:
 
 @cache
 def _find(name: str) -> MetricKey | None:
+    load_cases()
     for pattern, metric in _patterns():
         if found := pattern.fullmatch(name):
             return replace(metric, title=metric.title.format(**found.groupdict()))

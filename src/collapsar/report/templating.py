@@ -5,13 +5,13 @@ from functools import cache
 from hashlib import sha256
 from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
 
-def template(name: str) -> Template:
-    """A template in which every value is escaped and every name must be given."""
-    return _environment().get_template(name)
+def template(name: str, *, package: str = "collapsar.report") -> Template:
+    """A template of a package, in which every value is escaped and every name must be given."""
+    return _environment(package).get_template(name)
 
 
 def script_source(script: bytes) -> str:
@@ -20,9 +20,10 @@ def script_source(script: bytes) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(package: str) -> Environment:
+    """Templates of a package, which may use the report's own."""
     environment = Environment(
-        loader=PackageLoader("collapsar.report"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("collapsar.report")]),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,

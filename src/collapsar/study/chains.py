@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,22 @@ def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
     """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and alike."""
     rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
     return pd.DataFrame(rows, columns=TIDY_COLUMNS)
+
+
+def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
+    """What a chain stored of a generation's rows for the page; None if it stored none, or it cannot be read."""
+    try:
+        content = json.loads((chain.folder / f"generation_{generation:03d}" / "table.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def class_names(chain: Chain) -> list[str]:
+    """What the classes of rows are called, in their order; empty if that was not stored."""
+    contents = (row_picture(chain, record.generation) for record in chain.records)
+    names = next((content.get("classes") for content in contents if content is not None), None)
+    return [printable(str(name)) for name in names] if isinstance(names, list) else []
 
 
 def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
