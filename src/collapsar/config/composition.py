@@ -20,6 +20,7 @@ from collapsar.config.levers import check_levers, levers_of_job
 from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_objective
+from collapsar.judging.plugins import load_plugins
 from collapsar.records.settings import binding_settings, class_name, config_folder, digest
 
 NAMED_GROUPS = ("data", "model", "regime")
@@ -164,5 +165,6 @@ def check(config: DictConfig) -> None:
     check_numbers("", own)
     check_objective(own["objective"])
     check_levers(levers_of_job())
+    load_plugins(own["plugins"])
     for path, node in parts(config):
         check_part(path, node)

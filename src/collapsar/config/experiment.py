@@ -47,6 +47,7 @@ class Experiment:
 
     Attributes:
         name: The study: names the output folder and the W&B group.
+        plugins: Modules that add metrics or sections of the page when they are imported (`judging.plugins`).
         seed: Everything random is derived from it.
         num_generations: Models to train, one after the other; generation 0 sees real data only.
         num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
@@ -81,6 +82,7 @@ class Experiment:
     """
 
     name: str = MISSING
+    plugins: list[str] = MISSING
     seed: int = MISSING
     num_generations: int = MISSING
     num_synthetic: Any = MISSING

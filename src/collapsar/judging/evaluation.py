@@ -5,7 +5,7 @@ comes first (its name among the settings is `classifier`); where there is none, 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,12 @@ from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator
 from collapsar.judging.extra import ExtraMetrics
-from collapsar.judging.factor_suite import GROUPS_OF_FACTORS
 from collapsar.judging.floor import NOVELTY, load_floor
 from collapsar.judging.measuring import Measure
+from collapsar.judging.metric_keys import METRICS, find_measure
+from collapsar.judging.plugins import load_cases
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of
-from collapsar.judging.suite import GROUPS
 from collapsar.metrics.uncertainty import describe_shortage
 from collapsar.samples import Samples
 
@@ -88,7 +88,7 @@ class Evaluation:
             raise UsageError(f"num_batches must be 0 or at least 2: got {self.num_batches}")
         if self.num_training < 2:
             raise UsageError(f"num_training must be at least 2: got {self.num_training}")
-        known = (*GROUPS, *(self.table.groups() if self.table else ()))
+        known = [*measured_groups(), *(self.table.groups() if self.table else ())]
         of_tables = self.table.metrics if self.table else ()
         for name, groups in (
             ("metrics", self.metrics),
@@ -142,8 +142,14 @@ class Evaluation:
 
     def measures(self, factors: Factors | None) -> dict[str, Measure]:
         """All measures by group, each with its settings, of data with these known factors or without any."""
-        of_factors = {group: partial(each, factors=factors) for group, each in GROUPS_OF_FACTORS.items() if factors}
-        groups = GROUPS | of_factors
+        groups: dict[str, Callable[..., dict[str, float]]] = {}
+        for name in measured_groups():
+            metric = METRICS[name]
+            if factors is not None and metric.of_factors is not None:
+                groups[name] = partial(find_measure(metric.of_factors), factors=factors)
+            else:
+                assert metric.measure is not None, "it is measured"
+                groups[name] = find_measure(metric.measure)
         return groups | {
             "bins": partial(groups["bins"], num_bins=self.num_bins),
             "classes": partial(groups["classes"], low_confidence=self.low_confidence),
@@ -215,6 +221,12 @@ class Evaluation:
         if not suitable:
             raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
         return suitable
+
+
+def measured_groups() -> list[str]:
+    """The names that `evaluation.metrics` may hold, but for those of `evaluation.table`."""
+    load_cases()
+    return [name for name, metric in METRICS.items() if metric.measure is not None]
 
 
 def find_device(accelerator: str) -> torch.device:

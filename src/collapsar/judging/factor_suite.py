@@ -142,16 +142,6 @@ def _area(logits: Tensor, target: Tensor) -> float:
     return area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
 
 
-GROUPS_OF_FACTORS: dict[str, Callable[..., Values]] = {
-    "classes": combinations,
-    "known_modes": modes,
-    "recall_by_class": recall_by_rarity,
-    "coverage_by_class": coverage_by_rarity,
-    "downstream": hazard,
-}
-"""What groups of `suite.GROUPS` measure of data with known factors; keyword arguments are settings, and the factors."""
-
-
 def factor_histogram(classified: Classified, *, factors: Factors) -> dict[str, dict[str, float]]:
     """Share of each level that is known, and that among real and synthetic samples."""
     return share_rows({"real": classified.real_classes, "synthetic": classified.classes}, factors=factors)

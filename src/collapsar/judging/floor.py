@@ -12,9 +12,9 @@ from pathlib import Path
 
 from collapsar.judging.comparison import Comparison, compare
 from collapsar.judging.measuring import Measure, measure
+from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.reference import MEASURING_SEED, RealReference
 from collapsar.judging.spaces.feature_cache import checksum, load_or_measure
-from collapsar.judging.suite import GROUP_VERSIONS
 from collapsar.samples import Samples
 
 FLOOR_VERSION = 2  # of how floors are measured; a change of numbers raises it
@@ -65,7 +65,7 @@ def describe_floor(
     given = {"samples": samples.values, "labels": samples.labels, "held-out labels": real.held_out.labels}
     sides = {prefix: (reference.key, reference.num_neighbours) for prefix, reference in references.items()}
     groups = {
-        group: (GROUP_VERSIONS.get(group, 1), each.keywords if isinstance(each, partial) else {})
+        group: (METRICS[group].version if group in METRICS else 1, each.keywords if isinstance(each, partial) else {})
         for group, each in measures.items()
     }
     digests = checksum({name: tensor for name, tensor in given.items() if tensor is not None})

@@ -8,34 +8,53 @@ from collapsar.judging.metric_keys import (
     DOWNSTREAM,
     NOT_NEGATIVE,
     SHARE,
+    Metric,
     MetricKey,
-    add_metrics,
+    add_metric,
 )
 from collapsar.report.sections import Section, add_section
 from collapsar.study.chains import Chain
 
-TABLE_METRICS = {
-    "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
-    "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
-    "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
-    "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
-    "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
-    "downstream_calibration_error_linear": MetricKey(
-        "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
+add_metric(
+    "table_downstream",
+    Metric(
+        keys={
+            "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
+            "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
+            "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
+            "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
+            "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
+            "downstream_calibration_error_linear": MetricKey(
+                "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
+            ),
+            "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
+        }
     ),
-    "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
-    "column_shapes": MetricKey("Column shapes", COLUMNS, SHARE, "higher", is_headline=True),
-    "column_pairs": MetricKey("Column pairs", COLUMNS, SHARE, "higher", is_headline=True),
-    "correlation_similarity": MetricKey("Correlation similarity", COLUMNS, SHARE, "higher"),
-    "contingency_similarity": MetricKey("Contingency similarity", COLUMNS, SHARE, "higher"),
-    "cramers_v_difference": MetricKey("Cramér's V, difference", COLUMNS, SHARE, "lower"),
-    "categories_dropped": MetricKey("Categories dropped", COLUMNS, NOT_NEGATIVE, "lower"),
-    "rows_outside": MetricKey("Rows outside the valid domain", COLUMNS, SHARE, "lower"),
-    "boundary_adherence": MetricKey("Boundary adherence", COLUMNS, SHARE, "higher"),
-    "missing_similarity": MetricKey("Missing value similarity", COLUMNS, SHARE, "higher"),
-    "column_shape": MetricKey("Column shape", COLUMNS, SHARE, "higher"),
-}
-add_metrics(TABLE_METRICS)
+)
+add_metric(
+    "table_columns",
+    Metric(
+        keys={
+            "column_shapes": MetricKey("Column shapes", COLUMNS, SHARE, "higher", is_headline=True),
+            "categories_dropped": MetricKey("Categories dropped", COLUMNS, NOT_NEGATIVE, "lower"),
+            "rows_outside": MetricKey("Rows outside the valid domain", COLUMNS, SHARE, "lower"),
+            "boundary_adherence": MetricKey("Boundary adherence", COLUMNS, SHARE, "higher"),
+            "missing_similarity": MetricKey("Missing value similarity", COLUMNS, SHARE, "higher"),
+            "column_shape": MetricKey("Column shape", COLUMNS, SHARE, "higher"),
+        }
+    ),
+)
+add_metric(
+    "table_pairs",
+    Metric(
+        keys={
+            "column_pairs": MetricKey("Column pairs", COLUMNS, SHARE, "higher", is_headline=True),
+            "correlation_similarity": MetricKey("Correlation similarity", COLUMNS, SHARE, "higher"),
+            "contingency_similarity": MetricKey("Contingency similarity", COLUMNS, SHARE, "higher"),
+            "cramers_v_difference": MetricKey("Cramér's V, difference", COLUMNS, SHARE, "lower"),
+        }
+    ),
+)
 
 
 def pictures(pictured: Sequence[Sequence[Chain]]) -> dict[str, Any] | None:
