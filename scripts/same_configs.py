@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,10 +59,12 @@ def compose_all(posed: Sequence[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from collapsar.config import composition
+    import collapsar
 
-    composition.register()
-    with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
+    moved = find_spec("collapsar.config")  # since the module stands in a room of its own
+    import_module("collapsar.config.composition" if moved else "collapsar.composition").register()
+    conf = Path(str(collapsar.__file__)).parents[2] / "conf"
+    with initialize_config_dir(str(conf), version_base="1.3"):
         for overrides in posed:
             try:
                 found = resolved(compose("config", overrides=overrides.split(), return_hydra_config=True))

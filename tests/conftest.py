@@ -64,7 +64,8 @@ def digits():
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    from collapsar.samples import RealData, Samples
+    from collapsar.data.real_data import RealData
+    from collapsar.samples import Samples
 
     scanned = load_digits()
     images = torch.tensor(scanned.images / 16 * 255).round().to(torch.uint8)[:, None]

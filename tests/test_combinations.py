@@ -17,10 +17,11 @@ from rich.console import Console
 
 from collapsar.config.composition import config_folder
 from collapsar.config.experiment import Experiment
+from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import TorchvisionSource
 from collapsar.errors import UsageError
 from collapsar.records.settings import recipes
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 from tiny_chains import compose_settings
 from tiny_tables import MISSING, settings_of_file
 

@@ -6,8 +6,7 @@ import textwrap
 
 import pytest
 
-from collapsar.judging.metric_keys import COVERAGE, METRICS, MetricKey
-from collapsar.judging.suite import GROUPS
+from collapsar.judging.metric_keys import METRICS
 
 CODE = '''
 """A model and a regime of a user's own."""
@@ -17,6 +16,7 @@ from torch import nn
 
 from collapsar.data.pool import Pool
 from collapsar.data.regimes import Regime
+from collapsar.judging.metric_keys import COVERAGE, Metric, MetricKey, add_metric
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import to_model_range
@@ -41,6 +41,17 @@ class Blobs(LearnedModel):
 
     def decode(self, latents, generator, *, likelihood_spread):
         return self.decoder(latents).reshape(-1, *self.sample_shape)
+
+
+def brightness(comparison):
+    """brightness: the mean pixel of the samples, in [0, 1]."""
+    return {"brightness": float(comparison.samples.values.float().mean() / 255)}
+
+
+add_metric(
+    "brightness",
+    Metric(measure="toys:brightness", keys={"brightness": MetricKey("Brightness", COVERAGE, (0.0, 1.0))}),
+)
 
 
 class Newest(Regime):
@@ -69,24 +80,18 @@ CONF = {
 }
 
 
-def brightness(comparison):
-    """brightness: the mean pixel of the samples, in [0, 1]."""
-    return {"brightness": float(comparison.samples.values.float().mean() / 255)}
-
-
 @pytest.fixture
 def toys(tmp_path, monkeypatch):
-    """A folder with the code and the conf of four additions, and the table and the groups with one line more each."""
+    """A folder with the code and the conf of four additions, and the metric of a plug-in."""
     (tmp_path / "toys.py").write_text(CODE)
     for name, content in CONF.items():
         path = tmp_path / "my_conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(content))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(GROUPS, "brightness", brightness)
-    monkeypatch.setitem(METRICS, "brightness", MetricKey("Brightness", COVERAGE, (0.0, 1.0)))
     yield tmp_path
     sys.modules.pop("toys", None)
+    METRICS.pop("brightness", None)
 
 
 @pytest.fixture
@@ -96,7 +101,7 @@ def run_toys(toys, collapsar, tiny):
     def call(*overrides):
         code, stderr = collapsar(
             "--config-dir", "my_conf", *tiny, "tracking=none", "model=blobs", "regime=newest",
-            "evaluation.metrics=[frechet,support,classes,brightness]", *overrides,
+            "evaluation.metrics=[frechet,support,classes,brightness]", "plugins=[toys]", *overrides,
         )  # fmt: skip
         assert code == 0, stderr
         (folder,) = (toys / "outputs" / "study").iterdir()

@@ -31,7 +31,7 @@ CLASSES_THEN = {
     ),
     "collapsar.data.schedules": "Constant Cosine Growth Linear Listed",
     "collapsar.data.selection": "Curated Deduplicated Farthest KeepAll TopScored Verified",
-    "collapsar.metrics.downstream": "DownstreamTask",
+    "collapsar.judging.downstream": "DownstreamTask",
     "collapsar.metrics.embedders": "TrainingBudget",
     "collapsar.judging.evaluator": "Evaluation",
     "collapsar.metrics.features": "ClassifierSpace IdentitySpace PCASpace",

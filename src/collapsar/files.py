@@ -1,4 +1,4 @@
-"""Files that know when they are damaged: a checksum at the end, over all that stands before it.
+"""Files that are written whole or not at all, and that know when they are damaged, by a checksum at their end.
 
     a JSON line       {"generation": 3, ..., "checksum": "2f6c9e0b41d8a753"}
     a YAML file       ...
@@ -14,6 +14,8 @@ import re
 from hashlib import blake2b
 from pathlib import Path
 from zipfile import ZipFile
+
+from collapsar.errors import disk_errors_name
 
 ARCHIVE_MARK, ARCHIVE_CHECKSUM_BYTES = b"collapsar checksum ", 16
 IN_LINE = re.compile(r'(?P<body>.*), "checksum": "(?P<checksum>[0-9a-f]{16})"\}')
@@ -80,3 +82,51 @@ def _is_whole(pattern: re.Pattern[str], text: str, *, mark: str) -> bool | None:
     if found is None:
         return False if mark in text else None
     return checksum(found["body"]) == found["checksum"]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it and rename it: readers see the old content or the new."""
+    temporary = temporary_of(path)
+    with disk_errors_name(path):
+        temporary.write_bytes(content)
+        flush_to_disk(temporary)
+        temporary.replace(path)
+        flush_to_disk(path.parent)  # the entry of the folder, too
+
+
+def temporary_of(path: Path) -> Path:
+    """The name that a file or folder has until it is whole."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def append_flushed(path: Path, content: bytes) -> None:
+    """Add to the end of a file and flush it: the cost does not depend on the file's length."""
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut off what follows the last newline: a line that a kill or a full disk left half written."""
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that end with a newline; none where there is no file."""
+    if not path.exists():
+        return []
+    *lines, _torn = path.read_text("utf-8", "replace").split("\n")
+    return lines
+
+
+def flush_to_disk(path: Path) -> None:
+    """Make a written file, or the entries of a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

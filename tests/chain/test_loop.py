@@ -7,11 +7,12 @@ import torch
 
 from collapsar.chain.loop import Loop
 from collapsar.data.pool import REAL
+from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Accumulate, FreshReal, Replace
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
 from collapsar.models.analytic.analytic import Gaussian
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 from collapsar.training.train import Training
 
 NUM_REAL, NUM_GENERATIONS = 6, 4

@@ -7,9 +7,10 @@ from collapsar.config.feasibility import pool_sizes
 from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_all
 from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses, SimplifiedWorld
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise
+from collapsar.data.factors import Factor, Factors
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.factors import Factor, Factors
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from tiny_chains import compose_settings
 

@@ -8,8 +8,6 @@ import pytest
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured, check_objective, read_objective
 from collapsar.journal.profile import profile_chain
-from collapsar.judging.metric_keys import GROUP_KEYS, METRICS
-from collapsar.judging.suite import GROUPS
 from collapsar.records.record import GenerationRecord
 
 FIRST = GenerationRecord(
@@ -168,9 +166,3 @@ def test_parts_of_tables_are_measured_where_tables_are():
 
 def test_an_objective_may_be_of_a_metric_that_a_stranger_added():
     replace(MEASURED, groups=["frechet", "my_own"]).check("final/my_own_distance")
-
-
-def test_every_metric_is_of_a_group_and_every_group_is_known():
-    of_groups = {name for names in GROUP_KEYS.values() for name in names}
-    assert of_groups == {name for name in METRICS if not name.startswith("fitted/")}
-    assert GROUP_KEYS.keys() == GROUPS.keys()

@@ -17,8 +17,9 @@ from PIL import Image
 
 from collapsar import files as damage
 from collapsar.errors import UsageError
+from collapsar.files import append_flushed, write_atomically
 from collapsar.journal import store as store_module
-from collapsar.journal.store import RunFolder, append_flushed, image_grid, read_config, write_atomically
+from collapsar.journal.store import RunFolder, image_grid, read_config
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import FREE_SETTINGS, flatten, is_free
 from collapsar.samples import Samples

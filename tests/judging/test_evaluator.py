@@ -11,9 +11,9 @@ from collapsar.config import composition
 from collapsar.errors import UsageError
 from collapsar.judging import floor as floor_module
 from collapsar.judging.evaluation import find_device
+from collapsar.judging.metric_modules import SpaceFeatures
 from collapsar.judging.reference import choose
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
-from collapsar.metrics.metric_modules import SpaceFeatures
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
 

@@ -1,15 +1,18 @@
 """What the floor is kept under: everything that its values depend on."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
+from collapsar.data.real_data import RealData
 from collapsar.judging import suite
 from collapsar.judging.floor import describe_floor, measure_floor
+from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.reference import RealReference
 from collapsar.judging.spaces.identity import IdentitySpace
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 
 def draw(num_samples, *, seed=0):
@@ -71,13 +74,13 @@ def test_a_floor_is_found_again(references):
 
 def test_another_version_of_a_measure_has_another_floor(references, monkeypatch):
     before = describe_floor(references, draw(40), measures=MEASURES)
-    monkeypatch.setitem(suite.GROUP_VERSIONS, "frechet", 1_000)
+    monkeypatch.setitem(METRICS, "frechet", replace(METRICS["frechet"], version=1_000))
     assert describe_floor(references, draw(40), measures=MEASURES) != before
 
 
 def test_the_version_of_a_measure_that_is_not_asked_for_changes_nothing(references, monkeypatch):
     before = describe_floor(references, draw(40), measures=MEASURES)
-    monkeypatch.setitem(suite.GROUP_VERSIONS, "kernel", 1_000)
+    monkeypatch.setitem(METRICS, "kernel", replace(METRICS["kernel"], version=1_000))
     assert describe_floor(references, draw(40), measures=MEASURES) == before
 
 

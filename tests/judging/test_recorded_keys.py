@@ -10,10 +10,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from collapsar.cases.tables.fitting import typed
-from collapsar.judging import metric_keys, suite
-from collapsar.judging.metric_keys import METRICS, MetricKey, bounds_of, find_metric, split_key
+from collapsar.data.real_data import KnownModes, RealData
+from collapsar.judging import metric_keys
+from collapsar.judging.metric_keys import METRICS, Metric, MetricKey, bounds_of, find_metric, split_key
 from collapsar.records.record import GenerationRecord
-from collapsar.samples import KnownModes, RealData, Samples
+from collapsar.samples import Samples
 from collapsar.study.fitted import fitted_values
 from mixed_tables import KINDS, mixed_rows, mixed_table
 from tiny_chains import compose_settings
@@ -117,12 +118,12 @@ def test_every_recorded_key_is_in_the_table(recorded):
 def test_every_key_of_the_table_is_recorded(recorded):
     found = {find_metric(key.replace("_class_7", "_class_0")) for metrics in recorded for key in metrics}
     titles = {metric.title for metric in found if metric}
-    told = [metric.title.format(index=0, name="night") for metric in METRICS.values()]
+    told = [metric.title.format(index=0, name="night") for metric in metric_keys.metric_keys().values()]
     assert [title for title in told if title not in titles] == []
 
 
 def test_titles_tell_metrics_apart():
-    assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
+    assert len({metric.title for metric in metric_keys.metric_keys().values()}) == len(metric_keys.metric_keys())
 
 
 def test_every_recorded_value_lies_within_its_bounds(recorded):
@@ -160,14 +161,16 @@ def test_a_worse_generator_moves_metrics_the_way_the_table_says(digits, digits_e
     assert sorted(expected - worse) == []
 
 
-def test_a_new_metric_is_a_function_an_entry_in_groups_one_in_the_table_and_a_line_of_settings(
-    digits, settings, monkeypatch
-):
-    def spread_of_pixels(comparison):
-        return {"pixel_sd": float(comparison.features.std())}
+SPREAD = {"pixel_sd": MetricKey("Spread of pixels", metric_keys.DIVERSITY, (0.0, 0.5))}
 
-    monkeypatch.setitem(suite.GROUPS, "pixels", spread_of_pixels)
-    monkeypatch.setitem(METRICS, "pixel_sd", MetricKey("Spread of pixels", metric_keys.DIVERSITY, (0.0, 0.5)))
+
+def spread_of_pixels(comparison):
+    return {"pixel_sd": float(comparison.features.std())}
+
+
+def test_a_new_metric_is_a_function_an_entry_in_the_table_and_a_line_of_settings(digits, settings, monkeypatch):
+    monkeypatch.setitem(METRICS, "pixels", Metric(measure=f"{__name__}:spread_of_pixels", keys=SPREAD))
+    metric_keys._find.cache_clear()
     chosen = {"spaces": {"pca": settings.spaces["pca"]}, "metrics": ["pixels"], "batch_metrics": ["pixels"]}
     evaluator = replace(settings, **chosen).prepare(digits)
     metrics = evaluator.evaluate(Samples(digits.train.values), seed=0, generation=0).metrics

@@ -11,9 +11,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from collapsar.data.real_data import KnownModes, RealData
 from collapsar.errors import UsageError
 from collapsar.judging import reference as reference_module
-from collapsar.samples import KnownModes, RealData, Samples
+from collapsar.samples import Samples
 
 CONF = Path(__file__).parents[2] / "conf"
 CLASSES = range(10)

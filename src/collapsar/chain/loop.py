@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Regime
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
@@ -22,7 +23,7 @@ from collapsar.journal.entry_gate import entry_gate
 from collapsar.judging.evaluator import Scores
 from collapsar.machine.devices import full_memory_told
 from collapsar.records.record import GenerationRecord
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training.train import Training
 

@@ -21,6 +21,7 @@ from collapsar.config.options import accept_options_of_constructors
 from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured, check_objective
+from collapsar.judging.plugins import load_plugins
 from collapsar.records.settings import binding_settings, config_folder, digest, recipes
 
 NAMED_GROUPS = ("data", "model", "regime")
@@ -209,6 +210,7 @@ def check(config: DictConfig) -> None:
             raise UsageError(f"{key!s} is not an option: allowed are {', '.join(known)}")
     own = settings(config)
     check_study_name(own["name"])
+    load_plugins(own["plugins"])
     check_optional_choices(config)
     check_numbers("", own)
     check_objective(own["objective"])

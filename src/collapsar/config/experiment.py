@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from collapsar.chain.loop import Loop, Turn
     from collapsar.data.pool import Pool
+    from collapsar.data.real_data import RealData
     from collapsar.drawing.correction import Reference
     from collapsar.drawing.judge import JudgedBy, JudgeSpace
     from collapsar.drawing.selection import Drawn
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collapsar.machine.choice import Machine
     from collapsar.models.generative import GenerativeModel
     from collapsar.records.record import GenerationRecord
-    from collapsar.samples import RealData, Samples
+    from collapsar.samples import Samples
     from collapsar.training.shared import SharedTraining
     from collapsar.training.train import Training
 
@@ -64,6 +65,7 @@ class Experiment:
 
     Attributes:
         name: The study: names the output folder and the W&B group.
+        plugins: Modules that add metrics or sections of the page when they are imported (`judging.plugins`).
         seed: Everything random is derived from it.
         num_generations: Models to train, one after the other; generation 0 sees real data only.
         num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
@@ -98,6 +100,7 @@ class Experiment:
     """
 
     name: str = MISSING
+    plugins: list[str] = MISSING
     seed: int = MISSING
     num_generations: int = MISSING
     num_synthetic: Any = MISSING

@@ -17,8 +17,9 @@ from rich.console import Console
 
 from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
+from collapsar.files import whole_lines
 from collapsar.journal.alarm import Alarm
-from collapsar.journal.store import CONFIG, RECORDS, read_config, whole_lines
+from collapsar.journal.store import CONFIG, RECORDS, read_config
 from collapsar.journal.tracking import NoTracking
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import SEEDS, binding_settings, first_training_settings, flatten

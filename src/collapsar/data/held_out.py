@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from collapsar.samples import RealData, Samples
+from collapsar.data.real_data import RealData
+from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 
 

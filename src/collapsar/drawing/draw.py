@@ -5,7 +5,7 @@ What is drawn of a table is made a row of it before it is selected, as images ar
 
 from dataclasses import replace
 
-from collapsar.cases.tables.schema import Table
+from collapsar.data.real_data import RowFormat
 from collapsar.drawing.correction import Draw, Reference
 from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import Drawn, Selection
@@ -24,7 +24,7 @@ def draw(
     selection: Selection,
     judge: Judge,
     labelled_by: str | None,
-    table: Table | None,
+    table: RowFormat | None,
     seed: int,
     generation: int,
 ) -> Drawn:
@@ -60,7 +60,7 @@ def draw(
     return replace(drawn, labels_from="condition" if table is None else "row")
 
 
-def rows(draw: Draw, table: Table) -> Draw:
+def rows(draw: Draw, table: RowFormat) -> Draw:
     """A way to draw rows of a table, each labelled with the class of its target.
 
     Raises (when it draws):

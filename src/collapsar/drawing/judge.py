@@ -14,13 +14,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.cases.stacked.stacked_stick import StackedStickSpace
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.judging.spaces.identity import IdentitySpace
-from collapsar.judging.spaces.stick import StickSpace
 from collapsar.models.generative import GenerativeModel
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 JudgedBy = Literal["nobody", "critic", "space"]  # what a selection looks at
 
@@ -115,7 +114,7 @@ def choose_space(
     """
     is_vector = len(sample_shape) == 1
     advice = "judge=null" if is_vector else "judge=digits for images with classes, else judge=pca"
-    if isinstance(judge, StickSpace | StackedStickSpace):
+    if isinstance(judge, FeatureSpace) and judge.is_stick:
         raise UsageError("judge must not be a measuring stick, which would measure its own choice: choose judge=digits")
     if judge is not None and (not isinstance(judge, FeatureSpace) or judge.takes_vectors != is_vector):
         raise UsageError(

@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from collapsar.errors import UsageError
-from collapsar.judging.metric_keys import GROUP_KEYS, METRICS, OF_FIRST_SPACE, find_metric, groups_of, split_key
+from collapsar.judging.metric_keys import METRICS, find_metric, groups_of, keys_of, metric_keys, split_key
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import flatten
 
@@ -75,14 +75,16 @@ class Measured:
         Raises:
             UsageError: with what there will be.
         """
-        if objective is None or not GROUP_KEYS.keys() >= set(self.groups):  # nobody knows a stranger's keys
+        if (
+            objective is None or not metric_keys() or not METRICS.keys() >= set(self.groups)
+        ):  # nobody knows a stranger's keys
             return
         for key in [objective] if isinstance(objective, str) else objective:
             if self.has(key):
                 continue
             place = key.partition("/")[0]
-            names = {name for group in self.groups for name in GROUP_KEYS[group] if "{" not in name}
-            numbers = profile_keys() if place == "profile" else [name for name in METRICS if name in names]
+            names = {name for group in self.groups for name in keys_of(group) if "{" not in name}
+            numbers = profile_keys() if place == "profile" else [name for name in known if name in names]
             there = [each for each in (f"{place}/{number}" for number in numbers) if self.has(each)]
             close = get_close_matches(key, there, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
@@ -105,7 +107,7 @@ class Measured:
         if parts.space.partition("/")[0] in PARTS_OF_TABLES:
             return any(group.startswith("table_") for group in groups)
         if parts.space:
-            return parts.space in self.spaces and any(group not in OF_FIRST_SPACE for group in groups)
+            return parts.space in self.spaces and any(not METRICS[group].of_first_space for group in groups)
         return bool(groups)
 
 

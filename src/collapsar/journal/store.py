@@ -8,7 +8,6 @@ that is damaged, by its checksum: that generation and all after it are made agai
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,13 +23,19 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from collapsar.earlier import is_earlier
-from collapsar.errors import UsageError, disk_errors_name
+from collapsar.errors import UsageError
 from collapsar.files import (
     add_checksum_to_archive,
+    append_flushed,
     archive_is_whole,
+    cut_torn_line,
     file_is_whole,
     file_with_checksum,
+    flush_to_disk,
     line_is_whole,
+    temporary_of,
+    whole_lines,
+    write_atomically,
 )
 from collapsar.journal.lock import held
 from collapsar.records.record import GenerationRecord
@@ -259,45 +264,6 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it and rename it: readers see the old content or the new."""
-    temporary = temporary_of(path)
-    with disk_errors_name(path):
-        temporary.write_bytes(content)
-        flush_to_disk(temporary)
-        temporary.replace(path)
-        flush_to_disk(path.parent)  # the entry of the folder, too
-
-
-def temporary_of(path: Path) -> Path:
-    """The name that a file or folder has until it is whole."""
-    return path.with_name(f".{path.name}.partial")
-
-
-def append_flushed(path: Path, content: bytes) -> None:
-    """Add to the end of a file and flush it: the cost does not depend on the file's length."""
-    with path.open("ab") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def cut_torn_line(path: Path) -> None:
-    """Cut off what follows the last newline: a line that a kill or a full disk left half written."""
-    content = path.read_bytes() if path.exists() else b""
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
-
-
-def whole_lines(path: Path) -> list[str]:
-    """The lines of a file that end with a newline; none where there is no file."""
-    if not path.exists():
-        return []
-    *lines, _torn = path.read_text("utf-8", "replace").split("\n")
-    return lines
-
-
 def cut_damaged_lines(path: Path) -> None:
     """Cut off the first damaged line of the records and all after it, which are kept in another file, and say so."""
     lines = whole_lines(path)
@@ -329,15 +295,6 @@ def is_record(line: str) -> bool:
     except UsageError:
         return False
     return True
-
-
-def flush_to_disk(path: Path) -> None:
-    """Make a written file, or the entries of a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def image_grid(images: Tensor) -> Image.Image:

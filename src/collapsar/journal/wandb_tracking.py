@@ -20,7 +20,8 @@ import wandb
 from pydantic import ValidationError
 
 from collapsar.errors import UsageError, check_positive
-from collapsar.journal.store import RunFolder, write_atomically
+from collapsar.files import write_atomically
+from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.uploading import QUIET, Upload
 from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise

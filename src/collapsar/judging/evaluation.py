@@ -5,7 +5,7 @@ comes first (its name among the settings is `classifier`); where there is none, 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,24 +13,24 @@ from pathlib import Path
 import torch
 from platformdirs import user_cache_path
 
-from collapsar.cases.scenes.factor_suite import GROUPS_OF_FACTORS
-from collapsar.cases.tables.settings import TableMetrics
+from collapsar.data.factors import Factors
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.factors import Factors
+from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator
+from collapsar.judging.extra import ExtraMetrics
 from collapsar.judging.floor import NOVELTY, load_floor
 from collapsar.judging.measuring import Measure
+from collapsar.judging.metric_keys import METRICS, find_measure
+from collapsar.judging.plugins import load_cases
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of
-from collapsar.judging.suite import GROUPS
-from collapsar.metrics.downstream import DownstreamTask
 from collapsar.metrics.uncertainty import describe_shortage
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 PRIMARY_SPACE = "classifier"
-NEEDS_TASK = "table_downstream"
 MOST_SAMPLES = 10_000
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 
@@ -74,7 +74,7 @@ class Evaluation:
     downstream: DownstreamTask
     accelerator: str
     cache_folder: str | None
-    table: TableMetrics | None = None
+    table: ExtraMetrics | None = None
 
     def __post_init__(self) -> None:
         check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)
@@ -88,16 +88,18 @@ class Evaluation:
             raise UsageError(f"num_batches must be 0 or at least 2: got {self.num_batches}")
         if self.num_training < 2:
             raise UsageError(f"num_training must be at least 2: got {self.num_training}")
+        known = [*measured_groups(), *(self.table.groups() if self.table else ())]
         of_tables = self.table.metrics if self.table else ()
         for name, groups in (
             ("metrics", self.metrics),
             ("batch_metrics", self.batch_metrics),
             ("table.metrics", of_tables),
         ):
-            if NEEDS_TASK in groups and self.table is None:
-                raise UsageError(f"{name}: {NEEDS_TASK} needs predictors: set table_metrics@evaluation.table=default")
-            if unknown := [group for group in groups if group not in GROUPS]:
-                raise UsageError(f"{name} must be among {', '.join(GROUPS)}: got {', '.join(unknown)}")
+            if unknown := [group for group in groups if group not in known]:
+                raise UsageError(
+                    f"{name} must be among {', '.join(known)}: got {', '.join(unknown)}; measures of tables come with "
+                    "table_metrics@evaluation.table=default"
+                )
 
     def sample_size(self, num_real: int) -> int:
         """How many samples of each kind are measured, where so many real ones are held out."""
@@ -144,13 +146,19 @@ class Evaluation:
 
     def measures(self, factors: Factors | None) -> dict[str, Measure]:
         """All measures by group, each with its settings, of data with these known factors or without any."""
-        of_factors = {group: partial(each, factors=factors) for group, each in GROUPS_OF_FACTORS.items() if factors}
-        groups = GROUPS | of_factors
+        groups: dict[str, Callable[..., dict[str, float]]] = {}
+        for name in measured_groups():
+            metric = METRICS[name]
+            if factors is not None and metric.of_factors is not None:
+                groups[name] = partial(find_measure(metric.of_factors), factors=factors)
+            else:
+                assert metric.measure is not None, "it is measured"
+                groups[name] = find_measure(metric.measure)
         return groups | {
             "bins": partial(groups["bins"], num_bins=self.num_bins),
             "classes": partial(groups["classes"], low_confidence=self.low_confidence),
             "downstream": partial(groups["downstream"], task=self.downstream),
-            **({NEEDS_TASK: partial(groups[NEEDS_TASK], task=self.table.task)} if self.table else {}),
+            **(self.table.groups() if self.table else {}),
         }
 
     def prepare(self, real: RealData) -> Evaluator:
@@ -202,6 +210,7 @@ class Evaluation:
             confidence=self.confidence,
             num_training=self.num_training if NOVELTY in self.metrics else 0,
             factors=real.factors,
+            picture=real.picture,
         )
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
@@ -216,6 +225,12 @@ class Evaluation:
         if not suitable:
             raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
         return suitable
+
+
+def measured_groups() -> list[str]:
+    """The names that `evaluation.metrics` may hold, but for those of `evaluation.table`."""
+    load_cases()
+    return [name for name, metric in METRICS.items() if metric.measure is not None]
 
 
 def find_device(accelerator: str) -> torch.device:

@@ -6,16 +6,15 @@ samples, see `collapsar.judging.floor`; `_low` and `_high` are a t-interval abou
 disjoint batches of the generation's samples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from collapsar.cases.scenes.factor_suite import factor_histogram
-from collapsar.cases.tables.picture import table_picture
-from collapsar.factors import Factors
+from collapsar.data.factors import Factors
 from collapsar.judging.comparison import Comparison, compare
+from collapsar.judging.factor_suite import factor_histogram
 from collapsar.judging.measuring import Measure, keep_finite, measure, measure_spread
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.suite import class_histogram
@@ -64,6 +63,7 @@ class Evaluator:
         confidence: Of the intervals that they give.
         num_training: Samples of a pool that novelty is asked against; 0 where it is not asked.
         factors: That the real data are drawn from, where they are known.
+        picture: Makes what the page shows of rows of a table; None for other samples.
     """
 
     references: Mapping[str, RealReference]
@@ -74,6 +74,7 @@ class Evaluator:
     confidence: float
     num_training: int
     factors: Factors | None
+    picture: Callable[..., dict[str, Any]] | None
 
     @property
     def num_synthetic(self) -> int:
@@ -117,16 +118,13 @@ class Evaluator:
             num_real=len(first.real.held_out),
             num_batches=spread.num_batches,
             batch_size=spread.batch_size,
-            table_picture=picture_of(first),
+            table_picture=self._picture(first),
         )
+
+    def _picture(self, first: Comparison) -> dict[str, Any] | None:
+        return self.picture(real=first.real.rows, synthetic=first.rows) if self.picture else None
 
     def _choose_from(self, pool: Samples | None) -> Tensor | None:
         if pool is None or not self.num_training:
             return None
         return pool.values[choose(len(pool), num_samples=self.num_training)]
-
-
-def picture_of(comparison: Comparison) -> dict[str, Any] | None:
-    """What the page shows of rows of a table."""
-    real = comparison.real
-    return table_picture(real.table, real=real.rows, synthetic=comparison.rows) if real.table else None

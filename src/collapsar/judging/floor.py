@@ -11,9 +11,9 @@ from pathlib import Path
 
 from collapsar.judging.comparison import Comparison, compare
 from collapsar.judging.measuring import Measure, measure
+from collapsar.judging.metric_keys import version_of
 from collapsar.judging.reference import MEASURING_SEED, RealReference
 from collapsar.judging.spaces.feature_cache import checksum, load_or_measure
-from collapsar.judging.suite import GROUP_VERSIONS
 from collapsar.records.recipes import flattened
 from collapsar.records.settings import path_of_others
 from collapsar.samples import Samples
@@ -66,11 +66,11 @@ def describe_floor(
     given = {"samples": samples.values, "labels": samples.labels, "held-out labels": real.held_out.labels}
     sides = {prefix: (reference.key, reference.num_neighbours) for prefix, reference in references.items()}
     groups = {
-        group: (GROUP_VERSIONS.get(group, 1), flattened(each).keywords, *path_of_others(flattened(each).func))
+        group: (version_of(group), flattened(each).keywords, *path_of_others(flattened(each).func))
         for group, each in measures.items()
     }
     digests = checksum({name: tensor for name, tensor in given.items() if tensor is not None})
-    table = f" {real.table.target} {real.table.columns}" if real.table else ""
+    table = f" {real.table.fingerprint}" if real.table else ""
     return f"{FLOOR_VERSION} {digests} {sides} {groups}{table}"
 
 

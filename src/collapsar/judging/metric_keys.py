@@ -1,4 +1,4 @@
-"""The one table of metric keys: title, family, bounds, which way is better, and where a metric is shown.
+"""The one table of metrics: who measures them, and of each key its title, family, bounds and which way is better.
 
 A key is a name with, before it, the feature space it was measured in (`pca/recall`; nothing for the first space),
 `fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`, `group/male/..`), and after
@@ -8,10 +8,13 @@ name of the table stands for the number of a class, `{name}` for that of a level
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from typing import Literal
+
+from collapsar.judging.plugins import load_cases
 
 SUFFIXES = ("_floor", "_low", "_high")
 FITTED_SPACE = "fitted"
@@ -51,6 +54,28 @@ class MetricKey:
     is_headline: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What is measured together.
+
+    Attributes:
+        keys: What is known of each value, by its name in the records.
+        measure: `module:function` of a `Comparison` that gives the values; imported when asked, so that keys need no
+            torch. None if the values come from elsewhere.
+        of_factors: The same for data that are drawn from known factors, if that differs.
+        version: Whoever changes the numbers raises it, so that floors which were kept are measured anew.
+        also: Keys of other metrics that it may give too.
+        of_first_space: Whether it is measured in the first feature space alone.
+    """
+
+    keys: Mapping[str, MetricKey]
+    measure: str | None = None
+    of_factors: str | None = None
+    version: int = 1
+    also: tuple[str, ...] = ()
+    of_first_space: bool = False
+
+
 @dataclass(frozen=True)
 class KeyParts:
     """A key taken apart: the space before its name, and the suffix after it; either may be empty."""
@@ -60,150 +85,223 @@ class KeyParts:
     suffix: str
 
 
-METRICS: dict[str, MetricKey] = {
-    "fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
-    "fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower"),
-    "fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower"),
-    "fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower"),
-    "kid": MetricKey("KID", DISTANCES, ANY, "lower"),
-    "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
-    "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
-    "density": MetricKey("Density", COVERAGE, NOT_NEGATIVE, "higher", is_headline=True),
-    "coverage": MetricKey("Coverage", COVERAGE, SHARE, "higher", is_headline=True),
-    "clipped_density": MetricKey("Clipped density", COVERAGE, SHARE, "higher"),
-    "clipped_coverage": MetricKey("Clipped coverage", COVERAGE, SHARE, "higher"),
-    "symmetric_precision": MetricKey("Symmetric precision", COVERAGE, SHARE, "higher"),
-    "symmetric_recall": MetricKey("Symmetric recall", COVERAGE, SHARE, "higher"),
-    "tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher"),
-    "recall_class_{index}": MetricKey("Recall class {index}", COVERAGE, SHARE, "higher"),
-    "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher"),
-    "recall_macro_mean": MetricKey("Recall macro mean", COVERAGE, SHARE, "higher"),
-    "recall_common": MetricKey("Recall of common combinations", COVERAGE, SHARE, "higher"),
-    "recall_uncommon": MetricKey("Recall of uncommon combinations", COVERAGE, SHARE, "higher"),
-    "recall_rare": MetricKey("Recall of rare combinations", COVERAGE, SHARE, "higher"),
-    "coverage_class_{index}": MetricKey("Coverage class {index}", COVERAGE, SHARE, "higher"),
-    "coverage_worst_class": MetricKey("Coverage worst class", COVERAGE, SHARE, "higher"),
-    "coverage_macro_mean": MetricKey("Coverage macro mean", COVERAGE, SHARE, "higher"),
-    "coverage_common": MetricKey("Coverage of common combinations", COVERAGE, SHARE, "higher"),
-    "coverage_uncommon": MetricKey("Coverage of uncommon combinations", COVERAGE, SHARE, "higher"),
-    "coverage_rare": MetricKey("Coverage of rare combinations", COVERAGE, SHARE, "higher"),
-    "trace_ratio": MetricKey("Trace ratio", DIVERSITY, NOT_NEGATIVE),
-    "generalised_variance": MetricKey("Generalised variance", DIVERSITY, NOT_NEGATIVE),
-    "effective_rank": MetricKey("Effective rank", DIVERSITY, NOT_NEGATIVE),
-    "vendi": MetricKey("Vendi", DIVERSITY, AT_LEAST_ONE),
-    "authenticity": MetricKey("Authenticity", MEMORISATION, SHARE),
-    "duplicates": MetricKey("Duplicates", MEMORISATION, SHARE, "lower"),
-    "nearest_ratio": MetricKey("Nearest ratio", MEMORISATION, NOT_NEGATIVE),
-    "pool_authenticity": MetricKey("Pool authenticity", MEMORISATION, SHARE),
-    "pool_duplicates": MetricKey("Pool duplicates", MEMORISATION, SHARE, "lower"),
-    "pool_nearest_ratio": MetricKey("Pool nearest ratio", MEMORISATION, NOT_NEGATIVE),
-    "class_entropy": MetricKey("Class entropy", CLASSES, NOT_NEGATIVE),
-    "class_kl": MetricKey("Class KL", CLASSES, NOT_NEGATIVE, "lower"),
-    "class_jensen_shannon": MetricKey("Class Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
-    "class_total_variation": MetricKey("Class total variation", CLASSES, SHARE, "lower"),
-    "effective_classes": MetricKey("Effective classes", CLASSES, AT_LEAST_ONE),
-    "classes_dropped": MetricKey("Classes dropped", CLASSES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
-    "low_confidence_share": MetricKey("Low confidence share", CLASSES, SHARE, "lower"),
-    "ndb": MetricKey("NDB", CLASSES, SHARE, "lower"),
-    "ndb_jensen_shannon": MetricKey("NDB Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
-    "modes_captured": MetricKey("Modes captured", CLASSES, NOT_NEGATIVE, "higher"),
-    "high_quality_share": MetricKey("High quality share", CLASSES, SHARE, "higher"),
-    "reverse_kl": MetricKey("Reverse KL", CLASSES, NOT_NEGATIVE, "lower"),
-    "factor_share_{name}": MetricKey("Share of {name}", CLASSES, SHARE),
-    "levels_dropped": MetricKey("Levels of factors dropped", CLASSES, NOT_NEGATIVE, "lower", is_headline=True),
-    "combinations_alive": MetricKey("Combinations alive", CLASSES, NOT_NEGATIVE, "higher", is_headline=True),
-    "combinations_alive_common": MetricKey("Common combinations alive", CLASSES, SHARE, "higher"),
-    "combinations_alive_uncommon": MetricKey("Uncommon combinations alive", CLASSES, SHARE, "higher"),
-    "combinations_alive_rare": MetricKey("Rare combinations alive", CLASSES, SHARE, "higher"),
-    "combinations_share_common": MetricKey("Share of common combinations", CLASSES, SHARE),
-    "combinations_share_uncommon": MetricKey("Share of uncommon combinations", CLASSES, SHARE),
-    "combinations_share_rare": MetricKey("Share of rare combinations", CLASSES, SHARE),
-    "combinations_kl": MetricKey("Combinations KL", CLASSES, NOT_NEGATIVE, "lower"),
-    "combinations_total_variation": MetricKey("Combinations total variation", CLASSES, SHARE, "lower"),
-    "downstream_accuracy": MetricKey("Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True),
-    "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher"),
-    "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
-    "downstream_accuracy_where_{name}": MetricKey("Downstream accuracy where {name}", DOWNSTREAM, SHARE, "higher"),
-    "downstream_f1_where_{name}": MetricKey("Downstream F1 where {name}", DOWNSTREAM, SHARE, "higher"),
-    "downstream_auc_where_{name}": MetricKey("Downstream AUC where {name}", DOWNSTREAM, SHARE, "higher"),
-    "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
-    "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
-    "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
-    "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
-    "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
-    "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
-    "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
-    "downstream_calibration_error_linear": MetricKey(
-        "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
+METRICS: dict[str, Metric] = {
+    "frechet": Metric(
+        measure="collapsar.judging.suite:frechet",
+        version=2,
+        keys={
+            "fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
+        },
     ),
-    "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
-    "column_shapes": MetricKey("Column shapes", COLUMNS, SHARE, "higher", is_headline=True),
-    "column_pairs": MetricKey("Column pairs", COLUMNS, SHARE, "higher", is_headline=True),
-    "correlation_similarity": MetricKey("Correlation similarity", COLUMNS, SHARE, "higher"),
-    "contingency_similarity": MetricKey("Contingency similarity", COLUMNS, SHARE, "higher"),
-    "cramers_v_difference": MetricKey("Cramér's V, difference", COLUMNS, SHARE, "lower"),
-    "categories_dropped": MetricKey("Categories dropped", COLUMNS, NOT_NEGATIVE, "lower"),
-    "rows_outside": MetricKey("Rows outside the valid domain", COLUMNS, SHARE, "lower"),
-    "boundary_adherence": MetricKey("Boundary adherence", COLUMNS, SHARE, "higher"),
-    "missing_similarity": MetricKey("Missing value similarity", COLUMNS, SHARE, "higher"),
-    "column_shape": MetricKey("Column shape", COLUMNS, SHARE, "higher"),
-    "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
-    "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
-    "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
-    "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
-    "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
-    "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
-    "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
-    "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
-    "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
-    "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
-    "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
-    "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
+    "frechet_debiased": Metric(
+        measure="collapsar.judging.suite:frechet_debiased",
+        keys={
+            "fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower"),
+        },
+    ),
+    "frechet_relative": Metric(
+        measure="collapsar.judging.suite:frechet_relative",
+        version=2,
+        keys={
+            "fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower"),
+        },
+    ),
+    "frechet_infinity": Metric(
+        measure="collapsar.judging.suite:frechet_infinity",
+        keys={
+            "fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower"),
+        },
+    ),
+    "kernel": Metric(
+        measure="collapsar.judging.suite:kernel",
+        keys={
+            "kid": MetricKey("KID", DISTANCES, ANY, "lower"),
+        },
+    ),
+    "support": Metric(
+        measure="collapsar.judging.suite:support",
+        keys={
+            "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
+            "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
+            "density": MetricKey("Density", COVERAGE, NOT_NEGATIVE, "higher", is_headline=True),
+            "coverage": MetricKey("Coverage", COVERAGE, SHARE, "higher", is_headline=True),
+        },
+    ),
+    "support_clipped": Metric(
+        measure="collapsar.judging.suite:support_clipped",
+        keys={
+            "clipped_density": MetricKey("Clipped density", COVERAGE, SHARE, "higher"),
+            "clipped_coverage": MetricKey("Clipped coverage", COVERAGE, SHARE, "higher"),
+        },
+    ),
+    "support_symmetric": Metric(
+        measure="collapsar.judging.suite:support_symmetric",
+        keys={
+            "symmetric_precision": MetricKey("Symmetric precision", COVERAGE, SHARE, "higher"),
+            "symmetric_recall": MetricKey("Symmetric recall", COVERAGE, SHARE, "higher"),
+        },
+    ),
+    "support_tail": Metric(
+        measure="collapsar.judging.suite:support_tail",
+        keys={
+            "tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher"),
+        },
+    ),
+    "recall_by_class": Metric(
+        measure="collapsar.judging.suite:recall_by_class",
+        of_factors="collapsar.judging.factor_suite:recall_by_rarity",
+        keys={
+            "recall_class_{index}": MetricKey("Recall class {index}", COVERAGE, SHARE, "higher"),
+            "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher"),
+            "recall_macro_mean": MetricKey("Recall macro mean", COVERAGE, SHARE, "higher"),
+            "recall_common": MetricKey("Recall of common combinations", COVERAGE, SHARE, "higher"),
+            "recall_uncommon": MetricKey("Recall of uncommon combinations", COVERAGE, SHARE, "higher"),
+            "recall_rare": MetricKey("Recall of rare combinations", COVERAGE, SHARE, "higher"),
+        },
+    ),
+    "coverage_by_class": Metric(
+        measure="collapsar.judging.suite:coverage_by_class",
+        of_factors="collapsar.judging.factor_suite:coverage_by_rarity",
+        keys={
+            "coverage_class_{index}": MetricKey("Coverage class {index}", COVERAGE, SHARE, "higher"),
+            "coverage_worst_class": MetricKey("Coverage worst class", COVERAGE, SHARE, "higher"),
+            "coverage_macro_mean": MetricKey("Coverage macro mean", COVERAGE, SHARE, "higher"),
+            "coverage_common": MetricKey("Coverage of common combinations", COVERAGE, SHARE, "higher"),
+            "coverage_uncommon": MetricKey("Coverage of uncommon combinations", COVERAGE, SHARE, "higher"),
+            "coverage_rare": MetricKey("Coverage of rare combinations", COVERAGE, SHARE, "higher"),
+        },
+    ),
+    "bins": Metric(
+        measure="collapsar.judging.suite:bins",
+        keys={
+            "ndb": MetricKey("NDB", CLASSES, SHARE, "lower"),
+            "ndb_jensen_shannon": MetricKey("NDB Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
+        },
+    ),
+    "diversity": Metric(
+        measure="collapsar.judging.suite:diversity",
+        keys={
+            "trace_ratio": MetricKey("Trace ratio", DIVERSITY, NOT_NEGATIVE),
+            "generalised_variance": MetricKey("Generalised variance", DIVERSITY, NOT_NEGATIVE),
+            "effective_rank": MetricKey("Effective rank", DIVERSITY, NOT_NEGATIVE),
+            "vendi": MetricKey("Vendi", DIVERSITY, AT_LEAST_ONE),
+        },
+    ),
+    "novelty": Metric(
+        measure="collapsar.judging.suite:novelty",
+        keys={
+            "authenticity": MetricKey("Authenticity", MEMORISATION, SHARE),
+            "duplicates": MetricKey("Duplicates", MEMORISATION, SHARE, "lower"),
+            "nearest_ratio": MetricKey("Nearest ratio", MEMORISATION, NOT_NEGATIVE),
+            "pool_authenticity": MetricKey("Pool authenticity", MEMORISATION, SHARE),
+            "pool_duplicates": MetricKey("Pool duplicates", MEMORISATION, SHARE, "lower"),
+            "pool_nearest_ratio": MetricKey("Pool nearest ratio", MEMORISATION, NOT_NEGATIVE),
+        },
+    ),
+    "classes": Metric(
+        measure="collapsar.judging.suite:classes",
+        of_first_space=True,
+        of_factors="collapsar.judging.factor_suite:combinations",
+        keys={
+            "class_entropy": MetricKey("Class entropy", CLASSES, NOT_NEGATIVE),
+            "class_kl": MetricKey("Class KL", CLASSES, NOT_NEGATIVE, "lower"),
+            "class_jensen_shannon": MetricKey("Class Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
+            "class_total_variation": MetricKey("Class total variation", CLASSES, SHARE, "lower"),
+            "effective_classes": MetricKey("Effective classes", CLASSES, AT_LEAST_ONE),
+            "classes_dropped": MetricKey(
+                "Classes dropped", CLASSES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True
+            ),
+            "low_confidence_share": MetricKey("Low confidence share", CLASSES, SHARE, "lower"),
+            "factor_share_{name}": MetricKey("Share of {name}", CLASSES, SHARE),
+            "levels_dropped": MetricKey("Levels of factors dropped", CLASSES, NOT_NEGATIVE, "lower", is_headline=True),
+            "combinations_alive": MetricKey("Combinations alive", CLASSES, NOT_NEGATIVE, "higher", is_headline=True),
+            "combinations_alive_common": MetricKey("Common combinations alive", CLASSES, SHARE, "higher"),
+            "combinations_alive_uncommon": MetricKey("Uncommon combinations alive", CLASSES, SHARE, "higher"),
+            "combinations_alive_rare": MetricKey("Rare combinations alive", CLASSES, SHARE, "higher"),
+            "combinations_share_common": MetricKey("Share of common combinations", CLASSES, SHARE),
+            "combinations_share_uncommon": MetricKey("Share of uncommon combinations", CLASSES, SHARE),
+            "combinations_share_rare": MetricKey("Share of rare combinations", CLASSES, SHARE),
+            "combinations_kl": MetricKey("Combinations KL", CLASSES, NOT_NEGATIVE, "lower"),
+            "combinations_total_variation": MetricKey("Combinations total variation", CLASSES, SHARE, "lower"),
+        },
+    ),
+    "downstream": Metric(
+        measure="collapsar.judging.suite:downstream",
+        of_first_space=True,
+        of_factors="collapsar.judging.factor_suite:hazard",
+        version=2,
+        keys={
+            "downstream_accuracy": MetricKey("Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True),
+            "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher"),
+            "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
+            "downstream_accuracy_where_{name}": MetricKey(
+                "Downstream accuracy where {name}", DOWNSTREAM, SHARE, "higher"
+            ),
+            "downstream_f1_where_{name}": MetricKey("Downstream F1 where {name}", DOWNSTREAM, SHARE, "higher"),
+            "downstream_auc_where_{name}": MetricKey("Downstream AUC where {name}", DOWNSTREAM, SHARE, "higher"),
+            "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
+            "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
+        },
+    ),
+    "known_modes": Metric(
+        measure="collapsar.judging.suite:known_modes",
+        of_first_space=True,
+        of_factors="collapsar.judging.factor_suite:modes",
+        keys={
+            "modes_captured": MetricKey("Modes captured", CLASSES, NOT_NEGATIVE, "higher"),
+            "high_quality_share": MetricKey("High quality share", CLASSES, SHARE, "higher"),
+            "reverse_kl": MetricKey("Reverse KL", CLASSES, NOT_NEGATIVE, "lower"),
+        },
+    ),
+    "privacy": Metric(
+        measure="collapsar.judging.suite:privacy",
+        keys={
+            "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
+            "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
+        },
+    ),
+    "fitted": Metric(
+        keys={
+            "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
+            "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
+            "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
+            "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
+            "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
+            "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
+            "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
+            "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
+            "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
+            "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
+        },
+    ),
 }
+"""What is measured together, by its name in `conf/evaluation`; case studies and plug-ins add to it."""
 
-GROUP_KEYS: dict[str, tuple[str, ...]] = {
-    "frechet": ("fid",),
-    "frechet_debiased": ("fid_debiased",),
-    "frechet_relative": ("fid_relative",),
-    "frechet_infinity": ("fid_infinity",),
-    "kernel": ("kid",),
-    "support": ("precision", "recall", "density", "coverage"),
-    "support_clipped": ("clipped_density", "clipped_coverage"),
-    "support_symmetric": ("symmetric_precision", "symmetric_recall"),
-    "support_tail": ("tail_recall",),
-    "recall_by_class": tuple(name for name in METRICS if name.startswith("recall_")),
-    "coverage_by_class": tuple(name for name in METRICS if name.startswith("coverage_")),
-    "bins": ("ndb", "ndb_jensen_shannon"),
-    "diversity": ("trace_ratio", "generalised_variance", "effective_rank", "vendi"),
-    "novelty": tuple(name for name in METRICS if name.endswith(("authenticity", "duplicates", "nearest_ratio"))),
-    "classes": (
-        *(name for name in METRICS if name.startswith(("class_", "factor_share_", "combinations_"))),
-        *("effective_classes", "classes_dropped", "low_confidence_share", "levels_dropped"),
-    ),
-    "downstream": (
-        *("downstream_accuracy", "downstream_f1", "downstream_f1_class_{index}", "downstream_loss", "downstream_auc"),
-        *(name for name in METRICS if "_where_" in name),
-    ),
-    "known_modes": ("modes_captured", "high_quality_share", "reverse_kl"),
-    "privacy": ("closer_to_training", "nearest_p5_ratio"),
-    "table_columns": (
-        *("column_shapes", "boundary_adherence", "rows_outside", "missing_similarity"),
-        *("categories_dropped", "column_shape"),
-    ),
-    "table_pairs": ("column_pairs", "correlation_similarity", "contingency_similarity", "cramers_v_difference"),
-    "table_downstream": tuple(
-        name
-        for name in METRICS
-        if name.startswith("downstream_") and "_where_" not in name and name != "downstream_loss"
-    ),
-}
-"""What each group of `collapsar.judging.suite.GROUPS` may measure, by names of the table."""
+MAIN = tuple(name for metric in METRICS.values() for name, key in metric.keys.items() if key.is_main)
 
-OF_FIRST_SPACE = ("classes", "downstream", "known_modes", "table_columns", "table_pairs", "table_downstream")
-"""Groups that are measured in the first feature space alone."""
 
-MAIN = tuple(name for name, metric in METRICS.items() if metric.is_main)
-HEADLINE = tuple(name for name, metric in METRICS.items() if metric.is_headline)
+def metric_keys() -> dict[str, MetricKey]:
+    """All keys: the package's, those of case studies, and those that plug-ins added."""
+    load_cases()
+    return {name: key for metric in METRICS.values() for name, key in metric.keys.items()}
+
+
+def headline() -> tuple[str, ...]:
+    """The keys that the page shows before all families."""
+    return tuple(name for name, key in metric_keys().items() if key.is_headline)
+
+
+def add_metric(name: str, metric: Metric) -> None:
+    """Add what a case study or a plug-in measures under a name of its own for `evaluation.metrics`."""
+    METRICS[name] = metric
+    _find.cache_clear()
+
+
+def find_measure(target: str) -> Callable[..., dict[str, float]]:
+    """The function that `module:function` names."""
+    module, _, function = target.partition(":")
+    measure: Callable[..., dict[str, float]] = getattr(import_module(module), function)
+    return measure
 
 
 def split_key(key: str) -> KeyParts:
@@ -222,7 +320,17 @@ def groups_of(key: str, *, among: Iterable[str]) -> list[str]:
     """The groups, of these, that may measure a key, whatever its space and suffix."""
     name = _name_in_table(split_key(key))
     found = {entry for pattern, entry, _ in _patterns() if pattern.fullmatch(name)}
-    return [group for group in among if found.intersection(GROUP_KEYS.get(group, ()))]
+    return [group for group in among if group in METRICS and found.intersection(keys_of(group))]
+
+
+def keys_of(group: str) -> tuple[str, ...]:
+    """What a group may measure, by names of the table."""
+    return (*METRICS[group].keys, *METRICS[group].also)
+
+
+def version_of(group: str) -> int:
+    """The version of a group's numbers."""
+    return METRICS[group].version if group in METRICS else 1
 
 
 def title_of(key: str) -> str:
@@ -271,6 +379,6 @@ def _find(name: str) -> MetricKey | None:
 
 
 def _patterns() -> Iterator[tuple[re.Pattern[str], str, MetricKey]]:
-    for name, metric in METRICS.items():
+    for name, metric in metric_keys().items():
         pattern = re.escape(name).replace(re.escape("{index}"), r"(?P<index>\d+)")
         yield re.compile(pattern.replace(re.escape("{name}"), r"(?P<name>\w+)")), name, metric

@@ -17,15 +17,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from collapsar.cases.tables.schema import Table
+from collapsar.data.real_data import KnownModes, RowFormat
+from collapsar.judging.metric_modules import NeighbourMetric, make_frechet_metric
 from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
 from collapsar.metrics.frechet import Moments, compute_moments, is_well_conditioned, mean_kernel
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
-from collapsar.metrics.metric_modules import NeighbourMetric, make_frechet_metric
 from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
-from collapsar.samples import KnownModes, Samples
+from collapsar.samples import Samples
 
 KEPT_VERSION = 1  # of what is kept on disk; a change of numbers raises it
 MEASURING_SEED = 0  # of all that is drawn for measuring and is the same in every chain
@@ -55,7 +55,7 @@ class RealReference:
     known_modes: KnownModes | None
     num_neighbours: int
     folder: Path | None
-    table: Table | None = None
+    table: RowFormat | None = None
 
     @cached_property
     def rows(self) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """The metrics of the record: each function measures what belongs together, and names the keys it gives.
 
-A measure takes a `Comparison` and gives values by key; `GROUPS` names them all. It is asked in every feature space;
-what no feature enters (classes, downstream, known modes) answers in the first one only. What cannot be measured is
-left out: no classes, too few samples of a class, a ratio to nothing.
+A measure takes a `Comparison` and gives values by key; `metric_keys.METRICS` names them all. It is asked in every
+feature space; what no feature enters (classes, downstream, known modes) answers in the first one only. What cannot be
+measured is left out: no classes, too few samples of a class, a ratio to nothing.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from collapsar.cases.tables import measures as tables
 from collapsar.judging.comparison import Classified, Comparison
+from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.reference import MEASURING_SEED, choose
 from collapsar.metrics.diversity import find_diversity_scores, vendi_score
-from collapsar.metrics.downstream import DownstreamTask
 from collapsar.metrics.frechet import (
     debiased_frechet_distance,
     frechet_distance_at_infinity,
@@ -207,36 +206,6 @@ def known_modes(comparison: Comparison) -> Values:
         "high_quality_share": scores.high_quality_share,
         "reverse_kl": scores.reverse_kl,
     }
-
-
-GROUPS: dict[str, Callable[..., Values]] = {
-    "frechet": frechet,
-    "frechet_debiased": frechet_debiased,
-    "frechet_relative": frechet_relative,
-    "frechet_infinity": frechet_infinity,
-    "kernel": kernel,
-    "support": support,
-    "support_clipped": support_clipped,
-    "support_symmetric": support_symmetric,
-    "support_tail": support_tail,
-    "recall_by_class": recall_by_class,
-    "coverage_by_class": coverage_by_class,
-    "bins": bins,
-    "diversity": diversity,
-    "novelty": novelty,
-    "classes": classes,
-    "downstream": downstream,
-    "known_modes": known_modes,
-    "privacy": privacy,
-    "table_columns": tables.columns,
-    "table_pairs": tables.pairs,
-    "table_downstream": tables.downstream,
-}
-"""Measures by the names in `conf/evaluation`; keyword arguments are settings, which `Evaluation` fills in."""
-
-GROUP_VERSIONS: dict[str, int] = {"frechet": 2, "frechet_relative": 2, "downstream": 2}
-"""Versions of measures, 1 of those that are not listed: whoever changes a measure's numbers raises its version, so that
-floors which were kept are measured anew."""
 
 
 def class_histogram(classified: Classified) -> dict[str, list[float]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.judging.metric_keys import HEADLINE, SHARE, bounds_of, title_of
+from collapsar.judging.metric_keys import SHARE, bounds_of, headline, title_of
 from collapsar.report.families import is_curve
 from collapsar.report.laws import laws_of
 from collapsar.study.arms import Arm
@@ -36,8 +36,8 @@ def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
 def drawn_metrics(chains: Sequence[Chain]) -> list[str]:
     """The keys that are curves of their own, the headline first."""
     keys = dict.fromkeys(key for chain in chains for record in chain.records for key in values_of(record))
-    others = [key for key in keys if is_curve(key) and key not in HEADLINE]
-    return [*(key for key in HEADLINE if key in keys), *others]
+    others = [key for key in keys if is_curve(key) and key not in headline()]
+    return [*(key for key in headline() if key in keys), *others]
 
 
 def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collapsar.judging.metric_keys import (
     FAMILIES,
     FITTED,
     FITTED_SPACE,
-    HEADLINE,
     family_of,
+    headline,
     split_class,
     split_column,
     split_key,
@@ -28,7 +28,7 @@ def families(metrics: Sequence[str]) -> list[Family]:
     """The curves beyond the headline, by family and feature space, in the order of FAMILIES."""
     groups: dict[tuple[int, str], list[str]] = {}
     for key in metrics:
-        if key not in HEADLINE and split_class(key) is None:
+        if key not in headline() and split_class(key) is None:
             groups.setdefault((FAMILIES.index(family_of(key)), split_key(key).space), []).append(key)
     return [
         Family(title=_title(FAMILIES[rank], space), metrics=keys, is_open=FAMILIES[rank] == FITTED)

@@ -15,8 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from collapsar.cases.tables.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
-from collapsar.judging.metric_keys import HEADLINE, MAIN, title_of
+from collapsar.judging.metric_keys import MAIN, headline, title_of
 from collapsar.report import forest, predictor_words, wording
 from collapsar.report.charts import chart_content
 from collapsar.report.class_scores import class_score_maps
@@ -28,6 +27,7 @@ from collapsar.report.phase import phase_maps
 from collapsar.report.phase_curve import draw, phase_curves, read_threshold
 from collapsar.report.pictures import film_strip
 from collapsar.report.plotly_bundle import packed_plotly
+from collapsar.report.sections import added_sections
 from collapsar.report.templating import template
 from collapsar.study.arms import Arm, differing_settings, group_arms
 from collapsar.study.chains import Chain, read_chains
@@ -92,7 +92,7 @@ def render(chains: Sequence[Chain]) -> str:
         repeated=[chain for arm in arms for chain in arm.chains if chain not in arm.distinct],
         content=_as_script_text(content),
         plotly=packed_plotly(),
-        headline=[key for key in HEADLINE if key in content["titles"]],
+        headline=[key for key in headline() if key in content["titles"]],
         families=families(list(content["titles"])),
         laws=content["laws"],
         has_path={"precision", "recall"} <= content["titles"].keys(),
@@ -100,9 +100,6 @@ def render(chains: Sequence[Chain]) -> str:
         films=films,
         film_pixels=_widest(films),
         num_pictured=min(len(chains), MAX_PICTURED_CHAINS),
-        table_pictures=_per_arm(pictured, table_picture),
-        cell=(CELL_WIDTH, CELL_HEIGHT),
-        columns_at_once=COLUMNS_AT_ONCE,
         heat_maps=heat_maps,
         factor_maps=factor_maps,
         factor_map_pixels=_widest(factor_maps),
@@ -121,7 +118,20 @@ def render(chains: Sequence[Chain]) -> str:
         commands=commands(arms),
         main_metrics=[key for key in MAIN if any(key in summary.first for summary in summaries)],
         with_all_digits=len(chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
+        added=_added(pictured, arms=arms, chains=chains),
+        rows_say_classes=any(record.labels_from == "row" for chain in chains for record in chain.records),
     )
+
+
+def _added(pictured: Sequence[Sequence[Chain]], *, arms: Sequence[Arm], chains: Sequence[Chain]) -> list[Markup]:
+    """The added sections that have something to show, as HTML."""
+    seen = {"arms": arms, "chains": chains, "num_pictured": min(len(chains), MAX_PICTURED_CHAINS)}
+    shown = [(section, section.content(pictured)) for section in added_sections()]
+    return [
+        Markup(template(section.template, package=section.package).render(**seen, **content))
+        for section, content in shown
+        if content
+    ]
 
 
 def _title(chains: Sequence[Chain]) -> str:

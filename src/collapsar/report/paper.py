@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from collapsar.judging.metric_keys import HEADLINE, title_of
+from collapsar.judging.metric_keys import headline, title_of
 from collapsar.report.charts import chart_content
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import Chain
@@ -53,7 +53,7 @@ def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
 
 def _drawn(content: dict[str, Any]) -> list[str]:
     """The headline, and whatever has a law."""
-    return [key for key, curves in content["curves"].items() if curves and (key in HEADLINE or content["laws"][key])]
+    return [key for key, curves in content["curves"].items() if curves and (key in headline() or content["laws"][key])]
 
 
 def _file_name(metric: str) -> str:

@@ -5,16 +5,16 @@ from functools import cache
 from hashlib import sha256
 from importlib import resources
 
-from jinja2 import BaseLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
 from collapsar.records.words import counted
 
 
 @cache
-def template(name: str) -> Template:
-    """A template in which every value is escaped and every name must be given."""
-    return environment(PackageLoader("collapsar.report")).get_template(name)
+def template(name: str, *, package: str = "collapsar.report") -> Template:
+    """A template of a package, which may use the report's own; every value is escaped, every name must be given."""
+    return environment(ChoiceLoader([PackageLoader(package), PackageLoader("collapsar.report")])).get_template(name)
 
 
 def script_source(script: bytes) -> str:

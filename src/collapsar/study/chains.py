@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +130,22 @@ def carried_rows(chain: Chain, *, horizon: int) -> Iterator[tuple[Any, ...]]:
     for generation in range(chain.last_generation + 1, horizon + 1):
         for key, value in (chain.last_values | {"carried_from": chain.last_generation}).items():
             yield (chain.label, chain.seed, *parts, generation, key, float(value))
+
+
+def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
+    """What a chain stored of a generation's rows for the page; None if it stored none, or it cannot be read."""
+    try:
+        content = json.loads((chain.folder / f"generation_{generation:03d}" / "table.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def class_names(chain: Chain) -> list[str]:
+    """What the classes of rows are called, in their order; empty if that was not stored."""
+    contents = (row_picture(chain, record.generation) for record in chain.records)
+    names = next((content.get("classes") for content in contents if content is not None), None)
+    return [printable(str(name)) for name in names] if isinstance(names, list) else []
 
 
 def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapsar.cases.tables.table_pictures import class_names
 from collapsar.journal.courses import HALF, points
 from collapsar.records.settings import flatten
 from collapsar.study.arms import Arm, indices_by_model
 from collapsar.study.baselines import PLAIN_REGIME, find_baseline
-from collapsar.study.chains import Chain
+from collapsar.study.chains import Chain, class_names
 from collapsar.study.waiting import WaitingTime, waiting_time
 
 AUC = "downstream_auc"

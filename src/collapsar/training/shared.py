@@ -27,7 +27,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 import collapsar
 from collapsar.errors import disk_errors_name, is_of_disk
-from collapsar.journal.store import flush_to_disk
+from collapsar.files import flush_to_disk
 from collapsar.judging.spaces import feature_cache
 from collapsar.models.generative import GenerativeModel
 from collapsar.records.settings import digest, first_training_settings

@@ -25,7 +25,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 import collapsar
-from collapsar.journal.store import temporary_of, write_atomically
+from collapsar.files import temporary_of, write_atomically
 from collapsar.machine import signals
 from collapsar.machine.choice import Machine
 from collapsar.machine.devices import random_states, set_random_states

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from collapsar.chain.loop import Loop
 from collapsar.data.pool import Pool
+from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Regime
 from collapsar.data.sources.analytic import AnalyticSource
 from collapsar.drawing.selection import Drawn
 from collapsar.models.analytic.analytic import AnalyticModel
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.generative import GenerativeModel
-from collapsar.samples import RealData
 from collapsar.seeding import make_generator
 from collapsar.training.train import fit
 

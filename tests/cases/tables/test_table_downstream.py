@@ -10,13 +10,13 @@ from collapsar.cases.tables import predictors as downstream
 from collapsar.cases.tables.predictors import (
     Labelled,
     TableTask,
-    area_under_curve,
     brier_score,
     expected_calibration_error,
     predict,
     score_predictions,
 )
 from collapsar.errors import UsageError
+from collapsar.judging.downstream import area_under_curve
 
 TASK = TableTask(num_trees=20, inverse_regularisation=1.0, max_iterations=500, num_bins=15, subgroup=None, seed=0)
 

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from collapsar.cases.tables.fitting import typed
 from collapsar.cases.tables.measures import MOST_PARTS, row_groups, safe_names
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 from mixed_tables import KINDS, mixed_rows, mixed_table
 
 CONF = Path(__file__).parents[3] / "conf"

@@ -7,10 +7,11 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.pca import PCASpace
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,10 @@ import urllib.error
 import pytest
 import torch
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.pretrained import INCEPTION_FILE, DinoV2Space, InceptionSpace
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 CPU = torch.device("cpu")
 HUBCONF = """

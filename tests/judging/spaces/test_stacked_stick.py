@@ -6,13 +6,13 @@ import pytest
 import torch
 from stick_values import load
 
-from collapsar.cases.scenes.factor_scores import factor_scores
 from collapsar.cases.stacked.stacked import StackedMNIST, stacked
 from collapsar.cases.stacked.stacked_stick import EncoderByChannel, HeadByChannel, StackedStickSpace
+from collapsar.data.real_data import RealData
 from collapsar.drawing.judge import choose_space
 from collapsar.errors import UsageError
+from collapsar.judging.factor_scores import factor_scores
 from collapsar.judging.spaces.stick import FOLDER, read_stick
-from collapsar.samples import RealData
 
 SPACE = StackedStickSpace(stick="mnist", stick_version=1, chunk_size=64)
 FACTORS = StackedMNIST(sample_shape=[3, 28, 28], num_train=1, num_test=1, num_reserve=0, root=None, seed=0).factors

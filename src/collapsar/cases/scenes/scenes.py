@@ -9,9 +9,9 @@ from typing import Final
 import torch
 
 from collapsar.cases.scenes.scene_drawing import SIDE, draw_scenes
+from collapsar.data.factors import Factor, Factors
 from collapsar.data.sources.source import DrawnSource, Sizes
 from collapsar.errors import UsageError, check_fraction
-from collapsar.factors import Factor, Factors
 from collapsar.samples import Samples
 
 SAMPLE_SHAPE: Final = [3, SIDE, SIDE]

@@ -10,11 +10,12 @@ from typing import Final
 
 import torch
 
+from collapsar.data.factors import Factor, Factors
+from collapsar.data.real_data import RealData, StickSplit
 from collapsar.data.sources.real import MNIST
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_positive
-from collapsar.factors import Factor, Factors
-from collapsar.samples import RealData, Samples, StickSplit, concatenate
+from collapsar.samples import Samples, concatenate
 from collapsar.seeding import make_generator
 
 COLOURS: Final = ("red", "green", "blue")

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.cases.scenes.factor_head import join
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.factor_head import join
 from collapsar.judging.spaces.stick import FOLDER, check_stick_version, read_stick
-from collapsar.samples import RealData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,7 @@ class StackedStickSpace(FeatureSpace):
     name: ClassVar[str] = "stacked_stick"
     version: ClassVar[int] = 1
     has_classes: ClassVar[bool] = True
+    is_stick: ClassVar[bool] = True
 
     stick: str
     stick_version: int

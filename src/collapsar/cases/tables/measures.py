@@ -17,18 +17,26 @@ from collapsar.cases.tables.columns import (
 )
 from collapsar.cases.tables.names import find_name
 from collapsar.cases.tables.pairs import mean_of, pair_scores
-from collapsar.cases.tables.predictors import Labelled, TableTask, area_under_curve, predict, score_predictions
+from collapsar.cases.tables.predictors import Labelled, TableTask, predict, score_predictions
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.judging.comparison import Comparison
+from collapsar.judging.downstream import area_under_curve
 from collapsar.samples import Samples
 
 MOST_PARTS = 64  # columns, or groups of rows, with keys of their own; means are over all
 LONGEST_NAME = 40  # characters of a column's name in a key
 
 
+def table_of(comparison: Comparison) -> Table | None:
+    """The table that the samples are rows of; None for other samples."""
+    table = comparison.real.table
+    assert table is None or isinstance(table, Table), "rows of a table"
+    return table
+
+
 def columns(comparison: Comparison) -> dict[str, float]:
     """column_shapes, boundary_adherence, rows_outside, missing_similarity, categories_dropped; column/NAME/...."""
-    table = comparison.real.table
+    table = table_of(comparison)
     if table is None or not comparison.is_first:
         return {}
     real, rows = comparison.real.rows, comparison.rows
@@ -61,7 +69,7 @@ def columns(comparison: Comparison) -> dict[str, float]:
 
 def pairs(comparison: Comparison) -> dict[str, float]:
     """column_pairs, correlation_similarity, contingency_similarity and cramers_v_difference."""
-    table = comparison.real.table
+    table = table_of(comparison)
     if table is None or not comparison.is_first:
         return {}
     scores = pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
@@ -78,7 +86,7 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
 
     And downstream_accuracy, downstream_f1_class_0.. and group/NAME/downstream_auc of boosting.
     """
-    table = comparison.real.table
+    table = table_of(comparison)
     if table is None or not table.class_names or not comparison.is_first:
         return {}
     train, test = (labelled(table, samples) for samples in (comparison.samples, comparison.real.held_out))
@@ -116,7 +124,7 @@ def _by_group(
     """AUC of each group of held-out rows, and the lowest of them."""
     if task.subgroup is None:
         return {}
-    table, rows = comparison.real.table, comparison.real.rows
+    table, rows = table_of(comparison), comparison.real.rows
     assert table is not None, "only tables have such a task"
     name = find_name(task.subgroup, [column.name for column in table.columns])
     (column,) = (column for column in table.columns if column.name == name)

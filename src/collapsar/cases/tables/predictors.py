@@ -12,12 +12,13 @@ from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from collapsar.cases.tables.names import Typed
 from collapsar.errors import check_positive
+from collapsar.judging.downstream import area_under_curve
 from collapsar.machine.choice import on_one_thread
 
 
@@ -140,17 +141,6 @@ def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bin
         calibration_error=expected_calibration_error(probabilities, classes=classes, num_bins=num_bins),
         brier=brier_score(probabilities, classes=classes),
     )
-
-
-def area_under_curve(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
-    """ROC AUC of each class against the rest, a mean over the classes that some rows are of and others are not.
-
-    Of two classes it is the usual one. NaN where all rows are of one class.
-    """
-    counts = np.bincount(classes, minlength=probabilities.shape[1])
-    told_apart = np.flatnonzero((counts > 0) & (counts < len(classes)))
-    areas = [roc_auc_score(classes == one, probabilities[:, one]) for one in told_apart]
-    return float(np.mean(areas)) if areas else float("nan")
 
 
 def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> float:

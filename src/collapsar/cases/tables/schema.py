@@ -19,6 +19,7 @@ from torch import Tensor
 
 from collapsar.cases.tables.names import identifier_override, shown
 from collapsar.cases.tables.scales import Scale
+from collapsar.data.real_data import RowFormat
 from collapsar.errors import UsageError
 
 Kind = Literal["continuous", "count", "category"]
@@ -62,7 +63,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(RowFormat):
     """The schema and encoder of one source.
 
     Attributes:
@@ -81,6 +82,10 @@ class Table:
     def width(self) -> int:
         """Dimensions of an encoded row."""
         return self.columns[-1].stop
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.target} {self.columns}"
 
     @cached_property
     def target_column(self) -> Column:

@@ -1,16 +1,21 @@
 """What is measured of tables beside all else, and how."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from collapsar.cases.tables import measures
 from collapsar.cases.tables.names import advice, find_name, listed, shown
 from collapsar.cases.tables.predictors import TableTask
 from collapsar.cases.tables.schema import Table
+from collapsar.data.real_data import RowFormat
 from collapsar.errors import UsageError
+from collapsar.judging.extra import ExtraMetrics
+from collapsar.judging.measuring import Measure
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableMetrics:
+class TableMetrics(ExtraMetrics):
     """What is measured of tables.
 
     Args:
@@ -21,12 +26,15 @@ class TableMetrics:
     metrics: Sequence[str]
     task: TableTask
 
-    def check(self, table: Table) -> None:
-        """Refuse a subgroup that the table does not have.
+    def groups(self) -> Mapping[str, Measure]:
+        return {
+            "table_columns": measures.columns,
+            "table_pairs": measures.pairs,
+            "table_downstream": partial(measures.downstream, task=self.task),
+        }
 
-        Raises:
-            UsageError: with the columns that it has.
-        """
+    def check(self, table: RowFormat) -> None:
+        assert isinstance(table, Table), "rows of a table"
         names = [column.name for column in table.columns]
         subgroup = self.task.subgroup
         if subgroup is not None and find_name(subgroup, names) is None:

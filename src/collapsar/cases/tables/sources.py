@@ -6,7 +6,7 @@ Two ship with scikit-learn and statsmodels and need no network. Two more come wi
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,13 +20,15 @@ from statsmodels.datasets import randhie
 
 from collapsar.cases.tables.fitting import fit_table, typed
 from collapsar.cases.tables.kinds import find_kinds
+from collapsar.cases.tables.picture import table_picture
 from collapsar.cases.tables.scales import ScaleName
 from collapsar.cases.tables.schema import Kind, Table
+from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
 from collapsar.records.recipes import flattened, with_arguments
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 
 class TableSource(Source, ABC):
@@ -75,7 +77,13 @@ class TableSource(Source, ABC):
 
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
-        real = RealData(everything[as_indices(train)], everything[as_indices(test)], self.num_classes, table=table)
+        real = RealData(
+            everything[as_indices(train)],
+            everything[as_indices(test)],
+            self.num_classes,
+            table=table,
+            picture=partial(table_picture, table),
+        )
         if not self.sizes.reserve:
             return real
         strata = None if everything.labels is None else everything.labels.numpy()[train]

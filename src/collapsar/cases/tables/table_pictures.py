@@ -3,15 +3,13 @@
 They are read from what a chain stored of each generation (`table.json`); chains of other samples have none.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from collapsar.errors import printable
-from collapsar.study.chains import Chain
+from collapsar.study.chains import Chain, row_picture
 
 CELL_WIDTH, CELL_HEIGHT = 132, 44  # pixels of a histogram
 MOST_COLUMNS = 24  # those whose histogram moved most
@@ -119,7 +117,7 @@ class TablePicture:
 
 def table_picture(chain: Chain) -> TablePicture | None:
     """The pictures of a chain; None where it stored none of a table, or what it stored cannot be read."""
-    found = {record.generation: _read(chain, record.generation) for record in chain.records}
+    found = {record.generation: row_picture(chain, record.generation) for record in chain.records}
     stored = {generation: content for generation, content in found.items() if content is not None}
     if not stored:
         return None
@@ -130,21 +128,6 @@ def table_picture(chain: Chain) -> TablePicture | None:
         return _draw(shown, pictures)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):  # somebody else may have written it
         return None
-
-
-def class_names(chain: Chain) -> list[str]:
-    """What the classes of a table's rows are called, in their order; empty where that was not stored."""
-    contents = (_read(chain, record.generation) for record in chain.records)
-    names = next((content.get("classes") for content in contents if content is not None), None)
-    return [printable(str(name)) for name in names] if isinstance(names, list) else []
-
-
-def _read(chain: Chain, generation: int) -> Mapping[str, Any] | None:
-    try:
-        content = json.loads((chain.folder / f"generation_{generation:03d}" / "table.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _draw(generations: Sequence[int], pictures: Sequence[Mapping[str, Any]]) -> TablePicture:

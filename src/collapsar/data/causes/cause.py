@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from collapsar.data.factors import Factors
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.factors import Factors
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 
 

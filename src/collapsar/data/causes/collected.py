@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.data.causes.cause import Cause, labels_of
+from collapsar.data.factors import Factors
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.factors import Factors
 from collapsar.samples import Samples, to_model_range
 
 SAMPLES_PER_CHUNK = 4096  # bounds memory only

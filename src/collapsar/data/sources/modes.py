@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from collapsar.data.real_data import KnownModes
 from collapsar.data.sources.analytic import AnalyticSource
 from collapsar.errors import check_positive
-from collapsar.samples import KnownModes, Samples
+from collapsar.samples import Samples
 
 
 class ModesSource(AnalyticSource, ABC):

@@ -22,9 +22,10 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision import datasets
 
+from collapsar.data.real_data import RealData, StickSplit
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
-from collapsar.samples import RealData, Samples, StickSplit
+from collapsar.samples import Samples
 
 NUM_CLASSES = 10  # of each of the fixed data sets
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 
+from collapsar.data.factors import Factors
+from collapsar.data.real_data import KnownModes, RealData
 from collapsar.errors import UsageError, check_positive
-from collapsar.factors import Factors
-from collapsar.samples import KnownModes, RealData, Samples
+from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 
 

@@ -18,10 +18,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.judging.spaces.embedders import exact_convolutions
 from collapsar.records.settings import path_of_others
-from collapsar.samples import RealData, to_model_range
+from collapsar.samples import to_model_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +102,14 @@ class FeatureSpace(ABC):
         version: Of the method; a change of numbers raises it.
         has_classes: Whether the fitted space gives class probabilities.
         takes_vectors: Whether it is for vectors; else it is for images.
+        is_stick: Whether it is a measuring stick, a frozen classifier that no chain trains.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     has_classes: ClassVar[bool] = False
     takes_vectors: ClassVar[bool] = False
+    is_stick: ClassVar[bool] = False
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:  # noqa: B027
         """Refuse data that the space is not for, before any are read.

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from collapsar.cases.scenes.factor_head import make_head
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.spaces.base import (
     FeatureSpace,
@@ -19,9 +19,10 @@ from collapsar.judging.spaces.base import (
     require_images,
 )
 from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, train_classifier
+from collapsar.judging.spaces.factor_head import make_head
 from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.judging.spaces.preprocessing import Augmentation
-from collapsar.samples import RealData, to_model_range
+from collapsar.samples import to_model_range
 
 
 @dataclass(frozen=True, kw_only=True)

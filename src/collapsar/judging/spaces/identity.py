@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash
-from collapsar.samples import RealData
 
 
 @dataclass(frozen=True, kw_only=True)

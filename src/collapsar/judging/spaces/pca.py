@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash
 from collapsar.judging.spaces.feature_cache import load_or_compute
-from collapsar.samples import RealData, to_model_range
+from collapsar.samples import to_model_range
 
 
 class PrincipalAxes(nn.Module):

@@ -15,11 +15,12 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.preprocessing import grey_to_rgb, resize
-from collapsar.samples import RealData, quantise
+from collapsar.samples import quantise
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.spaces.base import (
     FeatureSpace,
@@ -34,7 +35,7 @@ from collapsar.judging.spaces.embedders import (
 )
 from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.judging.spaces.preprocessing import Augmentation
-from collapsar.samples import RealData, to_model_range
+from collapsar.samples import to_model_range
 
 
 class SimilarityLogits(nn.Module):

@@ -18,12 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from collapsar.cases.scenes.factor_head import make_head
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.factor_head import make_head
 from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.stick_network import StickEncoder
-from collapsar.samples import RealData
 
 FOLDER = Path(__file__).parent / "sticks"
 METADATA_KEY = "stick"  # one entry, because safetensors writes several in any order
@@ -165,6 +165,7 @@ class StickSpace(FeatureSpace):
     name: ClassVar[str] = "stick"
     version: ClassVar[int] = 1
     has_classes: ClassVar[bool] = True
+    is_stick: ClassVar[bool] = True
 
     stick: str
     stick_version: int

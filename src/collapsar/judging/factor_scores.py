@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from collapsar.factors import Factors, Rarity
+from collapsar.data.factors import Factors, Rarity
 from collapsar.metrics.modes import DROPPED_BELOW, class_shares, kl_divergence
 
 

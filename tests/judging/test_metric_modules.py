@@ -9,14 +9,15 @@ import torch
 from torch import distributed
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.comparison import Comparison, compare
+from collapsar.judging.metric_modules import GivenFeatures, NeighbourMetric, make_frechet_metric
 from collapsar.judging.reference import RealReference
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.metrics.frechet import frechet_distance
-from collapsar.metrics.metric_modules import GivenFeatures, NeighbourMetric, make_frechet_metric
 from collapsar.metrics.neighbours.scores import neighbour_scores, prepare_real_side
-from collapsar.samples import RealData, Samples
+from collapsar.samples import Samples
 
 
 def draw(num_samples, feature_dim, *, seed=0):

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from collapsar.cases.scenes.factor_scores import factor_scores, share_rows
-from collapsar.cases.scenes.factor_suite import hazard_scores
-from collapsar.factors import Factor, Factors
+from collapsar.data.factors import Factor, Factors
+from collapsar.judging.factor_scores import factor_scores, share_rows
+from collapsar.judging.factor_suite import hazard_scores
 
 # Two coins that fall 3 : 1 and 9 : 1; combinations have .675, .075, .225 and .025.
 WORLD = Factors(

@@ -8,6 +8,7 @@ overlooks. Labels come from a conditional model, or from the embedder and are th
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -146,3 +147,16 @@ def _check(samples: Tensor, labels: Tensor, *, shape: tuple[int, ...], num_class
     smallest, largest = int(labels.min()), int(labels.max())
     if smallest < 0 or largest >= num_classes:
         raise UsageError(f"{role} labels must be in [0, {num_classes}): got {smallest} to {largest}")
+
+
+def area_under_curve(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
+    """ROC AUC of each class against the rest, a mean over the classes that some rows are of and others are not.
+
+    Of two classes it is the usual one. NaN where all rows are of one class.
+    """
+    from sklearn.metrics import roc_auc_score  # half a second, needed by few chains
+
+    counts = np.bincount(classes, minlength=probabilities.shape[1])
+    told_apart = np.flatnonzero((counts > 0) & (counts < len(classes)))
+    areas = [roc_auc_score(classes == one, probabilities[:, one]) for one in told_apart]
+    return float(np.mean(areas)) if areas else float("nan")

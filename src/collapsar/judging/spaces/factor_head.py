@@ -13,7 +13,7 @@ class FactorHead(nn.Module):
     sum of the factors' cross-entropies, and the likeliest combination holds the likeliest level of each factor.
 
     Args:
-        num_levels: Of each factor, in the order of the digits of a combination (`collapsar.factors`).
+        num_levels: Of each factor, in the order of the digits of a combination (`collapsar.data.factors`).
     """
 
     def __init__(self, feature_dim: int, num_levels: Sequence[int]) -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from collapsar.data.factors import Factor, Factors
 from collapsar.errors import UsageError
-from collapsar.factors import Factor, Factors
 
 WORLD = Factors(
     (

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.cases.scenes.factor_scores import factor_scores, share_rows
-from collapsar.cases.tables.predictors import area_under_curve
-from collapsar.factors import Factors, Level
+from collapsar.data.factors import Factors, Level
 from collapsar.judging.comparison import Classified, Comparison
-from collapsar.metrics.downstream import DownstreamTask, score_logits
+from collapsar.judging.downstream import DownstreamTask, area_under_curve, score_logits
+from collapsar.judging.factor_scores import factor_scores, share_rows
 from collapsar.metrics.modes import low_confidence_share
 from collapsar.metrics.neighbours.scores import ScoresByClass, coverage_per_class, recall_per_class
 
@@ -141,16 +140,6 @@ def hazard_scores(
 
 def _area(logits: Tensor, target: Tensor) -> float:
     return area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
-
-
-GROUPS_OF_FACTORS: dict[str, Callable[..., Values]] = {
-    "classes": combinations,
-    "known_modes": modes,
-    "recall_by_class": recall_by_rarity,
-    "coverage_by_class": coverage_by_rarity,
-    "downstream": hazard,
-}
-"""What groups of `suite.GROUPS` measure of data with known factors; keyword arguments are settings, and the factors."""
 
 
 def factor_histogram(classified: Classified, *, factors: Factors) -> dict[str, dict[str, float]]:

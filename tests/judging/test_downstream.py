@@ -9,8 +9,8 @@ from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
 from collapsar.errors import UsageError
+from collapsar.judging.downstream import DownstreamTask, score_logits
 from collapsar.judging.spaces.embedders import TrainingBudget
-from collapsar.metrics.downstream import DownstreamTask, score_logits
 
 CPU = torch.device("cpu")
 TASK = DownstreamTask(

@@ -1,0 +1,80 @@
+"""What tables add: metric keys, and pictures of columns, associations and rows on the page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from collapsar.judging.metric_keys import (
+    COLUMNS,
+    DOWNSTREAM,
+    NOT_NEGATIVE,
+    SHARE,
+    Metric,
+    MetricKey,
+    add_metric,
+)
+from collapsar.report.sections import Section, add_section
+from collapsar.study.chains import Chain
+
+add_metric(
+    "table_downstream",
+    Metric(
+        also=("downstream_accuracy", "downstream_f1", "downstream_f1_class_{index}", "downstream_auc"),
+        of_first_space=True,
+        keys={
+            "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
+            "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
+            "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
+            "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
+            "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
+            "downstream_calibration_error_linear": MetricKey(
+                "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
+            ),
+            "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
+        },
+    ),
+)
+add_metric(
+    "table_columns",
+    Metric(
+        of_first_space=True,
+        keys={
+            "column_shapes": MetricKey("Column shapes", COLUMNS, SHARE, "higher", is_headline=True),
+            "categories_dropped": MetricKey("Categories dropped", COLUMNS, NOT_NEGATIVE, "lower"),
+            "rows_outside": MetricKey("Rows outside the valid domain", COLUMNS, SHARE, "lower"),
+            "boundary_adherence": MetricKey("Boundary adherence", COLUMNS, SHARE, "higher"),
+            "missing_similarity": MetricKey("Missing value similarity", COLUMNS, SHARE, "higher"),
+            "column_shape": MetricKey("Column shape", COLUMNS, SHARE, "higher"),
+        },
+    ),
+)
+add_metric(
+    "table_pairs",
+    Metric(
+        of_first_space=True,
+        keys={
+            "column_pairs": MetricKey("Column pairs", COLUMNS, SHARE, "higher", is_headline=True),
+            "correlation_similarity": MetricKey("Correlation similarity", COLUMNS, SHARE, "higher"),
+            "contingency_similarity": MetricKey("Contingency similarity", COLUMNS, SHARE, "higher"),
+            "cramers_v_difference": MetricKey("Cramér's V, difference", COLUMNS, SHARE, "lower"),
+        },
+    ),
+)
+
+
+def pictures(pictured: Sequence[Sequence[Chain]]) -> dict[str, Any] | None:
+    """The pictures of each arm's chains, with the arm's index; None if no chain is of a table."""
+    from collapsar.cases.tables.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
+
+    drawn = [(index, [(chain, table_picture(chain)) for chain in chains]) for index, chains in enumerate(pictured)]
+    kept = [(index, [(chain, found) for chain, found in pairs if found is not None]) for index, pairs in drawn]
+    table_pictures = [(index, pairs) for index, pairs in kept if pairs]
+    if not table_pictures:
+        return None
+    return {
+        "table_pictures": table_pictures,
+        "cell": (CELL_WIDTH, CELL_HEIGHT),
+        "columns_at_once": COLUMNS_AT_ONCE,
+    }
+
+
+add_section(Section(name="tables", package="collapsar.cases.tables", template="tables.html.jinja", content=pictures))
