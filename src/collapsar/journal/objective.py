@@ -75,9 +75,8 @@ class Measured:
         Raises:
             UsageError: with what there will be.
         """
-        if (
-            objective is None or not metric_keys() or not METRICS.keys() >= set(self.groups)
-        ):  # nobody knows a stranger's keys
+        known = metric_keys()
+        if objective is None or not METRICS.keys() >= set(self.groups):  # nobody knows a stranger's keys
             return
         for key in [objective] if isinstance(objective, str) else objective:
             if self.has(key):
