@@ -133,3 +133,23 @@ def test_no_part_of_the_report_loads_torch_or_the_plotting_package(make_run, tmp
     command = [sys.executable, "-c", LOADED, "runs", *outputs]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_stopped_and_broken_folders_count_in_text_and_export(make_run, tmp_path, capsys):
+    make_run("runs/kept", rate=0.01)
+    ends = {
+        "stopped": ("stopped", "stopped by the alarm at generation 1 (recall_drops): recall falls suddenly", 2),
+        "broken": ("failed", "NonFiniteError: loss is nan in generation 0, epoch 0, step 3", 0),
+    }
+    for seed, (place, (state, message, num_finished)) in enumerate(ends.items(), 1):
+        run = make_run(f"runs/{place}", seed=seed, rate=0.97, num_finished=num_finished)
+        (run / "status.json").write_text(json.dumps({"state": state, "message": message}))
+    assert main([str(tmp_path / "runs"), "--text", "--csv", str(tmp_path / "table.csv")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "seed 1: stopped after 2 of 8 generations: stopped by the alarm at generation 1" in said
+    assert "seed 2: broke down after 0 of 8 generations: NonFiniteError: loss is nan in generation 0" in said
+    assert said.count("counted, last values carried on to generation 7") == 2
+    table = pd.read_csv(tmp_path / "table.csv")
+    last = table[(table["metric"] == "recall") & (table["generation"] == 7)].set_index("chain")["value"]
+    assert (last["broken"], last["stopped"] < 0.1, last["kept"] > 0.5) == (0.0, True, True)
+    assert set(table[table["metric"] == "carried_from"]["chain"]) == {"broken", "stopped"}
