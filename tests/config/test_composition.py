@@ -367,6 +367,12 @@ def test_a_name_that_leads_elsewhere_or_cannot_be_seen_is_refused(name):
         check_study_name(name)
 
 
+@pytest.mark.parametrize("name", [20240115, 1e5, True, None])
+def test_a_name_that_a_file_gives_as_something_else_than_a_text_is_refused(name):
+    with pytest.raises(UsageError, match=f"name must be a text: got {name!r}; in a YAML file, put quotes around it"):
+        check_study_name(name)
+
+
 def test_a_number_that_is_not_finite_is_refused_by_its_key_wherever_it_stands():
     for override in ("model.beta=inf", "evaluation.confidence=nan", "num_synthetic=[10,-inf]", "regime.x=nan"):
         key = override.partition("=")[0]

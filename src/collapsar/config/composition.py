@@ -54,17 +54,19 @@ def study_folder(*, _root_: DictConfig) -> str:
     Raises:
         UsageError: the name would lead elsewhere.
     """
-    name: str = _root_.name
-    check_study_name(name)
-    return name
+    check_study_name(_root_.name)
+    return str(_root_.name)
 
 
-def check_study_name(name: str) -> None:
+def check_study_name(name: Any) -> None:
     """Refuse a name that is not the name of one folder.
 
     Raises:
-        UsageError: it is empty, has a path separator or an unprintable character, or is `.` or `..`.
+        UsageError: it is no text (2024_01_15 in a file is a number), is empty, has a path separator or an unprintable
+            character, or is `.` or `..`.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"name must be a text: got {name!r}; in a YAML file, put quotes around it")
     if not name.strip() or name in (".", "..") or not name.isprintable() or re.search(r"[/\\]", name):
         raise UsageError(
             f"name must be the name of one folder, without path separators or control characters: got {name!r}"

@@ -99,7 +99,7 @@ class Experiment:
         objective: What a job returns to a sweeper that optimises (`collapsar.journal.objective`); null: nothing.
     """
 
-    name: str = MISSING
+    name: Any = MISSING  # a text; a number in a file is told from one, and refused, when it is checked
     plugins: list[str] = MISSING
     seed: int = MISSING
     num_generations: int = MISSING
