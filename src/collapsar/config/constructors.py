@@ -4,6 +4,7 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 """
 
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 FILLED_IN = {"trainer.precision": "auto"}  # before the recipe is called, so that its constructor need not take it
+WORDS = ("data.target", "data.identifiers", "data.missing", "evaluation.table.task.subgroup")
 LARGEST_WHOLE_NUMBER = 2**63 - 1  # that a tensor takes
 LARGEST_NUMBER = 1e30  # far from where float32 ends, at 3.4e38, so that it may be multiplied
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes that get nothing more than what stands in the config
@@ -226,6 +228,8 @@ def check_numbers(key: str, value: Any) -> None:
         for index, content in enumerate(value):
             check_numbers(f"{key}[{index}]", content)
     elif isinstance(value, float):
+        if key.startswith(WORDS) and not math.isfinite(value):
+            raise UsageError(f"{key} takes words, and {value} without quotes is a number: write '{value}', in quotes")
         check_finite(key, value)
         if abs(value) > LARGEST_NUMBER:
             raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")

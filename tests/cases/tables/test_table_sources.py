@@ -244,6 +244,12 @@ def test_names_of_columns_are_text_wherever_they_are_typed(header, overrides, tm
     assert table.class_names == ("n", "y")
 
 
+@pytest.mark.parametrize("override", ["data.target=nan", "data.identifiers=[nan]", "data.missing=[NA,NaN]"])
+def test_a_word_that_hydra_reads_as_no_number_is_asked_for_in_quotes(override, of_file):
+    with pytest.raises(UsageError, match="takes words, and nan without quotes is a number: write 'nan', in quotes"):
+        of_file(people(), override)
+
+
 def test_a_chain_is_named_by_the_content_of_its_table_and_not_by_where_it_lies(tmp_path):
     def name(path):
         return chain_name(_root_=compose_settings("data=table", MODEL, f"data.path={path}", "data.target=ill"))
