@@ -11,13 +11,14 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from collapsar.cases.tables.fitting import typed
-from collapsar.judging.suite import GROUPS
-from collapsar.samples import KnownModes, RealData, Samples
+from collapsar.data.real_data import KnownModes, RealData
+from collapsar.judging.evaluation import measured_groups
+from collapsar.samples import Samples
 from mixed_tables import KINDS, mixed_rows, mixed_table
 
 CONF = Path(__file__).parents[2] / "conf"
 NUM_HELD_OUT = 60
-IMAGES = [group for group in GROUPS if not group.startswith("table_")]
+IMAGES = measured_groups()
 pytestmark = pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # k-means of fewer points than bins
 
 
