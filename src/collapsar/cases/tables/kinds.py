@@ -12,7 +12,7 @@ from collapsar.errors import UsageError, printable
 
 KINDS: tuple[Kind, ...] = ("continuous", "count", "category")
 LARGEST = 1e60  # of a number: products of sums of squares stay within float64
-ENCODED_AS = {  # what a column may hold that is neither number nor text, as pandas.api.types.infer_dtype names it
+UNFIT_CONTENT = {  # what a column may hold that is neither number nor text, as pandas.api.types.infer_dtype names it
     "bytes": "bytes",
     "complex": "complex numbers",
     "date": "dates",
@@ -61,7 +61,7 @@ def check_content(name: str, values: "pd.Series[object]") -> None:
     if is_numeric_dtype(values):
         return
     content = infer_dtype(values, skipna=True)
-    held = ENCODED_AS.get(content)
+    held = UNFIT_CONTENT.get(content)
     if held is None and content in ("mixed", "unknown-array"):
         held = next(
             (what for kind, what in NESTED if values.map(lambda value, kind=kind: isinstance(value, kind)).any()), None
