@@ -168,6 +168,12 @@ def test_what_may_come_with_data_and_has_no_file_is_refused_where_it_is_typed(ke
         check_optional_choices(typed)
 
 
+def test_the_recipe_of_another_data_set_can_be_typed():
+    typed = compose_settings("model=vae_mlp", "recipe=mnist/small/vae_mlp")
+    assert typed.trainer == compose_settings("data=mnist", "model=vae_mlp").trainer
+    assert typed.data == compose_settings().data
+
+
 @pytest.fixture
 def own_data(tmp_path):
     """`own_data(TEXT)` composes a data set that one file of one's own describes."""

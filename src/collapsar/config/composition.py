@@ -147,18 +147,17 @@ def check_optional_choices(config: DictConfig) -> None:
     """Refuse a stick, a judge or table metrics without a file: Hydra passes over them, because some data have none.
 
     Raises:
-        UsageError: with the files that there are.
+        UsageError: with the files that come with the package.
     """
-    chosen = choices(config)
-    folders = [
-        Path(source["path"]) for source in runtime(config).get("config_sources", []) if source["schema"] == "file"
-    ]
+    chosen, sources = choices(config), runtime(config).get("config_sources", [])
+    if any(source["schema"] == "pkg" and source["provider"] != "hydra" for source in sources):
+        return  # of a package that a user added, only Hydra knows the files
     for key in OPTIONAL_CHOICES:
         group, name = key.partition("@")[0], chosen.get(key)
-        if name in (None, chosen.get("data")) or any((folder / group / f"{name}.yaml").is_file() for folder in folders):
-            continue
-        found = ", ".join(sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")}))
-        raise UsageError(f"{key} must be a file of conf/{group}, such as {found}: got {name}")
+        files = [Path(source["path"], group, f"{name}.yaml") for source in sources if source["schema"] == "file"]
+        if name not in (None, chosen.get("data")) and not any(file.is_file() for file in files):
+            known = ", ".join(sorted(path.stem for path in (config_folder() / group).glob("*.yaml")))
+            raise UsageError(f"{key} must be a file of conf/{group}, such as {known}: got {name}")
 
 
 def build(config: DictConfig) -> Experiment:
