@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 import collapsar.__main__ as command
 from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
-from collapsar.jobs import study
+from collapsar.jobs import multirun
 from collapsar.journal.profile import profile_chain
 from collapsar.models.vae.vae import VAE
 from tiny_chains import compose_settings
@@ -420,8 +420,8 @@ def test_the_objective_of_a_finished_chain_may_be_another(run):
 
 @pytest.mark.parametrize("objective", ["null", "final/nothing"])
 def test_a_sweeper_that_optimises_is_told_of_a_job_without_a_number(objective, run_many, monkeypatch):
-    monkeypatch.setattr(study, "is_grid", lambda hydra_config: False)
-    monkeypatch.setattr(study, "is_optimised", lambda hydra_config: True)
+    monkeypatch.setattr(multirun, "is_grid", lambda hydra_config: False)
+    monkeypatch.setattr(multirun, "is_optimised", lambda hydra_config: True)
     code, stderr = run_many("seed=0,1", "num_generations=1", f"objective={objective}")
     assert code == 2
     (line,) = [line for line in stderr.splitlines() if line.startswith("collapsar:")]

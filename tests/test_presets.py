@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from collapsar.config.composition import build, config_folder, settings
-from collapsar.jobs.study import arm_jobs
+from collapsar.jobs.multirun import arm_jobs
 from collapsar.study.arms import settings_of
 from collapsar.study.baselines import find_baseline
 from collapsar.study.difference_words import difference_words

@@ -39,7 +39,7 @@ from collapsar.errors import (
     is_of_disk,
     printable,
 )
-from collapsar.jobs import study
+from collapsar.jobs import multirun
 from collapsar.jobs.failures import FailedJob, command_of, failed_jobs, lines
 from collapsar.journal.objective import read_objective
 from collapsar.machine import signals
@@ -73,7 +73,7 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
         UsageError: settings that cannot be run, or no objective where a sweeper needs one.
     """
     experiment, settings = composition.build(config), composition.settings(config)
-    if study.is_optimised(hydra_config) and settings["objective"] is None:
+    if multirun.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
     folder = Path(hydra_config.runtime.output_dir)
     if settings["dry_run"]:
@@ -85,10 +85,10 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
             folder,
             chain=composition.chain_name(_root_=config),
             config=settings,
-            console=study.make_console(),
-            position=study.job_number(hydra_config),
+            console=multirun.make_console(),
+            position=multirun.job_number(hydra_config),
         )
-        study.show_results([folder], page=folder / "report.html")
+        multirun.show_results([folder], page=folder / "report.html")
     profile = json.loads((folder / "profile.json").read_text())
     return read_objective(settings["objective"], records=records, profile=profile)
 
@@ -149,7 +149,7 @@ def expected_errors_noted() -> Iterator[None]:
         yield
     except EXPECTED_ERRORS as error:
         config = HydraConfig.get()
-        is_ours_to_tell = config.launcher._target_.endswith("BasicLauncher") and study.is_told_at_the_end(config)
+        is_ours_to_tell = config.launcher._target_.endswith("BasicLauncher") and multirun.is_told_at_the_end(config)
         if wants_traceback or not is_ours_to_tell:
             raise
         failed_jobs.append(failed_job(error, hydra_config=config))
@@ -205,7 +205,7 @@ def main() -> None:
     except (KeyboardInterrupt, signals.Stopped) as error:
         sys.stderr.write("collapsar: interrupted; the same command continues\n")
         sys.exit(error.code if isinstance(error, signals.Stopped) else 130)
-    for line in lines(failed_jobs, num_jobs=study.num_jobs()):
+    for line in lines(failed_jobs, num_jobs=multirun.num_jobs()):
         sys.stderr.write(f"{line}\n")
     if failed_jobs:
         sys.exit(failed_jobs[0].exit_code)

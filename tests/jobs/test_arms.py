@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from collapsar.config import composition
 from collapsar.config.levers import check_levers, composed_levers
 from collapsar.errors import UsageError
-from collapsar.jobs.study import arm_jobs, count_jobs, is_grid
+from collapsar.jobs.multirun import arm_jobs, count_jobs, is_grid
 
 ARMS_SWEEPER = "hydra_plugins.collapsar_arms.arms_sweeper.ArmsSweeper"
 ARMS = ["", "lever=[gradient_clipping]", "regime=mix regime.real_fraction=0.1"]

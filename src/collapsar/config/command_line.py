@@ -30,6 +30,12 @@ TEXT_SETTINGS = (
     "tracking.entity",
     "tracking.tags",
     "data.identifiers",
+    "data.separator",
+    "data.decimal",
+    "data.thousands",
+    "data.encoding",
+    "data.missing",
+    "evaluation.table.task.subgroup",
     "hydra.run.dir",
     "hydra.sweep.dir",
     "hydra.sweep.subdir",
@@ -37,7 +43,7 @@ TEXT_SETTINGS = (
     "hydra.sweeper.storage",
     "hydra.sweeper.study_name",
 )
-LISTS_OF_TEXTS = ("tracking.tags", "data.identifiers")
+LISTS_OF_TEXTS = ("tracking.tags", "data.identifiers", "data.missing")
 UNREADABLE = object()
 PART = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,'"])+""")  # between commas outside quotes
 

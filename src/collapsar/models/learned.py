@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from collapsar.errors import UsageError
 from collapsar.machine.devices import device_seeded
+from collapsar.models.augmentation import transformed
 from collapsar.models.course import Course, Losses, Player
-from collapsar.models.gan.augmentation import transformed
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer

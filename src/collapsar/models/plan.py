@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from collapsar.errors import UsageError
-from collapsar.models.gan.augmentation import Transform
+from collapsar.models.augmentation import Transform
 from collapsar.models.pretext import Pretext
 from collapsar.models.rates import Schedule, rate_factor
 

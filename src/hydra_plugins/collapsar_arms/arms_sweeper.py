@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from collapsar.jobs.study import arm_jobs
+from collapsar.jobs.multirun import arm_jobs
 
 
 class ArmsSweeper(BasicSweeper):

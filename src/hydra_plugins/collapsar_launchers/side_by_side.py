@@ -22,8 +22,8 @@ from rich.progress import track
 
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import FailedJob, command_of, failed_jobs
+from collapsar.jobs.multirun import is_told_at_the_end, make_console
 from collapsar.jobs.shares import Share
-from collapsar.jobs.study import is_told_at_the_end, make_console
 from collapsar.jobs.watch import RECORDS, MultirunView, Watched, titles
 from hydra_plugins.collapsar_launchers.job import LOG, Job, Outcome
 

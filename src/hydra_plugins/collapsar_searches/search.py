@@ -16,7 +16,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from collapsar.jobs.study import arm_jobs
+from collapsar.jobs.multirun import arm_jobs
 
 
 class FailedTrialError(Exception):

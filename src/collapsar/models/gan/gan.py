@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from collapsar.errors import check_fraction, check_positive
+from collapsar.models.augmentation import Images, transformed_differentiably
 from collapsar.models.conditioning import ProjectionCritic
 from collapsar.models.gan.adversarial import AdversarialModel, averaged
-from collapsar.models.gan.augmentation import Images, transformed_differentiably
 from collapsar.models.gan.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
 from collapsar.models.layers import Layers, Norm, scaled, without_last
 from collapsar.models.pretext import Representation

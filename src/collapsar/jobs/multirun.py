@@ -39,7 +39,7 @@ class StudySummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this once, when the last job is done."""
         folder = Path(config.hydra.sweep.dir)
-        has_outcome = any(any(folder.glob(f"*/{name}")) for name in ("records.jsonl", "profile.json"))
+        has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
             show_results([folder], page=folder / "report.html")
 

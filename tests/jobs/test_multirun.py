@@ -6,7 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from collapsar.jobs.study import count_jobs, is_optimised, job_number
+from collapsar.jobs.multirun import count_jobs, is_optimised, job_number
 
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
