@@ -70,7 +70,7 @@ def test_no_part_of_ours_has_the_name_of_another_class_of_ours():
     assert {name: files for name, files in found.items() if len(files) > 1}.keys() <= OF_NO_PART
 
 
-@pytest.mark.parametrize(("part", "path"), [(Path, ["pathlib.Path"]), (digest, [])], ids=str)
+@pytest.mark.parametrize(("part", "path"), [(Path, ["pathlib.Path"]), (digest, [])], ids=["theirs", "ours"])
 def test_only_what_is_not_ours_has_a_path_in_the_keys_of_caches(part, path):
     assert [each.replace("pathlib._local", "pathlib") for each in path_of_others(part)] == path
 

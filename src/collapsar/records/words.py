@@ -3,7 +3,7 @@
 ES = ("s", "x", "ch", "sh")  # nouns that end so take -es
 
 
-def counted(number: float | str, noun: str) -> str:
+def counted(number: int | float | str, noun: str) -> str:
     """A number and its noun: 1 class, 2 classes, 1.4 generations.
 
     Args:

@@ -194,8 +194,10 @@ def test_a_subgroup_that_the_table_does_not_have_is_refused(settings, real):
         replace(settings, table=replace(settings.table, task=task)).prepare(real)
 
 
-def test_predictors_are_asked_for_where_none_are_set(settings):
-    with pytest.raises(UsageError, match=r"table_downstream needs predictors: set table_metrics@evaluation.table"):
+def test_measures_of_tables_are_asked_for_with_their_predictors(settings):
+    with pytest.raises(
+        UsageError, match=r"got table_downstream; measures of tables come with table_metrics@evaluation.table"
+    ):
         replace(settings, table=None, metrics=["table_downstream"])
 
 
