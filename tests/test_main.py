@@ -117,7 +117,7 @@ MISTAKES = {
     "cause=[few_sampels]": "Could not find 'cause/few_sampels': did you mean few_samples?",
     "judge=pcaa": "Could not find 'judge/pcaa': did you mean pca?",
     "stick@evaluation.spaces.classifier=minst": "Could not find 'stick/minst': did you mean mnist?",
-    "recipe=small/digits_vaee": "Could not find 'recipe/small/digits_vaee': did you mean digits_vae?",
+    "recipe=digits/small/vaee": "Could not find 'recipe/digits/small/vaee': did you mean vae?",
     "size=huge": "Could not find 'size/huge': available options in 'size' are full, small",
     "hydra/launcher=slurm": "Could not find 'hydra/launcher/slurm': did you mean submitit_slurm? available options in ",
     "hydra/sweeper=arm": "Could not find 'hydra/sweeper/arm': did you mean arms?",
@@ -316,21 +316,6 @@ def earlier_run(tmp_path):
 
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def test_a_folder_of_version_0_1_is_told_of_and_left_as_it_is(collapsar, earlier_run, tmp_path):
-    before = files(earlier_run)
-    code, stderr = collapsar(*EARLIER)
-    assert code == 0
-    (new,) = [folder for folder in earlier_run.parent.glob("digits*") if folder != earlier_run]
-    (line,) = [line for line in stderr.splitlines() if "earlier version" in line]
-    assert line == (
-        f"collapsar: {earlier_run} was made by an earlier version of collapsar and is left as it is: "
-        f"the chain starts anew in {new}"
-    )
-    assert len((new / "records.jsonl").read_text().splitlines()) == 1
-    assert files(earlier_run) == before
-    assert "earlier version" not in collapsar(*EARLIER)[1]  # the new folder is there: nothing is left to be told
 
 
 def test_a_folder_of_version_0_1_is_refused_where_it_is_asked_for(collapsar, earlier_run):

@@ -79,7 +79,6 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
     if settings["dry_run"]:
         foretell(experiment, folder, config=config)
         return None
-    point_to_earlier(folder, config)
     with disk_errors_name(folder):
         records = experiment.run(
             folder,
@@ -127,16 +126,6 @@ def sum_up_dry_run(outputs: Path) -> None:
     chains = forecast.made.copy()
     forecast.made.clear()
     logging.getLogger(__name__).info("%s", forecast.summary(chains, free_bytes=forecast.check_disk(chains, outputs)))
-
-
-def point_to_earlier(folder: Path, config: DictConfig) -> None:
-    """Say so where version 0.1 has a folder for these settings, which is neither continued nor touched."""
-    name = composition.earlier_chain_name(config)
-    if name and (folder.parent / name / "records.jsonl").exists() and not (folder / "records.jsonl").exists():
-        sys.stderr.write(
-            f"collapsar: {folder.parent / name} was made by an earlier version of collapsar and is left as it is: "
-            f"the chain starts anew in {folder}\n"
-        )
 
 
 @contextmanager

@@ -331,7 +331,7 @@ def changed(**changes):
         {"trainer__callbacks": []},
         {"evaluation__extra": {}},
         {"data___target_": "collapsar.elsewhere.Digits"},
-        {"evaluation__downstream__budget___target_": "elsewhere.TrainingBudget"},
+        {"evaluation__downstream__budget___target_": "collapsar.elsewhere.TrainingBudget"},
         {"judge__seed": 5},
         {"training": {"_target_": "collapsar.models.plan.Plan", "gradient_clip_norm": None, "callbacks": []}},
         {"objective": "final/recall"},

@@ -337,7 +337,7 @@ def test_a_line_is_as_quick_to_add_to_a_thousand_as_to_none(opened, tmp_path, mo
     size = (tmp_path / "run" / "records.jsonl").stat().st_size
     with opened(num_generations=1001) as journal, shown(journal):
         written = []
-        monkeypatch.setattr("collapsar.files.append_flushed", lambda path, line: written.append(len(line)))
+        monkeypatch.setattr("collapsar.journal.store.append_flushed", lambda path, line: written.append(len(line)))
         keep(journal, chain(**HEALTHY)[0])
     assert len(written) == 1
     assert written[0] < size / 500

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from collapsar import files as damage
+from collapsar import files as files_module
 from collapsar.errors import UsageError
 from collapsar.files import append_flushed, write_atomically
 from collapsar.journal import store as store_module
@@ -164,7 +165,7 @@ def test_a_line_is_added_without_touching_those_before(folder, monkeypatch):
 
 def test_added_lines_are_on_disk_before_the_call_returns(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(store_module.os, "fsync", lambda file: synced.append((tmp_path / "lines").read_bytes()))
+    monkeypatch.setattr(files_module.os, "fsync", lambda file: synced.append((tmp_path / "lines").read_bytes()))
     append_flushed(tmp_path / "lines", b"one\n")
     append_flushed(tmp_path / "lines", b"two\n")
     assert synced == [b"one\n", b"one\ntwo\n"]
@@ -191,7 +192,7 @@ def test_a_write_that_fails_keeps_the_old_content(tmp_path, monkeypatch):
     def fail(path):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(store_module, "flush_to_disk", fail)
+    monkeypatch.setattr(files_module, "flush_to_disk", fail)
     with pytest.raises(OSError, match="no space"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

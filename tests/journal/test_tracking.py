@@ -205,7 +205,9 @@ def test_the_summary_of_a_chain_whose_numbers_broke_down_says_so(tmp_path):
     tracking = instantiate(compose_settings("tracking=wandb").tracking, _convert_="object")
     tracking._store = RunFolder(tmp_path)
     tracking._store.write_json("profile.json", profile_chain([], ending="broke down").to_dict())
-    tracking._run = run = SimpleNamespace(summary={}, finish=lambda exit_code: None, disabled=True)
+    tracking._run = run = SimpleNamespace(
+        summary={}, finish=lambda exit_code: None, settings=SimpleNamespace(sync_dir="")
+    )
     tracking.finish(has_failed=True)
     assert (run.summary["profile/ending"], run.summary["profile/recall_half_life"]) == ("broke down", 0.0)
 

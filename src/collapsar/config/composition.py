@@ -18,7 +18,6 @@ from collapsar.config.constructors import check_numbers, check_part, check_part_
 from collapsar.config.experiment import CHECKED_RANGES, Experiment, check_ranges
 from collapsar.config.levers import check_choices, check_levers, levers_of_job, overrides_of_job
 from collapsar.config.options import accept_options_of_constructors
-from collapsar.earlier import earlier_digest
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured, check_objective
 from collapsar.judging.plugins import load_plugins
@@ -78,14 +77,6 @@ def chain_name(*, _root_: DictConfig) -> str:
     config, chosen = settings(_root_), choices(_root_)
     names = [chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS]
     return f"{join_names(names)}_seed{config['seed']}_{digest(binding_settings(config))}"
-
-
-def earlier_chain_name(config: DictConfig) -> str | None:
-    """The name that version 0.1 gave a chain with these settings; None if there was no such chain."""
-    own, chosen = settings(config), choices(config)
-    earlier = earlier_digest(own)
-    names = [chosen.get(group) or "custom" for group in NAMED_GROUPS]
-    return f"{join_names(names)}_seed{own['seed']}_{earlier}" if earlier else None
 
 
 def join_names(names: list[str]) -> str:
@@ -212,11 +203,11 @@ def check(config: DictConfig) -> None:
     own = settings(config)
     check_study_name(own["name"])
     load_plugins(own["plugins"])
+    check_choices(overrides_of_job())
     check_optional_choices(config)
     check_numbers("", own)
     check_objective(own["objective"])
     check_measured_early(own)
-    check_choices(overrides_of_job())
     check_levers(levers_of_job())
     check_ranges(**{key: own[key] for key in CHECKED_RANGES})
     for path, node in parts(config):

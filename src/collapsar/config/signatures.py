@@ -153,8 +153,8 @@ def alias(module: str, name: str) -> Any:
             ):
                 value = node.value
                 return type_of(module, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
-            case ast.ImportFrom(module=str() as origin) if any(each.name == name for each in node.names):
-                return alias(origin, name)
+            case ast.ImportFrom(module=str() as origin, names=names) if there := named(names, name):
+                return alias(origin, there)
     return None
 
 
@@ -164,9 +164,14 @@ def find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
     for node in tree_of(module):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module, node
-        if isinstance(node, ast.ImportFrom) and any(each.name == name for each in node.names):
-            return find_class(node.module or "", name)
+        if isinstance(node, ast.ImportFrom) and (there := named(node.names, name)):
+            return find_class(node.module or "", there)
     return None
+
+
+def named(names: Sequence[ast.alias], name: str) -> str | None:
+    """What a name is called in the module that it is imported from; None if it is not imported."""
+    return next((each.name for each in names if (each.asname or each.name) == name), None)
 
 
 @cache

@@ -22,7 +22,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from collapsar.earlier import is_earlier
 from collapsar.errors import UsageError
 from collapsar.files import (
     add_checksum_to_archive,
@@ -45,6 +44,7 @@ from collapsar.samples import Samples
 logger = logging.getLogger(__name__)
 
 RECORDS, CONFIG = "records.jsonl", "config.yaml"
+EARLIER = "0.1."  # the version whose folders are not continued
 MODEL, SAMPLES, GRID = "model.ckpt", "samples.npz", "grid.png"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
@@ -235,7 +235,10 @@ class RunFolder:
     def _check_settings(self, config: dict[str, Any]) -> None:
         if not (self.path / CONFIG).exists():
             return
-        if is_earlier(self.read_json("versions.json")) and (self.path / RECORDS).exists():
+        if (
+            str(self.read_json("versions.json").get("collapsar", "")).startswith(EARLIER)
+            and (self.path / RECORDS).exists()
+        ):
             raise UsageError(
                 f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
             )

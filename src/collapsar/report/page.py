@@ -125,7 +125,7 @@ def render(chains: Sequence[Chain]) -> str:
 
 def _added(pictured: Sequence[Sequence[Chain]], *, arms: Sequence[Arm], chains: Sequence[Chain]) -> list[Markup]:
     """The added sections that have something to show, as HTML."""
-    seen = {"arms": arms, "chains": chains, "num_pictured": min(len(chains), MAX_PICTURED_CHAINS)}
+    seen = {"wording": wording, "arms": arms, "chains": chains, "num_pictured": min(len(chains), MAX_PICTURED_CHAINS)}
     shown = [(section, section.content(pictured)) for section in added_sections()]
     return [
         Markup(template(section.template, package=section.package).render(**seen, **content))

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from collapsar.judging.plugins import load_cases
-from collapsar.study.chains import Chain
 
-Content = Callable[[Sequence[Sequence[Chain]]], dict[str, Any] | None]
+if TYPE_CHECKING:
+    from collapsar.study.chains import Chain  # reads folders with pandas, which a table of sections does not need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Section:
     name: str
     package: str
     template: str
-    content: Content
+    content: "Callable[[Sequence[Sequence[Chain]]], dict[str, Any] | None]"
 
 
 _added: dict[str, Section] = {}

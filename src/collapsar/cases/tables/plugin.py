@@ -1,7 +1,7 @@
 """What tables add: metric keys, and pictures of columns, associations and rows on the page."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from collapsar.judging.metric_keys import (
     COLUMNS,
@@ -13,7 +13,9 @@ from collapsar.judging.metric_keys import (
     add_metric,
 )
 from collapsar.report.sections import Section, add_section
-from collapsar.study.chains import Chain
+
+if TYPE_CHECKING:
+    from collapsar.study.chains import Chain
 
 add_metric(
     "table_downstream",
@@ -61,7 +63,7 @@ add_metric(
 )
 
 
-def pictures(pictured: Sequence[Sequence[Chain]]) -> dict[str, Any] | None:
+def pictures(pictured: "Sequence[Sequence[Chain]]") -> dict[str, Any] | None:
     """The pictures of each arm's chains, with the arm's index; None if no chain is of a table."""
     from collapsar.cases.tables.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
 
