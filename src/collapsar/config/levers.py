@@ -67,7 +67,9 @@ def check_choices(overrides: list[str]) -> None:
         is_choice = isinstance(choice, str) and "${" not in choice and loader.repository.group_exists(group)
         if is_choice and not loader.repository.config_exists(f"{group}/{choice}"):
             file = f"{group}/{choice}"
-            options = loader.get_group_options(file.rpartition("/")[0])
+            folder = f"{file.rpartition('/')[0]}/"
+            known = [f"{group}/{option}" for option in loader.get_group_options(group)]  # recipes, at any depth
+            options = [option.removeprefix(folder) for option in known if option.startswith(folder)]
             raise MissingConfigException(f"no {file}", missing_cfg_file=file, options=options)
 
 
