@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from collapsar.config.composition import (
     build,
@@ -15,6 +15,7 @@ from collapsar.config.composition import (
     check_optional_choices,
     check_study_name,
     config_folder,
+    register,
     settings,
 )
 from collapsar.data.sources.real import Digits
@@ -27,6 +28,12 @@ from collapsar.records import settings as settings_module
 from collapsar.records.settings import flatten, recipes, whole_recipe
 from tiny_chains import compose_settings
 from tiny_tables import MISSING, OF_PACKAGES, overrides_of
+
+
+@pytest.fixture(autouse=True, scope="module")
+def schema():
+    """Whichever test runs first, Hydra knows the schema."""
+    register()
 
 
 def choices(group):
@@ -166,6 +173,18 @@ def test_what_may_come_with_data_and_has_no_file_is_refused_where_it_is_typed(ke
     check_optional_choices(plain)
     with pytest.raises(UsageError, match=f"{key} must be a file of conf/.*, such as {known}: got mine"):
         check_optional_choices(typed)
+
+
+def test_a_recipe_where_earlier_versions_had_it_is_refused_with_its_new_place(tmp_path):
+    (tmp_path / "recipe" / "small").mkdir(parents=True)
+    (tmp_path / "recipe" / "small" / "digits_vae.yaml").write_text("batch_size: 7\n")
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("config", [f"hydra.searchpath=[file://{tmp_path}]"], return_hydra_config=True)
+    sources = [{"path": str(tmp_path), "schema": "file", "provider": "command-line"}]
+    with open_dict(config):
+        config.hydra.runtime.config_sources = sources
+    with pytest.raises(UsageError, match=r"digits_vae.yaml is not read: .* recipe/DATA/SIZE/MODEL.yaml"):
+        check_optional_choices(config)
 
 
 def test_the_recipe_of_another_data_set_can_be_typed():

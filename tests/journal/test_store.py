@@ -328,7 +328,7 @@ def test_lines_without_a_checksum_are_taken_as_they_are_and_said_to_be(folder, c
     path.write_text(json.dumps(content) + "\n")
     claimed(folder, CONFIG)
     assert len(folder.records()) == 1
-    assert "1 lines have no checksum" in caplog.text
+    assert "1 line without a checksum" in caplog.text
 
 
 def flipped(content, rng):

@@ -226,3 +226,9 @@ def test_a_file_logger_writes_below_the_run_folder_or_by_its_name(save_dir, expe
 def test_what_is_no_logger_is_refused(logger, message):
     with pytest.raises(UsageError, match=message):
         check_trainer(recipe(logger=logger))
+
+
+def test_what_the_environment_gives_the_trainer_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("PL_TRAINER_ACCUMULATE_GRAD_BATCHES", "4")
+    with pytest.raises(UsageError, match="PL_TRAINER_ACCUMULATE_GRAD_BATCHES would pass by"):
+        check_trainer(recipe(max_steps=5))

@@ -143,6 +143,9 @@ def check_optional_choices(config: DictConfig) -> None:
     chosen, sources = choices(config), runtime(config).get("config_sources", [])
     if any(source["schema"] == "pkg" and source["provider"] != "hydra" for source in sources):
         return  # of a package that a user added, only Hydra knows the files
+    for source in sources:
+        for file in Path(source["path"], "recipe").glob("*/*.yaml") if source["schema"] == "file" else ():
+            raise UsageError(f"{file} is not read: the recipe of DATA and MODEL stands in recipe/DATA/SIZE/MODEL.yaml")
     for key in OPTIONAL_CHOICES:
         group, name = key.partition("@")[0], chosen.get(key)
         files = [Path(source["path"], group, f"{name}.yaml") for source in sources if source["schema"] == "file"]

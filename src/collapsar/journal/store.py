@@ -39,6 +39,7 @@ from collapsar.files import (
 from collapsar.journal.lock import held
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import binding_settings
+from collapsar.records.words import counted
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -274,7 +275,7 @@ def cut_damaged_lines(path: Path) -> None:
     unverified = sum(line_is_whole(line) is None for line in lines[:first])
     if unverified:
         logger.info(
-            "%s: %d lines have no checksum, as in earlier versions, and are taken as they are", path, unverified
+            "%s: %s without a checksum, as in earlier versions, taken as they are", path, counted(unverified, "line")
         )
     if first is None:
         return

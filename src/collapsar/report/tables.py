@@ -52,6 +52,8 @@ def _horizons(summaries: Sequence[ArmSummary]) -> str:
     """What > before a number of generations says; nothing where all that is waited for happened."""
     times = [time for summary in summaries for time in (summary.half_life, summary.first_dead) if time is not None]
     never = sorted({time.num_generations for time in times if not math.isfinite(time.high)})
+    if never == [0]:
+        return "; >0: there is one generation only"
     if len(never) == 1:
         return f"; >{never[0]}: not in {counted(never[0], 'generation')}"
     return "; >N: not in N generations" if never else ""

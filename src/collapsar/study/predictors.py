@@ -231,5 +231,6 @@ def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
         return f"rows of class {names[int(name)] if int(name) < len(names) else name}"
     if kind is LEVELS:
         return f"samples with {name}"
-    column = flatten(chain.config).get(SUBGROUP) or "group"
+    found = flatten(chain.config).get(SUBGROUP)
+    column = "group" if found is None else found
     return f"rows with {column} {re.sub(r'(?<=[0-9])_(?=[0-9])', '.', name).replace('_', ' ')}"  # a decimal point

@@ -35,6 +35,8 @@ OF_A_FIT = "a generation is trained and then measured by evaluation"
 ON_ONE_DEVICE = "a generation is trained on one device"
 CHECKPOINTS = "each generation's model is kept in the run folder, as generation_000/model.ckpt"
 PRINTS_NO_MODEL = "a chain prints no model, and generation_000/model.ckpt in its folder holds one"
+LIGHTNING_VARIABLES = "PL_TRAINER_"  # from the environment Lightning takes what its Trainer is not given
+
 REFUSED: Mapping[
     str, tuple[tuple[Any, ...], str]
 ] = {  # by argument: the values that are taken, and what to set instead
@@ -173,6 +175,10 @@ def check_arguments(recipe: TrainerRecipe) -> None:
     Raises:
         UsageError: the first of them, by name, with what to set instead.
     """
+    for variable in os.environ:
+        if variable.startswith(LIGHTNING_VARIABLES):
+            key = variable.removeprefix(LIGHTNING_VARIABLES).lower()
+            raise UsageError(f"{variable} would pass by the configuration: unset it, and set trainer.{key}")
     for key, value in flattened(recipe).keywords.items():
         taken, advice = REFUSED.get(key, ((), ""))
         if taken and not any(type(value) is type(each) and value == each for each in taken):

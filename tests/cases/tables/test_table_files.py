@@ -64,6 +64,15 @@ def test_rounding_that_was_asked_for_is_counted(read):
     assert "x: 9007199254740993 and 19 other numbers are rounded to float64" in said
 
 
+def test_a_field_may_be_as_long_as_a_book(read):
+    notes = ["long " * 40_000, "short"]
+    text = "note,ill\n" + "".join(f"{notes[i % 2]},{'yn'[i // 2 % 2]}\n" for i in LINES)
+    source, _ = read(text)
+    assert column(source, "note") == [notes[i % 2].strip() for i in LINES] or column(source, "note") == [
+        notes[i % 2] for i in LINES
+    ]
+
+
 @pytest.mark.parametrize("end", ["", ","])
 def test_a_separator_at_the_end_of_every_line_shifts_nothing(end, read):
     text = f"age,income,city,ill{end}\n" + "".join(f"{i},{1000 + i},{['Oslo', 'Bodo'][i % 2]},y,\n" for i in LINES)

@@ -18,6 +18,7 @@ import pandas as pd
 from collapsar.cases.tables.numerals import Signs
 from collapsar.errors import UsageError, printable
 
+LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
 SEPARATORS = (",", ";", "\t", "|")
 SIGN_NAMES = {
     "comma": ",",
@@ -210,6 +211,7 @@ def parsed(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
         csv.Error: a quote that is not closed, or text after one, with the number of the line.
     """
     skips = has_blanks_before_quotes(text, separator)
+    csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=skips)
     try:
         for fields in reader:
