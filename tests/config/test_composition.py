@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from collapsar.config.composition import (
     build,
@@ -180,9 +180,6 @@ def test_a_recipe_where_earlier_versions_had_it_is_refused_with_its_new_place(tm
     (tmp_path / "recipe" / "small" / "digits_vae.yaml").write_text("batch_size: 7\n")
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("config", [f"hydra.searchpath=[file://{tmp_path}]"], return_hydra_config=True)
-    sources = [{"path": str(tmp_path), "schema": "file", "provider": "command-line"}]
-    with open_dict(config):
-        config.hydra.runtime.config_sources = sources
     with pytest.raises(UsageError, match=r"digits_vae.yaml is not read: .* recipe/DATA/SIZE/MODEL.yaml"):
         check_optional_choices(config)
 
