@@ -1,8 +1,8 @@
 """The command `collapsar`: one experiment, or a Hydra multirun.
 
-A mistake of the user's gets one line on stderr and exit code 2; numbers that broke down, or a disk or a device's memory
-that takes no more, one line and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback. In a multirun the other jobs
-still run.
+A user's mistake gives one line on stderr and exit code 2. Numbers that broke down, a full or broken disk, and a
+device's full memory give one line and exit code 1. HYDRA_FULL_ERROR=1 shows the traceback. In a multirun the other
+jobs still run.
 """
 
 import json
@@ -55,23 +55,19 @@ wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))
 
 
 def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
-    """Run one chain, and leave its page and its table; returns its objective, None if it failed.
+    """Run one chain, write its page and print its table; returns its objective, None if it failed.
 
-    A breakdown is an outcome of the chain: it is told at the end, and a sweeper hears what it is worth.
+    A breakdown is an outcome of the chain: it is reported at the end, and a sweeper gets an objective for it.
     """
     with signals.heeded(), expected_errors_noted():
-        composition.check(config)  # a mistake that can be seen without torch does not wait for it
+        composition.check(config)  # finds mistakes that need no torch before torch is imported
         quieten_libraries()
         return run_chain(config, hydra_config=HydraConfig.get())
     return objective_of_breakdown(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, ...] | None:
-    """Build, run and show the chain of one job; returns its objective.
-
-    Raises:
-        UsageError: settings that cannot be run, or no objective where a sweeper needs one.
-    """
+    """Build, run and show the chain of one job; returns its objective."""
     experiment, settings = composition.build(config), composition.settings(config)
     if multirun.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
@@ -93,7 +89,7 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
 
 
 def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[float, ...] | None:
-    """What a chain is worth whose numbers broke down; None of a chain that failed otherwise."""
+    """The objective of a chain whose numbers broke down; None for a chain that failed otherwise."""
     with suppress(OSError, ValueError):  # no profile, or no such number: the job has failed
         profile = json.loads((folder / "profile.json").read_text())
         if profile.get("ending") == "broke down" and config.get("objective") is not None:
@@ -102,7 +98,7 @@ def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[fl
 
 
 def foretell(experiment: "Experiment", folder: Path, *, config: DictConfig) -> None:
-    """Say what a chain would take, and leave no folder that was not there."""
+    """Log what a chain would take, and leave no new folder behind."""
     from collapsar.config import forecast
 
     chain = composition.chain_name(_root_=config)
@@ -115,11 +111,7 @@ def foretell(experiment: "Experiment", folder: Path, *, config: DictConfig) -> N
 
 
 def sum_up_dry_run(outputs: Path) -> None:
-    """Say what all chains of a dry run would take, if this process made one.
-
-    Raises:
-        UsageError: the disk does not suffice.
-    """
+    """Log the total of all chains of a dry run, if this process made one; refuse it if the disk is too small."""
     forecast = sys.modules.get("collapsar.config.forecast")
     if forecast is None or not forecast.made:
         return
@@ -132,7 +124,7 @@ def sum_up_dry_run(outputs: Path) -> None:
 def expected_errors_noted() -> Iterator[None]:
     """Keep an expected error for the end of the command, so that the other jobs of a multirun go on.
 
-    Other launchers and sweepers than Hydra's own are told of the error: they have rules for it.
+    Launchers other than Hydra's own and sweepers of other packages get the error itself: they have rules for it.
     """
     try:
         yield
@@ -145,7 +137,7 @@ def expected_errors_noted() -> Iterator[None]:
 
 
 def failed_job(error: Exception, *, hydra_config: Any) -> FailedJob:
-    """What is told of the running job, which ends with this error."""
+    """The report of the running job, which ends with this error."""
     if hydra_config.mode != RunMode.MULTIRUN:
         return failed_command(error)
     return FailedJob(
@@ -157,13 +149,13 @@ def failed_job(error: Exception, *, hydra_config: Any) -> FailedJob:
 
 
 def failed_command(error: BaseException) -> FailedJob:
-    """What is told of a single chain, or of a command as a whole."""
+    """The report of a single chain, or of a command as a whole, that failed."""
     return FailedJob(number=None, reason=one_line(error), exit_code=exit_code(error))
 
 
 def quieten_libraries() -> None:
-    """Keep what Lightning says of itself out of the way of what the chain says."""
-    import lightning.pytorch  # noqa: F401  it sets the levels of its loggers when it is imported
+    """Hide Lightning's information messages and warnings, which would crowd out the chain's own lines."""
+    import lightning.pytorch  # noqa: F401  importing it sets the levels of its loggers
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -171,8 +163,8 @@ def quieten_libraries() -> None:
 
 
 def main() -> None:
-    """Compose, check and run; turn a user's mistake into one line."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print a traceback and exit; the line is ours to write
+    """Compose, check and run; report a user's mistake in one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a traceback and exits; we write one line
     composition.register()
     conf = str(config_folder())
     if "--version" in sys.argv[1:]:
@@ -201,13 +193,13 @@ def main() -> None:
 
 
 def is_of_hydra(error: BaseException) -> bool:
-    """Whether Hydra itself raised an error: some of what it refuses in overrides it refuses with plain ones."""
+    """Whether Hydra itself raised an error: it refuses some overrides with a plain ValueError or TypeError."""
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals["__name__"]).startswith("hydra.")
 
 
 def readable(error: Exception) -> Exception:
-    """An error of Hydra's, with advice where its own code stumbles: over a number in a list of a group's choices."""
+    """An error of Hydra's; with advice for the TypeError that a number in a list of a group's choices causes."""
     if not isinstance(error, TypeError):
         return error
     advice = "a group, such as model, takes one name, and lever and cause take a list of names"
@@ -215,7 +207,7 @@ def readable(error: Exception) -> Exception:
 
 
 def exit_code(error: BaseException) -> int:
-    """1 for what happened to the chain, 2 for what the user can mend by another command."""
+    """1 if the chain, a disk or a device's memory broke down; 2 for what the user can mend by another command."""
     is_breakdown = isinstance(error, NonFiniteError | DeviceMemoryError) or find_disk_error(error)
     return BREAKDOWN_EXIT_CODE if is_breakdown else USAGE_EXIT_CODE
 
@@ -224,7 +216,7 @@ def one_line(error: BaseException) -> str:
     """What is wrong, the value, and what is allowed, on one line."""
     if disk_error := find_disk_error(error):
         advice = "free space" if disk_error.errno in FULL_DISK else "see to the disk"
-        where = disk_error.filename or "below .hydra in the run folder"  # where Hydra names no file
+        where = disk_error.filename or "below .hydra in the run folder"  # if the error names no file
         what = f"cannot write {where}: {disk_error.strerror}" if isinstance(error, OSError) else str(error)
         return printable(f"{what}; {advice}: the same command continues")
     error = find_usage_error(error) or error
@@ -241,20 +233,20 @@ def one_line(error: BaseException) -> str:
 
 
 def find_disk_error(error: BaseException) -> OSError | None:
-    """The error of a full or broken disk that this one is, or tells of in other words."""
+    """The error of a full or broken disk: this error or its cause; None if neither is one."""
     candidates = (error, error.__cause__)
     return next((found for found in candidates if isinstance(found, OSError) and is_of_disk(found)), None)
 
 
 def find_usage_error(error: BaseException | None) -> UsageError | None:
-    """The mistake that a resolver of ours found: OmegaConf wraps it, and puts a text of its own before it."""
+    """The mistake that a resolver of ours found; OmegaConf wraps it and puts its own text before it."""
     while error is not None and not isinstance(error, UsageError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def describe_choice(file: str, *, options: Sequence[str]) -> str:
-    """Which choice does not exist, what it may have been meant to be, and which there are."""
+    """Name the missing choice, the closest existing one, and all existing ones."""
     group, _, choice = file.rpartition("/")
     close = get_close_matches(choice, options, n=1) or [option for option in options if choice and choice in option]
     hint = f"did you mean {close[0]}? " if close else ""
@@ -262,13 +254,13 @@ def describe_choice(file: str, *, options: Sequence[str]) -> str:
 
 
 def options_in(file: str, *, search_path: str) -> list[str]:
-    """The choices beside a missing one, in the folders that Hydra's message lists; it leaves them out for lists."""
+    """The choices beside a missing one, in the folders of Hydra's message; for lists Hydra names no choices."""
     folders = re.findall(r"path=file://(.+)$", search_path, flags=re.MULTILINE)
     return sorted(path.stem for folder in folders for path in Path(folder, file).parent.glob("*.yaml"))
 
 
 def describe_key(error: OmegaConfBaseException) -> str:
-    """Which key was refused and why, or what it may have been meant to be."""
+    """Name the refused key, and why it was refused or the closest allowed key."""
     parent = error.parent_node
     if not isinstance(parent, DictConfig) or error.key in parent:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"

@@ -1,12 +1,12 @@
-"""Files that are written whole or not at all, and that know when they are damaged, by a checksum at their end.
+"""Files that are written whole or not at all, with a checksum at their end that reveals damage.
 
     a JSON line       {"generation": 3, ..., "checksum": "2f6c9e0b41d8a753"}
     a YAML file       ...
                       # checksum 2f6c9e0b41d8a753
     a ZIP archive     its comment: collapsar checksum 2f6c9e0b41d8a753
 
-The checksums that ZIP has itself are of contents: by one flipped bit in its directory an array is gone. What was
-written before there were checksums has none: it is neither whole nor damaged, but unverified.
+ZIP's own checksums cover only contents: one flipped bit in its directory loses an array. Files from before there were
+checksums have none: they count as unverified, neither whole nor damaged.
 """
 
 import os
@@ -23,7 +23,7 @@ IN_FILE = re.compile(r"(?P<body>.*)# checksum (?P<checksum>[0-9a-f]{16})\n", re.
 
 
 def checksum(text: str) -> str:
-    """Sixteen characters that another text has with a probability of 2^-64."""
+    """Sixteen hexadecimal characters; another text has the same with a probability of 2^-64."""
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -34,22 +34,22 @@ def line_with_checksum(line: str) -> str:
 
 
 def file_with_checksum(text: str) -> str:
-    """The text of a file with its checksum in a comment on the last line."""
+    """A file's text with its checksum in a comment on the last line."""
     return f"{text}# checksum {checksum(text)}\n"
 
 
 def line_is_whole(line: str) -> bool | None:
-    """Whether a line is as it was written; None where it has no checksum."""
+    """Whether a line matches its checksum; None if it has none."""
     return _is_whole(IN_LINE, line, mark=', "checksum": "')
 
 
 def file_is_whole(text: str) -> bool | None:
-    """Whether a file's text is as it was written; None where it has no checksum."""
+    """Whether a file's text matches its checksum; None if it has none."""
     return _is_whole(IN_FILE, text, mark="# checksum ")
 
 
 def add_checksum_to_archive(path: Path) -> None:
-    """Put the checksum into a ZIP archive, as the end of its comment."""
+    """Write the checksum at the end of a ZIP archive's comment."""
     with ZipFile(path, "a") as archive:
         archive.comment = ARCHIVE_MARK + bytes(ARCHIVE_CHECKSUM_BYTES)
     found, _ = _archive_checksum(path)
@@ -59,13 +59,13 @@ def add_checksum_to_archive(path: Path) -> None:
 
 
 def archive_is_whole(path: Path) -> bool | None:
-    """Whether a ZIP archive is as it was written; None where it has no checksum."""
+    """Whether a ZIP archive matches its checksum; None if it has none."""
     found, end = _archive_checksum(path)
     return end == ARCHIVE_MARK + found.encode() if end.startswith(ARCHIVE_MARK) else None
 
 
 def _archive_checksum(path: Path) -> tuple[str, bytes]:
-    """The checksum of all bytes but the last ones, which are to hold it; and those, with the mark before them."""
+    """The checksum of all bytes before the stored one; and the end of the file: the mark and the stored checksum."""
     digest, end = blake2b(digest_size=8), path.stat().st_size - ARCHIVE_CHECKSUM_BYTES
     left = end
     with path.open("rb") as file:
@@ -91,16 +91,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         flush_to_disk(temporary)
         temporary.replace(path)
-        flush_to_disk(path.parent)  # the entry of the folder, too
+        flush_to_disk(path.parent)  # the folder's entry, too
 
 
 def temporary_of(path: Path) -> Path:
-    """The name that a file or folder has until it is whole."""
+    """The temporary name of a file or folder that is not yet whole."""
     return path.with_name(f".{path.name}.partial")
 
 
 def append_flushed(path: Path, content: bytes) -> None:
-    """Add to the end of a file and flush it: the cost does not depend on the file's length."""
+    """Append to a file and flush it; the cost does not depend on the file's length."""
     with path.open("ab") as file:
         file.write(content)
         file.flush()
@@ -108,7 +108,7 @@ def append_flushed(path: Path, content: bytes) -> None:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Cut off what follows the last newline: a line that a kill or a full disk left half written."""
+    """Cut off what follows the last newline: a line that a kill or a full disk left incomplete."""
     content = path.read_bytes() if path.exists() else b""
     if content and not content.endswith(b"\n"):
         with path.open("r+b") as file:
@@ -116,7 +116,7 @@ def cut_torn_line(path: Path) -> None:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file that end with a newline; none where there is no file."""
+    """The lines of a file that end with a newline; none if there is no file."""
     if not path.exists():
         return []
     *lines, _torn = path.read_text("utf-8", "replace").split("\n")

@@ -1,4 +1,4 @@
-"""The sample convention, its one carrier, and the only conversions to and from it.
+"""The sample convention, the `Samples` class that carries it, and the only conversions to and from it.
 
 Values are either images, uint8 [num_samples, channels, height, width] from 0 to 255, or vectors, float32 [num_samples,
 dimensions]. Models see images in *model range*: float32 in [0, 1]. Everything that is stored, pooled or measured is in
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from collapsar.errors import NonFiniteError
 
-UNLABELLED = -1  # among labels: of this sample nobody knows the class
+UNLABELLED = -1  # the label of a sample whose class is unknown
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Samples:
 
     Attributes:
         values: Images or vectors in the sample convention.
-        labels: Class of each sample, UNLABELLED where it is not known; None where no class is known.
+        labels: Class of each sample, UNLABELLED if it is unknown; None if no class is known.
     """
 
     values: Tensor
@@ -45,11 +45,11 @@ class Samples:
         return tuple(self.values.shape[1:])
 
     def to(self, device: torch.device) -> "Samples":
-        """The same samples on a device; nothing is copied when they are there already."""
+        """The samples on a device; nothing is copied if they are already there."""
         return Samples(self.values.to(device), None if self.labels is None else self.labels.to(device))
 
     def sent_to(self, device: torch.device) -> "Samples":
-        """The same samples on their way to another device, by way of pinned memory where the device is a CUDA one."""
+        """The samples on another device; copied to CUDA asynchronously, from pinned memory."""
         if device.type != "cuda":
             return self.to(device)
         tensors = (None if part is None else part.pin_memory() for part in (self.values, self.labels))
@@ -63,7 +63,7 @@ class Samples:
 
 
 def concatenate(batches: Sequence[Samples]) -> Samples:
-    """All batches as one; a single batch is returned as it is. Labels are kept where every batch has them."""
+    """All batches as one; a single batch is returned as it is. Labels are kept if every batch has them."""
     if len(batches) == 1:
         return batches[0]
     labels = [batch.labels for batch in batches if batch.labels is not None]
@@ -79,7 +79,7 @@ def to_model_range(values: Tensor) -> Tensor:
 
 
 def from_model_range(values: Tensor) -> Tensor:
-    """What a model makes, in the sample convention: images quantised, vectors as they are.
+    """A model's output in the sample convention: images quantised, vectors as they are.
 
     Raises:
         NonFiniteError: a value is NaN or infinite.
@@ -93,7 +93,7 @@ def from_model_range(values: Tensor) -> Tensor:
 def quantise(
     images: Float[Tensor, "sample channel height width"],
 ) -> UInt8[Tensor, "sample channel height width"]:
-    """Images in model range as uint8, rounded to the nearest level and clipped to [0, 1] first.
+    """Images in model range as uint8: clipped to [0, 1], then rounded to the nearest level.
 
     Raises:
         NonFiniteError: a pixel is NaN or infinite.
@@ -103,11 +103,7 @@ def quantise(
 
 
 def check_finite_values(values: Tensor) -> None:
-    """Refuse samples that are not numbers.
-
-    Raises:
-        NonFiniteError: a value is NaN or infinite.
-    """
+    """Raise NonFiniteError if a value is NaN or infinite."""
     if not torch.isfinite(values).all():
         num_bad = int((~torch.isfinite(values)).sum())
         raise NonFiniteError(f"samples hold {num_bad} NaN or infinite values of {values.numel()}")

@@ -1,7 +1,7 @@
 """Every random number comes from a seed derived from (experiment seed, generation, purpose).
 
-Two purposes never share a stream, and a generation's randomness does not depend on what ran before it: that is why
-a resumed chain equals an uninterrupted one.
+Two purposes never share a stream. A generation's randomness does not depend on what ran before it, so a resumed chain
+equals an uninterrupted one.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-MOST_WEIGHTS = 2**24  # that torch.multinomial takes
+MOST_WEIGHTS = 2**24  # the most that torch.multinomial takes
 
 
 def derive_seed(seed: int, generation: int, purpose: str) -> int:
@@ -19,12 +19,12 @@ def derive_seed(seed: int, generation: int, purpose: str) -> int:
 
 
 def make_generator(seed: int, generation: int, purpose: str) -> torch.Generator:
-    """A CPU generator for one purpose of one generation. Draws are moved to the device, never made there."""
+    """A CPU generator for one purpose of one generation. Draw on the CPU, then move the result to the device."""
     return torch.Generator().manual_seed(derive_seed(seed, generation, purpose))
 
 
 def draw_weighted(weights: Tensor, num_draws: int, *, generator: torch.Generator) -> Tensor:
-    """Indices of weights, drawn with replacement in their proportions; of any number of weights."""
+    """Indices drawn with replacement in proportion to the weights; the number of weights is not limited."""
     if len(weights) <= MOST_WEIGHTS:
         return torch.multinomial(weights, num_draws, replacement=True, generator=generator)
     ends = weights.double().cumsum(0)

@@ -1,8 +1,8 @@
-"""Closed-form laws of recursive training, each with its source; `collapsar-verify` holds the loop against them.
+"""Closed-form laws of recursive training, each with its source; `collapsar-verify` checks the loop against them.
 
 Convention, everywhere: the real data are independent draws from the truth, *generation 0 is fitted to n of them*, and
-an expectation is over the real data and all that came after. A parameter has thus been fitted `generation + 1` times,
-which is the exponent below; papers that call the truth generation 0 write t for our generation + 1. "Maximum
+an expectation is over the real data and all later draws. A parameter has thus been fitted `generation + 1` times, which
+is the exponent below; papers that call the truth generation 0 write t for our generation + 1. "Maximum
 likelihood" divides a variance by n, "unbiased" by n - 1. Exact unless the docstring says bound or approximation.
 """
 
@@ -15,14 +15,14 @@ from scipy.special import digamma
 def conserved_second_moment(*, real_mean: float, real_variance: float) -> float:
     """E[mu_t² + v_t] in every generation of every regime that samples without bias, fitted by maximum likelihood.
 
-    The pool's second moment is a martingale: it is conserved when the pool holds real samples, draws of any earlier
+    The pool's second moment is a martingale: it is conserved if the pool holds real samples, draws of any earlier
     model, or both, in any proportion or weighting that does not depend on their values. Source: derived.
     """
     return real_mean**2 + real_variance
 
 
 def variance_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
-    """E[v_t] = (1 - 1/n)^(t+1) s², maximum likelihood: every fit loses the part 1/n.
+    """E[v_t] = (1 - 1/n)^(t+1) s², maximum likelihood: every fit loses a share of 1/n.
 
     Source: Shumailov et al. 2024, Nature 631 (the one-dimensional Gaussian); Alemohammad et al. 2023,
     arXiv:2307.01850, section 3.1.
@@ -35,8 +35,8 @@ def median_variance_under_replace(
 ) -> float:
     """The median of v_t, about s² exp(-2 (t+1) / n), or s² exp(-(t+1) / (n-1)) when unbiased: an approximation.
 
-    The typical chain shrinks faster than the mean says, and to 0 even where the mean stays. Source: Alemohammad et
-    al. 2023, arXiv:2307.01850, section 3.1, from the expectation of log v_t.
+    A typical chain shrinks faster than the mean, and to 0 even if the mean stays. Source: Alemohammad et al. 2023,
+    arXiv:2307.01850, section 3.1, from the expectation of log v_t.
     """
     rate = 1 / (num_samples - 1) if is_unbiased else 2 / num_samples
     return real_variance * exp(-rate * (generation + 1))
@@ -45,13 +45,13 @@ def median_variance_under_replace(
 def squared_mean_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
     """E[mu_t²] = s² (1 - (1 - 1/n)^(t+1)), maximum likelihood, truth centred at 0.
 
-    What the variance loses, the mean walks. Source: derived, from conservation.
+    The second moment is conserved, so E[mu_t²] gains what E[v_t] loses. Source: derived, from conservation.
     """
     return real_variance - variance_under_replace(generation, num_samples=num_samples, real_variance=real_variance)
 
 
 def unbiased_variance_under_replace(*, real_variance: float) -> float:
-    """E[v_t] = s² in every generation, unbiased; yet v_t goes to 0 almost surely (see the log variance).
+    """E[v_t] = s² in every generation, unbiased; yet v_t goes to 0 almost surely (see `log_variance_change`).
 
     Source: Alemohammad et al. 2023, arXiv:2307.01850, section 3.1; Shumailov et al. 2024, Theorem 3.1.
     """
@@ -105,7 +105,7 @@ def squared_mean_with_fresh_real(
     """E[mu_t²] when a share a of every pool of n is real data never seen before, maximum likelihood, truth at 0.
 
     M_0 = s²/n and M_{t+1} = s²/n + (1-a) (1-a-1/n) M_t; E[v_t] = s² - M_t. M_t tends to s² / (1 - a + a n (2 - a)),
-    whatever the first pool. Source: derived, from conservation.
+    for any first pool. Source: derived, from conservation.
     """
     start = real_variance / num_samples
     decay = (1 - fresh_fraction) * (1 - fresh_fraction - 1 / num_samples)
@@ -134,14 +134,14 @@ def squared_mean_with_fixed_real(
 def squared_mean_under_window(generation: int, *, num_samples: int, num_kept: int, real_variance: float) -> float:
     """E[mu_t²] when a pool holds the last K generations, n samples of each, maximum likelihood, truth at 0.
 
-    The real data are one of them. K = 1 is replace, K > t accumulate. Source: derived, see `squared_mean_of_pools`.
+    The real data count as one. K = 1 is replace, K > t accumulate. Source: derived, see `squared_mean_of_pools`.
     """
     windows = [range(max(fit - num_kept + 1, 0), fit + 1) for fit in range(generation + 1)]
     return real_variance * squared_mean_of_pools(windows, num_samples=num_samples, budget=None)
 
 
 def squared_mean_under_accumulate_subsample(generation: int, *, num_samples: int, real_variance: float) -> float:
-    """E[mu_t²] when a pool is n samples drawn from all so far, n a generation, maximum likelihood, truth at 0.
+    """E[mu_t²] when generations have n samples and a pool is n of all so far, maximum likelihood, truth at 0.
 
     Source: derived, see `squared_mean_of_pools`; the protocol is Kazdan et al. 2024, arXiv:2410.16713.
     """
@@ -154,7 +154,7 @@ def squared_mean_of_pools(windows: Sequence[Sequence[int]], *, num_samples: int,
 
     Batch 0 is real, batch j + 1 is drawn from fit j. Let S(g, h) be E[x y] of two different samples of batches g and
     h. A sample of batch h is its model's mean plus noise, so S(g, h) is the mean of E[x y] over the y in that model's
-    window, x itself included where it lies there (E[x²] = 1, conserved); S(h, h) = E[mu²]. A random subsample of
+    window, x itself included if it lies there (E[x²] = 1, conserved); S(h, h) = E[mu²]. A random subsample of
     `budget` changes only how often a sample meets itself. Source: derived.
     """
     moments = [[0.0]]  # S(0, 0): real samples are independent, truth at 0
@@ -215,9 +215,9 @@ def regression_error_under_replace(
 def regression_error_under_accumulate(
     generation: int, *, num_samples: int, num_inputs: int, noise_variance: float
 ) -> float:
-    """E|w_t - w*|² = s² d / (T - d - 1) sum_{i=1..t+1} 1/i²: at most pi²/6 of the first fit's, for ever.
+    """E|w_t - w*|² = s² d / (T - d - 1) sum_{i=1..t+1} 1/i²: at most pi²/6 times the first fit's error.
 
-    T new samples a generation, answered at the *same* inputs each time; with new inputs it is an upper bound.
+    Each generation adds T new samples at the *same* inputs; with new inputs it is an upper bound.
     Source: Gerstgrasser et al. 2024, arXiv:2404.01413, Theorem 2.
     """
     first = regression_error_under_replace(
@@ -227,7 +227,7 @@ def regression_error_under_accumulate(
 
 
 def heterozygosity_under_replace(generation: int, *, num_samples: int, shares: Sequence[float]) -> float:
-    """E[1 - sum_k p_k²] = (1 - 1/n)^(t+1) H_0 for categories: two draws differ ever more rarely.
+    """E[1 - sum_k p_k²] = (1 - 1/n)^(t+1) H_0 for categories: two draws differ less and less often.
 
     Source: Wright-Fisher drift (Wright 1931, Genetics 16); Shumailov et al. 2024, the discrete case.
     """
@@ -241,7 +241,7 @@ def zipf_shares(*, num_categories: int, exponent: int | float) -> list[float]:
 
 
 def takeover_probability(share: float) -> float:
-    """The probability that a category ends as the only one under replace: its share at the start.
+    """The probability that a category is the last one left under replace: its share at the start.
 
     Source: a share is a martingale that ends at 0 or 1 (Wright-Fisher).
     """
@@ -262,7 +262,7 @@ def alive_categories_lower_bound(generation: int, *, num_samples: int, shares: S
 def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
     """Expected change of log det(covariance), per generation and dimension, under replace, full and unbiased.
 
-    (sum_{i=1..D} psi((n-i)/2) + D ln(2/(n-1))) / D < 0, from the first fit on. For D = 1 it is why v_t goes to 0
+    (sum_{i=1..D} psi((n-i)/2) + D ln(2/(n-1))) / D < 0, from the first fit on. For D = 1 it explains why v_t goes to 0
     although its mean stays. Source: the log-determinant of a Wishart matrix (Muirhead 1982, section 3.2).
     """
     degrees = (num_samples - i for i in range(1, num_dimensions + 1))

@@ -1,1 +1,1 @@
-"""Case studies: guests that bring their own data, models, metrics and sections. Nothing else imports a case."""
+"""Case studies bring their own data, models, metrics and sections of the page. Nothing else imports a case."""

@@ -1,11 +1,11 @@
-"""The loop, the only one: run by every experiment, and by `collapsar-verify` against closed forms.
+"""The one loop over generations: every experiment runs it, and `collapsar-verify` holds it against closed forms.
 
     pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is drawn from model[t];
     pool[t+1] = regime(pool[t], real, synthetic[t])
 
-A generation that is finished already takes its stored samples instead of a new turn, so resuming is the loop itself.
-The next pool is made when the next turn is asked for, so several loops can be stepped side by side, and nothing is made
-of what the last generation draws.
+If a generation is already finished, the loop takes its stored samples instead of training, so resuming needs no other
+code. The next pool is made when the next turn is requested, so several loops can run in step. The samples of the last
+generation make no pool.
 """
 
 import time
@@ -30,7 +30,7 @@ from collapsar.training.train import Training
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One generation: trained, and drawn from when it is first asked for samples.
+    """One generation: already trained; its samples are drawn when they are first requested.
 
     Attributes:
         generation: 0 for the model that saw real data only.
@@ -50,10 +50,10 @@ class Turn:
 
     @cached_property
     def drawn(self) -> Drawn:
-        """All samples that were drawn, to be measured.
+        """All drawn samples, to be measured.
 
         Raises:
-            NonFiniteError: they hold NaN or infinite values: generation, epoch and step are named.
+            NonFiniteError: they hold NaN or infinite values; the text names generation, epoch and step.
             DeviceMemoryError: the memory of the device is full.
         """
         what, advice = f"drawing from generation {self.generation}", "lower the width of the model"
@@ -69,11 +69,11 @@ class Turn:
 
     @cached_property
     def synthetic(self) -> Samples:
-        """Those of the drawn samples that the next pool gets."""
+        """The drawn samples that the next pool gets."""
         samples = self.drawn.samples
         if len(samples) == self.num_synthetic:
             return samples
-        return samples[: self.num_synthetic].clone()  # a view would keep what was only measured in the pool
+        return samples[: self.num_synthetic].clone()  # a view would keep the other samples in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +86,8 @@ class Loop:
         seed: The experiment's seed.
         num_generations: Models to train, one after the other.
         num_synthetic: Samples that a generation gives to the next pool.
-        train: Gives the trained model of a pool and a generation.
-        draw: Draws from a generation's trained model, at least `num_synthetic` samples.
+        train: Trains the model of a generation on a pool.
+        draw: Draws at least `num_synthetic` samples from a generation's trained model.
     """
 
     real: RealData
@@ -102,11 +102,11 @@ class Loop:
         """A turn for every generation that is not finished.
 
         Args:
-            num_finished: The first generations, which are not trained again.
-            stored: The samples that a finished generation gave to the next pool.
+            num_finished: Number of first generations that are not trained again.
+            stored: Gives the samples that a finished generation gave to the next pool.
 
         Raises:
-            UsageError: settings that do not fit the data.
+            UsageError: settings do not fit the data.
             NonFiniteError: a loss became NaN or infinite.
         """
         pool = Pool((Part(self.real.train, REAL),))
@@ -119,7 +119,7 @@ class Loop:
                 turn = self._turn(generation, pool)
                 yield turn
                 synthetic = None if is_last else turn.synthetic
-                del turn  # or its model would stay until the next one is trained
+                del turn  # or its model would stay in memory until the next one is trained
             if synthetic is not None:
                 pool = self._next_pool(pool, synthetic=synthetic, generation=generation)
 
@@ -149,7 +149,7 @@ class Loop:
 
 
 def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, size: str) -> GenerationRecord:
-    """What a turn was and how it scored, as one line of the records."""
+    """The record of a turn and its scores."""
     training, drawn = turn.training, turn.drawn
     return GenerationRecord(
         generation=turn.generation,
@@ -180,7 +180,7 @@ def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, 
 
 @contextmanager
 def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Note the wall-clock seconds of a phase."""
+    """Store the wall-clock seconds of a phase."""
     start = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - start

@@ -1,1 +1,1 @@
-"""From a command line to an `Experiment`: how Hydra composes it, its schema, and early refusals."""
+"""From a command line to an `Experiment`: composition by Hydra, the schema, and early refusals."""

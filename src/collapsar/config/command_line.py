@@ -1,7 +1,7 @@
-"""The command line before Hydra reads it: options may stand anywhere, and text settings keep what was typed.
+"""The command line before Hydra reads it: put options first, and quote text settings.
 
-Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Values of
-text settings get quotes here if they need them. What Hydra would drop without a word is refused.
+Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Text
+settings get quotes here if they need them. Sweeps that Hydra would silently drop are refused.
 """
 
 import re
@@ -45,14 +45,14 @@ TEXT_SETTINGS = (
 )
 LISTS_OF_TEXTS = ("tracking.tags", "data.identifiers", "data.missing")
 UNREADABLE = object()
-PART = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,'"])+""")  # between commas outside quotes
+PART = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,'"])+""")  # one part between commas outside quotes
 
 
 def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
-    """The arguments of the command, options first, with text settings in quotes if Hydra would change them.
+    """The arguments with options first, and with quotes around text settings that Hydra would change.
 
     Raises:
-        UsageError: an option or an override that cannot be read, or experiments whose own sweeps would be dropped.
+        UsageError: an option or an override cannot be read, or Hydra would drop the sweeps of several experiments.
     """
     parser = get_args_parser()
     parser.exit_on_error = False
@@ -79,14 +79,14 @@ def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
 
 
 def as_typed(override: str, *, may_sweep: bool) -> str:
-    """An override that Hydra reads as it was typed, if its setting is a text.
+    """The override, with quotes if Hydra would change its text setting.
 
     Args:
         override: `KEY=VALUE`.
-        may_sweep: Whether commas stand between the values of a sweep; else they belong to the text.
+        may_sweep: Whether commas separate the values of a sweep; else they are part of the text.
 
     Raises:
-        UsageError: Hydra cannot read it.
+        UsageError: Hydra cannot read the override.
     """
     key, equal, value = override.partition("=")
     setting = key.lstrip("+")
@@ -105,7 +105,7 @@ def as_typed(override: str, *, may_sweep: bool) -> str:
 
 
 def quoted(value: str, *, is_list: bool, may_sweep: bool) -> str:
-    """A value with quotes if Hydra would read something else than this text; in lists and sweeps, each part of it."""
+    """The value, with quotes if Hydra would read something other than this text; in lists and sweeps, part by part."""
     parsed: Any = UNREADABLE
     with suppress(HydraException):
         parsed = parse(f"key={value}")._value
@@ -124,29 +124,20 @@ def quoted(value: str, *, is_list: bool, may_sweep: bool) -> str:
 
 
 def split(text: str) -> list[str]:
-    """What stands between commas outside quotes; all of it as one if a quote is left open."""
+    """The parts between commas outside quotes; the whole text as one part if a quote is left open."""
     parts: list[str] = PART.findall(text)
     return [part.strip() for part in parts] if ",".join(parts) == text else [text]
 
 
 def parse(override: str) -> Override:
-    """One override as Hydra reads it.
-
-    Raises:
-        HydraException: it cannot.
-    """
+    """Parse one override as Hydra does; raises HydraException if it cannot be read."""
     return OverridesParser.create().parse_override(override)
 
 
 def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) -> None:
-    """Refuse several experiments at once if one says what is swept or how: Hydra reads that only of a single one.
+    """Refuse a sweep over experiments if one of them says what is swept or how.
 
-    Args:
-        overrides: What was typed.
-        folders: Folders of conf.
-
-    Raises:
-        UsageError: with what to do.
+    Hydra applies these settings only if a single experiment is chosen. `folders` are folders of conf.
     """
     for parsed in map(parse, overrides):
         if parsed.key_or_group != "experiment" or not parsed.is_sweep_override():
@@ -162,5 +153,5 @@ def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) 
 
 
 def says_how_to_sweep(experiment: Any) -> bool:
-    """Whether the file of an experiment chooses Hydra's mode, sweeper or launcher, or what is swept."""
+    """Whether the file of an experiment sets Hydra's mode, sweeper or launcher, or what is swept."""
     return "hydra" in experiment or "hydra/" in str(experiment.get("defaults"))

@@ -1,6 +1,6 @@
-"""How Hydra composes an experiment: where `conf` lies, the schema, names of chains, and checks before anything runs.
+"""How Hydra composes an experiment: the schema, names of folders and chains, and checks before anything runs.
 
-Nothing heavy is imported before the experiment is built: help, completion and refused choices need no torch.
+Torch is not imported before the experiment is built, so help, completion and refused choices are fast.
 """
 
 import re
@@ -25,11 +25,11 @@ from collapsar.records.settings import binding_settings, config_folder, digest, 
 
 NAMED_GROUPS = ("data", "model", "regime")
 OPTIONAL_CHOICES = ("stick@evaluation.spaces.classifier", "table_metrics@evaluation.table", "judge")
-WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in the name of a class
+WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # word boundaries in a class's name
 
 
 def register() -> None:
-    """Make the schema, the resolvers and the options of parts known to Hydra; a second call changes nothing."""
+    """Register the schema, the resolvers and the options of parts with Hydra; a second call changes nothing."""
     look_in_current_folder()
     accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
@@ -39,7 +39,7 @@ def register() -> None:
 
 
 def file_checksum(path: str | None) -> str | None:
-    """Sixteen characters that a file's content always gives; None where there is no file, which is refused later."""
+    """Sixteen hexadecimal digits of a file's content; None if there is no file, which is refused later."""
     file = Path(path).expanduser() if path else None
     if file is None or not file.is_file():
         return None
@@ -48,21 +48,15 @@ def file_checksum(path: str | None) -> str | None:
 
 
 def study_folder(*, _root_: DictConfig) -> str:
-    """The folder of a study within `outputs`: its name, checked before Hydra makes the folder.
-
-    Raises:
-        UsageError: the name would lead elsewhere.
-    """
+    """The folder of a study within `outputs`: its name, checked before Hydra makes the folder."""
     check_study_name(_root_.name)
     return str(_root_.name)
 
 
 def check_study_name(name: Any) -> None:
-    """Refuse a name that is not the name of one folder.
+    """Refuse a study's name that is not text or not the name of one folder.
 
-    Raises:
-        UsageError: it is no text (2024_01_15 in a file is a number), is empty, has a path separator or an unprintable
-            character, or is `.` or `..`.
+    2024_01_15 in a YAML file is a number. A name is printable, without path separators, and not empty, `.` or `..`.
     """
     if not isinstance(name, str):
         raise UsageError(f"name must be a text: got {name!r}; in a YAML file, put quotes around it")
@@ -73,25 +67,25 @@ def check_study_name(name: Any) -> None:
 
 
 def chain_name(*, _root_: DictConfig) -> str:
-    """A name that the same settings always get: data, model, regime, seed, and a digest of everything that binds."""
+    """The name of a chain, fixed by its settings: data, model, regime, seed, and a digest of all that bind it."""
     config, chosen = settings(_root_), choices(_root_)
     names = [chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS]
     return f"{join_names(names)}_seed{config['seed']}_{digest(binding_settings(config))}"
 
 
 def join_names(names: list[str]) -> str:
-    """Group choices as a part of a folder's name: a choice in a subfolder of its group has a slash."""
+    """Join group choices as a part of a folder's name; the slash of a choice in a subfolder becomes `_`."""
     return "_".join(names).replace("/", "_")
 
 
 def choices(config: DictConfig) -> dict[str, str]:
-    """What was chosen in each group."""
+    """The choice made in each group."""
     chosen = runtime(config).get("choices", {})
     return {str(group): str(choice) for group, choice in chosen.items() if choice is not None}
 
 
 def runtime(config: DictConfig) -> Any:
-    """What Hydra composed with. A running job asks Hydra, which has taken its own node out of the config."""
+    """Hydra's composition details; a running job asks HydraConfig, as Hydra has removed its node from the config."""
     node = OmegaConf.select(config, "hydra.runtime")
     if node is None and HydraConfig.initialized():
         node = HydraConfig.get().runtime
@@ -99,7 +93,7 @@ def runtime(config: DictConfig) -> Any:
 
 
 def part_name(node: Mapping[str, Any]) -> str:
-    """A part that no group option stands for, by the name of its class: FashionMNIST is fashion_mnist."""
+    """The name of a part that no group option names, from its class: FashionMNIST becomes fashion_mnist."""
     return WORD_STARTS.sub("_", str(node["_target_"]).rpartition(".")[2]).lower()
 
 
@@ -118,11 +112,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
 
 def check_size(config: DictConfig) -> None:
-    """Refuse a size that has no recipe for the data and the model: such a recipe says the size itself.
-
-    Raises:
-        UsageError: with the recipes that there are.
-    """
+    """Refuse a size without a recipe for the data and the model: only a recipe sets `size`, so it is missing then."""
     if not OmegaConf.is_missing(config, "size"):
         return
     chosen = {"size": "full"} | choices(config)
@@ -135,14 +125,10 @@ def check_size(config: DictConfig) -> None:
 
 
 def check_optional_choices(config: DictConfig) -> None:
-    """Refuse a stick, a judge or table metrics without a file: Hydra passes over them, because some data have none.
-
-    Raises:
-        UsageError: with the files that come with the package.
-    """
+    """Refuse a stick, a judge or table metrics without a file: Hydra skips them, because some data have none."""
     chosen, sources = choices(config), runtime(config).get("config_sources", [])
     if any(source["schema"] == "pkg" and source["provider"] != "hydra" for source in sources):
-        return  # of a package that a user added, only Hydra knows the files
+        return  # only Hydra can list the files of a package that a user added
     for source in sources:
         for file in Path(source["path"], "recipe").glob("*/*.yaml") if source["schema"] == "file" else ():
             raise UsageError(f"{file} is not read: the recipe of DATA and MODEL stands in recipe/DATA/SIZE/MODEL.yaml")
@@ -155,10 +141,10 @@ def check_optional_choices(config: DictConfig) -> None:
 
 
 def build(config: DictConfig) -> Experiment:
-    """The live experiment, having checked every setting and every part against its constructor.
+    """The live experiment, after every setting and every part was checked against its constructor.
 
     Raises:
-        UsageError: a key or a type that a constructor does not take, or a value that it refuses.
+        UsageError: a constructor does not take a key or a type, or refuses a value.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -176,14 +162,10 @@ def build(config: DictConfig) -> Experiment:
 
 
 def check_measured_early(own: Mapping[str, Any]) -> None:
-    """Refuse an objective that the settings of the evaluation, whatever the data, do not measure.
-
-    Raises:
-        UsageError: with what there will be.
-    """
+    """Refuse an objective that the evaluation's settings do not measure, whatever the data."""
     evaluation = own["evaluation"] if isinstance(own["evaluation"], dict) else {}
     groups, spaces, table = (evaluation.get(key) for key in ("metrics", "spaces", "table"))
-    if isinstance(groups, list) and isinstance(spaces, dict):  # else it is refused as such
+    if isinstance(groups, list) and isinstance(spaces, dict):  # other types are refused by the checks of parts
         of_table = table.get("metrics") or [] if isinstance(table, dict) else []
         Measured(
             groups=[*groups, *of_table],
@@ -193,11 +175,11 @@ def check_measured_early(own: Mapping[str, Any]) -> None:
 
 
 def check(config: DictConfig) -> None:
-    """Refuse what no experiment has, as far as that can be known without importing torch, which takes seconds.
+    """Refuse invalid settings as far as possible without importing torch, which takes seconds.
 
     Raises:
-        UsageError: an unknown key, a name that is no folder's, a number that is not finite or out of range, an unfit
-            part, or levers that set one key.
+        UsageError: an unknown key, a bad study name, a number that is not finite or out of range, a part that its
+            constructor refuses, or levers that set one key.
     """
     known = [entry.name for entry in fields(Experiment)]
     for key in config:

@@ -1,4 +1,4 @@
-"""A part's schema is its constructor: keys below a `_target_` must be its arguments and have their types.
+"""Check a part against its constructor: keys beside a `_target_` must be its arguments and have their types.
 
 Hydra itself notices a wrong key only when the part is made, and under `_partial_` only when the recipe is called.
 """
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
-FILLED_IN = {"trainer.precision": "auto"}  # before the recipe is called, so that its constructor need not take it
+FILLED_IN = {"trainer.precision": "auto"}  # replaced before the recipe is called, so its type is not checked
 WORDS = ("data.target", "data.identifiers", "data.missing", "evaluation.table.task.subgroup")
-LARGEST_WHOLE_NUMBER = 2**63 - 1  # that a tensor takes
-LARGEST_NUMBER = 1e30  # far from where float32 ends, at 3.4e38, so that it may be multiplied
-CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes that get nothing more than what stands in the config
+LARGEST_WHOLE_NUMBER = 2**63 - 1  # of int64, the widest integer of a tensor
+LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38; this leaves room to multiply
+CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes: the config sets all arguments
 
 Parameter = inspect.Parameter
 
@@ -43,12 +43,9 @@ def parts(node: Any, *, path: str = "") -> Iterator[tuple[str, DictConfig]]:
 
 
 def check_part(path: str, node: DictConfig) -> None:
-    """Refuse what the constructor named by `_target_` would not take.
+    """Refuse arguments that the constructor named by `_target_` would not take.
 
-    A recipe (`_partial_`) may leave arguments to its caller, but for those that are called without any.
-
-    Raises:
-        UsageError: unknown target or key, missing key, or wrong type.
+    A recipe (`_partial_`) may leave arguments to its caller, except a recipe in `CALLED_WITHOUT_ARGUMENTS`.
     """
     target = find_target(path, str(node["_target_"]))
     parameters = parameters_of(target)
@@ -57,11 +54,7 @@ def check_part(path: str, node: DictConfig) -> None:
 
 
 def check_part_early(path: str, node: DictConfig) -> None:
-    """The same as far as a constructor of ours can be read without importing it, and the ranges that it checks first.
-
-    Raises:
-        UsageError: a key, a type or a range that it refuses.
-    """
+    """Check keys, types and plain ranges of a part without importing it, if its constructor's source can be read."""
     signature = read_signature(str(node["_target_"]))
     if signature is not None:
         given = check_arguments(path, node, parameters=signature.parameters, types=signature.types)
@@ -71,7 +64,7 @@ def check_part_early(path: str, node: DictConfig) -> None:
 def check_arguments(
     path: str, node: DictConfig, *, parameters: Mapping[str, Parameter], types: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Refuse what a constructor with these arguments would not take; returns what it is given.
+    """Refuse arguments that a constructor with these parameters would not take; returns the arguments by name.
 
     Raises:
         UsageError: unknown key, missing key, or wrong type.
@@ -90,16 +83,16 @@ def check_arguments(
 
 
 def look_in_current_folder() -> None:
-    """Let a `_target_` name a module of the current folder, after all that is installed."""
+    """Let a `_target_` name a module of the current folder; installed modules come first."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
 
 
 def find_target(path: str, name: str) -> Callable[..., Any]:
-    """What a `_target_` names.
+    """The class or function that a `_target_` names.
 
     Raises:
-        UsageError: there is no such class or function.
+        UsageError: there is none.
     """
     try:
         return get_method(name)
@@ -113,7 +106,7 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
 
 
 def parameters_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
-    """What a constructor takes; None if Python cannot tell, as of some classes written in C."""
+    """The parameters of a constructor; None if Python cannot tell, as for some classes written in C."""
     try:
         return inspect.signature(target).parameters
     except ValueError:
@@ -121,11 +114,7 @@ def parameters_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
 
 
 def by_position(path: str, values: Sequence[Any], *, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The values of `_args_` by the names of the arguments that they become; what `*args` takes has no name.
-
-    Raises:
-        UsageError: there are more than the constructor takes.
-    """
+    """The values of `_args_` by the names of their parameters; values that go to `*args` are left out."""
     names = [name for name, parameter in parameters.items() if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
     if len(values) > len(names) and not has_kind(parameters, Parameter.VAR_POSITIONAL):
         raise UsageError(f"{path}._args_ has {len(values)} values: {path} takes at most {len(names)}")
@@ -133,11 +122,7 @@ def by_position(path: str, values: Sequence[Any], *, parameters: Mapping[str, Pa
 
 
 def check_names(path: str, given: Mapping[str, Any], *, parameters: Mapping[str, Parameter]) -> None:
-    """Refuse a key that is not an argument, unless the constructor takes any (`**kwargs`).
-
-    Raises:
-        UsageError: the first such key, with what is allowed.
-    """
+    """Refuse a key that is not a parameter, unless the constructor has `**kwargs`."""
     if has_kind(parameters, Parameter.VAR_KEYWORD):
         return
     names = list(named(parameters))
@@ -148,11 +133,7 @@ def check_names(path: str, given: Mapping[str, Any], *, parameters: Mapping[str,
 
 
 def check_complete(path: str, given: set[str], *, parameters: Mapping[str, Parameter]) -> None:
-    """Refuse a part without all the arguments that have no default.
-
-    Raises:
-        UsageError: with the names of the missing ones.
-    """
+    """Refuse a part that lacks a parameter without a default."""
     required = [name for name, parameter in named(parameters).items() if parameter.default is Parameter.empty]
     missing = [name for name in required if name not in given]
     if missing:
@@ -160,18 +141,18 @@ def check_complete(path: str, given: set[str], *, parameters: Mapping[str, Param
 
 
 def named(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """Without `*args` and `**kwargs`."""
+    """The parameters without `*args` and `**kwargs`."""
     collecting = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     return {name: parameter for name, parameter in parameters.items() if parameter.kind not in collecting}
 
 
 def has_kind(parameters: Mapping[str, Parameter], kind: Any) -> bool:
-    """Whether one of the arguments is of this kind."""
+    """Whether any parameter is of this kind."""
     return any(parameter.kind == kind for parameter in parameters.values())
 
 
 def annotated_types(target: Callable[..., Any]) -> dict[str, Any]:
-    """The annotated types of a constructor's arguments; those that cannot be resolved are not checked."""
+    """The annotated types of a constructor's parameters; none, so no check, if Python cannot resolve one of them."""
     try:
         return get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except (NameError, TypeError):
@@ -179,11 +160,7 @@ def annotated_types(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_type(key: str, value: Any, *, annotation: Any) -> None:
-    """Refuse a value that is not of the annotated type; parts within it are checked on their own.
-
-    Raises:
-        UsageError: with the value and the type that is wanted.
-    """
+    """Refuse a value that is not of the annotated type; parts within a value are checked on their own."""
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
 
     if has_parts(value):
@@ -198,7 +175,7 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
 
 
 def what_is_wrong(adapter: "TypeAdapter[Any]", value: Any) -> str | None:
-    """What a value should have been, or None: neither '1' nor true is a number, and 1.0 is no count."""
+    """What the value should have been, or None if it fits: neither '1' nor true is a number, and 1.0 is no count."""
     from pydantic import ValidationError
 
     try:
@@ -209,18 +186,14 @@ def what_is_wrong(adapter: "TypeAdapter[Any]", value: Any) -> str | None:
 
 
 def has_parts(value: Any) -> bool:
-    """Whether a list has a part in it, at any depth."""
+    """Whether a value contains a part, at any depth."""
     if isinstance(value, dict):
         return "_target_" in value or any(map(has_parts, value.values()))
     return isinstance(value, list) and any(map(has_parts, value))
 
 
 def check_numbers(key: str, value: Any) -> None:
-    """Refuse a number that is NaN, infinite or too large for a tensor, anywhere in the value of a setting.
-
-    Raises:
-        UsageError: by its dotted key.
-    """
+    """Refuse a number that is NaN, infinite or too large for a tensor, at any depth of a setting."""
     if isinstance(value, Mapping):
         for inner, content in value.items():
             check_numbers(f"{key}.{inner}" if key else str(inner), content)

@@ -3,10 +3,9 @@
     pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is drawn from model[t];
     pool[t+1] = regime(pool[t], real, synthetic[t])
 
-`Experiment` is the schema of the configuration, its checks, and its runner; `loop.py` is the loop itself. Everything
-drawn is derived from (seed, generation, purpose), and pools are rebuilt from stored samples, so a killed run continues
-with identical numbers. What needs torch is imported where it is used: a command that only asks for help waits for
-none of it.
+`Experiment` is the schema of the configuration, its checks, and its runner; `loop.py` is the loop itself. Random
+numbers are derived from (seed, generation, purpose), and pools are rebuilt from stored samples, so a killed run
+continues with identical numbers. Only functions import torch, so a command that asks for help does not wait for it.
 """
 
 from collections.abc import Callable
@@ -38,18 +37,14 @@ if TYPE_CHECKING:
     from collapsar.training.shared import SharedTraining
     from collapsar.training.train import Training
 
-STRIP_IMAGES = 12  # latents that stay the same through the generations
+STRIP_IMAGES = 12  # of the film strip; their latents are the same in every generation
 
 
 CHECKED_RANGES = ("seed", "num_generations", "num_threads", "checkpoint_minutes")
 
 
 def check_ranges(*, seed: int, num_generations: int, num_threads: int | None, checkpoint_minutes: float | None) -> None:
-    """Refuse numbers out of range.
-
-    Raises:
-        UsageError: the first of them, by its name.
-    """
+    """Refuse numbers out of range."""
     check_not_negative(seed=seed)
     if num_generations < 1:
         raise UsageError(f"num_generations must be at least 1: got {num_generations}")
@@ -66,40 +61,40 @@ class Experiment:
     Attributes:
         name: The study: names the output folder and the W&B group.
         plugins: Modules that add metrics or sections of the page when they are imported (`judging.plugins`).
-        seed: Everything random is derived from it.
+        seed: All randomness is derived from it.
         num_generations: Models to train, one after the other; generation 0 sees real data only.
         num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
             generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
-        size: Which recipe gives sizes and budgets: `small` or `full` (conf/size).
+        size: Which recipe sets sizes and budgets: `small` or `full` (conf/size).
         batch_size: Samples in a training step.
         num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
-        continue_on_another_device: Whether a chain that was begun on a device that is absent here may go on.
-        data: Where real data come from (`collapsar.data.sources`).
-        cause: What is wrong with the real training set, by name (`collapsar.data.causes.cause.Cause`).
+        continue_on_another_device: Whether a chain may continue here if the device that it began on is absent.
+        data: The source of real data (`collapsar.data.sources`).
+        cause: Defects of the real training set, by name (`collapsar.data.causes.cause.Cause`).
         model: Recipe of a generation's model.
         regime: How the next pool is made (`collapsar.data.regimes.Regime`).
         bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
-        correction: What moves drawn samples before any are selected (`collapsar.drawing.correction.Correction`); null
-            moves none. One that needs a warm start switches it on.
-        selection: Which samples are let into the pool (`collapsar.drawing.selection.Selection`).
-        judge: The feature space that a selection judges samples in, fitted on the chain's own real training set
+        correction: How drawn samples are moved before the selection (`collapsar.drawing.correction.Correction`); null
+            moves none. A correction that needs a warm start switches it on.
+        selection: Which samples enter the pool (`collapsar.drawing.selection.Selection`).
+        judge: The feature space in which a selection judges samples, fitted on the chain's own real training set
             (`collapsar.drawing.judge`); null judges vectors as they are.
         labelled_by: Who labels drawn samples: `judge`, or null, which keeps the class that each was drawn for.
         evaluation: What is measured (`collapsar.judging.evaluation.Evaluation`).
         training: The levers of training (`collapsar.models.plan.Plan`).
         trainer: Recipe of a generation's `lightning.Trainer`.
-        tracking: Where records are mirrored to (`collapsar.journal.tracking.Tracking`).
-        alarm: When a chain is going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
-        dry_run: Whether to say only what the chain would take (`collapsar.config.forecast`).
-        checkpoint_minutes: How often a training is stored, to be continued there if the process is killed
-            (`collapsar.training.unfinished`); null: only when a signal asks it to stop.
-        wait_for_lock: Whether to wait for another process that works in the run folder; else the chain is refused.
+        tracking: Where records are mirrored (`collapsar.journal.tracking.Tracking`).
+        alarm: When a chain counts as going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
+        dry_run: Whether to only estimate what the chain would take (`collapsar.config.forecast`).
+        checkpoint_minutes: Minutes between checkpoints inside a training, from which a killed process continues
+            (`collapsar.training.unfinished`); null stores one only when a signal stops the process.
+        wait_for_lock: Whether to wait if another process works in the run folder; else the chain is refused.
         share_generation_0: Whether chains of a study that start alike train their first model once
             (`collapsar.training.shared`).
-        objective: What a job returns to a sweeper that optimises (`collapsar.journal.objective`); null: nothing.
+        objective: What a job returns to an optimising sweeper (`collapsar.journal.objective`); null returns nothing.
     """
 
-    name: Any = MISSING  # a text; a number in a file is told from one, and refused, when it is checked
+    name: Any = MISSING  # text; Any, so that check_study_name can refuse a number of a YAML file
     plugins: list[str] = MISSING
     seed: int = MISSING
     num_generations: int = MISSING
@@ -150,7 +145,7 @@ class Experiment:
             self.training = warm_started(self.training)
         self.model = self.data.completed(self.model)
         self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
-        model = sketch(self.model)  # both recipes are called once, so that a wrong value is refused before any training
+        model = sketch(self.model)  # call both recipes once, to refuse a wrong value before any training
         self.model_name = model.name
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self.may_be_compiled = model.may_be_compiled
@@ -165,8 +160,8 @@ class Experiment:
 
         Args:
             folder: The run folder; a started one is continued.
-            chain: What the chain is called in progress lines and W&B.
-            config: The resolved configuration, kept beside the records.
+            chain: The name of the chain in progress lines and W&B.
+            config: The resolved configuration, stored beside the records.
             console: Where progress is drawn.
             position: Which job of a multirun it is, in words; empty for a single chain.
 
@@ -201,11 +196,11 @@ class Experiment:
                         self._keep(turn, evaluator=evaluator, journal=journal)
                         if journal.is_over:
                             break
-                        del turn  # or its model would stay until the next one is trained
+                        del turn  # else its model stays in memory until the next one is trained
             return journal.records
 
     def machine(self, stored: "Machine | None") -> "Machine":
-        """What the chain is trained with here: chosen, or taken again as it was stored; threads are set."""
+        """The machine settings for training here: chosen for a new chain, else as stored; also sets torch's threads."""
         from collapsar.judging.evaluation import find_device
         from collapsar.training.hardware import settle_machine
 
@@ -221,16 +216,16 @@ class Experiment:
         )
 
     def _settle(self, journal: "Journal") -> None:
-        """Fix what the chain is trained with: chosen before generation 0, taken again ever after."""
+        """Fix the machine settings: generation 0 chooses them, later runs restore them from the journal."""
         machine = self.machine(journal.machine)
         journal.settle(machine)
         self.recipe = self.recipe.on(machine)
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
     def _own(self, clean: "RealData") -> "tuple[RealData, Samples | None]":
-        """The real sets as a laboratory has them, and what it holds out of its training set; None where it does not.
+        """The real sets with their causes planted, and the samples held out of the training set; None if none are.
 
-        What measures the chain gets the clean sets.
+        The evaluator gets the clean sets instead.
         """
         from collapsar.config.feasibility import check_sizes, sketch
         from collapsar.data.causes.cause import plant_all
@@ -239,8 +234,8 @@ class Experiment:
         real, num_held_out = clean, 0
         if self.cause:
             real = plant_all(self.cause, clean, seed=self.seed)
-            model = sketch(self.model)  # which draws nothing from the global generator
-            check_sizes(self, model, num_real=len(real.train))  # beforehand classes were taken as equally large
+            model = sketch(self.model)  # draws nothing from the global generator
+            check_sizes(self, model, num_real=len(real.train))  # the first check assumed equally large classes
         if self.training.holds_out_real:
             num_held_out = self.training.num_validation(len(real.train))
         return hold_out(real, num_held_out=num_held_out, seed=self.seed)
@@ -312,7 +307,7 @@ class Experiment:
         )
 
     def _reference(self, real: "RealData", *, load_first: "Callable[[], GenerativeModel]") -> "Reference | None":
-        """What corrects samples, and what it holds them against; None without a correction."""
+        """The correction and the samples that it compares with; None without a correction."""
         from collapsar.drawing.correction import Reference
 
         if self.correction is None:
@@ -327,7 +322,7 @@ class Experiment:
         )
 
     def _judge_space(self, real: "RealData") -> "JudgeSpace | None":
-        """Where samples are judged; fitted at once if the selection asks for it, so that a bad judge trains nothing."""
+        """The space that samples are judged in, fitted at once so that a bad judge trains nothing; None if unused."""
         from collapsar.drawing.judge import JudgeSpace, choose_space
 
         settings = choose_space(self.judge, sample_shape=self.data.sample_shape, judged_by=self.judged_by)
@@ -340,7 +335,6 @@ class Experiment:
         return space
 
     def _keep(self, turn: "Turn", *, evaluator: "Evaluator", journal: "Journal") -> None:
-        """Measure a generation, and hand it to the journal."""
         from collapsar.chain.loop import record_of, timed
         from collapsar.machine.devices import full_memory_told
         from collapsar.seeding import make_generator
@@ -390,6 +384,6 @@ class Experiment:
 
     @property
     def judged_by(self) -> "JudgedBy":
-        """What of a judge is asked for: its space, if it labels samples."""
+        """Which output of the judge is used: its space if it labels samples, else the selection's choice."""
         judged_by: JudgedBy = "space" if self.labelled_by == "judge" else self.selection.judged_by
         return judged_by

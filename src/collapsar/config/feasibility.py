@@ -1,4 +1,4 @@
-"""Whether the parts of an experiment go together: asked before anything is read or trained."""
+"""Check that the parts of an experiment fit together, before anything is read or trained."""
 
 import os
 from collections.abc import Callable
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 NEED_CLASSES = ("classes", "recall_by_class", "coverage_by_class", "downstream", "table_downstream")
-BYTES_PER_WEIGHT = 4 * 4  # of the weight itself, its gradient, and the two averages of Adam
+BYTES_PER_WEIGHT = 4 * 4  # float32: the weight, its gradient, and Adam's two averages
 BYTES_PER_NUMBER = 4
 
 
 def sketch(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
-    """A model of a recipe without any weights in memory: what it says of itself can be asked, and nothing be drawn.
+    """Make a model on the meta device: its properties can be read, but it has no weights and cannot draw.
 
     Raises:
-        UsageError: a value that the model refuses, or a training of it would not fit into the memory of this machine.
+        UsageError: the model refuses a value, or training it would not fit into the memory of this machine.
     """
     try:
         with torch.device("meta"):
             model = recipe()
     except (RuntimeError, OverflowError, MemoryError) as error:
         raise UsageError(f"the model cannot be made, lower its sizes: {str(error).splitlines()[0]}") from error
-    except TypeError as error:  # of a constructor that takes any argument and hands it on
+    except TypeError as error:  # from a constructor that passes on any argument
         raise UsageError(f"the model cannot be made: {error}") from error
     num_weights = sum(weight.numel() for weight in model.parameters()) if isinstance(model, nn.Module) else 0
     refuse_unless_it_fits("the model", num_weights * BYTES_PER_WEIGHT, advice="lower its sizes")
@@ -46,11 +46,7 @@ def sketch(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
 
 
 def check_memory(experiment: "Experiment") -> None:
-    """Refuse real data, or samples of one generation, that would not fit into the memory of this machine.
-
-    Raises:
-        UsageError: with their size.
-    """
+    """Refuse real data, or samples of one generation, that would not fit into the memory of this machine."""
     sizes, num_numbers = experiment.data.sizes, prod(experiment.data.sample_shape)
     is_image = len(experiment.data.sample_shape) == 3
     num_bytes = num_numbers * (1 if is_image else BYTES_PER_NUMBER)
@@ -61,11 +57,7 @@ def check_memory(experiment: "Experiment") -> None:
 
 
 def refuse_unless_it_fits(what: str, num_bytes: int, *, advice: str) -> None:
-    """Refuse what is larger than the memory of this machine.
-
-    Raises:
-        UsageError: it is.
-    """
+    """Refuse what is larger than the memory of this machine."""
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if num_bytes > present:
         raise UsageError(
@@ -74,14 +66,11 @@ def refuse_unless_it_fits(what: str, num_bytes: int, *, advice: str) -> None:
 
 
 def check_parts(experiment: "Experiment", model: GenerativeModel) -> None:
-    """Refuse parts that do not go together.
+    """Refuse parts that do not fit together.
 
     Args:
-        experiment: Its parts, each checked by itself.
-        model: One that its recipe makes.
-
-    Raises:
-        UsageError: with what to set instead.
+        experiment: Each of its parts is already checked on its own.
+        model: A model that its recipe makes.
     """
     data = experiment.data
     model.check_bias(experiment.bias)
@@ -101,11 +90,7 @@ def check_parts(experiment: "Experiment", model: GenerativeModel) -> None:
 
 
 def check_objective_of(experiment: "Experiment") -> None:
-    """Refuse an objective that these data do not let the evaluation measure.
-
-    Raises:
-        UsageError: with what there will be.
-    """
+    """Refuse an objective that the evaluation cannot measure on these data."""
     data, evaluation = experiment.data, experiment.evaluation
     absent = [
         *(() if data.num_classes or data.factors else NEED_CLASSES),
@@ -121,11 +106,7 @@ def check_objective_of(experiment: "Experiment") -> None:
 
 
 def check_labels(experiment: "Experiment") -> None:
-    """Refuse a cause that gives samples other labels, where these follow from the samples.
-
-    Raises:
-        UsageError: with what to choose instead.
-    """
+    """Refuse a cause that changes labels if the data compute their labels from the samples."""
     changing = [name for name, cause in experiment.cause.items() if cause.changes_labels]
     if changing and experiment.data.labels_are_computed:
         raise UsageError(
@@ -135,11 +116,7 @@ def check_labels(experiment: "Experiment") -> None:
 
 
 def check_sizes(experiment: "Experiment", model: GenerativeModel, *, num_real: int) -> None:
-    """Refuse a real training set, of this size, that is too small for what is made of it.
-
-    Raises:
-        UsageError: it is.
-    """
+    """Refuse a real training set of `num_real` samples if it is too small for the correction or for training."""
     num_real -= experiment.training.num_validation(num_real) if experiment.training.holds_out_real else 0
     if experiment.correction is not None:
         experiment.correction.check_sizes(num_real=num_real, num_classes=experiment.data.num_classes)
@@ -147,7 +124,7 @@ def check_sizes(experiment: "Experiment", model: GenerativeModel, *, num_real: i
 
 
 def pool_sizes(experiment: "Experiment", *, num_real: int) -> list[int]:
-    """Sizes of all pools, as the regime will make them of so many real samples."""
+    """The sizes of all pools that the regime will make from `num_real` real samples."""
     num_synthetic = [experiment.num_synthetic_at(generation) for generation in range(experiment.num_generations)]
     return rehearse(
         experiment.regime,

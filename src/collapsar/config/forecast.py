@@ -1,7 +1,7 @@
-"""What chains would take, before any of them is run: time from earlier records or a timed generation, and disk.
+"""Estimate the time and disk space of chains before any of them runs.
 
-A chain's generations are taken to be as long and as large as those of the last chain below the same output folder that
-was trained and measured alike, whatever its seed and regime. Without one, a generation 0 is made aside and thrown away.
+A chain's generations are assumed to take as much as those of the latest chain below the same output folder with the
+same training and evaluation, whatever its seed and regime. Without one, a generation 0 is made in a temporary folder.
 """
 
 import logging
@@ -30,12 +30,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """What one generation takes.
+    """What one generation takes: wall-clock seconds, and bytes on disk.
 
     Attributes:
-        seconds: Wall-clock seconds.
-        num_bytes: On disk.
-        known_from: Where this is known from, in words.
+        known_from: The source of these numbers, in words.
     """
 
     seconds: float
@@ -48,7 +46,6 @@ class Forecast:
     """What a chain would still take.
 
     Attributes:
-        chain: Its name.
         num_generations: Generations that are not finished.
         generation: What each of them takes.
     """
@@ -66,19 +63,12 @@ class Forecast:
         return self.num_generations * self.generation.num_bytes
 
 
-known: dict[str, Generation] = {}  # of this process, so that the arms of a multirun time one generation each
-made: list[Forecast] = []  # in this process, to be summed up at the end of a multirun
+known: dict[str, Generation] = {}  # by settings; in this process, chains that are alike time one generation
+made: list[Forecast] = []  # in this process; summed up at the end of a multirun
 
 
 def forecast(experiment: Experiment, folder: Path, *, chain: str, config: dict[str, Any]) -> Forecast:
-    """What the chain of a run folder would still take.
-
-    Args:
-        experiment: The chain.
-        folder: Its run folder, which need not exist.
-        chain: Its name.
-        config: Its resolved configuration.
-    """
+    """What the chain of a run folder, which need not exist yet, would still take."""
     key = str(sorted(alike(config).items()))
     if key not in known:
         known[key] = from_records(folder.parent.parent, alike_to=config) or timed(experiment, config=config)
@@ -89,14 +79,14 @@ def forecast(experiment: Experiment, folder: Path, *, chain: str, config: dict[s
 
 
 def alike(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that time and disk of a generation depend on."""
+    """The settings that the time and disk space of a generation depend on."""
     measured = {key: value for key, value in binding_settings(config).items() if key.startswith("evaluation.")}
     trained = {key: value for key, value in first_training_settings(config).items() if key not in SEEDS}
     return trained | measured | {"num_synthetic": str(flatten(config).get("num_synthetic"))}
 
 
 def from_records(outputs: Path, *, alike_to: Mapping[str, Any]) -> Generation | None:
-    """A generation of the last chain that was trained and measured alike; None without one."""
+    """A generation of the latest chain with the same training and evaluation; None without one."""
     wanted = alike(alike_to)
     for folder in sorted(run_folders(outputs), key=lambda run: (run / RECORDS).stat().st_mtime, reverse=True):
         try:
@@ -120,12 +110,12 @@ def run_folders(outputs: Path) -> Iterator[Path]:
 
 
 def duration(record: GenerationRecord) -> float:
-    """Seconds of a generation, also those that another chain spent on it."""
+    """Seconds of a generation, including those that another chain spent on it."""
     return sum(record.seconds.values()) + sum(record.shared_seconds.values())
 
 
 def timed(experiment: Experiment, *, config: dict[str, Any]) -> Generation:
-    """A generation 0, made aside."""
+    """Make and measure a generation 0 in a temporary folder."""
     logger.info("no earlier chain is alike: a generation is timed")
     aside = replace(
         experiment,
@@ -146,7 +136,7 @@ def size_of(folder: Path) -> int:
 
 
 def summary(forecasts: Sequence[Forecast], *, free_bytes: int) -> str:
-    """All chains in one line."""
+    """The totals of all chains in one line."""
     seconds, num_bytes = (sum(getattr(one, key) for one in forecasts) for key in ("seconds", "num_bytes"))
     to_go = counted(sum(one.num_generations for one in forecasts), "generation")
     return (
@@ -156,7 +146,7 @@ def summary(forecasts: Sequence[Forecast], *, free_bytes: int) -> str:
 
 
 def line(one: Forecast) -> str:
-    """One chain in one line."""
+    """The forecast of one chain in one line."""
     return (
         f"{one.chain}: {counted(one.num_generations, 'generation')} to go, {in_words(one.seconds)}, "
         f"{one.num_bytes / 1e6:.1f} MB (as {one.generation.known_from})"
@@ -164,17 +154,17 @@ def line(one: Forecast) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A duration, coarse enough to be true."""
+    """A duration in rounded seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def check_disk(forecasts: Sequence[Forecast], outputs: Path) -> int:
-    """The free bytes where the chains would lie.
+    """The free bytes on the disk of the outputs.
 
     Raises:
-        UsageError: they do not suffice.
+        UsageError: the chains need more.
     """
     free_bytes = shutil.disk_usage(next(path for path in (outputs, *outputs.parents) if path.exists())).free
     num_bytes = sum(one.num_bytes for one in forecasts)

@@ -1,6 +1,6 @@
-"""Levers that are chosen together: no two of them may set one key, because Hydra would silently let the last one win.
+"""Refuse two levers that set the same key: Hydra would silently let the last one win.
 
-Which files were chosen, on the command line or by an experiment, stands in Hydra's own list of defaults.
+Hydra's list of defaults names the chosen files, whether the command line or an experiment chose them.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,7 @@ def check_levers(levers: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse two levers that set one key to different values.
 
     Args:
-        levers: By name, what each of them sets, by dotted key.
-
-    Raises:
-        UsageError: with both levers and the key.
+        levers: For the name of each lever, its values by dotted key.
     """
     for (first, own), (second, other) in combinations(levers.items(), 2):
         for key in own:
@@ -39,13 +36,13 @@ def check_levers(levers: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def levers_of_job() -> dict[str, dict[str, Any]]:
-    """What each lever of the running job sets, by dotted key; none where no job runs."""
+    """The values that each lever of the running job sets, by dotted key; empty if no job runs."""
     overrides = overrides_of_job()
     return composed_levers(HydraConfig.get().job.config_name, overrides) if overrides else {}
 
 
 def overrides_of_job() -> list[str]:
-    """What was typed for the running job, unresolved, as Hydra may be unable to read it again; empty if no job runs."""
+    """The running job's overrides, unresolved because Hydra may fail to read them again; empty if no job runs."""
     if not (HydraConfig.initialized() and GlobalHydra.instance().is_initialized()):
         return []
     typed = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
@@ -54,10 +51,10 @@ def overrides_of_job() -> list[str]:
 
 
 def check_choices(overrides: list[str]) -> None:
-    """Refuse a choice that does not exist in a group whose choice is optional, such as judge: Hydra leaves it out.
+    """Refuse an unknown choice in an optional group, such as judge: Hydra would silently leave it out.
 
     Raises:
-        MissingConfigException: with what there is.
+        MissingConfigException: with the existing choices.
     """
     if not overrides:
         return
@@ -68,16 +65,16 @@ def check_choices(overrides: list[str]) -> None:
         if is_choice and not loader.repository.config_exists(f"{group}/{choice}"):
             file = f"{group}/{choice}"
             folder = f"{file.rpartition('/')[0]}/"
-            known = [f"{group}/{option}" for option in loader.get_group_options(group)]  # recipes, at any depth
+            known = [f"{group}/{option}" for option in loader.get_group_options(group)]  # with nested recipes
             options = [option.removeprefix(folder) for option in known if option.startswith(folder)]
             raise MissingConfigException(f"no {file}", missing_cfg_file=file, options=options)
 
 
 def composed_levers(config_name: str | None, overrides: list[str]) -> dict[str, dict[str, Any]]:
-    """What each lever sets that these overrides choose; a lever that another one is made from belongs to that one."""
+    """The values that each chosen lever sets; levers in the defaults of another lever count as part of that one."""
     loader: Any = GlobalHydra.instance().config_loader()
     defaults = loader.compute_defaults_list(config_name=config_name, overrides=overrides, run_mode=RunMode.RUN).defaults
-    _, files = loader._parse_overrides_and_create_caching_repo(config_name, overrides)  # knows of hydra.searchpath
+    _, files = loader._parse_overrides_and_create_caching_repo(config_name, overrides)  # includes hydra.searchpath
     parents = {str(default.config_path): str(default.parent) for default in defaults}
     found: dict[str, dict[str, Any]] = {}
     for path in (path for path in parents if path.startswith(GROUP)):
@@ -89,7 +86,7 @@ def composed_levers(config_name: str | None, overrides: list[str]) -> dict[str, 
 
 
 def outermost(path: str, parents: Mapping[str, str]) -> str:
-    """The lever that was chosen, of one that stands in another's defaults."""
+    """The chosen lever whose defaults lead to this one; this one itself if no other lever does."""
     while parents.get(path, "").startswith(GROUP):
         path = parents[path]
     return path

@@ -1,8 +1,8 @@
-"""Which overrides need no `+`: those of an argument that a part's constructor takes, though its YAML does not list it.
+"""Let an override without `+` set any argument of a part's constructor, even if the part's YAML does not list it.
 
-Hydra refuses a key that stands in no file. A YAML of a user's own may list as little as its `_target_`, so what the
-constructor takes is looked up: in the source, without importing it, so that a mistyped key is refused at once; where
-the source does not say it, as for a class that is imported from elsewhere, in the class itself.
+Hydra refuses a key that no file contains, but a user's YAML may list no more than its `_target_`. The arguments are
+read from the source, without importing it, so that a mistyped key is refused at once. If the source does not show
+them, as for a class imported from elsewhere, the class itself is imported.
 """
 
 import ast
@@ -20,18 +20,18 @@ from omegaconf import DictConfig
 from collapsar.config.constructors import named, parameters_of
 
 NO_OPTIONS = ("abc.ABC", "typing.Protocol", "torch.nn.Module")
-ANY = "**"  # stands for all names, where a constructor takes `**kwargs`
+ANY = "**"  # stands for all names, if a constructor takes `**kwargs`
 
 _apply_to_config = ConfigLoaderImpl._apply_overrides_to_config
 
 
 def accept_options_of_constructors() -> None:
-    """Let Hydra take an override of what a constructor takes; a second call changes nothing."""
+    """Let Hydra accept overrides of constructor arguments; a second call changes nothing."""
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_overrides)  # type: ignore[assignment, method-assign]
 
 
 def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
-    """What Hydra does with the overrides of values, one by one, because one may add the part that the next is of."""
+    """Hydra's own step, but with one override after the other: one may add the part that the next one sets."""
     for override in overrides:
         if override.type == OverrideType.CHANGE and is_option(config, override.key_or_group):
             override.type = OverrideType.ADD
@@ -39,7 +39,7 @@ def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
 
 
 def is_option(config: DictConfig, key: str) -> bool:
-    """Whether a dotted key is absent, and an argument of the part that it would stand in."""
+    """Whether a dotted key is absent, but an argument of the part that it would belong to."""
     node: Any = config
     for name in key.split("."):
         if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
@@ -52,21 +52,21 @@ def is_option(config: DictConfig, key: str) -> bool:
 
 @cache
 def options_of(target: str) -> frozenset[str]:
-    """The names of what a `_target_` takes, and `ANY` if it takes any; none if there is no such target."""
+    """The names of a `_target_`'s arguments, with `ANY` if it takes `**kwargs`; empty if there is no such target."""
     try:
         found = options_in_source(target)
         if found is None:
             parameters = parameters_of(get_method(target)) or {}
             found = {*named(parameters), *(ANY for each in parameters.values() if each.kind == each.VAR_KEYWORD)}
-    except Exception:  # of whatever the user's module does; the target is checked, and refused in words, later
+    except Exception:  # the user's module may raise anything; find_target refuses the target later, in words
         return frozenset()
     return frozenset(found)
 
 
 def options_in_source(target: str) -> set[str] | None:
-    """The same from the source of a function, or of a class and those it is derived from; None if it does not say.
+    """The same from the source of a function, or of a class and its bases; None if the source does not show it.
 
-    `**kwargs` of a class are taken to be handed on to those that it is derived from.
+    A class is assumed to pass its `**kwargs` on to its bases.
     """
     module, _, name = target.rpartition(".")
     tree = _tree(module)
@@ -100,7 +100,7 @@ def _arguments(function: ast.FunctionDef) -> Iterator[str]:
 
 
 def _fields(definition: ast.ClassDef) -> Iterator[str]:
-    """The fields of a dataclass; none of any other class."""
+    """The fields of a dataclass; none for any other class."""
     if not any("dataclass" in ast.unparse(decorator) for decorator in definition.decorator_list):
         return
     for each in definition.body:
@@ -112,7 +112,7 @@ def _fields(definition: ast.ClassDef) -> Iterator[str]:
 
 
 def _base_path(base: ast.expr, *, module: str, tree: ast.Module) -> str | None:
-    """The dotted path of a class that another one is derived from; None if it is not named plainly."""
+    """The dotted path of a base class; None if it is not a plain name."""
     if not isinstance(base, ast.Name):
         return None
     for each in tree.body:

@@ -1,7 +1,7 @@
-"""What a constructor takes, read from its source, because importing it would wait seconds for torch.
+"""Read a constructor's signature from its source: importing it would import torch, which takes seconds.
 
-Names, types and plain checks of ranges are enough to refuse most mistakes at once. Only our own classes and Lightning's
-are read, and what cannot be read here is left to the constructor itself.
+Names, types and plain range checks are enough to refuse most mistakes at once. Only our own and Lightning's classes
+are read. The constructor itself checks what cannot be read here.
 """
 
 import ast
@@ -29,12 +29,12 @@ RANGES = ("check_positive", "check_not_negative", "check_fraction")
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a constructor takes.
+    """The arguments of a constructor.
 
     Attributes:
-        parameters: Its arguments by name.
-        types: Of those whose annotation needs no import.
-        ranges: The checks it begins with, each with the arguments that it checks.
+        parameters: The arguments by name.
+        types: Types by name, if the annotation needs no import.
+        ranges: The range checks that it always makes, each with the names of the arguments that it checks.
     """
 
     parameters: Mapping[str, Parameter]
@@ -42,18 +42,14 @@ class Signature:
     ranges: Sequence[tuple[Callable[..., None], Sequence[str]]]
 
     def check_ranges(self, values: Mapping[str, Any]) -> None:
-        """Refuse a number out of its range.
-
-        Raises:
-            UsageError: by its name.
-        """
+        """Refuse a number out of its range."""
         for check, names in self.ranges:
             check(**{name: values[name] for name in names if isinstance(values.get(name), int | float)})
 
 
 @cache
 def read_signature(target: str) -> Signature | None:
-    """The signature of a class of ours, or of Lightning's, by its full name; None if it cannot be read."""
+    """The signature of a class of ours or of Lightning's, by its full name; None if it cannot be read."""
     module, _, name = target.rpartition(".")
     found = find_class(module, name)
     if found is None:
@@ -89,12 +85,12 @@ def read_base(module: str, base: ast.expr) -> Signature | None:
 
 
 def is_dataclass(node: ast.ClassDef) -> bool:
-    """Whether a class is decorated so."""
+    """Whether a `dataclass` decorator stands above a class."""
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
 def arguments_of(arguments: ast.arguments) -> dict[str, tuple[ast.expr | None, bool]]:
-    """Annotation of each argument, and whether it has a default."""
+    """For each argument, its annotation and whether it has a default."""
     plain = arguments.args[1:]
     without = len(plain) - len(arguments.defaults)
     found = {each.arg: (each.annotation, index >= without) for index, each in enumerate(plain)}
@@ -103,7 +99,7 @@ def arguments_of(arguments: ast.arguments) -> dict[str, tuple[ast.expr | None, b
 
 
 def fields_of(module: str, node: ast.ClassDef) -> dict[str, tuple[ast.expr | None, bool]]:
-    """The same of the fields of a dataclass, and of the dataclasses that it is derived from."""
+    """The same for the fields of a dataclass and of its dataclass bases."""
     fields: dict[str, tuple[ast.expr | None, bool]] = {}
     for base in node.bases:
         found = find_class(module, base.id) if isinstance(base, ast.Name) else None
@@ -115,7 +111,7 @@ def fields_of(module: str, node: ast.ClassDef) -> dict[str, tuple[ast.expr | Non
 
 
 def ranges_in(body: ast.FunctionDef, *, names: set[str]) -> list[tuple[Callable[..., None], Sequence[str]]]:
-    """The checks of ranges that a constructor always makes, of its arguments as they are given."""
+    """The range checks that a constructor always makes, of its arguments as given."""
     calls = (line.value for line in body.body if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call))
     return [
         (
@@ -133,7 +129,7 @@ def is_argument(value: ast.expr, name: str) -> bool:
 
 
 def type_of(module: str, annotation: ast.expr | None) -> Any:
-    """The type that an annotation names; None if that needs an import of more than plain types."""
+    """The type that an annotation names; None if it needs an import beyond plain types."""
     if annotation is None:
         return None
     names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
@@ -145,7 +141,7 @@ def type_of(module: str, annotation: ast.expr | None) -> Any:
 
 @cache
 def alias(module: str, name: str) -> Any:
-    """The type that a module, or one that it imports from, gives a name to; None if there is none."""
+    """The type alias of this name in a module, or in the module it is imported from; None if there is none."""
     for node in tree_of(module):
         match node:
             case ast.Assign(targets=[ast.Name(id=target)]) | ast.AnnAssign(target=ast.Name(id=target)) if (
@@ -160,7 +156,7 @@ def alias(module: str, name: str) -> Any:
 
 @cache
 def find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """A class, with the module that it stands in: this one, or one that it is imported from."""
+    """A class and the module that defines it: this one, or the one it is imported from; None if there is none."""
     for node in tree_of(module):
         if isinstance(node, ast.ClassDef) and node.name == name:
             return module, node
@@ -170,13 +166,13 @@ def find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
 
 
 def named(names: Sequence[ast.alias], name: str) -> str | None:
-    """What a name is called in the module that it is imported from; None if it is not imported."""
+    """The name that an imported name has in its own module; None if it is not imported."""
     return next((each.name for each in names if (each.asname or each.name) == name), None)
 
 
 @cache
 def tree_of(module: str) -> list[ast.stmt]:
-    """The statements of a module of ours or of Lightning's; of any other, none."""
+    """The statements of a module of ours or of Lightning's; empty for any other module."""
     package, *rest = module.split(".")
     spec = find_spec(package) if package in READ_PACKAGES else None
     if spec is None or spec.origin is None:

@@ -1,1 +1,1 @@
-"""What a generation is trained on: real data, pools, and the regimes that make the next pool."""
+"""Training data: real sets, pools, and the regimes that make the next pool."""

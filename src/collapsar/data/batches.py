@@ -1,9 +1,9 @@
-"""A pool as batches for Lightning: index selections where the pool lies.
+"""A pool as batches for Lightning, gathered by index on the device that holds the pool.
 
-There is no DataLoader: for small images its workers cost more than the training step. Indices are shuffled anew each
-epoch and samples are gathered a few thousand at a time, so a pool of many parts costs no more than one of one part.
-Order is drawn on the CPU, so that it is the same on any device. From a pool that is not on the device of the training,
-gathered samples go there by way of pinned memory, while the device works on those before.
+There is no DataLoader: for small images its workers cost more than the training step. Samples are gathered a few
+thousand at a time, so a pool of many parts costs no more than one of one part. The order is drawn on the CPU, so it is
+the same for any device. If training runs on another device than the pool's, gathered samples go there through pinned
+memory while that device works on earlier ones.
 """
 
 import math
@@ -24,20 +24,18 @@ SAMPLES_PER_GATHER = 8192
 
 
 class PoolBatches:
-    """An epoch of shuffled batches each time it is iterated; an incomplete last batch is left out.
+    """Shuffled batches; each iteration is a newly shuffled epoch, without an incomplete last batch.
 
-    From a weighted pool an epoch is drawn with replacement, each sample with its weight. `state_dict` says where in an
-    epoch it is, and `load_state_dict` lets the next iteration be the rest of that epoch, as Lightning's loaders do.
+    An epoch of a weighted pool is drawn with replacement, by weight. `state_dict` holds the position in an epoch; after
+    `load_state_dict` the next iteration is the rest of that epoch, as with Lightning's loaders.
 
     Args:
-        pool: Whose samples take part.
-        device: Where batches are wanted.
-        batch_size: Samples in a batch.
-        generator: A CPU generator that shuffles; it goes on from epoch to epoch.
-        chosen: Indices of the samples that take part; None takes all.
+        device: Device of the batches.
+        generator: A CPU generator that shuffles; its state continues from epoch to epoch.
+        chosen: Indices of the samples to use; None for all.
 
     Raises:
-        UsageError: the batch is larger than the number of samples that take part.
+        UsageError: the batch is larger than the number of samples to use.
     """
 
     def __init__(
@@ -53,15 +51,15 @@ class PoolBatches:
         self.generator, self.chosen = generator, chosen
         self.num_samples = len(pool) if chosen is None else len(chosen)
         check_batch_size(batch_size, pool_size=self.num_samples)
-        self._before_order: Tensor | None = None  # state of the generator; None before the first epoch
-        self._num_given = 0  # of the present epoch
+        self._before_order: Tensor | None = None  # generator state; None before the first epoch
+        self._num_given = 0  # batches of the current epoch
         self._resumed: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return self.num_samples // self.batch_size
 
     def __iter__(self) -> Iterator[Samples]:
-        """Batches of samples in the sample convention, with labels where the pool has them."""
+        """Batches in the sample convention, with labels if the pool has them."""
         order, self._num_given = self._begin_epoch()
         batches_per_gather = max(SAMPLES_PER_GATHER // self.batch_size, 1)
         num_gathers, num_skipped = divmod(self._num_given, batches_per_gather)
@@ -74,15 +72,15 @@ class PoolBatches:
             num_skipped = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator before it drew the present epoch's order and as it is now, and the batches given of it."""
+        """The generator's state before the current epoch's order was drawn and now, and the number of batches given."""
         return {"before_order": self._before_order, "now": self.generator.get_state(), "num_given": self._num_given}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration be the rest of a stored epoch."""
+        """Make the next iteration the rest of a stored epoch."""
         self._resumed = state
 
     def _begin_epoch(self) -> tuple[Tensor, int]:
-        """The order of an epoch, and how many batches of it were given before."""
+        """The order of an epoch, and the number of its batches that were given before."""
         state, self._resumed = self._resumed, None
         if state is not None:
             self.generator.set_state(state["now"] if state["before_order"] is None else state["before_order"])
@@ -104,14 +102,7 @@ class PoolBatches:
 
 
 class PoolInOrder:
-    """Some samples of a pool once, in order and in batches, the last one as large as is left: for validation.
-
-    Args:
-        pool: Whose samples take part.
-        device: Where batches are wanted.
-        batch_size: Samples in a batch, at most.
-        chosen: Indices of the samples.
-    """
+    """Batches of the chosen samples in order, for validation; the last batch may be smaller."""
 
     def __init__(self, pool: Pool, *, device: torch.device, batch_size: int, chosen: Int64[Tensor, " chosen"]) -> None:
         self.pool, self.device, self.batch_size, self.chosen = pool, device, batch_size, chosen
@@ -120,13 +111,13 @@ class PoolInOrder:
         return math.ceil(len(self.chosen) / self.batch_size)
 
     def __iter__(self) -> Iterator[Samples]:
-        """Batches of samples in the sample convention, with labels where the pool has them."""
+        """Batches in the sample convention, with labels if the pool has them."""
         for indices in self.chosen.split(self.batch_size):
             yield gather(self.pool, indices, device=self.device)
 
 
 def gather(pool: Pool, indices: Int64[Tensor, " chosen"], *, device: torch.device) -> Samples:
-    """The samples of a pool at `indices`, which are on the CPU, on a device."""
+    """The samples of a pool at `indices` (on the CPU), moved to `device`."""
     samples = pool.gather(indices.to(pool.device))
     return samples if device == pool.device else samples.sent_to(device)
 
@@ -137,10 +128,6 @@ def split_evenly(samples: Samples, batch_size: int) -> Iterator[Samples]:
 
 
 def check_batch_size(batch_size: int, *, pool_size: int) -> None:
-    """Refuse a batch that no pool of this size can fill.
-
-    Raises:
-        UsageError: below 1, or larger than the pool.
-    """
+    """Raise UsageError if the batch size is below 1 or above the size of the pool."""
     if not 1 <= batch_size <= pool_size:
         raise UsageError(f"batch_size must be between 1 and the pool's {pool_size} samples: got {batch_size}")

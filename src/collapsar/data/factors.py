@@ -1,7 +1,7 @@
-"""Data that are drawn from known factors: which there are, and how likely each combination of their levels is.
+"""Known factors that samples are drawn from, and how likely each combination of their levels is.
 
-A combination is a class: its number is the mixed-radix number of its levels, the first factor's being the highest
-digit. So labels carry all factors, and whatever knows classes (conditions, judges, sticks) knows combinations.
+Each combination is a class. Its label is the mixed-radix number of its levels; the first factor is the highest digit.
+So labels carry all factors, and everything that uses classes (conditions, judges, sticks) uses combinations.
 """
 
 import math
@@ -17,18 +17,17 @@ from torch import Tensor
 from collapsar.errors import UsageError
 
 Rarity: TypeAlias = Literal["common", "uncommon", "rare"]
-COMMON_FROM, RARE_BELOW = 0.5, 0.1  # parts of the share that every combination would have if all were equally likely
+COMMON_FROM, RARE_BELOW = 0.5, 0.1  # in units of the share that a combination would have if all were equally likely
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One thing that differs from sample to sample.
+    """One property that differs from sample to sample.
 
     Attributes:
-        name: What it is about.
-        levels: The values that it takes, each named once in a world. Of two levels the first is the absence of the
+        levels: Names of its values; no other factor uses them. If there are two, the first is the absence of the
             second.
-        shares: How likely each level is, summing to 1.
+        shares: Probability of each level, summing to 1.
     """
 
     name: str
@@ -43,13 +42,12 @@ class Factor:
 
 @dataclass(frozen=True)
 class Level:
-    """A value of a factor that is told of by name.
+    """A value of a factor that is reported by name.
 
     Attributes:
-        name: Its name.
-        factor: The place of its factor.
-        index: Its place among the factor's levels.
-        share: How likely it is.
+        factor: Index of its factor.
+        index: Index among the factor's levels.
+        share: Its probability.
     """
 
     name: str
@@ -60,11 +58,12 @@ class Level:
 
 @dataclass(frozen=True)
 class Factors:
-    """Independent factors, which a sample's label is the combination of.
+    """Independent factors; a sample's label is the combination of their levels.
 
     Attributes:
         factors: In the order of the label's digits.
-        hazard: The factor of two levels that somebody who trains on the samples must find; None where there is none.
+        hazard: Second level of the two-level factor that a detector trained on the samples must find; None if there is
+            no such factor.
     """
 
     factors: tuple[Factor, ...]
@@ -72,17 +71,17 @@ class Factors:
 
     @property
     def num_levels(self) -> tuple[int, ...]:
-        """Of each factor."""
+        """Number of levels of each factor."""
         return tuple(len(factor.levels) for factor in self.factors)
 
     @property
     def num_combinations(self) -> int:
-        """Labels run from 0 to this number less 1."""
+        """Number of combinations; labels run from 0 to this number less 1."""
         return math.prod(self.num_levels)
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
-        """Those that are told of: the second of two, and all of more."""
+        """The levels that are reported: the second of two, or all if there are more."""
         return tuple(
             Level(name, place, index, share)
             for place, factor in enumerate(self.factors)
@@ -91,23 +90,23 @@ class Factors:
         )
 
     def values(self, labels: Int64[Tensor, " sample"]) -> Int64[Tensor, "sample factor"]:
-        """The level of each factor, by its place."""
+        """Index of the level of each factor."""
         return torch.stack(torch.unravel_index(labels, self.num_levels), dim=1)
 
     def labels(self, values: Int64[Tensor, "sample factor"]) -> Int64[Tensor, " sample"]:
-        """The combination of the levels of each sample."""
+        """The label of each sample from its levels; the inverse of `values`."""
         labels = torch.zeros_like(values[:, 0])
         for place, size in enumerate(self.num_levels):
             labels = labels * size + values[:, place]
         return labels
 
     def has(self, level: Level, labels: Int64[Tensor, " sample"]) -> Tensor:
-        """Whether each sample has the level: a mask."""
+        """Mask of the samples that have the level."""
         return self.values(labels)[:, level.factor] == level.index
 
     @cached_property
     def shares(self) -> Float64[Tensor, " combination"]:
-        """How likely each combination is, exactly."""
+        """Exact probability of each combination."""
         shares = torch.ones(1, dtype=torch.float64)
         for factor in self.factors:
             shares = torch.outer(shares, torch.tensor(factor.shares, dtype=torch.float64)).flatten()
@@ -115,10 +114,10 @@ class Factors:
 
     @cached_property
     def rarities(self) -> dict[Rarity, Tensor]:
-        """By rarity, which combinations are so rare: a mask; rarities of none are left out.
+        """Mask of the combinations of each rarity; a rarity without combinations is left out.
 
-        Common ones have at least half of the share that each would have were all equally likely, rare ones less than
-        a tenth of it. What never occurs has no rarity.
+        Relative to the share that each would have if all were equally likely, common combinations have at least half,
+        rare ones less than a tenth. A combination that never occurs has no rarity.
         """
         parts = self.shares * self.num_combinations
         is_common, is_rare = parts >= COMMON_FROM, (parts > 0) & (parts < RARE_BELOW)
@@ -130,7 +129,7 @@ class Factors:
         return {rarity: mask for rarity, mask in masks.items() if bool(mask.any())}
 
     def draw(self, num_samples: int, *, generator: torch.Generator) -> Int64[Tensor, "sample factor"]:
-        """The level of each factor of independent samples."""
+        """Levels of independent samples."""
         draws = torch.rand(num_samples, len(self.factors), generator=generator, dtype=torch.float64)
         columns = [
             torch.bucketize(draws[:, place].contiguous(), _bounds(factor.shares), right=True)
@@ -140,5 +139,4 @@ class Factors:
 
 
 def _bounds(shares: Sequence[float]) -> Float64[Tensor, " bound"]:
-    """Where, in [0, 1], one level ends and the next begins."""
     return torch.tensor(shares, dtype=torch.float64).cumsum(0)[:-1]

@@ -1,4 +1,4 @@
-"""Real samples that a chain never trains on, to validate its models by."""
+"""Real samples that a chain never trains on, kept to validate its models."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from collapsar.seeding import make_generator
 
 
 def hold_out(real: RealData, *, num_held_out: int, seed: int) -> tuple[RealData, Samples | None]:
-    """The sets with so many samples fewer to train on, and those samples; None for no sample."""
+    """Move `num_held_out` random samples out of the training set; return the sets and the samples (None if 0)."""
     if not num_held_out:
         return real, None
     order = torch.randperm(len(real.train), generator=make_generator(seed, 0, "held out"))

@@ -1,7 +1,7 @@
 """Pools: what one generation is trained on.
 
-A pool is a tuple of parts, and each part holds samples of one origin, so an accumulating chain shares the tensors of
-the pools before it instead of copying them: 50 generations of MNIST cost their own uint8 samples and nothing more.
+A pool is a tuple of parts; each part holds samples of one origin. An accumulating chain shares the tensors of earlier
+pools instead of copying them: 50 generations of MNIST take no more memory than their own uint8 samples.
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Pool:
-    """The parts one generation is trained on; a sample's index counts through the parts in order.
+    """The parts that one generation is trained on; a sample's index counts through the parts in order.
 
     Attributes:
-        parts: What is trained on.
-        archive: What regimes may draw from later, though this generation is not trained on it.
-        part_weights: Weight of each part as a whole, summing to 1 and shared evenly by its samples; None gives every
-            sample of the pool the same weight.
+        archive: Parts that regimes may draw from later; this generation is not trained on them.
+        part_weights: Weight of each part, summing to 1 and shared evenly by its samples; None gives every sample of
+            the pool the same weight.
     """
 
     parts: tuple[Part, ...]
@@ -55,7 +54,7 @@ class Pool:
 
     @property
     def device(self) -> torch.device:
-        """Where the parts lie."""
+        """The device that holds the parts."""
         return self.parts[0].samples.values.device
 
     @property
@@ -65,7 +64,7 @@ class Pool:
 
     @property
     def labels(self) -> Int64[Tensor, " sample"] | None:
-        """Class of each sample, UNLABELLED where it is not known; None where no class is known."""
+        """Class of each sample, UNLABELLED if it is not known; None if no class is known."""
         if not self.is_labelled:
             return None
         unknown = torch.full((max(map(len, self.parts)),), UNLABELLED, device=self.device)
@@ -88,14 +87,14 @@ class Pool:
 
     @property
     def real_weight(self) -> float:
-        """Share of the training weight that real samples have, in [0, 1]."""
+        """Real samples' share of the training weight, in [0, 1]."""
         if self.part_weights is None:
             return self.real_fraction
         return sum(weight for part, weight in zip(self.parts, self.part_weights, strict=True) if part.origin == REAL)
 
     @property
     def weights(self) -> Float64[Tensor, " sample"] | None:
-        """Probability of each sample to be drawn in training, summing to 1; None where all are alike."""
+        """Probability that a training draw takes each sample, summing to 1; None if all are equal."""
         if self.part_weights is None:
             return None
         sizes = [len(part) for part in self.parts]
@@ -103,7 +102,7 @@ class Pool:
         return torch.tensor(each, dtype=torch.float64).repeat_interleave(torch.tensor(sizes))
 
     def describe(self) -> dict[str, object]:
-        """Size, real share and origins, as they stand in the record; of a weighted pool also the real weight."""
+        """Size, real fraction and origins for the record; for a weighted pool also the real weight."""
         description: dict[str, object] = {
             "size": len(self),
             "real_fraction": self.real_fraction,
@@ -112,7 +111,7 @@ class Pool:
         return description if self.part_weights is None else {**description, "real_weight": self.real_weight}
 
     def concatenated(self) -> Tensor:
-        """All values as one tensor [pool_size, ...]; for fits that need them at once, as batches do not."""
+        """All values as one tensor [pool_size, ...], for fits that need them at once; batches do not."""
         values = [part.samples.values for part in self.parts]
         return values[0] if len(values) == 1 else torch.cat(values)
 
@@ -133,7 +132,7 @@ class Pool:
         return Samples(values, labels)
 
     def draw(self, num_samples: int, *, generator: torch.Generator) -> Samples:
-        """So many different samples in random order, or all where there are fewer."""
+        """`num_samples` different samples in random order; all samples if there are fewer."""
         return self.gather(torch.randperm(len(self), generator=generator)[:num_samples])
 
     @cached_property
@@ -145,12 +144,10 @@ class Pool:
 def draw_without_replacement(
     parts: Sequence[Part], *, num_samples: int, generator: torch.Generator | None
 ) -> tuple[Part, ...]:
-    """A uniform choice of `num_samples` from all parts together, as parts of the same origins.
+    """Choose `num_samples` uniformly from all parts together; return them as parts of the same origins.
 
-    Parts left without a sample are dropped. Taking all there is copies and draws nothing.
-
-    `num_samples` is at most as many as there are. Without a generator the choice is evenly spaced, which is all that a
-    rehearsal needs.
+    Parts left without a sample are dropped. If all samples are taken, the parts are returned uncopied and the generator
+    is not used. Without a generator the choice is evenly spaced, which is enough for a rehearsal.
     """
     total = sum(len(part) for part in parts)
     assert num_samples <= total, f"{num_samples} samples of {total}"
@@ -165,7 +162,7 @@ def draw_without_replacement(
 
 
 def choose_indices(total: int, *, num_samples: int, generator: torch.Generator | None) -> Int64[Tensor, " chosen"]:
-    """Different indices below `total` in rising order, drawn or, without a generator, evenly spaced."""
+    """Different indices below `total` in rising order: random, or evenly spaced without a generator."""
     if generator is None:
         return torch.arange(num_samples) * total // max(num_samples, 1)
     return torch.randperm(total, generator=generator)[:num_samples].sort().values

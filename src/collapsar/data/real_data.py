@@ -1,4 +1,4 @@
-"""The real sets of a source, and what is known of them beyond their samples."""
+"""The real sets of a source, and facts about them beyond their samples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,25 +15,25 @@ from collapsar.samples import Samples
 
 
 class RowFormat(ABC):
-    """What vectors stand for, if each of them is a row: how it is read, made valid and labelled."""
+    """How vectors that stand for rows of a table are decoded, made valid and labelled."""
 
     @property
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:
-        """What the labels of rows stand for, in their order; empty if rows have none."""
+        """Names of the classes, in the order of the labels; empty if rows have no labels."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """What tells this format from others, for caches."""
+        """Identifies this format in caches."""
 
     @abstractmethod
     def decode(self, values: Float[Tensor, "sample dimension"]) -> pd.DataFrame:
-        """Vectors as rows."""
+        """The rows that the vectors encode."""
 
     @abstractmethod
     def valid(self, values: Float[Tensor, "sample dimension"]) -> Float[Tensor, "sample dimension"]:
-        """The encoded rows that these vectors decode to; encoded rows stay as they are."""
+        """Encodings of the rows that these vectors decode to; the encoding of a row stays as it is."""
 
     @abstractmethod
     def classes(self, values: Float[Tensor, "sample dimension"]) -> Int64[Tensor, " sample"] | None:
@@ -48,7 +48,7 @@ class RowFormat(ABC):
 
 @dataclass(frozen=True)
 class KnownModes:
-    """Equally likely, round modes: their centres [mode, dimension] and standard deviation in each dimension."""
+    """Equally likely, isotropic modes: their centres and their standard deviation in each dimension."""
 
     centres: Float[Tensor, "mode dimension"]
     mode_sd: float
@@ -56,13 +56,13 @@ class KnownModes:
 
 @dataclass(frozen=True)
 class StickSplit:
-    """An official training set in two parts: what a measuring stick is trained on, and what it never sees.
+    """An official training set in two parts: measuring sticks are trained on one and never see the other.
 
-    Chains train on both; real samples that the stick never saw are what a perfect generator would draw.
+    Chains train on both. To the stick, the unseen part looks like the draws of a perfect generator.
 
     Attributes:
-        official: The training set in full, whatever part of it a chain takes.
-        unseen_indices: Of the samples that no stick sees.
+        official: The full training set, even if a chain takes only a subset of it.
+        unseen_indices: Indices of the samples that no stick sees.
     """
 
     official: Samples
@@ -70,12 +70,12 @@ class StickSplit:
 
     @property
     def unseen(self) -> Samples:
-        """What no stick sees, as a copy."""
+        """A copy of the samples that no stick sees."""
         return self.official[self.unseen_indices]
 
     @property
     def seen(self) -> Samples:
-        """What sticks are trained on, as a copy."""
+        """A copy of the samples that sticks are trained on."""
         is_seen = torch.ones(len(self.official), dtype=torch.bool)
         is_seen[self.unseen_indices] = False
         return self.official[is_seen]
@@ -86,15 +86,15 @@ class RealData:
     """A source's sets; train, test and reserve share no sample.
 
     Attributes:
-        train: What generation 0 is trained on.
+        train: Training set of generation 0.
         test: Held out, for evaluation only.
-        num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
+        num_classes: Labels run from 0 to num_classes - 1; 0 if the data have no classes.
         reserve: Training data beyond `train`, for regimes that take fresh real samples; None if there are none.
-        known_modes: Where the truth is a mixture whose modes are known.
-        stick_split: Where measuring sticks are kept from a part of the training set; None where they are not.
-        table: Of rows of a table, what their vectors stand for; None for all other samples.
-        factors: Where labels are combinations of known factors.
-        picture: Of rows of a table, makes what the page shows of real and synthetic ones, as plain JSON.
+        known_modes: Modes of the truth, if it is a mixture of known ones.
+        stick_split: How the training set is split for measuring sticks; None if it is not split.
+        table: Format of the rows, if samples are rows of a table.
+        factors: Known factors, if labels are combinations of their levels.
+        picture: For rows of a table: makes the page's picture of real and synthetic rows, as plain JSON.
     """
 
     train: Samples
@@ -108,7 +108,7 @@ class RealData:
     picture: Callable[..., dict[str, Any]] | None = None
 
     def for_sticks(self) -> "RealData":
-        """The same data with what sticks are trained on as the training set."""
+        """The data for training sticks: `train` without the samples that sticks must not see."""
         if self.stick_split is None:
             return self
         return replace(self, train=self.stick_split.seen, reserve=None, stick_split=None)

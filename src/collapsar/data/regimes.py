@@ -1,7 +1,7 @@
-"""Regimes: the rule that makes the next pool from this one, the real data and what the model just drew.
+"""Regimes: rules that make the next pool from this pool, the real data and the model's new samples.
 
-pool[t+1] = regime(pool[t], real, synthetic[t]), with pool[0] the real training set. Parts are shared, never copied,
-where a rule takes them whole. Where a rule takes a share of the synthetic samples it draws them without replacement.
+pool[t+1] = regime(pool[t], real, synthetic[t]), with pool[0] the real training set. A rule that takes a part whole
+shares it without a copy. A rule that takes a share of the synthetic samples draws them without replacement.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from collapsar.errors import UsageError
 
 
 class Regime(ABC):
-    """A rule for the next pool. It is a function of its arguments alone, so a resumed chain can replay it."""
+    """A rule for the next pool. It depends on its arguments alone, so a resumed chain can replay it."""
 
     name: ClassVar[str]
 
@@ -28,24 +28,18 @@ class Regime(ABC):
         Args:
             pool: What this generation was trained on.
             real: The real training set.
-            synthetic: What this generation's model drew; its origin is the generation.
+            synthetic: Samples of this generation's model; the part's origin is the generation.
             generator: For rules that draw; derived from seed and generation. None in a rehearsal of large pools.
-            reserve: Real data beyond the training set, in a fixed random order, for rules that take new ones.
+            reserve: Real data beyond the training set, in a fixed random order, for rules that take fresh samples.
 
         Raises:
             UsageError: there are too few samples for the rule.
         """
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:  # noqa: B027
-        """Refuse a chain that the data cannot serve to its end, with what it needs in all; a rehearsal finds the rest.
+        """Raise UsageError, with the number needed, if the real data do not last; a rehearsal finds other errors.
 
-        Args:
-            num_generations: Length of the chain; the rule makes one pool fewer.
-            num_real: Size of the real training set.
-            num_reserve: Size of the reserve; 0 without one.
-
-        Raises:
-            UsageError: the data do not reach that far.
+        `num_generations` counts models, so the rule makes one pool fewer. `num_reserve` is 0 without a reserve.
         """
 
 
@@ -72,10 +66,10 @@ class Accumulate(Regime):
 
 
 class AccumulateSubsample(Regime):
-    """A fixed budget, drawn anew each generation from everything so far (Kazdan et al. 2024, arXiv:2410.16713).
+    """A fixed number of samples, drawn anew each generation from all so far (Kazdan et al. 2024, arXiv:2410.16713).
 
     Args:
-        budget: Samples in each pool, at least 1; null takes as many as the real training set has.
+        budget: Samples in each pool, at least 1; null takes the size of the real training set.
     """
 
     name = "accumulate_subsample"
@@ -98,7 +92,7 @@ class AccumulateSubsample(Regime):
 
 
 class FixedReal(Regime):
-    """All real data in every pool, plus synthetic[t] (Alemohammad et al. 2023, the synthetic augmentation loop).
+    """All real data in every pool, plus samples of synthetic[t] (Alemohammad et al. 2023, synthetic augmentation loop).
 
     Args:
         synthetic_ratio: Synthetic samples for each real one, at least 0; a number, a list or a schedule.
@@ -124,13 +118,13 @@ class FixedReal(Regime):
 class FreshReal(Regime):
     """Real data that no generation has seen, topped up with synthetic[t] (Alemohammad et al. 2023, the fresh loop).
 
-    The pool is as large as synthetic[t]; generation t + 1 takes its real samples from the reserve, right after those
-    that generation t took.
+    The pool is as large as synthetic[t]. Generation t + 1 takes the samples of the reserve that follow those of
+    generation t.
 
     Args:
         fresh_fraction: New real samples a generation, as a share of the real training set's size; a number, a list or
-            a schedule. With as many synthetic samples as real ones it is the pool's real fraction.
-        is_recycled: Whether an exhausted reserve starts again from its first sample; else the chain is refused.
+            a schedule. If synthetic[t] is as large as that set, it is the pool's real fraction.
+        is_recycled: Whether an exhausted reserve starts again from its first sample; if not, the chain is refused.
     """
 
     name = "fresh_real"
@@ -172,7 +166,7 @@ class FreshReal(Regime):
 
 
 class Mix(Regime):
-    """A real fraction of the pool, drawn anew from the same real data, and the rest from synthetic[t].
+    """Pools with a given real fraction, drawn anew from the same real data; the rest comes from synthetic[t].
 
     The pool is as large as synthetic[t]. Source: Bertrand et al. 2024, arXiv:2310.00429.
 
@@ -201,10 +195,10 @@ class Mix(Regime):
 
 
 class Window(Regime):
-    """The last K generations' samples; the real data count as the generation before 0 and leave like any other.
+    """The samples of the last K generations; the real data count as the generation before 0 and leave like any other.
 
     Args:
-        num_kept: K, at least 1, which is replace.
+        num_kept: K, at least 1. A K of 1 is the regime replace.
     """
 
     name = "window"

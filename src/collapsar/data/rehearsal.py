@@ -1,4 +1,4 @@
-"""A rehearsal of a chain's pools: the regime's own rule on samples without content, before anything is trained."""
+"""A rehearsal of a chain's pools: the regime runs on placeholder samples before anything is trained."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.regimes import Regime
 from collapsar.samples import Samples
 
-MOST_DRAWN = 10_000  # samples a generation; of more, an even choice has the sizes and the origins that a drawn one has
+MOST_DRAWN = 10_000  # samples a generation; above, evenly spaced choices give the sizes and origins of drawn ones
 
 
 def rehearse(
@@ -19,17 +19,17 @@ def rehearse(
     num_synthetic: Sequence[int],
     generator_at: Callable[[int], torch.Generator],
 ) -> list[int]:
-    """Sizes of all pools of a chain, made by the regime's own rule from samples without content.
+    """Sizes of all pools of a chain, the first of which is the real training set.
 
     Args:
         regime: Makes the pools.
-        num_real: Size of the real training set, which is the first pool.
+        num_real: Size of the real training set.
         num_reserve: Size of the reserve; 0 without one.
-        num_synthetic: Samples that each generation gives to the next pool, of all generations but the last.
-        generator_at: The generator that the regime is given after a generation.
+        num_synthetic: Samples that each generation but the last gives to the next pool.
+        generator_at: The regime's generator after a generation.
 
     Raises:
-        UsageError: the rule cannot make one of the pools: what the chain would stop with, before anything is trained.
+        UsageError: the regime cannot make one of the pools; the chain would stop with the same error.
     """
     regime.check(num_generations=len(num_synthetic) + 1, num_real=num_real, num_reserve=num_reserve)
     real = blank(num_real, origin=REAL)
@@ -45,5 +45,5 @@ def rehearse(
 
 
 def blank(num_samples: int, *, origin: int) -> Part:
-    """Samples of no dimensions: they take part in a regime and hold nothing."""
+    """Placeholder samples with a count and no content."""
     return Part(Samples(torch.empty(num_samples, 0)), origin)

@@ -1,6 +1,6 @@
-"""The parts of a chain's pools on the device they are trained on: each is uploaded once, not once a generation.
+"""Keeps the parts of a chain's pools on the training device, so that each is uploaded once, not once a generation.
 
-Where the parts of a pool do not fit there, all stay in the machine's memory and batches are moved as they are made.
+If the parts of a pool do not fit there, all stay in main memory and each batch is moved when it is made.
 """
 
 from collections.abc import Callable
@@ -13,27 +13,23 @@ from collapsar.data.pool import Part, Pool
 from collapsar.machine.devices import free_bytes
 from collapsar.samples import Samples
 
-MOST_OF_FREE = 0.5  # of a device's free memory may be taken by pools: models, their gradients and activations need room
+MOST_OF_FREE = 0.5  # share of a device's free memory for pools; models, gradients and activations need the rest
 
 Key = tuple[int, tuple[int, ...]]
 
 
 class Residents:
-    """What a device holds of one chain's pools.
-
-    Args:
-        free_bytes: Memory that a device has free.
-    """
+    """The parts of one chain's pools that a device holds."""
 
     def __init__(self, *, free_bytes: Callable[[torch.device], int] = free_bytes) -> None:
         self._free_bytes = free_bytes
-        self._held: dict[Key, tuple[Samples, Samples]] = {}  # by part: as it came, so that its memory is not reused
+        self._held: dict[Key, tuple[Samples, Samples]] = {}  # original and copy: the key is a live original's address
         self._device = torch.device("cpu")
 
     def move(self, pool: Pool, device: torch.device) -> Pool:
-        """The pool with its parts on the device, or as it is where they do not fit; nothing is copied on a CPU.
+        """The pool with its parts on the device; unchanged if the device is a CPU or if they do not fit.
 
-        Parts that the pool has no more are freed first. The archive, which is not trained on, stays where it is.
+        Parts that are no longer in the pool are freed first. The archive is not moved: nothing is trained on it.
         """
         wanted = {key_of(part): part for part in pool.parts}
         self._held = {key: held for key, held in self._held.items() if key in wanted and device == self._device}
@@ -49,11 +45,11 @@ class Residents:
 
 
 def key_of(part: Part) -> Key:
-    """What two parts share only if they are the same samples, as long as both are alive."""
+    """Address and shape: while two parts are alive, they share a key only if they hold the same samples."""
     return part.samples.values.data_ptr(), tuple(part.samples.values.shape)
 
 
 def num_bytes(part: Part) -> int:
-    """Memory that a part takes."""
+    """Memory of a part's values and labels."""
     tensors: list[Tensor | None] = [part.samples.values, part.samples.labels]
     return sum(tensor.nbytes for tensor in tensors if tensor is not None)

@@ -1,7 +1,7 @@
-"""Numbers that change over the generations: how many samples to draw, what fraction stays real.
+"""Schedules: numbers that change over the generations, such as how many samples to draw or what fraction stays real.
 
-A schedule is asked for generation t when the samples of model t are drawn and the pool of t + 1 is made, so its first
-value shapes the pool of generation 1. In a config a number stands for a constant and a list for one value a generation.
+The value for generation t is used when model t is sampled and the pool of t + 1 is made, so the first value shapes the
+pool of generation 1. In a config, a number is a constant and a list gives one value a generation.
 """
 
 from abc import ABC, abstractmethod
@@ -19,18 +19,18 @@ class Schedule(ABC):
 
     @abstractmethod
     def at(self, generation: int) -> Number:
-        """The value that belongs to the samples of this generation's model."""
+        """The value for the samples of this generation's model."""
 
     @property
     @abstractmethod
     def bounds(self) -> tuple[Number, Number]:
-        """The lowest and the highest value it can take."""
+        """The lowest and the highest possible value."""
 
     def count_at(self, generation: int) -> int:
         """The value as a number of samples, rounded to the nearest.
 
         Raises:
-            UsageError: it has grown beyond all bounds.
+            UsageError: the value is too large for a float.
         """
         try:
             return nearest(self.at(generation))
@@ -74,7 +74,7 @@ class Listed(Schedule):
 
 
 class Linear(Schedule):
-    """From `first` to `last` in equal steps, reached after `num_generations` values and then kept."""
+    """From `first` to `last` in equal steps over `num_generations` values, then constant."""
 
     def __init__(self, *, first: Number, last: Number, num_generations: int) -> None:
         check_length(num_generations)
@@ -89,7 +89,7 @@ class Linear(Schedule):
 
 
 class Cosine(Schedule):
-    """From `first` to `last` along half a cosine, flat at both ends; reached after `num_generations` and then kept."""
+    """From `first` to `last` along half a cosine, flat at both ends, over `num_generations` values; then constant."""
 
     def __init__(self, *, first: Number, last: Number, num_generations: int) -> None:
         check_length(num_generations)
@@ -105,7 +105,7 @@ class Cosine(Schedule):
 
 
 class Growth(Schedule):
-    """`first`, then `factor` (above 0) times the value before."""
+    """`first`, then each value is `factor` (above 0) times the one before."""
 
     def __init__(self, *, first: Number, factor: Number) -> None:
         if not factor > 0:
@@ -125,18 +125,14 @@ Scheduled: TypeAlias = Number | Sequence[Number] | Schedule
 
 
 def as_schedule(value: Scheduled) -> Schedule:
-    """What a config may say as a schedule: a number is constant, a list gives one value a generation."""
+    """A config's value as a schedule: a number is constant, a list gives one value a generation."""
     if isinstance(value, Schedule):
         return value
     return Constant(value) if isinstance(value, int | float) else Listed(value)
 
 
 def check_bounds(name: str, schedule: Schedule, *, lowest: Number, highest: Number = inf) -> Schedule:
-    """The schedule, if it never leaves [lowest, highest].
-
-    Raises:
-        UsageError: it does, by its name.
-    """
+    """Return the schedule; raise UsageError, with its name, if it can leave [lowest, highest]."""
     low, high = schedule.bounds
     if not lowest <= low <= high <= highest:
         allowed = f"at least {lowest}" if highest == inf else f"between {lowest} and {highest}"
@@ -151,10 +147,10 @@ def check_length(num_generations: int) -> None:
 
 
 def progress(generation: int, num_generations: int) -> float:
-    """How far generation 0 .. num_generations - 1 has come, from 0 to 1; a single one is at its end."""
+    """Rises from 0 at generation 0 to 1 at num_generations - 1, then stays; always 1 for a single generation."""
     return min(generation / (num_generations - 1), 1.0) if num_generations > 1 else 1.0
 
 
 def nearest(number: Number) -> int:
-    """The nearest whole number of samples, a half rounded up."""
+    """Round to the nearest whole number; halves go up."""
     return floor(number + 0.5)

@@ -1,4 +1,4 @@
-"""Regimes that leave another regime's pools as they are, and weigh their real samples against the synthetic ones."""
+"""Regimes that keep another regime's pools and weigh real samples against synthetic ones."""
 
 import torch
 
@@ -10,7 +10,7 @@ from collapsar.theory import golden_ratio_weight
 
 
 class Weighted(Regime):
-    """Another regime's pools, of real and synthetic samples, with a given share of the weight on the real ones.
+    """Another regime's pools, of real and synthetic samples, with a given training weight on the real ones.
 
     Args:
         real_weight: Weight of all real samples together, in [0, 1]; a number, a list or a schedule.
@@ -33,10 +33,10 @@ class Weighted(Regime):
 
 
 class GoldenRatio(Regime):
-    """Another regime's pools, with the weight on real samples that suits their number (arXiv:2502.18049).
+    """Another regime's pools, with the optimal weight on real samples for their number (arXiv:2502.18049).
 
-    The pools must hold real and synthetic samples. The weight is optimal for fresh real data; as many of one as of the
-    other give .618, the golden ratio's reciprocal.
+    The pools must hold real and synthetic samples. The weight is optimal if the real data are fresh. If there are as
+    many real samples as synthetic ones, it is .618, the golden ratio's reciprocal.
     """
 
     name = "golden_ratio"
@@ -56,7 +56,7 @@ class GoldenRatio(Regime):
 
 
 def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
-    """The pool with `real_weight` shared evenly by its real samples and the rest by the synthetic ones."""
+    """The pool with `real_weight` shared evenly by its real samples, and the rest by its synthetic ones."""
     num_real = sum(len(part) for part in pool.parts if part.origin == REAL)
     num_synthetic = len(pool) - num_real
     if not num_real or not num_synthetic:

@@ -1,1 +1,1 @@
-"""How a trained model's samples become what the next pool gets."""
+"""From a trained model to the next pool's samples: drawing, correction, selection, labels."""

@@ -1,9 +1,9 @@
-"""Correction: what moves drawn samples, or the way they are drawn, before any are selected.
+"""Corrections: they move drawn samples, or change how samples are drawn, before selection.
 
-A correction stands between the model and the selection: it gets the model's own way of drawing and gives another one.
-What it holds samples against is a `Reference`: the real training set of the chain, and for models with an encoder the
-latents of generation 0's model, which stays frozen. So a moved sample x of such a model is decode(z'), with z' moved
-from z = encode(x) (the mean of the encoder); samples of other models are moved as they are, images in model range.
+A correction takes the model's way of drawing and returns another. It compares samples with a `Reference`: the chain's
+real training set and, for models with an encoder, the latents of generation 0's frozen model. A moved sample x of such
+a model is decode(z'), with z' moved from z = encode(x), the encoder's mean. Samples of other models are moved directly,
+images in model range.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ from collapsar.samples import Samples, quantise, to_model_range
 from collapsar.seeding import make_generator
 
 Draw = Callable[[int], Samples]
-"""Gives so many new samples."""
+"""Draws the given number of new samples."""
 
 
 class Correction(ABC):
@@ -32,10 +32,10 @@ class Correction(ABC):
 
     Attributes:
         name: As in conf/correction.
-        needs_encoder: Whether only models with an encoder can be corrected.
-        needs_steps: Whether only models that are trained in steps can be.
-        needs_warm_start: Whether each generation must begin with the last one's weights, which is then switched on.
-        moves_samples: Whether samples are moved a little, which categories cannot be.
+        needs_encoder: Whether the model must have an encoder.
+        needs_steps: Whether the model must be trained in steps.
+        needs_warm_start: Whether each generation must start from the last one's weights; the experiment then does so.
+        moves_samples: Whether it moves samples a little; categories cannot be moved.
     """
 
     name: ClassVar[str]
@@ -48,33 +48,25 @@ class Correction(ABC):
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: "Reference", generator: torch.Generator
     ) -> Draw:
-        """Another way to draw; `draw` samples the model with the bias."""
+        """The corrected way to draw; `draw` samples the model with the bias."""
 
     def prepare(self, reference: "Reference") -> Any:
-        """What the rule works out once for all generations after generation 0; found in `reference.prepared`."""
+        """Work done once for all generations, after generation 0 is trained; `reference.prepared` is the result."""
         return None
 
     def acts_at(self, generation: int) -> bool:
-        """Whether a generation is corrected."""
+        """Whether the samples of this generation are corrected."""
         return True
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What a record says of it."""
+        """The correction's entry in the record."""
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:  # noqa: B027
-        """Refuse a real training set that is too small.
-
-        Raises:
-            UsageError: it is.
-        """
+        """Raise UsageError if the real training set is too small."""
 
     def check(self, model: GenerativeModel) -> None:
-        """Refuse a model that cannot be corrected so.
-
-        Raises:
-            UsageError: with what to choose instead.
-        """
+        """Raise UsageError, with what to choose instead, if the correction does not suit the model."""
         if self.needs_encoder and model.encode is None:
             raise UsageError(
                 f"correction={self.name} needs a model with an encoder: choose model=vae or flow, for a table table_vae"
@@ -93,12 +85,12 @@ class Correction(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What a chain's samples are held against, and the space in which that is done.
+    """The real samples that a chain's samples are compared with, and the space of the comparison.
 
     Attributes:
-        num_classes: Its labels run from 0 to num_classes - 1; 0 where it has none.
-        has_encoder: Whether the chain's models encode samples as latents, and so are moved there.
-        load_first: Gives generation 0's model, in evaluation mode on its device.
+        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
+        has_encoder: Whether the chain's models have an encoder; samples are then moved in latent space.
+        load_first: Loads generation 0's model, in evaluation mode on its device.
     """
 
     correction: Correction
@@ -115,16 +107,16 @@ class Reference:
 
     @cached_property
     def prepared(self) -> Any:
-        """What the correction worked out once."""
+        """The result of the correction's `prepare`."""
         return self.correction.prepare(self)
 
     def corrected(self, draw: Draw, *, model: GenerativeModel, bias: Bias, generation: int) -> Draw:
-        """The way to draw that the correction makes of the model's own."""
+        """The corrected way to draw; `draw` is the model's own."""
         generator = make_generator(self.seed, generation, "correction")
         return self.correction.corrected(draw, model=model, bias=bias, reference=self, generator=generator)
 
     def embed(self, samples: Samples) -> Float[Tensor, "sample feature"]:
-        """Where samples lie: their latents, or themselves as vectors."""
+        """Points of samples: their latents, or their flattened values in model range."""
         if self.has_encoder:
             return cast("Autoencoder", self.first).encode(samples)
         return to_model_range(samples.values).flatten(1)
@@ -132,7 +124,7 @@ class Reference:
     def restore(
         self, points: Float[Tensor, "sample feature"], *, like: Samples, bias: Bias, generator: torch.Generator
     ) -> Samples:
-        """Samples that lie at these points, with the labels of those that were moved there."""
+        """Samples at these points, with the labels of `like`, the samples that were moved there."""
         if self.has_encoder:
             first, spread = cast("Autoencoder", self.first), bias.likelihood_spread
             labels = None if first.num_classes is None else like.labels
@@ -144,26 +136,22 @@ class Reference:
 
 
 def check_correction(correction: Any) -> Correction:
-    """Refuse what is no correction.
-
-    Raises:
-        UsageError: it is none.
-    """
+    """Return the correction; raise UsageError if it is not one."""
     if not isinstance(correction, Correction):
         raise UsageError(f"correction must be a correction: got {correction!r}; choose a file of conf/correction")
     return correction
 
 
 def warm_started(plan: Plan) -> Plan:
-    """A plan whose generations begin with the weights of the last one, as it says or without the optimiser's state."""
+    """The plan with a warm start: its own, or the last generation's weights without the optimiser's state."""
     return replace(plan, warm_start=plan.warm_start or "weights")
 
 
 def stratified_choice(samples: Samples, num_chosen: int, *, generator: torch.Generator) -> Int64[Tensor, " chosen"]:
-    """Indices of drawn samples, by class, in which classes have their own shares but for rounding.
+    """Indices of random samples, sorted by class; each class keeps its share but for rounding.
 
-    The samples are shuffled, put in the order of their classes, and taken at even steps from a drawn start (systematic
-    sampling). Without labels it is a plain choice.
+    The samples are shuffled, sorted by class, and taken at even steps from a random start (systematic sampling).
+    Without labels the choice is not stratified.
     """
     order = torch.randperm(len(samples), generator=generator)
     if samples.labels is not None:

@@ -1,6 +1,6 @@
-"""A trained model becomes samples: drawn with a bias, corrected, selected, and labelled where a label is wanted.
+"""From a trained model to samples: drawn with a bias, corrected, selected and labelled.
 
-What is drawn of a table is made a row of it before it is selected, as images are quantised; its label stands in it.
+Before selection, vectors of a table become valid rows, as images are quantised; a row contains its label.
 """
 
 from dataclasses import replace
@@ -28,13 +28,13 @@ def draw(
     seed: int,
     generation: int,
 ) -> Drawn:
-    """So many samples of a model, after correction by the reference (if there is one) and selection.
+    """Draw `num_samples` samples of a model, corrected by the reference (if there is one) and selected.
 
-    With `labelled_by="judge"` each gets the class that the judge takes it for; with None it keeps the class that it was
-    drawn for, if any. A row of a table gets its target's class.
+    With `labelled_by="judge"` each sample gets the judge's likeliest class. With None it keeps the class that it was
+    drawn for, if any; a row of a table gets its target's class.
 
     Raises:
-        UsageError: too few samples are good enough for the selection.
+        UsageError: too few samples pass the selection.
         NonFiniteError: the model draws NaN or infinite values.
     """
     generator = make_generator(seed, generation, "sample")
@@ -61,11 +61,7 @@ def draw(
 
 
 def rows(draw: Draw, table: RowFormat) -> Draw:
-    """A way to draw rows of a table, each labelled with the class of its target.
-
-    Raises (when it draws):
-        NonFiniteError: a value is NaN or infinite.
-    """
+    """Make `draw` return valid rows labelled with their target's class; NonFiniteError if a value is not finite."""
 
     def drawn(num_candidates: int) -> Samples:
         values = draw(num_candidates).values

@@ -1,10 +1,10 @@
-"""Negative extrapolation: a generation is sampled with weights away from where its own samples drove them.
+"""Negative extrapolation: a generation is sampled with weights moved away from where synthetic data drove them.
 
     theta' = (1 + weight) theta_real - weight theta_synthetic
 
-(Neon: Alemohammad et al. 2025, arXiv:2510.03597.) theta_real are the weights of generation 0, which saw real data only;
-theta_synthetic those of this generation, which began with the last one's and was trained on its pool. A weight of 0
-samples generation 0's weights, -1 this generation's own; above 0 is beyond generation 0, on the other side.
+(Neon: Alemohammad et al. 2025, arXiv:2510.03597.) theta_real are the weights of generation 0, which saw real data only.
+theta_synthetic are those of this generation, which started from the last one's and was trained on its pool. A weight of
+0 samples generation 0's weights, -1 this generation's own; above 0 lies beyond generation 0, on the far side.
 """
 
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ from collapsar.samples import Samples
 
 @final
 class Extrapolation(Correction):
-    """Samples come from extrapolated weights; the model itself, what is stored of it and its critic stay as trained.
+    """Draws samples with extrapolated weights; the model, its checkpoint and its critic stay as trained.
 
     Parameters are extrapolated. Buffers, such as the statistics of batch normalisation, stay those of this generation.
 
     Args:
-        weight: w, a finite number; see above.
+        weight: The weight above, any finite number.
     """
 
     name = "extrapolation"
@@ -57,7 +57,7 @@ class Extrapolation(Correction):
 
 @contextmanager
 def extrapolated(model: nn.Module, *, real: nn.Module, weight: float) -> Iterator[None]:
-    """A model with extrapolated parameters while the context lasts, and with its own ones again after it."""
+    """Extrapolate a model's parameters inside the context; restore its own afterwards."""
     parameters, of_real = dict(model.named_parameters()), dict(real.named_parameters())
     own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     with torch.no_grad():

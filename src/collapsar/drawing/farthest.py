@@ -1,4 +1,4 @@
-"""The rule that keeps candidates as far from each other as it can."""
+"""The selection that keeps candidates far from each other."""
 
 from math import ceil
 from typing import final
@@ -17,8 +17,8 @@ from collapsar.samples import Samples
 class Farthest(Selection):
     """Greedy farthest points: each kept sample is the candidate farthest from those kept before it.
 
-    Greedy within groups, so that the cost grows with the number of samples and not with its square. Source: Gonzalez
-    1985, Theoretical Computer Science 38.
+    It is greedy within groups, so that the cost grows linearly with the number of samples, not with its square. Source:
+    Gonzalez 1985, Theoretical Computer Science 38.
 
     Args:
         kept_fraction: Share of the candidates that is kept, above 0 and at most 1.
@@ -50,11 +50,11 @@ class Farthest(Selection):
 def farthest_points(
     features: Float[Tensor, "sample feature"], *, num_points: int, first: int
 ) -> Int64[Tensor, " point"]:
-    """Indices of `num_points` different samples, each the farthest from all before it, from `first` on."""
+    """Indices of `num_points` different samples: `first`, then each time the farthest from all before."""
     chosen = [first]
     distances = torch.full((len(features),), torch.inf, device=features.device)
     for _ in range(num_points - 1):
         distances = distances.minimum((features - features[chosen[-1]]).norm(dim=1))
-        distances[chosen[-1]] = -1.0  # never again, also where candidates coincide
+        distances[chosen[-1]] = -1.0  # never chosen again, even if candidates coincide
         chosen.append(int(distances.argmax()))
     return torch.tensor(chosen)

@@ -1,7 +1,7 @@
-"""What selections judge samples by: features, class probabilities, the model's own critic.
+"""The judge of samples: features, class probabilities and the model's own critic, for selections and labels.
 
-The features are those of a space of the chain's own, fitted on its real training set when a selection first asks for
-it. It is never the measuring stick: what is chosen by a measure cannot be measured by it.
+The features come from a space of the chain's own, fitted on its real training set on first use. The space is never the
+measuring stick, because a metric cannot measure samples that it has chosen.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,23 +21,23 @@ from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
 
-JudgedBy = Literal["nobody", "critic", "space"]  # what a selection looks at
+JudgedBy = Literal["nobody", "critic", "space"]  # what a selection uses
 
-REAL_SAMPLES_FOR_SPACING = 2_000  # whose nearest neighbours are looked up; their median needs no more
+REAL_SAMPLES_FOR_SPACING = 2_000  # enough for the median distance to the nearest neighbour
 ROWS_PER_DISTANCE_CHUNK = 1024  # bounds memory only
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What candidates are judged by; each function but `realism` takes values in the sample convention.
+    """What candidates are judged by; `features` and `class_probabilities` take values in the sample convention.
 
     Attributes:
-        features: Features of samples; distances are measured there.
-        real_features: Gives the features of the real training set; called only by selections that look at them.
+        features: Features of samples; distances are measured between them.
+        real_features: Gives the features of the real training set; called only by selections that use them.
         class_probabilities: Probability of each class, from a classifier trained on real data; None without classes.
-        realism: The critic's logit of samples and, of a conditional model, their labels, higher for what it takes for
-            real; None for models without one.
-        describe_space: What a record says of the space that gives the features.
+        realism: The critic's logit of samples (with their labels, if the model is conditional), higher for samples that
+            it takes for real; None for models without a critic.
+        describe_space: Gives the entry of the features' space in the record.
     """
 
     features: Callable[[Tensor], Float[Tensor, "sample feature"]]
@@ -48,11 +48,11 @@ class Judge:
 
     @cached_property
     def real_spacing(self) -> float:
-        """Median distance of a real training sample to the nearest other one."""
+        """Median distance of real training samples to their nearest real neighbours."""
         features = self.real_features()
         some = features[:REAL_SAMPLES_FOR_SPACING]
         nearest = [
-            torch.cdist(rows, features).topk(2, dim=1, largest=False).values[:, 1]  # the nearest is itself
+            torch.cdist(rows, features).topk(2, dim=1, largest=False).values[:, 1]  # the nearest is the sample itself
             for rows in some.split(ROWS_PER_DISTANCE_CHUNK)
         ]
         return torch.cat(nearest).median().item()
@@ -68,7 +68,7 @@ class Judge:
         return self.class_probabilities(samples).argmax(1).cpu()
 
     def describe(self, judged_by: JudgedBy) -> dict[str, Any]:
-        """What a record says of the one who judged; empty where nobody did."""
+        """The judge's entry in the record; empty if the judge was not used."""
         if judged_by == "space":
             return self.describe_space()
         return {"name": "critic"} if judged_by == "critic" else {}
@@ -76,10 +76,10 @@ class Judge:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSpace:
-    """The space that a chain's samples are judged in, fitted when it is first asked for.
+    """The space that a chain's samples are judged in, fitted on first use.
 
     Attributes:
-        real: The chain's real sets; the space is fitted on the training set, as it is.
+        real: The chain's real sets; the space is fitted on the training set with its planted causes.
     """
 
     settings: FeatureSpace
@@ -89,10 +89,10 @@ class JudgeSpace:
 
     @cached_property
     def fitted(self) -> FittedSpace:
-        """The space, from the cache where it holds it.
+        """The fitted space, from the cache if possible.
 
         Raises:
-            UsageError: the samples do not suit it, or it is not good enough to be trusted.
+            UsageError: the samples do not suit the space, or it is not accurate enough to be trusted.
         """
         return self.settings.fit(self.real, device=self.device, cache_dir=self.cache_dir)
 
@@ -107,10 +107,10 @@ class JudgeSpace:
 def choose_space(
     judge: FeatureSpace | None, *, sample_shape: Sequence[int], judged_by: JudgedBy
 ) -> FeatureSpace | None:
-    """The settings of the space that a selection judges samples of this shape in; None if it looks at none.
+    """The settings of the space in which samples of this shape are judged; None if no space is used.
 
     Raises:
-        UsageError: there is none for images, or the judge is a measuring stick, or does not suit the shape.
+        UsageError: images have no judge, or the judge is a measuring stick or does not suit the shape.
     """
     is_vector = len(sample_shape) == 1
     advice = "judge=null" if is_vector else "judge=digits for images with classes, else judge=pca"
@@ -129,19 +129,14 @@ def choose_space(
 
 
 def num_judged_classes(space: FeatureSpace | None, *, num_classes: int) -> int:
-    """Classes, of the data's, that the judge gives probabilities of; 0 where it has none."""
+    """How many of the data's classes the judge gives probabilities of; 0 without a classifier."""
     return num_classes if space is not None and space.has_classes else 0
 
 
 def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
-    """Refuse a labeller that there is not, or that knows no classes.
+    """Raise UsageError, with what to set instead, if `labelled_by` is unknown or the judge has no classes.
 
-    Args:
-        labelled_by: Who labels drawn samples.
-        num_classes: Classes that the judge gives probabilities of; 0 without a classifier.
-
-    Raises:
-        UsageError: with what to set instead.
+    `num_classes` counts the classes of the judge's classifier; 0 without one.
     """
     if labelled_by not in (None, "judge"):
         raise UsageError(f"labelled_by must be null or judge: got {labelled_by}")
@@ -152,7 +147,7 @@ def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
 
 
 def make_judge(model: GenerativeModel, space: JudgeSpace | None) -> Judge:
-    """The judge of a model's samples: a space of the chain's own, where there is one, and the model's own critic."""
+    """The judge of a model's samples: the chain's space, if it has one, and the model's own critic."""
     if space is None:
         return Judge(
             features=_nothing,

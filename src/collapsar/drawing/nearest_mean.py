@@ -1,4 +1,4 @@
-"""Projection of drawn samples to the nearest of a few means of real ones."""
+"""The correction that moves drawn samples to the nearest of a few means of real samples."""
 
 import warnings
 from typing import Any, final
@@ -20,13 +20,13 @@ POINTS_PER_CHUNK = 1024  # bounds memory only
 
 @final
 class NearestMean(TowardsReal):
-    """T(z) is the nearest of the means that K-means finds in each class of real samples; without classes, in all.
+    """T(z) is the nearest K-means centre of real samples; each class has its own centres, if there are classes.
 
     Source: Gillman et al. 2024, "Self-correcting self-consuming loops" (ICML, arXiv:2402.07087).
 
     Args:
-        strength: lambda, in [0, 1]; the paper projects, which is 1.
-        num_means: K; a class with fewer samples has a mean at each of them.
+        strength: lambda, in [0, 1]; 1 is the projection of the paper.
+        num_means: K for each class; the samples of a class that has fewer are its centres.
     """
 
     name = "nearest_mean"
@@ -67,12 +67,12 @@ class NearestMean(TowardsReal):
 def means_of(
     points: Float[Tensor, "sample feature"], *, num_means: int, generator: torch.Generator
 ) -> Float[Tensor, "mean feature"]:
-    """The means that K-means finds."""
+    """K-means centres of the points; the points themselves if there are at most `num_means`."""
     if len(points) <= num_means:
         return points
     start = int(torch.randint(2**31, (), generator=generator))
     with on_one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of samples that are the same
+        warnings.simplefilter("ignore", ConvergenceWarning)  # raised if samples coincide
         found = KMeans(num_means, random_state=start).fit(points.double().numpy())
     return torch.from_numpy(found.cluster_centers_).to(points.dtype)
 
@@ -80,5 +80,5 @@ def means_of(
 def nearest_indices(
     points: Float[Tensor, "sample feature"], targets: Float[Tensor, "target feature"]
 ) -> Int64[Tensor, " sample"]:
-    """Which target is nearest to each point."""
+    """Index of the nearest target of each point."""
     return torch.cat([torch.cdist(some, targets).argmin(1) for some in points.split(POINTS_PER_CHUNK)])

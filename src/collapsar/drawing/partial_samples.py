@@ -1,9 +1,9 @@
-"""Partial samples: real images that a model redraws a share of, in place of samples that it makes from nothing.
+"""Partial samples: a model redraws a share of real images instead of drawing samples from nothing.
 
     x' = decode(z') + (1 - share) (x - decode(z))
 
-with z the mean of the encoder at a real image x, and z' the same latents with a share of them drawn anew. It is what
-editing is to replacing, for images: a share of 0 gives the real images, 1 the samples that replace would have drawn.
+Here z is the encoder's mean at a real image x, and z' is z with a share of its latents drawn anew. A share of 0 gives
+the real images, a share of 1 the model's own samples; in between, images are edited instead of replaced.
 """
 
 from typing import Any, cast, final
@@ -21,14 +21,14 @@ from collapsar.samples import Samples, from_model_range, to_model_range
 
 @final
 class PartialSamples(Correction):
-    """Real images of which this generation's model, its own encoder and decoder, redraws a share.
+    """Real images of which this generation's own encoder and decoder redraw a share.
 
-    An image keeps its label where the model is conditional and is told it; nobody knows what another redrawn image
-    shows. Where the decoder draws, an image and its reconstruction get the same draws, so that the rest x - decode(z)
-    is no noise.
+    A conditional model gets an image's label, and the image keeps it. Otherwise the image loses its label, because the
+    class that a redrawn image shows is unknown. If the decoder draws noise, an image and its reconstruction get the
+    same noise, so that the rest x - decode(z) holds none.
 
     Args:
-        share: Of the latents, rounded to whole ones, in [0, 1].
+        share: Share of the latents, rounded to whole ones, in [0, 1].
     """
 
     name = "partial_samples"
@@ -59,7 +59,7 @@ class PartialSamples(Correction):
 
 
 def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias, generator: torch.Generator) -> Samples:
-    """Images of which a model with an encoder redraws a share; the formula is above."""
+    """Redraw a share of each image by the formula above."""
     latents = model.encode(originals)
     noise = bias.draw_latents(len(latents), latent_dim=latents.shape[1], generator=generator)
     anew = model.place_latents(noise, generator)
@@ -76,13 +76,13 @@ def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias,
 def is_redrawn(
     latents: Float[Tensor, "sample latent"], *, share: float, generator: torch.Generator
 ) -> Bool[Tensor, "sample latent"]:
-    """Which latents are drawn anew: of each sample equally many, at places of its own."""
+    """Mask of the latents that are drawn anew: equally many in each sample, at random places."""
     order = torch.rand(latents.shape, generator=generator).argsort(1).argsort(1)
     return order < round(share * latents.shape[1])
 
 
 def shuffled_rounds(num_available: int, num_wanted: int, *, generator: torch.Generator) -> Tensor:
-    """Indices of so many samples: all of them in random order, again and again, until there are enough."""
+    """`num_wanted` indices: all available ones in random order, then again in a new order, until there are enough."""
     num_rounds = -(-num_wanted // num_available)
     rounds = [torch.randperm(num_available, generator=generator) for _ in range(num_rounds)]
     return torch.cat(rounds)[:num_wanted]

@@ -1,4 +1,4 @@
-"""The rules that judge each candidate by itself: the best by a score, or kept with a probability."""
+"""Selections that judge each candidate by itself: the best by a score, or each kept with a probability."""
 
 from abc import ABC, abstractmethod
 from math import ceil
@@ -16,11 +16,11 @@ from collapsar.samples import Samples
 
 @final
 class TopScored(Selection):
-    """The best share of the candidates by a score, in the order drawn.
+    """The candidates with the highest scores, in the order drawn.
 
     Args:
         score: `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
-        kept_fraction: Share that is kept, above 0 and at most 1.
+        kept_fraction: Share of the candidates that is kept, above 0 and at most 1.
     """
 
     def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:
@@ -55,10 +55,10 @@ class TopScored(Selection):
 
 
 class Rejection(Selection, ABC):
-    """Each candidate is kept or not by itself, until there are enough.
+    """Keeps each candidate with its own probability, until there are enough.
 
     Args:
-        max_draws_per_sample: Give up when so many times the samples wanted were drawn; at least 1.
+        max_draws_per_sample: Give up after this many draws for each sample wanted; at least 1.
     """
 
     def __init__(self, *, max_draws_per_sample: int | float) -> None:
@@ -68,7 +68,7 @@ class Rejection(Selection, ABC):
 
     @abstractmethod
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
-        """Probability of keeping each candidate; 0 or 1 where nothing is left to chance."""
+        """Probability of keeping each candidate; 0 or 1 if the rule is deterministic."""
 
     @property
     def max_draws_per_sample(self) -> float:
@@ -86,9 +86,9 @@ class Rejection(Selection, ABC):
 
 @final
 class Verified(Rejection):
-    """Samples whose label the judge can confirm: it gives one class at least `min_confidence`.
+    """Samples that the judge recognises: it gives one class a probability of at least `min_confidence`.
 
-    After Yi et al. 2025, arXiv:2510.16657, with a classifier of the chain's own real data as the verifier.
+    After Yi et al. 2025, arXiv:2510.16657; the verifier is a classifier of the chain's own real data.
 
     Args:
         min_confidence: In [0, 1].
@@ -110,13 +110,14 @@ class Verified(Rejection):
 
 @final
 class Curated(Rejection):
-    """People's choice: p proportional to p exp(r), with r = strength times the probability of a favoured class.
+    """Curation by people: draws from a density proportional to p exp(r), with p the density of the candidates.
 
-    Keeping a candidate with probability exp(r - strength) draws from that exactly. Source: Ferbach et al. 2024,
-    arXiv:2407.09499, where a curated pool is p exp(r) in the limit of many candidates.
+    The reward r is `strength` times the probability of a favoured class. Keeping a candidate with probability
+    exp(r - strength) draws from this density exactly. Source: Ferbach et al. 2024, arXiv:2407.09499, whose curated pool
+    has it in the limit of many candidates.
 
     Args:
-        strength: Reward of a sample that is surely of that class, at least 0, which keeps all alike.
+        strength: Reward of a sample that surely has the favoured class, at least 0; 0 keeps all samples.
     """
 
     name = "curated"
@@ -143,11 +144,11 @@ class Curated(Rejection):
 
 @final
 class Deduplicated(Rejection):
-    """Samples that are no near copies of a real training sample.
+    """Samples that are not near copies of a real training sample.
 
     Args:
-        min_distance: Least distance to the nearest real sample, at least 0, in units of the median distance between a
-            real sample and the nearest other one.
+        min_distance: Least distance to the nearest real sample, at least 0, in units of the median distance of real
+            samples to their nearest real neighbours.
     """
 
     name = "deduplicated"
@@ -166,6 +167,6 @@ class Deduplicated(Rejection):
 
 
 def require_classifier(selection: str, *, num_classes: int) -> None:
-    """Refuse a selection by classes where nothing tells them apart."""
+    """Refuse a selection by classes if the judge has none."""
     if not num_classes:
         raise UsageError(f"selection={selection} needs a judge with classes: choose data with one, such as data=digits")

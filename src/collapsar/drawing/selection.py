@@ -1,7 +1,7 @@
-"""Selection: which of the drawn samples are let into the pool.
+"""Selections: they choose which drawn samples enter the pool.
 
-A selection draws candidates from the model until it has kept as many samples as were asked for, and says how many it
-drew. It judges them by what the experiment hands over as a `Judge`. It knows no model and no metric.
+A selection draws candidates from the model until it has kept enough, and counts its draws. It sees candidates through
+the experiment's `Judge` and knows neither models nor metrics.
 """
 
 from abc import ABC, abstractmethod
@@ -23,12 +23,13 @@ LabelsFrom = Literal["condition", "judge", "row"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was let in.
+    """The samples that were kept.
 
     Attributes:
-        judged_by: What a record says of the one who judged them; empty where nobody did.
-        labels_from: Whose their labels are; None where they have none.
-        corrected_by: What a record says of what moved them; empty where nothing did.
+        num_drawn: Candidates that were drawn for them.
+        judged_by: The judge's entry in the record; empty if the selection used none.
+        labels_from: Source of the labels; None without labels.
+        corrected_by: The correction's entry in the record; empty without a correction.
     """
 
     samples: Samples
@@ -46,38 +47,29 @@ class Selection(ABC):
 
     @abstractmethod
     def num_candidates(self, num_wanted: int) -> int:
-        """How many to draw for the next choice while so many samples are missing."""
+        """Candidates to draw for the next choice while `num_wanted` samples are missing."""
 
     @abstractmethod
     def choose(
         self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
     ) -> Int64[Tensor, " kept"]:
-        """Indices of the candidates to keep, `num_wanted` at most."""
+        """Indices of the candidates to keep, at most `num_wanted`."""
 
     @property
     @abstractmethod
     def max_draws_per_sample(self) -> float:
-        """Where to give up: this many times the samples wanted."""
+        """Give up after this many draws for each sample wanted."""
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:  # noqa: B027
-        """Refuse a judge that lacks what the rule looks at.
+        """Raise UsageError, with what to choose instead, if the judge cannot serve this selection.
 
-        Args:
-            num_classes: Classes that the judge gives probabilities of; 0 without a classifier.
-            has_critic: Whether the judge says what it takes for real.
-
-        Raises:
-            UsageError: with what to choose instead.
+        `num_classes` counts the classes of the judge's classifier (0 if none); `has_critic`: the model has a critic.
         """
 
     def select(
         self, draw: Callable[[int], Samples], *, num_samples: int, judge: Judge, generator: torch.Generator
     ) -> Drawn:
-        """Draw until `num_samples` are kept.
-
-        Raises:
-            UsageError: too few candidates are good enough.
-        """
+        """Draw until `num_samples` are kept; raise UsageError if too few candidates pass."""
         kept: list[Samples] = []
         num_kept = num_drawn = 0
         while num_kept < num_samples:

@@ -1,6 +1,6 @@
 """Corrections that move samples towards real ones: z' = (1 - strength) z + strength T(z), with a map T to real points.
 
-Where z lies, in the latents of generation 0's model or among samples themselves, is the reference's affair.
+The reference decides whether z is a latent of generation 0's model or the sample itself.
 """
 
 from abc import ABC, abstractmethod
@@ -18,10 +18,10 @@ from collapsar.samples import Samples
 
 
 class TowardsReal(Correction, ABC):
-    """Samples move a part of the way to where a map leads them.
+    """Moves each sample part of the way from z to T(z).
 
     Args:
-        strength: lambda, in [0, 1]: 0 leaves samples as they were drawn, 1 takes them all the way.
+        strength: lambda, in [0, 1]: 0 leaves samples as they were drawn, 1 moves them to T(z).
     """
 
     moves_samples = True
@@ -42,10 +42,10 @@ class TowardsReal(Correction, ABC):
         targets: Float[Tensor, "target feature"],
         generator: torch.Generator,
     ) -> Float[Tensor, "sample feature"]:
-        """T: where each point is led to."""
+        """T(z) of each point z."""
 
     def num_drawn(self, num_samples: int) -> int:
-        """How many samples must be drawn together to move so many."""
+        """How many samples must be drawn together to move `num_samples`."""
         return num_samples
 
     def corrected(

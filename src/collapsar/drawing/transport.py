@@ -1,4 +1,4 @@
-"""Optimal transport of drawn samples to real anchors, minibatch by minibatch."""
+"""The correction by optimal transport of drawn samples to real anchors, one minibatch at a time."""
 
 from math import ceil
 from typing import Any, final
@@ -12,23 +12,23 @@ from collapsar.drawing.towards_real import TowardsReal
 from collapsar.errors import UsageError
 from collapsar.seeding import make_generator
 
-SMALLEST_REGULARISATION = 0.01  # Sinkhorn's steps grow with its inverse: below, the exact plan is faster
+SMALLEST_REGULARISATION = 0.01  # the number of Sinkhorn steps grows with its inverse; below, the exact plan is faster
 MOST_SINKHORN_STEPS = 1_000
-SINKHORN_PRECISION = 1e-6  # of the plan's marginals, at which the steps end
+SINKHORN_PRECISION = 1e-6  # error of the plan's marginals at which the steps end
 
 
 @final
 class OptimalTransport(TowardsReal):
     """T is the barycentric map of an optimal transport plan from drawn samples to real anchors.
 
-    The plan moves the samples of a minibatch, all of one weight, to anchors of one weight, at the cost of squared
-    distance; T(z_i) is the mean of the anchors that sample i goes to, weighted by the plan (Ferradans et al. 2014,
-    arXiv:1307.5551, eq. 15; minibatches: Fatras et al. 2020, arXiv:1910.04091). The anchors are drawn once, class by
-    class in proportion; each minibatch takes all of them, or where there are more than it holds as many as it holds.
+    The plan moves the equally weighted samples of a minibatch to equally weighted anchors at the cost of squared
+    distance. T(z_i) is the mean of the anchors that sample i goes to, weighted by the plan (Ferradans et al. 2014,
+    arXiv:1307.5551, eq. 15; minibatches: Fatras et al. 2020, arXiv:1910.04091). The anchors are drawn once, with each
+    class in proportion. Each minibatch uses all anchors, or `batch_size` random ones if there are more.
 
     Args:
         num_anchors: Real samples, at least 1.
-        batch_size: Samples in a minibatch. Fewer are never moved alone: what is drawn beyond those wanted is dropped.
+        batch_size: Most samples in a minibatch. At least this many are drawn; those beyond the wanted are dropped.
         regularisation: Weight of the plan's entropy (Cuturi 2013, arXiv:1306.0895) in units of the mean cost; null
             takes the exact plan.
     """
@@ -86,7 +86,6 @@ class OptimalTransport(TowardsReal):
     def _anchors(
         self, targets: Float[Tensor, "target feature"], *, generator: torch.Generator
     ) -> Float[Tensor, "anchor feature"]:
-        """All anchors, or as many drawn ones as a minibatch holds."""
         if len(targets) <= self.batch_size:
             return targets
         return targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
@@ -98,7 +97,7 @@ def barycentres(
     *,
     regularisation: float | None,
 ) -> Float[Tensor, "sample feature"]:
-    """Where the optimal plan between two clouds of even weights leads each point: the mean of its anchors.
+    """T of each point: the mean of its anchors in the optimal plan between two equally weighted point clouds.
 
     `regularisation` is the weight of the plan's entropy in units of the mean cost; None takes the exact plan.
     """

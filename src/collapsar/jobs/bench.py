@@ -8,7 +8,7 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
 def main() -> int:
-    """The exit code of the benchmarks; 2 with one line on stderr if this is no checkout."""
+    """Run the benchmarks; returns their exit code, or 2 with one line on stderr if this is no checkout."""
     if not (SCRIPTS / "benchmarks").is_dir():
         sys.stderr.write("collapsar-bench needs a checkout of the repository: git clone it, then scripts/bench\n")
         return 2

@@ -1,4 +1,4 @@
-"""Bisection: the smallest value of a setting at which chains are good enough, where a larger one makes them better."""
+"""Bisection: the smallest value of a setting at which chains are good enough, if larger values make them better."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ Measure = Callable[[Sequence[float]], Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What is good enough: one of the two bounds is None.
+    """What counts as good enough; exactly one bound is not None.
 
     Attributes:
-        at_least: The objective is no smaller.
-        at_most: The objective is no larger.
+        at_least: The smallest objective that is good enough.
+        at_most: The largest objective that is good enough.
     """
 
     at_least: float | None
@@ -35,11 +35,11 @@ class Goal:
 
 @dataclass(frozen=True, kw_only=True)
 class Bracket:
-    """Between which values of the setting chains become good enough.
+    """The two values of the setting between which chains become good enough.
 
     Attributes:
-        low: The largest value tried that is not good enough; None if the smallest one is.
-        high: The smallest value tried that is; None if none is.
+        low: The largest value tried that is not good enough; None if the smallest value is good enough already.
+        high: The smallest value tried that is good enough; None if none is.
     """
 
     low: float | None
@@ -47,17 +47,10 @@ class Bracket:
 
 
 def bisect(measure: Measure, *, low: float, high: float, goal: Goal, num_steps: int) -> Bracket:
-    """Halve the interval in which chains become good enough.
-
-    Args:
-        measure: Runs chains.
-        low: The smallest value.
-        high: The largest value.
-        goal: What is good enough.
-        num_steps: Halvings after both ends were tried.
+    """Try both ends, then halve `num_steps` times the interval in which chains become good enough.
 
     Raises:
-        UsageError: an interval that is empty.
+        UsageError: the interval is empty.
     """
     if not low < high:
         raise UsageError(f"hydra.sweeper.low must be below hydra.sweeper.high: got {low} and {high}")

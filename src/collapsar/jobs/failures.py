@@ -1,6 +1,6 @@
-"""The jobs of a multirun that failed, and what is said of them at its end: the reason, and the command that repeats it.
+"""The failed jobs of a multirun, and the lines printed at its end: the reason, and the command that repeats the job.
 
-A reason that all jobs share is a mistake in the command itself, and is told once.
+A reason that all jobs share is a mistake in the command itself, and is printed once, without the jobs.
 """
 
 import shlex
@@ -14,18 +14,18 @@ from omegaconf import OmegaConf
 SWEEP_FOLDERS = (
     "hydra.sweep.dir=",
     "hydra.sweep.subdir=",
-)  # what leads a multirun to other folders than a single chain
+)  # these give a multirun other folders than a single chain
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedJob:
-    """A job that did not come to its end.
+    """A job that did not finish.
 
     Attributes:
-        number: Which job it was, from 1; None for a single chain, or for what is wrong with the command as a whole.
+        number: The number of the job, from 1; None for a single chain or a mistake in the command as a whole.
         reason: What was wrong, in one line.
-        exit_code: Of the command, if this is the first failure.
-        command: Repeats the job by itself; empty for a single chain.
+        exit_code: The exit code of the command if this is the first failure.
+        command: The command that repeats this job alone; empty for a single chain.
     """
 
     number: int | None
@@ -38,12 +38,7 @@ failed_jobs: list[FailedJob] = []  # of this command
 
 
 def lines(failed: Sequence[FailedJob], *, num_jobs: int) -> Iterator[str]:
-    """Each reason, and below it the jobs that had it, unless all had.
-
-    Args:
-        failed: The failures of a command.
-        num_jobs: How many jobs it had; 0 where that is not known.
-    """
+    """Each reason, and below it the jobs that had it, unless all `num_jobs` had it (0 if their number is unknown)."""
     for reason in dict.fromkeys(job.reason for job in failed):
         jobs = [job for job in failed if job.reason == reason and job.number is not None]
         yield f"collapsar: {reason}"
@@ -52,11 +47,11 @@ def lines(failed: Sequence[FailedJob], *, num_jobs: int) -> Iterator[str]:
 
 
 def repeating_command(overrides: Sequence[str], *, folder: Path | None = None, conf: Sequence[str] = ()) -> str:
-    """The command that runs a job of a multirun by itself, in the same folder.
+    """The command that runs a job of a multirun alone, in the same folder.
 
     Args:
-        overrides: Of the job.
-        folder: The run folder of the job, where it is not the one that these overrides lead to.
+        overrides: Overrides of the job.
+        folder: The run folder of the job; None if the overrides lead to it anyway.
         conf: Folders of conf that were added with `--config-dir`.
     """
     added = [part for path in conf for part in ("--config-dir", path)]
@@ -65,7 +60,7 @@ def repeating_command(overrides: Sequence[str], *, folder: Path | None = None, c
 
 
 def command_of(hydra_config: Any, *, folder: Path) -> str:
-    """The same, of a job by the `hydra` node of its composed config."""
+    """The same for a job, from the `hydra` node of its composed config."""
     added = [str(source.path) for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
     typed = OmegaConf.to_container(hydra_config.overrides, resolve=False)
     assert isinstance(typed, dict)

@@ -1,4 +1,4 @@
-"""A study: the jobs of a multirun, and the table and the page over its chains."""
+"""Multiruns: their jobs, and the table and the page over all their chains."""
 
 import logging
 import os
@@ -22,22 +22,20 @@ from collapsar.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # tells the jobs of a multirun, in whatever process, how many they are
+NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
-"""One of them stands in the config of Optuna, of Ax, of Nevergrad, and of a bisection."""
-PLAIN_WIDTH = 120  # characters, where there is no terminal to ask
+"""Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
+PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
 class StudySummary(Callback):
-    """A multirun: how many jobs it has, and at its end one table and one page over all its chains."""
+    """Count the jobs when a multirun starts; write one table and one page over all its chains when it ends."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hydra calls this once, before the first job."""
-        with suppress(HydraException, UsageError):  # of overrides that the sweeper is about to refuse
+        with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hydra calls this once, when the last job is done."""
         folder = Path(config.hydra.sweep.dir)
         has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
@@ -45,7 +43,7 @@ class StudySummary(Callback):
 
 
 def count_jobs(config: DictConfig) -> int:
-    """The jobs of a multirun; 0 where its sweeper decides as it goes on."""
+    """The number of jobs of a multirun; 0 if its sweeper decides as it goes on."""
     if not is_grid(config.hydra):
         return 0
     sweeper = config.hydra.sweeper
@@ -64,17 +62,18 @@ def arm_jobs(
 ) -> list[list[str]]:
     """The overrides of every job: each arm with every combination of what is swept.
 
-    Every arm has its first seed before any has its second, so that a comparison that is stopped early has fewer seeds.
+    Every arm has its first seed before any has its second, so a comparison that is stopped early has fewer seeds, not
+    fewer arms.
 
     Args:
-        arms: What sets each arm apart, as overrides with spaces between them.
+        arms: For each arm, the overrides that set it apart, separated by spaces.
         params: Overrides of every arm; an arm's own come after them.
         typed: Overrides of the command line, which come last and win.
         config_loader: Finds the choices of a group for sweeps over them (`glob`).
 
     Raises:
-        UsageError: there is no arm, or one that cannot be read.
-        HydraException: params, or what was typed, that cannot be read.
+        UsageError: there is no arm, or an arm cannot be read.
+        HydraException: params or typed overrides cannot be read.
     """
     if not arms:
         raise UsageError('hydra.sweeper.arms must name at least one arm: got []; [""] is the baseline alone')
@@ -93,17 +92,17 @@ def arm_jobs(
 
 
 def is_grid(hydra_config: Any) -> bool:
-    """Whether a multirun takes every combination, of each of its arms if it has a list of them."""
+    """Whether a multirun takes every combination of what is swept, for each of its arms if it has any."""
     return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
 
 
 def is_told_at_the_end(hydra_config: Any) -> bool:
-    """Whether failed jobs are noted and told by us, while the others go on; other sweepers have rules of their own."""
+    """Whether we report failed jobs at the end while the others go on; other sweepers have rules of their own."""
     return is_grid(hydra_config) or str(hydra_config.sweeper._target_).startswith("hydra_plugins.collapsar_")
 
 
 def is_optimised(hydra_config: Any) -> bool:
-    """Whether a multirun looks for the best chain and must be told what that is."""
+    """Whether a multirun searches for the best chain and so needs an objective."""
     return hydra_config.mode == RunMode.MULTIRUN and any(key in hydra_config.sweeper for key in OPTIMISER_SETTINGS)
 
 
@@ -116,12 +115,12 @@ def job_number(hydra_config: Any) -> str:
 
 
 def num_jobs() -> int:
-    """The jobs of the multirun that this process belongs to; 0 where that is not known."""
+    """The number of jobs of the multirun that this process belongs to; 0 if unknown."""
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
 def show_results(folders: list[Path], *, page: Path) -> None:
-    """Print the table of some chains and write their page."""
+    """Print the table of the chains in these folders and write their page."""
     from collapsar.report.page import write_report
     from collapsar.report.tables import report_tables
 
@@ -130,6 +129,6 @@ def show_results(folders: list[Path], *, page: Path) -> None:
 
 
 def make_console() -> Console:
-    """Where progress and tables are drawn; wide enough for a table where there is no terminal to ask."""
+    """The console for progress and tables; without a terminal, wide enough for a table."""
     console = Console(stderr=True)
     return console if console.is_terminal else Console(stderr=True, width=PLAIN_WIDTH)

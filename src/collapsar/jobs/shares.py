@@ -1,7 +1,7 @@
-"""What each of several jobs on one machine gets of it: some threads, and one of the visible GPUs.
+"""The share of a machine that each of several jobs gets: CPU threads, and one of the visible GPUs.
 
-A slot is a place in which one job runs at a time. Two processes with two threads each on two cores run many times
-slower than with one each, so the threads of all slots together are never more than the cores.
+A slot runs one job at a time. Two processes with two threads each on two cores run many times slower than with one
+thread each, so a slot gets no more threads than cores divided by slots, but at least one.
 """
 
 import os
@@ -22,21 +22,21 @@ class Share:
     """A job's share of a machine.
 
     Attributes:
-        threads: CPU threads; None leaves them as the job finds them.
-        gpu: The one GPU that it sees, by index or UUID; None leaves it all that it finds.
+        threads: CPU threads; None leaves the job's own number.
+        gpu: The one GPU that the job sees, by index or UUID; None leaves all that it finds.
     """
 
     threads: int | None
     gpu: str | None = None
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that say so to the libraries of a process that has not loaded them yet."""
+        """The environment variables that set this share in a process that has not loaded its libraries yet."""
         threads = {} if self.threads is None else dict.fromkeys(THREADS, str(self.threads))
         return threads if self.gpu is None else threads | {VISIBLE_GPUS: self.gpu}
 
 
 def shares_of(num_slots: int, *, num_cores: int, gpus: Sequence[str], most_threads: int | None = None) -> list[Share]:
-    """The share of each slot: cores divided by slots, from one to `most_threads` (None: no limit); GPUs in turn."""
+    """The share of each slot: cores divided by slots, from 1 to `most_threads` (None: no limit); GPUs in turn."""
     threads = max(num_cores // num_slots, 1)
     threads = min(threads, most_threads or threads)
     return [Share(threads=threads, gpu=gpus[slot % len(gpus)] if gpus else None) for slot in range(num_slots)]
@@ -45,12 +45,7 @@ def shares_of(num_slots: int, *, num_cores: int, gpus: Sequence[str], most_threa
 def count_slots(wanted: int | None, *, num_jobs: int, num_cores: int, gpus: Sequence[str], jobs_per_gpu: int) -> int:
     """How many jobs run at once: as many as wanted, but no more than there are.
 
-    Args:
-        wanted: Jobs at once; None takes `jobs_per_gpu` for each GPU, or one for each core where there is no GPU.
-        num_jobs: Jobs in all.
-        num_cores: Cores that this process may use.
-        gpus: The visible GPUs.
-        jobs_per_gpu: Jobs that share a GPU.
+    If `wanted` is None, `jobs_per_gpu` run on each visible GPU, or one on each core if there is no GPU.
 
     Raises:
         UsageError: `wanted` or `jobs_per_gpu` is not above 0.
@@ -63,22 +58,22 @@ def count_slots(wanted: int | None, *, num_jobs: int, num_cores: int, gpus: Sequ
 
 
 def count_cores(environment: Mapping[str, str]) -> int:
-    """The cores that a process with this environment may use: those that it is bound to, or that SLURM gave it."""
+    """The cores that a process with this environment may use: those it is bound to, or fewer if SLURM gave it fewer."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(bound, number_in(environment, SLURM_CORES) or bound)
 
 
 def number_in(environment: Mapping[str, str], name: str) -> int | None:
-    """A whole number above 0 in a variable; None where there is none."""
+    """A whole number above 0 from a variable; None if it holds none."""
     text = environment.get(name, "")
     return int(text) if text.isdecimal() and int(text) else None
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """The GPUs that a process with this environment sees, each by what CUDA_VISIBLE_DEVICES would call it.
+    """The GPUs that a process with this environment sees, each named as in CUDA_VISIBLE_DEVICES.
 
     Raises:
-        UsageError: the driver does not answer.
+        UsageError: nvidia-smi fails.
     """
     if VISIBLE_GPUS in environment:
         return [name.strip() for name in environment[VISIBLE_GPUS].split(",") if name.strip() not in ("", "-1")]

@@ -1,7 +1,7 @@
-"""What a terminal shows of jobs that run side by side: which run, wait, are done or failed, and how long it takes.
+"""The terminal's view of jobs that run side by side: which run, wait, are done or failed, and the time left.
 
-How far a chain is stands in its run folder, which all processes see. A live view on a terminal; elsewhere a line
-whenever a job starts or ends.
+The progress of a chain is read from its run folder, which all processes see. On a terminal the view is live; elsewhere
+each start and end of a job logs one line.
 """
 
 import logging
@@ -19,11 +19,11 @@ from rich.text import Text
 logger = logging.getLogger(__name__)
 
 RECORDS = "records.jsonl"
-FRAME_LINES = 3  # of a terminal, that the view leaves for what is above and below the jobs
+FRAME_LINES = 3  # of the terminal, kept free above and below the jobs
 
 
 class State(Enum):
-    """Where a job is; in the order in which a view shows them."""
+    """The state of a job; a view shows jobs in this order."""
 
     FAILED = "failed"
     RUNNING = "runs"
@@ -39,12 +39,11 @@ class Watched:
     """A job as the view knows it.
 
     Attributes:
-        number: Which one, from 1.
-        title: What sets it apart from the others.
-        records: The records in its run folder.
-        log: What it says; it runs once it has said something.
-        num_generations: Of its chain.
-        state: Where it is.
+        number: Its number, from 1.
+        title: What sets it apart from the other jobs.
+        records: The records file in its run folder.
+        log: The file with its output; the job runs once this has grown.
+        num_generations: Generations that its chain wants.
         num_before: Generations that were finished before this multirun.
         num_finished: Generations that are finished.
         reason: Why it failed.
@@ -69,11 +68,11 @@ class Watched:
 
     @property
     def has_started(self) -> bool:
-        """Whether its process has said anything."""
+        """Whether its log has grown since the view was made."""
         return self._num_said() > self._said_before
 
     def count(self) -> int:
-        """The generations that the run folder holds, of those that the chain wants."""
+        """Finished generations in the run folder, at most as many as the chain wants."""
         try:
             with self.records.open("rb") as lines:
                 return min(sum(1 for _ in lines), self.num_generations)
@@ -82,7 +81,7 @@ class Watched:
 
     @property
     def num_left(self) -> int:
-        """Generations that are still to come; none of a job that is over."""
+        """Generations still to come; 0 if the job is over."""
         return self.num_generations - self.num_finished if self.state in (State.RUNNING, State.WAITING) else 0
 
     def line(self) -> str:
@@ -94,12 +93,7 @@ class Watched:
 
 
 class MultirunView:
-    """All jobs of a multirun that were handed to a launcher at once.
-
-    Args:
-        jobs: In their order.
-        console: Where the live view is drawn.
-    """
+    """A view of all jobs that a launcher got at once, in their order; drawn live if the console is a terminal."""
 
     def __init__(self, jobs: Sequence[Watched], *, console: Console) -> None:
         self.jobs, self.console, self.start = jobs, console, time.monotonic()
@@ -117,7 +111,7 @@ class MultirunView:
             self._live.stop()
 
     def look(self) -> None:
-        """Find out which jobs have started, and how far those are that run."""
+        """Update which jobs have started, and the progress of those that run."""
         for job in self.jobs:
             if job.state is State.WAITING and job.has_started:
                 job.state = State.RUNNING
@@ -126,7 +120,7 @@ class MultirunView:
                 job.num_finished = job.count()
 
     def ended(self, job: Watched, *, reason: str) -> None:
-        """A job is over; with a reason, it failed."""
+        """Mark a job as over; if there is a reason, it failed."""
         job.num_finished, job.reason = job.count(), reason
         job.state = State.FAILED if reason else State.DONE
         self._say(f"failed: {reason}" if reason else "is done", job)
@@ -136,14 +130,14 @@ class MultirunView:
             logger.info("job %d (%s) %s; %s", job.number, job.title, what, self.summary())
 
     def summary(self) -> str:
-        """All jobs in one line, and how long they will take."""
+        """All jobs in one line, with the time left."""
         counts = {state: sum(job.state is state for job in self.jobs) for state in State}
         words = [f"{count} {state.value}" for state, count in counts.items() if count]
         left = seconds_left(self.jobs, elapsed=time.monotonic() - self.start)
         return ", ".join(words) + (f", about {in_words(left)} left" if left else "")
 
     def view(self) -> RenderableType:
-        """What fits of all there is to see: jobs that failed or run before those that wait or are done."""
+        """As many jobs as the terminal has room for: failed and running ones before waiting and done ones."""
         room = max(self.console.height - FRAME_LINES, 1)
         order = list(State)
         shown = sorted(self.jobs, key=lambda job: order.index(job.state))
@@ -153,10 +147,10 @@ class MultirunView:
 
 
 def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
-    """How long jobs that go on as they did so far will take; None before any generation is finished.
+    """The time that jobs still need at their speed so far; None before any generation is finished.
 
     Args:
-        jobs: All of a multirun.
+        jobs: All jobs of a multirun.
         elapsed: Seconds since it started.
     """
     num_finished = sum(job.num_finished - job.num_before for job in jobs)
@@ -167,13 +161,13 @@ def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
 
 
 def in_words(seconds: float) -> str:
-    """A duration, coarse enough to be true."""
+    """A duration in rounded seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def titles(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """What sets each job apart: those of its overrides that not all jobs have."""
+    """For each job, the overrides that not all jobs have."""
     shared = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(job_overrides) > 1 else set()
     return [" ".join(override for override in overrides if override not in shared) for overrides in job_overrides]

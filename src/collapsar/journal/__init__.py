@@ -1,1 +1,1 @@
-"""What happens to a finished generation: it is stored, profiled, watched, shown and mirrored."""
+"""What follows a finished generation: it is stored, profiled, checked by the alarm, shown and mirrored."""

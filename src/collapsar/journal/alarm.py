@@ -1,9 +1,9 @@
-"""The alarm: rules that say, after each generation, whether a chain is going wrong, and what then happens.
+"""The alarm: rules that check after each generation whether a chain is going wrong, and the action that follows.
 
-What has fired after a generation is a function of the records up to it, so a chain that is continued after a kill
-fires the same, once. Nothing fires at generation 0: what it lacks is the model's fault, and the entry gate says so
-(`collapsar.journal.entry_gate`). Where a record holds a metric's real-against-real floor (`recall_floor`), a change
-counts only if it is large beside it.
+Which rules have fired depends only on the records so far, so a chain that continues after a kill fires the same rules,
+once each. No rule fires at generation 0: what it lacks is the model's fault, which the entry gate reports
+(`collapsar.journal.entry_gate`). If a record holds a metric's real-against-real floor (`recall_floor`), a change counts
+only if it is large beside it.
 """
 
 import json
@@ -36,7 +36,7 @@ class Fired:
     Attributes:
         generation: The generation after which it fired.
         rule: The rule's name in the configuration.
-        text: What was seen, with the numbers.
+        text: What the rule found, with the numbers.
     """
 
     generation: int
@@ -44,7 +44,7 @@ class Fired:
     text: str
 
     def to_json(self) -> str:
-        """As one line."""
+        """As one JSON line."""
         return json.dumps(asdict(self))
 
     def __str__(self) -> str:
@@ -52,19 +52,19 @@ class Fired:
 
 
 class Rule(ABC):
-    """A condition on a chain, looked at after each generation."""
+    """A condition on a chain, checked after each generation."""
 
     @abstractmethod
     def check(self, records: Records) -> str | None:
-        """What is wrong as of the last generation; None where nothing is, or where it was not measured."""
+        """What is wrong at the last generation; None if nothing is wrong, or it was not measured."""
 
 
 class Alarm:
-    """Rules, and what happens when one fires.
+    """Rules, and the action when one fires.
 
     Args:
-        action: "warn" writes a line; "notify" also sends a W&B alert; "stop" also ends the chain after this generation.
-        rules: By the name that is shown; a rule of null is switched off.
+        action: "warn" logs a line; "notify" also sends a W&B alert; "stop" also ends the chain after this generation.
+        rules: By displayed name; a rule of null is switched off.
     """
 
     def __init__(self, *, action: Action, rules: dict[str, Rule | None]) -> None:
@@ -73,7 +73,7 @@ class Alarm:
 
     @property
     def notifies(self) -> bool:
-        """Whether W&B is told."""
+        """Whether to send a W&B alert."""
         return self.action in ("notify", "stop")
 
     @property
@@ -82,11 +82,11 @@ class Alarm:
         return self.action == "stop"
 
     def fired(self, records: Records) -> list[Fired]:
-        """Everything that fired in the course of a chain, in order; for a chain that goes on."""
+        """All that has fired in a chain so far, in order; for a chain that is continued."""
         return [found for end in range(1, len(records) + 1) for found in self.fired_by_last(records[:end])]
 
     def fired_by_last(self, records: Records) -> list[Fired]:
-        """What the last generation sets off; nothing at generation 0, from which losses are counted."""
+        """What fires at the last generation; nothing at generation 0, from which losses are counted."""
         if len(records) < 2:
             return []
         texts = {name: rule.check(records) for name, rule in self.rules.items()}
@@ -95,13 +95,13 @@ class Alarm:
 
 
 class SuddenChange(Rule):
-    """A metric worsens from one generation to the next by more than a share of what it was.
+    """A metric worsens from one generation to the next by more than a share of its earlier value.
 
     Args:
         metric: Its key in the records.
         direction: Which way is worse.
-        share: Of the earlier value.
-        floor_share: The change must also exceed this share of the metric's floor, where there is one.
+        share: Share of the earlier value that the change must exceed.
+        floor_share: The change must also exceed this share of the metric's floor, if it has one.
     """
 
     def __init__(self, *, metric: str, direction: Direction, share: float, floor_share: float) -> None:
@@ -121,14 +121,14 @@ class SuddenChange(Rule):
 
 
 class BeyondFloor(Rule):
-    """A metric comes to lie beyond its real-against-real floor by more than a share of it.
+    """A metric crosses its real-against-real floor and lies beyond it by more than a share of it.
 
     Fires when the line is crossed, not while the metric stays beyond it.
 
     Args:
         metric: Its key in the records; `<metric>_floor` is its floor.
         direction: Which way is worse.
-        floor_share: Of the floor.
+        floor_share: Share of the floor that the distance from it must exceed.
     """
 
     def __init__(self, *, metric: str, direction: Direction, floor_share: float) -> None:
@@ -158,7 +158,7 @@ class Trend(Rule):
         direction: Which way is worse.
         num_generations: Length of the window.
         significance: P value below which a trend counts.
-        floor_share: The change over the window must exceed this share of the metric's floor, where there is one.
+        floor_share: The change over the window must exceed this share of the metric's floor, if it has one.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class ClassesDropped(Rule):
     """More classes are dropped than ever before in the chain.
 
     Args:
-        num_classes: From how many on, beside those that generation 0 lacks.
+        num_classes: Fewest dropped classes that fire, without those that generation 0 lacks.
     """
 
     def __init__(self, *, num_classes: int) -> None:
@@ -215,7 +215,7 @@ class ClassesDropped(Rule):
 
 
 class LevelsLost(Rule):
-    """A level of a known factor has less than a tenth of its known share, which it had not lost a generation before."""
+    """A level of a known factor has less than a tenth of its known share, and had more a generation before."""
 
     def check(self, records: Records) -> str | None:
         before = lost_levels(records[-2]) if len(records) > 1 else []
@@ -229,28 +229,28 @@ class LevelsLost(Rule):
 
 
 def measured(records: Records, metric: str) -> list[float]:
-    """The values of a metric, where it was measured."""
+    """The values of a metric in the records that hold it."""
     return [float(record.metrics[metric]) for record in records if metric in record.metrics]
 
 
 def floor(record: GenerationRecord, metric: str) -> float:
-    """The size of a metric's real-against-real floor; 0 where there is none."""
+    """The size of a metric's real-against-real floor; 0 if the record holds none."""
     return abs(record.metrics.get(f"{metric}_floor", 0.0))
 
 
 def worse_by(before: float, now: float, *, direction: Direction) -> float:
-    """How much worse a value is than another; negative if it is better."""
+    """How much worse `now` is than `before`; negative if it is better."""
     return before - now if direction == "falls" else now - before
 
 
 def theil_sen_slope(values: Sequence[float]) -> float:
-    """The median slope between any two values, a unit apart (Theil 1950, Sen 1968)."""
+    """The median slope over all pairs of values, which are a unit apart (Theil 1950, Sen 1968)."""
     pairs = combinations(enumerate(values), 2)
     return median((later - earlier) / (end - start) for (start, earlier), (end, later) in pairs)
 
 
 @lru_cache(maxsize=4096)
 def kendall_p(ranks: tuple[int, ...], direction: Direction) -> float:
-    """P value of Kendall's one-sided rank test for a trend in this direction; few orders come up in a chain."""
+    """P value of Kendall's one-sided rank test for a trend; cached, since few orders come up in a chain."""
     alternative = "less" if direction == "falls" else "greater"
     return float(stats.kendalltau(range(len(ranks)), ranks, alternative=alternative).pvalue)

@@ -1,7 +1,7 @@
-"""What a metric does over a chain: half-lives, growth, trends, and the course of its later half.
+"""The course of a metric over a chain: half-lives, growth, trends, and the course of its later half.
 
 Rates and tests are rank-based (Theil-Sen, Kendall), because the errors of neighbouring generations are not independent
-and a chain has few of them. Half-lives are counted in generations from the first point.
+and a chain has few generations. Half-lives are counted in generations from the first point.
 """
 
 from collections.abc import Sequence
@@ -35,16 +35,16 @@ class Rate:
 
 
 def points(records: Sequence[GenerationRecord], key: str) -> Points:
-    """Generation and value of a metric, where it was measured; a value that is not finite was not."""
+    """Generation and value of a metric; generations with a missing or non-finite value are left out."""
     values = ((record.generation, record.metrics.get(key)) for record in records)
     return [(generation, float(value)) for generation, value in values if value is not None and isfinite(value)]
 
 
 def half_life(series: Points) -> float | None:
-    """Generations until the value is half of the first one's; None if it never was, or there is no value.
+    """Generations until the value is half of the first one; None if it never was, or there is no value.
 
-    Between generations the value lies on the exponential through both, or if the later one is zero on the line. A chain
-    that begins with 0 is dead from the start: its half-life is 0.
+    Between generations the value is interpolated on an exponential, or on a line if the later value is zero. A chain
+    that begins with 0 has a half-life of 0.
     """
     if not series:
         return None
@@ -68,12 +68,12 @@ def growth_rate(series: Points) -> Rate | None:
 
 
 def later_half(series: Points) -> Points:
-    """The later half of a series, and at least four points of it."""
+    """The later half of a series, but at least its last four points."""
     return series[-max(MIN_POINTS, (len(series) + 1) // 2) :]
 
 
 def course_over(window: Points, *, rate: Rate | None) -> Course:
-    """What a metric does in a window over which it grows at this rate.
+    """The course of a metric over a window in which it grows at this rate.
 
     It rises or falls if Kendall's one-sided rank test says so and the move over the window is more than a tenth of its
     level; it levels off if the whole interval of its slope stays within that tenth. Anything else is undecided.

@@ -1,8 +1,8 @@
 """The entry gate: whether generation 0 reproduces the real data well enough for a loss to mean something.
 
 Generation 0 saw real data only, so what it lacks is the model's fault, not collapse. Losses are counted from it, and
-this gate is a sentence of its own. A floor is what real samples reach in place of synthetic ones. The shares are our
-conventions.
+the gate is reported on its own. A floor is the value that real samples reach in place of synthetic ones. The shares are
+our conventions.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,11 @@ from typing import Literal
 
 EntryGate = Literal["passed", "failed"]
 
-SHARES = {"recall": 0.8, "coverage": 0.7}  # of their floors
+SHARES = {"recall": 0.8, "coverage": 0.7}  # shares of their floors that generation 0 must reach
 
 
 def entry_gate(metrics: Mapping[str, float]) -> EntryGate | None:
-    """Whether generation 0 passed; None if a metric or its floor was not measured and nothing else failed.
-
-    Args:
-        metrics: Those of generation 0, by their keys.
-    """
+    """Whether generation 0 passed; None if a metric or its floor was not measured and no other metric failed."""
     reached = [_reached(metrics, key) for key in SHARES]
     if False in reached:
         return "failed"
@@ -26,7 +22,7 @@ def entry_gate(metrics: Mapping[str, float]) -> EntryGate | None:
 
 
 def gate_evidence(metrics: Mapping[str, float]) -> str:
-    """What each metric reached beside its floor: recall 0.62 of 0.94."""
+    """Each metric's value beside its floor: recall 0.62 of 0.94."""
     words = [
         f"{key} {metrics[key]:.2g} of {metrics[f'{key}_floor']:.2g}"
         for key in SHARES

@@ -1,9 +1,8 @@
 """Eight definitions of collapse, each answered on its own: yes, no or undecided, with the evidence.
 
 "Model collapse" names at least eight different things (Schaeffer et al. 2025, https://arxiv.org/abs/2503.03150). The
-thresholds are our conventions: change them here, and say so where they are quoted.
-
-Losses count from generation 0, which saw real data only: classes and levels that it lacks are the model's fault.
+thresholds are our conventions: change them here, and say so wherever they are quoted. Losses count from generation 0,
+which saw real data only: classes and levels that it lacks are the model's fault.
 """
 
 from collections.abc import Sequence
@@ -37,11 +36,11 @@ class Finding:
     """The answer to one definition of collapse.
 
     Attributes:
-        definition: What is asked, in words.
+        definition: The definition, as a sentence.
         verdict: yes, no or undecided.
         evidence: The numbers behind it.
-        generation: Where it was first seen; None unless the verdict is yes.
-        num_seeds: Seeds the answer rests on.
+        generation: The first generation that shows it; None unless the verdict is yes.
+        num_seeds: Seeds that the answer rests on.
     """
 
     definition: str
@@ -67,13 +66,13 @@ def lost_levels(record: GenerationRecord) -> list[str]:
 
 
 def died_classes(record: GenerationRecord, *, first: GenerationRecord) -> list[int]:
-    """Classes that generation 0, the first record, had and this one has not."""
+    """Classes that generation 0, the first record, had and this record lacks."""
     before = dead_classes(first)
     return [index for index in dead_classes(record) if first.class_shares and index not in before]
 
 
 def died_levels(record: GenerationRecord, *, first: GenerationRecord) -> list[str]:
-    """Levels of known factors that generation 0, the first record, had and this one has not."""
+    """Levels of known factors that generation 0, the first record, had and this record lacks."""
     before = lost_levels(first)
     return [name for name in lost_levels(record) if name in first.factor_shares and name not in before]
 
@@ -92,7 +91,7 @@ def num_missing_classes(record: GenerationRecord) -> int:
 
 
 def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
-    """The first generation that lost a class, or a level of a known factor, of generation 0's; None if none did."""
+    """The first generation that lost a class or factor level that generation 0 had; None if none did."""
     return next(
         (
             record.generation
@@ -104,7 +103,7 @@ def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
 
 
 def error_rises(fid: Points) -> Finding:
-    """Whether FID rises at all: a trend by rank, and an end above the start."""
+    """Whether FID rises at all: a trend by rank, and a last value above the first."""
     definition = "The error rises over the generations"
     if len(fid) < MIN_POINTS:
         return _too_short(definition, fid)
@@ -117,7 +116,7 @@ def error_rises(fid: Points) -> Finding:
 
 
 def error_rises_catastrophically(fid: Points, *, course: Course) -> Finding:
-    """Whether FID ever reaches five times generation 0's; open while its course is not level or falling."""
+    """Whether FID ever reaches five times generation 0's; undecided while its course rises or is undecided."""
     definition = f"The error rises catastrophically (to {CATASTROPHIC_RATIO:g} times generation 0's)"
     if len(fid) < 2:
         return _too_short(definition, fid)
@@ -134,10 +133,7 @@ def error_rises_catastrophically(fid: Points, *, course: Course) -> Finding:
 def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Finding:
     """Whether FID still rises in the later half of the chain, rather than levelling off.
 
-    Args:
-        fid: FID by generation.
-        course: What it does in the later half.
-        rate: How fast, there; None where too few generations were measured.
+    `course` and `rate` are those of the later half; `rate` is None if too few generations were measured.
     """
     definition = "The error keeps rising instead of levelling off"
     if rate is None:
@@ -168,7 +164,7 @@ def real_not_reproduced(recall: Points) -> Finding:
 
 
 def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
-    """Whether tails or modes disappear: a class or a factor of generation 0 is lost, or half of its recall."""
+    """Whether tails or modes disappear: a class or factor level of generation 0 is lost, or half of its recall."""
     definition = "Tails or modes disappear"
     recall, generation = points(records, "recall"), first_dead_generation(records)
     if generation is not None:
@@ -191,21 +187,21 @@ def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
 
 
 def _lacking(first: GenerationRecord) -> str:
-    """What generation 0 lacks, which is no loss."""
+    """Text on what generation 0 lacks, which does not count as a loss."""
     missing = [counted(number, "class")] if (number := num_missing_classes(first)) else []
     lacking = ", ".join([*missing, *lost_levels(first)])
     return f" (generation 0 lacks {lacking}: the model's fault)" if lacking else ""
 
 
 def modes_merge(records: Sequence[GenerationRecord]) -> Finding:
-    """Whether samples come to lie between the real modes: precision falls to half of generation 0's."""
+    """Whether samples move between the real modes: precision falls to half of generation 0's."""
     definition = "Modes merge or drift towards the mean: samples lie where no real data are"
     precision = points(records, "precision")
     return _loss(definition, precision, name="precision", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
 
 
 def contamination_hurts() -> Finding:
-    """Whether a learning curve over data size gets worse: no single chain can tell."""
+    """Whether a learning curve over data size gets worse: always undecided, since one chain cannot show it."""
     return Finding(
         definition="The learning curve over data size gets worse",
         verdict="undecided",
@@ -214,7 +210,7 @@ def contamination_hurts() -> Finding:
 
 
 def _loss(definition: str, series: Points, *, name: str, gone_fraction: float, kept_fraction: float) -> Finding:
-    """Yes once a value is below gone_fraction of its first, no if it always kept kept_fraction, else undecided."""
+    """Yes if a value falls to gone_fraction of the first, no if all keep kept_fraction of it, else undecided."""
     if not series or series[0][1] <= 0:
         why = f"{name} was {'0 from the start: nothing to lose' if series else 'not measured'}"
         return Finding(definition=definition, verdict="undecided", evidence=why)

@@ -1,10 +1,10 @@
-"""The journal of a chain: what happens to a finished generation, and where a continued chain finds the earlier ones.
+"""The journal of a chain: it handles each finished generation, and gives a continued chain its earlier ones.
 
     store -> profile -> W&B -> progress -> alarm
 
-The records are the truth; what is made from them (`profile.json`, `alarms.jsonl`) is made again when a folder is
-opened, so a kill between two writes loses nothing. Records are read once, and what a generation costs here does not
-depend on how many there were.
+The records are the truth. `profile.json` and `alarms.jsonl` are made from them again when a folder is opened, so a kill
+between two writes loses nothing. Records are read once, and the cost of a generation here does not depend on how many
+there were.
 """
 
 import logging
@@ -42,18 +42,18 @@ ALARMS, STATUS, MACHINE, VERSIONS = "alarms.jsonl", "status.json", "machine.json
 
 
 class Journal:
-    """One chain's journal, while its folder is held.
+    """One chain's journal, while this process holds its folder.
 
     Args:
         store: The run folder, claimed.
-        title: What the chain is called in progress lines and W&B.
+        title: Names of the chain in progress lines and W&B.
         config: The resolved configuration.
-        tracking: Where the folder is mirrored to.
-        alarm: When a chain is going wrong, and what then happens.
+        tracking: Mirrors the folder elsewhere.
+        alarm: Rules for a chain that goes wrong, and their action.
 
     Attributes:
         records: The finished generations' records, in order.
-        machine: What the chain is trained with; None for a chain that has not begun.
+        machine: Device, precision and threads of the chain; None before it begins.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Journal:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to train: every generation is finished, or the alarm has ended the chain."""
+        """Whether nothing is left to train: every generation is finished, or the alarm ended the chain."""
         return self._is_complete or self._is_stopped
 
     def samples(self, generation: int) -> Samples:
@@ -89,23 +89,23 @@ class Journal:
 
     @property
     def unfinished_path(self) -> Path:
-        """What is stored of a generation that is still in training."""
+        """The checkpoint inside a generation that is still in training."""
         return self.store.unfinished_path
 
     def settle(self, machine: Machine) -> None:
-        """Fix what the chain is trained with from here on: stored, and named in each record."""
+        """Fix the machine of the chain from here on: it is stored, and named in each record."""
         if machine.to_dict() != self.store.read_json(MACHINE):
             self.store.write_json(MACHINE, machine.to_dict())
         self.machine = machine
 
     @contextmanager
     def shown(self, console: Console, *, position: str, steps_per_generation: int) -> Iterator[None]:
-        """Show the chain on the terminal, in `status.json` and in W&B while it runs; not for a chain that is over.
+        """Show a chain that is not over on the terminal, in `status.json` and in W&B while it runs.
 
         Args:
             console: Where progress is drawn.
             position: Which job of a multirun it is, in words; empty for a single chain.
-            steps_per_generation: Training steps in each generation; 0 where there are none.
+            steps_per_generation: Training steps in each generation; 0 if there are none.
         """
         progress = ChainProgress(
             console,
@@ -119,7 +119,7 @@ class Journal:
             yield
 
     def trained(self, epoch: int, steps: int) -> None:
-        """Training has come this far in the present generation."""
+        """Report how far training came in the current generation."""
         self._shown.trained(epoch, steps)
 
     def keep(
@@ -132,16 +132,15 @@ class Journal:
         curve: Sequence[dict[str, float]],
         table: dict[str, Any] | None = None,
     ) -> None:
-        """Store a finished generation; then profile, mirror and show the chain, and look whether it goes wrong.
+        """Store a finished generation; then profile, mirror and show the chain, and check the alarm.
 
         Args:
-            record: What the generation was, and how it scored; what it was trained with, and how much memory the
-                chain took, is added here.
+            record: What the generation was, and how it scored; machine and peak memory are added here.
             samples: What the next pool gets.
-            strip: The images of the latents that never change; None where a model has none.
+            strip: The images of the latents that never change; None if a model has none.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
-            table: What the page shows of rows of a table; None where samples are none.
+            table: What the page shows of rows of a table; None if samples are not such rows.
         """
         record = self._with_machine(record)
         self.store.write_generation(
@@ -186,7 +185,7 @@ class Journal:
         self.store.write_json("profile.json", profile_chain(self.records, ending=ending).to_dict())
 
     def _raise_alarms(self, fired: Sequence[Fired]) -> None:
-        """Say what the last generation sets off."""
+        """Store, show and send what the last generation sets off."""
         self.store.append_lines(ALARMS, [found.to_json() for found in fired])
         for found in fired:
             self._shown.alarmed(found)
@@ -194,7 +193,7 @@ class Journal:
                 self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
 
     def _note_the_end(self) -> None:
-        """Write down that the chain is over, if it is, and say so if the alarm ended it."""
+        """If the chain is over, write this down; if the alarm ended it, log it."""
         if self._is_complete:
             self.store.forget_unfinished()
             self.store.write_json(STATUS, {"state": "finished"})
@@ -204,7 +203,7 @@ class Journal:
             logger.warning("stopped by the %s; alarm=default goes on", reason)
 
     def _note_versions(self) -> None:
-        """Write down what the numbers depend on from here on, and say so if other code made what there is."""
+        """Write versions.json, and warn if other code made the generations so far."""
         here, stored = versions(), self.store.read_json(VERSIONS)
         begun_by, goes_on_with = code_of(stored), code_of(here)
         is_begun = bool(self.records) or self.unfinished_path.exists()
@@ -220,7 +219,7 @@ class Journal:
 
     @contextmanager
     def _tracked(self) -> Iterator[None]:
-        """The state of a running chain, on disk and where it is mirrored to."""
+        """Keep the state of a running chain on disk and in the tracking."""
         self.store.write_json(STATUS, {"state": "running"})
         self._note_versions()
         try:
@@ -240,7 +239,7 @@ class Journal:
 def open_journal(
     folder: Path, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
 ) -> Iterator[Journal]:
-    """The journal of a run folder, which no other process can open until this one is done.
+    """The journal of a run folder, which no other process can open meanwhile.
 
     Raises:
         UsageError: the folder cannot be written, is held by another process, was made with other settings, or holds a
@@ -253,18 +252,18 @@ def open_journal(
 
 
 def failure_text(error: BaseException) -> str:
-    """How a chain broke off, for whoever reads its status."""
+    """Why a chain broke off, for its status."""
     if isinstance(error, KeyboardInterrupt | Stopped):
         return "interrupted: the same command continues"
     return f"{type(error).__name__}: {error}"
 
 
 def versions() -> dict[str, Any]:
-    """Versions of what the numbers depend on, to stand in the report, and the commit to be cited; null if unknown."""
+    """Versions that the numbers depend on, for the report, and the commit to cite; null if it is unknown."""
     ours = {"python": platform.python_version(), "collapsar": __version__, "commit": commit()}
     return ours | {name: version(name) for name in VERSIONED}
 
 
 def code_of(noted: Mapping[str, Any]) -> str:
-    """The code that some versions name, in words."""
+    """The code that these versions name, in words."""
     return f"collapsar {noted.get('collapsar', 'of no known version')}, commit {noted.get('commit') or 'unknown'}"

@@ -1,7 +1,7 @@
 """The lock of a run folder: one process works in it, and others learn which one.
 
-The operating system holds the lock and gives it back when its process ends, in whatever way: nothing is left to clear
-up. The holder notes its host and process beside the lock, for the messages of others.
+The operating system releases the lock when its process ends for any reason, so nothing is left to clear up. The holder
+notes its host and process beside the lock, for the messages of others.
 """
 
 import errno
@@ -25,14 +25,10 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 @contextmanager
 def held(folder: Path, *, waits: bool) -> Iterator[None]:
-    """Hold a run folder for this process.
-
-    Args:
-        folder: The run folder.
-        waits: Whether to wait for a process that holds it.
+    """Hold a run folder for this process; if `waits`, wait for another process that holds it.
 
     Raises:
-        UsageError: another process holds it and nobody waits, or its file system has no locks.
+        UsageError: another process holds it and `waits` is false, or its file system has no locks.
     """
     lock = FileLock(folder / LOCK)
     try:

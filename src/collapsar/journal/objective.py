@@ -1,7 +1,7 @@
 """The objective: the number that a finished chain returns to a sweeper, named in the config.
 
 `final/KEY` is a metric of the last generation, `profile/KEY` a number of the chain's profile. A chain whose numbers
-broke down is worth the worst value of a metric, so that no search prefers it for what it was before.
+broke down returns the worst value of a metric, so that no search prefers it for its earlier values.
 """
 
 import math
@@ -24,23 +24,23 @@ EVENTS = {
     "variance_half_life": ("pca/trace_ratio", "trace_ratio"),
     "first_dead_generation": ("classes_dropped",),
 }
-"""Generations until something happens, and the metrics that would show it.
+"""Numbers of generations until an event, and the metrics that would show it.
 
-Where it did not happen there are infinitely many; in a chain that the alarm stopped, as many as it lasted.
+If the event did not happen, the number is infinite, or the last generation of a chain that the alarm stopped.
 """
 
-PARTS_OF_TABLES = ("column", "group")  # before the name of a column or of a group of rows
+PARTS_OF_TABLES = ("column", "group")  # prefixes of the name of a column or of a group of rows
 NEEDS_FACTORS = re.compile(r"_(common|uncommon|rare)$|^combinations_|^levels_dropped$|^factor_share_|_where_")
-MARGINS = ("_floor", "_low", "_high")  # beside each metric; not worth a place in a message
+MARGINS = ("_floor", "_low", "_high")  # suffixes beside each metric; messages leave them out
 
 Objective = str | list[str] | None
 
 
 def check_objective(objective: Any) -> None:
-    """Refuse what names no number of a chain.
+    """Refuse an objective that names no number of a chain.
 
     Raises:
-        UsageError: it is neither null, nor `final/KEY` or `profile/KEY`, nor a list of these.
+        UsageError: it is not null, `final/KEY`, `profile/KEY`, or a list of these keys.
     """
     if objective is None:
         return
@@ -55,11 +55,11 @@ def check_objective(objective: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a chain will measure, as far as its settings say.
+    """What a chain will measure, according to its settings.
 
     Attributes:
         groups: Groups of metrics.
-        batch_groups: Those of them whose values have an interval.
+        batch_groups: The groups whose values have an interval.
         spaces: Feature spaces whose names stand before a key.
         has_factors: Whether the data are drawn from known factors.
     """
@@ -73,10 +73,10 @@ class Measured:
         """Refuse an objective that no chain with these settings has.
 
         Raises:
-            UsageError: with what there will be.
+            UsageError: the text lists what there will be.
         """
         known = metric_keys()
-        if objective is None or not METRICS.keys() >= set(self.groups):  # nobody knows a stranger's keys
+        if objective is None or not METRICS.keys() >= set(self.groups):  # keys of a group from outside are unknown
             return
         for key in [objective] if isinstance(objective, str) else objective:
             if self.has(key):
@@ -119,7 +119,7 @@ def profile_keys() -> list[str]:
 
 
 def number_keys(kind: Any, *, prefix: str = "") -> Iterator[str]:
-    """The fields of a dataclass that are numbers, and those of the dataclasses in it."""
+    """Dotted keys of a dataclass's numbers, including those of the dataclasses in it."""
     for name, annotation in get_type_hints(kind).items():
         for option in get_args(annotation) if isinstance(annotation, UnionType) else (annotation,):
             if option in (int, float):
@@ -131,7 +131,7 @@ def number_keys(kind: Any, *, prefix: str = "") -> Iterator[str]:
 def read_objective(
     objective: Objective, *, records: Sequence[GenerationRecord], profile: Mapping[str, Any]
 ) -> float | tuple[float, ...] | None:
-    """What a chain is worth: a number, one for each of a list, or None where nothing was asked for.
+    """A chain's value of the objective: a number, one for each of a list, or None without an objective.
 
     Raises:
         UsageError: the chain has no such number.
@@ -147,7 +147,7 @@ def read_objective(
 
 
 def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[str, float]:
-    """All that can be an objective, by its key."""
+    """All numbers that can be an objective, by key."""
     numbers: dict[str, Any] = {f"final/{key}": value for key, value in record.metrics.items()}
     never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
     lasted = record.generation if profile.get("ending") == "stopped" else math.inf
@@ -171,7 +171,7 @@ def numbers_of_profile(profile: Mapping[str, Any]) -> dict[str, float]:
 
 
 def worst_final(key: str) -> float | None:
-    """The worst value that a metric can have, of a key such as final/recall; None where no way is worse."""
+    """The worst value that a metric can have, by a key such as final/recall; None if neither way is worse."""
     metric = find_metric(key.removeprefix("final/")) if key.startswith("final/") else None
     if metric is None or metric.better is None:
         return None
@@ -179,11 +179,7 @@ def worst_final(key: str) -> float | None:
 
 
 def read(key: str, *, numbers: Mapping[str, float]) -> float:
-    """One number.
-
-    Raises:
-        UsageError: the chain does not have it.
-    """
+    """One number; raise UsageError if the chain does not have it."""
     if key not in numbers:
         measured = [known for known in sorted(numbers) if not known.endswith(MARGINS)]
         raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")

@@ -1,11 +1,11 @@
-"""Records of one chain -> its collapse profile: what happened to the chain as a whole.
+"""The collapse profile of one chain, made from its records: what happened to the chain as a whole.
 
-Half-lives, the growth and course of the error, deaths of classes, and an answer to each definition of collapse
+It holds half-lives, the growth and course of the error, deaths of classes, and an answer to each definition of collapse
 (`collapsar.journal.findings`). Half-lives are counted in generations from generation 0.
 
-A chain that its alarm stopped, or whose numbers broke down, is an outcome. After a breakdown nothing is drawn any more:
-what had not happened to the chain by then, happens in the generation that broke down. What a stopped chain had not lost
-it might have lost later, so no definition is answered no.
+A chain that its alarm stopped, or whose numbers broke down, is an outcome. After a breakdown nothing is drawn, so all
+that had not happened by then happens in the generation that broke down. A stopped chain might have lost more later, so
+no definition is answered no.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from collapsar.journal.findings import (
 from collapsar.records.record import GenerationRecord
 
 Ending = Literal["", "stopped", "broke down"]
-"""How a chain ended before all its generations were made; empty if it is finished, or the same command continues it."""
+"""How a chain ended early; empty if it is finished, or the same command continues it."""
 
 LOST_IN_A_BREAKDOWN = ("modes_disappear", "real_not_reproduced")
 VARIANCE_KEYS = ("pca/trace_ratio", "trace_ratio")  # PCA of the pixels sees variance that the classifier ignores
@@ -44,7 +44,7 @@ class Profile:
     """What happened to a chain.
 
     Attributes:
-        num_generations: Generations the profile was made from.
+        num_generations: Generations that the profile was made from.
         ending: How it ended before its last generation; empty if it did not.
         entry_gate: Whether generation 0 is good enough for losses to mean something; None if that was not measured.
         recall_half_life: Generations until recall is half of generation 0's, 0 if that is 0; None if it never was.
@@ -53,7 +53,7 @@ class Profile:
         dead_classes: Classes of generation 0's that the last generation lacks.
         missing_classes: Classes that generation 0 lacks, which is the model's fault.
         fid_growth: Slope of FID; None below four generations.
-        fid_course: What FID does in the later half of the chain.
+        fid_course: Course of FID in the later half of the chain.
         findings: One answer for each definition, by a stable key.
     """
 
@@ -75,11 +75,9 @@ class Profile:
 
 
 def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -> Profile:
-    """The collapse profile of one chain; of an empty chain, one without answers.
+    """The collapse profile of one chain, from the records of its finished generations.
 
-    Args:
-        records: Of its finished generations.
-        ending: How it ended before its last generation.
+    Without records it has no answers. `ending` says how the chain ended before its last generation.
     """
     records = sorted(records, key=lambda record: record.generation)
     fid, recall = points(records, "fid"), points(records, "recall")
@@ -114,14 +112,14 @@ def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -
 
 
 def _stopped(finding: Finding) -> Finding:
-    """A finding of a chain that its alarm stopped: a no might have become a yes."""
+    """A finding of a chain that its alarm stopped: a no becomes undecided, since it might have become a yes."""
     if finding.verdict != "no":
         return finding
     return replace(finding, verdict="undecided", evidence=f"{finding.evidence}; then the alarm stopped the chain")
 
 
 def _broken_down(profile: Profile, records: Sequence[GenerationRecord]) -> Profile:
-    """A profile of a chain whose numbers broke down in the generation after its last record."""
+    """The profile of a chain whose numbers broke down in the generation after its last record."""
     generation = len(records)
     has_classes = any(record.class_shares or record.factor_shares for record in records)
     has_recall, has_variance = not records or bool(points(records, "recall")), bool(variance_points(records)[1])
@@ -156,7 +154,7 @@ def _after_breakdown(key: str, finding: Finding, *, generation: int) -> Finding:
 
 
 def variance_points(records: Sequence[GenerationRecord]) -> tuple[str, Points]:
-    """The total variance with its name: an analytic model's own, else that of the samples over that of real data.
+    """The name and points of the total variance: an analytic model's own, else samples' relative to real data's.
 
     A model's own comes first because it is exact. The trace is preferred to the determinant (generalised_variance),
     which a single dimension of near zero variance decides.
@@ -167,7 +165,7 @@ def variance_points(records: Sequence[GenerationRecord]) -> tuple[str, Points]:
 
 
 def fitted_variance(record: GenerationRecord) -> float | None:
-    """The total variance of an analytic model: the sum of its variances, or the trace of its covariance."""
+    """The total variance of an analytic model: the sum of its variances, or the trace of its covariance; else None."""
     if "variance" in record.fitted:
         return float(np.sum(record.fitted["variance"]))
     return float(np.trace(record.fitted["covariance"])) if "covariance" in record.fitted else None

@@ -1,6 +1,6 @@
-"""What a terminal shows of a running chain: where it is, how long it takes, and what its metrics did so far.
+"""Progress of a running chain on a terminal: where it is, how long it takes, and its metrics so far.
 
-A live view on a terminal; plain log lines, one a generation, anywhere else.
+A live view on a terminal; elsewhere plain log lines, one for each generation.
 """
 
 import logging
@@ -32,8 +32,8 @@ class ChainProgress:
         chain: The chain's name.
         position: Which job of a multirun it is, in words; empty for a single chain.
         num_generations: How many there will be.
-        steps_per_generation: Training steps in each; 0 where a generation has none.
-        records: Generations that are in the store already.
+        steps_per_generation: Training steps in each; 0 if a generation has none.
+        records: Generations that the store already holds.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class ChainProgress:
             swap_handlers(self._plain_handlers)
 
     def trained(self, epoch: int, steps: int) -> None:
-        """Training has come this far in the present generation."""
+        """Show how far training came in the current generation."""
         note = f"generation {len(self.records)}/{self.num_generations - 1}, epoch {epoch}, step {steps}"
         done = self._num_steps(len(self.records)) + min(steps, self.steps_per_generation)
         self._bar.update(self._task, completed=done, description=note)
 
     def finished(self, record: GenerationRecord) -> None:
-        """A generation is stored."""
+        """Show a generation that was stored."""
         self.records.append(record)
-        self._num_untrained += bool(record.shared_seconds)  # else the estimate would take it for a quick training
+        self._num_untrained += bool(record.shared_seconds)  # or the estimate would count it as a quick training
         done, total = (self._num_steps(number) for number in (len(self.records), self.num_generations))
         self._bar.update(self._task, total=total, completed=done)
         values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
@@ -92,23 +92,23 @@ class ChainProgress:
             logger.info("generation %d/%d: %s (%s)", record.generation, self.num_generations - 1, values, seconds)
 
     def alarmed(self, fired: Fired) -> None:
-        """A rule of the alarm has fired."""
+        """Show a rule of the alarm that fired."""
         self.alarms.append(fired)
         logger.warning("%s", fired)
 
     def _num_steps(self, num_generations: int) -> int:
-        """The training steps of this run when so many generations are stored."""
+        """The training steps of this run by the time that so many generations are stored."""
         return (num_generations - self._num_untrained) * self.steps_per_generation
 
     def view(self) -> RenderableType:
-        """All there is to see at this moment."""
+        """The current content of the live view."""
         title = Text.assemble((self.chain, "bold"), f"  {self.position}" if self.position else "")
         alarms = [Text(str(fired), style="bold red") for fired in self.alarms[-1:]]
         return Group(title, self._bar, metrics_table(self.records), *alarms)
 
 
 class AboveTheView(logging.Handler):
-    """Writes log lines above a live view, which would be torn apart by lines that are written past it."""
+    """Writes log lines above a live view; lines that are printed past it would tear the view apart."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class AboveTheView(logging.Handler):
 
 
 def swap_handlers(handlers: Sequence[logging.Handler]) -> list[logging.Handler]:
-    """Put these in the place of the root logger's terminal handlers; returns those."""
+    """Replace the root logger's terminal handlers by these; return the replaced ones."""
     root = logging.getLogger()
     terminal = [handler for handler in root.handlers if type(handler) in (logging.StreamHandler, AboveTheView)]
     root.handlers = [*(handler for handler in root.handlers if handler not in terminal), *handlers]
@@ -129,7 +129,7 @@ def swap_handlers(handlers: Sequence[logging.Handler]) -> list[logging.Handler]:
 def metrics_table(records: Sequence[GenerationRecord]) -> Table:
     """The headline metrics of the generations so far: the last value, and a little bar for each generation.
 
-    Bars reach to the largest value possible, or where there is none, to the largest that was measured.
+    Bars reach to the metric's upper bound, or without one to the largest measured value.
     """
     table = Table.grid(padding=(0, 2))
     for name, values in courses(records[-SHOWN_GENERATIONS:]).items():
@@ -140,7 +140,7 @@ def metrics_table(records: Sequence[GenerationRecord]) -> Table:
 
 
 def courses(records: Sequence[GenerationRecord]) -> dict[str, list[float]]:
-    """The headline metrics by name, where they were measured."""
+    """The measured values of the headline metrics, by name."""
     found = {
         name: [record.metrics[name] for record in records if name in record.metrics]
         for name in MAIN

@@ -1,9 +1,9 @@
-"""The run folder: what is on disk after each generation, and where a killed run goes on.
+"""The run folder: what is on disk after each generation, and where a killed run continues.
 
-Files are written under a temporary name, flushed and renamed; files of JSON lines grow by whole lines. A generation
-counts as finished when its line stands in `records.jsonl`, which is written last; a generation folder without a line
-is made again. A line that a kill cut short has no newline at its end: it counts as not written. Neither does a line
-that is damaged, by its checksum: that generation and all after it are made again.
+Files are written under a temporary name, flushed and renamed; files of JSON lines grow by whole lines. A generation is
+finished once its line stands in `records.jsonl`, which is written last; a generation folder without a line is made
+again. A line without a newline at its end was cut short by a kill, and does not count. If a line fails its checksum,
+that generation and all after it are made again.
 """
 
 import json
@@ -45,14 +45,14 @@ from collapsar.samples import Samples
 logger = logging.getLogger(__name__)
 
 RECORDS, CONFIG = "records.jsonl", "config.yaml"
-EARLIER = "0.1."  # the version whose folders are not continued
+EARLIER = "0.1."  # folders of this version cannot be continued
 MODEL, SAMPLES, GRID = "model.ckpt", "samples.npz", "grid.png"  # in the folder of a generation
 GRID_IMAGES = 64
-GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor to at least this side
+GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor up to this side
 
 
 class RunFolder:
-    """One chain's folder, locked while it is open.
+    """One chain's folder; `claim` locks it.
 
     Args:
         path: The folder; made if it does not exist.
@@ -63,7 +63,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._whole: set[int] = set()  # generations whose samples were read and found as they were written
+        self._whole: set[int] = set()  # generations whose samples were read and found undamaged
         self._last_strip: dict[int, Tensor | None] = {}  # of the generation that was written last
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -74,9 +74,9 @@ class RunFolder:
 
     @contextmanager
     def claim(self, config: dict[str, Any]) -> Iterator[None]:
-        """Hold the folder for one process, having checked that it belongs to these settings.
+        """Hold the folder for one process, and check that it belongs to these settings.
 
-        Another process that holds it is waited for if the settings say so (`wait_for_lock`).
+        If another process holds it, wait for that process if `wait_for_lock` is set.
 
         Raises:
             UsageError: another process holds it, or it was made with other settings.
@@ -93,7 +93,7 @@ class RunFolder:
         """The finished generations, in order.
 
         Raises:
-            UsageError: a line is damaged, which a claim would have cut off.
+            UsageError: a line is damaged; `claim` would have cut it off.
         """
         return [GenerationRecord.from_json(line) for line in whole_lines(self.path / RECORDS)]
 
@@ -107,16 +107,16 @@ class RunFolder:
 
     @property
     def unfinished_path(self) -> Path:
-        """What is stored of a generation that is still in training (`collapsar.training.unfinished`)."""
+        """The checkpoint inside a generation that is still in training (`collapsar.training.unfinished`)."""
         return self.path / "unfinished.ckpt"
 
     def forget_unfinished(self) -> None:
-        """Delete it, and what a kill left half written of it."""
+        """Delete that checkpoint, and its temporary file."""
         for path in (self.unfinished_path, temporary_of(self.unfinished_path)):
             path.unlink(missing_ok=True)
 
     def synthetic(self, generation: int) -> Samples:
-        """The samples that a finished generation gave to the next pool, with labels where there were any.
+        """The samples that a finished generation gave to the next pool, with labels if there were any.
 
         Raises:
             UsageError: the file is missing or damaged.
@@ -125,7 +125,7 @@ class RunFolder:
         return Samples(arrays["samples"], arrays.get("labels"))
 
     def strip(self, generation: int) -> Tensor | None:
-        """The images of the latents that never change; None where a generation has none.
+        """The images of the latents that never change; None if a generation has none.
 
         Raises:
             UsageError: the file is missing or damaged.
@@ -135,7 +135,7 @@ class RunFolder:
         return self._arrays(generation, "strip").get("strip")
 
     def grid(self, generation: int) -> Image.Image | None:
-        """The first samples of a finished generation, tiled; None where they are no images."""
+        """The first samples of a finished generation, tiled; None if they are no images."""
         path = self.generation_path(generation) / GRID
         if path.exists():
             with Image.open(path) as grid:
@@ -144,7 +144,7 @@ class RunFolder:
         return image_grid(values) if values.dtype == torch.uint8 else None
 
     def curve(self, generation: int) -> list[dict[str, float]]:
-        """The training losses of a finished generation, by "step"; empty where nothing was trained in steps."""
+        """The training losses of a finished generation, by "step"; empty if nothing was trained in steps."""
         path = self.generation_path(generation) / "curve.json"
         readings: list[dict[str, float]] = json.loads(path.read_text()) if path.exists() else []
         return readings
@@ -159,16 +159,7 @@ class RunFolder:
         curve: Sequence[dict[str, float]] = (),
         table: dict[str, Any] | None = None,
     ) -> None:
-        """Write one finished generation; its line comes last.
-
-        Args:
-            record: The line.
-            samples: What the next pool gets.
-            strip: The images of the latents that never change.
-            save_model: Writes the checkpoint.
-            curve: Training losses, a reading for each group of steps.
-            table: What the page shows of rows of a table.
-        """
+        """Write one finished generation, its line last; the arguments are those of `Journal.keep`."""
         final = self.generation_path(record.generation)
         temporary = temporary_of(final)
         for stale in (temporary, final):
@@ -194,7 +185,7 @@ class RunFolder:
         self._last_strip = {record.generation: strip}
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A small JSON file of the folder; empty where there is none, or it is damaged: all of them are made anew."""
+        """A small JSON file of the folder; empty if it is missing or damaged, since all of them are made anew."""
         try:
             content = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -202,12 +193,12 @@ class RunFolder:
         return content if isinstance(content, dict) else {}
 
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
-        """Add lines to a file of JSON lines (records.jsonl, alarms.jsonl), however long it is; none make no file."""
+        """Append lines to a file of JSON lines (records.jsonl, alarms.jsonl); without lines, make no file."""
         if lines:
             append_flushed(self.path / name, "".join(f"{line}\n" for line in lines).encode())
 
     def rewrite_lines(self, name: str, lines: Sequence[str]) -> None:
-        """Write a file of JSON lines from its start; no lines make no file, and empty one that is there."""
+        """Write a file of JSON lines anew; without lines, empty an existing file, but make none."""
         if lines or (self.path / name).exists():
             write_atomically(self.path / name, "".join(f"{line}\n" for line in lines).encode())
 
@@ -216,7 +207,7 @@ class RunFolder:
         write_atomically(self.path / name, json.dumps(content, indent=1).encode())
 
     def _arrays(self, generation: int, *names: str) -> dict[str, Tensor]:
-        """Those of the named arrays that a generation has, and no others: film strips are small, samples are not.
+        """Those of the named arrays that a generation has; only these are read, since samples are large.
 
         The checksum of the whole file is computed when it is first read.
         """
@@ -269,7 +260,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def cut_damaged_lines(path: Path) -> None:
-    """Cut off the first damaged line of the records and all after it, which are kept in another file, and say so."""
+    """Cut off the first damaged line of the records and all after it, keep them in another file, and log it."""
     lines = whole_lines(path)
     first = next((number for number, line in enumerate(lines) if not is_record(line)), None)
     unverified = sum(line_is_whole(line) is None for line in lines[:first])
@@ -291,7 +282,7 @@ def cut_damaged_lines(path: Path) -> None:
 
 
 def is_record(line: str) -> bool:
-    """Whether a line can be read as a record; one that is as it was written needs no reading."""
+    """Whether a line can be read as a record; a line that matches its checksum is not parsed."""
     if line_is_whole(line):
         return True
     try:
@@ -307,7 +298,7 @@ def image_grid(images: Tensor) -> Image.Image:
 
 
 def tile(images: Tensor, *, num_columns: int) -> Image.Image:
-    """Images in rows, small ones enlarged by a whole factor so that each pixel stays a square."""
+    """Images in rows; small ones are enlarged by a whole factor, so that each pixel stays a square."""
     factor = max(1, GRID_SIDE_PIXELS // images.shape[-1])
     enlarged = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     grid = make_grid(enlarged, nrow=num_columns, padding=2, pad_value=128)

@@ -1,4 +1,4 @@
-"""What tracking is: a run folder mirrored elsewhere, generation by generation. `wandb_tracking` mirrors it to W&B."""
+"""Tracking: a run folder is mirrored elsewhere, generation by generation. `wandb_tracking` mirrors it to W&B."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from collapsar.records.record import GenerationRecord
 
 @dataclass(frozen=True, kw_only=True)
 class ChainTitle:
-    """What a chain and its parts are called.
+    """The names of a chain and its parts.
 
     Attributes:
-        name: Its own name, and the artifacts'.
-        study: What runs are grouped by.
+        name: The chain's own name, also of its artifacts.
+        study: Name by which runs are grouped.
         data: The data source's name.
         model: The model's name.
         regime: The regime's name.
@@ -31,7 +31,7 @@ class ChainTitle:
 
 
 class Tracking(ABC):
-    """Where a chain's run folder is mirrored to."""
+    """Mirrors a chain's run folder elsewhere."""
 
     @abstractmethod
     def start(
@@ -42,15 +42,15 @@ class Tracking(ABC):
         config: dict[str, Any],
         records: Sequence[GenerationRecord],
     ) -> None:
-        """Begin, or go on with, the run of one chain, and mirror its finished generations, whose records are given."""
+        """Start or continue the run of one chain, and mirror its finished generations, given by their records."""
 
     @abstractmethod
     def log(self, store: RunFolder, record: GenerationRecord) -> None:
-        """Mirror the generation that follows; the store holds it already."""
+        """Mirror the next generation; the store already holds it."""
 
     @abstractmethod
     def alert(self, title: str, text: str) -> None:
-        """Notify whoever watches the run."""
+        """Notify the people who watch the run."""
 
     @abstractmethod
     def finish(self, *, has_failed: bool) -> None:
@@ -58,7 +58,7 @@ class Tracking(ABC):
 
 
 class NoTracking(Tracking):
-    """Records stay in the run folder."""
+    """Mirrors nothing: records stay in the run folder."""
 
     def start(
         self,

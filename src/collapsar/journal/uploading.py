@@ -1,8 +1,8 @@
-"""A W&B run on its way to the server, beside the chain and never in its way.
+"""Uploads a W&B run in a process of its own, so that no server can delay the chain.
 
 A chain writes its W&B run into its own folder only. This process follows that file and uploads it while it grows
-(`wandb beta sync --live`), so a server that refuses, hangs or fails is this process's trouble. It ends with the chain:
-its standard input is a pipe that closes when the chain's process is gone, however that came about.
+(`wandb beta sync --live`); a server that refuses, hangs or fails disturbs only this process. It ends with the chain:
+its standard input is a pipe that closes when the chain's process ends for any reason.
 """
 
 import os
@@ -13,14 +13,14 @@ from pathlib import Path
 
 QUIET = {
     "WANDB_ERROR_REPORTING": "false"
-}  # W&B's reports about itself hold up the end of a process when a server hangs
+}  # W&B's reports about its own errors delay the end of a process if a server hangs
 
 
 class Upload:
     """The upload of one W&B run.
 
     Args:
-        folder: The run as W&B keeps it (`offline-run-...`); holds `upload.log` too.
+        folder: W&B's folder of the run (`offline-run-...`); `upload.log` is written there too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,11 +32,11 @@ class Upload:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **QUIET},
-                start_new_session=True,  # Ctrl-C is for the chain, which ends the run first
+                start_new_session=True,  # only the chain gets Ctrl-C, and ends the run first
             )
 
     def finish(self, *, timeout_seconds: float) -> bool:
-        """Wait for the end of a run that is complete on disk, and stop; whether everything was uploaded."""
+        """Wait until a run that is complete on disk is uploaded, then stop; return whether all of it was uploaded."""
         try:
             self._process.wait(timeout=timeout_seconds)
         except subprocess.TimeoutExpired:
@@ -49,7 +49,7 @@ class Upload:
 
 
 def follow(folder: Path) -> int:
-    """Upload a run until it is complete, or until standard input closes; W&B's exit code."""
+    """Upload a run until it is complete, or until standard input closes; return W&B's exit code."""
     command = [sys.executable, "-m", "wandb", "beta", "sync", "--live", str(folder)]
     sync = subprocess.Popen(command, stdin=subprocess.DEVNULL)
 

@@ -1,7 +1,7 @@
-"""What W&B is told of a chain: rows of numbers, pictures, tables and a summary, each made from the run folder.
+"""The rows of numbers, pictures, tables and the summary that W&B gets of a chain, made from the run folder.
 
-What shows the whole chain so far (the film strips, recall by class) keeps at most `MAX_ROWS` generations, evenly
-spaced, so that a late generation costs no more than an early one.
+Film strips and recall by class show the whole chain so far. They keep at most `MAX_ROWS` generations, evenly spaced, so
+that a late generation costs no more than an early one.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class SpacedRows(Generic[Row]):
     """One row a generation; beyond `max_rows`, rows of every 2nd, 4th, 8th ... generation and of the last one.
 
     Args:
-        max_rows: How many are kept at most, beside the last one.
+        max_rows: Most rows that are kept, beside the last one.
     """
 
     def __init__(self, *, max_rows: int) -> None:
@@ -35,7 +35,7 @@ class SpacedRows(Generic[Row]):
         self._last: dict[int, Row] = {}
 
     def add(self, generation: int, row: Row) -> None:
-        """Keep a generation's row; generations come in order."""
+        """Keep a generation's row; add generations in order."""
         self._last = {generation: row}
         if generation % self._stride == 0:
             self._spaced[generation] = row
@@ -50,7 +50,7 @@ class SpacedRows(Generic[Row]):
 
 
 class WandbRows:
-    """The rows of one chain, made one generation after the other, in order."""
+    """Makes the rows of one chain, one generation after the other, in order."""
 
     def __init__(self) -> None:
         self._steps_before: float = 0
@@ -58,7 +58,7 @@ class WandbRows:
         self._class_recalls = SpacedRows[GenerationRecord](max_rows=MAX_ROWS)
 
     def training_rows(self, record: GenerationRecord, curve: Sequence[dict[str, int | float]]) -> list[dict[str, Any]]:
-        """The losses of a generation, each with the steps that the chain has taken by then."""
+        """The losses of a generation, each with the number of steps that the chain has taken by then."""
         rows = [
             {
                 TRAINING_AXIS: self._steps_before + reading["step"],
@@ -70,7 +70,7 @@ class WandbRows:
         return rows
 
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
-        """All that is drawn over the generations."""
+        """All values that are drawn over the generations."""
         seconds = {f"seconds/{phase}": value for phase, value in record.seconds.items()}
         pool = {"pool/size": record.pool["size"], "pool/real_fraction": record.pool["real_fraction"]}
         pictures = samples_picture(store, record.generation) | self._strip_pictures(store, record.generation)
@@ -100,13 +100,13 @@ class WandbRows:
 
 
 def samples_picture(store: RunFolder, generation: int) -> dict[str, Any]:
-    """The first samples of a generation; nothing of vectors."""
+    """The first samples of a generation; empty for vectors."""
     grid = store.grid(generation)
     return {"samples": wandb.Image(grid)} if grid else {}
 
 
 def class_histogram(record: GenerationRecord) -> dict[str, Any]:
-    """How many of the samples are of each class; nothing where classes were not measured."""
+    """The share of each class among the samples; empty if classes were not measured."""
     if not record.class_shares:
         return {}
     shares = np.array(record.class_shares["synthetic"])
@@ -120,7 +120,7 @@ def is_class_recall(key: str) -> bool:
 
 
 def summarise(profile: dict[str, Any], record: GenerationRecord | None) -> dict[str, Any]:
-    """The chain as a whole, for the table of runs: its profile without the evidence, and its last metrics if any."""
+    """A chain's summary for W&B's table of runs: its profile without the evidence, and any last metrics."""
     numbers = {f"profile/{key}": value for key, value in profile.items() if key not in ("findings", "fid_growth")}
     growth = profile.get("fid_growth") or {}
     verdicts = {f"verdict/{key}": finding["verdict"] for key, finding in profile.get("findings", {}).items()}

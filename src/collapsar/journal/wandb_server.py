@@ -1,4 +1,4 @@
-"""Which W&B server a run goes to, with which key, and whether it answers."""
+"""The W&B server that a run goes to, its key, and whether it answers."""
 
 import os
 from typing import Literal, TypeAlias, cast, get_args
@@ -11,13 +11,13 @@ from collapsar.errors import UsageError
 DEFAULT_SERVER = "https://api.wandb.ai"
 
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
-EARLIER_MODES = {"dryrun": "offline", "run": "online"}  # which W&B still takes
+EARLIER_MODES = {"dryrun": "offline", "run": "online"}  # old names that W&B still takes
 
 Mode: TypeAlias = Literal["online", "offline", "disabled", "shared"]
 
 
 def chosen_mode() -> Mode:
-    """What WANDB_DISABLED or WANDB_MODE says; else online if there is an API key, offline if there is none.
+    """The mode that WANDB_DISABLED or WANDB_MODE sets; else online with an API key, offline without one.
 
     Raises:
         UsageError: one of the two has a value that W&B does not know.
@@ -36,12 +36,12 @@ def chosen_mode() -> Mode:
 
 
 def server() -> str:
-    """Where W&B is."""
+    """The address of W&B."""
     return os.environ.get("WANDB_BASE_URL", DEFAULT_SERVER).rstrip("/")
 
 
 def api_key() -> str | None:
-    """The key of WANDB_API_KEY or of `wandb login`; None where there is none."""
+    """The key of WANDB_API_KEY or of `wandb login`; None if there is none."""
     from_login = get_netrc_auth(server())
     return os.environ.get("WANDB_API_KEY") or (from_login[1] if from_login else None)
 

@@ -1,9 +1,8 @@
-"""The run folder mirrored to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
+"""Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
 
-A run is always written to the run folder first, where nothing can hold it up. With an API key and a server that
-answers, a second process uploads it while it grows (`collapsar.journal.uploading`); else it stays there for
-`wandb sync`, which gives the same run. A chain that goes on after a kill writes its run anew under the same id, from
-the run folder.
+A run is first written to the run folder, where no server can delay it. With an API key and a server that answers, a
+second process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`,
+which gives the same run. A chain that continues after a kill writes its run anew under the same id.
 """
 
 import logging
@@ -31,10 +30,10 @@ from collapsar.records.record import GenerationRecord
 
 logger = logging.getLogger(__name__)
 
-FLUSH_INTERVAL_SECONDS = 2.0  # of what the upload reads; W&B's own is 15
+FLUSH_INTERVAL_SECONDS = 2.0  # of the file that the upload reads; W&B's own is 15
 MAX_ALERT_TITLE, MAX_TAG = 63, 64  # characters
 READ_HERE = ("WANDB_MODE", "WANDB_DISABLED")
-LEAVING_SECONDS = 3.0  # of upload, at most, where a signal asks to stop; the chain is uploaded anew when it goes on
+LEAVING_SECONDS = 3.0  # limit of the upload after a signal; a continued chain is uploaded anew
 
 
 class WandbTracking(Tracking):
@@ -46,7 +45,7 @@ class WandbTracking(Tracking):
         tags: Put on every run, beside data, model and regime.
         artifact_generations: Generations whose samples and checkpoint become artifacts; negative ones count from the
             end of the chain. Each is an input to the next one.
-        connect_timeout_seconds: A server that has not answered by then is not waited for.
+        connect_timeout_seconds: How long to wait for an answer of the server.
         finish_timeout_seconds: How long the end of a chain waits for the upload.
     """
 
@@ -160,7 +159,7 @@ class WandbTracking(Tracking):
         )
 
     def _begin_upload(self) -> Upload | None:
-        """The upload of the run; None where the server does not answer."""
+        """The upload of the run; None if the server does not answer."""
         run = self._active
         try:
             entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
@@ -171,7 +170,7 @@ class WandbTracking(Tracking):
         return Upload(Path(run.settings.sync_dir))
 
     def _log(self, row: dict[str, Any], *, axis: str) -> None:
-        """Log a row, each of its keys drawn over the axis."""
+        """Log a row, and draw each of its keys over the axis."""
         for key in row.keys() - self._defined - {axis}:
             self._active.define_metric(key, step_metric=axis)
         self._defined |= row.keys()
@@ -198,11 +197,7 @@ class WandbTracking(Tracking):
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
-    """Refuse what W&B would refuse: of these settings, and of the variables of the environment that it reads.
-
-    Raises:
-        UsageError: with what W&B says.
-    """
+    """Refuse settings and environment variables that W&B would refuse, with the text of W&B."""
     for name, text in (("tracking.project", project), ("tracking.entity", entity)):
         if text is not None and not text.strip():
             raise UsageError(f"{name} must be the name of one: got {text!r}")
@@ -220,7 +215,7 @@ def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> 
 
 @contextmanager
 def refusals_name(setting: str) -> Iterator[None]:
-    """Let what W&B refuses be a mistake in this setting, in W&B's words."""
+    """Replace a refusal of W&B by a UsageError that names this setting, with the text of W&B."""
     try:
         yield
     except (ValidationError, wandb.errors.UsageError) as error:
@@ -231,20 +226,20 @@ def refusals_name(setting: str) -> Iterator[None]:
 def write_artifact(run: "wandb.Run", artifact: wandb.Artifact, *, aliases: list[str], is_used_later: bool) -> None:
     """Write an artifact into a run that is kept offline, and note whether the run also uses it.
 
-    The one private call to W&B: the public `use_artifact` waits for the server and refuses offline runs, while
+    This is the one private call to W&B: the public `use_artifact` waits for the server and refuses offline runs, while
     `_log_artifact` notes the use for the upload. Tried with W&B 0.31.
     """
     run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
 
 
 def chosen_generations(wanted: Sequence[int], *, num_generations: int) -> list[int]:
-    """Generations by number, negative ones counted from the end; those that the chain does not have fall away."""
+    """Generations by number; negative ones count from the end, and those that the chain lacks are left out."""
     counted = {generation + num_generations if generation < 0 else generation for generation in wanted}
     return sorted(generation for generation in counted if 0 <= generation < num_generations)
 
 
 def run_id(folder: Path) -> str:
-    """The W&B run id of a run folder: made once, and the same after a kill; a sweep agent's, where one asks."""
+    """The W&B run id of a run folder: made once and kept; if a sweep agent started the chain, the agent's id."""
     path = folder / "wandb_run_id"
     if agent_id := os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"):
         write_atomically(path, agent_id.encode())

@@ -1,6 +1,6 @@
-"""A saved W&B workspace: the panels in which a study is read, chains grouped by regime, bands over seeds.
+"""A saved W&B workspace with the panels of a study: chains grouped by model and regime, bands over seeds.
 
-`build_workspace` makes it without a network; `main` saves it, which needs a key.
+`build_workspace` needs no network; `main` saves the workspace, which needs a key.
 """
 
 import argparse
@@ -24,7 +24,7 @@ PROFILE = {
 
 
 def build_workspace(*, entity: str, project: str, num_classes: int) -> workspaces.Workspace:
-    """The workspace of a project whose data have so many classes."""
+    """The workspace of a project whose data have this many classes."""
     recall_by_class = [f"recall_class_{label}" for label in range(num_classes)]
     headlines = [over_generations(title_of(key), [key, f"{key}_floor"]) for key in MAIN]
     classes: list[panels.PanelTypes] = [
@@ -49,14 +49,14 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
 
 
 def over_generations(title: str, keys: list[str]) -> panels.LinePlot:
-    """Means over the runs of a group, with a band from the lowest to the highest."""
+    """A plot of means over the runs of a group, with a band from the lowest to the highest."""
     return panels.LinePlot(
         title=title, x=GENERATION, y=list(keys), groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
     )
 
 
 def scalars() -> list[panels.BarPlot]:
-    """Each number of the profile, a bar for each group."""
+    """A bar plot for each number of the profile, with a bar for each group."""
     return [
         panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], groupby_aggfunc="median")
         for title, key in PROFILE.items()
@@ -64,12 +64,12 @@ def scalars() -> list[panels.BarPlot]:
 
 
 def film_strips() -> panels.MediaBrowser:
-    """The film strips so far, of the last generation of each run."""
+    """The film strips so far, as the last generation of each run shows them."""
     return panels.MediaBrowser(title="Film strips", media_keys=["film_strip"], num_columns=2)
 
 
 def main() -> None:
-    """Save the workspace, and print where it is."""
+    """Save the workspace and print its address."""
     parser = argparse.ArgumentParser(
         prog="scripts/workspace", description="Save a W&B workspace with a study's panels."
     )
@@ -87,11 +87,7 @@ def main() -> None:
 
 
 def check_key() -> None:
-    """Refuse to go on without a key.
-
-    Raises:
-        UsageError: there is none.
-    """
+    """Raise UsageError if there is no key."""
     if api_key() is None:
         raise UsageError("a workspace is saved at W&B, which needs a key: run `wandb login`, or set WANDB_API_KEY")
 

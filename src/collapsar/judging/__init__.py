@@ -1,1 +1,1 @@
-"""How a generation is judged: feature spaces, the real side, its floor, and the table of metrics."""
+"""Evaluation of a generation: feature spaces, the real side, the floor, and the table of metrics."""

@@ -1,7 +1,6 @@
-"""One set of synthetic samples against the real side: what several metrics share is computed once.
+"""Synthetic samples against the real side in one feature space: the input of every measure.
 
-A `Comparison` is what every measure takes: features in one space, the samples themselves with their labels, and how a
-classifier sees both sides.
+A `Comparison` holds the samples, their features and a classifier's answers, and computes once what metrics share.
 """
 
 from collections.abc import Mapping
@@ -27,12 +26,12 @@ from collapsar.metrics.neighbours.balls import Membership
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.seeding import make_generator
 
-MAX_TORCHMETRICS_DIMENSIONS = 512  # the time of its general eigenvalue routine grows with the cube
+MAX_TORCHMETRICS_DIMENSIONS = 512  # torchmetrics' general eigenvalue routine takes cubic time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """The classes of real and synthetic samples by one classifier, which errs on both sides alike.
+    """The classes of real and synthetic samples by one classifier, which makes the same errors on both sides.
 
     Args:
         real_classes: Most probable class of each held-out real sample.
@@ -57,14 +56,13 @@ class Comparison:
     """Synthetic samples against the real side, in one feature space.
 
     Args:
-        real: The real side.
-        samples: The synthetic samples, with labels where the model gives them.
+        samples: The synthetic samples, with labels if the model gives them.
         features: Their features.
-        classified: How the classifier sees both sides; None where there is none.
-        pool: Samples that the model was trained on; None where they are not known.
-        is_first: Whether this is the first space: what no feature enters is measured in that one only.
+        classified: The classes of both sides; None without a classifier.
+        pool: Samples that the model was trained on; None if they are unknown.
+        is_first: Whether this is the first space; metrics that use no features are measured in that space only.
         seed: The experiment's seed.
-        generation: Whose samples these are.
+        generation: The generation of the samples.
     """
 
     real: RealReference
@@ -78,12 +76,12 @@ class Comparison:
 
     @property
     def support(self) -> dict[str, float]:
-        """Precision, recall, density and coverage."""
+        """Precision, recall, density and coverage by name."""
         return self._neighbours[0]
 
     @property
     def members(self) -> Membership:
-        """Who lies in whose ball."""
+        """Which samples lie in which balls."""
         return self._neighbours[1]
 
     @cached_property
@@ -97,7 +95,7 @@ class Comparison:
 
     @cached_property
     def fid(self) -> float:
-        """Fréchet distance, by whom `fid_by` says."""
+        """Fréchet distance, computed by the library in `fid_by`."""
         real = self.real
         if self.fid_by == "torchmetrics":
             metric = real.frechet_metric
@@ -110,9 +108,9 @@ class Comparison:
 
     @cached_property
     def fid_by(self) -> Literal["torchmetrics", "collapsar"]:
-        """Who computes the FID: torchmetrics, unless a covariance is nearly singular or has many dimensions.
+        """Which library computes the FID: torchmetrics, unless it would lose digits or take long.
 
-        There torchmetrics loses digits or takes long; our own distance takes factors of the covariances.
+        It does so if a covariance is nearly singular or has many dimensions. Our own distance uses covariance factors.
         """
         is_reliable = (
             self._has_full_moments
@@ -139,18 +137,18 @@ class Comparison:
 
     @property
     def labels(self) -> Int64[Tensor, " synthetic"] | None:
-        """Class of each synthetic sample: its own label, or the classifier's answer where a label is not known."""
+        """The samples' own labels; the classifier's answers if any label is unknown; None without a classifier."""
         own = self.samples.labels
         if own is not None and bool((own != UNLABELLED).all()):
             return own
         return self.classified.classes if self.classified else None
 
     def make_generator(self, purpose: str) -> torch.Generator:
-        """For a metric that shuffles; metrics and spaces never share a stream."""
+        """A generator for a metric that shuffles; no two metrics or spaces share a stream."""
         return make_generator(self.seed, self.generation, f"evaluate {self.real.space.name} {purpose}")
 
     def take(self, chosen: Int64[Tensor, " chosen"]) -> "Comparison":
-        """The same comparison of the chosen synthetic samples only."""
+        """The same comparison with the chosen synthetic samples only."""
         samples, chosen = self.samples[chosen], chosen.to(self.features.device)
         classified = self.classified
         if classified is not None:
@@ -161,14 +159,14 @@ class Comparison:
 def compare(
     references: Mapping[str, RealReference], samples: Samples, *, pool: Tensor | None, seed: int, generation: int
 ) -> dict[str, Comparison]:
-    """Samples against the real side in each space, by the prefix of its keys; only here are samples embedded.
+    """Embed the samples in each space and compare them with its real side; the result is by key prefix.
 
     Args:
-        references: The real side in each space; the first space's prefix is empty.
-        samples: Synthetic samples, or real ones in their place.
+        references: The real side in each space, by key prefix; the first space's prefix is empty.
+        samples: Synthetic samples, or real ones for the floor.
         pool: Samples that the model was trained on, for novelty against them; None leaves it out.
         seed: The experiment's seed.
-        generation: Whose samples these are.
+        generation: The generation of the samples.
     """
     features = {prefix: real.space.extract(samples.values) for prefix, real in references.items()}
     classified = classify(references, features) or read_classes(next(iter(references.values())), samples)
@@ -188,7 +186,7 @@ def compare(
 
 
 def classify(references: Mapping[str, RealReference], features: Mapping[str, Tensor]) -> Classified | None:
-    """What the first space with classes says of both sides; None where no space has any."""
+    """The classes of both sides by the first space that has a classifier; None if no space has one."""
     for prefix, real in references.items():
         if real.space.head is not None:
             return Classified(real_classes=real.classes, probabilities=real.space.classify(features[prefix]))
@@ -196,7 +194,7 @@ def classify(references: Mapping[str, RealReference], features: Mapping[str, Ten
 
 
 def read_classes(real: RealReference, samples: Samples) -> Classified | None:
-    """The classes that rows of a table say they are of; None for samples that say none."""
+    """The classes that the rows of a table hold; None if the samples are no rows or hold no class."""
     if real.table is None or (classes := real.table.classes(samples.values.cpu())) is None:
         return None
     of_real = real.table.classes(real.held_out.values)

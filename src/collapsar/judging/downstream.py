@@ -1,9 +1,9 @@
-"""What synthetic samples are worth to someone who trains on them.
+"""How well a classifier that learns from synthetic samples does on real ones.
 
-The classification accuracy score (Ravuri & Vinyals 2019, section 3, https://arxiv.org/abs/1905.10887): a classifier
-trained on synthetic samples only, scored on real test samples. Read it beside the same classifier trained on as many
-real samples. The network differs from the embedder of the feature space, so that it does not inherit what that one
-overlooks. Labels come from a conditional model, or from the embedder and are then called pseudo.
+The classification accuracy score (Ravuri & Vinyals 2019, section 3, https://arxiv.org/abs/1905.10887): train on
+synthetic samples only, score on real test samples. Read it beside the same classifier trained on as many real samples.
+The network differs from the embedder of the feature space, so that it does not inherit that one's blind spots. Labels
+come from a conditional model, or from the embedder (pseudo-labels).
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from collapsar.samples import to_model_range
 
 @dataclass(frozen=True, kw_only=True)
 class DownstreamScores:
-    """How the classifier does on real test samples.
+    """The classifier's scores on real test samples.
 
     Args:
-        accuracy: share of test samples classified right.
-        f1: the mean of class_f1 over the classes that occur in the test set or among the predictions.
-        class_f1: for each class; 0 where the class is never predicted right, or occurs nowhere.
-        validation_loss: mean cross-entropy in nats.
+        accuracy: Share of test samples classified right.
+        f1: Mean of class_f1 over the classes that occur in the test set or among the predictions.
+        class_f1: F1 of each class; 0 if no prediction of the class is right, or the class occurs nowhere.
+        validation_loss: Mean cross-entropy in nats.
     """
 
     accuracy: float
@@ -39,12 +39,12 @@ class DownstreamScores:
 
 @dataclass(frozen=True, kw_only=True)
 class DownstreamTask:
-    """A classification task that synthetic samples are tried on.
+    """Trains the downstream classifier and scores it.
 
     Args:
-        budget: the same whatever the number of samples.
-        seed: of weights and batches; the same for every generation, so that scores differ by the samples alone.
-        chunk_size: test samples classified at once.
+        budget: The training budget, the same for any number of samples.
+        seed: Seed of weights and batches; the same for every generation, so that only the samples differ.
+        chunk_size: Test samples classified at once.
     """
 
     budget: TrainingBudget
@@ -64,12 +64,12 @@ class DownstreamTask:
         num_classes: int,
         device: torch.device,
     ) -> DownstreamScores:
-        """Train on labelled samples, score on real test samples, both in the sample convention.
+        """Train on labelled samples and score on real test samples, both in the sample convention.
 
-        Classes may be missing from the samples: they are then never predicted.
+        Classes may be missing from the training samples; the classifier then never learns to predict them.
 
         Raises:
-            UsageError: no samples, shapes that differ, or labels outside [0, num_classes).
+            UsageError: There are no samples, shapes differ, or labels lie outside [0, num_classes).
         """
         logits = self.logits(
             samples, labels=labels, test=test, test_labels=test_labels, num_classes=num_classes, device=device
@@ -86,11 +86,7 @@ class DownstreamTask:
         num_classes: int,
         device: torch.device,
     ) -> Float[Tensor, "test class"]:
-        """What the trained classifier says of each test sample, as `score` takes it.
-
-        Raises:
-            UsageError: as `score` does.
-        """
+        """The trained classifier's logits for each test sample; arguments and errors are those of `score`."""
         _check(samples, labels, shape=test.shape[1:], num_classes=num_classes, role="training")
         _check(test, test_labels, shape=test.shape[1:], num_classes=num_classes, role="test")
         samples, labels = samples.to(device), labels.to(device, torch.int64)
@@ -106,7 +102,7 @@ class DownstreamTask:
 
 
 def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Module:
-    """A LeNet for images (LeCun et al. 1998: 5x5 kernels, pooling, no normalisation), a two-layer MLP for vectors."""
+    """LeNet for images (LeCun et al. 1998: 5x5 kernels, pooling, no normalisation), a two-layer MLP for vectors."""
     if len(sample_shape) == 1:
         return nn.Sequential(nn.Linear(sample_shape[0], 128), nn.GELU(), nn.Linear(128, num_classes))
     num_channels, height, width = sample_shape
@@ -125,10 +121,10 @@ def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Modu
 
 
 def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> DownstreamScores:
-    """The scores of logits [test, class] against the true labels."""
+    """Score logits [test, class] against the true labels."""
     predicted = logits.argmax(dim=1)
     num_classes = logits.shape[1]
-    # torchmetrics asks for two classes at least; a class that occurs nowhere counts in no mean.
+    # torchmetrics needs at least two classes; the mean leaves out a class that occurs nowhere.
     class_f1 = multiclass_f1_score(predicted, labels, num_classes=max(2, num_classes), average=None)[:num_classes]
     occurs = torch.cat([predicted, labels]).bincount(minlength=num_classes) > 0
     return DownstreamScores(
@@ -150,11 +146,11 @@ def _check(samples: Tensor, labels: Tensor, *, shape: tuple[int, ...], num_class
 
 
 def area_under_curve(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
-    """ROC AUC of each class against the rest, a mean over the classes that some rows are of and others are not.
+    """Mean ROC AUC of one class against the rest, over the classes that some rows have and others do not.
 
-    Of two classes it is the usual one. NaN where all rows are of one class.
+    For two classes this is the usual AUC. NaN if all rows have one class.
     """
-    from sklearn.metrics import roc_auc_score  # half a second, needed by few chains
+    from sklearn.metrics import roc_auc_score  # the import takes half a second, and few chains need it
 
     counts = np.bincount(classes, minlength=probabilities.shape[1])
     told_apart = np.flatnonzero((counts > 0) & (counts < len(classes)))

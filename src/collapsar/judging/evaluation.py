@@ -1,7 +1,7 @@
-"""The settings of what is measured, and how they make a chain's evaluator.
+"""The evaluation settings, and how a chain's evaluator is made from them.
 
-`prepare` makes the feature spaces, chooses the held-out samples and measures the floor. The measuring stick's space
-comes first (its name among the settings is `classifier`); where there is none, the first that suits the data does.
+`Evaluation.prepare` fits the feature spaces, chooses the held-out samples and measures the floor. The first space is
+the measuring stick's, a frozen classifier (`classifier` in the settings); without one, the first that suits the data.
 """
 
 import logging
@@ -37,28 +37,26 @@ ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is measured, and on how many samples.
+    """Which metrics to measure, in which spaces, and on how many samples.
 
     Args:
-        spaces: Feature spaces by name; those that suit the data are used.
+        spaces: Feature spaces by name; `prepare` uses those that suit the data.
         metrics: Groups of metrics, by the names in `conf/evaluation`.
-        num_samples: Held-out real samples, and as many synthetic ones; null takes the whole test set, at most
-            10,000.
+        num_samples: Held-out real samples, and as many synthetic ones; null for the whole test set, at most 10,000.
         num_neighbours: k of the neighbour metrics.
         num_batches: Disjoint batches of a generation's samples that give `_low` and `_high`; 0 for none.
-        batch_metrics: Groups of metrics that get them.
-        confidence: Of these intervals.
-        low_confidence: Below this probability of its most probable class a sample looks like none.
+        batch_metrics: Groups of metrics that get `_low` and `_high`.
+        confidence: Confidence level of these intervals.
+        low_confidence: A sample looks like no class if its most probable class has a probability below this.
         num_bins: Clusters of the real samples, for NDB.
-        num_training: Samples of the real training set, and of the pool, that novelty is asked against.
-        downstream: The task that synthetic samples are tried on.
-        accelerator: Where features are computed: `auto`, `cpu`, or `cuda`, which may be called `gpu` too; not on MPS,
-            which has no float64.
-        cache_folder: Where fitted spaces and real sides are kept; null takes a per-user cache folder.
-        table: What comes to it where samples are rows of a table; null: nothing.
+        num_training: Samples of the real training set, and of the pool, for novelty.
+        downstream: The task that a classifier learns from synthetic samples.
+        accelerator: Device of the features: `auto`, `cpu`, or `cuda` (also `gpu`); not MPS, which has no float64.
+        cache_folder: Folder of fitted spaces and real sides; null for a per-user cache folder.
+        table: Extra metrics for tables; null for none.
 
     Raises:
-        UsageError: a value out of range, a group that does not exist, or an accelerator that this machine lacks.
+        UsageError: A value is out of range, a group does not exist, or this machine lacks the accelerator.
     """
 
     spaces: Mapping[str, FeatureSpace]
@@ -102,15 +100,15 @@ class Evaluation:
                 )
 
     def sample_size(self, num_real: int) -> int:
-        """How many samples of each kind are measured, where so many real ones are held out."""
+        """How many real samples to compare with as many synthetic ones, if `num_real` are held out."""
         return self.num_samples or min(num_real, MOST_SAMPLES)
 
     def check(self, *, num_real: int, sample_shape: Sequence[int], num_classes: int) -> None:
-        """Refuse feature spaces that do not suit the data, and sample sizes that the held-out set cannot serve.
+        """Check that the settings suit the data.
 
         Raises:
-            UsageError: one of these: no space is left, more samples than there are, or more neighbours or bins than
-                samples.
+            UsageError: No space suits the data, a space's own check fails, or there are too few samples for
+                `num_samples`, the neighbours or the bins.
         """
         for space in self._suitable(sample_shape).values():
             space.check(sample_shape=sample_shape, num_classes=num_classes)
@@ -131,21 +129,21 @@ class Evaluation:
             )
 
     def names_before_keys(self, sample_shape: Sequence[int]) -> list[str]:
-        """The spaces whose names stand before the keys of what is measured in them: all but the first."""
+        """The spaces whose names prefix their metric keys: all but the first."""
         return list(self._suitable(sample_shape))[1:]
 
     @property
     def device(self) -> torch.device:
-        """Where features are computed."""
+        """Device of the features."""
         return find_device(self.accelerator)
 
     @property
     def cache_dir(self) -> Path:
-        """Where fitted spaces and real sides are kept."""
+        """Folder of fitted spaces and real sides."""
         return Path(self.cache_folder) if self.cache_folder else user_cache_path("collapsar") / "spaces"
 
     def measures(self, factors: Factors | None) -> dict[str, Measure]:
-        """All measures by group, each with its settings, of data with these known factors or without any."""
+        """All measures by group, each with its settings; `factors` are the known factors of the data, if any."""
         groups: dict[str, Callable[..., dict[str, float]]] = {}
         for name in measured_groups():
             metric = METRICS[name]
@@ -162,12 +160,12 @@ class Evaluation:
         }
 
     def prepare(self, real: RealData) -> Evaluator:
-        """Fit the spaces on what measuring sticks may see, and measure the floor.
+        """Fit the spaces on the data that measuring sticks may see, and measure the floor.
 
-        The floor is of real samples that no space has seen; where the data keep none from them, of training samples.
+        The floor's samples are real ones that no space has seen; training samples if the data reserve none.
 
         Raises:
-            UsageError: no space suits the data, or one is not good enough to be trusted.
+            UsageError: No space suits the data, or a space is too inaccurate.
         """
         suitable = self._suitable(real.train.shape)
         if self.table and real.table:
@@ -177,7 +175,7 @@ class Evaluation:
             name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
         }
         warn_of_shortage(spaces, num_samples=self.sample_size(len(real.test)))
-        # Vectors are cheap to measure, and often drawn anew for each seed: keeping them would fill the folder.
+        # Vectors are cheap to measure and often drawn anew for each seed: their files would fill the folder.
         kept_in = self.cache_dir if len(real.train.shape) > 1 or real.table is not None else None
         train_labels, test_labels = labels_of(real)
         train, test = Samples(real.train.values, train_labels), Samples(real.test.values, test_labels)
@@ -200,7 +198,7 @@ class Evaluation:
         every = self.measures(real.factors)
         measures = {group: measure for group, measure in every.items() if group in groups}
         unseen = real.stick_split.unseen if real.stick_split and real.num_classes else train
-        in_place = unseen[choose(len(unseen), num_samples=len(test))]  # of synthetic samples
+        in_place = unseen[choose(len(unseen), num_samples=len(test))]  # in place of synthetic samples
         return Evaluator(
             references=references,
             floor=load_floor(references, in_place, measures=measures, folder=kept_in),
@@ -214,11 +212,7 @@ class Evaluation:
         )
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
-        """Vectors are measured as they are, images in every other space; the stick's comes first.
-
-        Raises:
-            UsageError: no space suits the data.
-        """
+        """The spaces for vectors if the samples are vectors, else those for images; the stick's comes first."""
         is_vector = len(sample_shape) == 1
         names = sorted(self.spaces, key=lambda name: name != PRIMARY_SPACE)
         suitable = {name: self.spaces[name] for name in names if self.spaces[name].takes_vectors == is_vector}
@@ -228,16 +222,16 @@ class Evaluation:
 
 
 def measured_groups() -> list[str]:
-    """The names that `evaluation.metrics` may hold, but for those of `evaluation.table`."""
+    """The names that `evaluation.metrics` may hold, except those of `evaluation.table`."""
     load_cases()
     return [name for name, metric in METRICS.items() if metric.measure is not None]
 
 
 def find_device(accelerator: str) -> torch.device:
-    """The device that a setting names.
+    """The device for `evaluation.accelerator`.
 
     Raises:
-        UsageError: no such setting, or no such device.
+        UsageError: The setting is unknown, or this machine has no such device.
     """
     if accelerator not in ACCELERATORS:
         raise UsageError(f"evaluation.accelerator must be among {', '.join(ACCELERATORS)}: got {accelerator}")
@@ -250,7 +244,7 @@ def find_device(accelerator: str) -> torch.device:
 
 
 def warn_of_shortage(spaces: Mapping[str, FittedSpace], *, num_samples: int) -> None:
-    """One warning about the space that needs most samples, where they are too few."""
+    """Warn once, about the space that needs most samples, if they are too few."""
     widest = max(spaces.values(), key=lambda space: space.feature_dim)
     if (shortage := describe_shortage(num_samples=num_samples, feature_dim=widest.feature_dim)) is not None:
         logger.warning("%s", shortage)

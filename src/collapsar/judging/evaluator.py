@@ -1,9 +1,9 @@
 """A chain's evaluator: one generation's samples in, the metrics of its record out.
 
-Samples are embedded once in each space and compared with the real side; every measure then takes the comparison. Keys
-of the first space have no prefix, those of other spaces their name (`pca/recall`). `_floor` is the same value of real
-samples, see `collapsar.judging.floor`; `_low` and `_high` are a t-interval about the value, from the spread over
-disjoint batches of the generation's samples.
+The evaluator embeds samples once in each space and compares them with the real side; every measure takes the
+comparison. Keys of the first space have no prefix, those of other spaces their name (`pca/recall`). `_floor` is the
+value of real samples (`collapsar.judging.floor`). `_low` and `_high` are a t-interval around the value, from the spread
+over disjoint batches of the generation's samples.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,16 +27,16 @@ class Scores:
 
     Attributes:
         metrics: Values by metric key.
-        class_shares: Share of each class among "real" and "synthetic" samples; empty without classes, and where classes
+        class_shares: Share of each class among "real" and "synthetic" samples; empty without classes, and if classes
             are combinations of known factors.
-        factor_shares: Of each level of a known factor, the "known" share, and that among "real" and "synthetic" samples
-            as the classifier reads them; empty without known factors.
-        feature_spaces: What each space was fitted on, by its name; and, as `fid_by`, who computed the FID in it.
-        num_synthetic: Synthetic samples that were measured.
-        num_real: Held-out real samples that they were measured against.
-        num_batches: Batches whose spread gives `_low` and `_high`; 0 where there are none.
-        batch_size: Synthetic samples in each of them.
-        table_picture: What the page shows of rows of a table; None where samples are none.
+        factor_shares: For each level of a known factor, its "known" share and its shares among "real" and "synthetic"
+            samples by the classifier; empty without known factors.
+        feature_spaces: Description of each space by name; its `fid_by` is the library that computed the FID.
+        num_synthetic: Number of synthetic samples measured.
+        num_real: Number of held-out real samples that they were compared with.
+        num_batches: Batches whose spread gives `_low` and `_high`; 0 for none.
+        batch_size: Synthetic samples in each batch.
+        table_picture: The page's picture of a table's rows, as plain JSON; None for other samples.
     """
 
     metrics: dict[str, float]
@@ -52,18 +52,18 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """Scores generations against the real side, which stays the same.
+    """Scores all generations of a chain against one real side.
 
     Attributes:
-        references: The real side in each space, by the prefix of its keys; the first space has none.
+        references: The real side in each space, by key prefix; the first space's prefix is empty.
         floor: Values of real samples by metric key.
-        measures: What is measured.
-        batch_measures: What is measured on batches too.
+        measures: Measures of all samples.
+        batch_measures: Measures of each batch.
         num_batches: Disjoint batches of a generation's samples; 0 for none.
-        confidence: Of the intervals that they give.
-        num_training: Samples of a pool that novelty is asked against; 0 where it is not asked.
-        factors: That the real data are drawn from, where they are known.
-        picture: Makes what the page shows of rows of a table; None for other samples.
+        confidence: Confidence level of the intervals from batches.
+        num_training: Samples of a pool for novelty; 0 if novelty is not measured.
+        factors: The known factors of the real data, if any.
+        picture: Makes `table_picture` from real and synthetic rows; None for other samples.
     """
 
     references: Mapping[str, RealReference]
@@ -78,7 +78,7 @@ class Evaluator:
 
     @property
     def num_synthetic(self) -> int:
-        """How many samples of a generation are measured: as many as real ones are held out."""
+        """How many samples of a generation to measure: as many as the held-out real ones."""
         return len(self.references[""].held_out)
 
     def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
@@ -88,8 +88,8 @@ class Evaluator:
             samples: The model's samples.
             seed: The experiment's seed.
             generation: The model's generation.
-            pool: Samples that the model was trained on, two at least; `num_training` of them are used, for novelty
-                against the pool. None leaves it out.
+            pool: At least two samples that the model was trained on, for novelty against the pool; `num_training` of
+                them are used. None leaves it out.
         """
         comparisons = compare(
             self.references,

@@ -1,4 +1,4 @@
-"""Metrics that a case study adds where its data ask for them."""
+"""The interface for a case study's own metrics."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,22 @@ from collapsar.judging.measuring import Measure
 
 
 class ExtraMetrics(ABC):
-    """Groups of metrics beside those of `collapsar.judging.suite`, for rows of a table (`evaluation.table`).
+    """Extra groups of metrics for rows of a table (`evaluation.table`).
 
     Attributes:
-        metrics: The groups that are measured, by name.
+        metrics: Names of the groups to measure.
     """
 
     metrics: Sequence[str]
 
     @abstractmethod
     def groups(self) -> Mapping[str, Measure]:
-        """All measures that there are, by group, with their settings."""
+        """All available measures by group, with their settings."""
 
     @abstractmethod
     def check(self, table: RowFormat) -> None:
-        """Refuse settings that these rows do not suit.
+        """Check that the settings suit these rows.
 
         Raises:
-            UsageError: with what to set instead.
+            UsageError: They do not; the message says what to set.
         """

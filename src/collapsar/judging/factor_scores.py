@@ -1,7 +1,7 @@
-"""Which factors and which combinations of them are still there, of data that were drawn from known factors.
+"""Which factor levels and combinations of levels survive, for data drawn from known factors.
 
-What is not labelled is read by a classifier of combinations. It errs on real samples too, so every value has its floor:
-the same of real samples in place of synthetic ones. Known shares are exact.
+A classifier of combinations reads unlabelled samples. It errs on real samples too, so every value has a floor: the
+value of real samples in place of synthetic ones. The known shares are exact.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from collapsar.metrics.modes import DROPPED_BELOW, class_shares, kl_divergence
 
 @dataclass(frozen=True)
 class FactorScores:
-    """How samples meet a world of known factors.
+    """How well samples match known factors.
 
-    A level or a combination is dropped when its share is below a tenth of its known share.
+    A level or a combination is dropped if its share is below a tenth of its known share.
 
     Attributes:
-        level_shares: Share of the samples that have each level, by its name.
-        dropped_levels: Names of the levels that are dropped.
-        num_alive: Combinations that are not dropped.
-        alive_shares: The same as a share of the combinations, by rarity.
-        rarity_shares: Share of the samples that are of combinations so rare.
-        kl: KL(samples || world) over combinations, in nats.
-        total_variation: Between the shares of combinations and the known ones.
+        level_shares: Share of the samples with each level, by the level's name.
+        dropped_levels: Names of the dropped levels.
+        num_alive: Number of combinations that have samples and are not dropped.
+        alive_shares: The share of such combinations among those of each rarity.
+        rarity_shares: Share of the samples in combinations of each rarity.
+        kl: KL(samples || known) over combinations, in nats.
+        total_variation: Between the combinations' shares and their known shares.
     """
 
     level_shares: dict[str, float]
@@ -40,12 +40,12 @@ class FactorScores:
 
 
 def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> FactorScores:
-    """Scores of samples by their combinations.
+    """Score samples by their labels, the numbers of their combinations.
 
-    A combination that the world never shows counts as half a sample, so that the divergence stays finite.
+    A combination whose known share is zero counts as half a sample, so that the divergence stays finite.
 
     Raises:
-        UsageError: the labels are refused, see `check_labels`.
+        UsageError: The labels fail `check_labels`.
     """
     shares, known = class_shares(labels.cpu(), num_classes=factors.num_combinations), factors.shares
     level_shares = shares_of_levels(shares, factors=factors)
@@ -64,13 +64,13 @@ def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Fact
 
 
 def shares_of_levels(shares: Float64[Tensor, " combination"], *, factors: Factors) -> dict[str, float]:
-    """The share of each level, from those of the combinations."""
+    """Sum the shares of the combinations that have each level."""
     every = torch.arange(factors.num_combinations)
     return {level.name: float(shares[factors.has(level, every)].sum()) for level in factors.levels}
 
 
 def share_rows(labels: dict[str, Int64[Tensor, " sample"]], *, factors: Factors) -> dict[str, dict[str, float]]:
-    """By level, its known share and its share among several sets of samples, by their names."""
+    """For each level, its known share and its share in each named set of samples."""
     shares = {
         name: shares_of_levels(class_shares(each.cpu(), num_classes=factors.num_combinations), factors=factors)
         for name, each in labels.items()

@@ -1,7 +1,7 @@
-"""The metrics of data that are drawn from known factors: what some groups of `suite` measure there in place of classes.
+"""Metrics for data drawn from known factors, in place of the class metrics of `suite`.
 
-A class is a combination of factors, and most are rare: scores by class would be noise. So they are by factor, by
-rarity, and over all combinations. Each measure takes the factors too.
+A class is a combination of factor levels, and most are rare, so scores by class would be noise. These metrics are by
+factor, by rarity, and over all combinations.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Values = dict[str, float]
 
 
 def combinations(comparison: Comparison, *, factors: Factors, low_confidence: float) -> Values:
-    """factor_share_.. of each level, levels_dropped, and combinations_.., as the classifier reads them."""
+    """factor_share_.., levels_dropped, combinations_.. and low_confidence_share, by the classifier's answers."""
     classified = comparison.classified
     if classified is None or not comparison.is_first:
         return {}
@@ -40,8 +40,8 @@ def combinations(comparison: Comparison, *, factors: Factors, low_confidence: fl
 def modes(comparison: Comparison, *, factors: Factors) -> Values:
     """modes_captured and reverse_kl: combinations that occur, and the divergence of their shares from the known ones.
 
-    As VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2) report them of stacked
-    MNIST: of samples whose mode a classifier tells.
+    VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2) report them for stacked
+    MNIST, where a classifier also tells each sample's mode.
     """
     classified = comparison.classified
     if classified is None or not comparison.is_first:
@@ -75,7 +75,7 @@ def _by_rarity(name: str, comparison: Comparison, *, factors: Factors, score: Ca
 
 
 def rarity_of(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Tensor, " sample"]:
-    """How rare the combination of each sample is: a place among the rarities that there are."""
+    """The rarity of each sample's combination, as its position in `factors.rarities`."""
     places = labels.new_full((factors.num_combinations,), len(factors.rarities))
     for place, mask in enumerate(factors.rarities.values()):
         places[mask.to(labels.device)] = place
@@ -83,7 +83,7 @@ def rarity_of(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Te
 
 
 def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) -> Values:
-    """A detector of the hazard, trained on the samples: its `hazard_scores` on all real test samples."""
+    """`hazard_scores` of a hazard detector that is trained on the samples, on all held-out real samples."""
     real, labels = comparison.real, comparison.labels
     if factors.hazard is None or labels is None or real.labels is None or not comparison.is_first:
         return {}
@@ -100,22 +100,22 @@ def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) ->
 
 
 def hazard_level(factors: Factors) -> Level:
-    """The level that is the hazard's presence."""
+    """The level that means that the hazard is present."""
     return next(level for level in factors.levels if level.name == factors.hazard)
 
 
 def hazard_scores(
     logits: Float[Tensor, "sample class"], *, labels: Int64[Tensor, " sample"], factors: Factors
 ) -> Values:
-    """What a detector of the hazard is worth: downstream_.. of all samples, and .._where_.. of those with each level.
+    """Score a hazard detector: downstream_.. on all samples, and .._where_.. on the samples with each level.
 
-    Class 1 is the hazard's presence. By the AUC .5 is chance on every level, however common the hazard is there. Levels
-    whose samples are all with, or all without, the hazard are left out.
+    Class 1 means that the hazard is present. An AUC of .5 is chance on every level, however common the hazard is there.
+    Levels are left out if all or none of their samples have the hazard.
 
     Args:
-        logits: Of absence and presence.
+        logits: Logits of absence and presence.
         labels: True combinations of factors.
-        factors: With a hazard.
+        factors: Known factors, with a hazard.
     """
     level = hazard_level(factors)
     target = factors.has(level, labels).long()
@@ -143,5 +143,5 @@ def _area(logits: Tensor, target: Tensor) -> float:
 
 
 def factor_histogram(classified: Classified, *, factors: Factors) -> dict[str, dict[str, float]]:
-    """Share of each level that is known, and that among real and synthetic samples."""
+    """The known share of each level, and its shares among real and synthetic samples."""
     return share_rows({"real": classified.real_classes, "synthetic": classified.classes}, factors=factors)

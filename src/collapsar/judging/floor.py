@@ -1,8 +1,8 @@
-"""The floor: the values that as many real samples get in place of synthetic ones.
+"""The floor: metric values of as many real samples in place of synthetic ones.
 
-They are real samples that no measuring stick has seen, else training samples, measured as a generation is. For novelty
-they are held-out ones: a training sample is always found in the training set. A floor is kept on disk for all chains
-that would measure the same.
+No measuring stick (frozen classifier) has seen these samples, if the data reserve such; else they are training samples.
+Novelty takes held-out samples instead, because training samples are in the training set. The floor is stored on disk
+for all chains that would measure the same.
 """
 
 from collections.abc import Mapping
@@ -18,21 +18,21 @@ from collapsar.records.recipes import flattened
 from collapsar.records.settings import path_of_others
 from collapsar.samples import Samples
 
-FLOOR_VERSION = 2  # of how floors are measured; a change of numbers raises it
+FLOOR_VERSION = 2  # raise it if floors are measured differently and numbers change
 NOVELTY = "novelty"
-PRIVACY = "privacy"  # has its baseline in itself, held-out samples, and training samples would be copies
+PRIVACY = "privacy"  # no floor: it compares with held-out samples itself, and training samples would count as copies
 
 
 def load_floor(
     references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure], folder: Path | None
 ) -> dict[str, float]:
-    """The floor by metric key, without its suffix; measured unless the folder holds it.
+    """The floor by metric key without the suffix, loaded from the folder or measured.
 
     Args:
-        references: The real side in each space, by the prefix of its keys.
-        samples: Real samples in place of synthetic ones, as many as of these are measured.
-        measures: What is measured, by group.
-        folder: Where floors are kept; None keeps none.
+        references: The real side in each space, by key prefix.
+        samples: Real samples in place of synthetic ones, as many as a generation's measured samples.
+        measures: Measures by group.
+        folder: Folder of stored floors; None stores nothing.
     """
     if folder is None:
         return measure_floor(references, samples, measures=measures)
@@ -48,7 +48,7 @@ def load_floor(
 def measure_floor(
     references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
 ) -> dict[str, float]:
-    """The floor by metric key; of novelty alone where there are fewer samples than held-out ones."""
+    """The floor by metric key; only that of novelty if the samples are fewer than the held-out ones."""
     others = [each for group, each in measures.items() if group not in (NOVELTY, PRIVACY)]
     floor: dict[str, float] = {}
     if all(len(samples) >= len(real.held_out) for real in references.values()):
@@ -61,7 +61,7 @@ def measure_floor(
 def describe_floor(
     references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
 ) -> str:
-    """All that the floor depends on, as text: samples, labels, real sides, and measures with version and settings."""
+    """Text of all that the floor depends on: samples, labels, real sides, and measures with version and settings."""
     real = next(iter(references.values()))
     given = {"samples": samples.values, "labels": samples.labels, "held-out labels": real.held_out.labels}
     sides = {prefix: (reference.key, reference.num_neighbours) for prefix, reference in references.items()}
@@ -75,7 +75,7 @@ def describe_floor(
 
 
 def _compare_held_out(references: Mapping[str, RealReference]) -> dict[str, Comparison]:
-    """The held-out samples in place of synthetic ones; their features are kept with the real side."""
+    """The held-out samples in place of synthetic ones; the real side already has their features."""
     return {
         prefix: Comparison(
             real=real,

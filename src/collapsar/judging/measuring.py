@@ -1,4 +1,4 @@
-"""Measures over feature spaces, and their spread over batches of one generation's samples."""
+"""Run measures in all feature spaces, and find their spread over batches of one generation's samples."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,17 +15,17 @@ Measure = Callable[[Comparison], dict[str, float]]
 
 @dataclass(frozen=True)
 class BatchSpread:
-    """Half the width of an interval by metric key, and the batches that it comes from; none without batches."""
+    """Half the width of each interval by metric key, and the batches that it comes from; empty without batches."""
 
     half_widths: dict[str, float]
     num_batches: int
     batch_size: int
 
     def around(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """`_low` and `_high` of each value that has an interval, cut to what the metric can be.
+        """`_low` and `_high` of each value that has an interval, cut to the metric's bounds.
 
-        The value is that of all samples and the width that of the mean of the batches: a batch is smaller than the
-        whole, and its own value biased by its size.
+        The centre is the value of all samples, and the width is that of the batches' mean: a batch's own value is
+        biased by the batch's smaller size.
         """
         ends: dict[str, float] = {}
         for key, half_width in self.half_widths.items():
@@ -37,7 +37,7 @@ class BatchSpread:
 
 
 def measure(comparisons: Mapping[str, Comparison], measures: Iterable[Measure]) -> dict[str, float]:
-    """The finite values of all measures in all spaces, by key; comparisons are given by the prefix of their keys."""
+    """The finite values of all measures in all spaces, by key; `comparisons` are by key prefix."""
     return keep_finite(
         {
             f"{prefix}{key}": value
@@ -49,16 +49,16 @@ def measure(comparisons: Mapping[str, Comparison], measures: Iterable[Measure]) 
 
 
 def keep_finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Without values that could not be measured, such as a ratio to nothing: a record never holds NaN."""
+    """Leave out values that could not be measured, such as a ratio to zero: a record never holds NaN."""
     return {key: value for key, value in metrics.items() if math.isfinite(value)}
 
 
 def measure_spread(
     comparisons: Mapping[str, Comparison], measures: Sequence[Measure], *, num_batches: int, confidence: float
 ) -> BatchSpread:
-    """How far values move between disjoint batches; nothing where a batch has no k-th neighbour.
+    """How far values move between disjoint batches; empty if a batch is too small for k neighbours.
 
-    Never a bootstrap: see `collapsar.metrics.uncertainty`.
+    No bootstrap: see `collapsar.metrics.uncertainty`.
     """
     one = next(iter(comparisons.values()))
     num_samples, num_neighbours = len(one.features), one.real.num_neighbours

@@ -1,9 +1,9 @@
-"""The one table of metrics: who measures them, and of each key its title, family, bounds and which way is better.
+"""The table of metrics: the function that measures each, and each key's title, family, bounds and better direction.
 
-A key is a name with, before it, the feature space it was measured in (`pca/recall`; nothing for the first space),
-`fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`, `group/male/..`), and after
-it `_floor` (real samples in place of synthetic ones) or `_low` and `_high` (the ends of an interval). `{index}` in a
-name of the table stands for the number of a class, `{name}` for that of a level of a factor.
+A key is a name with an optional prefix and suffix. The prefix is the feature space (`pca/recall`; none for the first
+space), `fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`, `group/male/..`).
+The suffix is `_floor` (real samples in place of synthetic ones), `_low` or `_high` (the ends of an interval). In this
+table, `{index}` stands for the number of a class and `{name}` for the name of a factor's level.
 """
 
 import math
@@ -18,7 +18,7 @@ from collapsar.judging.plugins import load_cases
 
 SUFFIXES = ("_floor", "_low", "_high")
 FITTED_SPACE = "fitted"
-COLUMN_SPACE = "column/"  # and the column's name
+COLUMN_SPACE = "column/"  # followed by the column's name
 
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)
@@ -30,20 +30,20 @@ DISTANCES, DOWNSTREAM, COVERAGE = "Distances", "Downstream", "Coverage of the re
 DIVERSITY, MEMORISATION, CLASSES = "Diversity", "Memorisation", "Classes and modes"
 COLUMNS = "Columns of the table"
 FITTED, OTHER = "Fitted parameters", "Other"
-FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COLUMNS, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # on the page
+FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COLUMNS, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # page order
 
 
 @dataclass(frozen=True)
 class MetricKey:
-    """What is known of a metric before it is measured.
+    """Description of one metric key.
 
     Attributes:
-        title: As a reader sees it.
-        family: What it is shown with, one of FAMILIES.
-        bounds: The lowest and the highest value that it can have.
-        better: Which way a better generator moves it; None where neither way is.
+        title: Its name for readers.
+        family: The section of the page that shows it, one of FAMILIES.
+        bounds: Lowest and highest possible value.
+        better: The direction in which a better generator moves it; None if there is none.
         is_main: Whether tables, progress lines and the summary of a W&B run show it.
-        is_headline: Whether the page shows it before all families; main metrics are.
+        is_headline: Whether the page shows it before all families; true for main metrics.
     """
 
     title: str
@@ -56,16 +56,16 @@ class MetricKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What is measured together.
+    """A group of keys that one function measures.
 
     Attributes:
-        keys: What is known of each value, by its name in the records.
-        measure: `module:function` of a `Comparison` that gives the values; imported when asked, so that keys need no
-            torch. None if the values come from elsewhere.
-        of_factors: The same for data that are drawn from known factors, if that differs.
-        version: Whoever changes the numbers raises it, so that floors which were kept are measured anew.
-        also: Keys of other metrics that it may give too.
-        of_first_space: Whether it is measured in the first feature space alone.
+        keys: Description of each value, by its name in the records.
+        measure: `module:function` that takes a `Comparison` and returns the values; imported late, so that this table
+            needs no torch. None if the values come from elsewhere.
+        of_factors: The function for data drawn from known factors, if it differs.
+        version: Raise it if the numbers change, so that stored floors are measured anew.
+        also: Keys of other groups that the function may return too.
+        of_first_space: Whether it is measured in the first feature space only.
     """
 
     keys: Mapping[str, MetricKey]
@@ -78,7 +78,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class KeyParts:
-    """A key taken apart: the space before its name, and the suffix after it; either may be empty."""
+    """The parts of a key; space and suffix may be empty."""
 
     space: str
     name: str
@@ -275,13 +275,13 @@ METRICS: dict[str, Metric] = {
         },
     ),
 }
-"""What is measured together, by its name in `conf/evaluation`; case studies and plug-ins add to it."""
+"""All groups by their names in `conf/evaluation`; case studies and plug-ins add to them."""
 
 MAIN = tuple(name for metric in METRICS.values() for name, key in metric.keys.items() if key.is_main)
 
 
 def metric_keys() -> dict[str, MetricKey]:
-    """All keys: the package's, those of case studies, and those that plug-ins added."""
+    """All keys, those of case studies and plug-ins included."""
     load_cases()
     return {name: key for metric in METRICS.values() for name, key in metric.keys.items()}
 
@@ -292,44 +292,44 @@ def headline() -> tuple[str, ...]:
 
 
 def add_metric(name: str, metric: Metric) -> None:
-    """Add what a case study or a plug-in measures under a name of its own for `evaluation.metrics`."""
+    """Add a group of a case study or a plug-in; `evaluation.metrics` takes its name."""
     METRICS[name] = metric
     _find.cache_clear()
 
 
 def find_measure(target: str) -> Callable[..., dict[str, float]]:
-    """The function that `module:function` names."""
+    """Import the function that `module:function` names."""
     module, _, function = target.partition(":")
     measure: Callable[..., dict[str, float]] = getattr(import_module(module), function)
     return measure
 
 
 def split_key(key: str) -> KeyParts:
-    """The space, the name and the suffix of a key."""
+    """Split a key into space, name and suffix."""
     space, _, name = key.rpartition("/")
     suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
     return KeyParts(space=space, name=name.removesuffix(suffix), suffix=suffix)
 
 
 def find_metric(key: str) -> MetricKey | None:
-    """The table's entry of a key, whatever its space and suffix; None for a key that is not in the table."""
+    """The table's entry for a key with any space and suffix; None for a key that is not in the table."""
     return _find(_name_in_table(split_key(key)))
 
 
 def groups_of(key: str, *, among: Iterable[str]) -> list[str]:
-    """The groups, of these, that may measure a key, whatever its space and suffix."""
+    """Those of the groups `among` that may measure a key with any space and suffix."""
     name = _name_in_table(split_key(key))
     found = {entry for pattern, entry, _ in _patterns() if pattern.fullmatch(name)}
     return [group for group in among if group in METRICS and found.intersection(keys_of(group))]
 
 
 def keys_of(group: str) -> tuple[str, ...]:
-    """What a group may measure, by names of the table."""
+    """The names in the table that a group may measure."""
     return (*METRICS[group].keys, *METRICS[group].also)
 
 
 def version_of(group: str) -> int:
-    """The version of a group's numbers."""
+    """A group's version; 1 for a group that is not in the table."""
     return METRICS[group].version if group in METRICS else 1
 
 
@@ -341,25 +341,25 @@ def title_of(key: str) -> str:
 
 
 def bounds_of(key: str) -> tuple[float, float]:
-    """The lowest and highest possible value: an interval is cut there, which takes nothing from its coverage."""
+    """The lowest and highest possible value; an interval can be cut there without loss of coverage."""
     metric = find_metric(key)
     return metric.bounds if metric else ANY
 
 
 def family_of(key: str) -> str:
-    """One of FAMILIES."""
+    """The family of a key, one of FAMILIES."""
     metric = find_metric(key)
     return metric.family if metric else OTHER
 
 
 def split_class(key: str) -> tuple[str, int] | None:
-    """(`pca/recall`, 3) for `pca/recall_class_3`; None for a key that is not about one class, and for its suffixes."""
+    """(`pca/recall`, 3) for `pca/recall_class_3`; None for keys of no single class and for keys with a suffix."""
     found = re.fullmatch(r"(.+)_class_(\d+)", key)
     return (found[1], int(found[2])) if found else None
 
 
 def split_column(key: str) -> tuple[str, str] | None:
-    """(`column_shape`, `age`) for `column/age/column_shape`; None for other keys, and for its suffixes."""
+    """(`column_shape`, `age`) for `column/age/column_shape`; None for other keys and for keys with a suffix."""
     parts = split_key(key)
     if parts.suffix or not parts.space.startswith(COLUMN_SPACE):
         return None

@@ -1,7 +1,7 @@
-"""Where torchmetrics is the interface: the metrics of the record as objects that any validation loop can hold.
+"""torchmetrics classes for the metrics of the record, for use in any validation loop.
 
-`NeighbourMetric` gives precision, recall, density and coverage; FID is torchmetrics' own class, which takes samples
-through `SpaceFeatures`, or features that are there already through `GivenFeatures`. States reduce across ranks.
+`NeighbourMetric` gives precision, recall, density and coverage. FID is torchmetrics' own class: it takes samples with
+`SpaceFeatures`, or features with `GivenFeatures`. States reduce across ranks.
 """
 
 from typing import Any
@@ -21,11 +21,11 @@ from collapsar.metrics.neighbours.scores import RealSide, count_members, prepare
 
 
 class SpaceFeatures(nn.Module):
-    """A fitted feature space as torchmetrics takes it: `FrechetInceptionDistance(feature=SpaceFeatures(space))`.
+    """A fitted feature space for torchmetrics: `FrechetInceptionDistance(feature=SpaceFeatures(space))`.
 
     Args:
-        space: Turns samples, uint8 images [N, C, H, W] or float32 vectors [N, D], into features. It stays outside the
-            module's children: it follows neither `train()` nor a checkpoint.
+        space: Turns samples, uint8 images [N, C, H, W] or float32 vectors [N, D], into features. It is no child of the
+            module, so `train()` does not reach it and checkpoints do not hold it.
     """
 
     def __init__(self, space: FittedSpace) -> None:
@@ -37,13 +37,10 @@ class SpaceFeatures(nn.Module):
 
 
 class GivenFeatures(nn.Module):
-    """Features in the place of images, in float64 and around a centre.
+    """Feeds features in place of images to torchmetrics, in float64 and centred.
 
-    torchmetrics adds up squares before it subtracts the mean; around the real mean they keep their digits, and no
-    Fréchet distance depends on where the centre is.
-
-    Args:
-        centre: What is subtracted from every feature vector.
+    torchmetrics sums squares before it subtracts the mean. Centred on the real mean they keep their digits, and the
+    Fréchet distance does not depend on the centre.
     """
 
     centre: Float64[Tensor, " feature"]
@@ -60,7 +57,7 @@ class GivenFeatures(nn.Module):
 def make_frechet_metric(
     real: Float[Tensor, "sample feature"], *, centre: Float64[Tensor, " feature"]
 ) -> FrechetInceptionDistance:
-    """FID by torchmetrics, of features, its real side filled for good: `reset` forgets synthetic features only."""
+    """FID of features by torchmetrics, with the real side filled; `reset` forgets synthetic features only."""
     metric = FrechetInceptionDistance(feature=GivenFeatures(centre), reset_real_features=False).to(real.device)
     metric.update(real, real=True)
     return metric
@@ -70,12 +67,12 @@ class NeighbourMetric(Metric):
     """Precision, recall, density and coverage of the features seen so far.
 
     Args:
-        num_neighbours: k; a ball reaches to the k-th nearest neighbour in its own set. That of `real_side` where one
-            is given.
-        real_side: The real side, prepared before and the same on every rank; None collects real features.
+        num_neighbours: k; a ball reaches to the k-th nearest neighbour in its own set. A given `real_side` brings its
+            own k.
+        real_side: A prepared real side, the same on every rank; None to collect real features.
 
     Attributes:
-        members: Who lies in whose ball, as of the last `compute`.
+        members: Which samples lay in which balls at the last `compute`.
     """
 
     is_differentiable = False
@@ -94,10 +91,10 @@ class NeighbourMetric(Metric):
         self.add_state("synthetic_features", default=[], dist_reduce_fx="cat")
 
     def update(self, *, real: Features | None = None, synthetic: Features | None = None) -> None:
-        """Take in features of either side, or of both.
+        """Add features of one side or of both.
 
         Raises:
-            UsageError: neither is given, features are refused by `check_features`, or there is a real side already.
+            UsageError: Both are missing, features fail `check_features`, or `real` is given beside a `real_side`.
         """
         if real is None and synthetic is None:
             raise UsageError("update needs real= or synthetic= features: got neither")

@@ -1,7 +1,7 @@
-"""Modules that add metrics and sections of the page: the package's case studies, and those that a user names.
+"""Import modules that add metrics and page sections: the package's case studies, and a user's plug-ins.
 
-A module adds what it has when it is imported (`add_metrics`, `report.sections.add_section`). Each case study has one
-such module, `collapsar.cases.NAME.plugin`; nothing else in the package knows a case.
+A module adds its parts on import (`metric_keys.add_metric`, `report.sections.add_section`). Each case study has one
+such module, `collapsar.cases.NAME.plugin`; no other part of the package imports a case.
 """
 
 import pkgutil
@@ -17,7 +17,7 @@ CASES = "collapsar.cases"
 
 @cache
 def load_cases() -> None:
-    """Import the case studies that the package has, once; they need neither torch nor pandas for it."""
+    """Import all case studies once; the import needs neither torch nor pandas."""
     spec = find_spec(CASES)
     for found in pkgutil.iter_modules(spec.submodule_search_locations if spec else ()):
         if find_spec(f"{CASES}.{found.name}.plugin"):
@@ -28,7 +28,7 @@ def load_plugins(names: Sequence[str]) -> None:
     """Import a user's modules.
 
     Raises:
-        UsageError: one cannot be imported.
+        UsageError: A module cannot be imported.
     """
     for name in names:
         try:

@@ -1,7 +1,7 @@
-"""The real side of one feature space: all that metrics need of real samples, computed when it is first asked for.
+"""The real side of one feature space: all that metrics need of real samples, computed on first use.
 
-It stays the same for a whole chain, and is kept on disk for the next one. Every generation is compared with a fixed
-random subset of the held-out samples, so that all chains are compared with the same ones.
+It stays the same for a whole chain and is stored on disk for the next one. All generations of all chains are compared
+with the same random subset of the held-out samples.
 """
 
 import json
@@ -27,8 +27,8 @@ from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
 from collapsar.samples import Samples
 
-KEPT_VERSION = 1  # of what is kept on disk; a change of numbers raises it
-MEASURING_SEED = 0  # of all that is drawn for measuring and is the same in every chain
+KEPT_VERSION = 1  # of the stored files; raise it if their numbers change
+MEASURING_SEED = 0  # for random draws that are the same in every chain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +36,15 @@ class RealReference:
     """The real side of one feature space.
 
     Args:
-        name: What the settings call the space.
-        space: Where distances are measured.
-        held_out: Real samples that synthetic ones are measured against, with labels where the data have classes.
-        training: Real samples that the first model was trained on, or some of them; what novelty is asked against.
-        num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
-        known_modes: Where the truth is a mixture whose modes are known.
+        name: The space's name in the settings.
+        space: The fitted space.
+        held_out: Real samples to compare synthetic ones with; labelled if the data have classes.
+        training: Some or all real samples that the first model was trained on, for novelty.
+        num_classes: Labels run from 0 to num_classes - 1; 0 if the data have no classes.
+        known_modes: The modes of the true distribution, if they are known.
         num_neighbours: k of the balls.
-        folder: Where what is computed is kept for other chains; None keeps nothing.
-        table: Of rows of a table, what their vectors stand for.
+        folder: Folder to store results in for other chains; None stores nothing.
+        table: Format of the vectors if they are rows of a table.
     """
 
     name: str
@@ -69,17 +69,17 @@ class RealReference:
 
     @cached_property
     def labels(self) -> Int64[Tensor, " sample"] | None:
-        """True class of each held-out sample, on the space's device; None where the data have no classes."""
+        """True class of each held-out sample, on the space's device; None if the data have no classes."""
         return None if self.held_out.labels is None else self.held_out.labels.to(self.space.device)
 
     @cached_property
     def classes(self) -> Int64[Tensor, " sample"]:
-        """Most probable class of each held-out sample, in a space that has classes."""
+        """Most probable class of each held-out sample; the space must have classes."""
         return self.space.classify(self.features).argmax(1)
 
     @cached_property
     def side(self) -> RealSide:
-        """Radii of the real balls."""
+        """The real side of the neighbour metrics."""
 
         def compute() -> dict[str, Tensor]:
             side = prepare_real_side(self.features, num_neighbours=self.num_neighbours)
@@ -106,7 +106,7 @@ class RealReference:
 
     @cached_property
     def frechet_metric(self) -> FrechetInceptionDistance:
-        """FID by torchmetrics with its real side filled: reset it, give it synthetic features, compute."""
+        """FID by torchmetrics, with the real side filled: reset it, update it with synthetic features, compute."""
         return make_frechet_metric(self.features, centre=self.moments.mean)
 
     @cached_property
@@ -116,7 +116,7 @@ class RealReference:
 
     @cached_property
     def kernel_mean(self) -> float:
-        """KID's term of the real samples alone."""
+        """The term of KID that depends on the real samples alone."""
 
         def compute() -> dict[str, Tensor]:
             return {"mean": torch.tensor(mean_kernel(self.features), dtype=torch.float64)}
@@ -148,7 +148,7 @@ class RealReference:
 
     @cached_property
     def key(self) -> str:
-        """A digest of all that the real side is made from."""
+        """A digest of all inputs of the real side."""
         samples = checksum({"held_out": self.held_out.values, "training": self.training})
         content = [KEPT_VERSION, self.space.name, self.space.content_hash, self.space.device.type, samples]
         return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
@@ -162,7 +162,7 @@ class RealReference:
 
 
 def choose(num_available: int, *, num_samples: int) -> Int64[Tensor, " chosen"]:
-    """Indices of a random subset that is the same in every chain; all of them where no more are available."""
+    """Indices of a random subset that is the same in every chain; all indices if no more are available."""
     if num_samples >= num_available:
         return torch.arange(num_available)
     generator = torch.Generator().manual_seed(MEASURING_SEED)

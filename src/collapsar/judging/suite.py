@@ -1,8 +1,8 @@
-"""The metrics of the record: each function measures what belongs together, and names the keys it gives.
+"""The metrics of the record: each function takes a `Comparison` and returns the values of one group by key.
 
-A measure takes a `Comparison` and gives values by key; `metric_keys.METRICS` names them all. It is asked in every
-feature space; what no feature enters (classes, downstream, known modes) answers in the first one only. What cannot be
-measured is left out: no classes, too few samples of a class, a ratio to nothing.
+`metric_keys.METRICS` lists the groups. The evaluator calls each function in every feature space; those that use no
+features (classes, downstream, known modes) return values in the first space only. A function leaves out what it cannot
+measure, such as classes of unlabelled data or a ratio to zero.
 """
 
 from collections.abc import Callable
@@ -37,12 +37,12 @@ Values = dict[str, float]
 
 
 def frechet(comparison: Comparison) -> Values:
-    """The Fréchet distance, fid."""
+    """fid: the Fréchet distance."""
     return {"fid": comparison.fid}
 
 
 def frechet_relative(comparison: Comparison) -> Values:
-    """fid_relative: over the trace of the real covariance, and so free of the features' unit."""
+    """fid_relative: the Fréchet distance over the trace of the real covariance, independent of the features' unit."""
     total_variance = float(comparison.real.moments.covariance.trace())
     return {"fid_relative": comparison.fid / total_variance} if total_variance > 0.0 else {}
 
@@ -107,14 +107,14 @@ def coverage_by_class(comparison: Comparison) -> Values:
 
 
 def bins(comparison: Comparison, *, num_bins: int) -> Values:
-    """ndb, the share of bins that differ, and ndb_jensen_shannon; bins are the same in every chain."""
+    """ndb, the share of bins that differ, and ndb_jensen_shannon; the bins are the same in every chain."""
     seed = derive_seed(MEASURING_SEED, 0, "bins")
     scores = score_bins(comparison.real.bins(num_bins, seed=seed), synthetic=comparison.features)
     return {"ndb": scores.different_share, "ndb_jensen_shannon": scores.jensen_shannon}
 
 
 def diversity(comparison: Comparison) -> Values:
-    """Vendi, and trace_ratio, generalised_variance and effective_rank within classes; over all where there are none."""
+    """vendi, and trace_ratio, generalised_variance and effective_rank within classes (one class if there are none)."""
     real, synthetic, classified = comparison.real.features, comparison.features, comparison.classified
     real_classes, classes, num_classes = real.new_zeros(len(real)).long(), synthetic.new_zeros(len(synthetic)).long(), 1
     if classified is not None:
@@ -134,9 +134,9 @@ def diversity(comparison: Comparison) -> Values:
 
 
 def novelty(comparison: Comparison) -> Values:
-    """Authenticity, duplicates, nearest_ratio against the real training set; with pool_ before them, against the pool.
+    """authenticity, duplicates, nearest_ratio against the real training set; pool_.. the same against the pool.
 
-    Both are asked against as many samples, or values could not be compared.
+    The evaluator takes up to `num_training` samples of each, so that the values can be compared.
     """
     values = _novelty("", comparison.real.training_side, synthetic=comparison.features)
     if comparison.pool is not None:
@@ -145,7 +145,7 @@ def novelty(comparison: Comparison) -> Values:
 
 
 def privacy(comparison: Comparison) -> Values:
-    """closer_to_training and nearest_p5_ratio, of as many training samples as are held out."""
+    """closer_to_training and nearest_p5_ratio, on equal numbers of training and held-out samples."""
     training, held_out = comparison.real.training_side.features, comparison.real.features
     num_each = min(len(training), len(held_out))
     scores = holdout_scores(
@@ -157,7 +157,7 @@ def privacy(comparison: Comparison) -> Values:
 
 
 def classes(comparison: Comparison, *, low_confidence: float) -> Values:
-    """class_entropy, class_kl, ..., classes_dropped, low_confidence_share, of the classes that the classifier sees."""
+    """class_entropy, class_kl, ..., classes_dropped, low_confidence_share, by the classifier's answers."""
     classified = comparison.classified
     if classified is None or not comparison.is_first:
         return {}
@@ -174,10 +174,10 @@ def classes(comparison: Comparison, *, low_confidence: float) -> Values:
 
 
 def downstream(comparison: Comparison, *, task: DownstreamTask) -> Values:
-    """downstream_accuracy, downstream_f1, downstream_loss, downstream_f1_class_0.., of real test samples."""
+    """downstream_accuracy, downstream_f1, downstream_loss, downstream_f1_class_0.., on real test samples."""
     real, labels = comparison.real, comparison.labels
     if labels is None or real.labels is None or real.table is not None or not comparison.is_first:
-        return {}  # a row holds its own label: `table_downstream` keeps it from the predictor
+        return {}  # a table's row contains its label; `table_downstream` hides it from the predictor
     scores = task.score(
         comparison.samples.values,
         labels=labels,
@@ -196,7 +196,7 @@ def downstream(comparison: Comparison, *, task: DownstreamTask) -> Values:
 
 
 def known_modes(comparison: Comparison) -> Values:
-    """modes_captured, high_quality_share and reverse_kl, of data whose modes are known."""
+    """modes_captured, high_quality_share and reverse_kl, for data with known modes."""
     modes = comparison.real.known_modes
     if modes is None or not comparison.is_first:
         return {}
@@ -215,7 +215,7 @@ def class_histogram(classified: Classified) -> dict[str, list[float]]:
 
 
 def _corrected(key: str, comparison: Comparison, *, estimate: Callable[..., float], min_samples: int) -> Values:
-    """A Fréchet distance whose bias is estimated from random parts of both sides, where they suffice for it."""
+    """A bias-corrected Fréchet distance, from random parts of both sides; nothing if there are too few samples."""
     real, synthetic = comparison.real.features, comparison.features
     if min(len(real), len(synthetic)) < min_samples:
         return {}
@@ -223,7 +223,7 @@ def _corrected(key: str, comparison: Comparison, *, estimate: Callable[..., floa
 
 
 def _number(labels: Tensor) -> tuple[list[int], Tensor]:
-    """The classes that occur, in order, and for each label its place among them."""
+    """The classes that occur, in order, and each label's position among them."""
     found, positions = labels.unique(return_inverse=True)
     return found.tolist(), positions
 

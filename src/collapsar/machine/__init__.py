@@ -1,1 +1,1 @@
-"""What a chain runs on: devices and their memory, precision and threads, and signals that ask a process to stop."""
+"""Devices and their memory, precision and threads of a chain, and signals that ask a process to stop."""

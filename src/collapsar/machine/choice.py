@@ -1,6 +1,6 @@
-"""What a chain is trained with on its machine: chosen before generation 0, stored, and taken again when it goes on.
+"""The device, precision and threads of a chain: chosen before generation 0, stored, and restored when it continues.
 
-Samples and scores depend on these by rounding alone, but a continued chain shall equal an uninterrupted one to the bit.
+They change results only by rounding, but a resumed run must match bit for bit.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,15 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a chain is trained with.
+    """Device, precision and threads that a chain is trained with.
 
     Attributes:
         device: Class of the device that models are trained and sampled on: cpu, cuda or mps.
         precision: As Lightning names it: 32-true, bf16-mixed or 16-mixed; None for models that are fitted by formula.
         threads: CPU threads of torch.
         evaluated_on: Class of the device that features are computed on: cpu or cuda.
-        cuda_graphs: Whether steps are CUDA graphs; None on any other device than cuda.
-        compiled: Whether networks are compiled for their training; None on any other device than cuda.
+        cuda_graphs: Whether steps run as CUDA graphs; None unless the device is cuda.
+        compiled: Whether networks are compiled for their training; None unless the device is cuda.
     """
 
     device: str
@@ -36,15 +36,15 @@ class Machine:
     compiled: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is stored, and named in each record; without a precision where there is none."""
+        """As JSON values for machine.json and for each record, without fields that are None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def read_machine(stored: Mapping[str, Any]) -> Machine | None:
-    """The machine that a run folder names (machine.json); None where it names none.
+    """The machine that machine.json or a record holds; None if nothing is stored.
 
     Raises:
-        UsageError: what is stored is not a machine.
+        UsageError: the stored values are not a machine.
     """
     if not stored:
         return None
@@ -55,13 +55,13 @@ def read_machine(stored: Mapping[str, Any]) -> Machine | None:
 
 
 def take_again(stored: Machine, *, here: Machine, absent: Mapping[str, bool], may_move: bool) -> Machine:
-    """What a stored chain goes on with.
+    """The machine that a stored chain continues with.
 
     Args:
-        stored: What it was trained with.
-        here: What this machine would choose for it.
-        absent: Whether this machine lacks a device, by its class.
-        may_move: Whether it may go on with another device than before, where that one is absent.
+        stored: Its machine so far.
+        here: The machine that this computer would choose for it.
+        absent: For each class of device, whether this computer lacks it.
+        may_move: Whether the chain may continue on another device if its own is absent.
 
     Raises:
         UsageError: a device is absent, and the chain may not move.
@@ -84,6 +84,6 @@ def take_again(stored: Machine, *, here: Machine, absent: Mapping[str, bool], ma
 
 @contextmanager
 def on_one_thread() -> Iterator[None]:
-    """Let scikit-learn and NumPy use one thread: several add up in another order, so results would depend on them."""
+    """Limit scikit-learn and NumPy to one thread: several sum in another order, which changes results."""
     with threadpool_limits(limits=1):
         yield

@@ -1,4 +1,4 @@
-"""What is asked of a device: its free memory, its peak, its random numbers, and what it says when its memory is full.
+"""Device helpers: free memory, peak memory, random state, out-of-memory errors.
 
 A device is named by its class: `cpu`, `cuda` or `mps`.
 """
@@ -10,7 +10,7 @@ import torch
 
 from collapsar.errors import DeviceMemoryError
 
-HOST_MEMORY_TEXTS = ("DefaultCPUAllocator", "MPS backend out of memory")  # plain RuntimeErrors, told by their text
+HOST_MEMORY_TEXTS = ("DefaultCPUAllocator", "MPS backend out of memory")  # these come as plain RuntimeErrors
 
 
 def has_device(kind: str) -> bool:
@@ -25,7 +25,7 @@ def has_device(kind: str) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a CUDA or MPS device that new tensors could take now, what torch has kept for reuse included."""
+    """Memory of a CUDA or MPS device that new tensors could take now, including memory that torch keeps for reuse."""
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     free, _total = torch.cuda.mem_get_info(device)
@@ -33,19 +33,19 @@ def free_bytes(device: torch.device) -> int:
 
 
 def forget_peak_device_memory() -> None:
-    """Count the peak of the CUDA device from here on."""
+    """Restart the peak memory count of the CUDA device."""
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_device_memory_bytes() -> int | None:
-    """The most that tensors took of the CUDA device since its peak was last forgotten; None where none is in use."""
+    """Peak memory of tensors on the CUDA device since its count was restarted; None if CUDA is not in use."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
 
 
 @contextmanager
 def device_seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """On a GPU, draws from this seed, and the generator as it was afterwards; no other GPU is touched."""
+    """Seed a GPU's generator, and restore its state afterwards. No other GPU is touched; a CPU is not seeded."""
     if device.type == "cuda":
         with torch.random.fork_rng(devices=[device]), torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
@@ -62,7 +62,7 @@ def device_seeded(device: torch.device, seed: int) -> Iterator[None]:
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of the generators that a training on a device draws from unnamed: the CPU's and its own."""
+    """States of the global generators that training on a device draws from: the CPU's and the device's own."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -72,7 +72,7 @@ def random_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> None:
-    """Let the generators go on from stored states."""
+    """Set the global generators to stored states."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
@@ -82,7 +82,7 @@ def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> 
 
 @contextmanager
 def torch_settings_kept() -> Iterator[None]:
-    """Afterwards the process has the threads, the switches and the CPU random numbers of torch that it had before."""
+    """Restore torch's thread count, its cuDNN and determinism switches, and the CPU's random state afterwards."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
     algorithms, warns = (
@@ -100,7 +100,7 @@ def torch_settings_kept() -> Iterator[None]:
 
 @contextmanager
 def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
-    """On a CUDA device, float32 matrix products by TF32; anywhere else, and afterwards, products as they were."""
+    """Compute float32 matrix products by TF32 on a CUDA device; restore the setting afterwards."""
     if device.type != "cuda":
         yield
         return
@@ -114,11 +114,11 @@ def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def full_memory_told(what: str, *, advice: str) -> Iterator[None]:
-    """Turn the error of a full memory into one sentence.
+    """Replace an out-of-memory error by one sentence.
 
     Args:
-        what: What is done, as "training generation 3".
-        advice: What to set, as "lower batch_size=64".
+        what: What is done, such as "training generation 3".
+        advice: What to set, such as "lower batch_size=64".
 
     Raises:
         DeviceMemoryError: the memory of the device, or of the machine, is full.
@@ -132,6 +132,6 @@ def full_memory_told(what: str, *, advice: str) -> Iterator[None]:
 
 
 def is_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine, has no memory left."""
+    """Whether an error says that a device, or the machine, has no memory left."""
     is_told = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return is_told or any(text in str(error) for text in HOST_MEMORY_TEXTS)

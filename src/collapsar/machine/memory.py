@@ -1,7 +1,7 @@
-"""The largest memory that a chain took: the peak of its process, counted from the chain's start.
+"""Peak memory of a chain: that of its process, counted from the chain's start.
 
-On Linux the kernel forgets a peak when it is told to (`man 5 proc`, clear_refs and VmHWM), so a later chain of the same
-process does not inherit an earlier one's. Elsewhere, or where the kernel refuses, the peak is the whole process's.
+On Linux the kernel can reset a peak (`man 5 proc`, clear_refs and VmHWM), so a later chain of the same process does not
+inherit an earlier one's. Elsewhere, or if the kernel refuses, the peak is that of the whole process.
 """
 
 import re
@@ -17,14 +17,14 @@ FORGET_PEAK = "5"
 
 
 def forget_peak_memory() -> None:
-    """Count the peaks of the process and of its device from here on, where the system can."""
+    """Restart the peak counts of the process and of its device, if the system can."""
     forget_peak_device_memory()
     with suppress(OSError):
         CLEAR_REFS.write_text(FORGET_PEAK)
 
 
 def peak_memory_bytes() -> int:
-    """The largest resident set of this process since its peak was last forgotten."""
+    """The largest resident set of this process since its peak count was restarted."""
     if STATUS.exists() and (found := re.search(r"^VmHWM:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)):
         return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,7 @@
 """Signals that ask a chain to stop: SIGINT (Ctrl-C), SIGTERM and SIGUSR1, which machines send before they go away.
 
-A handler does no work of its own. Where a chain can leave at once it raises `Stopped`; in a training, which first
-stores how far it came (`collapsar.training.unfinished`), it only notes the signal. A second signal ends the process.
+If the chain can leave at once, the handler raises `Stopped`. During a training it only notes the signal, because the
+training first stores its progress (`collapsar.training.unfinished`). A second signal ends the process.
 """
 
 import os
@@ -15,16 +15,16 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
 class Stopped(SystemExit):
-    """A signal asked to stop. Who does not catch it leaves with the exit code that stands for the signal."""
+    """A signal asked to stop. If nothing catches this, the process exits with the code of the signal."""
 
 
 class _Heeded:
-    """What this process knows of signals.
+    """The state of signal handling in this process.
 
     Attributes:
-        asked: The exit code of the signal that came; None as long as none has.
+        asked: The exit code of the signal that came; None until one comes.
         is_deferred: Whether a signal is only noted.
-        previous: The handlers that ours stand in place of; empty while there are none of ours.
+        previous: The handlers that ours replaced; empty while ours are not installed.
     """
 
     def __init__(self) -> None:
@@ -38,9 +38,10 @@ _heeded = _Heeded()
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """Heed signals by our rules, in the main thread, which alone may; within another `heeded` nothing changes.
+    """Install our signal handlers, and restore the previous ones afterwards.
 
-    A signal that the process was started to ignore (`nohup`, a background job of a shell) stays ignored.
+    Does nothing within another `heeded`, and outside the main thread, which alone may install handlers. A signal that
+    the process was started to ignore (`nohup`, a background job of a shell) stays ignored.
     """
     if _heeded.previous or threading.current_thread() is not threading.main_thread():
         yield
@@ -57,7 +58,7 @@ def heeded() -> Iterator[None]:
 
 
 def take_back() -> None:
-    """Put our handlers where a library has put its own."""
+    """Install our handlers again after a library has replaced them."""
     if threading.current_thread() is threading.main_thread():
         for number in _heeded.previous:
             signal.signal(number, _handle)
@@ -65,10 +66,10 @@ def take_back() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let signals only be noted, until the end at the latest.
+    """Only note signals until this context ends.
 
     Raises:
-        Stopped: a signal has come before, or came in the meantime and nobody has left for it.
+        Stopped: a signal came before or within this context.
     """
     leave_if_asked()
     _heeded.is_deferred = True
@@ -85,11 +86,7 @@ def is_asked() -> bool:
 
 
 def leave_if_asked() -> None:
-    """Leave if a signal has come.
-
-    Raises:
-        Stopped: one has.
-    """
+    """Raise Stopped if a signal has come."""
     if _heeded.asked is not None:
         raise Stopped(_heeded.asked)
 

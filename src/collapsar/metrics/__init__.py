@@ -1,4 +1,1 @@
-"""How a generation is judged: features, then statistics, then distances.
-
-Functions here know tensors only; they import neither data nor models.
-"""
+"""Formulas of the metrics: functions of feature tensors and labels, without data sets, models or feature spaces."""

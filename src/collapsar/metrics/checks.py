@@ -1,7 +1,6 @@
-"""What is refused before any number is computed: every metric of this package starts here.
+"""Input checks of all metrics: finite values, enough samples, the right shape, dtype and device.
 
-Some metrics give a plausible number for features that hold NaN. So features with NaN or infinite values, no features,
-too few, and those of a wrong shape or dtype are refused with one sentence.
+Some metrics return a plausible number for features that hold NaN, so each metric checks its inputs first.
 """
 
 from jaxtyping import Shaped
@@ -9,21 +8,18 @@ from torch import Tensor, float32, float64
 
 from collapsar.errors import UsageError
 
-# Any tensor passes the type checker, so that a wrong one meets our sentence and not the checker's.
+# The type checker accepts any tensor, so that a wrong one gets our error message and not the checker's.
 Features = Shaped[Tensor, "..."]
 Labels = Shaped[Tensor, "..."]
 
 
 def check_features(features: Features, *, name: str, min_samples: int = 2) -> None:
-    """Refuse features that no metric can be computed from.
+    """Check that features are finite float32 or float64 of shape [num_samples, feature_dim].
 
-    Args:
-        features: what should be finite float32 or float64 of shape [num_samples, feature_dim].
-        name: what the error calls them, such as "real".
-        min_samples: the fewest samples the metric is defined for.
+    `name` is what the error message calls them, such as "real". The metric is defined from `min_samples` samples on.
 
     Raises:
-        UsageError: the text says what is wrong and what is allowed.
+        UsageError: The features are wrong; the message says what is allowed.
     """
     if not isinstance(features, Tensor):
         raise UsageError(f"{name} features must be a torch tensor: got {type(features).__name__}")
@@ -36,17 +32,17 @@ def check_features(features: Features, *, name: str, min_samples: int = 2) -> No
         raise UsageError(f"{name} features must have at least one dimension: got {list(features.shape)}")
     if num_samples < min_samples:
         raise UsageError(f"{name} features must hold at least {min_samples} samples: got {num_samples}")
-    # A sum is finite only where every value is (or where finite values overflow it): one pass, no boolean copy.
+    # A finite sum means that all values are finite: one pass and no boolean copy. Finite values may overflow the sum.
     if not features.sum().isfinite() and not features.isfinite().all():
         num_bad = int((~features.isfinite()).sum())
         raise UsageError(f"{name} features hold {num_bad} NaN or infinite values of {features.numel()}")
 
 
 def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> None:
-    """Refuse two feature sets that cannot be compared.
+    """Check both feature sets by `check_features`, and that their dimensions and devices agree.
 
     Raises:
-        UsageError: one of them is refused by `check_features`, or their dimensions or devices differ.
+        UsageError: A check fails.
     """
     check_features(real, name="real", min_samples=min_samples)
     check_features(synthetic, name="synthetic", min_samples=min_samples)
@@ -59,10 +55,10 @@ def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> 
 
 
 def check_labels(labels: Labels, *, name: str, num_classes: int, num_samples: int | None = None) -> None:
-    """Refuse labels that are not class numbers below `num_classes`, or not one for each sample.
+    """Check that labels are integers in [0, num_classes), and one for each sample if `num_samples` is given.
 
     Raises:
-        UsageError: the text says what is wrong and what is allowed.
+        UsageError: The labels are wrong or empty; the message says what is allowed.
     """
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.numel() == 0:
         raise UsageError(

@@ -1,7 +1,8 @@
-"""Diversity within classes, the earliest sign of collapse: variance, volume and number of directions in use.
+"""Diversity within classes: variance, volume and effective number of directions.
 
-A class shrinks long before it disappears. Each ratio is synthetic over real, 1 where nothing is lost. Both sides of a
-class are cut to the same number of samples, so that the bias of a finite sample cancels in the ratio.
+A class shrinks long before it disappears, so this is the earliest sign of collapse. Each ratio is synthetic over real;
+1 means that nothing is lost. Both sides of a class are cut to the same number of samples, so that the bias of a finite
+sample cancels in the ratio.
 """
 
 import math
@@ -14,14 +15,14 @@ from torch import Tensor
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
 
-NEGLIGIBLE = 1e-10  # eigenvalues below this part of the largest real one are rounding, and count as this part
-MIN_CLASS_SAMPLES = 10  # classes with fewer samples on either side say nothing about their own diversity
-ROUNDING = 1.2e-7  # of float32 features, relative: samples of a class that differ by no more are equal
+NEGLIGIBLE = 1e-10  # eigenvalues below this fraction of the largest real one are rounding; they count as this fraction
+MIN_CLASS_SAMPLES = 10  # a class with fewer samples on either side is not measured
+ROUNDING = 1.2e-7  # relative rounding of float32; samples of a class that differ by no more count as equal
 
 
 @dataclass(frozen=True)
 class DiversityScores:
-    """Ratios synthetic / real, averaged over the classes that both sides show; Vendi is the synthetic score itself."""
+    """Ratios synthetic / real, averaged over the measured classes; Vendi is the synthetic score itself."""
 
     trace_ratio: float
     generalised_variance: float
@@ -35,7 +36,7 @@ def diversity_scores(
     """Within-class diversity of the synthetic features against the real ones; without classes, label all samples 0.
 
     Raises:
-        UsageError: features or labels are refused, or no class can be measured.
+        UsageError: Features or labels fail their checks, or no class can be measured.
     """
     scores = find_diversity_scores(
         real=real,
@@ -55,12 +56,12 @@ def diversity_scores(
 def find_diversity_scores(
     *, real: Features, synthetic: Features, real_labels: Labels, synthetic_labels: Labels, num_classes: int
 ) -> DiversityScores | None:
-    """The same, or None if no class can be measured.
+    """Like `diversity_scores`, but None if no class can be measured.
 
-    A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides, and if its compared real ones differ.
+    A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides and its compared real samples differ.
 
     Raises:
-        UsageError: features or labels are refused.
+        UsageError: Features or labels fail their checks.
     """
     check_pair(real=real, synthetic=synthetic)
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(real))
@@ -83,7 +84,7 @@ def find_diversity_scores(
 
 
 def effective_rank(eigenvalues: Float64[Tensor, " direction"]) -> float:
-    """Exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007, definition 1); 1 where all are zero."""
+    """Exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007, definition 1); 1 if all are zero."""
     total = eigenvalues.sum()
     if total <= 0.0:
         return 1.0
@@ -95,10 +96,10 @@ def vendi_score(features: Features, *, centre: Float[Tensor, " feature"]) -> flo
     """Effective number of different samples under the cosine kernel around `centre` (Friedman & Dieng 2023, section 3).
 
     Between 1 and the smaller of num_samples and feature_dim + 1. The eigenvalues are those of the dual form X'X / n,
-    [feature_dim, feature_dim]. Samples that lie on the centre have no direction, and count as one of their own.
+    where samples at the centre, which have no direction, share one extra column.
 
     Raises:
-        UsageError: the features are refused by `check_features`.
+        UsageError: The features fail `check_features`.
     """
     check_features(features, name="the", min_samples=1)
     centred = features.double() - centre
@@ -110,13 +111,12 @@ def vendi_score(features: Features, *, centre: Float[Tensor, " feature"]) -> flo
 
 
 def _varies(features: Tensor) -> bool:
-    """Whether samples differ by more than rounding."""
     exact = features.double()
     return bool(exact.var(0).sum() > ROUNDING**2 * exact.square().mean(0).sum())
 
 
 def _spectrum(features: Tensor) -> Tensor:
-    """Eigenvalues of the unbiased covariance, largest first, as many as the rank can be."""
+    """Eigenvalues of the unbiased covariance, largest first; no more than the rank can be."""
     centred = features.double() - features.mean(0, dtype=torch.float64)
     num_samples, feature_dim = centred.shape
     gram = centred.T @ centred if num_samples > feature_dim else centred @ centred.T
@@ -125,7 +125,7 @@ def _spectrum(features: Tensor) -> Tensor:
 
 
 def _compare(real: Tensor, *, synthetic: Tensor) -> tuple[float, float, float]:
-    """Ratio of traces, mean log ratio of eigenvalues in the rank of the real class, ratio of effective ranks."""
+    """Ratio of traces, mean log ratio of the eigenvalues within the real class's rank, ratio of effective ranks."""
     floor = NEGLIGIBLE * real[0]
     rank = max(int((real > floor).sum()), 1)
     log_ratios = synthetic[:rank].clamp_min(floor).log() - real[:rank].log()

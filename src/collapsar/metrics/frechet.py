@@ -1,8 +1,8 @@
-"""Distances between whole distributions: Fréchet (FID) and kernel (KID), in whatever feature space they are given.
+"""Distances between distributions of features: Fréchet (FID) and kernel (KID).
 
 Fréchet distance of two Gaussians: |m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½) (Dowson & Landau 1982; as a score of
 generators Heusel et al. 2017). Moments are float64, covariances unbiased (divided by n - 1). The trace of the root
-is the sum of the singular values of F1' F2 for any factors S = F F', so no general matrix root is ever taken.
+is the sum of the singular values of F1' F2 for any factors S = F F', so the code needs no general matrix root.
 """
 
 import math
@@ -16,8 +16,8 @@ from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features, check_pair
 
 MAX_CONDITION = 1e8  # up to here a general eigenvalue routine loses less than 1e-6 of a Fréchet distance
-NUM_SIZES = 15  # of subsets that a distance is extrapolated from
-TILE_ROWS = 256  # rows of a kernel tile: 256 x 256 float64 is half a MB, and stays in a core's cache
+NUM_SIZES = 15  # subset sizes for the extrapolation to infinity
+TILE_ROWS = 256  # rows of a kernel tile: 256 x 256 float64 take half a MB and stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Moments:
 
 
 def compute_moments(features: Features) -> Moments:
-    """Mean and unbiased covariance in float64, centred before anything is squared.
+    """Mean and unbiased covariance in float64; features are centred before they are squared.
 
     Raises:
-        UsageError: the features are refused, see `check_features`.
+        UsageError: The features fail `check_features`.
     """
     check_features(features, name="the")
     return _compute_moments(features)
 
 
 def is_well_conditioned(moments: Moments) -> bool:
-    """Whether no direction of the covariance is so flat that rounding decides its part of a matrix root."""
+    """Whether the covariance's condition number is below `MAX_CONDITION`; else rounding decides its matrix root."""
     eigenvalues = torch.linalg.eigvalsh(moments.covariance)
     return float(eigenvalues[0]) * MAX_CONDITION > float(eigenvalues[-1])
 
@@ -49,7 +49,7 @@ def frechet_distance(*, real: Features, synthetic: Features) -> float:
     """Fréchet distance between two feature sets [num_samples, feature_dim]; the sizes may differ.
 
     Raises:
-        UsageError: the features are refused, see `check_pair`.
+        UsageError: The features fail `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic)
     return _frechet_distance(real=real, synthetic=synthetic)
@@ -59,7 +59,7 @@ def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float
     """Fréchet distance between two Gaussians given by their moments.
 
     Raises:
-        UsageError: the feature dimensions differ.
+        UsageError: The feature dimensions differ.
     """
     if real.mean.shape != synthetic.mean.shape:
         raise UsageError(
@@ -69,13 +69,13 @@ def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float
 
 
 def debiased_frechet_distance(*, real: Features, synthetic: Features, generator: torch.Generator) -> float:
-    """2 F_n - mean F_{n/2}: the bias of the Fréchet distance is c/n to first order, and this cancels it.
+    """2 F_n - mean F_{n/2}, which cancels the Fréchet distance's bias of c/n to first order.
 
-    Both sets are cut at random into two halves; F_{n/2} is the mean of the two distances between halves. The order
-    of the bias: Chong & Forsyth 2020, section 3.
+    The bias is from Chong & Forsyth 2020, section 3. Both sets are cut at random into two halves; the mean is over the
+    two distances between a real and a synthetic half.
 
     Raises:
-        UsageError: a set holds fewer than four samples, or is refused by `check_pair`.
+        UsageError: A set holds fewer than four samples or fails `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic, min_samples=4)
     real_halves = _shuffle(real, generator).tensor_split(2)
@@ -88,11 +88,11 @@ def frechet_distance_at_infinity(*, real: Features, synthetic: Features, generat
     """FID-infinity: Fréchet distances of growing random subsets, extrapolated linearly in 1/n to n = infinity.
 
     Chong & Forsyth 2020, section 3.2, with two departures: both sides are subsampled by the same share, so that the
-    bias of the finite real set is removed too, and subsets are drawn with a pseudo-random generator. Shares run
-    evenly in 1/n from a quarter to the whole.
+    bias of the finite real set is removed too, and subsets are drawn with a pseudo-random generator. The shares run
+    from a quarter to the whole, evenly spaced in 1/n.
 
     Raises:
-        UsageError: a set holds fewer than 16 samples, or is refused by `check_pair`.
+        UsageError: A set holds fewer than 16 samples or fails `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic, min_samples=16)
     inverse_shares = torch.linspace(1.0, 4.0, NUM_SIZES, dtype=torch.float64)
@@ -114,16 +114,11 @@ def frechet_distance_at_infinity(*, real: Features, synthetic: Features, generat
 def kernel_distance(*, real: Features, synthetic: Features, real_term: float | None = None) -> float:
     """KID: the unbiased squared maximum mean discrepancy of the kernel (x·y/D + 1)³, over all pairs of samples.
 
-    Bińkowski et al. 2018, section 4.1, as the full U-statistic and not the mean over subsets. May be slightly
-    negative where the distributions are equal.
-
-    Args:
-        real: real features.
-        synthetic: synthetic features.
-        real_term: `mean_kernel(real)` where the caller has kept it; computed here otherwise.
+    Bińkowski et al. 2018, section 4.1, as the full U-statistic and not the mean over subsets. It may be slightly
+    negative if the distributions are equal. `real_term` is `mean_kernel(real)`, if the caller has it already.
 
     Raises:
-        UsageError: the features are refused, see `check_pair`.
+        UsageError: The features fail `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic)
     within_real = mean_kernel(real) if real_term is None else real_term
@@ -137,7 +132,7 @@ def mean_kernel(features: Features) -> float:
     num_samples, feature_dim = features.shape
     exact = features.double()
     total = 0.0
-    for start in range(0, num_samples, TILE_ROWS):  # the kernel is symmetric: tiles on and above the diagonal
+    for start in range(0, num_samples, TILE_ROWS):  # the kernel is symmetric: tiles on and above the diagonal suffice
         rows = exact[start : start + TILE_ROWS]
         total += _sum_kernel(rows, rows) + 2.0 * _sum_kernel(rows, exact[start + TILE_ROWS :])
     diagonal = float((exact.square().sum(1) / feature_dim + 1.0).pow(3).sum())
@@ -173,7 +168,7 @@ def _frechet_distance(*, real: Tensor, synthetic: Tensor) -> float:
     feature_dim = real.shape[1]
     if min(len(real), len(synthetic)) > feature_dim:
         return frechet_distance_from_moments(real=_compute_moments(real), synthetic=_compute_moments(synthetic))
-    # Fewer samples than dimensions: the centred samples are the factor, and their Gram matrix is small.
+    # If the samples are fewer than the dimensions, the centred samples are the factor and their Gram matrix is small.
     (real_centred, real_mean), (synthetic_centred, synthetic_mean) = _centre(real), _centre(synthetic)
     real_factor = real_centred / math.sqrt(len(real) - 1)
     synthetic_factor = synthetic_centred / math.sqrt(len(synthetic) - 1)
@@ -184,7 +179,7 @@ def _frechet_distance(*, real: Tensor, synthetic: Tensor) -> float:
 
 
 def _reduce(factor: Tensor) -> Tensor:
-    """A factor with at most feature_dim rows and the same Gram matrix F' F."""
+    """A factor with the same Gram matrix F' F and at most feature_dim rows."""
     return factor if len(factor) <= factor.shape[1] else torch.linalg.qr(factor, mode="r").R
 
 
@@ -200,8 +195,8 @@ def _trace_of_root(first: Tensor, second: Tensor) -> float:
         eigenvalues = torch.linalg.eigvalsh(lower.T @ second @ lower)
         if float(eigenvalues[0]) > 1e-10 * float(eigenvalues[-1]):
             return float(eigenvalues.sqrt().sum())
-    # Where a covariance is singular: singular values of the factors, because the root of an eigenvalue's rounding error
-    # is 1e-8 and not 1e-16.
+    # For a singular covariance, take singular values of the factors: the root of an eigenvalue's rounding error is 1e-8
+    # and not 1e-16.
     return float(torch.linalg.svdvals(_factorise(first).T @ _factorise(second)).sum())
 
 

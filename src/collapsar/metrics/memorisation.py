@@ -1,7 +1,7 @@
-"""Whether a generator repeats what it was trained on: authenticity, duplicates and the distance to the nearest sample.
+"""Whether a generator copies its training data: authenticity, duplicates and distances to the nearest sample.
 
-Asked against the original training set, and against the pool the model was trained on: a chain can copy its pool long
-after it has forgotten the real data.
+Callers compare with the real training set and with the pool that the model was trained on: a chain can copy its pool
+long after it has forgotten the real data.
 """
 
 import math
@@ -14,12 +14,12 @@ from collapsar.metrics.checks import Features, check_features, check_pair
 from collapsar.metrics.neighbours.nearest import find_nearest
 from collapsar.metrics.neighbours.tiles import TILE_ELEMENTS
 
-DUPLICATE_RATIO = 0.01  # a duplicate is nearer than this part of the median distance between nearest training samples
+DUPLICATE_RATIO = 0.01  # largest distance of a duplicate, over the median distance between nearest training samples
 
 
 @dataclass(frozen=True)
 class TrainingSide:
-    """A training set and the distance from each sample to the nearest other one, as plain tensors."""
+    """A training set and the distance from each sample to its nearest other one."""
 
     features: Float[Tensor, "sample feature"]
     nearest_distances: Float64[Tensor, " sample"]
@@ -36,17 +36,17 @@ class MemorisationScores:
 
 @dataclass(frozen=True)
 class HoldoutScores:
-    """A share in [0, 1], about .5, and a ratio of distances, about 1, for a generator that copies nothing."""
+    """A share in [0, 1] and a ratio of distances: about .5 and 1 for a generator that copies nothing."""
 
     closer_share: float
     distance_ratio: float
 
 
 def prepare_training_side(features: Features, *, tile_elements: int = TILE_ELEMENTS) -> TrainingSide:
-    """Distances between nearest training samples, which do not change with the generator.
+    """Compute the part of `memorisation_scores` that does not depend on the generator.
 
     Raises:
-        UsageError: the features are refused by `check_features`.
+        UsageError: The features fail `check_features`.
     """
     check_features(features, name="training")
     found = find_nearest(features, references=features, num_neighbours=1, is_same_set=True, tile_elements=tile_elements)
@@ -59,13 +59,13 @@ def memorisation_scores(
     """How near the synthetic samples come to the training set.
 
     Authenticity (Alaa et al. 2022, section 4.3) is the share of synthetic samples farther from their nearest training
-    sample than that one is from its own nearest neighbour; a tie is a copy. Duplicates are nearer than
-    `DUPLICATE_RATIO` of the median distance between nearest training samples. The ratio compares the median distance
-    to the nearest training sample with that same median; it is infinite where over half the training set is duplicated
-    and the synthetic samples are not.
+    sample than that one is from its own nearest neighbour; a tie is a copy. A duplicate is within `DUPLICATE_RATIO` of
+    the median distance between nearest training samples. The ratio is the median distance from a synthetic sample to
+    its nearest training sample, over that same median; it is infinite if over half the training set is duplicated and
+    the synthetic samples are not.
 
     Raises:
-        UsageError: the features are refused by `check_pair`.
+        UsageError: The features fail `check_pair`.
     """
     check_pair(real=training.features, synthetic=synthetic, min_samples=1)
     found = find_nearest(synthetic, references=training.features, num_neighbours=1, tile_elements=tile_elements)
@@ -79,21 +79,16 @@ def memorisation_scores(
 
 
 def holdout_scores(*, training: Features, held_out: Features, synthetic: Features) -> HoldoutScores:
-    """How much nearer synthetic samples are to the training set than samples that nobody trained on are to it.
+    """How near synthetic samples are to the training set, compared with held-out real samples.
 
-    The share is that of synthetic samples whose nearest real sample is a training one and no held-out one, ties
-    counting half: .5 for a generator that knows the distribution only (Platzer & Reutterer 2021,
-    https://doi.org/10.3389/fdata.2021.679939; with SDMetrics' distances DCROverfittingProtection would be 2 less twice
-    the share, at most 1). The ratio is of 5th percentiles of distances to the nearest training sample, of synthetic
-    over held-out samples.
-
-    Args:
-        training: As many as are held out, or the share would be biased.
-        held_out: Real samples that nobody trained on.
-        synthetic: Those that are asked about.
+    `closer_share` is the share of synthetic samples that are nearer to the training set than to the held-out set; ties
+    count half. It is .5 for a generator that knows the distribution only (Platzer & Reutterer 2021,
+    https://doi.org/10.3389/fdata.2021.679939). With SDMetrics' distances, DCROverfittingProtection would be
+    min(1, 2 - 2 closer_share). `distance_ratio` takes the 5th percentile of the distances to the nearest training
+    sample, synthetic over held-out. Both real sets must have one size, or the share would be biased.
 
     Raises:
-        UsageError: the features are refused by `check_pair`.
+        UsageError: The features fail `check_pair`.
     """
     check_pair(real=training, synthetic=synthetic, min_samples=1)
     check_pair(real=held_out, synthetic=synthetic, min_samples=1)

@@ -1,7 +1,7 @@
-"""Which modes are still there: shares of classes, of clusters found in the real data, and of modes that are known.
+"""Which modes survive: shares of classes, of clusters of the real data, and of known modes.
 
 A share is a count over the number of samples. Divergences are in nats and take the synthetic shares first:
-KL(synthetic || real) stays finite when a class is lost, the other direction does not.
+KL(synthetic || real) stays finite if a class is lost; the other direction does not.
 """
 
 import math
@@ -18,7 +18,7 @@ from collapsar.machine.choice import on_one_thread
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels
 from collapsar.metrics.neighbours.nearest import find_nearest
 
-DROPPED_BELOW = 0.1  # a class is dropped when its share is below this part of its real share
+DROPPED_BELOW = 0.1  # a class is dropped if its share is below this fraction of its real share
 HIGH_QUALITY_RADIUS = 3.0  # standard deviations; Srivastava et al. 2017 (VEEGAN), section 5.1
 
 
@@ -36,7 +36,7 @@ class ModeScores:
 
 @dataclass(frozen=True)
 class BinScores:
-    """Number of statistically different bins, the same as a share of all bins, and their Jensen-Shannon divergence."""
+    """Number and share of significantly different bins; Jensen-Shannon divergence over all bins, in nats."""
 
     num_different: int
     different_share: float
@@ -45,7 +45,7 @@ class BinScores:
 
 @dataclass(frozen=True)
 class RealBins:
-    """k-means clusters of the real features, and how many real samples lie in each."""
+    """k-means clusters of the real features, with the number of real samples in each."""
 
     centres: Float64[Tensor, "bin feature"]
     counts: Int64[Tensor, " bin"]
@@ -53,7 +53,7 @@ class RealBins:
 
 @dataclass(frozen=True)
 class KnownModeScores:
-    """How a mixture whose modes are known is met: modes hit, share of samples near a mode, KL over modes in nats."""
+    """How well samples match a mixture with known modes: modes hit, share of samples near a mode, KL in nats."""
 
     num_captured: int
     high_quality_share: float
@@ -61,22 +61,22 @@ class KnownModeScores:
 
 
 def class_shares(labels: Labels, *, num_classes: int) -> Float64[Tensor, " class"]:
-    """Share of each class; adds up to one.
+    """Share of each class; the shares sum to one.
 
     Raises:
-        UsageError: the labels are refused, see `check_labels`.
+        UsageError: The labels fail `check_labels`.
     """
     check_labels(labels, name="class", num_classes=num_classes)
     return torch.bincount(labels.long(), minlength=num_classes).double() / len(labels)
 
 
 def mode_scores(*, real: Labels, synthetic: Labels, num_classes: int) -> ModeScores:
-    """Class histogram of the synthetic labels against that of the real ones.
+    """Compare the class histograms of the synthetic and the real labels.
 
-    A class that the real set never shows counts as half a real sample, so that the divergence stays finite.
+    A class without real samples counts as half a real sample, so that the KL divergence stays finite.
 
     Raises:
-        UsageError: the labels are refused, see `check_labels`.
+        UsageError: The labels fail `check_labels`.
     """
     real_shares = class_shares(real, num_classes=num_classes)
     shares = class_shares(synthetic, num_classes=num_classes)
@@ -98,7 +98,7 @@ def shannon_entropy(shares: Float64[Tensor, " class"]) -> float:
 
 
 def kl_divergence(shares: Float64[Tensor, " class"], *, reference: Float64[Tensor, " class"]) -> float:
-    """KL(shares || reference) in nats; infinite where the reference is zero and the shares are not."""
+    """KL(shares || reference) in nats; infinite if the reference is zero for a class and the share is not."""
     present = shares > 0
     return float((shares[present] * (shares[present].log() - reference[present].log())).sum())
 
@@ -110,10 +110,10 @@ def jensen_shannon_divergence(shares: Float64[Tensor, " class"], *, reference: F
 
 
 def low_confidence_share(probabilities: Float[Tensor, "sample class"], *, threshold: float) -> float:
-    """Share of samples whose most probable class is below `threshold`: they look like no class at all.
+    """Share of samples whose most probable class has a probability below `threshold`: they look like no class.
 
     Raises:
-        UsageError: the threshold lies outside [0, 1].
+        UsageError: The threshold lies outside [0, 1], or the probabilities fail `check_features`.
     """
     if not 0.0 <= threshold <= 1.0:
         raise UsageError(f"threshold must lie in [0, 1]: got {threshold}")
@@ -122,10 +122,10 @@ def low_confidence_share(probabilities: Float[Tensor, "sample class"], *, thresh
 
 
 def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
-    """The bins of `score_bins`: clusters of the real features by scikit-learn's k-means, which leaves the device.
+    """Cluster the real features for `score_bins`, by scikit-learn's k-means on the CPU.
 
     Raises:
-        UsageError: there are fewer real samples than bins, or the features are refused by `check_features`.
+        UsageError: There are fewer real samples than bins, or the features fail `check_features`.
     """
     check_features(real, name="real")
     if not 1 <= num_bins <= len(real):
@@ -141,7 +141,7 @@ def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
 def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.05) -> BinScores:
     """NDB: bins whose shares of real and synthetic samples differ significantly (Richardson & Weiss 2018, section 3).
 
-    A sample belongs to the nearest centre. Of two samples of one distribution about `significance` of the bins differ.
+    A sample belongs to the nearest centre. If both distributions are equal, about `significance` of the bins differ.
     """
     check_features(synthetic, name="synthetic", min_samples=1)
     num_bins, num_real = len(bins.counts), int(bins.counts.sum())
@@ -161,21 +161,21 @@ def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.0
 def known_mode_scores(
     samples: Features, *, centres: Float[Tensor, "mode feature"], standard_deviation: float
 ) -> KnownModeScores:
-    """How samples meet a mixture of equally likely, round modes at known centres.
+    """How well samples match a mixture of equally likely, round modes at known centres.
 
-    A sample is of high quality within three standard deviations of the nearest mode, and a mode is captured when
-    it is the nearest one of a high-quality sample (Srivastava et al. 2017, VEEGAN, section 5.1). The reverse KL
-    compares the shares of all samples by nearest mode with the uniform one (Lin et al. 2018, PacGAN, section 4.1).
+    A sample has high quality within three standard deviations of the nearest mode. A mode is captured if it is the
+    nearest one of a high-quality sample (Srivastava et al. 2017, VEEGAN, section 5.1). The reverse KL compares the
+    shares of all samples by nearest mode with uniform shares (Lin et al. 2018, PacGAN, section 4.1).
 
     Raises:
-        UsageError: samples and centres differ in dimension, or the samples are refused by `check_features`.
+        UsageError: Samples and centres differ in dimension, or the samples fail `check_features`.
     """
     check_features(samples, name="sample", min_samples=1)
     if samples.shape[1] != centres.shape[1]:
         raise UsageError(
             f"samples and centres must have the same dimension: got {samples.shape[1]} and {centres.shape[1]}"
         )
-    # Differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
+    # Take differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
     distances = torch.cdist(
         samples.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist"
     )  # [sample, mode]
@@ -189,6 +189,6 @@ def known_mode_scores(
 
 
 def reverse_kl(modes: Int64[Tensor, " sample"], *, num_modes: int) -> float:
-    """KL of the shares of modes against equally likely modes, in nats."""
+    """KL(shares of the modes || uniform), in nats."""
     uniform = torch.full((num_modes,), 1.0 / num_modes, dtype=torch.float64, device=modes.device)
     return kl_divergence(class_shares(modes, num_classes=num_modes), reference=uniform)

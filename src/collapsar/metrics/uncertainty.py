@@ -1,7 +1,6 @@
 """How much of a number is noise: spread over independent batches, intervals over batches or chains.
 
-Samples are never bootstrapped: drawn with replacement, a set holds duplicates, and neighbour metrics and the Fréchet
-distance of such a set are biased, not merely noisy.
+No bootstrap: a set drawn with replacement holds duplicates, which bias neighbour metrics and the Fréchet distance.
 """
 
 import math
@@ -18,7 +17,7 @@ from collapsar.metrics.checks import Features
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """A mean and the two ends of its interval; the ends meet the mean where there is one value only."""
+    """A mean and the two ends of its interval; both ends equal the mean if there is only one value."""
 
     mean: float
     low: float
@@ -36,11 +35,7 @@ class Spread:
 
 
 def compute_interval(values: Sequence[float], *, confidence: float) -> MeanInterval:
-    """Student's t-interval of the mean of independent values, such as one value for each seeded chain.
-
-    Raises:
-        UsageError: there is no value, one is not finite, or the confidence lies outside (0, 1).
-    """
+    """Student's t-interval of the mean of independent values, such as one value for each seeded chain."""
     if not 0.0 < confidence < 1.0:
         raise UsageError(f"confidence must lie between 0 and 1: got {confidence}")
     spread = compute_spread(values)
@@ -57,11 +52,7 @@ def compute_interval(values: Sequence[float], *, confidence: float) -> MeanInter
 
 
 def compute_spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation of independent values; the deviation of one value is zero.
-
-    Raises:
-        UsageError: there is no value, or one is not finite.
-    """
+    """Mean and standard deviation of independent values; the deviation of one value is zero."""
     if not values:
         raise UsageError("a spread needs at least one value: got none")
     if not all(math.isfinite(value) for value in values):
@@ -72,10 +63,10 @@ def compute_spread(values: Sequence[float]) -> Spread:
 
 
 def compute_intervals(batches: Sequence[Mapping[str, float]], *, confidence: float) -> dict[str, MeanInterval]:
-    """An interval for each key that every batch holds.
+    """`compute_interval` of each key that every batch holds.
 
     Raises:
-        UsageError: there is no batch, or a value is not finite.
+        UsageError: There is no batch, a value is not finite, or the confidence lies outside (0, 1).
     """
     if not batches:
         raise UsageError("intervals need at least one batch of values: got none")
@@ -84,10 +75,10 @@ def compute_intervals(batches: Sequence[Mapping[str, float]], *, confidence: flo
 
 
 def split_batches(features: Features, *, num_batches: int) -> tuple[Tensor, ...]:
-    """Disjoint batches of equal size, in order; what is left over is dropped.
+    """Disjoint batches of equal size, in order; samples that are left over are dropped.
 
     Raises:
-        UsageError: there are fewer samples than batches.
+        UsageError: There is no batch, or there are fewer samples than batches.
     """
     if not 1 <= num_batches <= len(features):
         raise UsageError(f"num_batches must lie in 1..{len(features)}, the number of samples: got {num_batches}")
@@ -96,9 +87,9 @@ def split_batches(features: Features, *, num_batches: int) -> tuple[Tensor, ...]
 
 
 def describe_shortage(*, num_samples: int, feature_dim: int) -> str | None:
-    """What to set when a covariance is estimated from too few samples, or None where they suffice.
+    """Advice if a covariance is estimated from too few samples, or None if they suffice.
 
-    Below ten samples a dimension the bias of the Fréchet distance is no longer small beside the floor.
+    Below ten samples per dimension, the bias of the Fréchet distance is no longer small beside the floor.
     """
     needed = 10 * feature_dim
     if num_samples >= needed:

@@ -1,1 +1,1 @@
-"""The generative models, as Lightning modules over one abstract base."""
+"""Generative models over one abstract base: VAEs, GANs and flows as Lightning modules, and models fitted by formula."""

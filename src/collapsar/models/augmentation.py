@@ -1,13 +1,13 @@
 """Data augmentation, by names that mean the same for every model.
 
-    flip          left and right change places in half of the images
-    translation   shifted by up to an eighth of each side, black coming in
-    cutout        a square of half the sides is blacked out
+    flip          half of the images are mirrored from left to right
+    translation   a shift by up to an eighth of each side, filled with black
+    cutout        a black square of half the sides
     colour        brightness, contrast and, with three channels, saturation
 
-What a VAE learns from is transformed by torchvision (`transformed`). A GAN's critic sees real and generated images
-through the same differentiable transforms (`transformed_differentiably`), so that the generator learns from what it
-makes and does not learn the transforms (Zhao et al. 2020, arXiv:2006.10738, whose strengths these are).
+Torchvision transforms the images that a VAE or a flow learns from (`transformed`). A GAN's critic sees real and
+generated images through the same differentiable transforms (`transformed_differentiably`), so that the generator learns
+through them and does not imitate them (Zhao et al. 2020, arXiv:2006.10738; their strengths are used here).
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ Images = Float[Tensor, "sample channel height width"]
 
 LARGEST_SHIFT = 1 / 8  # of a side
 CUTOUT_SIDE = 1 / 2  # of a side
-IMAGES_PER_DRAW = 8  # torchvision draws once for all images that it is given at once
+IMAGES_PER_DRAW = 8  # torchvision draws once for all images of a call
 
 
 def transformed(images: Images, names: Sequence[Transform]) -> Images:
@@ -36,7 +36,7 @@ def transformed(images: Images, names: Sequence[Transform]) -> Images:
 
 @cache
 def torchvision_transforms(names: tuple[Transform, ...]) -> nn.Module:
-    """Torchvision's transforms of these names, in this order."""
+    """Torchvision's transforms with these names, in this order."""
     made: dict[Transform, nn.Module] = {
         "flip": v2.RandomHorizontalFlip(),
         "translation": v2.RandomAffine(degrees=0, translate=(LARGEST_SHIFT, LARGEST_SHIFT)),
@@ -47,20 +47,20 @@ def torchvision_transforms(names: tuple[Transform, ...]) -> nn.Module:
 
 
 def transformed_differentiably(images: Images, names: Sequence[Transform]) -> Images:
-    """Images after transforms that are drawn for each by itself, and that gradients go through."""
+    """Images after differentiable transforms, drawn for each image separately."""
     for name in names:
         images = DIFFERENTIABLE[name](images)
     return images
 
 
 def flip(images: Images) -> Images:
-    """Left and right change places in half of the images."""
+    """Mirror images from left to right, each with probability 1/2."""
     is_flipped = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
     return torch.where(is_flipped, images.flip(3), images)
 
 
 def translation(images: Images) -> Images:
-    """Whole pixels of shift, each as likely, in both directions."""
+    """Shift images by whole pixels, drawn uniformly for each direction; black fills the gap."""
     num_images, _, height, width = images.shape
     largest = [max(round(side * LARGEST_SHIFT), 1) for side in (height, width)]
     shifts = [torch.randint(-most, most + 1, (num_images, 1), device=images.device) for most in largest]
@@ -72,7 +72,7 @@ def translation(images: Images) -> Images:
 
 
 def cutout(images: Images) -> Images:
-    """A black square, whose centre is anywhere in the image."""
+    """Put a black square on each image; its centre is uniform over the image."""
     num_images, _, height, width = images.shape
     is_inside = []
     for side, shape in ((height, (-1, 1, height, 1)), (width, (-1, 1, 1, width))):
@@ -83,7 +83,7 @@ def cutout(images: Images) -> Images:
 
 
 def colour(images: Images) -> Images:
-    """Brightness by up to a half, saturation by a factor of 0 to 2, contrast by a factor of .5 to 1.5."""
+    """Shift brightness by up to .5; scale saturation by a factor of 0 to 2, contrast by a factor of .5 to 1.5."""
     shift, saturation, contrast = (torch.rand(len(images), 1, 1, 1, device=images.device) for _ in range(3))
     images = images + shift - 0.5
     grey = images.mean(1, keepdim=True)

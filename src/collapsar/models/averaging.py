@@ -1,8 +1,8 @@
-"""An exponential moving average of weights, which short trainings can bear.
+"""An exponential moving average of weights that suits short trainings too.
 
     average = d average + (1 - d) weights,   d = min(decay, (1 + n) / (10 + n)) in move n, counted from 0
 
-A constant decay near 1 would keep an average near the weights that a short training began with; the second term, which
+With a constant decay near 1 the average would stay near the initial weights of a short training. The second term, which
 TensorFlow's `ExponentialMovingAverage` has too, makes it an average over about the last tenth of the moves.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def warmed_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """How a move changes averaged tensors, in the form that torch's `AveragedModel` takes."""
+    """The update of averaged tensors after a move, in the form that torch's `AveragedModel` takes."""
 
     @torch.no_grad()
     def move(averaged: Sequence[Tensor], weights: Sequence[Tensor], num_moves: Tensor | int) -> None:
@@ -32,7 +32,7 @@ def warmed_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Te
 
 
 class WeightAverage:
-    """The average of a module's weights and buffers, which can change places with them.
+    """The average of a module's weights and buffers, which can be swapped with them.
 
     Args:
         decay: The largest d.
@@ -46,23 +46,21 @@ class WeightAverage:
         self._num_moves = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later average of the same module goes on with."""
         return {"averaged": self._averaged, "num_moves": self._num_moves}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with what an earlier average came to."""
         for averaged, stored in zip(self._averaged, state["averaged"], strict=True):
             averaged.copy_(stored)
         self._num_moves = state["num_moves"]
 
     def follow(self) -> None:
-        """Take in the weights after a move."""
+        """Update the average after a move of the weights."""
         self._move(self._averaged, self._weights, self._num_moves)
         self._num_moves += 1
 
     @torch.no_grad()
     def exchange(self) -> None:
-        """Put the average where the weights are, and the weights where it was; a second time undoes the first."""
+        """Swap the average and the weights; a second call undoes the first."""
         weights = [tensor.clone() for tensor in self._weights]
         torch._foreach_copy_(self._weights, self._averaged)
         torch._foreach_copy_(self._averaged, weights)

@@ -2,16 +2,16 @@
 
 A biased sampler prefers what the model finds likely, as people who publish generated pictures do (Alemohammad et al.
 2023, arXiv:2307.01850, section 3). Here it draws from p^(1/lambda), normalised, with lambda in (0, 1]: 1 is the model
-itself, towards 0 only the mode is left. That makes, family by family,
+itself; towards 0 only the mode is left. For each family this means
 
     normal latents       N(0, I)           ->  N(0, lambda I)
     Gaussian             N(mu, Sigma)      ->  N(mu, lambda Sigma), the paper's equation 2
     Bernoulli pixels     sigmoid(logits)   ->  sigmoid(logits / lambda)
     categories           p_k               ->  p_k^(1/lambda) / sum_j p_j^(1/lambda)
 
-and truncation keeps N(0, I) within +-tau, with the tau that leaves the same variance lambda. In code lambda is
-`spread`. The three biases differ in what of a latent variable model they act on; analytic models have one density,
-so to them all three are the same.
+Truncation cuts N(0, I) to [-tau, tau], with the tau that leaves the variance lambda. In code lambda is `spread`. The
+three biases act on different parts of a latent variable model; on an analytic model, which has one density, all three
+are the same.
 """
 
 from abc import ABC, abstractmethod
@@ -50,7 +50,7 @@ class Bias(ABC):
     @property
     @abstractmethod
     def likelihood_spread(self) -> float:
-        """The lambda of the decoder's likelihood, for `temper_logits` and `temper_sd`; 1 leaves it as it is."""
+        """The lambda of the decoder's likelihood, for `temper_logits` and `temper_sd`; 1 leaves it unchanged."""
 
 
 @final
@@ -71,7 +71,7 @@ class ScaledLatents(Bias):
 
 @final
 class TruncatedLatents(Bias):
-    """Each latent variable from N(0, 1), drawn again while beyond +-tau (Brock et al. 2019, the truncation trick)."""
+    """Each latent variable from N(0, 1), redrawn while beyond +-tau (Brock et al. 2019, the truncation trick)."""
 
     name = "truncated_latents"
 
@@ -80,7 +80,7 @@ class TruncatedLatents(Bias):
     ) -> Float[Tensor, "sample latent"]:
         tau = truncation_for_variance(self.spread)
         uniform = torch.rand(num_samples, latent_dim, generator=generator, dtype=torch.float64)
-        lowest, highest = ndtr(-tau), ndtr(tau)  # drawing again until inside is drawing the quantile inside
+        lowest, highest = ndtr(-tau), ndtr(tau)  # redrawing until inside equals drawing the quantile between these
         quantiles = (lowest + (highest - lowest) * uniform).clamp(1e-16, 1 - 1e-16)
         return torch.special.ndtri(quantiles).float()
 
@@ -91,7 +91,7 @@ class TruncatedLatents(Bias):
 
 @final
 class TemperedLikelihood(Bias):
-    """Latents as they are, the decoder's likelihood at temperature lambda; needs a model that draws from one."""
+    """The decoder's likelihood at temperature lambda, latents unchanged; needs a model that draws from a likelihood."""
 
     name = "tempered_likelihood"
 
@@ -126,7 +126,7 @@ def temper_logits(logits: Float[Tensor, "..."], *, spread: float) -> Float[Tenso
 def temper_probabilities(
     probabilities: Float[Tensor, "*batch category"], *, spread: float
 ) -> Float[Tensor, "*batch category"]:
-    """Probabilities of categories at lambda; what was impossible stays so."""
+    """Probabilities of categories at lambda; impossible categories stay impossible."""
     return probabilities if spread == 1 else (probabilities.log() / spread).softmax(-1)
 
 

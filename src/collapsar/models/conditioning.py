@@ -1,10 +1,10 @@
-"""Models that are told a class: how their networks take it, and which classes they are sampled with.
+"""Conditional models: how their networks take a class, and which classes they are sampled with.
 
-The encoder sees an image with a learnt plane of its class beside it, decoders and generators get latents with a learnt
-vector of the class behind them (as in Mirza & Osindero 2014, arXiv:1411.1784), and a critic adds to its logit the inner
+Encoders see images with a learnt plane of the class as one more channel. Decoders and generators get latents with a
+learnt vector of the class appended (as in Mirza & Osindero 2014, arXiv:1411.1784). A critic adds to its logit the inner
 product of its last features with a vector of the class (the projection discriminator, Miyato & Koyama 2018,
-arXiv:1802.05637, equation 3). All three work with any body. A sample of no known class has a class of its own here,
-`num_classes`: networks learn from it, and nothing is ever drawn with it.
+arXiv:1802.05637, equation 3). All three work with any body. Samples of unknown class get the extra class `num_classes`:
+networks learn from them, but no sample is drawn with that class.
 """
 
 import torch
@@ -35,10 +35,10 @@ class Condition(nn.Module):
         self.register_buffer("shares", torch.full((num_classes,), 1 / num_classes))
 
     def learn(self, labels: Int64[Tensor, " sample"] | None, *, weights: Float64[Tensor, " sample"] | None) -> None:
-        """Take the shares of the known classes among the labels, each counted with its weight.
+        """Set the shares from the known labels, each counted with its weight.
 
         Raises:
-            UsageError: not one label is known, or one is too high.
+            UsageError: no label is known, or one is too high.
         """
         labels = torch.empty(0, dtype=torch.int64) if labels is None else labels.cpu()
         is_known = labels != UNLABELLED
@@ -54,22 +54,22 @@ class Condition(nn.Module):
         self.shares.copy_(counts / counts.sum())
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Int64[Tensor, " sample"]:
-        """Classes in the proportions of what the model was trained on, on the CPU."""
+        """Classes drawn in the proportions of the training set, on the CPU."""
         return torch.multinomial(self.shares.cpu(), num_samples, replacement=True, generator=generator)
 
     def in_turn(self, num_samples: int) -> Int64[Tensor, " sample"]:
-        """Each class in its turn, for pictures that stay comparable."""
+        """The classes 0, 1, ... over and over, so that pictures stay comparable."""
         return torch.arange(num_samples) % self.num_classes
 
     def of(self, batch: Samples) -> Int64[Tensor, " sample"]:
-        """The classes of a batch as networks take them."""
+        """The classes of a batch as networks take them: `num_classes` if unknown."""
         if batch.labels is None:
             return torch.full((len(batch),), self.num_classes, device=batch.values.device)
         return batch.labels.where(batch.labels != UNLABELLED, self.num_classes)
 
 
 class LabelledImages(nn.Module):
-    """An encoder that sees a plane of the class as one more channel of its image."""
+    """An encoder that sees a learnt plane of the class as one more channel of its image."""
 
     def __init__(self, network: nn.Module, *, num_classes: int, sides: tuple[int, int]) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class LabelledImages(nn.Module):
     def joined(
         self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"]
     ) -> Float[Tensor, "sample channels height width"]:
-        """Images with the plane of their class behind their channels."""
+        """Images with the plane of their class as the last channel."""
         return torch.cat([images, self.planes(labels).unflatten(1, (1, *self.sides))], dim=1)
 
     def forward(
@@ -88,13 +88,13 @@ class LabelledImages(nn.Module):
         return self.network(self.joined(images, labels))
 
     def features(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
-        """What the last layer gets of images of no known class."""
+        """The input of the last layer, for images of unknown class."""
         unknown = torch.full((len(images),), self.planes.num_embeddings - 1, device=images.device)
         return without_last(self.network)(self.joined(images, unknown))
 
 
 class LabelledLatents(nn.Module):
-    """A network of vectors (a decoder or generator of latents) that gets as many numbers of the class behind them."""
+    """A decoder or generator whose latents are followed by a learnt vector of the class, of the same size."""
 
     def __init__(self, network: nn.Module, *, num_classes: int, latent_dim: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class LabelledLatents(nn.Module):
 
 
 class ProjectionCritic(nn.Module):
-    """A critic whose logit says how real an image is, and how well it suits its class."""
+    """A critic whose logit measures how real an image is and how well it suits its class."""
 
     def __init__(self, features: nn.Module, *, head: nn.Module, vectors: nn.Module) -> None:
         super().__init__()
@@ -122,18 +122,14 @@ class ProjectionCritic(nn.Module):
 
 
 def begun_vectors(num_classes: int, *, feature_dim: int) -> nn.Embedding:
-    """The vectors of a projection, as they begin: by Glorot & Bengio (2010), as in the authors' code."""
+    """The class vectors of a projection, initialised by Glorot & Bengio (2010), as in the authors' code."""
     vectors = nn.Embedding(num_classes + 1, feature_dim)
     nn.init.xavier_uniform_(vectors.weight)
     return vectors
 
 
 def check_classes(num_classes: int | None, *, of_data: int) -> None:
-    """Refuse a model that is told other classes than the data have (0: none).
-
-    Raises:
-        UsageError: with what to set instead.
-    """
+    """Raise UsageError if a conditional model has another number of classes than the data (0: no labels)."""
     if num_classes is None or num_classes == of_data:
         return
     advice = f"set model.num_classes={of_data}, or null" if of_data else "set model.num_classes=null"
@@ -141,6 +137,6 @@ def check_classes(num_classes: int | None, *, of_data: int) -> None:
 
 
 def given(network: nn.Module, inputs: Tensor, labels: Int64[Tensor, " sample"] | None) -> Tensor:
-    """What a network makes of its inputs, told their classes if there are any."""
+    """Apply a network to inputs, and to their classes if the model is conditional."""
     output: Tensor = network(inputs) if labels is None else network(inputs, labels)
     return output

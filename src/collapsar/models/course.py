@@ -1,4 +1,4 @@
-"""The players of a training, and what changes for them as it goes on: rates, averages, how much of it is done."""
+"""The players of a training, and what changes during it: learning-rate factors, averages, progress."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,21 +13,19 @@ from collapsar.models.rates import Plateau
 from collapsar.samples import Samples
 
 Losses = dict[str, Tensor]
-"""Scalars by name; the first is minimised, the others are only watched."""
+"""Scalars by name; the first is minimised, the others are only logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A network that is stepped.
+    """A network that is trained, with its loss and its optimiser's settings.
 
     Attributes:
-        module: Whose parameters move.
-        losses: Of a batch and of what the players of a step share (`LearnedModel.share`); the first is minimised.
-        learning_rate: Of Adam.
-        adam_betas: Its decay rates.
+        module: The network whose parameters are trained.
+        losses: Function of a batch and of what the players of a step share (`LearnedModel.share`).
         steps_per_move: Steps of the first player for one move of this one.
-        average: Follows the module after each of its moves; None without an average.
-        is_sampled: Whether samples come from the module, so that an average of its weights is wanted.
+        average: Moving average that is updated after each move of the module; None without one.
+        is_sampled: Whether samples come from the module; only then its weights may be averaged.
     """
 
     module: nn.Module
@@ -40,19 +38,19 @@ class Player:
 
 
 class Course:
-    """What changes in the course of one training."""
+    """The learning-rate factor, averages and progress of one training."""
 
     def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int) -> None:
         self._plan, self._num_steps, self.step = plan, num_steps, 0
         self._plateau: Plateau | None = None
         if plan.plateau_patience is not None and plan.decay_factor is not None:
             self._plateau = Plateau(factor=plan.decay_factor, patience=plan.plateau_patience)
-        self._averages: dict[int, WeightAverage] = {}  # by the number of the player
+        self._averages: dict[int, WeightAverage] = {}  # by the player's index
         if plan.average_decay is not None:
             self._average(players, decay=plan.average_decay)
 
     def _average(self, players: Sequence[Player], *, decay: float) -> None:
-        """Have an average of each player that is sampled; one that has its own gets this decay."""
+        """Average each sampled player; a player with an average of its own gets this decay."""
         for number, player in enumerate(players):
             if player.average is not None:
                 player.average.multi_avg_fn = warmed_ema(decay)
@@ -66,35 +64,34 @@ class Course:
 
     @property
     def rate_factor(self) -> float:
-        """What learning rates are multiplied by in this step."""
+        """Factor of the learning rates in this step."""
         factor = self._plan.rate_factor(self.step, num_steps=self._num_steps)
         return factor if self._plateau is None else factor * self._plateau.factor
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later course of the same training goes on with, taken between two steps."""
+        """State from which the same training continues; to be taken between two steps."""
         return {
             "plateau": None if self._plateau is None else self._plateau.state_dict(),
             "averages": {number: average.state_dict() for number, average in self._averages.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with what an earlier course came to."""
         if self._plateau is not None:
             self._plateau.load_state_dict(state["plateau"])
         for number, average in self._averages.items():
             average.load_state_dict(state["averages"][number])
 
     def follow(self, number: int) -> None:
-        """Let the average of a player, if it has one here, take in a move."""
+        """Update the average of a player after its move, if this course keeps one."""
         if (average := self._averages.get(number)) is not None:
             average.follow()
 
     def exchange_averages(self) -> None:
-        """Put averages where the weights are, or the weights back."""
+        """Swap averages and weights."""
         for average in self._averages.values():
             average.exchange()
 
     def validated(self, score: float) -> None:
-        """Take the score of a validation; lower is better."""
+        """Update `plateau` with the score of a validation; lower is better."""
         if self._plateau is not None:
             self._plateau.tell(score)

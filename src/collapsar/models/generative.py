@@ -1,8 +1,8 @@
-"""What every generative model is to the loop: it is trained on a pool, and it can be sampled.
+"""The base of every generative model: the loop trains it on a pool and samples it.
 
-The loop knows no family of models. A model answers for itself what it has: latents for a film strip, a critic, fitted
-parameters, training in steps. `sample` returns the sample convention, so what enters a pool, a file and a metric is
-one and the same tensor.
+The loop knows no family of models. Each model says what it has beyond that: latents for a film strip, a critic, fitted
+parameters, training in steps. `sample` returns the sample convention (`samples.py`), so that pools, files and metrics
+hold the same tensor.
 """
 
 from abc import ABC, abstractmethod
@@ -25,11 +25,11 @@ class GenerativeModel(nn.Module, ABC):
     Attributes:
         name: As in conf/model.
         is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
-        may_be_compiled: Whether its networks may be compiled for their training; what is differentiated twice may not.
-        realism: The critic's logit of each sample, higher for what it takes for real; None for models without a critic.
-        num_classes: Classes that it is told, and sampled with; None for models that see no labels.
-        is_continuous: Whether a sample may be moved a little; false where samples are categories.
-        encode: Latents of samples, the means of an encoder, on the CPU; None for models without one (`Autoencoder`).
+        may_be_compiled: Whether its networks may be compiled for training; not if a loss differentiates them twice.
+        realism: The critic's logit of each sample, higher for more real ones; None for models without a critic.
+        num_classes: Number of classes that it is conditioned on; None for models that see no labels.
+        is_continuous: Whether a correction may move samples; false if samples are categories.
+        encode: Latents of samples, the encoder's means, on the CPU; None for models without encoder (`Autoencoder`).
     """
 
     name: ClassVar[str]
@@ -44,25 +44,17 @@ class GenerativeModel(nn.Module, ABC):
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
         """Independent draws from the model, in the sample convention, on the CPU.
 
-        The same CPU generator gives the same samples on any device but for rounding.
+        The same CPU generator gives the same samples on any device, up to rounding.
 
         Raises:
             NonFiniteError: the model draws NaN or infinite values.
         """
 
     def check_bias(self, bias: Bias) -> None:
-        """Refuse a bias that would do nothing to this model.
-
-        Raises:
-            UsageError: with what to set instead.
-        """
+        """Raise UsageError, with what to set instead, if the bias would do nothing to this model."""
 
     def check_plan(self, plan: Plan) -> None:
-        """Refuse a lever that would do nothing to this model.
-
-        Raises:
-            UsageError: with what to do instead.
-        """
+        """Raise UsageError, with what to do instead, if a lever would do nothing to this model."""
         if lever := next(iter(plan.settings()), None):
             raise UsageError(
                 f"training.{lever} acts on models that are trained in steps, and {self.name} is fitted by a formula: "
@@ -70,35 +62,31 @@ class GenerativeModel(nn.Module, ABC):
             )
 
     def check_pool_size(self, pool_size: int) -> None:
-        """Refuse a pool that is too small for the model.
-
-        Raises:
-            UsageError: it is.
-        """
+        """Raise UsageError if the pool is too small for the model."""
 
     def fitted_parameters(self) -> dict[str, Any]:
-        """The parameters as lists and numbers, for the record; empty where they would say nothing."""
+        """Parameters that the record shows, as lists and numbers; empty if it shows none."""
         return {}
 
     def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor | None:
-        """Images of the same latents in every generation; None for models without latents."""
+        """Images of the same latents in every generation; None for models of vectors or without latents."""
         return None
 
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """What a model with an encoder can do besides."""
+    """A model with an encoder: what it has beyond `GenerativeModel`."""
 
     num_classes: int | None
 
     def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
-        """Latents of samples, the means of the encoder, on the CPU."""
+        """Latents of samples, the encoder's means, on the CPU."""
         ...
 
     def place_latents(
         self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
     ) -> Float[Tensor, "sample latent"]:
-        """Latents as the model draws them, from normal noise."""
+        """Latents as the model draws them, made from normal noise."""
         ...
 
     def render(
@@ -109,5 +97,5 @@ class Autoencoder(Protocol):
         labels: Int64[Tensor, " sample"] | None,
         likelihood_spread: float,
     ) -> Tensor:
-        """The values of the samples that these latents and, of a conditional model, labels stand for, on the CPU."""
+        """Values of the samples of these latents and, in a conditional model, labels; on the CPU."""
         ...

@@ -1,9 +1,9 @@
 """Steps as CUDA graphs: the kernels of a step are recorded once, and from then on launched as one.
 
-A small network's step takes a GPU less time than Python takes to launch it. A graph (`torch.cuda.CUDAGraph`) leaves
-Python out: it reads its batch and its learning rates from tensors that stay where they are, and draws its noise from
-the device's generator, which goes on as it would. There is one graph for each set of players that move together. The
-first steps of each are taken one kernel at a time, on a stream of their own, as recording demands.
+A GPU runs a small network's step in less time than Python takes to launch it. A graph (`torch.cuda.CUDAGraph`) needs
+no Python. It reads its batch and its learning rates from tensors at fixed addresses, and advances the device's
+generator as an ordinary step does. Each set of players that move together has its own graph. The first steps of each
+set run kernel by kernel on a separate stream, as recording demands.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,17 +15,17 @@ from torch.optim.swa_utils import AveragedModel
 
 from collapsar.samples import Samples
 
-STEPS_BEFORE_RECORDING = 3  # in which optimisers make their state, and libraries choose their kernels
+STEPS_BEFORE_RECORDING = 3  # optimisers create their states in them, and libraries choose their kernels
 
 Moves = Callable[[Samples, Sequence[int]], dict[str, Tensor]]
-"""Moves these players on a batch, and returns the losses by name."""
+"""Moves the players of these indices on a batch, and returns the losses by name."""
 
 
 class GraphedSteps:
     """The steps of one training, as graphs.
 
     Args:
-        moves: A whole step; it must wait for nothing on the device, and use neither a gradient nor a batch again.
+        moves: A whole step. It must not wait for the device, nor use a gradient or a batch of an earlier step.
     """
 
     def __init__(self, moves: Moves) -> None:
@@ -36,7 +36,7 @@ class GraphedSteps:
         self._stream = torch.cuda.Stream()
 
     def step(self, batch: Samples, *, movers: Sequence[int]) -> dict[str, Tensor]:
-        """Move these players on a batch on the device, each batch of one size; returns the losses by name."""
+        """Move these players and return the losses by name; batches lie on the device and have one size."""
         kept, key = self._keep(batch), tuple(movers)
         self._num_taken[key] = self._num_taken.get(key, 0) + 1
         if self._num_taken[key] <= STEPS_BEFORE_RECORDING:
@@ -45,10 +45,10 @@ class GraphedSteps:
             self._graphs[key] = self._record(kept, movers)
         graph, losses = self._graphs[key]
         graph.replay()
-        return {name: loss.clone() for name, loss in losses.items()}  # the next replay writes where these lie
+        return {name: loss.clone() for name, loss in losses.items()}  # the next replay overwrites them
 
     def _keep(self, batch: Samples) -> Samples:
-        """The batch where graphs read it."""
+        """Copy the batch to where graphs read it."""
         if self._batch is None:
             self._batch = batch.clone()
         else:
@@ -58,7 +58,7 @@ class GraphedSteps:
         return self._batch
 
     def _beside(self, moves: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Losses of moves on the stream of our own, which waits for the present one and is waited for."""
+        """Run moves on the separate stream; it waits for the present stream, which then waits for it."""
         present = torch.cuda.current_stream()
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):
@@ -67,7 +67,7 @@ class GraphedSteps:
         return losses
 
     def _record(self, batch: Samples, movers: Sequence[int]) -> tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]:
-        """A step as a graph; nothing is computed yet."""
+        """Record a step as a graph; nothing is computed yet."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             losses = self._moves(batch, movers)
@@ -75,7 +75,7 @@ class GraphedSteps:
 
 
 def follow(average: AveragedModel, module: nn.Module) -> None:
-    """Let an average follow its module by one move; while a graph is recorded, without asking how many there were.
+    """Update an average after one move of its module, also while a graph is recorded.
 
     `AveragedModel.update_parameters` reads the number of moves from the device, which a recording does not allow.
     """
@@ -93,5 +93,5 @@ def follow(average: AveragedModel, module: nn.Module) -> None:
 
 
 def tensors(module: nn.Module) -> list[Tensor]:
-    """All parameters and buffers, detached."""
+    """All parameters and buffers of a module, detached."""
     return [tensor.detach() for tensor in chain(module.parameters(), module.buffers())]

@@ -1,6 +1,6 @@
-"""Models that make samples of latents, and how they are sampled: noise, latents, classes, images or vectors.
+"""Models that decode latents, and how they are sampled: noise, latents, classes, then images or vectors.
 
-Latents are drawn by a CPU generator before any is decoded, so samples are the same on any device but for rounding.
+A CPU generator draws all latents before any is decoded, so samples are the same on any device, up to rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -22,13 +22,13 @@ SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so 
 
 
 class LatentModel(GenerativeModel, LightningModule, ABC):
-    """A model that decodes latents, normal ones if it does not say otherwise.
+    """A model that decodes latents, which are standard normal unless `place_latents` is overridden.
 
     Attributes:
-        takes_vectors: Whether its samples may be vectors; else they are images.
-        autocast_dtype: What its decoder computes in when it is sampled, as in training; None: in its weights' own type.
-        device: Where it lies; it is sampled there.
-        condition: The classes that it is told, and how often each is drawn; None for models that see no labels.
+        takes_vectors: Whether samples may be vectors; else they are images.
+        autocast_dtype: Type that the decoder computes in when sampled, as in training; None: the type of its weights.
+        device: The model lies on it and is sampled there.
+        condition: Its classes, and how often each is drawn; None for models that see no labels.
     """
 
     takes_vectors: ClassVar[bool] = False
@@ -55,15 +55,15 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
 
         Args:
             latents: On the model's device.
-            generator: For models whose decoder draws, as is the spread.
-            likelihood_spread: See `bias.py`.
-            labels: The class of each; given to conditional models only.
+            generator: For decoders that draw.
+            likelihood_spread: Lambda of the likelihood that such a decoder draws from (`bias.py`).
+            labels: The class of each; only conditional models get them.
         """
 
     def place_latents(
         self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
     ) -> Float[Tensor, "sample latent"]:
-        """Latents from normal noise, on the CPU, where the model is not sampled from N(0, I) itself."""
+        """Latents from normal noise, on the CPU; models that are not sampled from N(0, I) override it."""
         return noise
 
     def classes_of(self, batch: Samples) -> Int64[Tensor, " sample"] | None:
@@ -86,7 +86,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         labels: Int64[Tensor, " sample"] | None = None,
         likelihood_spread: float = 1.0,
     ) -> Tensor:
-        """The images or vectors of given latents and, of a conditional model, labels; on the CPU."""
+        """Images or vectors of these latents and, in a conditional model, labels; on the CPU."""
         assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
         is_mixed = self.autocast_dtype is not None
         dtype = torch.uint8 if len(self.sample_shape) == 3 else torch.float32

@@ -1,9 +1,9 @@
-"""A density fitted to a VAE's latents after training, to be sampled in place of the prior.
+"""A Gaussian mixture that is fitted to a VAE's latents after training and sampled in place of the prior.
 
-The decoder has learnt the latents that the encoder gives to real images, the aggregated posterior, and that is not
-quite N(0, I): samples from the prior fall into its holes, and each generation learns those too (Dai & Wipf 2019,
-arXiv:1903.05789; Ghosh et al. 2020, arXiv:1903.12436, fit a mixture as here). The mixture is fitted by scikit-learn.
-Normal noise e becomes a latent m_k + L_k e, with L_k the Cholesky factor of component k's covariance.
+The decoder has learnt only the latents that the encoder gives to real images, the aggregated posterior. It is not quite
+N(0, I): samples from the prior fall into its holes, and each generation learns those too (Dai & Wipf 2019,
+arXiv:1903.05789; Ghosh et al. 2020, arXiv:1903.12436, fit a mixture as here). Scikit-learn fits the mixture. Normal
+noise e becomes a latent m_k + L_k e; L_k is the Cholesky factor of component k's covariance.
 """
 
 import warnings
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from collapsar.errors import check_positive
 from collapsar.machine.choice import on_one_thread
 
-MOST_LATENTS = 4096  # that a mixture is fitted to
+MOST_LATENTS = 4096  # a mixture is fitted to at most so many
 
 
 class LatentMixture(nn.Module):
@@ -38,7 +38,7 @@ class LatentMixture(nn.Module):
         """Fit the mixture by expectation maximisation, from one start."""
         mixture = GaussianMixture(len(self.weights), random_state=seed % 2**32, reg_covar=1e-4, max_iter=200)
         with on_one_thread(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that still moves a little is good enough
+            warnings.simplefilter("ignore", ConvergenceWarning)  # an almost converged fit is good enough
             mixture.fit(latents.double().cpu().numpy())
         covariances = torch.from_numpy(mixture.covariances_)
         self.weights.copy_(torch.from_numpy(mixture.weights_))
@@ -48,7 +48,7 @@ class LatentMixture(nn.Module):
     def place(
         self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
     ) -> Float[Tensor, "sample latent"]:
-        """Latents from normal noise, on the CPU; the generator draws their components."""
+        """Latents from normal noise, on the CPU; the generator draws the component of each."""
         shares = torch.rand(len(noise), generator=generator)
         ends = self.weights.cpu().cumsum(0)
         components = torch.searchsorted(ends, shares).clamp(max=len(ends) - 1)

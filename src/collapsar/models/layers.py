@@ -1,7 +1,7 @@
-"""What a body puts around its layers: norms, dropout and extra layers, the same words for every body.
+"""Norms, dropout and extra depth, set in the same way for every body.
 
-Every hidden activation of a body has the norm before it and the dropout after it; `depth` says how many units a stage
-has beyond its own. What one unit is depends on the body: see `vae_bodies.py` and `gan_bodies.py`.
+Every hidden activation of a body has the norm before it and the dropout after it. `depth` is the number of extra units
+in each stage. The unit depends on the body: see `vae_bodies.py` and `gan_bodies.py`.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from collapsar.errors import UsageError
 
 Norm = Literal["none", "batch", "group", "layer"]
 MOST_DEPTH = 100
-CHANNELS_PER_GROUP = 8  # fewer where they do not divide a layer's channels
+CHANNELS_PER_GROUP = 8  # fewer if 8 does not divide a layer's channels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """What stands between the layers of a network.
+    """Norm, extra depth and dropout of a network.
 
     Args:
         norm: `batch` (Ioffe & Szegedy 2015, arXiv:1502.03167), `layer` (Ba et al. 2016, arXiv:1607.06450), `group`
             (Wu & He 2018, arXiv:1803.08494; 8 channels a group) or `none`.
-        depth: Units that each stage has beyond its own.
-        dropout: Share of activations that is dropped in training, in [0, 1) (Srivastava et al. 2014).
+        depth: Extra units in each stage.
+        dropout: Share of activations dropped in training, in [0, 1) (Srivastava et al. 2014).
     """
 
     norm: Norm
@@ -42,7 +42,7 @@ class Layers:
     def activated(
         self, num_channels: int, activation: Callable[[], nn.Module], *, is_image: bool = True
     ) -> list[nn.Module]:
-        """A hidden activation of so many channels, with its norm before it and its dropout after it."""
+        """A hidden activation with its norm before it and its dropout after it."""
         return [
             *self.normalised(num_channels, is_image=is_image),
             activation(),
@@ -50,7 +50,7 @@ class Layers:
         ]
 
     def normalised(self, num_channels: int, *, is_image: bool = True) -> list[nn.Module]:
-        """The norm of so many channels of images [N, C, H, W] or vectors [N, C]; nothing where there is none."""
+        """The norm for images [N, C, H, W] or vectors [N, C]; an empty list without a norm."""
         match self.norm:
             case "batch":
                 return [nn.BatchNorm2d(num_channels) if is_image else nn.BatchNorm1d(num_channels)]
@@ -66,7 +66,7 @@ PLAIN = Layers(norm="none")
 
 
 def num_groups(num_channels: int) -> int:
-    """Groups of 8 channels, or of the largest part of 8 that divides them."""
+    """Number of groups of 8 channels, or of 4 or 2 if 8 does not divide them."""
     channels_per_group = gcd(num_channels, CHANNELS_PER_GROUP)
     if channels_per_group == 1:
         raise UsageError(
@@ -77,17 +77,13 @@ def num_groups(num_channels: int) -> int:
 
 
 def without_last(network: nn.Module) -> nn.Sequential:
-    """All layers of a stack but the last one, shared with it."""
+    """All layers of a stack but the last; they share their weights with the stack."""
     assert isinstance(network, nn.Sequential), "every body is a stack"
     return network[:-1]
 
 
 def scaled(size: int, factor: float | None) -> int:
-    """A size times a factor, rounded, 1 at least; null leaves it.
-
-    Raises:
-        UsageError: the factor is not positive.
-    """
+    """A size times a factor, rounded, at least 1; None leaves it. A factor that is not positive raises UsageError."""
     if factor is None:
         return size
     if factor <= 0:

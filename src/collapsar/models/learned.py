@@ -1,10 +1,9 @@
-"""Models that are trained in steps: a model says what it minimises, and this learner says how.
+"""Models that are trained in steps: a subclass gives the losses, and this base class trains it.
 
-`players()` gives, for each network that is stepped, its module, its loss, its learning rate and how often it moves: a
-VAE has one player, a GAN two. A step is one move of the first player; the others move with every n-th. Optimisers,
-learning rates, clipping, averages (`course.py`) and mixed precision are written once, from the players and the `Plan`.
-Models stay Lightning modules that `load_from_checkpoint` opens; how they are sampled is in `latent.py`. Under autocast
-networks compute in the half precision that was chosen; losses and images are float32.
+`players()` lists the networks that are trained, each with its loss, its learning rate and how often it moves: a VAE has
+one player, a GAN two. The first player moves in each step, the others in every n-th. Optimisers, learning rates,
+clipping, averages (`course.py`) and precision follow from the players and the `Plan`. `load_from_checkpoint` opens the
+models. Under autocast networks compute in the chosen half precision; losses and images are float32.
 """
 
 from abc import ABC, abstractmethod
@@ -28,28 +27,28 @@ from collapsar.models.plan import AS_IT_IS, Plan
 from collapsar.models.pretext import Representation
 from collapsar.samples import Samples
 
-STEPS_BETWEEN_LOGS = 20  # and the last of an epoch, for callbacks; logging takes Lightning as long as a small step
+STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
 
 OF_SOME_MODELS = frozenset(
     {"augmentation", "noise_sd", "noise_schedule", "kl_warmup_fraction", "free_bits", "confidence_cap"}
-)  # keys of the plan that a model's own losses must heed
+)  # keys of the plan that act only if the model's losses use them
 
 
 class LearnedModel(LatentModel, ABC):
     """A model that is trained in steps.
 
-    A training may be stored between any two steps and continued in another process. So what steps change must be
-    parameters or buffers of the model.
+    A training may be stored between any two steps and continued in another process. So everything that a step changes
+    must be a parameter or a buffer of the model.
 
     Attributes:
-        plan_keys: Those of the plan's keys that not every model heeds and this one does.
-        watched: The validated value that says how good the model is, lower being better: its first loss, or another
+        plan_keys: The model-specific keys of the plan that this model uses.
+        watched: Name of the validation score that measures the model, lower being better: its first loss, or another
             of `validation_scores`.
-        plan: How it is trained; set before a fit.
-        optimizer_states: What its optimisers begin with, in the order of the players; None: with nothing.
-        has_watchers: Whether anybody but us reads what is logged; set before a fit.
+        plan: Set before a fit.
+        optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
+        has_watchers: Whether loggers or the user's callbacks may read the logged losses; set before a fit.
         uses_graphs: Whether steps are CUDA graphs; set before a fit on a CUDA device.
-        smallest_batch: Samples that a step needs.
+        smallest_batch: Number of samples that a step needs at least.
     """
 
     is_trained_in_steps: ClassVar[bool] = True
@@ -68,23 +67,21 @@ class LearnedModel(LatentModel, ABC):
         self._graphed: GraphedSteps | None = None
         self._course: Course | None = None
 
-    # What a model says
-
     @abstractmethod
     def players(self) -> Sequence[Player]:
-        """What is stepped, the player that counts the steps first."""
+        """The networks that are trained; the moves of the first one count the steps."""
 
     def share(self, batch: Samples, *, movers: Collection[int]) -> Any:
-        """What the losses of one step have in common, made once; `movers` are the numbers of the players that move."""
+        """Compute once what the losses of one step share; `movers` are the indices of the players that move."""
         return None
 
     def networks(self) -> list[nn.Module]:
-        """The networks that steps call: the players' modules, or what these are made of where one is the model."""
+        """Networks with weights that steps call: each player's module, or its children if it is the model itself."""
         parts = [[*player.module.children()] if player.module is self else [player.module] for player in self.players()]
         return [part for part in chain.from_iterable(parts) if any(True for _ in part.parameters())]
 
     def validation_scores(self, batch: Samples, shared: Any) -> Losses:
-        """What a batch is validated by: each player's losses; a model may add others."""
+        """The scores of a validation batch: each player's losses; a model may add others."""
         return {name: loss for player in self.players() for name, loss in player.losses(batch, shared).items()}
 
     def check_plan(self, plan: Plan) -> None:
@@ -100,13 +97,11 @@ class LearnedModel(LatentModel, ABC):
             )
 
     def representation(self) -> Representation | None:
-        """The part that pretraining without labels is for; None for models without one."""
+        """The part that pretraining without labels trains; None for models without one."""
         return None
 
     def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
-        """Fit what is fitted when the weights are done; `some` gives so many samples of the pool, or all it has."""
-
-    # Training
+        """Fit what needs the final weights; `some(n)` gives n samples of the pool, or all of a smaller pool."""
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         made = [
@@ -116,7 +111,7 @@ class LearnedModel(LatentModel, ABC):
                 learning_rate=self._rate(player),
                 adam_betas=player.adam_betas,
                 weight_decay=self.plan.weight_decay or 0.0,
-                is_fused=self.plan.gradient_clip_norm is None,  # one that is unscales gradients in its step, too late
+                is_fused=self.plan.gradient_clip_norm is None,  # a fused step unscales gradients after the clipping
                 is_capturable=self.uses_graphs,
                 device=self.device,
             )
@@ -125,7 +120,7 @@ class LearnedModel(LatentModel, ABC):
         for optimizer, state, player in zip(made, self.optimizer_states or [], self.players(), strict=False):
             optimizer.load_state_dict(state)
             for group in optimizer.param_groups:
-                rate = self._rate(player)  # the state has the one that the last generation ended with
+                rate = self._rate(player)  # the state holds the last generation's final rate
                 group["lr"] = torch.tensor(rate, device=self.device) if self.uses_graphs else rate
         return made
 
@@ -135,8 +130,8 @@ class LearnedModel(LatentModel, ABC):
         self._course = Course(self.plan, self.players(), num_steps=num_steps)
 
     def on_fit_end(self) -> None:
-        self._graphed = None  # with the memory that graphs hold
-        self._exchange_averages()  # what was averaged is the trained model
+        self._graphed = None  # frees the memory that graphs hold
+        self._exchange_averages()  # the averages are the trained model
         self._course = None
 
     def on_validation_start(self) -> None:
@@ -148,34 +143,34 @@ class LearnedModel(LatentModel, ABC):
         self._exchange_averages()
 
     def _exchange_averages(self) -> None:
-        """Put averages where the weights are, or the weights back; outside a fit there are none."""
+        """Swap averages and weights; outside a fit there are no averages."""
         if self._course is not None:
             self._course.exchange_averages()
 
     @property
     def course(self) -> Course:
-        """What changes in the course of the present fit."""
+        """The rates, averages and progress of the present fit."""
         assert self._course is not None, "a course begins with a fit"
         return self._course
 
     @property
     def progress(self) -> float:
-        """Share of the steps that is done, in [0, 1); 0 outside a fit."""
+        """Share of the fit's steps that is done, in [0, 1); 0 outside a fit."""
         return 0.0 if self._course is None else self._course.progress
 
     def augmented(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
-        """What is learned from in place of these samples, which are images then; while validating, as they are."""
+        """Samples after the plan's augmentation, which is for images; unchanged in validation."""
         if self.plan.augmentation is None or not self.training:
             return values
         return transformed(values, self.plan.augmentation)
 
     def noised(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
-        """Samples with the noise of this step; while validating, as they are."""
+        """Samples with the noise of this step; unchanged in validation."""
         noise_sd = self.plan.noise_at(self.progress) if self.training else 0.0
         return values + noise_sd * torch.randn_like(values) if noise_sd else values
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
-        """Move each player that is due; returns the losses by name."""
+        """Move each player that is due; return the losses by name."""
         players, step = self.players(), self.global_step
         assert self._course is not None, "a course begins with a fit"
         self._course.step = step
@@ -185,7 +180,7 @@ class LearnedModel(LatentModel, ABC):
         if self._graphed is None:
             watched = self._move_each(batch, movers)
         else:
-            optimizers[0]._on_before_step()  # what counts a step of the Trainer, around one that it does not see
+            optimizers[0]._on_before_step()  # with _on_after_step: counts a step that the Trainer does not see
             watched = self._graphed.step(batch, movers=movers)
             if not self._are_averages_graphed:
                 for number in movers:
@@ -196,17 +191,16 @@ class LearnedModel(LatentModel, ABC):
         return watched
 
     def _is_logged(self, step: int) -> bool:
-        """Whether callbacks are told the losses of this step, or a logger is due to write them."""
+        """Whether to log this step's losses: for callbacks, or because a logger is due to write."""
         every = self.trainer.log_every_n_steps if self.trainer.loggers else 0  # type: ignore[attr-defined]
         return self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0 or (every > 0 and (step + 1) % every == 0)
 
     def _optimizers(self) -> list[LightningOptimizer]:
-        """Each player's optimiser."""
         optimizers = self.optimizers(use_pl_optimizer=True)
         return cast("list[LightningOptimizer]", optimizers if isinstance(optimizers, list) else [optimizers])
 
     def _move_each(self, batch: Samples, movers: Sequence[int]) -> Losses:
-        """A step, each move through the Trainer."""
+        """A step whose moves go through the Trainer."""
         optimizers = self._optimizers()
 
         def move(number: int, player: Player, loss: Tensor) -> None:
@@ -231,7 +225,7 @@ class LearnedModel(LatentModel, ABC):
             return self._step(batch, movers, move)
 
     def _step(self, batch: Samples, movers: Sequence[int], move: Callable[[int, Player, Tensor], None]) -> Losses:
-        """Move players by what they minimise; one has moved before the next one's losses are made."""
+        """Move players in turn: each one has moved before the next one's losses are computed."""
         players, shared = self.players(), self.share(batch, movers=movers)
         watched: Losses = {}
         for number in movers:
@@ -241,10 +235,10 @@ class LearnedModel(LatentModel, ABC):
         return watched
 
     def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
-        return batch.to(device)  # there already; Lightning's own way takes the dataclass apart in every step
+        return batch.to(device)  # it is there already; Lightning's own way takes the dataclass apart in every step
 
     def _set_rates(self, players: Sequence[Player], optimizers: Sequence[LightningOptimizer]) -> None:
-        """Set every player's learning rate to what the plan makes of it in this step, if it has a schedule."""
+        """Set every player's learning rate for this step, if the plan has a schedule."""
         if not self.plan.has_schedule:
             return
         assert self._course is not None, "a course begins with a fit"
@@ -252,7 +246,7 @@ class LearnedModel(LatentModel, ABC):
         for player, optimizer in zip(players, optimizers, strict=True):
             for group in optimizer.param_groups:
                 if self.uses_graphs:
-                    group["lr"].fill_(factor * self._rate(player))  # where graphs read it
+                    group["lr"].fill_(factor * self._rate(player))  # in place, as graphs read this tensor
                 else:
                     group["lr"] = factor * self._rate(player)
 
@@ -266,30 +260,30 @@ class LearnedModel(LatentModel, ABC):
         self.manual_backward(loss)
         if number == 0:
             optimizer.step()
-        else:  # through the precision plugin, as Lightning's own step is, but uncounted: max_steps would end too early
+        else:  # through the precision plugin, like Lightning's own step, but uncounted: else max_steps comes too early
             self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
         self._follow(number, player)
 
     @property
     def _are_averages_graphed(self) -> bool:
-        """Whether a graph moves the averages too: not those whose decay changes from move to move."""
+        """Whether a graph updates the averages too; it cannot if their decay changes from move to move."""
         return self.plan.average_decay is None
 
     def _follow(self, number: int, player: Player) -> None:
-        """Let a player's averages take in its move."""
+        """Update a player's averages after its move."""
         if player.average is not None:
             player.average.update_parameters(player.module)
         if self._course is not None:
             self._course.follow(number)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradients, unscaled by now in any precision, if the plan says so."""
+        """Clip the gradients if the plan says so; in any precision they are unscaled by now."""
         if self.plan.gradient_clip_norm is not None:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip_norm)
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
-        """Log the scores of a batch as `validation/...`; what they draw is the same each time, and not training's."""
+        """Log a batch's scores as `validation/...`, seeded by the batch's index; training's draws do not change."""
         with torch.random.fork_rng(devices=[]), device_seeded(self.device, batch_idx):
             torch.default_generator.manual_seed(batch_idx)
             shared = self.share(batch, movers=range(len(self.players())))

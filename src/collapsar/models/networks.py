@@ -3,7 +3,7 @@
 A side is halved while it is even and above four pixels (8 -> 4, 28 -> 14 -> 7, 32 -> 16 -> 8 -> 4); the number of
 channels doubles with each halving. Downsampling and upsampling stacks mirror each other. Weights lie channels-last,
 which makes the transposed convolutions two to three times faster on a CPU. A unit of extra depth is a 3x3 convolution
-that keeps the sides: after each convolution on the way down, before each on the way up.
+that keeps the sides; it stands after each convolution on the way down and before each on the way up.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ SMALLEST_SIDE = 4
 
 
 def check_image_shape(sample_shape: Sequence[int]) -> tuple[int, int, int]:
-    """The shape as (channels, height, width), refused where the stacks cannot be sized from it."""
+    """The shape as (channels, height, width); UsageError if the stacks cannot be sized from it."""
     if len(sample_shape) != 3 or sample_shape[0] < 1 or not all(num_halvings(side) for side in sample_shape[1:]):
         raise UsageError(
             f"sample_shape must be [channels, height, width] with even sides above {SMALLEST_SIDE} pixels: "
@@ -31,19 +31,19 @@ def check_image_shape(sample_shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def num_halvings(side: int) -> int:
-    """How often a side is halved before it is odd or at most four pixels."""
+    """How often a side is halved until it is odd or at most four pixels."""
     return 0 if side % 2 or side <= SMALLEST_SIDE else 1 + num_halvings(side // 2)
 
 
 def bottom_shape(sample_shape: Sequence[int], *, width: int) -> tuple[int, int, int]:
-    """Channels, height and width where the stack is narrowest."""
+    """Channels, height and width of the stage with the smallest sides."""
     _, height, image_width = check_image_shape(sample_shape)
     halvings = min(num_halvings(height), num_halvings(image_width))
     return width * 2 ** (halvings - 1), height >> halvings, image_width >> halvings
 
 
 def stage_channels(sample_shape: Sequence[int], *, width: int) -> list[int]:
-    """Channels from the image down to the bottom, one entry for each stage boundary."""
+    """Channels at each stage boundary, from the image down to the bottom."""
     channels, height, image_width = check_image_shape(sample_shape)
     halvings = min(num_halvings(height), num_halvings(image_width))
     return [channels, *(width * 2**stage for stage in range(halvings))]
@@ -92,7 +92,7 @@ def extra_convolutions(
     layers: Layers,
     wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
 ) -> list[nn.Module]:
-    """The units of a stage beyond its own: 3x3 convolutions that keep its shape."""
+    """The extra units of a stage: 3x3 convolutions that keep its shape."""
     units: list[nn.Module] = []
     for _ in range(layers.depth):
         units += [wrap(nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1))]

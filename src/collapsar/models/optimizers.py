@@ -1,4 +1,4 @@
-"""Torch's optimisers, by the names that a plan gives them."""
+"""Torch's optimisers, by the names of `Plan.optimizer`."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 MOMENTUM = 0.9  # of sgd
-FUSED = ("adam", "adamw", "sgd")  # that have a fused step on every device
+FUSED = ("adam", "adamw", "sgd")  # these have a fused step on every device
 ADAMS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -26,9 +26,9 @@ def make_optimizer(
     is_capturable: bool,
     device: torch.device,
 ) -> torch.optim.Optimizer:
-    """The optimiser of a player, with a name of `Plan.optimizer`.
+    """The optimiser of a player.
 
-    Fused, a step is one kernel, if there is one; capturable (`adam` alone), a CUDA graph may record it.
+    A fused step is one kernel, if the optimiser has one. A CUDA graph can record a capturable step (Adams only).
     """
     settings: dict[str, object] = {"lr": learning_rate, "weight_decay": weight_decay}
     if name in FUSED:

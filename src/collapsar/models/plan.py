@@ -1,7 +1,7 @@
-"""How a generation is trained beyond what its model says: the settings that levers turn.
+"""The settings of training that are not the model's own: levers set them.
 
-A plan with nothing set trains a model as it is. Each key stands as null in conf/training/default.yaml, and a recipe in
-conf/recipe or a lever in conf/lever sets some of them. `learned.py` carries the plan out.
+Each key is null in conf/training/default.yaml, which trains a model as it is; a recipe in conf/recipe or a lever in
+conf/lever sets some keys. `learned.py` carries the plan out.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ SHARES = (
     "kl_warmup_fraction",
     "confidence_cap",
 )
-NEEDS = {  # what a key is without effect without
+NEEDS = {  # keys that need other keys
     "validate_on": ("validation_fraction",),
     "validation_checks": ("validation_fraction",),
     "early_stopping_patience": ("validation_fraction", "validation_checks"),
@@ -33,8 +33,8 @@ NEEDS = {  # what a key is without effect without
     "decay_every_fraction": ("decay_factor",),
     "noise_schedule": ("noise_sd",),
 }
-OF_SCHEDULE = {"decay_every_fraction": "step", "plateau_patience": "plateau"}  # the key that each of these asks for
-UNGRAPHED = (  # keys that a CUDA graph, which repeats what it has recorded, cannot follow
+OF_SCHEDULE = {"decay_every_fraction": "step", "plateau_patience": "plateau"}  # keys that belong to one schedule
+UNGRAPHED = (  # keys that a CUDA graph cannot follow, as it repeats what it recorded
     "optimizer",
     "augmentation",
     "noise_schedule",
@@ -44,51 +44,50 @@ UNGRAPHED = (  # keys that a CUDA graph, which repeats what it has recorded, can
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The levers of training. Null, everywhere, leaves a model as it is.
+    """The levers of training. Null leaves a model as it is, unless stated otherwise.
 
     Args:
-        gradient_clip_norm: Gradients of each player are scaled down to at most this norm.
-        optimizer: Which of torch's moves all players, with the model's learning rates; null: `adam`. `sgd` has a
-            momentum of .9; the Adams keep the players' own decay rates.
-        weight_decay: Of the optimiser: `adamw` shrinks weights by it directly, the others add it to the gradient as
-            an L2 penalty.
-        learning_rate_factor: What all learning rates are multiplied by, at all times.
+        gradient_clip_norm: Largest norm of each player's gradients; larger ones are scaled down to it.
+        optimizer: Torch's optimiser for all players, with the model's learning rates; null: `adam`. `sgd` has a
+            momentum of .9; the Adams keep the players' own betas.
+        weight_decay: `adamw` shrinks weights by it directly; the others add it to the gradient as an L2 penalty.
+        learning_rate_factor: Factor of all learning rates in all steps.
         schedule: How learning rates fall over the steps of a generation, after any warm-up: `constant` (or null),
             `linear`, `cosine`, `step`, `plateau` (`rates.py`).
-        warmup_fraction: Share of the steps in which they first rise to their full value along a straight line.
-        decay_factor: What `step` and `plateau` multiply learning rates by each time, in (0, 1).
-        decay_every_fraction: Share of the steps after which `step` does so.
-        plateau_patience: Validations without a better score after which `plateau` does so.
-        average_decay: The trained model's weights are replaced by an exponential moving average of those of all
-            steps; in a GAN it is the generator's, in place of `ema_decay`. In move n the decay is at most
-            (1 + n) / (10 + n), so that short trainings forget where they began.
-        validation_fraction: Share of each pool that is kept from training and gives the losses `validation/...`.
-        validate_on: What that share is taken of: the `pool` (or null), or the `real` training set, once for the whole
-            chain, which then has so much less real data.
-        validation_checks: How often, evenly over the steps, the model is validated; null: after each epoch.
-        early_stopping_patience: Validations without a better score after which training ends; the weights with the
-            best score are kept. A VAE's or a flow's score is its loss, a GAN's the distance of its samples
+        warmup_fraction: Share of the steps in which learning rates first rise linearly to their full value.
+        decay_factor: Factor of each decay of `step` and `plateau`, in (0, 1).
+        decay_every_fraction: Share of the steps after the warm-up between two decays of `step`.
+        plateau_patience: Number of validations without a better score after which `plateau` decays.
+        average_decay: Decay of an exponential moving average over all steps, which replaces the trained weights; in
+            a GAN it is the generator's, in place of `ema_decay`. In move n the decay is at most (1 + n) / (10 + n),
+            so that short trainings forget their initial weights.
+        validation_fraction: Share of the samples that is kept from training and gives the scores `validation/...`.
+        validate_on: The set that this share is taken from: each `pool` (or null), or the `real` training set. `real`
+            takes it once for the whole chain, which then has less real data.
+        validation_checks: Number of validations, evenly over the steps; null: one after each epoch.
+        early_stopping_patience: Number of validations without a better score after which training ends; the weights
+            with the best score are kept. The score is the loss of a VAE or a flow, the distance of a GAN's samples
             (`GAN.watched`).
         augmentation: Transforms of the images that a model learns from (`augmentation.py`): torchvision's for a VAE or
-            a flow, differentiable ones, of real and generated images alike, for a GAN.
-        noise_sd: Standard deviation of Gaussian noise, in model range: on what a VAE's encoder sees, which the decoder
-            must undo (Im et al. 2017, arXiv:1511.06406), or on what a GAN's critic sees (Sønderby et al. 2017,
+            a flow; differentiable ones, of real and generated images alike, for a GAN.
+        noise_sd: Standard deviation of Gaussian noise, in model range. A VAE's encoder sees it and the decoder must
+            undo it (Im et al. 2017, arXiv:1511.06406); or a GAN's critic sees it (Sønderby et al. 2017,
             arXiv:1610.04490).
-        noise_schedule: Whether that noise is the same in all steps (`constant`, or null) or falls to 0 (`linear`).
-        kl_warmup_fraction: Share of the steps in which the weight of a VAE's KL term rises from 0 along a straight
-            line (Bowman et al. 2016, arXiv:1511.06349).
-        free_bits: Nats of KL that each latent variable of a VAE has for free (Kingma et al. 2016, arXiv:1606.04934,
-            section 3.4).
-        confidence_cap: Pixels that a VAE gives more than this probability are left out of its loss (truncated cross
-            entropy, arXiv:2509.08972); needs a Bernoulli likelihood.
-        warm_start: Whether a generation begins with the `weights` of the last one, or with the
-            `weights_and_optimizer`'s state; null: from scratch.
-        pretraining: What a VAE's encoder or a GAN's critic is trained with first, without labels, for a share of the
-            steps (`collapsar.training.pretraining`).
-        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: on a CUDA device, unless a key
-            that graphs cannot follow is set.
-        compiled: Whether networks are compiled for their training (`compiling.py`); null: where steps are graphs and
-            a generation has enough of them.
+        noise_schedule: `constant` (or null): the noise is the same in all steps; `linear`: it falls to 0.
+        kl_warmup_fraction: Share of the steps in which the weight of a VAE's KL term rises linearly from 0 (Bowman et
+            al. 2016, arXiv:1511.06349).
+        free_bits: Nats of KL that are free of cost for each latent variable of a VAE (Kingma et al. 2016,
+            arXiv:1606.04934, section 3.4).
+        confidence_cap: A VAE's loss leaves out pixels whose probability is above this (truncated cross entropy,
+            arXiv:2509.08972); needs a Bernoulli likelihood.
+        warm_start: What a generation takes over from the last one: `weights`, or `weights_and_optimizer` with the
+            optimisers' states; null: nothing.
+        pretraining: Task without labels that first trains a VAE's encoder or a GAN's critic, for a share of the steps
+            (`collapsar.training.pretraining`).
+        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: on a CUDA device, unless the
+            precision or another key rules it out.
+        compiled: Whether networks are compiled for their training (`compiling.py`); null: if steps are graphs, a
+            generation has enough of them, and model and machine allow it.
     """
 
     gradient_clip_norm: float | None
@@ -147,12 +146,12 @@ class Plan:
             raise UsageError(f"training.{key} must {rule}, or be null: got {value}")
 
     def settings(self) -> dict[str, object]:
-        """The keys that are set, by name."""
+        """The keys that are set, with their values."""
         return {entry.name: value for entry in fields(self) if (value := getattr(self, entry.name)) is not None}
 
     @property
     def ungraphed(self) -> str | None:
-        """A key that is set and that a CUDA graph cannot follow; None without one."""
+        """The first set key that a CUDA graph cannot follow; None without one."""
         return next((key for key in UNGRAPHED if getattr(self, key) is not None), None)
 
     @property
@@ -162,24 +161,24 @@ class Plan:
 
     @property
     def holds_out_real(self) -> bool:
-        """Whether a part of the real training set is kept from the whole chain, for validation."""
+        """Whether the whole chain keeps a part of the real training set for validation."""
         return self.validate_on == "real"
 
     @property
     def keeps_optimizer(self) -> bool:
-        """Whether checkpoints hold the optimisers' state, for the next generation."""
+        """Whether checkpoints hold the optimisers' states for the next generation."""
         return self.warm_start == "weights_and_optimizer"
 
     def num_validation(self, size: int) -> int:
-        """How many samples of a set are kept for validation."""
+        """Number of samples of a set that are kept for validation."""
         return 0 if self.validation_fraction is None else max(1, round(self.validation_fraction * size))
 
     def num_kept_from_pool(self, pool_size: int) -> int:
-        """How many of them are a pool's."""
+        """Number of samples of a pool that are kept for validation; 0 if they come from the real training set."""
         return 0 if self.holds_out_real else self.num_validation(pool_size)
 
     def rate_factor(self, step: int, *, num_steps: int) -> float:
-        """What learning rates are multiplied by in a step, counted from 0; `plateau` has a factor of its own."""
+        """Factor of learning rates in a step, counted from 0, without the factor of `plateau` (`rates.Plateau`)."""
         return rate_factor(
             step,
             num_steps=num_steps,
@@ -190,13 +189,13 @@ class Plan:
         )
 
     def noise_at(self, progress: float) -> float:
-        """Standard deviation of the noise when this share of the steps is done; 0 without noise."""
+        """Standard deviation of the noise when a share `progress` of the steps is done; 0 without noise."""
         if self.noise_sd is None:
             return 0.0
         return self.noise_sd * (1 - progress) if self.noise_schedule == "linear" else self.noise_sd
 
     def kl_weight_at(self, progress: float) -> float:
-        """What the weight of a KL term is multiplied by when this share of the steps is done."""
+        """Factor of the KL term's weight when a share `progress` of the steps is done."""
         return 1.0 if self.kl_warmup_fraction is None else min(progress / self.kl_warmup_fraction, 1.0)
 
 

@@ -1,7 +1,7 @@
-"""What a model is pre-trained with: a task that images pose by themselves, and the part of the model that learns it.
+"""Pretext tasks, whose answers come from the images themselves, and the part of a model that they pre-train.
 
-A model answers for itself which part that is (`LearnedModel.representation`): a VAE's encoder or a GAN's critic, each
-but for its last layer. The tasks are in `collapsar.training.pretraining`, which carries them out.
+Each model names that part (`LearnedModel.representation`): a VAE's encoder or a GAN's critic, without its last layer.
+`collapsar.training.pretraining` holds the tasks and trains on them.
 """
 
 from abc import ABC, abstractmethod
@@ -17,13 +17,12 @@ from collapsar.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Representation:
-    """The part of a model that learns a pretext.
+    """The part of a model that learns a pretext task.
 
     Attributes:
-        module: Whose weights move.
-        features: Of images in model range; no class enters.
+        module: The network that is trained.
+        features: Function from images in model range to features; it takes no class.
         learning_rate: Of Adam.
-        adam_betas: Its decay rates.
     """
 
     module: nn.Module
@@ -37,7 +36,7 @@ class Pretext(ABC):
     """A task whose answers are known without labels.
 
     Args:
-        fraction: Share of a generation's steps that goes to it, in (0, 1); the model itself gets the others.
+        fraction: Share of a generation's steps that pretraining takes, in (0, 1); the model's training has the rest.
     """
 
     fraction: float
@@ -47,22 +46,18 @@ class Pretext(ABC):
             raise UsageError(f"training.pretraining.fraction must lie between 0 and 1: got {self.fraction}")
 
     def num_steps(self, num_steps: int) -> int:
-        """How many of a generation's steps go to it: one at least, and not the last."""
+        """Number of a generation's steps that pretraining takes: at least one, and it leaves at least one."""
         return min(max(1, round(self.fraction * num_steps)), num_steps - 1)
 
     @abstractmethod
     def pose(
         self, images: Float[Tensor, "sample channel height width"], generator: torch.Generator
     ) -> tuple[Float[Tensor, "input channel height width"], Int64[Tensor, " input"]]:
-        """What is shown of images in model range, and the right answers."""
+        """Inputs made from images in model range, and the right answers."""
 
     @abstractmethod
     def head(self, feature_dim: int) -> nn.Module:
-        """A network from features to the logits of the answers; thrown away after the pretraining."""
+        """A network from features to the logits of the answers; discarded after pretraining."""
 
     def check(self, sample_shape: Sequence[int], *, batch_size: int) -> None:  # noqa: B027
-        """Refuse images or batches that pose no task.
-
-        Raises:
-            UsageError: with what to set instead.
-        """
+        """Raise UsageError, with what to set instead, if the task cannot be made from such images or batches."""

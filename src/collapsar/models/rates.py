@@ -1,12 +1,12 @@
-"""Learning rates over the steps of a generation, as factors of what a model says.
+"""Learning rates over the n steps of a generation, as factors of the model's own.
 
-With w of n steps to warm up, the factor of step s, counted from 0, is (s + 1) / w while that is below 1. Afterwards,
-with p = (s - w) / (n - w) the share of the other steps that is over, it is
+In the w steps of the warm-up the factor of step s, counted from 0, is (s + 1) / w. Let p = (s - w) / (n - w) be the
+share of the other steps that is done. After the warm-up the factor is
 
     linear    1 - p
     cosine    (1 + cos(pi p)) / 2                     Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5
     step      decay_factor ^ floor(p / decay_every_fraction)
-    plateau   decay_factor ^ k, k the number of times that the score got no better for a while (`Plateau`)
+    plateau   decay_factor ^ k, k the number of decays by `Plateau`
 """
 
 from math import cos, floor, inf, pi
@@ -24,7 +24,7 @@ def rate_factor(
     decay_factor: float | None,
     decay_every_fraction: float | None,
 ) -> float:
-    """The factor of a step, in (0, 1]; that of `plateau` knows nothing of scores and is 1 after the warm-up."""
+    """The factor of a step, in (0, 1]; after the warm-up it is 1 with `plateau`, whose factor is in `Plateau`."""
     num_warmup = 0 if warmup_fraction is None else round(warmup_fraction * num_steps)
     if step < num_warmup:
         return (step + 1) / num_warmup
@@ -43,10 +43,11 @@ def rate_factor(
 
 
 class Plateau:
-    """The factor of `plateau`, told each score as it comes; lower scores are better.
+    """The factor of `plateau`, which decays if validation scores stop falling.
 
     Args:
-        patience: Scores in a row that are not the best yet, after which it is.
+        factor: Factor of each decay, in (0, 1).
+        patience: Number of scores in a row without a new lowest one after which the factor decays.
     """
 
     def __init__(self, *, factor: float, patience: int) -> None:
@@ -54,15 +55,13 @@ class Plateau:
         self.factor, self._best, self._num_worse = 1.0, inf, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later one goes on with."""
         return {"factor": self.factor, "best": self._best, "num_worse": self._num_worse}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with what an earlier one came to."""
         self.factor, self._best, self._num_worse = state["factor"], state["best"], state["num_worse"]
 
     def tell(self, score: float) -> None:
-        """Take the next score."""
+        """Update the factor with the next score."""
         self._num_worse = 0 if score < self._best else self._num_worse + 1
         self._best = min(score, self._best)
         if self._num_worse >= self._patience:

@@ -1,1 +1,1 @@
-"""What a finished generation leaves: the line of its record, and the settings that a chain is made of."""
+"""The record of a finished generation, and the settings that define a chain."""

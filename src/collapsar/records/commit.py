@@ -1,4 +1,4 @@
-"""The commit of this code, to be cited: of the checkout that it runs from, or of the wheel that was installed."""
+"""The commit of this code, to be cited: of the checkout that it runs from, or of the installed wheel."""
 
 import json
 import os
@@ -8,19 +8,19 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]  # of a checkout
+ROOT = Path(__file__).resolve().parents[3]  # the top of a checkout
 CODE = ("src", "conf")
-SECONDS = 5.0  # that git may take; it takes some 10 ms
+SECONDS = 5.0  # timeout of git, which takes some 10 ms
 
 
 @cache
 def commit() -> str | None:
-    """The commit's hash; with `+changes.` and a digest of them where code differs from it; None if it is not known."""
+    """The commit's hash, with `+changes.` and a digest of the changes if the code differs from it; None if unknown."""
     return commit_of_checkout(ROOT) if (ROOT / ".git").exists() else commit_of_wheel()
 
 
 def commit_of_checkout(root: Path) -> str | None:
-    """The commit of a checkout; None without git."""
+    """The commit of a checkout; None if git fails."""
     try:
         head = _git(root, "rev-parse", "HEAD").decode().strip()
         changes = _git(root, "diff", "HEAD", "--", *CODE)
@@ -30,7 +30,7 @@ def commit_of_checkout(root: Path) -> str | None:
 
 
 def commit_of_wheel() -> str | None:
-    """The commit that pip noted when it installed from a repository; None where it installed from anything else."""
+    """The commit that pip noted when it installed from a repository; None after any other installation."""
     try:
         noted = json.loads(distribution("collapsar").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):

@@ -1,7 +1,7 @@
-"""Recipes: what Hydra makes of a `_partial_` node, called anew for the model and the Trainer of each generation.
+"""Recipes: Hydra's `_partial_` nodes, called anew for the model and the Trainer of each generation.
 
-Hydra 1.3.8 makes a subclass of `functools.partial`, which Python does not flatten when it is wrapped again: the wrapper
-has keywords of its own only. So recipes are read and changed through these two functions.
+Hydra 1.3.8 makes a subclass of `functools.partial`. Python does not flatten it when it is wrapped again, so the wrapper
+shows only its own keywords. Read and change recipes through these two functions.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def flattened(recipe: Callable[..., Any]) -> "partial[Any]":
-    """A recipe as one plain partial, however many are wrapped in each other."""
+    """A recipe as one plain partial, however deeply partials are nested."""
     if not isinstance(recipe, partial):
         return partial(recipe)
     inner = flattened(recipe.func)

@@ -1,4 +1,4 @@
-"""One JSON line for each finished generation: the truth that tables, W&B and the report are made from.
+"""One JSON line for each finished generation, from which tables, W&B and the report are made.
 
 Metric keys are lower-case and stable. They belong to the measuring stick's feature space unless a prefix names another
 (`pca/recall`); `_floor` is the same metric between two sets of real images of the same sizes. A line ends with a
@@ -23,32 +23,32 @@ class GenerationRecord:
         data: Name of the data source.
         model: Name of the model.
         regime: Name of the regime.
-        size: Which recipe gave sizes and budgets: small or full; records from before there were two are small.
+        size: Which recipe set sizes and budgets: small or full; small in records from before there were two.
         pool: What the model was trained on: size, real_fraction in [0, 1], origins (samples by origin).
-        num_evaluated: Synthetic samples that the metrics were measured on.
-        num_real: Held-out real samples that they were measured against.
-        batches: How many disjoint batches of synthetic samples gave `_low` and `_high` (num_batches), and the size of
-            each (batch_size); empty without any.
+        num_evaluated: Number of synthetic samples that were measured.
+        num_real: Number of held-out real samples that they were measured against.
+        batches: Number (num_batches) and size (batch_size) of the disjoint batches of synthetic samples that gave
+            `_low` and `_high`; empty without batches.
         metrics: Values by metric key; a value that could not be measured is absent, never NaN.
-        seconds: Wall-clock seconds that the chain spent itself, by phase: train, sample, evaluate.
-        shared_seconds: Of a model that another chain of the study trained: the seconds that it took there ("train").
+        seconds: Wall-clock seconds that this chain spent, by phase: train, sample, evaluate.
+        shared_seconds: Seconds that another chain of the study took to train this model ("train"); else empty.
         training: How the model was trained: steps, epochs and the last losses by name.
         feature_spaces: What each feature space was fitted on, by its name.
         class_shares: Share of each class among real and synthetic samples, each summing to 1; empty without classes,
-            and where classes are combinations of known factors.
-        factor_shares: By the level of a known factor, its known share, and that among real and synthetic samples as
-            the classifier reads them; empty without known factors.
+            and if classes are combinations of known factors.
+        factor_shares: For each level of a known factor, its known share, and its share among real and synthetic samples
+            as the classifier reads them; empty without known factors.
         peak_memory_bytes: The process's largest resident set since the chain was started or continued.
-        peak_device_memory_bytes: The most that tensors took of a CUDA device since then; None where none was used.
-        machine: What the generation was trained with: device, precision, threads (`machine.Machine`).
-        selection: How many samples were drawn (num_drawn) to keep those that were asked for (num_kept), and who judged
-            them (judged_by: the model's critic, or a space as in feature_spaces) where somebody did.
-        labels_from: Whose the labels of the samples are, which downstream scores are measured with: of the `condition`
-            they were drawn for, the `judge`, the measuring `stick`, or the `row` itself; None without labels.
-        correction: What moved the samples before any were selected (name, and its settings); empty without one.
+        peak_device_memory_bytes: Peak memory of tensors on a CUDA device since then; None if none was used.
+        machine: Device, precision and threads of the training (`machine.choice.Machine`).
+        selection: Number of samples drawn (num_drawn) and kept (num_kept), and, if a judge selected them, its name
+            (judged_by: the model's critic, or a space as in feature_spaces).
+        labels_from: Source of the samples' labels, which downstream scores use: the `condition` that they were drawn
+            for, the `judge`, the measuring `stick`, or the `row` itself; None without labels.
+        correction: What moved the samples before selection (name and settings); empty without one.
         fitted: Parameters of an analytic model; empty for a network.
-        entry_gate: Of generation 0, whether it passed or failed (`collapsar.journal.entry_gate`); None for the others,
-            where recall and coverage were not measured beside their floors, and in earlier records.
+        entry_gate: Whether generation 0 passed or failed (`collapsar.journal.entry_gate`); None for later generations,
+            if recall and coverage were not measured beside their floors, and in earlier records.
     """
 
     generation: int
@@ -88,7 +88,7 @@ class GenerationRecord:
         """The record that a line holds.
 
         Raises:
-            UsageError: the line is not what its checksum was made of, not JSON, or not a record.
+            UsageError: the line does not match its checksum, is not JSON, or is not a record.
         """
         if line_is_whole(line) is False:
             raise UsageError(f"damaged, by its checksum: {line[:80]!r}")

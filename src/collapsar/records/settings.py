@@ -1,6 +1,6 @@
-"""Settings as dotted keys, and the one rule that says which of them a chain is made of.
+"""Settings as dotted keys, and the rule that decides which of them define a chain.
 
-What binds a chain names its folder, is compared when the folder is opened again, and tells the report's arms apart.
+These binding settings name a chain's folder, must be equal when it is opened again, and separate the report's arms.
 """
 
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ FREE_SETTINGS = (
     "tracking",
     "alarm",
     "data.root",
-    "data.path",  # a table is known by data.checksum
+    "data.path",  # data.checksum identifies a table
     "evaluation.cache_folder",
     "continue_on_another_device",
     "wait_for_lock",
     "checkpoint_minutes",
     "dry_run",
 )
-"""Settings that do not change what a generation is: a folder may be continued with other values of these."""
+"""Settings that do not change what a generation is: a folder may be continued with other values."""
 
 OURS = "collapsar."
 NAMED_SINCE = {"lightning.Trainer": "Trainer"}
-"""Classes of others that bind by a name: those that stood in `conf` when folders were first named by this rule."""
+"""Classes of other libraries that bind by a short name: `conf` held them when this rule first named folders."""
 
 SEEDS = ("seed", "data.seed")
-"""Where a chain's seed stands: chains that differ in nothing else belong to one arm."""
+"""Keys of a chain's seed: chains that differ only in these belong to one arm."""
 
 AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "correction", "selection", "judge", "labelled_by", "evaluation")
-"""Settings that act on a chain only when its first model is trained: chains that differ in nothing else share it."""
+"""Settings that act only after a chain's first training: chains that differ only in these share that training."""
 
 INTRODUCED_AS = {
     "training._target_": "Plan",
@@ -52,20 +52,20 @@ INTRODUCED_AS = {
     "model.latent_components": None,
     "model.num_classes": None,
     "size": "small",
-    "data.missing": [  # pandas' own words
+    "data.missing": [  # pandas' own markers
         *("NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
         *("#NA", "#N/A", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
     ],
 }
-"""Settings added after folders were first named by this rule, with the value that leaves a chain as it was before."""
+"""Settings added after this rule first named folders, with the value that leaves a chain unchanged."""
 
 
 UNASKED = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
-"""Parts that change nothing while other settings have these values: where all samples are kept, and nobody's label is
-wanted, nobody asks the judge."""
+"""Parts whose settings do not count while other settings have these values: the judge is unused if all samples are kept
+and `labelled_by` is null."""
 
 
-QUICK_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C where libyaml is there
+QUICK_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, if libyaml is installed
 
 
 def config_folder() -> Path:
@@ -76,14 +76,14 @@ def config_folder() -> Path:
 
 @cache
 def recipes(data: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """What `conf/recipe/DATA.yaml` holds, by size and model; nothing if there is no such file."""
+    """Content of `conf/recipe/DATA.yaml`, by size and model; empty if there is no such file."""
     path = config_folder() / "recipe" / f"{data}.yaml"
     content = yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
     return {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
 
 
 def whole_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What a recipe sets, by dotted key, on top of the recipes that it is made from."""
+    """The settings of a recipe by dotted key, including those of the recipes that it builds on."""
     whole: dict[str, Any] = {}
     for base in recipe.get("defaults", []):
         if base != "_self_":
@@ -107,16 +107,16 @@ def is_free(key: str) -> bool:
 
 
 def is_below(key: str, parts: tuple[str, ...]) -> bool:
-    """Whether a dotted key is one of these, or lies below one."""
+    """Whether a dotted key is one of these parts, or lies below one."""
     return any(key == part or key.startswith(f"{part}.") for part in parts)
 
 
 def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide what every generation of a chain is, by dotted key.
+    """The settings that define every generation of a chain, by dotted key.
 
-    Left out are free settings, what is null or empty (a choice that is switched off), a part that nobody asks, and a
-    later setting with the value it was introduced with. A class of ours stands as its name alone, so that it may move
-    to another module; anybody else's as its full path.
+    Left out are free settings, null or empty values (a choice that is switched off), settings of an unused part, and
+    later settings with the value they were introduced with. A class of ours is given by its name alone, so that it may
+    move to another module; any other class by its full path.
     """
     flat = {key: with_class_names(value, key=key) for key, value in flatten(config).items() if not is_free(key)}
     return {
@@ -129,18 +129,18 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the binding settings that the training of generation 0 depends on."""
+    """The binding settings that the training of generation 0 depends on."""
     return {key: value for key, value in binding_settings(config).items() if not is_below(key, AFTER_TRAINING_0)}
 
 
 def is_unasked(key: str, flat: Mapping[str, Any]) -> bool:
-    """Whether a dotted setting is of a part that changes nothing beside these other settings."""
+    """Whether a dotted setting belongs to a part that these other settings leave unused."""
     others = UNASKED.get(key.partition(".")[0])
     return others is not None and all(flat.get(other) == value for other, value in others.items())
 
 
 def with_class_names(value: Any, *, key: str) -> Any:
-    """A value in which every `_target_`, at its key or within its lists, stands as `class_name` has it."""
+    """A value with each `_target_`, at its key or within its lists, replaced by its `class_name`."""
     if isinstance(value, Mapping):
         return {str(inner): with_class_names(content, key=str(inner)) for inner, content in value.items()}
     if isinstance(value, list):
@@ -149,17 +149,17 @@ def with_class_names(value: Any, *, key: str) -> Any:
 
 
 def class_name(target: Any) -> str:
-    """What a `_target_` binds as: a class or function of ours by its name, anybody else's by its full path."""
+    """The name that a `_target_` binds by: the name of our class or function, the full path of any other."""
     path = str(target)
     return path.rpartition(".")[2] if path.startswith(OURS) else NAMED_SINCE.get(path, path)
 
 
 def path_of_others(part: Any) -> list[str]:
-    """The full path of a class or function, unless it is ours: a user's own may be named as one of ours is."""
+    """The full path of a class or function that is not ours, whose name may equal one of ours; empty for ours."""
     path = f"{part.__module__}.{getattr(part, '__qualname__', type(part).__qualname__)}"
     return [] if path.startswith(OURS) else [path]
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """Eight characters that the same plain values always give, in any order."""
+    """Eight characters; equal plain values give the same ones in any order."""
     return blake2b(yaml.safe_dump(dict(values)).encode(), digest_size=4).hexdigest()

@@ -1,4 +1,4 @@
-"""Counted nouns, for every text that a reader sees: 1 class, 2 classes."""
+"""Counted nouns for all texts that a reader sees: 1 class, 2 classes."""
 
 ES = ("s", "x", "ch", "sh")  # nouns that end so take -es
 
@@ -6,9 +6,7 @@ ES = ("s", "x", "ch", "sh")  # nouns that end so take -es
 def counted(number: int | float | str, noun: str) -> str:
     """A number and its noun: 1 class, 2 classes, 1.4 generations.
 
-    Args:
-        number: As text where it is rounded already.
-        noun: In the singular, with what stands between the two: "more seed".
+    A number that is already rounded is given as text. The noun is singular, with any words before it: "more seed".
     """
     text = number if isinstance(number, str) else f"{number:.12g}"
     return f"{text} {noun if text == '1' else plural(noun)}"

@@ -1,5 +1,4 @@
-"""Run folders -> the report: one self-contained page, a table for the terminal, exports and figures.
+"""The report: one self-contained page, a table for the terminal, exports and figures, all made from the records.
 
-Everything is made from the records: `chains` reads them, `arms` groups the chains that differ only in their seed,
-`summaries` and the modules of statistics turn them into numbers, and `page`, `tables`, `exports` and `paper` show them.
+`collapsar.study` reads run folders into chains, arms and statistics; `page`, `tables`, `exports` and `paper` show them.
 """

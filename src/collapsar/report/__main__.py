@@ -8,7 +8,7 @@ from collapsar.errors import UsageError, printable
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 0 if all was written, 2 with one line on stderr where the input cannot be used."""
+    """Run the command: 0 if all was written, 2 with one line on stderr if the input cannot be used."""
     options = _parser().parse_args(argv)
     try:
         _report(options)
@@ -19,9 +19,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Writes what was asked for by name; the page if it was asked for, or nothing else was.
+    """Write the files that the options name, and the page if it is named or nothing else is.
 
-    What takes seconds to load is imported where it is needed, so that --help answers at once.
+    Slow imports stand where they are needed, so that --help answers at once.
     """
     from rich.console import Console
 

@@ -18,7 +18,7 @@ from collapsar.study.survival import class_survival
 
 
 def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
-    """Everything that is drawn: chains with all digits, means with bands, floors, laws, survival of classes."""
+    """All that the charts show: chains with all digits, means with bands, floors, laws, survival of classes."""
     chains = [(index, chain) for index, arm in enumerate(arms) for chain in arm.chains if chain.records]
     metrics = drawn_metrics([chain for _, chain in chains])
     return {
@@ -34,7 +34,7 @@ def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
 
 
 def drawn_metrics(chains: Sequence[Chain]) -> list[str]:
-    """The keys that are curves of their own, the headline first."""
+    """Metric keys that get a curve of their own, the headline first."""
     keys = dict.fromkeys(key for chain in chains for record in chain.records for key in values_of(record))
     others = [key for key in keys if is_curve(key) and key not in headline()]
     return [*(key for key in headline() if key in keys), *others]
@@ -53,13 +53,13 @@ def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
 
 
 def _series(values: list[float | None]) -> list[float | None] | float:
-    """The values of a chain's generations; a lone number where all are the same, as floors are."""
+    """One value for each generation; a single number if all are equal, as floors are."""
     constant = values[0]
     return constant if constant is not None and values.count(constant) == len(values) > 1 else values
 
 
 def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By metric, for each arm that measured it: mean and 95 % band over seeds at each generation."""
+    """By metric and arm: mean and 95 % band over seeds at each generation."""
     curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for index, arm in enumerate(arms):
         values = _measured(arm, metrics)
@@ -71,7 +71,7 @@ def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[
 
 
 def _measured(arm: Arm, metrics: Sequence[str]) -> pd.DataFrame:
-    """The values of the chains that count, a row for each metric and generation; the last ones are carried on."""
+    """A row for each metric and generation of the counted chains; the last values of ended chains are carried on."""
     found = [(record.generation, values_of(record)) for chain in arm.counted for record in chain.records] + [
         (generation, chain.last_values)
         for chain in arm.carried
@@ -86,7 +86,7 @@ def _numbers(column: pd.Series) -> list[float | None]:
 
 
 def _floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
-    """The mean real-against-real value of each data source that has one."""
+    """The mean floor (real against real) of each data source that has one."""
     found: dict[str, list[float]] = {}
     for record in (record for chain in chains for record in chain.records):
         if (value := record.metrics.get(f"{metric}_floor")) is not None:
@@ -95,7 +95,7 @@ def _floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
 
 
 def _laws(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By metric, the law of each arm that has one, as far as its longest chain came."""
+    """By metric, the law of each arm that has one, at the generations of the arm's longest chain."""
     found: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for index, arm in enumerate(arms):
         longest = max(arm.chains, key=lambda chain: len(chain.records))

@@ -1,6 +1,6 @@
-"""Heat maps generation x class of a score that each class has, such as recall: which classes a chain forgets first.
+"""Heat maps, generation by class, of a score that each class has, such as recall: which classes a chain forgets first.
 
-The columns of a table have scores of their own too, and the same map.
+The scores of a table's columns get the same map.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from collapsar.study.arms import Arm
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScoreMap:
-    """One score of one arm by class, a mean over seeds in percent, shaded by how much generation 0 has lost.
+    """One score of one arm by class: means over seeds in percent, shaded by the loss since generation 0.
 
     Attributes:
-        arm: The arm's index.
+        arm: Index of the arm.
         part: What has the score: class or column.
         generations: The columns of the map.
-        rows: Class and cells; None where a score was not measured. Of many classes, those that end lowest.
-        num_classes: Classes that have the score.
+        rows: Each class with its cells, None if the score was not measured. Of many classes, those that end lowest.
+        num_classes: All classes that have the score, shown or not.
     """
 
     arm: int
@@ -35,12 +35,12 @@ class ClassScoreMap:
 
     @property
     def pixels(self) -> int:
-        """About its width on the page."""
+        """Approximate width on the page."""
         return CELL_PIXELS * (len(self.generations) + 1)
 
 
 def class_score_maps(arms: Sequence[Arm]) -> dict[str, list[ClassScoreMap]]:
-    """By metric key, without its class, the map of every arm that measured it."""
+    """By metric key (without the class), the map of every arm that measured it."""
     maps: dict[str, list[ClassScoreMap]] = {}
     for index, arm in enumerate(arms):
         for metric, keys in _keys_by_metric(arm).items():
@@ -49,7 +49,7 @@ def class_score_maps(arms: Sequence[Arm]) -> dict[str, list[ClassScoreMap]]:
 
 
 def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
-    """By metric, the key of each class; or of each column, where the metric is a share."""
+    """By metric, the record key of each class, or of each column if the metric is a share."""
     found: dict[str, dict[int | str, str]] = {}
     for key in dict.fromkeys(key for chain in arm.counted if chain.records for key in chain.records[-1].metrics):
         of_part = split_class(key) or (split_column(key) if bounds_of(key) == SHARE else None)
@@ -78,7 +78,7 @@ def _map(index: int, arm: Arm, keys: Mapping[int | str, str]) -> ClassScoreMap:
 
 
 def _means(arm: Arm, key: str, generations: Sequence[int]) -> list[float | None]:
-    """The mean over seeds in each generation, last values carried on; None where no chain measured it."""
+    """The mean over seeds in each generation, last values carried on; None if no chain measured it."""
     rows = [[chain.metrics_at(generation).get(key) for chain in arm.counted] for generation in generations]
     measured = [[value for value in row if value is not None] for row in rows]
     return [float(np.mean(values)) if values else None for values in measured]

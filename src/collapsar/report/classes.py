@@ -1,4 +1,4 @@
-"""Heat maps generation x class: which classes shrank, grew or died, beside what neutral drift alone would do."""
+"""Heat maps, generation by class: which classes shrank, grew or died, and whether neutral drift alone explains it."""
 
 import math
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ class Cell:
     Attributes:
         percent: Share of the class among the samples.
         tone: over, under or dead, against the real share.
-        shade: 0 to 100, how far from the real share.
-        is_drift: Whether neutral drift explains it.
+        shade: Distance from the real share, 0 to 100.
+        is_drift: Whether neutral drift explains the share.
     """
 
     percent: float
@@ -40,12 +40,12 @@ class HeatMap:
 
     @property
     def pixels(self) -> int:
-        """About its width on the page."""
+        """Approximate width on the page."""
         return CELL_PIXELS * (len(self.generations) + 2)
 
 
 def heat_map(chain: Chain) -> HeatMap | None:
-    """The heat map of a chain; None where no classes were counted."""
+    """The heat map of a chain; None if no classes were counted."""
     records = [record for record in chain.records if record.class_shares]
     if not records:
         return None
@@ -63,13 +63,13 @@ def heat_map(chain: Chain) -> HeatMap | None:
 
 
 def _pool_size(chain: Chain) -> int:
-    """The smallest number of samples that a generation was given by the last one, or where it was not, its pool."""
+    """The fewest samples that a pool took from the generation before; the first pool's size if none took any."""
     origins = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
     return min(size for size in origins if size) if any(origins) else int(chain.records[0].pool["size"])
 
 
 def shade(shares: Sequence[float], *, real: float, chain: Chain) -> list[Cell]:
-    """One class through the generations that measured it, beside its real share."""
+    """Cells of one class, one for each generation that measured it, shaded against its real share."""
     records = [record for record in chain.records if record.class_shares or record.factor_shares]
     band = neutral_band(
         real,

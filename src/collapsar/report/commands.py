@@ -1,4 +1,4 @@
-"""The command that reproduces the runs on a page, from what was typed to start them."""
+"""Commands that reproduce the runs on a page, made from the overrides that started them."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ from collapsar.study.chains import Chain
 
 
 def commands(arms: Sequence[Arm]) -> list[str]:
-    """One multirun if the chains are a full grid of what was typed, otherwise one command an arm, or a chain."""
+    """One multirun if the chains form a full grid of overrides; otherwise one command for each arm or chain."""
     typed = [[_typed(chain) for chain in arm.chains] for arm in arms]
     together = _multirun([own for group in typed for own in group])
     if together is not None:
@@ -24,7 +24,7 @@ def _command(typed: dict[str, str]) -> str:
 
 
 def _multirun(typed: Sequence[dict[str, str]]) -> str | None:
-    """The one multirun that runs all of these and nothing else, if there is one."""
+    """The single multirun that runs these chains and no others; None if there is none."""
     values: dict[str, list[str]] = {}
     for own in typed:
         for key, value in own.items():
@@ -41,7 +41,7 @@ def _grid(values: dict[str, list[str]]) -> list[tuple[tuple[str, str], ...]]:
 
 
 def _typed(chain: Chain) -> dict[str, str]:
-    """The overrides of a chain by key; where they were not kept, the parts and numbers that name it."""
+    """The overrides of a chain by key; if they were not stored, the parts and numbers that name it."""
     if chain.overrides:
         return dict(override.partition("=")[::2] for override in chain.overrides)
     parts = {part: part_name([chain], part) for part in NAMED_PARTS}

@@ -1,7 +1,7 @@
-"""Neutral drift of class shares: what sampling noise alone would do to a chain under `replace`.
+"""Neutral drift of class shares: what sampling noise alone does to a chain under `replace`.
 
-If every model reproduced its pool's class shares exactly, the shares would still drift, because each pool is a finite
-draw from the last: the Wright-Fisher process. A class outside the band was pushed by the model.
+Even if every model reproduced its pool's class shares exactly, the shares would drift, because each pool is a finite
+draw from the last model: the Wright-Fisher process. A class outside the band was pushed by the model.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,9 @@ NUM_CHAINS = 2_000  # simulated for each class; their quantiles scatter by a few
 def neutral_band(
     real_share: float, *, num_samples: int, num_evaluated: int, num_generations: int
 ) -> tuple[tuple[float, float], ...]:
-    """Lower and upper bound of a class's measured share in each generation, 95 %, always from the same seed.
+    """95 % band of a class's measured share in each generation, always simulated from the same seed.
 
-    Args:
-        real_share: The class's share among the real samples.
-        num_samples: Size of each generation's pool.
-        num_evaluated: Samples that the share is counted on.
-        num_generations: Generations, the first of which was trained on real data.
+    Arguments are those of `neutral_drift_band`.
     """
     band = neutral_drift_band(
         real_share,
@@ -54,20 +50,20 @@ def neutral_drift_band(
     num_chains: int,
     generator: np.random.Generator,
 ) -> Float[np.ndarray, "generation 2"]:
-    """Lower and upper quantile of a class's measured share, generation by generation, when sampling alone moves it.
+    """Lower and upper quantile of a class's measured share, generation by generation, if sampling alone moves it.
 
     The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
-    and the next pool has `num_samples` draws. What is measured adds the draw of `num_evaluated` samples. A class that
-    leaves the band was pushed by the model; one that dies within it may have died of chance. Source: Wright 1931.
+    and the next pool has `num_samples` draws. Counting the share on `num_evaluated` samples is one more draw. A class
+    outside the band was pushed by the model; one that dies within it may have died of chance. Source: Wright 1931.
 
     Args:
         share: The class's share of the real training set, in [0, 1].
         num_generations: Rows of the result; generation 0 was trained on the real set, so only measuring scatters it.
         num_samples: Size of each pool.
-        num_evaluated: Samples that each measured share is a count of.
+        num_evaluated: Samples that each measured share is counted on.
         coverage: Probability of lying in the band, generation by generation, in (0, 1).
-        num_chains: Simulated chains; the quantiles are theirs.
-        generator: Of all draws.
+        num_chains: Simulated chains that the quantiles are taken over.
+        generator: Source of all draws.
     """
     tail = (1 - coverage) / 2
     shares = np.full(num_chains, share)

@@ -1,7 +1,7 @@
 """The records as tidy tables for other programs: one row for each chain, generation and metric.
 
-A chain that its alarm stopped, or whose numbers broke down, has rows beyond its end too: its last values, carried on as
-in means, and with them the metric `carried_from`, the generation that they are of.
+A chain that its alarm stopped, or that broke down, has rows after its end too: they repeat its last values, as means
+do, and the metric `carried_from` names the generation of these values.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ def _carried(arm: Arm) -> pd.DataFrame:
 
 
 def write_csv(chains: Sequence[Chain], output: Path) -> Path:
-    """The tidy table as CSV; floats are written so that they read back equal."""
+    """Write the tidy table as CSV; floats read back equal."""
     output.parent.mkdir(parents=True, exist_ok=True)
     tidy_with_arms(chains).to_csv(output, index=False)
     return output
 
 
 def write_parquet(chains: Sequence[Chain], output: Path) -> Path:
-    """The tidy table as Parquet.
+    """Write the tidy table as Parquet.
 
     Raises:
         UsageError: pyarrow is not installed.

@@ -1,4 +1,4 @@
-"""Heat maps generation x level of a known factor: which of them grew, shrank or are lost, beside their known shares."""
+"""Heat maps, generation by level of a known factor: which levels grew, shrank or died, beside their known shares."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ class FactorRow:
 
     Attributes:
         level: Its name.
-        known: Its share of the world, exactly.
-        read: Its share of real samples as the classifier reads them: how far the classifier errs.
-        cells: Its share of each generation's samples, shaded against the known one.
+        known: Its exact share in the true distribution.
+        read: Its share of real samples as the classifier reads them, which shows the classifier's error.
+        cells: Its share of each generation's samples, shaded against `known`.
     """
 
     level: str
@@ -27,7 +27,7 @@ class FactorRow:
 
 @dataclass(frozen=True, kw_only=True)
 class FactorMap:
-    """The levels of one chain over its generations; of many, the first ones."""
+    """The levels of one chain over its generations, at most the first MAX_LEVELS."""
 
     generations: list[int]
     rows: list[FactorRow]
@@ -35,12 +35,12 @@ class FactorMap:
 
     @property
     def pixels(self) -> int:
-        """About its width on the page."""
+        """Approximate width on the page."""
         return CELL_PIXELS * (len(self.generations) + 4)
 
 
 def factor_map(chain: Chain) -> FactorMap | None:
-    """The map of a chain; None where no factors are known."""
+    """The map of a chain; None if no factors are known."""
     records = [record for record in chain.records if record.factor_shares]
     if not records:
         return None

@@ -1,4 +1,4 @@
-"""Which curves belong together: the headline first, then families of metrics, each in the feature space it is from."""
+"""Groups of curves on the page: the headline stands alone, other metrics by family and feature space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from collapsar.judging.metric_keys import (
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Metrics that are shown together; `is_open` if they are seen without asking."""
+    """Metrics that are shown together; `is_open` if the page shows them unfolded."""
 
     title: str
     metrics: list[str]
@@ -37,7 +37,7 @@ def families(metrics: Sequence[str]) -> list[Family]:
 
 
 def is_curve(key: str) -> bool:
-    """Whether a key is drawn as a curve: floors and bounds belong to other keys; classes and columns have heat maps."""
+    """Whether a key has its own curve: floors and bounds belong to other keys, classes and columns to heat maps."""
     return not split_key(key).suffix and split_class(key) is None and split_column(key) is None
 
 

@@ -1,4 +1,4 @@
-"""A comparison as it is shown: the numbers of the forest plot, its sentence, the terminal's table and the CSV."""
+"""Comparisons of arms with their baseline: the forest plot, a sentence, the terminal's table and a CSV file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from collapsar.study.intervals import Interval
 
 VERDICTS: tuple[ArmVerdict, ...] = ("better", "worse", "not told apart")
 NAMED_IN_SENTENCE = 4
-NUM_OUTCOMES_IN_TABLE = 2  # what fits a terminal
+NUM_OUTCOMES_IN_TABLE = 2  # more do not fit a terminal
 COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
 COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict"]
 COLUMNS += ["seconds", "training_steps", "real_samples", "baseline_seconds", "baseline_training_steps"]
@@ -26,7 +26,7 @@ COLUMNS += ["baseline_real_samples"]
 
 
 def forest_content(found: Comparison) -> dict[str, Any]:
-    """What the page's script draws: the arms from top to bottom, and for each outcome their effects, None if absent."""
+    """Content of the forest plot: arms from top to bottom, and for each outcome their effects, None if absent."""
     return {
         "arms": [row.arm.name for row in found.arms],
         "panels": [
@@ -37,7 +37,7 @@ def forest_content(found: Comparison) -> dict[str, Any]:
 
 
 def sentence(found: Comparison) -> str:
-    """Which arms are better than the baseline by the deciding outcome, which worse, and how many are not told apart."""
+    """Name the arms that the deciding outcome finds better or worse than the baseline, and count the others."""
     names = {verdict: [row.arm.name for row in found.arms if row.deciding.verdict == verdict] for verdict in VERDICTS}
     names["worse"].reverse()  # the worst first
     counts = {verdict: f"{_number(names[verdict])} {verdict}" for verdict in VERDICTS}
@@ -51,7 +51,7 @@ def _number(names: Sequence[str]) -> str:
 
 
 def spent_text(own: float, *, baseline: float) -> str:
-    """What was spent beside what the baseline spent: 3600, same; or 42 (+17 %)."""
+    """A cost beside the baseline's: `3600, same` or `42 (+17 %)`."""
     if own == baseline:
         return f"{number_text(own)}, same"
     change = f" ({own / baseline - 1:+.0%})".replace("%", "\u202f%").replace("-", "−") if baseline else ""
@@ -65,17 +65,17 @@ def spendings(row: ComparedArm, found: Comparison) -> list[str]:
 
 
 def p_text(p_value: float) -> str:
-    """A corrected p value: to two digits, and no smaller than anyone believes."""
+    """A corrected p value to two digits; below .0001 only this bound."""
     return "p < .0001" if p_value < 1e-4 else f"p = {p_value:.2g}"
 
 
 def effect_tables(chains: Sequence[Chain]) -> list[Table]:
-    """A table of each comparison for the terminal, the deciding outcome first, with costs."""
+    """One terminal table for each comparison: effects, the deciding outcome first, and costs."""
     return [_table(found) for found in comparisons(group_arms(chains))]
 
 
 def write_effects(chains: Sequence[Chain], output: Path) -> Path | None:
-    """One row for each arm and outcome of each comparison, as CSV; None where there is no comparison."""
+    """Write one CSV row for each arm and outcome of each comparison; None if there is no comparison."""
     rows = [row for found in comparisons(group_arms(chains)) for row in _rows(found)]
     if not rows:
         return None
@@ -108,7 +108,7 @@ def _values(spending: Spending) -> tuple[float, float, float]:
 
 
 def _table(found: Comparison) -> Table:
-    """The deciding outcome, final recall, and costs beside the baseline's: the page and the CSV have the rest."""
+    """The first outcomes and the costs beside the baseline's; the page and the CSV have the rest."""
     caption = (
         f"arm minus {found.baseline.name}, seed by seed; 95 % intervals and p after Holm\n"
         f"half-lives are counted to generation {found.horizon}; costs beside the baseline's"

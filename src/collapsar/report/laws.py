@@ -1,11 +1,10 @@
 """Which closed forms hold for a chain, decided from its resolved settings; `collapsar.theory` has the formulas.
 
-A law is drawn only where the chain is the one it was derived for: analytic data and model, every sample kept, as many
-synthetic samples in each generation as there are real ones (n), a regime that does not change, and a variance divided
-as the law says. `READ` and `WITHOUT_EFFECT` list every setting that a law knows of; a chain that is bound by any other
-(a cause, a correction, a lever, a labeller, or one that is added later) has no law. Generation t has been fitted t + 1
-times. Laws are about the fitted parameters (`collapsar.study.fitted`), not about metrics of drawn samples, which have
-biases of their own.
+A law needs the assumptions of its derivation: analytic data and model, every sample kept, as many synthetic samples in
+each generation as real ones (n), a fixed regime, and a variance divided as the law says. A chain has no law if any
+setting outside `READ` and `WITHOUT_EFFECT` binds it (a cause, a correction, a lever, a labeller, or a later addition).
+Generation t has been fitted t + 1 times. Laws are about fitted parameters (`collapsar.study.fitted`); metrics of drawn
+samples have biases of their own.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +17,7 @@ from collapsar.data.schedules import nearest
 from collapsar.records.settings import OURS, binding_settings, class_name, is_below
 
 SHAPE = ("sample_shape", "dimensions", "num_train", "num_reserve")
-READ: Mapping[
-    str, Mapping[str, tuple[str, ...]]
-] = {  # the classes that laws are about, by part, with the keys of each that the laws take into account
+READ: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "data": {
         "GaussianSource": SHAPE,
         "CategoricalSource": (*SHAPE, "num_categories", "zipf_exponent"),
@@ -44,10 +41,10 @@ READ: Mapping[
     },
     "selection": {"KeepAll": ()},
 }
-"""The classes that laws are about, by part, and which keys of each the laws take into account."""
+"""The classes that have laws, by part, and the settings of each that the laws read."""
 
-NESTED = "regime.regime"  # what makes the pools that another regime weighs
-WITHOUT_EFFECT = (  # on what an analytic model is fitted to
+NESTED = "regime.regime"  # the inner regime, whose pools the outer one weighs
+WITHOUT_EFFECT = (  # these settings do not change what an analytic model is fitted to
     "seed",
     "data.seed",
     "data.num_test",
@@ -57,7 +54,7 @@ WITHOUT_EFFECT = (  # on what an analytic model is fitted to
     "trainer",
     "evaluation",
 )
-LONGEST_RECURSION = 50  # generations: the laws of overlapping pools take their cube
+LONGEST_RECURSION = 50  # generations; the laws of overlapping pools take cubic time
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
 SHUMAILOV = "Shumailov et al. 2024"
@@ -72,7 +69,7 @@ class LawCurve:
     Attributes:
         formula: The law in one line.
         source: Who derived it.
-        at: The expected value by generation.
+        at: The expected value at a generation.
     """
 
     formula: str
@@ -82,12 +79,12 @@ class LawCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyticChain:
-    """What laws ask about a chain of analytic data.
+    """A chain of analytic data as the laws need it.
 
     Attributes:
         parts: Class names of data, model and regime; empty for a class that is not ours.
         config: All settings.
-        num_samples: n; 0 where generations give another number of samples than the real data have.
+        num_samples: n; 0 if a generation draws another number of samples than the real data have.
         spread: lambda of the sampling bias; 1 without bias.
     """
 
@@ -98,7 +95,7 @@ class AnalyticChain:
 
 
 def laws_of(config: Mapping[str, Any]) -> dict[str, LawCurve]:
-    """The laws that hold for a chain with these settings, by the key of the fitted parameter; none for most chains."""
+    """The laws that hold for a chain with these settings, by the key of the fitted parameter; empty for most chains."""
     chain = _analytic_chain(config)
     if chain is None:
         return {}
@@ -113,7 +110,7 @@ def laws_of(config: Mapping[str, Any]) -> dict[str, LawCurve]:
 
 
 def _analytic_chain(config: Mapping[str, Any]) -> AnalyticChain | None:
-    """The chain, if laws know all settings that bind it and its model expects the numbers that its data have."""
+    """The chain; None if a setting unknown to the laws binds it, or its model does not match its data."""
     known = _known_settings(config)
     if known is None or not all(is_below(key, known) for key in binding_settings(config)):
         return None
@@ -132,11 +129,11 @@ def _analytic_chain(config: Mapping[str, Any]) -> AnalyticChain | None:
 
 
 def _known_settings(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Dotted keys that laws take into account or that have no effect; None if a part is of a class without laws."""
+    """Dotted keys that the laws read or that have no effect; None if a part is of a class without laws."""
     nodes = {part: config.get(part) for part in READ}
     if isinstance(nodes["regime"], Mapping) and "regime" in nodes["regime"]:
         nodes[NESTED] = nodes["regime"]["regime"]
-    known = [*WITHOUT_EFFECT, "num_synthetic", "bias._target_", "bias.spread"]  # analytic models ask for the spread
+    known = [*WITHOUT_EFFECT, "num_synthetic", "bias._target_", "bias.spread"]  # analytic models read the spread
     for part, node in nodes.items():
         keys = READ[part.partition(".")[0]].get(_class_name(node))
         if keys is None:
@@ -147,13 +144,13 @@ def _known_settings(config: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _class_name(node: Any) -> str:
-    """The name of a part's class, whichever module it is in; empty if it is none of ours, which may do anything."""
+    """A part's class name without its module; empty for a class that is not ours, which may do anything."""
     target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
     return class_name(target) if target.startswith(OURS) else ""
 
 
 def _gaussian_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
-    """Dimension by dimension, so they hold for the diagonal of a full covariance too; the truth is standard normal."""
+    """Laws per dimension, so they hold for the diagonal of a full covariance too; the true distribution is N(0, 1)."""
     is_unbiased = chain.config["model"]["variance"] == "unbiased"
     is_replace = chain.parts[2] == "Replace" and chain.num_samples > 1
     laws: dict[str, LawCurve] = {}
@@ -167,7 +164,7 @@ def _gaussian_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
 
 
 def _conservation(chain: AnalyticChain) -> dict[str, LawCurve]:
-    """By maximum likelihood, mean and variance make up the truth's second moment; a law for one is one for both."""
+    """Maximum likelihood conserves E[μ² + v], so a law for the mean is also one for the variance."""
     second_moment = theory.conserved_second_moment(real_mean=0.0, real_variance=1.0)
     laws = {"fitted/second_moment": LawCurve(formula="E[μ² + v] = 1", source=DERIVED, at=lambda _: second_moment)}
     if (found := _squared_mean(chain)) is not None:
@@ -182,7 +179,7 @@ def _conservation(chain: AnalyticChain) -> dict[str, LawCurve]:
 
 
 def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
-    """E[μ²] under the regime, with the formula of E[v] = 1 - E[μ²] and its source; None where no law is known."""
+    """The formula of E[v] = 1 - E[μ²], its source, and E[μ²] under the regime; None if no law is known."""
     regime, n = chain.config["regime"], chain.num_samples
     is_short = int(chain.config["num_generations"]) <= LONGEST_RECURSION
     sized: dict[str, Any] = {"num_samples": n, "real_variance": 1.0}
@@ -245,7 +242,7 @@ def _median_variance(num_samples: int, *, is_unbiased: bool) -> LawCurve:
 
 
 def _unbiased_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
-    """Under replace, with variances divided by n - 1."""
+    """Laws under replace for variances divided by n - 1."""
     n, spread = chain.num_samples, chain.spread
     variance: Curve = partial(theory.variance_under_biased_replace, spread=spread, real_variance=1.0)
     if spread < 1:
@@ -301,7 +298,7 @@ def _categorical_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
 
 
 def _regression_laws(chain: AnalyticChain) -> dict[str, LawCurve]:
-    """With T samples, d inputs and noise s²; sampling answers the same inputs again, as the laws ask."""
+    """With T samples, d inputs and noise s²; every generation answers the same inputs, as the laws assume."""
     num_inputs, noise_sd = chain.config["data"]["num_inputs"], chain.config["data"]["noise_sd"]
     if chain.spread != 1 or chain.num_samples < num_inputs + 2:
         return {}

@@ -1,7 +1,7 @@
-"""The page: one HTML file that needs nothing else, neither a server nor the network.
+"""The page: one HTML file that needs neither a server nor the network.
 
-Numbers are made here and in the modules beside it, the template lays them out, and the page's own script draws the
-curves with plotly.js, which the page carries.
+Python computes the numbers, the template lays them out, and the page's own script draws the curves with plotly.js,
+which the page carries.
 """
 
 import json
@@ -38,18 +38,11 @@ from collapsar.study.summaries import contrasts, summarise_arm, summarise_chain
 
 PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
 MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the page and of the time to make it
-MAX_CHAINS_WITH_ALL_DIGITS = 24  # above that, the table of all digits is left to the download
+MAX_CHAINS_WITH_ALL_DIGITS = 24  # with more chains, only the download has all digits
 
 
 def write_report(folders: Sequence[Path], output: Path) -> Path:
-    """Writes the page over all runs at and below the folders, replacing it in one step.
-
-    Args:
-        folders: Run folders, or folders above them.
-        output: The HTML file.
-
-    Returns:
-        The file that was written.
+    """Write the page over all runs at and below the folders, replacing an older page in one step; return its path.
 
     Raises:
         UsageError: there is no such folder, no run in it, or a record cannot be read.
@@ -63,7 +56,7 @@ def write_report(folders: Sequence[Path], output: Path) -> Path:
 
 
 def render(chains: Sequence[Chain]) -> str:
-    """The page over the chains, as text."""
+    """The page over the chains, as HTML."""
     arms = group_arms(chains)
     summaries = [summary for summary in map(summarise_arm, arms) if summary.chains]
     pictured = _pictured(arms)
@@ -135,13 +128,13 @@ def _added(pictured: Sequence[Sequence[Chain]], *, arms: Sequence[Arm], chains: 
 
 
 def _title(chains: Sequence[Chain]) -> str:
-    """The study's name, or the chain's own where there is one without a study."""
+    """The names of the studies; without one, the label of a lone chain."""
     names = list(dict.fromkeys(str(name) for chain in chains if (name := chain.config.get("name"))))
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") or (chains[0].label if len(chains) == 1 else "runs")
 
 
 def _pictured(arms: Sequence[Arm]) -> list[list[Chain]]:
-    """The chains of each arm whose pictures are shown: first seeds before second ones, up to a number in all."""
+    """The chains of each arm that get pictures: first seeds before second ones, at most MAX_PICTURED_CHAINS."""
     ranked = sorted((rank, index) for index, arm in enumerate(arms) for rank in range(len(arm.chains)))
     kept = [index for _, index in ranked[:MAX_PICTURED_CHAINS]]
     return [list(arm.chains[: kept.count(index)]) for index, arm in enumerate(arms)]
@@ -150,7 +143,7 @@ def _pictured(arms: Sequence[Arm]) -> list[list[Chain]]:
 def _per_arm(
     pictured: Sequence[Sequence[Chain]], draw: Callable[[Chain], Any]
 ) -> list[tuple[int, list[tuple[Chain, Any]]]]:
-    """What can be drawn of each arm's chains, with the arm's index; arms without any are left out."""
+    """What `draw` makes of each arm's chains, with the arm's index; arms without a drawing are left out."""
     drawn = [(index, [(chain, draw(chain)) for chain in chains]) for index, chains in enumerate(pictured)]
     kept = [(index, [(chain, found) for chain, found in pairs if found is not None]) for index, pairs in drawn]
     return [(index, pairs) for index, pairs in kept if pairs]
@@ -166,7 +159,7 @@ def _shared_settings(arms: Sequence[Arm]) -> dict[str, Any]:
 
 
 def _versions(chains: Sequence[Chain]) -> dict[str, str]:
-    """What the runs were made with, or where they did not keep it, what the page was made with."""
+    """Package versions of the runs; of this process if no run stored them."""
     for chain in chains:
         if chain.versions:
             return chain.versions

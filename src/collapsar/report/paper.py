@@ -22,7 +22,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)
 MARKERS = ("o", "s", "D", "^", "v")
 WIDTH_INCHES = 3.4  # one column of a two-column paper
 HEIGHT_INCHES = 0.68 * WIDTH_INCHES
-LEGEND_COLUMNS, ROWS_THAT_FIT, ROW_INCHES = 2, 3, 0.15  # of a legend; a figure grows with what is above that
+LEGEND_COLUMNS, ROWS_THAT_FIT, ROW_INCHES = 2, 3, 0.15  # of a legend; more rows make the figure taller
 MOST_BANDS = len(COLOURS)  # more would only hide each other
 LABEL_CHARACTERS = 28  # what fits beside an axis
 STYLE: Any = {
@@ -37,7 +37,7 @@ STYLE: Any = {
 
 
 def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
-    """Writes one SVG and one PNG for each headline metric, each law, the precision-recall path and class survival."""
+    """Write one SVG and one PNG for each headline metric, each law, the precision-recall path and class survival."""
     content = chart_content(group_arms(chains))
     drawings: dict[str, Callable[[Axes], None]] = {
         **{_file_name(key): _metric_drawing(content, key) for key in _drawn(content)},
@@ -52,7 +52,7 @@ def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
 
 
 def _drawn(content: dict[str, Any]) -> list[str]:
-    """The headline, and whatever has a law."""
+    """Headline metrics and metrics that have a law."""
     return [key for key, curves in content["curves"].items() if curves and (key in headline() or content["laws"][key])]
 
 
@@ -73,7 +73,7 @@ def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Writes a figure as SVG and as PNG."""
+    """Write a figure as SVG and as PNG."""
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     figure.savefig(paths[0], metadata={"Date": None})
     figure.savefig(paths[1])
@@ -121,7 +121,6 @@ def _draw_survival(axes: Axes, content: dict[str, Any]) -> None:
 
 
 def _count_generations(axes: Axes) -> None:
-    """Label the x axis with whole generations only."""
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.set_xlabel("generation")
 
@@ -135,5 +134,5 @@ def _draw_band(axes: Axes, curve: dict[str, Any]) -> None:
 
 
 def _label(content: dict[str, Any], curve: dict[str, Any]) -> str:
-    # matplotlib leaves labels that start with an underscore out, and reads dollars as mathematics.
+    # matplotlib skips labels that start with an underscore, and reads dollars as mathematics.
     return str(content["arms"][curve["arm"]]).lstrip("_").replace("$", r"\$")

@@ -22,7 +22,7 @@ ROW_INCHES, HEAD_INCHES = 0.17, 0.55
 
 
 def write_forests(chains: Sequence[Chain], folder: Path) -> list[Path]:
-    """Writes one SVG and one PNG for each comparison, the first as `forest`, more with their number."""
+    """Write one SVG and one PNG for each comparison, the first as `forest`, the others with their number."""
     found = [forest_content(comparison) for comparison in comparisons(group_arms(chains))]
     with mpl.rc_context(STYLE):
         return [path for number, content in enumerate(found) for path in _write(folder, content, number=number)]

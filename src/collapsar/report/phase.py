@@ -1,4 +1,4 @@
-"""Phase maps: for a sweep over two settings, how much each combination kept."""
+"""Phase maps: for a sweep over two settings, final recall and FID of each combination."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class PhaseMap:
         metric: Metric key.
         row_setting: The setting that changes from row to row.
         column_setting: The setting that changes from column to column.
-        columns: Its values.
+        columns: Values of the column setting.
         rows: For each value of the row setting, the mean final value in each column and its shade, 0 to 100 from the
-            lowest to the highest of the map; None where there is no such arm.
+            lowest to the highest of the map; None if there is no such arm.
     """
 
     metric: str
@@ -45,7 +45,7 @@ def phase_maps(summaries: Sequence[ArmSummary]) -> list[PhaseMap]:
 
 
 def _values(summaries: Sequence[ArmSummary], setting: str) -> list[Any]:
-    """The values of a setting, numbers in order, anything else as it comes."""
+    """The values of a setting: numbers in order, others as they come."""
     values = list(dict.fromkeys(summary.arm.choices[setting] for summary in summaries))
     is_number = all(isinstance(value, int | float) for value in values)
     return sorted(values) if is_number else values

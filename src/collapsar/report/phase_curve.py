@@ -1,7 +1,7 @@
-"""Phase curves: for chains that differ in one number, what they came to at each of its values.
+"""Phase curves: the final value of a metric over the one number in which chains differ.
 
-Where a search looked for the value at which chains become good enough, the curve shows what it looked for, and the
-value at which each seed's own curve, linear between the values that were tried, gets there.
+If a search looked for the value at which chains become good enough, the curve also shows the search's bound and the
+value at which each seed's curve crosses it. A seed's curve is linear between the values that were tried.
 """
 
 import json
@@ -24,13 +24,13 @@ FINAL = "final/"
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """What a search looked for.
+    """The bound that a search looked for.
 
     Attributes:
-        setting: Dotted key of the number that it changed.
-        objective: What it looked at, such as final/recall.
-        at_least: What that must reach from below; None if from above.
-        at_most: What it must reach from above; None if from below.
+        setting: Dotted key of the number that the search changed.
+        objective: The outcome that must reach the bound, such as final/recall.
+        at_least: Bound to reach from below; None if from above.
+        at_most: Bound to reach from above; None if from below.
     """
 
     setting: str
@@ -43,21 +43,21 @@ class Threshold:
 
     @property
     def value(self) -> float:
-        """The bound, whichever it is."""
+        """The bound, from below or above."""
         return self.at_least if self.at_least is not None else (self.at_most or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseCurve:
-    """A metric at the end of chains, over one setting.
+    """The final value of a metric over one setting.
 
     Attributes:
         metric: Metric key.
-        setting: Dotted key of what changes.
-        points: Its values in order, each with the mean of the metric over seeds.
-        threshold: The bound that a search looked for; None where none did, or at something else.
-        crossing: Over seeds, the value at which each gets there; None without a threshold.
-        num_without: Seeds that do not get there at any value.
+        setting: Dotted key of the setting.
+        points: Values of the setting in order, each with the mean of the metric over seeds.
+        threshold: The bound of a search for this metric and setting; None without one.
+        crossing: The value at which curves cross the bound, over seeds; None without a threshold.
+        num_without: Seeds whose curve does not cross the bound.
     """
 
     metric: str
@@ -69,7 +69,7 @@ class PhaseCurve:
 
 
 def read_threshold(folders: Sequence[Path]) -> Threshold | None:
-    """What the search of a study looked for; None where there was none, or folders of several studies."""
+    """The bound of a study's search; None without a search, or for folders of several studies."""
     found = [folder / SEARCH for folder in dict.fromkeys(folders)]
     return Threshold(**json.loads(found[0].read_text())) if len(found) == 1 and found[0].exists() else None
 
@@ -77,7 +77,7 @@ def read_threshold(folders: Sequence[Path]) -> Threshold | None:
 def phase_curves(
     arms: Sequence[Arm], summaries: Sequence[ArmSummary], *, threshold: Threshold | None
 ) -> list[PhaseCurve]:
-    """Curves of final recall and FID if the arms differ in one number only, of three or more values; else none."""
+    """Curves of final recall and FID if the arms differ in one number only, with three or more values; else none."""
     differing = list(differing_settings(arms))
     if len(differing) != 1 or len(summaries) < FEWEST_VALUES:
         return []
@@ -99,7 +99,7 @@ def phase_curves(
 
 
 def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], *, threshold: Threshold | None) -> PhaseCurve:
-    """A curve with what a search looked for, if it looked at this metric and setting."""
+    """A curve with the bound of a search and its crossings, if the search has this metric and setting."""
     if threshold is None or (threshold.setting, threshold.objective) != (curve.setting, FINAL + curve.metric):
         return curve
     sign = 1.0 if threshold.at_least is not None else -1.0
@@ -121,11 +121,9 @@ def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], *, thres
 
 
 def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | None:
-    """Where a curve that is linear between its points first reaches a level; None where it does not.
+    """Where a piecewise linear curve first reaches a level; None if it does not.
 
-    Args:
-        points: Values in increasing order, with the height of the curve at each.
-        level: The height.
+    `points` are pairs of value and height, in increasing order of value.
     """
     if points and points[0][1] >= level:
         return points[0][0]
@@ -140,12 +138,12 @@ class Drawing:
     """A phase curve in pixels, from the upper left.
 
     Attributes:
-        line: Points of the mean, as SVG has them.
-        marks: For each value: where it lies, the mean, and both ends of its interval.
-        level: Height of the threshold; None without one.
-        reached: Where the crossing and its interval lie; None without one.
-        lowest: What the lower edge stands for.
-        highest: What the upper edge stands for.
+        line: Points of the mean, in SVG's notation.
+        marks: For each value of the setting: x, y of the mean, and y of both ends of its interval.
+        level: y of the threshold; None without one.
+        reached: x of the mean crossing and of both ends of its interval; None without one.
+        lowest: Metric value at the lower edge.
+        highest: Metric value at the upper edge.
     """
 
     line: str
@@ -157,7 +155,7 @@ class Drawing:
 
 
 def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawing:
-    """A phase curve in a box of this many pixels."""
+    """Lay out a phase curve in a box of this many pixels."""
     first, last = curve.points[0][0], curve.points[-1][0]
     bounds = [(value, *_ends(interval)) for value, interval in curve.points]
     heights = [end for _, *ends in bounds for end in ends] + ([] if curve.threshold is None else [curve.threshold])
@@ -190,7 +188,7 @@ def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawi
 
 
 def _ends(interval: Interval) -> tuple[float, float]:
-    """Both ends of an interval; of a single seed, its value."""
+    """Both ends of an interval; for a single seed, its value."""
     return (
         interval.mean if interval.low is None else interval.low,
         interval.mean if interval.high is None else interval.high,

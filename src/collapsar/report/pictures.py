@@ -1,4 +1,4 @@
-"""Film strips: the same latents decoded in every generation, as one small PNG a chain."""
+"""Film strips: the same latents decoded in every generation, as one small PNG for each chain."""
 
 import base64
 import io
@@ -44,7 +44,7 @@ class FilmStrip:
 
 
 def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
-    """The strip of a chain, its size bounded by how many share the page; None where there are no images."""
+    """The strip of a chain, smaller if more chains share the page; None if there are no images."""
     columns = strip_columns(chain)
     if not columns:
         return None
@@ -72,7 +72,7 @@ def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
 
 
 def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
-    """The strip of each generation that has one of the first one's shape; at most MAX_COLUMNS, evenly spread."""
+    """Strips of at most MAX_COLUMNS generations, evenly spread; those unlike the first in shape are left out."""
     records = [chain.records[index] for index in _evenly(len(chain.records), MAX_COLUMNS)]
     folders = {record.generation: chain.folder / f"generation_{record.generation:03d}" for record in records}
     read = {generation: _read_strip(folder / "samples.npz") for generation, folder in folders.items()}
@@ -82,7 +82,7 @@ def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
 
 
 def _read_strip(path: Path) -> np.ndarray | None:
-    """The images under "strip"; None where the file is absent, cut short, or holds vectors."""
+    """The images under "strip"; None if the file is absent, cut short, or holds vectors."""
     try:
         # Opened here, because np.load leaves a broken archive open.
         with path.open("rb") as file, np.load(file) as arrays:

@@ -18,9 +18,9 @@ class PackedScript:
     """A script as the page carries it.
 
     Attributes:
-        notice: Name, version, copyright and licence, as the script begins.
+        notice: Name, version, copyright and licence, from the head of the script.
         text: The script, gzip in base64.
-        source: How a content security policy names the script when it is unpacked.
+        source: Hash of the unpacked script, for the content security policy.
     """
 
     notice: str
@@ -30,7 +30,7 @@ class PackedScript:
 
 @cache
 def packed_plotly() -> PackedScript:
-    """The script of the installed version. The package is not imported, which would take its time and memory."""
+    """The script of the installed version, read without importing the package, to save time and memory."""
     script = Path(str(metadata.distribution("plotly").locate_file(SCRIPT))).read_bytes()
     notice = script[: script.index(b"*/")].decode().strip("/*\n")
     return PackedScript(

@@ -1,4 +1,4 @@
-"""What became of a chain's predictors in one sentence, the same on the page and in the terminal."""
+"""How long a chain's predictors stay useful, in one sentence, the same on the page and in the terminal."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ MOST_NAMES = 3
 
 
 def answer(keepings: Keepings) -> str:
-    """The times of the baseline, who is hurt first there, and which arms keep their predictor longest."""
+    """The times of the baseline, which parts it hurts first, and which arms keep their predictor longest."""
     baseline = keepings.arms[0]
     seeds = f" ({counted(baseline.num_seeds, 'seed')}: median and range)" if baseline.num_seeds > 1 else ""
     useless = f"the predictor is no better than chance after {generations(baseline.chance)}"
@@ -21,7 +21,7 @@ def answer(keepings: Keepings) -> str:
 
 
 def after(waiting: WaitingTime | None) -> str:
-    """A median time and its range, and where it did not happen the last generation: 3 (2 to >7)."""
+    """A median time and its range, with >N if it did not happen in N generations: 3 (2 to >7)."""
     return waiting_text(waiting).replace("not in ", ">")
 
 
@@ -31,7 +31,7 @@ def generations(waiting: WaitingTime) -> str:
 
 
 def hurt(keeping: Keeping) -> str:
-    """Who is hurt first, or most where nobody lost half of the lead; nothing where no part has a score of its own."""
+    """The parts that are hurt first, or most if none lost half of its lead; empty if no part has its own score."""
     if not keeping.parts:
         return ""
     kind, first = keeping.parts[0].kind, keeping.hurt_first
@@ -47,7 +47,7 @@ def hurt(keeping: Keeping) -> str:
 
 
 def _longest(keepings: Keepings) -> str:
-    """Which arms keep it longest, by the first of the two times in which arms differ."""
+    """Which arms keep their predictor longest, by the first of the two times in which arms differ."""
     if len(keepings.arms) == 1:
         return ""
     baseline, longest = keepings.arms[0], keepings.longest
@@ -69,7 +69,7 @@ def _longest(keepings: Keepings) -> str:
 
 
 def joined(names: Sequence[str]) -> str:
-    """night; night and fog; night, fog and vehicle; of many the first ones."""
+    """Names in a list: `night`; `night and fog`; `night, fog and vehicle`; at most MOST_NAMES by name."""
     if len(names) > MOST_NAMES:
         return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

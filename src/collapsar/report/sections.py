@@ -1,4 +1,4 @@
-"""Sections of the page that case studies and plug-ins bring: content from chains, and a template of their own."""
+"""Sections of the page that case studies and plug-ins add: each makes content from chains and has its own template."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from collapsar.judging.plugins import load_cases
 
 if TYPE_CHECKING:
-    from collapsar.study.chains import Chain  # reads folders with pandas, which a table of sections does not need
+    from collapsar.study.chains import Chain  # imports pandas, which sections alone do not need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,10 +15,10 @@ class Section:
     """A part of the page.
 
     Attributes:
-        name: Its own; the place in the page is that of all added sections, in their order.
-        package: Whose folder `templates` holds the template.
-        template: The template's file; it sees the names of its content, and `arms`.
-        content: Of the pictured chains of each arm, what the template shows; None if there is nothing.
+        name: Unique; sections stand on the page in the order in which they were added.
+        package: The package whose folder `templates` holds the template.
+        template: The template's file; it sees its content, `arms`, `chains`, `num_pictured` and `wording`.
+        content: Makes the content from the pictured chains of each arm; None if there is nothing to show.
     """
 
     name: str
@@ -31,11 +31,11 @@ _added: dict[str, Section] = {}
 
 
 def add_section(section: Section) -> None:
-    """Add a section to the pages that are made from now on; one of the same name is replaced."""
+    """Add a section to the pages that are made from now on; it replaces one of the same name."""
     _added[section.name] = section
 
 
 def added_sections() -> list[Section]:
-    """Those of the case studies and of plug-ins."""
+    """Sections of the case studies and of plug-ins."""
     load_cases()
     return list(_added.values())

@@ -24,7 +24,7 @@ CAPTION = "generation 0→last, with its 95 % interval over seeds\ntimes in gene
 
 
 def report_tables(folders: Sequence[Path]) -> Group:
-    """A table of arms, effects of arms on their baselines where there are any, and what became of predictors.
+    """The table of arms, their effects against baselines, and what became of predictors, as far as there are any.
 
     Raises:
         UsageError: there is no such folder, no run in it, or a record cannot be read.
@@ -36,7 +36,7 @@ def report_tables(folders: Sequence[Path]) -> Group:
 
 
 def table_of(summaries: Sequence[ArmSummary]) -> Table:
-    """The table of arms, with a row for each seed where there are several; the caption lists what is not finished."""
+    """The table of arms, with a row for each seed if there are several; the caption lists unfinished chains."""
     keys = [key for key in MAIN if any(key in summary.first for summary in summaries)]
     caption = Text("\n".join([CAPTION + _horizons(summaries), *_notes(summaries)]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
@@ -49,7 +49,7 @@ def table_of(summaries: Sequence[ArmSummary]) -> Table:
 
 
 def _horizons(summaries: Sequence[ArmSummary]) -> str:
-    """What > before a number of generations says; nothing where all that is waited for happened."""
+    """The meaning of >N, for the caption; empty if every event happened."""
     times = [time for summary in summaries for time in (summary.half_life, summary.first_dead) if time is not None]
     never = sorted({time.num_generations for time in times if not math.isfinite(time.high)})
     if never == [0]:
@@ -60,7 +60,7 @@ def _horizons(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
-    """What became of chains that are not finished, and which arms begin badly."""
+    """What became of unfinished chains, and whether generation 0 passed the entry gate."""
     notes = []
     for summary in summaries:
         arm, counts = summary.arm, summary.arm.counted

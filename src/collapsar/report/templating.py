@@ -13,17 +13,17 @@ from collapsar.records.words import counted
 
 @cache
 def template(name: str, *, package: str = "collapsar.report") -> Template:
-    """A template of a package, which may use the report's own; every value is escaped, every name must be given."""
+    """A template of a package; it may include the report's own. Values are escaped, undefined names are errors."""
     return environment(ChoiceLoader([PackageLoader(package), PackageLoader("collapsar.report")])).get_template(name)
 
 
 def script_source(script: bytes) -> str:
-    """How a content security policy names an inline script: by its content, so that no other one runs."""
+    """The hash by which a content security policy allows an inline script and no other."""
     return f"'sha256-{b64encode(sha256(script).digest()).decode()}'"
 
 
 def environment(loader: BaseLoader) -> Environment:
-    """Where templates are found, and the rules by which they are filled in."""
+    """A jinja environment with the report's rules and functions."""
     made = Environment(
         loader=loader,
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -39,5 +39,5 @@ def environment(loader: BaseLoader) -> Environment:
 
 @cache
 def _static(name: str) -> Markup:
-    """A file of the package's own static folder, to be inlined as it is."""
+    """A file of the package's own static folder, inlined without escaping."""
     return Markup(resources.files("collapsar.report").joinpath("static", name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""How numbers and findings are worded, the same on the page and in the terminal."""
+"""Numbers and findings in words, the same on the page and in the terminal."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ COURSES = {
     "falls": "falling at the end",
     "undecided": "undecided",
 }
-LITTLE = 0.05  # an arm that began with less recall than this has too little for its loss to be told
-DECIDING = "modes_disappear"  # the definition that the answer rests on
+LITTLE = 0.05  # an arm that began with less recall has too little to lose
+DECIDING = "modes_disappear"  # the definition that decides the answer
 RULE = (
     "An arm collapsed if all its seeds answer yes to “Tails or modes disappear”: a class, or a level of a factor, that "
     "generation 0 had is lost, or recall falls to half of generation 0's. It did not collapse if all its seeds answer "
@@ -42,11 +42,9 @@ FATES: dict[Fate, str] = {
 
 
 def number_text(value: float | None, *, num_digits: int = 3) -> str:
-    """Whole numbers as they are, others with three digits, below one three decimals; a dash for None.
+    """A number with three digits, or three decimals below one; whole numbers below 10,000 in full.
 
-    Args:
-        value: The number; what is not finite is a dash too.
-        num_digits: Two for the narrow table of the terminal.
+    None and what is not finite give a dash. The narrow table of the terminal takes two digits.
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -60,21 +58,21 @@ def number_text(value: float | None, *, num_digits: int = 3) -> str:
 
 
 def interval_text(interval: Interval | None) -> str:
-    """A mean with its 95 % interval where there is one: 0.52 [0.48, 0.55]."""
+    """A mean with its 95 % interval, if there is one: 0.52 [0.48, 0.55]."""
     if interval is None:
         return MISSING
     return f"{number_text(interval.mean)} {bounds_text(interval)}".rstrip()
 
 
 def bounds_text(interval: Interval) -> str:
-    """The bounds of an interval, [0.48, 0.55]; nothing where there is one seed."""
+    """The bounds of an interval, [0.48, 0.55]; empty for one seed."""
     if interval.low is None or interval.high is None:
         return ""
     return f"[{number_text(interval.low)}, {number_text(interval.high)}]"
 
 
 def waiting_text(waiting: WaitingTime | None) -> str:
-    """A median waiting time with the range over seeds: 1.4 (1.2 to 1.7), or "not in 7" where it did not happen."""
+    """A median waiting time with the range over seeds: 1.4 (1.2 to 1.7), or "not in 7" if it did not happen."""
     if waiting is None:
         return MISSING
     median = _time(waiting.median, waiting.num_generations)
@@ -88,7 +86,7 @@ def _time(value: float, num_generations: int) -> str:
 
 
 def time_text(value: float | None) -> str:
-    """A time in generations, to a tenth: generations are counted, so more digits would say nothing."""
+    """A time in generations, to a tenth: more digits mean nothing, because generations are counted."""
     return MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
 
@@ -99,21 +97,21 @@ def in_generations(text: str) -> str:
 
 
 def time_of_chain(time: float | None, summary: ChainSummary, *, needs: str) -> str:
-    """When something happened to a chain, "not in 7" where it did not, and a dash where that was not measured."""
+    """When something happened to a chain, "not in 7" if it did not, and a dash if it was not measured."""
     if time is None and needs in summary.first:
         return f"not in {summary.last_generation}"
     return time_text(time)
 
 
 def growth_text(growth: Interval | None) -> str:
-    """A slope a generation with its sign: +17.3."""
+    """A slope per generation, or another difference, with its sign: +17.3."""
     if growth is None:
         return MISSING
     return f"{'+' if growth.mean > 0 else ''}{number_text(growth.mean)}"
 
 
 def seeds_text(counts: Mapping[Verdict, int]) -> str:
-    """How many seeds gave which answer: 1 seed; 3 of 3 seeds; or 1 yes, 2 undecided of 3 seeds."""
+    """How many seeds gave each answer: 1 seed; 3 of 3 seeds; or 1 yes, 2 undecided of 3 seeds."""
     total = sum(counts.values())
     if total == 1:
         return "1 seed"
@@ -125,7 +123,7 @@ def seeds_text(counts: Mapping[Verdict, int]) -> str:
 
 
 def fate(summary: ArmSummary) -> Fate:
-    """What the answer says of an arm, so that it cannot contradict the table of definitions."""
+    """The answer for one arm, from the same verdicts as the table of definitions, so the two agree."""
     if _had_little(summary):
         return "had little"
     match summary.verdicts[DECIDING].verdict:
@@ -155,7 +153,7 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _of_little(summaries: Sequence[ArmSummary]) -> str:
-    """Of arms that had next to no recall to lose; their classes may have died all the same."""
+    """The answer if all arms began with next to no recall; their classes may still have died."""
     began = max(summary.first["recall"].mean for summary in summaries)
     died = [summary.arm.name for summary in summaries if summary.verdicts[DECIDING].verdict == "yes"]
     rest = f" “Tails or modes disappear” is answered yes for {_joined(died)}." if died else ""
@@ -216,7 +214,7 @@ def _facts(summary: ArmSummary) -> Iterator[str]:
 
 
 def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
-    """What few seeds leave open."""
+    """Warnings about arms with too few seeds."""
     single = [summary for summary in summaries if len(summary.chains) == 1]
     if single:
         whose = "" if len(single) == len(summaries) else f" of {'; '.join(one.arm.name for one in single[:MOST_NAMES])}"
@@ -234,7 +232,7 @@ def _holds_both_answers(summary: ArmSummary) -> bool:
 
 
 def _other_definitions(summary: ArmSummary) -> list[str]:
-    """The definitions beside the deciding one that all seeds answer with yes."""
+    """Definitions other than the deciding one that all seeds answer with yes."""
     return [found.definition for key, found in summary.verdicts.items() if key != DECIDING and found.verdict == "yes"]
 
 
@@ -247,7 +245,7 @@ def _percent(share: float) -> str:
 
 
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
-    """The arms that measured recall, the one that lost most of it first; those that had none come last."""
+    """The arms that measured recall, the largest loss first; those that had no recall come last."""
     measured = (summary for summary in summaries if "recall" in summary.first and "recall" in summary.last)
     return sorted(measured, key=_kept)
 
@@ -261,7 +259,7 @@ def _had_little(summary: ArmSummary) -> bool:
 
 
 def _kept_text(summary: ArmSummary) -> str:
-    """What is left of recall with its interval over seeds: 70 % [26, 100] of its recall left."""
+    """The share of recall left, with its interval over seeds: 70 % [26, 100] of its recall left."""
     kept = summary.kept_recall
     assert kept is not None, "a seed had recall"
     is_interval = kept.low is not None and kept.high is not None
@@ -271,7 +269,7 @@ def _kept_text(summary: ArmSummary) -> str:
 
 
 def sentence(summary: ArmSummary) -> str:
-    """What happened to one arm, to follow its name: what recall fell to, how fast, and which classes died."""
+    """What happened to one arm, to follow its name: how far and how fast recall fell, and which classes died."""
     first, last = summary.first["recall"], summary.last["recall"]
     if summary.arm.horizon == 0:
         return f"has one generation so far, with recall {interval_text(first)}{_endings(summary)}."
@@ -290,7 +288,7 @@ def _pace(summary: ArmSummary) -> str:
 
 
 def _deaths(summary: ArmSummary) -> str:
-    """Which classes died, beside those that generation 0 lacks."""
+    """When classes died, and how many, apart from those that generation 0 lacks."""
     waiting = summary.first_dead
     if waiting is None or "classes_dropped" not in summary.last:
         return ""
@@ -305,7 +303,7 @@ def _deaths(summary: ArmSummary) -> str:
 
 
 def _endings(summary: ArmSummary) -> str:
-    """The chains that ended early, which count."""
+    """The chains that ended early; means count them."""
     ended = [ending_text(one.chain) for one in summary.chains if one.chain.ending]
     is_carried = any(one.chain.last_generation < summary.arm.horizon for one in summary.chains)
     carried = f" (last values carried on to generation {summary.arm.horizon})" if is_carried else ""
@@ -321,7 +319,7 @@ def ending_text(chain: Chain) -> str:
 
 
 def entry_gate(summaries: Sequence[ArmSummary]) -> str:
-    """Whether generation 0 is good enough: which arms passed the gate, which failed it, and of which it is unknown."""
+    """Whether generation 0 is good enough: which arms passed the gate, failed it, or did not measure it."""
     shares = " and ".join(f"{share:g}" for share in SHARES.values())
     rule = f"Entry gate ({' and '.join(SHARES)} of generation 0 at least {shares} of their floors)"
     chains = {one.arm.name: [chain.profile.entry_gate for chain in one.chains] for one in summaries}
@@ -345,7 +343,7 @@ def _of_seeds(number: int, total: int) -> str:
 
 
 def _first_failure(summary: ArmSummary) -> str:
-    """What the first seed that failed the gate reached."""
+    """What the first seed that failed the gate measured."""
     chain = next(one.chain for one in summary.chains if one.profile.entry_gate == "failed")
     return gate_evidence(chain.records[0].metrics) if chain.records else "broke down"
 
@@ -355,7 +353,7 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def not_finished(arms: Sequence[Arm]) -> str:
-    """How many chains means leave out because they still run, and how many count that ended early."""
+    """How many chains the means leave out because they are shorter, and how many count that ended early."""
     left_out = [chain for arm in arms for chain in arm.left_out]
     endings = [chain.ending for arm in arms for chain in arm.counted]
     still, stopped, broken = (

@@ -1,6 +1,6 @@
 """Arms: the chains whose settings differ only in the seed, each named by what sets it apart from the other arms.
 
-Where one of three or more arms of a model is the baseline, an arm is named by what sets it apart from that one.
+If one of three or more arms of a model is the baseline, the arms are named by how they differ from it.
 """
 
 import json
@@ -15,7 +15,7 @@ from collapsar.study.chains import Chain
 from collapsar.study.difference_words import difference_words, setting_text
 
 NAMED_PARTS = ("data", "model", "regime")
-LEADING = {"size": "small", "model.body": None}  # what batch and budget follow from, and its value where it is absent
+LEADING = {"size": "small", "model.body": None}  # batch and budget follow from these; the value if one is absent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Arm:
 
     Attributes:
         name: What sets it apart from the other arms, such as "vae, replace".
-        choices: The same as values, by part or dotted key; None where a key is absent from this arm.
+        choices: The same as values, by part or dotted key; None if a key is absent from this arm.
         settings: The settings its chains share, by dotted key.
         chains: In the order of their seeds.
     """
@@ -45,7 +45,7 @@ class Arm:
 
     @property
     def horizon(self) -> int:
-        """The generation that means end at: how far the longest chain came, or what was asked for if none is open."""
+        """The generation that means end at: the last one reached or, if no chain is open, the last one requested."""
         reached = max(chain.last_generation for chain in self.distinct)
         is_open = any(chain.is_open for chain in self.distinct)
         asked = 0 if is_open else max(chain.num_generations for chain in self.distinct) - 1
@@ -53,10 +53,10 @@ class Arm:
 
     @property
     def counted(self) -> tuple[Chain, ...]:
-        """The distinct chains that means, verdicts and effects rest on.
+        """The distinct chains that means, verdicts and effects use: those that reached the horizon or ended before it.
 
-        They came to the horizon, or ended before it: a chain that its alarm stopped or whose numbers broke down is an
-        outcome, and its last values are carried on. To leave it out would leave out the collapsed ones.
+        A chain that its alarm stopped or whose numbers broke down is an outcome, and its last values are carried on.
+        Without such chains the collapsed ones would be left out.
         """
         return tuple(
             chain
@@ -66,7 +66,7 @@ class Arm:
 
     @property
     def left_out(self) -> tuple[Chain, ...]:
-        """The distinct chains that are still open, or were asked for fewer generations."""
+        """The distinct chains that are still open, or that requested fewer generations."""
         counted = self.counted
         return tuple(chain for chain in self.distinct if chain not in counted)
 
@@ -77,7 +77,7 @@ class Arm:
 
 
 def group_arms(chains: Sequence[Chain]) -> list[Arm]:
-    """The arms in the order of what sets them apart: numbers by size, anything else as its first chain comes."""
+    """The arms, sorted by what sets them apart: numbers by size, other values in the order of their first chains."""
     groups: dict[str, list[Chain]] = {}
     for chain in chains:
         groups.setdefault(json.dumps(settings_of(chain.config), sort_keys=True, default=str), []).append(chain)
@@ -93,7 +93,7 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
 
 
 def num_choices_apart(one: Arm, other: Arm) -> int:
-    """Choices in which two arms differ; a setting that one of them does not have follows from another choice."""
+    """In how many choices two arms differ, without settings that one arm lacks: these follow from other choices."""
     pairs = [(value, other.choices[key]) for key, value in one.choices.items()]
     return sum(first != second and first is not None and second is not None for first, second in pairs)
 
@@ -104,14 +104,14 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing_settings(arms: Sequence[Arm]) -> dict[str, list[Any]]:
-    """For each setting that is not the same in all arms, its value in each of them; None where it is absent."""
+    """For each setting that differs between the arms, its value in each of them; None if it is absent."""
     keys = list(dict.fromkeys(key for arm in arms for key in arm.settings))
     columns = {key: [arm.settings.get(key) for arm in arms] for key in keys}
     return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}
 
 
 def part_name(chains: Sequence[Chain], part: str) -> str:
-    """What the records call a part; before there are any, the class that the config names."""
+    """The name of a part in the records; before there are any, its name or class in the config."""
     for chain in chains:
         if chain.records:
             return str(getattr(chain.records[0], part))
@@ -140,7 +140,7 @@ def _choices(members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, An
 def _names(
     choices: Sequence[Mapping[str, Any]], settings: Sequence[dict[str, Any]], members: Sequence[Sequence[Chain]]
 ) -> list[str]:
-    """The name of each arm: beside a baseline, what sets it apart from that one; else what tells the arms apart."""
+    """The name of each arm: beside a baseline, its differences from that; else what tells the arms apart."""
     names = [_name(own, group) for own, group in zip(choices, members, strict=True)]
     for arms in indices_by_model(members):
         found = find_baseline([settings[index] for index in arms])
@@ -156,7 +156,7 @@ def _names(
 
 
 def indices_by_model(members: Sequence[Sequence[Chain]]) -> list[list[int]]:
-    """The indices of arms that share their data and their model, the models in the order of their first arms."""
+    """The indices of arms that share their data and their model, in the order of their first arms."""
     found: dict[tuple[str, str], list[int]] = {}
     for index, chains in enumerate(members):
         found.setdefault((part_name(chains, "data"), part_name(chains, "model")), []).append(index)
@@ -171,6 +171,6 @@ def _name(choices: Mapping[str, Any], chains: Sequence[Chain]) -> str:
 
 
 def _order(values: Sequence[Any]) -> list[Any]:
-    """Distinct values: sorted if they are numbers, else as they come."""
+    """Distinct values: sorted if they are numbers, else in their order."""
     distinct = [value for index, value in enumerate(values) if value not in values[:index]]
     return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct

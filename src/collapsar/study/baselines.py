@@ -1,7 +1,7 @@
-"""Which arm the others are held against: the one with nothing switched on.
+"""The baseline: the arm with nothing switched on, which the others are compared with.
 
-It is the arm with the fewest settings; of several, the one that the others differ least from; of several, the one under
-`replace`. Where several are left, as in a sweep over the values of one number, there is none.
+It is the arm with the fewest settings; among equals the one that differs least from the others; among equals the one
+under `replace`. If several are left, as in a sweep over the values of one number, there is no baseline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,5 +23,5 @@ def find_baseline(arms: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The settings that are not the same in both, those of the first before those that only the second has."""
+    """The settings that differ: those of the first arm before those that only the second has."""
     return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]

@@ -1,4 +1,4 @@
-"""Reading run folders: every folder that holds a resolved config.yaml is a chain, whether or not it was finished."""
+"""Read run folders: every folder with a resolved config.yaml is a chain, finished or not."""
 
 import json
 import os
@@ -24,14 +24,14 @@ EARLIER_PATHS = {
     f"collapsar.data.analytic.{name}": f"collapsar.data.sources.analytic.{name}Source"
     for name in ("Gaussian", "Categorical", "LinearRegression")
 }
-"""Classes that once had other names; a class that only moved is known by its name."""
+"""Present names of renamed classes, by old name; a class that only moved is recognised by its name."""
 
 WORST = dict.fromkeys(("precision", "recall", "recall_worst_class", "downstream_accuracy", "downstream_f1"), 0.0) | {
     "downstream_auc": 0.5
 }
-"""What a chain counts with that broke down before its first record: no samples cover nothing and teach nothing."""
+"""The metrics of a chain that broke down before its first record: without samples these are 0, and AUC is chance."""
 CONFIG = "config.yaml"
-OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders within a run folder
+OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run folder
 
 TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
@@ -41,12 +41,11 @@ class Chain:
     """One run folder.
 
     Attributes:
-        folder: Where it lies.
-        label: Its path below what was asked for.
-        config: The resolved configuration, its classes under the names they have today.
+        label: Its path below the folder that was read.
+        config: The resolved configuration, with the present names of its classes.
         records: Its finished generations, in order.
-        overrides: What was typed to start it, where that is known.
-        versions: Packages it ran with, where they are known.
+        overrides: The overrides it was started with; empty if unknown.
+        versions: The packages it ran with; empty if unknown.
         problem: Why it is not finished; empty if it is.
         ending: How it ended before its last generation, which is an outcome; empty if it is finished or still open.
     """
@@ -66,12 +65,12 @@ class Chain:
 
     @cached_property
     def profile(self) -> Profile:
-        """What happened to it."""
+        """Its half-lives, its losses, and the answer to each definition of collapse."""
         return profile_chain(self.records, ending=self.ending)
 
     @property
     def num_generations(self) -> int:
-        """Generations that were asked for."""
+        """Generations that were requested."""
         return int(self.config.get("num_generations", len(self.records)))
 
     @property
@@ -81,21 +80,21 @@ class Chain:
 
     @property
     def is_open(self) -> bool:
-        """Whether it runs, or the same command continues it."""
+        """Whether it still runs, or the same command would continue it."""
         return not self.ending and len(self.records) < self.num_generations
 
     @property
     def has_outcome(self) -> bool:
-        """Whether there is something to count: a record, or a breakdown before the first one."""
+        """Whether it counts: it has a record, or broke down before the first one."""
         return bool(self.records) or self.ending == "broke down"
 
     def metrics_at(self, generation: int) -> dict[str, float]:
-        """Its metrics at a generation, those of the last record after its end; the worst if it has none."""
+        """Its metrics at a generation; after its end, those of its last record; `WORST` without records."""
         return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WORST
 
     @property
     def last_values(self) -> dict[str, float]:
-        """What is carried on after its end: its last metrics and fitted values, or the worst if it has none."""
+        """Values carried on after its end: its last metrics and fitted values, or `WORST` without records."""
         return values_of(self.records[-1]) if self.records else WORST
 
 
@@ -118,13 +117,13 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
 
 
 def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
-    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and alike."""
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
     rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
     return pd.DataFrame(rows, columns=TIDY_COLUMNS)
 
 
 def carried_rows(chain: Chain, *, horizon: int) -> Iterator[tuple[Any, ...]]:
-    """The rows of the generations after a chain's end, each with the metric `carried_from`: what is carried on."""
+    """Rows for the generations after a chain's end: the values carried on, and the metric `carried_from`."""
     first = chain.records[0] if chain.records else None
     parts = [first.data, first.model, first.regime] if first else [""] * 3
     for generation in range(chain.last_generation + 1, horizon + 1):
@@ -133,7 +132,7 @@ def carried_rows(chain: Chain, *, horizon: int) -> Iterator[tuple[Any, ...]]:
 
 
 def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
-    """What a chain stored of a generation's rows for the page; None if it stored none, or it cannot be read."""
+    """The table rows that a chain stored for the page at a generation; None if absent or unreadable."""
     try:
         content = json.loads((chain.folder / f"generation_{generation:03d}" / "table.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -142,7 +141,7 @@ def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
 
 
 def class_names(chain: Chain) -> list[str]:
-    """What the classes of rows are called, in their order; empty if that was not stored."""
+    """The names of the classes of table rows, in their order; empty if they were not stored."""
     contents = (row_picture(chain, record.generation) for record in chain.records)
     names = next((content.get("classes") for content in contents if content is not None), None)
     return [printable(str(name)) for name in names] if isinstance(names, list) else []
@@ -168,8 +167,8 @@ def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run folder at and below a folder, with its config; links are followed, and no folder is entered twice.
 
-    A study may have any name. What is left out are the folders that a run folder holds itself (generations, W&B's
-    files, hidden ones) and, elsewhere, hidden folders that are no study.
+    A study may have any name. Skipped are the folders inside a run folder (generations, W&B's files, hidden ones) and,
+    elsewhere, hidden folders that are not a study.
     """
     entered = set()
     for parent, children, files in os.walk(folder, followlinks=True):
@@ -189,12 +188,12 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _is_study(folder: Path) -> bool:
-    """Whether run folders lie right in a folder."""
+    """Whether a folder directly contains run folders."""
     return any(folder.glob(f"*/{CONFIG}"))
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:
-    """The resolved config; None where the file is something else, such as a defaults list, or W&B's copy."""
+    """The resolved config; None if the file is something else, such as a defaults list, or W&B's copy."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if file_is_whole(text) is False:
         raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
@@ -230,7 +229,7 @@ def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
 
 
 def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
-    """The records, each generation once; a last line that was cut while being written is left out."""
+    """The records, each generation once, without a last line that was cut off while being written."""
     if not path.exists():
         return ()
     text = path.read_text("utf-8", "replace")
@@ -246,14 +245,14 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
                 f"{path}, line {number}: {error}; the command that made the chain makes this generation and those "
                 "after it again"
             ) from error
-        # JSON gives each line its own copies of the keys, which over 200 chains take more than the values.
+        # Each line of JSON has its own copies of the keys, which take more memory than the values over 200 chains.
         shared = {sys.intern(key): value for key, value in record.metrics.items()}
         records[record.generation] = replace(record, metrics=shared)
     return tuple(records[generation] for generation in sorted(records))
 
 
 def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) -> str:
-    """Why a chain is not what was asked for, in the words of its status; a state that is not known here is shown."""
+    """Why a chain is not finished, in the words of its status; an unknown state is shown as it is."""
     state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
     if num_finished >= num_generations and state in ("", "running", "finished"):
         return ""
@@ -261,11 +260,11 @@ def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) ->
     if _ending(num_finished, num_generations, status) == "broke down":
         word = "broke down"
     text = f"{word} after {num_finished} of {counted(num_generations, 'generation')}"
-    return printable(text + (f": {message}" if message else ""))  # somebody else may have written it
+    return printable(text + (f": {message}" if message else ""))  # the file may come from somebody else
 
 
 def _ending(num_finished: int, num_generations: int, status: dict[str, Any]) -> Ending:
-    """How a chain ended before its last generation, by its status; empty if the same command would continue it."""
+    """How a chain ended before its last generation; empty if it is finished or the same command would continue it."""
     state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
     if num_finished >= num_generations:
         return ""
@@ -284,7 +283,7 @@ def _read_overrides(path: Path) -> tuple[str, ...]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """What an optional JSON file says; nothing if it is absent or was cut while being written."""
+    """The content of an optional JSON file; empty if it is absent or was cut off while being written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

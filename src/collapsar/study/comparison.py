@@ -1,10 +1,10 @@
-"""A comparison: every arm against the baseline of its model, by what became of its chains and by what that cost.
+"""A comparison: the outcomes and costs of every arm against the baseline of its model.
 
-Half-lives are censored at the end of the chain, so they are restricted to it: a chain whose recall never halved counts
-with the chain's length, the horizon (the restricted mean survival time of Royston & Parmar 2013). Differences are then
-too small where both arms outlive the horizon, never too large. A chain without any recall from the start counts with 0.
-A chain that its alarm stopped, or whose numbers broke down, counts with its last values, and if its recall had not
-halved by then, with the generations that it lasted.
+Half-lives are restricted to the last generation compared, the horizon, as in the restricted mean survival time of
+Royston & Parmar 2013: a chain whose recall never halved counts with the horizon. Differences are then too small if
+both arms outlive it, never too large. A chain without any recall from the start counts with 0. A chain that its alarm
+stopped or whose numbers broke down counts with its last values and, if its recall had not halved by then, with the
+generations that it lasted.
 """
 
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ OUTCOMES = {
     "downstream_accuracy": "Final downstream accuracy",
     "downstream_f1": "Final downstream F1",
 }
-"""What arms are compared by, with the words for it: the first decides. More is better in all of them."""
+"""The outcomes that arms are compared by, with their titles. The first decides; more is better in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """What a chain of an arm took, as means over the chains that are compared.
+    """The cost of a chain of an arm, as means over the chains that are compared.
 
     Attributes:
-        seconds: Of all phases; a first model that another chain trained counts with what that training took.
+        seconds: Seconds of all phases; a first model that another chain trained counts with the time of that training.
         num_steps: Training steps of all generations; 0 for models that are fitted by formula.
-        num_real: Real samples in all its pools, a sample that stands in two pools counted twice.
+        num_real: Real samples in all its pools; a sample in two pools counts twice.
     """
 
     seconds: float
@@ -49,12 +49,11 @@ class ComparedArm:
     """An arm against its baseline.
 
     Attributes:
-        arm: The arm.
-        index: Its place among all arms, which gives its colour.
-        effects: By outcome; an outcome that one of the two did not measure on two shared seeds is absent.
-        spending: What one of its chains took.
+        index: Its place among all arms, which sets its colour.
+        effects: By outcome; without outcomes that the two did not both measure on at least two shared seeds.
+        spending: The cost of one of its chains.
         num_seeds: Seeds that it shares with the baseline.
-        num_carried: Seeds of these whose last values are carried on, in this arm or in the baseline.
+        num_carried: Those of them whose last values are carried on, in this arm or in the baseline.
     """
 
     arm: Arm
@@ -66,7 +65,7 @@ class ComparedArm:
 
     @property
     def deciding(self) -> Effect:
-        """What it is ranked by."""
+        """The effect that ranks it."""
         return next(iter(self.effects.values()))
 
 
@@ -76,10 +75,10 @@ class Comparison:
 
     Attributes:
         baseline: The arm with nothing switched on.
-        spending: What one of its chains took.
-        horizon: The last generation that is compared, which half-lives are restricted to.
-        outcomes: What was measured, the deciding outcome first.
-        arms: The other arms, the one that helps most first.
+        spending: The cost of one of its chains.
+        horizon: The last generation that is compared; half-lives are restricted to it.
+        outcomes: The measured outcomes, the deciding one first.
+        arms: The other arms, the most helpful one first.
         left_out: Arms that share fewer than two seeds with the baseline up to the horizon.
     """
 
@@ -92,14 +91,14 @@ class Comparison:
 
 
 def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
-    """The comparison of each model that has a baseline and at least two other arms that share two seeds with it."""
+    """One comparison for each model with a baseline and at least two other arms that share two seeds with it."""
     families = indices_by_model([arm.chains for arm in arms])
     found = [_compare(arms, indices) for indices in families]
     return [comparison for comparison in found if comparison is not None]
 
 
 def outcome_of(chain: Chain, outcome: str, *, horizon: int) -> float | None:
-    """What became of a chain by the horizon; None where it was not measured.
+    """The outcome of a chain at the horizon; None if it was not measured.
 
     Args:
         chain: With records up to the horizon at least, or one that ended before it.
@@ -153,9 +152,9 @@ def _compare(arms: Sequence[Arm], indices: Sequence[int]) -> Comparison | None:
 
 
 def _horizon(chains: Sequence[Chain]) -> int:
-    """The last generation of the usual chain: shorter ones are left out, and of longer ones the rest is.
+    """The last generation of the median chain: shorter chains are left out, and longer ones are cut.
 
-    A chain that ended early counts with what was asked for: its last values are carried on that far.
+    A chain that ended early counts with the generations requested, as its last values are carried on that far.
     """
     lengths = sorted(chain.num_generations if chain.ending else len(chain.records) for chain in chains)
     return max(lengths[len(lengths) // 2] - 1, 0)
@@ -166,7 +165,7 @@ def _counts(chain: Chain, horizon: int) -> bool:
 
 
 def _effects(baseline: dict[int, Chain], arms: Sequence[dict[int, Chain]], *, horizon: int) -> list[dict[str, Effect]]:
-    """By arm and outcome; the correction runs over the arms."""
+    """Effects by arm and outcome; Holm's correction runs over the arms."""
     found: list[dict[str, Effect]] = [{} for _ in arms]
     for outcome in OUTCOMES:
         base, *others = [_values(chains, outcome, horizon=horizon) for chains in (baseline, *arms)]
@@ -182,7 +181,7 @@ def _values(chains: dict[int, Chain], outcome: str, *, horizon: int) -> dict[int
 
 
 def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:
-    """What a chain took up to the horizon, as a mean over these."""
+    """The mean cost of these chains up to the horizon."""
     records = [record for chain in chains for record in chain.records[: horizon + 1]]
     seconds = sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records)
     return Spending(

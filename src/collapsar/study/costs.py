@@ -1,7 +1,7 @@
-"""Time and memory: seconds a generation by phase, and the largest resident set, for each arm.
+"""Costs of each arm: seconds of a generation by phase, and the largest resident memory.
 
-A chain that took over the model of another has its training counted there. Such a training is known again by what is
-recorded of it (steps and losses), which is the same for all that share it.
+If a chain took over another chain's model, the training counts for that other chain. It is recognised by its recorded
+steps and losses, which are the same in all chains that share it.
 """
 
 import json
@@ -16,14 +16,14 @@ from collapsar.study.arms import Arm
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCost:
-    """What the chains of an arm took.
+    """The costs of an arm's chains.
 
     Attributes:
-        arm: Its name.
-        phase_seconds: Mean seconds a generation, by phase; of a shared training, what it took where it was done.
+        arm: The arm's name.
+        phase_seconds: Mean seconds of a generation, by phase; a shared training counts with its time where it was done.
         chain_seconds: Mean seconds that a chain spent itself.
-        shared_seconds: Mean seconds of a chain's trainings that another chain did.
-        peak_bytes: Largest resident memory of any generation; None where it is not known.
+        shared_seconds: Mean seconds, over chains, of trainings that another chain did.
+        peak_bytes: Largest resident memory of any generation; None if unknown.
     """
 
     arm: str
@@ -44,7 +44,7 @@ def phases(found: Sequence[ArmCost]) -> list[str]:
 
 
 def study_seconds(arms: Sequence[Arm]) -> float:
-    """What all chains took together; a training that several share counts once, wherever it was done."""
+    """Seconds of all chains together; a training that several share counts once, wherever it was done."""
     records = [record for arm in arms for chain in arm.chains for record in chain.records]
     done_here = {_training_key(record) for record in records if not record.shared_seconds}
     shared = {_training_key(record): sum(record.shared_seconds.values()) for record in records if record.shared_seconds}

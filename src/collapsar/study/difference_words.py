@@ -1,7 +1,7 @@
 """What sets an arm apart from its baseline, in the words of the files in `conf` that a user chooses from.
 
-An arm's resolved settings say nothing of files. But where those that differ are what a lever, a cause or a correction
-sets, its name says more than they do: "early stopping", not six keys. What no file explains is spelled as it is typed.
+An arm's resolved settings do not name their files. But if a lever, a cause or a correction sets those that differ, its
+name says more: "early stopping", not six keys. Settings that no file explains are written as they are typed.
 """
 
 import re
@@ -16,15 +16,15 @@ import yaml  # type: ignore[import-untyped]
 from collapsar.records.settings import class_name, config_folder, flatten, recipes, whole_recipe, with_class_names
 from collapsar.study.baselines import differing_keys
 
-WHOLE_GROUPS = ("cause", "lever")  # a file explains an arm only if the arm has everything that it sets
-PART_GROUPS = ("regime", "bias", "correction", "selection")  # a file of the same class explains what it sets alike
+WHOLE_GROUPS = ("cause", "lever")  # a file explains an arm only if the arm has all its settings
+PART_GROUPS = ("regime", "bias", "correction", "selection")  # a file of the arm's class explains equal settings
 PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 BODY = "model.body"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A file of a group in `conf`, and what it sets by dotted key; an interpolation may become any value."""
+    """A file of a group in `conf`, and its settings by dotted key; an interpolation may become any value."""
 
     group: str
     words: str
@@ -42,9 +42,9 @@ def difference_words(settings: Mapping[str, Any], *, baseline: Mapping[str, Any]
     """What sets an arm apart from the baseline.
 
     Args:
-        settings: The arm's, by dotted key.
-        baseline: The baseline's.
-        recipe: `DATA_MODEL`, what the recipe of a body begins with: sizes that came with the body need no words.
+        settings: The arm's settings, by dotted key.
+        baseline: The baseline's settings.
+        recipe: `DATA_MODEL`, the start of a body's recipe name. Sizes that come with the body need no words.
     """
     left = [key for key in differing_keys(settings, baseline) if key in settings]
     words = []
@@ -62,7 +62,7 @@ def difference_words(settings: Mapping[str, Any], *, baseline: Mapping[str, Any]
 
 
 def setting_text(key: str, value: Any) -> str:
-    """A setting as it is typed: its last key, and a class of ours as a group option, another one by its path."""
+    """A setting as it is typed: its last key; a class of ours as a group option, any other class by its path."""
     part, _, leaf = key.rpartition(".")
     if leaf != "_target_":
         return f"{leaf}={value}"
@@ -72,13 +72,13 @@ def setting_text(key: str, value: Any) -> str:
 
 
 def _part_changed(key: str, settings: Mapping[str, Any], baseline: Mapping[str, Any]) -> bool:
-    """Whether a setting is gone because its part is of another class now, or another body came with its own."""
+    """Whether a setting is gone because the class of its part, or the body, has changed."""
     target = f"{key.partition('.')[0]}._target_"
     return settings.get(target) != baseline.get(target) or settings.get(BODY) != baseline.get(BODY)
 
 
 def _best(settings: Mapping[str, Any], keys: list[str]) -> Choice | None:
-    """The file that explains most of the keys, and sets least beside them."""
+    """The file that explains most of the keys; among equals, the one with the fewest settings."""
     counts = [(len(choice.explained(settings, keys)), -len(choice.settings), choice) for choice in _choices()]
     best = max(counts, key=lambda found: found[:2], default=None)
     return best[2] if best and best[0] else None
@@ -97,7 +97,7 @@ def _choices() -> tuple[Choice, ...]:
 
 @cache
 def _recipe(name: str) -> dict[str, Any]:
-    """What the small recipe of `DATA_MODEL` sets; nothing where there is none."""
+    """The settings of the small recipe of `DATA_MODEL`; empty if there is none."""
     for path in (config_folder() / "recipe").glob("*.yaml"):
         if recipe := recipes(path.stem).get("small", {}).get(name.removeprefix(f"{path.stem}_")):
             return whole_recipe(recipe)
@@ -105,7 +105,7 @@ def _recipe(name: str) -> dict[str, Any]:
 
 
 def _settings_of(path: Path, *, group: str) -> dict[str, Any]:
-    """What a file sets that is not null, by dotted key, with the files of its group that it is made from."""
+    """The non-empty settings of a file by dotted key, including those of the files in its defaults."""
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text) or {}
     own: dict[str, Any] = {}
@@ -118,12 +118,12 @@ def _settings_of(path: Path, *, group: str) -> dict[str, Any]:
 
 
 def _bases(defaults: list[Any]) -> Iterator[str]:
-    """The files, below their group or from the top of `conf`, that a file is made from."""
+    """The files in a file's defaults, relative to its folder or, if they contain a slash, to the top of `conf`."""
     yield from (f"{entry.lstrip('/')}.yaml" for entry in defaults if isinstance(entry, str) and entry != "_self_")
 
 
 def _number(value: Any) -> Any:
-    """1e-3, which is text to YAML 1.1, as the number that OmegaConf takes it for."""
+    """Text such as 1e-3, which YAML 1.1 does not read as a number, as the number that OmegaConf makes of it."""
     return float(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value) else value
 
 

@@ -1,9 +1,9 @@
-"""One outcome of several arms against their baseline: paired differences, corrected for how many arms there are.
+"""One outcome of several arms against their baseline: paired differences, corrected for the number of arms.
 
 Differences are arm minus baseline, seed by seed, with Student's t. P values are corrected by Holm over the arms (Holm
-1979), and an arm is called better or worse only where the interval of the level that Holm tests it at excludes zero.
-Where all seeds differ by the same amount the interval is that amount: p is 0, or 1 if the amount is zero
-(`intervals.paired`, `intervals.t_test`).
+1979). An arm is better or worse only if its interval, of the level that Holm tests it at, excludes zero. If all seeds
+differ by the same amount, the interval is that amount: p is 0, or 1 if the amount is zero (`intervals.paired`,
+`intervals.t_test`).
 The probability of improvement is Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264), section 4.3.
 """
 
@@ -27,14 +27,14 @@ TIE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """What an arm changes in one outcome, over the seeds that it shares with the baseline.
+    """The effect of an arm on one outcome, over the seeds that it shares with the baseline.
 
     Attributes:
         difference: Arm minus baseline, with its own 95 % interval.
-        corrected: The same with the interval that decides: of the level at which Holm's procedure tests this arm.
-        p_value: Of the paired t-test, corrected by Holm.
+        corrected: The same with the interval that decides, of the level at which Holm's procedure tests this arm.
+        p_value: P value of the paired t-test, corrected by Holm.
         improvement: Probability that a run of the arm is better than one of the baseline, with its 95 % interval.
-        verdict: Better or worse where the corrected interval excludes zero.
+        verdict: Better or worse if the corrected interval excludes zero.
     """
 
     difference: Interval
@@ -45,11 +45,11 @@ class Effect:
 
 
 def effects(baseline: Values, arms: Sequence[Values], *, num_resamples: int = NUM_RESAMPLES) -> list[Effect | None]:
-    """The effect of each arm; None for one that shares fewer than two seeds with the baseline.
+    """The effect of each arm; None for an arm that shares fewer than two seeds with the baseline.
 
     Args:
-        baseline: The baseline's outcome by seed; more of it is better.
-        arms: The same of the other arms, which the correction runs over.
+        baseline: The baseline's outcome by seed; more is better.
+        arms: The outcomes of the other arms; the correction runs over them.
         num_resamples: Draws of the bootstrap for the probability of improvement.
     """
     pairs = [_shared(baseline, arm) for arm in arms]
@@ -72,7 +72,7 @@ def effects(baseline: Values, arms: Sequence[Values], *, num_resamples: int = NU
 def holm(p_values: Sequence[float]) -> list[float]:
     """P values corrected by Holm's step-down procedure.
 
-    The same as statsmodels' `multipletests`, which collects garbage at every call and takes a tenth of a second for it.
+    The same as statsmodels' `multipletests`, which takes a tenth of a second because each call collects garbage.
     """
     order = np.argsort(p_values, kind="stable")
     stepped = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
@@ -82,8 +82,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def holm_levels(p_values: Sequence[float]) -> list[float]:
     """The level at which Holm's procedure tests each hypothesis.
 
-    Of m hypotheses the smallest p value is held against .05 / m, the next against .05 / (m - 1), and so on until one is
-    not below: that level is also the level of all that follow. So p is below its level where Holm's p is below .05.
+    The smallest of m p values is compared with .05 / m, the next with .05 / (m - 1), and so on. Once a p value is not
+    below its level, that level holds for all that follow. So p is below its level if and only if Holm's p is below .05.
     """
     order = np.argsort(p_values, kind="stable")
     levels = (1 - CONFIDENCE) / np.arange(len(p_values), 0, -1)
@@ -94,14 +94,14 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
 
 
 def _in_place(ranked: np.ndarray, order: np.ndarray) -> list[float]:
-    """Values of ranks at the places that the ranks came from."""
+    """Values in order of rank, put back into the original order."""
     found = np.empty(len(ranked))
     found[order] = ranked
     return [float(value) for value in found]
 
 
 def mean_interval(values: np.ndarray, *, confidence: float) -> Interval:
-    """The mean of two or more values and its t-interval; without variance, the mean alone."""
+    """The mean of two or more values and its t-interval; without variance, both bounds are the mean."""
     mean, margin = float(values.mean()), 0.0
     if np.ptp(values) > 0:
         margin = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * _standard_error(values)
@@ -113,7 +113,7 @@ def probability_of_improvement(
 ) -> Interval:
     """How often a run of the arm is better than one of the baseline, over all pairs of runs; a tie counts half.
 
-    The interval is a percentile bootstrap, stratified by arm: runs of each are drawn again from its own.
+    The interval is a percentile bootstrap, stratified by arm: the runs of each arm are resampled on their own.
     """
     ahead = np.sign(without_rounding(baseline[None, :], arm[:, None])) * TIE + TIE  # [arm's run, baseline's run]
     generator = np.random.default_rng(RESAMPLING_SEED)

@@ -1,4 +1,4 @@
-"""What an analytic model's fitted parameters come to: numbers by generation that a law can be held against.
+"""Summaries of an analytic model's fitted parameters: numbers by generation to compare with a law.
 
 Each is a mean over dimensions (one is a median), because under a diagonal Gaussian or a histogram every dimension is a
 chain of its own. The keys stand beside the record's metrics, under the prefix `fitted/`.
@@ -12,12 +12,12 @@ from collapsar.records.record import GenerationRecord
 
 
 def values_of(record: GenerationRecord) -> dict[str, float]:
-    """All that a generation has to show: its metrics as they were recorded, and its model's parameters."""
+    """All values of a generation: its recorded metrics and its model's fitted parameters."""
     return record.metrics | fitted_values(record) if record.fitted else record.metrics
 
 
 def fitted_values(record: GenerationRecord) -> dict[str, float]:
-    """The parameters of a Gaussian, of categories or of a linear regression as numbers; nothing for other models."""
+    """The parameters of a Gaussian, of categories or of a linear regression as numbers; empty for other models."""
     fitted = record.fitted
     found: dict[str, Any] = {}
     if "mean" in fitted and ("variance" in fitted or "covariance" in fitted):
@@ -35,7 +35,7 @@ def _gaussian(fitted: dict[str, Any]) -> dict[str, Any]:
     covariance = np.asarray(fitted.get("covariance", ()), dtype=float)
     variance = np.diagonal(covariance) if covariance.size else np.asarray(fitted["variance"], dtype=float)
     sd = np.sqrt(variance)
-    with np.errstate(divide="ignore"):  # a variance of 0 has no logarithm, and no entry
+    with np.errstate(divide="ignore"):  # the logarithm of a variance of 0 is infinite, and gets no entry
         log_det = np.linalg.slogdet(covariance).logabsdet if covariance.size else np.log(variance).sum()
     return {
         "variance": variance.mean(),
@@ -49,7 +49,7 @@ def _gaussian(fitted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _categorical(probabilities: np.ndarray) -> dict[str, Any]:
-    """From [dimension, category]: how often two draws differ, and how many categories are left."""
+    """From [dimension, category]: the probability that two draws differ, and the number of categories left."""
     return {
         "heterozygosity": (1 - np.square(probabilities).sum(1)).mean(),
         "alive_categories": (probabilities > 0).sum(1).mean(),
@@ -57,5 +57,5 @@ def _categorical(probabilities: np.ndarray) -> dict[str, Any]:
 
 
 def _regression(coefficients: np.ndarray) -> dict[str, Any]:
-    """From [input, output]: the test error beyond the noise, |w - w*|², the true w* being equal entries of length 1."""
+    """From [input, output]: the test error beyond the noise, |w - w*|²; the true w* has equal entries and length 1."""
     return {"regression_error": np.square(coefficients - len(coefficients) ** -0.5).sum(0).mean()}

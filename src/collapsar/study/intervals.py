@@ -1,7 +1,7 @@
 """Intervals over seeds: Student's t for means and for paired differences, 95 % throughout.
 
-Differences that are the same for every seed have no variance. Student's test has a limit there: p is 0 where they are
-not zero, and 1 where they are. What differs by rounding alone counts as equal.
+Differences that are the same for every seed have no variance. Student's test then takes its limit: p is 0 if they are
+not zero, and 1 if they are. Values that differ only by rounding count as equal.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from scipy.special import stdtr
 from collapsar.judging.metric_keys import ANY, bounds_of
 
 CONFIDENCE = 0.95
-ROUNDING = 1e-12  # relative to the values; what lies closer than this differs by how it was computed
+ROUNDING = 1e-12  # relative to the values; a smaller difference is rounding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean over seeds; without bounds where there is only one seed."""
+    """A mean over seeds; the bounds are None if there is only one seed."""
 
     mean: float
     low: float | None
@@ -30,17 +30,14 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """The mean of the differences between two arms over the seeds they share, with a paired t-test.
-
-    The p value is None where there is one seed.
-    """
+    """The mean difference between two arms over shared seeds, with a paired t-test; p is None for one seed."""
 
     difference: Interval
     p_value: float | None
 
 
 def t_interval(values: Sequence[float], *, within: tuple[float, float] = ANY) -> Interval | None:
-    """The mean and its t-interval, cut to the possible values; None of no values."""
+    """The mean and its t-interval, cut to the possible values; None without values."""
     if not values:
         return None
     mean = float(np.mean(values))
@@ -65,9 +62,9 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
 
 
 def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Second minus first, pair by pair: 0 where two values, and one number where all differences, are equal.
+    """Second minus first, pair by pair: 0 if two values are equal, and one number if all differences are equal.
 
-    Equal is what differs by rounding alone, so that a test of the differences does not take rounding for variance.
+    Values that differ only by rounding count as equal, so that a test does not take rounding for variance.
     """
     differences = without_rounding(first, second)
     if np.ptp(differences) <= _rounding(first, second):
@@ -76,7 +73,7 @@ def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.nda
 
 
 def without_rounding(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Second minus first in the way of numpy: 0 where two values differ by rounding alone."""
+    """Second minus first, broadcast as in numpy: 0 if two values differ only by rounding."""
     differences = np.asarray(second, float) - np.asarray(first, float)
     return np.where(np.abs(differences) <= _rounding(first, second), 0.0, differences)
 
@@ -96,7 +93,7 @@ def t_test(differences: np.ndarray) -> float:
 def bands(values: pd.DataFrame) -> pd.DataFrame:
     """Mean and t-interval by metric and generation, from rows with metric, generation and value.
 
-    The columns are mean, low, high and count; low and high are NaN where there is one seed.
+    The columns are mean, low, high and count; low and high are NaN if there is one seed.
     """
     grouped = values.groupby(["metric", "generation"], sort=False)["value"]
     table = grouped.agg(["mean", "sem", "count"]).reset_index()

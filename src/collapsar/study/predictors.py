@@ -1,8 +1,8 @@
-"""What became of those who learn from a chain's samples: how long their predictor is of use, and who is hurt first.
+"""How long a predictor trained on a chain's samples stays useful, and which part of the real samples loses first.
 
-A predictor trained on the samples of each generation is scored on real ones by its AUC (`downstream_auc`). It is held
-against chance, and against what was trained on real samples (`_floor`): logistic regression where a table has it, else
-the same predictor. Who is hurt is read from the scores of groups of rows, levels of known factors, or classes.
+A predictor trained on the samples of each generation is scored on real ones by its AUC (`downstream_auc`). It is
+compared with chance and with a predictor trained on real samples (`_floor`): logistic regression if a table has it,
+else the same predictor. The parts are groups of rows, levels of known factors, or classes with scores of their own.
 """
 
 import math
@@ -20,12 +20,12 @@ from collapsar.study.chains import Chain, class_names
 from collapsar.study.waiting import WaitingTime, waiting_time
 
 AUC = "downstream_auc"
-CHANCE = 0.5  # of an AUC, however common the classes are
-REFERENCES = {  # the first that is recorded: its key, and what was trained on real data
+CHANCE = 0.5  # AUC of guessing, however common the classes are
+REFERENCES = {  # key, and what was trained on real data; the first recorded one counts
     f"{AUC}_linear_floor": "logistic regression",
     f"{AUC}_floor": "the same predictor",
 }
-MIN_LEAD = 0.05  # noise decides when half of a smaller one is lost
+MIN_LEAD = 0.05  # with a smaller lead, noise decides when half of it is lost
 SUBGROUP = "evaluation.table.task.subgroup"  # the setting that names the column of groups
 
 
@@ -34,11 +34,11 @@ class PartKind:
     """Parts of the real samples that have scores of their own.
 
     Attributes:
-        key: What their metric keys look like; the group in it is the part's name.
-        noun: What one of them is.
-        score: What is scored.
+        key: Pattern of their metric keys; its group is the name of the part.
+        noun: The word for one of them.
+        score: The name of their score.
         worthless: The score of a predictor that has learned nothing.
-        lead: What a predictor has beyond that, in words.
+        lead: Words for the score beyond that.
     """
 
     key: re.Pattern[str]
@@ -61,14 +61,13 @@ GROUPS, LEVELS, CLASSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class PartLoss:
-    """What a part lost, over the seeds of an arm.
+    """The loss of a part, over the seeds of an arm.
 
     Attributes:
-        words: Who they are.
-        kind: What they are.
+        words: Words for its samples.
         half_life: Generations until half of the lead that generation 0's predictor had is lost.
-        first: The score of generation 0, a mean.
-        last: That of the last generation.
+        first: The mean score of generation 0.
+        last: The mean score of the last generation.
     """
 
     words: str
@@ -80,14 +79,13 @@ class PartLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping:
-    """How long an arm keeps its predictor, over seeds.
+    """How long an arm's predictor stays useful, over seeds.
 
     Attributes:
-        arm: The arm.
-        num_seeds: Those that were scored.
+        num_seeds: Seeds that were scored.
         chance: Generations until it is no better than chance.
-        real: Until it is worse than what was trained on real samples; None where that is not recorded.
-        parts: Who is hurt, the first first.
+        real: Generations until it is worse than the one trained on real samples; None if that is not recorded.
+        parts: The losses of its parts, the earliest first.
     """
 
     arm: Arm
@@ -98,23 +96,22 @@ class Keeping:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """The higher, the longer."""
+        """The higher, the longer the predictor stays useful."""
         return self.chance.median, self.real.median if self.real else math.inf
 
     @property
     def hurt_first(self) -> tuple[PartLoss, ...]:
-        """The parts that lost half of their lead before all others; empty where none did in most seeds."""
+        """The parts that lost half of their lead before all others; empty if none did in most seeds."""
         first = min((part.half_life.median for part in self.parts), default=math.inf)
         return tuple(part for part in self.parts if part.half_life.median == first < math.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keepings:
-    """Of all arms of one model on one data source, the baseline first.
+    """All arms of one model on one data source, the baseline first.
 
     Attributes:
-        arms: How long each keeps its predictor.
-        reference: What was trained on real samples; empty where that is not recorded.
+        reference: What was trained on real samples; empty if that is not recorded.
     """
 
     arms: tuple[Keeping, ...]
@@ -122,13 +119,13 @@ class Keepings:
 
     @property
     def longest(self) -> tuple[Keeping, ...]:
-        """The arms that keep it longest."""
+        """The arms whose predictor stays useful longest."""
         most = max(keeping.rank for keeping in self.arms)
         return tuple(keeping for keeping in self.arms if keeping.rank == most)
 
 
 def keepings(arms: Sequence[Arm]) -> list[Keepings]:
-    """For each model and data source whose records score predictors by their AUC."""
+    """One result for each model and data source whose records score predictors by their AUC."""
     found = []
     for indices in indices_by_model([arm.chains for arm in arms]):
         own = [arms[index] for index in indices]
@@ -141,7 +138,7 @@ def keepings(arms: Sequence[Arm]) -> list[Keepings]:
 
 
 def _baseline_first(arms: Sequence[Arm]) -> list[Arm]:
-    """The baseline before the others; of two arms the one under `replace`, or with fewer settings, is taken for it."""
+    """The arms, the baseline first; without one, the arm under `replace`, then with the fewest settings, is first."""
     key, plain = PLAIN_REGIME
     first = find_baseline([arm.settings for arm in arms])
     if first is None:
@@ -162,7 +159,7 @@ def _keeping(arm: Arm, *, reference: str) -> Keeping:
     chains = _scored(arm)
     chance = _wait(chains, AUC, {chain.seed: CHANCE for chain in chains})
     assert chance is not None, "there is a chain"
-    below_real = (  # lower, if only by rounding: what is as good is not worse
+    below_real = (  # just below the reference: an equal score is not worse
         {chain.seed: math.nextafter(_first_value(chain, reference), 0.0) for chain in chains} if reference else {}
     )
     return Keeping(
@@ -175,7 +172,7 @@ def _keeping(arm: Arm, *, reference: str) -> Keeping:
 
 
 def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
-    """The parts of the first kind that is scored: who lost half of their lead first, of several who lost more."""
+    """Losses of the first kind of part with scores: the earliest half-life first, then the larger loss."""
     for kind in (GROUPS, LEVELS, CLASSES):
         keys = dict.fromkeys(key for chain in chains for key in chain.records[0].metrics if kind.key.fullmatch(key))
         losses = [loss for key in keys if (loss := _loss(chains, key, kind=kind))]
@@ -185,7 +182,7 @@ def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
 
 
 def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | None:
-    """What a part lost; None where generation 0's predictor had no lead."""
+    """The loss of a part; None if generation 0's predictor had no lead."""
     first = {chain.seed: _first_value(chain, key) for chain in chains if points(chain.records, key)}
     leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
     halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
@@ -202,10 +199,7 @@ def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | No
 
 
 def _wait(chains: Sequence[Chain], key: str, bounds: Mapping[int, float]) -> WaitingTime | None:
-    """Generations until a score is no higher than the bound of its seed, or the numbers broke down.
-
-    None without chains or bounds.
-    """
+    """Generations until a score falls to its seed's bound, or the numbers break down; None without chains or bounds."""
     bounded = [chain for chain in chains if chain.seed in bounds]
     reached = [
         [found for found, score in points(chain.records, key) if score <= bounds[chain.seed]]
@@ -222,7 +216,7 @@ def _first_value(chain: Chain, key: str) -> float:
 
 
 def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
-    """Who a key is about, as in: rows with gender 0, samples with night, rows of class malignant."""
+    """Words for the part of a key: rows with gender 0, samples with night, rows of class malignant."""
     matched = kind.key.fullmatch(key)
     assert matched is not None, "the key is of this kind"
     name = matched[1]

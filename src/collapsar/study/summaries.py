@@ -1,7 +1,7 @@
-"""What each chain and each arm came to: first and last values, half-life of recall, first dead class, verdicts.
+"""The summary of each chain and each arm: first and last values, half-life of recall, first dead class, verdicts.
 
-A chain that its alarm stopped, or whose numbers broke down, counts with its last values; one that broke down before its
-first record, with the worst.
+A chain that its alarm stopped or whose numbers broke down counts with its last values; one that broke down before its
+first record counts with the worst.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,12 +41,12 @@ class ArmVerdict:
     """One definition of collapse over the seeds of an arm.
 
     Attributes:
-        definition: In words.
+        definition: The definition in words.
         counts: How many chains answered yes, no and undecided.
         verdict: The answer that all chains gave, otherwise undecided.
-        generation: The median generation at which it happened; None where it did not.
-        evidence: Of the first chain that answered yes, or if none did, of the first chain.
-        seed: Of that chain.
+        generation: The median generation at which it happened; None if it did not.
+        evidence: Evidence of the first chain that answered yes or, if none did, of the first chain.
+        seed: The seed of that chain.
     """
 
     definition: str
@@ -61,19 +61,18 @@ class ArmVerdict:
 class ArmSummary:
     """One arm: means over its seeds with 95 % intervals, waiting times, and verdicts.
 
-    Means and verdicts rest on the chains that count; waiting times on all of them, the shorter ones censored.
+    Means and verdicts use the chains that count; waiting times use all of them, the shorter ones censored.
 
     Attributes:
-        arm: The arm.
-        chains: Those of its chains that count.
+        chains: The arm's chains that count.
         first: Main metrics at generation 0.
         last: The same at the last generation.
         kept_recall: Final recall as a share of generation 0's, over the seeds that had any.
         half_life: Generations until recall is half of generation 0's.
         variance_half_life: The same for the variance.
         first_dead: Generations until the first class is dropped.
-        fid_growth: Slope of FID a generation.
-        fid_course: What FID does in the later half, where all seeds agree.
+        fid_growth: Slope of FID per generation.
+        fid_course: What FID does in the later half if all seeds agree, otherwise undecided.
         verdicts: By definition of collapse.
     """
 
@@ -100,7 +99,7 @@ class Contrast:
 
 
 def summarise_arm(arm: Arm) -> ArmSummary:
-    """The summary of an arm; without chains if none has a record."""
+    """The summary of an arm; it has no chains if none counts."""
     counted = arm.counted
     started = [summarise_chain(chain) for chain in arm.distinct if chain.has_outcome]
     chains = tuple(summary for summary in started if summary.chain in counted)
@@ -132,7 +131,7 @@ def summarise_chain(chain: Chain) -> ChainSummary:
 
 
 def contrasts(summaries: Sequence[ArmSummary]) -> list[Contrast]:
-    """Paired differences of the final values, between arms of one length that share seeds and differ in one choice."""
+    """Paired differences of final values, between arms of equal length that share seeds and differ in one choice."""
     pairs = [(one, other) for index, one in enumerate(summaries) for other in summaries[index + 1 :]]
     return [
         Contrast(first=one.arm.name, second=other.arm.name, differences=differences)
@@ -158,13 +157,12 @@ def _intervals(values: Sequence[dict[str, float]]) -> dict[str, Interval]:
 
 
 def _kept_recall(chains: Sequence[ChainSummary]) -> Interval | None:
-    """Final recall as a share of generation 0's, seed by seed."""
     pairs = [(chain.first.get("recall", 0.0), chain.last.get("recall")) for chain in chains]
     return t_interval([last / first for first, last in pairs if first > 0 and last is not None], within=NOT_NEGATIVE)
 
 
 def _fid_growth(chains: Sequence[ChainSummary]) -> Interval | None:
-    """The mean slope of FID over seeds; of a single chain, its own with the interval of Theil and Sen."""
+    """The mean slope of FID over seeds; for a single chain, its own slope with the interval of Theil and Sen."""
     rates = [chain.profile.fid_growth for chain in chains if chain.profile.fid_growth is not None]
     if len(rates) == 1:
         return Interval(mean=rates[0].slope, low=rates[0].low, high=rates[0].high, num_seeds=1)
@@ -172,7 +170,6 @@ def _fid_growth(chains: Sequence[ChainSummary]) -> Interval | None:
 
 
 def _fid_course(chains: Sequence[ChainSummary]) -> Course:
-    """What FID does at the end, where all seeds agree."""
     courses = {chain.profile.fid_course for chain in chains}
     return courses.pop() if len(courses) == 1 else "undecided"
 
@@ -180,7 +177,7 @@ def _fid_course(chains: Sequence[ChainSummary]) -> Course:
 def _waiting_time(
     chains: Sequence[ChainSummary], measure: Callable[[Profile], int | float | None], *, needs: str | None
 ) -> WaitingTime | None:
-    """Over chains that measured what is needed, whether they came to the end or not."""
+    """Over the chains that measured `needs`, whether they are finished or not."""
     measured = [chain for chain in chains if needs is None or needs in chain.first]
     return waiting_time(
         [measure(chain.profile) for chain in measured], lengths=[chain.last_generation for chain in measured]
@@ -192,7 +189,6 @@ def _verdicts(chains: Sequence[ChainSummary]) -> dict[str, ArmVerdict]:
 
 
 def _combine(chains: Sequence[ChainSummary], key: str) -> ArmVerdict:
-    """An arm's verdict is the one that all its seeds agree on, otherwise undecided."""
     findings = [chain.profile.findings[key] for chain in chains]
     answers: tuple[Verdict, ...] = ("yes", "no", "undecided")
     counts = {answer: sum(finding.verdict == answer for finding in findings) for answer in answers}

@@ -1,8 +1,8 @@
-"""Survival of classes: Kaplan-Meier over the classes of an arm's chains, a class's death being its first drop.
+"""Survival of classes: Kaplan-Meier over the classes of an arm's chains; a class dies when it is first dropped.
 
-Only classes that generation 0 has can be lost. One that still lives when its chain ends, finished or not, is censored
-there, not counted as a survivor for good. Where the alarm stopped the chain, what lives then is carried on to the end
-of the others; where the numbers broke down, all classes die.
+Only classes that generation 0 has can be lost. A class that lives when its chain ends, finished or not, is censored
+there, not counted as a survivor for good. If the alarm stopped the chain, living classes are carried on to the end of
+the other chains; if the numbers broke down, all classes die.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,10 @@ class SurvivalCurve:
 
 
 def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurve | None:
-    """The Kaplan-Meier curve over all classes of all chains; None where no classes were counted.
+    """The Kaplan-Meier curve over all classes of all chains of an arm; None if no classes were counted.
 
-    Classes of one chain share its fate, so the interval is too narrow where seeds are few.
-
-    Args:
-        chains: Of an arm.
-        horizon: The generation that chains which their alarm stopped are carried on to.
+    Classes of one chain share its fate, so the interval is too narrow if there are few seeds. Chains that their alarm
+    stopped are carried on to the generation `horizon`.
     """
     lifetimes = [lifetime for chain in chains for lifetime in _lifetimes(chain, horizon=horizon)]
     if not lifetimes:
@@ -77,7 +74,7 @@ def _lifetimes(chain: Chain, *, horizon: int) -> list[tuple[float, bool]]:
 
 
 def _bounds(curve: SurvfuncRight) -> tuple[list[float | None], list[float | None]]:
-    """Intervals by the log-log transform, which stay within 0 and 1; none where nobody died or nobody lives."""
+    """Intervals by the log-log transform, which stay within 0 and 1; None while all or no classes live."""
     with np.errstate(divide="ignore", invalid="ignore"):
         log_alive = np.log(curve.surv_prob)
         spread = norm.ppf((1 + CONFIDENCE) / 2) * curve.surv_prob_se / (curve.surv_prob * np.abs(log_alive))

@@ -1,6 +1,6 @@
 """Times until something happened to the chains of an arm, such as recall halving: their median over seeds.
 
-A chain that ended before it happened, finished or not, is censored there: it says "later than", not "never".
+A chain that ended before it happened, finished or not, is censored there: its time is "later than", not "never".
 """
 
 import math
@@ -15,10 +15,10 @@ JUST_AFTER_0 = 1e-9  # statsmodels takes positive times only
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingTime:
-    """A time in generations until something happened, over seeds: infinite where it did not happen within the chain.
+    """Generations until something happened, over seeds: infinite if it did not happen within the chain.
 
     Attributes:
-        median: Median over seeds, by Kaplan-Meier where chains are censored; infinite if it was not reached.
+        median: Median over seeds, by Kaplan-Meier if chains are censored; infinite if it was not reached.
         low: The earliest seed.
         high: The latest seed.
         num_generations: Last generation of the longest chain, the bound that infinity stands for.
@@ -31,10 +31,10 @@ class WaitingTime:
 
 
 def waiting_time(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> WaitingTime | None:
-    """The waiting time over chains; None of no chains.
+    """The waiting time over chains; None without chains.
 
     Args:
-        times: When it happened to each chain; None where it did not.
+        times: When it happened to each chain; None if it did not.
         lengths: Last generation of each chain.
     """
     if not times:

@@ -1,1 +1,1 @@
-"""How a pool becomes a trained model; the only place that knows a Lightning Trainer."""
+"""How a pool becomes a trained model; the only room that makes a Lightning Trainer."""

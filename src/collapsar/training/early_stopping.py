@@ -1,7 +1,6 @@
-"""When a training is validated and ends early, and which of its weights are kept: the best ones.
+"""Early stopping: validate at even intervals, stop by Lightning's `EarlyStopping`, and keep the best weights.
 
-Lightning's `EarlyStopping` ends it. Its ModelCheckpoint would write files of its own, so the best weights are kept in
-memory.
+`BestWeights` keeps them in memory, because Lightning's ModelCheckpoint would write files of its own.
 """
 
 from math import inf
@@ -19,11 +18,11 @@ class BestWeights(Callback):
     """Keeps the weights with the lowest validated score.
 
     Args:
-        monitor: The score, as it is logged.
+        monitor: Name under which the score is logged.
 
     Attributes:
-        score: The lowest so far.
-        step: Steps that were done when it was reached.
+        score: The lowest score so far.
+        step: Number of steps before that score was measured.
     """
 
     def __init__(self, monitor: str) -> None:
@@ -43,18 +42,16 @@ class BestWeights(Callback):
         self.score, self.step, self._weights = state_dict["score"], state_dict["step"], state_dict["weights"]
 
     def put_back(self, model: LightningModule) -> None:
-        """Give the model its best weights, if it was ever validated."""
+        """Load the best weights into the model, if it was ever validated."""
         if self._weights:
             with torch.no_grad():
                 model.load_state_dict(self._weights)
 
 
 def early_stopping(plan: Plan, *, watched: str) -> tuple[Callback, ...]:
-    """What ends a training early and keeps its best weights; nothing where the plan has no patience for it.
+    """Callbacks that stop a training early and keep its best weights; none if the plan sets no patience.
 
-    Args:
-        plan: The levers.
-        watched: The validated score, lower being better (`LearnedModel.watched`).
+    `watched` names the validated score; lower is better (`LearnedModel.watched`).
     """
     if plan.early_stopping_patience is None:
         return ()
@@ -64,11 +61,11 @@ def early_stopping(plan: Plan, *, watched: str) -> tuple[Callback, ...]:
 
 
 def validate_evenly(trainer: Trainer, plan: Plan, *, batches_per_epoch: int) -> None:
-    """Let a Trainer validate as often as the plan says, evenly over its steps."""
+    """Make a Trainer validate as often as the plan says, at even intervals of its steps."""
     if plan.validation_checks is None:
         return
     num_epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else None
     in_epochs = inf if num_epochs is None else num_epochs * batches_per_epoch
     num_steps = min(trainer.max_steps if trainer.max_steps >= 0 else inf, in_epochs)
-    trainer.check_val_every_n_epoch = None  # type: ignore[assignment]  # steps are counted through the epochs
+    trainer.check_val_every_n_epoch = None  # type: ignore[assignment]  # counts steps across epochs
     trainer.val_check_interval = max(int(num_steps // plan.validation_checks), 1)

@@ -1,4 +1,4 @@
-"""What the hardware is asked before generation 0: its device, how fast it is in half precision, and its threads."""
+"""Choose a chain's device, precision, threads, CUDA graphs and compilation before generation 0."""
 
 import os
 import shutil
@@ -15,10 +15,10 @@ from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trai
 
 OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another
 HALF_PRECISION, SCALED_PRECISION = "bf16-mixed", "16-mixed"
-FAST_RATIO = 1.5  # half precision is taken where its matrix products are at least this much faster
-COMPILED_STEPS = 20_000  # of a generation: on an H200 compiling took 43 s and saved up to 5 ms a step
-PRODUCT_SIDES, NUM_PRODUCTS = (128, 1024), 5  # up to 2 GFLOP each, so some tenths of a second in all
-FAR_APART = 10  # emulated half precision is so much slower that large products would take minutes
+FAST_RATIO = 1.5  # half precision is used if its matrix products are more than this many times as fast
+COMPILED_STEPS = 20_000  # of a generation; on an H200, compiling took 43 s and saved up to 5 ms a step
+PRODUCT_SIDES, NUM_PRODUCTS = (128, 1024), 5  # up to 2 GFLOP each: some tenths of a second in all
+FAR_APART = 10  # times; emulated half precision may be so slow that large products take minutes
 
 
 def settle_machine(
@@ -32,26 +32,26 @@ def settle_machine(
     num_steps: int = 0,
     may_be_compiled: bool = False,
 ) -> Machine:
-    """Choose what a new chain is trained with, or take again what a started one was; its threads are set.
+    """Choose the machine of a new chain, or restore that of a started one; set torch's CPU threads.
 
     Args:
-        stored: What the chain was trained with so far; None for a new one.
+        stored: The chain's machine so far; None for a new chain.
         trainer: The recipe of the Trainer; None for a model that is fitted by formula.
-        num_threads: CPU threads; None takes torch's own choice.
-        evaluated_on: Class of the device that features would be computed on.
-        may_move: Whether the chain may go on with another device where its own is absent.
-        plan: The levers of training, which may ask for CUDA graphs and compiled networks.
-        num_steps: Of a generation.
-        may_be_compiled: Whether the model's networks may be compiled.
+        num_threads: CPU threads of a new chain; None takes torch's own choice.
+        evaluated_on: Class of the device that would compute features.
+        may_move: Whether the chain may continue on another device if its own is absent.
+        plan: The levers of training, which may require CUDA graphs and compiled networks.
+        num_steps: Training steps of a generation.
+        may_be_compiled: Whether the model's networks can be compiled.
 
     Raises:
-        UsageError: its own is absent, and it may not; or graphs or compiled networks are asked for where there can be
-            none.
+        UsageError: the chain's device is absent and it may not move; or the plan requires CUDA graphs or compiled
+            networks that this machine cannot give.
     """
     torch.set_num_threads(stored.threads if stored else num_threads or OWN_THREADS)
     device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
     if has_device("cuda"):
-        torch.backends.cudnn.deterministic = True  # or transposed convolutions may add up in another order each time
+        torch.backends.cudnn.deterministic = True  # or transposed convolutions may sum in another order each time
     if stored is not None:
         here = Machine(device=device, precision=stored.precision, threads=stored.threads, evaluated_on=evaluated_on)
         absent = {kind: not has_device(kind) for kind in (stored.device, stored.evaluated_on)}
@@ -69,11 +69,7 @@ def settle_machine(
 
 
 def choose_graphs(plan: Plan, *, device: str, precision: str | None) -> bool | None:
-    """Whether steps are CUDA graphs: where they can be, unless the plan forbids it; None on any other device.
-
-    Raises:
-        UsageError: the plan asks for them where there can be none.
-    """
+    """Whether steps run as CUDA graphs: if they can, unless the plan forbids it; None without CUDA."""
     can = device == "cuda" and precision not in (None, SCALED_PRECISION)
     if plan.cuda_graphs and not can:
         raise UsageError(
@@ -86,10 +82,9 @@ def choose_graphs(plan: Plan, *, device: str, precision: str | None) -> bool | N
 
 
 def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool | None:
-    """Whether networks are compiled: where steps are graphs, a training long and a compiler there; None without a GPU.
+    """Whether networks are compiled; None without CUDA.
 
-    Raises:
-        UsageError: the plan asks for it where it cannot be.
+    If the plan does not say, they are compiled if steps are CUDA graphs, the training is long, and there is a compiler.
     """
     if plan.compiled and not graphs:
         raise UsageError(
@@ -107,19 +102,22 @@ def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool |
 
 
 def has_compiler() -> bool:
-    """Whether there is what torch.compile makes kernels with: triton, and a C compiler for what launches them."""
+    """Whether torch.compile can make kernels: it needs triton, and a C compiler for their launchers."""
     return find_spec("triton") is not None and any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 
 
 def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:
-    """The precision that a recipe asks for; in place of `auto`, the one that the device is fast at."""
+    """The precision that a recipe sets; in place of `auto`, the one that the device is fast at."""
     if configured(trainer, "precision") != AUTO:
         return str(check_trainer(trainer).precision)
     return HALF_PRECISION if is_fast_in_half_precision(device) else FULL_PRECISION
 
 
 def is_fast_in_half_precision(device: str) -> bool:
-    """Whether bfloat16 pays: on a CPU measured with the present threads, as no name of a processor tells it."""
+    """Whether bfloat16 pays off.
+
+    On a CPU this is measured with the current threads, because a processor's name does not tell it.
+    """
     if device == "cpu":
         full, half = product_seconds(torch.float32, torch.bfloat16)
         return full > FAST_RATIO * half
@@ -127,9 +125,9 @@ def is_fast_in_half_precision(device: str) -> bool:
 
 
 def product_seconds(*dtypes: torch.dtype) -> list[float]:
-    """Seconds of a matrix product in each type: the shortest of several that take turns.
+    """CPU seconds of a matrix product in each dtype: the shortest of several, for which the dtypes take turns.
 
-    The product is large, unless one type is far slower already in a small one.
+    The product is large, unless one dtype is already far slower in a small one.
     """
     shortest: list[float] = []
     for size in PRODUCT_SIDES:
@@ -142,7 +140,7 @@ def product_seconds(*dtypes: torch.dtype) -> list[float]:
 
 
 def time_product(side: torch.Tensor) -> float:
-    """Seconds that the processor works on one product; those that it gives to other processes do not count."""
+    """CPU seconds of one product, without the time that the processor gives to other processes."""
     start = time.process_time()
     torch.mm(side, side)
     return time.process_time() - start

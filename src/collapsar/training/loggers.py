@@ -1,9 +1,9 @@
-"""Lightning loggers that a user configured: each generation has its own copies, which know it.
+"""Lightning loggers that a user configured: each generation has its own copies.
 
-Those that write files do so below the run folder:
+Loggers that write files do so below the run folder:
 
-RUN/SAVE_DIR/NAME/generation_003/                  of a training that began with its first step
-RUN/SAVE_DIR/NAME/generation_003_from_step_400/    of one that went on after a kill
+RUN/SAVE_DIR/NAME/generation_003/                  a training that began with its first step
+RUN/SAVE_DIR/NAME/generation_003_from_step_400/    one that continued after a kill
 """
 
 import copy
@@ -17,19 +17,19 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from collapsar.errors import UsageError
 
-FOLDER = "logs"  # in the run folder, of what has no other
+FOLDER = "logs"  # in the run folder, for files without a folder of their own
 FILE_LOGGERS = (CSVLogger, TensorBoardLogger)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a training's own files go.
+    """Where a training's loggers and callbacks write.
 
     Attributes:
         folder: The run folder.
         generation: The generation that is trained.
         seed: The experiment's seed.
-        first_step: The step that the training begins with; above 0 where it goes on after a kill.
+        first_step: The step that the training begins with; above 0 if it continues after a kill.
     """
 
     folder: Path
@@ -39,16 +39,16 @@ class Place:
 
     @property
     def version(self) -> str:
-        """What loggers call the training."""
+        """The version under which loggers write the training."""
         begun = f"generation_{self.generation:03d}"
         return f"{begun}_from_step_{self.first_step}" if self.first_step else begun
 
 
 def configured_loggers(configured: Any) -> list[Logger]:
-    """The loggers that a recipe asks for: none for null and false, a CSV file for true.
+    """The loggers that a recipe sets: none for null and false, a CSV file for true.
 
     Raises:
-        UsageError: something else, or a logger of Lightning's that keeps one run for all generations.
+        UsageError: it is something else, or a Lightning logger that keeps one run for all generations.
     """
     if configured is None or configured is False:
         return []
@@ -68,9 +68,9 @@ def configured_loggers(configured: Any) -> list[Logger]:
 
 
 def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
-    """Copies for one training; those that write files do so below the run folder, where there is one.
+    """Copies of loggers for one training; with a place, file loggers write below its run folder.
 
-    An absolute `save_dir` stays, with the name of the run folder below it.
+    If `save_dir` is absolute, they write to a folder in it that has the name of the run folder.
     """
     copies = copy.deepcopy(list(loggers))
     if place is None:
@@ -82,7 +82,10 @@ def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
 
 
 def announce(loggers: Iterable[Logger], place: Place) -> None:
-    """Tell each logger which generation it logs, having deleted what a training that begins anew left of itself."""
+    """Log the generation and the seed to each logger.
+
+    If the training starts from its first step, the files that an earlier start of it left are deleted first.
+    """
     for logger in loggers:
         if isinstance(logger, FILE_LOGGERS) and not place.first_step:
             folder = Path(logger.log_dir)
@@ -92,7 +95,7 @@ def announce(loggers: Iterable[Logger], place: Place) -> None:
 
 
 def _put(logger: Any, place: Place) -> None:
-    """Let a file logger write below the run folder; its own attributes have no setters (tried with Lightning 2.6)."""
+    """Make a file logger write below the run folder; its attributes have no setters (tried with Lightning 2.6)."""
     save_dir = Path(logger.save_dir)
     root = save_dir / place.folder.name if save_dir.is_absolute() else place.folder / save_dir
     logger._root_dir = logger._save_dir = str(root)

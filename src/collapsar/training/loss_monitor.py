@@ -1,4 +1,4 @@
-"""A Lightning callback that reads the losses: their curve, the progress, and the first one that is not finite."""
+"""A Lightning callback that reads the losses: it keeps their curve, reports progress and stops at a non-finite loss."""
 
 import math
 from collections.abc import Callable
@@ -10,25 +10,25 @@ from torch import Tensor
 
 from collapsar.errors import NonFiniteError
 
-STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that a GPU is not waited for at every step
+STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that not every step waits for the GPU
 
 OnSteps = Callable[[int, int], None]
 """Called with (epoch, steps done) now and then during training."""
 
 
 class LossMonitor(Callback):
-    """Reads losses in groups: keeps their curve, reports progress and stops at the first that is not finite."""
+    """Reads losses in groups: keeps their curve, reports progress and raises NonFiniteError at a non-finite loss."""
 
     def __init__(self, generation: int, on_steps: OnSteps) -> None:
         self.generation, self.on_steps = generation, on_steps
         self.num_steps = 0
         self.curve: list[dict[str, float]] = []
         self._unread: list[dict[str, Tensor]] = []
-        self._epochs: list[int] = []  # of the unread steps
+        self._epochs: list[int] = []  # epochs of the unread steps
 
     @property
     def last_losses(self) -> dict[str, float]:
-        """Each loss averaged over the last reading."""
+        """Each loss averaged over the last group of steps."""
         last = self.curve[-1] if self.curve else {}
         return {name: value for name, value in last.items() if name not in ("step", "epoch")}
 
@@ -63,7 +63,7 @@ class LossMonitor(Callback):
         if not self._unread:
             return
         epoch = self._epochs[-1]
-        readings: dict[str, list[tuple[int, float]]] = {}  # by loss: the steps it was computed in, and its values
+        readings: dict[str, list[tuple[int, float]]] = {}  # by loss: (index of the step, value)
         for name in sorted({name for losses in self._unread for name in losses}):
             steps = [index for index, losses in enumerate(self._unread) if name in losses]
             values = torch.stack([self._unread[index][name] for index in steps]).tolist()  # one wait for the device
@@ -76,7 +76,7 @@ class LossMonitor(Callback):
         self.on_steps(epoch, self.num_steps)
 
     def _refuse_non_finite(self, readings: dict[str, list[tuple[int, float]]]) -> None:
-        """Name the earliest step whose loss is not finite."""
+        """Raise an error that names the earliest step with a non-finite loss."""
         broken = [
             (index, name, value)
             for name, values in readings.items()

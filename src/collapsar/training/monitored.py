@@ -1,7 +1,7 @@
-"""Configured callbacks that monitor a value: refused in one line if no value of this name is logged.
+"""Refuse, in one line, configured callbacks that monitor a value that is not logged.
 
-After the first step it is known what a model of ours logs. Models and callbacks of the user's own may log more at any
-time, so that beside them a callback is refused when Lightning itself misses the value.
+The first step shows what a model of ours logs. A user's own models and callbacks may log more at any time; with these a
+callback is refused only if Lightning itself misses the value.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from lightning import Callback, LightningModule, Trainer
 
 from collapsar.errors import UsageError
 
-LIGHTNINGS_WORDS = "conditioned on metric"  # of the RuntimeError of an EarlyStopping
+LIGHTNINGS_WORDS = "conditioned on metric"  # in the RuntimeError of an EarlyStopping
 VALIDATED = "validation/"
 
 
 class MonitorCheck(Callback):
-    """Looks, after the first step, whether what configured callbacks monitor is logged."""
+    """Checks after the first step that the values that configured callbacks monitor are logged."""
 
     def __init__(self, configured: Sequence[Callback]) -> None:
         self.configured = configured
@@ -39,12 +39,12 @@ class MonitorCheck(Callback):
 
 
 def is_of(part: object, package: str) -> bool:
-    """Whether the class of a part is one of a package."""
+    """Whether the class of a part belongs to a package."""
     return type(part).__module__.startswith(package)
 
 
 def unmonitored(callback: str, wanted: str, *, logged: Sequence[str]) -> UsageError:
-    """What is said of a callback that monitors what is not there."""
+    """The error for a callback that monitors a value that is not logged."""
     validated = (
         ""
         if any(name.startswith(VALIDATED) for name in logged)
@@ -57,11 +57,7 @@ def unmonitored(callback: str, wanted: str, *, logged: Sequence[str]) -> UsageEr
 
 
 def raise_if_unmonitored(error: RuntimeError, trainer: Trainer) -> None:
-    """Raise in our words what Lightning says of a value that is not logged.
-
-    Raises:
-        UsageError: it says so.
-    """
+    """Raise a UsageError in place of Lightning's error about a value that is not logged."""
     if LIGHTNINGS_WORDS in str(error):
         wanted = str(error).partition("`")[2].partition("`")[0]
         raise unmonitored("EarlyStopping", wanted, logged=sorted(map(str, trainer.callback_metrics))) from error

@@ -1,13 +1,13 @@
-"""Pretraining without labels: before a model is trained, the part of it that sees images learns a task of their own.
+"""Pretraining without labels: before the training, the model's encoder or critic learns a task of its own.
 
     rotation     by which quarter turn was an image turned? (Gidaris et al. 2018, arXiv:1803.07728); each image of a
                  batch is turned once, at random
     contrastive  which is the other view of this image? (SimCLR, Chen et al. 2020, arXiv:2002.05709, equation 1); a
                  step shows two augmented views of each image of a batch
 
-It takes a share of a generation's steps, and the model gets the others, so that the number of steps is the same as
-without. Images are those of the pool, each as often as any other, and of the real training set.
-The plan's optimiser, its rate factor and its clipping hold here too; weight decay and schedules are the model's own.
+It takes a share of a generation's steps, and the model gets the rest, so the total stays the same. Its images are those
+of the pool and of the real training set, each as often as any other. The plan's optimiser, rate factor and clipping
+apply here too; weight decay and schedules do not.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ Shown = Float[Tensor, "input channel height width"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Pretext):
-    """Tell quarter turns apart."""
+    """Predict by which quarter turn an image was turned."""
 
     def pose(self, images: Images, generator: torch.Generator) -> tuple[Shown, Int64[Tensor, " input"]]:
         turns = torch.randint(NUM_TURNS, (len(images),), generator=generator).to(images.device)
@@ -67,7 +67,7 @@ class Contrastive(Pretext):
     """Find the other view of an image among all views of a batch.
 
     Args:
-        temperature: Of the similarities.
+        temperature: Temperature of the similarities.
         projection_dim: Units of the hidden layers between features and similarities.
         augmentation: Makes the views; takes images in model range and a generator.
     """
@@ -110,13 +110,9 @@ def pretrain(
     unfinished: Unfinished,
     state: State | None,
 ) -> dict[str, float]:
-    """Train a model's representation on a pretext; returns its loss and accuracy, averaged over the last steps.
+    """Train a model's representation on a pretext task; return its loss and accuracy, averaged over the last steps.
 
     Initial weights of the head are drawn from the global stream, which the caller has seeded.
-
-    Raises:
-        NonFiniteError: the loss became NaN or infinite.
-        Stopped: a signal asked to stop; how far it came is stored.
     """
     representation = model.to(device).train().representation()
     assert representation is not None, "checked beforehand"
@@ -192,10 +188,11 @@ def pretrain_first(
     unfinished: Unfinished,
     state: State | None,
 ) -> dict[str, float]:
-    """Pre-train a model for its share of the steps, and leave the others to its Trainer; returns what the record says.
+    """Pretrain a model for its share of the steps and leave the rest to its Trainer; return entries for the record.
 
     Raises:
         NonFiniteError: the loss became NaN or infinite.
+        Stopped: a signal asked to stop; the progress is stored.
     """
     total = total_steps(trainer, steps_per_epoch=steps_per_epoch)
     num_steps = pretext.num_steps(total)
@@ -219,7 +216,7 @@ def pretrain_first(
 
 
 def with_real(pool: Pool, real: Samples | None) -> Pool:
-    """A pool and the real training set, each sample once and with the same weight."""
+    """The pool together with the real training set, each sample once and with equal weight."""
     if real is None or any(part.samples.values is real.values for part in pool.parts):
         return Pool(pool.parts)
     return Pool((Part(real, REAL), *pool.parts))
@@ -235,10 +232,10 @@ def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
 def check_pretraining(
     pretext: Pretext, model: LearnedModel, *, trainer: Trainer, steps_per_epoch: int, batch_size: int
 ) -> None:
-    """Refuse a pretext that a model has no part for, that its images or batches do not pose, or that has no steps.
+    """Refuse a pretext task that the model, its images or its batches cannot serve, or that has no steps.
 
     Raises:
-        UsageError: with what to set instead.
+        UsageError: the text says what to set instead.
     """
     if model.representation() is None:
         raise UsageError(f"model={model.name} has no encoder or critic to pre-train: set training.pretraining=null")

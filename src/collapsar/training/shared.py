@@ -1,11 +1,10 @@
 """Generation 0, trained once for all chains of a study that start alike.
 
-    outputs/NAME/.generation_0/DIGEST/    model.ckpt    training.json (how it went, and what DIGEST stands for)
+    outputs/NAME/.generation_0/DIGEST/    model.ckpt    training.json (a note on it, and what DIGEST covers)
 
-Chains that differ only in what comes after their first training (`settings.AFTER_TRAINING_0`) have the same digest: of
-their other settings, the real training set, the code, the threads and the device. The first to come trains while the
-others wait; then each draws, scores and stores a copy for itself. What they record is what they would record without
-sharing, but for seconds.
+Chains that differ only in what comes after their first training (`settings.AFTER_TRAINING_0`) have the same DIGEST. It
+covers their other settings, the real training set, the code, the threads and the device. The first chain trains while
+the others wait; then each draws, scores and stores its own copy. Except for seconds, records are as without sharing.
 """
 
 import inspect
@@ -38,19 +37,19 @@ from collapsar.training.trainer import configured, configured_callbacks, make_tr
 
 logger = logging.getLogger(__name__)
 
-SILENT_SECONDS = 2.0  # of waiting, before a line says what is waited for
+SILENT_SECONDS = 2.0  # of waiting before a log line tells of it
 FOLDER, MODEL, NOTE = ".generation_0", "model.ckpt", "training.json"
-NOT_NOTED = ("model", "save", "shared_seconds", "earlier_seconds")  # of a Training
+NOT_NOTED = ("model", "save", "shared_seconds", "earlier_seconds")  # fields of a Training that the note leaves out
 
 
 class SharedTraining:
-    """One training, and the folder that keeps it.
+    """One training, and the folder that stores it.
 
     Args:
-        path: The folder; there once the training is done.
-        recipe: Makes the model that kept weights are loaded into.
-        device: Where a loaded model lies, as a trained one would.
-        depends_on: What the folder is named after, noted in it for readers.
+        path: The folder; it exists once the training is done.
+        recipe: Makes the model that stored weights are loaded into.
+        device: Device of a loaded model, as of a trained one.
+        depends_on: What the folder's digest covers; stored in the folder for readers.
     """
 
     def __init__(self, path: Path, recipe: Recipe, *, device: torch.device, depends_on: Mapping[str, Any]) -> None:
@@ -58,7 +57,7 @@ class SharedTraining:
         self.lock = FileLock(path.with_name(f"{path.name}.lock"))
 
     def acquire(self) -> None:
-        """Have the training to oneself: nobody else trains it until it is kept.
+        """Lock the training: no other chain trains it until it is stored.
 
         Raises:
             OSError: the folder cannot be made or written.
@@ -71,7 +70,7 @@ class SharedTraining:
             self.lock.acquire()
 
     def training(self, train: Callable[[], Training]) -> Training:
-        """The kept training, or this one, which is kept; others may have it from now on."""
+        """The stored training; without one, train and store it. Then other chains may read it."""
         try:
             return self._kept() or self._train_and_keep(train)
         finally:
@@ -99,12 +98,12 @@ class SharedTraining:
             return replace(training, save=writer(self._keep(training, seconds=seconds)))
 
     def _keep(self, training: Training, *, seconds: Mapping[str, float]) -> bytes:
-        """Put a training where others find it; returns its checkpoint."""
+        """Store a training for other chains; return its checkpoint."""
         temporary = self.path.with_name(f".{self.path.name}.partial")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         training.save(temporary / MODEL)
-        training.model.to(self.device)  # saving moved it
+        training.model.to(self.device)  # `save` moved it to the CPU
         weights = (temporary / MODEL).read_bytes()
         course = {
             entry.name: getattr(training, entry.name) for entry in fields(training) if entry.name not in NOT_NOTED
@@ -127,16 +126,16 @@ class SharedTraining:
 def claimed(
     study: Path, recipe: Recipe, *, config: Mapping[str, Any], real: Samples
 ) -> Iterator[SharedTraining | None]:
-    """The training of generation 0 that the chains of a study share, for one of them at a time until it is done.
+    """The shared training of generation 0, held by one chain at a time until it is done.
 
     Args:
-        study: The folder of the run folders.
+        study: The folder that holds the run folders.
         recipe: How the model is made and trained.
         config: The chain's resolved configuration.
-        real: What is trained on.
+        real: The real training set.
 
     Yields:
-        None where the study's folder cannot be written, which is said: the chain then trains for itself.
+        None, with a warning, if the study's folder cannot be written: the chain then trains for itself.
     """
     depends_on, device = dependencies(recipe, settings=first_training_settings(config), real=real)
     path = study / FOLDER / digest(depends_on)
@@ -156,10 +155,10 @@ def claimed(
 
 
 def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
-    """Whether another chain's training would do: it is worth keeping, and leaves nothing but the model.
+    """Whether another chain can use this training: it is worth storing, and its only effect is the model.
 
-    A fit by formula takes milliseconds. A logger, plugin or callback that the user configured may do things of its own,
-    but for an EarlyStopping.
+    A fit by formula takes milliseconds. A logger, plugin or callback that the user configured may have other effects;
+    an EarlyStopping has none.
     """
     callbacks = configured_callbacks(recipe.trainer)
     acts = any(configured(recipe.trainer, key) for key in ("logger", "plugins"))
@@ -167,7 +166,7 @@ def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
 
 
 def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) -> tuple[dict[str, Any], torch.device]:
-    """All that decides what a training gives, as plain values, and the device it runs on."""
+    """All that determines the result of a training, as plain values, and the device it runs on."""
     trainer = make_trainer(recipe.trainer)
     device: torch.device = trainer.strategy.root_device
     depends_on = {
@@ -193,7 +192,7 @@ def content_of(samples: Samples) -> str:
 
 
 def code_of(recipe: Recipe) -> str:
-    """A stable digest of our code and of the files that the model's class, and those it is derived from, stand in."""
+    """A stable digest of our code, and of the source files of the model's class and its base classes."""
     package = Path(inspect.getfile(collapsar)).parent
     with torch.random.fork_rng(devices=[]):
         made = type(recipe.model())
@@ -205,12 +204,12 @@ def code_of(recipe: Recipe) -> str:
 
 
 def checksum(course: Mapping[str, Any], *, weights: bytes) -> str:
-    """A digest of a checkpoint and of what is noted of its training."""
+    """A digest of a checkpoint and of the note about its training."""
     return blake2b(json.dumps(course, sort_keys=True).encode() + weights, digest_size=16).hexdigest()
 
 
 def writer(weights: bytes) -> Callable[[Path], None]:
-    """What writes a copy of a checkpoint."""
+    """A function that writes a copy of a checkpoint."""
 
     def save(path: Path) -> None:
         path.write_bytes(weights)

@@ -1,4 +1,4 @@
-"""Models that a chain has stored: read again from their checkpoints, as they were when they were trained."""
+"""Models that a chain has stored, read from their checkpoints as they were when they were trained."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""A fresh model and a fresh Trainer on a pool give a trained model; an analytic model is fitted instead.
+"""Train a fresh model with a fresh Trainer on a pool; fit an analytic model instead.
 
 A Lightning Trainer is single-use: a second `fit` with a new module runs no step and raises nothing. So the model and
 the trainer are recipes here, called anew for each generation.
@@ -36,7 +36,7 @@ from collapsar.training.pretraining import check_pretraining, pretrain_first, wi
 from collapsar.training.trainer import TrainerRecipe, autocast_dtype, in_full_precision, make_trainer, on_machine
 from collapsar.training.unfinished import Checkpoints, Unfinished, unkept
 
-VALIDATED_AT_ONCE = 1024  # samples, at least: few would make a distance of two sets noisy
+VALIDATED_AT_ONCE = 1024  # samples, at least: the distance of two small sets is noisy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Recipe:
         trainer: Makes the `lightning.Trainer`; takes `callbacks`.
         plan: The levers of training.
         batch_size: Samples in a step.
-        residents: What the device of the training holds of the chain's pools.
+        residents: The parts of the chain's pools that stay on the training device.
     """
 
     model: Callable[[], GenerativeModel]
@@ -58,22 +58,22 @@ class Recipe:
     residents: Residents = field(default_factory=Residents)
 
     def on(self, machine: Machine) -> "Recipe":
-        """The recipe with what the machine chose in place of what is left open."""
+        """The recipe with the machine's choices in place of what is left open."""
         plan = replace(self.plan, cuda_graphs=machine.cuda_graphs, compiled=machine.compiled)
         return replace(self, trainer=on_machine(self.trainer, machine), plan=plan)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A trained model, and how it got there.
+    """A trained model, and how it was trained.
 
     Attributes:
         model: In evaluation mode, on the device it was trained on.
-        summary: Number of steps and epochs, and each loss averaged over the last reading.
+        summary: Number of steps and epochs, and each loss averaged over the last group of steps.
         curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end.
         save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
-        shared_seconds: Where another chain trained the model: the seconds that it took there ("train").
-        earlier_seconds: Where it was continued: the seconds that it took before, up to its checkpoint.
+        shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
+        earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.
     """
 
     model: GenerativeModel
@@ -100,26 +100,26 @@ def train(
     """Train a fresh model on a pool.
 
     Args:
-        recipe: Of the model, its Trainer and their plan.
-        pool: What to train on; moved to the trainer's device as it is, where it fits.
+        recipe: How to make and train the model.
+        pool: What to train on; moved to the trainer's device as it is, if it fits.
         seed: The experiment's seed.
-        generation: Names the random streams, and an error.
-        on_steps: Told of the progress.
-        real: The real training set, for pretraining without labels; None leaves it to the pool.
-        held_out: Real samples that no generation is trained on, where the plan validates on such.
-        start: The checkpoint of the last generation, where the plan begins with its weights.
-        unfinished: Keeps how far a training in steps came, and what an earlier one came to; None keeps nothing.
-        folder: The run folder, below which the user's loggers and callbacks write; None: where they say themselves.
+        generation: Selects the random streams; errors name it.
+        on_steps: Called with the progress.
+        real: The real training set, for pretraining without labels; None pretrains on the pool alone.
+        held_out: Real samples that no generation is trained on, if the plan validates on them.
+        start: The checkpoint of the last generation, if the plan begins with its weights.
+        unfinished: Stores and restores the progress of a training in steps; None stores nothing.
+        folder: The run folder, below which the user's loggers and callbacks write; None keeps their own paths.
 
     Raises:
-        NonFiniteError: a loss became NaN or infinite: generation, epoch and step are named.
+        NonFiniteError: a loss became NaN or infinite; the text names generation, epoch and step.
         UsageError: the batch is larger than the pool, the Trainer takes no step, or a callback cannot work.
         DeviceMemoryError: the memory of the device is full.
-        Stopped: a signal asked to stop; a training in steps ends its step and is stored first.
+        Stopped: a signal asked to stop; a training in steps first ends its step and stores its progress.
     """
     train_seed = derive_seed(seed, generation, "train")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(train_seed)  # the one global seed: initial weights and noise
+        torch.default_generator.manual_seed(train_seed)  # the one global seed, for initial weights and noise
         model = recipe.model()
         if not model.is_trained_in_steps:
             generator = make_generator(seed, generation, "train")
@@ -144,11 +144,7 @@ def train(
 
 
 def begin_with(model: LearnedModel, checkpoint: Path) -> None:
-    """Give a fresh model the weights of a checkpoint, and its optimisers their state if the plan says so.
-
-    Raises:
-        UsageError: the file is missing, damaged, or of another model.
-    """
+    """Load a checkpoint's weights into a fresh model, and its optimiser states if the plan keeps them."""
     try:
         stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
         model.load_state_dict(stored["state_dict"])
@@ -161,7 +157,7 @@ def begin_with(model: LearnedModel, checkpoint: Path) -> None:
 
 
 def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Training:
-    """Fit a model that has a formula for it, to the whole pool at once."""
+    """Fit an analytic model by its formula, to the whole pool at once."""
     model.fit(pool.concatenated(), weights=pool.weights, generator=generator)
 
     def save(path: Path) -> None:
@@ -183,7 +179,7 @@ def train_in_steps(
     unfinished: Unfinished,
     folder: Path | None,
 ) -> Training:
-    """Step a model's players as its plan says, with a Trainer of its own; from where they were, if that is stored."""
+    """Train a model as its plan says, with a Trainer of its own; continue from a stored state if there is one."""
     state = unfinished.read()
     is_begun = state is not None and state["phase"] == "training"
     first_step = int(state["step"]) if state is not None and is_begun else 0
@@ -195,7 +191,7 @@ def train_in_steps(
     if place is not None:
         announce(trainer.loggers, place)
     device = trainer.strategy.root_device
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
     configured = [callback for callback in callbacks if callback not in (monitor, *stopping)]
     model.has_watchers = bool(trainer.loggers or configured)
     model.autocast_dtype = autocast_dtype(trainer)
@@ -239,7 +235,7 @@ def train_in_steps(
         except RuntimeError as error:
             raise_if_unmonitored(error, trainer)
             raise
-        except SystemExit as error:  # what Lightning makes of Ctrl-C where no handler of ours is
+        except SystemExit as error:  # Lightning turns Ctrl-C into this if our handler is not installed
             raise KeyboardInterrupt from error
     if not trainer.global_step:
         raise UsageError("the Trainer took no step: look at what conf/trainer and the overrides of trainer.* limit")
@@ -267,7 +263,7 @@ def train_in_steps(
 def split(
     pool: Pool, recipe: Recipe, *, device: torch.device, seed: int, generation: int, held_out: Samples | None
 ) -> tuple[PoolBatches, PoolInOrder | None]:
-    """Shuffled batches to train on, and those that the plan keeps for validation; None where it keeps none."""
+    """Shuffled batches to train on, and those that the plan keeps for validation; None if it keeps none."""
     shuffle, size = make_generator(seed, generation, "batches"), recipe.batch_size
     validated_at_once = max(size, VALIDATED_AT_ONCE)
     if held_out is not None:
@@ -284,7 +280,7 @@ def split(
 
 
 def some_of(batches: PoolBatches, num_samples: int, *, generator: torch.Generator) -> Samples:
-    """So many of the samples that are trained on, or as many as there are, drawn as an epoch is."""
+    """Up to `num_samples` of the training samples, drawn as an epoch is."""
     size = min(num_samples, batches.num_samples)
     drawn = PoolBatches(
         batches.pool, device=batches.device, batch_size=size, generator=generator, chosen=batches.chosen
@@ -293,10 +289,10 @@ def some_of(batches: PoolBatches, num_samples: int, *, generator: torch.Generato
 
 
 def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) -> None:
-    """Refuse a lever that does nothing to the model, and a pool too small for it, its batches and what is kept back.
+    """Check that each lever has an effect on the model, and that the pool is large enough.
 
     Raises:
-        UsageError: one of these.
+        UsageError: a lever has no effect, or the pool is too small for the model, its batches and the validation share.
     """
     model.check_plan(recipe.plan)
     num_trained_on = pool_size - recipe.plan.num_kept_from_pool(pool_size)

@@ -1,7 +1,7 @@
-"""The Trainer of a generation: made from its recipe with our callback beside the configured ones, and checked.
+"""The Trainer of a generation: made from its recipe with our callbacks beside the configured ones, and checked.
 
-What stands as `auto` in a recipe is filled in from what the chain's machine is (`machine.py`). Of what a Lightning
-Trainer takes, the rest either works here or is refused by name (`REFUSED`, `REFUSED_CALLBACKS`).
+The chain's machine (`machine/choice.py`) replaces `auto` in a recipe. Any other argument of a Lightning Trainer works
+here, or is refused by name (`REFUSED`, `REFUSED_CALLBACKS`).
 """
 
 import copy
@@ -37,9 +37,7 @@ CHECKPOINTS = "each generation's model is kept in the run folder, as generation_
 PRINTS_NO_MODEL = "a chain prints no model, and generation_000/model.ckpt in its folder holds one"
 LIGHTNING_VARIABLES = "PL_TRAINER_"  # from the environment Lightning takes what its Trainer is not given
 
-REFUSED: Mapping[
-    str, tuple[tuple[Any, ...], str]
-] = {  # by argument: the values that are taken, and what to set instead
+REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # by argument: the allowed values, and what to set instead
     "strategy": (("auto",), ON_ONE_DEVICE),
     "fast_dev_run": ((False,), "for a short try set trainer.max_steps and num_generations"),
     "max_time": ((None,), "a training that ends by the clock cannot be repeated: set trainer.max_steps"),
@@ -67,7 +65,7 @@ REFUSED: Mapping[
     "default_root_dir": ((None,), "files of a training lie in the run folder, which hydra.run.dir names"),
     "model_registry": ((None,), CHECKPOINTS),
 }
-SAFE = {  # in place of Lightning's own defaults, where a recipe says nothing
+SAFE = {  # replace Lightning's defaults if a recipe sets nothing
     "enable_checkpointing": False,
     "enable_progress_bar": False,
     "enable_model_summary": False,
@@ -90,19 +88,15 @@ REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
 }
 
 if not torch.cuda.is_available():
-    # Lightning sets this when it is imported; without a GPU it makes each step of an optimiser look for NVML anew.
+    # Lightning sets this on import; without a GPU it makes each optimiser step look for NVML anew.
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:
-    """A fresh Trainer with these callbacks after the configured ones, which start anew too, as its loggers do.
+    """A fresh Trainer with these callbacks after copies of the configured ones, and with copies of its loggers.
 
-    It does not look for SLURM, where Lightning would requeue jobs by itself and count their tasks.
-
-    Args:
-        recipe: Makes it.
-        callbacks: Ours.
-        place: Where loggers and callbacks write; None for a Trainer that trains nothing.
+    It does not look for SLURM, because Lightning would requeue jobs by itself and count their tasks. `place` says where
+    loggers and callbacks write; it is None for a Trainer that trains nothing.
     """
     flat = flattened(recipe)
     own: dict[str, Any] = {
@@ -117,12 +111,12 @@ def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | Non
 
 
 def configured_callbacks(recipe: TrainerRecipe) -> Sequence[Callback]:
-    """The callbacks that a recipe brings along."""
+    """The callbacks that a recipe sets."""
     return _listed(configured(recipe, "callbacks"))
 
 
 def configured(recipe: TrainerRecipe, key: str) -> Any:
-    """What a recipe says of an argument; None where it says nothing."""
+    """A recipe's value of an argument; None if it sets none."""
     return flattened(recipe).keywords.get(key)
 
 
@@ -133,16 +127,16 @@ def on_machine(recipe: TrainerRecipe, machine: Machine) -> TrainerRecipe:
 
 
 def autocast_dtype(trainer: Trainer) -> torch.dtype | None:
-    """What the networks of a Trainer compute in; None where that is the type of their weights."""
+    """The dtype that the networks of a Trainer compute in; None if it is that of their weights."""
     return AUTOCAST_DTYPES[str(trainer.precision)]
 
 
 def check_trainer(recipe: TrainerRecipe) -> Trainer:
-    """The Trainer of a recipe, having refused what could not train a generation.
+    """The Trainer of a recipe, if it can train a generation.
 
     Raises:
-        UsageError: a value that Lightning or we refuse, a callback that could not work, more than one device, no step
-            to take, or another precision than ours.
+        UsageError: a value that Lightning or we refuse, a callback that cannot work, more than one device, no step
+            to take, or an unknown precision.
     """
     check_arguments(recipe)
     try:
@@ -170,10 +164,10 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
 
 
 def check_arguments(recipe: TrainerRecipe) -> None:
-    """Refuse arguments, callbacks, loggers and plugins that could not work in a chain.
+    """Refuse arguments, callbacks, loggers and plugins that cannot work in a chain.
 
     Raises:
-        UsageError: the first of them, by name, with what to set instead.
+        UsageError: the text names the first of them and what to set instead.
     """
     for variable in os.environ:
         if variable.startswith(LIGHTNING_VARIABLES):
@@ -196,11 +190,7 @@ def check_arguments(recipe: TrainerRecipe) -> None:
 
 
 def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
-    """Refuse what is no callback, one that a chain has no use for, and one that cannot be copied or stored.
-
-    Raises:
-        UsageError: by its key and class.
-    """
+    """Refuse an object that is no callback, or that a chain cannot use, copy or store."""
     if not isinstance(callback, Callback):
         raise UsageError(f"{key} must be a Lightning callback: got {type(callback).__name__}")
     for refused, advice in REFUSED_CALLBACKS.items():
@@ -223,12 +213,12 @@ def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
 
 
 def in_full_precision(recipe: TrainerRecipe) -> TrainerRecipe:
-    """The recipe with float32 in place of a precision that is still to be chosen."""
+    """The recipe with float32 in place of a precision of `auto`."""
     return with_arguments(recipe, precision=FULL_PRECISION) if configured(recipe, "precision") == AUTO else recipe
 
 
 def _plugins(recipe: TrainerRecipe) -> list[Any]:
-    """The configured plugins, precision plugins with a state of their own as copies; never SLURM's environment."""
+    """The configured plugins, stateful precision plugins as copies; never SLURM's environment."""
     found = [
         copy.deepcopy(plugin) if isinstance(plugin, Precision) and plugin.state_dict() else plugin
         for plugin in _listed(configured(recipe, "plugins"))
@@ -239,24 +229,18 @@ def _plugins(recipe: TrainerRecipe) -> list[Any]:
 
 
 def _listed(value: Any) -> list[Any]:
-    """What Lightning takes one by one or as a list; nothing for null."""
+    """A list of what Lightning takes as one value or as a list; empty for null."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _takes(target: Callable[..., Any], key: str) -> bool:
-    """Whether a constructor takes an argument."""
     parameters = inspect.signature(target).parameters
     return key in parameters or any(each.kind == each.VAR_KEYWORD for each in parameters.values())
 
 
 def _copy(key: str, part: Any) -> Any:
-    """A copy of a callback or a logger.
-
-    Raises:
-        UsageError: it cannot be copied.
-    """
     try:
         return copy.deepcopy(part)
     except Exception as error:
@@ -266,7 +250,7 @@ def _copy(key: str, part: Any) -> Any:
 
 
 def _as_typed(value: Any) -> str:
-    """A value as it is typed in an override; an object by its class."""
+    """A value as typed in an override; an object as its class name."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value) if isinstance(value, int | float | str | list | dict) else type(value).__name__

@@ -1,13 +1,12 @@
-"""A generation that is still in training: what is stored of it, when, and how the same command goes on inside it.
+"""Checkpoints inside a generation: what they hold, when they are written, and how the same command continues from one.
 
     outputs/NAME/CHAIN/unfinished.ckpt    a checksum, a newline, and what `torch.save` writes
 
-A checkpoint is taken between two steps, when the batch of the next one is there but not yet seen. It has all that the
-other steps depend on: weights, optimisers and the scale of half precision; averages, plateau and early stopping; the
-place in the shuffled order; random numbers; and the loss curve. It is written every `checkpoint_minutes`, before the
-last step of a training of over a minute, and when a signal asks to stop, which ends the process once it is written.
-Lightning's own checkpoints would not do: they skip a validation that is due and pass through a folder of the system's
-without being flushed (version 2.6).
+A checkpoint is taken between two steps, when the next batch is fetched but not yet seen. It holds all that later steps
+depend on: weights, optimisers and the scale of half precision; averages, plateau and early stopping; the place in the
+shuffled order; random states; and the loss curve. It is written every `checkpoint_minutes`, before the last step of a
+training of over a minute, and before a signal ends the process. Lightning's own checkpoints (2.6) skip a validation
+that is due, and pass through the system's temporary folder without being flushed.
 """
 
 import logging
@@ -37,22 +36,22 @@ from collapsar.training.monitored import MonitorCheck
 logger = logging.getLogger(__name__)
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
-WORTH_STORING_SECONDS = 60.0  # of training: what took less is trained again if its samples are not drawn and scored
+WORTH_STORING_SECONDS = 60.0  # of training; a shorter one is repeated if a kill comes before its samples are scored
 
 State = dict[str, Any]
-"""Tensors and plain values, in dicts and lists: no code runs when it is read."""
+"""Tensors and plain values in dicts and lists, so that reading one runs no code."""
 
 
 class Unfinished:
-    """The training of one generation, and the file that keeps how far it came.
+    """The training of one generation, and the file that stores its progress.
 
     Args:
-        path: The file; None keeps nothing.
-        belongs_to: What must be the same where it is continued (`belonging`).
-        minutes: Of training between two checkpoints; None stores one only when a signal asks to stop.
+        path: The file; None stores nothing.
+        belongs_to: Values that must be the same when the training is continued (`belonging`).
+        minutes: Minutes of training between checkpoints; None stores only before the last step and at a signal.
 
     Attributes:
-        earlier_seconds: What training took up to the checkpoint that was taken up; 0 without one.
+        earlier_seconds: Seconds of training before the checkpoint that was read; 0 without one.
     """
 
     def __init__(self, path: Path | None, *, belongs_to: Mapping[str, Any], minutes: float | None) -> None:
@@ -61,9 +60,9 @@ class Unfinished:
         self._begun = self._stored = time.monotonic()
 
     def read(self) -> State | None:
-        """What is stored of this training; None where nothing is, or nothing that can be used, which is said.
+        """The stored state of this training; None if there is none, or, with a warning, if it cannot be used.
 
-        A kill right after a generation was kept leaves what was stored of it: that is over, and nothing to speak of.
+        A kill right after a generation finished leaves its checkpoint behind; this is ignored without a warning.
         """
         if self.path is None or not self.path.exists():
             return None
@@ -71,7 +70,7 @@ class Unfinished:
         try:
             state = unpack(self.path.read_bytes())
             if state["belongs_to"].get("generation", generation) < generation:
-                return None  # that one is finished: a kill came between its record and the deletion of this file
+                return None  # a kill came between the record of that generation and the deletion of this file
             foreign = [key for key in self.belongs_to if state["belongs_to"].get(key) != self.belongs_to[key]]
             if foreign:
                 raise ValueError(f"another {foreign[0]}")
@@ -84,7 +83,7 @@ class Unfinished:
         return state
 
     def is_due(self, *, is_last_step: bool = False) -> bool:
-        """Whether to store what there is: a signal asks for it, or it is time."""
+        """Whether to store the state: at a signal, after `minutes`, or before the last step of a long training."""
         now = time.monotonic()
         return (
             signals.is_asked()
@@ -93,7 +92,7 @@ class Unfinished:
         )
 
     def write(self, state: State) -> None:
-        """Store a state, whole or not at all; a disk that does not take it is named, and training goes on."""
+        """Store a state, whole or not at all; if the disk refuses, log a warning and go on training."""
         if self.path is None:
             return
         seconds = self.earlier_seconds + time.monotonic() - self._begun
@@ -107,12 +106,12 @@ class Unfinished:
 
 
 def unkept() -> Unfinished:
-    """A training that nobody continues."""
+    """A training whose progress is not stored."""
     return Unfinished(None, belongs_to={}, minutes=None)
 
 
 def belonging(config: Mapping[str, Any], *, generation: int, machine: Machine | None) -> dict[str, Any]:
-    """What a training depends on: it is continued only where all of this is the same."""
+    """What a training depends on: it is continued only if all of this is the same."""
     return {
         "generation": generation,
         "settings": digest(binding_settings(config)),
@@ -122,7 +121,7 @@ def belonging(config: Mapping[str, Any], *, generation: int, machine: Machine | 
 
 
 def pack(state: State) -> bytes:
-    """A state as the content of a file."""
+    """The content of a file that holds a state."""
     file = BytesIO()
     torch.save(state, file)
     stored = file.getvalue()
@@ -130,11 +129,7 @@ def pack(state: State) -> bytes:
 
 
 def unpack(content: bytes) -> State:
-    """The state that a file holds.
-
-    Raises:
-        ValueError: the content is not as it was written.
-    """
+    """The state that a file's content holds; raise ValueError if the content is damaged."""
     expected, _, stored = content.partition(b"\n")
     if checksum(stored) != expected:
         raise ValueError("it is damaged")
@@ -143,17 +138,17 @@ def unpack(content: bytes) -> State:
 
 
 def checksum(stored: bytes) -> bytes:
-    """Thirty-two characters."""
+    """A digest of 32 characters."""
     return blake2b(stored, digest_size=16).hexdigest().encode()
 
 
 class Checkpoints(Callback):
-    """Lets a Trainer begin with a state, and stores later ones; the first of its callbacks, so that others follow.
+    """Starts a Trainer from a state and stores later ones; the first callback, so that the others run after it.
 
     Args:
         unfinished: The training.
-        state: What it begins with; None: with its start.
-        pretrained: What the record says of what came before the Trainer; empty where nothing did.
+        state: The state to start from; None starts at the first step.
+        pretrained: Entries of the record about the pretraining; empty without one.
     """
 
     def __init__(self, unfinished: Unfinished, *, state: State | None, pretrained: dict[str, float]) -> None:
@@ -172,7 +167,7 @@ class Checkpoints(Callback):
             callback.load_state_dict(stored)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        signals.take_back()  # Lightning has put its own handler of SIGTERM, which would end the training by itself
+        signals.take_back()  # Lightning installed its own handler of SIGTERM, which would end the training
         self._num_steps = int(trainer.estimated_stepping_batches)
         if self.state is not None:
             trainer.should_stop = self.state.get("should_stop", False)
@@ -183,20 +178,20 @@ class Checkpoints(Callback):
             self._stored_step = trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self.state is not None:  # a validation before this step, which Lightning did not repeat, was counted again
+        if self.state is not None:  # Lightning counted a validation before this step again without running it
             stepped = self.state["loops"]["epoch_loop.state_dict"]["_batches_that_stepped"]
             trainer.fit_loop.epoch_loop._batches_that_stepped = stepped
             self.state = None
         step = trainer.global_step
         if step > self._stored_step and self.unfinished.is_due(is_last_step=step + 1 == self._num_steps):
             for each in trainer.loggers:
-                each.save()  # what they hold of the steps before would be missing if the process were killed
+                each.save()  # or a kill would lose the steps that they have buffered
             self.unfinished.write(self._present(trainer, pl_module))
             self._stored_step = step
         signals.leave_if_asked()
 
     def _present(self, trainer: Trainer, model: LightningModule) -> State:
-        """The state before a step."""
+        """The state before the next step."""
         return {
             "phase": "training",
             "step": trainer.global_step + int(self.pretrained.get("pretraining_steps", 0)),
@@ -208,25 +203,25 @@ class Checkpoints(Callback):
             "callbacks": [callback.state_dict() for callback in others(trainer)],
             "course": course_of(model).state_dict(),
             "random": random_states(trainer.strategy.root_device),
-            "should_stop": trainer.should_stop,  # already, but not before min_steps or min_epochs
-            "logged": dict(trainer.callback_metrics),  # last, which callbacks may read at any time
+            "should_stop": trainer.should_stop,  # may be set, though min_steps or min_epochs is not reached
+            "logged": dict(trainer.callback_metrics),  # the last values, which callbacks may read at any time
         }
 
 
 def others(trainer: Trainer) -> list[Callback]:
-    """A Trainer's callbacks with a state of their own, in an order that is the same each time."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    """A Trainer's callbacks except Checkpoints and MonitorCheck, in an order that is the same each time."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
     return [callback for callback in callbacks if not isinstance(callback, Checkpoints | MonitorCheck)]
 
 
 def course_of(model: LightningModule) -> Course:
-    """What changes in the course of a model's training."""
+    """The rates, averages and progress of a model's training."""
     assert isinstance(model, LearnedModel)
     return model.course
 
 
 def before_the_batch(loops: State) -> State:
-    """Lightning's counts of steps and batches without the batch that is there but not yet seen."""
+    """Lightning's counts of steps and batches, without the batch that is fetched but not yet seen."""
     progress = loops["epoch_loop.batch_progress"]
     for counts in (progress["total"], progress["current"]):
         counts["ready"] = counts["completed"]
@@ -237,7 +232,10 @@ def before_the_batch(loops: State) -> State:
 
 
 def on_device_of(state: State, optimizer: torch.optim.Optimizer) -> State:
-    """An optimiser's state with learning rates that are tensors, which CUDA graphs read, where its parameters lie."""
+    """An optimiser's state, with learning rates that are tensors moved to the device of its parameters.
+
+    CUDA graphs read such learning rates.
+    """
     device = optimizer.param_groups[0]["params"][0].device
     groups = [
         {

@@ -1,1 +1,1 @@
-"""`collapsar-verify`: the loop against closed forms."""
+"""`collapsar-verify`: checks the loop against closed forms."""

@@ -1,4 +1,4 @@
-"""The command `collapsar-verify`. What takes seconds to load is imported once the options are read."""
+"""The command `collapsar-verify`. It reads the options first, because the other imports take seconds."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print and write the checks; 0 if every law holds, 1 if one is broken."""
+    """Print and write the checks; return 0 if every law holds, 1 if one is broken."""
     options = _parser().parse_args(argv)
     from rich.console import Console
 

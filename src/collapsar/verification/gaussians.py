@@ -1,7 +1,7 @@
 """Protocols on Gaussians: every regime, the unbiased variance, sampling bias, full covariances.
 
-An error in the share of real data shows best in pools of 100, a wrong law in pools of 10, so every regime is run with
-both.
+Every regime runs with pools of 10 and of 100: small pools show a wrong law best, large ones an error in the share of
+real data.
 """
 
 import math
@@ -118,10 +118,10 @@ def gaussian_protocol(
     num_reserve: int = 0,
     num_choices: int = 0,
 ) -> Protocol:
-    """A regime on diagonal Gaussians; `num_synthetic` are as many as real samples unless given.
+    """A regime on diagonal Gaussians; `num_synthetic` is `num_samples` by default.
 
-    What the regime draws is shared by the chains of a block. Where that scatters in small pools, `num_choices` says in
-    how many blocks it is drawn anew: enough for one per cent off in a law to lie seven standard errors away.
+    The chains of a block share the regime's draws. If these scatter in small pools, `num_choices` sets the number of
+    blocks: enough for an error of one per cent in a law to lie seven standard errors away.
     """
     where = f"n={num_samples}"
     conserved = theory.conserved_second_moment(real_mean=0.0, real_variance=1.0)
@@ -145,7 +145,7 @@ def gaussian_protocol(
 
 
 def unbiased_protocol() -> Protocol:
-    """Replace with the unbiased variance: its mean stays while the mean deviation shrinks."""
+    """Replace with the unbiased variance: the mean variance stays while the mean standard deviation shrinks."""
     n, last = 10, 3
     return unbiased_chain(
         num_samples=n,
@@ -171,7 +171,7 @@ def unbiased_protocol() -> Protocol:
 
 
 def log_variance_protocol() -> Protocol:
-    """The same in a longer chain, which shows the steady fall of the log variance better than its mean."""
+    """The same in a longer chain, which shows the steady fall of the log variance better."""
     n, last = 10, 8
     change = theory.log_variance_change(num_samples=n, num_dimensions=1)
     law = Law(
@@ -208,7 +208,7 @@ def unbiased_chain(*, num_samples: int, num_generations: int, laws: Sequence[Law
 
 
 def full_covariance_protocol() -> Protocol:
-    """Replace with a full covariance matrix, from few samples for its size."""
+    """Replace with a full covariance matrix, fitted to few samples for its size."""
     n, dimensions, last = 40, 32, 3
     change = theory.log_variance_change(num_samples=n, num_dimensions=dimensions)
     return Protocol(
@@ -229,7 +229,7 @@ def full_covariance_protocol() -> Protocol:
 
 
 def gaussian_source(seed: int, *, dimensions: int, num_train: int, num_reserve: int) -> GaussianSource:
-    """Standard normal data, as conf/data/gaussian.yaml makes them."""
+    """Standard normal data, as in conf/data/gaussian.yaml."""
     return GaussianSource(
         sample_shape=[dimensions],
         dimensions=dimensions,
@@ -246,5 +246,5 @@ def gaussian_model(
     variance: Literal["maximum_likelihood", "unbiased"],
     covariance: Literal["diagonal", "full"] = "diagonal",
 ) -> Gaussian:
-    """A fresh Gaussian, as conf/model/gaussian.yaml makes it."""
+    """A new Gaussian model, as in conf/model/gaussian.yaml."""
     return Gaussian(sample_shape=[dimensions], covariance=covariance, variance=variance)

@@ -1,7 +1,6 @@
-"""What is verified: a loop whose end is known in closed form, run in blocks of independent chains.
+"""Protocols: a loop whose result is known in closed form, run in blocks of independent chains.
 
-A diagonal Gaussian or a histogram in D dimensions is D independent chains, which makes a block; blocks differ in their
-seed.
+A diagonal Gaussian or a histogram in D dimensions is D independent chains, which form a block. Blocks differ in seed.
 """
 
 from collections import deque
@@ -26,7 +25,7 @@ from collapsar.training.train import fit
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What a block is when it ends: its last model, what that was trained on, and all the real data."""
+    """The end of a block: its last model, the pool of that model, and all the real data."""
 
     model: GenerativeModel
     pool: Pool
@@ -39,11 +38,11 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """What a block's chains should have in common.
+    """A statistic of a block and its value in closed form.
 
     Attributes:
         expected: The value, or the lower bound.
-        is_lower_bound: Whether more than expected is right too.
+        is_lower_bound: Whether larger values are right too.
     """
 
     name: str
@@ -57,9 +56,9 @@ class Protocol:
     """A loop, and the laws that its last generation obeys.
 
     Attributes:
-        source: Real data for a seed.
-        num_synthetic: Samples each model gives to the next pool.
-        num_blocks: How often the chain runs, each with its own seed.
+        source: Makes the real data of a seed.
+        num_synthetic: Samples that each model gives to the next pool.
+        num_blocks: Number of blocks, each with its own seed.
     """
 
     regime: Regime
@@ -72,7 +71,7 @@ class Protocol:
     bias: Bias = UNBIASED
 
     def run(self, seed: int) -> Block:
-        """One block, through the loop of every experiment."""
+        """Run one block with the same loop as every experiment."""
         real = self.source(seed).load()
         loop = Loop(
             real=real,
@@ -87,7 +86,7 @@ class Protocol:
         return Block(model=last.training.model, pool=last.pool, real=real)
 
     def draw(self, model: GenerativeModel, *, seed: int, generation: int) -> Drawn:
-        """Every sample is kept."""
+        """Draw from the model and keep every sample."""
         samples = model.sample(self.num_synthetic, make_generator(seed, generation, "sample"), bias=self.bias)
         return Drawn(samples, self.num_synthetic)
 
@@ -113,7 +112,7 @@ def mean_wasserstein(block: Block) -> float:
 
 
 def undeclared_real_weight(block: Block) -> float:
-    """Training weight of what is in fact real, found among the real data by its values, beyond what the pool says."""
+    """Training weight of real samples, found in the pool by their values, less the weight that the pool declares."""
     real = [samples.values[:, :2] for samples in (block.real.train, block.real.reserve) if samples is not None]
     pool = block.pool.concatenated()[:, :2]  # two values: one alone may coincide by chance
     is_real = (pool.unsqueeze(1) == torch.cat(real)).all(2).any(1)

@@ -1,6 +1,6 @@
-"""What `collapsar-verify` runs: loops whose end is known in closed form, through the same code as every experiment.
+"""The protocols of `collapsar-verify`, run by the same code as every experiment.
 
-Sizes are such that one per cent off lies beyond the threshold of `verify`.
+Sizes are chosen so that an error of one per cent lies beyond the threshold of `verify`.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from collapsar.verification.protocol import Block, Law, Protocol
 
 
 def protocols() -> list[Protocol]:
-    """Everything that is verified."""
+    """All protocols."""
     return [
         *(protocol for size in (10, 100) for protocol in regime_protocols(num_samples=size)),
         unbiased_protocol(),
@@ -67,7 +67,7 @@ def drift_protocol() -> Protocol:
 
 
 def takeover_protocol() -> Protocol:
-    """Categories under replace until one is left."""
+    """Categories under replace until only one is left."""
     n, dimensions = 2, 4000
     source = partial(categorical_source, dimensions=dimensions, num_categories=3, num_train=n)
     return Protocol(
@@ -88,7 +88,7 @@ def takeover_protocol() -> Protocol:
 
 
 def regression_protocol(regime: Regime, *, law: Callable[..., float]) -> Protocol:
-    """Least squares; the outputs of a block are its chains."""
+    """Least squares; each output of a block is a chain."""
     num_samples, num_inputs, num_outputs, last = 50, 10, 600, 4
     source = partial(
         sources.LinearRegressionSource,
@@ -105,7 +105,7 @@ def regression_protocol(regime: Regime, *, law: Callable[..., float]) -> Protoco
     mean_trace = num_inputs / (num_samples - num_inputs - 1)
 
     def error(block: Block) -> float:
-        # The design is a block's own: (X'X)^-1 has a known mean trace, and its part in the error is taken out.
+        # Each block has its own design X: remove the error from the difference of trace (X'X)^-1 to its known mean.
         inputs = block.fitted("inputs")[:num_samples]
         excess = torch.linalg.inv(inputs.T @ inputs).trace().item() / mean_trace - 1
         return (block.fitted("coefficients") - truth).square().sum(0).mean().item() - expected * excess
@@ -122,7 +122,7 @@ def regression_protocol(regime: Regime, *, law: Callable[..., float]) -> Protoco
 
 
 def categorical_source(seed: int, *, dimensions: int, num_categories: int, num_train: int) -> sources.CategoricalSource:
-    """Categories with a tail, as conf/data/categorical.yaml makes them."""
+    """Categories with a tail, as in conf/data/categorical.yaml."""
     return sources.CategoricalSource(
         sample_shape=[dimensions],
         dimensions=dimensions,

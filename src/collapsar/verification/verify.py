@@ -1,9 +1,9 @@
-"""`collapsar-verify`: does the loop do what the closed forms say?
+"""`collapsar-verify`: checks the loop against closed forms.
 
-The chains run through the same regimes, pools, data sources and model classes as every experiment (see `protocols`);
-only the laws in `theory` are independent of them. Standard errors are taken over blocks of chains, because what a
-regime draws is shared within one. A check fails beyond the quantile of Student's t that lets true laws fail in less
-than one run of a thousand, all checks together. What a pool should be made of is checked as exact numbers too.
+The chains use the same regimes, pools, data sources and model classes as every experiment (see `protocols`); only the
+laws in `theory` are independent of them. Standard errors are taken over blocks, because the chains of a block share the
+regime's draws. The threshold is a quantile of Student's t: true laws fail in less than one run of a thousand, all
+checks together. The size and the real weight of pools are checked as exact numbers.
 """
 
 import math
@@ -26,20 +26,20 @@ from collapsar.verification.protocol import Law, Protocol
 from collapsar.verification.protocols import protocols
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run; 1e-3 is promised, but skewed statistics have longer tails than Student's t
-NUM_WORKERS = 2  # one protocol each: the tensors are too small to be shared out
+NUM_WORKERS = 2  # each runs one protocol at a time; the tensors are too small to split
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One law held against the loop.
+    """One law compared with the loop.
 
     Attributes:
-        law: What is measured, and where.
+        law: Name of the statistic, and the setting it was measured in.
         measured: Mean over blocks.
-        expected: What the law says; of a lower bound, the bound.
-        standard_error: Of `measured`; 0 where it must be exact.
-        z: (measured - expected) / standard_error; None where an exact number is wrong.
-        passed: Whether z is within the threshold; above a lower bound, any.
+        expected: The law's value or lower bound.
+        standard_error: Of `measured`; 0 if all blocks agree, as exact numbers do.
+        z: (measured - expected) / standard_error; None if an exact number is wrong.
+        passed: Whether z is within the threshold; for a lower bound, any positive z passes too.
     """
 
     law: str
@@ -52,10 +52,7 @@ class Check:
 
 
 def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
-    """Every law of a protocol, measured over all its blocks.
-
-    `num_checks`, of the whole run, share the rate of false alarms.
-    """
+    """Check every law of a protocol over all its blocks; all `num_checks` of a run share the rate of false alarms."""
     measured = torch.zeros(protocol.num_blocks, len(protocol.laws), dtype=torch.float64)
     for block in range(protocol.num_blocks):
         chain = protocol.run(derive_seed(seed, block, "block"))
@@ -68,7 +65,7 @@ def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
 
 
 def compare(law: Law, *, regime: str, blocks: Tensor, threshold: float) -> Check:
-    """A law against the means of all blocks [block]."""
+    """Compare a law with its statistic in all blocks [block]."""
     difference = blocks.mean().item() - law.expected
     standard_error = (blocks.std() / math.sqrt(len(blocks))).item()
     rounding = 1e-9 * max(abs(law.expected), 1.0)
@@ -89,7 +86,7 @@ def compare(law: Law, *, regime: str, blocks: Tensor, threshold: float) -> Check
 
 
 def verify(*, seed: int, console: Console) -> list[Check]:
-    """Run every protocol and compare it with its laws."""
+    """Run every protocol and check its laws."""
     everything = protocols()
     num_checks = sum(len(protocol.laws) for protocol in everything)
     torch.set_num_threads(1)
@@ -100,19 +97,19 @@ def verify(*, seed: int, console: Console) -> list[Check]:
 
 
 def start_workers() -> Executor:
-    """Forks of this process, which run the code as it stands here; where forking is not safe, threads."""
+    """Forks of this process, which run the code that it has loaded; threads if forking is not safe."""
     if sys.platform == "linux":
         return ProcessPoolExecutor(NUM_WORKERS, mp_context=get_context("fork"))
     return ThreadPoolExecutor(NUM_WORKERS)
 
 
 def check_numbered(number: int, *, seed: int, num_checks: int) -> list[Check]:
-    """The checks of one of the protocols, which themselves cannot be sent to another process."""
+    """The checks of one protocol, chosen by number because protocols cannot be sent to another process."""
     return check(protocols()[number], seed=seed, num_checks=num_checks)
 
 
 def as_table(checks: Sequence[Check]) -> Table:
-    """The checks for reading."""
+    """The checks as a table for the terminal."""
     table = Table("law", "regime", title="the loop against its closed forms")
     for column in ("measured", "expected", "std. error", "z", ""):
         table.add_column(column, justify="right")

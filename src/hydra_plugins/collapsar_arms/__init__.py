@@ -1,1 +1,1 @@
-"""Hydra finds the sweepers of a package below `hydra_plugins`: this one makes the jobs of a list of arms."""
+"""The sweeper that runs a list of arms; Hydra finds it below `hydra_plugins`."""

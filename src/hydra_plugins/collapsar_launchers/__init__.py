@@ -1,1 +1,1 @@
-"""Hydra finds the launchers of a package below `hydra_plugins`: these run the jobs of a multirun side by side."""
+"""Launchers that run the jobs of a multirun side by side; Hydra finds them below `hydra_plugins`."""

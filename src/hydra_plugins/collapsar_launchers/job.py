@@ -1,7 +1,7 @@
-"""A job of a multirun on its way to another process, perhaps on another machine, and what comes back from there.
+"""A job of a multirun that runs in another process, perhaps on another machine, and its outcome.
 
-What the job says goes to `job.log` in its run folder, so that lines of jobs that run side by side never mix. What comes
-back is plain values: an exception of another library may not survive the way.
+Its output goes to `job.log` in its run folder, so that lines of parallel jobs never mix. The outcome holds plain
+values, because an exception of another library may not survive the transfer.
 """
 
 import os
@@ -30,9 +30,9 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        objective: What it returned to a sweeper.
+        objective: The value that it returned to a sweeper.
         reason: What was wrong, in one line; empty if nothing was.
-        exit_code: What the command would have ended with, had it run this job alone.
+        exit_code: The exit code that the command would have had with this job alone.
     """
 
     objective: Any = None
@@ -45,17 +45,16 @@ class Job:
     """One job of a multirun; called in the process that runs it.
 
     Attributes:
-        number: Which one, from 0.
-        title: What sets it apart from the others, as overrides.
+        number: Its number, from 0.
+        title: The overrides that set it apart from the other jobs.
         config: Its composed config, with Hydra's own node.
-        folder: Its run folder.
-        num_generations: Of its chain.
-        command: Repeats it by itself.
-        hydra_context: Hydra's, of the multirun.
-        singletons: Hydra's state.
-        working_folder: Where the command was given; relative paths start there.
-        environment: Variables of ours that were set there.
-        is_restarted: Whether who runs it starts it again where a signal stopped it, as SLURM and Ray do.
+        num_generations: Generations of its chain.
+        command: The command that repeats this job alone.
+        hydra_context: Hydra's context of the multirun.
+        singletons: The state of Hydra's singletons.
+        working_folder: The folder where the command was typed; relative paths start there.
+        environment: Our own variables that were set there.
+        is_restarted: Whether SLURM or Ray starts the job again if a signal stopped it.
     """
 
     number: int
@@ -71,8 +70,8 @@ class Job:
     is_restarted: bool
 
     def __call__(self, share: Share) -> Outcome:
-        """Run the chain with its share of the machine, all that it says going to its log."""
-        os.environ |= {**self.environment, **share.environment()}  # before anything that has threads is imported
+        """Run the chain with its share of the machine; all its output goes to its log."""
+        os.environ |= {**self.environment, **share.environment()}  # before any library with threads is imported
         os.chdir(self.working_folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         with said_to(self.folder / LOG):
@@ -81,7 +80,7 @@ class Job:
             return self._run()
 
     def checkpoint(self, share: Share) -> Any:
-        """What submitit queues again where SLURM takes the machine away: the same, as the run folder holds the rest."""
+        """Queue the same job again, as submitit asks if SLURM takes the machine away; the run folder holds the rest."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, share)
@@ -103,7 +102,7 @@ class Job:
             )
         except (KeyboardInterrupt, SystemExit) as stop:
             if self.is_restarted:
-                raise  # with an outcome it would count as over
+                raise  # the job would count as over if it returned an outcome
             code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
             return Outcome(reason="interrupted: the same command continues", exit_code=code)
         if done.status is JobStatus.COMPLETED:
@@ -128,7 +127,7 @@ class Job:
 
 
 def error_of(done: JobReturn) -> Exception:
-    """Why a job failed; Hydra raises it where it is asked for."""
+    """The error of a failed job; Hydra raises it when the return value is read."""
     try:
         _ = done.return_value
     except Exception as error:
@@ -138,7 +137,7 @@ def error_of(done: JobReturn) -> Exception:
 
 @contextmanager
 def said_to(log: Path) -> Iterator[None]:
-    """Append all that this process writes to the terminal to a file instead."""
+    """Append all that this process would write to the terminal to a file instead."""
     sys.stdout.flush()
     sys.stderr.flush()
     before = [os.dup(1), os.dup(2)]

@@ -1,4 +1,4 @@
-"""Jobs side by side on this machine, each in a process of joblib's (loky)."""
+"""Run jobs side by side on this machine, each in a process of joblib's (loky)."""
 
 import os
 import time
@@ -19,19 +19,19 @@ from collapsar.jobs.shares import (
 from hydra_plugins.collapsar_launchers.job import Job
 from hydra_plugins.collapsar_launchers.side_by_side import Handle, Places, SideBySide
 
-GRACE_SECONDS = 10.0  # that a chain has to leave after SIGTERM
+GRACE_SECONDS = 10.0  # for a chain to end after SIGTERM
 
 
 class JoblibLauncher(SideBySide):
-    """Processes of joblib's, one for each place, that run one job after another."""
+    """One joblib process for each place, which runs one job after another."""
 
     package, extra = "joblib", "joblib"
 
     def __init__(self, *, n_jobs: int | None, jobs_per_gpu: int) -> None:
-        """Notes how many jobs run at once.
+        """Set how many jobs run at once.
 
         Args:
-            n_jobs: Jobs at once; null: `jobs_per_gpu` for each visible GPU, or one for each core where there is none.
+            n_jobs: Jobs at once; null: `jobs_per_gpu` on each visible GPU, or one on each core if there is no GPU.
             jobs_per_gpu: Jobs that share a GPU.
         """
         self.n_jobs, self.jobs_per_gpu = n_jobs, jobs_per_gpu
@@ -41,14 +41,14 @@ class JoblibLauncher(SideBySide):
 
 
 def shares_here(num_jobs: int, *, n_jobs: int | None, jobs_per_gpu: int) -> list[Share]:
-    """The shares of jobs on this machine: its cores and visible GPUs; OMP_NUM_THREADS limits the threads of each."""
+    """The shares of this machine's cores and visible GPUs; OMP_NUM_THREADS limits the threads of each job."""
     cores, gpus = count_cores(os.environ), visible_gpus(os.environ)
     num_slots = count_slots(n_jobs, num_jobs=num_jobs, num_cores=cores, gpus=gpus, jobs_per_gpu=jobs_per_gpu)
     return shares_of(num_slots, num_cores=cores, gpus=gpus, most_threads=number_in(os.environ, THREADS[0]))
 
 
 class JoblibPlaces(Places):
-    """A process of its own for each place: one that dies takes no other with it."""
+    """One process for each place, so that a process that dies takes no other with it."""
 
     def __init__(self, shares: Sequence[Share]) -> None:
         self.shares = shares
@@ -60,7 +60,7 @@ class JoblibPlaces(Places):
     def _start(self, place: int, job: Job) -> Handle:
         try:
             return self._executor(place).submit(job, self.shares[place])
-        except BrokenProcessPool:  # its process died in the last job
+        except BrokenProcessPool:  # the place's process died in its last job
             del self._executors[place]
             return self._executor(place).submit(job, self.shares[place])
 
@@ -68,7 +68,7 @@ class JoblibPlaces(Places):
         from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
         if place not in self._executors:
-            # In a process group of its own, so that Ctrl-C in a terminal reaches only us: `stop` tells the jobs, once.
+            # Each process has its own group: Ctrl-C reaches only the launcher, and `stop` signals each job once.
             self._executors[place] = ProcessPoolExecutor(
                 max_workers=1, env=self.shares[place].environment(), initializer=os.setpgrp
             )

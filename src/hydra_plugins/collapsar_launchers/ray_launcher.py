@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster that is there, or on one that is started on this machine."""
+"""Run jobs on an existing Ray cluster, or on one that is started on this machine."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,27 @@ from hydra_plugins.collapsar_launchers.side_by_side import Handle, Places, SideB
 
 
 class RayLauncher(SideBySide):
-    """Each job is a task of Ray's, which waits until the cluster has room for it."""
+    """Each job is a Ray task, which waits until the cluster has room for it."""
 
     package, extra = "ray", "ray"
     restarts_jobs = True
 
     def __init__(self, *, init: Mapping[str, Any], num_cpus: int, num_gpus: float, max_retries: int) -> None:
-        """Notes what is asked of Ray.
+        """Set what each job asks of Ray.
 
         Args:
-            init: Arguments of `ray.init`; without an address, RAY_ADDRESS, a cluster that this machine belongs to, or
-                one that is started here.
+            init: Arguments of `ray.init`; without an address, Ray takes RAY_ADDRESS, a cluster of this machine's, or
+                one that it starts here.
             num_cpus: Cores, and so threads, of a job.
-            num_gpus: GPUs of a job; four jobs share one of which each takes .25.
-            max_retries: How often a job is started again whose process or machine died.
+            num_gpus: GPUs of a job; with .25, four jobs share one GPU.
+            max_retries: How often a job is started again if its process or machine died.
         """
         self.init, self.num_cpus, self.num_gpus, self.max_retries = init, num_cpus, num_gpus, max_retries
 
     def places(self, num_jobs: int, folder: Path) -> Places:
         import ray
 
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray sends to its makers what it is used for
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports its usage to its makers
         if not ray.is_initialized():
             ray.init(**self.init)
         task = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.max_retries)(run_on_ray)
@@ -39,7 +39,7 @@ class RayLauncher(SideBySide):
 
 
 def run_on_ray(job: Job, share: Share) -> Any:
-    """What a worker of Ray's does."""
+    """Run a job in a Ray worker."""
     return job(share)
 
 

@@ -1,6 +1,6 @@
-"""What all launchers of ours share: jobs are handed over, watched until the last one is over, and all are told of.
+"""The base of our launchers: submit jobs, watch them until the last one is over, and report those that failed.
 
-A launcher says only where a job runs (`Places`). That a job fails, or that its process dies, stops no other one.
+A launcher only provides the places where jobs run (`Places`). A job that fails, or whose process dies, stops no other.
 """
 
 import importlib.util
@@ -27,42 +27,38 @@ from collapsar.jobs.shares import Share
 from collapsar.jobs.watch import RECORDS, MultirunView, Watched, titles
 from hydra_plugins.collapsar_launchers.job import LOG, Job, Outcome
 
-GLANCE_SECONDS = 0.2  # between two looks at the jobs
+GLANCE_SECONDS = 0.2  # between two polls of the jobs
 DIED_EXIT_CODE = 1
-OWN_VARIABLES = "COLLAPSAR_"  # what is set here is set where the jobs run
+OWN_VARIABLES = "COLLAPSAR_"  # variables with this prefix are passed on to the jobs
 
 
 class Handle(Protocol):
-    """A job that was handed over: the future of joblib, submitit and Ray."""
+    """A submitted job: the future of joblib, submitit or Ray."""
 
     def done(self) -> bool:
         """Whether it is over."""
 
     def result(self) -> Outcome:
-        """How it ended.
-
-        Raises:
-            Exception: its process died.
-        """
+        """How it ended; raises an exception if its process died."""
 
 
 class Places(ABC):
-    """Where jobs run: a place for each that runs at once."""
+    """The places where jobs run; each runs one job at a time."""
 
     shares: Sequence[Share]
-    """What each place gives to its job."""
+    """The share of the machine for the job in each place."""
 
     @abstractmethod
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
-        """Hand over some jobs, each with the number of a place that is free."""
+        """Submit some jobs, each with the number of a free place."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End the jobs that run, which the same command continues."""
+        """End the running jobs; the same command continues them."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the places took, when all jobs are over."""
+        """Release what the places hold, when all jobs are over."""
 
 
 class SideBySide(Launcher, ABC):
@@ -71,15 +67,15 @@ class SideBySide(Launcher, ABC):
     package: str
     """The package that it needs."""
     extra: str
-    """The extra of ours that brings the package."""
+    """Our extra that installs the package."""
     restarts_jobs = False
     """Whether a job that a signal stopped is started again."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Notes what jobs are made of.
+        """Store what jobs are made of.
 
         Raises:
-            UsageError: the package that runs them is not there.
+            UsageError: the package that runs them is not installed.
         """
         if importlib.util.find_spec(self.package) is None:
             raise UsageError(
@@ -90,11 +86,11 @@ class SideBySide(Launcher, ABC):
 
     @abstractmethod
     def places(self, num_jobs: int, folder: Path) -> Places:
-        """Places for so many jobs of the study in this folder."""
+        """Places for this number of jobs; `folder` is the study's."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all jobs, and note those that failed; returns what each returned, in the order of the jobs."""
-        if self.config.get("dry_run"):  # trains nothing, and sums up what it says of each job
+        """Run all jobs and note those that failed; returns the result of each, in the order of the jobs."""
+        if self.config.get("dry_run"):  # trains nothing, and sums up its jobs within one process
             return self._in_this_process(job_overrides, initial_job_idx)
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -117,7 +113,7 @@ class SideBySide(Launcher, ABC):
         return launcher.launch(job_overrides, initial_job_idx)
 
     def _job(self, overrides: Sequence[str], *, number: int, title: str) -> Job:
-        """A job, composed here, so that what cannot be composed is refused before any job runs."""
+        """Compose a job here, so that a config that cannot be composed is refused before any job runs."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
@@ -137,7 +133,7 @@ class SideBySide(Launcher, ABC):
         )
 
     def _told(self, job: Job, outcome: Outcome) -> JobReturn:
-        """What the sweeper hears: of a failure only if it has rules for it, else it would stop at the first one."""
+        """The result for the sweeper: a failure only if it has rules for it, else it would stop at the first one."""
         returned = JobReturn(overrides=list(job.config.hydra.overrides.task), cfg=job.config)
         returned.status, returned.return_value = JobStatus.COMPLETED, outcome.objective
         if outcome.reason and is_told_at_the_end(self.config.hydra):
@@ -152,7 +148,7 @@ class SideBySide(Launcher, ABC):
 
 
 def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
-    """Run jobs wherever there is place, and show how they are getting on; returns how each ended."""
+    """Run each job as soon as a place is free, and show the progress; returns how each job ended."""
     watched = [
         Watched(
             number=job.number + 1,
@@ -164,14 +160,14 @@ def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
         for job in jobs
     ]
     waiting, free = list(range(len(jobs))), list(range(len(places.shares)))
-    running: dict[int, tuple[int, Handle]] = {}  # by the index of a job: its place and its handle
+    running: dict[int, tuple[int, Handle]] = {}  # place and handle by the index of the job
     outcomes: dict[int, Outcome] = {}
     with MultirunView(watched, console=make_console()) as view, ended_with(places):
         while waiting or running:
             in_use = {jobs[index].folder for index in running}
             starting = []
             for index in waiting.copy():
-                if free and jobs[index].folder not in in_use:  # jobs of one chain go on where the one before ended
+                if free and jobs[index].folder not in in_use:  # jobs of one chain run in turn, each continuing the last
                     in_use.add(jobs[index].folder)
                     waiting.remove(index)
                     starting.append((free.pop(0), index))
@@ -190,7 +186,7 @@ def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
 
 
 def outcome_of(handle: Handle, *, job: Job) -> Outcome:
-    """How a job ended, also where its process did not live to say so."""
+    """How a job ended, even if its process died."""
     try:
         return handle.result()
     except Exception as error:  # whatever joblib, submitit or Ray raises for a process that died
@@ -202,7 +198,7 @@ def outcome_of(handle: Handle, *, job: Job) -> Outcome:
 
 @contextmanager
 def ended_with(places: Places) -> Iterator[None]:
-    """End the jobs where this process is asked to stop (`collapsar.machine.signals`) or breaks down."""
+    """End the jobs if a signal stops this process (`collapsar.machine.signals`) or it fails."""
     try:
         yield
         places.close()

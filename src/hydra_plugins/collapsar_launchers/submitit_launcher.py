@@ -1,4 +1,4 @@
-"""Jobs in SLURM's queue, or as processes of this machine the way SLURM would run them (submitit)."""
+"""Jobs in SLURM's queue, or in processes of this machine that run as under SLURM (submitit)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from hydra_plugins.collapsar_launchers.job import Job
 from hydra_plugins.collapsar_launchers.joblib_launcher import shares_here
 from hydra_plugins.collapsar_launchers.side_by_side import Handle, Places, SideBySide
 
-FOLDER = ".submitit"  # in the folder of the study: submitit's own files
+FOLDER = ".submitit"  # submitit's own files, in the folder of the study
 
 
 class SlurmLauncher(SideBySide):
@@ -21,13 +21,13 @@ class SlurmLauncher(SideBySide):
     def __init__(
         self, *, cpus_per_task: int, timeout_min: int, max_num_timeout: int, parameters: Mapping[str, Any] | None
     ) -> None:
-        """Notes what is asked of SLURM.
+        """Set what each job asks of SLURM.
 
         Args:
             cpus_per_task: Cores, and so threads, of a job.
             timeout_min: Minutes after which SLURM stops a job, which is then queued again.
-            max_num_timeout: How often it is queued again for that; a job that is preempted always is.
-            parameters: Whatever else submitit takes: `gpus_per_node`, `mem_gb`, `slurm_partition`, ...
+            max_num_timeout: How often a job that ran out of time is queued again; a preempted job always is.
+            parameters: Other parameters of submitit: `gpus_per_node`, `mem_gb`, `slurm_partition`, ...
         """
         self.cpus_per_task, self.timeout_min, self.max_num_timeout = cpus_per_task, timeout_min, max_num_timeout
         self.parameters = parameters or {}
@@ -48,10 +48,10 @@ class LocalLauncher(SideBySide):
     package, extra = "submitit", "slurm"
 
     def __init__(self, *, n_jobs: int | None, jobs_per_gpu: int, timeout_min: int) -> None:
-        """Notes how many jobs run at once.
+        """Set how many jobs run at once.
 
         Args:
-            n_jobs: Jobs at once; null: `jobs_per_gpu` for each visible GPU, or one for each core where there is none.
+            n_jobs: Jobs at once; null: `jobs_per_gpu` on each visible GPU, or one on each core if there is no GPU.
             jobs_per_gpu: Jobs that share a GPU.
             timeout_min: Minutes after which a job is stopped.
         """
@@ -74,7 +74,7 @@ class SubmititPlaces(Places):
         self._executor, self._jobs = executor, list[Any]()
 
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
-        with self._executor.batch():  # one array
+        with self._executor.batch():  # makes one SLURM array
             handles = [self._executor.submit(job, self.shares[place]) for place, job in jobs]
         self._jobs += handles
         return handles

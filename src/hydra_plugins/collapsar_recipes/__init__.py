@@ -1,1 +1,1 @@
-"""Hydra finds the sources of a package below `hydra_plugins`: this one has the recipes of a data set in one file."""
+"""The source of recipes, with all recipes of a data set in one file; Hydra finds it below `hydra_plugins`."""

@@ -1,6 +1,6 @@
-"""Recipes as Hydra asks for them: `recipe/mnist/small/vae` is what stands at `small`, `vae` in conf/recipe/mnist.yaml.
+"""Recipes for Hydra: `recipe/mnist/small/vae` is the entry `small`, `vae` in conf/recipe/mnist.yaml.
 
-Hydra's own source has a file for each config; here all recipes of a data set stand side by side in one.
+Hydra's own source has a file for each config; this one reads all recipes of a data set from one file.
 """
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -18,24 +18,18 @@ class RecipeSearchPath(SearchPathPlugin):
     """Lets Hydra look for recipes in our files."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Adds the source below."""
         search_path.append("collapsar", f"{RecipeSource.scheme()}://{config_folder()}")
 
 
 class RecipeSource(ConfigSource):
-    """The recipes in `conf/recipe`: their keys stand at the top of the config, and each says its size itself."""
+    """The recipes in `conf/recipe`: their keys go to the top of the config, and their path sets `size`."""
 
     @staticmethod
     def scheme() -> str:
-        """What begins the address of such a source."""
         return "recipes"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """A recipe by its path.
-
-        Raises:
-            ConfigLoadError: there is none.
-        """
+        """The recipe at a path; raises ConfigLoadError if there is none."""
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found: {config_path}")
         _, data, size, model = config_path.split("/")
@@ -43,15 +37,12 @@ class RecipeSource(ConfigSource):
         return ConfigResult(self.provider, self.full_path(), content, header={"package": "_global_"})
 
     def available(self) -> bool:
-        """Whether the folder is there."""
         return config_folder().is_dir()
 
     def is_group(self, config_path: str) -> bool:
-        """Whether a path is the group's."""
         return config_path == GROUP
 
     def is_config(self, config_path: str) -> bool:
-        """Whether a path is a recipe's."""
         group, _, name = config_path.partition("/")
         data, size, model = name.split("/") if name.count("/") == 2 else ("", "", "")
         return group == GROUP and model in recipes(data).get(size, {})

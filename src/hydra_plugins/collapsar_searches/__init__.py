@@ -1,1 +1,1 @@
-"""Hydra finds the sweepers of a package below `hydra_plugins`: these look for the best chain, or the first good one."""
+"""Sweepers that search for the best chain, or the first good one; Hydra finds them below `hydra_plugins`."""

@@ -1,4 +1,4 @@
-"""The smallest value of a setting at which chains are good enough; the page draws the curve."""
+"""Search for the smallest value of a setting at which chains are good enough; the page draws the curve."""
 
 import json
 import logging
@@ -26,16 +26,16 @@ class BisectionSweeper(Search):
         num_steps: int,
         seeds: str,
     ) -> None:
-        """Notes what is searched for.
+        """Set what is searched for.
 
         Args:
-            setting: The key of a number of which more is better.
+            setting: The key of a number; larger values make chains better.
             low: Its smallest value.
             high: Its largest value.
-            at_least: What the objective, averaged over seeds, must reach from below; null: `at_most` decides.
-            at_most: What it must reach from above.
+            at_least: The smallest objective, averaged over seeds, that is good enough; null if `at_most` is set.
+            at_most: The largest objective that is good enough; null if `at_least` is set.
             num_steps: Halvings after both ends were tried.
-            seeds: Of the chains at each value, as in a sweep.
+            seeds: Seeds of the chains at each value, in the syntax of a sweep.
         """
         super().__init__(seeds=seeds)
         check_not_negative(**{"hydra.sweeper.num_steps": num_steps})

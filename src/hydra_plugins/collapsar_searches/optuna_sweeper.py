@@ -1,7 +1,7 @@
-"""A search by Optuna, asked for its next trials and told what they came to.
+"""A search by Optuna: it suggests trials, we run them, and it gets their objectives.
 
-What it suggests follows from the seed, the number of the trial and what earlier trials came to, and finished chains are
-read again: so a search that was stopped loses no trial, whether it is kept in memory or in a storage.
+Its suggestions follow from the seed, the number of the trial and the objectives of earlier trials, and finished chains
+are read again. So a search that was stopped loses no trial, whether trials are kept in memory or in a storage.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from hydra_plugins.collapsar_searches.search import Search
 
 logger = logging.getLogger(__name__)
 
-LOG_TAG = "log"  # of an interval that is searched on a logarithmic scale: tag(log, interval(1e-4, 1e-1))
+LOG_TAG = "log"  # marks an interval to search on a logarithmic scale: tag(log, interval(1e-4, 1e-1))
 
 
 class OptunaSweeper(Search):
@@ -35,17 +35,17 @@ class OptunaSweeper(Search):
         storage: str | None,
         study_name: str,
     ) -> None:
-        """Notes what is searched for.
+        """Set what is searched for.
 
         Args:
-            direction: maximize or minimize; a list of them for a list of objectives.
-            params: By key, what may be chosen: `interval(0,1)`, `int(interval(1,8))`, `a,b`, `range(1,9)`.
+            direction: maximize or minimize; a list of these for a list of objectives.
+            params: For each key, its possible values: `interval(0,1)`, `int(interval(1,8))`, `a,b`, `range(1,9)`.
             n_trials: Trials in all.
             n_jobs: Trials that run at once.
-            seed: Of what is suggested.
-            seeds: Of the chains of each trial, over which its objective is averaged.
+            seed: Seed of the suggestions.
+            seeds: Seeds of the chains of each trial; its objective is the mean over them.
             storage: Where Optuna keeps the trials, such as sqlite:///search.db; null: in memory.
-            study_name: What they are called there.
+            study_name: The name of the search in the storage.
         """
         super().__init__(seeds=seeds)
         check_positive(**{"hydra.sweeper.n_trials": n_trials, "hydra.sweeper.n_jobs": n_jobs})
@@ -74,7 +74,7 @@ class OptunaSweeper(Search):
             logger.info("best: trial %d, %s: %s", best.number + 1, best.params, best.values)
 
     def _take_choices(self) -> list[str]:
-        """The choices that were typed: what is swept, but for seeds, is what is searched."""
+        """Move the typed sweeps, except one over seeds, from the overrides to the search space."""
         typed = OverridesParser.create().parse_overrides(self.typed)
         choices = [one for one in typed if one.is_sweep_override() and one.get_key_element() != "seed"]
         self.typed = [str(one.input_line) for one in typed if one not in choices]
@@ -89,23 +89,19 @@ class OptunaSweeper(Search):
 
         trials = list(study.get_trials(states=[TrialState.RUNNING]))[:count]
         while len(trials) < count:
-            # A sampler for each trial: one that had gone on from another would suggest something else after a restart.
+            # Each trial has a new sampler: one with a history would suggest something else after a restart.
             study.sampler = TPESampler(seed=derive_seed(self.seed, len(study.trials), "search") % 2**32)
             trials.append(study.ask(dict(space)))
         return trials
 
 
 def num_finished(study: Any) -> int:
-    """The trials of a study that have their values."""
+    """The number of trials that have their values."""
     return sum(trial.state.is_finished() for trial in study.trials)
 
 
 def search_space(params: Sequence[str]) -> dict[str, Any]:
-    """What Optuna may choose from, by key.
-
-    Raises:
-        UsageError: nothing, or a value that is not a choice.
-    """
+    """Optuna's distributions by key, from the given parameters; refuses none, or a value that is not a choice."""
     if not params:
         raise UsageError(
             "there is nothing to search: say what may be chosen, as in 'regime.real_fraction=interval(0,0.5)', or in "
@@ -118,11 +114,7 @@ def search_space(params: Sequence[str]) -> dict[str, Any]:
 
 
 def distribution(override: Override) -> Any:
-    """What Optuna makes of one parameter.
-
-    Raises:
-        UsageError: its value is not a choice.
-    """
+    """Optuna's distribution for one parameter; refuses a value that is not a choice."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()

@@ -1,6 +1,6 @@
-"""What sweepers share that choose the next chains by what the last ones came to: a trial is a chain of every seed.
+"""The base of sweepers that choose the next chains by earlier objectives. A trial is one chain for each seed.
 
-A trial whose chains are finished is read again in no time, so the same command continues a search that was stopped.
+Finished chains of a trial are read again at once, so the same command continues a search that was stopped.
 """
 
 from abc import abstractmethod
@@ -20,11 +20,11 @@ from collapsar.jobs.multirun import arm_jobs
 
 
 class FailedTrialError(Exception):
-    """A job of a trial failed; why is noted already."""
+    """A job of a trial failed; the reason is already noted."""
 
 
 class Search(Sweeper):
-    """A sweeper whose trials follow from one another."""
+    """A sweeper whose trials depend on earlier trials."""
 
     launcher: Launcher
     hydra_context: HydraContext
@@ -32,17 +32,16 @@ class Search(Sweeper):
 
     def __init__(self, *, seeds: str) -> None:
         self.seeds = seeds
-        self.num_jobs = 0  # so far
+        self.num_jobs = 0  # launched so far
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Notes what trials are made of."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Search to the end, or until a job fails: its reason is told at the end, and the same command continues."""
+        """Search to the end, or until a job fails: the reason is printed at the end, and the same command continues."""
         self.typed = list(arguments)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         try:
@@ -55,13 +54,13 @@ class Search(Sweeper):
         """Run trials one after another, or several at once."""
 
     def objectives(self, trials: Sequence[Sequence[str]]) -> list[Any]:
-        """The objectives of some trials, each the mean over its seeds; a list where there are several objectives.
+        """The objectives of some trials, each the mean over its seeds; a list for each if there are several objectives.
 
         Args:
             trials: The overrides of each.
 
         Raises:
-            FailedTrialError: a job has none, because it failed.
+            FailedTrialError: a job failed.
         """
         jobs = [self._jobs(overrides) for overrides in trials]
         flat = [job for seeds in jobs for job in seeds]
@@ -70,25 +69,21 @@ class Search(Sweeper):
         return [mean([objective_of(next(returned)) for _ in seeds]) for seeds in jobs]
 
     def _jobs(self, overrides: Sequence[str]) -> list[list[str]]:
-        """The jobs of a trial; what is typed may say other seeds, but not another trial."""
+        """The jobs of a trial; the typed overrides may change the seeds, but not the trial's values."""
         loader = self.hydra_context.config_loader
         jobs = arm_jobs([""], params=[f"seed={self.seeds}"], typed=self.typed, config_loader=loader)
         return [[*job, *overrides] for job in jobs]
 
 
 def objective_of(returned: JobReturn) -> Any:
-    """What a job returned.
-
-    Raises:
-        FailedTrialError: nothing, as it failed.
-    """
+    """The objective that a job returned; raises FailedTrialError if it failed."""
     if returned.return_value is None:
         raise FailedTrialError
     return returned.return_value
 
 
 def mean(objectives: Sequence[Any]) -> Any:
-    """The mean of numbers, or of tuples place by place."""
+    """The mean of numbers, or of tuples element by element."""
     if isinstance(objectives[0], int | float):
         return fmean(objectives)
     return [fmean(values) for values in zip(*objectives, strict=True)]

@@ -1,1 +1,1 @@
-"""Road scenes drawn from known factors: whether rare combinations survive."""
+"""Road scenes drawn from known factors, to see whether rare combinations survive."""

@@ -1,8 +1,8 @@
 """Road pictures of 32x32 pixels, drawn from the levels of their factors.
 
-A camera looks along a road to a horizon. Where things stand, how large they are and their colours are drawn at random:
-all that is not a factor. Shapes have edges one pixel soft, which is anti-aliasing by the exact area for straight ones.
-Depth runs from 0 at the horizon to 1 at the lower border. All pictures are drawn at once, layer upon layer.
+A camera looks along a road to a horizon. Everything that is not a factor is random: places, sizes and colours. Edges
+are one pixel soft; for straight edges this is anti-aliasing by the exact area. Depth runs from 0 at the horizon to 1 at
+the lower border. All pictures are drawn at once, layer upon layer.
 """
 
 from collections.abc import Callable
@@ -43,10 +43,10 @@ NUISANCES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is drawn.
+    """Factor levels and random numbers of the pictures.
 
     Attributes:
-        levels: Of each factor, by its name.
+        levels: The level of each factor, by its name.
         draws: Uniform numbers in [0, 1), by the name of the nuisance.
     """
 
@@ -58,17 +58,17 @@ class Plan:
         return low + (high - low) * self.draws[nuisance]
 
     def chosen(self, nuisance: str, colours: tuple[tuple[float, ...], ...]) -> Float[Tensor, "sample 3"]:
-        """One of some colours, each as likely."""
+        """One of some colours, with equal probability."""
         return torch.tensor(colours)[(self.draws[nuisance] * len(colours)).long()]
 
     def take(self, chosen: Tensor | slice) -> "Plan":
-        """The plan of some of the samples."""
+        """The plan of the chosen samples."""
         parts = ({name: column[chosen] for name, column in all_.items()} for all_ in (self.levels, self.draws))
         levels, draws = parts
         return Plan(levels=levels, draws=draws)
 
     def centre(self, depth: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
-        """Where the middle of the road is at a depth, in pixels from the left."""
+        """The middle of the road at a depth, in pixels from the left."""
         bend = torch.tensor(ROAD_BENDS)[self.levels["road"]] + self.between("road_bend", -1.5, 1.5)
         place = self.between("road_place", 14.5, 16.5)
         if depth.ndim == 2:
@@ -106,7 +106,6 @@ def _picture(plan: Plan) -> Float[Tensor, "sample 3 height width"]:
 
 
 def _on_those_with(factor: str, images: Tensor, plan: Plan, paint_on: Callable[[Tensor, Plan], None]) -> None:
-    """Paint on the pictures that have a factor."""
     chosen = plan.levels[factor].nonzero().squeeze(1)
     some = images[chosen]
     paint_on(some, plan.take(chosen))
@@ -156,7 +155,7 @@ def _paint_vehicle(images: Tensor, plan: Plan) -> None:
 
 
 def _paint_pedestrian(images: Tensor, plan: Plan) -> None:
-    """Somebody on the road or beside it: head, coat and trousers."""
+    """A person on the road or beside it: head, coat and trousers."""
     depth = plan.between("pedestrian_depth", 0.3, 0.75)
     height = (5.0 + 7.0 * depth) * plan.between("pedestrian_size", 0.95, 1.15)
     x = plan.centre(depth) + plan.between("pedestrian_place", -1.0, 1.0) * (plan.half_width(depth) + 2)
@@ -167,7 +166,7 @@ def _paint_pedestrian(images: Tensor, plan: Plan) -> None:
 
 
 def _paint_barrier(images: Tensor, plan: Plan) -> None:
-    """A striped board in the foreground, which hides the legs and wheels behind it, and never all of somebody."""
+    """A striped board in the foreground; it hides legs and wheels behind it, but never a whole person."""
     x, y = plan.between("barrier_place", 10.0, 22.0), plan.between("barrier_height", 21.5, 25.5)
     half_width = plan.between("barrier_width", 7.0, 10.0)
     board = _box(x, y, half_width, torch.full_like(y, 2.2))
@@ -182,7 +181,7 @@ def _paint_barrier(images: Tensor, plan: Plan) -> None:
 
 
 def _darken(images: Tensor, plan: Plan) -> None:
-    """What is left of the colours at night; more of them where the headlights of the camera's own car shine."""
+    """Darken the colours for the night, less where the headlights of the camera's own car shine."""
     columns, rows = torch.arange(SIDE).float(), torch.arange(SIDE).float()
     reach = ((rows - HORIZON + 2) / 10).clamp(0, 1)[:, None]
     cone = reach * torch.exp(-(((columns[None, :] - 15.5) / 10.0) ** 2))
@@ -205,14 +204,14 @@ def _paint(
     coverage: Float[Tensor, "sample height width"],
     colour: Float[Tensor, "*some 3"],
 ) -> None:
-    """Lay a colour, one for all or one for each, over the share of every pixel that is covered."""
+    """Blend a colour, one for all or one for each picture, into every pixel by its coverage in [0, 1]."""
     images.lerp_(colour.expand(len(images), 3)[:, :, None, None].expand_as(images), coverage[:, None])
 
 
 def _strip(
     centre: Float[Tensor, "sample row"], half_width: Float[Tensor, "sample row"]
 ) -> Float[Tensor, "sample row column"]:
-    """What is within so many pixels of a place in each row."""
+    """Coverage of the pixels within `half_width` of `centre` in each row."""
     distance = (torch.arange(SIDE).float() - centre[:, :, None]).abs()
     return (half_width[:, :, None] - distance + 0.5).clamp(0, 1)
 
@@ -238,10 +237,10 @@ def _disc(
 
 
 def _row(depth: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
-    """The row that the ground has at a depth."""
+    """The pixel row of the ground at a depth."""
     return HORIZON + depth * (SIDE - 1 - HORIZON)
 
 
 def _before_night(colour: tuple[float, float, float]) -> Float[Tensor, " 3"]:
-    """A colour that night leaves as it is."""
+    """A colour that `_darken` turns into the given one, outside the headlights."""
     return torch.tensor(colour) / torch.tensor(AMBIENT)

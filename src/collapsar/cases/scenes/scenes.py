@@ -1,7 +1,7 @@
-"""Road scenes whose truth is known: pictures that are drawn from six independent factors, with a long tail of hazards.
+"""Road scenes with a known distribution: pictures drawn from six independent factors, with a long tail of hazards.
 
-A sample's label is the combination of its factors, one of 96. How likely each is stands in conf/data/scenes.yaml, so
-that the share of every combination is known exactly.
+A sample's label is the combination of its factors, one of 96. conf/data/scenes.yaml has the probability of each level,
+so the share of every combination is known exactly.
 """
 
 from typing import Final
@@ -27,18 +27,15 @@ class Scenes(DrawnSource):
         sample_shape: [3, 32, 32].
         left: Share of roads that bend to the left.
         right: Share of roads that bend to the right; the others are straight.
-        vehicle: Share of scenes with a vehicle.
-        pedestrian: Share of scenes with a pedestrian.
-        night: Share of scenes at night.
-        fog: Share of scenes in fog.
+        vehicle: Share of scenes with a vehicle; likewise `pedestrian`, `night` and `fog`.
         occlusion: Share of scenes with a barrier in front, which hides the lower half of what stands behind it.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
+        num_train: Training samples of generation 0.
+        num_test: Held-out samples.
         num_reserve: For regimes that take fresh real samples; 0 for none.
         seed: The experiment's seed.
 
     Raises:
-        UsageError: a share or a size out of range, or another shape.
+        UsageError: a share or a size is out of range, or the shape is another one.
     """
 
     name = "scenes"

@@ -1,1 +1,1 @@
-"""Three stacked MNIST digits: 1,000 modes to count."""
+"""Stacked MNIST: images of three digits, with 1,000 modes to count."""

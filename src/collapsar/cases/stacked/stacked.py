@@ -1,8 +1,8 @@
-"""Stacked MNIST: three digits as the red, the green and the blue of one picture, 1,000 modes that are known.
+"""Stacked MNIST: three digits as the red, green and blue channel of one image, which gives 1,000 known modes.
 
 Unrolled GAN (Metz et al. 2017), VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2)
 count on it which modes a model captures. They draw images at random; here the digit is drawn first, so that all modes
-are exactly as likely.
+are equally likely.
 """
 
 from dataclasses import asdict
@@ -30,14 +30,14 @@ class StackedMNIST(Source):
 
     Args:
         sample_shape: [3, 28, 28].
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
+        num_train: Training samples of generation 0.
+        num_test: Held-out samples.
         num_reserve: For regimes that take fresh real samples; 0 for none.
         root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
         seed: The experiment's seed.
 
     Raises:
-        UsageError: a size or a shape that cannot be had.
+        UsageError: a size is out of range, or the shape is another one.
     """
 
     name = "stacked_mnist"
@@ -75,7 +75,7 @@ class StackedMNIST(Source):
         )
 
     def read(self) -> RealData:
-        """All sets; stacks of images that no measuring stick has seen are kept from the spaces too."""
+        """All sets. Stacks of images that the measuring stick was not trained on are kept from feature spaces too."""
         official = self.digits.load()
         assert official.stick_split is not None, "MNIST keeps a part from sticks"
         images = {"train": official.train, "test": official.test, "reserve": official.train}
@@ -101,13 +101,9 @@ class StackedMNIST(Source):
 
 
 def stacked(images: Samples, num_samples: int, *, factors: Factors, generator: torch.Generator) -> Samples:
-    """Stacks of grey images: for each colour a digit is drawn, and then one of its images, with replacement.
+    """Stacks of grey images: for each colour, draw a digit and then one of its images, with replacement.
 
-    Args:
-        images: With labels, some of every digit.
-        num_samples: How many stacks.
-        factors: A digit for each colour.
-        generator: Of all draws.
+    `images` are labelled and hold some of every digit; `factors` has a digit for each colour.
     """
     assert images.labels is not None, "MNIST is labelled"
     digits = factors.draw(num_samples, generator=generator)  # [sample, colour]

@@ -1,4 +1,4 @@
-"""The measuring stick of grey images on stacks of them: it reads each channel by itself."""
+"""The measuring stick (frozen classifier) of grey images on stacks of them: it reads each channel by itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from collapsar.judging.spaces.stick import FOLDER, check_stick_version, read_sti
 
 @dataclass(frozen=True, kw_only=True)
 class StackedStickSpace(FeatureSpace):
-    """The features of a measuring stick of grey images for every channel; its classes are combinations of theirs."""
+    """The features of a grey-image stick for every channel; a class is a combination of the channels' classes."""
 
     name: ClassVar[str] = "stacked_stick"
     version: ClassVar[int] = 1
@@ -44,7 +44,7 @@ class StackedStickSpace(FeatureSpace):
             )
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        """The stick as it is. Channels are independent, so all are read right as often as the product says."""
+        """The stick without training. Channels are independent, so accuracies multiply."""
         require_images(real, space_name=f"stacked {self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         stick = read_stick(FOLDER / f"{self.stick}.safetensors")
@@ -65,7 +65,7 @@ class StackedStickSpace(FeatureSpace):
 
 
 class EncoderByChannel(nn.Module):
-    """An encoder of grey images on every channel; their features one behind the other."""
+    """Apply an encoder of grey images to every channel and concatenate the features."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class EncoderByChannel(nn.Module):
 
 
 class HeadByChannel(nn.Module):
-    """Log-probabilities of every combination of classes, a class being read from each channel."""
+    """Log-probabilities of every combination of classes, one class from each channel."""
 
     def __init__(self, head: nn.Module, *, num_channels: int) -> None:
         super().__init__()

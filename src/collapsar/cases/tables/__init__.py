@@ -1,1 +1,1 @@
-"""Rows of mixed columns as vectors: what a column is, and how its values are encoded and read back."""
+"""Tables of mixed columns: their sources, encoding, models, metrics and pictures."""

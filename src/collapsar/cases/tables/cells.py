@@ -1,7 +1,8 @@
-"""A CSV file as text, each cell as it stands there: nothing is shifted, filled up or left out without a word.
+"""CSV files as text, cell by cell; nothing is shifted, filled up or left out without a note.
 
-Every line has as many fields as the header names, or the file is refused by the number of the line. Two things are read
-and told: a separator after the last field of every line, and blank lines.
+Every line must have as many fields as the header, or an error names the line. Four things are accepted and reported:
+blank lines, blanks before quoted fields, a separator after the last field of every line, and empty columns without a
+name.
 """
 
 import codecs
@@ -44,10 +45,10 @@ class TextColumn:
     """A column's cells as text.
 
     Attributes:
-        name: In the header.
-        distinct: Its different texts, in the order in which they come.
-        codes: Which of them each row has; -1: a missing value.
-        is_text: Whether the file itself says that these are texts, digits among them.
+        name: Name in the header.
+        distinct: The different texts, in order of appearance.
+        codes: Index into `distinct` for each row; -1 for a missing value.
+        is_text: Whether the file itself declares the column as text, even if all texts are numbers.
     """
 
     name: str
@@ -70,24 +71,24 @@ class TextColumn:
 
     @property
     def texts(self) -> "pd.Series[object]":
-        """The cells, None where missing."""
+        """The cells; None if missing."""
         return pd.Series(np.array([*self.distinct, None], dtype=object)[self.codes], dtype=object)
 
     def with_values(self, values: np.ndarray) -> "pd.Series[object]":
-        """A number for each cell, NaN where missing, from one for each distinct text."""
+        """A number for each cell, NaN if missing, from one number for each distinct text."""
         return pd.Series(np.append(values, np.nan)[self.codes])
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How many rows have each distinct text."""
+        """Number of rows with each distinct text."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.distinct))
 
     def is_read(self, signs: Signs) -> bool:
-        """Whether all of its texts are numbers in these signs."""
+        """Whether all texts are numbers in these signs."""
         return all(map(signs.read, self.distinct))
 
     def without(self, is_missing: Sequence[bool]) -> "TextColumn":
-        """The column with some of its distinct texts taken for missing values."""
+        """The column with some of its distinct texts turned into missing values."""
         kept = np.flatnonzero(~np.array([*is_missing, True], dtype=bool))
         places = np.full(len(self.distinct) + 1, -1)
         places[kept] = np.arange(len(kept))
@@ -100,11 +101,11 @@ class Cells:
     """A CSV file as text.
 
     Attributes:
-        columns: In the file's order, nothing taken for missing yet.
-        num_rows: Without the header.
-        separator: Between fields.
-        encoding: Of the file.
-        left_out: What of the file is in no column, in words.
+        columns: In the file's order; no text counts as missing yet.
+        num_rows: Rows without the header.
+        separator: Sign between fields.
+        encoding: Encoding of the file.
+        left_out: Contents of the file that are in no column, in words.
     """
 
     columns: tuple[TextColumn, ...]
@@ -115,11 +116,7 @@ class Cells:
 
 
 def sign(setting: str, value: str | None) -> str | None:
-    """A sign that a setting gives as itself or by its name, such as comma.
-
-    Raises:
-        UsageError: it is not one character.
-    """
+    """The character that a setting gives as itself or by its name, such as comma; UsageError for anything else."""
     if value is None:
         return None
     one = SIGN_NAMES.get(value, value)
@@ -130,17 +127,14 @@ def sign(setting: str, value: str | None) -> str | None:
 
 
 def sign_name(one: str) -> str:
-    """A sign as it can be typed and read: comma for a comma."""
+    """A sign as users type and read it: `comma` for a comma."""
     return next((name for name, known in SIGN_NAMES.items() if known == one), one)
 
 
 def read_cells(content: bytes, *, separator: str | None, encoding: str | None) -> Cells:
-    """A CSV file's cells.
+    """The cells of a CSV file.
 
-    Args:
-        content: Of the file.
-        separator: Between fields; None: found out.
-        encoding: None: by the mark that it begins with, else UTF-8.
+    None as separator: it is detected. None as encoding: the byte order mark decides, else UTF-8.
 
     Raises:
         UsageError: with the number of the line, without the file's name.
@@ -175,16 +169,12 @@ def read_cells(content: bytes, *, separator: str | None, encoding: str | None) -
 
 
 def is_blank(fields: Sequence[str]) -> bool:
-    """Whether a line is blank, or the texts of a column are: at most one of blanks alone."""
+    """Whether a line, or the texts of a column, are blank: at most one field, which holds only blanks."""
     return len(fields) < 2 and not "".join(fields).strip()
 
 
 def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
-    """The text of a file, and the encoding that it was read in.
-
-    Raises:
-        UsageError: it is of another encoding, or no text.
-    """
+    """The text of a file, and the encoding that it was read in."""
     marked = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     chosen = encoding or marked
     try:
@@ -203,12 +193,9 @@ def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
 
 
 def parsed(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each record, none of a blank line, with the number of the line that it ends in.
+    """The fields of each record, none for a blank line, with the number of its last line.
 
-    Blanks before a quoted field are skipped; without quotes they belong to the field.
-
-    Raises:
-        csv.Error: a quote that is not closed, or text after one, with the number of the line.
+    If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
     """
     skips = has_blanks_before_quotes(text, separator)
     csv.field_size_limit(LONGEST_FIELD)
@@ -223,7 +210,7 @@ def parsed(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def has_blanks_before_quotes(text: str, separator: str) -> bool:
-    """Whether a quoted field stands after blanks."""
+    """Whether blanks precede any quoted field."""
     if separator == " " or not re.search(f'{re.escape(separator)} +"', text):
         return False
     try:
@@ -236,11 +223,7 @@ def has_blanks_before_quotes(text: str, separator: str) -> bool:
 
 
 def find_separator(text: str) -> str:
-    """The one sign by which the header and all lines have as many fields; a comma if there is one column alone.
-
-    Raises:
-        UsageError: several signs could be it.
-    """
+    """The one sign that gives all lines as many fields as the header; a comma if there is only one column."""
     widths = {one: header_width(text, one) for one in SEPARATORS}
     splitting = [one for one in SEPARATORS if widths[one] > 1]
     fitting = [one for one in splitting if fits(text, one)] if len(splitting) > 1 else splitting
@@ -251,7 +234,7 @@ def find_separator(text: str) -> str:
 
 
 def header_width(text: str, separator: str) -> int:
-    """How many fields the first line has that is not blank."""
+    """Number of fields in the first line that is not blank."""
     try:
         return next((len(fields) for _, fields in parsed(text, separator) if not is_blank(fields)), 0)
     except csv.Error:
@@ -259,7 +242,7 @@ def header_width(text: str, separator: str) -> int:
 
 
 def fits(text: str, separator: str) -> bool:
-    """Whether all lines have as many fields as the header, or all of them an empty one more."""
+    """Whether all lines have as many fields as the header, or all of them one more, which is empty."""
     try:
         (header, *rows) = (fields for _, fields in parsed(text, separator) if not is_blank(fields))
     except csv.Error:
@@ -270,11 +253,7 @@ def fits(text: str, separator: str) -> bool:
 
 
 def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:
-    """Refuse lines of more or fewer fields than the header names.
-
-    Raises:
-        UsageError: with the first of them.
-    """
+    """Refuse lines with more or fewer fields than the header."""
     unlike = [(line, len(fields)) for line, fields in rows if len(fields) != width]
     if not unlike:
         return
@@ -290,11 +269,7 @@ def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator
 
 
 def names_of(header: Sequence[str]) -> list[str]:
-    """The names of columns without blanks around them, one that has none by its place.
-
-    Raises:
-        UsageError: two are the same.
-    """
+    """Column names without surrounding blanks; an empty one is named by its place, equal ones are refused."""
     names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]
     for place, name in enumerate(names):
         if name in names[:place]:
@@ -310,6 +285,6 @@ def counted(number: int, what: str) -> str:
 
 
 def some(words: Sequence[str], *, most: int = 6, between: str = ", ") -> str:
-    """The first few of some words, and how many more there are."""
+    """The first few words, and how many more there are."""
     rest = [f"{len(words) - most} more"] if len(words) > most else []
     return between.join([*words[:most], *rest])

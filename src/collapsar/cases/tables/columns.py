@@ -1,7 +1,7 @@
-"""Each column by itself: whether its values are spread as the real ones are, and which of them can be values at all.
+"""Metrics of single columns: how close their distribution is to the real one, and which values are valid.
 
-SDMetrics calls the first column shapes, and leaves what is missing out of them. Real rows are the held-out ones; what
-is possible is asked of the table, whose ranges are the training set's.
+SDMetrics calls the closeness column shapes, and leaves missing values out of it. Real rows are the held-out ones. The
+table decides what is valid: its ranges are those of the training set.
 """
 
 import math
@@ -14,15 +14,15 @@ from scipy.stats import ks_2samp
 from collapsar.cases.tables.schema import Column
 from collapsar.metrics.modes import DROPPED_BELOW
 
-ROUNDING = 1e-5  # of a range: an encoded number is a float32, and the smallest and largest must stay within
+ROUNDING = 1e-5  # of a range: encoding rounds to float32, and the smallest and largest number must stay valid
 DECIMALS = 14  # numbers are compared to this many, as in SDMetrics' KSComplement
 
 
 def column_shape(column: Column, *, real: pd.Series, synthetic: pd.Series) -> float:
     """1 - the Kolmogorov-Smirnov distance of numbers, 1 - the total variation distance of categories; in [0, 1].
 
-    SDMetrics' KSComplement and TVComplement. 0 where all synthetic values are missing, of which SDMetrics says nothing;
-    NaN where all real ones are.
+    SDMetrics' KSComplement and TVComplement. 0 if all synthetic values are missing, which SDMetrics leaves undefined;
+    NaN if all real ones are.
     """
     real, synthetic = real.dropna(), synthetic.dropna()
     if real.empty or synthetic.empty:
@@ -39,23 +39,23 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def category_shares(column: Column, values: pd.Series) -> np.ndarray:
-    """The share of each category among the values that are not missing; zeros where all are."""
+    """The share of each category among the values that are not missing; zeros if all are missing."""
     codes = category_codes(column, values.dropna())
     return np.bincount(codes, minlength=len(column.categories)) / max(len(codes), 1)
 
 
 def category_codes(column: Column, values: pd.Series) -> np.ndarray:
-    """The place of each value among the column's categories; -1 where it is missing."""
+    """The index of each value among the column's categories; -1 if it is missing."""
     return pd.Index(column.categories, dtype=object).get_indexer(values.astype(object).where(values.notna(), None))
 
 
 def num_categories_dropped(column: Column, *, real: pd.Series, synthetic: pd.Series) -> int:
-    """Categories with less than a tenth of their real share, as classes are counted that died."""
+    """Number of categories with less than a tenth of their real share, the rule for dropped classes."""
     return int((category_shares(column, synthetic) < DROPPED_BELOW * category_shares(column, real)).sum())
 
 
 def is_outside(column: Column, values: pd.Series) -> np.ndarray:
-    """Which values cannot be the column's: numbers beyond its range, unknown categories, missing where none may be."""
+    """Which values are invalid: numbers out of range, unknown categories, missing values in a column without any."""
     is_missing = values.isna().to_numpy()
     if column.is_number:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -71,14 +71,14 @@ def is_outside(column: Column, values: pd.Series) -> np.ndarray:
 def boundary_adherence(column: Column, values: pd.Series) -> float:
     """Share of the numbers that lie within the range of the training set: SDMetrics' BoundaryAdherence.
 
-    NaN where all values are missing.
+    NaN if all values are missing.
     """
     values = values.dropna() if column.may_be_missing else values
     return 1.0 - float(is_outside(column, values).mean()) if len(values) else math.nan
 
 
 def share_outside(columns: Sequence[Column], rows: pd.DataFrame) -> float:
-    """Share of the rows in which some value cannot be its column's."""
+    """Share of the rows with an invalid value."""
     return float(np.any([is_outside(column, rows[column.name]) for column in columns], axis=0).mean())
 
 

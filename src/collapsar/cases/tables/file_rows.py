@@ -1,7 +1,7 @@
-"""Rows of a user's file: each column as numbers or as text, and what was understood on the way, in words.
+"""Rows of a user's file: each column as numbers or as text, with notes on how the file was read.
 
-Types are judged over the whole file. A cell's text is a category as it stands there; a number is the float64 nearest to
-it, and a column that would lose digits of whole numbers is refused.
+Types are judged over the whole file. A category keeps the text of its cell; a number is the nearest float64, and a
+column of whole numbers that would lose digits is refused.
 """
 
 from collections.abc import Collection, Mapping, Sequence, Sized
@@ -28,10 +28,10 @@ class Reading:
     """How a file is read.
 
     Args:
-        separator: Between fields of a CSV file; None: found out.
-        decimal: Decimal sign of numbers; None: a point, or the comma if the file has it.
-        thousands: Between groups of three digits; None: there is none.
-        encoding: Of a CSV file; None: by its mark, else UTF-8.
+        separator: Between fields of a CSV file; None: detected.
+        decimal: Decimal sign of numbers; None: a point, or a comma if the file uses one.
+        thousands: Between groups of three digits; None: none.
+        encoding: Of a CSV file; None: by its byte order mark, else UTF-8.
         missing: Words that stand for a missing value, as an empty cell does; a number stands for all equal ones.
     """
 
@@ -74,10 +74,10 @@ class FileRows:
     """The columns of a file.
 
     Attributes:
-        columns: By name, in the file's order; numbers that the file has as numbers are a Series.
+        columns: By name, in the file's order; a Series if the file stores numbers.
         form: How the file was read.
-        missing: How many cells each word was taken for missing in, and the columns.
-        left_out: What of the file is in no column.
+        missing: For each word that counts as missing, the number of its cells in each column.
+        left_out: Contents of the file that are in no column, in words.
     """
 
     columns: Mapping[str, "TextColumn | pd.Series[object]"]
@@ -104,18 +104,18 @@ class FileRows:
         return replace(self, columns=columns, left_out=(*self.left_out, left_out))
 
     def without(self, names: Collection[str]) -> "FileRows":
-        """The other columns, identifiers left out."""
+        """The table without the identifier columns of these names."""
         columns = {name: column for name, column in self.columns.items() if name not in names}
         identifiers = (f"identifiers {some([shown(name) for name in names])}",) if names else ()
         return replace(self, columns=columns, left_out=(*self.left_out, *identifiers))
 
     def num_missing(self, name: str) -> int:
-        """How many values of a column are missing."""
+        """Number of missing values in a column."""
         column = self.columns[name]
         return int((column.codes < 0).sum() if isinstance(column, TextColumn) else column.isna().sum())
 
     def lines(self) -> list[str]:
-        """What was read, taken for missing and left out, a line each."""
+        """Lines for the log: how the file was read, what counts as missing, what was left out."""
         words = [
             f"{printable(word) or 'empty'} {sum(counts.values()):,} ({some([shown(name) for name in counts], most=4)})"
             for word, counts in sorted(self.missing.items(), key=lambda item: -sum(item[1].values()))
@@ -143,7 +143,7 @@ def read_csv(path: Path, reading: Reading) -> FileRows:
 
 
 def size(num_rows: int, columns: Sized) -> str:
-    """How many rows and columns there are, in words."""
+    """Numbers of rows and columns in words."""
     return f"{counted(num_rows, 'row')} of {counted(len(columns), 'column')}"
 
 
@@ -159,11 +159,7 @@ def read_parquet(path: Path) -> FileRows:
 
 
 def from_frame(frame: pd.DataFrame) -> FileRows:
-    """The columns of a frame; an index that has a name is one of them.
-
-    Raises:
-        UsageError: two columns of one name.
-    """
+    """The columns of a frame and of its named index; two columns of one name are refused."""
     named = [name for name in frame.index.names if name is not None]
     is_counter = isinstance(frame.index, pd.RangeIndex)
     left_out = () if named or is_counter else ("the index, which has no name",)
@@ -178,7 +174,7 @@ def from_frame(frame: pd.DataFrame) -> FileRows:
 
 
 def from_series(name: str, values: "pd.Series[object]") -> "TextColumn | pd.Series[object]":
-    """A column of a frame: strings, and numbers of decimal digits, as text; others as they are."""
+    """A column of a frame: strings, categoricals and decimals become text; other types stay as they are."""
     values = values.reset_index(drop=True)
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(object)
@@ -196,13 +192,13 @@ def from_series(name: str, values: "pd.Series[object]") -> "TextColumn | pd.Seri
 
 @dataclass(frozen=True)
 class Understood:
-    """Columns as numbers, or as text where they are none.
+    """Columns as numbers if possible, else as text.
 
     Attributes:
-        names: Of all columns, in the file's order.
-        numbers: By column, all that can be numbers.
-        texts: By column, all that the file has as text.
-        notes: What a reader should know of them.
+        names: All columns, in the file's order.
+        numbers: Every column that can be numbers.
+        texts: Every column that the file has as text.
+        notes: Notes on these columns for the user.
     """
 
     names: tuple[str, ...]
@@ -211,9 +207,9 @@ class Understood:
     notes: tuple[str, ...]
 
     def frame(self, kinds: Mapping[str, Kind] | None = None, *, given: Collection[str] = ()) -> pd.DataFrame:
-        """All columns, as numbers where they can be; with kinds, categories as the file writes them.
+        """All columns, as numbers if they can be; with kinds, categories as the file writes them.
 
-        A column that is guessed a category, and writes one number in several ways, has the number as its category.
+        If a column is guessed to be a category but writes one number in several ways, that number is the category.
         """
         columns = {name: self.numbers[name] if name in self.numbers else self.texts[name].texts for name in self.names}
         for name, kind in (kinds or {}).items():
@@ -224,13 +220,13 @@ class Understood:
 
 
 def understand(rows: FileRows, *, reading: Reading, given: Mapping[str, str], max_categories: int) -> Understood:
-    """The columns of a file as numbers and texts.
+    """Decide which columns are numbers and which are text.
 
     Args:
         rows: Without identifiers.
-        reading: What the user says of signs.
-        given: Kinds that the user says, by column.
-        max_categories: So many different texts may be categories.
+        reading: The user's settings for signs.
+        given: Kinds that the user sets, by column.
+        max_categories: Most distinct texts that may be categories.
 
     Raises:
         UsageError: a column may be text or numbers, or its numbers would be changed.
@@ -260,10 +256,9 @@ def understand(rows: FileRows, *, reading: Reading, given: Mapping[str, str], ma
 
 
 def find_signs(columns: Mapping[str, TextColumn], *, reading: Reading) -> tuple[Signs, list[str]]:
-    """How the file writes numbers, and a note if it is with a comma that nobody announced.
+    """How the file writes numbers, and a note if it uses a decimal comma that no setting announces.
 
-    Raises:
-        UsageError: one column has a comma and another a point.
+    A file with a comma in one column and a point in another is refused.
     """
     point = Signs(reading.decimal or ".", reading.thousands)
     if reading.decimal is not None or reading.thousands == ",":
@@ -286,16 +281,12 @@ def find_signs(columns: Mapping[str, TextColumn], *, reading: Reading) -> tuple[
 
 
 def first_unlike(column: TextColumn, signs: Signs) -> str:
-    """The first text that is no number in these signs."""
+    """The first text that is not a number in these signs."""
     return printable(next(text for text in column.distinct if not signs.read(text)))
 
 
 def check_text(column: TextColumn, unread: Sequence[str], *, kind: str | None, max_categories: int) -> None:
-    """Refuse a column that was to be numbers and is text, or may be numbers with other signs.
-
-    Raises:
-        UsageError: with the first text that is no number.
-    """
+    """Refuse a text column that should be numbers, or that may be numbers with other signs."""
     name, first = shown(column.name), printable(unread[0])
     if possible := {signs.numbers([unread[0]])[0]: signs for signs in reversed(possible_signs(column.distinct))}:
         ways = " or ".join(f"{settings_of(signs)} to read it as {number!s}" for number, signs in possible.items())
@@ -313,13 +304,13 @@ def check_text(column: TextColumn, unread: Sequence[str], *, kind: str | None, m
 
 
 def settings_of(signs: Signs) -> str:
-    """The settings that say how numbers are written."""
+    """The settings for these signs, as a user types them."""
     thousands = f" data.thousands={sign_name(signs.thousands)}" if signs.thousands else ""
     return f"data.decimal={sign_name(signs.decimal)}{thousands}"
 
 
 def nearly_numbers(column: TextColumn, unread: Sequence[str]) -> list[str]:
-    """A note if half of a column's values are numbers and the rest are not."""
+    """A note if at least half of a column's values are numbers and the rest are not."""
     num_unread = int(column.counts[[column.distinct.index(text) for text in unread]].sum())
     if 2 * num_unread > column.counts.sum():
         return []
@@ -331,7 +322,7 @@ def nearly_numbers(column: TextColumn, unread: Sequence[str]) -> list[str]:
 
 
 def look_alikes(column: TextColumn) -> list[str]:
-    """A note if two categories differ only in capitals or in blanks around them."""
+    """A note if two categories differ only in case or in surrounding blanks."""
     seen: dict[str, str] = {}
     for text in column.distinct:
         other = seen.setdefault(text.strip().casefold(), text)
@@ -341,10 +332,9 @@ def look_alikes(column: TextColumn) -> list[str]:
 
 
 def changes(column: TextColumn, values: np.ndarray, *, signs: Signs, kind: str | None) -> list[str]:
-    """Notes on numbers of which float64 does not hold all digits, and on codes that are read as numbers.
+    """Notes on numbers that float64 rounds, and on codes that are read as numbers.
 
-    Raises:
-        UsageError: whole numbers would lose digits, or a number is infinite.
+    Infinite numbers are refused, and so are whole numbers that would lose digits, unless their kind is given.
     """
     name = shown(column.name)
     if not np.isfinite(values).all():
@@ -365,11 +355,7 @@ def changes(column: TextColumn, values: np.ndarray, *, signs: Signs, kind: str |
 
 
 def check_whole(values: "pd.Series[object]", *, name: str, kind: str | None) -> None:
-    """Refuse whole numbers that float64 may round, unless the user says what they are.
-
-    Raises:
-        UsageError: with the first of them.
-    """
+    """Refuse whole numbers that float64 may round, unless the user sets the column's kind."""
     if kind is None and is_integer_dtype(values):
         beyond = [value for value in values.dropna().unique().tolist() if abs(value) > LARGEST_COUNT]
         if beyond:
@@ -377,7 +363,7 @@ def check_whole(values: "pd.Series[object]", *, name: str, kind: str | None) -> 
 
 
 def beyond_counts(name: str, example: str) -> str:
-    """What is wrong with a column of whole numbers that float64 rounds, and what to set."""
+    """The error text for a column of whole numbers that float64 rounds, with what to set."""
     return (
         f"column {shown(name)} holds whole numbers that float64 rounds, such as {example}, beyond 2**53: set "
         f"{identifier_override(name)} to leave it out, or {type_override(name, 'category')}"

@@ -1,4 +1,4 @@
-"""How a table's schema is fitted: kinds given, categories as a code book lists them, numbers on the training set."""
+"""Fit a table's schema: kinds are given, categories come from all rows, scales and ranges from the training rows."""
 
 from collections.abc import Mapping
 
@@ -27,15 +27,15 @@ def fit_table(
 
     Args:
         frame: All rows, categories as strings (`typed`).
-        train: Positions of the training rows: scales and ranges are theirs. Which categories there are, and where
-            values may be missing, is taken from all rows.
-        kinds: Of each column that is encoded, in this order.
-        target: One of them.
+        train: Positions of the training rows, which set scales and ranges. Categories, and which columns may have
+            missing values, come from all rows.
+        kinds: Kind of each column that is encoded, in this order.
+        target: One of these columns.
         scale: How numbers are scaled.
-        threshold: Of a target of numbers, what its classes are told apart by.
+        threshold: Splits a target of numbers into two classes; None: no classes.
 
     Raises:
-        UsageError: a column of numbers has none in the training rows.
+        UsageError: a column of numbers has no value in the training rows.
     """
     columns, scales, start = [], {}, 0
     for name, kind in kinds.items():
@@ -59,13 +59,10 @@ def fit_table(
 
 
 def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, train: np.ndarray) -> list[str]:
-    """Notes on numbers that their encoding does not tell apart, and on columns without a value in one part.
+    """Notes on numbers that are encoded alike, and on columns without a value in one part.
 
-    Args:
-        frame: All rows.
-        values: The same rows, encoded.
-        table: That they are encoded by.
-        train: Positions of the training rows; the others are held out.
+    `values` are the rows of `frame`, encoded by `table`. `train` has the positions of the training rows; the others
+    are held out.
     """
     notes, rows = [], table.decode(values)
     is_train = np.isin(np.arange(len(frame)), train)
@@ -86,12 +83,12 @@ def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, t
 
 
 def typed(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> pd.DataFrame:
-    """The columns of these kinds, categories as strings and counts as integers: as a table decodes them."""
+    """The columns of these kinds, categories as strings and counts as integers: the types that a table decodes to."""
     return pd.DataFrame({name: as_kind(frame[name].reset_index(drop=True), kind) for name, kind in kinds.items()})
 
 
 def as_kind(values: "pd.Series[object]", kind: Kind) -> "pd.Series[object]":
-    """A column's values as its kind has them."""
+    """A column converted to its kind."""
     if kind == "category":
         return values.map(category_name, na_action="ignore").astype(object).where(values.notna(), None)
     numbers = pd.to_numeric(values).astype("Float64" if kind == "count" else np.float64)
@@ -102,5 +99,5 @@ def as_kind(values: "pd.Series[object]", kind: Kind) -> "pd.Series[object]":
 
 
 def category_name(value: object) -> str:
-    """A category as a string; whole numbers without a point, as in a column of 0 and 1 where one is missing."""
+    """A category as a string; whole floats without a point, as 0 and 1 are floats if a value is missing."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

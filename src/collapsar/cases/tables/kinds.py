@@ -1,4 +1,4 @@
-"""Which kind each column is of: guessed from its values where the user does not say."""
+"""The kind of each column: guessed from its values unless the user sets it."""
 
 from collections.abc import Mapping
 
@@ -11,8 +11,8 @@ from collapsar.cases.tables.schema import LARGEST_COUNT, Kind
 from collapsar.errors import UsageError, printable
 
 KINDS: tuple[Kind, ...] = ("continuous", "count", "category")
-LARGEST = 1e60  # of a number: products of sums of squares stay within float64
-UNFIT_CONTENT = {  # what a column may hold that is neither number nor text, as pandas.api.types.infer_dtype names it
+LARGEST = 1e60  # a larger number could overflow float64 in products of sums of squares
+UNFIT_CONTENT = {  # contents that are neither numbers nor text, by their names in pandas.api.types.infer_dtype
     "bytes": "bytes",
     "complex": "complex numbers",
     "date": "dates",
@@ -29,16 +29,16 @@ UNFIT_CONTENT = {  # what a column may hold that is neither number nor text, as 
 def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str], max_categories: int) -> dict[str, Kind]:
     """The kind of every column, in their order.
 
-    A guess is `category` for text, for true and false, and for numbers of two values; `count` for whole numbers from 0
-    up; else `continuous`.
+    A guess is `category` for text, for true and false, and for numbers of at most two values; `count` for whole numbers
+    from 0 up; else `continuous`.
 
     Args:
-        frame: All rows; identifiers are left out.
-        given: Kinds that the user says, by column.
-        max_categories: Text of more different values is refused, unless it is given as a category.
+        frame: All rows, without identifiers.
+        given: Kinds that the user sets, by column.
+        max_categories: Most distinct texts of a column whose kind is not given.
 
     Raises:
-        UsageError: a kind that there is not, or a column that is not of its kind, or of none.
+        UsageError: a kind is unknown, or a column does not fit its kind, or any.
     """
     kinds: dict[str, Kind] = {}
     for name in frame.columns:
@@ -53,11 +53,7 @@ def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str], max_categories:
 
 
 def check_content(name: str, values: "pd.Series[object]") -> None:
-    """Refuse values that are neither numbers nor texts: dates, bytes, lists.
-
-    Raises:
-        UsageError: with what the column holds.
-    """
+    """Refuse values that are neither numbers nor texts: dates, bytes, lists."""
     if is_numeric_dtype(values):
         return
     content = infer_dtype(values, skipna=True)
@@ -88,17 +84,13 @@ def guess(values: "pd.Series[object]") -> Kind:
 
 
 def are_counts(values: "pd.Series[object]") -> bool:
-    """Whether all are whole numbers from 0 up that float64 tells from their neighbours."""
+    """Whether all are whole numbers from 0 up that float64 distinguishes from their neighbours."""
     numbers = values.to_numpy(dtype=np.float64)
     return bool((numbers >= 0).all() and (numbers == np.rint(numbers)).all() and (numbers <= LARGEST_COUNT).all())
 
 
 def as_kind_name(name: str, kind: str) -> Kind:
-    """A kind that the user gave.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
+    """A kind that the user gave; unknown ones are refused."""
     for known in KINDS:
         if kind == known:
             return known
@@ -106,16 +98,9 @@ def as_kind_name(name: str, kind: str) -> Kind:
 
 
 def check_kind(name: str, values: "pd.Series[object]", *, kind: Kind, max_categories: int | None) -> None:
-    """Refuse values that are not of a kind.
+    """Refuse values that do not fit a kind.
 
-    Args:
-        name: Of the column.
-        values: Those that are not missing.
-        kind: The column's.
-        max_categories: So many different texts may be categories; None: any number.
-
-    Raises:
-        UsageError: with what to set instead.
+    None of them is missing. With max_categories None, any number of categories fits.
     """
     column = shown(name)
     if kind == "category":

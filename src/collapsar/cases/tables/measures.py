@@ -1,4 +1,4 @@
-"""The measures of tables, as `collapsar.judging.suite` has them: of samples that are rows, in the first space only."""
+"""The metrics of tables (`collapsar.judging.suite`): only for samples that are rows, and in the first space only."""
 
 import re
 import unicodedata
@@ -23,12 +23,12 @@ from collapsar.judging.comparison import Comparison
 from collapsar.judging.downstream import area_under_curve
 from collapsar.samples import Samples
 
-MOST_PARTS = 64  # columns, or groups of rows, with keys of their own; means are over all
+MOST_PARTS = 64  # columns or groups of rows that get their own keys; means are over all
 LONGEST_NAME = 40  # characters of a column's name in a key
 
 
 def table_of(comparison: Comparison) -> Table | None:
-    """The table that the samples are rows of; None for other samples."""
+    """The table whose rows the samples are; None for other samples."""
     table = comparison.real.table
     assert table is None or isinstance(table, Table), "rows of a table"
     return table
@@ -82,9 +82,10 @@ def pairs(comparison: Comparison) -> dict[str, float]:
 
 
 def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
-    """downstream_auc, .._f1, .._calibration_error, .._brier of boosting, with _linear of logistic regression.
+    """downstream_auc, .._f1, .._calibration_error and .._brier of boosting; with _linear, of logistic regression.
 
-    And downstream_accuracy, downstream_f1_class_0.. and group/NAME/downstream_auc of boosting.
+    Boosting alone gives downstream_accuracy, downstream_f1_class_0.., group/NAME/downstream_auc and
+    downstream_auc_worst_group.
     """
     table = table_of(comparison)
     if table is None or not table.class_names or not comparison.is_first:
@@ -109,7 +110,7 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
 
 
 def labelled(table: Table, samples: Samples) -> Labelled:
-    """Rows as predictors see them: without their target, whose class is read from it."""
+    """Features and classes for predictors: a row's target gives its class and is not a feature."""
     values = samples.values.cpu()
     classes = table.classes(values)
     assert classes is not None, "there are class names"
@@ -140,9 +141,9 @@ def _by_group(
 
 
 def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
-    """Which rows are of each group: of each category, or of the lower and the upper half of a column of numbers.
+    """The rows of each group: of each category, or of the lower and the upper half of a column of numbers.
 
-    There are no groups where all numbers are missing.
+    There are no groups if all numbers are missing.
     """
     if not column.is_number:
         return {name: (values == name).to_numpy(dtype=bool) for name in column.categories}
@@ -154,9 +155,9 @@ def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
 
 
 def safe_names(names: Iterable[str]) -> dict[str, str]:
-    """For each of the first names what stands for it in keys: a to z, 0 to 9 and _ only, no two alike.
+    """Distinct keys for the first names, of a to z, 0 to 9 and _ only.
 
-    Names come from data: in a key they can neither end a line, nor a path, nor a tag.
+    Names come from data; such a key can neither end a line, nor a path, nor a tag.
     """
     keys: dict[str, str] = {}
     for name in list(names)[:MOST_PARTS]:

@@ -1,4 +1,4 @@
-"""Names of columns as they are typed: `data.target=3` and `data.identifiers=[2020_01]` arrive as numbers."""
+"""Names of columns in settings: Hydra reads `data.target=3` and `data.identifiers=[2020_01]` as numbers."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from collapsar.errors import UsageError, printable
 
 Typed = str | int | float | bool
-"""What a column's name becomes when it is typed as a setting without quotes."""
+"""A column's name after Hydra has read it from a setting without quotes."""
 
 WHOLE = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")
 IN_QUOTES = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
@@ -30,7 +30,7 @@ def quoted(name: str) -> str:
 
 
 def override(key: str, value: str) -> str:
-    """A setting as it is typed at a shell, in quotes where the value holds some."""
+    """A setting as a user types it in a shell, in quotes if its value holds quotes or blanks."""
     text = f"{key}={value}"
     if "'" not in text and " " not in text:
         return text
@@ -43,7 +43,7 @@ def identifier_override(name: str) -> str:
 
 
 def type_override(name: str, kind: str) -> str:
-    """The setting that gives a column its kind; a name that is no key for Hydra stands in a list."""
+    """The setting that gives a column its kind; a name that cannot be a key of Hydra stands in a list."""
     if quoted(name) == name:
         return f"data.types={{{shown(name)}: {kind}}}"
     return override("data.types", f"[{quoted(f'{name}: {kind}')}]")
@@ -52,8 +52,8 @@ def type_override(name: str, kind: str) -> str:
 def find_name(typed: Typed, columns: Iterable[str]) -> str | None:
     """The column that was meant; None if there is none, or more than one could be.
 
-    A number matches the name that reads as it: 3 the column 3, 202001 the column 2020_01. Text matches itself, or
-    else the one name that differs from it in blanks around it alone.
+    A number matches the name that reads as it: 3 the column 3, 202001 the column 2020_01. Text matches the equal name,
+    or else the only name that differs in surrounding blanks alone.
     """
     columns = list(columns)
     if isinstance(typed, str):
@@ -66,11 +66,7 @@ def find_name(typed: Typed, columns: Iterable[str]) -> str | None:
 
 
 def find_names(setting: str, typed: Iterable[Typed], columns: Iterable[str]) -> list[str]:
-    """The columns that were meant.
-
-    Raises:
-        UsageError: one of them is none.
-    """
+    """The columns that were meant; UsageError if a name fits no column."""
     columns = list(columns)
     found = [(one, find_name(one, columns)) for one in typed]
     for one, name in found:
@@ -96,7 +92,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def reads_as(name: str, value: int | float | bool) -> bool:
-    """Whether a setting without quotes turns this name into this value."""
+    """Whether Hydra reads this name, without quotes, as this value."""
     if isinstance(value, bool):
         return name.lower() == str(value).lower()
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Numbers as text has them: the signs that they are written with, and digits that float64 does not hold."""
+"""Numbers as text: their decimal and thousands signs, and digits that float64 does not preserve."""
 
 import math
 import re
@@ -13,7 +13,7 @@ import numpy as np
 DECIMAL_SIGNS = (".", ",")
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
 PADDED = re.compile(r"\s*[+-]?0[0-9]")
-ALWAYS_HELD = 15  # decimal digits: float64 gives back any so many
+ALWAYS_HELD = 15  # decimal digits that float64 always preserves
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Signs:
     """How a file writes numbers.
 
     Attributes:
-        decimal: Between the whole part and the rest.
-        thousands: Between groups of three digits; None: there is none.
+        decimal: Between the whole part and the fraction.
+        thousands: Between groups of three digits; None: none.
     """
 
     decimal: str = "."
@@ -38,7 +38,7 @@ class Signs:
         return re.compile(rf"[+-]?(?:{number}|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)")
 
     def read(self, text: str) -> bool:
-        """Whether a text is a number in these signs; blanks around it do not count."""
+        """Whether a text is a number in these signs; surrounding blanks do not count."""
         return self._pattern.fullmatch(text.strip()) is not None
 
     def plain(self, text: str) -> str:
@@ -53,12 +53,12 @@ class Signs:
         return np.array([float(self.plain(text)) for text in texts], dtype=np.float64)
 
     def not_held(self, texts: Iterable[str]) -> list[str]:
-        """The texts with more digits than float64 gives back, or beyond its range."""
+        """The texts with more digits than float64 preserves, or beyond its range."""
         return [text for text in texts if not is_held(self.plain(text))]
 
 
 def is_held(text: str) -> bool:
-    """Whether float64 gives back the number that a plain text writes."""
+    """Whether float64 preserves the number that a plain text writes."""
     if len(text) <= ALWAYS_HELD and "e" not in text.lower():
         return True
     number = float(text)
@@ -81,5 +81,5 @@ def possible_signs(texts: Sequence[str]) -> list[Signs]:
 
 
 def is_padded(text: str) -> bool:
-    """Whether a number begins with a zero that its value does not have, as codes do: 007."""
+    """Whether a number begins with an extra zero, as codes do: 007."""
     return PADDED.match(text) is not None

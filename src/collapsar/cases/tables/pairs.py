@@ -1,9 +1,9 @@
-"""Pairs of columns: whether what goes together in real rows goes together in synthetic ones.
+"""Pairs of columns: whether their association in real rows is kept in synthetic ones.
 
-SDMetrics' column pair trends: pairs of numbers by their correlation, all others by their contingency table, in which a
-number stands as one of ten bins of equal width. Bins are those of the real column, open at both ends, as
-`ContingencySimilarity` makes them (SDMetrics' report bins each table by its own range, and so cannot see a synthetic
-column that shrank). What is missing counts as a category there, and is left out of correlations.
+SDMetrics' column pair trends: correlation for two numbers; for all others the contingency table, with numbers in ten
+bins of equal width. The bins are those of the real column, open at both ends, as in `ContingencySimilarity`; SDMetrics'
+report bins each table by its own range, and so misses a synthetic column that shrank. Missing values are a category in
+contingency tables and are left out of correlations.
 """
 
 import math
@@ -18,17 +18,17 @@ from scipy.stats.contingency import association
 from collapsar.cases.tables.columns import category_codes, total_variation
 from collapsar.cases.tables.schema import Column
 
-NUM_BINS = 10  # of a number beside a category; SDMetrics' num_discrete_bins
+NUM_BINS = 10  # of numbers in contingency tables; SDMetrics' num_discrete_bins
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """How pairs of columns are kept: means over pairs, NaN where there is no such pair.
+    """How well pairs of columns are kept: means over pairs, NaN if there is no such pair.
 
     Attributes:
-        correlation_similarity: Of pairs of numbers, in [0, 1].
-        contingency_similarity: Of all other pairs, in [0, 1].
-        column_pairs: The mean over all pairs.
+        correlation_similarity: Over pairs of numbers, in [0, 1].
+        contingency_similarity: Over all other pairs, in [0, 1].
+        column_pairs: Over all pairs, in [0, 1].
         cramers_v_difference: Mean absolute difference of Cramér's V over pairs that are not both numbers, in [0, 1].
     """
 
@@ -39,7 +39,7 @@ class PairScores:
 
 
 def pair_scores(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> PairScores:
-    """Scores of all pairs; a pair without a correlation in the real rows, such as one with a constant, is left out."""
+    """Scores of all pairs; a pair without a correlation in the real rows (one is constant, say) is left out."""
     correlations = correlation_similarities(columns, real=real, synthetic=synthetic)
     tables = list(contingency_tables(columns, real=real, synthetic=synthetic))
     contingencies = np.array([contingency_similarity(*pair) for pair in tables])
@@ -55,8 +55,8 @@ def pair_scores(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.
 def correlation_similarities(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> np.ndarray:
     """1 - |rho_real - rho_synthetic| / 2 with Pearson's rho, for each pair of numbers: CorrelationSimilarity.
 
-    NaN where rho is not defined in the real rows. A synthetic column that has become constant is correlated with
-    nothing, rho = 0; SDMetrics leaves such a pair out, and so would not see it die.
+    NaN if rho is undefined in the real rows. A synthetic column that has become constant has rho = 0; SDMetrics leaves
+    its pairs out, and so misses its collapse.
     """
     names = [column.name for column in columns if column.is_number]
     above = np.triu_indices(len(names), k=1)
@@ -65,9 +65,9 @@ def correlation_similarities(columns: Sequence[Column], *, real: pd.DataFrame, s
 
 
 def correlations(numbers: pd.DataFrame) -> np.ndarray:
-    """Pearson's rho of each pair of columns, over the rows in which neither is missing; NaN beside a constant."""
+    """Pearson's rho of each pair of columns, over rows in which neither is missing; NaN beside a constant."""
     matrix = numbers.astype(np.float64).corr().to_numpy()
-    is_constant = (numbers.nunique() < 2).to_numpy()  # whose variance may be a rounding error above 0
+    is_constant = (numbers.nunique() < 2).to_numpy()  # a constant's variance may be a rounding error above 0
     return np.where(is_constant[:, None] | is_constant, np.nan, matrix)
 
 
@@ -92,7 +92,7 @@ class Codes:
 def code_columns(
     columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame
 ) -> tuple[Mapping[str, Codes], Mapping[str, Codes]]:
-    """The columns of both as categories or bins; what is missing has the last code."""
+    """Both tables' columns as categories or bins; missing values have the last code."""
     coded: tuple[dict[str, Codes], dict[str, Codes]] = ({}, {})
     for column in columns:
         edges = bin_edges(real[column.name]) if column.is_number else None
@@ -102,7 +102,7 @@ def code_columns(
 
 
 def code_values(column: Column, values: pd.Series, *, edges: np.ndarray | None) -> Codes:
-    """Values as codes: categories in their order, numbers by the bin between two edges."""
+    """Values as codes: the index of a category, or the bin of a number."""
     if edges is None:
         codes = category_codes(column, values)
         return Codes(np.where(codes < 0, len(column.categories), codes), len(column.categories) + 1)
@@ -112,11 +112,11 @@ def code_values(column: Column, values: pd.Series, *, edges: np.ndarray | None) 
 
 
 def bin_edges(real: pd.Series) -> np.ndarray:
-    """Edges of ten bins of equal width over the real numbers, the outer ones open; of fewer if float64 has no ten."""
+    """Edges of ten bins of equal width over the real numbers, the outer ones open; fewer if float64 cannot hold ten."""
     numbers = real.dropna().to_numpy(dtype=np.float64)
     try:
         edges = np.histogram_bin_edges(numbers, bins=NUM_BINS)
-    except ValueError:  # the numbers are neighbours of each other: a bin for each
+    except ValueError:  # the numbers are neighbouring floats: a bin for each
         edges = np.append(np.unique(numbers), np.inf)
     edges[0], edges[-1] = -np.inf, np.inf
     return edges
@@ -137,7 +137,7 @@ def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
 def cramers_v(counts: np.ndarray) -> float:
     """Cramér's V of a table of counts (Cramér 1946, Mathematical Methods of Statistics, chapter 21), in [0, 1].
 
-    0 where all rows are in one category of one of the columns: a constant goes with nothing.
+    0 if all rows are in one category of one of the columns: a constant is associated with nothing.
     """
     counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
     if min(counts.shape) < 2:
@@ -146,9 +146,9 @@ def cramers_v(counts: np.ndarray) -> float:
 
 
 def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    """How strongly each two columns of `rows` go together: Pearson's rho of two numbers, else Cramér's V.
+    """The association of each two columns of `rows`: Pearson's rho of two numbers, else Cramér's V.
 
-    Numbers are put into bins of the real rows. NaN where there is no correlation.
+    Numbers are put into bins of the real rows. NaN if a correlation is undefined.
     """
     _, coded = code_columns(columns, real=real, synthetic=rows)
     names = [column.name for column in columns if column.is_number]
@@ -162,6 +162,6 @@ def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: p
 
 
 def mean_of(scores: np.ndarray) -> float:
-    """The mean of those that are known; NaN where none is."""
+    """The mean of the scores that are not NaN; NaN if there is none."""
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if known.size else math.nan

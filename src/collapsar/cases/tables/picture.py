@@ -1,6 +1,6 @@
-"""What the page shows of a table: histograms of its columns, associations, and the first rows, as plain JSON.
+"""A table's content for the page, as plain JSON: histograms of its columns, associations, and the first rows.
 
-Real rows stand in it as histograms and associations only, never one by one: a page travels further than a table.
+Real rows appear as histograms and associations only, never one by one: a page is shared more widely than a table.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from collapsar.errors import printable
 MOST_COLUMNS = 48
 MOST_CATEGORIES = 16  # the others are added up
 NUM_BINS = 20
-TAIL = 0.005  # share of the real numbers on either side that the outer bins take in
+TAIL = 0.005  # share of the real numbers that each outer bin takes in beyond its edge
 NUM_ROWS = 5
 LONGEST_TEXT = 60
 
@@ -37,7 +37,7 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
 
 
 def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
-    """Shares of all values in each bin or category, and of those that are missing; numbers from a label to another."""
+    """Shares of all values in each bin or category, and of missing ones; two labels are the ends of a number's bins."""
     if column.is_number:
         edges = picture_edges(column, real)
         half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
@@ -55,7 +55,7 @@ def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[
 
 
 def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
-    """Edges of bins of equal width over most of the real numbers; a count's bins hold whole numbers alike."""
+    """Edges of bins of equal width over most of the real numbers; a count's bins hold equally many whole numbers."""
     numbers = real.dropna().to_numpy(dtype=np.float64)
     low, high = np.quantile(numbers, [TAIL, 1.0 - TAIL]) if len(numbers) else (0.0, 1.0)
     if column.kind == "count":
@@ -65,21 +65,21 @@ def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
 
 
 def bin_shares(values: pd.Series, edges: np.ndarray) -> list[float]:
-    """Share of all values in each bin, the outer ones open."""
+    """Share of all values, missing ones included, in each bin; the outer bins are open."""
     numbers = values.dropna().to_numpy(dtype=np.float64)
     bins = np.searchsorted(edges[1:-1], numbers, side="right")
     return rounded(np.bincount(bins, minlength=len(edges) - 1) / max(len(values), 1))
 
 
 def ordered_shares(column: Column, values: pd.Series, order: np.ndarray) -> list[float]:
-    """Share of all values in each category, in this order, what lies beyond the first ones added up."""
+    """Share of all values in each category, in this order; those beyond MOST_CATEGORIES are added up."""
     shares = category_shares(column, values)[order] * float(values.notna().mean())
     rest = [shares[MOST_CATEGORIES:].sum()] * (len(order) > MOST_CATEGORIES)
     return rounded(np.array([*shares[:MOST_CATEGORIES], *rest]))
 
 
 def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:
-    """Rows as texts, "" where a value is missing, with those marked that cannot be their column's."""
+    """Rows as texts, "" for a missing value, each marked if it is invalid in its column."""
     outside = {column.name: is_outside(column, rows[column.name]) for column in columns}
     return [
         [
@@ -91,19 +91,19 @@ def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dic
 
 
 def shown(value: Any) -> str:
-    """A value as a text of few characters."""
+    """A value as a short text."""
     if pd.isna(value):
         return ""
     return f"{value:.4g}" if isinstance(value, float) else text(str(value))
 
 
 def text(words: str) -> str:
-    """A name from data on one line, without control codes, of bounded length."""
+    """A name from data on one line, without control codes, of at most LONGEST_TEXT characters."""
     return printable(words)[:LONGEST_TEXT]
 
 
 def rounded(numbers: np.ndarray) -> Any:
-    """Numbers as nested lists with four decimals; None for what is not a number, which JSON cannot hold."""
+    """Numbers as nested lists with four decimals; None for NaN and infinities, which JSON cannot hold."""
     kept = numbers.round(4).astype(object)
     kept[~np.isfinite(numbers)] = None
     return kept.tolist()

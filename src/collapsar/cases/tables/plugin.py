@@ -1,4 +1,4 @@
-"""What tables add: metric keys, and pictures of columns, associations and rows on the page."""
+"""Register the metric keys of tables, and a section of the page with columns, associations and rows."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ add_metric(
 
 
 def pictures(pictured: "Sequence[Sequence[Chain]]") -> dict[str, Any] | None:
-    """The pictures of each arm's chains, with the arm's index; None if no chain is of a table."""
+    """Pictures of each arm's chains, with the arm's index; None if no chain is of a table."""
     from collapsar.cases.tables.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
 
     drawn = [(index, [(chain, table_picture(chain)) for chain in chains]) for index, chains in enumerate(pictured)]

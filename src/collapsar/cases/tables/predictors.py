@@ -1,8 +1,8 @@
-"""What synthetic rows are worth to someone who learns to predict from them: train on synthetic, test on real.
+"""Predictors that are trained on synthetic rows and tested on real ones (TSTR).
 
-TSTR (Esteban, Hyland & Rätsch 2017, section 4.1, https://arxiv.org/abs/1706.02633), with the two predictors that a
-table is first tried with: gradient boosting on histograms and logistic regression, as scikit-learn has them. A row says
-itself which class it is of: labels are read from its target column, which the predictors do not see.
+TSTR is from Esteban, Hyland & Rätsch 2017, section 4.1, https://arxiv.org/abs/1706.02633. The two predictors are
+scikit-learn's gradient boosting on histograms and logistic regression. A row's target column gives its class; the
+predictors do not see that column.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Labelled:
 
     Args:
         features: [row, feature], without missing values.
-        classes: From 0 on.
+        classes: Indices from 0.
     """
 
     features: np.ndarray
@@ -40,15 +40,15 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionScores:
-    """How predicted probabilities meet the true classes of real rows.
+    """Scores of predicted probabilities against the true classes of real rows.
 
     Attributes:
-        accuracy: Share of rows classified right.
-        auc: Area under the ROC curve, of each class against the rest, a mean over those that occur; .5 is chance.
+        accuracy: Share of rows classified correctly.
+        auc: Area under the ROC curve, each class against the rest, averaged over those that occur; .5 is chance.
         f1: The mean of class_f1 over the classes that occur among rows or predictions.
-        class_f1: Of each class.
+        class_f1: F1 of each class.
         calibration_error: Expected calibration error in [0, 1].
-        brier: Brier score, halved where there are more than two classes too: in [0, 1], 0 is best.
+        brier: Brier score, halved for any number of classes, so that it is in [0, 1]; 0 is best.
     """
 
     accuracy: float
@@ -61,14 +61,14 @@ class PredictionScores:
 
 @dataclass(frozen=True, kw_only=True)
 class TableTask:
-    """The predictors that rows are tried on.
+    """The predictors that are trained on rows.
 
     Args:
         num_trees: Rounds of boosting; the other settings are scikit-learn's.
         inverse_regularisation: C of the logistic regression, whose inputs are standardised.
         max_iterations: Of the logistic regression.
-        num_bins: Of confidence, for the calibration error.
-        subgroup: A column whose categories are scored one by one (a number's: its lower and upper half); null: none.
+        num_bins: Bins of confidence for the calibration error.
+        subgroup: Column whose categories are scored separately (of numbers, lower and upper half); null: none.
         seed: Of the boosting; the same for every generation, so that scores differ by the rows alone.
     """
 
@@ -92,15 +92,14 @@ class TableTask:
         return HistGradientBoostingClassifier(max_iter=self.num_trees, early_stopping=False, random_state=self.seed)
 
     def linear(self) -> BaseEstimator:
-        """Logistic regression on standardised inputs."""
         regression = LogisticRegression(C=self.inverse_regularisation, max_iter=self.max_iterations)
         return make_pipeline(StandardScaler(), regression)
 
 
 def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_classes: int) -> np.ndarray:
-    """Class probabilities [test row, class] by a predictor trained on these rows.
+    """Class probabilities [test row, class] of a predictor trained on `train`.
 
-    A class that no training row is of has probability 0, and rows of one class alone teach that class: their AUC is .5.
+    A class without training rows has probability 0. If all training rows are of one class, the AUC is .5.
     """
     present = np.unique(train.classes)
     if len(present) == 1:
@@ -116,10 +115,10 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
 
 
 def splittable(features: np.ndarray, *, min_leaf: int) -> np.ndarray:
-    """Places of the features that a tree may split on; at least one.
+    """Indices of the features that a tree may split on; at least one.
 
-    Left out are those of 0 and 1 that leave fewer rows on one side than a leaf needs: no tree has them, but each would
-    get a histogram at every node. A category of few rows is such a feature.
+    Features of 0 and 1 are left out if one side has fewer rows than a leaf needs, as for a rare category. No tree uses
+    them, but each would cost a histogram at every node.
     """
     is_binary = ((features == 0.0) | (features == 1.0)).all(axis=0)
     num_ones = features.sum(axis=0)
@@ -129,7 +128,7 @@ def splittable(features: np.ndarray, *, min_leaf: int) -> np.ndarray:
 
 
 def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> PredictionScores:
-    """Scores of probabilities [row, class] against the true classes; at least one row."""
+    """Scores of probabilities [row, class] against the true classes; needs at least one row."""
     predicted, num_classes = probabilities.argmax(axis=1), probabilities.shape[1]
     class_f1 = f1_score(classes, predicted, labels=np.arange(num_classes), average=None, zero_division=0.0)
     occurs = np.bincount(np.concatenate([classes, predicted]), minlength=num_classes) > 0
@@ -144,7 +143,7 @@ def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bin
 
 
 def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> float:
-    """How far confidence is from accuracy, a mean over bins of confidence by their rows (Guo et al. 2017, eq. 3)."""
+    """Mean |confidence - accuracy| over bins of confidence, weighted by their rows (Guo et al. 2017, eq. 3)."""
     confidence, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
     bins = np.ceil(confidence * num_bins).astype(int)  # bin m holds confidences in ((m - 1) / M, m / M]
     gaps = np.bincount(bins, weights=confidence - is_right, minlength=num_bins + 1)
@@ -152,6 +151,6 @@ def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray
 
 
 def brier_score(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
-    """Half the squared distance of probabilities to the true class, a mean over rows (Brier 1950 does not halve)."""
+    """Half the squared distance of probabilities from the true class, a mean over rows (Brier 1950 does not halve)."""
     truth = np.eye(probabilities.shape[1])[classes]
     return 0.5 * float(((probabilities - truth) ** 2).sum(axis=1).mean())

@@ -1,11 +1,10 @@
-"""How the numbers of a column are scaled for models, and read back: a transform in each direction, fitted once.
+"""How the numbers of a column are scaled for models: a transform and its inverse, fitted once.
 
-`quantile` gives normal scores: a number becomes the normal quantile of its rank, (rank - 1/2) / n, so that any column
-looks normal (Blom 1958, Statistical Estimates and Transformed Beta-Variables). Equal numbers share their middle rank,
-and all of their ranks lead back to them: a column with many zeros keeps them. A hundredth of a rank to either side
-leads back too, so that what was seen in training comes back exactly from float32. scikit-learn's QuantileTransformer
-maps the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off what lies beyond; here straight
-lines go on beyond them, with the column's own standard deviation as the slope, so that nothing is lost.
+`quantile` gives normal scores, the normal quantile of (rank - 1/2) / n (Blom 1958, Statistical Estimates and
+Transformed Beta-Variables). Equal numbers share their middle rank; all of their ranks, and .01 of a rank beyond, map
+back to them. So a column keeps its many zeros, and seen numbers come back exactly from float32. Beyond the seen
+numbers the scale is linear, with the column's standard deviation as slope, and loses nothing. scikit-learn's
+QuantileTransformer maps the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off the rest.
 """
 
 from typing import Literal, Protocol, runtime_checkable
@@ -17,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from collapsar.errors import UsageError
 
 MARGIN = 0.01  # of a rank; float32 rounds by less up to some 500,000 numbers
-NARROWEST = 1e-30  # a spread below it counts as none: other numbers in its units would lie beyond float32
+NARROWEST = 1e-30  # a smaller spread counts as none: in its units, other numbers would overflow float32
 ScaleName = Literal["quantile", "standardise"]
 
 
@@ -30,23 +29,22 @@ class Scale(Protocol):
         ...
 
     def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
-        """The numbers that these scaled ones stand for."""
+        """The numbers behind scaled ones."""
         ...
 
 
 class NormalScores:
-    """Normal quantiles of ranks.
+    """Normal quantiles of ranks, which are linear between two seen numbers.
 
-    Between two numbers that were seen, ranks lie on a straight line; float32 rounds there by less than a thousandth of
-    the distance between the two.
+    Between them float32 rounds by less than a thousandth of their distance.
 
     Args:
-        numbers: Those that are ranked, without NaN; at least one.
+        numbers: The numbers to rank, without NaN; at least one.
 
     Attributes:
         seen: The distinct numbers, sorted.
-        lowest: Share of ranks below those of each number's own.
-        highest: Share of ranks below their end.
+        lowest: For each of them, its lowest rank as a share of all, less the margin.
+        highest: For each of them, its highest rank as a share of all, plus the margin.
     """
 
     def __init__(self, numbers: np.ndarray) -> None:
@@ -58,11 +56,11 @@ class NormalScores:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The scores between which all ranks lie."""
+        """The scores of the lowest and the highest rank."""
         return float(ndtri(self.lowest[0])), float(ndtri(self.highest[-1]))
 
     def transform(self, numbers: np.ndarray) -> np.ndarray:
-        after = np.searchsorted(self.seen, numbers).clip(max=len(self.seen) - 1)  # of the first that is not smaller
+        after = np.searchsorted(self.seen, numbers).clip(max=len(self.seen) - 1)  # the first that is not smaller
         is_seen = self.seen[after] == numbers
         middles = 0.5 * (self.lowest + self.highest)
         ranks = np.where(is_seen, middles[after], np.interp(numbers, *self._corners()))
@@ -79,15 +77,15 @@ class NormalScores:
         return numbers + self.slope * (np.minimum(scaled - low, 0) + np.maximum(scaled - high, 0))
 
     def _corners(self) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers and ranks between which lines are drawn; a number that was seen more than once has two."""
+        """The corners of the piecewise linear ranks: each number has its lowest and its highest rank."""
         return np.repeat(self.seen, 2), np.stack([self.lowest, self.highest], axis=1).ravel()
 
 
 class Standardised:
-    """Numbers less their mean, over their standard deviation; where there is none, over 1.
+    """Numbers minus their mean, divided by their standard deviation; by 1 if they have no spread.
 
     Args:
-        numbers: Those that have mean and standard deviation, without NaN; at least one.
+        numbers: The numbers that mean and standard deviation are taken of, without NaN; at least one.
     """
 
     def __init__(self, numbers: np.ndarray) -> None:
@@ -103,16 +101,12 @@ class Standardised:
 
 
 def has_spread(numbers: np.ndarray) -> bool:
-    """Whether numbers lie apart, so that their standard deviation can be a unit; of equal ones it is rounding."""
+    """Whether the standard deviation can serve as a unit; that of equal numbers is only rounding."""
     return bool(np.ptp(numbers) > NARROWEST)
 
 
 def fit_scale(name: ScaleName, numbers: np.ndarray) -> Scale:
-    """The scale of this name, fitted to these numbers.
-
-    Raises:
-        UsageError: there is no scale of this name.
-    """
+    """The scale of this name, fitted to these numbers; UsageError if there is none of this name."""
     if name not in SCALES:
         raise UsageError(f"data.scale must be one of {', '.join(SCALES)}: got {name}")
     return SCALES[name](numbers.astype(np.float64))

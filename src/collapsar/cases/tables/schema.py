@@ -1,9 +1,9 @@
-"""What a table is to the loop: its columns, each with a block of the encoded vector, and the way there and back.
+"""The schema of a table: its columns, each with a block of the encoded vector, and the encoding in both directions.
 
-A row is a float32 vector. A number is scaled (`scales.py`), followed by 1 where it is missing and 0 where it is not, if
-any of its column is missing; a missing one is scaled as 0. A category is one-hot, a missing one a category of its own,
-the last. So an encoded row says all that the row said, to the rounding of float32 (`scales.py`): categories, what is
-missing, and under normal scores each number that was seen in training come back exactly.
+A row is a float32 vector. A number is scaled (`scales.py`). If its column has missing values, a flag follows, 1 for a
+missing number and 0 for others, and a missing number is encoded as 0. A category is one-hot; if its column has
+missing values, they are an extra category, the last. The encoding loses nothing but float32 rounding (`scales.py`):
+categories, missing values and, under normal scores, each number seen in training come back exactly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ from collapsar.errors import UsageError
 
 Kind = Literal["continuous", "count", "category"]
 LARGEST_ENCODED = 1e18  # float32 holds its square
-LARGEST_COUNT = 2**53  # beyond it float64 has no neighbouring whole numbers
+LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Column:
     """A column of a table.
 
     Attributes:
-        name: In the table.
+        name: Name in the table.
         kind: `continuous` and `count` are numbers, counts whole ones.
         start: Where its block of the encoded vector begins.
-        stop: Where the next one begins.
+        stop: Where the next block begins.
         categories: Of a category, sorted; empty for numbers.
         minimum: Smallest number of the training set; None for categories.
         maximum: Largest number of the training set; None for categories.
-        may_be_missing: Whether values are missing anywhere in the table; its block tells then.
+        may_be_missing: Whether any value in the table is missing; the block then marks missing values.
     """
 
     name: str
@@ -53,7 +53,6 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        """Whether its values are numbers."""
         return self.kind != "category"
 
     @property
@@ -68,7 +67,7 @@ class Table(RowFormat):
 
     Attributes:
         columns: In the order of the encoded vector.
-        target: The column that predictors are asked for, never missing; its classes are the labels of rows.
+        target: The column to predict, never missing; its classes are the labels of rows.
         scales: Of each column of numbers, fitted on the training set.
         threshold: Of a target of numbers: rows above it are of class 1, the others of class 0; None: no classes.
     """
@@ -89,18 +88,17 @@ class Table(RowFormat):
 
     @cached_property
     def target_column(self) -> Column:
-        """The target among the columns."""
         return next(column for column in self.columns if column.name == self.target)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the labels of rows stand for, in their order; empty where rows have none."""
+        """The names of the rows' labels, in order; empty if rows have no labels."""
         if not self.target_column.is_number:
             return self.target_column.categories
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
     def encode(self, frame: pd.DataFrame) -> Float[Tensor, "sample dimension"]:
-        """Rows as vectors; columns that are none of the table's are left out.
+        """Rows as vectors; other columns than the table's are ignored.
 
         Raises:
             UsageError: a number is too far from those of the training rows.
@@ -111,14 +109,14 @@ class Table(RowFormat):
         return torch.from_numpy(values)
 
     def decode(self, values: Float[Tensor, "sample dimension"]) -> pd.DataFrame:
-        """Vectors as rows: categories as strings, counts as integers, what is missing as NaN, None or NA."""
+        """Vectors as rows: categories as strings, counts as integers, missing values as NaN, None or NA."""
         blocks = {column.name: self._decoded(column, values[:, column.block]) for column in self.columns}
         return pd.DataFrame(blocks)
 
     def valid(self, values: Float[Tensor, "sample dimension"]) -> Float[Tensor, "sample dimension"]:
-        """What the rows that these vectors decode to are encoded as: one category each, whole counts, missing or not.
+        """The vectors made valid: one category each, whole counts, each value missing or not.
 
-        The vectors of rows stay as they are.
+        They equal `encode` of what `decode` gives, so vectors of rows stay as they are.
         """
         rows = torch.zeros_like(values)
         for column in self.columns:
@@ -133,7 +131,7 @@ class Table(RowFormat):
         return rows
 
     def classes(self, values: Float[Tensor, "sample dimension"]) -> Int64[Tensor, " sample"] | None:
-        """The class that each row's target is of; None where there are no classes."""
+        """The class of each row's target; None if there are no classes."""
         target = self.target_column
         block = values[:, target.block]
         if not target.is_number:
@@ -153,7 +151,7 @@ class Table(RowFormat):
         return rows
 
     def blocks(self) -> Iterator[tuple[str, int, int]]:
-        """The parts of the vector, in its order: `number`, `flag` (1 where missing) or `choice`, and where each is."""
+        """The parts of the vector in order: `number`, `flag` (1 if missing) or `choice`, with start and stop."""
         for column in self.columns:
             if not column.is_number:
                 yield "choice", column.start, column.stop
@@ -194,23 +192,23 @@ class Table(RowFormat):
         return pd.Series(np.where(is_missing, np.nan, numbers))
 
     def _numbers(self, column: Column, scaled: Float[Tensor, " sample"]) -> np.ndarray:
-        """What scaled numbers stand for; of a count, whole ones."""
+        """The numbers behind scaled ones; counts are rounded."""
         numbers = self.scales[column.name].inverse_transform(scaled.numpy().astype(np.float64))
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers
 
     def _settled(self, column: Column, scaled: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
-        """Scaled numbers as the numbers that they stand for are scaled: of many equal ones, all alike."""
+        """Decode and scale again, so that scaled values of one number become equal."""
         settled = self.scales[column.name].transform(self._numbers(column, scaled))
         return torch.from_numpy(settled.astype(np.float32))
 
 
 def missing_numbers(column: Column, block: Float[Tensor, "sample part"]) -> torch.Tensor:
-    """Which numbers of a column's blocks are missing, as a boolean for each row."""
+    """For each row, whether the number in a column's block is missing."""
     if not column.may_be_missing:
         return torch.zeros(len(block), dtype=torch.bool)
     return block[:, -1] > 0.5
 
 
 def one_hot(codes: Int64[Tensor, " sample"], *, num_classes: int) -> Float[Tensor, "sample category"]:
-    """A 1 at the place of each code."""
+    """Vectors with a 1 at the place of each code."""
     return torch.zeros(len(codes), num_classes, device=codes.device).scatter_(1, codes[:, None], 1.0)

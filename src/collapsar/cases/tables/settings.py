@@ -1,4 +1,4 @@
-"""What is measured of tables beside all else, and how."""
+"""Settings of the extra metrics of tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from collapsar.judging.measuring import Measure
 
 @dataclass(frozen=True, kw_only=True)
 class TableMetrics(ExtraMetrics):
-    """What is measured of tables.
+    """Extra metrics of tables.
 
     Args:
-        metrics: Groups that come to those of the evaluation, where samples are rows of a table.
-        task: The predictors that rows are tried on.
+        metrics: Groups added to those of the evaluation if samples are rows of a table.
+        task: The predictors that are trained on rows.
     """
 
     metrics: Sequence[str]

@@ -1,6 +1,6 @@
 """Tables of mixed columns, with fixed training and test rows: patients, the insured, holders of credit cards.
 
-Two ship with scikit-learn and statsmodels and need no network. Two more come with the packages of the extra `tabular`.
+Two ship with scikit-learn and statsmodels and need no network; two more come with the packages of the extra `tabular`.
 """
 
 from abc import ABC, abstractmethod
@@ -32,23 +32,23 @@ from collapsar.samples import Samples
 
 
 class TableSource(Source, ABC):
-    """Rows that are the same in every run; a stratified subset of the training rows leaves the rest as the reserve.
+    """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
 
     Args:
-        sample_shape: How many values a row is encoded in.
+        sample_shape: The number of values that encode a row, as a list of one.
         num_train: Size of the subset, or below 1 its share of all training rows; null takes all of them.
-        num_available: Training rows in all.
+        num_available: All training rows.
         num_test: Held-out rows.
-        num_classes: Of the target; 0 where it has none.
+        num_classes: Classes of the target; 0 if it has none.
         scale: How numbers are scaled.
-        threshold: Of a target of numbers, what its classes are told apart by.
+        threshold: Splits a target of numbers into two classes; None: no classes.
 
     Raises:
-        UsageError: a num_train that cannot be had.
+        UsageError: num_train is out of range.
 
     Attributes:
-        target: The column that predictors are asked for.
-        given_kinds: Of columns whose kind would be guessed wrong.
+        target: The column to predict.
+        given_kinds: Kinds of columns that would be guessed wrong.
     """
 
     target: str
@@ -92,7 +92,7 @@ class TableSource(Source, ABC):
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
-        """The table, all rows in it, and which of them are for training and which for tests."""
+        """The table, all rows encoded by it, and the positions of training and of test rows."""
         frame, kinds = self.rows()
         target, num_test = frame[self.target], self.sizes.test
         strata = target if kinds[self.target] == "category" else None
@@ -115,10 +115,7 @@ class TableSource(Source, ABC):
 class KnownTable(TableSource, ABC):
     """A table whose sizes are known before it is read; one row in five is held out.
 
-    Args:
-        sample_shape: How many values a row is encoded in.
-        num_train: Size of a stratified subset of the training rows, or below 1 its share; null takes all of them.
-        scale: How numbers are scaled.
+    Arguments are those of `TableSource`.
     """
 
     num_available: ClassVar[int]
@@ -144,7 +141,7 @@ class KnownTable(TableSource, ABC):
 
     @abstractmethod
     def read_frame(self) -> pd.DataFrame:
-        """All rows and columns that are used."""
+        """All rows, with the columns that are used."""
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         frame = self.read_frame()
@@ -168,17 +165,15 @@ class BreastCancer(KnownTable):
 class HealthInsurance(KnownTable):
     """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3).
 
-    The target is the number of visits to a doctor in that year; the classes of rows are told apart by `threshold`. With
-    0, class 1 has been to a doctor (69 %); with 5, it is a heavy user (15 %).
+    The target is the number of visits to a doctor in that year. With threshold 0, class 1 has been to a doctor (69 %);
+    with 5, it is a heavy user (15 %).
 
     Args:
-        sample_shape: How many values a row is encoded in.
-        num_train: Size of a stratified subset of the training rows, or below 1 its share; null takes all of them.
-        threshold: Visits that class 1 has more of.
-        scale: How numbers are scaled.
+        sample_shape: As of `TableSource`; so are `num_train` and `scale`.
+        threshold: Class 1 has more visits than this.
 
     Raises:
-        UsageError: a threshold that leaves one class only.
+        UsageError: the threshold leaves one class empty.
     """
 
     name = "health_insurance"
@@ -206,7 +201,7 @@ MOST_VISITS = 30  # about one in five hundred has more
 class AidsTrial(KnownTable):
     """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines.
 
-    Left out are numbers of rows and patients, the days until the outcome, and a column that is the same everywhere.
+    Left out are row and patient numbers, the days until the outcome, and a constant column.
     """
 
     name = "aids_trial"
@@ -232,11 +227,7 @@ class CreditDefault(KnownTable):
 
 
 def folder_of(package: str, *, data: str) -> Path:
-    """Where a package lies that brings data; it is not imported.
-
-    Raises:
-        UsageError: it is not installed.
-    """
+    """The folder of an installed package that brings data; the package is not imported."""
     found = find_spec(package)
     if found is None or found.origin is None:
         raise UsageError(
@@ -247,11 +238,11 @@ def folder_of(package: str, *, data: str) -> Path:
 
 
 def split(strata: Any, *, num_rows: int, num_first: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two parts of the rows by position, the first of this size, with the strata in their own proportions."""
+    """The positions of two parts of the rows, `num_first` in the first; both keep the proportions of the strata."""
     first, second = train_test_split(np.arange(num_rows), train_size=num_first, stratify=strata, random_state=0)
     return first, second
 
 
 def as_indices(positions: np.ndarray) -> torch.Tensor:
-    """Positions as a tensor indexes."""
+    """Positions as a tensor that indexes samples."""
     return torch.from_numpy(positions)

@@ -1,4 +1,4 @@
-"""A table of the user's own: a CSV or Parquet file, whose columns are typed by a guess that is shown."""
+"""A user's own table, a CSV or Parquet file: the kinds of its columns are guessed, and the guess is logged."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,24 +28,24 @@ logger = logging.getLogger(__name__)
 
 
 class TableFile(TableSource):
-    """Rows of a file, those without a target left out; up to five lines say what was understood.
+    """Rows of a file that have a target; up to five log lines say how the file was read.
 
     Args:
-        sample_shape: Left open: as many values as the columns are encoded in.
-        path: Of the file, which ends in .csv or .parquet.
-        checksum: Of its content, which tells chains apart.
-        target: The column that predictors are asked for.
+        sample_shape: null, or the number of values that encode a row, as a list of one.
+        path: A file that ends in .csv or .parquet.
+        checksum: Of the file's content; it distinguishes chains of different files.
+        target: The column to predict.
         threshold: Of a target of numbers: rows above it are of class 1, the others of class 0; null: no classes.
-        types: Kinds by column, where the guess is wrong, or a list of `COLUMN: KIND`; null: all are guessed.
+        types: Kinds by column, for wrong guesses, or a list of `COLUMN: KIND`; null: all are guessed.
         identifiers: Columns that no model may see.
-        max_categories: Text of more different values is refused, unless its type is given.
+        max_categories: Text with more different values is refused, unless its type is given.
         test_fraction: Share of the rows that is held out.
         num_train: Size of a stratified subset of the training rows, or below 1 its share; null takes all of them.
         scale: How numbers are scaled.
-        separator: Between fields of a CSV file, as itself or by its name (comma, tab); null: found out.
-        decimal: Decimal sign of numbers; null: a point, or a comma if the file has it.
+        separator: Between fields of a CSV file, as itself or by its name (comma, tab); null: detected.
+        decimal: Decimal sign of numbers; null: a point, or a comma if the file uses one.
         thousands: Sign between groups of three digits; null: none.
-        encoding: Of a CSV file; null: UTF-8, or what the mark says that it begins with.
+        encoding: Of a CSV file; null: by its byte order mark, else UTF-8.
         missing: Words in a CSV file that stand for a missing value, as an empty cell does.
 
     Raises:
@@ -118,11 +118,7 @@ class TableFile(TableSource):
 
 
 def read_file(path: str | None, reading: Reading) -> FileRows:
-    """All rows of a file.
-
-    Raises:
-        UsageError: there is none, it is of another format, or it has no rows.
-    """
+    """All rows of a CSV or Parquet file; it must have some."""
     if path is None:
         raise UsageError("data=table needs a file: set data.path=FILE.csv or FILE.parquet, and data.target=COLUMN")
     file, shown_path = Path(path).expanduser(), printable(path)
@@ -146,11 +142,7 @@ def read_file(path: str | None, reading: Reading) -> FileRows:
 
 
 def find_target(target: Typed | None, *, rows: FileRows, identifiers: Sequence[str]) -> str:
-    """The column that was meant as the target.
-
-    Raises:
-        UsageError: it is none, has no values, or is left out; with the columns that there are.
-    """
+    """The column that the user means as the target."""
     allowed = [name for name in rows.columns if name not in identifiers]
     found = None if target is None else find_name(target, allowed)
     if found is None:
@@ -166,21 +158,13 @@ def find_target(target: Typed | None, *, rows: FileRows, identifiers: Sequence[s
 
 
 def find_types(types: Mapping[Typed, str] | Sequence[str] | None, columns: Iterable[str]) -> dict[str, str]:
-    """The kinds that the user gives, by column.
-
-    Raises:
-        UsageError: a column that there is not, or an entry of a list without a kind.
-    """
+    """The kinds that the user gives, by column."""
     entries = types if isinstance(types, Mapping) else dict(map(split_type, types or ()))
     return dict(zip(find_names("data.types", entries, columns), entries.values(), strict=True))
 
 
 def split_type(entry: str) -> tuple[str, str]:
-    """Column and kind of `COLUMN: KIND`.
-
-    Raises:
-        UsageError: there is no colon.
-    """
+    """Column and kind of `COLUMN: KIND`."""
     name, colon, kind = entry.rpartition(":")
     if not colon:
         raise UsageError(f"data.types must be {{COLUMN: KIND}} or a list of 'COLUMN: KIND': got {printable(entry)}")
@@ -188,15 +172,14 @@ def split_type(entry: str) -> tuple[str, str]:
 
 
 def sentences(notes: Sequence[str]) -> list[str]:
-    """Notes in one line; none if there are none."""
+    """The notes in one line; an empty list if there are none."""
     return [some(notes, most=8, between="; ")] if notes else []
 
 
 def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | float | None) -> int:
-    """Classes of a target; 0 of one of numbers without a threshold.
+    """Number of classes of a target; 0 for numbers without a threshold.
 
-    Raises:
-        UsageError: there is one only, or a single row of one.
+    There must be at least two classes, each with at least two rows.
     """
     name = shown(target.name)
     if kind == "category" and threshold is not None:
@@ -216,7 +199,7 @@ def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | f
 
 
 def describe(kinds: Mapping[str, Kind], *, target: str, num_classes: int) -> str:
-    """The kinds of all columns in one line, and what a target without classes goes without."""
+    """The kinds of all columns in one line, and what is not scored if the target has no classes."""
     by_kind = {kind: [shown(name) for name, own in kinds.items() if own == kind] for kind in KINDS}
     parts = [f"{kind} {', '.join(names)}" for kind, names in by_kind.items() if names]
     classes = (

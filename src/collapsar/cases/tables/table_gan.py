@@ -1,8 +1,8 @@
-"""The GAN of rows of a table (`adversarial.py`): linear layers, and categories that are drawn (`table_heads.py`).
+"""The GAN of rows of a table (`adversarial.py`): linear layers with the heads of `table_heads.py`.
 
-The generator's numbers are taken as they are; flags and categories are drawn from its logits by Gumbel noise, and
-gradients go straight through the draw, so that the critic sees rows that look as real ones do. As in CTGAN (Xu et al.
-2019, arXiv:1907.00503, section 4.3), without its sampling by rare categories.
+The generator outputs numbers directly. Flags and categories are drawn from its logits by Gumbel noise, with
+straight-through gradients, so that the critic sees rows in the form of real ones. As in CTGAN (Xu et al. 2019,
+arXiv:1907.00503, section 4.3), without its sampling by rare categories.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ class TableGAN(AdversarialModel):
 
     Args:
         sample_shape: The number of values of a row, as a list of one.
-        blocks: Kind, begin and end of each part of a row (`table_heads.py`); null: a number each.
+        blocks: Kind, start and stop of each part of a row (`table_heads.py`); null: every value is a number.
         generator_width: Units of each of the generator's two hidden layers.
-        critic_width: Units of each of the critic's two.
-        temperature: Of the softened categories that gradients go through.
-        depth: Hidden layers of both beyond each of the two; null: none.
+        critic_width: Units of each of the critic's two hidden layers.
+        temperature: Of the softmax that gradients go through.
+        depth: Extra hidden layers for each of the two, in both networks; null: none.
     """
 
     name = "table_gan"
@@ -112,7 +112,7 @@ class TableGAN(AdversarialModel):
 def make_critic(
     num_values: int, num_units: int, *, layers: Layers, has_spectral_norm: bool, num_classes: int | None
 ) -> nn.Module:
-    """Linear layers with two hidden ones to a logit, told the class by a projection if there is a number of classes."""
+    """Two hidden linear layers and a logit; with `num_classes`, a projection conditions it on the class."""
     wrap = with_spectral_norm if has_spectral_norm else nn.Identity()
     *hidden, head = linear_layers(num_values, num_units, num_units, 1, layers=layers)
     features = nn.Sequential(*(wrap(layer) if isinstance(layer, nn.Linear) else layer for layer in hidden))

@@ -1,10 +1,10 @@
-"""What a network's outputs say of a row of a table, block by block of its encoded vector.
+"""Heads: the meaning of a network's outputs for a row of a table, block by block of its encoded vector.
 
     number   a scaled number: the output is its mean
-    flag     1 where the number before it is missing, else 0: the output is a logit
+    flag     1 if the number before it is missing, else 0: the output is a logit
     choice   one category of several, one-hot: the outputs are logits
 
-A missing number is encoded as 0, which stands for nothing: it counts in no likelihood, and none is generated.
+A missing number is encoded as 0. It counts in no likelihood, and generated rows have 0 there too.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from collapsar.errors import UsageError
 from collapsar.models.bias import temper_logits
 
 Block = Sequence[Any]
-"""Kind (`number`, `flag` or `choice`), where it begins in the vector, and where the next one does."""
+"""Kind (`number`, `flag` or `choice`), start and stop in the vector."""
 
 NORMALISER = 0.5 * log(2 * pi)
-SMALLEST_UNIFORM = 1e-10  # whose logarithm of a logarithm is finite
+SMALLEST_UNIFORM = 1e-10  # keeps log(-log(uniform)) finite
 
 
 class Heads(nn.Module):
     """The likelihood of rows, and draws of them.
 
     Args:
-        blocks: All of the vector, in its order; None: a number each.
+        blocks: All parts of the vector, in its order; None: every value is a number.
     """
 
     numbers: Int64[Tensor, " number"]
@@ -43,9 +43,9 @@ class Heads(nn.Module):
         numbers = [start for kind, start, _ in blocks if kind == "number"]
         flags = [start for kind, start, _ in blocks if kind == "flag"]
         places = {
-            "numbers": numbers,  # of the values
-            "flags": flags,  # of the values
-            "flagged": [numbers.index(flag - 1) for flag in flags],  # of the numbers: each flag follows its own
+            "numbers": numbers,  # indices of values
+            "flags": flags,  # indices of values
+            "flagged": [numbers.index(flag - 1) for flag in flags],  # indices of numbers: a flag follows its number
         }
         for name, indices in places.items():
             self.register_buffer(name, torch.tensor(indices, dtype=torch.int64), persistent=False)
@@ -70,7 +70,7 @@ class Heads(nn.Module):
         return of_numbers + of_flags + sum(of_choices, torch.zeros_like(of_numbers))
 
     def likeliest(self, outputs: Float[Tensor, "sample value"]) -> Float[Tensor, "sample value"]:
-        """Rows of the means of numbers and the likeliest flags and categories."""
+        """Rows with the means of numbers and the likeliest flags and categories."""
         return self._assembled(outputs, numbers=outputs[:, self.numbers], noise=torch.zeros_like(outputs))
 
     def drawn(
@@ -81,7 +81,7 @@ class Heads(nn.Module):
         spread: float,
         generator: torch.Generator,
     ) -> Float[Tensor, "sample value"]:
-        """Rows drawn from the likelihood, its density raised to the power 1/lambda, lambda being `spread`."""
+        """Rows drawn from the likelihood, its density raised to the power 1/lambda; lambda is `spread`."""
         normal = torch.randn(len(outputs), self.num_numbers, generator=generator).to(outputs.device)
         numbers = outputs[:, self.numbers] + spread**0.5 * log_sd.exp() * normal
         uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
@@ -90,14 +90,11 @@ class Heads(nn.Module):
     def relaxed(
         self, outputs: Float[Tensor, "sample value"], *, temperature: float, uniform: Float[Tensor, "sample value"]
     ) -> Float[Tensor, "sample value"]:
-        """Rows with drawn flags and categories, through which gradients go as if these were not drawn but softened.
+        """Rows with drawn flags and categories whose gradients are those of softened ones.
 
-        The straight-through Gumbel-softmax estimator (Jang et al. 2017, arXiv:1611.01144, section 2.2).
-
-        Args:
-            outputs: Of the network; those of numbers are taken as they are.
-            temperature: Of the softened categories: the lower, the nearer to drawn ones.
-            uniform: Noise in [0, 1) that they are drawn with.
+        The straight-through Gumbel-softmax estimator (Jang et al. 2017, arXiv:1611.01144, section 2.2). Numbers are the
+        network's outputs. The lower the temperature, the nearer softened categories are to drawn ones; `uniform` is the
+        noise of the draws, in [0, 1).
         """
         noise = gumbel(uniform)
         rows = self._assembled(outputs, numbers=outputs[:, self.numbers], noise=noise)
@@ -110,7 +107,7 @@ class Heads(nn.Module):
         return torch.where(is_number, rows, rows.detach() + soft - soft.detach())
 
     def _assembled(self, outputs: Tensor, *, numbers: Tensor, noise: Tensor) -> Tensor:
-        """Rows of these numbers, with the flags and categories that are largest after the noise is added."""
+        """Rows of these numbers, with the flags and categories that are largest after adding the noise."""
         flags = (self._flag_odds(outputs, noise) > 0).to(outputs.dtype)
         is_there = torch.ones_like(numbers).index_copy(1, self.flagged, 1 - flags)
         rows = torch.zeros_like(outputs).index_copy(1, self.numbers, numbers * is_there)
@@ -122,20 +119,20 @@ class Heads(nn.Module):
         return rows
 
     def _flag_odds(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        """Logits of flags plus logistic noise: above 0 with the probability that they stand for.
+        """Logits of flags plus logistic noise: above 0 with the probability of the flag.
 
-        The difference of two Gumbel variables is logistic; the second is that at the place of the flag's number.
+        The difference of two Gumbel variables is logistic; the second one is that at the place of the flag's number.
         """
         return outputs[:, self.flags] + noise[:, self.flags] - noise[:, self.flags - 1]
 
 
 def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Standard Gumbel variables from uniform ones: the largest of logits plus these is a draw of their softmax."""
+    """Standard Gumbel variables from uniform ones: the largest of logits plus these is a draw from their softmax."""
     return -(-uniform.clamp(min=SMALLEST_UNIFORM, max=1 - 1e-7).log()).log()
 
 
 def check_rows(sample_shape: Sequence[int], *, model: str) -> int:
-    """How many values a row has; samples that are no vectors are refused."""
+    """Number of values in a row; samples that are not vectors are refused."""
     if len(sample_shape) != 1:
         raise UsageError(
             f"model={model} takes vectors, and samples have the shape {list(sample_shape)}: choose model=vae or gan"

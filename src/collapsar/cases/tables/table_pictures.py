@@ -1,6 +1,6 @@
-"""Pictures of a table: its columns through the generations, what goes with what, and rows as the models draw them.
+"""Pictures of a table through the generations: histograms of columns, associations, and generated rows.
 
-They are read from what a chain stored of each generation (`table.json`); chains of other samples have none.
+They are read from the `table.json` that a chain stores for each generation; chains of other samples have none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ LABEL_PIXELS = 10.5
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """One histogram as paths of SVG, in a box of CELL_WIDTH x CELL_HEIGHT.
+    """One histogram as SVG paths, in a box of CELL_WIDTH x CELL_HEIGHT pixels.
 
     Attributes:
         path: The bars.
-        outline: Those of the real rows, for comparison.
+        outline: The outline of the real rows' bars, for comparison.
         missing: Share of values that are missing, in percent.
     """
 
@@ -37,12 +37,12 @@ class Bars:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnPicture:
-    """One column: of the real rows, and of each generation that is shown.
+    """One column: its real rows, and each generation that is shown.
 
     Attributes:
-        name: Of the column.
+        name: Name of the column.
         kind: continuous, count or category.
-        labels: Of a category, its categories; of numbers, where the histogram begins and ends.
+        labels: The categories; for numbers, the two ends of the histogram.
         bars: Real first, then the generations.
         moved: Total variation distance of the last histogram from the real one, in percent.
     """
@@ -56,7 +56,7 @@ class ColumnPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Shade:
-    """The cells of a heat map that have one colour: `over` above 0, `under` below it, and how strong in [0, 1]."""
+    """The cells of a heat map that have one colour: `over` above 0, `under` below it, and its strength in [0, 1]."""
 
     tone: str
     strength: float
@@ -65,7 +65,7 @@ class Shade:
 
 @dataclass(frozen=True, kw_only=True)
 class AssociationMap:
-    """Associations of columns, in cells of width 1; the title says whose."""
+    """Associations of columns, in cells of width 1; the title names the rows."""
 
     title: str
     shades: list[Shade]
@@ -73,17 +73,17 @@ class AssociationMap:
 
     @property
     def cell_pixels(self) -> float:
-        """Width of a cell as it is shown."""
+        """Width of a cell on the page."""
         return min(LARGEST_CELL, MAP_PIXELS / self.num_columns)
 
     @property
     def font_size(self) -> float:
-        """Of its labels, in cells."""
+        """Size of the labels, in cells."""
         return round(LABEL_PIXELS / self.cell_pixels, 2)
 
     @property
     def margin(self) -> float:
-        """For labels above and to the left, in cells."""
+        """Space for labels above and to the left, in cells."""
         return round(22 / self.cell_pixels, 2)
 
 
@@ -92,12 +92,12 @@ class TablePicture:
     """All pictures of one chain.
 
     Attributes:
-        generations: Those that are shown: the first, the middle one and the last.
+        generations: The first, the middle and the last one.
         columns: Those whose histogram moved most, furthest first.
-        num_columns: Of the table.
+        num_columns: Columns that the chain stored.
         names: Columns of the association maps, those whose associations changed most.
         maps: Real, last generation, and their difference.
-        sheets: Generation and its first rows: each value as a text, and whether it cannot be its column's.
+        sheets: Generation and its first rows: each value as a text, and whether it is invalid.
         header: Names of all columns.
     """
 
@@ -111,12 +111,12 @@ class TablePicture:
 
     @property
     def pixels(self) -> int:
-        """About its width on the page."""
+        """Approximate width on the page."""
         return 150 + (CELL_WIDTH + 12) * (1 + len(self.generations))
 
 
 def table_picture(chain: Chain) -> TablePicture | None:
-    """The pictures of a chain; None where it stored none of a table, or what it stored cannot be read."""
+    """The pictures of a chain; None if it stored none of a table, or what it stored cannot be read."""
     found = {record.generation: row_picture(chain, record.generation) for record in chain.records}
     stored = {generation: content for generation, content in found.items() if content is not None}
     if not stored:
@@ -126,7 +126,7 @@ def table_picture(chain: Chain) -> TablePicture | None:
     pictures = [stored[generation] for generation in shown]
     try:
         return _draw(shown, pictures)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError):  # somebody else may have written it
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):  # another program may have written it
         return None
 
 
@@ -161,7 +161,6 @@ def _places(pictures: Sequence[Mapping[str, Any]]) -> range:
 
 
 def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
-    """One column in all generations that are shown."""
     first = stored[0]
     real = _shares(first["real"])
     drawn = [_shares(one["synthetic"]) for one in stored]
@@ -216,7 +215,7 @@ def _matrix(stored: Any, *, size: int) -> np.ndarray:
 
 
 def _map(title: str, matrix: np.ndarray) -> AssociationMap:
-    """A heat map whose cells are gathered by their colour, which takes a path for each and not an element a cell."""
+    """A heat map with one path for each colour, instead of one element for each cell."""
     levels = np.rint(np.nan_to_num(matrix) * SHADES).astype(int)
     shades = []
     for level in sorted(set(levels.ravel().tolist()) - {0}):

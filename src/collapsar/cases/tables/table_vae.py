@@ -1,8 +1,8 @@
-"""The VAE of rows of a table (`variational.py`): linear layers, and the likelihood of mixed columns (`table_heads.py`).
+"""The VAE of rows of a table (`variational.py`): linear layers with the likelihood of mixed columns (`table_heads.py`).
 
-As in TVAE (Xu et al. 2019, arXiv:1907.00503, appendix), each number has a standard deviation of its own around the
-decoder's mean, which is learnt. Samples are draws from the likelihood, or its mode, as `sample_from` says: the mode
-leaves out how numbers scatter around their means, and all but the likeliest categories.
+As in TVAE (Xu et al. 2019, arXiv:1907.00503, appendix), each number has a learnt standard deviation around the
+decoder's mean. `sample_from` chooses draws from the likelihood or its mode. The mode loses the scatter of numbers
+around their means, and all but the likeliest categories.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from collapsar.models.learned import OF_SOME_MODELS
 from collapsar.models.vae.vae_bodies import linear_layers
 from collapsar.models.vae.variational import VariationalModel
 
-SMALLEST_LOG_SD = log(0.01)  # of a number: a column that is constant would let it fall for ever
+SMALLEST_LOG_SD = log(0.01)  # of a number: in a constant column it would fall without bound
 
 
 class TableVAE(VariationalModel):
@@ -31,11 +31,11 @@ class TableVAE(VariationalModel):
 
     Args:
         sample_shape: The number of values of a row, as a list of one.
-        blocks: Kind, begin and end of each part of a row (`table_heads.py`); null: a number each.
+        blocks: Kind, start and stop of each part of a row (`table_heads.py`); null: every value is a number.
         width: Units of each of two hidden layers, in encoder and decoder.
         number_sd: Standard deviation of scaled numbers around their means; null: learnt for each.
         sample_from: `likelihood` (a draw) or `mean` (the means of numbers, the likeliest categories).
-        depth: Hidden layers beyond each of the two; null: none.
+        depth: Extra hidden layers for each of the two; null: none.
     """
 
     name = "table_vae"
@@ -108,7 +108,7 @@ class TableVAE(VariationalModel):
 def labelled_layers(
     num_inputs: int, num_units: int, num_outputs: int, *, layers: Layers, num_classes: int | None
 ) -> nn.Module:
-    """Linear layers with two hidden ones, told the class if there is a number of classes."""
+    """Linear layers with two hidden ones, conditioned on the class if `num_classes` is given."""
     num_given = num_inputs if num_classes is None else 2 * num_inputs
     network = nn.Sequential(*linear_layers(num_given, num_units, num_units, num_outputs, layers=layers))
     return network if num_classes is None else LabelledLatents(network, num_classes=num_classes, latent_dim=num_inputs)

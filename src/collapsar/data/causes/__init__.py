@@ -1,1 +1,1 @@
-"""What is wrong with the real training set that a chain begins with."""
+"""Causes: defects of the real training set that a chain begins with."""

@@ -1,10 +1,9 @@
-"""Causes: what is wrong with the real training set that a chain begins with.
+"""Causes: defects of the real training set that a chain begins with.
 
-pool[0] = cause(real training set). A cause is planted into that set only: regimes and the judge see it as a laboratory
-would, while the reserve, the test set and whatever measures the chain stay clean. Several causes are planted one after
-the other, in one order however they are listed: which samples were collected, then how they were labelled and
-photographed, then what was copied. Each draws from a stream of its own, so that adding one leaves the others' draws as
-they are.
+pool[0] = cause(real training set). Only that set gets the defect: regimes and the judge see it, as a laboratory would;
+the reserve, the test set and everything that measures the chain stay clean. Several causes are planted in a fixed
+order, however they are listed: samples left out, wrong labels, poor photographs, copies. Each has its own random
+stream, so adding a cause does not change the draws of the others.
 """
 
 from abc import ABC, abstractmethod
@@ -27,9 +26,9 @@ class Cause(ABC):
     """A defect of a training set.
 
     Attributes:
-        stage: When it is planted: lower ones come first.
-        needs_labels: Whether it looks at classes or changes them.
-        needs_images: Whether it makes no sense for vectors.
+        stage: Causes of lower stages are planted first.
+        needs_labels: Whether it reads or changes classes.
+        needs_images: Whether it needs images and refuses vectors.
         changes_labels: Whether samples get other labels.
     """
 
@@ -41,28 +40,21 @@ class Cause(ABC):
 
     @abstractmethod
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
-        """The samples with the defect; those given are not changed.
+        """The training set with the defect; `samples` itself is not changed.
 
-        Args:
-            samples: A training set.
-            num_classes: Labels run from 0 to num_classes - 1; 0 where the data have no classes.
-            generator: For defects that draw.
+        Labels run from 0 to num_classes - 1; num_classes is 0 if the data have no classes.
         """
 
     def befalling(self, factors: Factors | None) -> "Cause":
-        """The cause as it befalls data of these factors, None where the data have none; most do not look at them."""
+        """This cause adapted to the factors of the data, None if they have none; most causes ignore them."""
         return self
 
     def num_left(self, num_samples: int, *, num_classes: int) -> int:
-        """How many of so many samples are left, were the classes equally large; known before data are read."""
+        """How many of `num_samples` are left if the classes are equally large; known before data are read."""
         return num_samples
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
-        """Refuse data that the defect cannot befall.
-
-        Raises:
-            UsageError: with what to choose instead.
-        """
+        """Raise UsageError, with what to choose instead, if the data cannot have the defect."""
         if self.needs_labels and not num_classes:
             raise UsageError(
                 f"cause={self.name} needs classes, and the data have none: choose data=digits or another set of images"
@@ -72,7 +64,7 @@ class Cause(ABC):
 
 
 def plant_all(causes: Mapping[str, Cause], real: RealData, *, seed: int) -> RealData:
-    """The real sets with the causes planted into the training set; the others stay as they are.
+    """The real sets with the causes planted into the training set; the other sets stay as they are.
 
     Raises:
         UsageError: no sample is left.
@@ -89,7 +81,7 @@ def plant_all(causes: Mapping[str, Cause], real: RealData, *, seed: int) -> Real
 
 
 def num_planted(causes: Mapping[str, Cause], num_samples: int, *, num_classes: int) -> int:
-    """The size of the planted training set, were its classes equally large; known before data are read."""
+    """Size of the training set after all causes if its classes are equally large; known before data are read."""
     for _, cause in in_order(causes):
         num_samples = cause.num_left(num_samples, num_classes=num_classes)
     return num_samples
@@ -98,10 +90,10 @@ def num_planted(causes: Mapping[str, Cause], num_samples: int, *, num_classes: i
 def checked_causes(
     causes: Any, *, sample_shape: Sequence[int], num_classes: int, factors: Factors | None
 ) -> dict[str, Cause]:
-    """The causes by name as they befall the data; what is no cause is refused, and data that one cannot befall.
+    """The causes by name, adapted to the data.
 
     Raises:
-        UsageError: with what to choose instead.
+        UsageError: a value is not a cause, or the data cannot have its defect; the text says what to choose instead.
     """
     if not isinstance(causes, Mapping):
         raise UsageError(f"cause must hold causes by name: got {causes!r}; choose files of conf/cause")
@@ -115,11 +107,11 @@ def checked_causes(
 
 
 def in_order(causes: Mapping[str, Cause]) -> list[tuple[str, Cause]]:
-    """Causes with their names as they are planted."""
+    """Causes with their names, in the order in which they are planted."""
     return sorted(causes.items(), key=lambda named: (named[1].stage, named[0]))
 
 
 def labels_of(samples: Samples) -> Int64[Tensor, " sample"]:
-    """The labels of samples that have some."""
+    """The labels of labelled samples."""
     assert samples.labels is not None, "data without classes are refused beforehand"
     return samples.labels

@@ -1,4 +1,4 @@
-"""Causes that leave samples out: what was never collected."""
+"""Causes that leave samples out, as if they had never been collected."""
 
 from collections.abc import Sequence
 from typing import final
@@ -17,7 +17,7 @@ SAMPLES_PER_CHUNK = 4096  # bounds memory only
 
 @final
 class MissingClasses(Cause):
-    """No sample of some classes."""
+    """Some classes have no samples."""
 
     name, stage, needs_labels = "missing_classes", 0, True
 
@@ -41,10 +41,10 @@ class MissingClasses(Cause):
 
 @final
 class SimplifiedWorld(Cause):
-    """A simulator that was never told of some levels of known factors: no sample has any of them.
+    """A simulator that lacks some levels of known factors: no sample has any of them.
 
     Args:
-        without: Those levels, by name.
+        without: Names of those levels.
     """
 
     name, stage, needs_labels = "simplified_world", 0, True
@@ -81,12 +81,12 @@ class SimplifiedWorld(Cause):
 
 @final
 class LongTail(Cause):
-    """Classes of ever smaller sizes (Cui et al. 2019, arXiv:1901.05555, section 5.1): class 0 is the head.
+    """Class sizes that fall exponentially from class 0 on (Cui et al. 2019, arXiv:1901.05555, section 5.1).
 
-    Of n samples in K classes, class k keeps n/K factor^(-k / (K - 1)) drawn ones, or all where it has fewer.
+    Of n samples in K classes, class k keeps n/K factor^(-k / (K - 1)) random ones, or all if it has fewer.
 
     Args:
-        factor: Size of the first class over that of the last, at least 1.
+        factor: Size of the first class divided by that of the last, at least 1.
     """
 
     name, stage, needs_labels = "long_tail", 1, True
@@ -97,7 +97,7 @@ class LongTail(Cause):
         self.factor = float(factor)
 
     def class_sizes(self, num_samples: int, *, num_classes: int) -> list[int]:
-        """How many samples each class keeps at most, at least one."""
+        """The most samples that each class keeps, at least 1 each."""
         falls = [self.factor ** (-number / max(num_classes - 1, 1)) for number in range(num_classes)]
         return [max(1, round(num_samples / num_classes * fall)) for fall in falls]
 
@@ -113,14 +113,14 @@ class LongTail(Cause):
 
 @final
 class BiasedSubset(Cause):
-    """A part of the samples that lies to one side of their first principal component.
+    """The samples that lie towards one end of the first principal component.
 
     Each sample scores strength r + (1 - strength) u, with r its rank along the component from 0 to 1 and u uniform on
-    [0, 1]; the highest scores are kept. The component points to where its largest entry is positive.
+    [0, 1]; the highest scores are kept. The component's entry of largest magnitude is positive.
 
     Args:
         kept_fraction: Share of the samples that is kept, above 0 and at most 1.
-        strength: 1 keeps one side of a cut, 0 any samples alike; in [0, 1].
+        strength: In [0, 1]. 1 keeps one side of a cut, 0 keeps random samples.
     """
 
     name, stage = "biased_subset", 2
@@ -143,7 +143,7 @@ class BiasedSubset(Cause):
 
 @final
 class FewSamples(Cause):
-    """A small part of the samples, drawn.
+    """A small random part of the samples.
 
     Args:
         kept_fraction: Share of the samples that is kept, above 0 and at most 1.
@@ -165,7 +165,7 @@ class FewSamples(Cause):
 
 
 def first_component(samples: Samples) -> Float[Tensor, " sample"]:
-    """Where each sample lies along the first principal component, pointing to where its largest entry is positive."""
+    """Scores of samples on the first principal component, whose entry of largest magnitude is positive."""
     chunks = samples.values.split(SAMPLES_PER_CHUNK)
     mean = torch.cat([to_model_range(chunk).flatten(1).sum(0, keepdim=True) for chunk in chunks]).sum(0) / len(samples)
     moment = torch.zeros(len(mean), len(mean), dtype=torch.float64)

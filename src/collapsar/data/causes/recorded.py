@@ -1,4 +1,4 @@
-"""Causes that spoil samples: how they were labelled, photographed and copied."""
+"""Causes that spoil samples: wrong labels, poor photographs, copies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,14 +15,14 @@ from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.samples import Samples, quantise, to_model_range
 
 IMAGES_PER_CHUNK = 4096  # bounds memory only
-KERNEL_SDS = 3  # a blur reaches so many standard deviations
+KERNEL_SDS = 3  # radius of a blur's kernel, in standard deviations
 
 
 @final
 class LabelNoise(Cause):
-    """Some samples carry the label of another class, drawn evenly from the others.
+    """Some samples carry the label of another class, drawn uniformly from the others.
 
-    A chain that looks at no labels (an unconditional model, and no judge with classes) does not notice.
+    The noise has no effect on a chain that uses no labels: an unconditional model and no judge with classes.
 
     Args:
         fraction: Share of the samples, in [0, 1].
@@ -37,7 +37,7 @@ class LabelNoise(Cause):
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         chosen = some_of(samples, fraction=self.fraction, generator=generator)
         labels = labels_of(samples).clone()
-        shifts = torch.randint(1, num_classes, (len(chosen),), generator=generator)  # by 0 would change nothing
+        shifts = torch.randint(1, num_classes, (len(chosen),), generator=generator)  # a shift of 0 would keep the label
         labels[chosen] = (labels[chosen] + shifts) % num_classes
         return replace(samples, labels=labels)
 
@@ -49,7 +49,7 @@ class LabelNoise(Cause):
 
 @final
 class Blur(Cause):
-    """Some images are out of focus: blurred with a Gaussian kernel; what lies beyond an edge mirrors what is inside.
+    """Some images are out of focus: blurred with a Gaussian kernel, with reflection at the edges.
 
     Args:
         fraction: Share of the images, in [0, 1].
@@ -65,7 +65,7 @@ class Blur(Cause):
 
     @property
     def reach(self) -> int:
-        """Pixels on each side that a pixel is mixed with."""
+        """Radius of the kernel, in pixels."""
         return ceil(KERNEL_SDS * self.sd_pixels)
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
@@ -98,11 +98,11 @@ class Blur(Cause):
 
 @final
 class PixelNoise(Cause):
-    """Some images carry normal noise in every pixel, clipped to the range of pixels.
+    """Some images have normal noise on every pixel, clipped to the pixel range.
 
     Args:
         fraction: Share of the images, in [0, 1].
-        sd: Standard deviation of the noise, in model range (1 is from black to white).
+        sd: Standard deviation of the noise, in model range (black is 0, white is 1).
     """
 
     name, stage, needs_images = "pixel_noise", 6, True
@@ -123,10 +123,10 @@ class PixelNoise(Cause):
 
 @final
 class DuplicatedSamples(Cause):
-    """Some samples are exact copies, with their labels, of the others; there are as many samples as before.
+    """Some samples are replaced by exact copies of others, labels included; the number of samples stays.
 
     Args:
-        fraction: Share of the samples that are copies, from 0 up to, but not including, 1.
+        fraction: Share of the samples that are copies, at least 0 and below 1.
     """
 
     name, stage = "duplicated_samples", 7
@@ -146,5 +146,5 @@ class DuplicatedSamples(Cause):
 
 
 def some_of(samples: Samples, *, fraction: float, generator: torch.Generator) -> Int64[Tensor, " chosen"]:
-    """Indices of a drawn share of the samples."""
+    """Indices of a random share of the samples."""
     return torch.randperm(len(samples), generator=generator)[: round(fraction * len(samples))]

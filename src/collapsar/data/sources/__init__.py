@@ -1,1 +1,1 @@
-"""Where real data come from."""
+"""Sources of real data."""

@@ -1,7 +1,7 @@
-"""Data whose truth is known: every set is drawn from it, as many samples as wanted.
+"""Data drawn from a known distribution, in any number.
 
-Training set, test set and reserve come from separate random streams of the experiment's seed, so two seeds differ in
-their real data too: that is what the expectations in `theory` are over. Samples are float32 vectors.
+Training set, test set and reserve come from separate random streams of the experiment's seed. So two seeds differ in
+their real data too, and the expectations in `theory` are taken over these. Samples are float32 vectors.
 """
 
 from abc import ABC
@@ -21,14 +21,14 @@ class AnalyticSource(DrawnSource, ABC):
     Args:
         sample_shape: [dimensions]; models are sized from it.
         dimensions: Length of a vector.
-        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
+        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
+        num_train: Samples that generation 0 is trained on.
+        num_test: Held-out samples.
         num_reserve: For regimes that take fresh real samples; 0 for none.
         seed: The experiment's seed.
 
     Raises:
-        UsageError: a size that is not above 0, or a shape that does not agree with the dimensions.
+        UsageError: a size is too small, or the shape is not [dimensions].
     """
 
     def __init__(
@@ -57,15 +57,7 @@ class AnalyticSource(DrawnSource, ABC):
 class GaussianSource(AnalyticSource):
     """The standard normal distribution.
 
-    With a diagonal Gaussian as the model, each dimension is a chain of its own.
-
-    Args:
-        sample_shape: [dimensions].
-        dimensions: Length of a vector.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
-        num_reserve: For regimes that take fresh real samples.
-        seed: The experiment's seed.
+    With a diagonal Gaussian as the model, each dimension is an independent chain.
     """
 
     name = "gaussian"
@@ -90,17 +82,12 @@ class GaussianSource(AnalyticSource):
 class CategoricalSource(AnalyticSource):
     """Categories 0 to K - 1 as numbers, with shares proportional to (k + 1)^-s: a few frequent ones and a tail.
 
-    Each dimension is drawn by itself, and is a chain of its own. In one dimension a sample's label is its category.
+    Dimensions are drawn independently, so each is an independent chain. If there is only one, a sample's label is its
+    category.
 
     Args:
-        sample_shape: [dimensions].
-        dimensions: Length of a vector.
         num_categories: K.
-        zipf_exponent: s; 0 makes them equally likely.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
-        num_reserve: For regimes that take fresh real samples.
-        seed: The experiment's seed.
+        zipf_exponent: s; 0 makes all categories equally likely.
 
     Attributes:
         shares: True share of each category.
@@ -143,19 +130,14 @@ class CategoricalSource(AnalyticSource):
 
 
 class LinearRegressionSource(AnalyticSource):
-    """Standard normal inputs, and outputs x w* + noise with a w* of length 1; inputs are the first columns.
+    """Standard normal inputs x and outputs x w* + noise, with |w*| = 1; the inputs are the first columns.
 
-    All outputs share the inputs and w*, and have noise of their own (Gerstgrasser et al. 2024, arXiv:2404.01413).
+    All outputs share the inputs and w*; each has its own noise (Gerstgrasser et al. 2024, arXiv:2404.01413).
 
     Args:
-        sample_shape: [dimensions].
         dimensions: Inputs and outputs together.
-        num_inputs: How many of them are inputs.
+        num_inputs: At least 1 and below `dimensions`.
         noise_sd: Standard deviation of the outputs' noise.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
-        num_reserve: For regimes that take fresh real samples.
-        seed: The experiment's seed.
 
     Attributes:
         coefficients: The true w*, the same for every output.

@@ -1,4 +1,4 @@
-"""Mixtures in the plane whose modes are known, the classical benchmarks of mode dropping."""
+"""Mixtures in the plane with known modes, the classical benchmarks of mode dropping."""
 
 from abc import ABC
 from math import pi
@@ -14,10 +14,9 @@ from collapsar.samples import Samples
 
 
 class ModesSource(AnalyticSource, ABC):
-    """Equally likely, round normal modes at known places in the plane; a sample's label is its mode.
+    """Equally likely, isotropic normal modes in the plane; a sample's label is its mode.
 
     Attributes:
-        centres: Where the modes are.
         mode_sd: Standard deviation of each mode in each dimension.
     """
 
@@ -55,18 +54,7 @@ class ModesSource(AnalyticSource, ABC):
 
 
 class Ring(ModesSource):
-    """Modes evenly round a circle (the ring of 8 of Srivastava et al. 2017, VEEGAN, and Lin et al. 2018, PacGAN).
-
-    Args:
-        sample_shape: [2].
-        num_modes: How many.
-        radius: Of the circle.
-        mode_sd: Standard deviation of each mode.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
-        num_reserve: For regimes that take fresh real samples.
-        seed: The experiment's seed.
-    """
+    """Modes evenly round a circle (the ring of 8 of Srivastava et al. 2017, VEEGAN, and Lin et al. 2018, PacGAN)."""
 
     name = "ring"
 
@@ -99,14 +87,8 @@ class Grid(ModesSource):
     """Modes on a square grid around 0 (the grid of 25 of VEEGAN and PacGAN: 5 a side, 2 apart, sd .05).
 
     Args:
-        sample_shape: [2].
-        modes_per_side: The grid has the square of it.
-        spacing: Distance of neighbouring modes.
-        mode_sd: Standard deviation of each mode.
-        num_train: What generation 0 is trained on.
-        num_test: Held out.
-        num_reserve: For regimes that take fresh real samples.
-        seed: The experiment's seed.
+        modes_per_side: The grid has modes_per_side² modes.
+        spacing: Distance between neighbouring modes.
     """
 
     name = "grid"

@@ -1,7 +1,7 @@
-"""Real data: fixed training and held-out test sets with labels.
+"""Real data: fixed training and held-out test sets of labelled images.
 
-`digits` ships with scikit-learn and needs no network. The others are torchvision's, with their official splits, below
-a root that `COLLAPSAR_DATA` names (else a per-user cache folder); what is missing is downloaded once, under a lock.
+`digits` ships with scikit-learn and needs no network. The others are torchvision's, with their official splits. They
+lie below `COLLAPSAR_DATA` (else in a per-user cache folder); missing files are downloaded once, under a lock.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ NUM_CLASSES = 10  # of each of the fixed data sets
 
 
 class FixedSource(Source, ABC):
-    """Images that are the same in every run; a stratified subset of the training set leaves the rest as the reserve.
+    """Images that are the same in every run; if only a stratified subset is trained on, the rest is the reserve.
 
     Args:
         sample_shape: Shape of one image.
-        num_train: Size of the subset, or below 1 its share of all training images; null takes all of them.
+        num_train: Size of the subset; below 1, its share of all training images; null takes all of them.
 
     Raises:
-        UsageError: a num_train that cannot be had.
+        UsageError: no subset has this size.
     """
 
     num_available: ClassVar[int]
@@ -52,7 +52,7 @@ class FixedSource(Source, ABC):
 
     @abstractmethod
     def read_all(self) -> RealData:
-        """Both sets in full."""
+        """The full training set and test set."""
 
     def read(self) -> RealData:
         real = self.read_all()
@@ -85,14 +85,12 @@ class TorchvisionSource(FixedSource, ABC):
     """A torchvision data set with its official split.
 
     Args:
-        sample_shape: Shape of one image.
-        num_train: Size of a stratified subset of the training set, or below 1 its share; null takes all of it.
         root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
     """
 
     dataset: ClassVar[type]
     folder: ClassVar[str]  # below root
-    checksums: ClassVar[dict[str, str]]  # MD5 of the official files that are expected there
+    checksums: ClassVar[dict[str, str]]  # MD5 of the official files, by name
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None, root: str | None) -> None:
         super().__init__(sample_shape=sample_shape, num_train=num_train)
@@ -108,15 +106,15 @@ class TorchvisionSource(FixedSource, ABC):
         return RealData(train, test, self.num_classes)
 
     def _require_files(self) -> None:
-        """Download what is missing, once even when many jobs start together, and refuse what is not the official file.
+        """Download missing files, once even if many jobs start together, and refuse files that are not official.
 
-        Files are known by their content before any is opened: those of CIFAR-10 are pickles, which could run code.
+        Checksums are compared before any file is opened: those of CIFAR-10 are pickles, which could run code.
         """
         if not self._missing() and not self._damaged():
             return  # a complete folder may be read-only
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.root / f".{self.name}.lock"):  # held by a job whose download is half-way
+            with FileLock(self.root / f".{self.name}.lock"):  # waits for a job that is downloading
                 if self._missing():
                     self._refuse_damaged()
                     self.dataset(root=self.root, train=True, download=True)
@@ -144,7 +142,7 @@ class TorchvisionSource(FixedSource, ABC):
 
 
 def md5(path: Path) -> str:
-    """The checksum that the publishers of these files state."""
+    """The MD5 of a file, as its publishers state it."""
     with path.open("rb") as file:
         return file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -204,16 +202,16 @@ def data_root(root: str | None) -> Path:
 
 
 def as_images(pixels: Tensor | np.ndarray) -> UInt8[Tensor, "sample channel height width"]:
-    """Pixels in torchvision's layouts, [N, H, W] or [N, H, W, C], in the sample convention."""
+    """Convert pixels from torchvision's layouts, [N, H, W] or [N, H, W, C], to the sample convention."""
     tensor = torch.as_tensor(pixels)
     return (tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)).contiguous()
 
 
 def subset_size(num_train: int | float | None, *, num_available: int, num_classes: int) -> int:
-    """How many training samples `num_train` asks for: a number, a share below 1, or null for all.
+    """Number of training samples that `num_train` means: a number, a share below 1, or null for all.
 
     Raises:
-        UsageError: not a whole number, more than there are, or too few for the classes.
+        UsageError: the number is not whole, too small for the classes, or leaves too few samples for a reserve.
     """
     if num_train is None or num_train == num_available:
         return num_available
@@ -227,7 +225,7 @@ def subset_size(num_train: int | float | None, *, num_available: int, num_classe
 
 
 def stratified_indices(samples: Samples, *, size: int) -> tuple[Int64[Tensor, " chosen"], Int64[Tensor, " rest"]]:
-    """`size` samples with the classes in their own proportions, and the rest; the choice is the same in every run."""
+    """Split into `size` samples, with the classes in their own proportions, and the rest; the same in every run."""
     assert samples.labels is not None, "real images are labelled"
     indices = np.arange(len(samples))
     chosen, rest = train_test_split(indices, train_size=size, stratify=samples.labels.numpy(), random_state=0)

@@ -1,4 +1,4 @@
-"""Where real data come from; what a chain can be checked against is known before anything is read."""
+"""The interface of real data: a chain can be checked against shape, sizes and classes before any data are read."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,16 +24,16 @@ class Sizes:
 
 
 class Source(ABC):
-    """Where real data come from; what a chain can be checked against is known before anything is read.
+    """A source of real data; its attributes are known before any data are read.
 
     Args:
-        sample_shape: Shape of one sample, which models are sized from.
-        sizes: Of the sets that `load` gives.
-        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
+        sample_shape: Shape of one sample; models are sized from it.
+        sizes: Sizes of the sets that `load` gives.
+        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
 
     Attributes:
         name: As in conf/data.
-        labels_are_computed: Whether a label follows from a number of the sample, so that no other one can be given.
+        labels_are_computed: Whether a label follows from a number in the sample, so that it cannot be changed alone.
     """
 
     name: ClassVar[str]
@@ -44,24 +44,24 @@ class Source(ABC):
 
     @property
     def known_modes(self) -> KnownModes | None:
-        """The modes of the truth, where it is a mixture of known ones."""
+        """The modes of the truth, if it is a mixture of known ones."""
         return None
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
-        """The recipe of a model, told what it leaves open (null) and only the data know."""
+        """A model's recipe, with the settings filled in that it leaves null and only the data know."""
         return recipe
 
     @property
     def factors(self) -> Factors | None:
-        """What samples are drawn from, where labels are combinations of known factors."""
+        """The factors that samples are drawn from, if labels are combinations of known ones."""
         return None
 
     @abstractmethod
     def read(self) -> RealData:
-        """All sets."""
+        """Read or draw all sets."""
 
     def load(self) -> RealData:
-        """The sets as chains take them: of the promised shape and sizes.
+        """All sets, checked to have the promised shape and sizes.
 
         Raises:
             UsageError: files are missing or damaged.
@@ -73,16 +73,10 @@ class Source(ABC):
 
 
 class DrawnSource(Source, ABC):
-    """A source whose truth is known, so that every set is drawn from it, from a random stream of its own.
-
-    Args:
-        sample_shape: Shape of one sample.
-        sizes: Of the sets.
-        num_classes: Labels run from 0 to num_classes - 1; 0 where samples have none.
-        seed: The experiment's seed.
+    """A source whose truth is known; each set is drawn from it with its own random stream.
 
     Raises:
-        UsageError: a size that cannot be drawn.
+        UsageError: a size is too small.
     """
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int, seed: int) -> None:

@@ -1,1 +1,1 @@
-"""Feature spaces: networks and projections that samples are embedded with before they are compared."""
+"""Feature spaces: networks and projections that embed samples before metrics compare them."""

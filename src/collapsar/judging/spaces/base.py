@@ -1,9 +1,8 @@
-"""Feature spaces: where real and synthetic samples are compared.
+"""Feature spaces, in which metrics compare real and synthetic samples.
 
-A space is fitted on real training data only, once, and stays frozen across generations and arms; every metric names
-the space it was measured in. Settings (a `FeatureSpace`) come from the configuration and make a `FittedSpace`, which
-turns samples in the sample convention into float32 features. What was learned is cached by content: the same pixels,
-labels and settings never train twice.
+A space is fitted once, on real training data only, and stays frozen across generations and arms. A `FeatureSpace` holds
+settings from the configuration. It makes a `FittedSpace`, which turns samples in the sample convention into float32
+features. Fitted weights are cached by content: the same pixels, labels and settings never train twice.
 """
 
 import json
@@ -30,15 +29,15 @@ class FittedSpace:
     """A frozen map from samples to features.
 
     Args:
-        name: the space, as records name it.
-        embedder: samples in model range to features; in eval mode, without gradients.
-        head: features to class logits, where the space is a classifier.
-        test_accuracy: the classifier's accuracy on the real test set; a linear probe's for spaces without labels.
-        content_hash: identifies data and settings, or the weights of a pretrained network.
-        version: of the method; a change of numbers raises it.
-        device: where embedding runs and features lie.
-        chunk_size: samples embedded at once; bounds memory, does not change results beyond float32 rounding.
-        factor_accuracy: the classifier's accuracy on the test set by factor, where its classes are combinations.
+        name: The space's name in records.
+        embedder: Maps samples in model range to features; in eval mode, without gradients.
+        head: Maps features to class logits, if the space is a classifier.
+        test_accuracy: The classifier's accuracy on the real test set; a linear probe's if the space ignores labels.
+        content_hash: Identifies data and settings, or the weights of a pretrained network.
+        version: Version of the method; raise it if numbers change.
+        device: Device of the embedder and the features.
+        chunk_size: Samples embedded at once; bounds memory and changes results only by float32 rounding.
+        factor_accuracy: The classifier's test accuracy by factor, if classes are combinations of factors.
     """
 
     name: str
@@ -62,7 +61,7 @@ class FittedSpace:
         """The features of samples, on the space's device.
 
         Raises:
-            NonFiniteError: one of them is NaN or infinite.
+            NonFiniteError: A feature is NaN or infinite.
         """
         with exact_convolutions():
             chunks = [self.embedder(to_model_range(chunk.to(self.device))) for chunk in samples.split(self.chunk_size)]
@@ -76,7 +75,7 @@ class FittedSpace:
         """Class probabilities from the features of this space.
 
         Raises:
-            UsageError: the space has no classes.
+            UsageError: The space has no classes.
         """
         if self.head is None:
             raise UsageError(f"the feature space {self.name!r} has no classes: use the classifier space")
@@ -84,7 +83,7 @@ class FittedSpace:
         return logits.softmax(dim=1)
 
     def describe(self) -> dict[str, Any]:
-        """What a record states about the space."""
+        """The space's entry in a record."""
         described = {
             "name": self.name,
             "feature_dim": self.feature_dim,
@@ -99,9 +98,9 @@ class FeatureSpace(ABC):
     """The settings of a feature space.
 
     Attributes:
-        version: Of the method; a change of numbers raises it.
+        version: Version of the method; raise it if numbers change.
         has_classes: Whether the fitted space gives class probabilities.
-        takes_vectors: Whether it is for vectors; else it is for images.
+        takes_vectors: Whether it takes vectors; else it takes images.
         is_stick: Whether it is a measuring stick, a frozen classifier that no chain trains.
     """
 
@@ -112,29 +111,29 @@ class FeatureSpace(ABC):
     is_stick: ClassVar[bool] = False
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:  # noqa: B027
-        """Refuse data that the space is not for, before any are read.
+        """Check that the space suits the data, before they are read.
 
         Raises:
-            UsageError: with what to choose instead.
+            UsageError: It does not; the message says what to choose.
         """
 
     @abstractmethod
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        """The space fitted on the real training samples, from the cache where it holds them.
+        """Fit the space on the real training samples, or load it from the cache.
 
         Raises:
-            UsageError: the samples do not suit the space, or the fitted space is not good enough to be trusted.
+            UsageError: The samples do not suit the space, or the fitted space is too inaccurate.
         """
 
 
 def content_hash(space: FeatureSpace, real: RealData, *, settings: dict[str, Any]) -> str:
-    """A stable digest of the space's name, version and settings and of the real samples; of others' with its class."""
+    """A stable digest of a space's name, version, settings and real samples, and of its class if it is not ours."""
     described = [space.name, space.version, settings, digest_real(real), *path_of_others(type(space))]
     return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def digest_real(real: RealData) -> str:
-    """A stable digest of every value and label of the training and the test set."""
+    """A stable digest of all values and labels of the training and the test set."""
     digest = blake2b(digest_size=16)
     train_labels, test_labels = labels_of(real)
     for tensor in (real.train.values, train_labels, real.test.values, test_labels):
@@ -147,12 +146,12 @@ def digest_real(real: RealData) -> str:
 
 
 def labels_of(real: RealData) -> tuple[Int[Tensor, " train"] | None, Int[Tensor, " test"] | None]:
-    """Class of each training and of each test sample; None, whatever labels are given, for data without classes."""
+    """Classes of the training and the test samples; None for data without classes, even if they have labels."""
     return (real.train.labels, real.test.labels) if real.num_classes else (None, None)
 
 
 def require_images(real: RealData, *, space_name: str) -> None:
-    """Refuse anything but images."""
+    """Raise UsageError for samples that are not images."""
     values = real.train.values
     if values.ndim != 4 or values.dtype != torch.uint8:
         raise UsageError(
@@ -162,7 +161,7 @@ def require_images(real: RealData, *, space_name: str) -> None:
 
 
 def refuse_inaccurate(test_accuracy: float, *, min_accuracy: float, space_name: str) -> None:
-    """Refuse a space that does not tell the real classes apart: what it says about synthetic ones means nothing."""
+    """Raise UsageError for a space that confuses the real classes: its values for synthetic samples mean nothing."""
     if test_accuracy < min_accuracy:
         raise UsageError(
             f"the {space_name} space reaches a test accuracy of {test_accuracy:.3f}, below min_accuracy="

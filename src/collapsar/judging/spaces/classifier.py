@@ -1,4 +1,4 @@
-"""The space of a small classifier's penultimate features."""
+"""The feature space of a small classifier that is trained on the real data."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,9 +30,9 @@ class ClassifierSpace(FeatureSpace):
     """The penultimate features of a small classifier, trained on the real training set and frozen.
 
     Args:
-        augmentation: without it, noisy digits read as dropped classes.
-        min_accuracy: accuracy on the real test set below which the space is refused.
-        seed: of the classifier; a property of the measuring stick, not of the chain that is measured.
+        augmentation: Without it, the classifier misreads noisy digits, which then look like dropped classes.
+        min_accuracy: `fit` raises UsageError if the accuracy on the real test set is lower.
+        seed: Seed of the classifier, which belongs to the space and not to a chain.
     """
 
     name: ClassVar[str] = "classifier"

@@ -1,7 +1,7 @@
-"""The networks whose features are compared, and the one way they are trained.
+"""The embedding networks of the fitted spaces, and their training loop.
 
-Plain `torch.nn` modules: float images in [0, 1] (model range) in, features out. They live outside the LightningModules,
-so `train()` on a generative model never reaches them and checkpoints never hold them.
+They are plain `torch.nn` modules from float images in [0, 1] (model range) to features. They live outside the
+LightningModules, so `train()` on a generative model never reaches them and checkpoints never hold them.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ ENCODER_WIDTHS = (24, 48, 64, 48)
 class Encoder(nn.Module):
     """Four 3x3 convolutions and a linear map: about 80k parameters for 64 features.
 
-    After the first, as many convolutions have stride 2 as bring the image to 4x4. The map is pooled to 2x2 and not to
-    one pixel, so that where a stroke lies is not lost. The last non-linearity (SiLU) keeps every feature alive.
+    Convolutions after the first have stride 2 until the image is 4x4, three at most. Pooling stops at 2x2 and not at
+    one pixel, to keep the position of a stroke. SiLU as the last non-linearity keeps every feature alive.
     """
 
     def __init__(self, *, image_shape: tuple[int, ...], feature_dim: int) -> None:
@@ -50,9 +50,9 @@ class TrainingBudget:
     """A fixed number of steps of AdamW under a one-cycle learning rate (Smith & Topin 2019, arXiv:1708.07120).
 
     Args:
-        num_steps: optimiser steps, whatever the number of samples.
-        batch_size: samples a step, drawn with replacement.
-        learning_rate: the peak of the cycle.
+        num_steps: Optimiser steps, for any number of samples.
+        batch_size: Samples per step, drawn with replacement except in the self-supervised space.
+        learning_rate: The peak of the cycle.
         weight_decay: AdamW's decoupled decay.
     """
 
@@ -73,7 +73,7 @@ class TrainingBudget:
 
 
 def build_seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
-    """A network whose initial weights depend on the seed alone; the global generators are left as they were."""
+    """A network whose initial weights depend on the seed alone; the global generators keep their state."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build()
@@ -88,10 +88,10 @@ def train_classifier(
 ) -> None:
     """Train in place on cross-entropy, then freeze: eval mode, no gradients.
 
-    `draw_batch` makes inputs and class indices of one step; the seed fixes all batches and augmentations.
+    `draw_batch` returns the inputs and class indices of one step; the seed fixes all batches and augmentations.
 
     Raises:
-        NonFiniteError: its weights became NaN or infinite.
+        NonFiniteError: The weights became NaN or infinite.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
@@ -115,5 +115,5 @@ def train_classifier(
 
 
 def exact_convolutions() -> AbstractContextManager[None]:
-    """On a GPU: deterministic kernels in full float32 (cuDNN's default is TF32, which moves features by 1e-3)."""
+    """On a GPU, use deterministic kernels in full float32; cuDNN's default, TF32, moves features by 1e-3."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -1,4 +1,4 @@
-"""The head of a classifier that reads one factor at a time, and so all combinations of their levels."""
+"""A classifier's head for combinations of factor levels: it reads each factor separately."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 class FactorHead(nn.Module):
-    """Log-probabilities of every combination of levels, each factor being read from the features by itself.
+    """Log-probabilities of all combinations of levels; each factor has its own logits.
 
     The log-probability of a combination is the sum of those of its levels. So the cross-entropy of combinations is the
-    sum of the factors' cross-entropies, and the likeliest combination holds the likeliest level of each factor.
+    sum of the factors' cross-entropies, and the likeliest combination has the likeliest level of each factor.
 
     Args:
-        num_levels: Of each factor, in the order of the digits of a combination (`collapsar.data.factors`).
+        num_levels: Levels of each factor, in the order of a combination's digits (`collapsar.data.factors`).
     """
 
     def __init__(self, feature_dim: int, num_levels: Sequence[int]) -> None:
@@ -26,7 +26,7 @@ class FactorHead(nn.Module):
 
 
 def join(logits: Sequence[Float[Tensor, "sample _"]]) -> Float[Tensor, "sample combination"]:
-    """The log-probability of every combination from the logits of each factor's levels."""
+    """Log-probabilities of all combinations, from the logits of each factor's levels."""
     joint = logits[0].new_zeros(len(logits[0]), 1)
     for each in logits:
         joint = (joint[:, :, None] + each.log_softmax(dim=1)[:, None, :]).flatten(1)
@@ -34,5 +34,5 @@ def join(logits: Sequence[Float[Tensor, "sample _"]]) -> Float[Tensor, "sample c
 
 
 def make_head(feature_dim: int, *, num_classes: int, num_levels: Sequence[int] = ()) -> nn.Module:
-    """Features to logits of classes; where these are combinations of factors, with so many levels, by factor."""
+    """A head from features to class logits: a `FactorHead` if classes are combinations of factors, else linear."""
     return FactorHead(feature_dim, num_levels) if num_levels else nn.Linear(feature_dim, num_classes)

@@ -1,7 +1,6 @@
-"""What a feature space learned, on disk: computed once, also when several jobs start together.
+"""The disk cache of feature spaces: each entry is computed once, even if several jobs start together.
 
-A file holds tensors and a checksum of them. Anything else found in its place (truncated, foreign, damaged) is computed
-anew, with a warning.
+A file holds tensors and their checksum. If it is truncated, damaged or foreign, the cache warns and computes it anew.
 """
 
 import logging
@@ -22,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors stored at path under this key, else computed and stored; other processes wait and then load.
+    """Load the tensors stored at path under this key, or compute and store them while other processes wait.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: The folder is not writable.
     """
     if (found := _load(path, key=key)) is not None:
         return found
@@ -41,10 +40,10 @@ def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Ten
 
 
 def load_or_measure(path: Path, *, key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The same for values by name.
+    """Like `load_or_compute`, for numbers by name.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: The folder is not writable.
     """
 
     def compute() -> dict[str, Tensor]:
@@ -81,9 +80,9 @@ def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:
-    """A stable digest of names, types, shapes and values, wherever the tensors lie."""
+    """A stable digest of names, types, shapes and values, the same on every device."""
     digest = blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().flatten().numpy().data)  # not tobytes, which would copy
+        digest.update(tensor.cpu().flatten().numpy().data)  # `tobytes` would copy
     return digest.hexdigest()

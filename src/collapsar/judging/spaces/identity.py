@@ -1,4 +1,4 @@
-"""The space of vectors as they are."""
+"""The feature space of vectors themselves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_has
 
 @dataclass(frozen=True, kw_only=True)
 class IdentitySpace(FeatureSpace):
-    """Features are the samples themselves: for vectors, whose geometry is known."""
+    """Features are the samples themselves; for vectors, whose geometry is known."""
 
     name: ClassVar[str] = "identity"
     version: ClassVar[int] = 1

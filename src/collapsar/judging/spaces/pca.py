@@ -1,4 +1,4 @@
-"""The space of the leading principal axes of the real pixels."""
+"""The feature space of the leading principal axes of the real pixels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class PrincipalAxes(nn.Module):
 class PCASpace(FeatureSpace):
     """Coordinates along the leading principal axes of the real pixels in [0, 1], neither whitened nor scaled.
 
-    It sees the variance that a classifier is trained to ignore.
+    It shows the variance that a classifier learns to ignore.
 
     Args:
-        num_components: the number of axes; fewer where the samples have fewer dimensions.
+        num_components: The number of axes; fewer if the samples have fewer dimensions.
     """
 
     name: ClassVar[str] = "pca"
@@ -67,7 +67,7 @@ class PCASpace(FeatureSpace):
     def _principal_axes(self, samples: Tensor, device: torch.device) -> dict[str, Tensor]:
         rows = samples.flatten(start_dim=1)
 
-        def chunks() -> Iterator[Tensor]:  # made when they are used: all at once, colour images take half a GB
+        def chunks() -> Iterator[Tensor]:  # one at a time: colour images would take half a GB at once
             return (to_model_range(chunk).to(device, torch.float64, copy=True) for chunk in rows.split(self.chunk_size))
 
         mean = torch.stack([chunk.sum(dim=0) for chunk in chunks()]).sum(dim=0) / len(rows)

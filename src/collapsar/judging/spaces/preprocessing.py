@@ -1,8 +1,7 @@
-"""Everything done to images before an embedder sees them, in one place.
+"""Image operations for embedders: augmentation, blur, conversion to RGB, resizing.
 
-Images enter in the sample convention (uint8) and become float32 in [0, 1] once, through
-`collapsar.samples.to_model_range`; nothing here goes back to uint8, where negatives would wrap. All operations work on
-whole batches on the batch's device; random draws come from a CPU generator and are moved there.
+Images are float32 in [0, 1] (`collapsar.samples.to_model_range`); nothing here returns to uint8, where negatives would
+wrap. All operations run on a whole batch on its device; random draws come from a CPU generator and move to it.
 """
 
 from dataclasses import dataclass
@@ -20,19 +19,19 @@ Images = Float[Tensor, "sample channel height width"]
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random affine map, blur and noise, a fresh draw for each image.
+    """Random affine map, blur and noise, drawn anew for each image.
 
-    A classifier trained without them reads noisy or shifted digits as other classes, and reports dropped modes that
-    are not.
+    A classifier trained without them takes noisy or shifted digits for other classes and reports dropped modes that are
+    still there.
 
     Args:
-        rotation_degrees: the largest rotation, either way.
-        shift_fraction: the largest shift, as a fraction of the image side.
-        scale_change: zoom is uniform in [1 - scale_change, 1 + scale_change].
-        shear: the largest horizontal shear (0.1 moves the top row by a twentieth of the height, the bottom row back).
-        blur: the largest weight, in [0, 1], of the image smoothed by the binomial kernel (1, 2, 1) x (1, 2, 1) / 16.
-        noise_std: the largest standard deviation of Gaussian noise, in units of the [0, 1] range.
-        flip: mirror half of the images left to right.
+        rotation_degrees: The largest rotation in either direction.
+        shift_fraction: The largest shift, as a fraction of the image side.
+        scale_change: Zoom is uniform in [1 - scale_change, 1 + scale_change].
+        shear: The largest horizontal shear (0.1 moves the top row by a twentieth of the height, the bottom row back).
+        blur: The largest weight, in [0, 1], of the image smoothed by the binomial kernel (1, 2, 1) x (1, 2, 1) / 16.
+        noise_std: The largest standard deviation of Gaussian noise, in units of the [0, 1] range.
+        flip: Whether to mirror images left to right, each with probability one half.
     """
 
     rotation_degrees: float
@@ -53,7 +52,7 @@ class Augmentation:
             raise UsageError(f"blur must be in [0, 1]: got {self.blur}")
 
     def __call__(self, images: Images, *, generator: torch.Generator) -> Images:
-        """Images in [0, 1], augmented and clipped to [0, 1] again."""
+        """Augment images in [0, 1] and clip them to [0, 1] again."""
         warped = self._warp(images, generator)
         blurred = self._blur(warped, generator)
         return self._add_noise(blurred, generator).clamp_(0.0, 1.0)
@@ -89,14 +88,14 @@ class Augmentation:
 
 
 def binomial_blur(images: Images) -> Images:
-    """Images smoothed by (1, 2, 1) / 4 along each side; the border is repeated, so a constant image stays constant."""
+    """Smooth images by (1, 2, 1) / 4 along each axis; the border is repeated, so a constant image stays constant."""
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     rows = (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
     return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
 
 
 def grey_to_rgb(images: Images) -> Float[Tensor, "sample 3 height width"]:
-    """Images with three channels: grey is repeated, colour is returned as it is."""
+    """Repeat the channel of grey images three times; colour images stay as they are."""
     num_channels = images.shape[1]
     if num_channels not in (1, 3):
         raise UsageError(f"images must have 1 or 3 channels: got {num_channels}")
@@ -104,7 +103,7 @@ def grey_to_rgb(images: Images) -> Float[Tensor, "sample 3 height width"]:
 
 
 def resize(images: Images, *, side: int) -> Float[Tensor, "sample channel {side} {side}"]:
-    """Images of side x side pixels: bicubic, antialiased when shrinking, and clipped, because bicubic overshoots."""
+    """Resize images to side x side: bicubic, antialiased when shrinking, and clipped, because bicubic overshoots."""
     if images.shape[-2:] == (side, side):
         return images
     resized = F.interpolate(images, size=(side, side), mode="bicubic", align_corners=False, antialias=True)

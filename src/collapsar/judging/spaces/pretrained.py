@@ -1,7 +1,7 @@
-"""Feature spaces of networks that others trained, for values comparable with the literature.
+"""Feature spaces of published networks, for values comparable with the literature.
 
-Nothing is fitted, and nothing goes on without the published weights: they are read from a path or downloaded once, and
-what is missing is named. Both networks see colour photographs; on digits they are a convention more than a measure.
+Nothing is fitted. The published weights are read from a path or downloaded once; without them, an error says what is
+missing. Both networks were trained on colour photographs; on digits they are more a convention than a measure.
 """
 
 import pickle
@@ -35,13 +35,13 @@ class InceptionEmbedder(nn.Module):
         self.network = network
 
     def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample 2048"]:
-        # The network takes uint8 and does its own resizing, as TensorFlow 1 did it.
+        # The network takes uint8 and resizes by itself, as TensorFlow 1 did.
         (features,) = self.network(quantise(grey_to_rgb(images)))
         return features
 
 
 class DinoEmbedder(nn.Module):
-    """The class token of DINOv2 for images of 224 x 224 pixels in ImageNet's normalisation."""
+    """The class token of DINOv2; images are resized to 224 x 224 and normalised as for ImageNet."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -59,8 +59,8 @@ class InceptionSpace(FeatureSpace):
     """torch-fidelity's Inception v3: the space of published FID, KID, precision and recall.
 
     Args:
-        weights_path: torch-fidelity's weights file; None takes it from torch.hub's folder, downloaded once.
-        chunk_size: images embedded at once (about 25 MB each on the way).
+        weights_path: torch-fidelity's weights file; None for the one in torch.hub's folder, downloaded once.
+        chunk_size: Images embedded at once (about 25 MB of memory each).
     """
 
     name: ClassVar[str] = "inception"
@@ -93,7 +93,7 @@ class InceptionSpace(FeatureSpace):
         stored = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_FILE
         path = Path(self.weights_path) if self.weights_path else stored
         if path.exists() or self.weights_path:
-            load_weights(path)  # torch-fidelity unpickles whatever it is given: look first
+            load_weights(path)  # torch-fidelity would unpickle any file: check it first
         advice = f"put {INCEPTION_FILE} of the torch-fidelity 0.2.0 release into {stored.parent}, or set weights_path"
         return build_or_explain(
             lambda: FeatureExtractorInceptionV3(
@@ -110,9 +110,9 @@ class DinoV2Space(FeatureSpace):
     """DINOv2 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193), the space that Stein et al. 2023 recommend.
 
     Args:
-        model: the entry point in the repository, such as dinov2_vits14.
-        repository: a local clone of facebookresearch/dinov2; None takes torch.hub's copy, downloaded once.
-        weights_path: the weights file; None lets the repository load, or once download, its own.
+        model: The entry point in the repository, such as dinov2_vits14.
+        repository: A local clone of facebookresearch/dinov2; None for torch.hub's copy, downloaded once.
+        weights_path: The weights file; None for the repository's own, downloaded once.
     """
 
     name: ClassVar[str] = "dinov2"
@@ -168,7 +168,7 @@ class DinoV2Space(FeatureSpace):
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """A file of weights, read without running any code it may hold."""
+    """Read a file of weights without running code that it may hold."""
     if not path.is_file():
         raise UsageError(f"weights file not found: {path}")
     try:
@@ -179,7 +179,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def build_or_explain(build: Callable[[], Any], *, lock: Path, space_name: str, advice: str) -> nn.Module:
-    """A published network with its weights; jobs that start together download once."""
+    """Build a published network with its weights; jobs that start together download once."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock):

@@ -1,9 +1,9 @@
 """A feature space learned from real images without their labels.
 
-The classifier's encoder trained by contrast (SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709, equation 1):
-of a batch of images in two augmented views each, a view must find the other view of its image. Features keep what the
-augmentation leaves, whether or not it tells classes apart. How good they are is measured by a linear probe, which is
-the only use of the labels.
+The classifier's encoder learns by contrast (SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709, equation 1): a
+batch holds two augmented views of each image, and each view must find the other one. Features keep all that the
+augmentation leaves, whether or not it separates classes. A linear probe measures their quality; nothing else uses the
+labels.
 """
 
 from dataclasses import asdict, dataclass
@@ -39,7 +39,7 @@ from collapsar.samples import to_model_range
 
 
 class SimilarityLogits(nn.Module):
-    """Cosine similarity of every view to every other, over the temperature: the logits of "which is my other view"."""
+    """Cosine similarity of each view to each other view, over the temperature: logits of which view is its pair."""
 
     def __init__(self, *, feature_dim: int, temperature: float) -> None:
         super().__init__()
@@ -58,12 +58,12 @@ class SelfSupervisedSpace(FeatureSpace):
     """Features of an encoder trained by contrast on the real training images, without labels.
 
     Args:
-        temperature: of the similarities.
-        budget: how long the encoder trains; a batch holds two views of batch_size images.
-        augmentation: makes the views; features become blind to it.
-        min_accuracy: of the linear probe on the real test set, below which the space is refused; not asked without
-            labels.
-        seed: of the encoder; a property of the measuring stick, not of the chain that is measured.
+        temperature: Divides the similarities.
+        budget: Training budget; a batch holds two views of batch_size images.
+        augmentation: Makes the views; features learn to ignore it.
+        min_accuracy: `fit` raises UsageError if the linear probe's accuracy on the real test set is lower; unused
+            without labels.
+        seed: Seed of the encoder, which belongs to the space and not to a chain.
     """
 
     name: ClassVar[str] = "self_supervised"
@@ -113,7 +113,7 @@ class SelfSupervisedSpace(FeatureSpace):
         other_view = torch.arange(2 * self.budget.batch_size, device=device).roll(self.budget.batch_size)
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            # Without replacement: the same image twice in a batch would count as a wrong answer.
+            # Without replacement: a second copy of an image in the batch would count as a wrong answer.
             order = torch.rand(len(images), generator=generator).topk(self.budget.batch_size).indices
             batch = to_model_range(images[order.to(device)])
             return self.augmentation(batch.repeat(2, 1, 1, 1), generator=generator), other_view
@@ -144,7 +144,7 @@ class SelfSupervisedSpace(FeatureSpace):
 def probe(
     features: Float[Tensor, "sample feature"], labels: Int[Tensor, " sample"], *, test: Float[Tensor, "test feature"]
 ) -> Int[Tensor, " test"]:
-    """Classes of the test features by the least-squares linear classifier, in float64; no settings, no seed."""
+    """Predict the classes of test features by a least-squares linear classifier in float64; no settings, no seed."""
     columns, test_columns = (F.pad(part.to(torch.float64), (0, 1), value=1.0) for part in (features, test))
     targets = F.one_hot(labels.to(torch.int64)).to(torch.float64)
     weights = torch.linalg.lstsq(columns, targets, driver="gelsd").solution

@@ -1,8 +1,8 @@
-"""A frozen measuring stick: the same network on every machine, so that two laboratories' numbers can be compared.
+"""Measuring sticks: frozen classifiers, the same on every machine, so that two laboratories can compare numbers.
 
-`scripts/sticks` trained it on the official training set less the images that give the floor (`StickSplit`), and wrote
-it to a file of this package: float16 weights, and as metadata what they are, how they were trained, the accuracy on
-the official test set, and a digest of all of this. No chain trains one.
+`scripts/sticks` trained each on the official training set without the images of the floor (`StickSplit`), and wrote it
+to a file of this package: float16 weights, and as metadata the architecture, the training, the accuracy on the official
+test set, and a digest of all of these. No chain trains one.
 """
 
 import json
@@ -26,17 +26,17 @@ from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.stick_network import StickEncoder
 
 FOLDER = Path(__file__).parent / "sticks"
-METADATA_KEY = "stick"  # one entry, because safetensors writes several in any order
+METADATA_KEY = "stick"  # one entry, because safetensors writes several in no fixed order
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a stick's network is built from.
+    """The sizes of a stick's network.
 
     Attributes:
         stem_width: Channels of the first convolution.
         widths: Channels of each block; the last is the number of features.
-        num_levels: Of each factor, where classes are combinations of factors that are read one by one.
+        num_levels: Levels of each factor, if classes are combinations of factors (`FactorHead`).
     """
 
     sample_shape: tuple[int, int, int]
@@ -58,16 +58,15 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class Stick:
-    """What a stick's file holds.
+    """The content of a stick's file.
 
     Attributes:
         data: The data set that it measures.
-        version: A stick with other numbers has another one.
-        architecture: What its network is built from.
-        test_accuracy: On the official test set, with these weights.
-        training: How it was trained, as plain values.
-        weights: Of encoder and head, in float16.
-        factor_accuracy: On the test set, by factor; empty where classes are no combinations of factors.
+        version: A stick that gives other numbers has another version.
+        test_accuracy: Accuracy on the official test set, with these weights.
+        training: Its training settings, as plain values.
+        weights: Weights of encoder and head, in float16.
+        factor_accuracy: Accuracy on the test set by factor; empty if classes are no combinations of factors.
     """
 
     data: str
@@ -79,8 +78,8 @@ class Stick:
     factor_accuracy: Mapping[str, float] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """All but the weights, as plain values; what is only said of factors is left out where there are none."""
-        described = asdict(replace(self, weights={}))  # which would copy them
+        """All but the weights, as plain values; the entries about factors only if there are factors."""
+        described = asdict(replace(self, weights={}))  # `asdict` would copy the weights
         del described["weights"]
         if not self.architecture.num_levels:
             del described["factor_accuracy"], described["architecture"]["num_levels"]
@@ -88,7 +87,7 @@ class Stick:
 
     @cached_property
     def content_hash(self) -> str:
-        """A digest of the weights and of what is said about them."""
+        """A digest of the weights and the description."""
         content = json.dumps([self.describe(), checksum(dict(self.weights))], sort_keys=True)
         return blake2b(content.encode(), digest_size=16).hexdigest()
 
@@ -99,26 +98,26 @@ class Stick:
         return network
 
     def write(self, path: Path) -> None:
-        """Write the file."""
+        """Write weights and description as a safetensors file."""
         description = json.dumps(self.describe() | {"content_hash": self.content_hash}, sort_keys=True)
         path.write_bytes(save(dict(self.weights), metadata={METADATA_KEY: description}))
 
 
 def rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as they are stored: in float16, and without the counters of batches, which nothing reads."""
+    """Weights for storage: in float16, and without batch counters, which nothing reads."""
     return {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items() if tensor.ndim}
 
 
 def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stored weights as a network takes them: in float32."""
+    """Stored weights in float32, for a network."""
     return {name: tensor.to(torch.float32) for name, tensor in weights.items()}
 
 
 def read_stick(path: Path) -> Stick:
-    """The stick in a file, which is read once as long as nobody changes it.
+    """Read a stick's file; an unchanged file is read only once.
 
     Raises:
-        UsageError: there is no such file, or it does not hold what its content hash was made of.
+        UsageError: There is no such file, or its content does not match its content hash.
     """
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in path.parent.glob("*.safetensors")))
@@ -146,7 +145,7 @@ def _read(path: Path, changed_at: int) -> Stick:
 
 
 def check_stick_version(stick: Stick, version: int) -> None:
-    """Refuse a stick of another version than is asked for."""
+    """Raise UsageError if the stick has another version."""
     if stick.version != version:
         raise UsageError(
             f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
@@ -158,8 +157,8 @@ class StickSpace(FeatureSpace):
     """The features of a measuring stick that comes with the package.
 
     Args:
-        stick: The data set that it was made for: digits, mnist or cifar10.
-        stick_version: Refused where the package has another one: numbers of two versions cannot be compared.
+        stick: The data set that it was made for: the name of a file in `sticks`, such as mnist.
+        stick_version: The expected version; another raises UsageError, because its numbers are not comparable.
     """
 
     name: ClassVar[str] = "stick"
@@ -185,7 +184,7 @@ class StickSpace(FeatureSpace):
             )
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        """The stick as it is; of the real data only their shape is looked at."""
+        """Load the stick; only the shape and the number of classes of the real data matter."""
         require_images(real, space_name=f"{self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         stick = read_stick(FOLDER / f"{self.stick}.safetensors")

@@ -1,4 +1,4 @@
-"""The network of a measuring stick: float images in [0, 1] in, features out."""
+"""The network of a measuring stick, from float images in [0, 1] to features."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class StickEncoder(nn.Module):
-    """A convolution, blocks that halve the image, and the maximum of each channel over all places.
+    """A convolution, blocks that halve the image, and the maximum of each channel over all positions.
 
-    A block is convolution, maximum over 2x2, normalisation, SiLU, convolution, normalisation, SiLU; convolutions are
-    3x3. SiLU instead of ReLU keeps every feature alive.
+    A block is convolution, max pooling over 2x2, normalisation, SiLU, convolution, normalisation, SiLU; convolutions
+    are 3x3. SiLU instead of ReLU keeps every feature alive.
 
     Args:
         stem_width: Channels of the first convolution.
@@ -32,5 +32,5 @@ class StickEncoder(nn.Module):
 
 
 def convolution(in_width: int, out_width: int) -> nn.Conv2d:
-    """3x3, at the size of the image, without the bias that normalisation would take away."""
+    """A 3x3 convolution that keeps the image size; normalisation would cancel a bias, so there is none."""
     return nn.Conv2d(in_width, out_width, kernel_size=3, padding=1, bias=False)

@@ -1,4 +1,4 @@
-"""Precision, recall, density, coverage and their descendants, from nearest neighbours in tiles of bounded memory."""
+"""Precision, recall, density, coverage and their variants, from exact nearest neighbours in bounded memory."""
 
 from collapsar.metrics.neighbours.scores import NeighbourScores, neighbour_scores
 

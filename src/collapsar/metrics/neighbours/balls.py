@@ -1,8 +1,7 @@
-"""Who lies in whose ball: every point carries a closed ball, and both ways are counted in one pass over all pairs.
+"""Which samples lie in which balls: every point has a closed ball, and one pass over all pairs counts both directions.
 
-Pairs closer to a surface than the rounding of a tile are measured in float64. What is a tie even there is settled on
-the side of the definition: a point on the surface of a ball is inside. So duplicated points, the collapsed case, score
-right.
+Distances that differ from a radius by less than a tile's rounding are computed again in float64. A tie in float64
+counts as inside, because the balls are closed. So duplicated points, the collapsed case, score right.
 """
 
 from dataclasses import dataclass
@@ -22,13 +21,13 @@ from collapsar.metrics.neighbours.tiles import (
     visit_strips,
 )
 
-DENSE_SHARE = 1 / 16  # from this share of groups with hits on, a whole tile is counted faster than its groups
-MAX_CLOSE = 32  # a query with more pairs close to a limit is done again in float64 as a whole
+DENSE_SHARE = 1 / 16  # above this share of groups with hits, counting the whole tile is faster than counting groups
+MAX_CLOSE = 32  # a query with more pairs than this close to a limit is computed again as a whole in float64
 
 
 @dataclass(frozen=True)
 class Membership:
-    """How many samples lie in whose ball; a matched sample's own ball holds a real one."""
+    """Ball counts of each sample; a synthetic sample is matched if its own ball holds a real sample."""
 
     num_synthetic_in_ball: Int64[Tensor, " real"]
     num_balls_around: Int64[Tensor, " synthetic"]
@@ -46,15 +45,15 @@ def find_members(
     clip_radius: float,
     tile_elements: int = TILE_ELEMENTS,
 ) -> Membership:
-    """Count who lies in whose closed ball, in one pass over all pairs.
+    """Count which samples lie in which closed balls, in one pass over all pairs.
 
-    The clipped balls are the real ones with at most `clip_radius`. `tile_elements`, the distances held at once, changes
-    memory and speed, never the result.
+    Clipped balls are the real ones with radii cut at `clip_radius`. `tile_elements`, the number of distances held at
+    once, changes memory and speed, never the result.
     """
     frame = make_frame(real, synthetic)
-    order = synthetic_radii.argsort(stable=True)  # balls of like size share a group, so that few groups reach too far
+    order = synthetic_radii.argsort(stable=True)  # balls of similar size share a group, so that few groups reach far
     surfaces = torch.zeros(pad_to_groups(len(order)), dtype=torch.float64, device=real.device)
-    surfaces[: len(order)] = (synthetic_radii[order] / frame.unit).square_()  # the padding has no ball
+    surfaces[: len(order)] = (synthetic_radii[order] / frame.unit).square_()  # the padding has radius zero
     balls = _Balls(
         queries=real,
         references=synthetic[order],
@@ -85,10 +84,10 @@ def find_members(
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many pairs lie within three limits: the query's ball, its clipped ball, and the reference's ball.
+    """Numbers of pairs within three limits: the query's ball, its clipped ball, and the reference's ball.
 
-    They are counted up in place. Queries in doubt have too many pairs so close to a limit that rounding decides, and
-    are left out.
+    Methods of `_Balls` add to them in place. A query is in doubt if rounding could decide too many of its pairs; its
+    pairs are not counted.
     """
 
     per_query: Int64[Tensor, "limit query"]
@@ -98,7 +97,7 @@ class _Counts:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """References and queries, by their places in the strip, with some value and the error of it."""
+    """Pairs of a reference and a query (its place in the strip), each with a value and the value's error."""
 
     references: Int64[Tensor, " pair"]
     places: Int64[Tensor, " pair"]
@@ -111,7 +110,7 @@ class _Pairs:
 
 @dataclass(frozen=True)
 class _Balls:
-    """Queries and references with the squared radii of their balls, in units of the frame."""
+    """Queries and references with the squared radii of their balls (`limits`, `surfaces`), in units of the frame."""
 
     queries: Float[Tensor, "query feature"]
     references: Float[Tensor, "reference feature"]
@@ -120,9 +119,9 @@ class _Balls:
     surfaces: Float64[Tensor, " padded"]
 
     def count_hits(self, strip: Strip) -> _Counts:
-        """Pair by pair where hits are rare, else whole tiles: the balls of a collapsed set hold much of the other.
+        """Count pair by pair if hits are rare, else whole tiles: balls around a collapsed set hold much of the other.
 
-        Pairs so close to a limit that rounding decides are measured in float64.
+        Pairs that rounding could decide are computed again in float64.
         """
         own = self.limits[0, strip.queries].to(strip.dtype)
         widest = self.surfaces.to(strip.dtype).view(-1, GROUP_SIZE).amax(1)
@@ -172,7 +171,7 @@ class _Balls:
             in_doubt.copy_(torch.stack([is_crowded for _, is_crowded in close]).any(0))
         kept = (~in_doubt).to(strip.dtype)
         for which, (bound, (pairs, _)) in enumerate(zip(bounds, close, strict=True)):
-            # Ones and zeros, for a tile of booleans takes ten times as long.
+            # Ones and zeros: a tile of booleans takes ten times as long.
             if strip.is_exact:
                 within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors)
             else:
@@ -184,9 +183,9 @@ class _Balls:
             counts.per_reference[which] += within.sum(1).long()
 
     def _settle(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
-        """Which limits the pairs lie within by their distance in float64; a tie even there is inside.
+        """Which limits the pairs lie within by their distance in float64; a tie is inside.
 
-        A distance is measured with an error relative to |x| + |y|, for that is how the features themselves are rounded.
+        The tolerance is relative to |x| + |y|, because the features themselves are rounded relative to their size.
         """
         exact = torch.empty_like(pairs.values, dtype=torch.float64)
         for some in torch.arange(len(exact), device=exact.device).split(count_at_once(self.queries.shape[1])):
@@ -202,14 +201,14 @@ class _Balls:
 
 
 def _find_pairs(values: Tensor, groups: Tensor, places: Tensor, limits: Tensor, *, errors: Tensor) -> _Pairs:
-    """The values [hit, member] of some groups and places that are at most the limit of their hit."""
+    """The pairs whose values [hit, member] are at most the limit of their hit; a hit is a group at a place."""
     hit, member = (values <= limits[:, None]).nonzero(as_tuple=True)
     references = groups[hit].mul_(GROUP_SIZE).add_(member)
     return _Pairs(references, places[hit], values[hit, member], errors[hit])
 
 
 def _find_close(tile: Tile, bound: Tensor, errors: Tensor) -> tuple[_Pairs, Tensor]:
-    """The pairs within an error of a bound, less those of queries with too many; and which queries these are."""
+    """The pairs within an error of a bound, except those of crowded queries; and which queries are crowded."""
     gaps = torch.sub(tile.values, bound, out=tile.scratch).abs_().view_as(tile.group())
     groups, columns = (gaps.amin(1) <= errors).nonzero(as_tuple=True)
     is_crowded = _find_crowded(columns, size=len(errors))
@@ -225,5 +224,5 @@ def _find_crowded(places: Tensor, *, size: int) -> Tensor:
 
 
 def _count_by_limit(limit: Tensor, index: Tensor, *, size: int) -> Tensor:
-    """How often each index below `size` stands with each of the three limits."""
+    """How often each index below `size` occurs with each of the three limits."""
     return torch.bincount(limit * size + index, minlength=3 * size).view(3, size)

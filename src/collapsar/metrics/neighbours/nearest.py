@@ -1,7 +1,7 @@
 """Exact nearest neighbours.
 
 The c references nearest to a query lie in the c groups of references with the smallest minima, so one pass over a tile
-finds them. Their distances are taken again in float64, and the query is in doubt if one left out could be nearer.
+finds them. Their distances are computed again in float64. A query is in doubt if another reference could be nearer.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from collapsar.metrics.neighbours.tiles import GROUP_SIZE, TILE_ELEMENTS, Strip, count_at_once, make_frame, visit_strips
 
-NUM_SPARE = 2  # candidates beyond the neighbours asked for, so that few queries are in doubt
+NUM_SPARE = 2  # additional candidates, so that few queries are in doubt
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ def find_nearest(
 ) -> Neighbours:
     """The `num_neighbours` nearest references of each query.
 
-    `num_neighbours` is at most the number of references, less one in the same set, where no point is its own neighbour.
-    `tile_elements`, the distances held at once, changes memory and speed, never the result.
+    `is_same_set` says that queries and references are the same points: no point is then its own neighbour.
+    `num_neighbours` is at most the number of references, less one in the same set. `tile_elements`, the number of
+    distances held at once, changes memory and speed, never the result.
     """
     frame = make_frame(references, queries)
     num_allowed = len(references) - is_same_set
@@ -49,7 +50,7 @@ def find_nearest(
         exact, order = _measure_distances(asking, references, candidates=candidates, unit=frame.unit).sort(1)
         distances[strip.queries] = exact[:, :num_neighbours] * frame.unit
         indices[strip.queries] = candidates.gather(1, order[:, :num_neighbours])
-        reach = exact[:, num_neighbours - 1].square()  # a reference left out wrongly is nearer than that
+        reach = exact[:, num_neighbours - 1].square()  # a neighbour that was missed is nearer than this
         return (highest - strip.bound_error(reach) < reach) & (num_candidates < num_allowed)
 
     visit_strips(visit, queries=queries, references=references, frame=frame, tile_elements=tile_elements)
@@ -57,7 +58,7 @@ def find_nearest(
 
 
 def _find_smallest(strip: Strip, count: int, *, is_same_set: bool) -> tuple[Tensor, Tensor]:
-    """References [query, count] of the smallest values of each query, and the largest of these values [query]."""
+    """The references [query, count] with the smallest values, and the largest of these values [query]."""
     found = []
     places = torch.arange(len(strip.queries), device=strip.queries.device)
     for tile in strip.tiles:
@@ -66,7 +67,7 @@ def _find_smallest(strip: Strip, count: int, *, is_same_set: bool) -> tuple[Tens
             tile.values[strip.queries[tile.places], columns] = math.inf
         grouped = tile.group()
         groups = grouped.amin(1).topk(min(count, len(grouped)), dim=0, largest=False, sorted=False).indices.T
-        found.append((groups, grouped[groups, :, columns[:, None]].flatten(1)))  # [query, group], and their members
+        found.append((groups, grouped[groups, :, columns[:, None]].flatten(1)))  # [query, group] and their members
     groups, members = (torch.cat(parts) for parts in zip(*found, strict=True))
     smallest = members.topk(count, dim=1, largest=False, sorted=False)
     group = groups.gather(1, smallest.indices // GROUP_SIZE)
@@ -75,7 +76,7 @@ def _find_smallest(strip: Strip, count: int, *, is_same_set: bool) -> tuple[Tens
 
 
 def _measure_distances(queries: Tensor, references: Tensor, *, candidates: Tensor, unit: float) -> Tensor:
-    """Distances in float64 of the queries to their candidates [query, candidate], in a unit that loses no square."""
+    """Float64 distances [query, candidate] in a unit whose squares neither overflow nor underflow."""
     num_candidates, feature_dim = candidates.shape[1], queries.shape[1]
     num_at_once = count_at_once(num_candidates * feature_dim)
     distances = []

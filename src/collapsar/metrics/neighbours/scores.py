@@ -1,9 +1,9 @@
-"""Where the support of the synthetic distribution lies: precision, recall, density, coverage and their descendants.
+"""Overlap of the real and synthetic supports: precision, recall, density, coverage and their variants.
 
-Every sample carries a closed ball that reaches to its k-th nearest neighbour in its own set. Precision is the share of
+Every sample has a closed ball that reaches to its k-th nearest neighbour in its own set. Precision is the share of
 synthetic samples inside a real ball, recall the share of real samples inside a synthetic ball (Kynkäänniemi et al.
-2019); density counts the real balls around a synthetic sample over k, coverage is the share of real balls that hold a
-synthetic sample (Naeem et al. 2020). Whatever depends on the real set alone is a `RealSide`, computed once a chain.
+2019). Density is the number of real balls around a synthetic sample over k, coverage the share of real balls that hold
+a synthetic sample (Naeem et al. 2020). A `RealSide` holds what depends on the real set alone and is computed once.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ TAIL_SHARE = 0.1  # the tail is the tenth of the real samples with the largest b
 
 @dataclass(frozen=True)
 class NeighbourScores:
-    """Precision, recall and coverage in [0, 1]; density is about 1 for equal distributions and has no upper end."""
+    """Precision, recall and coverage in [0, 1]; density is about 1 for equal distributions and has no upper bound."""
 
     precision: float
     recall: float
@@ -33,7 +33,7 @@ class NeighbourScores:
 
 @dataclass(frozen=True)
 class RealSide:
-    """All that neighbour metrics need of the real set, as plain tensors: save it with `torch.save(asdict(side))`."""
+    """All that neighbour metrics need of the real set; `torch.save(asdict(side))` saves it."""
 
     features: Float[Tensor, "sample feature"]
     radii: Float64[Tensor, " sample"]
@@ -49,7 +49,7 @@ class RealSide:
 
 @dataclass(frozen=True)
 class ScoresByClass:
-    """Scores of the real samples of each class: their mean over classes, and the worst class."""
+    """Scores of the real samples of each class, their mean over classes, and the worst class's score."""
 
     per_class: Float64[Tensor, " class"]
     macro_mean: float
@@ -60,7 +60,7 @@ def neighbour_scores(*, real: Features, synthetic: Features, num_neighbours: int
     """Precision, recall, density and coverage of feature sets [num_samples, feature_dim]; sizes may differ.
 
     Raises:
-        UsageError: the features are refused by `check_pair`, or `num_neighbours` is not below both sizes.
+        UsageError: The features fail `check_pair`, or `num_neighbours` is not below both sizes.
     """
     check_pair(real=real, synthetic=synthetic)
     _check_num_neighbours(num_neighbours, num_samples=min(len(real), len(synthetic)))
@@ -69,10 +69,10 @@ def neighbour_scores(*, real: Features, synthetic: Features, num_neighbours: int
 
 
 def prepare_real_side(features: Features, *, num_neighbours: int, tile_elements: int = TILE_ELEMENTS) -> RealSide:
-    """Radii of the real balls, and what is needed to calibrate the clipped scores.
+    """Compute the radii of the real balls, and the counts that calibrate the clipped density.
 
     Raises:
-        UsageError: the features are refused by `check_features`, or `num_neighbours` is not below their number.
+        UsageError: The features fail `check_features`, or `num_neighbours` is not below their number.
     """
     check_features(features, name="real")
     _check_num_neighbours(num_neighbours, num_samples=len(features))
@@ -95,10 +95,10 @@ def prepare_real_side(features: Features, *, num_neighbours: int, tile_elements:
 
 
 def count_members(*, real: RealSide, synthetic: Features, tile_elements: int = TILE_ELEMENTS) -> Membership:
-    """Who lies in whose ball: one pass over all pairs of synthetic samples, and one over real with synthetic.
+    """Count which samples lie in which balls: a pass over synthetic pairs, and one over real-synthetic pairs.
 
     Raises:
-        UsageError: the features are refused by `check_pair`, or too few for the real side's `num_neighbours`.
+        UsageError: The features fail `check_pair`, or are too few for the real side's `num_neighbours`.
     """
     check_pair(real=real.features, synthetic=synthetic)
     _check_num_neighbours(real.num_neighbours, num_samples=len(synthetic))
@@ -132,7 +132,7 @@ def summarise(members: Membership, *, real: RealSide) -> NeighbourScores:
 def symmetric_precision(members: Membership) -> float:
     """The smaller of precision and complement precision, the share of synthetic balls that hold a real sample.
 
-    Khayatkhoei & AbdAlmageed 2023, section 5: in high dimensions precision alone does not see a wide generator.
+    Khayatkhoei & AbdAlmageed 2023, section 5: in high dimensions, precision alone misses a generator that is too wide.
     """
     return min(_share(members.num_balls_around > 0), _share(members.is_matched))
 
@@ -143,9 +143,9 @@ def symmetric_recall(members: Membership) -> float:
 
 
 def clipped_density(members: Membership, *, real: RealSide) -> float:
-    """Share of good samples by density: radii cut at their median, each sample worth at most one (Salvy et al. 2025).
+    """Share of good samples by density (Salvy et al. 2025); radii are cut at their median, and samples count up to one.
 
-    The sum is divided by what the real samples score among themselves, and cut at one.
+    The mean is divided by that of the real samples among themselves, and cut at one.
     """
     ideal = float(real.clipped_counts.clamp_max(real.num_neighbours).double().mean())
     found = float(members.num_clipped_balls_around.clamp_max(real.num_neighbours).double().mean())
@@ -153,10 +153,10 @@ def clipped_density(members: Membership, *, real: RealSide) -> float:
 
 
 def clipped_coverage(members: Membership, *, real: RealSide) -> float:
-    """Share of good samples by coverage (Salvy et al. 2025): each real ball is worth at most k synthetic samples.
+    """Share of good samples by coverage, where each real ball counts up to k synthetic samples (Salvy et al. 2025).
 
-    The mean is read against the one expected when only m of the M synthetic samples are drawn from the real
-    distribution and the others lie in no ball; the score is that m over M.
+    The share is the m / M whose expected mean matches: m of the M synthetic samples come from the real distribution,
+    the others lie in no ball.
     """
     num_neighbours, num_synthetic = real.num_neighbours, len(members.num_balls_around)
     filled = members.num_synthetic_in_ball.clamp_max(num_neighbours).double().mean() / num_neighbours
@@ -166,16 +166,16 @@ def clipped_coverage(members: Membership, *, real: RealSide) -> float:
 
 
 def tail_recall(members: Membership, *, real: RealSide) -> float:
-    """Recall of the tenth of the real samples with the largest balls: what disappears first."""
+    """Recall of the tenth of the real samples with the largest balls, which disappear first."""
     num_tail = max(1, round(TAIL_SHARE * len(real.radii)))
     return _share(members.is_recalled[real.radii.topk(num_tail).indices])
 
 
 def recall_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ScoresByClass:
-    """Recall of the real samples of each class: one lost class hardly moves the whole, and empties its own.
+    """Recall of the real samples of each class; a lost class hardly moves the recall of all samples.
 
     Raises:
-        UsageError: the labels are refused by `check_labels`, or a class has no real sample.
+        UsageError: The labels fail `check_labels`, or a class has no real sample.
     """
     return _score_classes(members.is_recalled, real_labels=real_labels, num_classes=num_classes)
 
@@ -184,7 +184,7 @@ def coverage_per_class(members: Membership, *, real_labels: Labels, num_classes:
     """Coverage of the real samples of each class.
 
     Raises:
-        UsageError: the labels are refused by `check_labels`, or a class has no real sample.
+        UsageError: The labels fail `check_labels`, or a class has no real sample.
     """
     covered = members.num_synthetic_in_ball > 0
     return _score_classes(covered, real_labels=real_labels, num_classes=num_classes)
@@ -202,7 +202,7 @@ def _score_classes(mask: Tensor, *, real_labels: Tensor, num_classes: int) -> Sc
 
 
 def _expected_filling(*, num_real: int, num_synthetic: int, num_neighbours: int) -> Tensor:
-    """E[min(J, k)] / k for m = 0..M good samples, J ~ BetaBinomial(m, k, N - k): the mass of a k-th neighbour ball.
+    """E[min(J, k)] / k for m = 0..M good samples, where J ~ BetaBinomial(m, k, N - k) samples lie in a real ball.
 
     E[min(J, k)] = k - sum_{j<k} (k - j) P(J = j) needs k terms only.
     """

@@ -1,11 +1,9 @@
-"""Squared distances of all references to all queries, a tile at a time: no distance matrix is ever whole.
+"""Squared distances between all references and all queries, in tiles of bounded memory.
 
-A tile holds the squared distances of all references to a few queries, and is one matrix product of extended points,
-[y, 1, |y|²] · [-2x, |x|², 1] = |x - y|². It is taken in float32 around the mean of one set, and whoever reads it says
-which queries are in doubt, because rounding could decide: these are done again in float64. So one gets the answer of
-float64 at the price of float32, and it depends on neither tile nor batch nor device.
-
-A tile is small, so that it is read while still in a cache; what is found in it is finished once for a strip of tiles.
+A tile holds the distances of all references to a few queries, small enough for a cache. It is one matrix product of
+extended points, [y, 1, |y|²] · [-2x, |x|², 1] = |x - y|², in float32 and centred on one set's mean. A caller handles a
+strip of tiles at once and reports the queries that rounding could decide; these are computed again in float64. So the
+result is that of float64, nearly at the cost of float32, and does not depend on tile, batch or device.
 """
 
 import math
@@ -16,16 +14,16 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-TILE_ELEMENTS = 2**22  # squared distances in float32 that are held at once: at most 16 MB
+TILE_ELEMENTS = 2**22  # float32 squared distances in memory at once: at most 16 MB
 TILE_QUERIES = 128  # at most
 STRIP_QUERIES = 2048
-FEATURES_AT_ONCE = 2**18  # that are held in float64 beside the points: 2 MB, whatever their dimension
+FEATURES_AT_ONCE = 2**18  # feature values converted to float64 at once: 2 MB, whatever the dimension
 GROUP_SIZE = 16  # references that share one minimum
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Centre and unit of all distances; the unit is a power of two, so that dividing by it rounds nothing."""
+    """Centre and unit of all distances; the unit is a power of two, so that division by it is exact."""
 
     centre: Float64[Tensor, " feature"]
     unit: float
@@ -36,14 +34,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Tile:
-    """Squared distances of all references to some queries; the references are padded with points at infinity.
+    """Squared distances of all references to some queries; points at infinity pad the references.
 
-    The long side first: products and minima of this shape take half the time of the transposed one.
+    The long side comes first: products and minima take half the time that they take when transposed.
 
     Attributes:
-        values: squared distances in units of the frame.
-        scratch: memory of the same shape, free to use.
-        places: of the queries in the strip.
+        values: Squared distances in units of the frame.
+        scratch: Memory of the same shape, free to use.
+        places: Places of the queries in the strip.
     """
 
     values: Float[Tensor, "reference query"]
@@ -57,13 +55,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Strip:
-    """Some queries and their tiles, which are made one after the other in the same memory.
+    """Some queries and their tiles, which share one piece of memory.
 
     Attributes:
-        queries: which queries these are.
-        squared_norms: their squared distances from the centre, in units of the frame.
-        relative_error: of a value, relative to the square that `bound_error` bounds.
-        tiles: to be read once.
+        queries: Indices of the queries.
+        squared_norms: Their squared distances from the centre, in units of the frame.
+        relative_error: Error of a value, relative to (|x| + |y|)²; see `bound_error`.
+        tiles: An iterator that can be read once; each tile overwrites the one before.
     """
 
     queries: Int64[Tensor, " query"]
@@ -80,11 +78,10 @@ class Strip:
         return self.dtype == torch.float64
 
     def bound_error(self, reach: Tensor, *, places: Tensor | slice = slice(None)) -> Tensor:
-        """Bound on the rounding of values [..., query], for references within `reach` [..., query] of the queries.
+        """Bound the rounding of values [..., query] of references within a squared `reach` [..., query] of a query.
 
-        A few times what the random walk of the product's rounding gives, relative to (|x| + |y|)², where such a
-        reference y is not farther from the centre than the query x and the reach together. The reach is squared, and
-        (2 |x| + r)² <= 6 |x|² + 3 r².
+        `relative_error` is a few times what a random walk of the product's rounding gives, relative to (|x| + |y|)².
+        Such a reference y has |y| <= |x| + r, and (2 |x| + r)² <= 6 |x|² + 3 r².
         """
         own = self.squared_norms[places] * (6.0 * self.relative_error)
         return torch.add(own, reach, alpha=3.0 * self.relative_error)
@@ -93,7 +90,7 @@ class Strip:
 def visit_strips(
     visit: Callable[[Strip], Tensor], *, queries: Tensor, references: Tensor, frame: Frame, tile_elements: int
 ) -> None:
-    """Show every query to `visit`, and those it calls doubtful again in float64."""
+    """Call `visit` on strips of all queries, then in float64 on those queries that it returned as doubtful (a mask)."""
     remaining = torch.arange(len(queries), device=queries.device)
     for dtype in dict.fromkeys((_fast_dtype(), torch.float64)):
         strips = _make_strips(remaining, queries, references, frame=frame, dtype=dtype, tile_elements=tile_elements)
@@ -120,7 +117,7 @@ def _make_tiles(queries: Tensor, references: Tensor, *, num_columns: int, memory
     for start in range(0, len(queries), num_columns):
         columns = queries[start : start + num_columns].T
         shape = (len(references), columns.shape[1])
-        values, scratch = memory[:, : shape[0] * shape[1]].view(2, *shape)  # a page of scratch is taken when written to
+        values, scratch = memory[:, : shape[0] * shape[1]].view(2, *shape)  # unwritten scratch takes no memory
         torch.mm(references, columns, out=values)
         yield Tile(values, scratch, slice(start, start + shape[1]))
 
@@ -131,7 +128,7 @@ def _choose_num_columns(num_rows: int, *, tile_elements: int) -> int:
 
 
 def _extend_references(references: Tensor, *, frame: Frame, dtype: torch.dtype) -> Tensor:
-    """[y, 1, |y|²] of each reference, and of points at infinity that fill the last group."""
+    """[y, 1, |y|²] of each reference; points at infinity fill the last group."""
     extended = _extend(references, frame=frame, dtype=dtype, num_rows=pad_to_groups(len(references)))
     extended[len(references) :, -1] = math.inf
     return extended
@@ -146,7 +143,7 @@ def _extend_queries(queries: Tensor, *, frame: Frame, dtype: torch.dtype) -> Ten
 
 
 def _extend(points: Tensor, *, frame: Frame, dtype: torch.dtype, num_rows: int) -> Tensor:
-    """[x, 1, |x|²] of each point, then zeros; in blocks, because points are placed in float64."""
+    """[x, 1, |x|²] of each point, then rows of zeros; computed in blocks, because the points are centred in float64."""
     feature_dim = points.shape[1]
     extended = torch.zeros(num_rows, feature_dim + 2, dtype=dtype, device=points.device)
     num_at_once = count_at_once(feature_dim)
@@ -158,12 +155,12 @@ def _extend(points: Tensor, *, frame: Frame, dtype: torch.dtype, num_rows: int) 
 
 
 def count_at_once(feature_dim: int) -> int:
-    """How many points of that dimension are held at once in float64."""
+    """How many points of this dimension to convert to float64 at once."""
     return max(1, FEATURES_AT_ONCE // feature_dim)
 
 
 def make_frame(first: Tensor, second: Tensor) -> Frame:
-    """Centred on the first set, so that an offset costs no digits; the farthest point lies at most one unit away."""
+    """A frame centred on the first set, so that an offset costs no digits; no point is farther than one unit."""
     centre = first.mean(0, dtype=torch.float64)
     corners = torch.stack([first.amin(0), first.amax(0), second.amin(0), second.amax(0)])
     farthest = float((corners - centre).abs().amax()) * math.sqrt(len(centre))
@@ -171,10 +168,10 @@ def make_frame(first: Tensor, second: Tensor) -> Frame:
 
 
 def _fast_dtype() -> torch.dtype:
-    """Float32 where its products are float32, and not TF32 or bfloat16."""
+    """Float32, unless torch may compute its products in TF32 or bfloat16."""
     return torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
 
 
 def pad_to_groups(num_references: int) -> int:
-    """The next number of references that fills whole groups."""
+    """Round up to a number of references that fills whole groups."""
     return -(-num_references // GROUP_SIZE) * GROUP_SIZE

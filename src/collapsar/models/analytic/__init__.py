@@ -1,1 +1,1 @@
-"""Models that a formula fits: the closed forms of `collapsar.theory` hold for them."""
+"""Models that a formula fits; the closed forms of `collapsar.theory` describe their chains."""

@@ -1,8 +1,8 @@
-"""Models whose fit is a formula: the loop's behaviour with them is known in closed form (see `theory`).
+"""Models whose fit is a formula: how the loop behaves with them is known in closed form (see `theory`).
 
-They are fitted to a whole pool at once, by no Trainer. Samples are float32 vectors. A *diagonal* Gaussian or a
-histogram treats each dimension by itself, so a chain in D dimensions is D independent chains in one: that is how
-`collapsar-verify` runs thousands of them through the same code as everybody's.
+They are fitted to a whole pool at once, without a Trainer. Samples are float32 vectors. A *diagonal* Gaussian or a
+histogram treats each dimension separately, so a chain in D dimensions is D independent chains. `collapsar-verify` runs
+thousands of chains in this way, through the same code as every other chain.
 """
 
 import warnings
@@ -30,7 +30,7 @@ class AnalyticModel(GenerativeModel, ABC):
     Its parameters are buffers, empty before the fit; a checkpoint loads into an unfitted model.
 
     Args:
-        sample_shape: Shape of one sample: one entry, the number of dimensions.
+        sample_shape: One entry, the number of dimensions.
     """
 
     is_trained_in_steps: ClassVar[bool] = False
@@ -57,16 +57,16 @@ class AnalyticModel(GenerativeModel, ABC):
 
         Args:
             samples: All samples of the pool.
-            weights: Of each sample, summing to 1; None weighs all alike.
+            weights: One for each sample, summing to 1; None: equal weights.
             generator: For fits that draw.
 
         Raises:
-            UsageError: the samples are not what the model is for.
+            UsageError: the model cannot describe these samples.
         """
 
     @abstractmethod
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
-        """Independent draws from the model, its density raised to the power 1/lambda, lambda being `spread`."""
+        """Independent draws from the model's density to the power 1 / `spread`, normalised (`bias.py`)."""
 
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
         return Samples(self.draw(num_samples, generator, spread=bias.spread))
@@ -77,8 +77,8 @@ class Gaussian(AnalyticModel):
 
     Args:
         covariance: `diagonal` (independent dimensions) or `full`.
-        variance: `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1; with weights w by
-            1 - sum w² in place of (n - 1) / n.
+        variance: `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1. With weights w it
+            divides the weighted mean square by 1 - sum w², which is (n - 1) / n for equal weights.
     """
 
     name = "gaussian"
@@ -111,7 +111,7 @@ class Gaussian(AnalyticModel):
         self.check_pool_size(len(samples))
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         self.mean = shares @ samples
-        centred = samples - self.mean  # a second pass is exact to rounding where the difference of moments cancels
+        centred = samples - self.mean  # a second pass: the difference of two moments would cancel
         moment = (centred.T * shares) @ centred if self.is_full else shares @ centred.square_()
         self.covariance = moment / (1 - shares.square().sum()) if self.is_unbiased else moment
 
@@ -131,12 +131,12 @@ class Gaussian(AnalyticModel):
 class Mixture(AnalyticModel):
     """A mixture of normal distributions with full covariances, by scikit-learn's EM.
 
-    EM takes no weights: a weighted pool is drawn anew in their proportion first. The bias acts on each component's
+    EM takes no weights, so a weighted pool is first resampled in proportion to them. The bias acts on each component's
     covariance, not on the shares of the components.
 
     Args:
-        num_starts: EM runs from so many k-means starts, and the likeliest is kept.
-        min_variance: Added to each variance, so that no component falls onto one sample.
+        num_starts: Number of k-means starts of EM; the likeliest fit is kept.
+        min_variance: Added to each variance, so that no component collapses onto one sample.
     """
 
     name = "mixture"
@@ -210,10 +210,10 @@ class Mixture(AnalyticModel):
 class KernelDensity(AnalyticModel):
     """A normal kernel around each sample of the pool.
 
-    A chain of them diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
+    A chain of such models diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
 
     Args:
-        bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null takes Scott's rule,
+        bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null: Scott's rule,
             n^(-1/(D+4)).
     """
 
@@ -256,7 +256,7 @@ class KernelDensity(AnalyticModel):
 
 
 def take_saved_shapes(model: AnalyticModel, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Before a state is loaded, give the model's buffers the shapes of the saved ones: they depend on the pool."""
+    """Before a state is loaded, give buffers the saved shapes, which depend on the pool."""
     for name, buffer in list(model.named_buffers()):
         if prefix + name in state:
             setattr(model, name, torch.empty_like(state[prefix + name], device=buffer.device))
@@ -269,6 +269,6 @@ def square_root(covariance: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*
 
 
 def refuse_non_finite(*parameters: Tensor) -> None:
-    """Refuse to draw from broken parameters."""
+    """Raise NonFiniteError if a fitted parameter is NaN or infinite."""
     if not all(torch.isfinite(parameter).all() for parameter in parameters):
         raise NonFiniteError("the fitted parameters hold NaN or infinite values: look at the pool they were fitted to")

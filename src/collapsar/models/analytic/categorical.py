@@ -1,4 +1,4 @@
-"""Categories as a histogram: a chain of them is the Wright-Fisher process of population genetics (see `theory`)."""
+"""A histogram of categories: its chain is the Wright-Fisher process of population genetics (see `theory`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from collapsar.models.bias import temper_probabilities
 
 
 class Categorical(AnalyticModel):
-    """A histogram over categories 0 to K - 1, for each dimension by itself.
+    """A histogram over categories 0 to K - 1, for each dimension separately.
 
     Args:
-        num_categories: K; null where the data have no categories, which is refused.
+        num_categories: K; null, for data without categories, raises UsageError.
     """
 
     name = "categorical"
@@ -52,9 +52,8 @@ class Categorical(AnalyticModel):
 
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
         cumulative = temper_probabilities(self.probabilities, spread=spread).cumsum(1)
-        cumulative = (
-            cumulative / cumulative[:, -1:]
-        )  # exactly 1 from the last category alive on, so no dead one is drawn
+        # exactly 1 from the last possible category on, so that no impossible one is drawn
+        cumulative = cumulative / cumulative[:, -1:]
         uniform = torch.rand(num_samples, len(cumulative), generator=generator, dtype=torch.float64)
         return torch.searchsorted(cumulative, uniform.T.contiguous(), right=True).T.float()
 

@@ -1,4 +1,4 @@
-"""Least squares: a chain of them answers the same inputs again and again (see `theory`)."""
+"""Least squares: each generation of a chain predicts outputs of the same inputs (see `theory`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from collapsar.models.bias import temper_covariance
 class LinearRegression(AnalyticModel):
     """Least squares from the first columns of a sample, its inputs, to the others, its outputs.
 
-    Sampling answers the inputs it was fitted on, in their order and from the first again: y = x w + noise. So the
-    design stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
+    Samples are y = x w + noise at the inputs x of the fit, in their order and then from the first again. So the design
+    stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
 
     Args:
-        num_inputs: Number of input columns; null where the data have none, which is refused.
+        num_inputs: Number of input columns; null, for data without inputs, raises UsageError.
         noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
     """
 

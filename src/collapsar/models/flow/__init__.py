@@ -1,1 +1,1 @@
-"""Flow matching: the velocity that leads noise to data, and its networks."""
+"""Flow matching: the velocity that turns noise into data, and its networks."""

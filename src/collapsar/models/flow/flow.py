@@ -1,13 +1,13 @@
 """Flow matching (Lipman et al. 2023, arXiv:2210.02747) on straight lines from noise to data.
 
-A sample is where an ordinary differential equation leads normal noise: dx/dt = v(x, t), from noise at t = 0 to data at
-t = 1. The network v learns the mean velocity of lines that pass through x at time t (conditional flow matching, eq. 9,
-with the optimal transport path, eq. 20-23, of sigma_min = 0):
+The ordinary differential equation dx/dt = v(x, t) turns normal noise at t = 0 into a sample at t = 1. The network v
+learns the mean velocity of the lines that pass through x at time t (conditional flow matching, eq. 9, with the optimal
+transport path, eq. 20-23, and sigma_min = 0):
 
     x_t = (1 - t) x_0 + t x_1,    loss = E |v(x_t, t) - (x_1 - x_0)|^2,    x_0 ~ N(0, I),  t ~ U(0, 1)
 
-so its minimum is v(x, t) = E[x_1 - x_0 | x_t = x]. Latents are x_0, as many as a sample has values; the same equation
-solved from t = 1 back to 0 is the encoder. Networks see images in [-1, 1], vectors divided by `vector_sd`.
+The minimum is v(x, t) = E[x_1 - x_0 | x_t = x]. Latents are x_0, as many as a sample has values. The encoder solves the
+equation from t = 1 back to 0. Networks see images in [-1, 1] and vectors divided by `vector_sd`.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,19 +38,18 @@ class Flow(LearnedModel):
 
     Args:
         sample_shape: Channels, height and width of an image, or the number of dimensions.
-        body: The network of the velocity: `unet` or `mlp` (`flow_bodies.py`); null: `unet` for images, `mlp` for
-            vectors.
-        patch_side: Pixels of a side that `unet` takes for one; without effect on `mlp`.
+        body: Network of the velocity: `unet` or `mlp` (`flow_bodies.py`); null: `unet` for images, else `mlp`.
+        patch_side: Side in pixels of the patches that `unet` works on; `mlp` ignores it.
         width: Channels of the first stage of `unet`; hidden layers of `mlp` have 8 times as many units.
-        vector_sd: What vectors are divided by, about their standard deviation; without effect on images.
-        solver: Of the equation: `euler` (one velocity a step) or `midpoint` (two).
-        num_steps: Of the solver, from noise to data and back.
+        vector_sd: Divisor of vectors, about their standard deviation; ignored for images.
+        solver: `euler` (one velocity for each step) or `midpoint` (two).
+        num_steps: Steps of the solver, from noise to data and back.
         learning_rate: Of Adam.
-        norm: What stands before each hidden activation (`layers.py`); null: `group` in `unet`, `layer` in `mlp`.
-        depth: Blocks that each stage has beyond those of the body; null: none.
-        dropout: Share of hidden activations that is dropped in training; null: none.
-        width_factor: What the width is multiplied by; null: 1.
-        num_classes: Classes that the network is told, and samples are drawn for (`conditioning.py`); null: none.
+        norm: The norm before each hidden activation (`layers.py`); null: `group` in `unet`, `layer` in `mlp`.
+        depth: Extra blocks in each stage; null: none.
+        dropout: Share of hidden activations dropped in training; null: none.
+        width_factor: Factor of the width; null: 1.
+        num_classes: Number of classes that the flow is conditioned on (`conditioning.py`); null: none.
     """
 
     name = "flow"
@@ -110,7 +109,7 @@ class Flow(LearnedModel):
 
     @torch.inference_mode()
     def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
-        """The noise that leads to each sample, by the same solver backwards, in float32, on the CPU."""
+        """The noise of each sample, from the same solver run backwards; float32, on the CPU."""
         chunks = []
         for start in range(0, len(samples), SAMPLES_PER_CHUNK):
             chunk = samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
@@ -120,7 +119,7 @@ class Flow(LearnedModel):
         return torch.cat(chunks)
 
     def _velocity(self, labels: Int64[Tensor, " sample"] | None) -> Velocity:
-        """The network as a function of place and time, for samples of these classes."""
+        """The velocity of samples of these classes, as a function of position and time."""
 
         def velocity(position: Tensor, time: float) -> Tensor:
             times = torch.full((len(position),), time, device=position.device)
@@ -134,12 +133,12 @@ class Flow(LearnedModel):
         time: Float[Tensor, " sample"],
         labels: Int64[Tensor, " sample"] | None = None,
     ) -> Float[Tensor, "*samples"]:
-        """The velocity of each sample at a time of its own, in [0, 1]."""
+        """The velocity of each sample at its own time, in [0, 1]."""
         velocity: Tensor = self.network(position, time, labels)
         return velocity.float()
 
     def _seen(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
-        """Values in model range as the network sees them."""
+        """Values in model range, scaled for the network."""
         return 2 * values - 1 if self.is_of_images else values / self.vector_sd
 
     def check_bias(self, bias: Bias) -> None:
@@ -176,7 +175,7 @@ NORMS: dict[Body, Norm] = {"unet": "group", "mlp": "layer"}
 def between(
     noise: Float[Tensor, "*samples"], data: Float[Tensor, "*samples"], *, time: Float[Tensor, " sample"]
 ) -> Float[Tensor, "*samples"]:
-    """x_t of each sample, on the line from its noise at time 0 to its data at time 1."""
+    """x_t of each sample, on the line from its noise (time 0) to its data (time 1)."""
     return torch.lerp(noise, data, time.reshape(-1, *[1] * (data.ndim - 1)))
 
 
@@ -189,9 +188,9 @@ def solve(
     num_steps: int,
     solver: Solver,
 ) -> Float[Tensor, "*samples"]:
-    """Where dx/dt = v(x, t) leads from `start`, in equal steps of time from begin to end; backwards where end is less.
+    """Solve dx/dt = v(x, t) from `start` in equal steps of time; if end is below begin, time runs backwards.
 
-    The error falls with the number of steps, of `euler` as their inverse, of `midpoint` as its square.
+    The error is of order 1 / num_steps with `euler`, 1 / num_steps² with `midpoint`.
     """
     position, step, slope = start, (end - begin) / num_steps, SLOPES[solver]
     for number in range(num_steps):
@@ -205,7 +204,7 @@ def euler(velocity: Velocity, position: Tensor, time: float, step: float) -> Ten
 
 
 def midpoint(velocity: Velocity, position: Tensor, time: float, step: float) -> Tensor:
-    """The velocity where Euler's method is after half a step."""
+    """The velocity at the point that Euler's method reaches after half a step."""
     return velocity(position + 0.5 * step * velocity(position, time), time + 0.5 * step)
 
 

@@ -1,11 +1,12 @@
-"""Bodies of the flow: networks of a place x_t, its time and its class, that give the velocity there.
+"""Bodies of the flow: networks from a position x_t, its time and its class to the velocity there.
 
-    unet  residual blocks of 3x3 convolutions on patches of pixels, down to sides of 4 or an odd number and back, with
-          what was on the way down beside what is on the way up (Ronneberger et al. 2015, arXiv:1505.04597)
+    unet  residual blocks of 3x3 convolutions on patches of pixels, with sides halved until a side is odd or at most 4,
+          and back up with skip connections (Ronneberger et al. 2015, arXiv:1505.04597)
     mlp   residual blocks of linear layers on all values
 
 Time, as sines and cosines, and a learnt vector of the class scale and shift each block's second norm (as in Dhariwal &
-Nichol 2021, arXiv:2105.05233, "adaptive group norm"). Blocks begin as the identity, and the last layer at zero.
+Nichol 2021, arXiv:2105.05233, "adaptive group norm"). Blocks start as their skip path, which is the identity if sizes
+match; the last layer starts at zero.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ HIGHEST_FREQUENCY = 100.0  # radians from noise to data
 
 
 class Context(nn.Module):
-    """Time and class as one vector."""
+    """Network from time and class to the vector that blocks take."""
 
     frequencies: Float[Tensor, " frequency"]
 
@@ -82,8 +83,8 @@ class UNet(nn.Module):
 
     Args:
         width: Channels of the first stage; the others have twice as many.
-        patch_side: Pixels of a side of a patch; divides both sides of an image.
-        layers: What stands around its layers; `depth` blocks more in each stage, down and up.
+        patch_side: Side of a patch in pixels; must divide both sides of an image.
+        layers: `depth` is the number of extra blocks in each stage: down, middle and up.
     """
 
     def __init__(
@@ -152,8 +153,8 @@ class MLP(nn.Module):
 
     Args:
         width: Hidden layers have 8 times as many units.
-        patch_side: Without effect.
-        layers: What stands around its layers; `depth` blocks more than three.
+        patch_side: Ignored.
+        layers: `depth` is the number of blocks beyond three.
     """
 
     def __init__(
@@ -189,12 +190,12 @@ BODIES: dict[Body, type[UNet] | type[MLP]] = {"unet": UNet, "mlp": MLP}
 def make_body(
     body: Body, sample_shape: Sequence[int], *, width: int, patch_side: int, num_classes: int | None, layers: Layers
 ) -> nn.Module:
-    """The network of a name."""
+    """The velocity's network with a body of this name."""
     return BODIES[body](sample_shape, width=width, patch_side=patch_side, num_classes=num_classes, layers=layers)
 
 
 def through(blocks: nn.Module, features: Tensor, context: Tensor) -> Tensor:
-    """Features after one block after the other."""
+    """Features after all blocks in turn."""
     for block in blocks.children():
         features = block(features, context)
     return features
@@ -206,12 +207,12 @@ def convolution(before: int, after: int) -> nn.Module:
 
 
 def pointwise(before: int, after: int, *, is_image: bool) -> nn.Module:
-    """A linear map of channels."""
+    """A linear map of channels, the same at each pixel."""
     return nn.Conv2d(before, after, kernel_size=1) if is_image else nn.Linear(before, after)
 
 
 def begun_at_zero(layer: nn.Module) -> nn.Module:
-    """A layer whose weights and biases begin at zero."""
+    """The layer with weights and biases set to zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

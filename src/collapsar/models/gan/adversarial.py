@@ -1,4 +1,4 @@
-"""GANs (Goodfellow et al. 2014, arXiv:1406.2661), whatever their bodies.
+"""GANs with any bodies (Goodfellow et al. 2014, arXiv:1406.2661).
 
 With critic logits d(x), the critic minimises and the generator minimises
 
@@ -7,10 +7,9 @@ With critic logits d(x), the critic minimises and the generator minimises
     wgan_gp          d(fake) - d(real) + penalty (|grad d(mixed)| - 1)^2  -d(fake)
 
 (hinge: Lim & Ye 2017; wgan_gp: Gulrajani et al. 2017, eq. 3). Samples come from an exponential moving average of the
-generator's weights. A training step is one critic update; the generator moves every `critic_steps` of them.
-
-Neither loss says how good the samples are. So a GAN is validated by the distance of as many samples of the averaged
-generator from those that were kept: the sliced Wasserstein distance of their values.
+generator's weights. A training step is one critic update; the generator moves in every `critic_steps`-th step.
+Neither player's loss measures the samples. So the validation score is a distance: the sliced Wasserstein distance
+between the values of the samples that were kept for validation and of as many samples of the averaged generator.
 """
 
 from abc import ABC, abstractmethod
@@ -33,16 +32,16 @@ from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples, to_model_range
 
 Loss = Literal["non_saturating", "hinge", "wgan_gp"]
-NUM_LINES = 256  # of the distance that a GAN is validated by
+NUM_LINES = 256  # of the sliced Wasserstein distance
 
 
 class AdversarialModel(LearnedModel, ABC):
-    """A GAN, sampled from the averaged generator; its arguments are explained in `GAN`.
+    """A GAN; samples come from the averaged generator, and `GAN` explains the arguments.
 
     Attributes:
-        generator: Latents, of a conditional GAN with their classes, to what `shown` makes samples of.
+        generator: From latents (and classes, if conditional) to outputs that `shown` turns into samples.
         averaged_generator: Its moving average, which is sampled.
-        critic: Samples in model range, of a conditional GAN with their classes, to one logit each.
+        critic: From samples in model range (and classes, if conditional) to one logit each.
     """
 
     watched = "distance"
@@ -73,15 +72,15 @@ class AdversarialModel(LearnedModel, ABC):
         if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
             raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
         self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
-        self.may_be_compiled = loss != "wgan_gp"  # its penalty is of gradients
+        self.may_be_compiled = loss != "wgan_gp"  # its penalty differentiates twice
         self.learning_rates = (critic_learning_rate, generator_learning_rate)
         self.adam_betas = (adam_betas[0], adam_betas[1])
 
     @abstractmethod
     def shown(self, outputs: Float[Tensor, "*samples"], generator: torch.Generator | None) -> Float[Tensor, "*samples"]:
-        """Samples in model range from a generator's outputs in float32, with gradients.
+        """Samples in model range from the generator network's float32 outputs, with gradients.
 
-        What it draws besides comes from the generator, or without one from torch's own, as in training.
+        Any further random draws come from `generator`; None, as in training: from torch's own generator.
         """
 
     def decode(
@@ -103,7 +102,7 @@ class AdversarialModel(LearnedModel, ABC):
 
     @torch.inference_mode()
     def realism(self, samples: Samples) -> Float[Tensor, " sample"]:
-        """The critic's logit of each sample, higher for what it takes for real; on the CPU."""
+        """The critic's logit of each sample, higher for more real ones; on the CPU."""
         chunks = (
             samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
             for start in range(0, len(samples), SAMPLES_PER_CHUNK)
@@ -134,31 +133,31 @@ class AdversarialModel(LearnedModel, ABC):
     def share(self, batch: Samples, *, movers: Collection[int]) -> Tensor:
         """As many generated samples as the batch has, for both players; with gradients if the generator moves.
 
-        A conditional generator draws them for the classes of the batch.
+        A conditional generator makes them for the classes of the batch.
         """
         latents = torch.randn(len(batch), self.latent_dim, device=self.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and 1 in movers):
             return self.shown(given(self.generator, latents, self.classes_of(batch)).float(), None)
 
     def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
-        """What the critic minimises, as `critic_loss`."""
+        """The critic's loss with any penalty, as `critic_loss`."""
         real, fake = self.as_seen(to_model_range(batch.values)), self.as_seen(fake.detach())
         labels = self.classes_of(batch)
         both = None if labels is None else labels.repeat(2)
         logits = given(self.critic, torch.cat([real, fake]), both).float()
         loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
-        if self.loss == "wgan_gp" and self.training:  # without gradients there is no penalty
+        if self.loss == "wgan_gp" and self.training:  # the penalty needs gradients
             loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake, labels=labels)
         return {"critic_loss": loss}
 
     def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
-        """What the generator minimises, as `generator_loss`."""
+        """The generator's loss, as `generator_loss`."""
         with frozen(self.critic):
             logits = given(self.critic, self.as_seen(fake), self.classes_of(batch))
             return {"generator_loss": generator_loss(fake=logits.float(), loss=self.loss)}
 
     def as_seen(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
-        """Real or generated samples as the critic sees them: augmented, with noise."""
+        """Real or generated samples with augmentation and noise, as the critic sees them."""
         return self.noised(self.augmented(values))
 
     def validation_scores(self, batch: Samples, shared: Any) -> Losses:
@@ -169,9 +168,9 @@ class AdversarialModel(LearnedModel, ABC):
 
 
 def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Float[Tensor, ""]:
-    """Wasserstein-2 distance of projections on random lines: square root of its mean square (Rabin et al. 2011).
+    """Root mean square Wasserstein-2 distance of projections on random lines (Rabin et al. 2011).
 
-    Between sets of one size it is 0 where they are equal, and needs a sort for each line.
+    Both sets have one size, so a sort for each line is enough; equal sets have distance 0.
     """
     lines = F.normalize(torch.randn(first.shape[1], NUM_LINES, device=first.device), dim=0)
     return ((first @ lines).sort(0).values - (second @ lines).sort(0).values).square().mean().sqrt()
@@ -179,7 +178,7 @@ def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """What is computed here gives no gradients to the module's weights, which saves a third of going back through it.
+    """Compute no gradients for the module's weights inside the context, which saves a third of its backward pass.
 
     Without this the generator's move would compute gradients of the critic, and the critic's next move discard them.
     """
@@ -194,7 +193,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
-    """What the critic minimises, given its logits for real and generated samples; the penalty is added apart."""
+    """The critic's loss from its logits for real and generated samples, without the penalty."""
     match loss:
         case "non_saturating":
             return F.softplus(-real).mean() + F.softplus(fake).mean()
@@ -205,7 +204,7 @@ def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 
 
 
 def generator_loss(*, fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
-    """What the generator minimises, given the critic's logits for its samples."""
+    """The generator's loss from the critic's logits for its samples."""
     return F.softplus(-fake).mean() if loss == "non_saturating" else -fake.mean()
 
 
@@ -224,5 +223,5 @@ def gradient_penalty(
 
 
 def averaged(generator: nn.Module, *, decay: float) -> AveragedModel:
-    """An exponential moving average of a generator, with its buffers."""
+    """An exponential moving average of a generator's weights and buffers."""
     return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

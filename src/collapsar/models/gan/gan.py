@@ -1,4 +1,4 @@
-"""The GAN of images (`adversarial.py`), with the bodies of DCGAN and of SN-GAN (`gan_bodies.py`)."""
+"""The GAN of images (`adversarial.py`), with the bodies of DCGAN and SN-GAN (`gan_bodies.py`)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,30 +18,26 @@ from collapsar.models.pretext import Representation
 
 
 class GAN(AdversarialModel):
-    """A GAN of images, sampled from the averaged generator.
+    """A GAN of images; samples come from the averaged generator.
 
     Args:
         sample_shape: Channels, height and width of an image.
-        body: Which generator and critic: `conv`, `sn_conv` or `sn_residual` (`gan_bodies.py`).
-        latent_dim: Number of latent variables.
+        body: Generator and critic: `conv`, `sn_conv` or `sn_residual` (`gan_bodies.py`).
         generator_width: Channels of the generator's last stage; of all stages in `sn_residual`.
         critic_width: Channels of the critic's first stage; of all stages in `sn_residual`.
         loss: `non_saturating`, `hinge` or `wgan_gp`.
         has_spectral_norm: Whether the critic's weights are divided by their spectral norm (Miyato et al. 2018).
-        gradient_penalty: Weight of the penalty of `wgan_gp`; without effect on the other losses.
+        gradient_penalty: Weight of the penalty of `wgan_gp`; the other losses ignore it.
         critic_steps: Critic updates for one generator update.
         ema_decay: Decay of the average of the generator's weights, in [0, 1]; 0 samples the last weights.
-        generator_learning_rate: Of the generator's Adam.
-        critic_learning_rate: Of the critic's Adam.
-        adam_betas: Decay rates of both.
-        norm: What stands before each hidden activation of the generator (`layers.py`); null: batch norm. The critic
-            has none, whatever stands here.
-        depth: Layers or blocks that each stage of both has beyond those of the body (`gan_bodies.py`); null: none.
-        dropout: Share of the critic's hidden activations that is dropped in training; null: none.
-        width_factor: What both widths are multiplied by; null: 1.
-        latent_factor: What the number of latent variables is multiplied by; null: 1.
-        num_classes: Classes that generator and critic are told, and samples are drawn for (`conditioning.py`); null:
-            none.
+        adam_betas: Of the generator's and the critic's Adam.
+        norm: The norm before each hidden activation of the generator (`layers.py`); null: batch norm. The critic
+            never has a norm.
+        depth: Extra layers or blocks in each stage of both networks (`gan_bodies.py`); null: none.
+        dropout: Share of the critic's hidden activations dropped in training; null: none.
+        width_factor: Factor of both widths; null: 1.
+        latent_factor: Factor of `latent_dim`; null: 1.
+        num_classes: Number of classes that the GAN is conditioned on (`conditioning.py`); null: none.
     """
 
     name = "gan"
@@ -107,7 +103,7 @@ class GAN(AdversarialModel):
         return outputs.sigmoid()
 
     def representation(self) -> Representation:
-        """The critic, but for the layer that gives its logit."""
+        """The critic without the layer that gives its logit."""
         critic = self.critic
         features = critic.features if isinstance(critic, ProjectionCritic) else without_last(critic)
         critic_rate, _ = self.learning_rates

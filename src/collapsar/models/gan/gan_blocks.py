@@ -1,7 +1,7 @@
-"""What the bodies of SN-GAN (Miyato et al. 2018, arXiv:1802.05957) are built of: blocks, and how their weights begin.
+"""Blocks of the SN-GAN bodies (Miyato et al. 2018, arXiv:1802.05957), and their initial weights.
 
-Weights of `sn_conv` begin normal with standard deviation .02, those of `sn_residual` by Glorot & Bengio (2010), times
-sqrt 2 in the 3x3 convolutions of a block, and all biases at 0: as in the authors' code.
+As in the authors' code, weights of `sn_conv` are normal with standard deviation .02, those of `sn_residual` follow
+Glorot & Bengio (2010), times sqrt 2 in the 3x3 convolutions of a block, and all biases are 0.
 """
 
 from collections.abc import Callable
@@ -22,21 +22,21 @@ Halved = Float[Tensor, "sample channel height//2 width//2"]
 
 
 class Centred(nn.Module):
-    """Images from [0, 1] to [-1, 1]."""
+    """Rescales images from [0, 1] to [-1, 1]."""
 
     def forward(self, images: Features) -> Features:
         return 2 * images - 1
 
 
 class GlobalSum(nn.Module):
-    """Features summed over the whole image."""
+    """Sums features over the whole image."""
 
     def forward(self, features: Features) -> Float[Tensor, "sample channel"]:
         return features.sum((2, 3))
 
 
 class UpBlock(nn.Module):
-    """Doubles the sides: norm, ReLU, nearest pixels, convolution, norm, ReLU, convolution; a 1x1 one beside them."""
+    """Doubles the sides: norm, ReLU, nearest upsampling, convolution, norm, ReLU, convolution; a 1x1 shortcut."""
 
     def __init__(self, width: int, *, layers: Layers) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class UpBlock(nn.Module):
         self.shortcut = begun_glorot(nn.Conv2d(width, width, kernel_size=1))
 
     def forward(self, features: Features) -> Doubled:
-        beside = F.interpolate(self.shortcut(features), scale_factor=2)  # the same as the other way round, but cheaper
+        beside = F.interpolate(self.shortcut(features), scale_factor=2)  # equals upsampling first, but is cheaper
         return self.branch(features) + beside
 
 
@@ -105,29 +105,29 @@ def plain_branch(width: int, *, wrap: Wrap, layers: Layers) -> list[nn.Module]:
 
 
 def unwrapped(layer: nn.Module) -> nn.Module:
-    """The layer as it is, as in generators."""
+    """The layer unchanged, as in generators."""
     return layer
 
 
 def block_convolution(before: int, after: int) -> nn.Module:
-    """A 3x3 convolution as it begins in a block."""
+    """A 3x3 convolution with the initial weights of a block."""
     return begun_glorot(nn.Conv2d(before, after, kernel_size=3, padding=1), gain=sqrt(2))
 
 
 def begun_glorot(layer: nn.Linear | nn.Conv2d, *, gain: float = 1.0) -> nn.Module:
-    """The layer with weights drawn anew by Glorot & Bengio (2010), uniformly."""
+    """The layer with uniform initial weights by Glorot & Bengio (2010), and biases 0."""
     nn.init.xavier_uniform_(layer.weight, gain=gain)
     return without_shift(layer)
 
 
 def begun_normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """The layer with weights drawn anew, normal with standard deviation .02."""
+    """The layer with normal initial weights of standard deviation .02, and biases 0."""
     nn.init.normal_(layer.weight, std=NORMAL_SD)
     return without_shift(layer)
 
 
 def without_shift(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """The layer with its bias, if it has one, at zero."""
+    """The layer with its bias, if it has one, set to zero."""
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

@@ -5,13 +5,11 @@
     sn_residual  its ResNet for 32x32 pixels (table 4); the paper's widths are 256 in the generator, 128 in the critic
 
 Generators map latents to the logits of an image, critics an image in [0, 1] to one logit. `wrap` is applied to every
-layer of a critic that has weights, the last one too. Norms are the generator's: critics have none, as in the papers. A
-unit of extra depth (`layers.py`) is a 3x3 convolution a stage in `conv` and `sn_conv`, a residual block a stage in
-`sn_residual`, in generator and critic alike. The paper's networks begin at 4x4 pixels and double three times;
-here the sides of the data say where they begin (28 at 7, 8 at 4) and how often they double.
-
-The authors' critics see images in [-1, 1], and under a spectral norm that range matters: so do these two, while the
-critic of `conv` sees [0, 1].
+layer of a critic that has weights, the last one too. Only generators have norms, as in the papers. A unit of extra
+depth (`layers.py`) is a 3x3 convolution for each stage in `conv` and `sn_conv`, a residual block for each stage in
+`sn_residual`, in generator and critic alike. The generators of the SN-GAN paper begin at 4x4 pixels and double three
+times; here the data's sides decide where they begin (28 at 7, 8 at 4) and how often they double. Its critics see images
+in [-1, 1], and under a spectral norm the range matters. So both `sn_` critics rescale images to it; `conv` does not.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +39,7 @@ from collapsar.models.networks import bottom_shape, check_image_shape, downsampl
 
 Body = Literal["conv", "sn_conv", "sn_residual"]
 LEAK = 0.1  # slope below zero in the critic of `sn_conv` (Miyato et al. 2018, appendix B.4)
-GENERATOR_LAYERS = Layers(norm="batch")  # of all generators, if nothing else is said
+GENERATOR_LAYERS = Layers(norm="batch")  # the default of all generators
 DOWNSAMPLINGS = 2  # at most, in the critic of `sn_residual`: its other two blocks keep the sides
 
 
@@ -50,8 +48,8 @@ class Rivals:
     """The two networks of a GAN.
 
     Attributes:
-        generator: Latents, of a conditional GAN with their classes, to logits of images.
-        critic: Images in [0, 1], of a conditional GAN with their classes, to one logit each.
+        generator: From latents (and classes, if conditional) to logits of images.
+        critic: From images in [0, 1] (and classes, if conditional) to one logit each.
     """
 
     generator: nn.Module
@@ -70,7 +68,7 @@ def make_rivals(
     critic_layers: Layers = PLAIN,
     num_classes: int | None = None,
 ) -> Rivals:
-    """The generator and the critic of a body, with weights channels-last; told the class if there is a number."""
+    """A body's generator and critic, with channels-last weights; they take classes if `num_classes` is set."""
     make_generator, make_critic = NETWORKS[body]
     input_dim = latent_dim if num_classes is None else 2 * latent_dim
     generator = make_generator(sample_shape, latent_dim=input_dim, width=generator_width, layers=generator_layers)
@@ -119,7 +117,7 @@ def sn_conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: in
 
 
 def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
-    """For each halving a 3x3 convolution that widens and a 4x4 one of stride two; a last 3x3 one; a linear layer."""
+    """For each halving a widening 3x3 convolution and a 4x4 one of stride two; a last 3x3 one; a linear layer."""
     narrowest, height, image_width = bottom_shape(sample_shape, width=width)
     last = 2 * narrowest
     stack: list[nn.Module] = [Centred()]
@@ -137,7 +135,7 @@ def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layer
 def keeping_convolutions(
     num_channels: int, *, activation: Callable[[], nn.Module], wrap: Wrap, layers: Layers
 ) -> list[nn.Module]:
-    """The units of a stage of `sn_conv` beyond its own: 3x3 convolutions that keep its shape."""
+    """The extra units of a stage of `sn_conv`: 3x3 convolutions that keep its shape."""
     units: list[nn.Module] = []
     for _ in range(layers.depth):
         units += [wrap(begun_normal(nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1)))]
@@ -167,7 +165,7 @@ def sn_residual_generator(sample_shape: Sequence[int], *, latent_dim: int, width
 
 
 def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
-    """Blocks that halve the sides twice (once, if they are small), two that do not, a global sum, a linear layer."""
+    """Blocks that halve the sides twice (small sides once), two that keep them, a global sum, a linear layer."""
     channels, _, _ = check_image_shape(sample_shape)
     num_halvings = len(stage_channels(sample_shape, width=width)) - 1
     stages: list[nn.Module] = []

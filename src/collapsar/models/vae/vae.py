@@ -1,4 +1,4 @@
-"""The VAE of images (`variational.py`): its bodies (`vae_bodies.py`) and its likelihoods of pixels in [0, 1]."""
+"""The VAE of images (`variational.py`), with its bodies (`vae_bodies.py`) and its likelihoods of pixels in [0, 1]."""
 
 from collections.abc import Sequence
 from math import log, pi, prod
@@ -25,23 +25,21 @@ class VAE(VariationalModel):
 
     Args:
         sample_shape: Channels, height and width of an image.
-        body: Which encoder and decoder: `conv`, `patch`, `mlp` or `residual` (`vae_bodies.py`).
-        latent_dim: Number of latent variables.
+        body: Encoder and decoder: `conv`, `patch`, `mlp` or `residual` (`vae_bodies.py`).
         width: Channels of the first stage; hidden layers of `patch` and `mlp` have 8 or 16 times as many units.
         beta: Weight of the KL term; 1 is the evidence lower bound.
         likelihood: `bernoulli` (pixels as probabilities) or `gaussian` (with standard deviation `pixel_sd`).
-        pixel_sd: Standard deviation of the Gaussian likelihood, in model range; without effect on `bernoulli`.
+        pixel_sd: Standard deviation of the Gaussian likelihood, in model range; `bernoulli` ignores it.
         sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
         learning_rate: Of Adam.
-        norm: What stands before each hidden activation (`layers.py`); null: nothing, as `none`.
-        depth: Layers or blocks that each stage has beyond those of the body (`vae_bodies.py`); null: none.
-        dropout: Share of hidden activations that is dropped in training; null: none.
-        width_factor: What the width is multiplied by; null: 1.
-        latent_factor: What the number of latent variables is multiplied by; null: 1.
-        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training, and
+        norm: The norm before each hidden activation (`layers.py`); null: `none`.
+        depth: Extra layers or blocks in each stage (`vae_bodies.py`); null: none.
+        dropout: Share of hidden activations dropped in training; null: none.
+        width_factor: Factor of the width; null: 1.
+        latent_factor: Factor of `latent_dim`; null: 1.
+        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training and
             sampled in place of N(0, I) (`latent_mixture.py`); null: none.
-        num_classes: Classes that encoder and decoder are told, and samples are drawn for (`conditioning.py`); null:
-            none.
+        num_classes: Number of classes that the VAE is conditioned on (`conditioning.py`); null: none.
     """
 
     name = "vae"
@@ -107,7 +105,7 @@ class VAE(VariationalModel):
         return logits.sigmoid() + temper_sd(self.pixel_sd, spread=likelihood_spread) * noise
 
     def representation(self) -> Representation:
-        """The encoder, but for the layer that gives means and variances."""
+        """The encoder without its last layer, which gives means and variances."""
         encoder = self.encoder
         features = encoder.features if isinstance(encoder, LabelledImages) else without_last(encoder)
         return Representation(module=encoder, features=features, learning_rate=self.learning_rate)

@@ -1,15 +1,15 @@
 """Bodies of the VAE: encoders and decoders sized from the shape of the data, chosen by name.
 
     conv      strided convolutions, and transposed ones back (`networks.py`)
-    residual  the same with a residual block after each halving of the sides; before training it is `conv`
+    residual  `conv` with a residual block, at first the identity, after each halving of the sides
     patch     a convolution on patches, two linear layers, and a pixel shuffle back: most of its work is in large
               matrix products, which a CPU does several times faster than small convolutions
     mlp       linear layers on the pixels
 
-Encoders map an image [N, C, H, W] to 2 * latent_dim numbers, decoders latents to the logits of an image. Weights begin
-as torch draws them. `width` scales a body: the channels of the first stage, and an eighth or a sixteenth of the hidden
-units of the linear layers. A unit of extra depth (`layers.py`) is a 3x3 convolution a stage in `conv`, a residual block
-a stage in `residual`, and in `patch` and `mlp` a linear layer after each hidden one.
+Encoders map an image [N, C, H, W] to 2 * latent_dim numbers, decoders latents to the logits of an image. Weights have
+torch's default initialisation. `width` is the number of channels of the first stage; linear layers have 8 or 16 times
+as many hidden units. A unit of extra depth (`layers.py`) is a 3x3 convolution for each stage in `conv`, a residual
+block for each stage in `residual`, and a linear layer after each hidden one in `patch` and `mlp`.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from collapsar.models.layers import PLAIN, Layers
 from collapsar.models.networks import bottom_shape, check_image_shape, downsampler, stage_channels, upsampler
 
 Body = Literal["conv", "patch", "mlp", "residual"]
-SMALLEST_SIDE_OF_LARGE_PATCHES = 16  # images of fewer pixels are cut into patches of 2x2, or little would be left
+SMALLEST_SIDE_OF_LARGE_PATCHES = 16  # smaller images have 2x2 patches, or little would be left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class Coder:
     """The two networks of a VAE.
 
     Attributes:
-        encoder: Images, of a conditional VAE with their classes, to 2 * latent_dim numbers.
-        decoder: Latents, of a conditional VAE with their classes, to logits of images.
+        encoder: From images (and classes, if conditional) to 2 * latent_dim numbers.
+        decoder: From latents (and classes, if conditional) to logits of images.
     """
 
     encoder: nn.Module
@@ -46,8 +46,8 @@ class Coder:
 class ResidualBlock(nn.Module):
     """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027).
 
-    The last convolution begins at zero, so that the block is the identity (Goyal et al. 2017, arXiv:1706.02677,
-    section 5.1) and needs no normalisation to be trained.
+    The last convolution is initialised to zero, so that the block starts as the identity (Goyal et al. 2017,
+    arXiv:1706.02677, section 5.1) and trains without normalisation.
     """
 
     def __init__(self, num_channels: int, *, layers: Layers = PLAIN) -> None:
@@ -78,7 +78,7 @@ def make_coder(
 def make_conditional_coder(
     body: Body, sample_shape: Sequence[int], *, latent_dim: int, width: int, num_classes: int, layers: Layers
 ) -> Coder:
-    """The encoder and the decoder of a body, both told the class; a body makes two networks, and one is taken."""
+    """A body's encoder and decoder that take classes; each comes from a body of its own, as their sizes differ."""
     channels, height, image_width = check_image_shape(sample_shape)
     encoder = make_coder(
         body, (channels + 1, height, image_width), latent_dim=latent_dim, width=width, layers=layers
@@ -120,7 +120,7 @@ def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers
 
 
 def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
-    """Patches of 4x4 pixels to `width` channels, linear layers of 16 and 8 times the width, a pixel shuffle back."""
+    """Patches of 4x4 or 2x2 pixels to `width` channels, linear layers of 16 and 8 times the width, and back."""
     num_channels, *sides = check_image_shape(sample_shape)
     side = patch_side(sample_shape)
     grid = (width, sides[0] // side, sides[1] // side)
@@ -157,13 +157,13 @@ CODERS: dict[Body, Callable[..., Coder]] = {"conv": conv, "patch": patch, "mlp":
 
 
 def patch_side(sample_shape: Sequence[int]) -> int:
-    """4 pixels where both sides are multiples of it from 16 up, else 2."""
+    """Side of a patch in pixels: 4 if both sides of the image are multiples of 4 and at least 16, else 2."""
     _, *sides = check_image_shape(sample_shape)
     return 4 if all(side % 4 == 0 and side >= SMALLEST_SIDE_OF_LARGE_PATCHES for side in sides) else 2
 
 
 def linear_layers(*sizes: int, layers: Layers) -> list[nn.Module]:
-    """Linear layers between these sizes, with an activation between any two."""
+    """Linear layers between these sizes, with an activation after each but the last."""
     *widths, last = sizes
     stack: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -173,7 +173,7 @@ def linear_layers(*sizes: int, layers: Layers) -> list[nn.Module]:
 
 
 def channels_last(encoder: nn.Module, decoder: nn.Module) -> Coder:
-    """Both with weights channels-last, which convolutions are faster with."""
+    """Both networks with channels-last weights, which make convolutions faster."""
     return Coder(
         encoder=encoder.to(memory_format=torch.channels_last), decoder=decoder.to(memory_format=torch.channels_last)
     )

@@ -1,15 +1,13 @@
 """Variational autoencoders (Kingma & Welling 2014, arXiv:1312.6114), with the weight beta of Higgins et al. (2017).
 
-The loss for a sample x, an image in [0, 1] or a row of a table, is the negative evidence lower bound, in nats for the
-whole of it:
+The loss of a sample x, an image in [0, 1] or a row of a table, is the negative evidence lower bound, in nats for
+the whole sample:
 
     -E_q(z|x)[log p(x|z)] + beta KL(q(z|x) || N(0, I)),   KL = 1/2 sum_j (mu_j^2 + exp(logvar_j) - 1 - logvar_j)
 
-What counts as a sample is explicit, because it decides how fast a chain collapses: the decoder's *mean* leaves out
-the likelihood's own spread, so each generation is trained on data that vary less; a *likelihood* draw puts it back.
-
-Levers of the plan change the terms: each latent variable may have some KL for free, the weight of the KL term may rise
-from 0, the encoder may see noise that the decoder has to undo, and a likelihood may leave out what is all but certain.
+`sample_from` decides how fast a chain collapses: the decoder's *mean* leaves out the likelihood's variance, so each
+generation trains on data that vary less; a *likelihood* draw restores it. Levers may give each latent variable free KL,
+raise the KL weight from 0, add noise to the encoder's input, or leave almost certain pixels out of the likelihood.
 """
 
 from abc import ABC, abstractmethod
@@ -31,11 +29,11 @@ from collapsar.samples import Samples, to_model_range
 
 
 class VariationalModel(LearnedModel, ABC):
-    """A VAE, whatever its bodies and its likelihood; its arguments are explained in `VAE`.
+    """A VAE with any body and likelihood; `VAE` explains the arguments.
 
     Attributes:
-        encoder: Samples in model range, of a conditional VAE with their classes, to 2 * latent_dim numbers.
-        decoder: Latents, of a conditional VAE with their classes, to what the likelihood takes.
+        encoder: From samples in model range (and classes, if conditional) to 2 * latent_dim numbers.
+        decoder: From latents (and classes, if conditional) to the parameters of the likelihood.
     """
 
     encoder: nn.Module
@@ -62,11 +60,11 @@ class VariationalModel(LearnedModel, ABC):
     def negative_log_likelihood(
         self, outputs: Float[Tensor, "*samples"], *, values: Float[Tensor, "*samples"]
     ) -> Float[Tensor, ""]:
-        """-log p(values | the decoder's outputs), in nats for a whole sample, averaged over the batch."""
+        """-log p(values | the decoder's outputs) in nats, summed over a sample and averaged over the batch."""
 
     @torch.inference_mode()
     def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
-        """The mean of q(z|x) for each sample, of a conditional VAE of q(z|x, y), in float32, on the CPU."""
+        """The mean of q(z|x) for each sample, or of q(z|x, y) in a conditional VAE; float32, on the CPU."""
         chunks = []
         for start in range(0, len(samples), SAMPLES_PER_CHUNK):
             chunk = samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
@@ -99,7 +97,7 @@ class VariationalModel(LearnedModel, ABC):
 
     @torch.no_grad()
     def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
-        """Fit the mixture to draws from the posteriors of at most a few thousand samples of the pool."""
+        """Fit the mixture to draws from the posteriors of at most `MOST_LATENTS` samples of the pool."""
         if self.mixture is None:
             return
         batch = some(MOST_LATENTS)
@@ -110,7 +108,7 @@ class VariationalModel(LearnedModel, ABC):
     def posterior(
         self, values: Float[Tensor, "*samples"], labels: Int64[Tensor, " sample"] | None
     ) -> tuple[Float[Tensor, "sample latent"], Float[Tensor, "sample latent"]]:
-        """Means and log-variances of q(z|x) of samples in model range, of a conditional VAE of q(z|x, y)."""
+        """Means and log-variances of q(z|x) for samples in model range, or of q(z|x, y) in a conditional VAE."""
         mu, logvar = given(self.encoder, values, labels).float().chunk(2, dim=1)
         return mu, logvar
 
