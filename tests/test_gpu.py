@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from collapsar.config import composition
+from collapsar.data.device_cache import DeviceCache
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.data.residents import Residents
 from collapsar.errors import DeviceMemoryError
 from collapsar.machine.devices import device_seeded, free_bytes
 from collapsar.samples import Samples
@@ -147,7 +147,7 @@ def test_a_full_device_names_the_setting_to_lower(cuda):
 
 
 def test_a_part_is_uploaded_once_a_chain(cuda):
-    held, pool = Residents(), random_pool(1000, num_parts=2)
+    held, pool = DeviceCache(), random_pool(1000, num_parts=2)
     first = [part.samples.values.data_ptr() for part in held.move(Pool(pool.parts[:1]), cuda).parts]
     both = [part.samples.values.data_ptr() for part in held.move(pool, cuda).parts]
     assert both[:1] == first
@@ -157,7 +157,7 @@ def test_a_pool_that_does_not_fit_trains_the_same_model_from_the_cpu():
     experiment = experiment_on_gpu("trainer.max_steps=20")
     pool, weights = random_pool(320, num_parts=3), []
     for room in (1 << 40, 0):
-        recipe = replace(experiment.recipe, residents=Residents(free_bytes=lambda device, room=room: room))
+        recipe = replace(experiment.recipe, device_cache=DeviceCache(free_bytes=lambda device, room=room: room))
         weights.append(torch.cat([weight.flatten() for weight in trained(recipe, pool).model.parameters()]))
     assert torch.equal(*weights)
 

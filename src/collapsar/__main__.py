@@ -59,7 +59,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
 
     A breakdown is an outcome of the chain: it is reported at the end, and a sweeper gets an objective for it.
     """
-    with signals.heeded(), expected_errors_noted():
+    with signals.catch_signals(), expected_errors_noted():
         composition.check(config)  # finds mistakes that need no torch before torch is imported
         quieten_libraries()
         return run_chain(config, hydra_config=HydraConfig.get())
@@ -73,7 +73,7 @@ def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, 
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
     folder = Path(hydra_config.runtime.output_dir)
     if settings["dry_run"]:
-        foretell(experiment, folder, config=config)
+        estimate_chain(experiment, folder, config=config)
         return None
     with disk_errors_name(folder):
         records = experiment.run(
@@ -97,7 +97,7 @@ def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[fl
     return None
 
 
-def foretell(experiment: "Experiment", folder: Path, *, config: DictConfig) -> None:
+def estimate_chain(experiment: "Experiment", folder: Path, *, config: DictConfig) -> None:
     """Log what a chain would take, and leave no new folder behind."""
     from collapsar.config import forecast
 
@@ -172,7 +172,7 @@ def main() -> None:
         return
     try:
         sys.argv[1:] = readable_by_hydra(sys.argv[1:])
-        with signals.heeded():
+        with signals.catch_signals():
             hydra.main(version_base="1.3", config_path=conf, config_name="config")(run_job)()
             sum_up_dry_run(Path("outputs"))
     except EXPECTED_ERRORS as error:

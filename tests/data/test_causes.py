@@ -18,7 +18,7 @@ NUM_CLASSES, NUM_SAMPLES = 5, 200
 FIVE = Factors((Factor("kind", ("a", "b", "c", "d", "e"), (0.2,) * 5),))  # the classes, as levels of one factor
 CAUSES = {
     "missing_classes": MissingClasses(classes=[3, 0]),
-    "simplified_world": SimplifiedWorld(without=["b", "d"]).befalling(FIVE),
+    "simplified_world": SimplifiedWorld(without=["b", "d"]).for_factors(FIVE),
     "long_tail": LongTail(factor=8),
     "biased_subset": BiasedSubset(kept_fraction=0.3, strength=1.0),
     "few_samples": FewSamples(kept_fraction=0.1),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool_sizes import blank, simulate_pools
 from collapsar.data.regimes import (
     Accumulate,
     AccumulateSubsample,
@@ -23,7 +24,6 @@ from collapsar.data.regimes import (
     Replace,
     Window,
 )
-from collapsar.data.rehearsal import blank, rehearse
 from collapsar.data.schedules import Cosine, Linear
 from collapsar.data.weighting import GoldenRatio, Weighted
 from collapsar.errors import UsageError
@@ -96,7 +96,7 @@ class Chain:
 
 
 def rehearsed(regime, *, num_real=20, num_synthetic=20, num_reserve=20, length=3):
-    return rehearse(
+    return simulate_pools(
         regime,
         num_real=num_real,
         num_reserve=num_reserve,

@@ -23,7 +23,7 @@ from collapsar.models.bias import UNBIASED, TemperedLikelihood
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.generative import GenerativeModel
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
@@ -434,7 +434,7 @@ def test_more_anchors_or_means_than_real_samples_are_refused():
 
 @pytest.mark.parametrize(("chosen", "begun_with"), [(None, "weights"), ("weights_and_optimizer",) * 2])
 def test_a_correction_that_needs_a_warm_start_switches_it_on_where_none_is_chosen(chosen, begun_with):
-    assert warm_started(replace(AS_IT_IS, warm_start=chosen)) == replace(AS_IT_IS, warm_start=begun_with)
+    assert warm_started(replace(DEFAULT_PLAN, warm_start=chosen)) == replace(DEFAULT_PLAN, warm_start=begun_with)
 
 
 def test_an_extrapolated_chain_begins_with_the_last_weights():

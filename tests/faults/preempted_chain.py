@@ -43,7 +43,7 @@ def run(folder, overrides, *, begins):
     sys.argv = ["collapsar", *overrides, f"hydra.run.dir={folder}"]
     code = 0
     try:
-        with program.signals.heeded():
+        with program.signals.catch_signals():
             os.write(begins, b".")
             program.main()
     except SystemExit as end:

@@ -3,7 +3,7 @@
 import pytest
 
 from collapsar.errors import UsageError
-from collapsar.machine.choice import Machine, read_machine, take_again
+from collapsar.machine.choice import Machine, read_machine, restore_machine
 
 HERE = Machine(device="cpu", precision="bf16-mixed", threads=8, evaluated_on="cpu")
 ELSEWHERE = Machine(device="cuda", precision="16-mixed", threads=3, evaluated_on="cuda")
@@ -27,14 +27,14 @@ def test_a_damaged_file_is_refused(stored):
 
 
 def test_what_can_be_had_is_taken_again_whatever_would_be_chosen_here():
-    assert take_again(ELSEWHERE, here=HERE, absent=WITH_GPU, may_move=False) == ELSEWHERE
+    assert restore_machine(ELSEWHERE, here=HERE, absent=WITH_GPU, may_move=False) == ELSEWHERE
 
 
 def test_a_device_that_is_absent_is_refused_with_the_setting_that_lets_the_chain_go_on():
     with pytest.raises(UsageError, match=r"begun on cuda.* set continue_on_another_device=true to go on with cpu$"):
-        take_again(ELSEWHERE, here=HERE, absent=NO_GPU, may_move=False)
+        restore_machine(ELSEWHERE, here=HERE, absent=NO_GPU, may_move=False)
 
 
 def test_a_chain_that_moves_changes_its_device_and_nothing_else():
-    moved = take_again(ELSEWHERE, here=HERE, absent=NO_GPU, may_move=True)
+    moved = restore_machine(ELSEWHERE, here=HERE, absent=NO_GPU, may_move=True)
     assert moved == Machine(device="cpu", precision="16-mixed", threads=3, evaluated_on="cpu")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from collapsar.errors import DeviceMemoryError
-from collapsar.machine.devices import device_seeded, full_memory_told, has_device, tensor_cores_allowed
+from collapsar.machine.devices import device_seeded, explain_out_of_memory, has_device, tensor_cores_allowed
 
 CPU = torch.device("cpu")
 TOO_MANY_BYTES = 2**60
@@ -22,18 +22,18 @@ TOO_MANY_BYTES = 2**60
 def test_a_full_memory_is_told_with_what_to_lower(error):
     with (
         pytest.raises(DeviceMemoryError, match=r"^out of memory in training: lower batch_size; finished .* stay$"),
-        full_memory_told("training", advice="lower batch_size"),
+        explain_out_of_memory("training", advice="lower batch_size"),
     ):
         raise error
 
 
 def test_the_cpus_own_error_is_known():
-    with pytest.raises(DeviceMemoryError), full_memory_told("a test", advice="ask for less"):
+    with pytest.raises(DeviceMemoryError), explain_out_of_memory("a test", advice="ask for less"):
         torch.empty(TOO_MANY_BYTES, dtype=torch.uint8)
 
 
 def test_other_errors_pass_as_they_are():
-    with pytest.raises(RuntimeError, match="shapes") as caught, full_memory_told("a test", advice="nothing"):
+    with pytest.raises(RuntimeError, match="shapes") as caught, explain_out_of_memory("a test", advice="nothing"):
         raise RuntimeError("shapes do not fit")
     assert type(caught.value) is RuntimeError
 

@@ -14,7 +14,7 @@ CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)]
 TWICE = """
 import signal
 from collapsar.machine import signals
-with signals.heeded(), signals.deferred():
+with signals.catch_signals(), signals.deferred():
     signal.raise_signal(signal.SIGTERM)
     print("first", flush=True)
     signal.raise_signal(signal.SIGUSR1)
@@ -32,7 +32,7 @@ def interruptible():
 
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_a_signal_leaves_at_once_with_its_exit_code(number, code):
-    with pytest.raises(signals.Stopped) as stopped, signals.heeded():
+    with pytest.raises(signals.Stopped) as stopped, signals.catch_signals():
         signal.raise_signal(number)
     assert stopped.value.code == code
 
@@ -42,7 +42,7 @@ def test_a_deferred_signal_is_noted_and_leaves_at_the_end(number, code):
     noted = []
 
     def leave_late():
-        with signals.heeded(), signals.deferred():
+        with signals.catch_signals(), signals.deferred():
             signal.raise_signal(number)
             noted.append(signals.is_asked())
 
@@ -59,7 +59,7 @@ def test_a_second_signal_ends_the_process():
 
 def test_nothing_is_deferred_once_a_signal_was_swallowed():
     def swallow_and_train():
-        with signals.heeded():
+        with signals.catch_signals():
             with suppress(signals.Stopped):  # as Python does in a finaliser
                 signal.raise_signal(signal.SIGTERM)
             with signals.deferred():
@@ -71,14 +71,14 @@ def test_nothing_is_deferred_once_a_signal_was_swallowed():
 
 def test_handlers_are_afterwards_what_they_were():
     before = [signal.getsignal(number) for number in signals.EXIT_CODES]
-    with signals.heeded(), signals.heeded():
+    with signals.catch_signals(), signals.catch_signals():
         pass
     assert [signal.getsignal(number) for number in signals.EXIT_CODES] == before
 
 
 def test_a_handler_of_a_library_gives_way_when_ours_are_taken_back():
     def give_way():
-        with signals.heeded():
+        with signals.catch_signals():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signals.take_back()
             signal.raise_signal(signal.SIGTERM)
@@ -89,7 +89,7 @@ def test_a_handler_of_a_library_gives_way_when_ours_are_taken_back():
 
 def test_an_ignored_signal_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with signals.heeded():
+    with signals.catch_signals():
         signal.raise_signal(signal.SIGINT)
     assert not signals.is_asked()
 
@@ -98,7 +98,7 @@ def test_another_thread_leaves_signals_as_they_are():
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def heed():
-        with signals.heeded():
+        with signals.catch_signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=heed)

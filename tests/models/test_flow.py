@@ -11,7 +11,7 @@ from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models import latent
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
 from collapsar.models.flow.flow import Flow, between, solve
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.samples import Samples
 from tiny_models import FLOW_SETTINGS
 
@@ -254,4 +254,4 @@ def test_a_setting_out_of_range_is_refused(change, message):
 
 def test_vectors_are_not_augmented():
     with pytest.raises(UsageError, match=r"set training\.augmentation=null"):
-        make_flow(**PLANE).check_plan(replace(AS_IT_IS, augmentation=["flip"]))
+        make_flow(**PLANE).check_plan(replace(DEFAULT_PLAN, augmentation=["flip"]))

@@ -13,7 +13,7 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.gan.adversarial import critic_loss, generator_loss, gradient_penalty
 from collapsar.models.gan.gan import GAN
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
 from tiny_models import SWITCHED_OFF
@@ -70,7 +70,7 @@ def train_gan(*, max_steps=4, **changes):
         enable_model_summary=False,
     )
     pool = random_pool(*settings["sample_shape"])
-    made_from = Recipe(model=recipe, trainer=trainer, plan=AS_IT_IS, batch_size=8)
+    made_from = Recipe(model=recipe, trainer=trainer, plan=DEFAULT_PLAN, batch_size=8)
     training = train(made_from, pool, seed=0, generation=0, on_steps=lambda epoch, steps: None)
     return training, made[0]
 

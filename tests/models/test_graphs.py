@@ -14,7 +14,7 @@ from collapsar.models.compiling import compiled
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed
@@ -29,7 +29,7 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 vae = partial(VAE, **VAE_SETTINGS)
 gan = partial(GAN, **{**GAN_SETTINGS, "body": "sn_conv", "critic_steps": 2, "adam_betas": [0.0, 0.9]})
 MODELS = {"vae": vae, "gan": gan, "wgan_gp": partial(gan, loss="wgan_gp"), "flow": partial(Flow, **FLOW_SETTINGS)}
-SCHEDULED = replace(AS_IT_IS, schedule="linear", warmup_fraction=0.1)
+SCHEDULED = replace(DEFAULT_PLAN, schedule="linear", warmup_fraction=0.1)
 CLIPPED = replace(SCHEDULED, gradient_clip_norm=0.5)
 
 
@@ -101,7 +101,7 @@ def test_a_step_without_the_trainer_moves_what_a_step_with_it_moves(model, plan,
 
 
 GRAPHED, PLAIN, MOVING = (
-    replace(AS_IT_IS, **keys) for keys in ({"cuda_graphs": True}, {"cuda_graphs": False}, {"optimizer": "sgd"})
+    replace(DEFAULT_PLAN, **keys) for keys in ({"cuda_graphs": True}, {"cuda_graphs": False}, {"optimizer": "sgd"})
 )
 
 
@@ -109,10 +109,10 @@ GRAPHED, PLAIN, MOVING = (
     ("plan", "device", "expected"),
     [
         (GRAPHED, "cuda", True),
-        (AS_IT_IS, "cuda", True),
+        (DEFAULT_PLAN, "cuda", True),
         (PLAIN, "cuda", False),
         (MOVING, "cuda", False),
-        (AS_IT_IS, "cpu", None),
+        (DEFAULT_PLAN, "cpu", None),
     ],
 )
 def test_graphs_are_taken_on_a_cuda_device_where_nothing_prevents_it(plan, device, expected):
@@ -140,14 +140,14 @@ def test_networks_are_compiled_where_steps_are_graphs_and_a_training_is_long(
     wanted, graphs, is_long, expected, monkeypatch
 ):
     monkeypatch.setattr(hardware, "has_compiler", lambda: True)
-    assert choose_compiled(replace(AS_IT_IS, compiled=wanted), graphs=graphs, is_long=is_long) is expected
+    assert choose_compiled(replace(DEFAULT_PLAN, compiled=wanted), graphs=graphs, is_long=is_long) is expected
 
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     monkeypatch.setattr(hardware, "has_compiler", lambda: False)
-    assert choose_compiled(AS_IT_IS, graphs=True, is_long=True) is False
+    assert choose_compiled(DEFAULT_PLAN, graphs=True, is_long=True) is False
     with pytest.raises(UsageError, match="needs triton and a C compiler"):
-        choose_compiled(replace(AS_IT_IS, compiled=True), graphs=True, is_long=True)
+        choose_compiled(replace(DEFAULT_PLAN, compiled=True), graphs=True, is_long=True)
 
 
 def test_a_compiler_is_looked_for_on_the_path(monkeypatch, tmp_path):
@@ -162,14 +162,14 @@ def test_a_compiler_is_looked_for_on_the_path(monkeypatch, tmp_path):
 @pytest.mark.parametrize("graphs", [False, None])
 def test_compiled_networks_are_refused_where_steps_are_no_graphs(graphs):
     with pytest.raises(UsageError, match=r"training\.compiled=null"):
-        choose_compiled(replace(AS_IT_IS, compiled=True), graphs=graphs, is_long=True)
+        choose_compiled(replace(DEFAULT_PLAN, compiled=True), graphs=graphs, is_long=True)
 
 
 def test_a_penalty_of_gradients_is_not_compiled():
     penalised = partial(gan, loss="wgan_gp")()
     assert not penalised.may_be_compiled
     with pytest.raises(UsageError, match=r"training\.compiled=true does not go with model\.loss=wgan_gp"):
-        penalised.check_plan(replace(AS_IT_IS, compiled=True))
+        penalised.check_plan(replace(DEFAULT_PLAN, compiled=True))
 
 
 @pytest.mark.parametrize(

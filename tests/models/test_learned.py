@@ -14,12 +14,12 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.training.train import Recipe, train
 
 NUM_STEPS = 6
-VALIDATED = replace(AS_IT_IS, validation_fraction=0.25)
+VALIDATED = replace(DEFAULT_PLAN, validation_fraction=0.25)
 
 
 class Duel(LearnedModel):
@@ -85,7 +85,7 @@ def labelled_pool(*, num_samples=40):
     return Pool((Part(Samples(torch.zeros(num_samples, 1, 8, 8, dtype=torch.uint8), torch.arange(num_samples)), REAL),))
 
 
-def train_duel(*, plan=AS_IT_IS, pool=None, max_steps=NUM_STEPS, slope=1.0, **settings):
+def train_duel(*, plan=DEFAULT_PLAN, pool=None, max_steps=NUM_STEPS, slope=1.0, **settings):
     trainer = partial(
         Trainer,
         accelerator="cpu",
@@ -172,7 +172,7 @@ def test_gradients_are_left_alone_without_a_bound():
 
 
 def test_gradients_of_each_player_are_clipped_to_the_bound():
-    plan = replace(AS_IT_IS, gradient_clip_norm=0.5)
+    plan = replace(DEFAULT_PLAN, gradient_clip_norm=0.5)
     assert gradient_norms(train_duel(slope=10.0, plan=plan).model) == pytest.approx(
         {"first.weight": 0.5, "second.weight": 0.5}, rel=1e-4
     )
@@ -236,4 +236,4 @@ def test_validating_leaves_the_generator_of_any_gpu_as_it_was(monkeypatch):
 )
 def test_a_plan_out_of_range_is_refused(changes, message):
     with pytest.raises(UsageError, match=message):
-        replace(AS_IT_IS, **changes)
+        replace(DEFAULT_PLAN, **changes)

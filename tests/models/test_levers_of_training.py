@@ -16,7 +16,7 @@ from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.adversarial import sliced_wasserstein
 from collapsar.models.gan.gan import GAN
 from collapsar.models.optimizers import make_optimizer
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.rates import Plateau
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
@@ -59,7 +59,7 @@ def fit(model="vae", *, note=None, max_steps=NUM_STEPS, values=None, held_out=No
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         callbacks=[Notes(note, kept)] if note else None,
     )  # fmt: skip
-    recipe = Recipe(model=MODELS.get(model, model), trainer=trainer, plan=replace(AS_IT_IS, **plan), batch_size=16)
+    recipe = Recipe(model=MODELS.get(model, model), trainer=trainer, plan=replace(DEFAULT_PLAN, **plan), batch_size=16)
     pool = Pool((Part(Samples(images() if values is None else values), REAL),))
     training = train(
         recipe, pool, seed=0, generation=generation, on_steps=lambda *_: None, held_out=held_out, start=start
@@ -208,7 +208,7 @@ def test_a_model_is_validated_as_often_as_the_plan_says():
         Trainer, accelerator="cpu", max_steps=NUM_STEPS, max_epochs=-1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[Counts(None, kept)], num_sanity_val_steps=0,
     )  # fmt: skip
-    recipe = Recipe(model=MODELS["vae"], trainer=trainer, plan=replace(AS_IT_IS, **VALIDATED), batch_size=16)
+    recipe = Recipe(model=MODELS["vae"], trainer=trainer, plan=replace(DEFAULT_PLAN, **VALIDATED), batch_size=16)
     train(recipe, Pool((Part(Samples(images()), REAL),)), seed=0, generation=0, on_steps=lambda *_: None)
     assert kept == [2, 4, 6, 8, 10, 12]
 
@@ -259,7 +259,7 @@ def test_the_distance_of_a_shift_is_its_projection_on_a_line():
 def vae_losses(*, progress=0.0, likelihood="bernoulli", **plan):
     torch.manual_seed(0)
     model = VAE(**VAE_SETTINGS | {"likelihood": likelihood})
-    model.plan = replace(AS_IT_IS, **plan)
+    model.plan = replace(DEFAULT_PLAN, **plan)
     if progress:
         model._course = type("Course", (), {"progress": progress})()
     torch.manual_seed(1)
@@ -285,7 +285,7 @@ def test_pixels_that_are_certain_enough_are_left_out():
 
 def test_a_cap_on_confidence_needs_probabilities():
     with pytest.raises(UsageError, match=r"training.confidence_cap needs model.likelihood=bernoulli"):
-        VAE(**VAE_SETTINGS | {"likelihood": "gaussian"}).check_plan(replace(AS_IT_IS, confidence_cap=0.9))
+        VAE(**VAE_SETTINGS | {"likelihood": "gaussian"}).check_plan(replace(DEFAULT_PLAN, confidence_cap=0.9))
 
 
 # Noise and augmentation
@@ -293,7 +293,7 @@ def test_a_cap_on_confidence_needs_probabilities():
 
 def test_noise_has_its_standard_deviation_and_fades():
     model = VAE(**VAE_SETTINGS)
-    model.plan = replace(AS_IT_IS, noise_sd=0.2, noise_schedule="linear")
+    model.plan = replace(DEFAULT_PLAN, noise_sd=0.2, noise_schedule="linear")
     model._course = type("Course", (), {"progress": 0.75})()
     grey = torch.full((500, 1, 8, 8), 0.5)
     assert (model.noised(grey) - grey).std().item() == pytest.approx(0.05, rel=0.05)
@@ -312,7 +312,7 @@ def test_augmentation_changes_what_is_learnt_from_and_not_the_pool(model):
 @pytest.mark.parametrize("model", ["vae", "gan"])
 def test_validation_sees_images_without_noise_and_augmentation(model):
     learner = MODELS[model]()
-    learner.plan = replace(AS_IT_IS, noise_sd=0.5, augmentation=["cutout"])
+    learner.plan = replace(DEFAULT_PLAN, noise_sd=0.5, augmentation=["cutout"])
     learner.eval()
     grey = torch.rand(4, 1, 8, 8)
     assert torch.equal(learner.noised(learner.augmented(grey)), grey)
@@ -374,22 +374,22 @@ def test_a_missing_start_is_refused_in_one_line(tmp_path):
 )
 def test_a_plan_that_does_nothing_or_is_out_of_range_is_refused(changes, message):
     with pytest.raises(UsageError, match=message):
-        replace(AS_IT_IS, **changes)
+        replace(DEFAULT_PLAN, **changes)
 
 
 @pytest.mark.parametrize("key", ["kl_warmup_fraction", "free_bits", "confidence_cap"])
 @pytest.mark.parametrize("model", ["gan", "flow"])
 def test_a_lever_of_the_vae_is_refused_for_another_model(model, key):
     with pytest.raises(UsageError, match=f"training.{key} does nothing to model {model}"):
-        MODELS[model]().check_plan(replace(AS_IT_IS, **{key: 0.5}))
+        MODELS[model]().check_plan(replace(DEFAULT_PLAN, **{key: 0.5}))
 
 
 def test_noise_on_what_is_seen_is_refused_for_a_flow_which_sees_noise_anyway():
     with pytest.raises(UsageError, match=r"training.noise_sd does nothing to model flow"):
-        MODELS["flow"]().check_plan(replace(AS_IT_IS, noise_sd=0.1))
+        MODELS["flow"]().check_plan(replace(DEFAULT_PLAN, noise_sd=0.1))
 
 
 def test_a_lever_of_training_is_refused_for_a_model_that_a_formula_fits():
     gaussian = Gaussian(sample_shape=[2], covariance="full", variance="unbiased")
     with pytest.raises(UsageError, match="acts on models that are trained in steps, and gaussian is fitted"):
-        gaussian.check_plan(replace(AS_IT_IS, gradient_clip_norm=1.0))
+        gaussian.check_plan(replace(DEFAULT_PLAN, gradient_clip_norm=1.0))

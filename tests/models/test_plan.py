@@ -11,7 +11,7 @@ from lightning import Callback, Trainer
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.gan.gan import GAN
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
@@ -49,7 +49,7 @@ def rates(model, *, max_steps=8, max_epochs=-1, **plan):
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[RateReader(seen)],
     )  # fmt: skip
     images = torch.randint(256, (32, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    recipe = Recipe(model=model, trainer=trainer, plan=replace(AS_IT_IS, **plan), batch_size=8)
+    recipe = Recipe(model=model, trainer=trainer, plan=replace(DEFAULT_PLAN, **plan), batch_size=8)
     pool = Pool((Part(Samples(images), REAL),))
     train(recipe, pool, seed=0, generation=0, on_steps=lambda epoch, steps: None)
     return [list(player) for player in zip(*seen, strict=True)]
@@ -99,4 +99,4 @@ def test_a_budget_in_epochs_is_counted_in_steps():
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1])
 def test_a_warm_up_that_is_no_share_of_the_steps_is_refused(value):
     with pytest.raises(UsageError, match=r"training.warmup_fraction must lie between 0 and 1, or be null: got"):
-        replace(AS_IT_IS, warmup_fraction=value)
+        replace(DEFAULT_PLAN, warmup_fraction=value)

@@ -12,7 +12,7 @@ from collapsar.errors import UsageError
 from collapsar.machine.choice import Machine
 from collapsar.training import hardware
 from collapsar.training import train as train_module
-from collapsar.training.hardware import settle_machine
+from collapsar.training.hardware import choose_machine
 from collapsar.training.trainer import check_trainer, on_machine
 from tiny_chains import fail_in, pretend_it_was_begun
 
@@ -33,7 +33,7 @@ def recipe(*, accelerator="cpu", precision="auto"):
 
 
 def settle(stored=None, *, trainer=None, num_threads=None):
-    return settle_machine(
+    return choose_machine(
         stored, trainer=trainer or recipe(), num_threads=num_threads, evaluated_on="cpu", may_move=False
     )
 
@@ -72,7 +72,7 @@ def test_a_precision_that_is_asked_for_is_taken_without_measuring(precision, mea
 
 
 def test_a_model_that_is_fitted_by_formula_has_no_precision():
-    machine = settle_machine(None, trainer=None, num_threads=1, evaluated_on="cpu", may_move=False)
+    machine = choose_machine(None, trainer=None, num_threads=1, evaluated_on="cpu", may_move=False)
     assert (machine.device, machine.precision) == ("cpu", None)
 
 

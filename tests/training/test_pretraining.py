@@ -13,7 +13,7 @@ from collapsar.errors import UsageError
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
-from collapsar.models.plan import AS_IT_IS
+from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain, total_steps, with_real
@@ -221,5 +221,5 @@ def test_a_model_without_a_part_for_it_is_refused():
 
 
 def test_nothing_is_pre_trained_by_default():
-    assert AS_IT_IS.pretraining is None
+    assert DEFAULT_PLAN.pretraining is None
     assert "pretraining_steps" not in trained()[0].summary

@@ -253,7 +253,7 @@ def test_a_chain_that_a_signal_stops_in_its_first_training_leaves_it_to_another(
     original = LearnedModel.training_step
     with monkeypatch.context() as patched:
         patched.setattr(LearnedModel, "training_step", stop)
-        with pytest.raises(signals.Stopped), signals.heeded():
+        with pytest.raises(signals.Stopped), signals.catch_signals():
             run_shared("a")
     alone = lasting(run_chain(tmp_path / "alone"))
     trained.clear()

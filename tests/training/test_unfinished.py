@@ -107,7 +107,7 @@ def until_it_ends(call):
     num_stops = 0
     while True:
         try:
-            with signals.heeded():
+            with signals.catch_signals():
                 return call(), num_stops
         except signals.Stopped:
             num_stops += 1
@@ -287,7 +287,7 @@ def test_a_training_goes_on_after_a_kill_from_what_was_stored_last(train_with, s
 def test_the_seconds_of_both_parts_of_a_training_are_counted(train_with, signal_in, monkeypatch):
     signal_in({4})
     monkeypatch.setattr(unfinished_module.time, "monotonic", iter(range(0, 10000, 10)).__next__)
-    with pytest.raises(signals.Stopped), signals.heeded():
+    with pytest.raises(signals.Stopped), signals.catch_signals():
         train_with(*SMALL["vae"])
     assert train_with(*SMALL["vae"]).earlier_seconds > 0
 
@@ -311,7 +311,7 @@ def test_lightning_puts_no_handler_of_its_own_in_place_of_ours_and_requeues_noth
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(LearnedModel, "training_step", training_step)
-    with signals.heeded():
+    with signals.catch_signals():
         ours = [signal.getsignal(number) for number in signals.EXIT_CODES]
         train_with(*SMALL["vae"])
     assert present == [ours] * NUM_STEPS
@@ -347,7 +347,7 @@ def test_a_stored_training_that_cannot_be_used_is_named_in_one_line_and_done_fro
     how, why, train_with, signal_in, tmp_path, caplog
 ):
     signal_in({4})
-    with pytest.raises(signals.Stopped), signals.heeded():
+    with pytest.raises(signals.Stopped), signals.catch_signals():
         train_with(*SMALL["vae"])
     spoil(tmp_path / "unfinished.ckpt", how=how)
     steps = signal_in(set())

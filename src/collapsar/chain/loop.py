@@ -21,7 +21,7 @@ from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
 from collapsar.journal.entry_gate import entry_gate
 from collapsar.judging.evaluator import Scores
-from collapsar.machine.devices import full_memory_told
+from collapsar.machine.devices import explain_out_of_memory
 from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
@@ -57,7 +57,7 @@ class Turn:
             DeviceMemoryError: the memory of the device is full.
         """
         what, advice = f"drawing from generation {self.generation}", "lower the width of the model"
-        with timed(self.seconds, "sample"), full_memory_told(what, advice=advice):
+        with timed(self.seconds, "sample"), explain_out_of_memory(what, advice=advice):
             try:
                 return self.draw()
             except NonFiniteError as error:

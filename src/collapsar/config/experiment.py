@@ -124,7 +124,7 @@ class Experiment:
     objective: Any = MISSING
 
     def __post_init__(self) -> None:
-        from collapsar.config.feasibility import check_parts, sketch
+        from collapsar.config.feasibility import build_on_meta, check_parts
         from collapsar.data.causes.cause import checked_causes
         from collapsar.data.schedules import as_schedule, check_bounds
         from collapsar.drawing.correction import check_correction, warm_started
@@ -145,7 +145,7 @@ class Experiment:
             self.training = warm_started(self.training)
         self.model = self.data.completed(self.model)
         self.recipe = Recipe(model=self.model, trainer=self.trainer, plan=self.training, batch_size=self.batch_size)
-        model = sketch(self.model)  # call both recipes once, to refuse a wrong value before any training
+        model = build_on_meta(self.model)  # call both recipes once, to refuse a wrong value before any training
         self.model_name = model.name
         self.max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
         self.may_be_compiled = model.may_be_compiled
@@ -173,18 +173,18 @@ class Experiment:
             NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
         """
         from collapsar.journal.journal import open_journal
-        from collapsar.machine.devices import full_memory_told, torch_settings_kept
+        from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
         from collapsar.training.shared import claimed
 
         opened = open_journal(folder, title=self._title(chain), config=config, tracking=self.tracking, alarm=self.alarm)
         with torch_settings_kept(), opened as journal:
             if journal.is_over:
                 return journal.records
-            self._settle(journal)
+            self._fix_machine(journal)
             clean = self.data.load()
             real, held_out = self._own(clean)
             with journal.shown(console, position=position, steps_per_generation=self.max_steps):
-                with full_memory_told("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
+                with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
                     evaluator, judge = self.evaluation.prepare(clean), self._judge_space(real)
                 is_shared = self.shares_generation_0 and not journal.records
                 sharing = claimed(folder.parent, self.recipe, config=config, real=real.train)
@@ -202,9 +202,9 @@ class Experiment:
     def machine(self, stored: "Machine | None") -> "Machine":
         """The machine settings for training here: chosen for a new chain, else as stored; also sets torch's threads."""
         from collapsar.judging.evaluation import find_device
-        from collapsar.training.hardware import settle_machine
+        from collapsar.training.hardware import choose_machine
 
-        return settle_machine(
+        return choose_machine(
             stored,
             trainer=self.trainer if self.max_steps else None,
             num_threads=self.num_threads,
@@ -215,10 +215,10 @@ class Experiment:
             may_be_compiled=self.may_be_compiled,
         )
 
-    def _settle(self, journal: "Journal") -> None:
+    def _fix_machine(self, journal: "Journal") -> None:
         """Fix the machine settings: generation 0 chooses them, later runs restore them from the journal."""
         machine = self.machine(journal.machine)
-        journal.settle(machine)
+        journal.fix_machine(machine)
         self.recipe = self.recipe.on(machine)
         self.evaluation = replace(self.evaluation, accelerator=machine.evaluated_on)
 
@@ -227,14 +227,14 @@ class Experiment:
 
         The evaluator gets the clean sets instead.
         """
-        from collapsar.config.feasibility import check_sizes, sketch
+        from collapsar.config.feasibility import build_on_meta, check_sizes
         from collapsar.data.causes.cause import plant_all
         from collapsar.data.held_out import hold_out
 
         real, num_held_out = clean, 0
         if self.cause:
             real = plant_all(self.cause, clean, seed=self.seed)
-            model = sketch(self.model)  # draws nothing from the global generator
+            model = build_on_meta(self.model)  # draws nothing from the global generator
             check_sizes(self, model, num_real=len(real.train))  # the first check assumed equally large classes
         if self.training.holds_out_real:
             num_held_out = self.training.num_validation(len(real.train))
@@ -336,13 +336,13 @@ class Experiment:
 
     def _keep(self, turn: "Turn", *, evaluator: "Evaluator", journal: "Journal") -> None:
         from collapsar.chain.loop import record_of, timed
-        from collapsar.machine.devices import full_memory_told
+        from collapsar.machine.devices import explain_out_of_memory
         from collapsar.seeding import make_generator
 
         samples, model = turn.drawn.samples, turn.training.model
         advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
         what = f"measuring generation {turn.generation}"
-        with timed(turn.seconds, "evaluate"), full_memory_told(what, advice=advice):
+        with timed(turn.seconds, "evaluate"), explain_out_of_memory(what, advice=advice):
             trained_on = None
             if evaluator.num_training:
                 generator = make_generator(self.seed, turn.generation, "novelty")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from collapsar.data.causes.cause import num_planted
-from collapsar.data.rehearsal import rehearse
+from collapsar.data.pool_sizes import simulate_pools
 from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured
@@ -27,7 +27,7 @@ BYTES_PER_WEIGHT = 4 * 4  # float32: the weight, its gradient, and Adam's two av
 BYTES_PER_NUMBER = 4
 
 
-def sketch(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
+def build_on_meta(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
     """Make a model on the meta device: its properties can be read, but it has no weights and cannot draw.
 
     Raises:
@@ -126,7 +126,7 @@ def check_sizes(experiment: "Experiment", model: GenerativeModel, *, num_real: i
 def pool_sizes(experiment: "Experiment", *, num_real: int) -> list[int]:
     """The sizes of all pools that the regime will make from `num_real` real samples."""
     num_synthetic = [experiment.num_synthetic_at(generation) for generation in range(experiment.num_generations)]
-    return rehearse(
+    return simulate_pools(
         experiment.regime,
         num_real=num_real,
         num_reserve=experiment.data.sizes.reserve,

@@ -147,7 +147,7 @@ def draw_without_replacement(
     """Choose `num_samples` uniformly from all parts together; return them as parts of the same origins.
 
     Parts left without a sample are dropped. If all samples are taken, the parts are returned uncopied and the generator
-    is not used. Without a generator the choice is evenly spaced, which is enough for a rehearsal.
+    is not used. Without a generator the choice is evenly spaced, which is enough for a simulation.
     """
     total = sum(len(part) for part in parts)
     assert num_samples <= total, f"{num_samples} samples of {total}"

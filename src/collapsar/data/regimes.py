@@ -29,7 +29,7 @@ class Regime(ABC):
             pool: What this generation was trained on.
             real: The real training set.
             synthetic: Samples of this generation's model; the part's origin is the generation.
-            generator: For rules that draw; derived from seed and generation. None in a rehearsal of large pools.
+            generator: For rules that draw; derived from seed and generation. None in a simulation of large pools.
             reserve: Real data beyond the training set, in a fixed random order, for rules that take fresh samples.
 
         Raises:
@@ -37,7 +37,7 @@ class Regime(ABC):
         """
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:  # noqa: B027
-        """Raise UsageError, with the number needed, if the real data do not last; a rehearsal finds other errors.
+        """Raise UsageError, with the number needed, if the real data do not last; a simulation finds other errors.
 
         `num_generations` counts models, so the rule makes one pool fewer. `num_reserve` is 0 without a reserve.
         """

@@ -92,7 +92,7 @@ class Journal:
         """The checkpoint inside a generation that is still in training."""
         return self.store.unfinished_path
 
-    def settle(self, machine: Machine) -> None:
+    def fix_machine(self, machine: Machine) -> None:
         """Fix the machine of the chain from here on: it is stored, and named in each record."""
         if machine.to_dict() != self.store.read_json(MACHINE):
             self.store.write_json(MACHINE, machine.to_dict())

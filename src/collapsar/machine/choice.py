@@ -54,7 +54,7 @@ def read_machine(stored: Mapping[str, Any]) -> Machine | None:
         raise UsageError(f"machine.json is damaged: got {dict(stored)}; restore it, or delete it") from error
 
 
-def take_again(stored: Machine, *, here: Machine, absent: Mapping[str, bool], may_move: bool) -> Machine:
+def restore_machine(stored: Machine, *, here: Machine, absent: Mapping[str, bool], may_move: bool) -> Machine:
     """The machine that a stored chain continues with.
 
     Args:

@@ -113,7 +113,7 @@ def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def full_memory_told(what: str, *, advice: str) -> Iterator[None]:
+def explain_out_of_memory(what: str, *, advice: str) -> Iterator[None]:
     """Replace an out-of-memory error by one sentence.
 
     Args:

@@ -37,11 +37,11 @@ _heeded = _Heeded()
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
+def catch_signals() -> Iterator[None]:
     """Install our signal handlers, and restore the previous ones afterwards.
 
-    Does nothing within another `heeded`, and outside the main thread, which alone may install handlers. A signal that
-    the process was started to ignore (`nohup`, a background job of a shell) stays ignored.
+    Does nothing within another `catch_signals`, and outside the main thread, which alone may install handlers. A signal
+    that the process was started to ignore (`nohup`, a background job of a shell) stays ignored.
     """
     if _heeded.previous or threading.current_thread() is not threading.main_thread():
         yield

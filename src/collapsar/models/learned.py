@@ -23,13 +23,13 @@ from collapsar.models.course import Course, Losses, Player
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer
-from collapsar.models.plan import AS_IT_IS, Plan
+from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.models.pretext import Representation
 from collapsar.samples import Samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
 
-OF_SOME_MODELS = frozenset(
+MODEL_SPECIFIC_KEYS = frozenset(
     {"augmentation", "noise_sd", "noise_schedule", "kl_warmup_fraction", "free_bits", "confidence_cap"}
 )  # keys of the plan that act only if the model's losses use them
 
@@ -59,7 +59,7 @@ class LearnedModel(LatentModel, ABC):
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
-        self.plan: Plan = AS_IT_IS
+        self.plan: Plan = DEFAULT_PLAN
         self.has_watchers = True
         self.uses_graphs = False
         self.optimizer_states: Sequence[dict[str, Any]] | None = None
@@ -85,7 +85,7 @@ class LearnedModel(LatentModel, ABC):
         return {name: loss for player in self.players() for name, loss in player.losses(batch, shared).items()}
 
     def check_plan(self, plan: Plan) -> None:
-        for key in sorted(OF_SOME_MODELS & plan.settings().keys() - self.plan_keys):
+        for key in sorted(MODEL_SPECIFIC_KEYS & plan.settings().keys() - self.plan_keys):
             raise UsageError(
                 f"training.{key} does nothing to model {self.name}: leave out the lever that sets it, or choose a "
                 "model that heeds it"

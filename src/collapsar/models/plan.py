@@ -199,4 +199,4 @@ class Plan:
         return 1.0 if self.kl_warmup_fraction is None else min(progress / self.kl_warmup_fraction, 1.0)
 
 
-AS_IT_IS = Plan(**dict.fromkeys((entry.name for entry in fields(Plan)), None))
+DEFAULT_PLAN = Plan(**dict.fromkeys((entry.name for entry in fields(Plan)), None))

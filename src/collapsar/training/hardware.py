@@ -8,9 +8,9 @@ from importlib.util import find_spec
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.machine.choice import AUTO, Machine, take_again
+from collapsar.machine.choice import AUTO, Machine, restore_machine
 from collapsar.machine.devices import has_device
-from collapsar.models.plan import AS_IT_IS, Plan
+from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer, configured
 
 OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another
@@ -21,14 +21,14 @@ PRODUCT_SIDES, NUM_PRODUCTS = (128, 1024), 5  # up to 2 GFLOP each: some tenths 
 FAR_APART = 10  # times; emulated half precision may be so slow that large products take minutes
 
 
-def settle_machine(
+def choose_machine(
     stored: Machine | None,
     *,
     trainer: TrainerRecipe | None,
     num_threads: int | None,
     evaluated_on: str,
     may_move: bool,
-    plan: Plan = AS_IT_IS,
+    plan: Plan = DEFAULT_PLAN,
     num_steps: int = 0,
     may_be_compiled: bool = False,
 ) -> Machine:
@@ -55,7 +55,7 @@ def settle_machine(
     if stored is not None:
         here = Machine(device=device, precision=stored.precision, threads=stored.threads, evaluated_on=evaluated_on)
         absent = {kind: not has_device(kind) for kind in (stored.device, stored.evaluated_on)}
-        return take_again(stored, here=here, absent=absent, may_move=may_move)
+        return restore_machine(stored, here=here, absent=absent, may_move=may_move)
     precision = None if trainer is None else choose_precision(trainer, device=device)
     graphs = choose_graphs(plan, device=device, precision=precision)
     return Machine(

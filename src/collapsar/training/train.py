@@ -15,12 +15,12 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
+from collapsar.data.device_cache import DeviceCache
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.data.residents import Residents
 from collapsar.errors import UsageError
 from collapsar.machine import signals
 from collapsar.machine.choice import Machine
-from collapsar.machine.devices import device_seeded, full_memory_told, tensor_cores_allowed
+from collapsar.machine.devices import device_seeded, explain_out_of_memory, tensor_cores_allowed
 from collapsar.models.analytic.analytic import AnalyticModel
 from collapsar.models.compiling import compiled
 from collapsar.models.generative import GenerativeModel
@@ -48,14 +48,14 @@ class Recipe:
         trainer: Makes the `lightning.Trainer`; takes `callbacks`.
         plan: The levers of training.
         batch_size: Samples in a step.
-        residents: The parts of the chain's pools that stay on the training device.
+        device_cache: The parts of the chain's pools that stay on the training device.
     """
 
     model: Callable[[], GenerativeModel]
     trainer: TrainerRecipe
     plan: Plan
     batch_size: int
-    residents: Residents = field(default_factory=Residents)
+    device_cache: DeviceCache = field(default_factory=DeviceCache)
 
     def on(self, machine: Machine) -> "Recipe":
         """The recipe with the machine's choices in place of what is left open."""
@@ -198,11 +198,11 @@ def train_in_steps(
     model.uses_graphs = bool(recipe.plan.cuda_graphs) and device.type == "cuda"
     advice = f"lower batch_size, which is {recipe.batch_size}, or the width of the model"
     with (
-        full_memory_told(f"training generation {generation} on {device.type}", advice=advice),
+        explain_out_of_memory(f"training generation {generation} on {device.type}", advice=advice),
         device_seeded(device, derive_seed(seed, generation, "train")),
         tensor_cores_allowed(device),
     ):
-        unlabelled, pool = with_real(pool, real), recipe.residents.move(pool, device)
+        unlabelled, pool = with_real(pool, real), recipe.device_cache.move(pool, device)
         batches, validation = split(pool, recipe, device=device, seed=seed, generation=generation, held_out=held_out)
         if model.condition is not None:
             model.condition.learn(pool.labels, weights=pool.weights)

@@ -17,7 +17,7 @@ from collapsar.cases.tables.table_heads import Block, Heads, check_rows
 from collapsar.errors import check_positive
 from collapsar.models.conditioning import LabelledLatents, given
 from collapsar.models.layers import Layers, Norm, scaled
-from collapsar.models.learned import OF_SOME_MODELS
+from collapsar.models.learned import MODEL_SPECIFIC_KEYS
 from collapsar.models.vae.vae_bodies import linear_layers
 from collapsar.models.vae.variational import VariationalModel
 
@@ -40,7 +40,7 @@ class TableVAE(VariationalModel):
 
     name = "table_vae"
     takes_vectors = True
-    plan_keys = OF_SOME_MODELS - {"augmentation", "confidence_cap"}
+    plan_keys = MODEL_SPECIFIC_KEYS - {"augmentation", "confidence_cap"}
 
     def __init__(
         self,

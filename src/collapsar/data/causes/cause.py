@@ -45,7 +45,7 @@ class Cause(ABC):
         Labels run from 0 to num_classes - 1; num_classes is 0 if the data have no classes.
         """
 
-    def befalling(self, factors: Factors | None) -> "Cause":
+    def for_factors(self, factors: Factors | None) -> "Cause":
         """This cause adapted to the factors of the data, None if they have none; most causes ignore them."""
         return self
 
@@ -97,13 +97,13 @@ def checked_causes(
     """
     if not isinstance(causes, Mapping):
         raise UsageError(f"cause must hold causes by name: got {causes!r}; choose files of conf/cause")
-    befalling: dict[str, Cause] = {}
+    planted: dict[str, Cause] = {}
     for name, cause in causes.items():
         if not isinstance(cause, Cause):
             raise UsageError(f"cause.{name} must be a cause: got {cause!r}; choose a file of conf/cause")
-        befalling[name] = cause.befalling(factors)
-        befalling[name].check(sample_shape=sample_shape, num_classes=num_classes)
-    return befalling
+        planted[name] = cause.for_factors(factors)
+        planted[name].check(sample_shape=sample_shape, num_classes=num_classes)
+    return planted
 
 
 def in_order(causes: Mapping[str, Cause]) -> list[tuple[str, Cause]]:

@@ -56,7 +56,7 @@ class SimplifiedWorld(Cause):
         self._is_kept: Tensor | None = None  # by combination
         self._kept_share = 1.0
 
-    def befalling(self, factors: Factors | None) -> "SimplifiedWorld":
+    def for_factors(self, factors: Factors | None) -> "SimplifiedWorld":
         if factors is None:
             raise UsageError("cause=simplified_world needs data of known factors: choose data=scenes")
         every, known = torch.arange(factors.num_combinations), {level.name: level for level in factors.levels}

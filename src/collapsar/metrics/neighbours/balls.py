@@ -153,7 +153,7 @@ class _Balls:
         close = (gaps.abs_() <= pairs.errors).any(0).nonzero()[:, 0]
         is_crowded = _find_crowded(pairs.places[close], size=len(strip.queries))
         close = close[~is_crowded[pairs.places[close]]]
-        within[:, close] = self._settle(strip, pairs.take(close))
+        within[:, close] = self._fix_machine(strip, pairs.take(close))
         if not strip.is_exact:
             counts.in_doubt.logical_or_(is_crowded)
             within &= ~is_crowded[pairs.places]
@@ -176,13 +176,13 @@ class _Balls:
                 within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors)
             else:
                 within = torch.le(tile.values, bound, out=tile.scratch)
-            settled = self._settle(strip, pairs)[which].to(strip.dtype)
+            settled = self._fix_machine(strip, pairs)[which].to(strip.dtype)
             within[pairs.references, pairs.places - tile.places.start] = settled
             within.mul_(kept)
             counts.per_query[which, tile.places] = within.sum(0).long()
             counts.per_reference[which] += within.sum(1).long()
 
-    def _settle(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
+    def _fix_machine(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
         """Which limits the pairs lie within by their distance in float64; a tie is inside.
 
         The tolerance is relative to |x| + |y|, because the features themselves are rounded relative to their size.

@@ -13,7 +13,7 @@ from collapsar.errors import UsageError, check_positive
 from collapsar.models.bias import temper_logits, temper_sd
 from collapsar.models.conditioning import LabelledImages, given
 from collapsar.models.layers import Layers, Norm, scaled, without_last
-from collapsar.models.learned import OF_SOME_MODELS
+from collapsar.models.learned import MODEL_SPECIFIC_KEYS
 from collapsar.models.plan import Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.vae.vae_bodies import Body, make_coder, make_conditional_coder
@@ -43,7 +43,7 @@ class VAE(VariationalModel):
     """
 
     name = "vae"
-    plan_keys = OF_SOME_MODELS
+    plan_keys = MODEL_SPECIFIC_KEYS
 
     def __init__(
         self,

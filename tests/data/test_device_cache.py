@@ -1,4 +1,4 @@
-"""Residents: parts are uploaded once, freed when a pool has them no more, and stay where they are if they do not fit.
+"""DeviceCache: parts are uploaded once, freed when a pool has them no more, and stay where they are if they do not fit.
 
 The device of these tests is `meta`, which every machine has and which holds no content.
 """
@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from collapsar.data.batches import PoolBatches
+from collapsar.data.device_cache import MOST_OF_FREE, DeviceCache
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.data.residents import MOST_OF_FREE, Residents
 from collapsar.samples import Samples
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -21,9 +21,9 @@ def make_part(origin):
     return Part(Samples(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.zeros(10, dtype=torch.int64)), origin)
 
 
-def residents(*, num_parts=100):
+def device_cache(*, num_parts=100):
     """Of a device with room for so many parts."""
-    return Residents(free_bytes=lambda device: int(num_parts * PART_BYTES / MOST_OF_FREE))
+    return DeviceCache(free_bytes=lambda device: int(num_parts * PART_BYTES / MOST_OF_FREE))
 
 
 def tensors(pool):
@@ -31,7 +31,7 @@ def tensors(pool):
 
 
 def test_a_part_is_uploaded_once_however_often_a_pool_has_it():
-    held, real, synthetic = residents(), make_part(REAL), make_part(0)
+    held, real, synthetic = device_cache(), make_part(REAL), make_part(0)
     (first,) = tensors(held.move(Pool((real,)), META))
     again, _new = tensors(held.move(Pool((Part(real.samples, REAL), synthetic)), META))
     assert again is first
@@ -39,7 +39,7 @@ def test_a_part_is_uploaded_once_however_often_a_pool_has_it():
 
 
 def test_a_part_that_left_the_pool_is_freed():
-    held, real, synthetic = residents(), make_part(REAL), make_part(0)
+    held, real, synthetic = device_cache(), make_part(REAL), make_part(0)
     (first,) = tensors(held.move(Pool((real,)), META))
     held.move(Pool((synthetic,)), META)
     (again,) = tensors(held.move(Pool((real,)), META))
@@ -53,20 +53,20 @@ def test_what_left_the_pool_is_freed_before_its_successor_is_uploaded():
         alive.append([reference() is not None for reference in uploaded])
         return PART_BYTES / MOST_OF_FREE
 
-    held = Residents(free_bytes=note_what_is_alive)
+    held = DeviceCache(free_bytes=note_what_is_alive)
     uploaded.append(weakref.ref(tensors(held.move(Pool((make_part(REAL),)), META))[0]))
     held.move(Pool((make_part(0),)), META)
     assert alive == [[], [False]]
 
 
 def test_parts_of_equal_content_are_told_apart():
-    held, parts = residents(), (make_part(REAL), make_part(0))
+    held, parts = device_cache(), (make_part(REAL), make_part(0))
     first, second = tensors(held.move(Pool(parts), META))
     assert first is not second
 
 
 def test_a_pool_that_does_not_fit_stays_where_it_is():
-    held = residents(num_parts=1)
+    held = device_cache(num_parts=1)
     parts = (make_part(REAL), make_part(0))
     assert held.move(Pool(parts[:1]), META).device == META
     assert held.move(Pool((*parts[:1], make_part(0), make_part(1))), META).device == CPU
@@ -74,13 +74,13 @@ def test_a_pool_that_does_not_fit_stays_where_it_is():
 
 def test_on_a_cpu_nothing_is_copied():
     pool = Pool((make_part(REAL), make_part(0)))
-    assert residents(num_parts=0).move(pool, CPU) is pool
+    assert device_cache(num_parts=0).move(pool, CPU) is pool
 
 
 def test_origins_archive_and_weights_move_along():
     part = make_part(REAL)
     pool = Pool((part, make_part(3)), archive=(part,), part_weights=(0.5, 0.5))
-    moved = residents().move(pool, META)
+    moved = device_cache().move(pool, META)
     assert moved.origins() == pool.origins()
     assert moved.archive is pool.archive
     assert moved.part_weights == pool.part_weights
@@ -88,6 +88,6 @@ def test_origins_archive_and_weights_move_along():
 
 @pytest.mark.parametrize("num_parts", [0, 100])
 def test_batches_lie_on_the_device_whether_the_pool_does_or_not(num_parts):
-    pool = residents(num_parts=num_parts).move(Pool((make_part(REAL),)), META)
+    pool = device_cache(num_parts=num_parts).move(Pool((make_part(REAL),)), META)
     batches = PoolBatches(pool, device=META, batch_size=4, generator=torch.Generator())
     assert [(batch.values.device, batch.labels.device) for batch in batches] == [(META, META)] * 2

@@ -18,7 +18,7 @@ MOST_OF_FREE = 0.5  # share of a device's free memory for pools; models, gradien
 Key = tuple[int, tuple[int, ...]]
 
 
-class Residents:
+class DeviceCache:
     """The parts of one chain's pools that a device holds."""
 
     def __init__(self, *, free_bytes: Callable[[torch.device], int] = free_bytes) -> None:

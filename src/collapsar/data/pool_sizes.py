@@ -1,4 +1,4 @@
-"""A rehearsal of a chain's pools: the regime runs on placeholder samples before anything is trained."""
+"""A simulation of a chain's pools: the regime runs on placeholder samples before anything is trained."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from collapsar.samples import Samples
 MOST_DRAWN = 10_000  # samples a generation; above, evenly spaced choices give the sizes and origins of drawn ones
 
 
-def rehearse(
+def simulate_pools(
     regime: Regime,
     *,
     num_real: int,
