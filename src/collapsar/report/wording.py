@@ -85,7 +85,7 @@ def _time(value: float, num_generations: int) -> str:
     return time_text(value) if math.isfinite(value) else f"not in {num_generations}"
 
 
-def time_text(value: float | None) -> str:
+def time_text(value: int | float | None) -> str:
     """A time in generations, to a tenth: more digits mean nothing, because generations are counted."""
     return MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
@@ -96,7 +96,7 @@ def in_generations(text: str) -> str:
     return f"{counted(median, 'generation')}{bracket}{spread}"
 
 
-def time_of_chain(time: float | None, summary: ChainSummary, *, needs: str) -> str:
+def time_of_chain(time: int | float | None, summary: ChainSummary, *, needs: str) -> str:
     """When something happened to a chain, "not in 7" if it did not, and a dash if it was not measured."""
     if time is None and needs in summary.first:
         return f"not in {summary.last_generation}"
