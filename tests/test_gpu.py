@@ -95,11 +95,11 @@ def test_every_player_moves_under_the_scaler_of_half_precision(model):
     fresh = {}
 
     def recipe():
-        made = experiment.model()
+        made = experiment.parts.recipe.model()
         fresh.update({name: weight.detach().clone() for name, weight in made.named_parameters()})
         return made
 
-    moved = trained(replace(experiment.recipe, model=recipe), random_pool(320)).model.cpu()
+    moved = trained(replace(experiment.parts.recipe, model=recipe), random_pool(320)).model.cpu()
     assert [name for name, weight in moved.named_parameters() if torch.equal(weight, fresh[name])] == []
 
 
@@ -134,16 +134,16 @@ def test_a_killed_chain_equals_an_uninterrupted_one(model, precision, run_on_gpu
 
 def test_a_full_device_names_the_setting_to_lower(cuda):
     experiment = experiment_on_gpu("trainer.max_steps=1")
-    original = type(experiment.model()).losses
+    original = type(experiment.parts.recipe.model()).losses
 
     def losses(self, batch, shared):
         torch.empty(2 * torch.cuda.get_device_properties(cuda).total_memory, dtype=torch.uint8, device=cuda)
         return original(self, batch, shared)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(type(experiment.model()), "losses", losses)
+        patched.setattr(type(experiment.parts.recipe.model()), "losses", losses)
         with pytest.raises(DeviceMemoryError, match="training generation 0 on cuda: lower batch_size, which is 64"):
-            trained(experiment.recipe, random_pool(320))
+            trained(experiment.parts.recipe, random_pool(320))
 
 
 def test_a_part_is_uploaded_once_a_chain(cuda):
@@ -157,7 +157,7 @@ def test_a_pool_that_does_not_fit_trains_the_same_model_from_the_cpu():
     experiment = experiment_on_gpu("trainer.max_steps=20")
     pool, weights = random_pool(320, num_parts=3), []
     for room in (1 << 40, 0):
-        recipe = replace(experiment.recipe, device_cache=DeviceCache(free_bytes=lambda device, room=room: room))
+        recipe = replace(experiment.parts.recipe, device_cache=DeviceCache(free_bytes=lambda device, room=room: room))
         weights.append(torch.cat([weight.flatten() for weight in trained(recipe, pool).model.parameters()]))
     assert torch.equal(*weights)
 

@@ -55,7 +55,7 @@ class Case:
 
 def ready_recipe(experiment: Experiment) -> Recipe:
     """How a new chain of the experiment trains on this machine, whose threads are set."""
-    return experiment.recipe.on(experiment.machine(None))
+    return experiment.parts.recipe.on(experiment.parts.machine(None))
 
 
 def device_of(recipe: Recipe) -> torch.device:

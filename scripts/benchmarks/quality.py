@@ -117,9 +117,9 @@ def measure_quality(case: Case, recipe: str) -> Quality:
         evaluator = replace(evaluator, references={"": evaluator.references[""]})
         if recipe == OLD:
             old = old_experiment(case)
-            chosen, budget, every = ready_recipe(old), old.max_steps, SLICE_STEPS
+            chosen, budget, every = ready_recipe(old), old.parts.max_steps, SLICE_STEPS
         else:
-            chosen, budget, every = shipped, experiment.max_steps, experiment.max_steps
+            chosen, budget, every = shipped, experiment.parts.max_steps, experiment.parts.max_steps
         score = partial(score_model, evaluator=evaluator)
         watch = Watch(score, due=lambda step: step % every == 0 or step == budget)
         train(watch.noting(chosen), Pool((Part(real.train, REAL),)), seed=0, generation=0, on_steps=watch.on_steps)

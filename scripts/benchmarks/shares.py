@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def other_seconds(case: Case, *, is_quick: bool) -> dict[str, float]:
                 f"{key}={count}" for key in ("num_synthetic", "evaluation.num_samples", "evaluation.num_training")
             ]
         experiment, settings = case.composed(*short)
-        experiment.tracking = noted = NoteTimes()
+        noted = NoteTimes()
+        experiment = replace(experiment, tracking=noted)
         with timed_calls(RunFolder, "write_generation") as store_seconds:
             records = experiment.run(Path(folder) / "run", chain="bench", config=settings, console=Console(quiet=True))
     whole, seconds = noted.times[1] - noted.times[0], records[1].seconds

@@ -262,7 +262,7 @@ def describe_work(case: Case) -> Work:
         return Work(
             batch_size=recipe.batch_size,
             num_parameters=sum(weight.numel() for module in modules for weight in module.parameters()),
-            num_steps=experiment.max_steps,
+            num_steps=experiment.parts.max_steps,
             step_flops=step_flops(recipe, images),
             has_files=has_files(experiment.data),
         )

@@ -1,11 +1,9 @@
 """The loop: pools follow the regime, finished generations are not trained again, nothing is made that nobody needs."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from collapsar.chain.loop import Loop
+from collapsar.chain.loop import Loop, Maker
 from collapsar.data.pool import REAL
 from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Accumulate, FreshReal, Replace
@@ -18,18 +16,24 @@ from collapsar.training.train import Training
 NUM_REAL, NUM_GENERATIONS = 6, 4
 
 
-class Studio:
+class Studio(Maker):
     """What trains and draws in a loop, and a note of what was asked for."""
 
-    def __init__(self, *, error=None):
-        self.trained, self.drawn, self.error = [], [], error
+    def __init__(self, *, error=None, earlier_seconds=0.0):
+        self.trained, self.drawn, self.error, self.earlier_seconds = [], [], error, earlier_seconds
 
     def train(self, pool, generation):
         self.trained.append((generation, pool.origins()))
         model = Gaussian(sample_shape=[1], covariance="diagonal", variance="maximum_likelihood")
-        return Training(model=model, summary={"steps": 7.0, "epochs": 2.0}, curve=[], save=lambda path: None)
+        return Training(
+            model=model,
+            summary={"steps": 7.0, "epochs": 2.0},
+            curve=[],
+            save=lambda path: None,
+            earlier_seconds=self.earlier_seconds,
+        )
 
-    def draw(self, training, generation):
+    def draw(self, model, generation):
         self.drawn.append(generation)
         if self.error:
             raise self.error
@@ -47,10 +51,8 @@ def make_loop(studio, *, regime=None, reserve=None, num_generations=NUM_GENERATI
         real=real,
         regime=regime or Replace(),
         seed=0,
-        num_generations=num_generations,
-        num_synthetic=lambda generation: NUM_REAL,
-        train=studio.train,
-        draw=studio.draw,
+        num_synthetic=[NUM_REAL] * num_generations,
+        maker=studio,
     )
 
 
@@ -59,9 +61,7 @@ def origins(*parts):
 
 
 def test_the_seconds_of_a_training_count_what_it_took_before_it_was_stopped():
-    studio = Studio()
-    loop = replace(make_loop(studio), train=lambda *given: replace(studio.train(*given), earlier_seconds=100.0))
-    assert next(loop.turns()).seconds["train"] >= 100
+    assert next(make_loop(Studio(earlier_seconds=100.0)).turns()).seconds["train"] >= 100
 
 
 def test_a_generation_is_trained_on_what_the_regime_makes_of_the_one_before():

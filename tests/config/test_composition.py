@@ -89,7 +89,7 @@ def test_every_group_is_covered_here():
 
 @pytest.mark.parametrize("model", [model for model in choices("model") if model not in (*IMAGE_MODELS, *TABLE_MODELS)])
 def test_every_model_without_recipes_builds(model):
-    assert build_from(f"model={model}", f"data={FITTING_DATA.get(model, model)}").model_name == model
+    assert build_from(f"model={model}", f"data={FITTING_DATA.get(model, model)}").parts.model.name == model
 
 
 @pytest.mark.parametrize("data", [data for data in choices("data") if data not in IMAGE_DATA])
@@ -113,10 +113,10 @@ def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe, tmp_pa
     skip_what_is_not_installed(data)
     experiment = build_from(f"size={size}", *overrides_of(data, tmp_path), f"model={model}")
     expected = whole_recipe(recipes(data)[size][model])
-    assert experiment.model_name == (model.partition("_")[0] if model in IMAGE_MODELS else model)
+    assert experiment.parts.model.name == (model.partition("_")[0] if model in IMAGE_MODELS else model)
     assert (experiment.size, experiment.batch_size) == (size, expected["batch_size"])
-    assert experiment.max_steps == expected["trainer.max_steps"]
-    assert list(experiment.model.keywords["sample_shape"]) == list(experiment.data.sample_shape)
+    assert experiment.parts.max_steps == expected["trainer.max_steps"]
+    assert list(experiment.parts.recipe.model.keywords["sample_shape"]) == list(experiment.data.sample_shape)
 
 
 @pytest.mark.parametrize("data", IMAGE_DATA)
@@ -299,7 +299,7 @@ def test_every_correction_builds(correction):
 @pytest.mark.parametrize("cause", choices("cause"))
 def test_every_cause_builds_under_its_own_name(cause):
     data = "scenes" if cause == "simplified_world" else "digits"
-    assert build_from(f"data={data}", f"cause=[{cause}]").cause[cause].name == cause
+    assert build_from(f"data={data}", f"cause=[{cause}]").parts.cause[cause].name == cause
 
 
 @pytest.mark.parametrize("space", choices("space"))
@@ -310,13 +310,13 @@ def test_every_space_builds(space):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("sample_from", ["mean", "likelihood"])
 def test_every_kind_of_vae_sample_is_a_setting(likelihood, sample_from):
-    model = build_from(f"model.likelihood={likelihood}", f"model.sample_from={sample_from}").model()
+    model = build_from(f"model.likelihood={likelihood}", f"model.sample_from={sample_from}").parts.recipe.model()
     assert (model.likelihood, model.sample_from) == (likelihood, sample_from)
 
 
 @pytest.mark.parametrize("loss", ["non_saturating", "hinge", "wgan_gp"])
 def test_every_gan_loss_is_a_setting(loss):
-    assert build_from("model=gan", f"model.loss={loss}").model().loss == loss
+    assert build_from("model=gan", f"model.loss={loss}").parts.recipe.model().loss == loss
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_a_key_that_no_part_of_the_experiment_has_is_refused():
 
 
 def test_recipes_make_a_new_model_at_each_call():
-    recipe = build_from().model
+    recipe = build_from().parts.recipe.model
     assert isinstance(recipe(), VAE)
     assert recipe() is not recipe()
 

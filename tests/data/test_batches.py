@@ -205,7 +205,7 @@ def test_training_copies_no_more_of_the_pool_than_it_gathers_at_once(monkeypatch
         compose_settings("trainer.accelerator=cpu", "trainer.max_steps=80", "model.width=4", "batch_size=32")
     )
     with LargestImages() as largest:
-        train(experiment.recipe, pool, seed=0, generation=0, on_steps=lambda epoch, steps: None)
+        train(experiment.parts.recipe, pool, seed=0, generation=0, on_steps=lambda epoch, steps: None)
     assert largest.num_bytes == 64 * 8 * 8
 
 

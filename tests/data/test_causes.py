@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from collapsar.config.feasibility import pool_sizes
+from collapsar.chain.feasibility import pool_sizes
 from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_all
 from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses, SimplifiedWorld
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise
@@ -77,7 +77,7 @@ def test_a_simplified_world_has_no_sample_of_the_levels_it_was_not_told_of():
 def test_a_simplified_world_of_scenes_has_none_of_the_rare_factors_and_all_of_the_others():
     experiment = built("data=scenes", "data.num_train=400", "cause=[simplified_world]")
     real = experiment.data.load()
-    world = experiment.cause["simplified_world"].plant(real.train, num_classes=96, generator=torch.Generator())
+    world = experiment.parts.cause["simplified_world"].plant(real.train, num_classes=96, generator=torch.Generator())
     kept = {level.name: bool(real.factors.has(level, world.labels).any()) for level in real.factors.levels}
     assert [name for name, is_there in kept.items() if not is_there] == ["night", "fog", "occlusion"]
     without = ~torch.stack([real.factors.has(level, real.train.labels) for level in real.factors.levels[5:]]).any(0)
@@ -252,13 +252,13 @@ def built(*overrides):
 
 def test_a_list_of_files_composes_several_and_a_value_overrides_theirs():
     experiment = built("cause=[label_noise,blur]", "cause.label_noise.fraction=0.3")
-    assert list(experiment.cause) == ["label_noise", "blur"]
-    assert experiment.cause["label_noise"].fraction == 0.3
+    assert list(experiment.parts.cause) == ["label_noise", "blur"]
+    assert experiment.parts.cause["label_noise"].fraction == 0.3
 
 
 def test_pools_after_the_first_are_as_large_as_without_a_cause():
     experiment = built("cause=few_samples")
-    assert pool_sizes(experiment, num_real=287) == [287] + [1437] * 7
+    assert pool_sizes(experiment.parts, num_real=287) == [287] + [1437] * 7
 
 
 @pytest.mark.parametrize(

@@ -438,4 +438,4 @@ def test_a_correction_that_needs_a_warm_start_switches_it_on_where_none_is_chose
 
 
 def test_an_extrapolated_chain_begins_with_the_last_weights():
-    assert build(compose_settings("correction=extrapolation")).recipe.plan.warm_start == "weights"
+    assert build(compose_settings("correction=extrapolation")).parts.recipe.plan.warm_start == "weights"

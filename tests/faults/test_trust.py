@@ -54,7 +54,7 @@ def pickled(path, planted):
 
 
 def recipe():
-    return composition.build(compose_settings(*TINY, "tracking=none", "model.width=4")).recipe
+    return composition.build(compose_settings(*TINY, "tracking=none", "model.width=4")).parts.recipe
 
 
 def test_the_planted_code_runs_where_a_file_is_unpickled(planted, tmp_path):

@@ -163,7 +163,7 @@ def test_other_classes_are_refused_when_an_experiment_is_composed():
 
 def trained(pool, *overrides):
     settings = compose_settings("tracking=none", "trainer.accelerator=cpu", "evaluation.accelerator=cpu", *overrides)
-    return train(composition.build(settings).recipe, pool, seed=0, generation=0, on_steps=lambda *_: None)
+    return train(composition.build(settings).parts.recipe, pool, seed=0, generation=0, on_steps=lambda *_: None)
 
 
 def share_that_shows_its_class(tmp_path, *overrides):

@@ -92,7 +92,7 @@ def test_a_checkpoint_holds_the_mixture(tmp_path):
         "lever=[latent_mixture]", "tracking=none", "trainer.accelerator=cpu", "trainer.max_steps=2", "batch_size=8"
     )
     pool = Pool((Part(images(), REAL),))
-    training = train(composition.build(settings).recipe, pool, seed=0, generation=0, on_steps=lambda *_: None)
+    training = train(composition.build(settings).parts.recipe, pool, seed=0, generation=0, on_steps=lambda *_: None)
     assert training.model.mixture.means.abs().max() > 0
     training.save(tmp_path / "model.ckpt")
     loaded = VAE.load_from_checkpoint(tmp_path / "model.ckpt", map_location="cpu", weights_only=True)

@@ -73,7 +73,7 @@ def trained(*overrides, generation=0, real=None):
     )
     told = []
     training = train(
-        composition.build(settings).recipe,
+        composition.build(settings).parts.recipe,
         random_pool(),
         seed=0,
         generation=generation,

@@ -45,8 +45,8 @@ def random_pool(num_samples):
 @pytest.fixture(scope="module")
 def vae_recipes(tiny):
     """The recipes of model and trainer, and the plan, as the loop gets them from the configuration."""
-    experiment = composition.build(compose_settings(*tiny, "tracking=none", "model.width=4"))
-    return {"model": experiment.model, "trainer": experiment.trainer, "plan": experiment.training}
+    recipe = composition.build(compose_settings(*tiny, "tracking=none", "model.width=4")).parts.recipe
+    return {"model": recipe.model, "trainer": recipe.trainer, "plan": recipe.plan}
 
 
 @pytest.fixture(scope="module")

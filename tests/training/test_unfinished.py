@@ -60,8 +60,8 @@ def labelled_pool(num_samples=70):
 
 @cache
 def recipe_of(overrides):
-    experiment = composition.build(compose_settings(*SHORT, *overrides))
-    return Recipe(model=experiment.model, trainer=experiment.trainer, plan=experiment.training, batch_size=16)
+    recipe = composition.build(compose_settings(*SHORT, *overrides)).parts.recipe
+    return Recipe(model=recipe.model, trainer=recipe.trainer, plan=recipe.plan, batch_size=16)
 
 
 @pytest.fixture

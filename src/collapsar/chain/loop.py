@@ -9,7 +9,8 @@ generation make no pool.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,10 +23,23 @@ from collapsar.errors import NonFiniteError
 from collapsar.journal.entry_gate import entry_gate
 from collapsar.judging.evaluator import Scores
 from collapsar.machine.devices import explain_out_of_memory
+from collapsar.models.generative import GenerativeModel
 from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training.train import Training
+
+
+class Maker(ABC):
+    """Makes the generations of a loop: `ChainMaker` those of every experiment, `BlockMaker` those of a verification."""
+
+    @abstractmethod
+    def train(self, pool: Pool, generation: int) -> Training:
+        """Train the model of a generation on a pool."""
+
+    @abstractmethod
+    def draw(self, model: GenerativeModel, generation: int) -> Drawn:
+        """Draw from a generation's trained model at least as many samples as the next pool gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +51,7 @@ class Turn:
         pool: What the model was trained on.
         training: The trained model.
         num_synthetic: Samples that the next pool gets.
-        draw: Draws from the model.
+        maker: Draws from the model.
         seconds: Wall-clock seconds by phase, filled as the phases end.
     """
 
@@ -45,7 +59,7 @@ class Turn:
     pool: Pool
     training: Training
     num_synthetic: int
-    draw: Callable[[], Drawn]
+    maker: Maker
     seconds: dict[str, float]
 
     @cached_property
@@ -59,7 +73,7 @@ class Turn:
         what, advice = f"drawing from generation {self.generation}", "lower the width of the model"
         with timed(self.seconds, "sample"), explain_out_of_memory(what, advice=advice):
             try:
-                return self.draw()
+                return self.maker.draw(self.training.model, self.generation)
             except NonFiniteError as error:
                 steps, epochs = (int(self.training.summary[key]) for key in ("steps", "epochs"))
                 raise NonFiniteError(
@@ -84,19 +98,15 @@ class Loop:
         real: The real sets.
         regime: Makes the pools.
         seed: The experiment's seed.
-        num_generations: Models to train, one after the other.
-        num_synthetic: Samples that a generation gives to the next pool.
-        train: Trains the model of a generation on a pool.
-        draw: Draws at least `num_synthetic` samples from a generation's trained model.
+        num_synthetic: For each generation, the samples that it gives to the next pool.
+        maker: Trains the models, one after the other, and draws from them.
     """
 
     real: RealData
     regime: Regime
     seed: int
-    num_generations: int
-    num_synthetic: Callable[[int], int]
-    train: Callable[[Pool, int], Training]
-    draw: Callable[[Training, int], Drawn]
+    num_synthetic: Sequence[int]
+    maker: Maker
 
     def turns(self, *, num_finished: int = 0, stored: Callable[[int], Samples] | None = None) -> Iterator[Turn]:
         """A turn for every generation that is not finished.
@@ -110,8 +120,9 @@ class Loop:
             NonFiniteError: a loss became NaN or infinite.
         """
         pool = Pool((Part(self.real.train, REAL),))
-        for generation in range(self.num_generations):
-            is_last = generation + 1 == self.num_generations
+        num_generations = len(self.num_synthetic)
+        for generation in range(num_generations):
+            is_last = generation + 1 == num_generations
             if generation < num_finished:
                 assert stored is not None, "finished generations have stored samples"
                 synthetic = None if is_last else stored(generation)
@@ -126,14 +137,14 @@ class Loop:
     def _turn(self, generation: int, pool: Pool) -> Turn:
         seconds: dict[str, float] = {}
         with timed(seconds, "train"):
-            training = self.train(pool, generation)
+            training = self.maker.train(pool, generation)
         seconds["train"] += training.earlier_seconds
         return Turn(
             generation=generation,
             pool=pool,
             training=training,
-            num_synthetic=self.num_synthetic(generation),
-            draw=lambda: self.draw(training, generation),
+            num_synthetic=self.num_synthetic[generation],
+            maker=self.maker,
             seconds=seconds,
         )
 

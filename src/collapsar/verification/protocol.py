@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from collapsar.chain.loop import Loop
+from collapsar.chain.loop import Loop, Maker
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Regime
@@ -20,7 +20,7 @@ from collapsar.models.analytic.analytic import AnalyticModel
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
-from collapsar.training.train import fit
+from collapsar.training.train import Training, fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,18 +77,25 @@ class Protocol:
             real=real,
             regime=self.regime,
             seed=seed,
-            num_generations=self.num_generations,
-            num_synthetic=lambda _: self.num_synthetic,
-            train=lambda pool, generation: fit(self.model(), pool, generator=make_generator(seed, generation, "train")),
-            draw=lambda training, generation: self.draw(training.model, seed=seed, generation=generation),
+            num_synthetic=[self.num_synthetic] * self.num_generations,
+            maker=BlockMaker(self, seed=seed),
         )
         last = deque(loop.turns(), maxlen=1).pop()
         return Block(model=last.training.model, pool=last.pool, real=real)
 
-    def draw(self, model: GenerativeModel, *, seed: int, generation: int) -> Drawn:
-        """Draw from the model and keep every sample."""
-        samples = model.sample(self.num_synthetic, make_generator(seed, generation, "sample"), bias=self.bias)
-        return Drawn(samples, self.num_synthetic)
+
+class BlockMaker(Maker):
+    """Makes the generations of one block: models are fitted by formula, and every drawn sample is kept."""
+
+    def __init__(self, protocol: Protocol, *, seed: int) -> None:
+        self.protocol, self.seed = protocol, seed
+
+    def train(self, pool: Pool, generation: int) -> Training:
+        return fit(self.protocol.model(), pool, generator=make_generator(self.seed, generation, "train"))
+
+    def draw(self, model: GenerativeModel, generation: int) -> Drawn:
+        num_synthetic, generator = self.protocol.num_synthetic, make_generator(self.seed, generation, "sample")
+        return Drawn(model.sample(num_synthetic, generator, bias=self.protocol.bias), num_synthetic)
 
 
 def mean_squared_mean(block: Block) -> float:

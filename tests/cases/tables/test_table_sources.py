@@ -170,7 +170,7 @@ def test_the_shape_of_a_file_is_told_to_its_model(tmp_path):
     experiment = build(
         compose_settings("data=table", "model=kde", f"data.path={tmp_path / 'people.csv'}", "data.target=ill")
     )
-    assert experiment.recipe.model().num_dimensions == experiment.data.load().train.values.shape[1]
+    assert experiment.parts.recipe.model().num_dimensions == experiment.data.load().train.values.shape[1]
 
 
 @pytest.mark.parametrize(

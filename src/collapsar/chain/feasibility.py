@@ -1,13 +1,13 @@
-"""Check that the parts of an experiment fit together, before anything is read or trained."""
+"""Check that the parts of a chain fit together, before anything is read or trained."""
 
 import os
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import num_planted
 from collapsar.data.pool_sizes import simulate_pools
 from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
@@ -17,10 +17,6 @@ from collapsar.models.conditioning import check_classes
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.training.train import check_training
-
-if TYPE_CHECKING:
-    from collapsar.config.experiment import Experiment
-
 
 NEED_CLASSES = ("classes", "recall_by_class", "coverage_by_class", "downstream", "table_downstream")
 BYTES_PER_WEIGHT = 4 * 4  # float32: the weight, its gradient, and Adam's two averages
@@ -45,14 +41,14 @@ def build_on_meta(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
     return model
 
 
-def check_memory(experiment: "Experiment") -> None:
+def check_memory(parts: Parts) -> None:
     """Refuse real data, or samples of one generation, that would not fit into the memory of this machine."""
-    sizes, num_numbers = experiment.data.sizes, prod(experiment.data.sample_shape)
-    is_image = len(experiment.data.sample_shape) == 3
+    sizes, num_numbers = parts.data.sizes, prod(parts.data.sample_shape)
+    is_image = len(parts.data.sample_shape) == 3
     num_bytes = num_numbers * (1 if is_image else BYTES_PER_NUMBER)
     num_real = sizes.train + sizes.test + sizes.reserve
     refuse_unless_it_fits("the real data", num_real * num_bytes, advice="lower data.num_train or its other sizes")
-    num_synthetic = max(map(experiment.num_synthetic_at, range(experiment.num_generations)))
+    num_synthetic = max(map(parts.num_synthetic_at, range(parts.num_generations)))
     refuse_unless_it_fits("the samples of a generation", num_synthetic * num_bytes, advice="lower num_synthetic")
 
 
@@ -65,33 +61,28 @@ def refuse_unless_it_fits(what: str, num_bytes: int, *, advice: str) -> None:
         )
 
 
-def check_parts(experiment: "Experiment", model: GenerativeModel) -> None:
-    """Refuse parts that do not fit together.
-
-    Args:
-        experiment: Each of its parts is already checked on its own.
-        model: A model that its recipe makes.
-    """
-    data = experiment.data
-    model.check_bias(experiment.bias)
+def check_parts(parts: Parts) -> None:
+    """Refuse parts that do not fit together; each is already checked on its own."""
+    data, model = parts.data, parts.model
+    model.check_bias(parts.bias)
     check_classes(model.num_classes, of_data=data.num_classes)
-    judge = choose_space(experiment.judge, sample_shape=data.sample_shape, judged_by=experiment.judged_by)
+    judge = choose_space(parts.judge, sample_shape=data.sample_shape, judged_by=parts.judged_by)
     num_classes = num_judged_classes(judge, num_classes=data.num_classes)
-    experiment.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
-    check_labeller(experiment.labelled_by, num_classes=num_classes)
-    if experiment.correction is not None:
-        experiment.correction.check(model)
-    experiment.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
-    check_objective_of(experiment)
-    check_memory(experiment)
-    check_labels(experiment)
-    num_real = num_planted(experiment.cause, data.sizes.train, num_classes=data.num_classes)
-    check_sizes(experiment, model, num_real=num_real)
+    parts.selection.check(num_classes=num_classes, has_critic=model.realism is not None)
+    check_labeller(parts.labelled_by, num_classes=num_classes)
+    if parts.correction is not None:
+        parts.correction.check(model)
+    parts.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
+    check_objective_of(parts)
+    check_memory(parts)
+    check_labels(parts)
+    num_real = num_planted(parts.cause, data.sizes.train, num_classes=data.num_classes)
+    check_sizes(parts, num_real=num_real)
 
 
-def check_objective_of(experiment: "Experiment") -> None:
+def check_objective_of(parts: Parts) -> None:
     """Refuse an objective that the evaluation cannot measure on these data."""
-    data, evaluation = experiment.data, experiment.evaluation
+    data, evaluation = parts.data, parts.evaluation
     absent = [
         *(() if data.num_classes or data.factors else NEED_CLASSES),
         *(() if data.known_modes or data.factors else ("known_modes",)),
@@ -102,34 +93,34 @@ def check_objective_of(experiment: "Experiment") -> None:
         batch_groups=evaluation.batch_metrics if evaluation.num_batches else (),
         spaces=evaluation.names_before_keys(data.sample_shape),
         has_factors=data.factors is not None,
-    ).check(experiment.objective)
+    ).check(parts.objective)
 
 
-def check_labels(experiment: "Experiment") -> None:
+def check_labels(parts: Parts) -> None:
     """Refuse a cause that changes labels if the data compute their labels from the samples."""
-    changing = [name for name, cause in experiment.cause.items() if cause.changes_labels]
-    if changing and experiment.data.labels_are_computed:
+    changing = [name for name, cause in parts.cause.items() if cause.changes_labels]
+    if changing and parts.data.labels_are_computed:
         raise UsageError(
-            f"cause={changing[0]} changes labels, and those of data={experiment.data.name} follow from a number: "
+            f"cause={changing[0]} changes labels, and those of data={parts.data.name} follow from a number: "
             "choose data with a category as their target, such as data=breast_cancer"
         )
 
 
-def check_sizes(experiment: "Experiment", model: GenerativeModel, *, num_real: int) -> None:
+def check_sizes(parts: Parts, *, num_real: int) -> None:
     """Refuse a real training set of `num_real` samples if it is too small for the correction or for training."""
-    num_real -= experiment.training.num_validation(num_real) if experiment.training.holds_out_real else 0
-    if experiment.correction is not None:
-        experiment.correction.check_sizes(num_real=num_real, num_classes=experiment.data.num_classes)
-    check_training(experiment.recipe, model, pool_size=min(pool_sizes(experiment, num_real=num_real)))
+    num_real -= parts.recipe.plan.num_validation(num_real) if parts.recipe.plan.holds_out_real else 0
+    if parts.correction is not None:
+        parts.correction.check_sizes(num_real=num_real, num_classes=parts.data.num_classes)
+    check_training(parts.recipe, parts.model, pool_size=min(pool_sizes(parts, num_real=num_real)))
 
 
-def pool_sizes(experiment: "Experiment", *, num_real: int) -> list[int]:
+def pool_sizes(parts: Parts, *, num_real: int) -> list[int]:
     """The sizes of all pools that the regime will make from `num_real` real samples."""
-    num_synthetic = [experiment.num_synthetic_at(generation) for generation in range(experiment.num_generations)]
+    num_synthetic = [parts.num_synthetic_at(generation) for generation in range(parts.num_generations)]
     return simulate_pools(
-        experiment.regime,
+        parts.regime,
         num_real=num_real,
-        num_reserve=experiment.data.sizes.reserve,
+        num_reserve=parts.data.sizes.reserve,
         num_synthetic=num_synthetic[:-1],
-        generator_at=lambda generation: make_generator(experiment.seed, generation, "pool"),
+        generator_at=lambda generation: make_generator(parts.seed, generation, "pool"),
     )
