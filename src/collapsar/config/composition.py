@@ -14,10 +14,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from collapsar.config.command_line import accept_options_of_constructors
 from collapsar.config.constructors import check_numbers, check_part, check_part_early, look_in_current_folder, parts
 from collapsar.config.experiment import CHECKED_RANGES, Experiment, check_ranges
 from collapsar.config.levers import check_choices, check_levers, levers_of_job, overrides_of_job
-from collapsar.config.options import accept_options_of_constructors
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured, check_objective
 from collapsar.judging.plugins import load_plugins
