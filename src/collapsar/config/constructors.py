@@ -45,10 +45,9 @@ def parts(node: Any, *, path: str = "") -> Iterator[tuple[str, DictConfig]]:
 
 def check_part(path: str, node: DictConfig) -> None:
     """Refuse arguments that the constructor named by `_target_` would not take."""
-    target = find_target(path, str(node["_target_"]))
-    parameters = parameters_of(target)
-    if parameters is not None:
-        check_arguments(path, node, signature=Signature(parameters=parameters, types=annotated_types(target)))
+    signature = imported_signature(find_target(path, str(node["_target_"])))
+    if signature is not None:
+        check_arguments(path, node, signature=signature)
 
 
 def check_part_early(path: str, node: DictConfig) -> None:
@@ -122,12 +121,20 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
         raise UsageError(f"{path}._target_ names nothing that can be called: {name!r}; {why}") from error
 
 
-def parameters_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
-    """The parameters of a constructor; None if Python cannot tell, as for some classes written in C."""
+def imported_signature(target: Callable[..., Any]) -> Signature | None:
+    """The signature of an imported constructor; None if Python cannot tell, as for some classes written in C.
+
+    It has no types, so none are checked, if Python cannot resolve one of them.
+    """
     try:
-        return inspect.signature(target).parameters
+        parameters = inspect.signature(target).parameters
     except ValueError:
         return None
+    try:
+        types = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        types = {}
+    return Signature(parameters=parameters, types=types)
 
 
 def named(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
@@ -143,20 +150,12 @@ def options_of(target: str) -> frozenset[str]:
     They are read from the source if it shows them; else the target is imported.
     """
     try:
-        found = read_source(target)
-        parameters = found.parameters if found else parameters_of(get_method(target)) or {}
+        signature = read_source(target) or imported_signature(get_method(target))
     except Exception:  # the user's module may raise anything; find_target refuses the target later, in words
         return frozenset()
+    parameters = signature.parameters if signature else {}
     takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
     return frozenset(named(parameters)) | ({ANY} if takes_any else set())
-
-
-def annotated_types(target: Callable[..., Any]) -> dict[str, Any]:
-    """The annotated types of a constructor's parameters; none, so no check, if Python cannot resolve one of them."""
-    try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):
-        return {}
 
 
 def check_type(key: str, value: Any, *, annotation: Any) -> None:
