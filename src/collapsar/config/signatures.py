@@ -117,9 +117,9 @@ def signature_of(module: str, parameters: Mapping[str, Parameter], *, checks: as
 def parameters_in(arguments: ast.arguments) -> dict[str, Parameter]:
     """The parameters of a function; annotations are expressions, and None stands for any default."""
     plain, by_name = [*arguments.posonlyargs, *arguments.args], arguments.kwonlyargs
-    required: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
+    defaults = [*[None] * (len(plain) - len(arguments.defaults)), *arguments.defaults]
     found = [
-        *((Parameter.POSITIONAL_OR_KEYWORD, *each) for each in zip(plain, required + arguments.defaults, strict=True)),
+        *((Parameter.POSITIONAL_OR_KEYWORD, *each) for each in zip(plain, defaults, strict=True)),
         (Parameter.VAR_POSITIONAL, arguments.vararg, None),
         *((Parameter.KEYWORD_ONLY, *each) for each in zip(by_name, arguments.kw_defaults, strict=True)),
         (Parameter.VAR_KEYWORD, arguments.kwarg, None),
