@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from collapsar import __version__
 from collapsar.config import composition
 from collapsar.config.command_line import readable_by_hydra
-from collapsar.config.options import ANY, options_of
+from collapsar.config.constructors import ANY, options_of
 from collapsar.errors import (
     FULL_DISK,
     DeviceMemoryError,

@@ -1,7 +1,10 @@
-"""The command line before Hydra reads it: put options first, and quote text settings.
+"""The command line on its way into Hydra: put options first, quote text settings, and accept every argument of a part.
 
 Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Text
 settings get quotes here if they need them. Sweeps that Hydra would silently drop are refused.
+
+Hydra also refuses a key without `+` that no file contains, but a user's YAML may list no more than its `_target_`. An
+override may set any argument of a part's constructor.
 """
 
 import re
@@ -12,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString, Sweep
+from hydra.core.override_parser.types import Glob, Override, OverrideType, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 
+from collapsar.config.constructors import ANY, options_of
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder
 
@@ -155,3 +161,31 @@ def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) 
 def says_how_to_sweep(experiment: Any) -> bool:
     """Whether the file of an experiment sets Hydra's mode, sweeper or launcher, or what is swept."""
     return "hydra" in experiment or "hydra/" in str(experiment.get("defaults"))
+
+
+_apply_to_config = ConfigLoaderImpl._apply_overrides_to_config
+
+
+def accept_options_of_constructors() -> None:
+    """Let Hydra accept overrides of constructor arguments; a second call changes nothing."""
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_overrides)  # type: ignore[assignment, method-assign]
+
+
+def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
+    """Hydra's own step, but with one override after the other: one may add the part that the next one sets."""
+    for override in overrides:
+        if override.type == OverrideType.CHANGE and is_option(config, override.key_or_group):
+            override.type = OverrideType.ADD
+        _apply_to_config([override], config)
+
+
+def is_option(config: DictConfig, key: str) -> bool:
+    """Whether a dotted key is absent, but an argument of the part that it would belong to."""
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+            return False
+        if name not in node:
+            return "_target_" in node and bool(options_of(str(node["_target_"])) & {name, ANY})
+        node = node._get_node(name)
+    return False

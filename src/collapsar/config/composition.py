@@ -14,12 +14,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from collapsar.config.command_line import accept_options_of_constructors
 from collapsar.config.constructors import check_numbers, check_part, check_part_early, look_in_current_folder, parts
 from collapsar.config.experiment import CHECKED_RANGES, Experiment, check_ranges
 from collapsar.config.levers import check_choices, check_levers, levers_of_job, overrides_of_job
-from collapsar.config.options import accept_options_of_constructors
 from collapsar.errors import UsageError
-from collapsar.journal.objective import Measured, check_objective
+from collapsar.journal.objective import check_measured, check_objective
 from collapsar.judging.plugins import load_plugins
 from collapsar.records.settings import binding_settings, config_folder, digest, recipes
 
@@ -161,19 +161,6 @@ def build(config: DictConfig) -> Experiment:
     return experiment
 
 
-def check_measured_early(own: Mapping[str, Any]) -> None:
-    """Refuse an objective that the evaluation's settings do not measure, whatever the data."""
-    evaluation = own["evaluation"] if isinstance(own["evaluation"], dict) else {}
-    groups, spaces, table = (evaluation.get(key) for key in ("metrics", "spaces", "table"))
-    if isinstance(groups, list) and isinstance(spaces, dict):  # other types are refused by the checks of parts
-        of_table = table.get("metrics") or [] if isinstance(table, dict) else []
-        Measured(
-            groups=[*groups, *of_table],
-            batch_groups=evaluation.get("batch_metrics") or [],
-            spaces=list(spaces),
-        ).check(own["objective"])
-
-
 def check(config: DictConfig) -> None:
     """Refuse invalid settings as far as possible without importing torch, which takes seconds.
 
@@ -187,13 +174,13 @@ def check(config: DictConfig) -> None:
             raise UsageError(f"{key!s} is not an option: allowed are {', '.join(known)}")
     own = settings(config)
     check_study_name(own["name"])
-    load_plugins(own["plugins"])
     check_choices(overrides_of_job())
     check_optional_choices(config)
-    check_numbers("", own)
-    check_objective(own["objective"])
-    check_measured_early(own)
     check_levers(levers_of_job())
+    load_plugins(own["plugins"])
+    check_objective(own["objective"])
+    check_measured(own["objective"], own["evaluation"])
+    check_numbers("", own)
     check_ranges(**{key: own[key] for key in CHECKED_RANGES})
     for path, node in parts(config):
         check_part_early(path, node)

@@ -6,15 +6,17 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
+from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from collapsar.config.signatures import read_signature
+from collapsar.config.signatures import Signature, read_signature, read_source
 from collapsar.errors import UsageError, check_finite
 
 if TYPE_CHECKING:
@@ -26,8 +28,7 @@ WORDS = ("data.target", "data.identifiers", "data.missing", "evaluation.table.ta
 LARGEST_WHOLE_NUMBER = 2**63 - 1  # of int64, the widest integer of a tensor
 LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38; this leaves room to multiply
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes: the config sets all arguments
-
-Parameter = inspect.Parameter
+ANY = "**"  # stands for all names, if a constructor takes `**kwargs`
 
 
 def parts(node: Any, *, path: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -43,43 +44,58 @@ def parts(node: Any, *, path: str = "") -> Iterator[tuple[str, DictConfig]]:
 
 
 def check_part(path: str, node: DictConfig) -> None:
-    """Refuse arguments that the constructor named by `_target_` would not take.
-
-    A recipe (`_partial_`) may leave arguments to its caller, except a recipe in `CALLED_WITHOUT_ARGUMENTS`.
-    """
-    target = find_target(path, str(node["_target_"]))
-    parameters = parameters_of(target)
-    if parameters is not None:
-        check_arguments(path, node, parameters=parameters, types=annotated_types(target))
+    """Refuse arguments that the constructor named by `_target_` would not take."""
+    signature = imported_signature(find_target(path, str(node["_target_"])))
+    if signature is not None:
+        check_arguments(path, node, signature=signature)
 
 
 def check_part_early(path: str, node: DictConfig) -> None:
     """Check keys, types and plain ranges of a part without importing it, if its constructor's source can be read."""
     signature = read_signature(str(node["_target_"]))
     if signature is not None:
-        given = check_arguments(path, node, parameters=signature.parameters, types=signature.types)
-        signature.check_ranges(given)
+        check_arguments(path, node, signature=signature)
 
 
-def check_arguments(
-    path: str, node: DictConfig, *, parameters: Mapping[str, Parameter], types: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Refuse arguments that a constructor with these parameters would not take; returns the arguments by name.
+def check_arguments(path: str, node: DictConfig, *, signature: Signature) -> None:
+    """Refuse arguments that a constructor with this signature would not take.
+
+    A recipe (`_partial_`) may leave arguments to its caller, except a recipe in `CALLED_WITHOUT_ARGUMENTS`.
 
     Raises:
-        UsageError: unknown key, missing key, or wrong type.
+        UsageError: unknown key, missing key, wrong type, or a number out of its range.
     """
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
-    given = {str(key): value for key, value in values.items() if key not in HYDRA_KEYS}
-    positional = by_position(path, values.get("_args_", []), parameters=parameters)
-    check_names(path, given, parameters=parameters)
-    for key, value in (positional | given).items():
+    given = by_name(path, values, parameters=signature.parameters)
+    for key, value in given.items():
         if FILLED_IN.get(f"{path}.{key}") != value:
-            check_type(f"{path}.{key}", value, annotation=types.get(key, Any))
-    if not values.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS:
-        check_complete(path, {*positional, *given}, parameters=parameters)
-    return positional | given
+            check_type(f"{path}.{key}", value, annotation=signature.types.get(key, Any))
+    required = [name for name, each in named(signature.parameters).items() if each.default is Parameter.empty]
+    missing = [name for name in required if name not in given]
+    if missing and (not values.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS):
+        raise UsageError(f"{path} needs {', '.join(missing)}: set {path}.{missing[0]}=VALUE")
+    for check, names in signature.ranges:
+        check(**{name: given[name] for name in names if isinstance(given.get(name), int | float)})
+
+
+def by_name(path: str, values: Mapping[Any, Any], *, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """The arguments of a part by name, without those that go to `*args`; refuses too many, and unknown keys."""
+    kinds, names, listed = (
+        {each.kind for each in parameters.values()},
+        list(named(parameters)),
+        values.get("_args_", []),
+    )
+    in_order = [name for name in names if parameters[name].kind <= Parameter.POSITIONAL_OR_KEYWORD]
+    listed = values.get("_args_", [])
+    if len(listed) > len(in_order) and Parameter.VAR_POSITIONAL not in kinds:
+        raise UsageError(f"{path}._args_ has {len(listed)} values: {path} takes at most {len(in_order)}")
+    given = {str(key): value for key, value in values.items() if key not in HYDRA_KEYS}
+    for key in given if Parameter.VAR_KEYWORD not in kinds else ():
+        if key not in names:
+            advice = "; leave out a lever that sets it, or choose another model" if path == "model" else ""
+            raise UsageError(f"{path}.{key} is not an option: {path} takes {', '.join(names) or 'none'}{advice}")
+    return dict(zip(in_order, listed, strict=False)) | given
 
 
 def look_in_current_folder() -> None:
@@ -105,39 +121,20 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
         raise UsageError(f"{path}._target_ names nothing that can be called: {name!r}; {why}") from error
 
 
-def parameters_of(target: Callable[..., Any]) -> Mapping[str, Parameter] | None:
-    """The parameters of a constructor; None if Python cannot tell, as for some classes written in C."""
+def imported_signature(target: Callable[..., Any]) -> Signature | None:
+    """The signature of an imported constructor; None if Python cannot tell, as for some classes written in C.
+
+    It has no types, so none are checked, if Python cannot resolve one of them.
+    """
     try:
-        return inspect.signature(target).parameters
+        parameters = inspect.signature(target).parameters
     except ValueError:
         return None
-
-
-def by_position(path: str, values: Sequence[Any], *, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The values of `_args_` by the names of their parameters; values that go to `*args` are left out."""
-    names = [name for name, parameter in parameters.items() if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
-    if len(values) > len(names) and not has_kind(parameters, Parameter.VAR_POSITIONAL):
-        raise UsageError(f"{path}._args_ has {len(values)} values: {path} takes at most {len(names)}")
-    return dict(zip(names, values, strict=False))
-
-
-def check_names(path: str, given: Mapping[str, Any], *, parameters: Mapping[str, Parameter]) -> None:
-    """Refuse a key that is not a parameter, unless the constructor has `**kwargs`."""
-    if has_kind(parameters, Parameter.VAR_KEYWORD):
-        return
-    names = list(named(parameters))
-    for key in given:
-        if key not in names:
-            advice = "; leave out a lever that sets it, or choose another model" if path == "model" else ""
-            raise UsageError(f"{path}.{key} is not an option: {path} takes {', '.join(names) or 'none'}{advice}")
-
-
-def check_complete(path: str, given: set[str], *, parameters: Mapping[str, Parameter]) -> None:
-    """Refuse a part that lacks a parameter without a default."""
-    required = [name for name, parameter in named(parameters).items() if parameter.default is Parameter.empty]
-    missing = [name for name in required if name not in given]
-    if missing:
-        raise UsageError(f"{path} needs {', '.join(missing)}: set {path}.{missing[0]}=VALUE")
+    try:
+        types = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        types = {}
+    return Signature(parameters=parameters, types=types)
 
 
 def named(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
@@ -146,17 +143,19 @@ def named(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
     return {name: parameter for name, parameter in parameters.items() if parameter.kind not in collecting}
 
 
-def has_kind(parameters: Mapping[str, Parameter], kind: Any) -> bool:
-    """Whether any parameter is of this kind."""
-    return any(parameter.kind == kind for parameter in parameters.values())
+@cache
+def options_of(target: str) -> frozenset[str]:
+    """The names of a `_target_`'s arguments, with `ANY` if it takes `**kwargs`; empty if there is no such target.
 
-
-def annotated_types(target: Callable[..., Any]) -> dict[str, Any]:
-    """The annotated types of a constructor's parameters; none, so no check, if Python cannot resolve one of them."""
+    They are read from the source if it shows them; else the target is imported.
+    """
     try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):
-        return {}
+        signature = read_source(target) or imported_signature(get_method(target))
+    except Exception:  # the user's module may raise anything; find_target refuses the target later, in words
+        return frozenset()
+    parameters = signature.parameters if signature else {}
+    takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values())
+    return frozenset(named(parameters)) | ({ANY} if takes_any else set())
 
 
 def check_type(key: str, value: Any, *, annotation: Any) -> None:

@@ -16,14 +16,27 @@ if TYPE_CHECKING:
 
     from collapsar.records.record import GenerationRecord
 
-CHECKED_RANGES = ("seed", "num_generations", "num_threads", "checkpoint_minutes")
+CHECKED_RANGES = ("seed", "num_generations", "num_synthetic", "batch_size", "num_threads", "checkpoint_minutes")
 
 
-def check_ranges(*, seed: int, num_generations: int, num_threads: int | None, checkpoint_minutes: float | None) -> None:
-    """Refuse numbers out of range."""
+def check_ranges(
+    *,
+    seed: int,
+    num_generations: int,
+    num_synthetic: Any,
+    batch_size: int,
+    num_threads: int | None,
+    checkpoint_minutes: float | None,
+) -> None:
+    """Refuse numbers out of range; a schedule of `num_synthetic` is checked when it is built."""
+    from collapsar.data.schedules import Constant, check_bounds
+
     check_not_negative(seed=seed)
-    if num_generations < 1:
-        raise UsageError(f"num_generations must be at least 1: got {num_generations}")
+    for name, number in (("num_generations", num_generations), ("batch_size", batch_size)):
+        if number < 1:
+            raise UsageError(f"{name} must be at least 1: got {number}")
+    if isinstance(num_synthetic, int | float):
+        check_bounds("num_synthetic", Constant(num_synthetic), lowest=1)
     if num_threads is not None:
         check_positive(num_threads=num_threads)
     if checkpoint_minutes is not None:

@@ -1,21 +1,20 @@
-"""Read a constructor's signature from its source: importing it would import torch, which takes seconds.
+"""What a constructor takes, read from its source: importing it would import torch, which takes seconds.
 
-Names, types and plain range checks are enough to refuse most mistakes at once. Only our own and Lightning's classes
-are read. The constructor itself checks what cannot be read here.
+Names, types and plain range checks are enough to refuse most mistakes at once. The constructor itself checks what
+cannot be read here.
 """
 
 import ast
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 from collapsar import errors
 
-Parameter = inspect.Parameter
 PLAIN_TYPES = {
     **{plain.__name__: plain for plain in (int, float, str, bool, list, dict, tuple, Sequence, Mapping)},
     "Any": Any,
@@ -23,8 +22,9 @@ PLAIN_TYPES = {
     "Optional": Optional,
     "Union": Union,
 }
-READ_PACKAGES = ("collapsar", "lightning")
+CHECKED_PACKAGES = ("collapsar", "lightning")
 RANGES = ("check_positive", "check_not_negative", "check_fraction")
+NO_ARGUMENTS = ("abc.ABC", "typing.Protocol", "torch.nn.Module")  # bases that add none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,79 +35,111 @@ class Signature:
         parameters: The arguments by name.
         types: Types by name, if the annotation needs no import.
         ranges: The range checks that it always makes, each with the names of the arguments that it checks.
+        is_dataclass: Whether it is made by `dataclass`.
+        is_assumed: Whether its `**kwargs` are assumed to go to its bases.
     """
 
     parameters: Mapping[str, Parameter]
     types: Mapping[str, Any]
-    ranges: Sequence[tuple[Callable[..., None], Sequence[str]]]
+    ranges: Sequence[tuple[Callable[..., None], Sequence[str]]] = ()
+    is_dataclass: bool = False
+    is_assumed: bool = False
 
-    def check_ranges(self, values: Mapping[str, Any]) -> None:
-        """Refuse a number out of its range."""
-        for check, names in self.ranges:
-            check(**{name: values[name] for name in names if isinstance(values.get(name), int | float)})
+
+NOTHING = Signature(parameters={}, types={})
+
+
+def read_signature(target: str) -> Signature | None:
+    """The signature of a class of ours or of Lightning's, by its full name; None if it cannot be read exactly."""
+    found = read_source(target) if target.partition(".")[0] in CHECKED_PACKAGES else None
+    return found if found and not found.is_assumed else None
 
 
 @cache
-def read_signature(target: str) -> Signature | None:
-    """The signature of a class of ours or of Lightning's, by its full name; None if it cannot be read."""
+def read_source(target: str) -> Signature | None:
+    """The signature of any function or class, by its full name; None if its source does not show it."""
+    if target in NO_ARGUMENTS:
+        return NOTHING
     module, _, name = target.rpartition(".")
-    found = find_class(module, name)
-    if found is None:
-        return None
-    module, node = found
+    for node in tree_of(module):
+        match node:
+            case ast.FunctionDef(name=found) if found == name:
+                return signature_of(module, parameters_in(node.args), checks=node)
+            case ast.ClassDef(name=found) if found == name:
+                return signature_of_class(module, node)
+            case ast.ImportFrom(module=str() as origin, level=0, names=names) if there := named(names, name):
+                return read_source(f"{origin}.{there}")
+    return None
+
+
+def signature_of_class(module: str, node: ast.ClassDef) -> Signature | None:
+    """The signature of a class: of its fields if it is a dataclass, of its `__init__`, or of its first base."""
     bodies = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
-    if is_dataclass(node):
-        fields = fields_of(module, node)
-        checks = bodies.get("__post_init__")
-    elif checks := bodies.get("__init__"):
-        if checks.args.vararg or checks.args.kwarg:
+    made_by = bodies.get("__init__")
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        fields = signature_of(module, fields_in(node), checks=bodies.get("__post_init__"))
+        return joined(
+            replace(fields, is_dataclass=True),
+            [base and (base if base.is_dataclass else NOTHING) for base in bases_of(module, node)],
+        )
+    if made_by is None:
+        return next((base for base in bases_of(module, node) if base is not NOTHING), NOTHING)
+    _self, *parameters = parameters_in(made_by.args).values()
+    passed_on = [each.name for each in parameters if each.kind is Parameter.VAR_KEYWORD and node.bases]
+    own = signature_of(module, {each.name: each for each in parameters if each.name not in passed_on}, checks=made_by)
+    return joined(replace(own, is_assumed=True), bases_of(module, node)) if passed_on else own
+
+
+def bases_of(module: str, node: ast.ClassDef) -> list[Signature | None]:
+    """The signatures of the bases of a class; None for a base that cannot be read."""
+    return [read_source(f"{module}.{base.id}") if isinstance(base, ast.Name) else None for base in node.bases]
+
+
+def joined(own: Signature, bases: Sequence[Signature | None]) -> Signature | None:
+    """A signature with the arguments of its bases; None if one of them cannot be read."""
+    for base in bases:
+        if base is None:
             return None
-        fields = arguments_of(checks.args)
-    elif any(find_class(module, base.id) for base in node.bases if isinstance(base, ast.Name)):
-        return next(filter(None, (read_base(module, base) for base in node.bases)), None)
-    else:
-        return None
-    types = {name: type_of(module, annotation) for name, (annotation, _) in fields.items()}
+        own = replace(own, parameters={**base.parameters, **own.parameters}, types={**base.types, **own.types})
+    return own
+
+
+def signature_of(module: str, parameters: Mapping[str, Parameter], *, checks: ast.FunctionDef | None) -> Signature:
+    """The signature with these parameters, whose annotations are expressions of a module."""
+    types = {name: type_of(module, parameter.annotation) for name, parameter in parameters.items()}
     return Signature(
-        parameters={
-            name: Parameter(name, Parameter.KEYWORD_ONLY, default=None if has_default else Parameter.empty)
-            for name, (_, has_default) in fields.items()
-        },
+        parameters=parameters,
         types={name: known for name, known in types.items() if known is not None},
-        ranges=ranges_in(checks, names=set(fields)) if checks else (),
+        ranges=ranges_in(checks, names=set(parameters)) if checks else (),
     )
 
 
-def read_base(module: str, base: ast.expr) -> Signature | None:
-    """The signature of a base class."""
-    found = find_class(module, base.id) if isinstance(base, ast.Name) else None
-    return read_signature(f"{found[0]}.{found[1].name}") if found else None
+def parameters_in(arguments: ast.arguments) -> dict[str, Parameter]:
+    """The parameters of a function; annotations are expressions, and None stands for any default."""
+    plain, by_name = [*arguments.posonlyargs, *arguments.args], arguments.kwonlyargs
+    defaults = [*[None] * (len(plain) - len(arguments.defaults)), *arguments.defaults]
+    found = [
+        *((Parameter.POSITIONAL_OR_KEYWORD, *each) for each in zip(plain, defaults, strict=True)),
+        (Parameter.VAR_POSITIONAL, arguments.vararg, None),
+        *((Parameter.KEYWORD_ONLY, *each) for each in zip(by_name, arguments.kw_defaults, strict=True)),
+        (Parameter.VAR_KEYWORD, arguments.kwarg, None),
+    ]
+    return {each.arg: parameter(each.arg, kind, each.annotation, default) for kind, each, default in found if each}
 
 
-def is_dataclass(node: ast.ClassDef) -> bool:
-    """Whether a `dataclass` decorator stands above a class."""
-    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
-
-
-def arguments_of(arguments: ast.arguments) -> dict[str, tuple[ast.expr | None, bool]]:
-    """For each argument, its annotation and whether it has a default."""
-    plain = arguments.args[1:]
-    without = len(plain) - len(arguments.defaults)
-    found = {each.arg: (each.annotation, index >= without) for index, each in enumerate(plain)}
-    by_name = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return found | {each.arg: (each.annotation, default is not None) for each, default in by_name}
-
-
-def fields_of(module: str, node: ast.ClassDef) -> dict[str, tuple[ast.expr | None, bool]]:
-    """The same for the fields of a dataclass and of its dataclass bases."""
-    fields: dict[str, tuple[ast.expr | None, bool]] = {}
-    for base in node.bases:
-        found = find_class(module, base.id) if isinstance(base, ast.Name) else None
-        fields |= fields_of(*found) if found and is_dataclass(found[1]) else {}
-    own = (each for each in node.body if isinstance(each, ast.AnnAssign) and "ClassVar" not in ast.unparse(each))
-    return fields | {
-        each.target.id: (each.annotation, each.value is not None) for each in own if isinstance(each.target, ast.Name)
+def fields_in(node: ast.ClassDef) -> dict[str, Parameter]:
+    """The parameters that the fields of a dataclass become."""
+    return {
+        each.target.id: parameter(each.target.id, Parameter.KEYWORD_ONLY, each.annotation, each.value)
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+        if "ClassVar" not in ast.unparse(each.annotation)
     }
+
+
+def parameter(name: str, kind: Any, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
+    """A parameter whose default is None, whatever it is, or that has no default."""
+    return Parameter(name, kind, annotation=annotation, default=None if default else Parameter.empty)
 
 
 def ranges_in(body: ast.FunctionDef, *, names: set[str]) -> list[tuple[Callable[..., None], Sequence[str]]]:
@@ -149,19 +181,8 @@ def alias(module: str, name: str) -> Any:
             ):
                 value = node.value
                 return type_of(module, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
-            case ast.ImportFrom(module=str() as origin, names=names) if there := named(names, name):
+            case ast.ImportFrom(module=str() as origin, level=0, names=names) if there := named(names, name):
                 return alias(origin, there)
-    return None
-
-
-@cache
-def find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """A class and the module that defines it: this one, or the one it is imported from; None if there is none."""
-    for node in tree_of(module):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return module, node
-        if isinstance(node, ast.ImportFrom) and (there := named(node.names, name)):
-            return find_class(node.module or "", there)
     return None
 
 
@@ -172,11 +193,11 @@ def named(names: Sequence[ast.alias], name: str) -> str | None:
 
 @cache
 def tree_of(module: str) -> list[ast.stmt]:
-    """The statements of a module of ours or of Lightning's; empty for any other module."""
+    """The statements of a module, found without importing its package; empty if it has no source."""
     package, *rest = module.split(".")
-    spec = find_spec(package) if package in READ_PACKAGES else None
+    spec = find_spec(package) if package else None
     if spec is None or spec.origin is None:
         return []
-    path = Path(spec.origin).parent.joinpath(*rest)
+    path = Path(spec.origin).parent.joinpath(*rest) if spec.submodule_search_locations else Path(spec.origin)
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return ast.parse(file.read_text(encoding="utf-8")).body if file.is_file() else []

@@ -110,6 +110,19 @@ class Measured:
         return bool(groups)
 
 
+def check_measured(objective: Objective, evaluation: Any) -> None:
+    """Refuse an objective that the settings of an evaluation do not measure, whatever the data.
+
+    Settings of a wrong type are left to the checks of parts.
+    """
+    settings = evaluation if isinstance(evaluation, dict) else {}
+    groups, spaces, table = (settings.get(key) for key in ("metrics", "spaces", "table"))
+    if isinstance(groups, list) and isinstance(spaces, dict):
+        of_table = table.get("metrics") or [] if isinstance(table, dict) else []
+        batch_groups = settings.get("batch_metrics") or []
+        Measured(groups=[*groups, *of_table], batch_groups=batch_groups, spaces=list(spaces)).check(objective)
+
+
 @cache
 def profile_keys() -> list[str]:
     """The numbers of a profile, by dotted key."""
