@@ -14,8 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from collapsar.judging.metric_keys import headline, title_of
 from collapsar.report.charts import chart_content
-from collapsar.study.arms import group_arms
-from collapsar.study.chains import Chain
+from collapsar.study.arms import Arm
 
 COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#555b63", "#8b4513")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
@@ -36,12 +35,11 @@ STYLE: Any = {
 }
 
 
-def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
+def write_figures(arms: Sequence[Arm], folder: Path) -> list[Path]:
     """Write one SVG and one PNG for each headline metric, each law, the precision-recall path and class survival."""
-    content = chart_content(group_arms(chains))
-    drawings: dict[str, Callable[[Axes], None]] = {
-        **{_file_name(key): _metric_drawing(content, key) for key in _drawn(content)},
-    }
+    content = chart_content(arms)
+    drawn = [key for key, curves in content["curves"].items() if curves and (key in headline() or content["laws"][key])]
+    drawings = {key.replace("/", "_"): _metric_drawing(content, key) for key in drawn}
     if content["curves"].get("precision") and content["curves"].get("recall"):
         drawings["precision_recall"] = lambda axes: _draw_path(axes, content)
     if content["survival"]:
@@ -49,15 +47,6 @@ def write_figures(chains: Sequence[Chain], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         return [path for name, draw in drawings.items() for path in _write(folder / name, draw)]
-
-
-def _drawn(content: dict[str, Any]) -> list[str]:
-    """Headline metrics and metrics that have a law."""
-    return [key for key, curves in content["curves"].items() if curves and (key in headline() or content["laws"][key])]
-
-
-def _file_name(metric: str) -> str:
-    return metric.replace("/", "_")
 
 
 def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:

@@ -12,20 +12,21 @@ from matplotlib.figure import Figure
 
 from collapsar.report.forest import VERDICTS, forest_content
 from collapsar.report.paper import STYLE, save_figure
-from collapsar.study.arms import group_arms
-from collapsar.study.chains import Chain
-from collapsar.study.comparison import comparisons
+from collapsar.study.comparison import Comparison
 
 LOOKS = dict(zip(VERDICTS, (("#0a6650", ">"), ("#a3330a", "<"), ("#57606a", "o")), strict=True))  # as on the page
 WIDTH_INCHES = 7.0  # two columns
 ROW_INCHES, HEAD_INCHES = 0.17, 0.55
 
 
-def write_forests(chains: Sequence[Chain], folder: Path) -> list[Path]:
+def write_forests(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     """Write one SVG and one PNG for each comparison, the first as `forest`, the others with their number."""
-    found = [forest_content(comparison) for comparison in comparisons(group_arms(chains))]
     with mpl.rc_context(STYLE):
-        return [path for number, content in enumerate(found) for path in _write(folder, content, number=number)]
+        return [
+            path
+            for number, found in enumerate(comparisons)
+            for path in _write(folder, forest_content(found), number=number)
+        ]
 
 
 def _write(folder: Path, content: dict[str, Any], *, number: int) -> list[Path]:

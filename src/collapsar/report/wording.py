@@ -11,7 +11,7 @@ from collapsar.records.words import counted
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval
-from collapsar.study.summaries import ArmSummary, ChainSummary
+from collapsar.study.summaries import ArmSummary
 from collapsar.study.waiting import WaitingTime
 
 MISSING = "–"
@@ -85,7 +85,7 @@ def _time(value: float, num_generations: int) -> str:
     return time_text(value) if math.isfinite(value) else f"not in {num_generations}"
 
 
-def time_text(value: float | None) -> str:
+def time_text(value: int | float | None) -> str:
     """A time in generations, to a tenth: more digits mean nothing, because generations are counted."""
     return MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
@@ -96,10 +96,10 @@ def in_generations(text: str) -> str:
     return f"{counted(median, 'generation')}{bracket}{spread}"
 
 
-def time_of_chain(time: float | None, summary: ChainSummary, *, needs: str) -> str:
+def time_of_chain(time: int | float | None, chain: Chain, *, needs: str) -> str:
     """When something happened to a chain, "not in 7" if it did not, and a dash if it was not measured."""
-    if time is None and needs in summary.first:
-        return f"not in {summary.last_generation}"
+    if time is None and needs in chain.first:
+        return f"not in {max(chain.last_generation, 0)}"
     return time_text(time)
 
 
@@ -146,7 +146,7 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
         return "No chain has measured recall, so there is no answer: see what else is measured."
     if set(fates.values()) == {"had little"}:
         return _of_little(summaries)
-    if all(chain.chain.last_generation == 0 for summary in summaries for chain in summary.chains):
+    if all(chain.last_generation == 0 for summary in summaries for chain in summary.chains):
         return "There is one generation so far, and losses are counted from it: there is no answer yet."
     answer = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
     return " ".join([answer, *_caveats([one for one in summaries if fates[one.arm.name] != "had little"])])
@@ -209,7 +209,7 @@ def _facts(summary: ArmSummary) -> Iterator[str]:
     elif summary.first_dead is not None and math.isfinite(summary.first_dead.median):
         yield f"classes died from generation {time_text(summary.first_dead.median)} on"
     for ending, words in (("stopped", "stopped by the alarm"), ("broke down", "broke down")):
-        if number := sum(chain.chain.ending == ending for chain in summary.chains):
+        if number := sum(chain.ending == ending for chain in summary.chains):
             yield f"{number} {words}"
 
 
@@ -304,8 +304,8 @@ def _deaths(summary: ArmSummary) -> str:
 
 def _endings(summary: ArmSummary) -> str:
     """The chains that ended early; means count them."""
-    ended = [ending_text(one.chain) for one in summary.chains if one.chain.ending]
-    is_carried = any(one.chain.last_generation < summary.arm.horizon for one in summary.chains)
+    ended = [ending_text(chain) for chain in summary.chains if chain.ending]
+    is_carried = any(chain.last_generation < summary.arm.horizon for chain in summary.chains)
     carried = f" (last values carried on to generation {summary.arm.horizon})" if is_carried else ""
     return f"; {', '.join(ended)}{carried}" if ended else ""
 
@@ -344,7 +344,7 @@ def _of_seeds(number: int, total: int) -> str:
 
 def _first_failure(summary: ArmSummary) -> str:
     """What the first seed that failed the gate measured."""
-    chain = next(one.chain for one in summary.chains if one.profile.entry_gate == "failed")
+    chain = next(chain for chain in summary.chains if chain.profile.entry_gate == "failed")
     return gate_evidence(chain.records[0].metrics) if chain.records else "broke down"
 
 

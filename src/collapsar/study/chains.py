@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import NonFiniteError, UsageError, printable
 from collapsar.files import file_is_whole
 from collapsar.journal.profile import Ending, Profile, profile_chain
+from collapsar.judging.metric_keys import MAIN
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 from collapsar.study.fitted import values_of
@@ -32,8 +32,6 @@ WORST = dict.fromkeys(("precision", "recall", "recall_worst_class", "downstream_
 """The metrics of a chain that broke down before its first record: without samples these are 0, and AUC is chance."""
 CONFIG = "config.yaml"
 OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run folder
-
-TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +91,20 @@ class Chain:
         return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WORST
 
     @property
+    def first(self) -> dict[str, float]:
+        """Its main metrics at generation 0."""
+        return self._main(0)
+
+    @property
+    def last(self) -> dict[str, float]:
+        """Its main metrics at its last generation."""
+        return self._main(max(self.last_generation, 0))
+
+    def _main(self, generation: int) -> dict[str, float]:
+        metrics = self.metrics_at(generation)
+        return {key: metrics[key] for key in MAIN if key in metrics}
+
+    @property
     def last_values(self) -> dict[str, float]:
         """Values carried on after its end: its last metrics and fitted values, or `WORST` without records."""
         return values_of(self.records[-1]) if self.records else WORST
@@ -116,21 +128,6 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
     return list(found.values())
 
 
-def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
-    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
-    rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
-    return pd.DataFrame(rows, columns=TIDY_COLUMNS)
-
-
-def carried_rows(chain: Chain, *, horizon: int) -> Iterator[tuple[Any, ...]]:
-    """Rows for the generations after a chain's end: the values carried on, and the metric `carried_from`."""
-    first = chain.records[0] if chain.records else None
-    parts = [first.data, first.model, first.regime] if first else [""] * 3
-    for generation in range(chain.last_generation + 1, horizon + 1):
-        for key, value in (chain.last_values | {"carried_from": chain.last_generation}).items():
-            yield (chain.label, chain.seed, *parts, generation, key, float(value))
-
-
 def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
     """The table rows that a chain stored for the page at a generation; None if absent or unreadable."""
     try:
@@ -145,23 +142,6 @@ def class_names(chain: Chain) -> list[str]:
     contents = (row_picture(chain, record.generation) for record in chain.records)
     names = next((content.get("classes") for content in contents if content is not None), None)
     return [printable(str(name)) for name in names] if isinstance(names, list) else []
-
-
-def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
-    head = (label, record.seed, record.data, record.model, record.regime, record.generation)
-    for key, value in values_of(record).items():
-        yield (*head, key, float(value))
-    for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
-        for phase, seconds in phases.items():
-            yield (*head, f"{name}/{phase}", float(seconds))
-    for origin, shares in record.class_shares.items():
-        for index, share in enumerate(shares):
-            yield (*head, f"class_share/{origin}/{index}", float(share))
-    for level, by_origin in record.factor_shares.items():
-        for origin, share in by_origin.items():
-            yield (*head, f"factor_share/{origin}/{level}", float(share))
-    if record.peak_memory_bytes:
-        yield (*head, "peak_memory_bytes", float(record.peak_memory_bytes))
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
