@@ -52,9 +52,8 @@ def _export(study: "Study", options: argparse.Namespace) -> list[Path]:
     written += [exports.write_parquet(study.arms, options.parquet)] if options.parquet else []
     if options.figures:
         from collapsar.report.paper import write_figures
-        from collapsar.report.paper_forest import write_forests
 
-        written += write_figures(study.arms, options.figures) + write_forests(study.comparisons, options.figures)
+        written += write_figures(study, options.figures)
     return written
 
 

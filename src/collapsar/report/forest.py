@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from collapsar.report.wording import MISSING, growth_text, number_text
+from collapsar.report.wording import MISSING, growth_text, number_text, short_text
 from collapsar.study.comparison import OUTCOMES, ComparedArm, Comparison, Spending
 from collapsar.study.effects import ArmVerdict, Effect
 from collapsar.study.intervals import Interval
@@ -127,12 +127,8 @@ def effects_table(found: Comparison) -> Table:
 def _cell(effect: Effect | None) -> str:
     if effect is None:
         return MISSING
-    bounds = f"[{_short(effect.corrected.low)},{_short(effect.corrected.high)}]"
+    bounds = f"[{short_text(effect.corrected.low)},{short_text(effect.corrected.high)}]"
     return f"{growth_text(effect.difference)}\n{bounds}\n{p_text(effect.p_value)}"
-
-
-def _short(value: float | None) -> str:
-    return number_text(value, num_digits=2)
 
 
 def _rows(found: Comparison) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from collapsar.judging.metric_keys import title_of
 from collapsar.records.words import counted
 from collapsar.report import predictor_words
 from collapsar.report.forest import effects_table
-from collapsar.report.wording import entry_gate, number_text, time_of_chain, waiting_text
+from collapsar.report.wording import entry_gate, short_text, time_of_chain, waiting_text
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval
 from collapsar.study.study import Study
@@ -78,7 +78,7 @@ def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
     name = f"  seed {chain.seed}{' *' if chain.problem else ''}"
     if not chain.has_outcome:
         return [name]
-    changes = [f"{_short(chain.first.get(key))}→{_short(chain.last.get(key))}" for key in keys]
+    changes = [f"{short_text(chain.first.get(key))}→{short_text(chain.last.get(key))}" for key in keys]
     halved = time_of_chain(chain.profile.recall_half_life, chain, needs="recall")
     dead = time_of_chain(chain.profile.first_dead_generation, chain, needs="classes_dropped")
     return [name, *changes, _stacked(halved), _stacked(dead)]
@@ -86,13 +86,9 @@ def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
 
 def _change(first: Interval | None, last: Interval | None) -> str:
     """First and last mean, and the interval of the last on a line of its own."""
-    means = f"{_short(first.mean if first else None)}→{_short(last.mean if last else None)}"
+    means = f"{short_text(first.mean if first else None)}→{short_text(last.mean if last else None)}"
     is_interval = last is not None and last.low is not None
-    return f"{means}\n\\[{_short(last.low)},{_short(last.high)}]" if last and is_interval else means
-
-
-def _short(value: float | None) -> str:
-    return number_text(value, num_digits=2)
+    return f"{means}\n\\[{short_text(last.low)},{short_text(last.high)}]" if last and is_interval else means
 
 
 def _stacked(text: str) -> str:

@@ -44,7 +44,7 @@ FATES: dict[Fate, str] = {
 def number_text(value: float | None, *, num_digits: int = 3) -> str:
     """A number with three digits, or three decimals below one; whole numbers below 10,000 in full.
 
-    None and what is not finite give a dash. The narrow table of the terminal takes two digits.
+    None and what is not finite give a dash.
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -55,6 +55,11 @@ def number_text(value: float | None, *, num_digits: int = 3) -> str:
         decimals = num_digits if abs(value) < 1 else max(0, num_digits - 1 - before_point)
         return f"{value:.{decimals}f}".replace("-", "−")
     return f"{value:.{num_digits}g}".replace("-", "−")
+
+
+def short_text(value: float | None) -> str:
+    """A number with two digits, for the narrow tables of the terminal."""
+    return number_text(value, num_digits=2)
 
 
 def interval_text(interval: Interval | None) -> str:
@@ -240,18 +245,10 @@ def _by_others(summary: ArmSummary) -> str:
     return f" (“{'”, “'.join(_other_definitions(summary))}”)" if fate(summary) == "in part" else ""
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", "\u202f%")
-
-
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
     """The arms that measured recall, the largest loss first; those that had no recall come last."""
     measured = (summary for summary in summaries if "recall" in summary.first and "recall" in summary.last)
-    return sorted(measured, key=_kept)
-
-
-def _kept(summary: ArmSummary) -> float:
-    return summary.kept_recall.mean if summary.kept_recall else math.inf
+    return sorted(measured, key=lambda summary: summary.kept_recall.mean if summary.kept_recall else math.inf)
 
 
 def _had_little(summary: ArmSummary) -> bool:
@@ -265,7 +262,7 @@ def _kept_text(summary: ArmSummary) -> str:
     is_interval = kept.low is not None and kept.high is not None
     bounds = f" [{100 * kept.low:.0f}, {100 * kept.high:.0f}]" if is_interval else ""  # type: ignore[operator]
     had_any = "" if kept.num_seeds == len(summary.chains) else f" in the {counted(kept.num_seeds, 'seed')} that had any"
-    return f"{_percent(kept.mean)}{bounds} of its recall left{had_any}"
+    return f"{100 * kept.mean:.0f}\u202f%{bounds} of its recall left{had_any}"
 
 
 def sentence(summary: ArmSummary) -> str:

@@ -195,7 +195,7 @@ def _with_present_names(node: Any) -> Any:
 
 def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
     records = _read_records(folder / "records.jsonl")
-    status = _read_json(folder / "status.json")
+    problem, ending = _outcome(len(records), int(config["num_generations"]), _read_json(folder / "status.json"))
     return Chain(
         folder=folder,
         label=label,
@@ -203,8 +203,8 @@ def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
         records=records,
         overrides=_read_overrides(folder / ".hydra" / "overrides.yaml"),
         versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items() if version},
-        problem=_problem(len(records), int(config["num_generations"]), status),
-        ending=_ending(len(records), int(config["num_generations"]), status),
+        problem=problem,
+        ending=ending,
     )
 
 
@@ -231,25 +231,23 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
     return tuple(records[generation] for generation in sorted(records))
 
 
-def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) -> str:
-    """Why a chain is not finished, in the words of its status; an unknown state is shown as it is."""
-    state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
-    if num_finished >= num_generations and state in ("", "running", "finished"):
-        return ""
-    word = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}.get(state, state)
-    if _ending(num_finished, num_generations, status) == "broke down":
-        word = "broke down"
-    text = f"{word} after {num_finished} of {counted(num_generations, 'generation')}"
-    return printable(text + (f": {message}" if message else ""))  # the file may come from somebody else
+def _outcome(num_finished: int, num_generations: int, status: dict[str, Any]) -> tuple[str, Ending]:
+    """Why a chain is not finished, in the words of its status, and how it ended before its last generation.
 
-
-def _ending(num_finished: int, num_generations: int, status: dict[str, Any]) -> Ending:
-    """How a chain ended before its last generation; empty if it is finished or the same command would continue it."""
+    An unknown state is shown as it is. The ending is empty if the same command would continue the chain.
+    """
     state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
+    ending: Ending = ""
     if num_finished >= num_generations:
-        return ""
-    is_breakdown = state == "failed" and message.startswith(NonFiniteError.__name__)
-    return "broke down" if is_breakdown else "stopped" if state == "stopped" else ""
+        if state in ("", "running", "finished"):
+            return "", ""
+    elif state == "failed" and message.startswith(NonFiniteError.__name__):
+        ending = "broke down"
+    elif state == "stopped":
+        ending = "stopped"
+    words = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}
+    text = f"{ending or words.get(state, state)} after {num_finished} of {counted(num_generations, 'generation')}"
+    return printable(text + (f": {message}" if message else "")), ending  # the file may come from somebody else
 
 
 def _read_overrides(path: Path) -> tuple[str, ...]:
