@@ -21,8 +21,8 @@ from collapsar.records.words import counted
 from collapsar.report.charts import chart_content
 from collapsar.report.pictures import strip_columns
 from collapsar.report.templating import environment
-from collapsar.study.arms import Arm, group_arms
-from collapsar.study.chains import read_chains
+from collapsar.study.arms import Arm
+from collapsar.study.study import read_study
 
 MODEL = "vae"
 FED_WITH = {  # the two regimes that are pictured
@@ -68,7 +68,7 @@ def write_picture(folder: Path, output: Path) -> Path:
     Raises:
         UsageError: the folder holds no run, or none of the two chains that are pictured.
     """
-    arms = group_arms(read_chains([folder]))
+    arms = read_study([folder]).arms
     content = chart_content(arms)
     picture = (
         environment(FileSystemLoader(Path(__file__).parent))

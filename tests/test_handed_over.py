@@ -9,8 +9,7 @@ import yaml
 
 from collapsar.config import composition
 from collapsar.errors import UsageError
-from collapsar.study.arms import group_arms
-from collapsar.study.chains import read_chains
+from collapsar.study.study import read_study
 from tiny_chains import TINY, compose_settings
 from tiny_models import VAE_SETTINGS
 
@@ -235,7 +234,7 @@ def test_ours_and_theirs_of_one_name_are_two_chains_and_two_arms(run, tmp_path):
     assert run(*narrow)[0] == run(*narrow, "model._target_=mine.VAE")[0] == 0
     folders = sorted((tmp_path / "outputs" / "study").glob("digits*"))
     assert len(folders) == 2
-    names = [arm.name for arm in group_arms(read_chains([tmp_path / "outputs" / "study"]))]
+    names = [arm.name for arm in read_study([tmp_path / "outputs" / "study"]).arms]
     assert len(names) == len(set(names)) == 2
     assert "model=mine.VAE" in " ".join(names)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from collapsar.config import forecast
-from collapsar.config.forecast import Forecast, Generation, in_words, summary
+from collapsar.config.forecast import Forecast, Generation, summary
 from collapsar.errors import UsageError
 
 
@@ -67,11 +67,6 @@ def test_all_chains_are_one_line():
     assert summary(chains, free_bytes=10**10) == (
         "dry run: 2 chains, 8 generations to go, 12 min one after another, 8.00 GB of 10.0 GB that are free"
     )
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(5.4, "5 s"), (119.0, "119 s"), (3600.0, "60 min"), (9e3, "2.5 h")])
-def test_durations_are_as_coarse_as_they_are_true(seconds, words):
-    assert in_words(seconds) == words
 
 
 def test_a_disk_too_small_is_named_with_what_is_needed(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from collapsar.judging.spaces.stick import read_stick
 from collapsar.report.page import write_report
 from collapsar.report.pictures import _read_strip
 from collapsar.report.tables import report_tables
+from collapsar.study.study import read_study
 from collapsar.training.stored import DAMAGE, load, load_stored
 from collapsar.training.train import begin_with
 from tiny_chains import TINY, build_and_run, compose_settings
@@ -172,7 +173,7 @@ def test_a_page_shows_markup_in_names_as_text(foreign_run):
 
 def test_a_table_on_the_terminal_shows_control_codes_and_markup_as_text(foreign_run):
     shown = io.StringIO()
-    Console(file=shown, width=200).print(report_tables([foreign_run]))
+    Console(file=shown, width=200).print(report_tables(read_study([foreign_run])))
     assert set(shown.getvalue()) - {"\n"} == {char for char in shown.getvalue() if char.isprintable()}
     assert "[bold]a" in shown.getvalue()
 

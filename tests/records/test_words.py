@@ -2,7 +2,7 @@
 
 import pytest
 
-from collapsar.records.words import counted
+from collapsar.records.words import counted, duration_text
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ from collapsar.records.words import counted
 )
 def test_one_is_singular_and_all_else_plural(number, noun, text):
     assert counted(number, noun) == text
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(5.4, "5 s"), (119.0, "119 s"), (3600.0, "60 min"), (9e3, "2.5 h")])
+def test_durations_are_as_coarse_as_they_are_true(seconds, words):
+    assert duration_text(seconds) == words

@@ -6,12 +6,12 @@ import pytest
 import yaml
 
 from collapsar.report.commands import commands
-from collapsar.study.arms import differing_settings, group_arms, num_choices_apart
-from collapsar.study.chains import read_chains
+from collapsar.study.arms import differing_settings, num_choices_apart
+from collapsar.study.study import read_study
 
 
 def arms_of(folder):
-    return group_arms(read_chains([folder]))
+    return read_study([folder]).arms
 
 
 def test_arms_of_a_sweep_are_named_by_model_and_regime(sweep):

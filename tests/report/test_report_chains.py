@@ -5,7 +5,9 @@ import json
 import pytest
 
 from collapsar.errors import UsageError
-from collapsar.study.chains import read_chains, tidy
+from collapsar.report.exports import tidy
+from collapsar.study.arms import group_arms
+from collapsar.study.chains import read_chains
 
 
 def test_every_run_below_a_folder_is_found_whether_finished_or_not(sweep):
@@ -124,7 +126,7 @@ def test_unreadable_status_is_no_obstacle(make_run):
 def test_tidy_table_has_every_metric_of_every_record_with_all_digits(make_run):
     run = make_run()
     chain = read_chains([run])[0]
-    table = tidy([chain]).set_index(["generation", "metric"])["value"]
+    table = tidy(group_arms([chain])).set_index(["generation", "metric"])["value"]
     for line in (run / "records.jsonl").read_text().splitlines():
         content = json.loads(line)
         for key, value in content["metrics"].items():

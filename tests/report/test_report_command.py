@@ -15,10 +15,12 @@ from collapsar.report.__main__ import main
 from collapsar.report.laws import laws_of
 from collapsar.report.paper import write_figures
 from collapsar.study.chains import read_chains
+from collapsar.study.study import read_study
 
 LOADED = """
 import sys
 from collapsar.report.__main__ import main
+from collapsar.study.study import read_study
 code = main(sys.argv[1:])
 print([name for name in ("torch", "torchvision", "lightning", "plotly") if name in sys.modules])
 sys.exit(code)
@@ -85,7 +87,7 @@ def test_figures_come_as_svg_and_png(make_run, tmp_path):
 )
 def test_ticks_of_generations_in_figures_are_whole(make_run, tmp_path, num_generations, ticks):
     run = make_run(with_images=False, num_generations=num_generations)
-    written = write_figures(read_chains([run]), tmp_path)
+    written = write_figures(read_study([run]), tmp_path)
     for name in ("recall.svg", "class_survival.svg"):
         assert tmp_path / name in written
         axis = (tmp_path / name).read_text().partition('id="matplotlib.axis_1"')[2].partition(">generation<")[0]

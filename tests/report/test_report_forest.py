@@ -11,13 +11,13 @@ from planted_comparison import ARMS, change, edit_records, write_comparison
 from rich.console import Console
 
 from collapsar.report.__main__ import main
-from collapsar.report.forest import effect_tables, forest_content, p_text, sentence, spent_text
+from collapsar.report.forest import effects_table, forest_content, p_text, sentence, spent_text
 from collapsar.report.page import write_report
-from collapsar.study.arms import group_arms
 from collapsar.study.baselines import find_baseline
 from collapsar.study.chains import read_chains
-from collapsar.study.comparison import comparisons, outcome_of
+from collapsar.study.comparison import outcome_of
 from collapsar.study.difference_words import difference_words
+from collapsar.study.study import read_study
 
 REPLACE = {"regime._target_": "Replace"}
 
@@ -34,7 +34,7 @@ def own_copy(planted, tmp_path):
 
 
 def compared(folder):
-    (found,) = comparisons(group_arms(read_chains([folder])))
+    (found,) = read_study([folder]).comparisons
     return found
 
 
@@ -67,7 +67,7 @@ def test_two_arms_have_no_baseline():
 
 
 def test_arms_are_named_by_what_sets_them_apart_from_the_baseline(planted):
-    assert {arm.name for arm in group_arms(read_chains([planted]))} == set(ARMS)
+    assert {arm.name for arm in read_study([planted]).arms} == set(ARMS)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_arms_of_two_models_have_a_baseline_each_and_their_models_in_their_names
         edit_records(other, lambda record: record.update(model="gan"))
         settings = yaml.safe_load((other / "config.yaml").read_text())
         change(other, {"model": settings["model"] | {"_target_": "collapsar.models.gan.gan.GAN"}})
-    found = comparisons(group_arms(read_chains([own_copy])))
+    found = read_study([own_copy]).comparisons
     assert sorted(comparison.baseline.name for comparison in found) == ["gan, replace", "vae, replace"]
     assert {row.arm.name for comparison in found for row in comparison.arms} >= {
         "vae, gradient clipping",
@@ -163,7 +163,7 @@ def test_one_longer_chain_does_not_move_the_horizon(own_copy):
 
 
 def test_without_two_arms_beside_a_baseline_there_is_no_comparison(sweep):
-    assert comparisons(group_arms(read_chains([sweep]))) == []
+    assert read_study([sweep]).comparisons == []
 
 
 def test_what_is_spent_is_that_of_a_chain(planted):
@@ -230,7 +230,7 @@ def test_the_page_shows_the_comparison_and_one_without_shows_none(planted, sweep
 
 def test_the_terminal_shows_it_in_80_columns(planted):
     output = io.StringIO()
-    Console(width=80, file=output).print(*effect_tables(read_chains([planted])))
+    Console(width=80, file=output).print(*map(effects_table, read_study([planted]).comparisons))
     lines = output.getvalue().splitlines()
     assert any(line.startswith(" gradient") and "better" in line and "same" in line for line in lines)
     assert max(map(len, lines)) <= 80

@@ -13,9 +13,10 @@ from collapsar.models.plan import Plan
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import config_folder, flatten
 from collapsar.report.charts import chart_content
+from collapsar.report.exports import tidy
 from collapsar.report.laws import laws_of
 from collapsar.study.arms import group_arms
-from collapsar.study.chains import read_chains, tidy
+from collapsar.study.chains import read_chains
 from collapsar.study.fitted import fitted_values, values_of
 from tiny_chains import build_and_run, compose_settings
 
@@ -317,7 +318,7 @@ def test_laws_and_fitted_values_are_drawn_and_exported(tmp_path):
     (drawn,) = content["laws"]["fitted/variance"]
     assert drawn["values"][2] == pytest.approx(law)
     assert drawn["source"] == "Shumailov et al. 2024, Alemohammad et al. 2023"
-    exported = tidy(chains).query("metric == 'fitted/variance'")["value"].tolist()
+    exported = tidy(group_arms(chains)).query("metric == 'fitted/variance'")["value"].tolist()
     assert exported == content["curves"]["fitted/variance"][0]["mean"]
 
 

@@ -22,11 +22,13 @@ from collapsar.report.pictures import TOTAL_BYTES, film_strip
 from collapsar.report.plotly_bundle import SCRIPT
 from collapsar.report.tables import report_tables
 from collapsar.study.chains import read_chains
+from collapsar.study.study import read_study
 
 # The kernel's own peak of the process, in kB: getrusage would also count the memory of the test that started it.
 REPORT_ITS_PEAK = """
 import pathlib, sys
 from collapsar.report.__main__ import main
+from collapsar.study.study import read_study
 code = main(sys.argv[1:])
 print(*[line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")])
 sys.exit(code)
@@ -205,7 +207,7 @@ def test_terminal_table_shows_names_as_they_are_and_lists_what_is_unfinished(swe
         content["regime"]["note"] = "[bold]x[/bold]"
         config.write_text(yaml.safe_dump(content))
     output = io.StringIO()
-    Console(width=160, file=output).print(report_tables([sweep]))
+    Console(width=160, file=output).print(report_tables(read_study([sweep])))
     text = output.getvalue()
     assert "note=" not in text  # the regime already tells the arms apart
     assert "unfinished after 4 of 8 generations" in text

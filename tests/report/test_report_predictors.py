@@ -11,9 +11,7 @@ from rich.console import Console
 from collapsar.report.page import render
 from collapsar.report.predictor_words import answer, generations, joined
 from collapsar.report.tables import report_tables
-from collapsar.study.arms import group_arms
-from collapsar.study.chains import read_chains
-from collapsar.study.predictors import keepings
+from collapsar.study.study import read_study
 from collapsar.study.waiting import WaitingTime
 
 AUC = [0.9, 0.75, 0.6, 0.45, 0.45]  # below .8 in generation 1, and below chance in generation 3
@@ -47,7 +45,7 @@ def plant(make_run):
 
 
 def sentence(*folders):
-    (found,) = keepings(group_arms(read_chains(folders)))
+    (found,) = read_study(folders).keepings
     return answer(found)
 
 
@@ -158,16 +156,16 @@ def test_without_a_predictor_of_real_samples_chance_alone_is_told_of(plant):
 def test_the_page_and_the_terminal_end_in_the_same_sentence(plant):
     run = plant(OF_TABLE | OF_GROUPS)
     said = sentence(run)
-    assert f'<p class="headline">{said}</p>' in render(read_chains([run]))
+    assert f'<p class="headline">{said}</p>' in render(read_study([run]))
     written = io.StringIO()
-    Console(width=400, file=written).print(report_tables([run]))
+    Console(width=400, file=written).print(report_tables(read_study([run])))
     assert written.getvalue().rstrip().endswith(said)
 
 
 def test_records_without_a_predictor_have_no_such_sentence(make_run):
     run = make_run(num_generations=3, with_images=False)
-    assert keepings(group_arms(read_chains([run]))) == []
-    assert "the predictor is" not in render(read_chains([run]))
+    assert read_study([run]).keepings == []
+    assert "the predictor is" not in render(read_study([run]))
 
 
 def test_one_generation_is_not_called_generations():

@@ -10,10 +10,9 @@ from planted_runs import write_records
 from scipy import stats
 
 from collapsar.report.wording import headline, number_text, sentence, waiting_text
-from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains
 from collapsar.study.intervals import bands, paired_difference, t_interval
-from collapsar.study.summaries import contrasts, summarise_arm
+from collapsar.study.study import read_study
 from collapsar.study.survival import class_survival
 from collapsar.study.waiting import waiting_time
 
@@ -101,13 +100,13 @@ def test_censored_classes_are_kept_at_risk_until_their_chain_ends(make_run):
 
 
 def test_final_values_rest_on_the_chains_that_came_to_the_end(sweep):
-    summaries = {arm.name: summarise_arm(arm) for arm in group_arms(read_chains([sweep]))}
-    assert [chain.chain.seed for chain in summaries["vae, replace"].chains] == [0, 1, 2]
+    summaries = {summary.arm.name: summary for summary in read_study([sweep]).summaries}
+    assert [chain.seed for chain in summaries["vae, replace"].chains] == [0, 1, 2]
     assert summaries["vae, replace"].last["recall"].num_seeds == 3
 
 
 def test_contrasts_pair_arms_that_differ_in_one_choice(sweep):
-    found = contrasts([summarise_arm(arm) for arm in group_arms(read_chains([sweep]))])
+    found = read_study([sweep]).contrasts
     assert {(contrast.first, contrast.second) for contrast in found} == {
         ("gan, accumulate", "gan, replace"),
         ("gan, accumulate", "vae, accumulate"),
@@ -118,7 +117,7 @@ def test_contrasts_pair_arms_that_differ_in_one_choice(sweep):
 
 
 def test_a_half_life_that_was_not_reached_says_within_how_many_generations(make_run):
-    summary = summarise_arm(group_arms(read_chains([make_run(regime="accumulate")]))[0])
+    summary = read_study([make_run(regime="accumulate")]).summaries[0]
     assert waiting_text(summary.half_life) == "not in 7"
 
 
@@ -153,7 +152,7 @@ def test_something_that_happened_at_generation_0_has_the_time_0():
 
 def test_growth_of_a_lone_chain_has_the_interval_of_theil_and_sen(make_run):
     run = make_run()
-    summary = summarise_arm(group_arms(read_chains([run]))[0])
+    summary = read_study([run]).summaries[0]
     rate = summary.chains[0].profile.fid_growth
     assert (summary.fid_growth.mean, summary.fid_growth.low, summary.fid_growth.high) == (
         rate.slope,
@@ -163,13 +162,13 @@ def test_growth_of_a_lone_chain_has_the_interval_of_theil_and_sen(make_run):
 
 
 def test_kept_recall_is_a_share_seed_by_seed(sweep):
-    summary = next(s for s in map(summarise_arm, group_arms(read_chains([sweep]))) if s.arm.name == "vae, replace")
+    summary = next(s for s in read_study([sweep]).summaries if s.arm.name == "vae, replace")
     shares = [chain.last["recall"] / chain.first["recall"] for chain in summary.chains]
     assert summary.kept_recall == t_interval(shares, within=(0.0, math.inf))
 
 
 def test_a_study_is_answered_by_what_was_kept_of_recall(sweep):
-    summaries = [summarise_arm(arm) for arm in group_arms(read_chains([sweep]))]
+    summaries = read_study([sweep]).summaries
     assert headline(summaries).startswith("2 of 4 arms collapsed: ")
 
 
@@ -179,6 +178,6 @@ def test_where_there_was_next_to_no_recall_nobody_is_said_to_have_lost_it(make_r
     for record in records:
         record["metrics"]["recall"] /= 20
     write_records(run, records)
-    summary = summarise_arm(group_arms(read_chains([run]))[0])
+    summary = read_study([run]).summaries[0]
     assert "too little to tell who lost more" in headline([summary])
     assert sentence(summary).startswith("had little to lose: recall went from 0.03")

@@ -11,8 +11,8 @@ from collapsar.cases.tables.table_pictures import table_picture
 from collapsar.report.class_scores import class_score_maps
 from collapsar.report.families import is_curve
 from collapsar.report.page import render
-from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains
+from collapsar.study.study import read_study
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_an_association_that_is_not_known_has_no_colour(run):
 
 
 def test_the_page_shows_all_three_and_still_figures_are_no_charts(run):
-    page = render(read_chains([run]))
+    page = render(read_study([run]))
     for words in ('<h2 id="tables-title">The table</h2>', "What goes with what", "Example rows"):
         assert words in page
     (section,) = re.findall(r"<section id=\"tables\".*?</section>", page, re.DOTALL)
@@ -75,19 +75,19 @@ def test_the_page_shows_all_three_and_still_figures_are_no_charts(run):
 
 
 def test_chains_of_images_have_no_table(make_run):
-    page = render(read_chains([make_run(num_generations=2)]))
+    page = render(read_study([make_run(num_generations=2)]))
     assert 'id="tables"' not in page
     assert 'id="films"' in page
 
 
 def test_chains_of_tables_have_no_film(run):
-    assert 'id="films"' not in render(read_chains([run]))
+    assert 'id="films"' not in render(read_study([run]))
 
 
 def test_names_from_data_are_escaped(make_run):
     folder = make_run(num_generations=2, with_images=False)
     write_tables(folder, num_generations=2, name="<script>alert(1)</script>")
-    page = render(read_chains([folder]))
+    page = render(read_study([folder]))
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
 
@@ -108,7 +108,7 @@ def test_names_from_data_are_escaped(make_run):
 def test_a_picture_that_cannot_be_read_is_left_out(run, edit):
     change(run, 4, edit)
     assert picture_of(run) is None
-    assert 'id="tables"' not in render(read_chains([run]))
+    assert 'id="tables"' not in render(read_study([run]))
 
 
 def test_a_file_that_was_cut_short_is_left_out(run):
@@ -127,10 +127,10 @@ def test_scores_of_columns_are_a_heat_map_and_no_curves(run):
             "column/age/column_shape_floor": 0.97,
         }
     write_records(run, records)
-    maps = class_score_maps(group_arms(read_chains([run])))
+    maps = class_score_maps(read_study([run]).arms)
     (shapes,) = maps["column_shape"]
     assert [name for name, _ in shapes.rows] == ["age", "plan"]
     assert shapes.rows[0][1][-1].shade == round(100 * (1 - 0.8**4))
     assert "categories_dropped" not in maps
     assert not is_curve("column/age/column_shape")
-    assert "Column shape by column" in render(read_chains([run]))
+    assert "Column shape by column" in render(read_study([run]))

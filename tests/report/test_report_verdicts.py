@@ -14,7 +14,7 @@ from planted_runs import record_at
 from rich.console import Console
 
 from collapsar.report.charts import chart_content
-from collapsar.report.exports import tidy_with_arms
+from collapsar.report.exports import tidy
 from collapsar.report.forest import sentence as effects_sentence
 from collapsar.report.page import render
 from collapsar.report.tables import table_of
@@ -34,7 +34,8 @@ from collapsar.study.arms import group_arms
 from collapsar.study.chains import Chain
 from collapsar.study.comparison import comparisons, outcome_of
 from collapsar.study.predictors import keepings
-from collapsar.study.summaries import contrasts, summarise_arm
+from collapsar.study.study import Study
+from collapsar.study.summaries import ArmSummary, contrasts
 from collapsar.study.survival import class_survival
 
 NUM_GENERATIONS = 6
@@ -81,7 +82,7 @@ def chain_of(
 
 
 def summaries_of(*chains):
-    return [summarise_arm(arm) for arm in group_arms(chains)]
+    return Study(chains).summaries
 
 
 def text_of(page):
@@ -90,9 +91,9 @@ def text_of(page):
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
-def terminal(summaries):
+def terminal(*chains):
     output = io.StringIO()
-    Console(width=200, file=output).print(table_of(summaries))
+    Console(width=200, file=output).print(table_of(Study(chains)))
     return " ".join(output.getvalue().split())
 
 
@@ -105,7 +106,7 @@ STOPPED = [0.8, 0.02]
 def test_chains_that_the_alarm_stopped_stay_in_means_verdicts_and_effects():
     chains = [chain_of(KEEPS), *(chain_of(STOPPED, seed=seed, ending="stopped") for seed in (1, 2))]
     (summary,) = summaries_of(*chains)
-    assert [one.chain.seed for one in summary.chains] == [0, 1, 2]
+    assert [one.seed for one in summary.chains] == [0, 1, 2]
     assert summary.last["recall"].mean == pytest.approx((0.8 + 2 * 0.02) / 3)
     assert summary.kept_recall.num_seeds == 3
     found = summary.verdicts["real_not_reproduced"]
@@ -117,12 +118,12 @@ def test_chains_that_the_alarm_stopped_stay_in_means_verdicts_and_effects():
 
 def test_what_is_carried_on_is_marked_in_page_text_and_export():
     chains = [chain_of(KEEPS), *(chain_of(STOPPED, seed=seed, ending="stopped") for seed in (1, 2))]
-    page = text_of(render(chains))
+    page = text_of(render(Study(chains)))
     assert "count 2 runs stopped by the alarm as outcomes, with the last values carried on." in page
     assert "seed 1 was stopped by its alarm after generation 1" in page
     assert "3 2 carried on" in page
-    assert "counted, last values carried on to generation 5" in terminal(summaries_of(*chains))
-    table = tidy_with_arms(chains)
+    assert "counted, last values carried on to generation 5" in terminal(*chains)
+    table = tidy(group_arms(chains))
     carried = table[table["metric"] == "carried_from"]
     assert Counter(carried["chain"]) == {"replace-1": 4, "replace-2": 4}
     assert set(carried["value"]) == {1.0}
@@ -135,7 +136,7 @@ def test_a_study_of_stopped_chains_alone_is_carried_on_to_what_was_asked_for():
     others = [chain_of(KEEPS, seed=seed, regime="accumulate") for seed in (0, 1)]
     arms = group_arms([*stopped, *others])
     assert {arm.horizon for arm in arms} == {NUM_GENERATIONS - 1}
-    (contrast,) = contrasts([summarise_arm(arm) for arm in arms])
+    (contrast,) = contrasts([ArmSummary(arm) for arm in arms])
     assert contrast.differences["recall"].difference.num_seeds == 2
 
 
@@ -147,15 +148,15 @@ def test_only_chains_that_may_go_on_are_left_out_and_the_page_says_how_many():
         chain_of([0.8], seed=3, ending="stopped"),
     ]
     (summary,) = summaries_of(*chains)
-    assert [one.chain.seed for one in summary.chains] == [0, 3]
+    assert [one.seed for one in summary.chains] == [0, 3]
     assert "leave out 2 runs that may go on" in not_finished(group_arms(chains))
-    assert "leave out 2 runs that may go on" in text_of(render(chains))
+    assert "leave out 2 runs that may go on" in text_of(render(Study(chains)))
 
 
 def test_a_shorter_finished_chain_is_left_out_and_said_to_be():
     chains = [chain_of(KEEPS), chain_of([0.8, 0.7], seed=1, num_generations=2)]
     assert [chain.seed for chain in group_arms(chains)[0].counted] == [0]
-    assert "leave out 1 finished run with fewer generations" in text_of(render(chains))
+    assert "leave out 1 finished run with fewer generations" in text_of(render(Study(chains)))
 
 
 def test_running_chains_of_one_length_are_compared_as_far_as_they_came():
@@ -171,12 +172,12 @@ def test_a_breakdown_before_the_first_record_is_the_worst_outcome_and_is_named()
     assert "seed 1 broke down in generation 0, which counts as the worst outcome" in sentence(summary)
     assert "1 broke down" in headline([summary])
     assert "failed by vae, replace in 1 of 2 seeds, broke down" in entry_gate([summary])
-    assert "broke down" in text_of(render(chains))
+    assert "broke down" in text_of(render(Study(chains)))
 
 
 def test_a_study_in_which_every_chain_broke_down_at_once_has_a_page():
     chains = [chain_of([], seed=seed, ending="broke down", regime=regime) for seed in (0, 1) for regime in ("a", "b")]
-    page = text_of(render(chains))
+    page = text_of(render(Study(chains)))
     assert "which counts as the worst outcome" in page
     assert "Recall is 0 at generation 0 already" in page
 
@@ -213,7 +214,7 @@ def test_effects_keep_the_seeds_of_chains_that_ended_early():
     (row,) = (row for row in found.arms if row.arm.name == "mix")
     assert (row.num_seeds, row.num_carried) == (3, 3)
     assert row.effects["recall"].difference.mean == pytest.approx(-0.78)
-    assert "3 carried on" in text_of(render(chains))
+    assert "3 carried on" in text_of(render(Study(chains)))
 
 
 def replace_regime(chain):
@@ -255,14 +256,14 @@ def test_the_entry_gate_is_a_sentence_of_its_own():
     text = entry_gate(summaries_of(passed, failed))
     assert "failed by accumulate, recall 0.5 of 0.95, coverage 0.8 of 0.9; passed by replace" in text
     assert "not measured for vae, replace" in entry_gate(summaries_of(chain_of(KEEPS)))
-    assert text in text_of(render([passed, failed]))
+    assert text in text_of(render(Study([passed, failed])))
 
 
 def test_a_study_without_recall_from_the_start_says_that_nothing_can_be_lost():
     chains = [chain_of([0.0] * 2, regime=regime, num_generations=2) for regime in ("replace", "accumulate")]
     said = headline(summaries_of(*chains))
     assert said.startswith("Recall is 0 at generation 0 already")
-    assert "No chain has measured" not in text_of(render(chains))
+    assert "No chain has measured" not in text_of(render(Study(chains)))
     assert len(ranked_by_loss(summaries_of(*chains))) == 2
 
 
@@ -303,14 +304,14 @@ def test_a_first_generation_alone_is_no_answer():
 
 
 def test_the_rule_of_the_headline_stands_on_the_page():
-    assert RULE in text_of(render([chain_of(KEEPS)]))
+    assert RULE in text_of(render(Study([chain_of(KEEPS)])))
 
 
 def test_the_caption_names_the_horizon_of_the_table():
     short = [chain_of([0.8, 0.8], num_generations=2)]
-    assert ">1: not in 1 generation" in terminal(summaries_of(*short))
-    assert ">7" not in terminal(summaries_of(*short))
-    assert "not in" not in terminal(summaries_of(chain_of([0.8, 0.1], num_generations=2)))
+    assert ">1: not in 1 generation" in terminal(*short)
+    assert ">7" not in terminal(*short)
+    assert "not in" not in terminal(chain_of([0.8, 0.1], num_generations=2))
 
 
 # Drawn studies
@@ -371,7 +372,8 @@ def check_arms(arms, summaries):
         for chain in arm.distinct:
             is_outcome = bool(chain.ending) or (not chain.is_open and chain.last_generation == arm.horizon)
             assert chain in arm.counted or not is_outcome
-        assert [one.chain for one in summary.chains] == list(arm.counted)
+        for key, interval in summary.last.items():
+            assert interval.num_seeds == sum(key in chain.last for chain in arm.counted)
         for found in summary.verdicts.values():
             assert sum(found.counts.values()) == len(summary.chains)
             assert found.verdict == "undecided" or found.counts[found.verdict] == len(summary.chains)
@@ -449,22 +451,22 @@ def check_grammar(text):
 def test_every_sentence_about_a_drawn_study_follows_from_its_records(number):
     chains = draw_study(np.random.default_rng(number))
     arms = group_arms(chains)
-    summaries = [summarise_arm(arm) for arm in arms]
+    summaries = [ArmSummary(arm) for arm in arms]
     check_arms(arms, summaries)
     check_profiles(chains)
     check_headline(headline(summaries), summaries)
     check_effects(arms)
     for summary in ranked_by_loss(summaries):
         assert sentence(summary).startswith((*FATES.values(), "has one generation so far"))
-        ended = sum(bool(one.chain.ending) for one in summary.chains)
+        ended = sum(bool(one.ending) for one in summary.chains)
         assert sentence(summary).count("was stopped by") + sentence(summary).count("broke down in") == ended
     assert keepings(arms) is not None
     if number % 4 == 0:
-        text = text_of(render(chains))
+        text = text_of(render(Study(chains)))
         check_grammar(text)
         open_chains = [chain for arm in arms for chain in arm.left_out if chain.is_open]
         assert not open_chains or f"leave out {len(open_chains)} run" in text
-    check_grammar(terminal(summaries))
+    check_grammar(terminal(*chains))
     curves = chart_content(arms)["curves"].get("recall", [])
     for curve in curves:
         assert all(value is None or math.isfinite(value) for value in curve["mean"])

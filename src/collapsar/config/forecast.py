@@ -23,7 +23,7 @@ from collapsar.journal.store import CONFIG, RECORDS, read_config
 from collapsar.journal.tracking import NoTracking
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import SEEDS, binding_settings, first_training_settings, flatten
-from collapsar.records.words import counted
+from collapsar.records.words import counted, duration_text
 
 logger = logging.getLogger(__name__)
 
@@ -141,23 +141,17 @@ def summary(forecasts: Sequence[Forecast], *, free_bytes: int) -> str:
     to_go = counted(sum(one.num_generations for one in forecasts), "generation")
     return (
         f"dry run: {counted(len(forecasts), 'chain')}, {to_go} to go, "
-        f"{in_words(seconds)} one after another, {num_bytes / 1e9:.2f} GB of {free_bytes / 1e9:.1f} GB that are free"
+        f"{duration_text(seconds)} one after another, "
+        f"{num_bytes / 1e9:.2f} GB of {free_bytes / 1e9:.1f} GB that are free"
     )
 
 
 def line(one: Forecast) -> str:
     """The forecast of one chain in one line."""
     return (
-        f"{one.chain}: {counted(one.num_generations, 'generation')} to go, {in_words(one.seconds)}, "
+        f"{one.chain}: {counted(one.num_generations, 'generation')} to go, {duration_text(one.seconds)}, "
         f"{one.num_bytes / 1e6:.1f} MB (as {one.generation.known_from})"
     )
-
-
-def in_words(seconds: float) -> str:
-    """A duration in rounded seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def check_disk(forecasts: Sequence[Forecast], outputs: Path) -> int:

@@ -121,11 +121,13 @@ def num_jobs() -> int:
 
 def show_results(folders: list[Path], *, page: Path) -> None:
     """Print the table of the chains in these folders and write their page."""
-    from collapsar.report.page import write_report
+    from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
+    from collapsar.study.study import read_study
 
-    make_console().print(report_tables(folders))
-    logger.info("page: %s", write_report(folders, page))
+    study = read_study(folders)
+    make_console().print(report_tables(study))
+    logger.info("page: %s", write_page(study, page))
 
 
 def make_console() -> Console:

@@ -16,6 +16,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from collapsar.records.words import duration_text
+
 logger = logging.getLogger(__name__)
 
 RECORDS = "records.jsonl"
@@ -134,7 +136,7 @@ class MultirunView:
         counts = {state: sum(job.state is state for job in self.jobs) for state in State}
         words = [f"{count} {state.value}" for state, count in counts.items() if count]
         left = seconds_left(self.jobs, elapsed=time.monotonic() - self.start)
-        return ", ".join(words) + (f", about {in_words(left)} left" if left else "")
+        return ", ".join(words) + (f", about {duration_text(left)} left" if left else "")
 
     def view(self) -> RenderableType:
         """As many jobs as the terminal has room for: failed and running ones before waiting and done ones."""
@@ -158,13 +160,6 @@ def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
     if num_left == 0:
         return 0.0
     return elapsed * num_left / num_finished if num_finished else None
-
-
-def in_words(seconds: float) -> str:
-    """A duration in rounded seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def titles(job_overrides: Sequence[Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Counted nouns for all texts that a reader sees: 1 class, 2 classes."""
+"""Counted nouns and durations for all texts that a reader sees: 1 class, 2 classes, 5 min."""
 
 ES = ("s", "x", "ch", "sh")  # nouns that end so take -es
 
@@ -15,3 +15,10 @@ def counted(number: int | float | str, noun: str) -> str:
 def plural(noun: str) -> str:
     """The plural of a regular noun."""
     return f"{noun}es" if noun.endswith(ES) else f"{noun}s"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in rounded seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -3,8 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from collapsar.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from collapsar.study.study import Study
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,34 +29,31 @@ def _report(options: argparse.Namespace) -> None:
     """
     from rich.console import Console
 
-    from collapsar.report.page import write_report
+    from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
+    from collapsar.study.study import read_study
 
+    study = read_study(options.folders)
     if options.text:
-        Console().print(report_tables(options.folders))
-    written = _export(options)
+        Console().print(report_tables(study))
+    written = _export(study, options)
     if options.output or not (options.text or written):
-        written.append(write_report(options.folders, options.output or options.folders[0] / "report.html"))
+        written.append(write_page(study, options.output or options.folders[0] / "report.html"))
     sys.stdout.write("".join(f"{path}\n" for path in written))
 
 
-def _export(options: argparse.Namespace) -> list[Path]:
-    if not (options.csv or options.parquet or options.figures):
-        return []
-    from collapsar.report.exports import write_csv, write_parquet
+def _export(study: "Study", options: argparse.Namespace) -> list[Path]:
+    from collapsar.report import exports
     from collapsar.report.forest import write_effects
-    from collapsar.study.chains import read_chains
 
-    chains = read_chains(options.folders)
-    written = [write_csv(chains, options.csv)] if options.csv else []
-    if options.csv and (effects := write_effects(chains, options.csv.with_name(f"{options.csv.stem}_effects.csv"))):
-        written.append(effects)
-    written += [write_parquet(chains, options.parquet)] if options.parquet else []
+    written = [exports.write_csv(study.arms, options.csv)] if options.csv else []
+    if options.csv and study.comparisons:
+        written.append(write_effects(study.comparisons, options.csv.with_name(f"{options.csv.stem}_effects.csv")))
+    written += [exports.write_parquet(study.arms, options.parquet)] if options.parquet else []
     if options.figures:
         from collapsar.report.paper import write_figures
-        from collapsar.report.paper_forest import write_forests
 
-        written += write_figures(chains, options.figures) + write_forests(chains, options.figures)
+        written += write_figures(study, options.figures)
     return written
 
 

@@ -15,8 +15,8 @@ def commands(arms: Sequence[Arm]) -> list[str]:
     together = _multirun([own for group in typed for own in group])
     if together is not None:
         return [together]
-    found = [[whole] if (whole := _multirun(group)) else [_command(own) for own in group] for group in typed]
-    return list(dict.fromkeys(command for group in found for command in group))
+    found = [[whole] if (whole := _multirun(group)) else map(_command, group) for group in typed]
+    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
 
 
 def _command(typed: dict[str, str]) -> str:
@@ -31,13 +31,10 @@ def _multirun(typed: Sequence[dict[str, str]]) -> str | None:
             if value not in values.setdefault(key, []):
                 values[key].append(value)
     is_grid = len(typed) > 1 and math.prod(map(len, values.values())) == len(typed)
-    if not is_grid or {tuple(own.items()) for own in typed} != set(_grid(values)):
+    grid = (tuple(zip(values, combination, strict=True)) for combination in itertools.product(*values.values()))
+    if not is_grid or {tuple(own.items()) for own in typed} != set(grid):
         return None
     return shlex.join(["collapsar", "-m", *(f"{key}={','.join(options)}" for key, options in values.items())])
-
-
-def _grid(values: dict[str, list[str]]) -> list[tuple[tuple[str, str], ...]]:
-    return [tuple(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
 
 
 def _typed(chain: Chain) -> dict[str, str]:

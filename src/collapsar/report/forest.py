@@ -9,10 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from collapsar.report.wording import MISSING, growth_text, number_text
-from collapsar.study.arms import group_arms
-from collapsar.study.chains import Chain
-from collapsar.study.comparison import OUTCOMES, ComparedArm, Comparison, Spending, comparisons
+from collapsar.report.wording import MISSING, growth_text, number_text, short_text
+from collapsar.study.comparison import OUTCOMES, ComparedArm, Comparison, Spending
 from collapsar.study.effects import ArmVerdict, Effect
 from collapsar.study.intervals import Interval
 
@@ -69,16 +67,9 @@ def p_text(p_value: float) -> str:
     return "p < .0001" if p_value < 1e-4 else f"p = {p_value:.2g}"
 
 
-def effect_tables(chains: Sequence[Chain]) -> list[Table]:
-    """One terminal table for each comparison: effects, the deciding outcome first, and costs."""
-    return [_table(found) for found in comparisons(group_arms(chains))]
-
-
-def write_effects(chains: Sequence[Chain], output: Path) -> Path | None:
-    """Write one CSV row for each arm and outcome of each comparison; None if there is no comparison."""
-    rows = [row for found in comparisons(group_arms(chains)) for row in _rows(found)]
-    if not rows:
-        return None
+def write_effects(comparisons: Sequence[Comparison], output: Path) -> Path:
+    """Write one CSV row for each arm and outcome of each comparison."""
+    rows = [row for found in comparisons for row in _rows(found)]
     output.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=COLUMNS).to_csv(output, index=False)
     return output
@@ -107,8 +98,8 @@ def _values(spending: Spending) -> tuple[float, float, float]:
     return spending.seconds, spending.num_steps, spending.num_real
 
 
-def _table(found: Comparison) -> Table:
-    """The first outcomes and the costs beside the baseline's; the page and the CSV have the rest."""
+def effects_table(found: Comparison) -> Table:
+    """The terminal's table: the first outcomes and the costs beside the baseline's; page and CSV have the rest."""
     caption = (
         f"arm minus {found.baseline.name}, seed by seed; 95 % intervals and p after Holm\n"
         f"half-lives are counted to generation {found.horizon}; costs beside the baseline's"
@@ -136,12 +127,8 @@ def _table(found: Comparison) -> Table:
 def _cell(effect: Effect | None) -> str:
     if effect is None:
         return MISSING
-    bounds = f"[{_short(effect.corrected.low)},{_short(effect.corrected.high)}]"
+    bounds = f"[{short_text(effect.corrected.low)},{short_text(effect.corrected.high)}]"
     return f"{growth_text(effect.difference)}\n{bounds}\n{p_text(effect.p_value)}"
-
-
-def _short(value: float | None) -> str:
-    return number_text(value, num_digits=2)
 
 
 def _rows(found: Comparison) -> list[tuple[Any, ...]]:

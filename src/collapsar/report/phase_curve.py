@@ -8,12 +8,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from collapsar.judging.metric_keys import bounds_of
-from collapsar.study.arms import Arm, differing_settings
 from collapsar.study.intervals import Interval, t_interval
+from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
 SEARCH = "search.json"  # in the folder of a study
@@ -68,17 +67,15 @@ class PhaseCurve:
     num_without: int = 0
 
 
-def read_threshold(folders: Sequence[Path]) -> Threshold | None:
+def read_threshold(study: Study) -> Threshold | None:
     """The bound of a study's search; None without a search, or for folders of several studies."""
-    found = [folder / SEARCH for folder in dict.fromkeys(folders)]
+    found = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
     return Threshold(**json.loads(found[0].read_text())) if len(found) == 1 and found[0].exists() else None
 
 
-def phase_curves(
-    arms: Sequence[Arm], summaries: Sequence[ArmSummary], *, threshold: Threshold | None
-) -> list[PhaseCurve]:
+def phase_curves(study: Study) -> list[PhaseCurve]:
     """Curves of final recall and FID if the arms differ in one number only, with three or more values; else none."""
-    differing = list(differing_settings(arms))
+    differing, summaries = list(study.differing_settings), study.counted
     if len(differing) != 1 or len(summaries) < FEWEST_VALUES:
         return []
     (setting,) = differing
@@ -95,6 +92,7 @@ def phase_curves(
         for metric in METRICS
         if all(metric in one.last for one in ordered)
     ]
+    threshold = read_threshold(study)
     return [_with_threshold(curve, ordered, threshold=threshold) for curve in curves]
 
 
@@ -106,7 +104,7 @@ def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], *, thres
     by_seed: dict[int, list[tuple[float, float]]] = {}
     for (value, _), summary in zip(curve.points, summaries, strict=True):
         for chain in (one for one in summary.chains if curve.metric in one.last):
-            by_seed.setdefault(chain.chain.seed, []).append((value, sign * chain.last[curve.metric]))
+            by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[curve.metric]))
     crossings = [crossing(points, level=sign * threshold.value) for points in by_seed.values()]
     values = [value for value, _ in curve.points]
     reached = [found for found in crossings if found is not None]

@@ -39,3 +39,14 @@ def added_sections() -> list[Section]:
     """Sections of the case studies and of plug-ins."""
     load_cases()
     return list(_added.values())
+
+
+def per_arm(
+    pictured: "Sequence[Sequence[Chain]]", draw: "Callable[[Chain], Any]"
+) -> "list[tuple[int, list[tuple[Chain, Any]]]]":
+    """What `draw` makes of each arm's chains, with the arm's index; arms without a drawing are left out."""
+    drawn = [
+        (index, [(chain, found) for chain in chains if (found := draw(chain)) is not None])
+        for index, chains in enumerate(pictured)
+    ]
+    return [(index, pairs) for index, pairs in drawn if pairs]

@@ -2,42 +2,34 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from collapsar.judging.metric_keys import MAIN, title_of
+from collapsar.judging.metric_keys import title_of
 from collapsar.records.words import counted
 from collapsar.report import predictor_words
-from collapsar.report.forest import effect_tables
-from collapsar.report.wording import entry_gate, number_text, time_of_chain, waiting_text
-from collapsar.study.arms import group_arms
-from collapsar.study.chains import Chain, read_chains
+from collapsar.report.forest import effects_table
+from collapsar.report.wording import entry_gate, short_text, time_of_chain, waiting_text
+from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval
-from collapsar.study.predictors import keepings
-from collapsar.study.summaries import ArmSummary, summarise_arm, summarise_chain
+from collapsar.study.study import Study
+from collapsar.study.summaries import ArmSummary
 
 CAPTION = "generation 0→last, with its 95 % interval over seeds\ntimes in generations, with their range"
 
 
-def report_tables(folders: Sequence[Path]) -> Group:
-    """The table of arms, their effects against baselines, and what became of predictors, as far as there are any.
-
-    Raises:
-        UsageError: there is no such folder, no run in it, or a record cannot be read.
-    """
-    chains = read_chains(folders)
-    arms = group_arms(chains)
-    answers = [Text(f"\n{predictor_words.answer(study)}") for study in keepings(arms)]
-    return Group(table_of([summarise_arm(arm) for arm in arms]), *effect_tables(chains), *answers)
+def report_tables(study: Study) -> Group:
+    """The table of arms, their effects against baselines, and what became of predictors, as far as there are any."""
+    answers = [Text(f"\n{predictor_words.answer(found)}") for found in study.keepings]
+    return Group(table_of(study), *map(effects_table, study.comparisons), *answers)
 
 
-def table_of(summaries: Sequence[ArmSummary]) -> Table:
+def table_of(study: Study) -> Table:
     """The table of arms, with a row for each seed if there are several; the caption lists unfinished chains."""
-    keys = [key for key in MAIN if any(key in summary.first for summary in summaries)]
+    summaries, keys = study.summaries, study.main_metrics
     caption = Text("\n".join([CAPTION + _horizons(summaries), *_notes(summaries)]))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
     table.add_column("arm", min_width=12)
@@ -86,22 +78,17 @@ def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
     name = f"  seed {chain.seed}{' *' if chain.problem else ''}"
     if not chain.has_outcome:
         return [name]
-    summary = summarise_chain(chain)
-    changes = [f"{_short(summary.first.get(key))}→{_short(summary.last.get(key))}" for key in keys]
-    halved = time_of_chain(summary.profile.recall_half_life, summary, needs="recall")
-    dead = time_of_chain(summary.profile.first_dead_generation, summary, needs="classes_dropped")
+    changes = [f"{short_text(chain.first.get(key))}→{short_text(chain.last.get(key))}" for key in keys]
+    halved = time_of_chain(chain.profile.recall_half_life, chain, needs="recall")
+    dead = time_of_chain(chain.profile.first_dead_generation, chain, needs="classes_dropped")
     return [name, *changes, _stacked(halved), _stacked(dead)]
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:
     """First and last mean, and the interval of the last on a line of its own."""
-    means = f"{_short(first.mean if first else None)}→{_short(last.mean if last else None)}"
+    means = f"{short_text(first.mean if first else None)}→{short_text(last.mean if last else None)}"
     is_interval = last is not None and last.low is not None
-    return f"{means}\n\\[{_short(last.low)},{_short(last.high)}]" if last and is_interval else means
-
-
-def _short(value: float | None) -> str:
-    return number_text(value, num_digits=2)
+    return f"{means}\n\\[{short_text(last.low)},{short_text(last.high)}]" if last and is_interval else means
 
 
 def _stacked(text: str) -> str:

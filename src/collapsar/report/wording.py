@@ -11,7 +11,7 @@ from collapsar.records.words import counted
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval
-from collapsar.study.summaries import ArmSummary, ChainSummary
+from collapsar.study.summaries import ArmSummary
 from collapsar.study.waiting import WaitingTime
 
 MISSING = "–"
@@ -44,7 +44,7 @@ FATES: dict[Fate, str] = {
 def number_text(value: float | None, *, num_digits: int = 3) -> str:
     """A number with three digits, or three decimals below one; whole numbers below 10,000 in full.
 
-    None and what is not finite give a dash. The narrow table of the terminal takes two digits.
+    None and what is not finite give a dash.
     """
     if value is None or not math.isfinite(value):
         return MISSING
@@ -55,6 +55,11 @@ def number_text(value: float | None, *, num_digits: int = 3) -> str:
         decimals = num_digits if abs(value) < 1 else max(0, num_digits - 1 - before_point)
         return f"{value:.{decimals}f}".replace("-", "−")
     return f"{value:.{num_digits}g}".replace("-", "−")
+
+
+def short_text(value: float | None) -> str:
+    """A number with two digits, for the narrow tables of the terminal."""
+    return number_text(value, num_digits=2)
 
 
 def interval_text(interval: Interval | None) -> str:
@@ -96,10 +101,10 @@ def in_generations(text: str) -> str:
     return f"{counted(median, 'generation')}{bracket}{spread}"
 
 
-def time_of_chain(time: int | float | None, summary: ChainSummary, *, needs: str) -> str:
+def time_of_chain(time: int | float | None, chain: Chain, *, needs: str) -> str:
     """When something happened to a chain, "not in 7" if it did not, and a dash if it was not measured."""
-    if time is None and needs in summary.first:
-        return f"not in {summary.last_generation}"
+    if time is None and needs in chain.first:
+        return f"not in {max(chain.last_generation, 0)}"
     return time_text(time)
 
 
@@ -146,7 +151,7 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
         return "No chain has measured recall, so there is no answer: see what else is measured."
     if set(fates.values()) == {"had little"}:
         return _of_little(summaries)
-    if all(chain.chain.last_generation == 0 for summary in summaries for chain in summary.chains):
+    if all(chain.last_generation == 0 for summary in summaries for chain in summary.chains):
         return "There is one generation so far, and losses are counted from it: there is no answer yet."
     answer = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
     return " ".join([answer, *_caveats([one for one in summaries if fates[one.arm.name] != "had little"])])
@@ -209,7 +214,7 @@ def _facts(summary: ArmSummary) -> Iterator[str]:
     elif summary.first_dead is not None and math.isfinite(summary.first_dead.median):
         yield f"classes died from generation {time_text(summary.first_dead.median)} on"
     for ending, words in (("stopped", "stopped by the alarm"), ("broke down", "broke down")):
-        if number := sum(chain.chain.ending == ending for chain in summary.chains):
+        if number := sum(chain.ending == ending for chain in summary.chains):
             yield f"{number} {words}"
 
 
@@ -240,18 +245,10 @@ def _by_others(summary: ArmSummary) -> str:
     return f" (“{'”, “'.join(_other_definitions(summary))}”)" if fate(summary) == "in part" else ""
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", "\u202f%")
-
-
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
     """The arms that measured recall, the largest loss first; those that had no recall come last."""
     measured = (summary for summary in summaries if "recall" in summary.first and "recall" in summary.last)
-    return sorted(measured, key=_kept)
-
-
-def _kept(summary: ArmSummary) -> float:
-    return summary.kept_recall.mean if summary.kept_recall else math.inf
+    return sorted(measured, key=lambda summary: summary.kept_recall.mean if summary.kept_recall else math.inf)
 
 
 def _had_little(summary: ArmSummary) -> bool:
@@ -265,7 +262,7 @@ def _kept_text(summary: ArmSummary) -> str:
     is_interval = kept.low is not None and kept.high is not None
     bounds = f" [{100 * kept.low:.0f}, {100 * kept.high:.0f}]" if is_interval else ""  # type: ignore[operator]
     had_any = "" if kept.num_seeds == len(summary.chains) else f" in the {counted(kept.num_seeds, 'seed')} that had any"
-    return f"{_percent(kept.mean)}{bounds} of its recall left{had_any}"
+    return f"{100 * kept.mean:.0f}\u202f%{bounds} of its recall left{had_any}"
 
 
 def sentence(summary: ArmSummary) -> str:
@@ -304,8 +301,8 @@ def _deaths(summary: ArmSummary) -> str:
 
 def _endings(summary: ArmSummary) -> str:
     """The chains that ended early; means count them."""
-    ended = [ending_text(one.chain) for one in summary.chains if one.chain.ending]
-    is_carried = any(one.chain.last_generation < summary.arm.horizon for one in summary.chains)
+    ended = [ending_text(chain) for chain in summary.chains if chain.ending]
+    is_carried = any(chain.last_generation < summary.arm.horizon for chain in summary.chains)
     carried = f" (last values carried on to generation {summary.arm.horizon})" if is_carried else ""
     return f"; {', '.join(ended)}{carried}" if ended else ""
 
@@ -344,7 +341,7 @@ def _of_seeds(number: int, total: int) -> str:
 
 def _first_failure(summary: ArmSummary) -> str:
     """What the first seed that failed the gate measured."""
-    chain = next(one.chain for one in summary.chains if one.profile.entry_gate == "failed")
+    chain = next(chain for chain in summary.chains if chain.profile.entry_gate == "failed")
     return gate_evidence(chain.records[0].metrics) if chain.records else "broke down"
 
 

@@ -6,6 +6,7 @@ If one of three or more arms of a model is the baseline, the arms are named by h
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from collapsar.errors import printable
@@ -34,7 +35,7 @@ class Arm:
     settings: dict[str, Any]
     chains: tuple[Chain, ...]
 
-    @property
+    @cached_property
     def distinct(self) -> tuple[Chain, ...]:
         """One chain for each seed, the longest: a seed that ran twice is one observation, not two."""
         longest: dict[int, Chain] = {}
@@ -43,7 +44,7 @@ class Arm:
                 longest[chain.seed] = chain
         return tuple(longest[seed] for seed in sorted(longest))
 
-    @property
+    @cached_property
     def horizon(self) -> int:
         """The generation that means end at: the last one reached or, if no chain is open, the last one requested."""
         reached = max(chain.last_generation for chain in self.distinct)
@@ -51,7 +52,7 @@ class Arm:
         asked = 0 if is_open else max(chain.num_generations for chain in self.distinct) - 1
         return max(reached, asked, 0)
 
-    @property
+    @cached_property
     def counted(self) -> tuple[Chain, ...]:
         """The distinct chains that means, verdicts and effects use: those that reached the horizon or ended before it.
 
@@ -64,13 +65,13 @@ class Arm:
             if chain.has_outcome and (chain.ending or chain.last_generation == self.horizon)
         )
 
-    @property
+    @cached_property
     def left_out(self) -> tuple[Chain, ...]:
         """The distinct chains that are still open, or that requested fewer generations."""
         counted = self.counted
         return tuple(chain for chain in self.distinct if chain not in counted)
 
-    @property
+    @cached_property
     def carried(self) -> tuple[Chain, ...]:
         """The counted chains whose last values are carried on to the horizon."""
         return tuple(chain for chain in self.counted if chain.last_generation < self.horizon)

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import NonFiniteError, UsageError, printable
 from collapsar.files import file_is_whole
 from collapsar.journal.profile import Ending, Profile, profile_chain
+from collapsar.judging.metric_keys import MAIN
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 from collapsar.study.fitted import values_of
@@ -32,8 +32,6 @@ WORST = dict.fromkeys(("precision", "recall", "recall_worst_class", "downstream_
 """The metrics of a chain that broke down before its first record: without samples these are 0, and AUC is chance."""
 CONFIG = "config.yaml"
 OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run folder
-
-TIDY_COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +91,20 @@ class Chain:
         return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WORST
 
     @property
+    def first(self) -> dict[str, float]:
+        """Its main metrics at generation 0."""
+        return self._main(0)
+
+    @property
+    def last(self) -> dict[str, float]:
+        """Its main metrics at its last generation."""
+        return self._main(max(self.last_generation, 0))
+
+    def _main(self, generation: int) -> dict[str, float]:
+        metrics = self.metrics_at(generation)
+        return {key: metrics[key] for key in MAIN if key in metrics}
+
+    @property
     def last_values(self) -> dict[str, float]:
         """Values carried on after its end: its last metrics and fitted values, or `WORST` without records."""
         return values_of(self.records[-1]) if self.records else WORST
@@ -116,21 +128,6 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
     return list(found.values())
 
 
-def tidy(chains: Sequence[Chain]) -> pd.DataFrame:
-    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
-    rows = [row for chain in chains for record in chain.records for row in _rows(chain.label, record)]
-    return pd.DataFrame(rows, columns=TIDY_COLUMNS)
-
-
-def carried_rows(chain: Chain, *, horizon: int) -> Iterator[tuple[Any, ...]]:
-    """Rows for the generations after a chain's end: the values carried on, and the metric `carried_from`."""
-    first = chain.records[0] if chain.records else None
-    parts = [first.data, first.model, first.regime] if first else [""] * 3
-    for generation in range(chain.last_generation + 1, horizon + 1):
-        for key, value in (chain.last_values | {"carried_from": chain.last_generation}).items():
-            yield (chain.label, chain.seed, *parts, generation, key, float(value))
-
-
 def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
     """The table rows that a chain stored for the page at a generation; None if absent or unreadable."""
     try:
@@ -145,23 +142,6 @@ def class_names(chain: Chain) -> list[str]:
     contents = (row_picture(chain, record.generation) for record in chain.records)
     names = next((content.get("classes") for content in contents if content is not None), None)
     return [printable(str(name)) for name in names] if isinstance(names, list) else []
-
-
-def _rows(label: str, record: GenerationRecord) -> Iterator[tuple[Any, ...]]:
-    head = (label, record.seed, record.data, record.model, record.regime, record.generation)
-    for key, value in values_of(record).items():
-        yield (*head, key, float(value))
-    for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
-        for phase, seconds in phases.items():
-            yield (*head, f"{name}/{phase}", float(seconds))
-    for origin, shares in record.class_shares.items():
-        for index, share in enumerate(shares):
-            yield (*head, f"class_share/{origin}/{index}", float(share))
-    for level, by_origin in record.factor_shares.items():
-        for origin, share in by_origin.items():
-            yield (*head, f"factor_share/{origin}/{level}", float(share))
-    if record.peak_memory_bytes:
-        yield (*head, "peak_memory_bytes", float(record.peak_memory_bytes))
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -215,7 +195,7 @@ def _with_present_names(node: Any) -> Any:
 
 def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
     records = _read_records(folder / "records.jsonl")
-    status = _read_json(folder / "status.json")
+    problem, ending = _outcome(len(records), int(config["num_generations"]), _read_json(folder / "status.json"))
     return Chain(
         folder=folder,
         label=label,
@@ -223,8 +203,8 @@ def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
         records=records,
         overrides=_read_overrides(folder / ".hydra" / "overrides.yaml"),
         versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items() if version},
-        problem=_problem(len(records), int(config["num_generations"]), status),
-        ending=_ending(len(records), int(config["num_generations"]), status),
+        problem=problem,
+        ending=ending,
     )
 
 
@@ -251,25 +231,23 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
     return tuple(records[generation] for generation in sorted(records))
 
 
-def _problem(num_finished: int, num_generations: int, status: dict[str, Any]) -> str:
-    """Why a chain is not finished, in the words of its status; an unknown state is shown as it is."""
-    state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
-    if num_finished >= num_generations and state in ("", "running", "finished"):
-        return ""
-    word = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}.get(state, state)
-    if _ending(num_finished, num_generations, status) == "broke down":
-        word = "broke down"
-    text = f"{word} after {num_finished} of {counted(num_generations, 'generation')}"
-    return printable(text + (f": {message}" if message else ""))  # the file may come from somebody else
+def _outcome(num_finished: int, num_generations: int, status: dict[str, Any]) -> tuple[str, Ending]:
+    """Why a chain is not finished, in the words of its status, and how it ended before its last generation.
 
-
-def _ending(num_finished: int, num_generations: int, status: dict[str, Any]) -> Ending:
-    """How a chain ended before its last generation; empty if it is finished or the same command would continue it."""
+    An unknown state is shown as it is. The ending is empty if the same command would continue the chain.
+    """
     state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
+    ending: Ending = ""
     if num_finished >= num_generations:
-        return ""
-    is_breakdown = state == "failed" and message.startswith(NonFiniteError.__name__)
-    return "broke down" if is_breakdown else "stopped" if state == "stopped" else ""
+        if state in ("", "running", "finished"):
+            return "", ""
+    elif state == "failed" and message.startswith(NonFiniteError.__name__):
+        ending = "broke down"
+    elif state == "stopped":
+        ending = "stopped"
+    words = {"": "unfinished", "finished": "unfinished", "running": "running, or killed"}
+    text = f"{ending or words.get(state, state)} after {num_finished} of {counted(num_generations, 'generation')}"
+    return printable(text + (f": {message}" if message else "")), ending  # the file may come from somebody else
 
 
 def _read_overrides(path: Path) -> tuple[str, ...]:

@@ -104,7 +104,8 @@ def mean_interval(values: np.ndarray, *, confidence: float) -> Interval:
     """The mean of two or more values and its t-interval; without variance, both bounds are the mean."""
     mean, margin = float(values.mean()), 0.0
     if np.ptp(values) > 0:
-        margin = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * _standard_error(values)
+        standard_error = float(values.std(ddof=1)) / math.sqrt(len(values))
+        margin = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * standard_error
     return Interval(mean=mean, low=mean - margin, high=mean + margin, num_seeds=len(values))
 
 
@@ -126,10 +127,6 @@ def probability_of_improvement(
 def _shared(baseline: Values, arm: Values) -> tuple[np.ndarray, np.ndarray]:
     seeds = sorted(baseline.keys() & arm.keys())
     return np.array([baseline[seed] for seed in seeds]), np.array([arm[seed] for seed in seeds])
-
-
-def _standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def _verdict(difference: float, *, p_value: float) -> ArmVerdict:

@@ -1,4 +1,4 @@
-"""The summary of each chain and each arm: first and last values, half-life of recall, first dead class, verdicts.
+"""The summary of each arm: first and last values, half-life of recall, first dead class, verdicts.
 
 A chain that its alarm stopped or whose numbers broke down counts with its last values; one that broke down before its
 first record counts with the worst.
@@ -6,6 +6,7 @@ first record counts with the worst.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from collapsar.journal.courses import Course
 from collapsar.journal.findings import Verdict
@@ -20,20 +21,6 @@ from collapsar.study.intervals import (
     t_interval,
 )
 from collapsar.study.waiting import WaitingTime, waiting_time
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChainSummary:
-    """One chain: its main metrics at generation 0 and at its last one, and its profile."""
-
-    chain: Chain
-    first: dict[str, float]
-    last: dict[str, float]
-    profile: Profile
-
-    @property
-    def last_generation(self) -> int:
-        return max(self.chain.last_generation, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,36 +44,85 @@ class ArmVerdict:
     seed: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ArmSummary:
-    """One arm: means over its seeds with 95 % intervals, waiting times, and verdicts.
+    """The statistics of one arm: means over its seeds with 95 % intervals, waiting times, and verdicts.
 
     Means and verdicts use the chains that count; waiting times use all of them, the shorter ones censored.
-
-    Attributes:
-        chains: The arm's chains that count.
-        first: Main metrics at generation 0.
-        last: The same at the last generation.
-        kept_recall: Final recall as a share of generation 0's, over the seeds that had any.
-        half_life: Generations until recall is half of generation 0's.
-        variance_half_life: The same for the variance.
-        first_dead: Generations until the first class is dropped.
-        fid_growth: Slope of FID per generation.
-        fid_course: What FID does in the later half if all seeds agree, otherwise undecided.
-        verdicts: By definition of collapse.
     """
 
     arm: Arm
-    chains: tuple[ChainSummary, ...]
-    first: dict[str, Interval]
-    last: dict[str, Interval]
-    kept_recall: Interval | None
-    half_life: WaitingTime | None
-    variance_half_life: WaitingTime | None
-    first_dead: WaitingTime | None
-    fid_growth: Interval | None
-    fid_course: Course
-    verdicts: dict[str, ArmVerdict]
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """The arm's chains that count."""
+        return self.arm.counted
+
+    @cached_property
+    def first(self) -> dict[str, Interval]:
+        """Main metrics at generation 0."""
+        return _intervals([chain.first for chain in self.chains])
+
+    @cached_property
+    def last(self) -> dict[str, Interval]:
+        """Main metrics at the last generation."""
+        return _intervals([chain.last for chain in self.chains])
+
+    @cached_property
+    def kept_recall(self) -> Interval | None:
+        """Final recall as a share of generation 0's, over the seeds that had any."""
+        pairs = [(chain.first.get("recall", 0.0), chain.last.get("recall")) for chain in self.chains]
+        return t_interval(
+            [last / first for first, last in pairs if first > 0 and last is not None], within=NOT_NEGATIVE
+        )
+
+    @cached_property
+    def half_life(self) -> WaitingTime | None:
+        """Generations until recall is half of generation 0's."""
+        return self._waiting_time(lambda profile: profile.recall_half_life, lambda chain: "recall" in chain.first)
+
+    @cached_property
+    def variance_half_life(self) -> WaitingTime | None:
+        """Generations until the variance is half of generation 0's."""
+        return self._waiting_time(
+            lambda profile: profile.variance_half_life, lambda chain: bool(variance_points(chain.records)[1])
+        )
+
+    @cached_property
+    def first_dead(self) -> WaitingTime | None:
+        """Generations until the first class is dropped."""
+        return self._waiting_time(
+            lambda profile: profile.first_dead_generation, lambda chain: "classes_dropped" in chain.first
+        )
+
+    @cached_property
+    def fid_growth(self) -> Interval | None:
+        """The mean slope of FID over seeds; for a single chain, its own slope with the interval of Theil and Sen."""
+        rates = [chain.profile.fid_growth for chain in self.chains if chain.profile.fid_growth is not None]
+        if len(rates) == 1:
+            return Interval(mean=rates[0].slope, low=rates[0].low, high=rates[0].high, num_seeds=1)
+        return t_interval([rate.slope for rate in rates])
+
+    @cached_property
+    def fid_course(self) -> Course:
+        """What FID does in the later half if all seeds agree, otherwise undecided."""
+        courses = {chain.profile.fid_course for chain in self.chains}
+        return courses.pop() if len(courses) == 1 else "undecided"
+
+    @cached_property
+    def verdicts(self) -> dict[str, ArmVerdict]:
+        """By definition of collapse."""
+        return {key: _verdict(self.chains, key) for key in (self.chains[0].profile.findings if self.chains else ())}
+
+    def _waiting_time(
+        self, measure: Callable[[Profile], int | float | None], is_measured: Callable[[Chain], bool]
+    ) -> WaitingTime | None:
+        """Over the chains that measured it, whether they are finished or not."""
+        measured = [chain for chain in self.arm.distinct if chain.has_outcome and is_measured(chain)]
+        return waiting_time(
+            [measure(chain.profile) for chain in measured],
+            lengths=[max(chain.last_generation, 0) for chain in measured],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,38 +132,6 @@ class Contrast:
     first: str
     second: str
     differences: dict[str, PairedDifference]
-
-
-def summarise_arm(arm: Arm) -> ArmSummary:
-    """The summary of an arm; it has no chains if none counts."""
-    counted = arm.counted
-    started = [summarise_chain(chain) for chain in arm.distinct if chain.has_outcome]
-    chains = tuple(summary for summary in started if summary.chain in counted)
-    with_variance = [summary for summary in started if variance_points(summary.chain.records)[1]]
-    return ArmSummary(
-        arm=arm,
-        chains=chains,
-        first=_intervals([chain.first for chain in chains]),
-        last=_intervals([chain.last for chain in chains]),
-        kept_recall=_kept_recall(chains),
-        half_life=_waiting_time(started, lambda profile: profile.recall_half_life, needs="recall"),
-        variance_half_life=_waiting_time(with_variance, lambda profile: profile.variance_half_life, needs=None),
-        first_dead=_waiting_time(started, lambda profile: profile.first_dead_generation, needs="classes_dropped"),
-        fid_growth=_fid_growth(chains),
-        fid_course=_fid_course(chains),
-        verdicts=_verdicts(chains),
-    )
-
-
-def summarise_chain(chain: Chain) -> ChainSummary:
-    """The summary of a chain that has a record, or broke down before the first one."""
-    first, last = chain.metrics_at(0), chain.metrics_at(max(chain.last_generation, 0))
-    return ChainSummary(
-        chain=chain,
-        first={key: first[key] for key in MAIN if key in first},
-        last={key: last[key] for key in MAIN if key in last},
-        profile=chain.profile,
-    )
 
 
 def contrasts(summaries: Sequence[ArmSummary]) -> list[Contrast]:
@@ -145,7 +149,7 @@ def _differences(one: ArmSummary, other: ArmSummary) -> dict[str, PairedDifferen
     if not (one.chains and other.chains) or one.arm.horizon != other.arm.horizon:
         return found
     for key in MAIN:
-        first, second = ({c.chain.seed: c.last[key] for c in arm.chains if key in c.last} for arm in (one, other))
+        first, second = ({c.seed: c.last[key] for c in arm.chains if key in c.last} for arm in (one, other))
         if (difference := paired_difference(first, second)) is not None:
             found[key] = difference
     return found
@@ -156,39 +160,7 @@ def _intervals(values: Sequence[dict[str, float]]) -> dict[str, Interval]:
     return {key: interval for key, interval in found.items() if interval is not None}
 
 
-def _kept_recall(chains: Sequence[ChainSummary]) -> Interval | None:
-    pairs = [(chain.first.get("recall", 0.0), chain.last.get("recall")) for chain in chains]
-    return t_interval([last / first for first, last in pairs if first > 0 and last is not None], within=NOT_NEGATIVE)
-
-
-def _fid_growth(chains: Sequence[ChainSummary]) -> Interval | None:
-    """The mean slope of FID over seeds; for a single chain, its own slope with the interval of Theil and Sen."""
-    rates = [chain.profile.fid_growth for chain in chains if chain.profile.fid_growth is not None]
-    if len(rates) == 1:
-        return Interval(mean=rates[0].slope, low=rates[0].low, high=rates[0].high, num_seeds=1)
-    return t_interval([rate.slope for rate in rates])
-
-
-def _fid_course(chains: Sequence[ChainSummary]) -> Course:
-    courses = {chain.profile.fid_course for chain in chains}
-    return courses.pop() if len(courses) == 1 else "undecided"
-
-
-def _waiting_time(
-    chains: Sequence[ChainSummary], measure: Callable[[Profile], int | float | None], *, needs: str | None
-) -> WaitingTime | None:
-    """Over the chains that measured `needs`, whether they are finished or not."""
-    measured = [chain for chain in chains if needs is None or needs in chain.first]
-    return waiting_time(
-        [measure(chain.profile) for chain in measured], lengths=[chain.last_generation for chain in measured]
-    )
-
-
-def _verdicts(chains: Sequence[ChainSummary]) -> dict[str, ArmVerdict]:
-    return {key: _combine(chains, key) for key in (chains[0].profile.findings if chains else ())}
-
-
-def _combine(chains: Sequence[ChainSummary], key: str) -> ArmVerdict:
+def _verdict(chains: Sequence[Chain], key: str) -> ArmVerdict:
     findings = [chain.profile.findings[key] for chain in chains]
     answers: tuple[Verdict, ...] = ("yes", "no", "undecided")
     counts = {answer: sum(finding.verdict == answer for finding in findings) for answer in answers}
@@ -200,5 +172,5 @@ def _combine(chains: Sequence[ChainSummary], key: str) -> ArmVerdict:
         verdict=findings[0].verdict if counts[findings[0].verdict] == len(findings) else "undecided",
         generation=generations[len(generations) // 2] if generations else None,
         evidence=findings[shown].evidence,
-        seed=chains[shown].chain.seed,
+        seed=chains[shown].seed,
     )

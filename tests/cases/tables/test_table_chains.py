@@ -7,7 +7,7 @@ import pytest
 from collapsar.config import composition
 from collapsar.records.settings import binding_settings
 from collapsar.report.page import render
-from collapsar.study.chains import read_chains
+from collapsar.study.study import read_study
 from tiny_chains import build_and_run, compose_settings, killed_and_whole
 
 BRIEF = (
@@ -46,7 +46,7 @@ def test_each_generation_has_its_picture_and_the_page_shows_it(patients):
     for record in records:
         stored = json.loads((folder / f"generation_{record.generation:03d}" / "table.json").read_text())
         assert stored["columns"][-1]["name"] == "diagnosis"
-    assert 'id="tables"' in render(read_chains([folder]))
+    assert 'id="tables"' in render(read_study([folder]))
 
 
 def test_a_chain_that_was_killed_goes_on_with_the_same_scores(tmp_path, monkeypatch):

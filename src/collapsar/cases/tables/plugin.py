@@ -12,7 +12,7 @@ from collapsar.judging.metric_keys import (
     MetricKey,
     add_metric,
 )
-from collapsar.report.sections import Section, add_section
+from collapsar.report.sections import Section, add_section, per_arm
 
 if TYPE_CHECKING:
     from collapsar.study.chains import Chain
@@ -67,9 +67,7 @@ def pictures(pictured: "Sequence[Sequence[Chain]]") -> dict[str, Any] | None:
     """Pictures of each arm's chains, with the arm's index; None if no chain is of a table."""
     from collapsar.cases.tables.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
 
-    drawn = [(index, [(chain, table_picture(chain)) for chain in chains]) for index, chains in enumerate(pictured)]
-    kept = [(index, [(chain, found) for chain, found in pairs if found is not None]) for index, pairs in drawn]
-    table_pictures = [(index, pairs) for index, pairs in kept if pairs]
+    table_pictures = per_arm(pictured, table_picture)
     if not table_pictures:
         return None
     return {
