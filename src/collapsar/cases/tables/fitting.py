@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from collapsar.cases.tables.names import identifier_override, shown
+from collapsar.cases.tables.names import column_error, identifier_override, shown
 from collapsar.cases.tables.scales import ScaleName, fit_scale
 from collapsar.cases.tables.schema import Column, Kind, Table
-from collapsar.errors import UsageError
 
 NARROW = 1e-12  # metrics of columns compare numbers to 14 decimals
 
@@ -47,10 +46,8 @@ def fit_table(
         else:
             numbers = frame[name].iloc[train].dropna().to_numpy(dtype=np.float64)
             if not len(numbers):
-                raise UsageError(
-                    f"column {shown(name)} has no value in the {len(train)} training rows: set "
-                    f"{identifier_override(name)}, or another data.test_fraction"
-                )
+                leave_out = f"set {identifier_override(name)}, or another data.test_fraction"
+                raise column_error(name, f"has no value in the {len(train)} training rows: {leave_out}")
             scales[name] = fit_scale(scale, numbers)
             stop, (low, high) = start + 1 + is_missing, (float(numbers.min()), float(numbers.max()))
             columns.append(Column(name, kind, start, stop, (), low, high, may_be_missing=is_missing))

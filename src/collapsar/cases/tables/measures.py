@@ -72,13 +72,7 @@ def pairs(comparison: Comparison) -> dict[str, float]:
     table = table_of(comparison)
     if table is None or not comparison.is_first:
         return {}
-    scores = pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
-    return {
-        "column_pairs": scores.column_pairs,
-        "correlation_similarity": scores.correlation_similarity,
-        "contingency_similarity": scores.contingency_similarity,
-        "cramers_v_difference": scores.cramers_v_difference,
-    }
+    return pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
 
 
 def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:

@@ -21,35 +21,23 @@ from collapsar.cases.tables.schema import Column
 NUM_BINS = 10  # of numbers in contingency tables; SDMetrics' num_discrete_bins
 
 
-@dataclass(frozen=True)
-class PairScores:
-    """How well pairs of columns are kept: means over pairs, NaN if there is no such pair.
+def pair_scores(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, float]:
+    """How well pairs of columns are kept: means over pairs, NaN if there is no such pair; all in [0, 1].
 
-    Attributes:
-        correlation_similarity: Over pairs of numbers, in [0, 1].
-        contingency_similarity: Over all other pairs, in [0, 1].
-        column_pairs: Over all pairs, in [0, 1].
-        cramers_v_difference: Mean absolute difference of Cramér's V over pairs that are not both numbers, in [0, 1].
+    `correlation_similarity` is over pairs of numbers, `contingency_similarity` and `cramers_v_difference` (the mean
+    absolute difference of Cramér's V) over the others, `column_pairs` over all. A pair without a correlation in the
+    real rows (one is constant, say) is left out.
     """
-
-    correlation_similarity: float
-    contingency_similarity: float
-    column_pairs: float
-    cramers_v_difference: float
-
-
-def pair_scores(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> PairScores:
-    """Scores of all pairs; a pair without a correlation in the real rows (one is constant, say) is left out."""
     correlations = correlation_similarities(columns, real=real, synthetic=synthetic)
     tables = list(contingency_tables(columns, real=real, synthetic=synthetic))
     contingencies = np.array([contingency_similarity(*pair) for pair in tables])
     associations = np.array([abs(cramers_v(of_real) - cramers_v(of_synthetic)) for of_real, of_synthetic in tables])
-    return PairScores(
-        correlation_similarity=mean_of(correlations),
-        contingency_similarity=mean_of(contingencies),
-        column_pairs=mean_of(np.concatenate([correlations, contingencies])),
-        cramers_v_difference=mean_of(associations),
-    )
+    return {
+        "column_pairs": mean_of(np.concatenate([correlations, contingencies])),
+        "correlation_similarity": mean_of(correlations),
+        "contingency_similarity": mean_of(contingencies),
+        "cramers_v_difference": mean_of(associations),
+    }
 
 
 def correlation_similarities(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> np.ndarray:

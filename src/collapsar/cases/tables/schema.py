@@ -17,10 +17,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.cases.tables.names import identifier_override, shown
+from collapsar.cases.tables.names import column_error, identifier_override
 from collapsar.cases.tables.scales import Scale
 from collapsar.data.real_data import RowFormat
-from collapsar.errors import UsageError
 
 Kind = Literal["continuous", "count", "category"]
 LARGEST_ENCODED = 1e18  # float32 holds its square
@@ -174,9 +173,10 @@ class Table(RowFormat):
         scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
         is_far = np.abs(scaled) > LARGEST_ENCODED
         if is_far.any():
-            raise UsageError(
-                f"column {shown(column.name)} holds {numbers[is_far][0]!s}, too far from the numbers of the training "
-                f"rows: write it in other units, or set {identifier_override(column.name)}"
+            raise column_error(
+                column.name,
+                f"holds {numbers[is_far][0]!s}, too far from the numbers of the training rows: write it in other "
+                f"units, or set {identifier_override(column.name)}",
             )
         return np.stack([scaled, is_missing], axis=1)[:, : column.stop - column.start]
 

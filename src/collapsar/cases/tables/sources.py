@@ -39,15 +39,11 @@ class TableSource(Source, ABC):
         num_train: Size of the subset, or below 1 its share of all training rows; null takes all of them.
         num_available: All training rows.
         num_test: Held-out rows.
-        num_classes: Classes of the target; 0 if it has none.
+        num_classes: Classes of the target, the column to predict; 0 if it has none.
         scale: How numbers are scaled.
         threshold: Splits a target of numbers into two classes; None: no classes.
 
-    Raises:
-        UsageError: num_train is out of range.
-
     Attributes:
-        target: The column to predict.
         given_kinds: Kinds of columns that would be guessed wrong.
     """
 
@@ -113,10 +109,7 @@ class TableSource(Source, ABC):
 
 
 class KnownTable(TableSource, ABC):
-    """A table whose sizes are known before it is read; one row in five is held out.
-
-    Arguments are those of `TableSource`.
-    """
+    """A table whose sizes are known before it is read; one row in five is held out."""
 
     num_available: ClassVar[int]
     num_test: ClassVar[int]
@@ -145,7 +138,7 @@ class KnownTable(TableSource, ABC):
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         frame = self.read_frame()
-        kinds = find_kinds(frame, given=self.given_kinds, max_categories=len(frame))
+        kinds = find_kinds(frame, given=self.given_kinds)
         return typed(frame, kinds), kinds
 
 
@@ -167,13 +160,6 @@ class HealthInsurance(KnownTable):
 
     The target is the number of visits to a doctor in that year. With threshold 0, class 1 has been to a doctor (69 %);
     with 5, it is a heavy user (15 %).
-
-    Args:
-        sample_shape: As of `TableSource`; so are `num_train` and `scale`.
-        threshold: Class 1 has more visits than this.
-
-    Raises:
-        UsageError: the threshold leaves one class empty.
     """
 
     name = "health_insurance"
