@@ -370,7 +370,7 @@ def test_whole_numbers_beside_missing_ones_in_parquet_lose_no_digits(tmp_path):
 
 def test_the_named_index_of_a_frame_is_a_column_and_another_is_said_to_be_left_out():
     frame = pd.DataFrame({"x": [1, 2]}, index=pd.Index([7, 8], name="id"))
-    assert list(from_frame(frame).columns) == ["id", "x"]
+    assert list(from_frame(frame).frame) == ["id", "x"]
     assert from_frame(frame.rename_axis(None)).left_out == ("the index, which has no name",)
     assert from_frame(frame.reset_index(drop=True)).left_out == ()
 

@@ -39,7 +39,8 @@ def find_numbers(
     for name, values in rows.frame.items():
         kind, distinct = given.get(name), texts.get(name)
         if distinct is None:
-            check_whole(values, name=name, kind=kind)
+            if kind is None and is_integer_dtype(values):
+                check_whole(name, values)
         elif name not in may_be_numbers or not distinct:
             notes += look_alikes(name, distinct)
         elif unread := signs.unread(distinct):
@@ -155,12 +156,11 @@ def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[
     return pd.Series(np.append(numbers, np.nan)[values.cat.codes]), notes
 
 
-def check_whole(values: pd.Series, *, name: str, kind: str | None) -> None:
-    """Refuse whole numbers that float64 may round, unless the user sets the column's kind."""
-    if kind is None and is_integer_dtype(values):
-        for value in values.dropna().unique().tolist():
-            if abs(value) > LARGEST_COUNT:
-                raise beyond_counts(name, str(value))
+def check_whole(name: str, values: pd.Series) -> None:
+    """Refuse whole numbers that float64 may round."""
+    beyond = values[(values > LARGEST_COUNT) | (values < -LARGEST_COUNT)]
+    if len(beyond):
+        raise beyond_counts(name, str(beyond.iloc[0]))
 
 
 def beyond_counts(name: str, example: str) -> UsageError:

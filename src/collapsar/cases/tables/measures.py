@@ -28,16 +28,16 @@ LONGEST_NAME = 40  # characters of a column's name in a key
 
 
 def table_of(comparison: Comparison) -> Table | None:
-    """The table whose rows the samples are; None for other samples."""
+    """The table whose rows the samples are; None for other samples, and beyond the first space."""
     table = comparison.real.table
     assert table is None or isinstance(table, Table), "rows of a table"
-    return table
+    return table if comparison.is_first else None
 
 
 def columns(comparison: Comparison) -> dict[str, float]:
     """column_shapes, boundary_adherence, rows_outside, missing_similarity, categories_dropped; column/NAME/...."""
     table = table_of(comparison)
-    if table is None or not comparison.is_first:
+    if table is None:
         return {}
     real, rows = comparison.real.rows, comparison.rows
     shapes = {
@@ -50,11 +50,8 @@ def columns(comparison: Comparison) -> dict[str, float]:
         if not column.is_number
     }
     adherence = [boundary_adherence(column, rows[column.name]) for column in table.columns if column.is_number]
-    missing = [
-        missing_similarity(real=real[column.name], synthetic=rows[column.name])
-        for column in table.columns
-        if column.may_be_missing
-    ]
+    flagged = [column.name for column in table.columns if column.may_be_missing]
+    missing = [missing_similarity(real=real[name], synthetic=rows[name]) for name in flagged]
     keys = safe_names(shapes)
     return {
         "column_shapes": mean_of(np.array([*shapes.values()])),
@@ -70,7 +67,7 @@ def columns(comparison: Comparison) -> dict[str, float]:
 def pairs(comparison: Comparison) -> dict[str, float]:
     """column_pairs, correlation_similarity, contingency_similarity and cramers_v_difference."""
     table = table_of(comparison)
-    if table is None or not comparison.is_first:
+    if table is None:
         return {}
     return pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
 
@@ -82,7 +79,7 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
     downstream_auc_worst_group.
     """
     table = table_of(comparison)
-    if table is None or not table.class_names or not comparison.is_first:
+    if table is None or not table.class_names:
         return {}
     train, test = (labelled(table, samples) for samples in (comparison.samples, comparison.real.held_out))
     num_classes = len(table.class_names)

@@ -10,7 +10,6 @@ Typed = str | int | float | bool
 """A column's name after Hydra has read it from a setting without quotes."""
 
 WHOLE = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")
-IN_QUOTES = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
 SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_./%+-]*(?: [A-Za-z0-9_./%+-]+)*")
 READ_OTHERWISE = ("true", "false", "null", "nan", "inf")
 
@@ -82,7 +81,8 @@ def advice(setting: str, typed: object) -> str:
     """How to type a name that was read as a number; empty for text."""
     if typed is None or isinstance(typed, str):
         return ""
-    example = IN_QUOTES.get(setting, "'2020_01'")
+    lists = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
+    example = lists.get(setting, "'2020_01'")
     return f'; put a name that reads as a number in quotes: "{setting}={example}"'
 
 

@@ -1,5 +1,6 @@
 """Numbers as text: their decimal and thousands signs, and digits that float64 does not preserve."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def is_held(text: str) -> bool:
     number = float(text)
     if number == 0.0:
         return not re.split("[eE]", text)[0].strip("+-0.")
-    return repr(number) == text or (np.isfinite(number) and Decimal(repr(number)) == Decimal(text))
+    return repr(number) == text or (math.isfinite(number) and Decimal(repr(number)) == Decimal(text))
 
 
 def possible_signs(texts: Sequence[str]) -> list[Signs]:

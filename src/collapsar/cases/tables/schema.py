@@ -28,27 +28,16 @@ LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        name: Name in the table.
-        kind: `continuous` and `count` are numbers, counts whole ones.
-        start: Where its block of the encoded vector begins.
-        stop: Where the next block begins.
-        categories: Of a category, sorted; empty for numbers.
-        minimum: Smallest number of the training set; None for categories.
-        maximum: Largest number of the training set; None for categories.
-        may_be_missing: Whether any value in the table is missing; the block then marks missing values.
-    """
+    """A column of a table."""
 
     name: str
-    kind: Kind
-    start: int
+    kind: Kind  # continuous and count are numbers, counts whole ones
+    start: int  # of its block in the encoded vector
     stop: int
-    categories: tuple[str, ...] = ()
-    minimum: float | None = None
+    categories: tuple[str, ...] = ()  # sorted; empty for numbers
+    minimum: float | None = None  # of the training set's numbers; None for categories
     maximum: float | None = None
-    may_be_missing: bool = False
+    may_be_missing: bool = False  # whether any value in the table is missing; the block then marks missing values
 
     @property
     def is_number(self) -> bool:
@@ -62,19 +51,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table(RowFormat):
-    """The schema and encoder of one source.
+    """The schema and encoder of one source."""
 
-    Attributes:
-        columns: In the order of the encoded vector.
-        target: The column to predict, never missing; its classes are the labels of rows.
-        scales: Of each column of numbers, fitted on the training set.
-        threshold: Of a target of numbers: rows above it are of class 1, the others of class 0; None: no classes.
-    """
-
-    columns: tuple[Column, ...]
-    target: str
-    scales: Mapping[str, Scale]
-    threshold: float | None = None
+    columns: tuple[Column, ...]  # in the order of the encoded vector
+    target: str  # the column to predict, never missing; its classes are the labels of rows
+    scales: Mapping[str, Scale]  # of each column of numbers, fitted on the training set
+    threshold: float | None = None  # of a target of numbers: class 1 is above it, class 0 not; None: no classes
 
     @property
     def width(self) -> int:

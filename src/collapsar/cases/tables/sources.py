@@ -18,8 +18,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from statsmodels.datasets import randhie
 
-from collapsar.cases.tables.fitting import fit_table, typed
-from collapsar.cases.tables.kinds import find_kinds
+from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
 from collapsar.cases.tables.picture import table_picture
 from collapsar.cases.tables.scales import ScaleName
 from collapsar.cases.tables.schema import Kind, Table
@@ -74,8 +73,8 @@ class TableSource(Source, ABC):
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
         real = RealData(
-            everything[as_indices(train)],
-            everything[as_indices(test)],
+            everything[torch.from_numpy(train)],
+            everything[torch.from_numpy(test)],
             self.num_classes,
             table=table,
             picture=partial(table_picture, table),
@@ -84,7 +83,7 @@ class TableSource(Source, ABC):
             return real
         strata = None if everything.labels is None else everything.labels.numpy()[train]
         chosen, rest = split(strata, num_rows=len(train), num_first=self.sizes.train)
-        return replace(real, train=real.train[as_indices(chosen)], reserve=real.train[as_indices(rest)])
+        return replace(real, train=real.train[torch.from_numpy(chosen)], reserve=real.train[torch.from_numpy(rest)])
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
@@ -227,8 +226,3 @@ def split(strata: Any, *, num_rows: int, num_first: int) -> tuple[np.ndarray, np
     """The positions of two parts of the rows, `num_first` in the first; both keep the proportions of the strata."""
     first, second = train_test_split(np.arange(num_rows), train_size=num_first, stratify=strata, random_state=0)
     return first, second
-
-
-def as_indices(positions: np.ndarray) -> torch.Tensor:
-    """Positions as a tensor that indexes samples."""
-    return torch.from_numpy(positions)

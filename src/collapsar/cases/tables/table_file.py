@@ -9,8 +9,7 @@ import pandas as pd
 from collapsar.cases.tables.csv_file import Reading, read_csv
 from collapsar.cases.tables.file_numbers import find_numbers
 from collapsar.cases.tables.file_rows import FileRows, read_parquet, some
-from collapsar.cases.tables.fitting import encoding_notes, typed
-from collapsar.cases.tables.kinds import KINDS, find_kinds
+from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
     Typed,
     advice,
@@ -145,11 +144,10 @@ def find_target(target: Typed | None, *, frame: pd.DataFrame, identifiers: Seque
 def find_types(types: Mapping[Typed, str] | Sequence[str] | None, columns: Iterable[str]) -> dict[str, str]:
     """The kinds that the user gives, by column: `{COLUMN: KIND}`, or a list of `COLUMN: KIND`."""
     if not isinstance(types, Mapping):
-        for entry in types or ():
-            if ":" not in entry:
-                raise UsageError(
-                    f"data.types must be {{COLUMN: KIND}} or a list of 'COLUMN: KIND': got {printable(entry)}"
-                )
+        if unlike := [entry for entry in types or () if ":" not in entry]:
+            raise UsageError(
+                f"data.types must be {{COLUMN: KIND}} or a list of 'COLUMN: KIND': got {printable(unlike[0])}"
+            )
         types = {name.strip(): kind.strip() for name, _, kind in (entry.rpartition(":") for entry in types or ())}
     return dict(zip(find_names("data.types", types, columns), types.values(), strict=True))
 
@@ -211,14 +209,10 @@ def describe(kinds: Mapping[str, Kind], *, target: str, num_classes: int) -> str
     """The kinds of all columns in one line, and what is not scored if the target has no classes."""
     by_kind = {kind: [shown(name) for name, own in kinds.items() if own == kind] for kind in KINDS}
     parts = [f"{kind} {', '.join(names)}" for kind, names in by_kind.items() if names]
-    classes = (
-        ""
-        if num_classes
-        else (
+    line = f"{'; '.join(parts)}. Target: {shown(target)}"
+    if not num_classes:
+        line += (
             ", which is a number and has no classes, so that nothing is scored by class or downstream: set "
             f"{type_override(target, 'category')} or data.threshold=NUMBER for classes"
         )
-    )
-    return (
-        f"{'; '.join(parts)}. Target: {shown(target)}{classes}. Set data.types={{COLUMN: KIND}} where a guess is wrong"
-    )
+    return f"{line}. Set data.types={{COLUMN: KIND}} where a guess is wrong"
