@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collapsar.cases.tables.pairs import (
+from collapsar.cases.tables.columns import (
     association_matrix,
     bin_edges,
     contingency_similarity,

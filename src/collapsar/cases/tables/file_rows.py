@@ -1,7 +1,7 @@
 """Rows of a user's file, before their kinds are known, with notes on how the file was read."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +16,15 @@ from collapsar.errors import UsageError, printable
 class FileRows:
     """The columns of a file.
 
-    Attributes:
-        frame: In the file's order. Text, of which some may write numbers, is categorical, its categories in order of
-            appearance; numbers that the file stores are as they are.
-        form: How the file was read.
-        missing: For each word that counts as missing, the number of its cells in each column.
-        left_out: Contents of the file that are in no column, in words.
-        texts: Columns that the file itself declares as text, even if all texts are numbers.
+    Text, of which some may write numbers, is categorical, its categories in order of appearance; numbers that the file
+    stores are as they are.
     """
 
     frame: pd.DataFrame
-    form: str
-    missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    texts: Collection[str] = ()
+    form: str  # how the file was read
+    missing: Mapping[str, Mapping[str, int]]  # for each word that counts as missing, its cells in each column
+    left_out: tuple[str, ...] = ()  # contents of the file that are in no column, in words
+    texts: Collection[str] = ()  # columns that the file declares as text, even if all texts are numbers
 
     def used(self, *, target: str, identifiers: Collection[str]) -> "FileRows":
         """The rows that have a value of the target, without the identifier columns."""

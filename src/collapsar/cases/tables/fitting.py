@@ -36,14 +36,7 @@ def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str]) -> dict[str, Ki
     """The kind of every column, in their order.
 
     A guess is `category` for text, for true and false, and for numbers of at most two values; `count` for whole numbers
-    from 0 up; else `continuous`.
-
-    Args:
-        frame: All rows, without identifiers.
-        given: Kinds that the user sets, by column.
-
-    Raises:
-        UsageError: a kind is unknown, or a column does not fit its kind, or any.
+    from 0 up; else `continuous`. A column that does not fit its kind, or any, is refused.
     """
     kinds: dict[str, Kind] = {}
     for name, column in frame.items():

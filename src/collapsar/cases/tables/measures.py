@@ -11,12 +11,13 @@ import torch
 from collapsar.cases.tables.columns import (
     boundary_adherence,
     column_shape,
+    mean_of,
     missing_similarity,
     num_categories_dropped,
+    pair_scores,
     share_outside,
 )
 from collapsar.cases.tables.names import find_name
-from collapsar.cases.tables.pairs import mean_of, pair_scores
 from collapsar.cases.tables.predictors import Labelled, TableTask, predict, score_predictions
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.judging.comparison import Comparison

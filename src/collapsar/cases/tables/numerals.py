@@ -18,15 +18,10 @@ ALWAYS_HELD = 15  # decimal digits that float64 always preserves
 
 @dataclass(frozen=True)
 class Signs:
-    """How a file writes numbers.
+    """How a file writes numbers."""
 
-    Attributes:
-        decimal: Between the whole part and the fraction.
-        thousands: Between groups of three digits; None: none.
-    """
-
-    decimal: str = "."
-    thousands: str | None = None
+    decimal: str = "."  # between the whole part and the fraction
+    thousands: str | None = None  # between groups of three digits; None: none
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

@@ -79,11 +79,7 @@ class Table(RowFormat):
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
     def encode(self, frame: pd.DataFrame) -> Float[Tensor, "sample dimension"]:
-        """Rows as vectors; other columns than the table's are ignored.
-
-        Raises:
-            UsageError: a number is too far from those of the training rows.
-        """
+        """Rows as vectors; a number too far from those of the training rows is refused."""
         values = np.zeros((len(frame), self.width), dtype=np.float32)
         for column in self.columns:
             values[:, column.block] = self._encoded(column, frame[column.name])

@@ -33,17 +33,8 @@ from collapsar.samples import Samples
 class TableSource(Source, ABC):
     """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
 
-    Args:
-        sample_shape: The number of values that encode a row, as a list of one.
-        num_train: Size of the subset, or below 1 its share of all training rows; null takes all of them.
-        num_available: All training rows.
-        num_test: Held-out rows.
-        num_classes: Classes of the target, the column to predict; 0 if it has none.
-        scale: How numbers are scaled.
-        threshold: Splits a target of numbers into two classes; None: no classes.
-
-    Attributes:
-        given_kinds: Kinds of columns that would be guessed wrong.
+    `num_available` counts all training rows, `num_train` those of the subset (below 1 their share; null: all).
+    `threshold` splits a target of numbers into two classes. `given_kinds` are those that would be guessed wrong.
     """
 
     target: str
@@ -72,13 +63,9 @@ class TableSource(Source, ABC):
 
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
-        real = RealData(
-            everything[torch.from_numpy(train)],
-            everything[torch.from_numpy(test)],
-            self.num_classes,
-            table=table,
-            picture=partial(table_picture, table),
-        )
+        training, held_out = (everything[torch.from_numpy(positions)] for positions in (train, test))
+        picture = partial(table_picture, table)
+        real = RealData(training, held_out, self.num_classes, table=table, picture=picture)
         if not self.sizes.reserve:
             return real
         strata = None if everything.labels is None else everything.labels.numpy()[train]

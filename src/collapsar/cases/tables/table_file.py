@@ -33,9 +33,6 @@ class TableFile(TableSource):
     """Rows of a file that have a target; up to five log lines say how the file was read.
 
     `conf/data/table.yaml` explains each setting. The checksum distinguishes chains of different files.
-
-    Raises:
-        UsageError: the file, a column or a setting cannot be used.
     """
 
     name = "table"
