@@ -239,6 +239,21 @@ def test_a_column_without_a_value_in_the_held_out_rows_is_named(read):
     assert sum(pd.isna(column(source))) == len(test)
 
 
+@pytest.mark.parametrize("types", [None, {"town": "category"}])
+def test_a_target_of_too_many_classes_is_refused_with_what_to_set(types, read):
+    text = with_column("town", [f"t{i // 2}" for i in range(120)])
+    line = refused(read, text, target="town", types=types)
+    assert line.startswith("data.target=town has 60 classes, more than data.max_categories=50: ")
+    assert "set data.max_categories=60, another target, or, for numbers, data.types={town: continuous}" in line
+    own = {"target": "town", "max_categories": 60, "test_fraction": 0.5}
+    assert read(text, types=types, **own)[0].num_classes == 60
+
+
+def test_a_target_of_numbers_may_not_be_a_category_of_too_many_values(read):
+    text = with_column("x", [i // 2 for i in range(120)])
+    assert "data.target=x has 60 classes" in refused(read, text, target="x", types={"x": "category"})
+
+
 def test_codes_with_leading_zeros_are_said_to_be_numbers_and_can_be_kept(read):
     text = with_column("zip", [f"{i % 9:05}" for i in LINES])
     assert "zip: 00000 is read as 0; set data.types={zip: category} for codes" in read(text)[1]
@@ -355,7 +370,7 @@ def test_whole_numbers_beside_missing_ones_in_parquet_lose_no_digits(tmp_path):
 
 def test_the_named_index_of_a_frame_is_a_column_and_another_is_said_to_be_left_out():
     frame = pd.DataFrame({"x": [1, 2]}, index=pd.Index([7, 8], name="id"))
-    assert list(from_frame(frame).columns) == ["id", "x"]
+    assert list(from_frame(frame).frame) == ["id", "x"]
     assert from_frame(frame.rename_axis(None)).left_out == ("the index, which has no name",)
     assert from_frame(frame.reset_index(drop=True)).left_out == ()
 

@@ -1,21 +1,28 @@
-"""Metrics of single columns: how close their distribution is to the real one, and which values are valid.
+"""Metrics of columns and of pairs: how close their distributions are to the real ones, and which values are valid.
 
-SDMetrics calls the closeness column shapes, and leaves missing values out of it. Real rows are the held-out ones. The
-table decides what is valid: its ranges are those of the training set.
+SDMetrics' column shapes, which leave missing values out, and column pair trends: correlation for two numbers; for all
+others the contingency table, with numbers in ten bins of equal width, and missing values as a category. The bins are
+those of the real column, open at both ends, as in `ContingencySimilarity`; SDMetrics' report bins each table by its own
+range, and so misses a synthetic column that shrank. Real rows are the held-out ones. The table decides what is valid:
+its ranges are those of the training set.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
+from scipy.stats.contingency import association
 
 from collapsar.cases.tables.schema import Column
 from collapsar.metrics.modes import DROPPED_BELOW
 
 ROUNDING = 1e-5  # of a range: encoding rounds to float32, and the smallest and largest number must stay valid
 DECIMALS = 14  # numbers are compared to this many, as in SDMetrics' KSComplement
+NUM_BINS = 10  # of numbers in contingency tables; SDMetrics' num_discrete_bins
 
 
 def column_shape(column: Column, *, real: pd.Series, synthetic: pd.Series) -> float:
@@ -85,3 +92,128 @@ def share_outside(columns: Sequence[Column], rows: pd.DataFrame) -> float:
 def missing_similarity(*, real: pd.Series, synthetic: pd.Series) -> float:
     """1 - the absolute difference of the shares of missing values: SDMetrics' MissingValueSimilarity."""
     return 1.0 - abs(float(real.isna().mean()) - float(synthetic.isna().mean()))
+
+
+def pair_scores(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, float]:
+    """How well pairs of columns are kept: means over pairs, NaN if there is no such pair; all in [0, 1].
+
+    `correlation_similarity` is over pairs of numbers, `contingency_similarity` and `cramers_v_difference` (the mean
+    absolute difference of Cramér's V) over the others, `column_pairs` over all. A pair without a correlation in the
+    real rows (one is constant, say) is left out.
+    """
+    correlations = correlation_similarities(columns, real=real, synthetic=synthetic)
+    tables = list(contingency_tables(columns, real=real, synthetic=synthetic))
+    contingencies = np.array([contingency_similarity(*pair) for pair in tables])
+    associations = np.array([abs(cramers_v(of_real) - cramers_v(of_synthetic)) for of_real, of_synthetic in tables])
+    return {
+        "column_pairs": mean_of(np.concatenate([correlations, contingencies])),
+        "correlation_similarity": mean_of(correlations),
+        "contingency_similarity": mean_of(contingencies),
+        "cramers_v_difference": mean_of(associations),
+    }
+
+
+def correlation_similarities(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame) -> np.ndarray:
+    """1 - |rho_real - rho_synthetic| / 2 with Pearson's rho, for each pair of numbers: CorrelationSimilarity.
+
+    NaN if rho is undefined in the real rows. A synthetic column that has become constant has rho = 0; SDMetrics leaves
+    its pairs out, and so misses its collapse.
+    """
+    names = [column.name for column in columns if column.is_number]
+    above = np.triu_indices(len(names), k=1)
+    of_real, of_synthetic = (correlations(rows[names])[above] for rows in (real, synthetic))
+    return 1.0 - np.abs(of_real - np.nan_to_num(of_synthetic)) / 2.0
+
+
+def correlations(numbers: pd.DataFrame) -> np.ndarray:
+    """Pearson's rho of each pair of columns, over rows in which neither is missing; NaN beside a constant."""
+    matrix = numbers.astype(np.float64).corr().to_numpy()
+    is_constant = (numbers.nunique() < 2).to_numpy()  # a constant's variance may be a rounding error above 0
+    return np.where(is_constant[:, None] | is_constant, np.nan, matrix)
+
+
+def contingency_tables(
+    columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Counts of real and of synthetic rows for each pair of columns that are not both numbers."""
+    coded = [code_columns(columns, real=real, rows=rows) for rows in (real, synthetic)]
+    for first, second in combinations(columns, 2):
+        if not (first.is_number and second.is_number):
+            yield tuple(count_pairs(rows[first.name], rows[second.name]) for rows in coded)  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A column's values as whole numbers below `num_codes`."""
+
+    codes: np.ndarray
+    num_codes: int
+
+
+def code_columns(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Codes]:
+    """The columns of `rows` as indices of categories, or as bins of the real numbers; missing values come last."""
+    coded = {}
+    for column in columns:
+        if column.is_number:
+            numbers, edges = rows[column.name].to_numpy(dtype=np.float64, na_value=np.nan), bin_edges(real[column.name])
+            codes, last = np.digitize(numbers, bins=edges) - 1, len(edges) - 1  # the last is that of NaN
+        else:
+            codes, last = category_codes(column, rows[column.name]), len(column.categories)
+        coded[column.name] = Codes(np.where(codes < 0, last, codes), last + 1)
+    return coded
+
+
+def bin_edges(real: pd.Series) -> np.ndarray:
+    """Edges of ten bins of equal width over the real numbers, the outer ones open; fewer if float64 cannot hold ten."""
+    numbers = real.dropna().to_numpy(dtype=np.float64)
+    try:
+        edges = np.histogram_bin_edges(numbers, bins=NUM_BINS)
+    except ValueError:  # the numbers are neighbouring floats: a bin for each
+        edges = np.append(np.unique(numbers), np.inf)
+    edges[0], edges[-1] = -np.inf, np.inf
+    return edges
+
+
+def count_pairs(first: Codes, second: Codes) -> np.ndarray:
+    """How many rows have each pair of codes."""
+    shape = first.num_codes, second.num_codes
+    joint = np.ravel_multi_index((first.codes, second.codes), shape)
+    return np.bincount(joint, minlength=first.num_codes * second.num_codes).reshape(shape)
+
+
+def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
+    """1 - the total variation distance of two tables of counts, as shares: ContingencySimilarity."""
+    return 1.0 - total_variation(real / real.sum(), synthetic / synthetic.sum())
+
+
+def cramers_v(counts: np.ndarray) -> float:
+    """Cramér's V of a table of counts (Cramér 1946, Mathematical Methods of Statistics, chapter 21), in [0, 1].
+
+    0 if all rows are in one category of one of the columns: a constant is associated with nothing.
+    """
+    counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
+    if min(counts.shape) < 2:
+        return 0.0
+    return float(association(counts, method="cramer"))
+
+
+def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
+    """The association of each two columns of `rows`: Pearson's rho of two numbers, else Cramér's V.
+
+    Numbers are put into bins of the real rows. NaN if a correlation is undefined.
+    """
+    coded = code_columns(columns, real=real, rows=rows)
+    names = [column.name for column in columns if column.is_number]
+    found = pd.DataFrame(1.0, index=[column.name for column in columns], columns=[column.name for column in columns])
+    found.loc[names, names] = correlations(rows[names])
+    for first, second in combinations(columns, 2):
+        if not (first.is_number and second.is_number):
+            value = cramers_v(count_pairs(coded[first.name], coded[second.name]))
+            found.loc[first.name, second.name] = found.loc[second.name, first.name] = value
+    return found.to_numpy()
+
+
+def mean_of(scores: np.ndarray) -> float:
+    """The mean of the scores that are not NaN; NaN if there is none."""
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if known.size else math.nan

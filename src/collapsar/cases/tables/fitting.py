@@ -1,17 +1,119 @@
-"""Fit a table's schema: kinds are given, categories come from all rows, scales and ranges from the training rows."""
+"""From the columns of a frame to the schema of a table.
+
+The kind of a column is guessed from its values unless the user sets it. Categories come from all rows, scales and
+ranges from the training rows.
+"""
 
 from collections.abc import Mapping
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
-from collapsar.cases.tables.names import identifier_override, shown
+from collapsar.cases.tables.names import column_error, identifier_override, shown, type_override
 from collapsar.cases.tables.scales import ScaleName, fit_scale
-from collapsar.cases.tables.schema import Column, Kind, Table
-from collapsar.errors import UsageError
+from collapsar.cases.tables.schema import LARGEST_COUNT, Column, Kind, Table
+from collapsar.errors import UsageError, printable
 
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LARGEST = 1e60  # a larger number could overflow float64 in products of sums of squares
+UNFIT_CONTENT = {  # contents that are neither numbers nor text, by their names in pandas.api.types.infer_dtype
+    "bytes": "bytes",
+    "complex": "complex numbers",
+    "interval": "intervals",
+    "period": "periods of time",
+    "time": "times",
+    **dict.fromkeys(("date", "datetime", "datetime64"), "dates"),
+    **dict.fromkeys(("timedelta", "timedelta64"), "durations"),
+}
+UNFIT_TYPES: dict[str, Any] = {"lists": (list, tuple, set, np.ndarray), "nested values": dict, "bytes": bytes}
 NARROW = 1e-12  # metrics of columns compare numbers to 14 decimals
+
+
+def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str]) -> dict[str, Kind]:
+    """The kind of every column, in their order.
+
+    A guess is `category` for text, for true and false, and for numbers of at most two values; `count` for whole numbers
+    from 0 up; else `continuous`. A column that does not fit its kind, or any, is refused.
+    """
+    kinds: dict[str, Kind] = {}
+    for name, column in frame.items():
+        values = column.dropna()
+        if not len(values):
+            raise column_error(name, f"has no value in any row: set {identifier_override(name)}")
+        check_content(name, values)
+        if given.get(name, KINDS[0]) not in KINDS:
+            raise UsageError(f"data.types.{shown(name)} must be one of {', '.join(KINDS)}: got {given[name]}")
+        kinds[name] = cast(Kind, given[name]) if name in given else guess(values)
+        if kinds[name] != "category":
+            check_numbers(name, values, kind=kinds[name])
+    return kinds
+
+
+def check_content(name: str, values: pd.Series) -> None:
+    """Refuse values that are neither numbers nor texts: dates, bytes, lists."""
+    content = infer_dtype(values, skipna=True)
+    held = UNFIT_CONTENT.get(content)
+    if content in ("mixed", "unknown-array"):
+        found = (what for what, types in UNFIT_TYPES.items() if any(isinstance(value, types) for value in values))
+        held = next(found, None)
+    if held is not None:
+        raise column_error(
+            name, f"holds {held}: set {identifier_override(name)} to leave it out, or write numbers or text in the file"
+        )
+
+
+def guess(values: pd.Series) -> Kind:
+    """The kind of a column with these values, none of them missing."""
+    if not is_numeric_dtype(values) or is_bool_dtype(values) or values.nunique() <= 2:
+        return "category"
+    return "count" if are_counts(values.to_numpy(dtype=np.float64)) else "continuous"
+
+
+def are_counts(numbers: np.ndarray) -> bool:
+    """Whether all are whole numbers from 0 up that float64 distinguishes from their neighbours."""
+    return bool((numbers >= 0).all() and (numbers == np.rint(numbers)).all() and (numbers <= LARGEST_COUNT).all())
+
+
+def check_numbers(name: str, values: pd.Series, *, kind: Kind) -> None:
+    """Refuse values, none of them missing, that are no numbers of this kind."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isfinite(numbers).all():
+        bad = printable(str(values[~np.isfinite(numbers)].iloc[0]))
+        otherwise = f"set data.types otherwise, or {identifier_override(name)}"
+        raise column_error(name, f"must hold finite numbers to be {kind}: got {bad}; {otherwise}")
+    if np.abs(numbers).max() > LARGEST:
+        raise column_error(
+            name,
+            f"holds {values.iloc[np.abs(numbers).argmax()]}, and numbers may be at most {LARGEST:g} in size: write it "
+            f"in other units, or set {identifier_override(name)}",
+        )
+    if kind == "count" and not are_counts(numbers):
+        continuous = type_override(name, "continuous")
+        raise column_error(name, f"must hold whole numbers from 0 up to 2**53 to be a count: set {continuous}")
+
+
+def typed(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> pd.DataFrame:
+    """The columns of these kinds, categories as strings and counts as integers: the types that a table decodes to."""
+    return pd.DataFrame({name: as_kind(frame[name].reset_index(drop=True), kind) for name, kind in kinds.items()})
+
+
+def as_kind(values: "pd.Series[object]", kind: Kind) -> "pd.Series[object]":
+    """A column converted to its kind."""
+    if kind == "category":
+        return values.map(category_name, na_action="ignore").astype(object).where(values.notna(), None)
+    numbers = pd.to_numeric(values).astype("Float64" if kind == "count" else np.float64)
+    if kind == "continuous":
+        return numbers
+    whole = numbers.round().astype("Int64")
+    return whole if whole.isna().any() else whole.astype(np.int64)
+
+
+def category_name(value: object) -> str:
+    """A category as a string; whole floats without a point, as 0 and 1 are floats if a value is missing."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def fit_table(
@@ -23,19 +125,10 @@ def fit_table(
     scale: ScaleName,
     threshold: float | None = None,
 ) -> Table:
-    """The schema and encoder of a frame.
+    """The schema and encoder of a frame, which holds all rows, its categories as strings (`typed`).
 
-    Args:
-        frame: All rows, categories as strings (`typed`).
-        train: Positions of the training rows, which set scales and ranges. Categories, and which columns may have
-            missing values, come from all rows.
-        kinds: Kind of each column that is encoded, in this order.
-        target: One of these columns.
-        scale: How numbers are scaled.
-        threshold: Splits a target of numbers into two classes; None: no classes.
-
-    Raises:
-        UsageError: a column of numbers has no value in the training rows.
+    `train` are the positions of the training rows, which set scales and ranges. Categories, and which columns may have
+    missing values, come from all rows. The columns are encoded in the order of `kinds`.
     """
     columns, scales, start = [], {}, 0
     for name, kind in kinds.items():
@@ -47,10 +140,8 @@ def fit_table(
         else:
             numbers = frame[name].iloc[train].dropna().to_numpy(dtype=np.float64)
             if not len(numbers):
-                raise UsageError(
-                    f"column {shown(name)} has no value in the {len(train)} training rows: set "
-                    f"{identifier_override(name)}, or another data.test_fraction"
-                )
+                leave_out = f"set {identifier_override(name)}, or another data.test_fraction"
+                raise column_error(name, f"has no value in the {len(train)} training rows: {leave_out}")
             scales[name] = fit_scale(scale, numbers)
             stop, (low, high) = start + 1 + is_missing, (float(numbers.min()), float(numbers.max()))
             columns.append(Column(name, kind, start, stop, (), low, high, may_be_missing=is_missing))
@@ -80,24 +171,3 @@ def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, t
         if 0.0 < own.max() - own.min() < NARROW:
             notes.append(f"{name}: its numbers differ by less than {NARROW:g}, which no metric of columns sees")
     return notes
-
-
-def typed(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> pd.DataFrame:
-    """The columns of these kinds, categories as strings and counts as integers: the types that a table decodes to."""
-    return pd.DataFrame({name: as_kind(frame[name].reset_index(drop=True), kind) for name, kind in kinds.items()})
-
-
-def as_kind(values: "pd.Series[object]", kind: Kind) -> "pd.Series[object]":
-    """A column converted to its kind."""
-    if kind == "category":
-        return values.map(category_name, na_action="ignore").astype(object).where(values.notna(), None)
-    numbers = pd.to_numeric(values).astype("Float64" if kind == "count" else np.float64)
-    if kind == "continuous":
-        return numbers
-    whole = numbers.round().astype("Int64")
-    return whole if whole.isna().any() else whole.astype(np.int64)
-
-
-def category_name(value: object) -> str:
-    """A category as a string; whole floats without a point, as 0 and 1 are floats if a value is missing."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -11,12 +11,13 @@ import torch
 from collapsar.cases.tables.columns import (
     boundary_adherence,
     column_shape,
+    mean_of,
     missing_similarity,
     num_categories_dropped,
+    pair_scores,
     share_outside,
 )
 from collapsar.cases.tables.names import find_name
-from collapsar.cases.tables.pairs import mean_of, pair_scores
 from collapsar.cases.tables.predictors import Labelled, TableTask, predict, score_predictions
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.judging.comparison import Comparison
@@ -28,16 +29,16 @@ LONGEST_NAME = 40  # characters of a column's name in a key
 
 
 def table_of(comparison: Comparison) -> Table | None:
-    """The table whose rows the samples are; None for other samples."""
+    """The table whose rows the samples are; None for other samples, and beyond the first space."""
     table = comparison.real.table
     assert table is None or isinstance(table, Table), "rows of a table"
-    return table
+    return table if comparison.is_first else None
 
 
 def columns(comparison: Comparison) -> dict[str, float]:
     """column_shapes, boundary_adherence, rows_outside, missing_similarity, categories_dropped; column/NAME/...."""
     table = table_of(comparison)
-    if table is None or not comparison.is_first:
+    if table is None:
         return {}
     real, rows = comparison.real.rows, comparison.rows
     shapes = {
@@ -50,11 +51,8 @@ def columns(comparison: Comparison) -> dict[str, float]:
         if not column.is_number
     }
     adherence = [boundary_adherence(column, rows[column.name]) for column in table.columns if column.is_number]
-    missing = [
-        missing_similarity(real=real[column.name], synthetic=rows[column.name])
-        for column in table.columns
-        if column.may_be_missing
-    ]
+    flagged = [column.name for column in table.columns if column.may_be_missing]
+    missing = [missing_similarity(real=real[name], synthetic=rows[name]) for name in flagged]
     keys = safe_names(shapes)
     return {
         "column_shapes": mean_of(np.array([*shapes.values()])),
@@ -70,15 +68,9 @@ def columns(comparison: Comparison) -> dict[str, float]:
 def pairs(comparison: Comparison) -> dict[str, float]:
     """column_pairs, correlation_similarity, contingency_similarity and cramers_v_difference."""
     table = table_of(comparison)
-    if table is None or not comparison.is_first:
+    if table is None:
         return {}
-    scores = pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
-    return {
-        "column_pairs": scores.column_pairs,
-        "correlation_similarity": scores.correlation_similarity,
-        "contingency_similarity": scores.contingency_similarity,
-        "cramers_v_difference": scores.cramers_v_difference,
-    }
+    return pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
 
 
 def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
@@ -88,7 +80,7 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
     downstream_auc_worst_group.
     """
     table = table_of(comparison)
-    if table is None or not table.class_names or not comparison.is_first:
+    if table is None or not table.class_names:
         return {}
     train, test = (labelled(table, samples) for samples in (comparison.samples, comparison.real.held_out))
     num_classes = len(table.class_names)

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from collapsar.errors import UsageError, printable
 
@@ -10,7 +10,6 @@ Typed = str | int | float | bool
 """A column's name after Hydra has read it from a setting without quotes."""
 
 WHOLE = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")
-IN_QUOTES = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
 SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_./%+-]*(?: [A-Za-z0-9_./%+-]+)*")
 READ_OTHERWISE = ("true", "false", "null", "nan", "inf")
 
@@ -20,13 +19,17 @@ def shown(name: object) -> str:
     return printable(str(name))
 
 
+def column_error(name: object, problem: str) -> UsageError:
+    """The error that refuses a column by its name."""
+    return UsageError(f"column {shown(name)} {problem}")
+
+
 def quoted(name: str) -> str:
     """A column's name as a setting takes it: in quotes if Hydra would refuse it or read it as something else."""
     if SAFE.fullmatch(name) and name.lower() not in READ_OTHERWISE:
         return name
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", name)
-    ending = re.search(r"\\*$", escaped)
-    return f"'{escaped}{ending[0] if ending else ''}'"
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), name)
+    return f"'{escaped}'"
 
 
 def override(key: str, value: str) -> str:
@@ -49,40 +52,37 @@ def type_override(name: str, kind: str) -> str:
     return override("data.types", f"[{quoted(f'{name}: {kind}')}]")
 
 
-def find_name(typed: Typed, columns: Iterable[str]) -> str | None:
+def find_name(typed: Typed, columns: Sequence[str]) -> str | None:
     """The column that was meant; None if there is none, or more than one could be.
 
     A number matches the name that reads as it: 3 the column 3, 202001 the column 2020_01. Text matches the equal name,
     or else the only name that differs in surrounding blanks alone.
     """
-    columns = list(columns)
-    if isinstance(typed, str):
-        if typed in columns:
-            return typed
-        meant = [name for name in columns if name.strip() == typed.strip()]
-    else:
-        meant = [name for name in columns if reads_as(name, typed)]
+    equal = [name for name in columns if name == typed]
+    meant = equal or [name for name in columns if reads_as(name, typed)]
     return meant[0] if len(meant) == 1 else None
 
 
 def find_names(setting: str, typed: Iterable[Typed], columns: Iterable[str]) -> list[str]:
     """The columns that were meant; UsageError if a name fits no column."""
-    columns = list(columns)
-    found = [(one, find_name(one, columns)) for one in typed]
-    for one, name in found:
+    columns, found = list(columns), []
+    for one in typed:
+        name = find_name(one, columns)
         if name is None:
             raise UsageError(
                 f"{setting} must name columns of the table: got {shown(one)}; it has "
                 f"{listed(columns)}{advice(setting, one)}"
             )
-    return [name for _, name in found if name is not None]
+        found.append(name)
+    return found
 
 
 def advice(setting: str, typed: object) -> str:
     """How to type a name that was read as a number; empty for text."""
     if typed is None or isinstance(typed, str):
         return ""
-    example = IN_QUOTES.get(setting, "'2020_01'")
+    lists = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
+    example = lists.get(setting, "'2020_01'")
     return f'; put a name that reads as a number in quotes: "{setting}={example}"'
 
 
@@ -91,8 +91,10 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(printable(quoted(name)) for name in names)
 
 
-def reads_as(name: str, value: int | float | bool) -> bool:
-    """Whether Hydra reads this name, without quotes, as this value."""
+def reads_as(name: str, value: Typed) -> bool:
+    """Whether Hydra reads this name, without quotes, as this value; whether a text is this name within blanks."""
+    if isinstance(value, str):
+        return name.strip() == value.strip()
     if isinstance(value, bool):
         return name.lower() == str(value).lower()
     if isinstance(value, int):

@@ -18,43 +18,34 @@ ALWAYS_HELD = 15  # decimal digits that float64 always preserves
 
 @dataclass(frozen=True)
 class Signs:
-    """How a file writes numbers.
+    """How a file writes numbers."""
 
-    Attributes:
-        decimal: Between the whole part and the fraction.
-        thousands: Between groups of three digits; None: none.
-    """
-
-    decimal: str = "."
-    thousands: str | None = None
+    decimal: str = "."  # between the whole part and the fraction
+    thousands: str | None = None  # between groups of three digits; None: none
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        whole = "[0-9]+"
-        if self.thousands is not None:
-            whole = f"(?:[0-9]+|[0-9]{{1,3}}(?:{re.escape(self.thousands)}[0-9]{{3}})+)"
+        grouped = "" if self.thousands is None else f"[0-9]{{1,3}}(?:{re.escape(self.thousands)}[0-9]{{3}})+|"
         decimal = re.escape(self.decimal)
-        number = rf"(?:{whole}(?:{decimal}[0-9]*)?|{decimal}[0-9]+)(?:[eE][+-]?[0-9]+)?"
+        number = rf"(?:(?:{grouped}[0-9]+)(?:{decimal}[0-9]*)?|{decimal}[0-9]+)(?:[eE][+-]?[0-9]+)?"
         return re.compile(rf"[+-]?(?:{number}|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)")
 
     def read(self, text: str) -> bool:
         """Whether a text is a number in these signs; surrounding blanks do not count."""
         return self._pattern.fullmatch(text.strip()) is not None
 
+    def unread(self, texts: Iterable[str]) -> list[str]:
+        """The texts that are no numbers in these signs."""
+        return [text for text in texts if not self.read(text)]
+
     def plain(self, text: str) -> str:
         """A number's text with a decimal point and no thousands sign, as Python reads it."""
-        text = text.strip()
-        if self.thousands is not None:
-            text = text.replace(self.thousands, "")
+        text = text.strip() if self.thousands is None else text.strip().replace(self.thousands, "")
         return text.replace(self.decimal, ".")
 
     def numbers(self, texts: Iterable[str]) -> np.ndarray:
         """The float64 nearest to each text."""
         return np.array([float(self.plain(text)) for text in texts], dtype=np.float64)
-
-    def not_held(self, texts: Iterable[str]) -> list[str]:
-        """The texts with more digits than float64 preserves, or beyond its range."""
-        return [text for text in texts if not is_held(self.plain(text))]
 
 
 def is_held(text: str) -> bool:
@@ -62,22 +53,15 @@ def is_held(text: str) -> bool:
     if len(text) <= ALWAYS_HELD and "e" not in text.lower():
         return True
     number = float(text)
-    if repr(number) == text:
-        return True
-    if math.isinf(number) or number == 0.0:
-        mantissa = re.split("[eE]", text)[0]
-        return number == 0.0 and not mantissa.strip("+-0.")
-    return Decimal(repr(number)) == Decimal(text)
+    if number == 0.0:
+        return not re.split("[eE]", text)[0].strip("+-0.")
+    return repr(number) == text or (math.isfinite(number) and Decimal(repr(number)) == Decimal(text))
 
 
 def possible_signs(texts: Sequence[str]) -> list[Signs]:
     """All signs in which these texts are numbers, with and without a thousands sign."""
-    signs = [
-        Signs(decimal, thousands)
-        for thousands, decimal in product((None, *THOUSANDS_SIGNS), DECIMAL_SIGNS)
-        if thousands != decimal
-    ]
-    return [one for one in signs if all(map(one.read, texts))]
+    signs = [Signs(decimal, thousands) for thousands, decimal in product((None, *THOUSANDS_SIGNS), DECIMAL_SIGNS)]
+    return [one for one in signs if one.thousands != one.decimal and all(map(one.read, texts))]
 
 
 def is_padded(text: str) -> bool:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.cases.tables.columns import category_shares, is_outside
-from collapsar.cases.tables.pairs import association_matrix
+from collapsar.cases.tables.columns import association_matrix, category_shares, is_outside
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.errors import printable
 

@@ -24,15 +24,10 @@ from collapsar.machine.choice import on_one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """Rows without their target, and the class of each.
+    """Rows without their target, and the class of each."""
 
-    Args:
-        features: [row, feature], without missing values.
-        classes: Indices from 0.
-    """
-
-    features: np.ndarray
-    classes: np.ndarray
+    features: np.ndarray  # [row, feature], without missing values
+    classes: np.ndarray  # indices from 0
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -40,36 +35,22 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionScores:
-    """Scores of predicted probabilities against the true classes of real rows.
-
-    Attributes:
-        accuracy: Share of rows classified correctly.
-        auc: Area under the ROC curve, each class against the rest, averaged over those that occur; .5 is chance.
-        f1: The mean of class_f1 over the classes that occur among rows or predictions.
-        class_f1: F1 of each class.
-        calibration_error: Expected calibration error in [0, 1].
-        brier: Brier score, halved for any number of classes, so that it is in [0, 1]; 0 is best.
-    """
+    """Scores of predicted probabilities against the true classes of real rows."""
 
     accuracy: float
-    auc: float
-    f1: float
+    auc: float  # each class against the rest, averaged over those that occur; .5 is chance
+    f1: float  # the mean of class_f1 over the classes that occur among rows or predictions
     class_f1: tuple[float, ...]
-    calibration_error: float
-    brier: float
+    calibration_error: float  # expected calibration error in [0, 1]
+    brier: float  # Brier score, halved for any number of classes, so that it is in [0, 1]; 0 is best
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableTask:
-    """The predictors that are trained on rows.
+    """The predictors that are trained on rows; `conf/table_metrics/default.yaml` explains each setting.
 
-    Args:
-        num_trees: Rounds of boosting; the other settings are scikit-learn's.
-        inverse_regularisation: C of the logistic regression, whose inputs are standardised.
-        max_iterations: Of the logistic regression.
-        num_bins: Bins of confidence for the calibration error.
-        subgroup: Column whose categories are scored separately (of numbers, lower and upper half); null: none.
-        seed: Of the boosting; the same for every generation, so that scores differ by the rows alone.
+    Of a column of numbers, the subgroups are its lower and upper half. The seed of the boosting is the same for every
+    generation, so that scores differ by the rows alone.
     """
 
     num_trees: int

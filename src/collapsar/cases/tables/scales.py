@@ -7,7 +7,7 @@ numbers the scale is linear, with the column's standard deviation as slope, and 
 QuantileTransformer maps the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off the rest.
 """
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -20,31 +20,11 @@ NARROWEST = 1e-30  # a smaller spread counts as none: in its units, other number
 ScaleName = Literal["quantile", "standardise"]
 
 
-@runtime_checkable
-class Scale(Protocol):
-    """A transform of numbers, float64 in and out, without NaN."""
-
-    def transform(self, numbers: np.ndarray) -> np.ndarray:
-        """Numbers as models see them, about standard normal."""
-        ...
-
-    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
-        """The numbers behind scaled ones."""
-        ...
-
-
 class NormalScores:
     """Normal quantiles of ranks, which are linear between two seen numbers.
 
-    Between them float32 rounds by less than a thousandth of their distance.
-
-    Args:
-        numbers: The numbers to rank, without NaN; at least one.
-
-    Attributes:
-        seen: The distinct numbers, sorted.
-        lowest: For each of them, its lowest rank as a share of all, less the margin.
-        highest: For each of them, its highest rank as a share of all, plus the margin.
+    Between them float32 rounds by less than a thousandth of their distance. `seen` are the distinct numbers, sorted;
+    `lowest` and `highest` the ranks of each as shares of all, with the margin.
     """
 
     def __init__(self, numbers: np.ndarray) -> None:
@@ -82,11 +62,7 @@ class NormalScores:
 
 
 class Standardised:
-    """Numbers minus their mean, divided by their standard deviation; by 1 if they have no spread.
-
-    Args:
-        numbers: The numbers that mean and standard deviation are taken of, without NaN; at least one.
-    """
+    """Numbers minus their mean, divided by their standard deviation; by 1 if they have no spread."""
 
     def __init__(self, numbers: np.ndarray) -> None:
         self.scaler = StandardScaler(with_std=has_spread(numbers)).fit(numbers.reshape(-1, 1))
@@ -105,14 +81,14 @@ def has_spread(numbers: np.ndarray) -> bool:
     return bool(np.ptp(numbers) > NARROWEST)
 
 
-def fit_scale(name: ScaleName, numbers: np.ndarray) -> Scale:
+def fit_scale(name: ScaleName, numbers: np.ndarray) -> "Scale":
     """The scale of this name, fitted to these numbers; UsageError if there is none of this name."""
     if name not in SCALES:
         raise UsageError(f"data.scale must be one of {', '.join(SCALES)}: got {name}")
     return SCALES[name](numbers.astype(np.float64))
 
 
-SCALES: dict[ScaleName, type[NormalScores] | type[Standardised]] = {
-    "quantile": NormalScores,
-    "standardise": Standardised,
-}
+Scale = NormalScores | Standardised
+"""float64 in and out, without NaN: about standard normal numbers, and back."""
+
+SCALES: dict[ScaleName, type[Scale]] = {"quantile": NormalScores, "standardise": Standardised}

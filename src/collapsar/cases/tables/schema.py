@@ -17,10 +17,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.cases.tables.names import identifier_override, shown
+from collapsar.cases.tables.names import column_error, identifier_override
 from collapsar.cases.tables.scales import Scale
 from collapsar.data.real_data import RowFormat
-from collapsar.errors import UsageError
 
 Kind = Literal["continuous", "count", "category"]
 LARGEST_ENCODED = 1e18  # float32 holds its square
@@ -29,27 +28,16 @@ LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        name: Name in the table.
-        kind: `continuous` and `count` are numbers, counts whole ones.
-        start: Where its block of the encoded vector begins.
-        stop: Where the next block begins.
-        categories: Of a category, sorted; empty for numbers.
-        minimum: Smallest number of the training set; None for categories.
-        maximum: Largest number of the training set; None for categories.
-        may_be_missing: Whether any value in the table is missing; the block then marks missing values.
-    """
+    """A column of a table."""
 
     name: str
-    kind: Kind
-    start: int
+    kind: Kind  # continuous and count are numbers, counts whole ones
+    start: int  # of its block in the encoded vector
     stop: int
-    categories: tuple[str, ...] = ()
-    minimum: float | None = None
+    categories: tuple[str, ...] = ()  # sorted; empty for numbers
+    minimum: float | None = None  # of the training set's numbers; None for categories
     maximum: float | None = None
-    may_be_missing: bool = False
+    may_be_missing: bool = False  # whether any value in the table is missing; the block then marks missing values
 
     @property
     def is_number(self) -> bool:
@@ -63,19 +51,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table(RowFormat):
-    """The schema and encoder of one source.
+    """The schema and encoder of one source."""
 
-    Attributes:
-        columns: In the order of the encoded vector.
-        target: The column to predict, never missing; its classes are the labels of rows.
-        scales: Of each column of numbers, fitted on the training set.
-        threshold: Of a target of numbers: rows above it are of class 1, the others of class 0; None: no classes.
-    """
-
-    columns: tuple[Column, ...]
-    target: str
-    scales: Mapping[str, Scale]
-    threshold: float | None = None
+    columns: tuple[Column, ...]  # in the order of the encoded vector
+    target: str  # the column to predict, never missing; its classes are the labels of rows
+    scales: Mapping[str, Scale]  # of each column of numbers, fitted on the training set
+    threshold: float | None = None  # of a target of numbers: class 1 is above it, class 0 not; None: no classes
 
     @property
     def width(self) -> int:
@@ -98,11 +79,7 @@ class Table(RowFormat):
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
     def encode(self, frame: pd.DataFrame) -> Float[Tensor, "sample dimension"]:
-        """Rows as vectors; other columns than the table's are ignored.
-
-        Raises:
-            UsageError: a number is too far from those of the training rows.
-        """
+        """Rows as vectors; a number too far from those of the training rows is refused."""
         values = np.zeros((len(frame), self.width), dtype=np.float32)
         for column in self.columns:
             values[:, column.block] = self._encoded(column, frame[column.name])
@@ -174,9 +151,10 @@ class Table(RowFormat):
         scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
         is_far = np.abs(scaled) > LARGEST_ENCODED
         if is_far.any():
-            raise UsageError(
-                f"column {shown(column.name)} holds {numbers[is_far][0]!s}, too far from the numbers of the training "
-                f"rows: write it in other units, or set {identifier_override(column.name)}"
+            raise column_error(
+                column.name,
+                f"holds {numbers[is_far][0]!s}, too far from the numbers of the training rows: write it in other "
+                f"units, or set {identifier_override(column.name)}",
             )
         return np.stack([scaled, is_missing], axis=1)[:, : column.stop - column.start]
 

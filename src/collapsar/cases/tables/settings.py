@@ -16,12 +16,7 @@ from collapsar.judging.measuring import Measure
 
 @dataclass(frozen=True, kw_only=True)
 class TableMetrics(ExtraMetrics):
-    """Extra metrics of tables.
-
-    Args:
-        metrics: Groups added to those of the evaluation if samples are rows of a table.
-        task: The predictors that are trained on rows.
-    """
+    """Extra metrics of tables: groups added to those of the evaluation if samples are rows of a table."""
 
     metrics: Sequence[str]
     task: TableTask

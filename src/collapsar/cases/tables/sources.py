@@ -18,8 +18,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from statsmodels.datasets import randhie
 
-from collapsar.cases.tables.fitting import fit_table, typed
-from collapsar.cases.tables.kinds import find_kinds
+from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
 from collapsar.cases.tables.picture import table_picture
 from collapsar.cases.tables.scales import ScaleName
 from collapsar.cases.tables.schema import Kind, Table
@@ -34,21 +33,8 @@ from collapsar.samples import Samples
 class TableSource(Source, ABC):
     """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
 
-    Args:
-        sample_shape: The number of values that encode a row, as a list of one.
-        num_train: Size of the subset, or below 1 its share of all training rows; null takes all of them.
-        num_available: All training rows.
-        num_test: Held-out rows.
-        num_classes: Classes of the target; 0 if it has none.
-        scale: How numbers are scaled.
-        threshold: Splits a target of numbers into two classes; None: no classes.
-
-    Raises:
-        UsageError: num_train is out of range.
-
-    Attributes:
-        target: The column to predict.
-        given_kinds: Kinds of columns that would be guessed wrong.
+    `num_available` counts all training rows, `num_train` those of the subset (below 1 their share; null: all).
+    `threshold` splits a target of numbers into two classes. `given_kinds` are those that would be guessed wrong.
     """
 
     target: str
@@ -77,18 +63,14 @@ class TableSource(Source, ABC):
 
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
-        real = RealData(
-            everything[as_indices(train)],
-            everything[as_indices(test)],
-            self.num_classes,
-            table=table,
-            picture=partial(table_picture, table),
-        )
+        training, held_out = (everything[torch.from_numpy(positions)] for positions in (train, test))
+        picture = partial(table_picture, table)
+        real = RealData(training, held_out, self.num_classes, table=table, picture=picture)
         if not self.sizes.reserve:
             return real
         strata = None if everything.labels is None else everything.labels.numpy()[train]
         chosen, rest = split(strata, num_rows=len(train), num_first=self.sizes.train)
-        return replace(real, train=real.train[as_indices(chosen)], reserve=real.train[as_indices(rest)])
+        return replace(real, train=real.train[torch.from_numpy(chosen)], reserve=real.train[torch.from_numpy(rest)])
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
@@ -113,10 +95,7 @@ class TableSource(Source, ABC):
 
 
 class KnownTable(TableSource, ABC):
-    """A table whose sizes are known before it is read; one row in five is held out.
-
-    Arguments are those of `TableSource`.
-    """
+    """A table whose sizes are known before it is read; one row in five is held out."""
 
     num_available: ClassVar[int]
     num_test: ClassVar[int]
@@ -145,7 +124,7 @@ class KnownTable(TableSource, ABC):
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         frame = self.read_frame()
-        kinds = find_kinds(frame, given=self.given_kinds, max_categories=len(frame))
+        kinds = find_kinds(frame, given=self.given_kinds)
         return typed(frame, kinds), kinds
 
 
@@ -167,13 +146,6 @@ class HealthInsurance(KnownTable):
 
     The target is the number of visits to a doctor in that year. With threshold 0, class 1 has been to a doctor (69 %);
     with 5, it is a heavy user (15 %).
-
-    Args:
-        sample_shape: As of `TableSource`; so are `num_train` and `scale`.
-        threshold: Class 1 has more visits than this.
-
-    Raises:
-        UsageError: the threshold leaves one class empty.
     """
 
     name = "health_insurance"
@@ -241,8 +213,3 @@ def split(strata: Any, *, num_rows: int, num_first: int) -> tuple[np.ndarray, np
     """The positions of two parts of the rows, `num_first` in the first; both keep the proportions of the strata."""
     first, second = train_test_split(np.arange(num_rows), train_size=num_first, stratify=strata, random_state=0)
     return first, second
-
-
-def as_indices(positions: np.ndarray) -> torch.Tensor:
-    """Positions as a tensor that indexes samples."""
-    return torch.from_numpy(positions)

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from collapsar.cases.tables.cells import some
-from collapsar.cases.tables.file_rows import FileRows, Reading, read_csv, read_parquet, understand
-from collapsar.cases.tables.fitting import encoding_notes, typed
-from collapsar.cases.tables.kinds import KINDS, find_kinds
+from collapsar.cases.tables.csv_file import Reading, read_csv
+from collapsar.cases.tables.file_numbers import find_numbers
+from collapsar.cases.tables.file_rows import FileRows, read_parquet, some
+from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
     Typed,
     advice,
+    column_error,
     find_name,
     find_names,
+    identifier_override,
     listed,
     shown,
     type_override,
@@ -30,26 +32,7 @@ logger = logging.getLogger(__name__)
 class TableFile(TableSource):
     """Rows of a file that have a target; up to five log lines say how the file was read.
 
-    Args:
-        sample_shape: null, or the number of values that encode a row, as a list of one.
-        path: A file that ends in .csv or .parquet.
-        checksum: Of the file's content; it distinguishes chains of different files.
-        target: The column to predict.
-        threshold: Of a target of numbers: rows above it are of class 1, the others of class 0; null: no classes.
-        types: Kinds by column, for wrong guesses, or a list of `COLUMN: KIND`; null: all are guessed.
-        identifiers: Columns that no model may see.
-        max_categories: Text with more different values is refused, unless its type is given.
-        test_fraction: Share of the rows that is held out.
-        num_train: Size of a stratified subset of the training rows, or below 1 its share; null takes all of them.
-        scale: How numbers are scaled.
-        separator: Between fields of a CSV file, as itself or by its name (comma, tab); null: detected.
-        decimal: Decimal sign of numbers; null: a point, or a comma if the file uses one.
-        thousands: Sign between groups of three digits; null: none.
-        encoding: Of a CSV file; null: by its byte order mark, else UTF-8.
-        missing: Words in a CSV file that stand for a missing value, as an empty cell does.
-
-    Raises:
-        UsageError: the file, a column or a setting cannot be used.
+    `conf/data/table.yaml` explains each setting. The checksum distinguishes chains of different files.
     """
 
     name = "table"
@@ -78,24 +61,25 @@ class TableFile(TableSource):
         check_positive(**{"data.max_categories": max_categories})
         reading = Reading(separator=separator, decimal=decimal, thousands=thousands, encoding=encoding, missing=missing)
         rows = read_file(path, reading)
-        left_out = find_names("data.identifiers", identifiers, rows.columns)
-        given = find_types(types, rows.columns)
-        self.target = find_target(target, rows=rows, identifiers=left_out)
-        rows = rows.with_target(self.target).without(left_out)
-        columns = understand(rows, reading=reading, given=given, max_categories=max_categories)
-        kinds = find_kinds(columns.frame(), given=given, max_categories=max_categories)
-        self._rows = typed(columns.frame(kinds, given=given), kinds), kinds
-        num_classes = count_classes(self._rows[0][self.target], kind=kinds[self.target], threshold=threshold)
-        num_test = round(test_fraction * len(rows))
-        if not max(1, num_classes) <= num_test <= len(rows) - max(2, num_classes):
+        left_out = find_names("data.identifiers", identifiers, rows.frame)
+        given = find_types(types, rows.frame)
+        self.target = find_target(target, frame=rows.frame, identifiers=left_out)
+        rows = rows.used(target=self.target, identifiers=left_out)
+        frame, kinds, notes = understand(
+            rows, reading=reading, given=given, target=self.target, max_categories=max_categories
+        )
+        self._rows = frame, kinds
+        num_classes = count_classes(frame[self.target], kind=kinds[self.target], threshold=threshold)
+        num_test = round(test_fraction * len(frame))
+        if not max(1, num_classes) <= num_test <= len(frame) - max(2, num_classes):
             raise UsageError(
                 f"data.test_fraction must leave a row of each class for training and for tests: got {test_fraction} of "
-                f"{len(rows)} rows"
+                f"{len(frame)} rows"
             )
         super().__init__(
             sample_shape=sample_shape or [],
             num_train=num_train,
-            num_available=len(rows) - num_test,
+            num_available=len(frame) - num_test,
             num_test=num_test,
             num_classes=num_classes,
             scale=scale,
@@ -105,12 +89,9 @@ class TableFile(TableSource):
         self.sample_shape = [table.width]
         if sample_shape not in (None, self.sample_shape):
             raise UsageError(f"data.sample_shape must be {self.sample_shape}, or null: got {sample_shape}")
-        notes = [*columns.notes, *encoding_notes(self._rows[0], everything.values, table=table, train=train)]
-        for line in (
-            *rows.lines(),
-            *sentences(notes),
-            describe(kinds, target=self.target, num_classes=num_classes),
-        ):
+        notes += encoding_notes(frame, everything.values, table=table, train=train)
+        understood = [some(notes, most=8, between="; ")] if notes else []
+        for line in (*rows.lines(), *understood, describe(kinds, target=self.target, num_classes=num_classes)):
             logger.info("%s: %s", printable(str(path)), line)
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
@@ -136,44 +117,67 @@ def read_file(path: str | None, reading: Reading) -> FileRows:
     except (OSError, ValueError) as error:
         reason = printable(str(error).partition("\n")[0])
         raise UsageError(f"data.path={shown_path} cannot be read as {suffix[1:]}: {reason}") from error
-    if not rows.columns or not len(rows):
+    if rows.frame.empty:
         raise UsageError(f"data.path={shown_path} has no rows: set data.path to a file that has some")
     return rows
 
 
-def find_target(target: Typed | None, *, rows: FileRows, identifiers: Sequence[str]) -> str:
+def find_target(target: Typed | None, *, frame: pd.DataFrame, identifiers: Sequence[str]) -> str:
     """The column that the user means as the target."""
-    allowed = [name for name in rows.columns if name not in identifiers]
+    allowed = [name for name in frame if name not in identifiers]
     found = None if target is None else find_name(target, allowed)
     if found is None:
         got = "nothing" if target is None else shown(target)
-        more = "; the file has one column: set data.separator if it should have more" if len(rows.columns) == 1 else ""
+        more = "; the file has one column: set data.separator if it should have more" if frame.shape[1] == 1 else ""
         raise UsageError(
             f"data.target must be a column that is no identifier: got {got}; set one of {listed(allowed)}"
             f"{advice('data.target', target)}{more}"
         )
-    if rows.num_missing(found) == len(rows):
+    if frame[found].isna().all():
         raise UsageError(f"data.target={shown(found)} has no value in any row: set another column")
     return found
 
 
 def find_types(types: Mapping[Typed, str] | Sequence[str] | None, columns: Iterable[str]) -> dict[str, str]:
-    """The kinds that the user gives, by column."""
-    entries = types if isinstance(types, Mapping) else dict(map(split_type, types or ()))
-    return dict(zip(find_names("data.types", entries, columns), entries.values(), strict=True))
+    """The kinds that the user gives, by column: `{COLUMN: KIND}`, or a list of `COLUMN: KIND`."""
+    if not isinstance(types, Mapping):
+        if unlike := [entry for entry in types or () if ":" not in entry]:
+            raise UsageError(
+                f"data.types must be {{COLUMN: KIND}} or a list of 'COLUMN: KIND': got {printable(unlike[0])}"
+            )
+        types = {name.strip(): kind.strip() for name, _, kind in (entry.rpartition(":") for entry in types or ())}
+    return dict(zip(find_names("data.types", types, columns), types.values(), strict=True))
 
 
-def split_type(entry: str) -> tuple[str, str]:
-    """Column and kind of `COLUMN: KIND`."""
-    name, colon, kind = entry.rpartition(":")
-    if not colon:
-        raise UsageError(f"data.types must be {{COLUMN: KIND}} or a list of 'COLUMN: KIND': got {printable(entry)}")
-    return name.strip(), kind.strip()
+def understand(
+    rows: FileRows, *, reading: Reading, given: Mapping[str, str], target: str, max_categories: int
+) -> tuple[pd.DataFrame, dict[str, Kind], list[str]]:
+    """The columns in the types of their kinds, these kinds, and notes for the user.
 
-
-def sentences(notes: Sequence[str]) -> list[str]:
-    """The notes in one line; an empty list if there are none."""
-    return [some(notes, most=8, between="; ")] if notes else []
+    A category keeps the text of its cells. Only if it is guessed, and writes one number in several ways, that number is
+    the category.
+    """
+    frame, notes = find_numbers(rows, reading=reading, given=given, max_categories=max_categories)
+    kinds = find_kinds(frame, given=given)
+    for name, kind in kinds.items():
+        if kind != "category":
+            continue
+        num_values, original = frame[name].nunique(), rows.frame[name]
+        if num_values > max_categories and name == target:
+            raise UsageError(
+                f"data.target={shown(name)} has {num_values} classes, more than data.max_categories={max_categories}: "
+                f"set data.max_categories={num_values}, another target, or, for numbers, "
+                f"{type_override(name, 'continuous')}"
+            )
+        if num_values > max_categories and name not in given:
+            raise column_error(
+                name,
+                f"holds text of {num_values} different values, more than data.max_categories={max_categories}: set "
+                f"{identifier_override(name)} to leave it out, or {type_override(name, 'category')}",
+            )
+        if name in given or original.nunique() == num_values:
+            frame[name] = original
+    return typed(frame, kinds), kinds, notes
 
 
 def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | float | None) -> int:
@@ -202,14 +206,10 @@ def describe(kinds: Mapping[str, Kind], *, target: str, num_classes: int) -> str
     """The kinds of all columns in one line, and what is not scored if the target has no classes."""
     by_kind = {kind: [shown(name) for name, own in kinds.items() if own == kind] for kind in KINDS}
     parts = [f"{kind} {', '.join(names)}" for kind, names in by_kind.items() if names]
-    classes = (
-        ""
-        if num_classes
-        else (
-            f", which is a number and has no classes, so that nothing is scored by class or downstream: set "
+    line = f"{'; '.join(parts)}. Target: {shown(target)}"
+    if not num_classes:
+        line += (
+            ", which is a number and has no classes, so that nothing is scored by class or downstream: set "
             f"{type_override(target, 'category')} or data.threshold=NUMBER for classes"
         )
-    )
-    return (
-        f"{'; '.join(parts)}. Target: {shown(target)}{classes}. Set data.types={{COLUMN: KIND}} where a guess is wrong"
-    )
+    return f"{line}. Set data.types={{COLUMN: KIND}} where a guess is wrong"

@@ -24,15 +24,7 @@ from collapsar.models.vae.vae_bodies import linear_layers
 class TableGAN(AdversarialModel):
     """A GAN of rows of a table, or of any vectors, sampled from the averaged generator.
 
-    Arguments that are not named here are those of `GAN`.
-
-    Args:
-        sample_shape: The number of values of a row, as a list of one.
-        blocks: Kind, start and stop of each part of a row (`table_heads.py`); null: every value is a number.
-        generator_width: Units of each of the generator's two hidden layers.
-        critic_width: Units of each of the critic's two hidden layers.
-        temperature: Of the softmax that gradients go through.
-        depth: Extra hidden layers for each of the two, in both networks; null: none.
+    `conf/model/table_gan.yaml` explains its arguments.
     """
 
     name = "table_gan"

@@ -27,11 +27,7 @@ SMALLEST_UNIFORM = 1e-10  # keeps log(-log(uniform)) finite
 
 
 class Heads(nn.Module):
-    """The likelihood of rows, and draws of them.
-
-    Args:
-        blocks: All parts of the vector, in its order; None: every value is a number.
-    """
+    """The likelihood of rows, and draws of them; `blocks` None: every value is a number."""
 
     numbers: Int64[Tensor, " number"]
     flags: Int64[Tensor, " flag"]

@@ -22,36 +22,22 @@ LABEL_PIXELS = 10.5
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """One histogram as SVG paths, in a box of CELL_WIDTH x CELL_HEIGHT pixels.
-
-    Attributes:
-        path: The bars.
-        outline: The outline of the real rows' bars, for comparison.
-        missing: Share of values that are missing, in percent.
-    """
+    """A histogram, and the outline of the real one, as SVG paths in a box of CELL_WIDTH x CELL_HEIGHT pixels."""
 
     path: str
     outline: str
-    missing: float
+    missing: float  # percent of the values
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnPicture:
-    """One column: its real rows, and each generation that is shown.
-
-    Attributes:
-        name: Name of the column.
-        kind: continuous, count or category.
-        labels: The categories; for numbers, the two ends of the histogram.
-        bars: Real first, then the generations.
-        moved: Total variation distance of the last histogram from the real one, in percent.
-    """
+    """One column: the histogram of its real rows, then of each generation that is shown."""
 
     name: str
-    kind: str
-    labels: list[str]
+    kind: str  # continuous, count or category
+    labels: list[str]  # the categories; for numbers, the two ends of the histogram
     bars: list[Bars]
-    moved: float
+    moved: float  # total variation distance of the last histogram from the real one, in percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,25 +75,15 @@ class AssociationMap:
 
 @dataclass(frozen=True, kw_only=True)
 class TablePicture:
-    """All pictures of one chain.
+    """All pictures of one chain."""
 
-    Attributes:
-        generations: The first, the middle and the last one.
-        columns: Those whose histogram moved most, furthest first.
-        num_columns: Columns that the chain stored.
-        names: Columns of the association maps, those whose associations changed most.
-        maps: Real, last generation, and their difference.
-        sheets: Generation and its first rows: each value as a text, and whether it is invalid.
-        header: Names of all columns.
-    """
-
-    generations: list[int]
-    columns: list[ColumnPicture]
-    num_columns: int
-    names: list[str]
-    maps: list[AssociationMap]
-    sheets: list[tuple[int, list[list[tuple[str, bool]]]]]
-    header: list[str]
+    generations: list[int]  # the first, the middle and the last one
+    columns: list[ColumnPicture]  # those whose histogram moved most, furthest first
+    num_columns: int  # that the chain stored
+    names: list[str]  # of the association maps: columns whose associations changed most
+    maps: list[AssociationMap]  # real, last generation, and their difference
+    sheets: list[tuple[int, list[list[tuple[str, bool]]]]]  # generation, its first rows as texts, whether invalid
+    header: list[str]  # names of all columns
 
     @property
     def pixels(self) -> int:
@@ -131,7 +107,7 @@ def table_picture(chain: Chain) -> TablePicture | None:
 
 
 def _draw(generations: Sequence[int], pictures: Sequence[Mapping[str, Any]]) -> TablePicture:
-    columns = [_column([picture["columns"][place] for picture in pictures]) for place in _places(pictures)]
+    columns = [_column(stored) for stored in zip(*(picture["columns"] for picture in pictures), strict=False)]
     furthest = sorted(columns, key=lambda column: -column.moved)[:MOST_COLUMNS]
     real, last = (_matrix(pictures[-1]["association"][side], size=len(columns)) for side in ("real", "synthetic"))
     changes = np.nan_to_num(np.abs(last - real)).sum(axis=0)
@@ -147,17 +123,12 @@ def _draw(generations: Sequence[int], pictures: Sequence[Mapping[str, Any]]) -> 
             _map(f"Generation {generations[-1]}", last[cells]),
             _map("Difference", (last - real)[cells]),
         ],
-        sheets=[(number, _sheet(picture["rows"])) for number, picture in zip(generations, pictures, strict=True)],
+        sheets=[
+            (number, [[(str(cell["text"]), bool(cell["is_outside"])) for cell in row] for row in picture["rows"]])
+            for number, picture in zip(generations, pictures, strict=True)
+        ],
         header=[column.name for column in columns],
     )
-
-
-def _sheet(stored: Any) -> list[list[tuple[str, bool]]]:
-    return [[(str(value["text"]), bool(value["is_outside"])) for value in row] for row in stored]
-
-
-def _places(pictures: Sequence[Mapping[str, Any]]) -> range:
-    return range(min(len(picture["columns"]) for picture in pictures))
 
 
 def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:

@@ -25,17 +25,9 @@ SMALLEST_LOG_SD = log(0.01)  # of a number: in a constant column it would fall w
 
 
 class TableVAE(VariationalModel):
-    """A VAE of rows of a table, or of any vectors.
+    """A VAE of rows of a table, or of any vectors; `conf/model/table_vae.yaml` explains its arguments.
 
-    Arguments that are not named here are those of `VAE`.
-
-    Args:
-        sample_shape: The number of values of a row, as a list of one.
-        blocks: Kind, start and stop of each part of a row (`table_heads.py`); null: every value is a number.
-        width: Units of each of two hidden layers, in encoder and decoder.
-        number_sd: Standard deviation of scaled numbers around their means; null: learnt for each.
-        sample_from: `likelihood` (a draw) or `mean` (the means of numbers, the likeliest categories).
-        depth: Extra hidden layers for each of the two; null: none.
+    `sample_from` is `likelihood` (a draw) or `mean` (the means of numbers, the likeliest categories).
     """
 
     name = "table_vae"

@@ -1,0 +1,216 @@
+"""CSV files as text, cell by cell; nothing is shifted, filled up or left out without a note.
+
+Every line must have as many fields as the header, or an error names the line. Four things are accepted and reported:
+blank lines, blanks before quoted fields, a separator after the last field of every line, and empty columns without a
+name.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from collapsar.cases.tables.file_rows import FileRows, counted, size, text_column
+from collapsar.cases.tables.numerals import Signs
+from collapsar.errors import UsageError, printable
+
+LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
+SEPARATORS = (",", ";", "\t", "|")
+SIGN_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space", ".": "point", "'": "apostrophe"}
+BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UTF-16
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a file is read: the settings of `conf/data/table.yaml`, each sign as itself or by its name."""
+
+    separator: str | None
+    decimal: str | None
+    thousands: str | None
+    encoding: str | None
+    missing: Sequence[str | int | float]
+
+    def __post_init__(self) -> None:
+        for name in ("separator", "decimal", "thousands"):
+            object.__setattr__(self, name, sign(f"data.{name}", getattr(self, name)))
+        if not self.missing:
+            raise UsageError(
+                "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
+            )
+        if self.thousands is not None and self.thousands == (self.decimal or "."):
+            raise UsageError(
+                f"data.thousands and data.decimal must differ: got {sign_name(self.thousands)} for both; set both"
+            )
+
+    def is_missing(self, text: str) -> bool:
+        """Whether a cell's text stands for a missing value; a number in `missing` stands for all equal ones."""
+        words, numbers = self._missing
+        return text.strip() in words or (bool(numbers) and Signs().read(text) and float(text) in numbers)
+
+    @cached_property
+    def _missing(self) -> tuple[set[str], set[float]]:
+        words = {word for word in self.missing if isinstance(word, str)}
+        return {"", *(word.strip() for word in words)}, {float(word) for word in self.missing if word not in words}
+
+
+def sign(setting: str, value: str | None) -> str | None:
+    """The character that a setting gives as itself or by its name, such as comma; UsageError for anything else."""
+    if value is None:
+        return None
+    named = {name: one for one, name in SIGN_NAMES.items()}
+    one = named.get(value, "\t" if value == "\\t" else value)
+    if len(one) != 1 or one in '"\r\n' or one.isalnum():
+        raise UsageError(f"{setting} must be one character, or one of {', '.join(named)}: got {printable(repr(value))}")
+    return one
+
+
+def sign_name(one: str) -> str:
+    """A sign as users type and read it: `comma` for a comma."""
+    return SIGN_NAMES.get(one, one)
+
+
+def read_csv(path: Path, reading: Reading) -> FileRows:
+    """The columns of a CSV file, all of them text."""
+    text, encoding = decoded(path.read_bytes(), reading.encoding)
+    separator = reading.separator or find_separator(text)
+    header, rows, left_out = read_lines(text, separator)
+    check_widths(rows, width=len(header), separator=separator)
+    cells = zip(*(fields for _, fields in rows), strict=True) if rows else [()] * len(header)
+    columns, missing = {}, dict[str, dict[str, int]]()
+    for title, name, values in zip(header, names_of(header), cells, strict=True):
+        column = columns[name] = text_column(values)
+        distinct = column.cat.categories.tolist()
+        if not title.strip() and is_blank(distinct):
+            del columns[name]
+        elif words := [text for text in distinct if reading.is_missing(text)]:
+            numbers = column.value_counts()
+            for word in words:
+                counts = missing.setdefault(word.strip(), {})
+                counts[name] = counts.get(name, 0) + int(numbers[word])
+            columns[name] = column.cat.set_categories([text for text in distinct if text not in words])
+    if len(columns) < len(header):
+        left_out.append(f"{counted(len(header) - len(columns), 'column')} without a name and without a value")
+    name = sign_name(separator)
+    shown = f"{separator} ({name})" if separator.isprintable() and separator not in (" ", name) else name
+    form = f"{size(len(rows), columns)}, separated by {shown}, encoding {encoding}"
+    return FileRows(pd.DataFrame(columns), form, missing, tuple(left_out))
+
+
+def is_blank(fields: Sequence[str]) -> bool:
+    """Whether a line, or the texts of a column, are blank: at most one field, which holds only blanks."""
+    return len(fields) < 2 and not "".join(fields).strip()
+
+
+def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
+    """The text of a file, and the encoding that it was read in: that of its byte order mark, else UTF-8, if None."""
+    chosen = encoding or next((name for name, marks in BYTE_ORDER_MARKS.items() if content.startswith(marks)), "utf-8")
+    try:
+        text = content.decode(chosen).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UsageError(
+            f"line {line} holds a byte that is not {chosen} (0x{content[error.start]:02x}): set data.encoding, as in "
+            "data.encoding=cp1252"
+        ) from error
+    except (LookupError, ValueError) as error:
+        raise UsageError(f"data.encoding must be an encoding that Python knows: got {printable(chosen)}") from error
+    if "\0" in text:
+        raise UsageError("the file holds NUL characters: it is no text, or data.encoding must be set, as in utf-16")
+    return text, chosen
+
+
+def parsed(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The fields of each record, none for a blank line, with the number of its last line.
+
+    If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
+    """
+    csv.field_size_limit(LONGEST_FIELD)
+    skips = has_blanks_before_quotes(text, separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=skips)
+    try:
+        for fields in reader:
+            yield reader.line_num, fields
+    except csv.Error as error:
+        raise UsageError(
+            f"line {reader.line_num}: {error}; a quote is opened and not closed, or text follows it"
+        ) from error
+
+
+def has_blanks_before_quotes(text: str, separator: str) -> bool:
+    """Whether blanks precede any quoted field."""
+    if separator == " " or not re.search(f'{re.escape(separator)} +"', text):
+        return False
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return any(re.match(' +"', field) for fields in records for field in fields)
+
+
+def read_lines(text: str, separator: str) -> tuple[list[str], list[tuple[int, list[str]]], list[str]]:
+    """The header, the fields of each other line with its number, and what is left out, in words."""
+    everything = list(parsed(text, separator))
+    records = [(line, fields) for line, fields in everything if not is_blank(fields)]
+    if not records:
+        raise UsageError("the file is empty")
+    left_out = []
+    if num_blank := len(everything) - len(records):
+        left_out.append(counted(num_blank, "blank line"))
+    if has_blanks_before_quotes(text, separator):
+        left_out.append("blanks after separators, because quoted fields stand there")
+    (_, header), *rows = records
+    if rows and all(len(fields) == len(header) + 1 and not fields[-1].strip() for _, fields in rows):
+        left_out.append("what follows the last separator of each line, which is empty everywhere")
+        rows = [(line, fields[:-1]) for line, fields in rows]
+    return header, rows, left_out
+
+
+def find_separator(text: str) -> str:
+    """The one sign that gives all lines as many fields as the header; a comma if there is only one column."""
+    headers = {one: csv.reader(io.StringIO(text, newline=""), delimiter=one) for one in SEPARATORS}
+    widths = {one: next((len(fields) for fields in rows if not is_blank(fields)), 0) for one, rows in headers.items()}
+    splitting = [one for one in SEPARATORS if widths[one] > 1]
+    fitting = [one for one in splitting if fits(text, one)] if len(splitting) > 1 else splitting
+    if len(fitting) > 1:
+        found = " or ".join(f"{sign_name(one)} ({widths[one]} columns)" for one in fitting)
+        raise UsageError(f"the file may be separated by {found}: set data.separator")
+    return (fitting or splitting or [","])[0]
+
+
+def fits(text: str, separator: str) -> bool:
+    """Whether all lines have as many fields as the header."""
+    try:
+        header, rows, _ = read_lines(text, separator)
+    except UsageError:
+        return False
+    return all(len(fields) == len(header) for _, fields in rows)
+
+
+def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:
+    """Refuse lines with more or fewer fields than the header."""
+    if unlike := [(line, len(fields)) for line, fields in rows if len(fields) != width]:
+        line, found = unlike[0]
+        has_row_names = len(unlike) == len(rows) and {num for _, num in unlike} == {width + 1}
+        quotes = "a value that holds the separator needs quotes"
+        what = "name the first column too if it numbers the rows" if has_row_names else quotes
+        raise UsageError(
+            f"line {line} has {counted(found, 'field')}, separated by {sign_name(separator)}, and the header names "
+            f"{counted(width, 'column')} ({counted(len(unlike), 'line')} of this kind): {what}; or set data.separator"
+        )
+
+
+def names_of(header: Sequence[str]) -> list[str]:
+    """Column names without surrounding blanks; an empty one is named by its place, equal ones are refused."""
+    names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UsageError(
+                f"columns {names.index(name) + 1} and {place + 1} are both named {printable(name)}: rename one of them"
+            )
+    return names
