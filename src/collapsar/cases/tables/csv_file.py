@@ -17,12 +17,11 @@ from pathlib import Path
 import pandas as pd
 
 from collapsar.cases.tables.file_rows import FileRows, counted, size, text_column
-from collapsar.cases.tables.numerals import Signs
+from collapsar.cases.tables.numerals import Signs, sign, sign_name
 from collapsar.errors import UsageError, printable
 
 LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
 SEPARATORS = (",", ";", "\t", "|")
-SIGN_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space", ".": "point", "'": "apostrophe"}
 BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UTF-16
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
@@ -62,29 +61,12 @@ class Reading:
         return {"", *(word.strip() for word in words)}, {float(word) for word in self.missing if word not in words}
 
 
-def sign(setting: str, value: str | None) -> str | None:
-    """The character that a setting gives as itself or by its name, such as comma; UsageError for anything else."""
-    if value is None:
-        return None
-    named = {name: one for one, name in SIGN_NAMES.items()}
-    one = named.get(value, "\t" if value == "\\t" else value)
-    if len(one) != 1 or one in '"\r\n' or one.isalnum():
-        raise UsageError(f"{setting} must be one character, or one of {', '.join(named)}: got {printable(repr(value))}")
-    return one
-
-
-def sign_name(one: str) -> str:
-    """A sign as users type and read it: `comma` for a comma."""
-    return SIGN_NAMES.get(one, one)
-
-
 def read_csv(path: Path, reading: Reading) -> FileRows:
     """The columns of a CSV file, all of them text."""
     text, encoding = decoded(path.read_bytes(), reading.encoding)
     separator = reading.separator or find_separator(text)
     header, rows, left_out = read_lines(text, separator)
-    check_widths(rows, width=len(header), separator=separator)
-    cells = zip(*(fields for _, fields in rows), strict=True) if rows else [()] * len(header)
+    cells = zip(*rows, strict=True) if rows else [()] * len(header)
     columns, missing = {}, dict[str, dict[str, int]]()
     for title, name, values in zip(header, names_of(header), cells, strict=True):
         column = columns[name] = text_column(values)
@@ -153,8 +135,8 @@ def has_blanks_before_quotes(text: str, separator: str) -> bool:
     return any(re.match(' +"', field) for fields in records for field in fields)
 
 
-def read_lines(text: str, separator: str) -> tuple[list[str], list[tuple[int, list[str]]], list[str]]:
-    """The header, the fields of each other line with its number, and what is left out, in words."""
+def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], list[str]]:
+    """The header, the fields of each other line, and what is left out, in words; lines of other widths are refused."""
     everything = list(parsed(text, separator))
     records = [(line, fields) for line, fields in everything if not is_blank(fields)]
     if not records:
@@ -168,7 +150,8 @@ def read_lines(text: str, separator: str) -> tuple[list[str], list[tuple[int, li
     if rows and all(len(fields) == len(header) + 1 and not fields[-1].strip() for _, fields in rows):
         left_out.append("what follows the last separator of each line, which is empty everywhere")
         rows = [(line, fields[:-1]) for line, fields in rows]
-    return header, rows, left_out
+    check_widths(rows, width=len(header), separator=separator)
+    return header, [fields for _, fields in rows], left_out
 
 
 def find_separator(text: str) -> str:
@@ -186,10 +169,10 @@ def find_separator(text: str) -> str:
 def fits(text: str, separator: str) -> bool:
     """Whether all lines have as many fields as the header."""
     try:
-        header, rows, _ = read_lines(text, separator)
+        read_lines(text, separator)
     except UsageError:
         return False
-    return all(len(fields) == len(header) for _, fields in rows)
+    return True
 
 
 def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:

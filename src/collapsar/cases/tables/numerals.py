@@ -1,19 +1,32 @@
-"""Numbers as text: their decimal and thousands signs, and digits that float64 does not preserve."""
+"""Numbers as text: how a file writes them, and which of its columns they are, judged over all values of a column.
+
+A number is the nearest float64; a column of whole numbers that would lose digits is refused.
+"""
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from itertools import product
 
 import numpy as np
+import pandas as pd
+from pandas.api.types import is_integer_dtype
+
+from collapsar.cases.tables.file_rows import FileRows, counted, some
+from collapsar.cases.tables.names import column_error, identifier_override, shown, type_override
+from collapsar.cases.tables.schema import LARGEST_COUNT
+from collapsar.errors import UsageError, printable
 
 DECIMAL_SIGNS = (".", ",")
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
 PADDED = re.compile(r"\s*[+-]?0[0-9]")
 ALWAYS_HELD = 15  # decimal digits that float64 always preserves
+SIGN_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space", ".": "point", "'": "apostrophe"}
+NUMBER_KINDS = ("continuous", "count")
+Notes = list[str]
 
 
 @dataclass(frozen=True)
@@ -28,15 +41,16 @@ class Signs:
         grouped = "" if self.thousands is None else f"[0-9]{{1,3}}(?:{re.escape(self.thousands)}[0-9]{{3}})+|"
         decimal = re.escape(self.decimal)
         number = rf"(?:(?:{grouped}[0-9]+)(?:{decimal}[0-9]*)?|{decimal}[0-9]+)(?:[eE][+-]?[0-9]+)?"
-        return re.compile(rf"[+-]?(?:{number}|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)")
+        return re.compile(rf"\s*[+-]?(?:{number}|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)\s*")
 
     def read(self, text: str) -> bool:
         """Whether a text is a number in these signs; surrounding blanks do not count."""
-        return self._pattern.fullmatch(text.strip()) is not None
+        return self._pattern.fullmatch(text) is not None
 
     def unread(self, texts: Iterable[str]) -> list[str]:
         """The texts that are no numbers in these signs."""
-        return [text for text in texts if not self.read(text)]
+        is_number = self._pattern.fullmatch
+        return [text for text in texts if not is_number(text)]
 
     def plain(self, text: str) -> str:
         """A number's text with a decimal point and no thousands sign, as Python reads it."""
@@ -67,3 +81,173 @@ def possible_signs(texts: Sequence[str]) -> list[Signs]:
 def is_padded(text: str) -> bool:
     """Whether a number begins with an extra zero, as codes do: 007."""
     return PADDED.match(text) is not None
+
+
+def sign(setting: str, value: str | None) -> str | None:
+    """The character that a setting gives as itself or by its name, such as comma; UsageError for anything else."""
+    if value is None:
+        return None
+    named = {name: one for one, name in SIGN_NAMES.items()}
+    one = named.get(value, "\t" if value == "\\t" else value)
+    if len(one) != 1 or one in '"\r\n' or one.isalnum():
+        raise UsageError(f"{setting} must be one character, or one of {', '.join(named)}: got {printable(repr(value))}")
+    return one
+
+
+def sign_name(one: str) -> str:
+    """A sign as users type and read it: `comma` for a comma."""
+    return SIGN_NAMES.get(one, one)
+
+
+def find_numbers(
+    rows: FileRows, *, decimal: str | None, thousands: str | None, given: Mapping[str, str], max_categories: int
+) -> tuple[pd.DataFrame, Notes]:
+    """The columns as numbers where they can be, and what to tell the user of them.
+
+    `given` are the kinds that the user sets, by column. A text column of more than `max_categories` different values is
+    refused if most of them are numbers.
+    """
+    texts = {name: column.cat.categories.tolist() for name, column in rows.frame.select_dtypes("category").items()}
+    may_be_numbers = {
+        name: distinct
+        for name, distinct in texts.items()
+        if given.get(name) in NUMBER_KINDS or (name not in given and name not in rows.texts)
+    }
+    signs, notes = find_signs(may_be_numbers, decimal=decimal, thousands=thousands)
+    columns = dict(rows.frame.items())
+    for name, values in rows.frame.items():
+        kind, distinct = given.get(name), texts.get(name)
+        if distinct is None:
+            if kind is None and is_integer_dtype(values):
+                check_whole(name, values)
+        elif name not in may_be_numbers or not distinct:
+            notes += look_alikes(name, distinct)
+        elif unread := signs.unread(distinct):
+            check_signs(name, distinct, unread[0], kind=kind)
+            found = nearly_numbers(values, unread)
+            if found and len(distinct) > max_categories:
+                raise UsageError(f"column {found[0]}, or set {identifier_override(name)} to leave it out")
+            notes += [*look_alikes(name, distinct), *found]
+        else:
+            columns[name], found = read_numbers(values, signs=signs, kind=kind)
+            notes += found
+    return pd.DataFrame(columns), notes
+
+
+def find_signs(
+    columns: Mapping[str, Sequence[str]], *, decimal: str | None, thousands: str | None
+) -> tuple[Signs, Notes]:
+    """How the file writes numbers, and a note if it uses a decimal comma that no setting announces.
+
+    A file with a comma in one column and a point in another is refused.
+    """
+    point = Signs(decimal or ".", thousands)
+    if decimal is not None or thousands == ",":
+        return point, []
+    comma, grouped = Signs(",", thousands), Signs(".", ",")
+    by_comma = [
+        (name, unread[0])
+        for name, distinct in columns.items()
+        if (unread := point.unread(distinct)) and not comma.unread(distinct) and grouped.unread(distinct)
+    ]
+    if not by_comma:
+        return point, []
+    (name, example), *_ = by_comma
+    for other, distinct in columns.items():
+        if not point.unread(distinct) and (unread := comma.unread(distinct)):
+            raise column_error(
+                name,
+                f"holds {example} and column {shown(other)} holds {printable(unread[0])}: set data.decimal to the sign "
+                f"of both, and data.thousands if the other one groups digits; or {type_override(name, 'category')} if "
+                "it is no number",
+            )
+    number = comma.numbers([example])[0]
+    return comma, [f"the decimal sign is a comma: {printable(example)} in {shown(name)} is read as {number!s}"]
+
+
+def check_signs(name: str, distinct: Sequence[str], unread: str, *, kind: str | None) -> None:
+    """Refuse a text column that should be numbers, or that may be numbers with other signs."""
+    if possible := {signs.numbers([unread])[0]: signs for signs in reversed(possible_signs(distinct))}:
+        ways = " or ".join(f"{settings_of(signs)} to read it as {number!s}" for number, signs in possible.items())
+        raise column_error(
+            name,
+            f"holds {printable(unread)}, which may be a number: set {ways}, or {type_override(name, 'category')} to "
+            "keep it as it stands",
+        )
+    if kind is not None:
+        raise column_error(
+            name,
+            f"must hold finite numbers to be {kind}: got {printable(unread)}; add it to data.missing if it stands for "
+            "nothing, or set data.types otherwise",
+        )
+
+
+def settings_of(signs: Signs) -> str:
+    """The settings for these signs, as a user types them."""
+    thousands = f" data.thousands={sign_name(signs.thousands)}" if signs.thousands else ""
+    return f"data.decimal={sign_name(signs.decimal)}{thousands}"
+
+
+def nearly_numbers(values: pd.Series, unread: Collection[str]) -> Notes:
+    """A note if at least half of a column's values are numbers and the rest, `unread`, are not."""
+    num_unread = int(values.isin(unread).sum())
+    if 2 * num_unread > values.count():
+        return []
+    words = some([printable(text) for text in unread], most=3)
+    return [
+        f"{shown(values.name)} is text: {words} ({counted(num_unread, 'row')}) is no number; if it stands for nothing, "
+        "add it to data.missing"
+    ]
+
+
+def look_alikes(name: str, distinct: Sequence[str]) -> Notes:
+    """A note if two categories differ only in case or in surrounding blanks."""
+    seen: dict[str, str] = {}
+    for text in distinct:
+        if (other := seen.setdefault(text.strip().casefold(), text)) != text:
+            return [f"{shown(name)} has {other!r} and {text!r} as two categories"]
+    return []
+
+
+def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[pd.Series, Notes]:
+    """A column of texts as numbers, with notes on numbers that float64 rounds, and on codes that are read as numbers.
+
+    Infinite numbers are refused, and so are whole numbers that would lose digits, unless their kind is given.
+    """
+    name, distinct = values.name, values.cat.categories.tolist()
+    plain = [signs.plain(text) for text in distinct]
+    numbers, notes = np.array([float(text) for text in plain]), []
+    if not np.isfinite(numbers).all():
+        infinite = printable(distinct[int(np.argmin(np.isfinite(numbers)))])
+        raise column_error(
+            name,
+            f"must hold finite numbers, below 1.8e308: got {infinite}; add it to data.missing if it stands for "
+            f"nothing, or set {identifier_override(name)}",
+        )
+    if lost := [place for place, text in enumerate(plain) if not is_held(text)]:
+        example, are_whole = distinct[lost[0]].strip(), (numbers == np.rint(numbers)).all()
+        if kind is None and are_whole and (np.abs(numbers[lost]) > LARGEST_COUNT).any():
+            raise beyond_counts(name, example)
+        notes.append(f"{shown(name)}: {example} and {len(lost) - 1} other numbers are rounded to float64")
+    for text, number in zip(distinct, numbers, strict=True):
+        if is_padded(text):
+            category = type_override(name, "category")
+            notes.append(f"{shown(name)}: {text.strip()} is read as {number:.15g}; set {category} for codes")
+            break
+    return pd.Series(np.append(numbers, np.nan)[values.cat.codes]), notes
+
+
+def check_whole(name: str, values: pd.Series) -> None:
+    """Refuse whole numbers that float64 may round."""
+    beyond = values[(values > LARGEST_COUNT) | (values < -LARGEST_COUNT)]
+    if len(beyond):
+        raise beyond_counts(name, str(beyond.iloc[0]))
+
+
+def beyond_counts(name: str, example: str) -> UsageError:
+    """The error for a column of whole numbers that float64 rounds, with what to set."""
+    return column_error(
+        name,
+        f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53: set {identifier_override(name)} to "
+        f"leave it out, or {type_override(name, 'category')}",
+    )

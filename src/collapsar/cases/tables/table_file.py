@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from collapsar.cases.tables.csv_file import Reading, read_csv
-from collapsar.cases.tables.file_numbers import find_numbers
 from collapsar.cases.tables.file_rows import FileRows, read_parquet, some
 from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
@@ -21,6 +20,7 @@ from collapsar.cases.tables.names import (
     shown,
     type_override,
 )
+from collapsar.cases.tables.numerals import find_numbers
 from collapsar.cases.tables.scales import ScaleName
 from collapsar.cases.tables.schema import Kind
 from collapsar.cases.tables.sources import TableSource
@@ -157,7 +157,8 @@ def understand(
     A category keeps the text of its cells. Only if it is guessed, and writes one number in several ways, that number is
     the category.
     """
-    frame, notes = find_numbers(rows, reading=reading, given=given, max_categories=max_categories)
+    signs = {"decimal": reading.decimal, "thousands": reading.thousands}
+    frame, notes = find_numbers(rows, **signs, given=given, max_categories=max_categories)
     kinds = find_kinds(frame, given=given)
     for name, kind in kinds.items():
         if kind != "category":
