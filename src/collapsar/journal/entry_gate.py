@@ -33,4 +33,4 @@ def gate_evidence(metrics: Mapping[str, float]) -> str:
 
 def _reached(metrics: Mapping[str, float], key: str) -> bool | None:
     value, floor = metrics.get(key), metrics.get(f"{key}_floor")
-    return None if value is None or not floor else value >= SHARES[key] * floor
+    return None if value is None or not floor else bool(value >= SHARES[key] * floor)
