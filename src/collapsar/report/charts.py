@@ -36,8 +36,9 @@ def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
 def drawn_metrics(chains: Sequence[Chain]) -> list[str]:
     """Metric keys that get a curve of their own, the headline first."""
     keys = dict.fromkeys(key for chain in chains for record in chain.records for key in values_of(record))
-    others = [key for key in keys if is_curve(key) and key not in headline()]
-    return [*(key for key in headline() if key in keys), *others]
+    leading = headline()
+    others = [key for key in keys if is_curve(key) and key not in leading]
+    return [*(key for key in leading if key in keys), *others]
 
 
 def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:

@@ -27,8 +27,9 @@ class Family:
 def families(metrics: Sequence[str]) -> list[Family]:
     """The curves beyond the headline, by family and feature space, in the order of FAMILIES."""
     groups: dict[tuple[int, str], list[str]] = {}
+    leading = headline()
     for key in metrics:
-        if key not in headline() and split_class(key) is None:
+        if key not in leading and split_class(key) is None:
             groups.setdefault((FAMILIES.index(family_of(key)), split_key(key).space), []).append(key)
     return [
         Family(title=_title(FAMILIES[rank], space), metrics=keys, is_open=FAMILIES[rank] == FITTED)

@@ -46,7 +46,8 @@ def write_figures(study: Study, folder: Path) -> list[Path]:
     The first comparison is `forest`, the others have their number.
     """
     content = chart_content(study.arms)
-    drawn = [key for key, curves in content["curves"].items() if curves and (key in headline() or content["laws"][key])]
+    leading, laws = headline(), content["laws"]
+    drawn = [key for key, curves in content["curves"].items() if curves and (key in leading or laws[key])]
     drawings = {key.replace("/", "_"): _metric_drawing(content, key) for key in drawn}
     if content["curves"].get("precision") and content["curves"].get("recall"):
         drawings["precision_recall"] = lambda axes: _draw_path(axes, content)
