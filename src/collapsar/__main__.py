@@ -67,8 +67,8 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
 
 
 def run_chain(config: DictConfig, *, hydra_config: Any) -> float | tuple[float, ...] | None:
-    """Build, run and show the chain of one job; returns its objective."""
-    experiment, settings = composition.build(config), composition.settings(config)
+    """Build, run and show the chain of one job, whose settings are checked; returns its objective."""
+    experiment, settings = composition.make(config), composition.settings(config)
     if multirun.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
     folder = Path(hydra_config.runtime.output_dir)

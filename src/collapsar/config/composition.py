@@ -146,10 +146,19 @@ def build(config: DictConfig) -> Experiment:
     Raises:
         UsageError: a constructor does not take a key or a type, or refuses a value.
     """
+    check(config)
+    return make(config)
+
+
+def make(config: DictConfig) -> Experiment:
+    """The live experiment of settings that `check` let through.
+
+    Raises:
+        UsageError: an imported constructor does not take a key or a type, or refuses a value.
+    """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    check(config)
     for path, node in parts(config):
         check_part(path, node)
     try:
