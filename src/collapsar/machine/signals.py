@@ -1,16 +1,21 @@
 """Signals that ask a chain to stop: SIGINT (Ctrl-C), SIGTERM and SIGUSR1, which machines send before they go away.
 
 If the chain can leave at once, the handler raises `Stopped`. During a training it only notes the signal, because the
-training first stores its progress (`collapsar.training.unfinished`). A second signal ends the process.
+training first stores its progress (`collapsar.training.unfinished`). A second signal ends the process. Python drops
+what is raised inside a finaliser (`__del__`), so a signal that comes there is sent again a moment later.
 """
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any
 
+SECONDS_UNTIL_SENT_AGAIN = 0.01
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
@@ -49,9 +54,12 @@ def catch_signals() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in EXIT_CODES}
     _heeded.previous = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
     take_back()
+    previous_hook = sys.unraisablehook
+    sys.unraisablehook = partial(_send_again, previous_hook)
     try:
         yield
     finally:
+        sys.unraisablehook = previous_hook
         for number, handler in _heeded.previous.items():
             signal.signal(number, handler)
         _heeded.previous, _heeded.asked = {}, None
@@ -98,3 +106,17 @@ def _handle(number: int, _frame: FrameType | None) -> None:
     _heeded.asked = code
     if not _heeded.is_deferred:
         raise Stopped(code)
+
+
+def _send_again(hook: Callable[[Any], None], unraisable: Any) -> None:
+    """Send a signal again if Python dropped its `Stopped`; give the hook any other exception."""
+    if not isinstance(unraisable.exc_value, Stopped):
+        hook(unraisable)
+        return
+    number = next(number for number, code in EXIT_CODES.items() if code == unraisable.exc_value.code)
+    _heeded.asked = None
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None, "a running process has one"
+    again = threading.Timer(SECONDS_UNTIL_SENT_AGAIN, signal.pthread_kill, (main_thread, number))
+    again.daemon = True
+    again.start()
