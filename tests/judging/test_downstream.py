@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from collapsar.errors import UsageError
 from collapsar.judging.downstream import DownstreamTask, score_logits
 from collapsar.judging.spaces.embedders import TrainingBudget
+from collapsar.samples import Samples
 
 CPU = torch.device("cpu")
 TASK = DownstreamTask(
@@ -30,7 +31,9 @@ def digits():
 
 def score(task, digits, samples, labels):
     _, _, test, test_labels = digits
-    return task.score(samples, labels=labels, test=test, test_labels=test_labels, num_classes=10, device=CPU)
+    train = Samples(samples, labels)
+    logits = task.logits(train, test=Samples(test, test_labels), num_classes=10, device=CPU)
+    return score_logits(logits, labels=test_labels)
 
 
 def test_real_digits_teach_the_classifier(digits):
@@ -78,8 +81,9 @@ def test_vectors_are_classified_too():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(200) % 2
     vectors = torch.randn(200, 2, generator=generator) + 5 * labels[:, None]
-    scores = BRIEF.score(vectors, labels=labels, test=vectors, test_labels=labels, num_classes=2, device=CPU)
-    assert scores.accuracy > 0.95
+    samples = Samples(vectors, labels)
+    logits = BRIEF.logits(samples, test=samples, num_classes=2, device=CPU)
+    assert score_logits(logits, labels=labels).accuracy > 0.95
 
 
 def test_f1_agrees_with_scikit_learn():
@@ -100,7 +104,7 @@ def test_unusable_samples_are_refused(digits):
     train, labels, _, _ = digits
     with pytest.raises(UsageError, match=r"training labels must be in \[0, 10\): got 1 to 10"):
         score(BRIEF, digits, train, labels + 1)
-    with pytest.raises(UsageError, match="need a label each, and one at least: got 0 and 0"):
+    with pytest.raises(UsageError, match="must have labels, and one at least: got 0 samples"):
         score(BRIEF, digits, train[:0], labels[:0])
     with pytest.raises(UsageError, match="must have the shape of the test samples"):
         score(BRIEF, digits, train[:, :, :4], labels)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from collapsar.data.factors import Factor, Factors
-from collapsar.judging.factor_scores import factor_scores, share_rows
-from collapsar.judging.factor_suite import hazard_scores
+from collapsar.judging.comparison import Classified
+from collapsar.judging.factor_suite import factor_histogram, factor_scores, hazard_scores
 
 # Two coins that fall 3 : 1 and 9 : 1; combinations have .675, .075, .225 and .025.
 WORLD = Factors(
@@ -53,8 +53,9 @@ def test_what_is_alive_and_how_much_there_is_of_it_are_told_by_rarity():
 
 
 def test_every_level_stands_beside_its_known_share():
-    rows = share_rows({"real": labels(3, 0, 1, 0), "synthetic": labels(0, 0, 2, 2)}, factors=WORLD)
-    assert rows == {
+    synthetic = torch.nn.functional.one_hot(labels(0, 0, 2, 2), 4).float()
+    classified = Classified(real_classes=labels(3, 0, 1, 0), probabilities=synthetic)
+    assert factor_histogram(classified, factors=WORLD) == {
         "night": {"known": 0.25, "real": 0.25, "synthetic": 1.0},
         "fog": {"known": 0.1, "real": 0.0, "synthetic": 0.5},
     }

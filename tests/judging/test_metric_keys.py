@@ -6,21 +6,8 @@ import sys
 
 import pytest
 
-from collapsar.judging.metric_keys import (
-    ANY,
-    FAMILIES,
-    MAIN,
-    OTHER,
-    SHARE,
-    bounds_of,
-    family_of,
-    find_metric,
-    headline,
-    metric_keys,
-    split_class,
-    split_column,
-    title_of,
-)
+from collapsar.judging.metric_keys import ANY, FAMILIES, MAIN, OTHER, SHARE, headline, metric_keys
+from collapsar.judging.metric_lookup import bounds_of, family_of, find_metric, split_class, split_column, title_of
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import multiclass_f1_score
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.embedders import TrainingBudget, build_seeded, exact_convolutions, train_classifier
-from collapsar.samples import to_model_range
+from collapsar.samples import Samples, to_model_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class DownstreamScores:
 
 @dataclass(frozen=True, kw_only=True)
 class DownstreamTask:
-    """Trains the downstream classifier and scores it.
+    """Trains the downstream classifier.
 
     Args:
         budget: The training budget, the same for any number of samples.
@@ -54,51 +54,32 @@ class DownstreamTask:
     def __post_init__(self) -> None:
         check_positive(chunk_size=self.chunk_size)
 
-    def score(
-        self,
-        samples: Tensor,
-        *,
-        labels: Int[Tensor, " sample"],
-        test: Tensor,
-        test_labels: Int[Tensor, " test"],
-        num_classes: int,
-        device: torch.device,
-    ) -> DownstreamScores:
-        """Train on labelled samples and score on real test samples, both in the sample convention.
+    def logits(
+        self, train: Samples, *, test: Samples, num_classes: int, device: torch.device
+    ) -> Float[Tensor, "test class"]:
+        """Train on labelled samples; gives the trained classifier's logits for each real test sample.
 
         Classes may be missing from the training samples; the classifier then never learns to predict them.
 
         Raises:
             UsageError: There are no samples, shapes differ, or labels lie outside [0, num_classes).
         """
-        logits = self.logits(
-            samples, labels=labels, test=test, test_labels=test_labels, num_classes=num_classes, device=device
-        )
-        return score_logits(logits, labels=test_labels.to(device, torch.int64))
-
-    def logits(
-        self,
-        samples: Tensor,
-        *,
-        labels: Int[Tensor, " sample"],
-        test: Tensor,
-        test_labels: Int[Tensor, " test"],
-        num_classes: int,
-        device: torch.device,
-    ) -> Float[Tensor, "test class"]:
-        """The trained classifier's logits for each test sample; arguments and errors are those of `score`."""
-        _check(samples, labels, shape=test.shape[1:], num_classes=num_classes, role="training")
-        _check(test, test_labels, shape=test.shape[1:], num_classes=num_classes, role="test")
-        samples, labels = samples.to(device), labels.to(device, torch.int64)
-        network = build_seeded(lambda: build_network(test.shape[1:], num_classes=num_classes), seed=self.seed)
+        for role, samples in (("training", train), ("test", test)):
+            _check(samples, shape=test.shape, num_classes=num_classes, role=role)
+        train = train.to(device)
+        network = build_seeded(lambda: build_network(test.shape, num_classes=num_classes), seed=self.seed)
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            chosen = torch.randint(len(samples), (self.budget.batch_size,), generator=generator).to(device)
-            return to_model_range(samples[chosen]), labels[chosen]
+            chosen = torch.randint(len(train), (self.budget.batch_size,), generator=generator).to(device)
+            batch = train[chosen]
+            assert batch.labels is not None, "checked above"
+            return to_model_range(batch.values), batch.labels.long()
 
         train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
         with exact_convolutions():
-            return torch.cat([network(to_model_range(chunk.to(device))) for chunk in test.split(self.chunk_size)])
+            return torch.cat(
+                [network(to_model_range(chunk.to(device))) for chunk in test.values.split(self.chunk_size)]
+            )
 
 
 def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Module:
@@ -122,7 +103,7 @@ def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Modu
 
 def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> DownstreamScores:
     """Score logits [test, class] against the true labels."""
-    predicted = logits.argmax(dim=1)
+    labels, predicted = labels.to(logits.device, torch.int64), logits.argmax(dim=1)
     num_classes = logits.shape[1]
     # torchmetrics needs at least two classes; the mean leaves out a class that occurs nowhere.
     class_f1 = multiclass_f1_score(predicted, labels, num_classes=max(2, num_classes), average=None)[:num_classes]
@@ -135,11 +116,12 @@ def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> DownstreamS
     )
 
 
-def _check(samples: Tensor, labels: Tensor, *, shape: tuple[int, ...], num_classes: int, role: str) -> None:
-    if len(samples) == 0 or len(samples) != len(labels):
-        raise UsageError(f"{role} samples need a label each, and one at least: got {len(samples)} and {len(labels)}")
-    if samples.shape[1:] != shape:
-        raise UsageError(f"{role} samples must have the shape of the test samples {tuple(shape)}: got {samples.shape}")
+def _check(samples: Samples, *, shape: tuple[int, ...], num_classes: int, role: str) -> None:
+    labels = samples.labels
+    if labels is None or not len(labels):
+        raise UsageError(f"{role} samples must have labels, and one at least: got {len(samples)} samples")
+    if samples.shape != shape:
+        raise UsageError(f"{role} samples must have the shape of the test samples {shape}: got {samples.shape}")
     smallest, largest = int(labels.min()), int(labels.max())
     if smallest < 0 or largest >= num_classes:
         raise UsageError(f"{role} labels must be in [0, {num_classes}): got {smallest} to {largest}")

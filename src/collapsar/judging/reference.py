@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -83,22 +84,15 @@ class RealReference:
 
         def compute() -> dict[str, Tensor]:
             side = prepare_real_side(self.features, num_neighbours=self.num_neighbours)
-            return {
-                "radii": side.radii,
-                "nearest_distances": side.nearest_distances,
-                "clipped_counts": side.clipped_counts,
-            }
+            return {"radii": side.radii, "clipped_counts": side.clipped_counts}
 
-        kept = self._keep(f"balls{self.num_neighbours}", compute)
+        kept = self._keep(f"radii{self.num_neighbours}", compute)
         return RealSide(features=self.features, num_neighbours=self.num_neighbours, **kept)
 
     @cached_property
     def moments(self) -> Moments:
-        def compute() -> dict[str, Tensor]:
-            moments = compute_moments(self.features)
-            return {"mean": moments.mean, "covariance": moments.covariance}
-
-        return Moments(num_samples=len(self.features), **self._keep("moments", compute))
+        kept = self._keep("moments", lambda: vars(compute_moments(self.features)))
+        return Moments(num_samples=len(self.features), **kept)
 
     @cached_property
     def is_well_conditioned(self) -> bool:
@@ -125,21 +119,16 @@ class RealReference:
 
     @cached_property
     def training_side(self) -> TrainingSide:
-        def compute() -> dict[str, Tensor]:
-            side = prepare_training_side(self.space.extract(self.training))
-            return {"features": side.features, "nearest_distances": side.nearest_distances}
-
-        return TrainingSide(**self._keep("training", compute))
+        kept = self._keep("training", lambda: vars(prepare_training_side(self.space.extract(self.training))))
+        return TrainingSide(**kept)
 
     def bins(self, num_bins: int, *, seed: int) -> RealBins:
         """Clusters of the held-out features."""
-
-        def compute() -> dict[str, Tensor]:
-            bins = fit_bins(self.features, num_bins=num_bins, seed=seed)
-            return {"centres": bins.centres, "counts": bins.counts}
-
         if (num_bins, seed) not in self._bins:
-            self._bins[num_bins, seed] = RealBins(**self._keep(f"bins{num_bins}-{seed}", compute))
+            kept = self._keep(
+                f"bins{num_bins}-{seed}", lambda: vars(fit_bins(self.features, num_bins=num_bins, seed=seed))
+            )
+            self._bins[num_bins, seed] = RealBins(**kept)
         return self._bins[num_bins, seed]
 
     @cached_property
@@ -153,11 +142,16 @@ class RealReference:
         content = [KEPT_VERSION, self.space.name, self.space.content_hash, self.space.device.type, samples]
         return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
-    def _keep(self, part: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def _keep(self, part: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
+        """The tensors of what `compute` gives, from the folder if they are there."""
+
+        def tensors() -> dict[str, Tensor]:
+            return {name: value for name, value in compute().items() if isinstance(value, Tensor)}
+
         if self.folder is None:
-            return compute()
+            return tensors()
         path = self.folder / f"real-{self.space.name}-{part}-{self.key}.pt"
-        kept = load_or_compute(path, key=f"{part} {self.key}", compute=compute)
+        kept = load_or_compute(path, key=f"{part} {self.key}", compute=tensors)
         return {name: tensor.to(self.space.device) for name, tensor in kept.items()}
 
 

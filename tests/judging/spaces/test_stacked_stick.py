@@ -11,7 +11,7 @@ from collapsar.cases.stacked.stacked_stick import EncoderByChannel, HeadByChanne
 from collapsar.data.real_data import RealData
 from collapsar.drawing.judge import choose_space
 from collapsar.errors import UsageError
-from collapsar.judging.factor_scores import factor_scores
+from collapsar.judging.factor_suite import factor_scores
 from collapsar.judging.spaces.stick import FOLDER, read_stick
 
 SPACE = StackedStickSpace(stick="mnist", stick_version=1, chunk_size=64)

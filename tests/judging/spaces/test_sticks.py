@@ -12,7 +12,7 @@ from collapsar.config.composition import build
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import CIFAR10, MNIST
 from collapsar.errors import UsageError
-from collapsar.judging.factor_scores import factor_scores
+from collapsar.judging.factor_suite import factor_scores
 from collapsar.judging.spaces import stick as stick_module
 from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.stick import StickSpace, read_stick
