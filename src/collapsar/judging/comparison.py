@@ -31,11 +31,9 @@ MAX_TORCHMETRICS_DIMENSIONS = 512  # torchmetrics' general eigenvalue routine ta
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """The classes of real and synthetic samples by one classifier, which makes the same errors on both sides.
+    """Classes of held-out real samples and class probabilities of synthetic ones, by one classifier.
 
-    Args:
-        real_classes: Most probable class of each held-out real sample.
-        probabilities: Class probabilities of each synthetic sample.
+    One classifier makes the same errors on both sides.
     """
 
     real_classes: Int64[Tensor, " sample"]
@@ -57,11 +55,9 @@ class Comparison:
 
     Args:
         samples: The synthetic samples, with labels if the model gives them.
-        features: Their features.
         classified: The classes of both sides; None without a classifier.
         pool: Samples that the model was trained on; None if they are unknown.
         seed: The experiment's seed.
-        generation: The generation of the samples.
     """
 
     real: RealReference
@@ -158,12 +154,8 @@ def compare(
 ) -> dict[str, Comparison]:
     """Embed the samples in each space and compare them with its real side; the result is by key prefix.
 
-    Args:
-        references: The real side in each space, by key prefix; the first space's prefix is empty.
-        samples: Synthetic samples, or real ones for the floor.
-        pool: Samples that the model was trained on, for novelty against them; None leaves it out.
-        seed: The experiment's seed.
-        generation: The generation of the samples.
+    `references` are the real sides by key prefix, the first of which is empty. `pool` holds samples that the model was
+    trained on, for novelty against them; None leaves it out.
     """
     features = {prefix: real.space.extract(samples.values) for prefix, real in references.items()}
     classified = _classify(references, features) or _read_classes(references[""], samples)

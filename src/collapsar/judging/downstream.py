@@ -21,23 +21,6 @@ from collapsar.samples import Samples, to_model_range
 
 
 @dataclass(frozen=True, kw_only=True)
-class DownstreamScores:
-    """The classifier's scores on real test samples.
-
-    Args:
-        accuracy: Share of test samples classified right.
-        f1: Mean of class_f1 over the classes that occur in the test set or among the predictions.
-        class_f1: F1 of each class; 0 if no prediction of the class is right, or the class occurs nowhere.
-        validation_loss: Mean cross-entropy in nats.
-    """
-
-    accuracy: float
-    f1: float
-    class_f1: tuple[float, ...]
-    validation_loss: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class DownstreamTask:
     """Trains the downstream classifier.
 
@@ -101,19 +84,23 @@ def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Modu
     )
 
 
-def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> DownstreamScores:
-    """Score logits [test, class] against the true labels."""
+def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> dict[str, float]:
+    """Score logits [test, class] against the true labels: downstream_accuracy, .._f1, .._loss and .._f1_class_0...
+
+    The loss is the mean cross-entropy in nats. F1 of a class is 0 if no prediction of it is right; downstream_f1 is the
+    mean over the classes that occur in the test set or among the predictions.
+    """
     labels, predicted = labels.to(logits.device, torch.int64), logits.argmax(dim=1)
     num_classes = logits.shape[1]
     # torchmetrics needs at least two classes; the mean leaves out a class that occurs nowhere.
     class_f1 = multiclass_f1_score(predicted, labels, num_classes=max(2, num_classes), average=None)[:num_classes]
     occurs = torch.cat([predicted, labels]).bincount(minlength=num_classes) > 0
-    return DownstreamScores(
-        accuracy=(predicted == labels).to(torch.float64).mean().item(),
-        f1=class_f1[occurs].mean().item(),
-        class_f1=tuple(class_f1.tolist()),
-        validation_loss=F.cross_entropy(logits, labels).item(),
-    )
+    return {
+        "downstream_accuracy": (predicted == labels).to(torch.float64).mean().item(),
+        "downstream_f1": class_f1[occurs].mean().item(),
+        "downstream_loss": F.cross_entropy(logits, labels).item(),
+        **{f"downstream_f1_class_{index}": value for index, value in enumerate(class_f1.tolist())},
+    }
 
 
 def _check(samples: Samples, *, shape: tuple[int, ...], num_classes: int, role: str) -> None:

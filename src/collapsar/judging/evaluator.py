@@ -30,10 +30,8 @@ class Scores:
         factor_shares: For each level of a known factor, its "known" share and its shares among "real" and "synthetic"
             samples by the classifier; empty without known factors.
         feature_spaces: Description of each space by name; its `fid_by` is the library that computed the FID.
-        num_synthetic: Number of synthetic samples measured.
-        num_real: Number of held-out real samples that they were compared with.
-        num_batches: Batches whose spread gives `_low` and `_high`; 0 for none.
-        batch_size: Synthetic samples in each batch.
+        num_synthetic: Number of synthetic samples measured, against `num_real` held-out real ones.
+        num_batches: Batches whose spread gives `_low` and `_high`, of `batch_size` samples each; 0 for none.
         table_picture: The page's picture of a table's rows, as plain JSON; None for other samples.
     """
 
@@ -55,12 +53,10 @@ class Evaluator:
     Attributes:
         references: The real side in each space, by key prefix; the first space's prefix is empty.
         floor: Values of real samples by metric key.
-        measures: Measures of all samples, by group.
-        batch_measures: Measures of each batch, by group.
+        measures: Measures of all samples, by group; `batch_measures` are those of each batch.
         num_batches: Disjoint batches of a generation's samples; 0 for none.
         confidence: Confidence level of the intervals from batches.
         num_training: Samples of a pool for novelty; 0 if novelty is not measured.
-        factors: The known factors of the real data, if any.
         picture: Makes `table_picture` from real and synthetic rows; None for other samples.
     """
 
@@ -82,12 +78,8 @@ class Evaluator:
     def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
         """Score one generation on its first `num_synthetic` samples.
 
-        Args:
-            samples: The model's samples.
-            seed: The experiment's seed.
-            generation: The model's generation.
-            pool: At least two samples that the model was trained on, for novelty against the pool; `num_training` of
-                them are used. None leaves it out.
+        `pool` holds at least two samples that the model was trained on, for novelty against the pool; `num_training` of
+        them are used. None leaves it out.
         """
         chosen = None
         if pool is not None and self.num_training:

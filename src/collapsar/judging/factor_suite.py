@@ -30,12 +30,10 @@ class FactorScores:
 
     Attributes:
         level_shares: Share of the samples with each level, by the level's name.
-        dropped_levels: Names of the dropped levels.
         num_alive: Number of combinations that have samples and are not dropped.
         alive_shares: The share of such combinations among those of each rarity.
         rarity_shares: Share of the samples in combinations of each rarity.
         kl: KL(samples || known) over combinations, in nats.
-        total_variation: Between the combinations' shares and their known shares.
     """
 
     level_shares: dict[str, float]
@@ -51,9 +49,6 @@ def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Fact
     """Score samples by their labels, the numbers of their combinations.
 
     A combination whose known share is zero counts as half a sample, so that the divergence stays finite.
-
-    Raises:
-        UsageError: The labels fail `check_labels`.
     """
     shares, known = class_shares(labels.cpu(), num_classes=factors.num_combinations), factors.shares
     level_shares = shares_of_levels(shares, factors=factors)
@@ -113,12 +108,12 @@ def modes(comparison: Comparison, *, factors: Factors) -> Values:
     VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2) report them for stacked
     MNIST, where a classifier also tells each sample's mode.
     """
-    classified = comparison.classified
-    if classified is None:
+    if comparison.classified is None:
         return {}
+    classes = comparison.classified.classes
     return {
-        "modes_captured": float(len(classified.classes.unique())),
-        "reverse_kl": factor_scores(classified.classes, factors=factors).kl,
+        "modes_captured": float(len(classes.unique())),
+        "reverse_kl": factor_scores(classes, factors=factors).kl,
     }
 
 
@@ -164,30 +159,17 @@ def hazard_scores(
 ) -> Values:
     """Score a hazard detector: downstream_.. on all samples, and .._where_.. on the samples with each level.
 
-    Class 1 means that the hazard is present. An AUC of .5 is chance on every level, however common the hazard is there.
-    Levels are left out if all or none of their samples have the hazard.
-
-    Args:
-        logits: Logits of absence and presence.
-        labels: True combinations of factors.
-        factors: Known factors, with a hazard.
+    The logits are those of absence and presence, the labels are the true combinations. An AUC of .5 is chance on every
+    level, however common the hazard is there. Levels are left out if all or none of their samples have the hazard.
     """
     target = _has_hazard(labels, factors=factors)
-    scores = score_logits(logits, labels=target)
-    values = {
-        "downstream_accuracy": scores.accuracy,
-        "downstream_f1": scores.f1,
-        "downstream_auc": _area(logits, target),
-        "downstream_loss": scores.validation_loss,
-        "downstream_f1_class_0": scores.class_f1[0],
-        "downstream_f1_class_1": scores.class_f1[1],
-    }
+    values = score_logits(logits, labels=target) | {"downstream_auc": _area(logits, target)}
     for level in factors.levels:
         chosen = factors.has(level, labels)
         if 0 < int(target[chosen].sum()) < int(chosen.sum()):
             there = score_logits(logits[chosen], labels=target[chosen])
-            values[f"downstream_accuracy_where_{level.name}"] = there.accuracy
-            values[f"downstream_f1_where_{level.name}"] = there.class_f1[1]
+            values[f"downstream_accuracy_where_{level.name}"] = there["downstream_accuracy"]
+            values[f"downstream_f1_where_{level.name}"] = there["downstream_f1_class_1"]
             values[f"downstream_auc_where_{level.name}"] = _area(logits[chosen], target[chosen])
     return values
 

@@ -27,13 +27,9 @@ FLOOR_VERSION = 2  # raise it if floors are measured differently and numbers cha
 def load_floor(
     references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure], folder: Path | None
 ) -> dict[str, float]:
-    """The floor by metric key without the suffix, loaded from the folder or measured.
+    """The floor by metric key without the suffix, loaded from the folder or measured; without a folder, not stored.
 
-    Args:
-        references: The real side in each space, by key prefix.
-        samples: Real samples in place of synthetic ones, as many as a generation's measured samples.
-        measures: Measures by group.
-        folder: Folder of stored floors; None stores nothing.
+    `samples` are real ones in place of synthetic ones, as many as a generation's measured samples.
     """
     if folder is None:
         return measure_floor(references, samples, measures=measures)

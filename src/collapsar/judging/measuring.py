@@ -62,12 +62,7 @@ class BatchSpread:
 
 
 def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure]) -> dict[str, float]:
-    """The finite values of all measures by key: a record never holds NaN, such as a ratio to zero.
-
-    Args:
-        comparisons: By key prefix, one for each feature space.
-        measures: By group; groups of the first space only are not measured in the others.
-    """
+    """The finite values of all measures (by group) in all spaces (by key prefix): a record never holds NaN."""
     values = {
         f"{prefix}{key}": value
         for prefix, comparison in comparisons.items()

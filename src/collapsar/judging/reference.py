@@ -38,11 +38,9 @@ class RealReference:
 
     Args:
         name: The space's name in the settings.
-        space: The fitted space.
         held_out: Real samples to compare synthetic ones with; labelled if the data have classes.
         training: Some or all real samples that the first model was trained on, for novelty.
         num_classes: Labels run from 0 to num_classes - 1; 0 if the data have no classes.
-        known_modes: The modes of the true distribution, if they are known.
         num_neighbours: k of the balls.
         folder: Folder to store results in for other chains; None stores nothing.
         table: Format of the vectors if they are rows of a table.
@@ -111,11 +109,8 @@ class RealReference:
     @cached_property
     def kernel_mean(self) -> float:
         """The term of KID that depends on the real samples alone."""
-
-        def compute() -> dict[str, Tensor]:
-            return {"mean": torch.tensor(mean_kernel(self.features), dtype=torch.float64)}
-
-        return float(self._keep("kernel", compute)["mean"])
+        kept = self._keep("kernel", lambda: {"mean": torch.tensor(mean_kernel(self.features), dtype=torch.float64)})
+        return float(kept["mean"])
 
     @cached_property
     def training_side(self) -> TrainingSide:

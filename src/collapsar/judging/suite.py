@@ -154,13 +154,7 @@ def downstream(comparison: Comparison, *, task: DownstreamTask) -> Values:
         return {}  # a table's row contains its label; `table_downstream` hides it from the predictor
     train = Samples(comparison.samples.values, labels)
     logits = task.logits(train, test=real.held_out, num_classes=real.num_classes, device=real.space.device)
-    scores = score_logits(logits, labels=real.labels)
-    return {
-        "downstream_accuracy": scores.accuracy,
-        "downstream_f1": scores.f1,
-        "downstream_loss": scores.validation_loss,
-        **{f"downstream_f1_class_{index}": value for index, value in enumerate(scores.class_f1)},
-    }
+    return score_logits(logits, labels=real.labels)
 
 
 def known_modes(comparison: Comparison) -> Values:

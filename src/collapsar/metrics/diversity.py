@@ -36,9 +36,6 @@ def diversity_scores(
 
     A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides and its compared real samples differ. None
     if no class is.
-
-    Raises:
-        UsageError: Features or labels fail their checks.
     """
     check_pair(real=real, synthetic=synthetic)
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(real))
@@ -73,9 +70,6 @@ def vendi_score(features: Features, *, centre: Float[Tensor, " feature"]) -> flo
 
     Between 1 and the smaller of num_samples and feature_dim + 1. The eigenvalues are those of the dual form X'X / n,
     where samples at the centre, which have no direction, share one extra column.
-
-    Raises:
-        UsageError: The features fail `check_features`.
     """
     check_features(features, name="the", min_samples=1)
     centred = features.double() - centre

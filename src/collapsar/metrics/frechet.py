@@ -30,11 +30,7 @@ class Moments:
 
 
 def compute_moments(features: Features) -> Moments:
-    """Mean and unbiased covariance in float64; features are centred before they are squared.
-
-    Raises:
-        UsageError: The features fail `check_features`.
-    """
+    """Mean and unbiased covariance in float64; features are centred before they are squared."""
     check_features(features, name="the")
     centred, mean = _centre(features)
     covariance = centred.T @ centred / (len(features) - 1)
@@ -48,11 +44,7 @@ def is_well_conditioned(moments: Moments) -> bool:
 
 
 def frechet_distance(*, real: Features, synthetic: Features) -> float:
-    """Fréchet distance between two feature sets [num_samples, feature_dim]; the sizes may differ.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
-    """
+    """Fréchet distance between two feature sets [num_samples, feature_dim]; the sizes may differ."""
     check_pair(real=real, synthetic=synthetic)
     if min(len(real), len(synthetic)) > real.shape[1]:
         return frechet_distance_from_moments(real=compute_moments(real), synthetic=compute_moments(synthetic))
@@ -129,9 +121,6 @@ def kernel_distance(*, real: Features, synthetic: Features, real_term: float | N
 
     Bińkowski et al. 2018, section 4.1, as the full U-statistic and not the mean over subsets. It may be slightly
     negative if the distributions are equal. `real_term` is `mean_kernel(real)`, if the caller has it already.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic)
     within_real = mean_kernel(real) if real_term is None else real_term

@@ -42,11 +42,7 @@ class HoldoutScores:
 
 
 def prepare_training_side(features: Features) -> TrainingSide:
-    """Compute the part of `memorisation_scores` that does not depend on the generator.
-
-    Raises:
-        UsageError: The features fail `check_features`.
-    """
+    """Compute the part of `memorisation_scores` that does not depend on the generator."""
     check_features(features, name="training")
     found = find_nearest(features, references=features, num_neighbours=1, is_same_set=True)
     return TrainingSide(features=features, nearest_distances=found.distances[:, 0].clone())
@@ -60,9 +56,6 @@ def memorisation_scores(*, training: TrainingSide, synthetic: Features) -> Memor
     the median distance between nearest training samples. The ratio is the median distance from a synthetic sample to
     its nearest training sample, over that same median; it is infinite if over half the training set is duplicated and
     the synthetic samples are not.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
     """
     check_pair(real=training.features, synthetic=synthetic, min_samples=1)
     found = find_nearest(synthetic, references=training.features, num_neighbours=1)
@@ -83,9 +76,6 @@ def holdout_scores(*, training: Features, held_out: Features, synthetic: Feature
     https://doi.org/10.3389/fdata.2021.679939). With SDMetrics' distances, DCROverfittingProtection would be
     min(1, 2 - 2 closer_to_training). `nearest_p5_ratio` takes the 5th percentile of the distances to the nearest
     training sample, synthetic over held-out. Both real sets must have one size, or the share would be biased.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
     """
     check_pair(real=training, synthetic=synthetic, min_samples=1)
     check_pair(real=held_out, synthetic=synthetic, min_samples=1)

@@ -60,11 +60,7 @@ class KnownModeScores:
 
 
 def class_shares(labels: Labels, *, num_classes: int) -> Float64[Tensor, " class"]:
-    """Share of each class; the shares sum to one.
-
-    Raises:
-        UsageError: The labels fail `check_labels`.
-    """
+    """Share of each class; the shares sum to one."""
     check_labels(labels, name="class", num_classes=num_classes)
     return torch.bincount(labels.long(), minlength=num_classes).double() / len(labels)
 
@@ -73,9 +69,6 @@ def mode_scores(*, real: Labels, synthetic: Labels, num_classes: int) -> ModeSco
     """Compare the class histograms of the synthetic and the real labels.
 
     A class without real samples counts as half a real sample, so that the KL divergence stays finite.
-
-    Raises:
-        UsageError: The labels fail `check_labels`.
     """
     real_shares = class_shares(real, num_classes=num_classes)
     shares = class_shares(synthetic, num_classes=num_classes)

@@ -73,7 +73,7 @@ def test_a_stick_claims_what_is_asked_of_it(stick):
 
 def test_a_stick_has_64_to_128_features_of_half_precision(stick):
     read = read_stick(path_of(stick))
-    assert 64 <= read.architecture.feature_dim <= 128
+    assert 64 <= read.architecture.widths[-1] <= 128
     assert {tensor.dtype for tensor in read.weights.values()} == {torch.float16}
 
 
@@ -86,7 +86,7 @@ def test_a_record_names_the_stick_its_version_its_hash_and_its_accuracy(stick, s
     read = read_stick(path_of(stick))
     assert space.describe() == {
         "name": f"{stick}_stick",
-        "feature_dim": read.architecture.feature_dim,
+        "feature_dim": read.architecture.widths[-1],
         "test_accuracy": read.test_accuracy,
         "content_hash": read.content_hash,
         "version": read.version,

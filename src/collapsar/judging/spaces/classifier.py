@@ -1,7 +1,7 @@
 """The feature space of a small classifier that is trained on the real data."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,17 +10,8 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.judging.spaces.base import (
-    FeatureSpace,
-    FittedSpace,
-    content_hash,
-    labels_of,
-    refuse_inaccurate,
-    require_images,
-)
-from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, train_classifier
-from collapsar.judging.spaces.factor_head import make_head
-from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_train, require_images
+from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, make_head, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.samples import to_model_range
 
@@ -55,15 +46,17 @@ class ClassifierSpace(FeatureSpace):
             raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        require_images(real, space_name=self.name)
+        self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         network = self._build(real)
-        settings = {name: value for name, value in asdict(self).items() if name not in ("min_accuracy", "chunk_size")}
-        key = content_hash(self, real, settings=settings)
-        fitted = load_or_compute(
-            cache_dir / f"{self.name}-{key}.pt", key=key, compute=lambda: self._train(network, real, device)
+        key, weights, test_accuracy = load_or_train(
+            self,
+            real,
+            cache_dir=cache_dir,
+            train=lambda: self._train(network, real, device),
+            min_accuracy=self.min_accuracy,
         )
-        test_accuracy = float(fitted.pop("test_accuracy"))
-        refuse_inaccurate(test_accuracy, min_accuracy=self.min_accuracy, space_name=self.name)
-        network.load_state_dict(fitted)
+        network.load_state_dict(weights)
         encoder, head = network
         return FittedSpace(
             name=self.name,
@@ -78,10 +71,6 @@ class ClassifierSpace(FeatureSpace):
         )
 
     def _build(self, real: RealData) -> nn.Sequential:
-        require_images(real, space_name=self.name)
-        train_labels, test_labels = labels_of(real)
-        if train_labels is None or test_labels is None:
-            raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
         encoder = build_seeded(
             lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
         )
