@@ -7,7 +7,7 @@ with the same random subset of the held-out samples.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
 from collapsar.samples import Samples
+from collapsar.seeding import derive_seed
 
 KEPT_VERSION = 1  # of the stored files; raise it if their numbers change
 MEASURING_SEED = 0  # for random draws that are the same in every chain
@@ -117,17 +118,16 @@ class RealReference:
         kept = self._keep("training", lambda: vars(prepare_training_side(self.space.extract(self.training))))
         return TrainingSide(**kept)
 
-    def bins(self, num_bins: int, *, seed: int) -> RealBins:
-        """Clusters of the held-out features."""
-        if (num_bins, seed) not in self._bins:
-            kept = self._keep(
-                f"bins{num_bins}-{seed}", lambda: vars(fit_bins(self.features, num_bins=num_bins, seed=seed))
-            )
-            self._bins[num_bins, seed] = RealBins(**kept)
-        return self._bins[num_bins, seed]
+    def bins(self, num_bins: int) -> RealBins:
+        """Clusters of the held-out features; the same in every chain."""
+        if num_bins not in self._bins:
+            seed = derive_seed(MEASURING_SEED, 0, "bins")
+            fit = partial(fit_bins, self.features, num_bins=num_bins, seed=seed)
+            self._bins[num_bins] = RealBins(**self._keep(f"bins{num_bins}-{seed}", lambda: vars(fit())))
+        return self._bins[num_bins]
 
     @cached_property
-    def _bins(self) -> dict[tuple[int, int], RealBins]:
+    def _bins(self) -> dict[int, RealBins]:
         return {}
 
     @cached_property

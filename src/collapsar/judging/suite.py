@@ -12,7 +12,7 @@ from torch import Tensor
 
 from collapsar.judging.comparison import Classified, Comparison
 from collapsar.judging.downstream import DownstreamTask, score_logits
-from collapsar.judging.reference import MEASURING_SEED, choose
+from collapsar.judging.reference import choose
 from collapsar.metrics.diversity import diversity_scores, vendi_score
 from collapsar.metrics.frechet import debiased_frechet_distance, frechet_distance_at_infinity, kernel_distance
 from collapsar.metrics.memorisation import holdout_scores, memorisation_scores
@@ -26,7 +26,6 @@ from collapsar.metrics.neighbours.scores import (
     tail_recall,
 )
 from collapsar.samples import Samples
-from collapsar.seeding import derive_seed
 
 Values = dict[str, float]
 
@@ -95,8 +94,7 @@ def coverage_by_class(comparison: Comparison) -> Values:
 
 def bins(comparison: Comparison, *, num_bins: int) -> Values:
     """ndb, the share of bins that differ, and ndb_jensen_shannon; the bins are the same in every chain."""
-    seed = derive_seed(MEASURING_SEED, 0, "bins")
-    return vars(score_bins(comparison.real.bins(num_bins, seed=seed), synthetic=comparison.features))
+    return vars(score_bins(comparison.real.bins(num_bins), synthetic=comparison.features))
 
 
 def diversity(comparison: Comparison) -> Values:

@@ -48,7 +48,15 @@ class ClassifierSpace(FeatureSpace):
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
-        network = self._build(real)
+        encoder = build_seeded(
+            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
+        )
+        num_levels = real.factors.num_levels if real.factors else ()
+        head = build_seeded(
+            lambda: make_head(self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
+            seed=self.seed + 1,
+        )
+        network = nn.Sequential(encoder, head)
         key, weights, test_accuracy = load_or_train(
             self,
             real,
@@ -57,7 +65,6 @@ class ClassifierSpace(FeatureSpace):
             min_accuracy=self.min_accuracy,
         )
         network.load_state_dict(weights)
-        encoder, head = network
         return FittedSpace(
             name=self.name,
             feature_dim=self.feature_dim,
@@ -70,21 +77,9 @@ class ClassifierSpace(FeatureSpace):
             chunk_size=self.chunk_size,
         )
 
-    def _build(self, real: RealData) -> nn.Sequential:
-        encoder = build_seeded(
-            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
-        )
-        num_levels = real.factors.num_levels if real.factors else ()
-        head = build_seeded(
-            lambda: make_head(self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
-            seed=self.seed + 1,
-        )
-        return nn.Sequential(encoder, head)
-
     def _train(self, network: nn.Sequential, real: RealData, device: torch.device) -> dict[str, Tensor]:
         train, test = real.train.to(device), real.test.to(device)
-        assert train.labels is not None, "checked beforehand"
-        assert test.labels is not None, "checked beforehand"
+        assert train.labels is not None, "data with classes have labels"
         images, labels = train.values, train.labels.long()
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -92,10 +87,6 @@ class ClassifierSpace(FeatureSpace):
             return self.augmentation(to_model_range(images[chosen]), generator=generator), labels[chosen]
 
         train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
-        accuracy = self._accuracy(network, test.values, test.labels)
+        predicted = [network(to_model_range(chunk)).argmax(dim=1) for chunk in test.values.split(self.chunk_size)]
+        accuracy = (torch.cat(predicted) == test.labels).to(torch.float64).mean()
         return {**network.state_dict(), "test_accuracy": accuracy}
-
-    @torch.no_grad()
-    def _accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        predicted = [network(to_model_range(chunk)).argmax(dim=1) for chunk in images.split(self.chunk_size)]
-        return (torch.cat(predicted) == labels).to(torch.float64).mean()
