@@ -6,13 +6,11 @@ samples too, so every value has a floor: the value of real samples in place of s
 exact.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.data.factors import Factors, Rarity
+from collapsar.data.factors import Factors
 from collapsar.judging.comparison import Classified, Comparison
 from collapsar.judging.downstream import DownstreamTask, area_under_curve, score_logits
 from collapsar.metrics.modes import DROPPED_BELOW, class_shares, kl_divergence, low_confidence_share
@@ -22,48 +20,28 @@ from collapsar.samples import Samples
 Values = dict[str, float]
 
 
-@dataclass(frozen=True)
-class FactorScores:
-    """How well samples match known factors.
+def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Values:
+    """factor_share_.., levels_dropped and combinations_.. of samples, by the numbers of their combinations.
 
-    A level or a combination is dropped if its share is below a tenth of its known share.
-
-    Attributes:
-        level_shares: Share of the samples with each level, by the level's name.
-        num_alive: Number of combinations that have samples and are not dropped.
-        alive_shares: The share of such combinations among those of each rarity.
-        rarity_shares: Share of the samples in combinations of each rarity.
-        kl: KL(samples || known) over combinations, in nats.
-    """
-
-    level_shares: dict[str, float]
-    dropped_levels: tuple[str, ...]
-    num_alive: int
-    alive_shares: dict[Rarity, float]
-    rarity_shares: dict[Rarity, float]
-    kl: float
-    total_variation: float
-
-
-def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> FactorScores:
-    """Score samples by their labels, the numbers of their combinations.
-
-    A combination whose known share is zero counts as half a sample, so that the divergence stays finite.
+    A level or a combination is dropped if its share is below a tenth of its known share. A combination is alive if it
+    has samples and is not dropped. A combination whose known share is zero counts as half a sample, so that
+    combinations_kl, KL(samples || known) in nats, stays finite.
     """
     shares, known = class_shares(labels.cpu(), num_classes=factors.num_combinations), factors.shares
     level_shares = shares_of_levels(shares, factors=factors)
-    is_alive = (shares >= DROPPED_BELOW * known) & (shares > 0)
-    return FactorScores(
-        level_shares=level_shares,
-        dropped_levels=tuple(
-            level.name for level in factors.levels if level_shares[level.name] < DROPPED_BELOW * level.share
-        ),
-        num_alive=int(is_alive.sum()),
-        alive_shares={rarity: float(is_alive[mask].double().mean()) for rarity, mask in factors.rarities.items()},
-        rarity_shares={rarity: float(shares[mask].sum()) for rarity, mask in factors.rarities.items()},
-        kl=kl_divergence(shares, reference=known.where(known > 0, 0.5 / len(labels))),
-        total_variation=0.5 * float((shares - known).abs().sum()),
-    )
+    is_alive, rarities = (shares >= DROPPED_BELOW * known) & (shares > 0), factors.rarities.items()
+    return {
+        **{f"factor_share_{name}": share for name, share in level_shares.items()},
+        "levels_dropped": float(sum(level_shares[each.name] < DROPPED_BELOW * each.share for each in factors.levels)),
+        "combinations_alive": float(is_alive.sum()),
+        **{
+            f"combinations_alive_{name}": float(is_alive[mask].double().mean())
+            for name, mask in factors.rarities.items()
+        },
+        **{f"combinations_share_{name}": float(shares[mask].sum()) for name, mask in rarities},
+        "combinations_kl": kl_divergence(shares, reference=known.where(known > 0, 0.5 / len(labels))),
+        "combinations_total_variation": 0.5 * float((shares - known).abs().sum()),
+    }
 
 
 def shares_of_levels(shares: Float64[Tensor, " combination"], *, factors: Factors) -> dict[str, float]:
@@ -89,17 +67,8 @@ def combinations(comparison: Comparison, *, factors: Factors, low_confidence: fl
     classified = comparison.classified
     if classified is None:
         return {}
-    scores = factor_scores(classified.classes, factors=factors)
-    return {
-        **{f"factor_share_{name}": share for name, share in scores.level_shares.items()},
-        "levels_dropped": float(len(scores.dropped_levels)),
-        "combinations_alive": float(scores.num_alive),
-        **{f"combinations_alive_{rarity}": share for rarity, share in scores.alive_shares.items()},
-        **{f"combinations_share_{rarity}": share for rarity, share in scores.rarity_shares.items()},
-        "combinations_kl": scores.kl,
-        "combinations_total_variation": scores.total_variation,
-        "low_confidence_share": low_confidence_share(classified.probabilities, threshold=low_confidence),
-    }
+    low = low_confidence_share(classified.probabilities, threshold=low_confidence)
+    return factor_scores(classified.classes, factors=factors) | {"low_confidence_share": low}
 
 
 def modes(comparison: Comparison, *, factors: Factors) -> Values:
@@ -113,7 +82,7 @@ def modes(comparison: Comparison, *, factors: Factors) -> Values:
     classes = comparison.classified.classes
     return {
         "modes_captured": float(len(classes.unique())),
-        "reverse_kl": factor_scores(classes, factors=factors).kl,
+        "reverse_kl": factor_scores(classes, factors=factors)["combinations_kl"],
     }
 
 

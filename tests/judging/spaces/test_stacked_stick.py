@@ -50,8 +50,8 @@ def test_all_three_digits_are_read_as_often_as_the_product_of_accuracies_says(di
 def test_the_reverse_divergence_of_half_of_the_modes_is_the_log_of_two():
     labels = torch.arange(500).repeat(4)
     scores = factor_scores(labels, factors=FACTORS)
-    assert scores.kl == pytest.approx(math.log(2))
-    assert scores.num_alive == 500
+    assert scores["combinations_kl"] == pytest.approx(math.log(2))
+    assert scores["combinations_alive"] == 500
 
 
 @pytest.mark.parametrize(("shape", "num_classes"), [((1, 28, 28), 1000), ((3, 32, 32), 1000), ((3, 28, 28), 10)])
