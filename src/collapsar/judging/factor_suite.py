@@ -34,10 +34,7 @@ def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Valu
         **{f"factor_share_{name}": share for name, share in level_shares.items()},
         "levels_dropped": float(sum(level_shares[each.name] < DROPPED_BELOW * each.share for each in factors.levels)),
         "combinations_alive": float(is_alive.sum()),
-        **{
-            f"combinations_alive_{name}": float(is_alive[mask].double().mean())
-            for name, mask in factors.rarities.items()
-        },
+        **{f"combinations_alive_{name}": float(is_alive[mask].double().mean()) for name, mask in rarities},
         **{f"combinations_share_{name}": float(shares[mask].sum()) for name, mask in rarities},
         "combinations_kl": kl_divergence(shares, reference=known.where(known > 0, 0.5 / len(labels))),
         "combinations_total_variation": 0.5 * float((shares - known).abs().sum()),
