@@ -115,6 +115,7 @@ def test_without_samples_shares_are_zero_and_the_area_under_the_curve_is_chance(
 
 
 def test_groups_that_need_classes_or_modes_say_so():
+    metric_keys()  # imports the case studies
     needs = {group: metric.needs for group, metric in METRICS.items() if metric.needs}
     of_classes = {"classes", "recall_by_class", "coverage_by_class", "downstream", "table_downstream"}
     assert needs == {**dict.fromkeys(of_classes, "classes"), "known_modes": "known modes"}
