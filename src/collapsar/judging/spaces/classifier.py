@@ -80,6 +80,7 @@ class ClassifierSpace(FeatureSpace):
     def _train(self, network: nn.Sequential, real: RealData, device: torch.device) -> dict[str, Tensor]:
         train, test = real.train.to(device), real.test.to(device)
         assert train.labels is not None, "data with classes have labels"
+        assert test.labels is not None, "data with classes have labels"
         images, labels = train.values, train.labels.long()
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
