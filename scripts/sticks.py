@@ -8,14 +8,16 @@ here and in conf/stick; tests/judging/spaces/test_sticks.py then wants its fixtu
 """
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -24,7 +26,7 @@ from collapsar.data.factors import Factors
 from collapsar.data.sources.real import CIFAR10, MNIST, Digits
 from collapsar.data.sources.source import Source
 from collapsar.judging.spaces.preprocessing import binomial_blur
-from collapsar.judging.spaces.stick import FOLDER, Architecture, Stick, rounded, widened
+from collapsar.judging.spaces.stick import FOLDER, METADATA_KEY, Architecture, Stick, widened
 from collapsar.samples import Samples, to_model_range
 
 MOMENTUM = 0.9
@@ -278,6 +280,17 @@ def make(recipe: Recipe) -> Stick:
     )
 
 
+def rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights for storage: in float16, and without batch counters, which nothing reads."""
+    return {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items() if tensor.ndim}
+
+
+def write(stick: Stick, path: Path) -> None:
+    """Write weights and description as a safetensors file."""
+    description = json.dumps(stick.describe() | {"content_hash": stick.content_hash}, sort_keys=True)
+    path.write_bytes(save(dict(stick.weights), metadata={METADATA_KEY: description}))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/sticks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}; without any, all")
@@ -290,7 +303,7 @@ def main() -> int:
         start = time.perf_counter()
         stick = make(RECIPES[name])
         path = options.folder / f"{name}.safetensors"
-        stick.write(path)
+        write(stick, path)
         print(
             f"{name}: version {stick.version}, hash {stick.content_hash}, test accuracy {stick.test_accuracy:.2%}, "
             f"{path.stat().st_size:,} bytes, {time.perf_counter() - start:.0f} s",

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from collapsar.data.factors import Factor, Factors
-from collapsar.judging.factor_scores import factor_scores, share_rows
-from collapsar.judging.factor_suite import hazard_scores
+from collapsar.judging.comparison import Classified
+from collapsar.judging.factor_suite import factor_histogram, factor_scores, hazard_scores
 
 # Two coins that fall 3 : 1 and 9 : 1; combinations have .675, .075, .225 and .025.
 WORLD = Factors(
@@ -24,37 +24,42 @@ def labels(*counts):
 
 def test_samples_in_the_known_shares_lose_nothing():
     scores = factor_scores(labels(675, 75, 225, 25), factors=WORLD)
-    assert scores.level_shares == pytest.approx({"night": 0.25, "fog": 0.1})
-    assert (scores.dropped_levels, scores.num_alive) == ((), 4)
-    assert (scores.kl, scores.total_variation) == pytest.approx((0.0, 0.0), abs=1e-12)
+    assert (scores["factor_share_night"], scores["factor_share_fog"]) == pytest.approx((0.25, 0.1))
+    assert (scores["levels_dropped"], scores["combinations_alive"]) == (0, 4)
+    divergences = (scores["combinations_kl"], scores["combinations_total_variation"])
+    assert divergences == pytest.approx((0.0, 0.0), abs=1e-12)
 
 
 def test_divergences_are_their_formulas():
     scores = factor_scores(labels(900, 0, 0, 100), factors=WORLD)
-    assert scores.kl == pytest.approx(0.9 * math.log(0.9 / 0.675) + 0.1 * math.log(0.1 / 0.025))
-    assert scores.total_variation == pytest.approx(0.225 + 0.075)
+    assert scores["combinations_kl"] == pytest.approx(0.9 * math.log(0.9 / 0.675) + 0.1 * math.log(0.1 / 0.025))
+    assert scores["combinations_total_variation"] == pytest.approx(0.225 + 0.075)
 
 
 def test_a_level_is_dropped_below_a_tenth_of_its_known_share():
-    assert factor_scores(labels(976, 0, 24, 0), factors=WORLD).dropped_levels == ("night", "fog")
-    assert factor_scores(labels(963, 11, 26, 0), factors=WORLD).dropped_levels == ()
+    assert factor_scores(labels(976, 0, 24, 0), factors=WORLD)["levels_dropped"] == 2
+    assert factor_scores(labels(900, 0, 100, 0), factors=WORLD)["levels_dropped"] == 1
+    assert factor_scores(labels(963, 11, 26, 0), factors=WORLD)["levels_dropped"] == 0
 
 
 def test_combinations_are_alive_from_a_tenth_of_their_known_share():
     scores = factor_scores(labels(900, 7, 91, 2), factors=WORLD)
-    assert scores.num_alive == 2
+    assert scores["combinations_alive"] == 2
 
 
 def test_what_is_alive_and_how_much_there_is_of_it_are_told_by_rarity():
     # Beside .25, the share of equally likely ones: 2.7 and .9 are common, .3 and .1 uncommon.
     scores = factor_scores(labels(500, 0, 480, 20), factors=WORLD)
-    assert scores.alive_shares == {"common": 1.0, "uncommon": 0.5}
-    assert scores.rarity_shares == pytest.approx({"common": 0.98, "uncommon": 0.02})
+    assert (scores["combinations_alive_common"], scores["combinations_alive_uncommon"]) == (1.0, 0.5)
+    shares = (scores["combinations_share_common"], scores["combinations_share_uncommon"])
+    assert shares == pytest.approx((0.98, 0.02))
+    assert "combinations_share_rare" not in scores
 
 
 def test_every_level_stands_beside_its_known_share():
-    rows = share_rows({"real": labels(3, 0, 1, 0), "synthetic": labels(0, 0, 2, 2)}, factors=WORLD)
-    assert rows == {
+    synthetic = torch.nn.functional.one_hot(labels(0, 0, 2, 2), 4).float()
+    classified = Classified(real_classes=labels(3, 0, 1, 0), probabilities=synthetic)
+    assert factor_histogram(classified, factors=WORLD) == {
         "night": {"known": 0.25, "real": 0.25, "synthetic": 1.0},
         "fog": {"known": 0.1, "real": 0.0, "synthetic": 0.5},
     }

@@ -10,17 +10,14 @@ from collapsar.judging.metric_keys import (
     ANY,
     FAMILIES,
     MAIN,
+    METRICS,
     OTHER,
     SHARE,
-    bounds_of,
-    family_of,
-    find_metric,
+    WITHOUT_SAMPLES,
     headline,
     metric_keys,
-    split_class,
-    split_column,
-    title_of,
 )
+from collapsar.judging.metric_lookup import bounds_of, family_of, find_metric, split_class, split_column, title_of
 
 
 @pytest.mark.parametrize(
@@ -110,3 +107,15 @@ def test_shares_are_better_higher_or_lower_where_it_can_be_said():
 def test_the_table_needs_no_torch():
     code = "import collapsar.judging.metric_keys, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_samples_shares_are_zero_and_the_area_under_the_curve_is_chance():
+    shares = ("precision", "recall", "recall_worst_class", "downstream_accuracy", "downstream_f1")
+    assert dict(WITHOUT_SAMPLES) == {**dict.fromkeys(shares, 0.0), "downstream_auc": 0.5}
+
+
+def test_groups_that_need_classes_or_modes_say_so():
+    metric_keys()  # imports the case studies
+    needs = {group: metric.needs for group, metric in METRICS.items() if metric.needs}
+    of_classes = {"classes", "recall_by_class", "coverage_by_class", "downstream", "table_downstream"}
+    assert needs == {**dict.fromkeys(of_classes, "classes"), "known_modes": "known modes"}

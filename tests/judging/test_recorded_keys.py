@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from collapsar.cases.tables.fitting import typed
 from collapsar.data.real_data import KnownModes, RealData
 from collapsar.judging import metric_keys
-from collapsar.judging.metric_keys import METRICS, Metric, MetricKey, bounds_of, find_metric, split_key
+from collapsar.judging.metric_keys import METRICS, Metric, MetricKey
+from collapsar.judging.metric_lookup import bounds_of, find_metric, split_key, title_of
 from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.study.fitted import fitted_values
@@ -170,10 +171,9 @@ def spread_of_pixels(comparison):
 
 def test_a_new_metric_is_a_function_an_entry_in_the_table_and_a_line_of_settings(digits, settings, monkeypatch):
     monkeypatch.setitem(METRICS, "pixels", Metric(measure=f"{__name__}:spread_of_pixels", keys=SPREAD))
-    metric_keys._find.cache_clear()
     chosen = {"spaces": {"pca": settings.spaces["pca"]}, "metrics": ["pixels"], "batch_metrics": ["pixels"]}
     evaluator = replace(settings, **chosen).prepare(digits)
     metrics = evaluator.evaluate(Samples(digits.train.values), seed=0, generation=0).metrics
     assert set(metrics) == {"pixel_sd", "pixel_sd_floor", "pixel_sd_low", "pixel_sd_high"}
-    assert metric_keys.title_of("pixel_sd") == "Spread of pixels"
+    assert title_of("pixel_sd") == "Spread of pixels"
     assert metrics["pixel_sd_high"] <= 0.5

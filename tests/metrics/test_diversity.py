@@ -122,11 +122,13 @@ def test_ratios_ignore_rotation_shift_and_common_scale(scale, shift, seed):
         assert getattr(moved, name) == pytest.approx(value, rel=1e-6)
 
 
-def test_too_few_samples_and_constant_classes_are_refused():
-    with pytest.raises(UsageError, match="a class with 10 samples on both sides"):
-        score(draw(100, 3), draw(9, 3))
-    with pytest.raises(UsageError, match="of which the real ones must vary: got none"):
-        score(torch.ones(20, 3), draw(20, 3))
+def test_too_few_samples_and_constant_classes_are_not_measured():
+    assert score(draw(100, 3), draw(9, 3)) is None
+    assert score(draw(100, 3), draw(10, 3)) is not None
+    assert score(torch.ones(20, 3), draw(20, 3)) is None
+
+
+def test_wrong_labels_are_refused():
     with pytest.raises(UsageError, match="one for each sample: got 4 for 20"):
         score(draw(20, 3), draw(20, 3), real_labels=torch.zeros(4, dtype=torch.int64))
 
@@ -145,5 +147,4 @@ def test_a_class_whose_compared_real_samples_are_equal_is_left_out(value):
 def test_only_the_compared_samples_of_a_class_must_vary():
     real = torch.cat([torch.ones(12, 3), draw(20, 3)])
     assert score(real, draw(32, 3)).trace_ratio > 0
-    with pytest.raises(UsageError, match="must vary"):
-        score(real, draw(12, 3))
+    assert score(real, draw(12, 3)) is None

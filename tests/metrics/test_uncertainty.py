@@ -7,7 +7,6 @@ from collapsar.errors import UsageError
 from collapsar.metrics.uncertainty import (
     compute_interval,
     compute_intervals,
-    compute_spread,
     describe_shortage,
     split_batches,
 )
@@ -35,7 +34,7 @@ def test_intervals_hold_the_mean_as_often_as_they_say():
 
 def test_one_value_has_no_width():
     interval = compute_interval([2.0], confidence=0.95)
-    assert (interval.low, interval.mean, interval.high, interval.num_values) == (2.0, 2.0, 2.0, 1)
+    assert (interval.low, interval.mean, interval.high) == (2.0, 2.0, 2.0)
 
 
 def test_intervals_are_for_the_keys_that_all_batches_hold():
@@ -58,9 +57,9 @@ def test_shortage_says_what_to_set():
 
 def test_wrong_values_are_refused():
     with pytest.raises(UsageError, match="at least one value"):
-        compute_spread([])
+        compute_interval([], confidence=0.9)
     with pytest.raises(UsageError, match="finite"):
-        compute_spread([1.0, math.nan])
+        compute_interval([1.0, math.nan], confidence=0.9)
     with pytest.raises(UsageError, match="confidence"):
         compute_interval([1.0, 2.0], confidence=95.0)
     with pytest.raises(UsageError, match="num_batches"):

@@ -13,12 +13,12 @@ from collapsar.data.pool_sizes import simulate_pools
 from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured
+from collapsar.judging.metric_keys import METRICS
 from collapsar.models.conditioning import check_classes
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.training.train import check_training
 
-NEED_CLASSES = ("classes", "recall_by_class", "coverage_by_class", "downstream", "table_downstream")
 BYTES_PER_WEIGHT = 4 * 4  # float32: the weight, its gradient, and Adam's two averages
 BYTES_PER_NUMBER = 4
 
@@ -83,13 +83,14 @@ def check_parts(parts: Parts) -> None:
 def check_objective_of(parts: Parts) -> None:
     """Refuse an objective that the evaluation cannot measure on these data."""
     data, evaluation = parts.data, parts.evaluation
-    absent = [
-        *(() if data.num_classes or data.factors else NEED_CLASSES),
-        *(() if data.known_modes or data.factors else ("known_modes",)),
-    ]
+    there = {
+        None: True,
+        "classes": bool(data.num_classes or data.factors),
+        "known modes": bool(data.known_modes or data.factors),
+    }
     groups = [*evaluation.metrics, *(evaluation.table.metrics if evaluation.table else ())]
     Measured(
-        groups=[group for group in groups if group not in absent],
+        groups=[group for group in groups if group not in METRICS or there[METRICS[group].needs]],
         batch_groups=evaluation.batch_metrics if evaluation.num_batches else (),
         spaces=evaluation.names_before_keys(data.sample_shape),
         has_factors=data.factors is not None,

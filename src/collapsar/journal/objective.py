@@ -14,7 +14,8 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from collapsar.errors import UsageError
-from collapsar.judging.metric_keys import METRICS, find_metric, groups_of, keys_of, metric_keys, split_key
+from collapsar.judging.metric_keys import METRICS, metric_keys
+from collapsar.judging.metric_lookup import SUFFIXES, find_metric, groups_of, keys_of, split_key
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import flatten
 
@@ -31,7 +32,6 @@ If the event did not happen, the number is infinite, or the last generation of a
 
 PARTS_OF_TABLES = ("column", "group")  # prefixes of the name of a column or of a group of rows
 NEEDS_FACTORS = re.compile(r"_(common|uncommon|rare)$|^combinations_|^levels_dropped$|^factor_share_|_where_")
-MARGINS = ("_floor", "_low", "_high")  # suffixes beside each metric; messages leave them out
 
 Objective = str | list[str] | None
 
@@ -194,6 +194,6 @@ def worst_final(key: str) -> float | None:
 def read(key: str, *, numbers: Mapping[str, float]) -> float:
     """One number; raise UsageError if the chain does not have it."""
     if key not in numbers:
-        measured = [known for known in sorted(numbers) if not known.endswith(MARGINS)]
+        measured = [known for known in sorted(numbers) if not known.endswith(SUFFIXES)]
         raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")
     return numbers[key]

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.journal.alarm import Fired
-from collapsar.judging.metric_keys import MAIN, bounds_of
+from collapsar.judging.metric_keys import MAIN
+from collapsar.judging.metric_lookup import bounds_of
 from collapsar.records.record import GenerationRecord
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ import wandb
 from torch import Tensor
 
 from collapsar.journal.store import RunFolder, tile
-from collapsar.judging.metric_keys import MAIN, split_class
+from collapsar.judging.metric_keys import MAIN
+from collapsar.judging.metric_lookup import split_class
 from collapsar.records.record import GenerationRecord
 
 AXIS, TRAINING_AXIS = "generation", "training/total_step"

@@ -12,7 +12,8 @@ from wandb_workspaces import expr
 
 from collapsar.errors import UsageError
 from collapsar.journal.wandb_server import api_key
-from collapsar.judging.metric_keys import MAIN, title_of
+from collapsar.judging.metric_keys import MAIN
+from collapsar.judging.metric_lookup import title_of
 
 GENERATION = "generation"
 PROFILE = {

@@ -31,11 +31,9 @@ MAX_TORCHMETRICS_DIMENSIONS = 512  # torchmetrics' general eigenvalue routine ta
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """The classes of real and synthetic samples by one classifier, which makes the same errors on both sides.
+    """Classes of held-out real samples and class probabilities of synthetic ones, by one classifier.
 
-    Args:
-        real_classes: Most probable class of each held-out real sample.
-        probabilities: Class probabilities of each synthetic sample.
+    One classifier makes the same errors on both sides.
     """
 
     real_classes: Int64[Tensor, " sample"]
@@ -57,20 +55,16 @@ class Comparison:
 
     Args:
         samples: The synthetic samples, with labels if the model gives them.
-        features: Their features.
         classified: The classes of both sides; None without a classifier.
         pool: Samples that the model was trained on; None if they are unknown.
-        is_first: Whether this is the first space; metrics that use no features are measured in that space only.
         seed: The experiment's seed.
-        generation: The generation of the samples.
     """
 
     real: RealReference
     samples: Samples
     features: Float[Tensor, "synthetic feature"]
-    classified: Classified | None
-    pool: TrainingSide | None
-    is_first: bool
+    classified: Classified | None = None
+    pool: TrainingSide | None = None
     seed: int
     generation: int
 
@@ -96,21 +90,20 @@ class Comparison:
     @cached_property
     def fid(self) -> float:
         """Fréchet distance, computed by the library in `fid_by`."""
-        real = self.real
         if self.fid_by == "torchmetrics":
-            metric = real.frechet_metric
+            metric = self.real.frechet_metric
             metric.reset()
             metric.update(self.features, real=False)
             return max(float(metric.compute()), 0.0)
         if self._has_full_moments:
-            return frechet_distance_from_moments(real=real.moments, synthetic=self.moments)
-        return frechet_distance(real=real.features, synthetic=self.features)
+            return frechet_distance_from_moments(real=self.real.moments, synthetic=self.moments)
+        return frechet_distance(real=self.real.features, synthetic=self.features)
 
     @cached_property
     def fid_by(self) -> Literal["torchmetrics", "collapsar"]:
         """Which library computes the FID: torchmetrics, unless it would lose digits or take long.
 
-        It does so if a covariance is nearly singular or has many dimensions. Our own distance uses covariance factors.
+        It would if a covariance is nearly singular or has many dimensions. Our own distance uses covariance factors.
         """
         is_reliable = (
             self._has_full_moments
@@ -161,15 +154,11 @@ def compare(
 ) -> dict[str, Comparison]:
     """Embed the samples in each space and compare them with its real side; the result is by key prefix.
 
-    Args:
-        references: The real side in each space, by key prefix; the first space's prefix is empty.
-        samples: Synthetic samples, or real ones for the floor.
-        pool: Samples that the model was trained on, for novelty against them; None leaves it out.
-        seed: The experiment's seed.
-        generation: The generation of the samples.
+    `references` are the real sides by key prefix, the first of which is empty. `pool` holds samples that the model was
+    trained on, for novelty against them; None leaves it out.
     """
     features = {prefix: real.space.extract(samples.values) for prefix, real in references.items()}
-    classified = classify(references, features) or read_classes(next(iter(references.values())), samples)
+    classified = _classify(references, features) or _read_classes(references[""], samples)
     return {
         prefix: Comparison(
             real=real,
@@ -177,7 +166,6 @@ def compare(
             features=features[prefix],
             classified=classified,
             pool=None if pool is None else prepare_training_side(real.space.extract(pool)),
-            is_first=not prefix,
             seed=seed,
             generation=generation,
         )
@@ -185,7 +173,7 @@ def compare(
     }
 
 
-def classify(references: Mapping[str, RealReference], features: Mapping[str, Tensor]) -> Classified | None:
+def _classify(references: Mapping[str, RealReference], features: Mapping[str, Tensor]) -> Classified | None:
     """The classes of both sides by the first space that has a classifier; None if no space has one."""
     for prefix, real in references.items():
         if real.space.head is not None:
@@ -193,7 +181,7 @@ def classify(references: Mapping[str, RealReference], features: Mapping[str, Ten
     return None
 
 
-def read_classes(real: RealReference, samples: Samples) -> Classified | None:
+def _read_classes(real: RealReference, samples: Samples) -> Classified | None:
     """The classes that the rows of a table hold; None if the samples are no rows or hold no class."""
     if real.table is None or (classes := real.table.classes(samples.values.cpu())) is None:
         return None

@@ -17,29 +17,12 @@ from torchmetrics.functional.classification import multiclass_f1_score
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.embedders import TrainingBudget, build_seeded, exact_convolutions, train_classifier
-from collapsar.samples import to_model_range
-
-
-@dataclass(frozen=True, kw_only=True)
-class DownstreamScores:
-    """The classifier's scores on real test samples.
-
-    Args:
-        accuracy: Share of test samples classified right.
-        f1: Mean of class_f1 over the classes that occur in the test set or among the predictions.
-        class_f1: F1 of each class; 0 if no prediction of the class is right, or the class occurs nowhere.
-        validation_loss: Mean cross-entropy in nats.
-    """
-
-    accuracy: float
-    f1: float
-    class_f1: tuple[float, ...]
-    validation_loss: float
+from collapsar.samples import Samples, to_model_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownstreamTask:
-    """Trains the downstream classifier and scores it.
+    """Trains the downstream classifier.
 
     Args:
         budget: The training budget, the same for any number of samples.
@@ -54,51 +37,32 @@ class DownstreamTask:
     def __post_init__(self) -> None:
         check_positive(chunk_size=self.chunk_size)
 
-    def score(
-        self,
-        samples: Tensor,
-        *,
-        labels: Int[Tensor, " sample"],
-        test: Tensor,
-        test_labels: Int[Tensor, " test"],
-        num_classes: int,
-        device: torch.device,
-    ) -> DownstreamScores:
-        """Train on labelled samples and score on real test samples, both in the sample convention.
+    def logits(
+        self, train: Samples, *, test: Samples, num_classes: int, device: torch.device
+    ) -> Float[Tensor, "test class"]:
+        """Train on labelled samples; gives the trained classifier's logits for each real test sample.
 
         Classes may be missing from the training samples; the classifier then never learns to predict them.
 
         Raises:
             UsageError: There are no samples, shapes differ, or labels lie outside [0, num_classes).
         """
-        logits = self.logits(
-            samples, labels=labels, test=test, test_labels=test_labels, num_classes=num_classes, device=device
-        )
-        return score_logits(logits, labels=test_labels.to(device, torch.int64))
-
-    def logits(
-        self,
-        samples: Tensor,
-        *,
-        labels: Int[Tensor, " sample"],
-        test: Tensor,
-        test_labels: Int[Tensor, " test"],
-        num_classes: int,
-        device: torch.device,
-    ) -> Float[Tensor, "test class"]:
-        """The trained classifier's logits for each test sample; arguments and errors are those of `score`."""
-        _check(samples, labels, shape=test.shape[1:], num_classes=num_classes, role="training")
-        _check(test, test_labels, shape=test.shape[1:], num_classes=num_classes, role="test")
-        samples, labels = samples.to(device), labels.to(device, torch.int64)
-        network = build_seeded(lambda: build_network(test.shape[1:], num_classes=num_classes), seed=self.seed)
+        for role, samples in (("training", train), ("test", test)):
+            _check(samples, shape=test.shape, num_classes=num_classes, role=role)
+        train = train.to(device)
+        network = build_seeded(lambda: build_network(test.shape, num_classes=num_classes), seed=self.seed)
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            chosen = torch.randint(len(samples), (self.budget.batch_size,), generator=generator).to(device)
-            return to_model_range(samples[chosen]), labels[chosen]
+            chosen = torch.randint(len(train), (self.budget.batch_size,), generator=generator).to(device)
+            batch = train[chosen]
+            assert batch.labels is not None, "checked above"
+            return to_model_range(batch.values), batch.labels.long()
 
         train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
         with exact_convolutions():
-            return torch.cat([network(to_model_range(chunk.to(device))) for chunk in test.split(self.chunk_size)])
+            return torch.cat(
+                [network(to_model_range(chunk.to(device))) for chunk in test.values.split(self.chunk_size)]
+            )
 
 
 def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Module:
@@ -120,26 +84,31 @@ def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Modu
     )
 
 
-def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> DownstreamScores:
-    """Score logits [test, class] against the true labels."""
-    predicted = logits.argmax(dim=1)
+def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> dict[str, float]:
+    """Score logits [test, class] against the true labels: downstream_accuracy, .._f1, .._loss and .._f1_class_0...
+
+    The loss is the mean cross-entropy in nats. F1 of a class is 0 if no prediction of it is right; downstream_f1 is the
+    mean over the classes that occur in the test set or among the predictions.
+    """
+    labels, predicted = labels.to(logits.device, torch.int64), logits.argmax(dim=1)
     num_classes = logits.shape[1]
     # torchmetrics needs at least two classes; the mean leaves out a class that occurs nowhere.
     class_f1 = multiclass_f1_score(predicted, labels, num_classes=max(2, num_classes), average=None)[:num_classes]
     occurs = torch.cat([predicted, labels]).bincount(minlength=num_classes) > 0
-    return DownstreamScores(
-        accuracy=(predicted == labels).to(torch.float64).mean().item(),
-        f1=class_f1[occurs].mean().item(),
-        class_f1=tuple(class_f1.tolist()),
-        validation_loss=F.cross_entropy(logits, labels).item(),
-    )
+    return {
+        "downstream_accuracy": (predicted == labels).to(torch.float64).mean().item(),
+        "downstream_f1": class_f1[occurs].mean().item(),
+        "downstream_loss": F.cross_entropy(logits, labels).item(),
+        **{f"downstream_f1_class_{index}": value for index, value in enumerate(class_f1.tolist())},
+    }
 
 
-def _check(samples: Tensor, labels: Tensor, *, shape: tuple[int, ...], num_classes: int, role: str) -> None:
-    if len(samples) == 0 or len(samples) != len(labels):
-        raise UsageError(f"{role} samples need a label each, and one at least: got {len(samples)} and {len(labels)}")
-    if samples.shape[1:] != shape:
-        raise UsageError(f"{role} samples must have the shape of the test samples {tuple(shape)}: got {samples.shape}")
+def _check(samples: Samples, *, shape: tuple[int, ...], num_classes: int, role: str) -> None:
+    labels = samples.labels
+    if labels is None or not len(labels):
+        raise UsageError(f"{role} samples must have labels, and one at least: got {len(samples)} samples")
+    if samples.shape != shape:
+        raise UsageError(f"{role} samples must have the shape of the test samples {shape}: got {samples.shape}")
     smallest, largest = int(labels.min()), int(labels.max())
     if smallest < 0 or largest >= num_classes:
         raise UsageError(f"{role} labels must be in [0, {num_classes}): got {smallest} to {largest}")

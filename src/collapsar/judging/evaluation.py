@@ -5,10 +5,11 @@ the measuring stick's, a frozen classifier (`classifier` in the settings); witho
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 from platformdirs import user_cache_path
@@ -18,13 +19,12 @@ from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator
-from collapsar.judging.extra import ExtraMetrics
-from collapsar.judging.floor import NOVELTY, load_floor
-from collapsar.judging.measuring import Measure
-from collapsar.judging.metric_keys import METRICS, find_measure
+from collapsar.judging.floor import load_floor
+from collapsar.judging.measuring import ExtraMetrics, Measure
+from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.plugins import load_cases
 from collapsar.judging.reference import RealReference, choose
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of
+from collapsar.judging.spaces.base import FeatureSpace, labels_of
 from collapsar.metrics.uncertainty import describe_shortage
 from collapsar.samples import Samples
 
@@ -77,9 +77,9 @@ class Evaluation:
     def __post_init__(self) -> None:
         check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)
         check_fraction(low_confidence=self.low_confidence)
+        find_device(self.accelerator)
         if not 0 < self.confidence < 1:
             raise UsageError(f"confidence must lie between 0 and 1, without either: got {self.confidence}")
-        find_device(self.accelerator)
         if self.num_samples is not None:
             check_positive(num_samples=self.num_samples)
         if self.num_batches < 0 or self.num_batches == 1:
@@ -87,17 +87,17 @@ class Evaluation:
         if self.num_training < 2:
             raise UsageError(f"num_training must be at least 2: got {self.num_training}")
         known = [*measured_groups(), *(self.table.groups() if self.table else ())]
-        of_tables = self.table.metrics if self.table else ()
-        for name, groups in (
-            ("metrics", self.metrics),
-            ("batch_metrics", self.batch_metrics),
-            ("table.metrics", of_tables),
-        ):
+        chosen = {"metrics": self.metrics, "batch_metrics": self.batch_metrics, "table.metrics": self._of_table}
+        for name, groups in chosen.items():
             if unknown := [group for group in groups if group not in known]:
                 raise UsageError(
                     f"{name} must be among {', '.join(known)}: got {', '.join(unknown)}; measures of tables come with "
                     "table_metrics@evaluation.table=default"
                 )
+
+    @property
+    def _of_table(self) -> Sequence[str]:
+        return self.table.metrics if self.table else ()
 
     def sample_size(self, num_real: int) -> int:
         """How many real samples to compare with as many synthetic ones, if `num_real` are held out."""
@@ -144,20 +144,16 @@ class Evaluation:
 
     def measures(self, factors: Factors | None) -> dict[str, Measure]:
         """All measures by group, each with its settings; `factors` are the known factors of the data, if any."""
-        groups: dict[str, Callable[..., dict[str, float]]] = {}
+        groups: dict[str, Measure] = {}
         for name in measured_groups():
             metric = METRICS[name]
+            settings = {argument: getattr(self, setting) for argument, setting in metric.settings.items()}
             if factors is not None and metric.of_factors is not None:
-                groups[name] = partial(find_measure(metric.of_factors), factors=factors)
+                groups[name] = partial(resolve_name(metric.of_factors), factors=factors, **settings)
             else:
                 assert metric.measure is not None, "it is measured"
-                groups[name] = find_measure(metric.measure)
-        return groups | {
-            "bins": partial(groups["bins"], num_bins=self.num_bins),
-            "classes": partial(groups["classes"], low_confidence=self.low_confidence),
-            "downstream": partial(groups["downstream"], task=self.downstream),
-            **(self.table.groups() if self.table else {}),
-        }
+                groups[name] = partial(resolve_name(metric.measure), **settings)
+        return groups | dict(self.table.groups() if self.table else {})
 
     def prepare(self, real: RealData) -> Evaluator:
         """Fit the spaces on the data that measuring sticks may see, and measure the floor.
@@ -174,7 +170,9 @@ class Evaluation:
         spaces = {
             name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
         }
-        warn_of_shortage(spaces, num_samples=self.sample_size(len(real.test)))
+        widest = max(space.feature_dim for space in spaces.values())
+        if shortage := describe_shortage(num_samples=self.sample_size(len(real.test)), feature_dim=widest):
+            logger.warning("%s", shortage)
         # Vectors are cheap to measure and often drawn anew for each seed: their files would fill the folder.
         kept_in = self.cache_dir if len(real.train.shape) > 1 or real.table is not None else None
         train_labels, test_labels = labels_of(real)
@@ -194,7 +192,7 @@ class Evaluation:
             )
             for index, (name, space) in enumerate(spaces.items())
         }
-        groups = [*self.metrics, *(self.table.metrics if self.table and real.table else ())]
+        groups = [*self.metrics, *(self._of_table if real.table else ())]
         every = self.measures(real.factors)
         measures = {group: measure for group, measure in every.items() if group in groups}
         unseen = real.stick_split.unseen if real.stick_split and real.num_classes else train
@@ -202,11 +200,11 @@ class Evaluation:
         return Evaluator(
             references=references,
             floor=load_floor(references, in_place, measures=measures, folder=kept_in),
-            measures=list(measures.values()),
-            batch_measures=[every[group] for group in self.batch_metrics],
+            measures=measures,
+            batch_measures={group: every[group] for group in self.batch_metrics},
             num_batches=self.num_batches,
             confidence=self.confidence,
-            num_training=self.num_training if NOVELTY in self.metrics else 0,
+            num_training=self.num_training if "novelty" in self.metrics else 0,
             factors=real.factors,
             picture=real.picture,
         )
@@ -241,10 +239,3 @@ def find_device(accelerator: str) -> torch.device:
             f"evaluation.accelerator={accelerator} needs a CUDA device, and there is none: set it to auto or cpu"
         )
     return torch.device("cuda" if has_cuda and accelerator != "cpu" else "cpu")
-
-
-def warn_of_shortage(spaces: Mapping[str, FittedSpace], *, num_samples: int) -> None:
-    """Warn once, about the space that needs most samples, if they are too few."""
-    widest = max(spaces.values(), key=lambda space: space.feature_dim)
-    if (shortage := describe_shortage(num_samples=num_samples, feature_dim=widest.feature_dim)) is not None:
-        logger.warning("%s", shortage)

@@ -6,16 +6,14 @@ value of real samples (`collapsar.judging.floor`). `_low` and `_high` are a t-in
 over disjoint batches of the generation's samples.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from collapsar.data.factors import Factors
-from collapsar.judging.comparison import Comparison, compare
+from collapsar.judging.comparison import compare
 from collapsar.judging.factor_suite import factor_histogram
-from collapsar.judging.measuring import Measure, keep_finite, measure, measure_spread
+from collapsar.judging.measuring import Measure, measure, measure_spread
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.suite import class_histogram
 from collapsar.samples import Samples
@@ -32,10 +30,8 @@ class Scores:
         factor_shares: For each level of a known factor, its "known" share and its shares among "real" and "synthetic"
             samples by the classifier; empty without known factors.
         feature_spaces: Description of each space by name; its `fid_by` is the library that computed the FID.
-        num_synthetic: Number of synthetic samples measured.
-        num_real: Number of held-out real samples that they were compared with.
-        num_batches: Batches whose spread gives `_low` and `_high`; 0 for none.
-        batch_size: Synthetic samples in each batch.
+        num_synthetic: Number of synthetic samples measured, against `num_real` held-out real ones.
+        num_batches: Batches whose spread gives `_low` and `_high`, of `batch_size` samples each; 0 for none.
         table_picture: The page's picture of a table's rows, as plain JSON; None for other samples.
     """
 
@@ -57,19 +53,17 @@ class Evaluator:
     Attributes:
         references: The real side in each space, by key prefix; the first space's prefix is empty.
         floor: Values of real samples by metric key.
-        measures: Measures of all samples.
-        batch_measures: Measures of each batch.
+        measures: Measures of all samples, by group; `batch_measures` are those of each batch.
         num_batches: Disjoint batches of a generation's samples; 0 for none.
         confidence: Confidence level of the intervals from batches.
         num_training: Samples of a pool for novelty; 0 if novelty is not measured.
-        factors: The known factors of the real data, if any.
         picture: Makes `table_picture` from real and synthetic rows; None for other samples.
     """
 
     references: Mapping[str, RealReference]
     floor: Mapping[str, float]
-    measures: Sequence[Measure]
-    batch_measures: Sequence[Measure]
+    measures: Mapping[str, Measure]
+    batch_measures: Mapping[str, Measure]
     num_batches: int
     confidence: float
     num_training: int
@@ -84,20 +78,14 @@ class Evaluator:
     def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
         """Score one generation on its first `num_synthetic` samples.
 
-        Args:
-            samples: The model's samples.
-            seed: The experiment's seed.
-            generation: The model's generation.
-            pool: At least two samples that the model was trained on, for novelty against the pool; `num_training` of
-                them are used. None leaves it out.
+        `pool` holds at least two samples that the model was trained on, for novelty against the pool; `num_training` of
+        them are used. None leaves it out.
         """
-        comparisons = compare(
-            self.references,
-            samples[: self.num_synthetic],
-            pool=self._choose_from(pool),
-            seed=seed,
-            generation=generation,
-        )
+        chosen = None
+        if pool is not None and self.num_training:
+            chosen = pool.values[choose(len(pool), num_samples=self.num_training)]
+        measured = samples[: self.num_synthetic]
+        comparisons = compare(self.references, measured, pool=chosen, seed=seed, generation=generation)
         metrics = measure(comparisons, self.measures)
         spread = measure_spread(
             comparisons, self.batch_measures, num_batches=self.num_batches, confidence=self.confidence
@@ -106,7 +94,7 @@ class Evaluator:
         first = comparisons[""]
         classified, factors = first.classified, self.factors
         return Scores(
-            metrics=keep_finite(metrics | spread.around(metrics) | floor),
+            metrics=metrics | spread.around(metrics) | floor,
             class_shares=class_histogram(classified) if classified and factors is None else {},
             factor_shares=factor_histogram(classified, factors=factors) if classified and factors else {},
             feature_spaces={
@@ -114,17 +102,9 @@ class Evaluator:
                 | ({"fid_by": each.fid_by} if f"{prefix}fid" in metrics else {})
                 for prefix, each in comparisons.items()
             },
-            num_synthetic=len(first.samples),
+            num_synthetic=len(measured),
             num_real=len(first.real.held_out),
             num_batches=spread.num_batches,
             batch_size=spread.batch_size,
-            table_picture=self._picture(first),
+            table_picture=self.picture(real=first.real.rows, synthetic=first.rows) if self.picture else None,
         )
-
-    def _picture(self, first: Comparison) -> dict[str, Any] | None:
-        return self.picture(real=first.real.rows, synthetic=first.rows) if self.picture else None
-
-    def _choose_from(self, pool: Samples | None) -> Tensor | None:
-        if pool is None or not self.num_training:
-            return None
-        return pool.values[choose(len(pool), num_samples=self.num_training)]

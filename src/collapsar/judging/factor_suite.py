@@ -1,40 +1,71 @@
 """Metrics for data drawn from known factors, in place of the class metrics of `suite`.
 
 A class is a combination of factor levels, and most are rare, so scores by class would be noise. These metrics are by
-factor, by rarity, and over all combinations.
+factor, by rarity, and over all combinations. A classifier of combinations reads unlabelled samples. It errs on real
+samples too, so every value has a floor: the value of real samples in place of synthetic ones. The known shares are
+exact.
 """
 
-from collections.abc import Callable
-
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.data.factors import Factors, Level
+from collapsar.data.factors import Factors
 from collapsar.judging.comparison import Classified, Comparison
 from collapsar.judging.downstream import DownstreamTask, area_under_curve, score_logits
-from collapsar.judging.factor_scores import factor_scores, share_rows
-from collapsar.metrics.modes import low_confidence_share
-from collapsar.metrics.neighbours.scores import ScoresByClass, coverage_per_class, recall_per_class
+from collapsar.metrics.modes import DROPPED_BELOW, class_shares, kl_divergence, low_confidence_share
+from collapsar.metrics.neighbours.scores import score_classes
+from collapsar.samples import Samples
 
 Values = dict[str, float]
+
+
+def factor_scores(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Values:
+    """factor_share_.., levels_dropped and combinations_.. of samples, by the numbers of their combinations.
+
+    A level or a combination is dropped if its share is below a tenth of its known share. A combination is alive if it
+    has samples and is not dropped. A combination whose known share is zero counts as half a sample, so that
+    combinations_kl, KL(samples || known) in nats, stays finite.
+    """
+    shares, known = class_shares(labels.cpu(), num_classes=factors.num_combinations), factors.shares
+    level_shares = shares_of_levels(shares, factors=factors)
+    is_alive, rarities = (shares >= DROPPED_BELOW * known) & (shares > 0), factors.rarities.items()
+    return {
+        **{f"factor_share_{name}": share for name, share in level_shares.items()},
+        "levels_dropped": float(sum(level_shares[each.name] < DROPPED_BELOW * each.share for each in factors.levels)),
+        "combinations_alive": float(is_alive.sum()),
+        **{f"combinations_alive_{name}": float(is_alive[mask].double().mean()) for name, mask in rarities},
+        **{f"combinations_share_{name}": float(shares[mask].sum()) for name, mask in rarities},
+        "combinations_kl": kl_divergence(shares, reference=known.where(known > 0, 0.5 / len(labels))),
+        "combinations_total_variation": 0.5 * float((shares - known).abs().sum()),
+    }
+
+
+def shares_of_levels(shares: Float64[Tensor, " combination"], *, factors: Factors) -> dict[str, float]:
+    """Sum the shares of the combinations that have each level."""
+    every = torch.arange(factors.num_combinations)
+    return {level.name: float(shares[factors.has(level, every)].sum()) for level in factors.levels}
+
+
+def factor_histogram(classified: Classified, *, factors: Factors) -> dict[str, dict[str, float]]:
+    """For each level, its known share, and its shares among real and synthetic samples."""
+    real, synthetic = (
+        shares_of_levels(class_shares(classes.cpu(), num_classes=factors.num_combinations), factors=factors)
+        for classes in (classified.real_classes, classified.classes)
+    )
+    return {
+        level.name: {"known": level.share, "real": real[level.name], "synthetic": synthetic[level.name]}
+        for level in factors.levels
+    }
 
 
 def combinations(comparison: Comparison, *, factors: Factors, low_confidence: float) -> Values:
     """factor_share_.., levels_dropped, combinations_.. and low_confidence_share, by the classifier's answers."""
     classified = comparison.classified
-    if classified is None or not comparison.is_first:
+    if classified is None:
         return {}
-    scores = factor_scores(classified.classes, factors=factors)
-    return {
-        **{f"factor_share_{level.name}": scores.level_shares[level.name] for level in factors.levels},
-        "levels_dropped": float(len(scores.dropped_levels)),
-        "combinations_alive": float(scores.num_alive),
-        **{f"combinations_alive_{rarity}": share for rarity, share in scores.alive_shares.items()},
-        **{f"combinations_share_{rarity}": share for rarity, share in scores.rarity_shares.items()},
-        "combinations_kl": scores.kl,
-        "combinations_total_variation": scores.total_variation,
-        "low_confidence_share": low_confidence_share(classified.probabilities, threshold=low_confidence),
-    }
+    low = low_confidence_share(classified.probabilities, threshold=low_confidence)
+    return factor_scores(classified.classes, factors=factors) | {"low_confidence_share": low}
 
 
 def modes(comparison: Comparison, *, factors: Factors) -> Values:
@@ -43,65 +74,50 @@ def modes(comparison: Comparison, *, factors: Factors) -> Values:
     VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2) report them for stacked
     MNIST, where a classifier also tells each sample's mode.
     """
-    classified = comparison.classified
-    if classified is None or not comparison.is_first:
+    if comparison.classified is None:
         return {}
+    classes = comparison.classified.classes
     return {
-        "modes_captured": float(len(classified.classes.unique())),
-        "reverse_kl": factor_scores(classified.classes, factors=factors).kl,
+        "modes_captured": float(len(classes.unique())),
+        "reverse_kl": factor_scores(classes, factors=factors)["combinations_kl"],
     }
 
 
 def recall_by_rarity(comparison: Comparison, *, factors: Factors) -> Values:
     """recall_common, recall_uncommon and recall_rare, by the true combinations of the real samples."""
-    return _by_rarity("recall", comparison, factors=factors, score=recall_per_class)
+    return _by_rarity("recall", comparison, factors=factors, is_hit=comparison.members.is_recalled)
 
 
 def coverage_by_rarity(comparison: Comparison, *, factors: Factors) -> Values:
     """coverage_common, coverage_uncommon and coverage_rare, by the true combinations of the real samples."""
-    return _by_rarity("coverage", comparison, factors=factors, score=coverage_per_class)
+    return _by_rarity("coverage", comparison, factors=factors, is_hit=comparison.members.is_covered)
 
 
-def _by_rarity(name: str, comparison: Comparison, *, factors: Factors, score: Callable[..., ScoresByClass]) -> Values:
+def _by_rarity(name: str, comparison: Comparison, *, factors: Factors, is_hit: Bool[Tensor, " real"]) -> Values:
     labels = comparison.real.labels
     if labels is None:
         return {}
-    places = rarity_of(labels, factors=factors)
-    found = places.unique(sorted=True)
-    numbers = (places[:, None] == found[None, :]).long().argmax(1)
-    scores = score(comparison.members, real_labels=numbers, num_classes=len(found)).per_class.tolist()
+    rarity_of_combination = labels.new_full((factors.num_combinations,), len(factors.rarities))
+    for place, mask in enumerate(factors.rarities.values()):
+        rarity_of_combination[mask.to(labels.device)] = place
+    found, positions = rarity_of_combination[labels].unique(return_inverse=True)
+    scores = score_classes(is_hit, real_labels=positions, num_classes=len(found)).per_class.tolist()
     names = list(factors.rarities)
     return {f"{name}_{names[place]}": value for place, value in zip(found.tolist(), scores, strict=True)}
-
-
-def rarity_of(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Tensor, " sample"]:
-    """The rarity of each sample's combination, as its position in `factors.rarities`."""
-    places = labels.new_full((factors.num_combinations,), len(factors.rarities))
-    for place, mask in enumerate(factors.rarities.values()):
-        places[mask.to(labels.device)] = place
-    return places[labels]
 
 
 def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) -> Values:
     """`hazard_scores` of a hazard detector that is trained on the samples, on all held-out real samples."""
     real, labels = comparison.real, comparison.labels
-    if factors.hazard is None or labels is None or real.labels is None or not comparison.is_first:
+    if factors.hazard is None or labels is None or real.labels is None:
         return {}
-    level = hazard_level(factors)
     logits = task.logits(
-        comparison.samples.values,
-        labels=factors.has(level, labels).long(),
-        test=real.held_out.values,
-        test_labels=factors.has(level, real.labels).long(),
+        Samples(comparison.samples.values, _has_hazard(labels, factors=factors)),
+        test=Samples(real.held_out.values, _has_hazard(real.labels, factors=factors)),
         num_classes=2,
         device=real.space.device,
     )
     return hazard_scores(logits, labels=real.labels, factors=factors)
-
-
-def hazard_level(factors: Factors) -> Level:
-    """The level that means that the hazard is present."""
-    return next(level for level in factors.levels if level.name == factors.hazard)
 
 
 def hazard_scores(
@@ -109,39 +125,26 @@ def hazard_scores(
 ) -> Values:
     """Score a hazard detector: downstream_.. on all samples, and .._where_.. on the samples with each level.
 
-    Class 1 means that the hazard is present. An AUC of .5 is chance on every level, however common the hazard is there.
-    Levels are left out if all or none of their samples have the hazard.
-
-    Args:
-        logits: Logits of absence and presence.
-        labels: True combinations of factors.
-        factors: Known factors, with a hazard.
+    The logits are those of absence and presence, the labels are the true combinations. An AUC of .5 is chance on every
+    level, however common the hazard is there. Levels are left out if all or none of their samples have the hazard.
     """
-    level = hazard_level(factors)
-    target = factors.has(level, labels).long()
-    scores = score_logits(logits, labels=target)
-    values = {
-        "downstream_accuracy": scores.accuracy,
-        "downstream_f1": scores.f1,
-        "downstream_auc": _area(logits, target),
-        "downstream_loss": scores.validation_loss,
-        "downstream_f1_class_0": scores.class_f1[0],
-        "downstream_f1_class_1": scores.class_f1[1],
-    }
-    for other in factors.levels:
-        chosen = factors.has(other, labels)
-        if other.factor != level.factor and 0 < int(target[chosen].sum()) < int(chosen.sum()):
+    target = _has_hazard(labels, factors=factors)
+    values = score_logits(logits, labels=target) | {"downstream_auc": _area(logits, target)}
+    for level in factors.levels:
+        chosen = factors.has(level, labels)
+        if 0 < int(target[chosen].sum()) < int(chosen.sum()):
             there = score_logits(logits[chosen], labels=target[chosen])
-            values[f"downstream_accuracy_where_{other.name}"] = there.accuracy
-            values[f"downstream_f1_where_{other.name}"] = there.class_f1[1]
-            values[f"downstream_auc_where_{other.name}"] = _area(logits[chosen], target[chosen])
+            values[f"downstream_accuracy_where_{level.name}"] = there["downstream_accuracy"]
+            values[f"downstream_f1_where_{level.name}"] = there["downstream_f1_class_1"]
+            values[f"downstream_auc_where_{level.name}"] = _area(logits[chosen], target[chosen])
     return values
+
+
+def _has_hazard(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Tensor, " sample"]:
+    """1 for each sample whose combination has the hazard, else 0."""
+    level = next(level for level in factors.levels if level.name == factors.hazard)
+    return factors.has(level, labels).long()
 
 
 def _area(logits: Tensor, target: Tensor) -> float:
     return area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
-
-
-def factor_histogram(classified: Classified, *, factors: Factors) -> dict[str, dict[str, float]]:
-    """The known share of each level, and its shares among real and synthetic samples."""
-    return share_rows({"real": classified.real_classes, "synthetic": classified.classes}, factors=factors)

@@ -1,16 +1,41 @@
 """Run measures in all feature spaces, and find their spread over batches of one generation's samples."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from collapsar.data.real_data import RowFormat
 from collapsar.judging.comparison import Comparison
-from collapsar.judging.metric_keys import bounds_of
+from collapsar.judging.metric_keys import METRICS
+from collapsar.judging.metric_lookup import bounds_of
 from collapsar.metrics.uncertainty import compute_intervals, split_batches
 
 Measure = Callable[[Comparison], dict[str, float]]
+
+
+class ExtraMetrics(ABC):
+    """Extra groups of metrics for rows of a table (`evaluation.table`), the interface for a case study's own.
+
+    Attributes:
+        metrics: Names of the groups to measure.
+    """
+
+    metrics: Sequence[str]
+
+    @abstractmethod
+    def groups(self) -> Mapping[str, Measure]:
+        """All available measures by group, with their settings."""
+
+    @abstractmethod
+    def check(self, table: RowFormat) -> None:
+        """Check that the settings suit these rows.
+
+        Raises:
+            UsageError: They do not; the message says what to set.
+        """
 
 
 @dataclass(frozen=True)
@@ -36,32 +61,26 @@ class BatchSpread:
         return ends
 
 
-def measure(comparisons: Mapping[str, Comparison], measures: Iterable[Measure]) -> dict[str, float]:
-    """The finite values of all measures in all spaces, by key; `comparisons` are by key prefix."""
-    return keep_finite(
-        {
-            f"{prefix}{key}": value
-            for prefix, comparison in comparisons.items()
-            for each in measures
-            for key, value in each(comparison).items()
-        }
-    )
-
-
-def keep_finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Leave out values that could not be measured, such as a ratio to zero: a record never holds NaN."""
-    return {key: value for key, value in metrics.items() if math.isfinite(value)}
+def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure]) -> dict[str, float]:
+    """The finite values of all measures (by group) in all spaces (by key prefix): a record never holds NaN."""
+    values = {
+        f"{prefix}{key}": value
+        for prefix, comparison in comparisons.items()
+        for group, each in measures.items()
+        if not (prefix and group in METRICS and METRICS[group].of_first_space)
+        for key, value in each(comparison).items()
+    }
+    return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
 def measure_spread(
-    comparisons: Mapping[str, Comparison], measures: Sequence[Measure], *, num_batches: int, confidence: float
+    comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure], *, num_batches: int, confidence: float
 ) -> BatchSpread:
     """How far values move between disjoint batches; empty if a batch is too small for k neighbours.
 
     No bootstrap: see `collapsar.metrics.uncertainty`.
     """
-    one = next(iter(comparisons.values()))
-    num_samples, num_neighbours = len(one.features), one.real.num_neighbours
+    num_samples, num_neighbours = len(comparisons[""].features), comparisons[""].real.num_neighbours
     batch_size = num_samples // num_batches if num_batches else 0
     if batch_size <= num_neighbours:
         return BatchSpread(half_widths={}, num_batches=0, batch_size=0)
@@ -70,5 +89,7 @@ def measure_spread(
         for batch in split_batches(torch.arange(num_samples), num_batches=num_batches)
     ]
     intervals = compute_intervals(batches, confidence=confidence)
-    half_widths = {key: interval.high - interval.mean for key, interval in intervals.items()}
+    half_widths = {
+        key: interval.high - interval.mean for key, interval in intervals.items() if math.isfinite(interval.high)
+    }
     return BatchSpread(half_widths=half_widths, num_batches=num_batches, batch_size=batch_size)

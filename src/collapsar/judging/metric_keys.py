@@ -1,24 +1,15 @@
 """The table of metrics: the function that measures each, and each key's title, family, bounds and better direction.
 
-A key is a name with an optional prefix and suffix. The prefix is the feature space (`pca/recall`; none for the first
-space), `fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`, `group/male/..`).
-The suffix is `_floor` (real samples in place of synthetic ones), `_low` or `_high` (the ends of an interval). In this
-table, `{index}` stands for the number of a class and `{name}` for the name of a factor's level.
+`metric_lookup` says what may stand before and after a name. In this table, `{index}` stands for the number of a class
+and `{name}` for the name of a factor's level. To add a metric, write its measure, and its `Metric` in this table.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib import import_module
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from collapsar.judging.plugins import load_cases
-
-SUFFIXES = ("_floor", "_low", "_high")
-FITTED_SPACE = "fitted"
-COLUMN_SPACE = "column/"  # followed by the column's name
 
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)
@@ -28,8 +19,7 @@ JENSEN_SHANNON = (0.0, math.log(2.0))  # in nats
 
 DISTANCES, DOWNSTREAM, COVERAGE = "Distances", "Downstream", "Coverage of the real data"
 DIVERSITY, MEMORISATION, CLASSES = "Diversity", "Memorisation", "Classes and modes"
-COLUMNS = "Columns of the table"
-FITTED, OTHER = "Fitted parameters", "Other"
+COLUMNS, FITTED, OTHER = "Columns of the table", "Fitted parameters", "Other"
 FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COLUMNS, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # page order
 
 
@@ -42,8 +32,9 @@ class MetricKey:
         family: The section of the page that shows it, one of FAMILIES.
         bounds: Lowest and highest possible value.
         better: The direction in which a better generator moves it; None if there is none.
-        is_main: Whether tables, progress lines and the summary of a W&B run show it.
-        is_headline: Whether the page shows it before all families; true for main metrics.
+        is_main: Whether tables, progress lines and the summary of a W&B run show it, and the page before all families.
+        is_headline: Whether the page shows it before all families, even if it is not main.
+        without_samples: Its value for a chain that broke down before its first record; None if there is none.
     """
 
     title: str
@@ -52,6 +43,7 @@ class MetricKey:
     better: Literal["higher", "lower"] | None = None
     is_main: bool = False
     is_headline: bool = False
+    without_samples: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,66 +55,54 @@ class Metric:
         measure: `module:function` that takes a `Comparison` and returns the values; imported late, so that this table
             needs no torch. None if the values come from elsewhere.
         of_factors: The function for data drawn from known factors, if it differs.
+        settings: Further arguments of the function, each with the name of its setting in `evaluation`.
         version: Raise it if the numbers change, so that stored floors are measured anew.
         also: Keys of other groups that the function may return too.
         of_first_space: Whether it is measured in the first feature space only.
+        needs: What the data must have; known factors stand for both.
+        floor: Real samples that stand for synthetic ones: those that no stick has seen, or held-out ones; None for no
+            floor.
     """
 
     keys: Mapping[str, MetricKey]
     measure: str | None = None
     of_factors: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
     also: tuple[str, ...] = ()
     of_first_space: bool = False
-
-
-@dataclass(frozen=True)
-class KeyParts:
-    """The parts of a key; space and suffix may be empty."""
-
-    space: str
-    name: str
-    suffix: str
+    needs: Literal["classes", "known modes"] | None = None
+    floor: Literal["unseen", "held out"] | None = "unseen"
 
 
 METRICS: dict[str, Metric] = {
     "frechet": Metric(
         measure="collapsar.judging.suite:frechet",
         version=2,
-        keys={
-            "fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True),
-        },
+        keys={"fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True)},
     ),
     "frechet_debiased": Metric(
         measure="collapsar.judging.suite:frechet_debiased",
-        keys={
-            "fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower"),
-        },
+        keys={"fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower")},
     ),
     "frechet_relative": Metric(
         measure="collapsar.judging.suite:frechet_relative",
         version=2,
-        keys={
-            "fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower"),
-        },
+        keys={"fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower")},
     ),
     "frechet_infinity": Metric(
         measure="collapsar.judging.suite:frechet_infinity",
-        keys={
-            "fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower"),
-        },
+        keys={"fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower")},
     ),
     "kernel": Metric(
         measure="collapsar.judging.suite:kernel",
-        keys={
-            "kid": MetricKey("KID", DISTANCES, ANY, "lower"),
-        },
+        keys={"kid": MetricKey("KID", DISTANCES, ANY, "lower")},
     ),
     "support": Metric(
         measure="collapsar.judging.suite:support",
         keys={
-            "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
-            "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, is_headline=True),
+            "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, without_samples=0.0),
+            "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, without_samples=0.0),
             "density": MetricKey("Density", COVERAGE, NOT_NEGATIVE, "higher", is_headline=True),
             "coverage": MetricKey("Coverage", COVERAGE, SHARE, "higher", is_headline=True),
         },
@@ -143,16 +123,15 @@ METRICS: dict[str, Metric] = {
     ),
     "support_tail": Metric(
         measure="collapsar.judging.suite:support_tail",
-        keys={
-            "tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher"),
-        },
+        keys={"tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher")},
     ),
     "recall_by_class": Metric(
         measure="collapsar.judging.suite:recall_by_class",
+        needs="classes",
         of_factors="collapsar.judging.factor_suite:recall_by_rarity",
         keys={
             "recall_class_{index}": MetricKey("Recall class {index}", COVERAGE, SHARE, "higher"),
-            "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher"),
+            "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher", without_samples=0.0),
             "recall_macro_mean": MetricKey("Recall macro mean", COVERAGE, SHARE, "higher"),
             "recall_common": MetricKey("Recall of common combinations", COVERAGE, SHARE, "higher"),
             "recall_uncommon": MetricKey("Recall of uncommon combinations", COVERAGE, SHARE, "higher"),
@@ -161,6 +140,7 @@ METRICS: dict[str, Metric] = {
     ),
     "coverage_by_class": Metric(
         measure="collapsar.judging.suite:coverage_by_class",
+        needs="classes",
         of_factors="collapsar.judging.factor_suite:coverage_by_rarity",
         keys={
             "coverage_class_{index}": MetricKey("Coverage class {index}", COVERAGE, SHARE, "higher"),
@@ -173,6 +153,7 @@ METRICS: dict[str, Metric] = {
     ),
     "bins": Metric(
         measure="collapsar.judging.suite:bins",
+        settings={"num_bins": "num_bins"},
         keys={
             "ndb": MetricKey("NDB", CLASSES, SHARE, "lower"),
             "ndb_jensen_shannon": MetricKey("NDB Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
@@ -189,6 +170,7 @@ METRICS: dict[str, Metric] = {
     ),
     "novelty": Metric(
         measure="collapsar.judging.suite:novelty",
+        floor="held out",  # training samples are in the training set
         keys={
             "authenticity": MetricKey("Authenticity", MEMORISATION, SHARE),
             "duplicates": MetricKey("Duplicates", MEMORISATION, SHARE, "lower"),
@@ -200,6 +182,8 @@ METRICS: dict[str, Metric] = {
     ),
     "classes": Metric(
         measure="collapsar.judging.suite:classes",
+        settings={"low_confidence": "low_confidence"},
+        needs="classes",
         of_first_space=True,
         of_factors="collapsar.judging.factor_suite:combinations",
         keys={
@@ -208,9 +192,7 @@ METRICS: dict[str, Metric] = {
             "class_jensen_shannon": MetricKey("Class Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
             "class_total_variation": MetricKey("Class total variation", CLASSES, SHARE, "lower"),
             "effective_classes": MetricKey("Effective classes", CLASSES, AT_LEAST_ONE),
-            "classes_dropped": MetricKey(
-                "Classes dropped", CLASSES, NOT_NEGATIVE, "lower", is_main=True, is_headline=True
-            ),
+            "classes_dropped": MetricKey("Classes dropped", CLASSES, NOT_NEGATIVE, "lower", is_main=True),
             "low_confidence_share": MetricKey("Low confidence share", CLASSES, SHARE, "lower"),
             "factor_share_{name}": MetricKey("Share of {name}", CLASSES, SHARE),
             "levels_dropped": MetricKey("Levels of factors dropped", CLASSES, NOT_NEGATIVE, "lower", is_headline=True),
@@ -227,12 +209,16 @@ METRICS: dict[str, Metric] = {
     ),
     "downstream": Metric(
         measure="collapsar.judging.suite:downstream",
+        settings={"task": "downstream"},
+        needs="classes",
         of_first_space=True,
         of_factors="collapsar.judging.factor_suite:hazard",
         version=2,
         keys={
-            "downstream_accuracy": MetricKey("Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True),
-            "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher"),
+            "downstream_accuracy": MetricKey(
+                "Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True, without_samples=0.0
+            ),
+            "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher", without_samples=0.0),
             "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
             "downstream_accuracy_where_{name}": MetricKey(
                 "Downstream accuracy where {name}", DOWNSTREAM, SHARE, "higher"
@@ -240,11 +226,14 @@ METRICS: dict[str, Metric] = {
             "downstream_f1_where_{name}": MetricKey("Downstream F1 where {name}", DOWNSTREAM, SHARE, "higher"),
             "downstream_auc_where_{name}": MetricKey("Downstream AUC where {name}", DOWNSTREAM, SHARE, "higher"),
             "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
-            "downstream_auc": MetricKey("Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True),
+            "downstream_auc": MetricKey(
+                "Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True, without_samples=0.5
+            ),
         },
     ),
     "known_modes": Metric(
         measure="collapsar.judging.suite:known_modes",
+        needs="known modes",
         of_first_space=True,
         of_factors="collapsar.judging.factor_suite:modes",
         keys={
@@ -255,6 +244,7 @@ METRICS: dict[str, Metric] = {
     ),
     "privacy": Metric(
         measure="collapsar.judging.suite:privacy",
+        floor=None,  # it compares with held-out samples itself, and training samples would count as copies
         keys={
             "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
             "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
@@ -278,6 +268,17 @@ METRICS: dict[str, Metric] = {
 """All groups by their names in `conf/evaluation`; case studies and plug-ins add to them."""
 
 MAIN = tuple(name for metric in METRICS.values() for name, key in metric.keys.items() if key.is_main)
+WITHOUT_SAMPLES = {
+    name: key.without_samples
+    for metric in METRICS.values()
+    for name, key in metric.keys.items()
+    if key.without_samples is not None
+}
+
+
+def add_metric(name: str, metric: Metric) -> None:
+    """Add a group of a case study or a plug-in; `evaluation.metrics` takes its name."""
+    METRICS[name] = metric
 
 
 def metric_keys() -> dict[str, MetricKey]:
@@ -288,97 +289,4 @@ def metric_keys() -> dict[str, MetricKey]:
 
 def headline() -> tuple[str, ...]:
     """The keys that the page shows before all families."""
-    return tuple(name for name, key in metric_keys().items() if key.is_headline)
-
-
-def add_metric(name: str, metric: Metric) -> None:
-    """Add a group of a case study or a plug-in; `evaluation.metrics` takes its name."""
-    METRICS[name] = metric
-    _find.cache_clear()
-
-
-def find_measure(target: str) -> Callable[..., dict[str, float]]:
-    """Import the function that `module:function` names."""
-    module, _, function = target.partition(":")
-    measure: Callable[..., dict[str, float]] = getattr(import_module(module), function)
-    return measure
-
-
-def split_key(key: str) -> KeyParts:
-    """Split a key into space, name and suffix."""
-    space, _, name = key.rpartition("/")
-    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-    return KeyParts(space=space, name=name.removesuffix(suffix), suffix=suffix)
-
-
-def find_metric(key: str) -> MetricKey | None:
-    """The table's entry for a key with any space and suffix; None for a key that is not in the table."""
-    return _find(_name_in_table(split_key(key)))
-
-
-def groups_of(key: str, *, among: Iterable[str]) -> list[str]:
-    """Those of the groups `among` that may measure a key with any space and suffix."""
-    name = _name_in_table(split_key(key))
-    found = {entry for pattern, entry, _ in _patterns() if pattern.fullmatch(name)}
-    return [group for group in among if group in METRICS and found.intersection(keys_of(group))]
-
-
-def keys_of(group: str) -> tuple[str, ...]:
-    """The names in the table that a group may measure."""
-    return (*METRICS[group].keys, *METRICS[group].also)
-
-
-def version_of(group: str) -> int:
-    """A group's version; 1 for a group that is not in the table."""
-    return METRICS[group].version if group in METRICS else 1
-
-
-def title_of(key: str) -> str:
-    """FID for `fid`, Class entropy for `class_entropy`, Recall (pca) for `pca/recall`."""
-    parts, metric = split_key(key), find_metric(key)
-    title = metric.title if metric else parts.name.replace("_", " ").capitalize()
-    return title if parts.space in ("", FITTED_SPACE) else f"{title} ({parts.space})"
-
-
-def bounds_of(key: str) -> tuple[float, float]:
-    """The lowest and highest possible value; an interval can be cut there without loss of coverage."""
-    metric = find_metric(key)
-    return metric.bounds if metric else ANY
-
-
-def family_of(key: str) -> str:
-    """The family of a key, one of FAMILIES."""
-    metric = find_metric(key)
-    return metric.family if metric else OTHER
-
-
-def split_class(key: str) -> tuple[str, int] | None:
-    """(`pca/recall`, 3) for `pca/recall_class_3`; None for keys of no single class and for keys with a suffix."""
-    found = re.fullmatch(r"(.+)_class_(\d+)", key)
-    return (found[1], int(found[2])) if found else None
-
-
-def split_column(key: str) -> tuple[str, str] | None:
-    """(`column_shape`, `age`) for `column/age/column_shape`; None for other keys and for keys with a suffix."""
-    parts = split_key(key)
-    if parts.suffix or not parts.space.startswith(COLUMN_SPACE):
-        return None
-    return parts.name, parts.space.removeprefix(COLUMN_SPACE)
-
-
-def _name_in_table(parts: KeyParts) -> str:
-    return f"{FITTED_SPACE}/{parts.name}" if parts.space == FITTED_SPACE else parts.name
-
-
-@cache
-def _find(name: str) -> MetricKey | None:
-    for pattern, _, metric in _patterns():
-        if found := pattern.fullmatch(name):
-            return replace(metric, title=metric.title.format(**found.groupdict()))
-    return None
-
-
-def _patterns() -> Iterator[tuple[re.Pattern[str], str, MetricKey]]:
-    for name, metric in metric_keys().items():
-        pattern = re.escape(name).replace(re.escape("{index}"), r"(?P<index>\d+)")
-        yield re.compile(pattern.replace(re.escape("{name}"), r"(?P<name>\w+)")), name, metric
+    return tuple(name for name, key in metric_keys().items() if key.is_main or key.is_headline)

@@ -7,9 +7,10 @@ with the same random subset of the held-out samples.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -26,6 +27,7 @@ from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
 from collapsar.samples import Samples
+from collapsar.seeding import derive_seed
 
 KEPT_VERSION = 1  # of the stored files; raise it if their numbers change
 MEASURING_SEED = 0  # for random draws that are the same in every chain
@@ -37,11 +39,9 @@ class RealReference:
 
     Args:
         name: The space's name in the settings.
-        space: The fitted space.
         held_out: Real samples to compare synthetic ones with; labelled if the data have classes.
         training: Some or all real samples that the first model was trained on, for novelty.
         num_classes: Labels run from 0 to num_classes - 1; 0 if the data have no classes.
-        known_modes: The modes of the true distribution, if they are known.
         num_neighbours: k of the balls.
         folder: Folder to store results in for other chains; None stores nothing.
         table: Format of the vectors if they are rows of a table.
@@ -83,22 +83,15 @@ class RealReference:
 
         def compute() -> dict[str, Tensor]:
             side = prepare_real_side(self.features, num_neighbours=self.num_neighbours)
-            return {
-                "radii": side.radii,
-                "nearest_distances": side.nearest_distances,
-                "clipped_counts": side.clipped_counts,
-            }
+            return {"radii": side.radii, "clipped_counts": side.clipped_counts}
 
-        kept = self._keep(f"balls{self.num_neighbours}", compute)
+        kept = self._keep(f"radii{self.num_neighbours}", compute)
         return RealSide(features=self.features, num_neighbours=self.num_neighbours, **kept)
 
     @cached_property
     def moments(self) -> Moments:
-        def compute() -> dict[str, Tensor]:
-            moments = compute_moments(self.features)
-            return {"mean": moments.mean, "covariance": moments.covariance}
-
-        return Moments(num_samples=len(self.features), **self._keep("moments", compute))
+        kept = self._keep("moments", lambda: vars(compute_moments(self.features)))
+        return Moments(num_samples=len(self.features), **kept)
 
     @cached_property
     def is_well_conditioned(self) -> bool:
@@ -117,33 +110,24 @@ class RealReference:
     @cached_property
     def kernel_mean(self) -> float:
         """The term of KID that depends on the real samples alone."""
-
-        def compute() -> dict[str, Tensor]:
-            return {"mean": torch.tensor(mean_kernel(self.features), dtype=torch.float64)}
-
-        return float(self._keep("kernel", compute)["mean"])
+        kept = self._keep("kernel", lambda: {"mean": torch.tensor(mean_kernel(self.features), dtype=torch.float64)})
+        return float(kept["mean"])
 
     @cached_property
     def training_side(self) -> TrainingSide:
-        def compute() -> dict[str, Tensor]:
-            side = prepare_training_side(self.space.extract(self.training))
-            return {"features": side.features, "nearest_distances": side.nearest_distances}
+        kept = self._keep("training", lambda: vars(prepare_training_side(self.space.extract(self.training))))
+        return TrainingSide(**kept)
 
-        return TrainingSide(**self._keep("training", compute))
-
-    def bins(self, num_bins: int, *, seed: int) -> RealBins:
-        """Clusters of the held-out features."""
-
-        def compute() -> dict[str, Tensor]:
-            bins = fit_bins(self.features, num_bins=num_bins, seed=seed)
-            return {"centres": bins.centres, "counts": bins.counts}
-
-        if (num_bins, seed) not in self._bins:
-            self._bins[num_bins, seed] = RealBins(**self._keep(f"bins{num_bins}-{seed}", compute))
-        return self._bins[num_bins, seed]
+    def bins(self, num_bins: int) -> RealBins:
+        """Clusters of the held-out features; the same in every chain."""
+        if num_bins not in self._bins:
+            seed = derive_seed(MEASURING_SEED, 0, "bins")
+            fit = partial(fit_bins, self.features, num_bins=num_bins, seed=seed)
+            self._bins[num_bins] = RealBins(**self._keep(f"bins{num_bins}-{seed}", lambda: vars(fit())))
+        return self._bins[num_bins]
 
     @cached_property
-    def _bins(self) -> dict[tuple[int, int], RealBins]:
+    def _bins(self) -> dict[int, RealBins]:
         return {}
 
     @cached_property
@@ -153,11 +137,16 @@ class RealReference:
         content = [KEPT_VERSION, self.space.name, self.space.content_hash, self.space.device.type, samples]
         return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
-    def _keep(self, part: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def _keep(self, part: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
+        """The tensors of what `compute` gives, from the folder if they are there."""
+
+        def tensors() -> dict[str, Tensor]:
+            return {name: value for name, value in compute().items() if isinstance(value, Tensor)}
+
         if self.folder is None:
-            return compute()
+            return tensors()
         path = self.folder / f"real-{self.space.name}-{part}-{self.key}.pt"
-        kept = load_or_compute(path, key=f"{part} {self.key}", compute=compute)
+        kept = load_or_compute(path, key=f"{part} {self.key}", compute=tensors)
         return {name: tensor.to(self.space.device) for name, tensor in kept.items()}
 
 

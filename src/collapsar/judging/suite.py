@@ -1,37 +1,31 @@
 """The metrics of the record: each function takes a `Comparison` and returns the values of one group by key.
 
-`metric_keys.METRICS` lists the groups. The evaluator calls each function in every feature space; those that use no
-features (classes, downstream, known modes) return values in the first space only. A function leaves out what it cannot
-measure, such as classes of unlabelled data or a ratio to zero.
+`metric_keys.METRICS` lists the groups and their keys. A function leaves out what it cannot measure, such as classes of
+unlabelled data or a ratio to zero.
 """
 
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from collapsar.judging.comparison import Classified, Comparison
-from collapsar.judging.downstream import DownstreamTask
-from collapsar.judging.reference import MEASURING_SEED, choose
-from collapsar.metrics.diversity import find_diversity_scores, vendi_score
-from collapsar.metrics.frechet import (
-    debiased_frechet_distance,
-    frechet_distance_at_infinity,
-    kernel_distance,
-)
-from collapsar.metrics.memorisation import TrainingSide, holdout_scores, memorisation_scores
+from collapsar.judging.downstream import DownstreamTask, score_logits
+from collapsar.judging.reference import choose
+from collapsar.metrics.diversity import diversity_scores, vendi_score
+from collapsar.metrics.frechet import debiased_frechet_distance, frechet_distance_at_infinity, kernel_distance
+from collapsar.metrics.memorisation import holdout_scores, memorisation_scores
 from collapsar.metrics.modes import class_shares, known_mode_scores, low_confidence_share, mode_scores, score_bins
 from collapsar.metrics.neighbours.scores import (
-    ScoresByClass,
     clipped_coverage,
     clipped_density,
-    coverage_per_class,
-    recall_per_class,
+    score_classes,
     symmetric_precision,
     symmetric_recall,
     tail_recall,
 )
-from collapsar.seeding import derive_seed
+from collapsar.samples import Samples
 
 Values = dict[str, float]
 
@@ -90,27 +84,17 @@ def support_tail(comparison: Comparison) -> Values:
 
 def recall_by_class(comparison: Comparison) -> Values:
     """recall_class_0.., recall_worst_class, recall_macro_mean, by the true classes of the real samples."""
-    if comparison.real.labels is None:
-        return {}
-    classes, labels = _number(comparison.real.labels)
-    scores = recall_per_class(comparison.members, real_labels=labels, num_classes=len(classes))
-    return _by_class("recall", scores, classes=classes)
+    return _by_class("recall", comparison, is_hit=comparison.members.is_recalled)
 
 
 def coverage_by_class(comparison: Comparison) -> Values:
     """coverage_class_0.., coverage_worst_class, coverage_macro_mean, by the true classes of the real samples."""
-    if comparison.real.labels is None:
-        return {}
-    classes, labels = _number(comparison.real.labels)
-    scores = coverage_per_class(comparison.members, real_labels=labels, num_classes=len(classes))
-    return _by_class("coverage", scores, classes=classes)
+    return _by_class("coverage", comparison, is_hit=comparison.members.is_covered)
 
 
 def bins(comparison: Comparison, *, num_bins: int) -> Values:
     """ndb, the share of bins that differ, and ndb_jensen_shannon; the bins are the same in every chain."""
-    seed = derive_seed(MEASURING_SEED, 0, "bins")
-    scores = score_bins(comparison.real.bins(num_bins, seed=seed), synthetic=comparison.features)
-    return {"ndb": scores.different_share, "ndb_jensen_shannon": scores.jensen_shannon}
+    return vars(score_bins(comparison.real.bins(num_bins), synthetic=comparison.features))
 
 
 def diversity(comparison: Comparison) -> Values:
@@ -120,17 +104,10 @@ def diversity(comparison: Comparison) -> Values:
     if classified is not None:
         real_classes, classes = classified.real_classes, classified.classes
         num_classes = classified.num_classes
-    scores = find_diversity_scores(
+    scores = diversity_scores(
         real=real, synthetic=synthetic, real_labels=real_classes, synthetic_labels=classes, num_classes=num_classes
     )
-    if scores is None:
-        return {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
-    return {
-        "trace_ratio": scores.trace_ratio,
-        "generalised_variance": scores.generalised_variance,
-        "effective_rank": scores.effective_rank,
-        "vendi": scores.vendi,
-    }
+    return vars(scores) if scores else {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
 
 
 def novelty(comparison: Comparison) -> Values:
@@ -138,10 +115,12 @@ def novelty(comparison: Comparison) -> Values:
 
     The evaluator takes up to `num_training` samples of each, so that the values can be compared.
     """
-    values = _novelty("", comparison.real.training_side, synthetic=comparison.features)
-    if comparison.pool is not None:
-        values |= _novelty("pool_", comparison.pool, synthetic=comparison.features)
-    return values
+    sides = {"": comparison.real.training_side} | ({"pool_": comparison.pool} if comparison.pool else {})
+    return {
+        f"{prefix}{name}": value
+        for prefix, side in sides.items()
+        for name, value in vars(memorisation_scores(training=side, synthetic=comparison.features)).items()
+    }
 
 
 def privacy(comparison: Comparison) -> Values:
@@ -153,59 +132,36 @@ def privacy(comparison: Comparison) -> Values:
         held_out=held_out[choose(len(held_out), num_samples=num_each)],
         synthetic=comparison.features,
     )
-    return {"closer_to_training": scores.closer_share, "nearest_p5_ratio": scores.distance_ratio}
+    return vars(scores)
 
 
 def classes(comparison: Comparison, *, low_confidence: float) -> Values:
     """class_entropy, class_kl, ..., classes_dropped, low_confidence_share, by the classifier's answers."""
     classified = comparison.classified
-    if classified is None or not comparison.is_first:
+    if classified is None:
         return {}
     scores = mode_scores(real=classified.real_classes, synthetic=classified.classes, num_classes=classified.num_classes)
-    return {
-        "class_entropy": scores.entropy,
-        "class_kl": scores.kl,
-        "class_jensen_shannon": scores.jensen_shannon,
-        "class_total_variation": scores.total_variation,
-        "effective_classes": scores.effective_classes,
-        "classes_dropped": float(scores.num_dropped),
-        "low_confidence_share": low_confidence_share(classified.probabilities, threshold=low_confidence),
-    }
+    low = low_confidence_share(classified.probabilities, threshold=low_confidence)
+    return {name: float(value) for name, value in vars(scores).items()} | {"low_confidence_share": low}
 
 
 def downstream(comparison: Comparison, *, task: DownstreamTask) -> Values:
     """downstream_accuracy, downstream_f1, downstream_loss, downstream_f1_class_0.., on real test samples."""
     real, labels = comparison.real, comparison.labels
-    if labels is None or real.labels is None or real.table is not None or not comparison.is_first:
+    if labels is None or real.labels is None or real.table is not None:
         return {}  # a table's row contains its label; `table_downstream` hides it from the predictor
-    scores = task.score(
-        comparison.samples.values,
-        labels=labels,
-        test=real.held_out.values,
-        test_labels=real.labels,
-        num_classes=real.num_classes,
-        device=real.space.device,
-    )
-    by_class = {f"downstream_f1_class_{index}": value for index, value in enumerate(scores.class_f1)}
-    return {
-        "downstream_accuracy": scores.accuracy,
-        "downstream_f1": scores.f1,
-        "downstream_loss": scores.validation_loss,
-        **by_class,
-    }
+    train = Samples(comparison.samples.values, labels)
+    logits = task.logits(train, test=real.held_out, num_classes=real.num_classes, device=real.space.device)
+    return score_logits(logits, labels=real.labels)
 
 
 def known_modes(comparison: Comparison) -> Values:
     """modes_captured, high_quality_share and reverse_kl, for data with known modes."""
     modes = comparison.real.known_modes
-    if modes is None or not comparison.is_first:
+    if modes is None:
         return {}
     scores = known_mode_scores(comparison.samples.values, centres=modes.centres, standard_deviation=modes.mode_sd)
-    return {
-        "modes_captured": float(scores.num_captured),
-        "high_quality_share": scores.high_quality_share,
-        "reverse_kl": scores.reverse_kl,
-    }
+    return {name: float(value) for name, value in vars(scores).items()}
 
 
 def class_histogram(classified: Classified) -> dict[str, list[float]]:
@@ -222,25 +178,15 @@ def _corrected(key: str, comparison: Comparison, *, estimate: Callable[..., floa
     return {key: estimate(real=real, synthetic=synthetic, generator=comparison.make_generator(key))}
 
 
-def _number(labels: Tensor) -> tuple[list[int], Tensor]:
-    """The classes that occur, in order, and each label's position among them."""
-    found, positions = labels.unique(return_inverse=True)
-    return found.tolist(), positions
-
-
-def _by_class(name: str, scores: ScoresByClass, *, classes: list[int]) -> Values:
-    by_class = zip(classes, scores.per_class.tolist(), strict=True)
+def _by_class(name: str, comparison: Comparison, *, is_hit: Bool[Tensor, " real"]) -> Values:
+    """The share of hits among the real samples of each class that occurs."""
+    if comparison.real.labels is None:
+        return {}
+    classes, positions = comparison.real.labels.unique(return_inverse=True)
+    scores = score_classes(is_hit, real_labels=positions, num_classes=len(classes))
+    by_class = zip(classes.tolist(), scores.per_class.tolist(), strict=True)
     return {
         **{f"{name}_class_{label}": value for label, value in by_class},
         f"{name}_worst_class": scores.worst,
         f"{name}_macro_mean": scores.macro_mean,
-    }
-
-
-def _novelty(prefix: str, training: TrainingSide, *, synthetic: Tensor) -> Values:
-    scores = memorisation_scores(training=training, synthetic=synthetic)
-    return {
-        f"{prefix}authenticity": scores.authenticity,
-        f"{prefix}duplicates": scores.duplicate_share,
-        f"{prefix}nearest_ratio": scores.nearest_ratio,
     }

@@ -14,12 +14,9 @@ Labels = Shaped[Tensor, "..."]
 
 
 def check_features(features: Features, *, name: str, min_samples: int = 2) -> None:
-    """Check that features are finite float32 or float64 of shape [num_samples, feature_dim].
+    """Raise UsageError unless features are finite float32 or float64 of shape [num_samples, feature_dim].
 
     `name` is what the error message calls them, such as "real". The metric is defined from `min_samples` samples on.
-
-    Raises:
-        UsageError: The features are wrong; the message says what is allowed.
     """
     if not isinstance(features, Tensor):
         raise UsageError(f"{name} features must be a torch tensor: got {type(features).__name__}")
@@ -39,11 +36,7 @@ def check_features(features: Features, *, name: str, min_samples: int = 2) -> No
 
 
 def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> None:
-    """Check both feature sets by `check_features`, and that their dimensions and devices agree.
-
-    Raises:
-        UsageError: A check fails.
-    """
+    """Check both feature sets by `check_features`, and raise UsageError unless their dimensions and devices agree."""
     check_features(real, name="real", min_samples=min_samples)
     check_features(synthetic, name="synthetic", min_samples=min_samples)
     if real.shape[1] != synthetic.shape[1]:
@@ -55,11 +48,7 @@ def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> 
 
 
 def check_labels(labels: Labels, *, name: str, num_classes: int, num_samples: int | None = None) -> None:
-    """Check that labels are integers in [0, num_classes), and one for each sample if `num_samples` is given.
-
-    Raises:
-        UsageError: The labels are wrong or empty; the message says what is allowed.
-    """
+    """Raise UsageError unless labels are integers in [0, num_classes), one for each of `num_samples` if given."""
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.numel() == 0:
         raise UsageError(
             f"{name} labels must be a non-empty vector of integers: got {labels.dtype} {list(labels.shape)}"

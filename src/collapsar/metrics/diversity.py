@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
 
 NEGLIGIBLE = 1e-10  # eigenvalues below this fraction of the largest real one are rounding; they count as this fraction
@@ -32,36 +31,11 @@ class DiversityScores:
 
 def diversity_scores(
     *, real: Features, synthetic: Features, real_labels: Labels, synthetic_labels: Labels, num_classes: int
-) -> DiversityScores:
+) -> DiversityScores | None:
     """Within-class diversity of the synthetic features against the real ones; without classes, label all samples 0.
 
-    Raises:
-        UsageError: Features or labels fail their checks, or no class can be measured.
-    """
-    scores = find_diversity_scores(
-        real=real,
-        synthetic=synthetic,
-        real_labels=real_labels,
-        synthetic_labels=synthetic_labels,
-        num_classes=num_classes,
-    )
-    if scores is None:
-        raise UsageError(
-            f"within-class diversity needs a class with {MIN_CLASS_SAMPLES} samples on both sides, "
-            "of which the real ones must vary: got none"
-        )
-    return scores
-
-
-def find_diversity_scores(
-    *, real: Features, synthetic: Features, real_labels: Labels, synthetic_labels: Labels, num_classes: int
-) -> DiversityScores | None:
-    """Like `diversity_scores`, but None if no class can be measured.
-
-    A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides and its compared real samples differ.
-
-    Raises:
-        UsageError: Features or labels fail their checks.
+    A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides and its compared real samples differ. None
+    if no class is.
     """
     check_pair(real=real, synthetic=synthetic)
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(real))
@@ -85,10 +59,9 @@ def find_diversity_scores(
 
 def effective_rank(eigenvalues: Float64[Tensor, " direction"]) -> float:
     """Exp of the entropy of the normalised eigenvalues (Roy & Vetterli 2007, definition 1); 1 if all are zero."""
-    total = eigenvalues.sum()
-    if total <= 0.0:
+    if eigenvalues.sum() <= 0.0:
         return 1.0
-    shares = eigenvalues / total
+    shares = eigenvalues / eigenvalues.sum()
     return math.exp(-float(torch.special.xlogy(shares, shares).sum()))
 
 
@@ -97,9 +70,6 @@ def vendi_score(features: Features, *, centre: Float[Tensor, " feature"]) -> flo
 
     Between 1 and the smaller of num_samples and feature_dim + 1. The eigenvalues are those of the dual form X'X / n,
     where samples at the centre, which have no direction, share one extra column.
-
-    Raises:
-        UsageError: The features fail `check_features`.
     """
     check_features(features, name="the", min_samples=1)
     centred = features.double() - centre
@@ -121,7 +91,7 @@ def _spectrum(features: Tensor) -> Tensor:
     num_samples, feature_dim = centred.shape
     gram = centred.T @ centred if num_samples > feature_dim else centred @ centred.T
     eigenvalues = torch.linalg.eigvalsh(gram / (num_samples - 1)).flip(0).clamp_min(0.0)
-    return eigenvalues[: min(num_samples - 1, feature_dim)]
+    return eigenvalues[: num_samples - 1]
 
 
 def _compare(real: Tensor, *, synthetic: Tensor) -> tuple[float, float, float]:
@@ -129,8 +99,5 @@ def _compare(real: Tensor, *, synthetic: Tensor) -> tuple[float, float, float]:
     floor = NEGLIGIBLE * real[0]
     rank = max(int((real > floor).sum()), 1)
     log_ratios = synthetic[:rank].clamp_min(floor).log() - real[:rank].log()
-    return (
-        float(synthetic.sum() / real.sum()),
-        float(log_ratios.mean()),
-        effective_rank(synthetic) / effective_rank(real),
-    )
+    rank_ratio = effective_rank(synthetic) / effective_rank(real)
+    return float(synthetic.sum() / real.sum()), float(log_ratios.mean()), rank_ratio

@@ -30,13 +30,11 @@ class Moments:
 
 
 def compute_moments(features: Features) -> Moments:
-    """Mean and unbiased covariance in float64; features are centred before they are squared.
-
-    Raises:
-        UsageError: The features fail `check_features`.
-    """
+    """Mean and unbiased covariance in float64; features are centred before they are squared."""
     check_features(features, name="the")
-    return _compute_moments(features)
+    centred, mean = _centre(features)
+    covariance = centred.T @ centred / (len(features) - 1)
+    return Moments(mean=mean, covariance=covariance, num_samples=len(features))
 
 
 def is_well_conditioned(moments: Moments) -> bool:
@@ -46,13 +44,18 @@ def is_well_conditioned(moments: Moments) -> bool:
 
 
 def frechet_distance(*, real: Features, synthetic: Features) -> float:
-    """Fréchet distance between two feature sets [num_samples, feature_dim]; the sizes may differ.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
-    """
+    """Fréchet distance between two feature sets [num_samples, feature_dim]; the sizes may differ."""
     check_pair(real=real, synthetic=synthetic)
-    return _frechet_distance(real=real, synthetic=synthetic)
+    if min(len(real), len(synthetic)) > real.shape[1]:
+        return frechet_distance_from_moments(real=compute_moments(real), synthetic=compute_moments(synthetic))
+    # If the samples are fewer than the dimensions, the centred samples are the factor and their Gram matrix is small.
+    (real_centred, real_mean), (synthetic_centred, synthetic_mean) = _centre(real), _centre(synthetic)
+    real_factor = real_centred / math.sqrt(len(real) - 1)
+    synthetic_factor = synthetic_centred / math.sqrt(len(synthetic) - 1)
+    trace_of_root = torch.linalg.svdvals(_reduce(real_factor) @ _reduce(synthetic_factor).T).sum()
+    total = (real_mean - synthetic_mean).square().sum()
+    total += real_factor.square().sum() + synthetic_factor.square().sum() - 2.0 * trace_of_root
+    return max(float(total), 0.0)
 
 
 def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float:
@@ -65,7 +68,9 @@ def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float
         raise UsageError(
             f"real and synthetic moments must have the same dimension: got {len(real.mean)} and {len(synthetic.mean)}"
         )
-    return _combine(real=real, synthetic=synthetic, trace_of_root=_trace_of_root(real.covariance, synthetic.covariance))
+    squared_shift = float((real.mean - synthetic.mean).square().sum())
+    traces = float(real.covariance.trace() + synthetic.covariance.trace())
+    return max(squared_shift + traces - 2.0 * _trace_of_root(real.covariance, synthetic.covariance), 0.0)
 
 
 def debiased_frechet_distance(*, real: Features, synthetic: Features, generator: torch.Generator) -> float:
@@ -80,8 +85,8 @@ def debiased_frechet_distance(*, real: Features, synthetic: Features, generator:
     check_pair(real=real, synthetic=synthetic, min_samples=4)
     real_halves = _shuffle(real, generator).tensor_split(2)
     synthetic_halves = _shuffle(synthetic, generator).tensor_split(2)
-    halves = [_frechet_distance(real=r, synthetic=s) for r, s in zip(real_halves, synthetic_halves, strict=True)]
-    return 2.0 * _frechet_distance(real=real, synthetic=synthetic) - sum(halves) / 2.0
+    halves = [frechet_distance(real=r, synthetic=s) for r, s in zip(real_halves, synthetic_halves, strict=True)]
+    return 2.0 * frechet_distance(real=real, synthetic=synthetic) - sum(halves) / 2.0
 
 
 def frechet_distance_at_infinity(*, real: Features, synthetic: Features, generator: torch.Generator) -> float:
@@ -98,7 +103,7 @@ def frechet_distance_at_infinity(*, real: Features, synthetic: Features, generat
     inverse_shares = torch.linspace(1.0, 4.0, NUM_SIZES, dtype=torch.float64)
     distances = torch.tensor(
         [
-            _frechet_distance(
+            frechet_distance(
                 real=_shuffle(real, generator)[: round(len(real) / inverse)],
                 synthetic=_shuffle(synthetic, generator)[: round(len(synthetic) / inverse)],
             )
@@ -116,9 +121,6 @@ def kernel_distance(*, real: Features, synthetic: Features, real_term: float | N
 
     Bińkowski et al. 2018, section 4.1, as the full U-statistic and not the mean over subsets. It may be slightly
     negative if the distributions are equal. `real_term` is `mean_kernel(real)`, if the caller has it already.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
     """
     check_pair(real=real, synthetic=synthetic)
     within_real = mean_kernel(real) if real_term is None else real_term
@@ -152,30 +154,10 @@ def _shuffle(features: Tensor, generator: torch.Generator) -> Tensor:
     return features[torch.randperm(len(features), generator=generator).to(features.device)]
 
 
-def _compute_moments(features: Tensor) -> Moments:
-    centred, mean = _centre(features)
-    covariance = centred.T @ centred / (len(features) - 1)
-    return Moments(mean=mean, covariance=covariance, num_samples=len(features))
-
-
 def _centre(features: Tensor) -> tuple[Tensor, Tensor]:
     exact = features.double()
     mean = exact.mean(0)
     return exact - mean, mean
-
-
-def _frechet_distance(*, real: Tensor, synthetic: Tensor) -> float:
-    feature_dim = real.shape[1]
-    if min(len(real), len(synthetic)) > feature_dim:
-        return frechet_distance_from_moments(real=_compute_moments(real), synthetic=_compute_moments(synthetic))
-    # If the samples are fewer than the dimensions, the centred samples are the factor and their Gram matrix is small.
-    (real_centred, real_mean), (synthetic_centred, synthetic_mean) = _centre(real), _centre(synthetic)
-    real_factor = real_centred / math.sqrt(len(real) - 1)
-    synthetic_factor = synthetic_centred / math.sqrt(len(synthetic) - 1)
-    trace_of_root = torch.linalg.svdvals(_reduce(real_factor) @ _reduce(synthetic_factor).T).sum()
-    total = (real_mean - synthetic_mean).square().sum()
-    total += real_factor.square().sum() + synthetic_factor.square().sum() - 2.0 * trace_of_root
-    return max(float(total), 0.0)
 
 
 def _reduce(factor: Tensor) -> Tensor:
@@ -183,26 +165,15 @@ def _reduce(factor: Tensor) -> Tensor:
     return factor if len(factor) <= factor.shape[1] else torch.linalg.qr(factor, mode="r").R
 
 
-def _combine(*, real: Moments, synthetic: Moments, trace_of_root: float) -> float:
-    squared_shift = float((real.mean - synthetic.mean).square().sum())
-    traces = float(real.covariance.trace() + synthetic.covariance.trace())
-    return max(squared_shift + traces - 2.0 * trace_of_root, 0.0)
-
-
 def _trace_of_root(first: Tensor, second: Tensor) -> float:
     lower, failed = torch.linalg.cholesky_ex(first)
-    if not failed and _is_well_conditioned(lower):
+    if not failed and float(lower.diagonal().min()) > 1e-7 * float(lower.diagonal().max()):
         eigenvalues = torch.linalg.eigvalsh(lower.T @ second @ lower)
         if float(eigenvalues[0]) > 1e-10 * float(eigenvalues[-1]):
             return float(eigenvalues.sqrt().sum())
     # For a singular covariance, take singular values of the factors: the root of an eigenvalue's rounding error is 1e-8
     # and not 1e-16.
     return float(torch.linalg.svdvals(_factorise(first).T @ _factorise(second)).sum())
-
-
-def _is_well_conditioned(lower: Tensor) -> bool:
-    diagonal = lower.diagonal()
-    return float(diagonal.min()) > 1e-7 * float(diagonal.max())
 
 
 def _factorise(covariance: Tensor) -> Tensor:

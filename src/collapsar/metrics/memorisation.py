@@ -12,7 +12,6 @@ from torch import Tensor
 
 from collapsar.metrics.checks import Features, check_features, check_pair
 from collapsar.metrics.neighbours.nearest import find_nearest
-from collapsar.metrics.neighbours.tiles import TILE_ELEMENTS
 
 DUPLICATE_RATIO = 0.01  # largest distance of a duplicate, over the median distance between nearest training samples
 
@@ -30,7 +29,7 @@ class MemorisationScores:
     """Two shares in [0, 1], and a ratio that is about 1 for unseen samples of the training distribution."""
 
     authenticity: float
-    duplicate_share: float
+    duplicates: float
     nearest_ratio: float
 
 
@@ -38,24 +37,18 @@ class MemorisationScores:
 class HoldoutScores:
     """A share in [0, 1] and a ratio of distances: about .5 and 1 for a generator that copies nothing."""
 
-    closer_share: float
-    distance_ratio: float
+    closer_to_training: float
+    nearest_p5_ratio: float
 
 
-def prepare_training_side(features: Features, *, tile_elements: int = TILE_ELEMENTS) -> TrainingSide:
-    """Compute the part of `memorisation_scores` that does not depend on the generator.
-
-    Raises:
-        UsageError: The features fail `check_features`.
-    """
+def prepare_training_side(features: Features) -> TrainingSide:
+    """Compute the part of `memorisation_scores` that does not depend on the generator."""
     check_features(features, name="training")
-    found = find_nearest(features, references=features, num_neighbours=1, is_same_set=True, tile_elements=tile_elements)
+    found = find_nearest(features, references=features, num_neighbours=1, is_same_set=True)
     return TrainingSide(features=features, nearest_distances=found.distances[:, 0].clone())
 
 
-def memorisation_scores(
-    *, training: TrainingSide, synthetic: Features, tile_elements: int = TILE_ELEMENTS
-) -> MemorisationScores:
+def memorisation_scores(*, training: TrainingSide, synthetic: Features) -> MemorisationScores:
     """How near the synthetic samples come to the training set.
 
     Authenticity (Alaa et al. 2022, section 4.3) is the share of synthetic samples farther from their nearest training
@@ -63,17 +56,14 @@ def memorisation_scores(
     the median distance between nearest training samples. The ratio is the median distance from a synthetic sample to
     its nearest training sample, over that same median; it is infinite if over half the training set is duplicated and
     the synthetic samples are not.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
     """
     check_pair(real=training.features, synthetic=synthetic, min_samples=1)
-    found = find_nearest(synthetic, references=training.features, num_neighbours=1, tile_elements=tile_elements)
+    found = find_nearest(synthetic, references=training.features, num_neighbours=1)
     distances, nearest = found.distances[:, 0], found.indices[:, 0]
     typical = training.nearest_distances.quantile(0.5)
     return MemorisationScores(
         authenticity=float((distances > training.nearest_distances[nearest]).double().mean()),
-        duplicate_share=float((distances <= DUPLICATE_RATIO * typical).double().mean()),
+        duplicates=float((distances <= DUPLICATE_RATIO * typical).double().mean()),
         nearest_ratio=_divide(float(distances.quantile(0.5)), float(typical)),
     )
 
@@ -81,14 +71,11 @@ def memorisation_scores(
 def holdout_scores(*, training: Features, held_out: Features, synthetic: Features) -> HoldoutScores:
     """How near synthetic samples are to the training set, compared with held-out real samples.
 
-    `closer_share` is the share of synthetic samples that are nearer to the training set than to the held-out set; ties
-    count half. It is .5 for a generator that knows the distribution only (Platzer & Reutterer 2021,
+    `closer_to_training` is the share of synthetic samples that are nearer to the training set than to the held-out
+    set; ties count half. It is .5 for a generator that knows the distribution only (Platzer & Reutterer 2021,
     https://doi.org/10.3389/fdata.2021.679939). With SDMetrics' distances, DCROverfittingProtection would be
-    min(1, 2 - 2 closer_share). `distance_ratio` takes the 5th percentile of the distances to the nearest training
-    sample, synthetic over held-out. Both real sets must have one size, or the share would be biased.
-
-    Raises:
-        UsageError: The features fail `check_pair`.
+    min(1, 2 - 2 closer_to_training). `nearest_p5_ratio` takes the 5th percentile of the distances to the nearest
+    training sample, synthetic over held-out. Both real sets must have one size, or the share would be biased.
     """
     check_pair(real=training, synthetic=synthetic, min_samples=1)
     check_pair(real=held_out, synthetic=synthetic, min_samples=1)
@@ -99,8 +86,8 @@ def holdout_scores(*, training: Features, held_out: Features, synthetic: Feature
     )
     is_closer = (to_training < to_held_out).double() + 0.5 * (to_training == to_held_out).double()
     return HoldoutScores(
-        closer_share=float(is_closer.mean()),
-        distance_ratio=_divide(float(to_training.quantile(0.05)), float(between.quantile(0.05))),
+        closer_to_training=float(is_closer.mean()),
+        nearest_p5_ratio=_divide(float(to_training.quantile(0.05)), float(between.quantile(0.05))),
     )
 
 

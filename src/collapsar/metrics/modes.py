@@ -26,21 +26,20 @@ HIGH_QUALITY_RADIUS = 3.0  # standard deviations; Srivastava et al. 2017 (VEEGAN
 class ModeScores:
     """Synthetic class shares against the real ones; entropies and divergences in nats."""
 
-    entropy: float
+    class_entropy: float
+    class_kl: float
+    class_jensen_shannon: float
+    class_total_variation: float
     effective_classes: float
-    kl: float
-    jensen_shannon: float
-    total_variation: float
-    num_dropped: int
+    classes_dropped: int
 
 
 @dataclass(frozen=True)
 class BinScores:
-    """Number and share of significantly different bins; Jensen-Shannon divergence over all bins, in nats."""
+    """Share of significantly different bins; Jensen-Shannon divergence over all bins, in nats."""
 
-    num_different: int
-    different_share: float
-    jensen_shannon: float
+    ndb: float
+    ndb_jensen_shannon: float
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,13 @@ class RealBins:
 class KnownModeScores:
     """How well samples match a mixture with known modes: modes hit, share of samples near a mode, KL in nats."""
 
-    num_captured: int
+    modes_captured: int
     high_quality_share: float
     reverse_kl: float
 
 
 def class_shares(labels: Labels, *, num_classes: int) -> Float64[Tensor, " class"]:
-    """Share of each class; the shares sum to one.
-
-    Raises:
-        UsageError: The labels fail `check_labels`.
-    """
+    """Share of each class; the shares sum to one."""
     check_labels(labels, name="class", num_classes=num_classes)
     return torch.bincount(labels.long(), minlength=num_classes).double() / len(labels)
 
@@ -74,21 +69,17 @@ def mode_scores(*, real: Labels, synthetic: Labels, num_classes: int) -> ModeSco
     """Compare the class histograms of the synthetic and the real labels.
 
     A class without real samples counts as half a real sample, so that the KL divergence stays finite.
-
-    Raises:
-        UsageError: The labels fail `check_labels`.
     """
     real_shares = class_shares(real, num_classes=num_classes)
     shares = class_shares(synthetic, num_classes=num_classes)
     entropy = shannon_entropy(shares)
-    floor = 0.5 / len(real)
     return ModeScores(
-        entropy=entropy,
+        class_entropy=entropy,
+        class_kl=kl_divergence(shares, reference=real_shares.clamp_min(0.5 / len(real))),
+        class_jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
+        class_total_variation=0.5 * float((shares - real_shares).abs().sum()),
         effective_classes=math.exp(entropy),
-        kl=kl_divergence(shares, reference=real_shares.clamp_min(floor)),
-        jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
-        total_variation=0.5 * float((shares - real_shares).abs().sum()),
-        num_dropped=int((shares < DROPPED_BELOW * real_shares).sum()),
+        classes_dropped=int((shares < DROPPED_BELOW * real_shares).sum()),
     )
 
 
@@ -152,9 +143,8 @@ def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.0
     critical = float(ndtri(1.0 - significance / 2.0))  # two-sided, two-proportion z-test
     num_different = int(((shares - real_shares).abs() > critical * standard_error).sum())
     return BinScores(
-        num_different=num_different,
-        different_share=num_different / num_bins,
-        jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
+        ndb=num_different / num_bins,
+        ndb_jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
     )
 
 
@@ -176,19 +166,13 @@ def known_mode_scores(
             f"samples and centres must have the same dimension: got {samples.shape[1]} and {centres.shape[1]}"
         )
     # Take differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
-    distances = torch.cdist(
-        samples.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist"
-    )  # [sample, mode]
-    nearest_distances, nearest_modes = distances.min(1)
+    exact_mode = "donot_use_mm_for_euclid_dist"
+    nearest_distances, nearest_modes = torch.cdist(samples.double(), centres.double(), compute_mode=exact_mode).min(1)
     is_high_quality = nearest_distances <= HIGH_QUALITY_RADIUS * standard_deviation
+    num_modes = len(centres)
+    uniform = torch.full((num_modes,), 1.0 / num_modes, dtype=torch.float64, device=samples.device)
     return KnownModeScores(
-        num_captured=len(nearest_modes[is_high_quality].unique()),
+        modes_captured=len(nearest_modes[is_high_quality].unique()),
         high_quality_share=float(is_high_quality.double().mean()),
-        reverse_kl=reverse_kl(nearest_modes, num_modes=len(centres)),
+        reverse_kl=kl_divergence(class_shares(nearest_modes, num_classes=num_modes), reference=uniform),
     )
-
-
-def reverse_kl(modes: Int64[Tensor, " sample"], *, num_modes: int) -> float:
-    """KL(shares of the modes || uniform), in nats."""
-    uniform = torch.full((num_modes,), 1.0 / num_modes, dtype=torch.float64, device=modes.device)
-    return kl_divergence(class_shares(modes, num_classes=num_modes), reference=uniform)

@@ -1,4 +1,4 @@
-"""How much of a number is noise: spread over independent batches, intervals over batches or chains.
+"""How much of a number is noise: intervals over independent batches, and too few samples.
 
 No bootstrap: a set drawn with replacement holds duplicates, which bias neighbour metrics and the Fréchet distance.
 """
@@ -17,49 +17,25 @@ from collapsar.metrics.checks import Features
 
 @dataclass(frozen=True)
 class MeanInterval:
-    """A mean and the two ends of its interval; both ends equal the mean if there is only one value."""
+    """A mean and the two ends of its interval."""
 
     mean: float
     low: float
     high: float
-    num_values: int
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation (divided by n - 1) over independent batches."""
-
-    mean: float
-    standard_deviation: float
-    num_batches: int
 
 
 def compute_interval(values: Sequence[float], *, confidence: float) -> MeanInterval:
-    """Student's t-interval of the mean of independent values, such as one value for each seeded chain."""
+    """Student's t-interval of the mean of independent values; of one value it has no width."""
     if not 0.0 < confidence < 1.0:
         raise UsageError(f"confidence must lie between 0 and 1: got {confidence}")
-    spread = compute_spread(values)
-    if spread.num_batches == 1:
-        return MeanInterval(mean=spread.mean, low=spread.mean, high=spread.mean, num_values=1)
-    quantile = float(stats.t.ppf(0.5 + confidence / 2.0, df=spread.num_batches - 1))
-    half_width = quantile * spread.standard_deviation / math.sqrt(spread.num_batches)
-    return MeanInterval(
-        mean=spread.mean,
-        low=spread.mean - half_width,
-        high=spread.mean + half_width,
-        num_values=spread.num_batches,
-    )
-
-
-def compute_spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation of independent values; the deviation of one value is zero."""
-    if not values:
-        raise UsageError("a spread needs at least one value: got none")
-    if not all(math.isfinite(value) for value in values):
-        raise UsageError(f"a spread needs finite values: got {list(values)}")
+    if not values or not all(math.isfinite(value) for value in values):
+        raise UsageError(f"an interval needs at least one value, and finite ones: got {list(values)}")
     tensor = torch.tensor(list(values), dtype=torch.float64)
-    deviation = float(tensor.std()) if len(values) > 1 else 0.0
-    return Spread(mean=float(tensor.mean()), standard_deviation=deviation, num_batches=len(values))
+    mean, half_width = float(tensor.mean()), 0.0
+    if len(values) > 1:
+        quantile = float(stats.t.ppf(0.5 + confidence / 2.0, df=len(values) - 1))
+        half_width = quantile * float(tensor.std()) / math.sqrt(len(values))
+    return MeanInterval(mean=mean, low=mean - half_width, high=mean + half_width)
 
 
 def compute_intervals(batches: Sequence[Mapping[str, float]], *, confidence: float) -> dict[str, MeanInterval]:
@@ -96,5 +72,5 @@ def describe_shortage(*, num_samples: int, feature_dim: int) -> str | None:
         return None
     return (
         f"{num_samples} samples are few for {feature_dim} feature dimensions: set evaluation.num_samples to {needed} "
-        "or more, or, where fewer are held out, read fid_debiased, and fid beside fid_floor"
+        "or more; if fewer are held out, read fid_debiased, and fid beside fid_floor"
     )

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.judging.metric_keys import SHARE, bounds_of, headline, title_of
+from collapsar.judging.metric_keys import SHARE, headline
+from collapsar.judging.metric_lookup import bounds_of, title_of
 from collapsar.report.families import is_curve
 from collapsar.report.laws import laws_of
 from collapsar.study.arms import Arm

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from collapsar.journal.findings import GONE_FRACTION
-from collapsar.judging.metric_keys import SHARE, bounds_of, split_class, split_column
+from collapsar.judging.metric_keys import SHARE
+from collapsar.judging.metric_lookup import bounds_of, split_class, split_column
 from collapsar.report.classes import CELL_PIXELS, MAX_CLASSES, Cell
 from collapsar.study.arms import Arm
 

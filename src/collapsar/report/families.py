@@ -3,16 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collapsar.judging.metric_keys import (
-    FAMILIES,
-    FITTED,
-    FITTED_SPACE,
-    family_of,
-    headline,
-    split_class,
-    split_column,
-    split_key,
-)
+from collapsar.judging.metric_keys import FAMILIES, FITTED, headline
+from collapsar.judging.metric_lookup import FITTED_SPACE, family_of, split_class, split_column, split_key
 
 
 @dataclass(frozen=True, kw_only=True)

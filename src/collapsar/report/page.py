@@ -15,7 +15,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from collapsar.judging.metric_keys import headline, title_of
+from collapsar.judging.metric_keys import headline
+from collapsar.judging.metric_lookup import title_of
 from collapsar.report import forest, predictor_words, wording
 from collapsar.report.charts import chart_content
 from collapsar.report.class_scores import class_score_maps

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from collapsar.judging.metric_keys import headline, title_of
+from collapsar.judging.metric_keys import headline
+from collapsar.judging.metric_lookup import title_of
 from collapsar.report.charts import chart_content
 from collapsar.report.forest import VERDICTS, forest_content
 from collapsar.study.study import Study

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from collapsar.judging.metric_keys import bounds_of
+from collapsar.judging.metric_lookup import bounds_of
 from collapsar.study.intervals import Interval, t_interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary

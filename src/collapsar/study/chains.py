@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from collapsar.errors import NonFiniteError, UsageError, printable
 from collapsar.files import file_is_whole
 from collapsar.journal.profile import Ending, Profile, profile_chain
-from collapsar.judging.metric_keys import MAIN
+from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 from collapsar.study.fitted import values_of
@@ -26,10 +26,6 @@ EARLIER_PATHS = {
 }
 """Present names of renamed classes, by old name; a class that only moved is recognised by its name."""
 
-WORST = dict.fromkeys(("precision", "recall", "recall_worst_class", "downstream_accuracy", "downstream_f1"), 0.0) | {
-    "downstream_auc": 0.5
-}
-"""The metrics of a chain that broke down before its first record: without samples these are 0, and AUC is chance."""
 CONFIG = "config.yaml"
 OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run folder
 
@@ -87,8 +83,8 @@ class Chain:
         return bool(self.records) or self.ending == "broke down"
 
     def metrics_at(self, generation: int) -> dict[str, float]:
-        """Its metrics at a generation; after its end, those of its last record; `WORST` without records."""
-        return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WORST
+        """Its metrics at a generation; after its end, those of its last record; `WITHOUT_SAMPLES` without records."""
+        return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WITHOUT_SAMPLES
 
     @property
     def first(self) -> dict[str, float]:
@@ -106,8 +102,8 @@ class Chain:
 
     @property
     def last_values(self) -> dict[str, float]:
-        """Values carried on after its end: its last metrics and fitted values, or `WORST` without records."""
-        return values_of(self.records[-1]) if self.records else WORST
+        """Values carried on after its end: its last metrics and fitted values, or `WITHOUT_SAMPLES`."""
+        return values_of(self.records[-1]) if self.records else WITHOUT_SAMPLES
 
 
 def read_chains(folders: Sequence[Path]) -> list[Chain]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from collapsar.judging.spaces.factor_head import FactorHead, join
+from collapsar.judging.spaces.embedders import FactorHead, join
 
 LEVELS = (3, 2, 2)
 

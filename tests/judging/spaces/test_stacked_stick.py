@@ -11,7 +11,7 @@ from collapsar.cases.stacked.stacked_stick import EncoderByChannel, HeadByChanne
 from collapsar.data.real_data import RealData
 from collapsar.drawing.judge import choose_space
 from collapsar.errors import UsageError
-from collapsar.judging.factor_scores import factor_scores
+from collapsar.judging.factor_suite import factor_scores
 from collapsar.judging.spaces.stick import FOLDER, read_stick
 
 SPACE = StackedStickSpace(stick="mnist", stick_version=1, chunk_size=64)
@@ -50,8 +50,8 @@ def test_all_three_digits_are_read_as_often_as_the_product_of_accuracies_says(di
 def test_the_reverse_divergence_of_half_of_the_modes_is_the_log_of_two():
     labels = torch.arange(500).repeat(4)
     scores = factor_scores(labels, factors=FACTORS)
-    assert scores.kl == pytest.approx(math.log(2))
-    assert scores.num_alive == 500
+    assert scores["combinations_kl"] == pytest.approx(math.log(2))
+    assert scores["combinations_alive"] == 500
 
 
 @pytest.mark.parametrize(("shape", "num_classes"), [((1, 28, 28), 1000), ((3, 32, 32), 1000), ((3, 28, 28), 10)])

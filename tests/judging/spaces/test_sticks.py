@@ -12,7 +12,7 @@ from collapsar.config.composition import build
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import CIFAR10, MNIST
 from collapsar.errors import UsageError
-from collapsar.judging.factor_scores import factor_scores
+from collapsar.judging.factor_suite import factor_scores
 from collapsar.judging.spaces import stick as stick_module
 from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.stick import StickSpace, read_stick
@@ -73,7 +73,7 @@ def test_a_stick_claims_what_is_asked_of_it(stick):
 
 def test_a_stick_has_64_to_128_features_of_half_precision(stick):
     read = read_stick(path_of(stick))
-    assert 64 <= read.architecture.feature_dim <= 128
+    assert 64 <= read.architecture.widths[-1] <= 128
     assert {tensor.dtype for tensor in read.weights.values()} == {torch.float16}
 
 
@@ -86,7 +86,7 @@ def test_a_record_names_the_stick_its_version_its_hash_and_its_accuracy(stick, s
     read = read_stick(path_of(stick))
     assert space.describe() == {
         "name": f"{stick}_stick",
-        "feature_dim": read.architecture.feature_dim,
+        "feature_dim": read.architecture.widths[-1],
         "test_accuracy": read.test_accuracy,
         "content_hash": read.content_hash,
         "version": read.version,
@@ -159,9 +159,9 @@ def test_the_shares_of_combinations_that_are_read_are_the_known_ones_within_samp
 def test_scenes_that_are_noisy_or_blurred_do_not_read_as_lost_levels(corruption, reader, scenes):
     values = corrupted(scenes.test.values[:2000], OF_SCENES)[corruption]
     read = factor_scores(scenes.factors.labels(levels_read(reader, scenes, values)), factors=scenes.factors)
-    assert read.dropped_levels == ()
+    assert read["levels_dropped"] == 0
     for level in scenes.factors.levels:
-        assert read.level_shares[level.name] == pytest.approx(level.share, rel=0.3), level.name
+        assert read[f"factor_share_{level.name}"] == pytest.approx(level.share, rel=0.3), level.name
 
 
 @pytest.mark.parametrize("lost", ["vehicle", "pedestrian", "night", "fog", "occlusion"])
@@ -169,7 +169,9 @@ def test_a_planted_loss_of_one_factor_is_found_by_name(lost, reader, scenes):
     level = next(level for level in scenes.factors.levels if level.name == lost)
     kept = scenes.train[~scenes.factors.has(level, scenes.train.labels)]
     read = scenes.factors.labels(levels_read(reader, scenes, kept.values[:2000]))
-    assert factor_scores(read, factors=scenes.factors).dropped_levels == (lost,)
+    scores = factor_scores(read, factors=scenes.factors)
+    assert scores["levels_dropped"] == 1
+    assert scores[f"factor_share_{lost}"] < 0.1 * level.share
 
 
 # What is refused

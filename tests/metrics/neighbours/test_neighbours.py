@@ -12,16 +12,16 @@ from prdc import compute_prdc
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from collapsar.errors import UsageError
+from collapsar.metrics.neighbours import tiles
 from collapsar.metrics.neighbours.scores import (
     NeighbourScores,
     RealSide,
     clipped_coverage,
     clipped_density,
     count_members,
-    coverage_per_class,
     neighbour_scores,
     prepare_real_side,
-    recall_per_class,
+    score_classes,
     summarise,
     symmetric_precision,
     symmetric_recall,
@@ -203,13 +203,14 @@ def test_a_constant_on_both_sides_is_perfect():
 
 @pytest.mark.parametrize("tile_elements", [1, 1000, 2**16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_tiles_do_not_change_the_result(tile_elements, dtype):
+def test_tiles_do_not_change_the_result(tile_elements, dtype, monkeypatch):
     real, synthetic = draw(333, 12, dtype=dtype), 0.9 * draw(210, 12, seed=1, dtype=dtype)
     whole = prepare_real_side(real, num_neighbours=5)
-    tiled = prepare_real_side(real, num_neighbours=5, tile_elements=tile_elements)
-    assert torch.equal(whole.radii, tiled.radii)
     expected = count_members(real=whole, synthetic=synthetic)
-    found = count_members(real=tiled, synthetic=synthetic, tile_elements=tile_elements)
+    monkeypatch.setattr(tiles, "TILE_ELEMENTS", tile_elements)
+    tiled = prepare_real_side(real, num_neighbours=5)
+    assert torch.equal(whole.radii, tiled.radii)
+    found = count_members(real=tiled, synthetic=synthetic)
     for name, value in vars(expected).items():
         assert torch.equal(value, getattr(found, name)), name
 
@@ -287,12 +288,12 @@ def test_a_lost_class_empties_its_own_recall_and_hardly_moves_the_whole():
     synthetic, labels = draw_modes(1000, 8, num_modes=10, seed=1)
     side = prepare_real_side(real, num_neighbours=5)
     members = count_members(real=side, synthetic=synthetic[labels != 3])
-    scores = recall_per_class(members, real_labels=real_labels, num_classes=10)
+    scores = score_classes(members.is_recalled, real_labels=real_labels, num_classes=10)
     assert scores.per_class.argmin() == 3
     assert scores.worst < 0.05
     assert scores.macro_mean == pytest.approx(summarise(members, real=side).recall, abs=1e-9)
     assert scores.macro_mean > 0.7
-    assert coverage_per_class(members, real_labels=real_labels, num_classes=10).worst < 0.05
+    assert score_classes(members.is_covered, real_labels=real_labels, num_classes=10).worst < 0.05
 
 
 def test_tails_are_lost_before_the_bulk():
@@ -362,9 +363,9 @@ def test_wrong_labels_are_refused():
     side = prepare_real_side(draw(20, 2), num_neighbours=2)
     members = count_members(real=side, synthetic=draw(10, 2))
     with pytest.raises(UsageError, match="one for each sample"):
-        recall_per_class(members, real_labels=torch.zeros(19, dtype=torch.int64), num_classes=1)
+        score_classes(members.is_recalled, real_labels=torch.zeros(19, dtype=torch.int64), num_classes=1)
     with pytest.raises(UsageError, match=r"none for \[1\]"):
-        recall_per_class(members, real_labels=torch.zeros(20, dtype=torch.int64), num_classes=2)
+        score_classes(members.is_recalled, real_labels=torch.zeros(20, dtype=torch.int64), num_classes=2)
 
 
 @st.composite

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
-from collapsar.judging.spaces.factor_head import join
-from collapsar.judging.spaces.stick import FOLDER, check_stick_version, read_stick
+from collapsar.judging.spaces.embedders import join
+from collapsar.judging.spaces.stick import load_stick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,7 @@ class StackedStickSpace(FeatureSpace):
         check_positive(chunk_size=self.chunk_size)
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
-        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
-        check_stick_version(stick, self.stick_version)
-        grey = stick.architecture
+        grey = load_stick(self.stick, version=self.stick_version).architecture
         num_channels, *sides = sample_shape
         if tuple(sides) != grey.sample_shape[1:] or num_classes != grey.num_classes**num_channels:
             raise UsageError(
@@ -47,12 +45,12 @@ class StackedStickSpace(FeatureSpace):
         """The stick without training. Channels are independent, so accuracies multiply."""
         require_images(real, space_name=f"stacked {self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
-        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        stick = load_stick(self.stick, version=self.stick_version)
         encoder, head = stick.network()
         num_channels, factors = real.train.shape[0], real.factors.factors if real.factors else ()
         return FittedSpace(
             name=f"{self.stick}_stick_by_channel",
-            feature_dim=num_channels * stick.architecture.feature_dim,
+            feature_dim=num_channels * stick.architecture.widths[-1],
             embedder=EncoderByChannel(encoder),
             head=HeadByChannel(head, num_channels=num_channels),
             test_accuracy=stick.test_accuracy**num_channels,

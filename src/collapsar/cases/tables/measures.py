@@ -29,10 +29,10 @@ LONGEST_NAME = 40  # characters of a column's name in a key
 
 
 def table_of(comparison: Comparison) -> Table | None:
-    """The table whose rows the samples are; None for other samples, and beyond the first space."""
+    """The table whose rows the samples are; None for other samples."""
     table = comparison.real.table
     assert table is None or isinstance(table, Table), "rows of a table"
-    return table if comparison.is_first else None
+    return table
 
 
 def columns(comparison: Comparison) -> dict[str, float]:

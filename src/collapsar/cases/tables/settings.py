@@ -10,8 +10,7 @@ from collapsar.cases.tables.predictors import TableTask
 from collapsar.cases.tables.schema import Table
 from collapsar.data.real_data import RowFormat
 from collapsar.errors import UsageError
-from collapsar.judging.extra import ExtraMetrics
-from collapsar.judging.measuring import Measure
+from collapsar.judging.measuring import ExtraMetrics, Measure
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ features. Fitted weights are cached by content: the same pixels, labels and sett
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from collapsar.data.real_data import RealData
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.judging.spaces.embedders import exact_convolutions
+from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.records.settings import path_of_others
 from collapsar.samples import to_model_range
 
@@ -29,13 +30,10 @@ class FittedSpace:
     """A frozen map from samples to features.
 
     Args:
-        name: The space's name in records.
         embedder: Maps samples in model range to features; in eval mode, without gradients.
         head: Maps features to class logits, if the space is a classifier.
         test_accuracy: The classifier's accuracy on the real test set; a linear probe's if the space ignores labels.
         content_hash: Identifies data and settings, or the weights of a pretrained network.
-        version: Version of the method; raise it if numbers change.
-        device: Device of the embedder and the features.
         chunk_size: Samples embedded at once; bounds memory and changes results only by float32 rounding.
         factor_accuracy: The classifier's test accuracy by factor, if classes are combinations of factors.
     """
@@ -126,10 +124,36 @@ class FeatureSpace(ABC):
         """
 
 
-def content_hash(space: FeatureSpace, real: RealData, *, settings: dict[str, Any]) -> str:
+NO_PART_OF_A_FIT = ("min_accuracy", "chunk_size")  # settings that change no weights
+
+
+def content_hash(space: FeatureSpace, real: RealData) -> str:
     """A stable digest of a space's name, version, settings and real samples, and of its class if it is not ours."""
+    assert is_dataclass(space), "its settings are fields"
+    settings = {name: value for name, value in asdict(space).items() if name not in NO_PART_OF_A_FIT}
     described = [space.name, space.version, settings, digest_real(real), *path_of_others(type(space))]
     return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def load_or_train(
+    space: FeatureSpace, real: RealData, *, cache_dir: Path, train: Callable[[], dict[str, Tensor]], min_accuracy: float
+) -> tuple[str, dict[str, Tensor], float | None]:
+    """Content hash, weights and test accuracy of a space, from the cache or from `train`.
+
+    The accuracy is the entry `test_accuracy` of what `train` gives; None without it.
+
+    Raises:
+        UsageError: The space confuses the real classes, so that its values for synthetic samples mean nothing.
+    """
+    key = content_hash(space, real)
+    weights = load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=train)
+    accuracy = float(weights.pop("test_accuracy")) if "test_accuracy" in weights else None
+    if accuracy is not None and accuracy < min_accuracy:
+        raise UsageError(
+            f"the {space.name} space reaches a test accuracy of {accuracy:.3f}, below min_accuracy={min_accuracy}: "
+            "give it more real training data, or set min_accuracy or the training budget"
+        )
+    return key, weights, accuracy
 
 
 def digest_real(real: RealData) -> str:
@@ -139,9 +163,9 @@ def digest_real(real: RealData) -> str:
     for tensor in (real.train.values, train_labels, real.test.values, test_labels):
         if tensor is None:
             digest.update(b"absent")
-            continue
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().cpu().numpy().data)
+        else:
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().cpu().numpy().data)
     return digest.hexdigest()
 
 
@@ -157,13 +181,4 @@ def require_images(real: RealData, *, space_name: str) -> None:
         raise UsageError(
             f"the {space_name} space takes uint8 images [sample, channel, height, width]: got {values.dtype} "
             f"{tuple(values.shape)}; use the identity or pca space for vectors"
-        )
-
-
-def refuse_inaccurate(test_accuracy: float, *, min_accuracy: float, space_name: str) -> None:
-    """Raise UsageError for a space that confuses the real classes: its values for synthetic samples mean nothing."""
-    if test_accuracy < min_accuracy:
-        raise UsageError(
-            f"the {space_name} space reaches a test accuracy of {test_accuracy:.3f}, below min_accuracy="
-            f"{min_accuracy}: give it more real training data, or set min_accuracy or the training budget"
         )

@@ -1,7 +1,7 @@
 """The feature space of a small classifier that is trained on the real data."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,17 +10,8 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.judging.spaces.base import (
-    FeatureSpace,
-    FittedSpace,
-    content_hash,
-    labels_of,
-    refuse_inaccurate,
-    require_images,
-)
-from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, train_classifier
-from collapsar.judging.spaces.factor_head import make_head
-from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_train, require_images
+from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, make_head, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.samples import to_model_range
 
@@ -55,16 +46,25 @@ class ClassifierSpace(FeatureSpace):
             raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        network = self._build(real)
-        settings = {name: value for name, value in asdict(self).items() if name not in ("min_accuracy", "chunk_size")}
-        key = content_hash(self, real, settings=settings)
-        fitted = load_or_compute(
-            cache_dir / f"{self.name}-{key}.pt", key=key, compute=lambda: self._train(network, real, device)
+        require_images(real, space_name=self.name)
+        self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
+        encoder = build_seeded(
+            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
         )
-        test_accuracy = float(fitted.pop("test_accuracy"))
-        refuse_inaccurate(test_accuracy, min_accuracy=self.min_accuracy, space_name=self.name)
-        network.load_state_dict(fitted)
-        encoder, head = network
+        num_levels = real.factors.num_levels if real.factors else ()
+        head = build_seeded(
+            lambda: make_head(self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
+            seed=self.seed + 1,
+        )
+        network = nn.Sequential(encoder, head)
+        key, weights, test_accuracy = load_or_train(
+            self,
+            real,
+            cache_dir=cache_dir,
+            train=lambda: self._train(network, real, device),
+            min_accuracy=self.min_accuracy,
+        )
+        network.load_state_dict(weights)
         return FittedSpace(
             name=self.name,
             feature_dim=self.feature_dim,
@@ -77,25 +77,10 @@ class ClassifierSpace(FeatureSpace):
             chunk_size=self.chunk_size,
         )
 
-    def _build(self, real: RealData) -> nn.Sequential:
-        require_images(real, space_name=self.name)
-        train_labels, test_labels = labels_of(real)
-        if train_labels is None or test_labels is None:
-            raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
-        encoder = build_seeded(
-            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
-        )
-        num_levels = real.factors.num_levels if real.factors else ()
-        head = build_seeded(
-            lambda: make_head(self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
-            seed=self.seed + 1,
-        )
-        return nn.Sequential(encoder, head)
-
     def _train(self, network: nn.Sequential, real: RealData, device: torch.device) -> dict[str, Tensor]:
         train, test = real.train.to(device), real.test.to(device)
-        assert train.labels is not None, "checked beforehand"
-        assert test.labels is not None, "checked beforehand"
+        assert train.labels is not None, "data with classes have labels"
+        assert test.labels is not None, "data with classes have labels"
         images, labels = train.values, train.labels.long()
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -103,10 +88,6 @@ class ClassifierSpace(FeatureSpace):
             return self.augmentation(to_model_range(images[chosen]), generator=generator), labels[chosen]
 
         train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
-        accuracy = self._accuracy(network, test.values, test.labels)
+        predicted = [network(to_model_range(chunk)).argmax(dim=1) for chunk in test.values.split(self.chunk_size)]
+        accuracy = (torch.cat(predicted) == test.labels).to(torch.float64).mean()
         return {**network.state_dict(), "test_accuracy": accuracy}
-
-    @torch.no_grad()
-    def _accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        predicted = [network(to_model_range(chunk)).argmax(dim=1) for chunk in images.split(self.chunk_size)]
-        return (torch.cat(predicted) == labels).to(torch.float64).mean()

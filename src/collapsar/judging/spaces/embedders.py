@@ -1,21 +1,21 @@
-"""The embedding networks of the fitted spaces, and their training loop.
+"""The embedding networks of the trained spaces, the heads of classifiers, and their training loop.
 
-They are plain `torch.nn` modules from float images in [0, 1] (model range) to features. They live outside the
-LightningModules, so `train()` on a generative model never reaches them and checkpoints never hold them.
+Embedders map float images in [0, 1] (model range) to features. They live outside the LightningModules, so `train()` on
+a generative model never reaches them and checkpoints never hold them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, inf, log2
+from math import ceil, log2
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
 
 ENCODER_WIDTHS = (24, 48, 64, 48)
 
@@ -45,6 +45,38 @@ class Encoder(nn.Module):
         return F.silu(self.normalise(self.project(self.convolutions(images))))
 
 
+class FactorHead(nn.Module):
+    """Log-probabilities of all combinations of levels; each factor has its own logits.
+
+    The log-probability of a combination is the sum of those of its levels. So the cross-entropy of combinations is the
+    sum of the factors' cross-entropies, and the likeliest combination has the likeliest level of each factor.
+
+    Args:
+        num_levels: Levels of each factor, in the order of a combination's digits (`collapsar.data.factors`).
+    """
+
+    def __init__(self, feature_dim: int, num_levels: Sequence[int]) -> None:
+        super().__init__()
+        self.num_levels = tuple(num_levels)
+        self.linear = nn.Linear(feature_dim, sum(self.num_levels))
+
+    def forward(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample combination"]:
+        return join(self.linear(features).split(self.num_levels, dim=1))
+
+
+def join(logits: Sequence[Float[Tensor, "sample _"]]) -> Float[Tensor, "sample combination"]:
+    """Log-probabilities of all combinations, from the logits of each factor's levels."""
+    joint = logits[0].new_zeros(len(logits[0]), 1)
+    for each in logits:
+        joint = (joint[:, :, None] + each.log_softmax(dim=1)[:, None, :]).flatten(1)
+    return joint
+
+
+def make_head(feature_dim: int, *, num_classes: int, num_levels: Sequence[int] = ()) -> nn.Module:
+    """A head from features to class logits: a `FactorHead` if classes are combinations of factors, else linear."""
+    return FactorHead(feature_dim, num_levels) if num_levels else nn.Linear(feature_dim, num_classes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingBudget:
     """A fixed number of steps of AdamW under a one-cycle learning rate (Smith & Topin 2019, arXiv:1708.07120).
@@ -53,7 +85,6 @@ class TrainingBudget:
         num_steps: Optimiser steps, for any number of samples.
         batch_size: Samples per step, drawn with replacement except in the self-supervised space.
         learning_rate: The peak of the cycle.
-        weight_decay: AdamW's decoupled decay.
     """
 
     num_steps: int
@@ -62,14 +93,10 @@ class TrainingBudget:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise UsageError(f"num_steps must be at least 1: got {self.num_steps}")
+        check_positive(num_steps=self.num_steps, learning_rate=self.learning_rate)
+        check_not_negative(weight_decay=self.weight_decay)
         if self.batch_size < 2:
             raise UsageError(f"batch_size must be at least 2, for batch normalisation: got {self.batch_size}")
-        if not 0 < self.learning_rate < inf:
-            raise UsageError(f"learning_rate must be positive and finite: got {self.learning_rate}")
-        if not 0 <= self.weight_decay < inf:
-            raise UsageError(f"weight_decay must be finite and not negative: got {self.weight_decay}")
 
 
 def build_seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:

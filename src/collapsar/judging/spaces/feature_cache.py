@@ -39,19 +39,6 @@ def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Ten
         raise UsageError(f"the feature space cannot be cached in {path.parent}: {error.strerror or error}") from error
 
 
-def load_or_measure(path: Path, *, key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Like `load_or_compute`, for numbers by name.
-
-    Raises:
-        UsageError: The folder is not writable.
-    """
-
-    def compute() -> dict[str, Tensor]:
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in measure().items()}
-
-    return {name: float(value) for name, value in load_or_compute(path, key=key, compute=compute).items()}
-
-
 def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
     if not path.exists():
         return None

@@ -29,7 +29,7 @@ class IdentitySpace(FeatureSpace):
             name=self.name,
             feature_dim=real.train.values.shape[1],
             embedder=nn.Identity(),
-            content_hash=content_hash(self, real, settings={}),
+            content_hash=content_hash(self, real),
             version=self.version,
             device=device,
             chunk_size=len(real.train),

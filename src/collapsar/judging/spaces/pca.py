@@ -48,7 +48,7 @@ class PCASpace(FeatureSpace):
         check_positive(num_components=self.num_components, chunk_size=self.chunk_size)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        key = content_hash(self, real, settings={"num_components": self.num_components})
+        key = content_hash(self, real)
         fitted = load_or_compute(
             cache_dir / f"{self.name}-{key}.pt",
             key=key,

@@ -5,14 +5,14 @@ wrap. All operations run on a whole batch on its device; random draws come from 
 """
 
 from dataclasses import dataclass
-from math import inf, radians
+from math import radians
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, check_fraction, check_not_negative
 
 Images = Float[Tensor, "sample channel height width"]
 
@@ -43,13 +43,15 @@ class Augmentation:
     flip: bool
 
     def __post_init__(self) -> None:
-        for name in ("rotation_degrees", "shift_fraction", "shear", "noise_std"):
-            if not 0 <= getattr(self, name) < inf:
-                raise UsageError(f"{name} must be finite and not negative: got {getattr(self, name)}")
+        check_not_negative(
+            rotation_degrees=self.rotation_degrees,
+            shift_fraction=self.shift_fraction,
+            shear=self.shear,
+            noise_std=self.noise_std,
+        )
+        check_fraction(blur=self.blur)
         if not 0 <= self.scale_change < 1:
             raise UsageError(f"scale_change must be in [0, 1): got {self.scale_change}")
-        if not 0 <= self.blur <= 1:
-            raise UsageError(f"blur must be in [0, 1]: got {self.blur}")
 
     def __call__(self, images: Images, *, generator: torch.Generator) -> Images:
         """Augment images in [0, 1] and clip them to [0, 1] again."""

@@ -185,6 +185,6 @@ def build_or_explain(build: Callable[[], Any], *, lock: Path, space_name: str, a
         with FileLock(lock):
             network: nn.Module = build()
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"the {space_name} network cannot be loaded ({reason}): {advice}") from error
     return network

@@ -6,8 +6,7 @@ augmentation leaves, whether or not it separates classes. A linear probe measure
 labels.
 """
 
-from dataclasses import asdict, dataclass
-from math import inf
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,14 +17,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.judging.spaces.base import (
-    FeatureSpace,
-    FittedSpace,
-    content_hash,
-    labels_of,
-    refuse_inaccurate,
-    require_images,
-)
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of, load_or_train, require_images
 from collapsar.judging.spaces.embedders import (
     Encoder,
     TrainingBudget,
@@ -33,7 +25,6 @@ from collapsar.judging.spaces.embedders import (
     exact_convolutions,
     train_classifier,
 )
-from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.samples import to_model_range
 
@@ -78,9 +69,7 @@ class SelfSupervisedSpace(FeatureSpace):
     chunk_size: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < inf:
-            raise UsageError(f"temperature must be positive and finite: got {self.temperature}")
-        check_positive(feature_dim=self.feature_dim, chunk_size=self.chunk_size)
+        check_positive(temperature=self.temperature, feature_dim=self.feature_dim, chunk_size=self.chunk_size)
         check_fraction(min_accuracy=self.min_accuracy)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
@@ -88,15 +77,14 @@ class SelfSupervisedSpace(FeatureSpace):
         encoder = build_seeded(
             lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
         )
-        settings = {name: value for name, value in asdict(self).items() if name not in ("min_accuracy", "chunk_size")}
-        key = content_hash(self, real, settings=settings)
-        fitted = load_or_compute(
-            cache_dir / f"{self.name}-{key}.pt", key=key, compute=lambda: self._train(encoder, real, device)
+        key, weights, test_accuracy = load_or_train(
+            self,
+            real,
+            cache_dir=cache_dir,
+            train=lambda: self._train(encoder, real, device),
+            min_accuracy=self.min_accuracy,
         )
-        test_accuracy = float(fitted.pop("test_accuracy")) if "test_accuracy" in fitted else None
-        if test_accuracy is not None:
-            refuse_inaccurate(test_accuracy, min_accuracy=self.min_accuracy, space_name=self.name)
-        encoder.load_state_dict(fitted)
+        encoder.load_state_dict(weights)
         return FittedSpace(
             name=self.name,
             feature_dim=self.feature_dim,

@@ -10,23 +10,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
-from collapsar.judging.spaces.factor_head import make_head
+from collapsar.judging.spaces.embedders import make_head
 from collapsar.judging.spaces.feature_cache import checksum
-from collapsar.judging.spaces.stick_network import StickEncoder
 
 FOLDER = Path(__file__).parent / "sticks"
 METADATA_KEY = "stick"  # one entry, because safetensors writes several in no fixed order
+
+
+class StickEncoder(nn.Module):
+    """A convolution, blocks that halve the image, and the maximum of each channel over all positions.
+
+    A block is convolution, max pooling over 2x2, normalisation, SiLU, convolution, normalisation, SiLU; convolutions
+    are 3x3. SiLU instead of ReLU keeps every feature alive.
+
+    Args:
+        stem_width: Channels of the first convolution.
+        widths: Channels of each block; the last is the number of features.
+    """
+
+    def __init__(self, *, num_channels: int, stem_width: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [convolution(num_channels, stem_width), nn.BatchNorm2d(stem_width), nn.SiLU()]
+        for in_width, width in pairwise((stem_width, *widths)):
+            layers += [convolution(in_width, width), nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.SiLU()]
+            layers += [convolution(width, width), nn.BatchNorm2d(width), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
+        features: Tensor = self.layers(images).amax(dim=(2, 3))
+        return features
+
+
+def convolution(in_width: int, out_width: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the image size; normalisation would cancel a bias, so there is none."""
+    return nn.Conv2d(in_width, out_width, kernel_size=3, padding=1, bias=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +74,10 @@ class Architecture:
     widths: tuple[int, ...]
     num_levels: tuple[int, ...] = ()
 
-    @property
-    def feature_dim(self) -> int:
-        return self.widths[-1]
-
     def build(self) -> nn.Sequential:
         """An encoder and a head with random weights."""
         encoder = StickEncoder(num_channels=self.sample_shape[0], stem_width=self.stem_width, widths=self.widths)
-        head = make_head(self.feature_dim, num_classes=self.num_classes, num_levels=self.num_levels)
+        head = make_head(self.widths[-1], num_classes=self.num_classes, num_levels=self.num_levels)
         return nn.Sequential(encoder, head)
 
 
@@ -66,7 +91,7 @@ class Stick:
         test_accuracy: Accuracy on the official test set, with these weights.
         training: Its training settings, as plain values.
         weights: Weights of encoder and head, in float16.
-        factor_accuracy: Accuracy on the test set by factor; empty if classes are no combinations of factors.
+        factor_accuracy: The same by factor; empty if classes are no combinations of factors.
     """
 
     data: str
@@ -96,16 +121,6 @@ class Stick:
         network = self.architecture.build()
         network.load_state_dict(widened(self.weights), strict=False)
         return network
-
-    def write(self, path: Path) -> None:
-        """Write weights and description as a safetensors file."""
-        description = json.dumps(self.describe() | {"content_hash": self.content_hash}, sort_keys=True)
-        path.write_bytes(save(dict(self.weights), metadata={METADATA_KEY: description}))
-
-
-def rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights for storage: in float16, and without batch counters, which nothing reads."""
-    return {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items() if tensor.ndim}
 
 
 def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -144,12 +159,14 @@ def _read(path: Path, changed_at: int) -> Stick:
     return stick
 
 
-def check_stick_version(stick: Stick, version: int) -> None:
-    """Raise UsageError if the stick has another version."""
+def load_stick(name: str, *, version: int) -> Stick:
+    """The stick of this name that comes with the package; raise UsageError if it has another version."""
+    stick = read_stick(FOLDER / f"{name}.safetensors")
     if stick.version != version:
         raise UsageError(
             f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
         )
+    return stick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +191,7 @@ class StickSpace(FeatureSpace):
         check_positive(chunk_size=self.chunk_size)
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
-        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
-        check_stick_version(stick, self.stick_version)
-        expected = stick.architecture
+        expected = load_stick(self.stick, version=self.stick_version).architecture
         if tuple(sample_shape) != expected.sample_shape or num_classes != expected.num_classes:
             raise UsageError(
                 f"the {self.stick} stick measures images {list(expected.sample_shape)} of {expected.num_classes} "
@@ -187,11 +202,11 @@ class StickSpace(FeatureSpace):
         """Load the stick; only the shape and the number of classes of the real data matter."""
         require_images(real, space_name=f"{self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
-        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        stick = load_stick(self.stick, version=self.stick_version)
         encoder, head = stick.network()
         return FittedSpace(
             name=f"{self.stick}_stick",
-            feature_dim=stick.architecture.feature_dim,
+            feature_dim=stick.architecture.widths[-1],
             embedder=encoder,
             head=head,
             test_accuracy=stick.test_accuracy,

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from collapsar.metrics.neighbours.tiles import (
     GROUP_SIZE,
-    TILE_ELEMENTS,
     Strip,
     Tile,
     count_at_once,
@@ -35,6 +34,16 @@ class Membership:
     is_recalled: Bool[Tensor, " real"]
     is_matched: Bool[Tensor, " synthetic"]
 
+    @property
+    def is_covered(self) -> Bool[Tensor, " real"]:
+        """Whether the ball of each real sample holds a synthetic one."""
+        return self.num_synthetic_in_ball > 0
+
+    @property
+    def is_precise(self) -> Bool[Tensor, " synthetic"]:
+        """Whether each synthetic sample lies in the ball of a real one."""
+        return self.num_balls_around > 0
+
 
 def find_members(
     *,
@@ -43,12 +52,10 @@ def find_members(
     real_radii: Float64[Tensor, " real"],
     synthetic_radii: Float64[Tensor, " synthetic"],
     clip_radius: float,
-    tile_elements: int = TILE_ELEMENTS,
 ) -> Membership:
     """Count which samples lie in which closed balls, in one pass over all pairs.
 
-    Clipped balls are the real ones with radii cut at `clip_radius`. `tile_elements`, the number of distances held at
-    once, changes memory and speed, never the result.
+    Clipped balls are the real ones with radii cut at `clip_radius`.
     """
     frame = make_frame(real, synthetic)
     order = synthetic_radii.argsort(stable=True)  # balls of similar size share a group, so that few groups reach far
@@ -70,7 +77,7 @@ def find_members(
         per_reference.add_(counts.per_reference)
         return counts.in_doubt
 
-    visit_strips(visit, queries=real, references=balls.references, frame=frame, tile_elements=tile_elements)
+    visit_strips(visit, queries=real, references=balls.references, frame=frame)
     per_synthetic = torch.empty(3, len(order), dtype=torch.int64, device=real.device)
     per_synthetic[:, order] = per_reference[:, : len(order)]
     return Membership(
@@ -153,7 +160,7 @@ class _Balls:
         close = (gaps.abs_() <= pairs.errors).any(0).nonzero()[:, 0]
         is_crowded = _find_crowded(pairs.places[close], size=len(strip.queries))
         close = close[~is_crowded[pairs.places[close]]]
-        within[:, close] = self._fix_machine(strip, pairs.take(close))
+        within[:, close] = self._compare_exactly(strip, pairs.take(close))
         if not strip.is_exact:
             counts.in_doubt.logical_or_(is_crowded)
             within &= ~is_crowded[pairs.places]
@@ -176,13 +183,13 @@ class _Balls:
                 within = torch.sub(tile.values, bound, out=tile.scratch).le_(errors)
             else:
                 within = torch.le(tile.values, bound, out=tile.scratch)
-            settled = self._fix_machine(strip, pairs)[which].to(strip.dtype)
-            within[pairs.references, pairs.places - tile.places.start] = settled
+            exact = self._compare_exactly(strip, pairs)[which].to(strip.dtype)
+            within[pairs.references, pairs.places - tile.places.start] = exact
             within.mul_(kept)
             counts.per_query[which, tile.places] = within.sum(0).long()
             counts.per_reference[which] += within.sum(1).long()
 
-    def _fix_machine(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
+    def _compare_exactly(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
         """Which limits the pairs lie within by their distance in float64; a tie is inside.
 
         The tolerance is relative to |x| + |y|, because the features themselves are rounded relative to their size.

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.metrics.neighbours.tiles import GROUP_SIZE, TILE_ELEMENTS, Strip, count_at_once, make_frame, visit_strips
+from collapsar.metrics.neighbours.tiles import GROUP_SIZE, Strip, count_at_once, make_frame, visit_strips
 
 NUM_SPARE = 2  # additional candidates, so that few queries are in doubt
 
@@ -30,13 +30,11 @@ def find_nearest(
     references: Float[Tensor, "reference feature"],
     num_neighbours: int,
     is_same_set: bool = False,
-    tile_elements: int = TILE_ELEMENTS,
 ) -> Neighbours:
     """The `num_neighbours` nearest references of each query.
 
     `is_same_set` says that queries and references are the same points: no point is then its own neighbour.
-    `num_neighbours` is at most the number of references, less one in the same set. `tile_elements`, the number of
-    distances held at once, changes memory and speed, never the result.
+    `num_neighbours` is at most the number of references, less one in the same set.
     """
     frame = make_frame(references, queries)
     num_allowed = len(references) - is_same_set
@@ -53,7 +51,7 @@ def find_nearest(
         reach = exact[:, num_neighbours - 1].square()  # a neighbour that was missed is nearer than this
         return (highest - strip.bound_error(reach) < reach) & (num_candidates < num_allowed)
 
-    visit_strips(visit, queries=queries, references=references, frame=frame, tile_elements=tile_elements)
+    visit_strips(visit, queries=queries, references=references, frame=frame)
     return Neighbours(distances=distances, indices=indices)
 
 

@@ -9,14 +9,13 @@ a synthetic sample (Naeem et al. 2020). A `RealSide` holds what depends on the r
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
 from collapsar.metrics.neighbours.balls import Membership, find_members
 from collapsar.metrics.neighbours.nearest import find_nearest
-from collapsar.metrics.neighbours.tiles import TILE_ELEMENTS
 
 TAIL_SHARE = 0.1  # the tail is the tenth of the real samples with the largest balls
 
@@ -37,14 +36,8 @@ class RealSide:
 
     features: Float[Tensor, "sample feature"]
     radii: Float64[Tensor, " sample"]
-    nearest_distances: Float64[Tensor, " sample"]
     clipped_counts: Int64[Tensor, " sample"]
     num_neighbours: int
-
-    @property
-    def clip_radius(self) -> float:
-        """Median radius; no clipped ball is larger (Salvy et al. 2025)."""
-        return float(self.radii.quantile(0.5))
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ def neighbour_scores(*, real: Features, synthetic: Features, num_neighbours: int
     return summarise(count_members(real=real_side, synthetic=synthetic), real=real_side)
 
 
-def prepare_real_side(features: Features, *, num_neighbours: int, tile_elements: int = TILE_ELEMENTS) -> RealSide:
+def prepare_real_side(features: Features, *, num_neighbours: int) -> RealSide:
     """Compute the radii of the real balls, and the counts that calibrate the clipped density.
 
     Raises:
@@ -76,25 +69,18 @@ def prepare_real_side(features: Features, *, num_neighbours: int, tile_elements:
     """
     check_features(features, name="real")
     _check_num_neighbours(num_neighbours, num_samples=len(features))
-    found = find_nearest(
-        features,
-        references=features,
-        num_neighbours=num_neighbours,
-        is_same_set=True,
-        tile_elements=tile_elements,
-    )
+    found = find_nearest(features, references=features, num_neighbours=num_neighbours, is_same_set=True)
     radii = found.distances[:, -1].clone()
     in_clipped_ball = found.distances <= radii.quantile(0.5)
     return RealSide(
         features=features,
         radii=radii,
-        nearest_distances=found.distances[:, 0].clone(),
         clipped_counts=torch.bincount(found.indices[in_clipped_ball], minlength=len(features)),
         num_neighbours=num_neighbours,
     )
 
 
-def count_members(*, real: RealSide, synthetic: Features, tile_elements: int = TILE_ELEMENTS) -> Membership:
+def count_members(*, real: RealSide, synthetic: Features) -> Membership:
     """Count which samples lie in which balls: a pass over synthetic pairs, and one over real-synthetic pairs.
 
     Raises:
@@ -102,30 +88,23 @@ def count_members(*, real: RealSide, synthetic: Features, tile_elements: int = T
     """
     check_pair(real=real.features, synthetic=synthetic)
     _check_num_neighbours(real.num_neighbours, num_samples=len(synthetic))
-    found = find_nearest(
-        synthetic,
-        references=synthetic,
-        num_neighbours=real.num_neighbours,
-        is_same_set=True,
-        tile_elements=tile_elements,
-    )
+    found = find_nearest(synthetic, references=synthetic, num_neighbours=real.num_neighbours, is_same_set=True)
     return find_members(
         real=real.features,
         synthetic=synthetic,
         real_radii=real.radii,
         synthetic_radii=found.distances[:, -1],
-        clip_radius=real.clip_radius,
-        tile_elements=tile_elements,
+        clip_radius=float(real.radii.quantile(0.5)),
     )
 
 
 def summarise(members: Membership, *, real: RealSide) -> NeighbourScores:
     """The four scores of Kynkäänniemi et al. 2019 (equations 1 and 2) and Naeem et al. 2020 (equations 4 and 6)."""
     return NeighbourScores(
-        precision=_share(members.num_balls_around > 0),
+        precision=_share(members.is_precise),
         recall=_share(members.is_recalled),
         density=float(members.num_balls_around.double().mean()) / real.num_neighbours,
-        coverage=_share(members.num_synthetic_in_ball > 0),
+        coverage=_share(members.is_covered),
     )
 
 
@@ -134,12 +113,12 @@ def symmetric_precision(members: Membership) -> float:
 
     Khayatkhoei & AbdAlmageed 2023, section 5: in high dimensions, precision alone misses a generator that is too wide.
     """
-    return min(_share(members.num_balls_around > 0), _share(members.is_matched))
+    return min(_share(members.is_precise), _share(members.is_matched))
 
 
 def symmetric_recall(members: Membership) -> float:
     """The smaller of recall and complement recall, which is coverage (Khayatkhoei & AbdAlmageed 2023, section 5)."""
-    return min(_share(members.is_recalled), _share(members.num_synthetic_in_ball > 0))
+    return min(_share(members.is_recalled), _share(members.is_covered))
 
 
 def clipped_density(members: Membership, *, real: RealSide) -> float:
@@ -171,32 +150,20 @@ def tail_recall(members: Membership, *, real: RealSide) -> float:
     return _share(members.is_recalled[real.radii.topk(num_tail).indices])
 
 
-def recall_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ScoresByClass:
-    """Recall of the real samples of each class; a lost class hardly moves the recall of all samples.
+def score_classes(is_hit: Bool[Tensor, " real"], *, real_labels: Labels, num_classes: int) -> ScoresByClass:
+    """Share of hits among the real samples of each class; a lost class hardly moves the share of all samples.
+
+    Recall takes `is_recalled` of a `Membership` as hits, coverage takes `is_covered`.
 
     Raises:
         UsageError: The labels fail `check_labels`, or a class has no real sample.
     """
-    return _score_classes(members.is_recalled, real_labels=real_labels, num_classes=num_classes)
-
-
-def coverage_per_class(members: Membership, *, real_labels: Labels, num_classes: int) -> ScoresByClass:
-    """Coverage of the real samples of each class.
-
-    Raises:
-        UsageError: The labels fail `check_labels`, or a class has no real sample.
-    """
-    covered = members.num_synthetic_in_ball > 0
-    return _score_classes(covered, real_labels=real_labels, num_classes=num_classes)
-
-
-def _score_classes(mask: Tensor, *, real_labels: Tensor, num_classes: int) -> ScoresByClass:
-    check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(mask))
+    check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(is_hit))
     sizes = torch.bincount(real_labels, minlength=num_classes)
     if (sizes == 0).any():
         missing = (sizes == 0).nonzero().flatten().tolist()
         raise UsageError(f"every class must have real samples: none for {missing}")
-    hits = torch.bincount(real_labels[mask], minlength=num_classes)
+    hits = torch.bincount(real_labels[is_hit], minlength=num_classes)
     per_class = hits.double() / sizes
     return ScoresByClass(per_class=per_class, macro_mean=float(per_class.mean()), worst=float(per_class.amin()))
 

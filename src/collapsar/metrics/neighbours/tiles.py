@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-TILE_ELEMENTS = 2**22  # float32 squared distances in memory at once: at most 16 MB
+TILE_ELEMENTS = 2**22  # float32 squared distances in memory at once: at most 16 MB; changes no result
 TILE_QUERIES = 128  # at most
 STRIP_QUERIES = 2048
 FEATURES_AT_ONCE = 2**18  # feature values converted to float64 at once: 2 MB, whatever the dimension
@@ -87,24 +87,22 @@ class Strip:
         return torch.add(own, reach, alpha=3.0 * self.relative_error)
 
 
-def visit_strips(
-    visit: Callable[[Strip], Tensor], *, queries: Tensor, references: Tensor, frame: Frame, tile_elements: int
-) -> None:
+def visit_strips(visit: Callable[[Strip], Tensor], *, queries: Tensor, references: Tensor, frame: Frame) -> None:
     """Call `visit` on strips of all queries, then in float64 on those queries that it returned as doubtful (a mask)."""
     remaining = torch.arange(len(queries), device=queries.device)
     for dtype in dict.fromkeys((_fast_dtype(), torch.float64)):
-        strips = _make_strips(remaining, queries, references, frame=frame, dtype=dtype, tile_elements=tile_elements)
+        strips = _make_strips(remaining, queries, references, frame=frame, dtype=dtype)
         remaining = torch.cat([strip.queries[visit(strip)] for strip in strips])
         if len(remaining) == 0:
             break
 
 
 def _make_strips(
-    chosen: Tensor, queries: Tensor, references: Tensor, *, frame: Frame, dtype: torch.dtype, tile_elements: int
+    chosen: Tensor, queries: Tensor, references: Tensor, *, frame: Frame, dtype: torch.dtype
 ) -> Iterator[Strip]:
     extended_references = _extend_references(references, frame=frame, dtype=dtype)
     num_rows, size = len(extended_references), extended_references.element_size()
-    num_columns = _choose_num_columns(num_rows, tile_elements=tile_elements * 4 // size)
+    num_columns = _choose_num_columns(num_rows, tile_elements=TILE_ELEMENTS * 4 // size)
     memory = extended_references.new_empty(2, num_rows * min(num_columns, len(chosen)))
     relative_error = torch.finfo(dtype).eps * (4.0 + math.sqrt(queries.shape[1]))
     for block in chosen.split(STRIP_QUERIES):
