@@ -1,5 +1,6 @@
 """Multiruns: their jobs, and the table and the page over all their chains."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -48,8 +49,7 @@ def count_jobs(config: DictConfig) -> int:
         return 0
     sweeper = config.hydra.sweeper
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    assert isinstance(typed, list)
+    typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=typed))
 
 
@@ -70,10 +70,6 @@ def arm_jobs(
         params: Overrides of every arm; an arm's own come after them.
         typed: Overrides of the command line, which come last and win.
         config_loader: Finds the choices of a group for sweeps over them (`glob`).
-
-    Raises:
-        UsageError: there is no arm, or an arm cannot be read.
-        HydraException: params or typed overrides cannot be read.
     """
     if not arms:
         raise UsageError('hydra.sweeper.arms must name at least one arm: got []; [""] is the baseline alone')
@@ -85,8 +81,7 @@ def arm_jobs(
             own = parser.parse_overrides([as_typed(override, may_sweep=True) for override in (arm or "").split()])
         except (HydraException, UsageError) as error:
             raise UsageError(f"hydra.sweeper.arms: {arm!r} is not a list of overrides: {error}") from error
-        (jobs,) = BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)
-        found.append(jobs)
+        found += BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)  # one batch
     in_turn = (tuple(job) for turn in zip_longest(*found) for job in turn if job is not None)
     return [list(job) for job in dict.fromkeys(in_turn)]
 
@@ -128,6 +123,13 @@ def show_results(folders: list[Path], *, page: Path) -> None:
     study = read_study(folders)
     make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
+
+
+def write_threshold(folder: Path, **threshold: Any) -> None:
+    """Write down the `Threshold` that a search looks for, so that the page of the study draws it."""
+    from collapsar.report.phase_curve import SEARCH, Threshold
+
+    (folder / SEARCH).write_text(json.dumps(Threshold(**threshold).to_dict()))
 
 
 def make_console() -> Console:
