@@ -111,8 +111,8 @@ def make(config: DictConfig) -> Experiment:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    for path, node in parts(config):
-        check_part(path, node)
+    for path, part in parts(settings(config)):
+        check_part(path, part)
     try:
         experiment: Experiment = instantiate(config, _convert_="object")
     except InstantiationException as error:
@@ -135,7 +135,7 @@ def check(config: DictConfig) -> None:
     load_plugins(own["plugins"])
     check_objective(own["objective"])
     check_measured(own["objective"], own["evaluation"])
-    check_numbers("", own)
+    check_numbers(own)
     check_ranges(own)
-    for path, node in parts(config):
-        check_part_early(path, node)
+    for path, part in parts(own):
+        check_part_early(path, part)

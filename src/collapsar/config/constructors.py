@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_method
-from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from collapsar.config.signatures import Signature, imported_signature, read_signature
 from collapsar.errors import UsageError, check_finite
@@ -24,55 +23,63 @@ LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38; this leaves room to multiply
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes: the config sets all arguments
 
 
-def parts(node: Any, *, path: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every node below the root that has a `_target_`, with its dotted path."""
-    if isinstance(node, DictConfig):
-        if path and "_target_" in node:
-            yield path, node
-        for key in node:
-            yield from parts(node._get_node(key), path=f"{path}.{key!s}" if path else str(key))
-    elif isinstance(node, ListConfig):
-        for index in range(len(node)):
-            yield from parts(node._get_node(index), path=f"{path}[{index}]")
+def walk(value: Any, *, key: str = "") -> Iterator[tuple[str, Any]]:
+    """A setting and all settings within it, each with its dotted key."""
+    yield key, value
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from walk(inner, key=f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from walk(inner, key=f"{key}[{index}]")
 
 
-def check_part(path: str, node: DictConfig) -> None:
+def parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """Every part, which is a setting with a `_target_`, with its dotted key."""
+    return ((key, value) for key, value in walk(settings) if key and is_part(value))
+
+
+def is_part(value: Any) -> bool:
+    """Whether a setting becomes an object."""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def check_part(path: str, part: Mapping[Any, Any]) -> None:
     """Refuse arguments that the constructor named by `_target_` would not take."""
-    check_arguments(path, node, signature=imported_signature(find_target(path, str(node["_target_"]))))
+    check_arguments(path, part, signature=imported_signature(find_target(path, str(part["_target_"]))))
 
 
-def check_part_early(path: str, node: DictConfig) -> None:
+def check_part_early(path: str, part: Mapping[Any, Any]) -> None:
     """Check keys, types and plain ranges of a part without importing it, if its constructor's source can be read."""
-    check_arguments(path, node, signature=read_signature(str(node["_target_"])))
+    check_arguments(path, part, signature=read_signature(str(part["_target_"])))
 
 
-def check_arguments(path: str, node: DictConfig, *, signature: Signature | None) -> None:
+def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature | None) -> None:
     """Refuse an unknown or missing key, a wrong type, or a number out of its range; nothing without a signature.
 
     A recipe (`_partial_`) may leave arguments to its caller, except a recipe in `CALLED_WITHOUT_ARGUMENTS`.
     """
     if signature is None:
         return
-    values: Any = OmegaConf.to_container(node, resolve=True)
-    given = by_name(path, values, signature=signature)
+    given = by_name(path, part, signature=signature)
     for key, value in given.items():
         if FILLED_IN.get(f"{path}.{key}") != value:
             check_type(f"{path}.{key}", value, annotation=signature.types.get(key, Any))
     required = [name for name, each in signature.named.items() if each.default is Parameter.empty]
     missing = [name for name in required if name not in given]
-    if missing and (not values.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS):
+    if missing and (not part.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS):
         raise UsageError(f"{path} needs {', '.join(missing)}: set {path}.{missing[0]}=VALUE")
     for check, names in signature.ranges:
         check(**{name: given[name] for name in names if isinstance(given.get(name), int | float)})
 
 
-def by_name(path: str, values: Mapping[Any, Any], *, signature: Signature) -> dict[str, Any]:
+def by_name(path: str, part: Mapping[Any, Any], *, signature: Signature) -> dict[str, Any]:
     """The arguments of a part by name, without those that go to `*args`; refuses too many, and unknown keys."""
-    names, listed = signature.named, values.get("_args_", [])
+    names, listed = signature.named, part.get("_args_", [])
     in_order = [name for name, each in names.items() if each.kind <= Parameter.POSITIONAL_OR_KEYWORD]
     if len(listed) > len(in_order) and not signature.has(Parameter.VAR_POSITIONAL):
         raise UsageError(f"{path}._args_ has {len(listed)} values: {path} takes at most {len(in_order)}")
-    given = {str(key): value for key, value in values.items() if key not in HYDRA_KEYS}
+    given = {str(key): value for key, value in part.items() if key not in HYDRA_KEYS}
     unknown = [] if signature.has(Parameter.VAR_KEYWORD) else [key for key in given if key not in names]
     if unknown:
         advice = "; leave out a lever that sets it, or choose another model" if path == "model" else ""
@@ -100,7 +107,7 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
     """
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-    if has_parts(value):
+    if any(is_part(inner) for _, inner in walk(value)):
         return
     errors = []
     for each in (value, tuple(value)) if isinstance(value, list) else (value,):  # YAML has no tuples
@@ -116,26 +123,15 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
     raise UsageError(f"{key} has a wrong value: got {value!r}; {errors[0][0].lower()}{errors[0][1:]}")
 
 
-def has_parts(value: Any) -> bool:
-    """Whether a value contains a part, at any depth."""
-    if isinstance(value, dict):
-        return "_target_" in value or any(map(has_parts, value.values()))
-    return isinstance(value, list) and any(map(has_parts, value))
-
-
-def check_numbers(key: str, value: Any) -> None:
-    """Refuse a number that is NaN, infinite or too large for a tensor, at any depth of a setting."""
-    if isinstance(value, Mapping):
-        for inner, content in value.items():
-            check_numbers(f"{key}.{inner}" if key else str(inner), content)
-    elif isinstance(value, list):
-        for index, content in enumerate(value):
-            check_numbers(f"{key}[{index}]", content)
-    elif isinstance(value, float):
-        if key.startswith(WORDS) and not math.isfinite(value):
-            raise UsageError(f"{key} takes words, and {value} without quotes is a number: write '{value}', in quotes")
-        check_finite(key, value)
-        if abs(value) > LARGEST_NUMBER:
-            raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")
-    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
-        raise UsageError(f"{key} must have at most 64 bits: got {value}")
+def check_numbers(settings: Mapping[str, Any]) -> None:
+    """Refuse a number that is NaN, infinite or too large for a tensor, at any depth."""
+    for key, value in walk(settings):
+        if isinstance(value, float):
+            if key.startswith(WORDS) and not math.isfinite(value):
+                advice = f"write '{value}', in quotes"
+                raise UsageError(f"{key} takes words, and {value} without quotes is a number: {advice}")
+            check_finite(key, value)
+            if abs(value) > LARGEST_NUMBER:
+                raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")
+        elif isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
+            raise UsageError(f"{key} must have at most 64 bits: got {value}")
