@@ -100,13 +100,9 @@ def composed_levers(config_name: str | None, overrides: list[str]) -> dict[str, 
     found: dict[str, dict[str, Any]] = {}
     for path in (path for path in parents if path.startswith(GROUP)):
         own: Any = OmegaConf.to_container(files.load_config(path).config, resolve=False)
-        owner = outermost(path, parents).removeprefix(GROUP)
-        found[owner] = found.get(owner, {}) | flatten(own)
+        owner = path
+        while parents.get(owner, "").startswith(GROUP):
+            owner = parents[owner]
+        name = owner.removeprefix(GROUP)
+        found[name] = found.get(name, {}) | flatten(own)
     return found
-
-
-def outermost(path: str, parents: Mapping[str, str]) -> str:
-    """The chosen lever whose defaults lead to this one; this one itself if no other lever does."""
-    while parents.get(path, "").startswith(GROUP):
-        path = parents[path]
-    return path

@@ -1,10 +1,7 @@
 """The command line on its way into Hydra: put options first, quote text settings, and accept every argument of a part.
 
-Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Text
-settings get quotes here if they need them. Sweeps that Hydra would silently drop are refused.
-
-Hydra also refuses a key without `+` that no file contains, but a user's YAML may list no more than its `_target_`. An
-override may set any argument of a part's constructor.
+Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Hydra also
+refuses a key without `+` that no file contains, but a user's YAML may list no more than its `_target_`.
 """
 
 import re

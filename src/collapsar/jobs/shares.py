@@ -19,15 +19,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A job's share of a machine.
+    """A job's share of a machine."""
 
-    Attributes:
-        threads: CPU threads; None leaves the job's own number.
-        gpu: The one GPU that the job sees, by index or UUID; None leaves all that it finds.
-    """
-
-    threads: int | None
-    gpu: str | None = None
+    threads: int | None  # CPU threads; None leaves the job's own number
+    gpu: str | None = None  # the only one that the job sees, by index or UUID; None leaves all that it finds
 
     def environment(self) -> dict[str, str]:
         """The environment variables that set this share in a process that has not loaded its libraries yet."""

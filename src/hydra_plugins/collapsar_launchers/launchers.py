@@ -2,7 +2,7 @@
 
 import os
 import time
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -68,17 +68,13 @@ class SubmititLauncher(SideBySide, ABC):
 
     package, extra = "submitit", "slurm"
 
-    def open(self, num_jobs: int, folder: Path) -> None:
-        self.shares, self._jobs = self.shares_of(num_jobs), list[Any]()
-        self._executor = self.executor(folder / ".submitit" / "%j")
+    def prepare(self, folder: Path, shares: Sequence[Share], parameters: Mapping[str, Any], **options: Any) -> None:
+        """Make the executor from its options and these parameters of a job; its own files go below this folder."""
+        import submitit
 
-    @abstractmethod
-    def shares_of(self, num_jobs: int) -> Sequence[Share]:
-        """The share of each place."""
-
-    @abstractmethod
-    def executor(self, files: Path) -> Any:
-        """The executor, whose own files go into this folder."""
+        self.shares, self._jobs = shares, list[Any]()
+        self._executor = submitit.AutoExecutor(folder / ".submitit" / "%j", **options)
+        self._executor.update_parameters(**parameters)
 
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
         with self._executor.batch():  # makes one SLURM array
@@ -106,15 +102,10 @@ class SlurmLauncher(SubmititLauncher):
         self.cpus_per_task, self.timeout_min, self.max_num_timeout = cpus_per_task, timeout_min, max_num_timeout
         self.parameters = parameters or {}
 
-    def shares_of(self, num_jobs: int) -> Sequence[Share]:
-        return [Share(threads=self.cpus_per_task)] * num_jobs
-
-    def executor(self, files: Path) -> Any:
-        import submitit
-
-        executor = submitit.AutoExecutor(files, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
-        executor.update_parameters(cpus_per_task=self.cpus_per_task, timeout_min=self.timeout_min, **self.parameters)
-        return executor
+    def open(self, num_jobs: int, folder: Path) -> None:
+        shares = [Share(threads=self.cpus_per_task)] * num_jobs
+        parameters = {"cpus_per_task": self.cpus_per_task, "timeout_min": self.timeout_min, **self.parameters}
+        self.prepare(folder, shares, parameters, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
 
 
 class LocalLauncher(SubmititLauncher):
@@ -124,15 +115,9 @@ class LocalLauncher(SubmititLauncher):
         """Set how many jobs run at once (`shares_here`), and the minutes after which a job is stopped."""
         self.n_jobs, self.jobs_per_gpu, self.timeout_min = n_jobs, jobs_per_gpu, timeout_min
 
-    def shares_of(self, num_jobs: int) -> Sequence[Share]:
-        return shares_here(num_jobs, n_jobs=self.n_jobs, jobs_per_gpu=self.jobs_per_gpu)
-
-    def executor(self, files: Path) -> Any:
-        import submitit
-
-        executor = submitit.AutoExecutor(files, cluster="local")
-        executor.update_parameters(timeout_min=self.timeout_min)
-        return executor
+    def open(self, num_jobs: int, folder: Path) -> None:
+        shares = shares_here(num_jobs, n_jobs=self.n_jobs, jobs_per_gpu=self.jobs_per_gpu)
+        self.prepare(folder, shares, {"timeout_min": self.timeout_min}, cluster="local")
 
 
 class RayLauncher(SideBySide):

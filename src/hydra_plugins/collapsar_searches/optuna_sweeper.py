@@ -17,8 +17,6 @@ from hydra_plugins.collapsar_searches.search import Search
 
 logger = logging.getLogger(__name__)
 
-LOG_TAG = "log"  # marks an interval to search on a logarithmic scale: tag(log, interval(1e-4, 1e-1))
-
 
 class OptunaSweeper(Search):
     """Optuna's TPE; chosen by `hydra/sweeper=optuna`."""
@@ -101,7 +99,7 @@ def distribution(override: Override) -> Any:
 
     value = override.value()
     if isinstance(value, IntervalSweep):
-        start, end, is_log = value.start, value.end, LOG_TAG in value.tags
+        start, end, is_log = value.start, value.end, "log" in value.tags  # tag(log, interval(1e-4, 1e-1))
         assert start is not None, "Hydra's grammar wants both ends"
         assert end is not None
         if isinstance(start, int) and isinstance(end, int):
