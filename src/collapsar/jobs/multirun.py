@@ -62,9 +62,9 @@ def arm_jobs(
 ) -> list[list[str]]:
     """The overrides of every job: each arm with every combination of what is swept.
 
-    An arm is its own overrides, separated by spaces. They come after `params`, which every arm has; typed ones come last
-    and win. The loader finds the choices of a group for sweeps over them (`glob`). Every arm has its first seed before
-    any has its second, so a comparison that is stopped early has fewer seeds, not fewer arms.
+    An arm is its own overrides, separated by spaces. They come after `params`, which every arm has; typed ones come
+    last and win. The loader finds the choices of a group for sweeps over them (`glob`). Every arm has its first seed
+    before any has its second, so a comparison that is stopped early has fewer seeds, not fewer arms.
     """
     if not arms:
         raise UsageError('hydra.sweeper.arms must name at least one arm: got []; [""] is the baseline alone')
