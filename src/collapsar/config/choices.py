@@ -59,8 +59,8 @@ def check_choices(config: DictConfig) -> None:
     search_path = ConfigSearchPathImpl()
     for each in node.runtime.config_sources:
         search_path.append(each.provider, f"{each.schema}://{each.path}")
-        for file in Path(each.path, "recipe").glob("*/*.yaml") if each.schema == "file" else ():
-            raise UsageError(f"{file} is not read: the recipe of DATA and MODEL stands in recipe/DATA/SIZE/MODEL.yaml")
+        for path in Path(each.path, "recipe").glob("*/*.yaml") if each.schema == "file" else ():
+            raise UsageError(f"{path} is not read: the recipe of DATA and MODEL stands in recipe/DATA/SIZE/MODEL.yaml")
     files = ConfigRepository(search_path)
     for key, choice in chosen.items():
         group = key.partition("@")[0]

@@ -170,7 +170,7 @@ def range_in(line: ast.stmt, *, names: Mapping[str, Any]) -> tuple[Callable[...,
     """The range check that a line of a constructor makes, and the arguments that it checks as given."""
     match line:
         case ast.Expr(value=ast.Call(func=ast.Name(id=check), keywords=keywords)) if check in RANGES:
-            given = {each.arg: ast.unparse(each.value) for each in keywords if each.arg in names}
+            given = {each.arg: ast.unparse(each.value) for each in keywords if each.arg and each.arg in names}
             return getattr(errors, check), [name for name, text in given.items() if text in (name, f"self.{name}")]
     return None
 
