@@ -94,17 +94,34 @@ def read_signature(target: str) -> Signature | None:
 @cache
 def read_source(target: str) -> Signature | None:
     """The signature of any function or class, by its full name; None if its source does not show it."""
-    if target in NO_ARGUMENTS:
-        return NOTHING
+    match definition(target):
+        case _, ast.Pass():
+            return NOTHING
+        case module, ast.FunctionDef() as node:
+            return signature_of(module, parameters_in(node.args), checks=node)
+        case module, ast.ClassDef() as node:
+            return signature_of_class(module, node)
+    return None
+
+
+def definition(target: str) -> tuple[str, ast.stmt] | None:
+    """The module and the statement that define a name, found through imports; `pass` for a base without arguments."""
     module, _, name = target.rpartition(".")
+    if target in NO_ARGUMENTS:
+        return module, ast.Pass()
     for node in tree_of(module):
         match node:
-            case ast.FunctionDef(name=found) if found == name:
-                return signature_of(module, parameters_in(node.args), checks=node)
-            case ast.ClassDef(name=found) if found == name:
-                return signature_of_class(module, node)
-            case ast.ImportFrom(module=str() as origin, level=0, names=names) if there := original(names, name):
-                return read_source(f"{origin}.{there}")
+            case (
+                ast.FunctionDef(name=found)
+                | ast.ClassDef(name=found)
+                | ast.Assign(targets=[ast.Name(id=found)])
+                | ast.AnnAssign(target=ast.Name(id=found))
+            ) if found == name:
+                return module, node
+            case ast.ImportFrom(module=str() as origin, level=0, names=names):
+                for each in names:
+                    if (each.asname or each.name) == name:
+                        return definition(f"{origin}.{each.name}")
     return None
 
 
@@ -189,21 +206,10 @@ def type_of(module: str, annotation: ast.expr | None) -> Any:
 @cache
 def alias(module: str, name: str) -> Any:
     """The type alias of this name in a module, or in the module it is imported from; None if there is none."""
-    for node in tree_of(module):
-        match node:
-            case (
-                ast.Assign(targets=[ast.Name(id=target)], value=value)
-                | ast.AnnAssign(target=ast.Name(id=target), value=value)
-            ) if target == name:
-                return type_of(module, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
-            case ast.ImportFrom(module=str() as origin, level=0, names=names) if there := original(names, name):
-                return alias(origin, there)
+    match definition(f"{module}.{name}"):
+        case origin, ast.Assign(value=value) | ast.AnnAssign(value=value):
+            return type_of(origin, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
     return None
-
-
-def original(names: Sequence[ast.alias], name: str) -> str | None:
-    """The name that an imported name has in its own module; None if it is not imported."""
-    return next((each.name for each in names if (each.asname or each.name) == name), None)
 
 
 @cache
