@@ -14,10 +14,7 @@ class ArmsSweeper(BasicSweeper):
     def __init__(
         self, *, arms: Sequence[str | None], params: dict[str, Any] | None, max_batch_size: int | None
     ) -> None:
-        """Set what the jobs are made of, as `conf/hydra/sweeper/arms.yaml` explains.
-
-        The launcher gets at most `max_batch_size` jobs at once; null: all.
-        """
+        """Set what the jobs are made of, as `conf/hydra/sweeper/arms.yaml` explains."""
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.arms = arms
 
