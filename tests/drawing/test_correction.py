@@ -72,7 +72,6 @@ def reference_of(correction, *, real, first=None):
     return Reference(
         correction=correction,
         real=real,
-        num_classes=NUM_CLASSES,
         seed=0,
         has_encoder=first is not None and first.encode is not None,
         load_first=lambda: first,

@@ -88,14 +88,12 @@ class Reference:
     """The real samples that a chain's samples are compared with, and the space of the comparison.
 
     Attributes:
-        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
         has_encoder: Whether the chain's models have an encoder; samples are then moved in latent space.
         load_first: Loads generation 0's model, in evaluation mode on its device.
     """
 
     correction: Correction
     real: Samples
-    num_classes: int
     seed: int
     has_encoder: bool
     load_first: Callable[[], GenerativeModel]

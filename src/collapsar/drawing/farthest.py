@@ -31,10 +31,7 @@ class Farthest(Selection):
         check_positive(kept_fraction=kept_fraction, group_size=group_size)
         check_fraction(kept_fraction=kept_fraction)
         self.kept_fraction, self.group_size = kept_fraction, group_size
-
-    @property
-    def max_draws_per_sample(self) -> float:
-        return 1 / self.kept_fraction + 1  # one more for each group's rounding up
+        self.max_draws_per_sample = 1 / kept_fraction + 1  # one more for each group's rounding up
 
     def num_candidates(self, num_wanted: int) -> int:
         return ceil(min(num_wanted, self.group_size) / self.kept_fraction)

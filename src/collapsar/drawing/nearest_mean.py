@@ -4,15 +4,15 @@ import warnings
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from collapsar.drawing.correction import Reference
 from collapsar.drawing.towards_real import TowardsReal
 from collapsar.errors import UsageError
-from collapsar.machine.choice import on_one_thread
 from collapsar.seeding import make_generator
 
 POINTS_PER_CHUNK = 1024  # bounds memory only
@@ -50,14 +50,14 @@ class NearestMean(TowardsReal):
         targets: Float[Tensor, "target feature"],
         generator: torch.Generator,
     ) -> Float[Tensor, "sample feature"]:
-        return targets[nearest_indices(points, targets)]
+        return targets[torch.cat([torch.cdist(some, targets).argmin(1) for some in points.split(POINTS_PER_CHUNK)])]
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:
-        num_needed = self.num_means * max(num_classes, 1)
-        if num_needed > num_real:
+        most = num_real // max(num_classes, 1)
+        if self.num_means > most:
             raise UsageError(
-                f"correction.num_means must be at most {num_real // max(num_classes, 1)}, the real training samples in "
-                f"a class: got {self.num_means}; set fewer"
+                f"correction.num_means must be at most {most}, the real training samples in a class: "
+                f"got {self.num_means}; set fewer"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -71,14 +71,7 @@ def means_of(
     if len(points) <= num_means:
         return points
     start = int(torch.randint(2**31, (), generator=generator))
-    with on_one_thread(), warnings.catch_warnings():
+    with threadpool_limits(limits=1), warnings.catch_warnings():  # several threads sum in another order
         warnings.simplefilter("ignore", ConvergenceWarning)  # raised if samples coincide
         found = KMeans(num_means, random_state=start).fit(points.double().numpy())
     return torch.from_numpy(found.cluster_centers_).to(points.dtype)
-
-
-def nearest_indices(
-    points: Float[Tensor, "sample feature"], targets: Float[Tensor, "target feature"]
-) -> Int64[Tensor, " sample"]:
-    """Index of the nearest target of each point."""
-    return torch.cat([torch.cdist(some, targets).argmin(1) for some in points.split(POINTS_PER_CHUNK)])

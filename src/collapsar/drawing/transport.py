@@ -63,12 +63,13 @@ class OptimalTransport(TowardsReal):
         generator: torch.Generator,
     ) -> Float[Tensor, "sample feature"]:
         minibatches = points.tensor_split(ceil(len(points) / self.batch_size))
-        return torch.cat(
-            [
-                barycentres(some, self._anchors(targets, generator=generator), regularisation=self.regularisation)
-                for some in minibatches
-            ]
-        )
+        led_to = []
+        for some in minibatches:
+            anchors = targets
+            if len(targets) > self.batch_size:
+                anchors = targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
+            led_to.append(barycentres(some, anchors, regularisation=self.regularisation))
+        return torch.cat(led_to)
 
     def num_drawn(self, num_samples: int) -> int:
         return max(num_samples, self.batch_size)
@@ -82,13 +83,6 @@ class OptimalTransport(TowardsReal):
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"num_anchors": self.num_anchors, "is_exact": self.regularisation is None}
-
-    def _anchors(
-        self, targets: Float[Tensor, "target feature"], *, generator: torch.Generator
-    ) -> Float[Tensor, "anchor feature"]:
-        if len(targets) <= self.batch_size:
-            return targets
-        return targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
 
 
 def barycentres(
@@ -108,15 +102,7 @@ def barycentres(
         plan = torch.from_numpy(ot.emd([], [], costs.numpy()))
     else:
         weight = regularisation * max(costs.mean().item(), torch.finfo(torch.float64).tiny)
-        plan = ot.sinkhorn(
-            [],
-            [],
-            costs,
-            weight,
-            method="sinkhorn_log",
-            numItermax=MOST_SINKHORN_STEPS,
-            stopThr=SINKHORN_PRECISION,
-            warn=False,
-        )
+        limits = {"numItermax": MOST_SINKHORN_STEPS, "stopThr": SINKHORN_PRECISION}
+        plan = ot.sinkhorn([], [], costs, weight, method="sinkhorn_log", warn=False, **limits)
     shares = plan / plan.sum(1, keepdim=True)
     return (shares @ anchors.double()).to(points.dtype)
