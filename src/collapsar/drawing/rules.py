@@ -5,12 +5,12 @@ from math import ceil
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.drawing.judge import ROWS_PER_DISTANCE_CHUNK, Judge
-from collapsar.drawing.selection import Selection
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.drawing.selection import Kept, Selection
+from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.samples import Samples
 
 
@@ -35,9 +35,7 @@ class TopScored(Selection):
     def num_candidates(self, num_wanted: int) -> int:
         return ceil(num_wanted / self.kept_fraction)
 
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         if self.score == "realism":
             assert judge.realism is not None, "checked beforehand"
             scores = judge.realism(candidates)
@@ -62,9 +60,7 @@ class Rejection(Selection, ABC):
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
         """Probability of keeping each candidate; 0 or 1 if the rule is deterministic."""
 
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         lots = torch.rand(len(candidates), generator=generator)
         return (lots < self.acceptance(candidates.values, judge=judge).cpu()).nonzero().squeeze(1)[:num_wanted]
 
@@ -108,8 +104,7 @@ class Curated(Rejection):
 
     def __init__(self, *, favoured_class: int, strength: int | float, max_draws_per_sample: int | float) -> None:
         super().__init__(max_draws_per_sample=max_draws_per_sample)
-        if favoured_class < 0 or strength < 0:
-            raise UsageError(f"favoured_class and strength must be at least 0: got {favoured_class} and {strength}")
+        check_not_negative(**{"selection.favoured_class": favoured_class, "selection.strength": strength})
         self.favoured_class, self.strength = favoured_class, strength
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
@@ -138,8 +133,7 @@ class Deduplicated(Rejection):
 
     def __init__(self, *, min_distance: int | float, max_draws_per_sample: int | float) -> None:
         super().__init__(max_draws_per_sample=max_draws_per_sample)
-        if min_distance < 0:
-            raise UsageError(f"selection.min_distance must be at least 0: got {min_distance}")
+        check_not_negative(**{"selection.min_distance": min_distance})
         self.min_distance = min_distance
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:

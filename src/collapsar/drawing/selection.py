@@ -19,6 +19,7 @@ from collapsar.errors import UsageError
 from collapsar.samples import Samples, concatenate
 
 LabelsFrom = Literal["condition", "judge", "row"]
+Kept = Int64[Tensor, " kept"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ class Selection(ABC):
         return num_wanted
 
     @abstractmethod
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         """Indices of the candidates to keep, at most `num_wanted`."""
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
@@ -105,7 +104,5 @@ class KeepAll(Selection):
     judged_by = "nobody"
     max_draws_per_sample = 1.0
 
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         return torch.arange(len(candidates))

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.drawing.correction import Correction, Draw, Reference
+from collapsar.drawing.correction import Correction, Draw, Points, Reference
 from collapsar.errors import check_fraction
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
+
+Targets = Float[Tensor, "target feature"]
 
 
 class TowardsReal(Correction, ABC):
@@ -31,17 +33,11 @@ class TowardsReal(Correction, ABC):
         self.strength = float(strength)
 
     @abstractmethod
-    def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
+    def prepare(self, reference: Reference) -> Targets:
         """The real points that samples move towards."""
 
     @abstractmethod
-    def destinations(
-        self,
-        points: Float[Tensor, "sample feature"],
-        *,
-        targets: Float[Tensor, "target feature"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "sample feature"]:
+    def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
         """T(z) of each point z."""
 
     def num_drawn(self, num_samples: int) -> int:
