@@ -27,6 +27,7 @@ class TowardsReal(Correction, ABC):
     """
 
     moves_samples = True
+    least_drawn = 1  # samples that must be drawn together to be moved
 
     def __init__(self, *, strength: int | float) -> None:
         check_fraction(**{"correction.strength": strength})
@@ -40,10 +41,6 @@ class TowardsReal(Correction, ABC):
     def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
         """T(z) of each point z."""
 
-    def num_drawn(self, num_samples: int) -> int:
-        """How many samples must be drawn together to move `num_samples`."""
-        return num_samples
-
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: Reference, generator: torch.Generator
     ) -> Draw:
@@ -51,7 +48,7 @@ class TowardsReal(Correction, ABC):
             return draw
 
         def moved(num_samples: int) -> Samples:
-            samples = draw(self.num_drawn(num_samples))
+            samples = draw(max(num_samples, self.least_drawn))
             points = reference.embed(samples)
             led_to = self.destinations(points, targets=reference.prepared, generator=generator)
             points = torch.lerp(points, led_to, self.strength)

@@ -43,7 +43,7 @@ class OptimalTransport(TowardsReal):
                 f"correction.regularisation must be at least {SMALLEST_REGULARISATION}, or null for the exact plan: "
                 f"got {regularisation}"
             )
-        self.num_anchors, self.batch_size = num_anchors, batch_size
+        self.num_anchors, self.batch_size, self.least_drawn = num_anchors, batch_size, batch_size
         self.regularisation = None if regularisation is None else float(regularisation)
 
     def prepare(self, reference: Reference) -> Targets:
@@ -60,9 +60,6 @@ class OptimalTransport(TowardsReal):
                 anchors = targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
             led_to.append(barycentres(some, anchors, regularisation=self.regularisation))
         return torch.cat(led_to)
-
-    def num_drawn(self, num_samples: int) -> int:
-        return max(num_samples, self.batch_size)
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:
         if self.num_anchors > num_real:

@@ -122,7 +122,7 @@ class BestWeights(Callback):
                 model.load_state_dict(self._weights)
 
 
-def early_stopping(patience: int | None, *, watched: str) -> tuple[EarlyStopping, BestWeights] | tuple[()]:
+def early_stopping(patience: int | None, *, watched: str) -> tuple[Callback, ...]:
     """Callbacks that stop a training early and keep its best weights; none without a patience.
 
     `watched` names the validated score; lower is better (`LearnedModel.watched`).

@@ -16,7 +16,14 @@ from collapsar.models.compiling import compiled
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
-from collapsar.training.callbacks import LossMonitor, MonitorCheck, OnSteps, early_stopping, raise_if_unmonitored
+from collapsar.training.callbacks import (
+    BestWeights,
+    LossMonitor,
+    MonitorCheck,
+    OnSteps,
+    early_stopping,
+    raise_if_unmonitored,
+)
 from collapsar.training.loggers import Place, announce
 from collapsar.training.pretraining import pretrain
 from collapsar.training.trainer import Recipe, autocast_dtype, make_trainer, total_steps
@@ -152,9 +159,10 @@ class TrainingInSteps:
         self.state = self.begun = None  # frees the memory of a checkpoint
         self.summary = {"steps": float(self.monitor.num_steps), "epochs": float(self.trainer.current_epoch)}
         self.summary |= self.monitor.last_losses | pretrained
-        for best in self.stopping[1:]:
-            best.put_back(self.model)
-            self.summary |= {"best_step": float(best.step), "best_score": best.score}
+        for callback in self.stopping:
+            if isinstance(callback, BestWeights):
+                callback.put_back(self.model)
+                self.summary |= {"best_step": float(callback.step), "best_score": callback.score}
         self.model.eval().to(self.device)
 
         def some(num_samples: int) -> Samples:
