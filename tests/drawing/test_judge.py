@@ -13,6 +13,7 @@ from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.pca import PCASpace
 from collapsar.judging.spaces.stick import StickSpace
+from collapsar.samples import Samples
 from tiny_chains import compose_settings
 
 IMAGE, VECTOR = (1, 8, 8), (2,)
@@ -109,9 +110,10 @@ def test_a_judge_is_trained_once_and_its_real_features_are_computed_once(experim
 
 
 def test_a_judge_without_a_space_has_no_features_to_give():
-    assert make_judge(None, real=None).describe("nobody") == {}
+    judge = make_judge(None, real=Samples(torch.zeros(1, 2)))
+    assert judge.describe("nobody") == {}
     with pytest.raises(AssertionError, match="is refused beforehand"):
-        make_judge(None, real=None).features(torch.zeros(1, 2))
+        judge.features(torch.zeros(1, 2))
 
 
 def test_a_chain_names_its_judge_in_its_records_and_measures_by_the_stick(run_chain, tmp_path):

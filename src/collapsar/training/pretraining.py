@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from math import isfinite
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -131,7 +132,7 @@ def pretrain(
         is_capturable=False,
         device=device,
     )
-    stateful = {"model": model, "head": head, "optimizer": optimizer, "batches": batches}
+    stateful: dict[str, Any] = {"model": model, "head": head, "optimizer": optimizer, "batches": batches}
     readings: list[Tensor] = []
     num_done = 0
     if state is not None:

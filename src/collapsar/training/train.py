@@ -44,7 +44,7 @@ class Training:
     model: GenerativeModel
     summary: dict[str, float]
     curve: list[dict[str, float]]
-    save: Callable[[Path], object]
+    save: Callable[[Path], None]
     shared_seconds: dict[str, float] = field(default_factory=dict)
     earlier_seconds: float = 0.0
 
