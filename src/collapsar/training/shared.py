@@ -86,7 +86,7 @@ class SharedTraining:
                 raise ValueError("its checksum is another")
             return Training(
                 model=load(self.recipe, weights),
-                save=lambda path: path.write_bytes(weights),
+                save=writer(weights),
                 shared_seconds=note["seconds"],
                 **note["training"],
             )
@@ -112,7 +112,7 @@ class SharedTraining:
                 flush_to_disk(path)
             shutil.rmtree(self.path, ignore_errors=True)
             temporary.rename(self.path)
-        return replace(training, save=lambda path: path.write_bytes(weights))
+        return replace(training, save=writer(weights))
 
 
 @contextmanager
@@ -196,3 +196,12 @@ def code_of(recipe: Recipe) -> str:
 def checksum(course: Mapping[str, Any], *, weights: bytes) -> str:
     """A digest of a checkpoint and of the note about its training."""
     return blake2b(json.dumps(course, sort_keys=True).encode() + weights, digest_size=16).hexdigest()
+
+
+def writer(weights: bytes) -> Callable[[Path], None]:
+    """A function that writes a copy of a checkpoint."""
+
+    def save(path: Path) -> None:
+        path.write_bytes(weights)
+
+    return save
