@@ -9,7 +9,7 @@ from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
 from collapsar.drawing.correction import Reference
 from collapsar.drawing.draw import draw
-from collapsar.drawing.judge import JudgeSpace, make_judge
+from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import Drawn
 from collapsar.journal.journal import Journal
 from collapsar.models.generative import GenerativeModel
@@ -29,7 +29,7 @@ class ChainMaker(Maker):
         parts: What the chain is made of, on its machine.
         real: The real sets with their causes.
         held_out: Real samples that validate each training; None if none are held out.
-        judge: The space in which samples are judged; None if unused.
+        judge: Judges the samples; the model's critic is added.
         num_evaluated: Samples that are measured; at least so many are drawn.
         journal: Names the files of the chain, and is told how far a training came.
         first: The training of generation 0, if other chains share it.
@@ -38,7 +38,7 @@ class ChainMaker(Maker):
     parts: Parts
     real: RealData
     held_out: Samples | None
-    judge: JudgeSpace | None
+    judge: Judge
     num_evaluated: int
     journal: Journal
     first: SharedTraining | None
@@ -58,9 +58,9 @@ class ChainMaker(Maker):
             bias=self.parts.bias,
             reference=reference,
             selection=self.parts.selection,
-            judge=make_judge(model, self.judge),
+            judge=replace(self.judge, realism=model.realism),
             labelled_by=self.parts.labelled_by,
-            table=self.real.table,
+            as_rows=self.real.table.rows if self.real.table else None,
             seed=self.parts.seed,
             generation=generation,
         )
@@ -89,7 +89,6 @@ class ChainMaker(Maker):
         return Reference(
             correction=self.parts.correction,
             real=self.real.train,
-            num_classes=self.real.num_classes,
             seed=self.parts.seed,
             has_encoder=self.parts.model.encode is not None,
             load_first=lambda: load_stored(self.parts.recipe, self.journal.model_path(0)),

@@ -19,7 +19,7 @@ from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.training.hardware import choose_machine
 from collapsar.training.shared import can_be_shared
-from collapsar.training.train import Recipe
+from collapsar.training.trainer import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

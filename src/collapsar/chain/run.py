@@ -17,7 +17,7 @@ from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.held_out import hold_out
 from collapsar.data.real_data import RealData
-from collapsar.drawing.judge import JudgeSpace, choose_space
+from collapsar.drawing.judge import Judge, choose_space, make_judge
 from collapsar.errors import NonFiniteError
 from collapsar.journal.journal import Journal, open_journal
 from collapsar.journal.tracking import ChainTitle
@@ -70,7 +70,7 @@ def run_generations(
 ) -> None:
     """Make the generations that the journal does not hold; `clean` are the real sets without their causes."""
     with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-        evaluator, judge = parts.evaluation.prepare(clean), judge_space(parts, real)
+        evaluator, judge = parts.evaluation.prepare(clean), chain_judge(parts, real)
     with shared_training(parts, journal, real=real) as first:
         maker = ChainMaker(
             parts=parts,
@@ -121,15 +121,12 @@ def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
     return hold_out(real, num_held_out=num_held_out, seed=parts.seed)
 
 
-def judge_space(parts: Parts, real: RealData) -> JudgeSpace | None:
-    """The space that samples are judged in, fitted at once so that a bad judge trains nothing; None if unused."""
+def chain_judge(parts: Parts, real: RealData) -> Judge:
+    """The judge of the chain's samples; its space is fitted at once, so that a bad judge trains nothing."""
     settings = choose_space(parts.judge, sample_shape=parts.data.sample_shape, judged_by=parts.judged_by)
-    if settings is None:
-        return None
-    evaluation = parts.evaluation
-    space = JudgeSpace(settings=settings, real=real, device=evaluation.device, cache_dir=evaluation.cache_dir)
-    assert space.fitted, "or an error that says why not"
-    return space
+    device, cache_dir = parts.evaluation.device, parts.evaluation.cache_dir
+    space = None if settings is None else settings.fit(real, device=device, cache_dir=cache_dir)
+    return make_judge(space, real=real.train)
 
 
 def shared_training(parts: Parts, journal: Journal, *, real: RealData) -> AbstractContextManager[SharedTraining | None]:
