@@ -66,7 +66,7 @@ class ChainMaker(Maker):
         )
 
     def _train(self, pool: Pool, generation: int) -> Training:
-        parts, journal = self.parts, self.journal
+        parts, journal, store = self.parts, self.journal, self.journal.store
         belongs_to = belonging(journal.config, generation=generation, machine=journal.machine)
         return train.train(
             parts.recipe,
@@ -75,10 +75,10 @@ class ChainMaker(Maker):
             generation=generation,
             on_steps=journal.trained,
             held_out=self.held_out,
-            start=journal.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
+            start=store.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
             real=self.real.train,
-            unfinished=Unfinished(journal.unfinished_path, belongs_to=belongs_to, minutes=parts.checkpoint_minutes),
-            folder=journal.store.path,
+            unfinished=Unfinished(store.unfinished_path, belongs_to=belongs_to, minutes=parts.checkpoint_minutes),
+            folder=store.path,
         )
 
     @cached_property
@@ -92,5 +92,5 @@ class ChainMaker(Maker):
             num_classes=self.real.num_classes,
             seed=self.parts.seed,
             has_encoder=self.parts.model.encode is not None,
-            load_first=lambda: load_stored(self.parts.recipe, self.journal.model_path(0)),
+            load_first=lambda: load_stored(self.parts.recipe, self.journal.store.model_path(0)),
         )

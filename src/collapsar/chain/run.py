@@ -88,7 +88,7 @@ def run_generations(
             num_synthetic=[parts.num_synthetic_at(generation) for generation in range(parts.num_generations)],
             maker=maker,
         )
-        for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
+        for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
             keep(turn, parts=parts, evaluator=evaluator, journal=journal)
             if journal.is_over:
                 break

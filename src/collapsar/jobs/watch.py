@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from collapsar.records.words import duration_text
@@ -95,22 +93,10 @@ class Watched:
 
 
 class MultirunView:
-    """A view of all jobs that a launcher got at once, in their order; drawn live if the console is a terminal."""
+    """A view of all jobs that a launcher got at once, in their order; `live_view` redraws it."""
 
     def __init__(self, jobs: Sequence[Watched], *, console: Console) -> None:
         self.jobs, self.console, self.start = jobs, console, time.monotonic()
-        self._live = Live(console=console, get_renderable=self.view, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> "MultirunView":
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def look(self) -> None:
         """Update which jobs have started, and the progress of those that run."""
@@ -128,7 +114,7 @@ class MultirunView:
         self._say(f"failed: {reason}" if reason else "is done", job)
 
     def _say(self, what: str, job: Watched) -> None:
-        if not self._live:
+        if not self.console.is_terminal:
             logger.info("job %d (%s) %s; %s", job.number, job.title, what, self.summary())
 
     def summary(self) -> str:

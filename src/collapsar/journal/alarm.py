@@ -63,23 +63,14 @@ class Alarm:
     """Rules, and the action when one fires.
 
     Args:
-        action: "warn" logs a line; "notify" also sends a W&B alert; "stop" also ends the chain after this generation.
+        action: "warn" logs a line; "notify" also sends a W&B alert; "stop" also ends the chain after the generation at
+            which the first rule fires.
         rules: By displayed name; a rule of null is switched off.
     """
 
     def __init__(self, *, action: Action, rules: dict[str, Rule | None]) -> None:
         self.action = action
         self.rules = {name: rule for name, rule in rules.items() if rule is not None}
-
-    @property
-    def notifies(self) -> bool:
-        """Whether to send a W&B alert."""
-        return self.action in ("notify", "stop")
-
-    @property
-    def stops(self) -> bool:
-        """Whether the first rule that fires ends the chain."""
-        return self.action == "stop"
 
     def fired(self, records: Records) -> list[Fired]:
         """All that has fired in a chain so far, in order; for a chain that is continued."""

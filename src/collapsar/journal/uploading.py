@@ -1,19 +1,23 @@
 """Uploads a W&B run in a process of its own, so that no server can delay the chain.
 
 A chain writes its W&B run into its own folder only. This process follows that file and uploads it while it grows
-(`wandb beta sync --live`); a server that refuses, hangs or fails disturbs only this process. It ends with the chain:
-its standard input is a pipe that closes when the chain's process ends for any reason.
+(`wandb beta sync --live`). It ends with the chain: its standard input is a pipe that closes when the chain's process
+ends for any reason.
 """
+
+# What wandb's own online mode does not do (0.31, tried against the server in tests/loopback_wandb.py): init_timeout and
+# finish_timeout bound the start and the upload of metrics, but an artifact is logged only after the server answered,
+# `finish` waits without limit for an alert that the server did not take, and after a refused start the run id stays in
+# use until `wandb.teardown`, which ends every run of the process.
 
 import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
-QUIET = {
-    "WANDB_ERROR_REPORTING": "false"
-}  # W&B's reports about its own errors delay the end of a process if a server hangs
+QUIET = {"WANDB_ERROR_REPORTING": "false"}  # W&B's reports of its own errors delay its end if a server hangs
 
 
 class Upload:
@@ -38,9 +42,8 @@ class Upload:
     def finish(self, *, timeout_seconds: float) -> bool:
         """Wait until a run that is complete on disk is uploaded, then stop; return whether all of it was uploaded."""
         try:
-            self._process.wait(timeout=timeout_seconds)
-        except subprocess.TimeoutExpired:
-            pass
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=timeout_seconds)
         finally:
             assert self._process.stdin is not None
             self._process.stdin.close()

@@ -25,6 +25,7 @@ from collapsar.jobs.failures import FailedJob, command_of, failed_jobs
 from collapsar.jobs.multirun import is_told_at_the_end, make_console
 from collapsar.jobs.shares import Share
 from collapsar.jobs.watch import RECORDS, MultirunView, Watched, titles
+from collapsar.journal.live import live_view
 from hydra_plugins.collapsar_launchers.job import LOG, Job, Outcome
 
 GLANCE_SECONDS = 0.2  # between two polls of the jobs
@@ -162,7 +163,8 @@ def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
     waiting, free = list(range(len(jobs))), list(range(len(places.shares)))
     running: dict[int, tuple[int, Handle]] = {}  # place and handle by the index of the job
     outcomes: dict[int, Outcome] = {}
-    with MultirunView(watched, console=make_console()) as view, ended_with(places):
+    view = MultirunView(watched, console=make_console())
+    with live_view(view.console, view.view), ended_with(places):
         while waiting or running:
             in_use = {jobs[index].folder for index in running}
             starting = []
