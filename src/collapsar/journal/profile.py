@@ -16,20 +16,7 @@ import numpy as np
 
 from collapsar.journal.courses import Course, Points, Rate, course_over, growth_rate, half_life, later_half, points
 from collapsar.journal.entry_gate import EntryGate, entry_gate
-from collapsar.journal.findings import (
-    Finding,
-    contamination_hurts,
-    dead_classes,
-    died_classes,
-    error_diverges,
-    error_rises,
-    error_rises_catastrophically,
-    first_dead_generation,
-    modes_disappear,
-    modes_merge,
-    real_not_reproduced,
-    variance_vanishes,
-)
+from collapsar.journal.findings import Finding, answer_all, dead_classes, died_classes, first_dead_generation
 from collapsar.records.record import GenerationRecord
 
 Ending = Literal["", "stopped", "broke down"]
@@ -95,32 +82,19 @@ def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -
         missing_classes=dead_classes(records[0]) if records else [],
         fid_growth=growth_rate(fid),
         fid_course=course,
-        findings={
-            "error_rises": error_rises(fid),
-            "error_rises_catastrophically": error_rises_catastrophically(fid, course=course),
-            "error_diverges": error_diverges(fid, course=course, rate=late_rate),
-            "variance_vanishes": variance_vanishes(variance, name=variance_name),
-            "modes_disappear": modes_disappear(records),
-            "modes_merge": modes_merge(records),
-            "contamination_hurts": contamination_hurts(),
-            "real_not_reproduced": real_not_reproduced(recall),
-        },
+        findings=answer_all(records, course=course, rate=late_rate, variance=variance, variance_name=variance_name),
     )
     if ending == "stopped":
-        return replace(profile, findings={key: _stopped(finding) for key, finding in profile.findings.items()})
+        for key, finding in profile.findings.items():
+            if finding.verdict == "no":  # it might have become a yes
+                evidence = f"{finding.evidence}; then the alarm stopped the chain"
+                profile.findings[key] = replace(finding, verdict="undecided", evidence=evidence)
     return _broken_down(profile, records) if ending == "broke down" else profile
-
-
-def _stopped(finding: Finding) -> Finding:
-    """A finding of a chain that its alarm stopped: a no becomes undecided, since it might have become a yes."""
-    if finding.verdict != "no":
-        return finding
-    return replace(finding, verdict="undecided", evidence=f"{finding.evidence}; then the alarm stopped the chain")
 
 
 def _broken_down(profile: Profile, records: Sequence[GenerationRecord]) -> Profile:
     """The profile of a chain whose numbers broke down in the generation after its last record."""
-    generation = len(records)
+    generation, died = len(records), profile.first_dead_generation
     has_classes = any(record.class_shares or record.factor_shares for record in records)
     has_recall, has_variance = not records or bool(points(records, "recall")), bool(variance_points(records)[1])
 
@@ -132,18 +106,15 @@ def _broken_down(profile: Profile, records: Sequence[GenerationRecord]) -> Profi
         entry_gate=profile.entry_gate if records else "failed",
         recall_half_life=by_then(profile.recall_half_life, is_measured=has_recall),
         variance_half_life=by_then(profile.variance_half_life, is_measured=has_variance),
-        first_dead_generation=(
-            generation if profile.first_dead_generation is None and has_classes else profile.first_dead_generation
-        ),
+        first_dead_generation=generation if died is None and has_classes else died,
         findings={
-            key: _after_breakdown(key, finding, generation=generation) for key, finding in profile.findings.items()
+            key: finding if finding.verdict == "yes" else _after_breakdown(key, finding, generation=generation)
+            for key, finding in profile.findings.items()
         },
     )
 
 
 def _after_breakdown(key: str, finding: Finding, *, generation: int) -> Finding:
-    if finding.verdict == "yes":
-        return finding
     evidence = f"the numbers broke down in generation {generation}"
     if generation == 0:
         return replace(finding, verdict="undecided", evidence=f"{evidence}: there was nothing to lose")
