@@ -64,12 +64,7 @@ class Turn:
 
     @cached_property
     def drawn(self) -> Drawn:
-        """All drawn samples, to be measured.
-
-        Raises:
-            NonFiniteError: they hold NaN or infinite values; the text names generation, epoch and step.
-            DeviceMemoryError: the memory of the device is full.
-        """
+        """All drawn samples, to be measured; an error for values that are not finite names epoch and step."""
         what, advice = f"drawing from generation {self.generation}", "lower the width of the model"
         with timed(self.seconds, "sample"), explain_out_of_memory(what, advice=advice):
             try:
@@ -92,15 +87,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """A chain of generations.
-
-    Attributes:
-        real: The real sets.
-        regime: Makes the pools.
-        seed: The experiment's seed.
-        num_synthetic: For each generation, the samples that it gives to the next pool.
-        maker: Trains the models, one after the other, and draws from them.
-    """
+    """A chain of generations; `num_synthetic` holds, for each, the samples that it gives to the next pool."""
 
     real: RealData
     regime: Regime
@@ -114,10 +101,6 @@ class Loop:
         Args:
             num_finished: Number of first generations that are not trained again.
             stored: Gives the samples that a finished generation gave to the next pool.
-
-        Raises:
-            UsageError: settings do not fit the data.
-            NonFiniteError: a loss became NaN or infinite.
         """
         pool = Pool((Part(self.real.train, REAL),))
         num_generations = len(self.num_synthetic)
@@ -132,7 +115,14 @@ class Loop:
                 synthetic = None if is_last else turn.synthetic
                 del turn  # or its model would stay in memory until the next one is trained
             if synthetic is not None:
-                pool = self._next_pool(pool, synthetic=synthetic, generation=generation)
+                reserve = self.real.reserve
+                pool = self.regime.next_pool(
+                    pool,
+                    real=Part(self.real.train, REAL),
+                    synthetic=Part(synthetic, generation),
+                    generator=make_generator(self.seed, generation, "pool"),
+                    reserve=None if reserve is None else Part(reserve, REAL),
+                )
 
     def _turn(self, generation: int, pool: Pool) -> Turn:
         seconds: dict[str, float] = {}
@@ -146,16 +136,6 @@ class Loop:
             num_synthetic=self.num_synthetic[generation],
             maker=self.maker,
             seconds=seconds,
-        )
-
-    def _next_pool(self, pool: Pool, *, synthetic: Samples, generation: int) -> Pool:
-        reserve = self.real.reserve
-        return self.regime.next_pool(
-            pool,
-            real=Part(self.real.train, REAL),
-            synthetic=Part(synthetic, generation),
-            generator=make_generator(self.seed, generation, "pool"),
-            reserve=None if reserve is None else Part(reserve, REAL),
         )
 
 

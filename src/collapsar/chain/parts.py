@@ -64,6 +64,11 @@ class Parts:
         return self.data.sizes.train if self.num_synthetic is None else self.num_synthetic.count_at(generation)
 
     @property
+    def all_num_synthetic(self) -> list[int]:
+        """The same of each generation."""
+        return [self.num_synthetic_at(generation) for generation in range(self.num_generations)]
+
+    @property
     def judged_by(self) -> JudgedBy:
         """Which output of the judge is used: its space if it labels samples, else the selection's choice."""
         return "space" if self.labelled_by == "judge" else self.selection.judged_by

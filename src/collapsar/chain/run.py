@@ -34,7 +34,7 @@ STRIP_IMAGES = 12  # of the film strip; their latents are the same in every gene
 def run_chain(
     parts: Parts, folder: Path, *, chain: str, config: dict[str, Any], console: Console, position: str = ""
 ) -> list[GenerationRecord]:
-    """Train and measure every generation that the run folder does not hold yet.
+    """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
     Args:
         parts: What the chain is made of.
@@ -44,14 +44,18 @@ def run_chain(
         console: Where progress is drawn.
         position: Which job of a multirun it is, in words; empty for a single chain.
 
-    Returns:
-        The records of all generations.
-
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
         NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
     """
-    title = title_of(parts, chain=chain)
+    title = ChainTitle(
+        name=chain,
+        study=parts.name,
+        data=parts.data.name,
+        model=parts.model.name,
+        regime=parts.regime.name,
+        num_generations=parts.num_generations,
+    )
     opened = open_journal(folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm)
     with torch_settings_kept(), opened as journal:
         if not journal.is_over:
@@ -85,7 +89,7 @@ def run_generations(
             real=real,
             regime=parts.regime,
             seed=parts.seed,
-            num_synthetic=[parts.num_synthetic_at(generation) for generation in range(parts.num_generations)],
+            num_synthetic=parts.all_num_synthetic,
             maker=maker,
         )
         for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
@@ -93,18 +97,6 @@ def run_generations(
             if journal.is_over:
                 break
             del turn  # else its model stays in memory until the next one is trained
-
-
-def title_of(parts: Parts, *, chain: str) -> ChainTitle:
-    """The names of a chain in progress lines and W&B."""
-    return ChainTitle(
-        name=chain,
-        study=parts.name,
-        data=parts.data.name,
-        model=parts.model.name,
-        regime=parts.regime.name,
-        num_generations=parts.num_generations,
-    )
 
 
 def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
@@ -154,12 +146,7 @@ def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) ->
 
 
 def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:
-    """The scores of a generation's samples.
-
-    Raises:
-        NonFiniteError: samples or scores hold NaN or infinite values.
-        DeviceMemoryError: the memory of the device is full.
-    """
+    """The scores of a generation's samples."""
     samples = turn.drawn.samples  # drawn before the clock of the evaluation starts
     advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
     what = f"measuring generation {turn.generation}"

@@ -29,8 +29,7 @@ from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine.choice import Machine, read_machine
-from collapsar.machine.devices import peak_device_memory_bytes
-from collapsar.machine.memory import forget_peak_memory, peak_memory_bytes
+from collapsar.machine.memory import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
 from collapsar.machine.signals import Stopped
 from collapsar.records.commit import commit
 from collapsar.records.record import GenerationRecord

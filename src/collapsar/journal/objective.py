@@ -37,11 +37,7 @@ Objective = str | list[str] | None
 
 
 def check_objective(objective: Any) -> None:
-    """Refuse an objective that names no number of a chain.
-
-    Raises:
-        UsageError: it is not null, `final/KEY`, `profile/KEY`, or a list of these keys.
-    """
+    """Raise UsageError for an objective that is not null, `final/KEY`, `profile/KEY`, or a list of these keys."""
     if objective is None:
         return
     for key in objective if isinstance(objective, list) and objective else [objective]:
@@ -70,15 +66,11 @@ class Measured:
     has_factors: bool = True
 
     def check(self, objective: Objective) -> None:
-        """Refuse an objective that no chain with these settings has.
-
-        Raises:
-            UsageError: the text lists what there will be.
-        """
-        known = metric_keys()
+        """Raise UsageError, with what there will be, for an objective that no chain with these settings has."""
+        known = metric_keys()  # loads the case studies, whose groups METRICS then holds
         if objective is None or not METRICS.keys() >= set(self.groups):  # keys of a group from outside are unknown
             return
-        for key in [objective] if isinstance(objective, str) else objective:
+        for key in keys_in(objective):
             if self.has(key):
                 continue
             place = key.partition("/")[0]
@@ -153,10 +145,17 @@ def read_objective(
         return None
     numbers = numbers_of(records[-1], profile=profile) if records else numbers_of_profile(profile)
     if profile.get("ending") == "broke down":
-        keys = [objective] if isinstance(objective, str) else objective
-        numbers |= {key: worst for key in keys if (worst := worst_final(key)) is not None}
-    values = [read(key, numbers=numbers) for key in ([objective] if isinstance(objective, str) else objective)]
-    return values[0] if isinstance(objective, str) else tuple(values)
+        numbers |= {key: worst for key in keys_in(objective) if (worst := worst_final(key)) is not None}
+    for key in keys_in(objective):
+        if key not in numbers:
+            measured = [known for known in sorted(numbers) if not known.endswith(MARGINS)]
+            raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")
+    return numbers[objective] if isinstance(objective, str) else tuple(numbers[key] for key in objective)
+
+
+def keys_in(objective: str | list[str]) -> list[str]:
+    """The keys of an objective that is not null."""
+    return [objective] if isinstance(objective, str) else objective
 
 
 def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[str, float]:
@@ -165,15 +164,10 @@ def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[
     never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
     lasted = record.generation if profile.get("ending") == "stopped" else math.inf
     numbers |= {f"profile/{key}": lasted for key in never}
-    if _begins_with_one_class(record, profile):
-        numbers["profile/first_dead_generation"] = 0.0  # dead from the start, with no class left to lose
-    return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
-
-
-def _begins_with_one_class(record: GenerationRecord, profile: Mapping[str, Any]) -> bool:
-    """Whether generation 0 has at most one class of several: the last one cannot be lost."""
     num_classes = sum(share > 0 for share in record.class_shares.get("real", ()))
-    return 1 < num_classes <= len(profile.get("missing_classes", ())) + 1
+    if 1 < num_classes <= len(profile.get("missing_classes", ())) + 1:
+        numbers["profile/first_dead_generation"] = 0.0  # dead from the start: generation 0 has no class left to lose
+    return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
 
 
 def numbers_of_profile(profile: Mapping[str, Any]) -> dict[str, float]:
@@ -189,11 +183,3 @@ def worst_final(key: str) -> float | None:
     if metric is None or metric.better is None:
         return None
     return metric.bounds[0] if metric.better == "higher" else metric.bounds[1]
-
-
-def read(key: str, *, numbers: Mapping[str, float]) -> float:
-    """One number; raise UsageError if the chain does not have it."""
-    if key not in numbers:
-        measured = [known for known in sorted(numbers) if not known.endswith(MARGINS)]
-        raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")
-    return numbers[key]
