@@ -20,7 +20,7 @@ from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Regime
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
-from collapsar.journal.entry_gate import entry_gate
+from collapsar.journal.profile import entry_gate
 from collapsar.judging.evaluator import Scores
 from collapsar.machine.devices import explain_out_of_memory
 from collapsar.models.generative import GenerativeModel

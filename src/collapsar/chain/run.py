@@ -5,28 +5,38 @@ continues with identical numbers.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from collapsar.chain.feasibility import check_sizes
-from collapsar.chain.loop import Loop, Turn, record_of, timed
-from collapsar.chain.maker import ChainMaker
+from collapsar.chain.loop import Loop, Maker, Turn, record_of, timed
 from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.held_out import hold_out
+from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
-from collapsar.drawing.judge import JudgeSpace, choose_space
+from collapsar.drawing.correction import Reference
+from collapsar.drawing.draw import draw
+from collapsar.drawing.judge import JudgeSpace, choose_space, make_judge
+from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
 from collapsar.journal.journal import Journal, open_journal
 from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
+from collapsar.models.generative import GenerativeModel
 from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
+from collapsar.training import train
 from collapsar.training.shared import SharedTraining, claimed
+from collapsar.training.stored import load_stored
+from collapsar.training.train import Training
+from collapsar.training.unfinished import Unfinished, belonging
 
 STRIP_IMAGES = 12  # of the film strip; their latents are the same in every generation
 
@@ -85,13 +95,8 @@ def run_generations(
             journal=journal,
             first=first,
         )
-        loop = Loop(
-            real=real,
-            regime=parts.regime,
-            seed=parts.seed,
-            num_synthetic=parts.all_num_synthetic,
-            maker=maker,
-        )
+        sizes = parts.all_num_synthetic
+        loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
         for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
             keep(turn, parts=parts, evaluator=evaluator, journal=journal)
             if journal.is_over:
@@ -118,8 +123,8 @@ def judge_space(parts: Parts, real: RealData) -> JudgeSpace | None:
     settings = choose_space(parts.judge, sample_shape=parts.data.sample_shape, judged_by=parts.judged_by)
     if settings is None:
         return None
-    evaluation = parts.evaluation
-    space = JudgeSpace(settings=settings, real=real, device=evaluation.device, cache_dir=evaluation.cache_dir)
+    used = parts.evaluation
+    space = JudgeSpace(settings=settings, real=real, device=used.device, cache_dir=used.cache_dir)
     assert space.fitted, "or an error that says why not"
     return space
 
@@ -159,3 +164,78 @@ def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:
             return evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainMaker(Maker):
+    """Makes the generations of an experiment's chain.
+
+    Attributes:
+        parts: What the chain is made of, on its machine.
+        real: The real sets with their causes.
+        held_out: Real samples that validate each training; None if none are held out.
+        judge: The space in which samples are judged; None if unused.
+        num_evaluated: Samples that are measured; at least so many are drawn.
+        journal: Names the files of the chain, and shows how far a training came.
+        first: The training of generation 0, if other chains share it.
+    """
+
+    parts: Parts
+    real: RealData
+    held_out: Samples | None
+    judge: JudgeSpace | None
+    num_evaluated: int
+    journal: Journal
+    first: SharedTraining | None
+
+    def train(self, pool: Pool, generation: int) -> Training:
+        if self.first and generation == 0:
+            return self.first.training(lambda: self._train(pool, generation))
+        return self._train(pool, generation)
+
+    def draw(self, model: GenerativeModel, generation: int) -> Drawn:
+        reference = self._reference
+        if reference and generation == 0:
+            reference = replace(reference, load_first=lambda: model)
+        return draw(
+            model,
+            max(self.parts.num_synthetic_at(generation), self.num_evaluated),
+            bias=self.parts.bias,
+            reference=reference,
+            selection=self.parts.selection,
+            judge=make_judge(model, self.judge),
+            labelled_by=self.parts.labelled_by,
+            table=self.real.table,
+            seed=self.parts.seed,
+            generation=generation,
+        )
+
+    def _train(self, pool: Pool, generation: int) -> Training:
+        parts, journal, store = self.parts, self.journal, self.journal.store
+        belongs_to = belonging(journal.config, generation=generation, machine=journal.machine)
+        return train.train(
+            parts.recipe,
+            pool,
+            seed=parts.seed,
+            generation=generation,
+            on_steps=journal.trained,
+            held_out=self.held_out,
+            start=store.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
+            real=self.real.train,
+            unfinished=Unfinished(store.unfinished_path, belongs_to=belongs_to, minutes=parts.checkpoint_minutes),
+            folder=store.path,
+        )
+
+    @cached_property
+    def _reference(self) -> Reference | None:
+        """What the correction compares with, kept for all later generations; None without a correction."""
+        if self.parts.correction is None:
+            return None
+        return Reference(
+            correction=self.parts.correction,
+            real=self.real.train,
+            num_classes=self.real.num_classes,
+            seed=self.parts.seed,
+            has_encoder=self.parts.model.encode is not None,
+            load_first=lambda: load_stored(self.parts.recipe, self.journal.store.model_path(0)),
+        )

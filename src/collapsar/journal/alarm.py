@@ -2,7 +2,7 @@
 
 Which rules have fired depends only on the records so far, so a chain that continues after a kill fires the same rules,
 once each. No rule fires at generation 0: what it lacks is the model's fault, which the entry gate reports
-(`collapsar.journal.entry_gate`). If a record holds a metric's real-against-real floor (`recall_floor`), a change counts
+(`collapsar.journal.profile`). If a record holds a metric's real-against-real floor (`recall_floor`), a change counts
 only if it is large beside it.
 """
 
@@ -26,17 +26,11 @@ Records: TypeAlias = Sequence[GenerationRecord]
 
 @dataclass(frozen=True, kw_only=True)
 class Fired:
-    """One rule that fired.
+    """One rule that fired."""
 
-    Attributes:
-        generation: The generation after which it fired.
-        rule: The rule's name in the configuration.
-        text: What the rule found, with the numbers.
-    """
-
-    generation: int
-    rule: str
-    text: str
+    generation: int  # after which it fired
+    rule: str  # its name in the configuration
+    text: str  # what it found, with the numbers
 
     def to_json(self) -> str:
         """As one JSON line."""

@@ -34,21 +34,13 @@ VANISHED_VARIANCE_FRACTION = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The answer to one definition of collapse.
+    """The answer to one definition of collapse."""
 
-    Attributes:
-        definition: The definition, as a sentence.
-        verdict: yes, no or undecided.
-        evidence: The numbers behind it.
-        generation: The first generation that shows it; None unless the verdict is yes.
-        num_seeds: Seeds that the answer rests on.
-    """
-
-    definition: str
+    definition: str  # a sentence
     verdict: Verdict
-    evidence: str
-    generation: int | None = None
-    num_seeds: int = 1
+    evidence: str  # the numbers behind it
+    generation: int | None = None  # the first that shows it; None unless the verdict is yes
+    num_seeds: int = 1  # that the answer rests on
 
 
 def dead_classes(record: GenerationRecord) -> list[int]:
@@ -87,14 +79,10 @@ def num_classes_died(record: GenerationRecord, *, first: GenerationRecord) -> in
 
 def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
     """The first generation that lost a class or factor level that generation 0 had; None if none did."""
-    return next(
-        (
-            record.generation
-            for record in records[1:]
-            if num_classes_died(record, first=records[0]) or died_levels(record, first=records[0])
-        ),
-        None,
-    )
+    for record in records[1:]:
+        if num_classes_died(record, first=records[0]) or died_levels(record, first=records[0]):
+            return record.generation
+    return None
 
 
 def answer_all(

@@ -22,9 +22,8 @@ from torch import Tensor
 from collapsar import __version__
 from collapsar.errors import NonFiniteError
 from collapsar.journal.alarm import Alarm
-from collapsar.journal.entry_gate import SHARES, gate_evidence
 from collapsar.journal.live import live_view
-from collapsar.journal.profile import Ending, profile_chain
+from collapsar.journal.profile import SHARES, Ending, gate_evidence, profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking

@@ -6,12 +6,10 @@ broke down returns the worst value of a metric, so that no search prefers it for
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from collapsar.errors import UsageError
 from collapsar.judging.metric_keys import METRICS, find_metric, groups_of, keys_of, metric_keys, split_key
@@ -19,6 +17,10 @@ from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import flatten
 
 PLACES = ("final", "profile")
+PROFILE_NUMBERS = (
+    *("num_generations", "recall_half_life", "variance_half_life", "first_dead_generation"),
+    *("fid_growth.slope", "fid_growth.low", "fid_growth.high", "fid_growth.num_points"),
+)  # dotted keys in `Profile`, which takes too long to import here
 EVENTS = {
     "recall_half_life": ("recall",),
     "variance_half_life": ("pca/trace_ratio", "trace_ratio"),
@@ -75,7 +77,7 @@ class Measured:
                 continue
             place = key.partition("/")[0]
             names = {name for group in self.groups for name in keys_of(group) if "{" not in name}
-            numbers = profile_keys() if place == "profile" else [name for name in known if name in names]
+            numbers = PROFILE_NUMBERS if place == "profile" else [name for name in known if name in names]
             there = [each for each in (f"{place}/{number}" for number in numbers) if self.has(each)]
             close = get_close_matches(key, there, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
@@ -87,7 +89,7 @@ class Measured:
         if place == "final":
             return self._has_metric(name)
         shown_by = EVENTS.get(name, ()) if name != "variance_half_life" else ()  # analytic models know their variance
-        return name in profile_keys() and (not shown_by or any(map(self._has_metric, shown_by)))
+        return name in PROFILE_NUMBERS and (not shown_by or any(map(self._has_metric, shown_by)))
 
     def _has_metric(self, key: str) -> bool:
         parts, groups = split_key(key), groups_of(key, among=self.groups)
@@ -113,24 +115,6 @@ def check_measured(objective: Objective, evaluation: Any) -> None:
         of_table = table.get("metrics") or [] if isinstance(table, dict) else []
         batch_groups = settings.get("batch_metrics") or []
         Measured(groups=[*groups, *of_table], batch_groups=batch_groups, spaces=list(spaces)).check(objective)
-
-
-@cache
-def profile_keys() -> list[str]:
-    """The numbers of a profile, by dotted key."""
-    from collapsar.journal.profile import Profile
-
-    return list(number_keys(Profile))
-
-
-def number_keys(kind: Any, *, prefix: str = "") -> Iterator[str]:
-    """Dotted keys of a dataclass's numbers, including those of the dataclasses in it."""
-    for name, annotation in get_type_hints(kind).items():
-        for option in get_args(annotation) if isinstance(annotation, UnionType) else (annotation,):
-            if option in (int, float):
-                yield f"{prefix}{name}"
-            elif is_dataclass(option) and name != "findings":
-                yield from number_keys(option, prefix=f"{prefix}{name}.")
 
 
 def read_objective(

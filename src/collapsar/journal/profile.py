@@ -3,25 +3,30 @@
 It holds half-lives, the growth and course of the error, deaths of classes, and an answer to each definition of collapse
 (`collapsar.journal.findings`). Half-lives are counted in generations from generation 0.
 
+The entry gate is whether generation 0 reproduces the real data well enough for a loss to mean something. It saw real
+data only, so what it lacks is the model's fault, not collapse. A floor is what real samples reach in place of synthetic
+ones.
+
 A chain that its alarm stopped, or whose numbers broke down, is an outcome. After a breakdown nothing is drawn, so all
 that had not happened by then happens in the generation that broke down. A stopped chain might have lost more later, so
 no definition is answered no.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from collapsar.journal.courses import Course, Points, Rate, course_over, growth_rate, half_life, later_half, points
-from collapsar.journal.entry_gate import EntryGate, entry_gate
 from collapsar.journal.findings import Finding, answer_all, dead_classes, died_classes, first_dead_generation
 from collapsar.records.record import GenerationRecord
 
+EntryGate = Literal["passed", "failed"]
 Ending = Literal["", "stopped", "broke down"]
 """How a chain ended early; empty if it is finished, or the same command continues it."""
 
+SHARES = {"recall": 0.8, "coverage": 0.7}  # shares of their floors that generation 0 must reach: our conventions
 LOST_IN_A_BREAKDOWN = ("modes_disappear", "real_not_reproduced")
 VARIANCE_KEYS = ("pca/trace_ratio", "trace_ratio")  # PCA of the pixels sees variance that the classifier ignores
 
@@ -140,3 +145,23 @@ def fitted_variance(record: GenerationRecord) -> float | None:
     if "variance" in record.fitted:
         return float(np.sum(record.fitted["variance"]))
     return float(np.trace(record.fitted["covariance"])) if "covariance" in record.fitted else None
+
+
+def entry_gate(metrics: Mapping[str, float]) -> EntryGate | None:
+    """Whether generation 0 passed; None if a metric or its floor was not measured and no other metric failed."""
+    reached = [_reached(metrics, key) for key in SHARES]
+    if False in reached:
+        return "failed"
+    return None if None in reached else "passed"
+
+
+def gate_evidence(metrics: Mapping[str, float]) -> str:
+    """Each metric's value beside its floor: recall 0.62 of 0.94."""
+    measured = [key for key in SHARES if _reached(metrics, key) is not None]
+    words = [f"{key} {metrics[key]:.2g} of {metrics[f'{key}_floor']:.2g}" for key in measured]
+    return ", ".join(words) or "recall and coverage were not measured beside their floors"
+
+
+def _reached(metrics: Mapping[str, float], key: str) -> bool | None:
+    value, floor = metrics.get(key), metrics.get(f"{key}_floor")
+    return None if value is None or not floor else bool(value >= SHARES[key] * floor)

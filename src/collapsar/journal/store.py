@@ -88,7 +88,7 @@ class RunFolder:
         return self.path / f"generation_{generation:03d}"
 
     def model_path(self, generation: int) -> Path:
-        """The Lightning checkpoint of a finished generation's model."""
+        """The Lightning checkpoint of its model."""
         return self.generation_path(generation) / MODEL
 
     @property

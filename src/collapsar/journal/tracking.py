@@ -11,16 +11,10 @@ from collapsar.records.record import GenerationRecord
 
 @dataclass(frozen=True, kw_only=True)
 class ChainTitle:
-    """The names of a chain, and of its data source, model and regime.
+    """The names of a chain, and of its data source, model and regime."""
 
-    Attributes:
-        name: The chain's own name, also of its artifacts.
-        study: Name by which runs are grouped.
-        num_generations: How many there will be.
-    """
-
-    name: str
-    study: str
+    name: str  # also of its artifacts
+    study: str  # by which runs are grouped
     data: str
     model: str
     regime: str

@@ -17,22 +17,16 @@ Mode: TypeAlias = Literal["online", "offline", "disabled", "shared"]
 
 
 def chosen_mode() -> Mode:
-    """The mode that WANDB_DISABLED or WANDB_MODE sets; else online with an API key, offline without one.
-
-    Raises:
-        UsageError: one of the two has a value that W&B does not know.
-    """
+    """The mode that WANDB_DISABLED or WANDB_MODE sets; else online with an API key, offline without one."""
     disabled, mode = (os.environ.get(variable, "").strip() for variable in ("WANDB_DISABLED", "WANDB_MODE"))
     if disabled.lower() not in (*YES, *NO):
         raise UsageError(f"WANDB_DISABLED must be true or false: got {disabled!r}")
     if disabled.lower() in YES:
         return "disabled"
-    if mode:
-        mode = EARLIER_MODES.get(mode, mode)
-        if mode not in get_args(Mode):
-            raise UsageError(f"WANDB_MODE must be one of {', '.join(get_args(Mode))}: got {mode!r}")
-        return cast("Mode", mode)
-    return "online" if api_key() else "offline"
+    mode = EARLIER_MODES.get(mode, mode) or ("online" if api_key() else "offline")
+    if mode not in get_args(Mode):
+        raise UsageError(f"WANDB_MODE must be one of {', '.join(get_args(Mode))}: got {mode!r}")
+    return cast("Mode", mode)
 
 
 def server() -> str:

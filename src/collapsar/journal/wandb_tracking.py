@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,11 @@ READ_HERE = ("WANDB_MODE", "WANDB_DISABLED")
 LEAVING_SECONDS = 3.0  # limit of the upload after a signal; a continued chain is uploaded anew
 
 
+@dataclass(kw_only=True, eq=False)
 class WandbTracking(Tracking):
     """Weights & Biases.
 
-    Args:
+    Attributes:
         project: W&B project.
         entity: W&B user or team; null takes the account's default.
         tags: Put on every run, beside data, model and regime.
@@ -49,24 +51,19 @@ class WandbTracking(Tracking):
         finish_timeout_seconds: How long the end of a chain waits for the upload.
     """
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        entity: str | None,
-        tags: Sequence[str],
-        artifact_generations: Sequence[int],
-        connect_timeout_seconds: float,
-        finish_timeout_seconds: float,
-    ) -> None:
-        check_positive(connect_timeout_seconds=connect_timeout_seconds, finish_timeout_seconds=finish_timeout_seconds)
+    project: str
+    entity: str | None
+    tags: Sequence[str]
+    artifact_generations: Sequence[int]
+    connect_timeout_seconds: float
+    finish_timeout_seconds: float
+
+    def __post_init__(self) -> None:
+        check_positive(connect_timeout_seconds=self.connect_timeout_seconds)
+        check_positive(finish_timeout_seconds=self.finish_timeout_seconds)
         self.mode = chosen_mode()
         if self.mode != "disabled":
-            check_settings(project=project, entity=entity, tags=tags)
-        self.project, self.entity = project, entity
-        self.tags = [*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))]
-        self.artifact_generations = artifact_generations
-        self.connect_timeout_seconds, self.finish_timeout_seconds = connect_timeout_seconds, finish_timeout_seconds
+            check_settings(project=self.project, entity=self.entity, tags=self.tags)
         self._run: wandb.Run | None = None
         self._upload: Upload | None = None
 
@@ -111,25 +108,26 @@ class WandbTracking(Tracking):
         run, self._run = self._run, None
         upload, self._upload = self._upload, None
         run.finish(exit_code=int(has_failed))
-        timeout = (
-            min(self.finish_timeout_seconds, LEAVING_SECONDS) if signals.is_asked() else self.finish_timeout_seconds
-        )
+        seconds = self.finish_timeout_seconds
+        if signals.is_asked():
+            seconds = min(seconds, LEAVING_SECONDS)
         kept = "kept offline; upload it with: wandb sync"
         if upload is None:
             logger.info("W&B run %s %s", kept, run.settings.sync_dir)
-        elif not upload.finish(timeout_seconds=timeout):
+        elif not upload.finish(timeout_seconds=seconds):
             logger.warning("W&B did not take the whole run: it is %s %s", kept, run.settings.sync_dir)
 
     def _begin(self, config: dict[str, Any]) -> "wandb.Run":
         """A run that is written to the run folder only."""
         os.environ.update(QUIET)
         title = self._title
+        tags_here = os.environ.get("WANDB_TAGS", "").split(",")
         own_tags = [tag[:MAX_TAG] for tag in (title.data, title.model, title.regime)]
         with refusals_name("this run"):
             return wandb.init(
                 project=self.project,
                 entity=self.entity,
-                tags=list(dict.fromkeys([*self.tags, *own_tags])),
+                tags=list(dict.fromkeys([*self.tags, *filter(None, tags_here), *own_tags])),
                 group=title.study,
                 job_type=f"{title.model}/{title.regime}",
                 name=title.name,

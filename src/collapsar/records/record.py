@@ -43,7 +43,7 @@ class GenerationRecord:
             for, the `judge`, the measuring `stick`, or the `row` itself; None without labels.
         correction: What moved the samples before selection (name and settings); empty without one.
         fitted: Parameters of an analytic model; empty for a network.
-        entry_gate: Whether generation 0 passed or failed (`collapsar.journal.entry_gate`); None for later generations,
+        entry_gate: Whether generation 0 passed or failed (`collapsar.journal.profile`); None for later generations,
             if recall and coverage were not measured beside their floors, and in earlier records.
     """
 
