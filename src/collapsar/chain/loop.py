@@ -20,11 +20,8 @@ from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Regime
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
-from collapsar.journal.profile import entry_gate
-from collapsar.judging.evaluator import Scores
 from collapsar.machine.devices import explain_out_of_memory
 from collapsar.models.generative import GenerativeModel
-from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training.train import Training
@@ -137,36 +134,6 @@ class Loop:
             maker=self.maker,
             seconds=seconds,
         )
-
-
-def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, size: str) -> GenerationRecord:
-    """The record of a turn and its scores."""
-    training, drawn = turn.training, turn.drawn
-    return GenerationRecord(
-        generation=turn.generation,
-        seed=seed,
-        data=data,
-        model=training.model.name,
-        regime=regime,
-        size=size,
-        pool=turn.pool.describe(),
-        num_evaluated=scores.num_synthetic,
-        num_real=scores.num_real,
-        metrics=scores.metrics,
-        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
-        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
-        shared_seconds=training.shared_seconds,
-        training=training.summary,
-        feature_spaces=scores.feature_spaces,
-        class_shares=scores.class_shares,
-        factor_shares=scores.factor_shares,
-        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
-        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
-        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
-        correction=drawn.corrected_by,
-        fitted=training.model.fitted_parameters(),
-        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
-    )
 
 
 @contextmanager

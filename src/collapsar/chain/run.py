@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from collapsar.chain.feasibility import check_sizes
-from collapsar.chain.loop import Loop, Maker, Turn, record_of, timed
+from collapsar.chain.loop import Loop, Maker, Turn, timed
 from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.held_out import hold_out
@@ -25,6 +25,7 @@ from collapsar.drawing.judge import JudgeSpace, choose_space, make_judge
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
 from collapsar.journal.journal import Journal, open_journal
+from collapsar.journal.profile import entry_gate
 from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
@@ -33,7 +34,7 @@ from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train
-from collapsar.training.shared import SharedTraining, claimed
+from collapsar.training.shared import SharedTraining, can_be_shared, claimed
 from collapsar.training.stored import load_stored
 from collapsar.training.train import Training
 from collapsar.training.unfinished import Unfinished, belonging
@@ -131,7 +132,7 @@ def judge_space(parts: Parts, real: RealData) -> JudgeSpace | None:
 
 def shared_training(parts: Parts, journal: Journal, *, real: RealData) -> AbstractContextManager[SharedTraining | None]:
     """The training of generation 0, held while this chain needs it; None if no other chain shares it."""
-    if journal.records or not parts.shares_generation_0:
+    if journal.records or not (parts.share_generation_0 and can_be_shared(parts.recipe, parts.model)):
         return nullcontext()
     return claimed(journal.store.path.parent, parts.recipe, config=journal.config, real=real.train)
 
@@ -141,7 +142,7 @@ def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) ->
     model, scores = turn.training.model, measure(turn, evaluator, seed=parts.seed)
     latents, noise = (make_generator(parts.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
     journal.keep(
-        record_of(turn, scores, seed=parts.seed, data=parts.data.name, regime=parts.regime.name, size=parts.size),
+        record_of(turn, scores, parts),
         samples=turn.synthetic,
         strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
         save_model=turn.training.save,
@@ -164,6 +165,36 @@ def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:
             return evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
+
+
+def record_of(turn: Turn, scores: Scores, parts: Parts) -> GenerationRecord:
+    """The record of a turn and its scores."""
+    training, drawn = turn.training, turn.drawn
+    return GenerationRecord(
+        generation=turn.generation,
+        seed=parts.seed,
+        data=parts.data.name,
+        model=training.model.name,
+        regime=parts.regime.name,
+        size=parts.size,
+        pool=turn.pool.describe(),
+        num_evaluated=scores.num_synthetic,
+        num_real=scores.num_real,
+        metrics=scores.metrics,
+        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
+        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
+        shared_seconds=training.shared_seconds,
+        training=training.summary,
+        feature_spaces=scores.feature_spaces,
+        class_shares=scores.class_shares,
+        factor_shares=scores.factor_shares,
+        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
+        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
+        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
+        correction=drawn.corrected_by,
+        fitted=training.model.fitted_parameters(),
+        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
