@@ -1,7 +1,7 @@
 """Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
 
 A run is first written to the run folder, where no server can delay it. With an API key and a server that answers, a
-second process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`,
+second process uploads it while it grows (`collapsar.journal.wandb_server`). Otherwise it stays there for `wandb sync`,
 which gives the same run. A chain that continues after a kill writes its run anew under the same id.
 """
 
@@ -23,9 +23,8 @@ from collapsar.errors import UsageError, check_positive
 from collapsar.files import write_atomically
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
-from collapsar.journal.uploading import QUIET, Upload
 from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise
-from collapsar.journal.wandb_server import chosen_mode, default_entity, reason, server
+from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, reason, server
 from collapsar.machine import signals
 from collapsar.records.record import GenerationRecord
 
