@@ -45,7 +45,7 @@ class WandbRows:
 
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
         """All values that are drawn over the generations."""
-        row = {AXIS: record.generation, **record.metrics}
+        row: dict[str, Any] = {AXIS: record.generation, **record.metrics}
         row |= {f"pool/{key}": record.pool[key] for key in ("size", "real_fraction")}
         row |= {f"seconds/{phase}": value for phase, value in record.seconds.items()}
         if grid := store.grid(record.generation):

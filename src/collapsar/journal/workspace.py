@@ -55,7 +55,7 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
 def over_generations(title: str, keys: list[str]) -> panels.LinePlot:
     """A plot of means over the runs of a group, with a band from the lowest to the highest."""
     return panels.LinePlot(
-        title=title, x=AXIS, y=keys, groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
+        title=title, x=AXIS, y=[*keys], groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
     )
 
 
