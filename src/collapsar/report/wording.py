@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from collapsar.journal.courses import HALF
-from collapsar.journal.entry_gate import SHARES, gate_evidence
 from collapsar.journal.findings import Verdict
+from collapsar.journal.profile import SHARES, gate_evidence
 from collapsar.records.words import counted
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
