@@ -132,7 +132,7 @@ def read_objective(
         numbers |= {key: worst for key in keys_in(objective) if (worst := worst_final(key)) is not None}
     for key in keys_in(objective):
         if key not in numbers:
-            measured = [known for known in sorted(numbers) if not known.endswith(MARGINS)]
+            measured = [known for known in sorted(numbers) if not known.endswith(SUFFIXES)]
             raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")
     return numbers[objective] if isinstance(objective, str) else tuple(numbers[key] for key in objective)
 
