@@ -15,12 +15,14 @@ from torch import Tensor
 from collapsar.samples import quantise
 
 SIDE, HORIZON = 32, 11.0  # pixels
+PIXELS = torch.arange(SIDE).float()  # the places of rows, and of columns
+DEPTHS = ((PIXELS - HORIZON) / (SIDE - 1 - HORIZON)).clamp(0, 1)  # of rows
 PICTURES_AT_ONCE = 1000  # bounds memory only
 
 FACTORS = ("road", "vehicle", "pedestrian", "night", "fog", "occlusion")
 ROAD_BENDS = (0.0, -10.0, 10.0)  # of straight, left and right, in pixels at the horizon
 
-# Colours are red, green and blue in [0, 1].
+Colour = Tensor | tuple[float, float, float]  # red, green and blue in [0, 1]; one for all pictures, or one for each
 SKY, SKY_AT_HORIZON = (0.42, 0.63, 0.92), (0.78, 0.88, 0.98)
 NIGHT_SKY, NIGHT_SKY_AT_HORIZON = (0.02, 0.03, 0.10), (0.08, 0.10, 0.22)
 SUN, MOON = (1.0, 0.93, 0.55), (0.85, 0.86, 0.80)
@@ -43,50 +45,43 @@ NUISANCES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Factor levels and random numbers of the pictures.
+    """What is in the pictures: the level of each factor, and a uniform number in [0, 1) for each nuisance."""
 
-    Attributes:
-        levels: The level of each factor, by its name.
-        draws: Uniform numbers in [0, 1), by the name of the nuisance.
-    """
+    levels: dict[str, Int64[Tensor, "sample 1"]]
+    draws: dict[str, Float[Tensor, "sample 1"]]
 
-    levels: dict[str, Int64[Tensor, " sample"]]
-    draws: dict[str, Float[Tensor, " sample"]]
-
-    def between(self, nuisance: str, low: float, high: float) -> Float[Tensor, " sample"]:
+    def between(self, nuisance: str, low: float, high: float) -> Float[Tensor, "sample 1"]:
         """A nuisance, uniform between two values."""
         return low + (high - low) * self.draws[nuisance]
 
     def chosen(self, nuisance: str, colours: tuple[tuple[float, ...], ...]) -> Float[Tensor, "sample 3"]:
         """One of some colours, with equal probability."""
-        return torch.tensor(colours)[(self.draws[nuisance] * len(colours)).long()]
+        return torch.tensor(colours)[(self.draws[nuisance].squeeze(1) * len(colours)).long()]
+
+    def by_light(self, *, night: Colour, day: Colour) -> Float[Tensor, "sample 3"]:
+        return torch.where(self.levels["night"].bool(), torch.as_tensor(night), torch.as_tensor(day))
 
     def take(self, chosen: Tensor | slice) -> "Plan":
         """The plan of the chosen samples."""
-        parts = ({name: column[chosen] for name, column in all_.items()} for all_ in (self.levels, self.draws))
-        levels, draws = parts
+        levels, draws = ({name: each[chosen] for name, each in all_.items()} for all_ in (self.levels, self.draws))
         return Plan(levels=levels, draws=draws)
 
-    def centre(self, depth: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
-        """The middle of the road at a depth, in pixels from the left."""
+    def centre(self, depth: Tensor) -> Float[Tensor, "sample place"]:
+        """The middle of the road at some depths, in pixels from the left."""
         bend = torch.tensor(ROAD_BENDS)[self.levels["road"]] + self.between("road_bend", -1.5, 1.5)
-        place = self.between("road_place", 14.5, 16.5)
-        if depth.ndim == 2:
-            bend, place = bend[:, None], place[:, None]
-        return place + bend * (1 - depth) ** 2
+        return self.between("road_place", 14.5, 16.5) + bend * (1 - depth) ** 2
 
-    def half_width(self, depth: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
-        """Half of the road's width at a depth, in pixels."""
-        near = self.between("road_width", 10.0, 12.0)
-        return 1.0 + (near[:, None] if depth.ndim == 2 else near) * depth
+    def half_width(self, depth: Tensor) -> Float[Tensor, "sample place"]:
+        """Half of the road's width at some depths, in pixels."""
+        return 1.0 + self.between("road_width", 10.0, 12.0) * depth
 
 
 def draw_scenes(levels: Int64[Tensor, "sample 6"], *, generator: torch.Generator) -> UInt8[Tensor, "sample 3 32 32"]:
     """A picture for each combination of levels; the factors are in the order of FACTORS."""
     draws = torch.rand(len(levels), len(NUISANCES), generator=generator)
     plan = Plan(
-        levels=dict(zip(FACTORS, levels.unbind(1), strict=True)),
-        draws=dict(zip(NUISANCES, draws.unbind(1), strict=True)),
+        levels=dict(zip(FACTORS, levels.split(1, dim=1), strict=True)),
+        draws=dict(zip(NUISANCES, draws.split(1, dim=1), strict=True)),
     )
     pictures = torch.empty(len(levels), 3, SIDE, SIDE, dtype=torch.uint8)
     for start in range(0, len(levels), PICTURES_AT_ONCE):
@@ -97,40 +92,30 @@ def draw_scenes(levels: Int64[Tensor, "sample 6"], *, generator: torch.Generator
 
 def _picture(plan: Plan) -> Float[Tensor, "sample 3 height width"]:
     images = _land(plan)
-    _on_those_with("vehicle", images, plan, _paint_vehicle)
-    _on_those_with("pedestrian", images, plan, _paint_pedestrian)
-    _on_those_with("occlusion", images, plan, _paint_barrier)
-    _on_those_with("night", images, plan, _darken)
-    _on_those_with("fog", images, plan, _paint_fog)
+    for factor, paint_on in LAYERS.items():
+        chosen = plan.levels[factor].nonzero()[:, 0]
+        some = images[chosen]
+        paint_on(some, plan.take(chosen))
+        images[chosen] = some
     return images
-
-
-def _on_those_with(factor: str, images: Tensor, plan: Plan, paint_on: Callable[[Tensor, Plan], None]) -> None:
-    chosen = plan.levels[factor].nonzero().squeeze(1)
-    some = images[chosen]
-    paint_on(some, plan.take(chosen))
-    images[chosen] = some
 
 
 def _land(plan: Plan) -> Float[Tensor, "sample 3 height width"]:
     """Sky with a sun or a moon, grass, and the road with its dashes."""
-    num_samples, is_night = len(plan.draws["light"]), plan.levels["night"].bool()[:, None]
-    rows = torch.arange(SIDE).float()
-    depth = ((rows - HORIZON) / (SIDE - 1 - HORIZON)).clamp(0, 1).expand(num_samples, SIDE)
-    height = (rows / HORIZON).clamp(0, 1)[None, None, :, None]  # 1 at the horizon
-    sky = torch.where(is_night, _before_night(NIGHT_SKY), torch.tensor(SKY))[:, :, None, None]
-    at_horizon = torch.where(is_night, _before_night(NIGHT_SKY_AT_HORIZON), torch.tensor(SKY_AT_HORIZON))
-    images = torch.lerp(sky, at_horizon[:, :, None, None], height).expand(num_samples, 3, SIDE, SIDE).clone()
-    light = plan.between("light", 0.9, 1.1)[:, None]
-    star = torch.where(is_night, _before_night(MOON), torch.tensor(SUN))
-    _paint(images, _disc(plan.between("sun_place", 2.0, 30.0), plan.between("sun_height", 2.5, 5.5), radius=1.8), star)
-    is_land = (rows > HORIZON).float()[:, None].expand(num_samples, SIDE, SIDE)
+    sky = plan.by_light(night=_before_night(NIGHT_SKY), day=SKY)
+    at_horizon = plan.by_light(night=_before_night(NIGHT_SKY_AT_HORIZON), day=SKY_AT_HORIZON)
+    height = (PIXELS / HORIZON).clamp(0, 1)[:, None]  # 1 at the horizon
+    images = torch.lerp(sky[:, :, None, None], at_horizon[:, :, None, None], height).repeat(1, 1, 1, SIDE)
+    star = _disc(plan.between("sun_place", 2.0, 30.0), plan.between("sun_height", 2.5, 5.5), radius=1.8)
+    _paint(images, star, plan.by_light(night=_before_night(MOON), day=SUN))
+    is_land = (PIXELS > HORIZON).float()[:, None]
+    light = plan.between("light", 0.9, 1.1)
     _paint(images, is_land, light * torch.tensor(GRASS))
-    centre, half_width = plan.centre(depth), plan.half_width(depth)
-    _paint(images, is_land * _strip(centre, half_width), light * torch.tensor(ASPHALT))
-    phase = 2.6 / (depth + 0.35) + plan.draws["dashes"][:, None]
-    is_dash = (phase % 1 < 0.5).float()
-    _paint(images, is_land * _strip(centre, 0.15 + 0.55 * depth) * is_dash[:, :, None], light * torch.tensor(LINE))
+    centre = plan.centre(DEPTHS)
+    _paint(images, is_land * _strip(centre, plan.half_width(DEPTHS)), light * torch.tensor(ASPHALT))
+    is_dash = ((2.6 / (DEPTHS + 0.35) + plan.draws["dashes"]) % 1 < 0.5).float()
+    dashes = is_land * _strip(centre, 0.15 + 0.55 * DEPTHS) * is_dash[:, :, None]
+    _paint(images, dashes, light * torch.tensor(LINE))
     return images
 
 
@@ -143,13 +128,12 @@ def _paint_vehicle(images: Tensor, plan: Plan) -> None:
     ground = _row(depth)
     middle = ground - 0.75 * half
     for edge in (-1, 1):
-        _paint(images, _box(x + edge * 0.7 * half, ground - 0.1 * half, 0.22 * half, 0.3 * half), torch.tensor(TYRE))
+        _paint(images, _box(x + edge * 0.7 * half, ground - 0.1 * half, 0.22 * half, 0.3 * half), TYRE)
     paint = plan.chosen("vehicle_paint", PAINTS)
     _paint(images, _box(x, middle, half, 0.55 * half), paint)
     _paint(images, _box(x, middle - 0.85 * half, 0.75 * half, 0.5 * half), paint)
-    _paint(images, _box(x, middle - 0.8 * half, 0.58 * half, 0.32 * half), torch.tensor(GLASS))
-    is_night = plan.levels["night"].bool()[:, None]
-    lights = torch.where(is_night, _before_night(TAIL_LIGHT), torch.tensor(TAIL_LIGHT))
+    _paint(images, _box(x, middle - 0.8 * half, 0.58 * half, 0.32 * half), GLASS)
+    lights = plan.by_light(night=_before_night(TAIL_LIGHT), day=TAIL_LIGHT)
     for edge in (-1, 1):
         _paint(images, _box(x + edge * 0.75 * half, middle, 0.24 * half, 0.22 * half), lights)
 
@@ -160,83 +144,73 @@ def _paint_pedestrian(images: Tensor, plan: Plan) -> None:
     height = (5.0 + 7.0 * depth) * plan.between("pedestrian_size", 0.95, 1.15)
     x = plan.centre(depth) + plan.between("pedestrian_place", -1.0, 1.0) * (plan.half_width(depth) + 2)
     x, feet = x.clamp(2, SIDE - 3), _row(depth)
-    _paint(images, _box(x, feet - 0.2 * height, 0.13 * height, 0.22 * height), torch.tensor(TROUSERS))
+    _paint(images, _box(x, feet - 0.2 * height, 0.13 * height, 0.22 * height), TROUSERS)
     _paint(images, _box(x, feet - 0.58 * height, 0.19 * height, 0.22 * height), plan.chosen("pedestrian_coat", COATS))
-    _paint(images, _disc(x, feet - 0.9 * height, radius=0.13 * height + 0.25), torch.tensor(SKIN))
+    _paint(images, _disc(x, feet - 0.9 * height, radius=0.13 * height + 0.25), SKIN)
 
 
 def _paint_barrier(images: Tensor, plan: Plan) -> None:
     """A striped board in the foreground; it hides legs and wheels behind it, but never a whole person."""
     x, y = plan.between("barrier_place", 10.0, 22.0), plan.between("barrier_height", 21.5, 25.5)
     half_width = plan.between("barrier_width", 7.0, 10.0)
-    board = _box(x, y, half_width, torch.full_like(y, 2.2))
-    columns, rows = torch.arange(SIDE).float(), torch.arange(SIDE).float()
-    slanted = columns[None, None, :] + rows[None, :, None] - (x + y)[:, None, None]
-    is_stripe = ((slanted / 5.0) % 1 < 0.5).float()
+    board = _box(x, y, half_width, 2.2)
+    slanted = PIXELS + PIXELS[:, None] - (x + y)[:, :, None]
     for edge in (-1, 1):
-        leg = _box(x + edge * 0.7 * half_width, y + 3.5, torch.full_like(x, 0.6), torch.full_like(x, 2.0))
-        _paint(images, leg, torch.tensor(TYRE))
-    _paint(images, board, torch.tensor(BOARD))
-    _paint(images, board * is_stripe, torch.tensor(STRIPE))
+        _paint(images, _box(x + edge * 0.7 * half_width, y + 3.5, 0.6, 2.0), TYRE)
+    _paint(images, board, BOARD)
+    _paint(images, board * ((slanted / 5.0) % 1 < 0.5).float(), STRIPE)
 
 
 def _darken(images: Tensor, plan: Plan) -> None:
     """Darken the colours for the night, less where the headlights of the camera's own car shine."""
-    columns, rows = torch.arange(SIDE).float(), torch.arange(SIDE).float()
-    reach = ((rows - HORIZON + 2) / 10).clamp(0, 1)[:, None]
-    cone = reach * torch.exp(-(((columns[None, :] - 15.5) / 10.0) ** 2))
+    reach = ((PIXELS - HORIZON + 2) / 10).clamp(0, 1)[:, None]
+    cone = reach * torch.exp(-(((PIXELS - 15.5) / 10.0) ** 2))
     ambient = torch.tensor(AMBIENT)[:, None, None]
     images *= ambient + (0.75 - ambient) * cone * 0.75
 
 
 def _paint_fog(images: Tensor, plan: Plan) -> None:
     """A veil over everything, thicker with distance."""
-    rows = torch.arange(SIDE).float()
-    farness = 1 - ((rows - HORIZON) / (SIDE - 1 - HORIZON)).clamp(0, 1)
-    density = plan.between("fog_density", 0.62, 0.78)[:, None] * (0.45 + 0.55 * farness)
-    is_night = plan.levels["night"].bool()[:, None]
-    veil = torch.where(is_night, torch.tensor(NIGHT_FOG), torch.tensor(FOG))
-    _paint(images, density[:, :, None].expand(len(images), SIDE, SIDE), veil)
+    density = plan.between("fog_density", 0.62, 0.78) * (0.45 + 0.55 * (1 - DEPTHS))
+    _paint(images, density[:, :, None], plan.by_light(night=NIGHT_FOG, day=FOG))
 
 
-def _paint(
-    images: Float[Tensor, "sample 3 height width"],
-    coverage: Float[Tensor, "sample height width"],
-    colour: Float[Tensor, "*some 3"],
-) -> None:
-    """Blend a colour, one for all or one for each picture, into every pixel by its coverage in [0, 1]."""
-    images.lerp_(colour.expand(len(images), 3)[:, :, None, None].expand_as(images), coverage[:, None])
+LAYERS: dict[str, Callable[[Tensor, Plan], None]] = {  # by factor, from back to front
+    "vehicle": _paint_vehicle,
+    "pedestrian": _paint_pedestrian,
+    "occlusion": _paint_barrier,
+    "night": _darken,
+    "fog": _paint_fog,
+}
 
 
-def _strip(
-    centre: Float[Tensor, "sample row"], half_width: Float[Tensor, "sample row"]
-) -> Float[Tensor, "sample row column"]:
+def _paint(images: Float[Tensor, "sample 3 height width"], coverage: Tensor, colour: Colour) -> None:
+    """Blend a colour into every pixel by its coverage in [0, 1]; coverage has rows and columns, or 1 for all alike."""
+    coverage = coverage.expand(len(images), SIDE, SIDE)
+    images.lerp_(torch.as_tensor(colour)[..., None, None].expand_as(images), coverage[:, None])
+
+
+def _strip(centre: Float[Tensor, "sample row"], half_width: Tensor) -> Float[Tensor, "sample row column"]:
     """Coverage of the pixels within `half_width` of `centre` in each row."""
-    distance = (torch.arange(SIDE).float() - centre[:, :, None]).abs()
-    return (half_width[:, :, None] - distance + 0.5).clamp(0, 1)
+    return (half_width[..., None] - (PIXELS - centre[:, :, None]).abs() + 0.5).clamp(0, 1)
 
 
 def _box(
-    x: Float[Tensor, " sample"],
-    y: Float[Tensor, " sample"],
-    half_width: Float[Tensor, " sample"],
-    half_height: Float[Tensor, " sample"],
+    x: Float[Tensor, "sample 1"], y: Float[Tensor, "sample 1"], half_width: Tensor | float, half_height: Tensor | float
 ) -> Float[Tensor, "sample row column"]:
-    places = torch.arange(SIDE).float()
-    columns = (half_width[:, None] - (places - x[:, None]).abs() + 0.5).clamp(0, 1)
-    rows = (half_height[:, None] - (places - y[:, None]).abs() + 0.5).clamp(0, 1)
+    columns = (half_width - (PIXELS - x).abs() + 0.5).clamp(0, 1)
+    rows = (half_height - (PIXELS - y).abs() + 0.5).clamp(0, 1)
     return rows[:, :, None] * columns[:, None, :]
 
 
 def _disc(
-    x: Float[Tensor, " sample"], y: Float[Tensor, " sample"], *, radius: Float[Tensor, " sample"] | float
+    x: Float[Tensor, "sample 1"], y: Float[Tensor, "sample 1"], *, radius: Tensor | float
 ) -> Float[Tensor, "sample row column"]:
-    places = torch.arange(SIDE).float()
-    distance = torch.hypot(places[None, :, None] - y[:, None, None], places[None, None, :] - x[:, None, None])
-    return (torch.as_tensor(radius).reshape(-1, 1, 1) - distance + 0.5).clamp(0, 1)
+    distance = torch.hypot(PIXELS[:, None] - y[:, :, None], PIXELS - x[:, :, None])
+    return (torch.as_tensor(radius)[..., None] - distance + 0.5).clamp(0, 1)
 
 
-def _row(depth: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
+def _row(depth: Float[Tensor, "sample 1"]) -> Float[Tensor, "sample 1"]:
     """The pixel row of the ground at a depth."""
     return HORIZON + depth * (SIDE - 1 - HORIZON)
 

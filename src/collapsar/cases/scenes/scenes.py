@@ -4,7 +4,7 @@ A sample's label is the combination of its factors, one of 96. conf/data/scenes.
 so the share of every combination is known exactly.
 """
 
-from typing import Final
+from functools import cached_property
 
 import torch
 
@@ -14,28 +14,16 @@ from collapsar.data.sources.source import DrawnSource, Sizes
 from collapsar.errors import UsageError, check_fraction
 from collapsar.samples import Samples
 
-SAMPLE_SHAPE: Final = [3, SIDE, SIDE]
-PRESENCES: Final = ("vehicle", "pedestrian", "night", "fog", "occlusion")
-HAZARD: Final = "pedestrian"
-NUM_COMBINATIONS: Final = 3 * 2 ** len(PRESENCES)
+SAMPLE_SHAPE = [3, SIDE, SIDE]
+BENDS = ("straight", "left", "right")
+PRESENCES = ("vehicle", "pedestrian", "night", "fog", "occlusion")
+NUM_COMBINATIONS = len(BENDS) * 2 ** len(PRESENCES)
 
 
 class Scenes(DrawnSource):
     """Pictures of a road, by day or at night, in fog or not, with or without a vehicle, a pedestrian and a barrier.
 
-    Args:
-        sample_shape: [3, 32, 32].
-        left: Share of roads that bend to the left.
-        right: Share of roads that bend to the right; the others are straight.
-        vehicle: Share of scenes with a vehicle; likewise `pedestrian`, `night` and `fog`.
-        occlusion: Share of scenes with a barrier in front, which hides the lower half of what stands behind it.
-        num_train: Training samples of generation 0.
-        num_test: Held-out samples.
-        num_reserve: For regimes that take fresh real samples; 0 for none.
-        seed: The experiment's seed.
-
-    Raises:
-        UsageError: a share or a size is out of range, or the shape is another one.
+    `left` to `occlusion` are shares of all scenes.
     """
 
     name = "scenes"
@@ -64,21 +52,18 @@ class Scenes(DrawnSource):
         )
         if list(sample_shape) != SAMPLE_SHAPE:
             raise UsageError(f"data.sample_shape must be {SAMPLE_SHAPE}: got {sample_shape}")
-        shares = (vehicle, pedestrian, night, fog, occlusion)
-        for name, share in (("left", left), ("right", right), *zip(PRESENCES, shares, strict=True)):
-            check_fraction(**{f"data.{name}": share})
+        present = dict(zip(PRESENCES, (vehicle, pedestrian, night, fog, occlusion), strict=True))
+        check_fraction(**{f"data.{name}": share for name, share in {"left": left, "right": right, **present}.items()})
         if left + right > 1:
             raise UsageError(f"data.left and data.right must sum to 1 at most: got {left} and {right}")
-        road = Factor("road", ("straight", "left", "right"), (1.0 - left - right, float(left), float(right)))
-        present = [
-            Factor(name, (f"no {name}", name), (1.0 - share, float(share)))
-            for name, share in zip(PRESENCES, shares, strict=True)
-        ]
-        self._factors = Factors((road, *present), hazard=HAZARD)
+        self._bends, self._present = (1.0 - left - right, float(left), float(right)), present
 
-    @property
+    @cached_property
     def factors(self) -> Factors:
-        return self._factors
+        present = [
+            Factor(name, (f"no {name}", name), (1.0 - share, float(share))) for name, share in self._present.items()
+        ]
+        return Factors((Factor("road", BENDS, self._bends), *present), hazard="pedestrian")
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         levels = self.factors.draw(num_samples, generator=generator)

@@ -6,7 +6,6 @@ are equally likely.
 """
 
 from dataclasses import asdict
-from typing import Final
 
 import torch
 
@@ -14,30 +13,19 @@ from collapsar.data.factors import Factor, Factors
 from collapsar.data.real_data import RealData, StickSplit
 from collapsar.data.sources.real import MNIST
 from collapsar.data.sources.source import Sizes, Source
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.samples import Samples, concatenate
 from collapsar.seeding import make_generator
 
-COLOURS: Final = ("red", "green", "blue")
-NUM_DIGITS: Final = 10
-SAMPLE_SHAPE: Final = [len(COLOURS), 28, 28]
+COLOURS = ("red", "green", "blue")
+NUM_DIGITS = 10
+SAMPLE_SHAPE = [len(COLOURS), 28, 28]
 
 
 class StackedMNIST(Source):
     """Stacks of three MNIST digits; training stacks of official training images, test stacks of official test images.
 
     A label is the number that the digits spell, red first.
-
-    Args:
-        sample_shape: [3, 28, 28].
-        num_train: Training samples of generation 0.
-        num_test: Held-out samples.
-        num_reserve: For regimes that take fresh real samples; 0 for none.
-        root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
-        seed: The experiment's seed.
-
-    Raises:
-        UsageError: a size is out of range, or the shape is another one.
     """
 
     name = "stacked_mnist"
@@ -53,50 +41,38 @@ class StackedMNIST(Source):
         seed: int,
     ) -> None:
         check_positive(**{"data.num_train": num_train, "data.num_test": num_test})
-        if num_reserve < 0:
-            raise UsageError(f"data.num_reserve must be at least 0: got {num_reserve}")
+        check_not_negative(**{"data.num_reserve": num_reserve})
         if list(sample_shape) != SAMPLE_SHAPE:
             raise UsageError(f"data.sample_shape must be {SAMPLE_SHAPE}: got {sample_shape}")
-        super().__init__(
-            sample_shape=sample_shape,
-            sizes=Sizes(num_train, num_test, num_reserve),
-            num_classes=NUM_DIGITS ** len(COLOURS),
-        )
+        sizes, num_classes = Sizes(num_train, num_test, num_reserve), NUM_DIGITS ** len(COLOURS)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
         self.digits = MNIST(sample_shape=[1, 28, 28], num_train=None, root=root)
         self.seed = seed
 
     @property
     def factors(self) -> Factors:
+        names = {colour: tuple(f"{colour}_{digit}" for digit in range(NUM_DIGITS)) for colour in COLOURS}
         equal = (1 / NUM_DIGITS,) * NUM_DIGITS
-        return Factors(
-            tuple(
-                Factor(colour, tuple(f"{colour}_{digit}" for digit in range(NUM_DIGITS)), equal) for colour in COLOURS
-            )
-        )
+        return Factors(tuple(Factor(colour, levels, equal) for colour, levels in names.items()))
 
     def read(self) -> RealData:
         """All sets. Stacks of images that the measuring stick was not trained on are kept from feature spaces too."""
         official = self.digits.load()
         assert official.stick_split is not None, "MNIST keeps a part from sticks"
         images = {"train": official.train, "test": official.test, "reserve": official.train}
-        train, test, reserve = (
-            self._stacks(images[name], size, purpose=name) for name, size in asdict(self.sizes).items()
+        images["unseen"] = official.stick_split.unseen
+        sizes = asdict(self.sizes) | {"unseen": self.sizes.test}
+        train, test, reserve, unseen = (
+            stacked(images[name], size, factors=self.factors, generator=make_generator(self.seed, 0, f"real {name}"))
+            for name, size in sizes.items()
         )
-        unseen = self._stacks(official.stick_split.unseen, self.sizes.test, purpose="unseen")
         return RealData(
             train=train,
             test=test,
             num_classes=self.num_classes,
             reserve=reserve if len(reserve) else None,
-            stick_split=StickSplit(
-                official=concatenate([train, unseen]), unseen_indices=len(train) + torch.arange(len(unseen))
-            ),
+            stick_split=StickSplit(concatenate([train, unseen]), len(train) + torch.arange(len(unseen))),
             factors=self.factors,
-        )
-
-    def _stacks(self, images: Samples, num_samples: int, *, purpose: str) -> Samples:
-        return stacked(
-            images, num_samples, factors=self.factors, generator=make_generator(self.seed, 0, f"real {purpose}")
         )
 
 
