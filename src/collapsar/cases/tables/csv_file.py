@@ -9,14 +9,16 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from collapsar.cases.tables.file_rows import FileRows, counted, size, text_column
+from collapsar.cases.tables.file_rows import FileRows, counted, text_column
 from collapsar.cases.tables.numerals import Signs, sign, sign_name
 from collapsar.errors import UsageError, printable
 
@@ -67,7 +69,7 @@ def read_csv(path: Path, reading: Reading) -> FileRows:
     separator = reading.separator or find_separator(text)
     header, rows, left_out = read_lines(text, separator)
     cells = zip(*rows, strict=True) if rows else [()] * len(header)
-    columns, missing = {}, dict[str, dict[str, int]]()
+    columns, missing = {}, defaultdict[str, Counter[str]](Counter)
     for title, name, values in zip(header, names_of(header), cells, strict=True):
         column = columns[name] = text_column(values)
         distinct = column.cat.categories.tolist()
@@ -76,14 +78,14 @@ def read_csv(path: Path, reading: Reading) -> FileRows:
         elif words := [text for text in distinct if reading.is_missing(text)]:
             numbers = column.value_counts()
             for word in words:
-                counts = missing.setdefault(word.strip(), {})
-                counts[name] = counts.get(name, 0) + int(numbers[word])
-            columns[name] = column.cat.set_categories([text for text in distinct if text not in words])
+                missing[word.strip()][name] += int(numbers[word])
+            columns[name] = column.cat.remove_categories(words)
     if len(columns) < len(header):
         left_out.append(f"{counted(len(header) - len(columns), 'column')} without a name and without a value")
     name = sign_name(separator)
     shown = f"{separator} ({name})" if separator.isprintable() and separator not in (" ", name) else name
-    form = f"{size(len(rows), columns)}, separated by {shown}, encoding {encoding}"
+    size = f"{counted(len(rows), 'row')} of {counted(len(columns), 'column')}"
+    form = f"{size}, separated by {shown}, encoding {encoding}"
     return FileRows(pd.DataFrame(columns), form, missing, tuple(left_out))
 
 
@@ -110,23 +112,6 @@ def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
     return text, chosen
 
 
-def parsed(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each record, none for a blank line, with the number of its last line.
-
-    If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
-    """
-    csv.field_size_limit(LONGEST_FIELD)
-    skips = has_blanks_before_quotes(text, separator)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=skips)
-    try:
-        for fields in reader:
-            yield reader.line_num, fields
-    except csv.Error as error:
-        raise UsageError(
-            f"line {reader.line_num}: {error}; a quote is opened and not closed, or text follows it"
-        ) from error
-
-
 def has_blanks_before_quotes(text: str, separator: str) -> bool:
     """Whether blanks precede any quoted field."""
     if separator == " " or not re.search(f'{re.escape(separator)} +"', text):
@@ -136,15 +121,26 @@ def has_blanks_before_quotes(text: str, separator: str) -> bool:
 
 
 def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], list[str]]:
-    """The header, the fields of each other line, and what is left out, in words; lines of other widths are refused."""
-    everything = list(parsed(text, separator))
-    records = [(line, fields) for line, fields in everything if not is_blank(fields)]
+    """The header, the fields of each other line, and what is left out, in words; lines of other widths are refused.
+
+    If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
+    """
+    csv.field_size_limit(LONGEST_FIELD)
+    skips = has_blanks_before_quotes(text, separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=skips)
+    try:
+        lines = [(reader.line_num, fields) for fields in reader]
+    except csv.Error as error:
+        raise UsageError(
+            f"line {reader.line_num}: {error}; a quote is opened and not closed, or text follows it"
+        ) from error
+    records = [(line, fields) for line, fields in lines if not is_blank(fields)]
     if not records:
         raise UsageError("the file is empty")
     left_out = []
-    if num_blank := len(everything) - len(records):
+    if num_blank := len(lines) - len(records):
         left_out.append(counted(num_blank, "blank line"))
-    if has_blanks_before_quotes(text, separator):
+    if skips:
         left_out.append("blanks after separators, because quoted fields stand there")
     (_, header), *rows = records
     if rows and all(len(fields) == len(header) + 1 and not fields[-1].strip() for _, fields in rows):
@@ -159,20 +155,15 @@ def find_separator(text: str) -> str:
     headers = {one: csv.reader(io.StringIO(text, newline=""), delimiter=one) for one in SEPARATORS}
     widths = {one: next((len(fields) for fields in rows if not is_blank(fields)), 0) for one, rows in headers.items()}
     splitting = [one for one in SEPARATORS if widths[one] > 1]
-    fitting = [one for one in splitting if fits(text, one)] if len(splitting) > 1 else splitting
+    fitting = []
+    for one in splitting if len(splitting) > 1 else ():
+        with suppress(UsageError):
+            read_lines(text, one)
+            fitting.append(one)
     if len(fitting) > 1:
         found = " or ".join(f"{sign_name(one)} ({widths[one]} columns)" for one in fitting)
         raise UsageError(f"the file may be separated by {found}: set data.separator")
     return (fitting or splitting or [","])[0]
-
-
-def fits(text: str, separator: str) -> bool:
-    """Whether all lines have as many fields as the header."""
-    try:
-        read_lines(text, separator)
-    except UsageError:
-        return False
-    return True
 
 
 def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:

@@ -34,18 +34,6 @@ class Labelled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionScores:
-    """Scores of predicted probabilities against the true classes of real rows."""
-
-    accuracy: float
-    auc: float  # each class against the rest, averaged over those that occur; .5 is chance
-    f1: float  # the mean of class_f1 over the classes that occur among rows or predictions
-    class_f1: tuple[float, ...]
-    calibration_error: float  # expected calibration error in [0, 1]
-    brier: float  # Brier score, halved for any number of classes, so that it is in [0, 1]; 0 is best
-
-
-@dataclass(frozen=True, kw_only=True)
 class TableTask:
     """The predictors that are trained on rows; `conf/table_metrics/default.yaml` explains each setting.
 
@@ -108,19 +96,23 @@ def splittable(features: np.ndarray, *, min_leaf: int) -> np.ndarray:
     return found if len(found) else np.arange(1)
 
 
-def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> PredictionScores:
-    """Scores of probabilities [row, class] against the true classes; needs at least one row."""
+def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> dict[str, float]:
+    """Scores of probabilities [row, class] against the true classes of at least one row.
+
+    `auc` is of each class against the rest, averaged over the classes that occur; .5 is chance. `f1` is the mean over
+    the classes that occur among rows or predictions.
+    """
     predicted, num_classes = probabilities.argmax(axis=1), probabilities.shape[1]
     class_f1 = f1_score(classes, predicted, labels=np.arange(num_classes), average=None, zero_division=0.0)
     occurs = np.bincount(np.concatenate([classes, predicted]), minlength=num_classes) > 0
-    return PredictionScores(
-        accuracy=float((predicted == classes).mean()),
-        auc=area_under_curve(probabilities, classes=classes),
-        f1=float(class_f1[occurs].mean()),
-        class_f1=tuple(class_f1.tolist()),
-        calibration_error=expected_calibration_error(probabilities, classes=classes, num_bins=num_bins),
-        brier=brier_score(probabilities, classes=classes),
-    )
+    return {
+        "auc": area_under_curve(probabilities, classes=classes),
+        "f1": float(class_f1[occurs].mean()),
+        "calibration_error": expected_calibration_error(probabilities, classes=classes, num_bins=num_bins),
+        "brier": brier_score(probabilities, classes=classes),
+        "accuracy": float((predicted == classes).mean()),
+        **{f"f1_class_{index}": value for index, value in enumerate(class_f1.tolist())},
+    }
 
 
 def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> float:
@@ -132,6 +124,9 @@ def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray
 
 
 def brier_score(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
-    """Half the squared distance of probabilities from the true class, a mean over rows (Brier 1950 does not halve)."""
+    """Half the squared distance of probabilities from the true class, a mean over rows, in [0, 1]; 0 is best.
+
+    Brier 1950 does not halve.
+    """
     truth = np.eye(probabilities.shape[1])[classes]
     return 0.5 * float(((probabilities - truth) ** 2).sum(axis=1).mean())

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -28,7 +29,7 @@ LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table."""
+    """A column of a table, and its place in the encoded vector."""
 
     name: str
     kind: Kind  # continuous and count are numbers, counts whole ones
@@ -45,13 +46,12 @@ class Column:
 
     @property
     def block(self) -> slice:
-        """Its part of the encoded vector."""
         return slice(self.start, self.stop)
 
 
 @dataclass(frozen=True)
 class Table(RowFormat):
-    """The schema and encoder of one source."""
+    """The schema and encoder of one source, as `fit_table` makes them."""
 
     columns: tuple[Column, ...]  # in the order of the encoded vector
     target: str  # the column to predict, never missing; its classes are the labels of rows
@@ -78,11 +78,11 @@ class Table(RowFormat):
             return self.target_column.categories
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
-    def encode(self, frame: pd.DataFrame) -> Float[Tensor, "sample dimension"]:
-        """Rows as vectors; a number too far from those of the training rows is refused."""
+    def encode(self, frame: pd.DataFrame, *, largest: float = LARGEST_ENCODED) -> Float[Tensor, "sample dimension"]:
+        """Rows as vectors; a number too far from those of the training rows to be encoded is refused."""
         values = np.zeros((len(frame), self.width), dtype=np.float32)
         for column in self.columns:
-            values[:, column.block] = self._encoded(column, frame[column.name])
+            values[:, column.block] = self._encoded(column, frame[column.name], largest=largest)
         return torch.from_numpy(values)
 
     def decode(self, values: Float[Tensor, "sample dimension"]) -> pd.DataFrame:
@@ -91,21 +91,11 @@ class Table(RowFormat):
         return pd.DataFrame(blocks)
 
     def valid(self, values: Float[Tensor, "sample dimension"]) -> Float[Tensor, "sample dimension"]:
-        """The vectors made valid: one category each, whole counts, each value missing or not.
+        """The vectors made valid: one category each, whole counts, values missing or not, one scaling for one number.
 
-        They equal `encode` of what `decode` gives, so vectors of rows stay as they are.
+        Vectors of rows stay as they are.
         """
-        rows = torch.zeros_like(values)
-        for column in self.columns:
-            block = values[:, column.block]
-            if not column.is_number:
-                rows[:, column.block] = one_hot(block.argmax(1), num_classes=block.shape[1])
-                continue
-            is_missing = missing_numbers(column, block)
-            rows[:, column.start] = self._settled(column, block[:, 0]).where(~is_missing, 0.0)
-            if column.may_be_missing:
-                rows[:, column.stop - 1] = is_missing.float()
-        return rows
+        return self.encode(self.decode(values), largest=np.inf)
 
     def classes(self, values: Float[Tensor, "sample dimension"]) -> Int64[Tensor, " sample"] | None:
         """The class of each row's target; None if there are no classes."""
@@ -124,7 +114,7 @@ class Table(RowFormat):
         target = self.target_column
         assert not target.is_number, "no number stands for a class"
         rows = values.clone()
-        rows[:, target.block] = one_hot(labels, num_classes=target.stop - target.start)
+        rows[:, target.block] = F.one_hot(labels, target.stop - target.start).float()
         return rows
 
     def blocks(self) -> Iterator[tuple[str, int, int]]:
@@ -137,19 +127,18 @@ class Table(RowFormat):
             if column.may_be_missing:
                 yield "flag", column.stop - 1, column.stop
 
-    def _encoded(self, column: Column, values: "pd.Series[object]") -> np.ndarray:
+    def _encoded(self, column: Column, values: "pd.Series[object]", *, largest: float) -> np.ndarray:
         is_missing = values.isna().to_numpy()
         if not column.is_number:
             codes = pd.Index(column.categories).get_indexer(values.astype(object).where(~is_missing, None))
             assert (codes[~is_missing] >= 0).all(), f"a category of {column.name} that the table does not know"
-            codes = np.where(is_missing, len(column.categories), codes)
-            choices = np.zeros((len(codes), column.stop - column.start), dtype=np.float32)
-            choices[np.arange(len(codes)), codes] = 1.0
-            return choices
+            return np.eye(column.stop - column.start, dtype=np.float32)[
+                codes
+            ]  # the last, -1, is that of missing values
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         scaled = np.zeros(len(numbers))
         scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
-        is_far = np.abs(scaled) > LARGEST_ENCODED
+        is_far = np.abs(scaled) > largest
         if is_far.any():
             raise column_error(
                 column.name,
@@ -162,7 +151,7 @@ class Table(RowFormat):
         if not column.is_number:
             names = np.array([*column.categories, None], dtype=object)
             return pd.Series(names[block.argmax(1).numpy()], dtype=object)
-        is_missing = missing_numbers(column, block).numpy()
+        is_missing = (block[:, -1] > 0.5).numpy() & column.may_be_missing
         numbers = self._numbers(column, block[:, 0])
         if column.kind == "count":
             whole = pd.Series(numbers.astype(np.int64))
@@ -173,20 +162,3 @@ class Table(RowFormat):
         """The numbers behind scaled ones; counts are rounded."""
         numbers = self.scales[column.name].inverse_transform(scaled.numpy().astype(np.float64))
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers
-
-    def _settled(self, column: Column, scaled: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
-        """Decode and scale again, so that scaled values of one number become equal."""
-        settled = self.scales[column.name].transform(self._numbers(column, scaled))
-        return torch.from_numpy(settled.astype(np.float32))
-
-
-def missing_numbers(column: Column, block: Float[Tensor, "sample part"]) -> torch.Tensor:
-    """For each row, whether the number in a column's block is missing."""
-    if not column.may_be_missing:
-        return torch.zeros(len(block), dtype=torch.bool)
-    return block[:, -1] > 0.5
-
-
-def one_hot(codes: Int64[Tensor, " sample"], *, num_classes: int) -> Float[Tensor, "sample category"]:
-    """Vectors with a 1 at the place of each code."""
-    return torch.zeros(len(codes), num_classes, device=codes.device).scatter_(1, codes[:, None], 1.0)

@@ -33,33 +33,35 @@ from collapsar.samples import Samples
 class TableSource(Source, ABC):
     """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
 
-    `num_available` counts all training rows, `num_train` those of the subset (below 1 their share; null: all).
-    `threshold` splits a target of numbers into two classes. `given_kinds` are those that would be guessed wrong.
+    `num_train` counts the rows of the subset (below 1: their share; null: all). `threshold` splits a target of numbers
+    into two classes.
+
+    Attributes, which are set before this constructor:
+        num_available: Number of training rows, with those of the reserve.
+        num_test: Number of held-out rows.
     """
 
     target: str
-    given_kinds: ClassVar[Mapping[str, Kind]] = {}
+    num_available: int
+    num_test: int
 
     def __init__(
         self,
         *,
         sample_shape: list[int],
         num_train: int | float | None,
-        num_available: int,
-        num_test: int,
-        num_classes: int,
         scale: ScaleName,
-        threshold: float | None,
+        threshold: int | float | None = None,
     ) -> None:
-        size = subset_size(num_train, num_available=num_available, num_classes=max(1, num_classes))
-        sizes = Sizes(size, num_test, num_available - size)
-        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
-        self.scale, self.threshold = scale, threshold
+        size = subset_size(num_train, num_available=self.num_available, num_classes=max(1, self.num_classes))
+        sizes = Sizes(size, self.num_test, self.num_available - size)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=self.num_classes)
+        self.scale, self.threshold = scale, None if threshold is None else float(threshold)
         self.labels_are_computed = threshold is not None
 
     @abstractmethod
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
-        """All rows, typed, and the kinds of their columns."""
+        """All rows in the types of their kinds, and the kind of each column."""
 
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
@@ -97,26 +99,8 @@ class TableSource(Source, ABC):
 class KnownTable(TableSource, ABC):
     """A table whose sizes are known before it is read; one row in five is held out."""
 
-    num_available: ClassVar[int]
-    num_test: ClassVar[int]
-
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        num_train: int | float | None,
-        scale: ScaleName,
-        threshold: float | None = None,
-    ) -> None:
-        super().__init__(
-            sample_shape=sample_shape,
-            num_train=num_train,
-            num_available=self.num_available,
-            num_test=self.num_test,
-            num_classes=2,
-            scale=scale,
-            threshold=threshold,
-        )
+    num_classes = 2
+    given_kinds: ClassVar[Mapping[str, Kind]] = {}  # those that would be guessed wrong
 
     @abstractmethod
     def read_frame(self) -> pd.DataFrame:
@@ -160,7 +144,7 @@ class HealthInsurance(KnownTable):
             raise UsageError(
                 f"data.threshold must lie between 0 and {MOST_VISITS}, or a class is empty: got {threshold}"
             )
-        super().__init__(sample_shape=sample_shape, num_train=num_train, scale=scale, threshold=float(threshold))
+        super().__init__(sample_shape=sample_shape, num_train=num_train, scale=scale, threshold=threshold)
 
     def read_frame(self) -> pd.DataFrame:
         people: pd.DataFrame = randhie.load_pandas().data

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from collapsar.cases.tables.csv_file import Reading, read_csv
-from collapsar.cases.tables.file_rows import FileRows, read_parquet, some
+from collapsar.cases.tables.file_rows import FileRows, from_frame, some
 from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
     Typed,
@@ -69,29 +69,22 @@ class TableFile(TableSource):
             rows, reading=reading, given=given, target=self.target, max_categories=max_categories
         )
         self._rows = frame, kinds
-        num_classes = count_classes(frame[self.target], kind=kinds[self.target], threshold=threshold)
-        num_test = round(test_fraction * len(frame))
-        if not max(1, num_classes) <= num_test <= len(frame) - max(2, num_classes):
+        self.num_classes = count_classes(frame[self.target], kind=kinds[self.target], threshold=threshold)
+        self.num_test = round(test_fraction * len(frame))
+        self.num_available = len(frame) - self.num_test
+        if not max(1, self.num_classes) <= self.num_test <= len(frame) - max(2, self.num_classes):
             raise UsageError(
                 f"data.test_fraction must leave a row of each class for training and for tests: got {test_fraction} of "
                 f"{len(frame)} rows"
             )
-        super().__init__(
-            sample_shape=sample_shape or [],
-            num_train=num_train,
-            num_available=len(frame) - num_test,
-            num_test=num_test,
-            num_classes=num_classes,
-            scale=scale,
-            threshold=None if threshold is None else float(threshold),
-        )
+        super().__init__(sample_shape=sample_shape or [], num_train=num_train, scale=scale, threshold=threshold)
         table, everything, train, _ = self.fitted
         self.sample_shape = [table.width]
         if sample_shape not in (None, self.sample_shape):
             raise UsageError(f"data.sample_shape must be {self.sample_shape}, or null: got {sample_shape}")
         notes += encoding_notes(frame, everything.values, table=table, train=train)
         understood = [some(notes, most=8, between="; ")] if notes else []
-        for line in (*rows.lines(), *understood, describe(kinds, target=self.target, num_classes=num_classes)):
+        for line in (*rows.lines(), *understood, describe(kinds, target=self.target, num_classes=self.num_classes)):
             logger.info("%s: %s", printable(str(path)), line)
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
@@ -107,7 +100,8 @@ def read_file(path: str | None, reading: Reading) -> FileRows:
     if suffix not in (".csv", ".parquet"):
         raise UsageError(f"data.path must end in .csv or .parquet: got {shown_path}")
     try:
-        rows = read_csv(file, reading) if suffix == ".csv" else read_parquet(file)
+        is_csv = suffix == ".csv"
+        rows = read_csv(file, reading) if is_csv else from_frame(pd.read_parquet(file, dtype_backend="numpy_nullable"))
     except FileNotFoundError as error:
         raise UsageError(f"data.path must be a file: there is no {shown_path}") from error
     except ImportError as error:
