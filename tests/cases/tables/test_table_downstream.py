@@ -129,7 +129,9 @@ def test_features_that_no_tree_can_split_on_change_nothing(num_categories, monke
     train, test = rows_of(300, seed=0), rows_of(200, seed=1)
     both = [
         Labelled(
-            features=np.hstack([np.eye(num_categories)[np.arange(len(rows)) ** 2 % num_categories], rows.features]),
+            features=np.hstack(
+                [np.eye(num_categories)[np.arange(len(rows.classes)) ** 2 % num_categories], rows.features]
+            ),
             classes=rows.classes,
         )
         for rows in (train, test)

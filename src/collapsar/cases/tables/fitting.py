@@ -152,8 +152,7 @@ def fit_table(
 def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, train: np.ndarray) -> list[str]:
     """Notes on numbers that are encoded alike, and on columns without a value in one part.
 
-    `values` are the rows of `frame`, encoded by `table`. `train` has the positions of the training rows; the others
-    are held out.
+    `values` are the rows of `frame`, encoded; `train` has the positions of the training rows.
     """
     notes, rows = [], table.decode(values)
     is_train = np.isin(np.arange(len(frame)), train)

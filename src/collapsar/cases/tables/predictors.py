@@ -29,9 +29,6 @@ class Labelled:
     features: np.ndarray  # [row, feature], without missing values
     classes: np.ndarray  # indices from 0
 
-    def __len__(self) -> int:
-        return len(self.classes)
-
 
 @dataclass(frozen=True, kw_only=True)
 class TableTask:
@@ -49,12 +46,8 @@ class TableTask:
     seed: int
 
     def __post_init__(self) -> None:
-        check_positive(
-            num_trees=self.num_trees,
-            inverse_regularisation=self.inverse_regularisation,
-            max_iterations=self.max_iterations,
-            num_bins=self.num_bins,
-        )
+        check_positive(num_trees=self.num_trees, inverse_regularisation=self.inverse_regularisation)
+        check_positive(max_iterations=self.max_iterations, num_bins=self.num_bins)
 
     def boosting(self) -> BaseEstimator:
         """Gradient boosting on histograms (Ke et al. 2017, LightGBM)."""
@@ -78,7 +71,7 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
         used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
     with on_one_thread():
         predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
-    probabilities = np.zeros((len(test), num_classes))
+    probabilities = np.zeros((len(test.classes), num_classes))
     probabilities[:, present] = predicted
     return probabilities
 

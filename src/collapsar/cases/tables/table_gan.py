@@ -22,10 +22,7 @@ from collapsar.models.vae.vae_bodies import linear_layers
 
 
 class TableGAN(AdversarialModel):
-    """A GAN of rows of a table, or of any vectors, sampled from the averaged generator.
-
-    `conf/model/table_gan.yaml` explains its arguments.
-    """
+    """A GAN of rows of a table, or of any vectors; `conf/model/table_gan.yaml` explains its arguments."""
 
     name = "table_gan"
     takes_vectors = True
@@ -56,12 +53,8 @@ class TableGAN(AdversarialModel):
         num_classes: int | None,
     ) -> None:
         num_values = check_rows(sample_shape, model=self.name)
-        check_positive(
-            latent_dim=latent_dim,
-            generator_width=generator_width,
-            critic_width=critic_width,
-            temperature=temperature,
-        )
+        check_positive(latent_dim=latent_dim, generator_width=generator_width, critic_width=critic_width)
+        check_positive(temperature=temperature)
         num_latents = scaled(latent_dim, latent_factor)
         super().__init__(
             sample_shape=sample_shape,

@@ -29,22 +29,18 @@ SMALLEST_UNIFORM = 1e-10  # keeps log(-log(uniform)) finite
 class Heads(nn.Module):
     """The likelihood of rows, and draws of them; `blocks` None: every value is a number."""
 
-    numbers: Int64[Tensor, " number"]
-    flags: Int64[Tensor, " flag"]
-    flagged: Int64[Tensor, " flag"]
+    numbers: Int64[Tensor, " number"]  # indices of values
+    flags: Int64[Tensor, " flag"]  # indices of values
+    flagged: Int64[Tensor, " flag"]  # indices of numbers
 
     def __init__(self, num_values: int, blocks: Sequence[Block] | None) -> None:
         super().__init__()
         blocks = blocks or [("number", place, place + 1) for place in range(num_values)]
         numbers = [start for kind, start, _ in blocks if kind == "number"]
         flags = [start for kind, start, _ in blocks if kind == "flag"]
-        places = {
-            "numbers": numbers,  # indices of values
-            "flags": flags,  # indices of values
-            "flagged": [numbers.index(flag - 1) for flag in flags],  # indices of numbers: a flag follows its number
-        }
-        for name, indices in places.items():
-            self.register_buffer(name, torch.tensor(indices, dtype=torch.int64), persistent=False)
+        flagged = [numbers.index(flag - 1) for flag in flags]  # a flag follows its number
+        for name, places in {"numbers": numbers, "flags": flags, "flagged": flagged}.items():
+            self.register_buffer(name, torch.tensor(places, dtype=torch.int64), persistent=False)
         self.choices = [slice(start, stop) for kind, start, stop in blocks if kind == "choice"]
         self.num_numbers = len(numbers)
 
@@ -59,14 +55,13 @@ class Heads(nn.Module):
         errors = (values[:, self.numbers] - outputs[:, self.numbers]) * (-log_sd).exp()
         is_there = torch.ones_like(errors).index_copy(1, self.flagged, 1 - values[:, self.flags])
         of_numbers = ((0.5 * errors.square() + log_sd + NORMALISER) * is_there).sum(1)
-        of_flags = F.binary_cross_entropy_with_logits(
-            outputs[:, self.flags], values[:, self.flags], reduction="none"
-        ).sum(1)
+        flags = values[:, self.flags]
+        of_flags = F.binary_cross_entropy_with_logits(outputs[:, self.flags], flags, reduction="none").sum(1)
         of_choices = [-(values[:, part] * outputs[:, part].log_softmax(1)).sum(1) for part in self.choices]
         return of_numbers + of_flags + sum(of_choices, torch.zeros_like(of_numbers))
 
     def likeliest(self, outputs: Float[Tensor, "sample value"]) -> Float[Tensor, "sample value"]:
-        """Rows with the means of numbers and the likeliest flags and categories."""
+        """Rows of the means of numbers and the likeliest flags and categories."""
         return self._assembled(outputs, numbers=outputs[:, self.numbers], noise=torch.zeros_like(outputs))
 
     def drawn(
