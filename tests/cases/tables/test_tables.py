@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from collapsar.cases.tables.fitting import fit_table, typed
-from collapsar.cases.tables.scales import NormalScores, fit_scale, has_spread
+from collapsar.cases.tables.schema import NormalScores, fit_scale, has_spread
 
 KINDS = {"size": "continuous", "visits": "count", "colour": "category", "target": "category"}
 SCALES = ("quantile", "standardise")

@@ -3,17 +3,27 @@
 Unrolled GAN (Metz et al. 2017), VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2)
 count on it which modes a model captures. They draw images at random; here the digit is drawn first, so that all modes
 are equally likely.
+
+Their measuring stick (frozen classifier) is that of grey images: it reads each channel by itself.
 """
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from collapsar.data.factors import Factor, Factors
 from collapsar.data.real_data import RealData, StickSplit
 from collapsar.data.sources.real import MNIST
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.factor_head import join
+from collapsar.judging.spaces.stick import FOLDER, check_stick_version, read_stick
 from collapsar.samples import Samples, concatenate
 from collapsar.seeding import make_generator
 
@@ -88,3 +98,74 @@ def stacked(images: Samples, num_samples: int, *, factors: Factors, generator: t
     draws = torch.rand(digits.shape, generator=generator, dtype=torch.float64)
     chosen = order[starts[digits] + (draws * counts[digits]).long()]
     return Samples(images.values[chosen, 0], factors.labels(digits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedStickSpace(FeatureSpace):
+    """The features of a grey-image stick for every channel; a class is a combination of the channels' classes."""
+
+    name: ClassVar[str] = "stacked_stick"
+    version: ClassVar[int] = 1
+    has_classes: ClassVar[bool] = True
+    is_stick: ClassVar[bool] = True
+
+    stick: str
+    stick_version: int
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=self.chunk_size)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        check_stick_version(stick, self.stick_version)
+        grey = stick.architecture
+        num_channels, *sides = sample_shape
+        if tuple(sides) != grey.sample_shape[1:] or num_classes != grey.num_classes**num_channels:
+            raise UsageError(
+                f"the {self.stick} stick reads stacks of images {list(grey.sample_shape)}, each of {grey.num_classes} "
+                f"classes: got {list(sample_shape)} of {num_classes}; choose data=stacked_mnist"
+            )
+
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        """The stick without training. Channels are independent, so accuracies multiply."""
+        require_images(real, space_name=f"stacked {self.stick} stick's")
+        self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
+        stick = read_stick(FOLDER / f"{self.stick}.safetensors")
+        encoder, head = stick.network()
+        num_channels, factors = real.train.shape[0], real.factors.factors if real.factors else ()
+        return FittedSpace(
+            name=f"{self.stick}_stick_by_channel",
+            feature_dim=num_channels * stick.architecture.feature_dim,
+            embedder=EncoderByChannel(encoder),
+            head=HeadByChannel(head, num_channels=num_channels),
+            test_accuracy=stick.test_accuracy**num_channels,
+            content_hash=stick.content_hash,
+            version=stick.version,
+            device=device,
+            chunk_size=self.chunk_size,
+            factor_accuracy={factor.name: stick.test_accuracy for factor in factors},
+        )
+
+
+class EncoderByChannel(nn.Module):
+    """Apply an encoder of grey images to every channel and concatenate the features."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
+        features: Tensor = self.encoder(images.flatten(0, 1).unsqueeze(1))
+        return features.unflatten(0, images.shape[:2]).flatten(1)
+
+
+class HeadByChannel(nn.Module):
+    """Log-probabilities of every combination of classes, one class from each channel."""
+
+    def __init__(self, head: nn.Module, *, num_channels: int) -> None:
+        super().__init__()
+        self.head, self.num_channels = head, num_channels
+
+    def forward(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample combination"]:
+        return join([self.head(each) for each in features.chunk(self.num_channels, dim=1)])

@@ -47,13 +47,8 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> float:
 
 def category_shares(column: Column, values: pd.Series) -> np.ndarray:
     """The share of each category among the values that are not missing; zeros if all are missing."""
-    codes = category_codes(column, values.dropna())
+    codes = column.codes(values.dropna())
     return np.bincount(codes, minlength=len(column.categories)) / max(len(codes), 1)
-
-
-def category_codes(column: Column, values: pd.Series) -> np.ndarray:
-    """The index of each value among the column's categories; -1 if it is missing."""
-    return pd.Index(column.categories, dtype=object).get_indexer(values.astype(object).where(values.notna(), None))
 
 
 def num_categories_dropped(column: Column, *, real: pd.Series, synthetic: pd.Series) -> int:
@@ -155,7 +150,7 @@ def coded_values(column: Column, *, real: pd.Series, values: pd.Series) -> tuple
         edges = bin_edges(real)
         codes = np.digitize(values.to_numpy(dtype=np.float64, na_value=np.nan), bins=edges) - 1
         return np.where(codes < 0, len(edges) - 1, codes), len(edges)
-    codes, num_categories = category_codes(column, values), len(column.categories)
+    codes, num_categories = column.codes(values), len(column.categories)
     return np.where(codes < 0, num_categories, codes), num_categories + 1
 
 

@@ -12,14 +12,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from collapsar.cases.tables.file_rows import FileRows, counted, text_column
-from collapsar.cases.tables.numerals import Signs, sign, sign_name
+from collapsar.cases.tables.numerals import Signs, sign_name
 from collapsar.errors import UsageError, printable
 
 LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
@@ -30,63 +28,41 @@ BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UT
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a file is read: the settings of `conf/data/table.yaml`, each sign as itself or by its name."""
+def read_csv(
+    path: Path, *, separator: str | None, encoding: str | None, missing: Sequence[str | int | float]
+) -> FileRows:
+    """The columns of a CSV file, all of them text.
 
-    separator: str | None
-    decimal: str | None
-    thousands: str | None
-    encoding: str | None
-    missing: Sequence[str | int | float]
-
-    def __post_init__(self) -> None:
-        for name in ("separator", "decimal", "thousands"):
-            object.__setattr__(self, name, sign(f"data.{name}", getattr(self, name)))
-        if not self.missing:
-            raise UsageError(
-                "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
-            )
-        if self.thousands is not None and self.thousands == (self.decimal or "."):
-            raise UsageError(
-                f"data.thousands and data.decimal must differ: got {sign_name(self.thousands)} for both; set both"
-            )
-
-    def is_missing(self, text: str) -> bool:
-        """Whether a cell's text stands for a missing value; a number in `missing` stands for all equal ones."""
-        words, numbers = self._missing
-        return text.strip() in words or (bool(numbers) and Signs().read(text) and float(text) in numbers)
-
-    @cached_property
-    def _missing(self) -> tuple[set[str], set[float]]:
-        words = {word for word in self.missing if isinstance(word, str)}
-        return {"", *(word.strip() for word in words)}, {float(word) for word in self.missing if word not in words}
-
-
-def read_csv(path: Path, reading: Reading) -> FileRows:
-    """The columns of a CSV file, all of them text."""
-    text, encoding = decoded(path.read_bytes(), reading.encoding)
-    separator = reading.separator or find_separator(text)
+    `missing` are the words that stand for missing values; a number among them stands for all equal ones.
+    """
+    text, encoding = decoded(path.read_bytes(), encoding)
+    separator = separator or find_separator(text)
     header, rows, left_out = read_lines(text, separator)
+    words = {"", *(word.strip() for word in missing if isinstance(word, str))}
+    numbers = {float(word) for word in missing if not isinstance(word, str)}
+    columns, counts = {}, defaultdict[str, Counter[str]](Counter)
     cells = zip(*rows, strict=True) if rows else [()] * len(header)
-    columns, missing = {}, defaultdict[str, Counter[str]](Counter)
     for title, name, values in zip(header, names_of(header), cells, strict=True):
-        column = columns[name] = text_column(values)
+        column = text_column(values)
         distinct = column.cat.categories.tolist()
         if not title.strip() and is_blank(distinct):
-            del columns[name]
-        elif words := [text for text in distinct if reading.is_missing(text)]:
-            numbers = column.value_counts()
-            for word in words:
-                missing[word.strip()][name] += int(numbers[word])
-            columns[name] = column.cat.remove_categories(words)
+            continue
+        gaps = [
+            text
+            for text in distinct
+            if text.strip() in words or (numbers and Signs().read(text) and float(text) in numbers)
+        ]
+        for text, count in column.value_counts()[gaps].items() if gaps else ():
+            counts[text.strip()][name] += int(count)
+        columns[name] = column.cat.remove_categories(gaps)
     if len(columns) < len(header):
         left_out.append(f"{counted(len(header) - len(columns), 'column')} without a name and without a value")
     name = sign_name(separator)
     shown = f"{separator} ({name})" if separator.isprintable() and separator not in (" ", name) else name
     size = f"{counted(len(rows), 'row')} of {counted(len(columns), 'column')}"
-    form = f"{size}, separated by {shown}, encoding {encoding}"
-    return FileRows(pd.DataFrame(columns), form, missing, tuple(left_out))
+    return FileRows(
+        pd.DataFrame(columns), f"{size}, separated by {shown}, encoding {encoding}", counts, tuple(left_out)
+    )
 
 
 def is_blank(fields: Sequence[str]) -> bool:

@@ -48,18 +48,11 @@ def columns(comparison: Comparison) -> dict[str, float]:
     if table is None:
         return {}
     real, rows = comparison.real.rows, comparison.rows
-    shapes = {
-        column.name: column_shape(column, real=real[column.name], synthetic=rows[column.name])
-        for column in table.columns
-    }
-    dropped = {
-        column.name: num_categories_dropped(column, real=real[column.name], synthetic=rows[column.name])
-        for column in table.columns
-        if not column.is_number
-    }
-    adherence = [boundary_adherence(column, rows[column.name]) for column in table.columns if column.is_number]
-    flagged = [column.name for column in table.columns if column.may_be_missing]
-    missing = [missing_similarity(real=real[name], synthetic=rows[name]) for name in flagged]
+    sides = {each: {"real": real[each.name], "synthetic": rows[each.name]} for each in table.columns}
+    shapes = {each.name: column_shape(each, **both) for each, both in sides.items()}
+    dropped = {each.name: num_categories_dropped(each, **both) for each, both in sides.items() if not each.is_number}
+    adherence = [boundary_adherence(each, rows[each.name]) for each in table.columns if each.is_number]
+    missing = [missing_similarity(**both) for each, both in sides.items() if each.may_be_missing]
     keys = safe_names(shapes)
     return {
         "column_shapes": mean_of(np.array([*shapes.values()])),

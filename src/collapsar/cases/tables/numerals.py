@@ -86,7 +86,7 @@ def sign_name(one: str) -> str:
 
 
 def find_numbers(
-    rows: FileRows, *, decimal: str | None, thousands: str | None, given: Mapping[str, str], max_categories: int
+    rows: FileRows, decimal: str | None, thousands: str | None, *, given: Mapping[str, str], max_categories: int
 ) -> tuple[pd.DataFrame, list[str]]:
     """The columns, as numbers where they can be, and notes for the user.
 
@@ -129,6 +129,8 @@ def find_signs(
     A file with a comma in one column and a point in another is refused.
     """
     point = Signs(decimal or ".", thousands)
+    if thousands == point.decimal:
+        raise UsageError(f"data.thousands and data.decimal must differ: got {sign_name(thousands)} for both; set both")
     if decimal is not None or thousands == ",":
         return point, []
     comma, grouped = Signs(",", thousands), Signs(".", ",")

@@ -1,9 +1,15 @@
 """The schema of a table: its columns, each with a block of the encoded vector, and the encoding in both directions.
 
-A row is a float32 vector. A number is scaled (`scales.py`). If its column has missing values, a flag follows, 1 for a
-missing number and 0 for others, and a missing number is encoded as 0. A category is one-hot; if its column has
-missing values, they are an extra category, the last. The encoding loses nothing but float32 rounding (`scales.py`):
-categories, missing values and, under normal scores, each number seen in training come back exactly.
+A row is a float32 vector. A number is scaled. If its column has missing values, a flag follows, 1 for a missing number
+and 0 for others, and a missing number is encoded as 0. A category is one-hot; if its column has missing values, they
+are an extra category, the last. The encoding loses nothing but float32 rounding: categories, missing values and, under
+normal scores, each number seen in training come back exactly.
+
+The scale `quantile` gives normal scores, the normal quantile of (rank - 1/2) / n (Blom 1958, Statistical Estimates and
+Transformed Beta-Variables). Equal numbers share their middle rank; all of their ranks, and .01 of a rank beyond, map
+back to them. So a column keeps its many zeros, and seen numbers come back exactly from float32. Beyond the seen
+numbers the scale is linear, with the column's standard deviation as slope, and loses nothing. scikit-learn's
+QuantileTransformer maps the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off the rest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,15 +22,83 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from scipy.special import ndtr, ndtri
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from collapsar.cases.tables.names import column_error, identifier_override
-from collapsar.cases.tables.scales import Scale
 from collapsar.data.real_data import RowFormat
+from collapsar.errors import UsageError
 
 Kind = Literal["continuous", "count", "category"]
+Vectors = Float[Tensor, "sample dimension"]
 LARGEST_ENCODED = 1e18  # float32 holds its square
 LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
+MARGIN = 0.01  # of a rank; float32 rounds by less up to some 500,000 numbers
+NARROWEST = 1e-30  # a smaller spread counts as none: in its units, other numbers would overflow float32
+ScaleName = Literal["quantile", "standardise"]
+
+
+class NormalScores:
+    """Normal quantiles of ranks, which are linear between two seen numbers.
+
+    Between them float32 rounds by less than a thousandth of their distance.
+    """
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.seen, counts = np.unique(numbers, return_counts=True)  # sorted
+        ends = counts.cumsum()
+        lowest, highest = (ends - counts + 0.5 - MARGIN) / len(numbers), (ends - 0.5 + MARGIN) / len(numbers)
+        self.middles = 0.5 * (lowest + highest)  # of the ranks of each number, as shares of all
+        self.corners = np.repeat(self.seen, 2), np.stack([lowest, highest], axis=1).ravel()  # numbers, and their ranks
+        self.low, self.high = float(ndtri(lowest[0])), float(ndtri(highest[-1]))  # scores of the outer ranks
+        self.slope = float(numbers.std()) if has_spread(numbers) else 1.0  # of the lines beyond what was seen
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray:
+        after = np.searchsorted(self.seen, numbers).clip(max=len(self.seen) - 1)  # the first that is not smaller
+        is_seen = self.seen[after] == numbers
+        scores = ndtri(np.where(is_seen, self.middles[after], np.interp(numbers, *self.corners)))
+        first, last = self.seen[0], self.seen[-1]
+        scores = np.where(numbers < first, self.low + (numbers - first) / self.slope, scores)
+        return np.where(numbers > last, self.high + (numbers - last) / self.slope, scores)
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
+        seen, ranks = self.corners
+        numbers = np.interp(ndtr(scaled), ranks, seen)
+        return numbers + self.slope * (np.minimum(scaled - self.low, 0) + np.maximum(scaled - self.high, 0))
+
+
+class Standardised:
+    """Numbers minus their mean, divided by their standard deviation; by 1 if they have no spread."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.scaler = StandardScaler(with_std=has_spread(numbers)).fit(numbers.reshape(-1, 1))
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray:
+        scaled: np.ndarray = self.scaler.transform(numbers.reshape(-1, 1)).ravel()
+        return scaled
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
+        numbers: np.ndarray = self.scaler.inverse_transform(scaled.reshape(-1, 1)).ravel()
+        return numbers
+
+
+def has_spread(numbers: np.ndarray) -> bool:
+    """Whether the standard deviation can serve as a unit; that of equal numbers is only rounding."""
+    return bool(np.ptp(numbers) > NARROWEST)
+
+
+def fit_scale(name: ScaleName, numbers: np.ndarray) -> "Scale":
+    """The scale of this name, fitted to these numbers; UsageError if there is none of this name."""
+    if name not in SCALES:
+        raise UsageError(f"data.scale must be one of {', '.join(SCALES)}: got {name}")
+    return SCALES[name](numbers.astype(np.float64))
+
+
+Scale = NormalScores | Standardised
+"""float64 in and out, without NaN: about standard normal numbers, and back."""
+
+SCALES: dict[ScaleName, type[Scale]] = {"quantile": NormalScores, "standardise": Standardised}
 
 
 @dataclass(frozen=True)
@@ -47,6 +121,10 @@ class Column:
     @property
     def block(self) -> slice:
         return slice(self.start, self.stop)
+
+    def codes(self, values: pd.Series) -> np.ndarray:
+        """The index of each value among the categories; -1 if it is missing or unknown."""
+        return pd.Index(self.categories, dtype=object).get_indexer(values.astype(object).where(values.notna(), None))
 
 
 @dataclass(frozen=True)
@@ -78,26 +156,26 @@ class Table(RowFormat):
             return self.target_column.categories
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
-    def encode(self, frame: pd.DataFrame, *, largest: float = LARGEST_ENCODED) -> Float[Tensor, "sample dimension"]:
+    def encode(self, frame: pd.DataFrame, *, largest: float = LARGEST_ENCODED) -> Vectors:
         """Rows as vectors; a number too far from those of the training rows to be encoded is refused."""
         values = np.zeros((len(frame), self.width), dtype=np.float32)
         for column in self.columns:
             values[:, column.block] = self._encoded(column, frame[column.name], largest=largest)
         return torch.from_numpy(values)
 
-    def decode(self, values: Float[Tensor, "sample dimension"]) -> pd.DataFrame:
+    def decode(self, values: Vectors) -> pd.DataFrame:
         """Vectors as rows: categories as strings, counts as integers, missing values as NaN, None or NA."""
         blocks = {column.name: self._decoded(column, values[:, column.block]) for column in self.columns}
         return pd.DataFrame(blocks)
 
-    def valid(self, values: Float[Tensor, "sample dimension"]) -> Float[Tensor, "sample dimension"]:
+    def valid(self, values: Vectors) -> Vectors:
         """The vectors made valid: one category each, whole counts, values missing or not, one scaling for one number.
 
         Vectors of rows stay as they are.
         """
         return self.encode(self.decode(values), largest=np.inf)
 
-    def classes(self, values: Float[Tensor, "sample dimension"]) -> Int64[Tensor, " sample"] | None:
+    def classes(self, values: Vectors) -> Int64[Tensor, " sample"] | None:
         """The class of each row's target; None if there are no classes."""
         target = self.target_column
         block = values[:, target.block]
@@ -107,9 +185,7 @@ class Table(RowFormat):
             return None
         return torch.from_numpy(self._numbers(target, block[:, 0]) > self.threshold).long()
 
-    def with_classes(
-        self, values: Float[Tensor, "sample dimension"], labels: Int64[Tensor, " sample"]
-    ) -> Float[Tensor, "sample dimension"]:
+    def with_classes(self, values: Vectors, labels: Int64[Tensor, " sample"]) -> Vectors:
         """The same rows with their targets set to these classes; the target must be a category."""
         target = self.target_column
         assert not target.is_number, "no number stands for a class"
@@ -130,7 +206,7 @@ class Table(RowFormat):
     def _encoded(self, column: Column, values: "pd.Series[object]", *, largest: float) -> np.ndarray:
         is_missing = values.isna().to_numpy()
         if not column.is_number:
-            codes = pd.Index(column.categories).get_indexer(values.astype(object).where(~is_missing, None))
+            codes = column.codes(values)
             assert (codes[~is_missing] >= 0).all(), f"a category of {column.name} that the table does not know"
             return np.eye(column.stop - column.start, dtype=np.float32)[
                 codes

@@ -20,8 +20,7 @@ from statsmodels.datasets import randhie
 
 from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
 from collapsar.cases.tables.picture import table_picture
-from collapsar.cases.tables.scales import ScaleName
-from collapsar.cases.tables.schema import Kind, Table
+from collapsar.cases.tables.schema import Kind, ScaleName, Table
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
