@@ -19,41 +19,22 @@ SHADES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bars:
-    """A histogram as an SVG path in a box of CELL_WIDTH x CELL_HEIGHT pixels."""
-
-    path: str
-    missing: float  # percent of the values
-
-
-@dataclass(frozen=True, kw_only=True)
 class ColumnPicture:
-    """The histograms of a column: of its real rows, then of each generation that is shown."""
+    """The histograms of a column: of its real rows, then of each generation that is shown.
+
+    They are SVG paths in a box of CELL_WIDTH x CELL_HEIGHT pixels.
+    """
 
     name: str
     kind: str  # continuous, count or category
     labels: list[str]  # the categories; for numbers, the two ends of the histogram
-    outline: str  # of the real rows' histogram, as an SVG path
-    bars: list[Bars]
+    outline: str  # of the real rows' histogram
+    bars: list[tuple[str, float]]  # each histogram, and its missing values in percent
     moved: float  # total variation distance of the last histogram from the real one, in percent
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shade:
-    """The cells of a heat map that have one colour: `over` above 0, `under` below it, and its strength in [0, 1]."""
-
-    tone: str
-    strength: float
-    path: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssociationMap:
-    """Associations of columns, in cells of width 1; the title names the rows."""
-
-    title: str
-    shades: list[Shade]
-    num_columns: int
+Shade = tuple[str, float, str]
+"""Cells of a heat map that have one colour: `over` above 0 or `under`, its strength in [0, 1], and their path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +45,7 @@ class TablePicture:
     columns: list[ColumnPicture]  # those whose histogram moved most, furthest first
     num_columns: int  # that the chain stored
     names: list[str]  # of the association maps: columns whose associations changed most
-    maps: list[AssociationMap]  # real, last generation, and their difference
+    maps: dict[str, list[Shade]]  # associations by title, in cells of width 1: real, last generation, difference
     sheets: list[tuple[int, list[list[tuple[str, bool]]]]]  # generation, its first rows as texts, whether invalid
     header: list[str]  # names of all columns
 
@@ -94,11 +75,11 @@ def _draw(generations: list[int], pictures: Sequence[Any]) -> TablePicture:
         columns=furthest,
         num_columns=len(columns),
         names=[columns[place].name for place in shown],
-        maps=[
-            _map("Real rows", real[cells]),
-            _map(f"Generation {generations[-1]}", last[cells]),
-            _map("Difference", (last - real)[cells]),
-        ],
+        maps={
+            "Real rows": _shades(real[cells]),
+            f"Generation {generations[-1]}": _shades(last[cells]),
+            "Difference": _shades((last - real)[cells]),
+        },
         sheets=[
             (number, [[(str(cell["text"]), bool(cell["is_outside"])) for cell in row] for row in picture["rows"]])
             for number, picture in zip(generations, pictures, strict=True)
@@ -122,7 +103,7 @@ def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
         labels=labels,
         outline=_steps(real, highest=highest),
         bars=[
-            Bars(path=_bars(shares, highest=highest), missing=100 * float(share))
+            (_bars(shares, highest=highest), 100 * float(share))
             for shares, share in zip((real, *drawn), missing, strict=True)
         ],
         moved=50 * float(np.abs(drawn[-1] - real).sum()),
@@ -161,11 +142,11 @@ def _matrix(stored: Any, *, size: int) -> np.ndarray:
     return matrix[:size, :size].clip(-1.0, 1.0)
 
 
-def _map(title: str, matrix: np.ndarray) -> AssociationMap:
+def _shades(matrix: np.ndarray) -> list[Shade]:
     """A heat map with one path for each colour, instead of one element for each cell."""
     levels = np.rint(np.nan_to_num(matrix) * SHADES).astype(int)
     shades = []
     for level in sorted(set(levels.ravel().tolist()) - {0}):
         cells = "".join(f"M{x} {y}h1v1h-1z" for y, x in zip(*np.nonzero(levels == level), strict=True))
-        shades.append(Shade(tone="over" if level > 0 else "under", strength=abs(level) / SHADES, path=cells))
-    return AssociationMap(title=title, shades=shades, num_columns=len(matrix))
+        shades.append(("over" if level > 0 else "under", abs(level) / SHADES, cells))
+    return shades
