@@ -15,7 +15,7 @@ QuantileTransformer maps the smallest and largest number, zeros among them, to -
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -68,21 +68,6 @@ class NormalScores:
         return numbers + self.slope * (np.minimum(scaled - self.low, 0) + np.maximum(scaled - self.high, 0))
 
 
-class Standardised:
-    """Numbers minus their mean, divided by their standard deviation; by 1 if they have no spread."""
-
-    def __init__(self, numbers: np.ndarray) -> None:
-        self.scaler = StandardScaler(with_std=has_spread(numbers)).fit(numbers.reshape(-1, 1))
-
-    def transform(self, numbers: np.ndarray) -> np.ndarray:
-        scaled: np.ndarray = self.scaler.transform(numbers.reshape(-1, 1)).ravel()
-        return scaled
-
-    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
-        numbers: np.ndarray = self.scaler.inverse_transform(scaled.reshape(-1, 1)).ravel()
-        return numbers
-
-
 def has_spread(numbers: np.ndarray) -> bool:
     """Whether the standard deviation can serve as a unit; that of equal numbers is only rounding."""
     return bool(np.ptp(numbers) > NARROWEST)
@@ -90,15 +75,15 @@ def has_spread(numbers: np.ndarray) -> bool:
 
 def fit_scale(name: ScaleName, numbers: np.ndarray) -> "Scale":
     """The scale of this name, fitted to these numbers; UsageError if there is none of this name."""
-    if name not in SCALES:
-        raise UsageError(f"data.scale must be one of {', '.join(SCALES)}: got {name}")
-    return SCALES[name](numbers.astype(np.float64))
+    if name not in get_args(ScaleName):
+        raise UsageError(f"data.scale must be one of {', '.join(get_args(ScaleName))}: got {name}")
+    if name == "quantile":
+        return NormalScores(numbers)
+    return StandardScaler(with_std=has_spread(numbers)).fit(numbers[:, None])
 
 
-Scale = NormalScores | Standardised
-"""float64 in and out, without NaN: about standard normal numbers, and back."""
-
-SCALES: dict[ScaleName, type[Scale]] = {"quantile": NormalScores, "standardise": Standardised}
+Scale = NormalScores | StandardScaler
+"""Scales float64 columns [row, 1] without NaN to about standard normal numbers, and back."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +197,8 @@ class Table(RowFormat):
                 codes
             ]  # the last, -1, is that of missing values
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        scaled = np.zeros(len(numbers))
-        scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
+        filled = np.where(is_missing, 0.0, numbers)[:, None]
+        scaled = np.where(is_missing, 0.0, self.scales[column.name].transform(filled)[:, 0])
         is_far = np.abs(scaled) > largest
         if is_far.any():
             raise column_error(
@@ -236,5 +221,5 @@ class Table(RowFormat):
 
     def _numbers(self, column: Column, scaled: Float[Tensor, " sample"]) -> np.ndarray:
         """The numbers behind scaled ones; counts are rounded."""
-        numbers = self.scales[column.name].inverse_transform(scaled.numpy().astype(np.float64))
+        numbers = self.scales[column.name].inverse_transform(scaled[:, None].numpy().astype(np.float64))[:, 0]
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers
