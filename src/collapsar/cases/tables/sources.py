@@ -69,19 +69,18 @@ class TableSource(Source, ABC):
         real = RealData(training, held_out, self.num_classes, table=table, picture=picture)
         if not self.sizes.reserve:
             return real
-        strata = None if everything.labels is None else everything.labels.numpy()[train]
+        strata = None if training.labels is None else training.labels.numpy()
         chosen, rest = split(strata, num_rows=len(train), num_first=self.sizes.train)
-        return replace(real, train=real.train[torch.from_numpy(chosen)], reserve=real.train[torch.from_numpy(rest)])
+        return replace(real, train=training[torch.from_numpy(chosen)], reserve=training[torch.from_numpy(rest)])
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
         """The table, all rows encoded by it, and the positions of training and of test rows."""
         frame, kinds = self.rows()
-        target, num_test = frame[self.target], self.sizes.test
-        strata = target if kinds[self.target] == "category" else None
-        if strata is None and self.threshold is not None:
-            strata = target > self.threshold
-        train, test = split(strata, num_rows=len(frame), num_first=len(frame) - num_test)
+        strata = frame[self.target]
+        if kinds[self.target] != "category":
+            strata = None if self.threshold is None else strata > self.threshold
+        train, test = split(strata, num_rows=len(frame), num_first=len(frame) - self.sizes.test)
         table = fit_table(
             frame, train=train, kinds=kinds, target=self.target, scale=self.scale, threshold=self.threshold
         )
