@@ -10,7 +10,6 @@ its ranges are those of the training set.
 import math
 from collections.abc import Sequence
 from itertools import combinations
-from math import prod
 
 import numpy as np
 import pandas as pd
@@ -138,9 +137,9 @@ def contingency_tables(
     tables = {}
     for first, second in combinations(columns, 2):
         if not (first.is_number and second.is_number):
-            codes, shape = zip(coded[first.name], coded[second.name], strict=True)
-            joint = np.ravel_multi_index(codes, shape)
-            tables[first.name, second.name] = np.bincount(joint, minlength=prod(shape)).reshape(shape)
+            (codes, num_codes), (others, num_others) = coded[first.name], coded[second.name]
+            joint = np.bincount(codes * num_others + others, minlength=num_codes * num_others)
+            tables[first.name, second.name] = joint.reshape(num_codes, num_others)
     return tables
 
 

@@ -15,7 +15,7 @@ QuantileTransformer maps the smallest and largest number, zeros among them, to -
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,14 @@ LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
 MARGIN = 0.01  # of a rank; float32 rounds by less up to some 500,000 numbers
 NARROWEST = 1e-30  # a smaller spread counts as none: in its units, other numbers would overflow float32
 ScaleName = Literal["quantile", "standardise"]
+
+
+class Scale(Protocol):
+    """Scales float64 columns [row, 1] without NaN to about standard normal numbers, and back."""
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray: ...
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray: ...
 
 
 class NormalScores:
@@ -73,17 +81,14 @@ def has_spread(numbers: np.ndarray) -> bool:
     return bool(np.ptp(numbers) > NARROWEST)
 
 
-def fit_scale(name: ScaleName, numbers: np.ndarray) -> "Scale":
+def fit_scale(name: ScaleName, numbers: np.ndarray) -> Scale:
     """The scale of this name, fitted to these numbers; UsageError if there is none of this name."""
     if name not in get_args(ScaleName):
         raise UsageError(f"data.scale must be one of {', '.join(get_args(ScaleName))}: got {name}")
     if name == "quantile":
         return NormalScores(numbers)
-    return StandardScaler(with_std=has_spread(numbers)).fit(numbers[:, None])
-
-
-Scale = NormalScores | StandardScaler
-"""Scales float64 columns [row, 1] without NaN to about standard normal numbers, and back."""
+    scaler: Scale = StandardScaler(with_std=has_spread(numbers)).fit(numbers[:, None])
+    return scaler
 
 
 @dataclass(frozen=True)
