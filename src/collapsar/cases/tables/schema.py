@@ -15,7 +15,7 @@ QuantileTransformer maps the smallest and largest number, zeros among them, to -
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,7 @@ NARROWEST = 1e-30  # a smaller spread counts as none: in its units, other number
 ScaleName = Literal["quantile", "standardise"]
 
 
+@runtime_checkable
 class Scale(Protocol):
     """Scales float64 columns [row, 1] without NaN to about standard normal numbers, and back."""
 
