@@ -33,15 +33,11 @@ class TableSource(Source, ABC):
     """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
 
     `num_train` counts the rows of the subset (below 1: their share; null: all). `threshold` splits a target of numbers
-    into two classes.
-
-    Attributes, which are set before this constructor:
-        num_available: Number of training rows, with those of the reserve.
-        num_test: Number of held-out rows.
+    into two classes. A subclass sets the attributes before it calls this constructor.
     """
 
     target: str
-    num_available: int
+    num_available: int  # training rows, with those of the reserve
     num_test: int
 
     def __init__(
