@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from collapsar.cases.tables.fitting import fit_table, typed
-from collapsar.cases.tables.scales import NormalScores, fit_scale, has_spread
+from collapsar.cases.tables.schema import NormalScores, fit_scale, has_spread
 
 KINDS = {"size": "continuous", "visits": "count", "colour": "category", "target": "category"}
 SCALES = ("quantile", "standardise")
@@ -144,9 +144,17 @@ def test_many_equal_numbers_share_a_score_and_all_of_their_ranks_lead_back_to_th
 
 
 @pytest.mark.parametrize("scale", SCALES)
+def test_rows_that_miss_every_number_of_a_column_are_valid(scale):
+    kinds = {"x": "continuous", "target": "category"}
+    _, table = fitted({"x": [1.0, None, 2.0], "target": ["a", "b", "a"]}, kinds, scale=scale)
+    rows = table.valid(torch.tensor([[0.3, 0.9, 1.0, 0.0], [-0.2, 0.8, 0.4, 0.6]]))
+    assert rows.tolist() == [[0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("scale", SCALES)
 def test_numbers_beyond_the_training_set_are_not_cut_off(scale):
     fitted_scale = fit_scale(scale, np.array([1.0, 2.0, 4.0]))
-    beyond = np.array([-7.0, 0.5, 5.0, 40.0])
+    beyond = np.array([[-7.0], [0.5], [5.0], [40.0]])
     assert fitted_scale.inverse_transform(fitted_scale.transform(beyond)) == pytest.approx(beyond)
 
 
