@@ -5,21 +5,20 @@ histogram treats each dimension separately, so a chain in D dimensions is D inde
 thousands of chains in this way, through the same code as every other chain.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.machine.choice import on_one_thread
-from collapsar.models.bias import UNBIASED, Bias, temper_covariance
+from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.generative import GenerativeModel
+from collapsar.models.mixtures import fit_mixture
+from collapsar.models.shapes import PerSample, Rows
 from collapsar.samples import Samples
 from collapsar.seeding import draw_weighted
 
@@ -31,9 +30,13 @@ class AnalyticModel(GenerativeModel, ABC):
 
     Args:
         sample_shape: One entry, the number of dimensions.
+
+    Attributes:
+        parameter_names: The names of these buffers.
     """
 
     is_trained_in_steps: ClassVar[bool] = False
+    parameter_names: ClassVar[Sequence[str]]
 
     def __init__(self, *, sample_shape: Sequence[int]) -> None:
         super().__init__()
@@ -43,33 +46,26 @@ class AnalyticModel(GenerativeModel, ABC):
                 "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
             )
         self.num_dimensions = sample_shape[0]
+        for name in self.parameter_names:
+            self.register_buffer(name, torch.empty(0))
         self.register_load_state_dict_pre_hook(take_saved_shapes)
 
     @abstractmethod
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
-        """Set the parameters from a pool.
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
+        """Set the parameters from all samples of a pool; UsageError if the model cannot describe them.
 
-        Args:
-            samples: All samples of the pool.
-            weights: One for each sample, summing to 1; None: equal weights.
-            generator: For fits that draw.
-
-        Raises:
-            UsageError: the model cannot describe these samples.
+        The weights, one for each sample, sum to 1; None: equal weights. The generator is for fits that draw.
         """
 
     @abstractmethod
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         """Independent draws from the model's density to the power 1 / `spread`, normalised (`bias.py`)."""
 
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
         return Samples(self.draw(num_samples, generator, spread=bias.spread))
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {name: self.get_buffer(name).tolist() for name in self.parameter_names}
 
 
 class Gaussian(AnalyticModel):
@@ -82,6 +78,9 @@ class Gaussian(AnalyticModel):
     """
 
     name = "gaussian"
+    parameter_names = ("mean", "covariance")
+    mean: Tensor
+    covariance: Tensor  # variances only, if diagonal
 
     def __init__(
         self,
@@ -92,22 +91,12 @@ class Gaussian(AnalyticModel):
     ) -> None:
         super().__init__(sample_shape=sample_shape)
         self.is_full, self.is_unbiased = covariance == "full", variance == "unbiased"
-        self.mean: Tensor
-        self.covariance: Tensor  # variances only, if diagonal
-        self.register_buffer("mean", torch.empty(0))
-        self.register_buffer("covariance", torch.empty(0))
 
     def check_pool_size(self, pool_size: int) -> None:
         if self.is_unbiased and pool_size < 2:
             raise UsageError(f"an unbiased variance needs a pool of at least 2 samples: got {pool_size}")
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         self.check_pool_size(len(samples))
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         self.mean = shares @ samples
@@ -115,8 +104,8 @@ class Gaussian(AnalyticModel):
         moment = (centred.T * shares) @ centred if self.is_full else shares @ centred.square_()
         self.covariance = moment / (1 - shares.square().sum()) if self.is_unbiased else moment
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
-        covariance = temper_covariance(self.covariance, spread=spread)
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        covariance = spread * self.covariance
         refuse_non_finite(covariance, self.mean)
         noise = torch.randn(num_samples, len(self.mean), generator=generator)
         if self.is_full:
@@ -140,6 +129,10 @@ class Mixture(AnalyticModel):
     """
 
     name = "mixture"
+    parameter_names = ("shares", "means", "covariances")
+    shares: Tensor
+    means: Tensor
+    covariances: Tensor
 
     def __init__(
         self,
@@ -156,11 +149,6 @@ class Mixture(AnalyticModel):
         )
         self.num_components, self.num_starts = num_components, num_starts
         self.max_steps, self.min_variance = max_steps, min_variance
-        self.shares: Tensor
-        self.means: Tensor
-        self.covariances: Tensor
-        for buffer in ("shares", "means", "covariances"):
-            self.register_buffer(buffer, torch.empty(0))
 
     def check_pool_size(self, pool_size: int) -> None:
         if pool_size < self.num_components:
@@ -168,13 +156,7 @@ class Mixture(AnalyticModel):
                 f"model.num_components must be at most the pool's {pool_size} samples: got {self.num_components}"
             )
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         self.check_pool_size(len(samples))
         if weights is not None:
             samples = samples[draw_weighted(weights, len(samples), generator=generator)]
@@ -185,26 +167,14 @@ class Mixture(AnalyticModel):
             reg_covar=self.min_variance,
             random_state=int(torch.randint(2**31, (), generator=generator)),
         )
-        with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(samples.double().numpy())
-        self.shares = torch.from_numpy(mixture.weights_).float()
-        self.means = torch.from_numpy(mixture.means_).float()
-        self.covariances = torch.from_numpy(mixture.covariances_).float()
+        self.shares, self.means, self.covariances = (fitted.float() for fitted in fit_mixture(samples, mixture))
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         refuse_non_finite(self.shares, self.means, self.covariances)
-        roots = square_root(temper_covariance(self.covariances, spread=spread))
+        roots = square_root(spread * self.covariances)
         chosen = torch.multinomial(self.shares, num_samples, replacement=True, generator=generator)
         noise = torch.randn(num_samples, 1, self.num_dimensions, generator=generator)
         return self.means[chosen] + (noise @ roots[chosen]).squeeze(1)
-
-    def fitted_parameters(self) -> dict[str, Any]:
-        return {
-            "shares": self.shares.tolist(),
-            "means": self.means.tolist(),
-            "covariances": self.covariances.tolist(),
-        }
 
 
 class KernelDensity(AnalyticModel):
@@ -218,32 +188,25 @@ class KernelDensity(AnalyticModel):
     """
 
     name = "kde"
+    parameter_names = ("centres", "weights", "kernel_sd")
+    centres: Tensor
+    weights: Tensor
+    kernel_sd: Tensor
 
     def __init__(self, *, sample_shape: Sequence[int], bandwidth: float | None) -> None:
         super().__init__(sample_shape=sample_shape)
         if bandwidth is not None:
             check_positive(bandwidth=bandwidth)
         self.bandwidth = bandwidth
-        self.centres: Tensor
-        self.weights: Tensor
-        self.kernel_sd: Tensor
-        for buffer in ("centres", "weights", "kernel_sd"):
-            self.register_buffer(buffer, torch.empty(0))
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         spread = (shares @ (samples - shares @ samples).square()).sqrt()
         relative = self.bandwidth or len(samples) ** (-1 / (self.num_dimensions + 4))
         self.centres, self.weights, self.kernel_sd = samples, shares, relative * spread
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
-        variance = temper_covariance(self.kernel_sd.square(), spread=spread)
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        variance = spread * self.kernel_sd.square()
         refuse_non_finite(variance, self.centres)
         chosen = draw_weighted(self.weights, num_samples, generator=generator)
         noise = torch.randn(num_samples, self.num_dimensions, generator=generator)

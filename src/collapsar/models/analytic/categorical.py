@@ -1,15 +1,14 @@
 """A histogram of categories: its chain is the Wright-Fisher process of population genetics (see `theory`)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.models.analytic.analytic import AnalyticModel
 from collapsar.models.bias import temper_probabilities
+from collapsar.models.shapes import PerSample, Rows
 
 
 class Categorical(AnalyticModel):
@@ -21,6 +20,8 @@ class Categorical(AnalyticModel):
 
     name = "categorical"
     is_continuous = False
+    parameter_names = ("probabilities",)
+    probabilities: Tensor  # [dimension, category]
 
     def __init__(self, *, sample_shape: Sequence[int], num_categories: int | None) -> None:
         super().__init__(sample_shape=sample_shape)
@@ -28,16 +29,8 @@ class Categorical(AnalyticModel):
             raise UsageError("model=categorical needs categories: choose data=categorical")
         check_positive(num_categories=num_categories)
         self.num_categories = num_categories
-        self.probabilities: Tensor  # [dimension, category]
-        self.register_buffer("probabilities", torch.empty(0))
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         categories = range(self.num_categories)
         if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
             raise UsageError(
@@ -50,12 +43,9 @@ class Categorical(AnalyticModel):
             shares = [weights.double() @ (samples == category).double() for category in categories]
         self.probabilities = torch.stack(shares, dim=1)
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         cumulative = temper_probabilities(self.probabilities, spread=spread).cumsum(1)
         # exactly 1 from the last possible category on, so that no impossible one is drawn
         cumulative = cumulative / cumulative[:, -1:]
         uniform = torch.rand(num_samples, len(cumulative), generator=generator, dtype=torch.float64)
         return torch.searchsorted(cumulative, uniform.T.contiguous(), right=True).T.float()
-
-    def fitted_parameters(self) -> dict[str, Any]:
-        return {"probabilities": self.probabilities.tolist()}

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.errors import UsageError
 from collapsar.models.analytic.analytic import AnalyticModel, refuse_non_finite
-from collapsar.models.bias import temper_covariance
+from collapsar.models.shapes import PerSample, Rows
 
 
 class LinearRegression(AnalyticModel):
@@ -24,6 +23,9 @@ class LinearRegression(AnalyticModel):
     """
 
     name = "linear_regression"
+    parameter_names = ("inputs", "coefficients")
+    inputs: Tensor
+    coefficients: Tensor  # [input, output]
 
     def __init__(self, *, sample_shape: Sequence[int], num_inputs: int | None, noise_sd: int | float | None) -> None:
         super().__init__(sample_shape=sample_shape)
@@ -32,32 +34,22 @@ class LinearRegression(AnalyticModel):
         if not 1 <= num_inputs < self.num_dimensions:
             raise UsageError(f"num_inputs must be between 1 and {self.num_dimensions - 1}: got {num_inputs}")
         self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
-        self.inputs: Tensor
-        self.coefficients: Tensor  # [input, output]
-        self.register_buffer("inputs", torch.empty(0))
-        self.register_buffer("coefficients", torch.empty(0))
 
     def check_pool_size(self, pool_size: int) -> None:
         if pool_size < self.num_inputs:
             raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {pool_size}")
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         self.check_pool_size(len(samples))
         inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
         root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
         self.inputs = inputs.contiguous()
         self.coefficients = torch.linalg.lstsq(root * inputs, root * outputs).solution
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         refuse_non_finite(self.coefficients)
         inputs = self.inputs[torch.arange(num_samples) % len(self.inputs)]
-        noise_variance = temper_covariance(torch.tensor(self.noise_sd**2), spread=spread)
+        noise_variance = spread * torch.tensor(self.noise_sd**2)
         noise = torch.randn(num_samples, self.num_dimensions - self.num_inputs, generator=generator)
         return torch.cat([inputs, inputs @ self.coefficients + noise_variance.sqrt() * noise], dim=1)
 
