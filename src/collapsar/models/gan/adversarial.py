@@ -19,16 +19,15 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
-from collapsar.models.bias import Bias
 from collapsar.models.conditioning import given
 from collapsar.models.course import Losses, Player
-from collapsar.models.latent import SAMPLES_PER_CHUNK
 from collapsar.models.learned import LearnedModel
+from collapsar.models.shapes import Labels, Latents, Logits, PerSample, Scalar, Values
 from collapsar.samples import Samples, to_model_range
 
 Loss = Literal["non_saturating", "hinge", "wgan_gp"]
@@ -45,6 +44,7 @@ class AdversarialModel(LearnedModel, ABC):
     """
 
     watched = "distance"
+    has_likelihood = False
     generator: nn.Module
     averaged_generator: AveragedModel
     critic: nn.Module
@@ -77,37 +77,24 @@ class AdversarialModel(LearnedModel, ABC):
         self.adam_betas = (adam_betas[0], adam_betas[1])
 
     @abstractmethod
-    def shown(self, outputs: Float[Tensor, "*samples"], generator: torch.Generator | None) -> Float[Tensor, "*samples"]:
+    def shown(self, outputs: Values, generator: torch.Generator | None) -> Values:
         """Samples in model range from the generator network's float32 outputs, with gradients.
 
         Any further random draws come from `generator`; None, as in training: from torch's own generator.
         """
 
     def decode(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        likelihood_spread: float,
-        labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "*samples"]:
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
+    ) -> Values:
         return self.shown(given(self.averaged_generator, latents, labels).float(), generator)
 
-    def check_bias(self, bias: Bias) -> None:
-        if bias.likelihood_spread != 1:
-            raise UsageError(
-                "bias=tempered_likelihood does nothing to a GAN, which has no likelihood: choose "
-                "bias=scaled_latents or truncated_latents"
-            )
-
     @torch.inference_mode()
-    def realism(self, samples: Samples) -> Float[Tensor, " sample"]:
+    def realism(self, samples: Samples) -> PerSample:
         """The critic's logit of each sample, higher for more real ones; on the CPU."""
-        chunks = (
-            samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
-            for start in range(0, len(samples), SAMPLES_PER_CHUNK)
-        )
-        logits = [given(self.critic, to_model_range(chunk.values), self.classes_of(chunk)) for chunk in chunks]
+        logits = [
+            given(self.critic, to_model_range(chunk.values), self.classes_of(chunk))
+            for chunk in self.chunks_of(samples)
+        ]
         return torch.cat(logits).squeeze(1).cpu()
 
     def players(self) -> Sequence[Player]:
@@ -131,13 +118,14 @@ class AdversarialModel(LearnedModel, ABC):
         ]
 
     def share(self, batch: Samples, *, movers: Collection[int]) -> Tensor:
-        """As many generated samples as the batch has, for both players; with gradients if the generator moves.
-
-        A conditional generator makes them for the classes of the batch.
-        """
-        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
+        """Generated samples for both players; with gradients if the generator moves."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and 1 in movers):
-            return self.shown(given(self.generator, latents, self.classes_of(batch)).float(), None)
+            return self._generated(self.generator, batch)
+
+    def _generated(self, generator: nn.Module, batch: Samples) -> Values:
+        """As many samples as the batch has, of its classes."""
+        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
+        return self.shown(given(generator, latents, self.classes_of(batch)).float(), None)
 
     def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """The critic's loss with any penalty, as `critic_loss`."""
@@ -156,18 +144,17 @@ class AdversarialModel(LearnedModel, ABC):
             logits = given(self.critic, self.as_seen(fake), self.classes_of(batch))
             return {"generator_loss": generator_loss(fake=logits.float(), loss=self.loss)}
 
-    def as_seen(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
+    def as_seen(self, values: Values) -> Values:
         """Real or generated samples with augmentation and noise, as the critic sees them."""
         return self.noised(self.augmented(values))
 
     def validation_scores(self, batch: Samples, shared: Any) -> Losses:
-        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
-        drawn = self.shown(given(self.averaged_generator, latents, self.classes_of(batch)).float(), None)
+        drawn = self._generated(self.averaged_generator, batch)
         distance = sliced_wasserstein(to_model_range(batch.values).flatten(1), drawn.flatten(1))
         return super().validation_scores(batch, shared) | {"distance": distance}
 
 
-def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Float[Tensor, ""]:
+def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Scalar:
     """Root mean square Wasserstein-2 distance of projections on random lines (Rabin et al. 2011).
 
     Both sets have one size, so a sort for each line is enough; equal sets have distance 0.
@@ -192,7 +179,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
+def critic_loss(*, real: Logits, fake: Logits, loss: str) -> Scalar:
     """The critic's loss from its logits for real and generated samples, without the penalty."""
     match loss:
         case "non_saturating":
@@ -203,18 +190,12 @@ def critic_loss(*, real: Float[Tensor, "sample 1"], fake: Float[Tensor, "sample 
             return fake.mean() - real.mean()
 
 
-def generator_loss(*, fake: Float[Tensor, "sample 1"], loss: str) -> Float[Tensor, ""]:
+def generator_loss(*, fake: Logits, loss: str) -> Scalar:
     """The generator's loss from the critic's logits for its samples."""
     return F.softplus(-fake).mean() if loss == "non_saturating" else -fake.mean()
 
 
-def gradient_penalty(
-    critic: nn.Module,
-    *,
-    real: Float[Tensor, "*samples"],
-    fake: Float[Tensor, "*samples"],
-    labels: Int64[Tensor, " sample"] | None = None,
-) -> Float[Tensor, ""]:
+def gradient_penalty(critic: nn.Module, *, real: Values, fake: Values, labels: Labels | None = None) -> Scalar:
     """Mean of (|grad d(x)| - 1)^2 at x drawn uniformly between real and generated samples (Gulrajani et al. 2017)."""
     share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
     mixed = torch.lerp(real, fake, share).requires_grad_()

@@ -1,48 +1,26 @@
 """The GAN of images (`adversarial.py`), with the bodies of DCGAN and SN-GAN (`gan_bodies.py`)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from collapsar.errors import check_fraction, check_positive
-from collapsar.models.augmentation import Images, transformed_differentiably
+from collapsar.models.augmentation import transformed_differentiably
 from collapsar.models.conditioning import ProjectionCritic
-from collapsar.models.gan.adversarial import AdversarialModel, averaged
+from collapsar.models.gan.adversarial import AdversarialModel, Loss, averaged
 from collapsar.models.gan.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
-from collapsar.models.layers import Layers, Norm, scaled, without_last
+from collapsar.models.layers import Layers, Norm, scaled, unwrapped, without_last
 from collapsar.models.pretext import Representation
+from collapsar.models.shapes import Images
 
 
 class GAN(AdversarialModel):
-    """A GAN of images; samples come from the averaged generator.
-
-    Args:
-        sample_shape: Channels, height and width of an image.
-        body: Generator and critic: `conv`, `sn_conv` or `sn_residual` (`gan_bodies.py`).
-        generator_width: Channels of the generator's last stage; of all stages in `sn_residual`.
-        critic_width: Channels of the critic's first stage; of all stages in `sn_residual`.
-        loss: `non_saturating`, `hinge` or `wgan_gp`.
-        has_spectral_norm: Whether the critic's weights are divided by their spectral norm (Miyato et al. 2018).
-        gradient_penalty: Weight of the penalty of `wgan_gp`; the other losses ignore it.
-        critic_steps: Critic updates for one generator update.
-        ema_decay: Decay of the average of the generator's weights, in [0, 1]; 0 samples the last weights.
-        adam_betas: Of the generator's and the critic's Adam.
-        norm: The norm before each hidden activation of the generator (`layers.py`); null: batch norm. The critic
-            never has a norm.
-        depth: Extra layers or blocks in each stage of both networks (`gan_bodies.py`); null: none.
-        dropout: Share of the critic's hidden activations dropped in training; null: none.
-        width_factor: Factor of both widths; null: 1.
-        latent_factor: Factor of `latent_dim`; null: 1.
-        num_classes: Number of classes that the GAN is conditioned on (`conditioning.py`); null: none.
-    """
+    """A GAN of images; samples come from the averaged generator. `conf/model/gan.yaml` explains its arguments."""
 
     name = "gan"
     plan_keys = frozenset({"augmentation", "noise_sd", "noise_schedule"})
-    watched = "distance"
+    transformed = staticmethod(transformed_differentiably)
 
     def __init__(
         self,
@@ -52,7 +30,7 @@ class GAN(AdversarialModel):
         latent_dim: int,
         generator_width: int,
         critic_width: int,
-        loss: Literal["non_saturating", "hinge", "wgan_gp"],
+        loss: Loss,
         has_spectral_norm: bool,
         gradient_penalty: float,
         critic_steps: int,
@@ -68,10 +46,9 @@ class GAN(AdversarialModel):
         num_classes: int | None,
     ) -> None:
         check_positive(latent_dim=latent_dim, generator_width=generator_width, critic_width=critic_width)
-        num_latents = scaled(latent_dim, latent_factor)
         super().__init__(
             sample_shape=sample_shape,
-            latent_dim=num_latents,
+            latent_dim=scaled(latent_dim, latent_factor),
             loss=loss,
             gradient_penalty=gradient_penalty,
             critic_steps=critic_steps,
@@ -82,24 +59,22 @@ class GAN(AdversarialModel):
         )
         check_fraction(ema_decay=ema_decay)
         self.save_hyperparameters()
-        rivals = make_rivals(
+        generator, critic = make_rivals(
             body,
             sample_shape,
-            latent_dim=num_latents,
+            latent_dim=self.latent_dim,
             generator_width=scaled(generator_width, width_factor),
             critic_width=scaled(critic_width, width_factor),
-            wrap=with_spectral_norm if has_spectral_norm else nn.Identity(),
+            wrap=with_spectral_norm if has_spectral_norm else unwrapped,
             generator_layers=Layers(norm=norm or GENERATOR_LAYERS.norm, depth=depth or 0),
             critic_layers=Layers(norm="none", depth=depth or 0, dropout=dropout or 0.0),
             num_classes=num_classes,
         )
-        self.generator = rivals.generator
-        self.averaged_generator = averaged(self.generator, decay=ema_decay)
-        self.critic = rivals.critic
+        self.generator = generator
+        self.averaged_generator = averaged(generator, decay=ema_decay)
+        self.critic = critic
 
-    def shown(
-        self, outputs: Float[Tensor, "sample channel height width"], generator: torch.Generator | None
-    ) -> Float[Tensor, "sample channel height width"]:
+    def shown(self, outputs: Images, generator: torch.Generator | None) -> Images:
         return outputs.sigmoid()
 
     def representation(self) -> Representation:
@@ -108,8 +83,3 @@ class GAN(AdversarialModel):
         features = critic.features if isinstance(critic, ProjectionCritic) else without_last(critic)
         critic_rate, _ = self.learning_rates
         return Representation(module=critic, features=features, learning_rate=critic_rate, adam_betas=self.adam_betas)
-
-    def augmented(self, images: Images) -> Images:
-        if self.plan.augmentation is None or not self.training:
-            return images
-        return transformed_differentiably(images, self.plan.augmentation)

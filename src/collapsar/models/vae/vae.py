@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from math import log, pi, prod
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
-from torch import Tensor
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.models.bias import temper_logits, temper_sd
@@ -16,31 +14,13 @@ from collapsar.models.layers import Layers, Norm, scaled, without_last
 from collapsar.models.learned import MODEL_SPECIFIC_KEYS
 from collapsar.models.plan import Plan
 from collapsar.models.pretext import Representation
-from collapsar.models.vae.vae_bodies import Body, make_coder, make_conditional_coder
+from collapsar.models.shapes import Images, Labels, Latents, Scalar
+from collapsar.models.vae.vae_bodies import Body, make_coder
 from collapsar.models.vae.variational import VariationalModel
 
 
 class VAE(VariationalModel):
-    """A VAE of images.
-
-    Args:
-        sample_shape: Channels, height and width of an image.
-        body: Encoder and decoder: `conv`, `patch`, `mlp` or `residual` (`vae_bodies.py`).
-        width: Channels of the first stage; hidden layers of `patch` and `mlp` have 8 or 16 times as many units.
-        beta: Weight of the KL term; 1 is the evidence lower bound.
-        likelihood: `bernoulli` (pixels as probabilities) or `gaussian` (with standard deviation `pixel_sd`).
-        pixel_sd: Standard deviation of the Gaussian likelihood, in model range; `bernoulli` ignores it.
-        sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
-        learning_rate: Of Adam.
-        norm: The norm before each hidden activation (`layers.py`); null: `none`.
-        depth: Extra layers or blocks in each stage (`vae_bodies.py`); null: none.
-        dropout: Share of hidden activations dropped in training; null: none.
-        width_factor: Factor of the width; null: 1.
-        latent_factor: Factor of `latent_dim`; null: 1.
-        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training and
-            sampled in place of N(0, I) (`latent_mixture.py`); null: none.
-        num_classes: Number of classes that the VAE is conditioned on (`conditioning.py`); null: none.
-    """
+    """A VAE of images; `conf/model/vae.yaml` explains its arguments."""
 
     name = "vae"
     plan_keys = MODEL_SPECIFIC_KEYS
@@ -66,10 +46,9 @@ class VAE(VariationalModel):
         num_classes: int | None,
     ) -> None:
         check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd)
-        num_latents = scaled(latent_dim, latent_factor)
         super().__init__(
             sample_shape=sample_shape,
-            latent_dim=num_latents,
+            latent_dim=scaled(latent_dim, latent_factor),
             beta=beta,
             sample_from=sample_from,
             learning_rate=learning_rate,
@@ -80,21 +59,18 @@ class VAE(VariationalModel):
         self.likelihood, self.pixel_sd = likelihood, pixel_sd
         layers = Layers(norm=norm or "none", depth=depth or 0, dropout=dropout or 0.0)
         self.smallest_batch = 2 if layers.norm == "batch" else 1
-        sizes: dict[str, Any] = {"latent_dim": num_latents, "width": scaled(width, width_factor), "layers": layers}
-        if num_classes is None:
-            coder = make_coder(body, sample_shape, **sizes)
-        else:
-            coder = make_conditional_coder(body, sample_shape, num_classes=num_classes, **sizes)
-        self.encoder, self.decoder = coder.encoder, coder.decoder
+        self.encoder, self.decoder = make_coder(
+            body,
+            sample_shape,
+            latent_dim=self.latent_dim,
+            width=scaled(width, width_factor),
+            layers=layers,
+            num_classes=num_classes,
+        )
 
     def decode(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        likelihood_spread: float,
-        labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "sample channel height width"]:
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
+    ) -> Images:
         logits = given(self.decoder, latents, labels).float()
         if self.sample_from == "mean":
             return logits.sigmoid()
@@ -118,12 +94,7 @@ class VAE(VariationalModel):
                 f"{self.likelihood}"
             )
 
-    def negative_log_likelihood(
-        self,
-        logits: Float[Tensor, "sample channel height width"],
-        *,
-        values: Float[Tensor, "sample channel height width"],
-    ) -> Float[Tensor, ""]:
+    def negative_log_likelihood(self, logits: Images, *, values: Images) -> Scalar:
         if self.likelihood == "bernoulli":
             if self.plan.confidence_cap is not None and self.training:
                 losses = F.binary_cross_entropy_with_logits(logits, values, reduction="none")

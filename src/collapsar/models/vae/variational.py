@@ -15,16 +15,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import nn
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias
 from collapsar.models.conditioning import given
 from collapsar.models.course import Losses, Player
-from collapsar.models.latent import SAMPLES_PER_CHUNK
-from collapsar.models.latent_mixture import MOST_LATENTS, LatentMixture
 from collapsar.models.learned import LearnedModel
+from collapsar.models.mixtures import MOST_LATENTS, LatentMixture
+from collapsar.models.shapes import Labels, Latents, Scalar, Values
 from collapsar.samples import Samples, to_model_range
 
 
@@ -57,19 +56,16 @@ class VariationalModel(LearnedModel, ABC):
         self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
 
     @abstractmethod
-    def negative_log_likelihood(
-        self, outputs: Float[Tensor, "*samples"], *, values: Float[Tensor, "*samples"]
-    ) -> Float[Tensor, ""]:
+    def negative_log_likelihood(self, outputs: Values, *, values: Values) -> Scalar:
         """-log p(values | the decoder's outputs) in nats, summed over a sample and averaged over the batch."""
 
     @torch.inference_mode()
-    def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
+    def encode(self, samples: Samples) -> Latents:
         """The mean of q(z|x) for each sample, or of q(z|x, y) in a conditional VAE; float32, on the CPU."""
-        chunks = []
-        for start in range(0, len(samples), SAMPLES_PER_CHUNK):
-            chunk = samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
-            chunks.append(self.posterior(to_model_range(chunk.values), self.classes_of(chunk))[0].cpu())
-        return torch.cat(chunks)
+        posteriors = (
+            self.posterior(to_model_range(chunk.values), self.classes_of(chunk)) for chunk in self.chunks_of(samples)
+        )
+        return torch.cat([mu.cpu() for mu, _ in posteriors])
 
     def check_bias(self, bias: Bias) -> None:
         if bias.likelihood_spread != 1 and self.sample_from == "mean":
@@ -90,9 +86,7 @@ class VariationalModel(LearnedModel, ABC):
                 f"got {len(self.mixture.weights)}"
             )
 
-    def place_latents(
-        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
+    def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
         return noise if self.mixture is None else self.mixture.place(noise, generator)
 
     @torch.no_grad()
@@ -105,9 +99,7 @@ class VariationalModel(LearnedModel, ABC):
         noise = torch.randn(mu.shape, generator=generator).to(mu.device)
         self.mixture.fit(mu + (0.5 * logvar).exp() * noise, seed=generator.initial_seed())
 
-    def posterior(
-        self, values: Float[Tensor, "*samples"], labels: Int64[Tensor, " sample"] | None
-    ) -> tuple[Float[Tensor, "sample latent"], Float[Tensor, "sample latent"]]:
+    def posterior(self, values: Values, labels: Labels | None) -> tuple[Latents, Latents]:
         """Means and log-variances of q(z|x) for samples in model range, or of q(z|x, y) in a conditional VAE."""
         mu, logvar = given(self.encoder, values, labels).float().chunk(2, dim=1)
         return mu, logvar
