@@ -22,8 +22,8 @@ from collapsar.machine import signals
 from collapsar.machine.choice import Machine
 from collapsar.machine.devices import device_seeded, explain_out_of_memory, tensor_cores_allowed
 from collapsar.models.analytic.analytic import AnalyticModel
-from collapsar.models.compiling import compiled
 from collapsar.models.generative import GenerativeModel
+from collapsar.models.graphs import compiled
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import Plan
 from collapsar.samples import Samples
