@@ -15,7 +15,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.models.bias import UNBIASED, Bias
+from collapsar.models.bias import UNBIASED, Bias, temper_probabilities
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.mixtures import fit_mixture
 from collapsar.models.shapes import PerSample, Rows
@@ -26,13 +26,7 @@ from collapsar.seeding import draw_weighted
 class AnalyticModel(GenerativeModel, ABC):
     """A model of vectors that is fitted by a formula.
 
-    Its parameters are buffers, empty before the fit; a checkpoint loads into an unfitted model.
-
-    Args:
-        sample_shape: One entry, the number of dimensions.
-
-    Attributes:
-        parameter_names: The names of these buffers.
+    Its parameters are buffers of these names, empty before the fit; a checkpoint loads into an unfitted model.
     """
 
     is_trained_in_steps: ClassVar[bool] = False
@@ -62,6 +56,10 @@ class AnalyticModel(GenerativeModel, ABC):
         """Independent draws from the model's density to the power 1 / `spread`, normalised (`bias.py`)."""
 
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+        if not all(torch.isfinite(parameter).all() for parameter in self.buffers()):
+            raise NonFiniteError(
+                "the fitted parameters hold NaN or infinite values: look at the pool they were fitted to"
+            )
         return Samples(self.draw(num_samples, generator, spread=bias.spread))
 
     def fitted_parameters(self) -> dict[str, Any]:
@@ -106,7 +104,6 @@ class Gaussian(AnalyticModel):
 
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         covariance = spread * self.covariance
-        refuse_non_finite(covariance, self.mean)
         noise = torch.randn(num_samples, len(self.mean), generator=generator)
         if self.is_full:
             return self.mean + noise @ square_root(covariance)
@@ -115,6 +112,91 @@ class Gaussian(AnalyticModel):
     def fitted_parameters(self) -> dict[str, Any]:
         key = "covariance" if self.is_full else "variance"
         return {"mean": self.mean.tolist(), key: self.covariance.tolist()}
+
+
+class Categorical(AnalyticModel):
+    """A histogram over categories 0 to K - 1, for each dimension separately: its chain is the Wright-Fisher process.
+
+    Args:
+        num_categories: K; null, for data without categories, raises UsageError.
+    """
+
+    name = "categorical"
+    is_continuous = False
+    parameter_names = ("probabilities",)
+    probabilities: Tensor  # [dimension, category]
+
+    def __init__(self, *, sample_shape: Sequence[int], num_categories: int | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_categories is None:
+            raise UsageError("model=categorical needs categories: choose data=categorical")
+        check_positive(num_categories=num_categories)
+        self.num_categories = num_categories
+
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
+        categories = range(self.num_categories)
+        if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
+            raise UsageError(
+                f"model=categorical models whole numbers from 0 to {self.num_categories - 1}: got values from "
+                f"{samples.min():g} to {samples.max():g}"
+            )
+        if weights is None:
+            shares = [(samples == category).sum(0).double() / len(samples) for category in categories]
+        else:
+            shares = [weights.double() @ (samples == category).double() for category in categories]
+        self.probabilities = torch.stack(shares, dim=1)
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        cumulative = temper_probabilities(self.probabilities, spread=spread).cumsum(1)
+        # exactly 1 from the last possible category on, so that no impossible one is drawn
+        cumulative = cumulative / cumulative[:, -1:]
+        uniform = torch.rand(num_samples, len(cumulative), generator=generator, dtype=torch.float64)
+        return torch.searchsorted(cumulative, uniform.T.contiguous(), right=True).T.float()
+
+
+class LinearRegression(AnalyticModel):
+    """Least squares from the first columns of a sample, its inputs, to the others, its outputs.
+
+    Samples are y = x w + noise at the inputs x of the fit, in their order and then from the first again. So the design
+    stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
+
+    Args:
+        num_inputs: Number of input columns; null, for data without inputs, raises UsageError.
+        noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
+    """
+
+    name = "linear_regression"
+    parameter_names = ("inputs", "coefficients")
+    inputs: Tensor
+    coefficients: Tensor  # [input, output]
+
+    def __init__(self, *, sample_shape: Sequence[int], num_inputs: int | None, noise_sd: int | float | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_inputs is None or noise_sd is None:
+            raise UsageError("model=linear_regression needs inputs and outputs: choose data=linear_regression")
+        if not 1 <= num_inputs < self.num_dimensions:
+            raise UsageError(f"num_inputs must be between 1 and {self.num_dimensions - 1}: got {num_inputs}")
+        self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if pool_size < self.num_inputs:
+            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {pool_size}")
+
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
+        self.check_pool_size(len(samples))
+        inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
+        root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
+        self.inputs = inputs.contiguous()
+        self.coefficients = torch.linalg.lstsq(root * inputs, root * outputs).solution
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        inputs = self.inputs[torch.arange(num_samples) % len(self.inputs)]
+        noise_variance = spread * torch.tensor(self.noise_sd**2)
+        noise = torch.randn(num_samples, self.num_dimensions - self.num_inputs, generator=generator)
+        return torch.cat([inputs, inputs @ self.coefficients + noise_variance.sqrt() * noise], dim=1)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {"coefficients": self.coefficients.tolist()}
 
 
 class Mixture(AnalyticModel):
@@ -135,20 +217,14 @@ class Mixture(AnalyticModel):
     covariances: Tensor
 
     def __init__(
-        self,
-        *,
-        sample_shape: Sequence[int],
-        num_components: int,
-        num_starts: int,
-        max_steps: int,
-        min_variance: float,
+        self, *, sample_shape: Sequence[int], num_components: int, num_starts: int, max_steps: int, min_variance: float
     ) -> None:
         super().__init__(sample_shape=sample_shape)
         check_positive(
             num_components=num_components, num_starts=num_starts, max_steps=max_steps, min_variance=min_variance
         )
-        self.num_components, self.num_starts = num_components, num_starts
-        self.max_steps, self.min_variance = max_steps, min_variance
+        self.num_components = num_components
+        self.settings = {"n_init": num_starts, "max_iter": max_steps, "reg_covar": min_variance}
 
     def check_pool_size(self, pool_size: int) -> None:
         if pool_size < self.num_components:
@@ -160,17 +236,11 @@ class Mixture(AnalyticModel):
         self.check_pool_size(len(samples))
         if weights is not None:
             samples = samples[draw_weighted(weights, len(samples), generator=generator)]
-        mixture = GaussianMixture(
-            self.num_components,
-            n_init=self.num_starts,
-            max_iter=self.max_steps,
-            reg_covar=self.min_variance,
-            random_state=int(torch.randint(2**31, (), generator=generator)),
-        )
+        start = int(torch.randint(2**31, (), generator=generator))
+        mixture = GaussianMixture(self.num_components, random_state=start, **self.settings)
         self.shares, self.means, self.covariances = (fitted.float() for fitted in fit_mixture(samples, mixture))
 
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
-        refuse_non_finite(self.shares, self.means, self.covariances)
         roots = square_root(spread * self.covariances)
         chosen = torch.multinomial(self.shares, num_samples, replacement=True, generator=generator)
         noise = torch.randn(num_samples, 1, self.num_dimensions, generator=generator)
@@ -207,7 +277,6 @@ class KernelDensity(AnalyticModel):
 
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         variance = spread * self.kernel_sd.square()
-        refuse_non_finite(variance, self.centres)
         chosen = draw_weighted(self.weights, num_samples, generator=generator)
         noise = torch.randn(num_samples, self.num_dimensions, generator=generator)
         return self.centres[chosen] + variance.sqrt() * noise
@@ -229,9 +298,3 @@ def square_root(covariance: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*
     """The symmetric square root; unlike a Cholesky factor it exists when the covariance is singular."""
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     return (eigenvectors * eigenvalues.clamp(min=0).sqrt().unsqueeze(-2)) @ eigenvectors.mT
-
-
-def refuse_non_finite(*parameters: Tensor) -> None:
-    """Raise NonFiniteError if a fitted parameter is NaN or infinite."""
-    if not all(torch.isfinite(parameter).all() for parameter in parameters):
-        raise NonFiniteError("the fitted parameters hold NaN or infinite values: look at the pool they were fitted to")

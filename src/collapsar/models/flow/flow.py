@@ -122,8 +122,7 @@ class Flow(LearnedModel):
 
     def losses(self, batch: Samples, shared: Any) -> Losses:
         """The squared error of the velocity, summed over the values of a sample, as `loss`."""
-        values = to_model_range(batch.values)
-        data = self._seen(self.augmented(values) if self.is_of_images else values)
+        data = self._seen(self.augmented(to_model_range(batch.values)))
         noise = torch.randn_like(data)
         time = torch.rand(len(data), device=data.device)
         velocity = self.velocities(between(noise, data, time=time), time, self.classes_of(batch))
@@ -141,8 +140,8 @@ def between(noise: Values, data: Values, *, time: PerSample) -> Values:
 def solve(velocity: Velocity, start: Values, *, begin: float, end: float, num_steps: int, solver: Solver) -> Values:
     """Solve dx/dt = v(x, t) from `start` in equal steps of time; if end is below begin, time runs backwards.
 
-    A step of `euler` takes the velocity at its beginning, one of `midpoint` that at the point where `euler` is after half
-    a step. The error is of order 1 / num_steps with `euler`, 1 / num_steps² with `midpoint`.
+    `euler` takes the velocity at the beginning of a step, `midpoint` that where `euler` is after half of the step.
+    The error is of order 1 / num_steps with `euler`, 1 / num_steps² with `midpoint`.
     """
     position, step = start, (end - begin) / num_steps
     for number in range(num_steps):

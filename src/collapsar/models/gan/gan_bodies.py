@@ -10,30 +10,28 @@ depth (`layers.py`) is a 3x3 convolution for each stage in `conv` and `sn_conv`,
 `sn_residual`, in generator and critic alike. The generators of the SN-GAN paper begin at 4x4 pixels and double three
 times; here the data's sides decide where they begin (28 at 7, 8 at 4) and how often they double. Its critics see images
 in [-1, 1], and under a spectral norm the range matters. So both `sn_` critics rescale images to it; `conv` does not.
+
+As in the authors' code, initial weights of `sn_conv` are normal with standard deviation .02, those of `sn_residual`
+follow Glorot & Bengio (2010), times sqrt 2 in the 3x3 convolutions of a block, and all biases are 0.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import prod
+from math import prod, sqrt
 from typing import Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors
-from collapsar.models.gan.gan_blocks import (
-    Centred,
-    DownBlock,
-    GlobalSum,
-    UpBlock,
-    begun_glorot,
-    begun_normal,
-    plain_block,
-)
-from collapsar.models.layers import PLAIN, Layers, Wrap, convolution, without_last
+from collapsar.models.layers import PLAIN, Layers, Residual, Wrap, convolution, unwrapped, without_last
 from collapsar.models.networks import bottom_shape, downsampler, extra_convolutions, stage_channels, upsampler
+from collapsar.models.shapes import Images
 
 Body = Literal["conv", "sn_conv", "sn_residual"]
+NORMAL_SD = 0.02  # of the weights of `sn_conv`
 LEAK = 0.1  # slope below zero in the critic of `sn_conv` (Miyato et al. 2018, appendix B.4)
 GENERATOR_LAYERS = Layers(norm="batch")  # the default of all generators
 DOWNSAMPLINGS = 2  # at most, in the critic of `sn_residual`: its other two blocks keep the sides
@@ -150,3 +148,83 @@ NETWORKS: dict[Body, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] 
     "sn_conv": (sn_conv_generator, sn_conv_critic),
     "sn_residual": (sn_residual_generator, sn_residual_critic),
 }
+
+
+class Centred(nn.Module):
+    """Rescales images from [0, 1] to [-1, 1]."""
+
+    def forward(self, images: Images) -> Images:
+        return 2 * images - 1
+
+
+class GlobalSum(nn.Module):
+    """Sums features over the whole image."""
+
+    def forward(self, features: Images) -> Float[Tensor, "sample channel"]:
+        return features.sum((2, 3))
+
+
+class UpBlock(nn.Module):
+    """Doubles the sides: norm, ReLU, nearest upsampling, convolution, norm, ReLU, convolution; a 1x1 shortcut."""
+
+    def __init__(self, width: int, *, layers: Layers) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            *layers.activated(width, nn.ReLU),
+            nn.Upsample(scale_factor=2),
+            *two_convolutions(width, width, layers=layers),
+        )
+        self.shortcut = begun_glorot(nn.Conv2d(width, width, kernel_size=1))
+
+    def forward(self, features: Images) -> Float[Tensor, "sample channel 2*height 2*width"]:
+        beside = F.interpolate(self.shortcut(features), scale_factor=2)  # equals upsampling first, but is cheaper
+        return self.branch(features) + beside
+
+
+class DownBlock(nn.Module):
+    """A block of the critic that halves the sides; on pixels it begins with a convolution, not with an activation."""
+
+    def __init__(self, before: int, after: int, *, wrap: Wrap, layers: Layers, is_on_pixels: bool) -> None:
+        super().__init__()
+        activated = [] if is_on_pixels else layers.activated(before, nn.ReLU)
+        convolutions = two_convolutions(before, after, wrap=wrap, layers=layers)
+        self.branch = nn.Sequential(*activated, *convolutions, nn.AvgPool2d(2))
+        self.shortcut = wrap(begun_glorot(nn.Conv2d(before, after, kernel_size=1)))
+
+    def forward(self, features: Images) -> Float[Tensor, "sample feature height//2 width//2"]:
+        return self.branch(features) + self.shortcut(F.avg_pool2d(features, 2))
+
+
+def plain_block(width: int, *, layers: Layers, wrap: Wrap = unwrapped) -> Residual:
+    """A block that keeps the sides."""
+    return Residual(*layers.activated(width, nn.ReLU), *two_convolutions(width, width, layers=layers, wrap=wrap))
+
+
+def two_convolutions(before: int, after: int, *, layers: Layers, wrap: Wrap = unwrapped) -> list[nn.Module]:
+    """Two convolutions with an activation between them."""
+    first = wrap(block_convolution(before, after))
+    return [first, *layers.activated(after, nn.ReLU), wrap(block_convolution(after, after))]
+
+
+def block_convolution(before: int, after: int) -> nn.Module:
+    """A 3x3 convolution with the initial weights of a block."""
+    return begun_glorot(convolution(before, after), gain=sqrt(2))
+
+
+def begun_glorot(layer: nn.Linear | nn.Conv2d, *, gain: float = 1.0) -> nn.Module:
+    """The layer with uniform initial weights by Glorot & Bengio (2010), and biases 0."""
+    nn.init.xavier_uniform_(layer.weight, gain=gain)
+    return without_shift(layer)
+
+
+def begun_normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """The layer with normal initial weights of standard deviation .02, and biases 0."""
+    nn.init.normal_(layer.weight, std=NORMAL_SD)
+    return without_shift(layer)
+
+
+def without_shift(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """The layer with its bias, if it has one, set to zero."""
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
