@@ -1,4 +1,4 @@
-"""The GAN of rows of a table (`adversarial.py`): linear layers with the heads of `table_heads.py`.
+"""The GAN of rows of a table (`gan.py`): linear layers with the heads of `table_heads.py`.
 
 The generator outputs numbers directly. Flags and categories are drawn from its logits by Gumbel noise, with
 straight-through gradients, so that the critic sees rows in the form of real ones. As in CTGAN (Xu et al. 2019,
@@ -16,7 +16,7 @@ from collapsar.cases.tables.table_heads import Block, Heads, check_rows
 from collapsar.cases.tables.table_vae import labelled_layers
 from collapsar.errors import check_fraction, check_positive
 from collapsar.models.conditioning import ProjectionCritic, begun_vectors
-from collapsar.models.gan.adversarial import AdversarialModel, Loss, averaged
+from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
 from collapsar.models.layers import Layers, Norm, scaled
 from collapsar.models.vae.vae_bodies import linear_layers
 

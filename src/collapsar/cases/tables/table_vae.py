@@ -1,4 +1,4 @@
-"""The VAE of rows of a table (`variational.py`): linear layers with the likelihood of mixed columns (`table_heads.py`).
+"""The VAE of rows of a table (`vae.py`): linear layers with the likelihood of mixed columns (`table_heads.py`).
 
 As in TVAE (Xu et al. 2019, arXiv:1907.00503, appendix), each number has a learnt standard deviation around the
 decoder's mean. `sample_from` chooses draws from the likelihood or its mode. The mode loses the scatter of numbers
@@ -18,8 +18,8 @@ from collapsar.errors import check_positive
 from collapsar.models.conditioning import LabelledLatents, given
 from collapsar.models.layers import Layers, Norm, scaled
 from collapsar.models.learned import MODEL_SPECIFIC_KEYS
+from collapsar.models.vae.vae import VariationalModel
 from collapsar.models.vae.vae_bodies import linear_layers
-from collapsar.models.vae.variational import VariationalModel
 
 SMALLEST_LOG_SD = log(0.01)  # of a number: in a constant column it would fall without bound
 
