@@ -29,11 +29,7 @@ from collapsar.models.shapes import Latents
 
 
 class Bias(ABC):
-    """How sampling departs from the model's own distribution.
-
-    Args:
-        spread: lambda, in (0, 1]; 1 samples the model as it is.
-    """
+    """How sampling departs from the model's own distribution; `spread` is lambda, in (0, 1]."""
 
     name: ClassVar[str]
 

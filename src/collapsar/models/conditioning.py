@@ -18,10 +18,7 @@ from collapsar.samples import UNLABELLED, Samples
 
 
 class Condition(nn.Module):
-    """The classes that a model is conditioned on, and how often each is drawn.
-
-    Args:
-        num_classes: Labels run from 0 to num_classes - 1.
+    """The classes that a model is conditioned on, from 0 to num_classes - 1, and how often each is drawn.
 
     Attributes:
         shares: Share of each class in what the model was trained on, summing to 1; kept with the weights.

@@ -103,12 +103,7 @@ class Course:
 
 
 class Plateau:
-    """The factor of the schedule `plateau`, which decays if validation scores stop falling.
-
-    Args:
-        factor: Factor of each decay, in (0, 1).
-        patience: Number of scores in a row without a new lowest one after which the factor decays.
-    """
+    """The factor of the schedule `plateau`: it decays after `patience` scores in a row without a new lowest one."""
 
     def __init__(self, *, factor: float, patience: int) -> None:
         self._factor, self._patience = factor, patience
@@ -129,11 +124,7 @@ class Plateau:
 
 
 class WeightAverage:
-    """The average of a module's weights and buffers, which can be swapped with them.
-
-    Args:
-        decay: The largest d.
-    """
+    """The average of a module's weights and buffers, which can be swapped with them; `decay` is the largest d."""
 
     def __init__(self, module: nn.Module, *, decay: float) -> None:
         self._weights = [tensor for tensor in tensors_of(module) if tensor.is_floating_point()]
@@ -167,8 +158,6 @@ def warmed_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Te
 
     @torch.no_grad()
     def move(averaged: Sequence[Tensor], weights: Sequence[Tensor], num_moves: Tensor | int) -> None:
-        if not averaged:
-            return
         n = int(num_moves)
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(list(averaged), list(weights), 1 - min(decay, (1 + n) / (10 + n)))

@@ -81,14 +81,11 @@ class Autoencoder(Protocol):
 
     def encode(self, samples: Samples) -> Latents:
         """Latents of samples, the encoder's means, on the CPU."""
-        ...
 
     def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
         """Latents as the model draws them, made from normal noise."""
-        ...
 
     def render(
         self, latents: Latents, generator: torch.Generator, *, labels: Labels | None, likelihood_spread: float
     ) -> Tensor:
         """Values of the samples of these latents and, in a conditional model, labels; on the CPU."""
-        ...

@@ -49,13 +49,10 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
     def decode(
         self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
     ) -> Values:
-        """One image in model range, or one vector, for each latent.
+        """One image in model range, or one vector, for each latent; only conditional models get labels.
 
-        Args:
-            latents: On the model's device.
-            generator: For decoders that draw.
-            likelihood_spread: Lambda of the likelihood that such a decoder draws from (`bias.py`).
-            labels: The class of each; only conditional models get them.
+        Latents lie on the model's device. The generator and lambda (`bias.py`) are for decoders that draw from a
+        likelihood.
         """
 
     def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:

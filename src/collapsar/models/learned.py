@@ -42,14 +42,13 @@ class LearnedModel(LatentModel, ABC):
 
     Attributes:
         plan_keys: The model-specific keys of the plan that this model uses.
-        watched: Name of the validation score that measures the model, lower being better: its first loss, or another
-            of `validation_scores`.
-        plan: Set before a fit.
-        optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
-        has_watchers: Whether loggers or the user's callbacks may read the logged losses; set before a fit.
-        uses_graphs: Whether steps are CUDA graphs; set before a fit on a CUDA device.
+        watched: Name of the score in `validation_scores` that measures the model; lower is better.
         smallest_batch: Number of samples that a step needs at least.
-        transformed: The plan's augmentation of images by these names, in training.
+        transformed: Augments images by transforms of these names.
+        plan: Set before a fit, as are the next two.
+        has_watchers: Whether loggers or the user's callbacks may read the logged losses.
+        uses_graphs: Whether steps are CUDA graphs.
+        optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
     """
 
     is_trained_in_steps: ClassVar[bool] = True

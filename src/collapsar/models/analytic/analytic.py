@@ -117,8 +117,7 @@ class Gaussian(AnalyticModel):
 class Categorical(AnalyticModel):
     """A histogram over categories 0 to K - 1, for each dimension separately: its chain is the Wright-Fisher process.
 
-    Args:
-        num_categories: K; null, for data without categories, raises UsageError.
+    K is `num_categories`; it is null for data without categories, which raises UsageError.
     """
 
     name = "categorical"

@@ -73,12 +73,9 @@ class TimedBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net on patches of pixels.
+    """A U-Net on patches of pixels, whose sides must divide those of an image.
 
-    Args:
-        width: Channels of the first stage; the others have twice as many.
-        patch_side: Side of a patch in pixels; must divide both sides of an image.
-        layers: `depth` is the number of extra blocks in each stage: down, middle and up.
+    The first stage has `width` channels, the others twice as many. A unit of extra depth is a block in each stage.
     """
 
     def __init__(
@@ -127,12 +124,9 @@ class UNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with residual blocks between them.
+    """Linear layers with three residual blocks between them, and one more for each unit of extra depth.
 
-    Args:
-        width: Hidden layers have 8 times as many units.
-        patch_side: Ignored.
-        layers: `depth` is the number of blocks beyond three.
+    Hidden layers have 8 times `width` units; `patch_side` is ignored.
     """
 
     def __init__(

@@ -244,14 +244,11 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
     Without this the generator's move would compute gradients of the critic, and the critic's next move discard them.
     """
-    learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in learnt:
-        parameter.requires_grad_(False)
+    module.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in learnt:
-            parameter.requires_grad_(True)
+        module.requires_grad_(True)
 
 
 def critic_loss(*, real: Logits, fake: Logits, loss: str) -> Scalar:

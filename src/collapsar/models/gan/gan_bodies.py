@@ -16,6 +16,7 @@ follow Glorot & Bengio (2010), times sqrt 2 in the 3x3 convolutions of a block, 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod, sqrt
 from typing import Literal
@@ -32,7 +33,7 @@ from collapsar.models.shapes import Images
 
 Body = Literal["conv", "sn_conv", "sn_residual"]
 NORMAL_SD = 0.02  # of the weights of `sn_conv`
-LEAK = 0.1  # slope below zero in the critic of `sn_conv` (Miyato et al. 2018, appendix B.4)
+LEAKY = partial(nn.LeakyReLU, 0.1)  # slope below zero in the critic of `sn_conv` (Miyato et al. 2018, appendix B.4)
 GENERATOR_LAYERS = Layers(norm="batch")  # the default of all generators
 DOWNSAMPLINGS = 2  # at most, in the critic of `sn_residual`: its other two blocks keep the sides
 
@@ -63,15 +64,10 @@ def make_rivals(
     return generator.to(memory_format=torch.channels_last), critic.to(memory_format=torch.channels_last)
 
 
-def conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
-    """A linear layer and transposed 4x4 convolutions with a norm before each (`networks.py`)."""
-    return upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.ReLU, layers=layers)
-
-
 def conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
     """4x4 convolutions of stride two, and a linear layer (`networks.py`)."""
     return nn.Sequential(
-        downsampler(sample_shape, width=width, activation=lambda: nn.LeakyReLU(0.2), layers=layers, wrap=wrap),
+        downsampler(sample_shape, width=width, activation=partial(nn.LeakyReLU, 0.2), layers=layers, wrap=wrap),
         wrap(nn.Linear(prod(bottom_shape(sample_shape, width=width)), 1)),
     )
 
@@ -104,15 +100,10 @@ def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layer
     stack: list[nn.Module] = [Centred()]
     for before, after in pairwise(stage_channels(sample_shape, width=width)):
         widening, halving = convolution(before, after), nn.Conv2d(after, after, kernel_size=4, stride=2, padding=1)
-        stack += [begun(widening), *layers.activated(after, leaky), begun(halving), *layers.activated(after, leaky)]
-        stack += extra_convolutions(after, activation=leaky, wrap=begun, layers=layers)
-    stack += [begun(convolution(narrowest, last)), *layers.activated(last, leaky)]
+        stack += [begun(widening), *layers.activated(after, LEAKY), begun(halving), *layers.activated(after, LEAKY)]
+        stack += extra_convolutions(after, activation=LEAKY, wrap=begun, layers=layers)
+    stack += [begun(convolution(narrowest, last)), *layers.activated(last, LEAKY)]
     return nn.Sequential(*stack, nn.Flatten(), begun(nn.Linear(last * prod(sides), 1)))
-
-
-def leaky() -> nn.Module:
-    """The activation in the critic of `sn_conv`."""
-    return nn.LeakyReLU(LEAK)
 
 
 def sn_residual_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
@@ -144,7 +135,7 @@ def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, l
 
 
 NETWORKS: dict[Body, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
-    "conv": (conv_generator, conv_critic),
+    "conv": (partial(upsampler, activation=nn.ReLU), conv_critic),
     "sn_conv": (sn_conv_generator, sn_conv_critic),
     "sn_residual": (sn_residual_generator, sn_residual_critic),
 }
@@ -202,29 +193,22 @@ def plain_block(width: int, *, layers: Layers, wrap: Wrap = unwrapped) -> Residu
 
 def two_convolutions(before: int, after: int, *, layers: Layers, wrap: Wrap = unwrapped) -> list[nn.Module]:
     """Two convolutions with an activation between them."""
-    first = wrap(block_convolution(before, after))
-    return [first, *layers.activated(after, nn.ReLU), wrap(block_convolution(after, after))]
-
-
-def block_convolution(before: int, after: int) -> nn.Module:
-    """A 3x3 convolution with the initial weights of a block."""
-    return begun_glorot(convolution(before, after), gain=sqrt(2))
+    first = wrap(begun_glorot(convolution(before, after), gain=sqrt(2)))
+    last = wrap(begun_glorot(convolution(after, after), gain=sqrt(2)))
+    return [first, *layers.activated(after, nn.ReLU), last]
 
 
 def begun_glorot(layer: nn.Linear | nn.Conv2d, *, gain: float = 1.0) -> nn.Module:
     """The layer with uniform initial weights by Glorot & Bengio (2010), and biases 0."""
     nn.init.xavier_uniform_(layer.weight, gain=gain)
-    return without_shift(layer)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 def begun_normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
     """The layer with normal initial weights of standard deviation .02, and biases 0."""
     nn.init.normal_(layer.weight, std=NORMAL_SD)
-    return without_shift(layer)
-
-
-def without_shift(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """The layer with its bias, if it has one, set to zero."""
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
