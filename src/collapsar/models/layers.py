@@ -24,11 +24,9 @@ CHANNELS_PER_GROUP = 8  # fewer if 8 does not divide a layer's channels
 class Layers:
     """Norm, extra depth and dropout of a network.
 
-    Args:
-        norm: `batch` (Ioffe & Szegedy 2015, arXiv:1502.03167), `layer` (Ba et al. 2016, arXiv:1607.06450), `group`
-            (Wu & He 2018, arXiv:1803.08494; 8 channels a group) or `none`.
-        depth: Extra units in each stage.
-        dropout: Share of activations dropped in training, in [0, 1) (Srivastava et al. 2014).
+    The norm is `batch` (Ioffe & Szegedy 2015, arXiv:1502.03167), `layer` (Ba et al. 2016, arXiv:1607.06450), `group`
+    (Wu & He 2018, arXiv:1803.08494; 8 channels a group) or `none`. Dropout (Srivastava et al. 2014) is the share of
+    activations that are dropped in training, in [0, 1).
     """
 
     norm: Norm

@@ -58,8 +58,8 @@ def downsampler(
     """Image [N, C, H, W] to flat features [N, prod(bottom_shape)]; `wrap` is applied to each convolution."""
     stack: list[nn.Module] = []
     for before, after in pairwise(stage_channels(sample_shape, width=width)):
-        stack += [wrap(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1))]
-        stack += layers.activated(after, activation)
+        halving = nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1)
+        stack += [wrap(halving), *layers.activated(after, activation)]
         stack += extra_convolutions(after, activation=activation, layers=layers, wrap=wrap)
     return nn.Sequential(*stack, nn.Flatten()).to(memory_format=torch.channels_last)
 

@@ -30,8 +30,7 @@ class Representation:
 class Pretext(ABC):
     """A task whose answers are known without labels.
 
-    Args:
-        fraction: Share of a generation's steps that pretraining takes, in (0, 1); the model's training has the rest.
+    `fraction` is the share of a generation's steps that pretraining takes, in (0, 1); the training has the rest.
     """
 
     fraction: float

@@ -251,9 +251,8 @@ class KernelDensity(AnalyticModel):
 
     A chain of such models diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
 
-    Args:
-        bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null: Scott's rule,
-            n^(-1/(D+4)).
+    `bandwidth` is the kernel's standard deviation, above 0, in units of each dimension's own; null: Scott's rule,
+    n^(-1/(D+4)).
     """
 
     name = "kde"
