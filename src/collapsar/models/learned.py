@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from collapsar.errors import UsageError
 from collapsar.machine.devices import device_seeded
-from collapsar.models.augmentation import Transform, transformed
+from collapsar.models import augmentation
 from collapsar.models.course import Course, Losses, Player
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
@@ -56,7 +56,7 @@ class LearnedModel(LatentModel, ABC):
     plan_keys: ClassVar[frozenset[str]] = frozenset()
     watched: ClassVar[str] = "loss"
     smallest_batch: int = 1
-    transformed: ClassVar[Callable[[Tensor, Sequence[Transform]], Tensor]] = staticmethod(transformed)
+    transformed = staticmethod(augmentation.transformed)
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)

@@ -9,7 +9,8 @@ Nichol 2021, arXiv:2105.05233, "adaptive group norm"). Blocks start as their ski
 match; the last layer starts at zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from math import log, prod
 from typing import Literal
@@ -54,7 +55,7 @@ class TimedBlock(nn.Module):
 
     def __init__(self, before: int, after: int, *, context_size: int, layers: Layers, is_image: bool) -> None:
         super().__init__()
-        layer = convolution if is_image else nn.Linear
+        layer: Callable[[int, int], nn.Module] = convolution if is_image else nn.Linear
         self.first = nn.Sequential(*layers.normalised(before, is_image=is_image), nn.SiLU(), layer(before, after))
         self.norm = nn.Sequential(*layers.normalised(after, is_image=is_image))
         self.modulation = nn.Linear(context_size, 2 * after)
@@ -88,18 +89,19 @@ class UNet(nn.Module):
         context_size, num_stages = 4 * width, 1 + min(num_halvings(side // patch_side) for side in sides)
         widths = [width if stage == 0 else 2 * width for stage in range(num_stages)]
 
+        block = partial(TimedBlock, context_size=context_size, layers=layers, is_image=True)
+        halving = partial(nn.Conv2d, kernel_size=2, stride=2)
+        doubling = partial(nn.ConvTranspose2d, kernel_size=2, stride=2)
+
         def blocks(before: int, after: int) -> nn.ModuleList:
-            sizes = [before, *[after] * layers.depth]
-            settings = {"context_size": context_size, "layers": layers, "is_image": True}
-            return nn.ModuleList(TimedBlock(size, after, **settings) for size in sizes)
+            return nn.ModuleList(block(size, after) for size in [before, *[after] * layers.depth])
 
         self.context = Context(context_size, num_classes=num_classes)
         self.begin = nn.Sequential(nn.PixelUnshuffle(patch_side), convolution(channels * patch_side**2, width))
         self.down = nn.ModuleList(blocks(size, size) for size in widths)
-        halved = {"kernel_size": 2, "stride": 2}
-        self.shrink = nn.ModuleList(nn.Conv2d(fine, coarse, **halved) for fine, coarse in pairwise(widths))
+        self.shrink = nn.ModuleList(halving(fine, coarse) for fine, coarse in pairwise(widths))
         self.middle = blocks(widths[-1], widths[-1])
-        self.grow = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, **halved) for fine, coarse in pairwise(widths))
+        self.grow = nn.ModuleList(doubling(coarse, fine) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(blocks(2 * size, size) for size in widths[:-1])
         self.end = nn.Sequential(
             *layers.normalised(width),
