@@ -11,8 +11,7 @@ import torch
 from collapsar import theory
 from collapsar.data.regimes import Accumulate, Regime, Replace
 from collapsar.data.sources import analytic as sources
-from collapsar.models.analytic.categorical import Categorical
-from collapsar.models.analytic.linear_regression import LinearRegression
+from collapsar.models.analytic.analytic import Categorical, LinearRegression
 from collapsar.verification.gaussians import (
     biased_protocol,
     full_covariance_protocol,

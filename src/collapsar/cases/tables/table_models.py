@@ -21,11 +21,11 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from collapsar.cases.tables.table_heads import Block, Heads, Rows
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors, given
-from collapsar.models.gan.adversarial import AdversarialModel, Loss, averaged
+from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
 from collapsar.models.layers import Layers, Norm, scaled
 from collapsar.models.learned import MODEL_SPECIFIC_KEYS
+from collapsar.models.vae.vae import VariationalModel
 from collapsar.models.vae.vae_bodies import linear_layers
-from collapsar.models.vae.variational import VariationalModel
 
 SMALLEST_LOG_SD = log(0.01)  # of a number: in a constant column it would fall without bound
 

@@ -7,7 +7,7 @@ from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
-from collapsar.models.latent_mixture import LatentMixture
+from collapsar.models.mixtures import LatentMixture
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.train import train
