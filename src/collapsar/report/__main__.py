@@ -43,13 +43,16 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _export(study: "Study", options: argparse.Namespace) -> list[Path]:
-    from collapsar.report import exports
-    from collapsar.report.forest import write_effects
+    from collapsar.report.exports import write_csv, write_effects, write_parquet
 
-    written = [exports.write_csv(study.arms, options.csv)] if options.csv else []
-    if options.csv and study.comparisons:
-        written.append(write_effects(study.comparisons, options.csv.with_name(f"{options.csv.stem}_effects.csv")))
-    written += [exports.write_parquet(study.arms, options.parquet)] if options.parquet else []
+    written = []
+    if options.csv:
+        written.append(write_csv(study.arms, options.csv))
+        if study.comparisons:
+            effects = options.csv.with_name(f"{options.csv.stem}_effects.csv")
+            written.append(write_effects(study.comparisons, effects))
+    if options.parquet:
+        written.append(write_parquet(study.arms, options.parquet))
     if options.figures:
         from collapsar.report.paper import write_figures
 

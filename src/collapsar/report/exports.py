@@ -1,10 +1,11 @@
-"""The records as tidy tables for other programs: one row for each chain, generation and metric.
+"""Tidy tables for other programs: the records, and the effects of arms.
 
 A chain that its alarm stopped, or that broke down, has rows after its end too: they repeat its last values, as means
 do, and the metric `carried_from` names the generation of these values.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,45 @@ import pandas as pd
 from collapsar.errors import UsageError
 from collapsar.records.record import GenerationRecord
 from collapsar.study.arms import Arm
+from collapsar.study.comparison import Comparison
 from collapsar.study.fitted import values_of
 
-COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
+COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
+EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
+EFFECT_COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict"]
+EFFECT_COLUMNS += ["seconds", "training_steps", "real_samples", "baseline_seconds", "baseline_training_steps"]
+EFFECT_COLUMNS += ["baseline_real_samples"]
 
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
-    """The tidy table, arm first; times are `seconds/...`, shares `class_share/...` and the like."""
-    rows = [(arm.name, [*_measured(arm), *_carried(arm)]) for arm in arms]
-    tables = [pd.DataFrame(own, columns=COLUMNS).assign(arm=name) for name, own in rows if own]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS).assign(arm="")
-    return table[["arm", *COLUMNS]]
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
+    rows = [(arm.name, *row) for arm in arms for row in (*_measured(arm), *_carried(arm))]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def write_csv(arms: Sequence[Arm], output: Path) -> Path:
     """Write the tidy table as CSV; floats read back equal."""
     output.parent.mkdir(parents=True, exist_ok=True)
     tidy(arms).to_csv(output, index=False)
+    return output
+
+
+def write_effects(comparisons: Sequence[Comparison], output: Path) -> Path:
+    """Write one CSV row for each arm and outcome of each comparison."""
+    rows = [
+        (
+            *(found.baseline.name, row.arm.name, outcome, effect.difference.num_seeds),
+            *(effect.difference.mean, effect.difference.low, effect.difference.high),
+            *(effect.corrected.low, effect.corrected.high, effect.p_value),
+            *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
+            *(*astuple(row.spending), *astuple(found.spending)),
+        )
+        for found in comparisons
+        for row in found.arms
+        for outcome, effect in row.effects.items()
+    ]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows, columns=EFFECT_COLUMNS).to_csv(output, index=False)
     return output
 
 

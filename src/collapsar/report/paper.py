@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from collapsar.judging.metric_keys import headline, title_of
-from collapsar.report.charts import chart_content
-from collapsar.report.forest import VERDICTS, forest_content
+from collapsar.report.sections.curves import chart_content, survival_curves
+from collapsar.report.sections.forest import forest_content
 from collapsar.study.study import Study
 
 COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#555b63", "#8b4513")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
-LOOKS = dict(zip(VERDICTS, (("#0a6650", ">"), ("#a3330a", "<"), ("#57606a", "o")), strict=True))  # of an effect
+LOOKS = {"better": ("#0a6650", ">"), "worse": ("#a3330a", "<"), "not told apart": ("#57606a", "o")}  # of an effect
 MARKERS = ("o", "s", "D", "^", "v")
 WIDTH_INCHES = 3.4  # one column of a two-column paper
 HEIGHT_INCHES = 0.68 * WIDTH_INCHES
@@ -45,7 +45,7 @@ def write_figures(study: Study, folder: Path) -> list[Path]:
 
     The first comparison is `forest`, the others have their number.
     """
-    content = chart_content(study.arms)
+    content = chart_content(study.arms) | {"survival": survival_curves(study)}
     leading, laws = headline(), content["laws"]
     drawn = [key for key, curves in content["curves"].items() if curves and (key in leading or laws[key])]
     drawings = {key.replace("/", "_"): _metric_drawing(content, key) for key in drawn}

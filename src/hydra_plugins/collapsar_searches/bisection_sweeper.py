@@ -43,7 +43,7 @@ class BisectionSweeper(Search):
         self.goal = Goal(at_least=at_least, at_most=at_most)
 
     def search(self) -> None:
-        from collapsar.report.phase_curve import SEARCH, Threshold
+        from collapsar.report.sections.phase_curve import SEARCH, Threshold
 
         objective = self.config.objective
         if not isinstance(objective, str):

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from collapsar.report.sections import panels
 from collapsar.study.chains import Chain, row_picture
+from collapsar.study.study import Study
 
 CELL_WIDTH, CELL_HEIGHT = 132, 44  # pixels of a histogram
 MOST_COLUMNS = 24  # those whose histogram moved most
@@ -89,6 +91,12 @@ class TablePicture:
     def pixels(self) -> int:
         """Approximate width on the page."""
         return 150 + (CELL_WIDTH + 12) * (1 + len(self.generations))
+
+
+def content(study: Study) -> dict[str, Any] | None:
+    """Pictures of each arm's chains; None if no chain is of a table."""
+    pictures = panels(study, table_picture)
+    return pictures and pictures | {"cell": (CELL_WIDTH, CELL_HEIGHT), "columns_at_once": COLUMNS_AT_ONCE}
 
 
 def table_picture(chain: Chain) -> TablePicture | None:

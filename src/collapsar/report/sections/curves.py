@@ -1,4 +1,4 @@
-"""The numbers behind the page's charts, as JSON values; the page's script only draws them."""
+"""The numbers of the charts that the page's script draws: metrics, paths through precision and recall, survival."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,20 +7,67 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.judging.metric_keys import SHARE, bounds_of, headline, title_of
-from collapsar.report.families import is_curve
+from collapsar.judging.metric_keys import (
+    FAMILIES,
+    FITTED,
+    FITTED_SPACE,
+    SHARE,
+    bounds_of,
+    family_of,
+    headline,
+    split_class,
+    split_column,
+    split_key,
+    title_of,
+)
 from collapsar.report.laws import laws_of
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
 from collapsar.study.fitted import values_of
 from collapsar.study.intervals import bands
+from collapsar.study.study import Study
 from collapsar.study.survival import class_survival
+
+MAX_CHAINS_WITH_ALL_DIGITS = 24  # with more chains, only the download has all digits
+
+
+def content(study: Study) -> dict[str, Any] | None:
+    """The headline metrics, then the other families, once a chain counts."""
+    if not study.counted:
+        return None
+    charts = chart_content(study.arms)
+    leading = [key for key in headline() if key in charts["titles"]]
+    return {
+        "headline": leading,
+        "families": _families([key for key in charts["titles"] if key not in leading]),
+        "with_all_digits": len(study.chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
+        "charts": charts,
+    }
+
+
+def paths(study: Study) -> dict[str, Any] | None:
+    """Paths if precision and recall were measured, survival if classes were counted."""
+    has_path = {"precision", "recall"} <= set(_drawn_metrics(study.chains))
+    survival = survival_curves(study)
+    if has_path:
+        title = "Precision, recall, survival" if survival else "Precision and recall"
+    elif survival:
+        title = "Survival"
+    else:
+        return None
+    return {"title": title, "has_path": has_path, "charts": {"survival": survival}}
+
+
+def survival_curves(study: Study) -> list[dict[str, Any]]:
+    """The survival of classes in each arm that counted them, with the arm's index."""
+    curves = [(index, class_survival(arm.distinct, horizon=arm.horizon)) for index, arm in enumerate(study.arms)]
+    return [{"arm": index, **asdict(curve)} for index, curve in curves if curve is not None]
 
 
 def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
-    """All that the charts show: chains with all digits, means with bands, floors, laws, survival of classes."""
+    """All that the curves show: chains with all digits, means with bands, floors, laws."""
     chains = [(index, chain) for index, arm in enumerate(arms) for chain in arm.chains if chain.records]
-    metrics = drawn_metrics([chain for _, chain in chains])
+    metrics = _drawn_metrics([chain for _, chain in chains])
     return {
         "arms": [arm.name for arm in arms],
         "titles": {metric: title_of(metric) for metric in metrics},
@@ -29,16 +76,34 @@ def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
         "curves": _curves(arms, metrics),
         "floors": {metric: _floors([chain for _, chain in chains], metric) for metric in metrics},
         "laws": _laws(arms, metrics),
-        "survival": _survival(arms),
     }
 
 
-def drawn_metrics(chains: Sequence[Chain]) -> list[str]:
+def is_curve(key: str) -> bool:
+    """Whether a key has its own curve: floors and bounds belong to other keys, classes and columns to heat maps."""
+    return not split_key(key).suffix and split_class(key) is None and split_column(key) is None
+
+
+def _drawn_metrics(chains: Sequence[Chain]) -> list[str]:
     """Metric keys that get a curve of their own, the headline first."""
     keys = dict.fromkeys(key for chain in chains for record in chain.records for key in values_of(record))
     leading = headline()
-    others = [key for key in keys if is_curve(key) and key not in leading]
-    return [*(key for key in leading if key in keys), *others]
+    return [*(key for key in leading if key in keys), *(key for key in keys if is_curve(key) and key not in leading)]
+
+
+def _families(metrics: Sequence[str]) -> list[tuple[str, list[str], bool]]:
+    """Metrics by family and feature space, in the order of FAMILIES: title, keys, and whether it is unfolded."""
+    groups: dict[tuple[int, str], list[str]] = {}
+    for key in metrics:
+        groups.setdefault((FAMILIES.index(family_of(key)), split_key(key).space), []).append(key)
+    return [
+        (
+            FAMILIES[rank] if space in ("", FITTED_SPACE) else f"{FAMILIES[rank]}, in {space}",
+            keys,
+            FAMILIES[rank] == FITTED,
+        )
+        for (rank, space), keys in sorted(groups.items())
+    ]
 
 
 def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
@@ -66,7 +131,10 @@ def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[
         values = _measured(arm, metrics)
         table = bands(values) if len(values) else values
         for metric, rows in table.sort_values("generation").groupby("metric"):
-            columns = {name: _numbers(rows[name]) for name in ("mean", "low", "high")}
+            columns = {
+                name: [float(value) if np.isfinite(value) else None for value in rows[name]]
+                for name in ("mean", "low", "high")
+            }
             curves[metric].append({"arm": index, "generations": rows["generation"].tolist(), **columns})
     return curves
 
@@ -80,10 +148,6 @@ def _measured(arm: Arm, metrics: Sequence[str]) -> pd.DataFrame:
     ]
     rows = [(key, generation, own[key]) for generation, own in found for key in metrics if key in own]
     return pd.DataFrame(rows, columns=["metric", "generation", "value"])
-
-
-def _numbers(column: pd.Series) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in column]
 
 
 def _floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
@@ -107,8 +171,3 @@ def _laws(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[st
                 wording = {"formula": law.formula, "source": law.source}
                 found[metric].append({"arm": index, "generations": generations, "values": values} | wording)
     return found
-
-
-def _survival(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    curves = [(index, class_survival(arm.distinct, horizon=arm.horizon)) for index, arm in enumerate(arms)]
-    return [{"arm": index, **asdict(curve)} for index, curve in curves if curve is not None]

@@ -4,12 +4,16 @@ import base64
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from collapsar.report.sections import MAX_PICTURED_CHAINS, panels
 from collapsar.study.chains import Chain
+from collapsar.study.study import Study
 
 TOTAL_BYTES = 3_000_000  # of all strips of a page, before base64 adds a third
 CHAIN_BYTES = 250_000
@@ -41,6 +45,11 @@ class FilmStrip:
     def pixels(self) -> int:
         """Width of the whole strip as it is shown."""
         return self.cell_pixels * len(self.generations)
+
+
+def content(study: Study) -> dict[str, Any] | None:
+    """The strips of the chains that stored images."""
+    return panels(study, partial(film_strip, num_chains=min(len(study.chains), MAX_PICTURED_CHAINS)))
 
 
 def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:

@@ -6,7 +6,7 @@ value at which each seed's curve crosses it. A seed's curve is linear between th
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +18,6 @@ from collapsar.study.summaries import ArmSummary
 SEARCH = "search.json"  # in the folder of a study
 METRICS = ("recall", "fid")
 FEWEST_VALUES = 3
-FINAL = "final/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +38,6 @@ class Threshold:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @property
-    def value(self) -> float:
-        """The bound, from below or above."""
-        return self.at_least if self.at_least is not None else (self.at_most or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,52 +61,57 @@ class PhaseCurve:
     num_without: int = 0
 
 
-def read_threshold(study: Study) -> Threshold | None:
+def content(study: Study) -> dict[str, Any] | None:
+    """Curves of final recall and FID if the arms differ in one number only, with three or more values."""
+    differing = list(study.differing_settings)
+    if len(differing) != 1 or len(study.counted) < FEWEST_VALUES:
+        return None
+    (setting,) = differing
+    values = [summary.arm.settings.get(setting) for summary in study.counted]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return None
+    ordered = sorted(study.counted, key=lambda summary: summary.arm.settings[setting])
+    threshold = _read_threshold(study)
+    curves = [
+        _with_threshold(
+            PhaseCurve(
+                metric=metric,
+                setting=setting,
+                points=[(float(one.arm.settings[setting]), one.last[metric]) for one in ordered],
+            ),
+            ordered,
+            threshold,
+        )
+        for metric in METRICS
+        if all(metric in one.last for one in ordered)
+    ]
+    return {"curves": curves, "draw": draw} if curves else None
+
+
+def _read_threshold(study: Study) -> Threshold | None:
     """The bound of a study's search; None without a search, or for folders of several studies."""
     found = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
     return Threshold(**json.loads(found[0].read_text())) if len(found) == 1 and found[0].exists() else None
 
 
-def phase_curves(study: Study) -> list[PhaseCurve]:
-    """Curves of final recall and FID if the arms differ in one number only, with three or more values; else none."""
-    differing, summaries = list(study.differing_settings), study.counted
-    if len(differing) != 1 or len(summaries) < FEWEST_VALUES:
-        return []
-    (setting,) = differing
-    values = [summary.arm.settings.get(setting) for summary in summaries]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return []
-    ordered = sorted(summaries, key=lambda summary: summary.arm.settings[setting])
-    curves = [
-        PhaseCurve(
-            metric=metric,
-            setting=setting,
-            points=[(float(one.arm.settings[setting]), one.last[metric]) for one in ordered],
-        )
-        for metric in METRICS
-        if all(metric in one.last for one in ordered)
-    ]
-    threshold = read_threshold(study)
-    return [_with_threshold(curve, ordered, threshold=threshold) for curve in curves]
-
-
-def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], *, threshold: Threshold | None) -> PhaseCurve:
+def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], threshold: Threshold | None) -> PhaseCurve:
     """A curve with the bound of a search and its crossings, if the search has this metric and setting."""
-    if threshold is None or (threshold.setting, threshold.objective) != (curve.setting, FINAL + curve.metric):
+    if threshold is None or (threshold.setting, threshold.objective) != (curve.setting, f"final/{curve.metric}"):
         return curve
-    sign = 1.0 if threshold.at_least is not None else -1.0
+    if threshold.at_least is not None:
+        sign, level = 1.0, threshold.at_least
+    else:
+        sign, level = -1.0, threshold.at_most or 0.0
+    values = [value for value, _ in curve.points]
     by_seed: dict[int, list[tuple[float, float]]] = {}
-    for (value, _), summary in zip(curve.points, summaries, strict=True):
+    for value, summary in zip(values, summaries, strict=True):
         for chain in (one for one in summary.chains if curve.metric in one.last):
             by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[curve.metric]))
-    crossings = [crossing(points, level=sign * threshold.value) for points in by_seed.values()]
-    values = [value for value, _ in curve.points]
+    crossings = [crossing(points, level=sign * level) for points in by_seed.values()]
     reached = [found for found in crossings if found is not None]
-    return PhaseCurve(
-        metric=curve.metric,
-        setting=curve.setting,
-        points=curve.points,
-        threshold=threshold.value,
+    return replace(
+        curve,
+        threshold=level,
         crossing=t_interval(reached, within=(values[0], values[-1])),
         num_without=len(crossings) - len(reached),
     )
@@ -155,8 +154,8 @@ class Drawing:
 def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawing:
     """Lay out a phase curve in a box of this many pixels."""
     first, last = curve.points[0][0], curve.points[-1][0]
-    bounds = [(value, *_ends(interval)) for value, interval in curve.points]
-    heights = [end for _, *ends in bounds for end in ends] + ([] if curve.threshold is None else [curve.threshold])
+    bounds = [(value, interval.mean, *_ends(interval)) for value, interval in curve.points]
+    heights = [end for _, _, *ends in bounds for end in ends] + ([] if curve.threshold is None else [curve.threshold])
     lowest, highest = bounds_of(curve.metric)
     if not highest < float("inf"):
         lowest, highest = min(0.0, *heights), max(0.0, *heights) or 1.0
@@ -167,10 +166,7 @@ def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawi
     def down(value: float) -> float:
         return round(height * (highest - value) / (highest - lowest), 1)
 
-    marks = [
-        (across(value), down(interval.mean), down(low), down(high))
-        for (value, interval), (_, low, high) in zip(curve.points, bounds, strict=True)
-    ]
+    marks = [(across(value), down(mean), down(low), down(high)) for value, mean, low, high in bounds]
     reached = None
     if curve.crossing is not None:
         low, high = _ends(curve.crossing)

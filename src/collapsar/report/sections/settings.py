@@ -1,12 +1,34 @@
-"""Commands that reproduce the runs on a page, made from the overrides that started them."""
+"""Settings, versions, and the commands that reproduce the runs, made from the overrides that started them."""
 
 import itertools
 import math
+import platform
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
+from typing import Any
 
 from collapsar.study.arms import NAMED_PARTS, Arm, part_name
 from collapsar.study.chains import Chain
+from collapsar.study.study import Study
+
+PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
+
+
+def content(study: Study) -> dict[str, Any]:
+    """Versions and commands; the study has the settings."""
+    stored = next((chain.versions for chain in study.chains if chain.versions), None)
+    return {"versions": stored or _own_versions(), "are_stored": bool(stored), "commands": commands(study.arms)}
+
+
+def _own_versions() -> dict[str, str]:
+    """Package versions of this process."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):  # collapsar itself, when it is run from a checkout
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def commands(arms: Sequence[Arm]) -> list[str]:

@@ -1,0 +1,153 @@
+"""Shares of classes and of levels of known factors: which shrank, grew or died, and whether sampling alone explains it.
+
+Even if every model reproduced its pool's shares exactly, they would drift, because each pool is a finite draw from the
+last model: the Wright-Fisher process. A share outside the band of this drift was pushed by the model; a class that
+dies within the band may have died of chance.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from collapsar.journal.findings import GONE_FRACTION
+from collapsar.report.sections import panels
+from collapsar.report.sections.heat import Cell, HeatMap
+from collapsar.study.chains import Chain
+from collapsar.study.intervals import CONFIDENCE
+from collapsar.study.study import Study
+
+MAX_CLASSES = 24
+MAX_LEVELS = 40
+FULL_SHADE_DOUBLINGS = 3.0  # a share eight times too large or too small has the full shade
+NUM_CHAINS = 2_000  # simulated for each class; their quantiles scatter by a few per mille of the share
+
+
+def class_shares(study: Study) -> dict[str, Any] | None:
+    """Heat maps of the classes, if any were counted."""
+    content = panels(study, class_map)
+    return content and content | {
+        "rows_say_classes": any(record.labels_from == "row" for chain in study.chains for record in chain.records)
+    }
+
+
+def factor_shares(study: Study) -> dict[str, Any] | None:
+    """Heat maps of the levels of known factors."""
+    return panels(study, factor_map)
+
+
+def class_map(chain: Chain) -> HeatMap | None:
+    """The classes of a chain, the most common ones if there are many; None if none were counted."""
+    records = [record for record in chain.records if record.class_shares]
+    if not records:
+        return None
+    real = records[0].class_shares["real"]
+    synthetic = [record.class_shares["synthetic"] for record in records]
+    shown = sorted(sorted(range(len(real)), key=lambda index: -real[index])[:MAX_CLASSES])
+    return HeatMap(
+        heads=("class", "real"),
+        columns=[record.generation for record in records],
+        rows=[
+            (index, [f"{100 * real[index]:.0f}"], _cells([row[index] for row in synthetic], real[index], chain))
+            for index in shown
+        ],
+        num_rows=len(real),
+    )
+
+
+def factor_map(chain: Chain) -> HeatMap | None:
+    """The levels of a chain's factors, beside the known share and the one read of real samples; None without any.
+
+    The share that is read of real samples shows the error of the classifier.
+    """
+    records = [record for record in chain.records if record.factor_shares]
+    if not records:
+        return None
+    levels = records[0].factor_shares
+    return HeatMap(
+        heads=("level", "known", "read"),
+        columns=[record.generation for record in records],
+        rows=[
+            (
+                level,
+                [f"{100 * first['known']:.1f}", f"{100 * first['real']:.1f}"],
+                _cells(
+                    [record.factor_shares[level]["synthetic"] for record in records], first["known"], chain, digits=1
+                ),
+            )
+            for level, first in list(levels.items())[:MAX_LEVELS]
+        ],
+        num_rows=len(levels),
+    )
+
+
+def _cells(shares: Sequence[float], real: float, chain: Chain, *, digits: int = 0) -> list[Cell]:
+    """A cell for each generation that measured the share, shaded by its distance from the real one."""
+    records = [record for record in chain.records if record.class_shares or record.factor_shares]
+    band = neutral_band(
+        real,
+        num_samples=_pool_size(chain),
+        num_evaluated=records[0].num_evaluated,
+        num_generations=records[-1].generation + 1,
+    )
+    outside = outside_drift(shares, band=[band[record.generation] for record in records])
+    return [
+        _cell(share, real, text=f"{100 * share:.{digits}f}", is_drift=not is_out)
+        for share, is_out in zip(shares, outside, strict=True)
+    ]
+
+
+def _cell(share: float, real: float, *, text: str, is_drift: bool) -> Cell:
+    if share < GONE_FRACTION * real:
+        return Cell(text=text, tone="dead", shade=100, is_drift=is_drift)
+    doublings = math.log2(share / real) if real > 0 and share > 0 else 0.0
+    shade = round(100 * min(1.0, abs(doublings) / FULL_SHADE_DOUBLINGS))
+    return Cell(text=text, tone="over" if doublings > 0 else "under", shade=shade, is_drift=is_drift)
+
+
+def _pool_size(chain: Chain) -> int:
+    """The fewest samples that a pool took from the generation before; the first pool's size if none took any."""
+    origins = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
+    return min(size for size in origins if size) if any(origins) else int(chain.records[0].pool["size"])
+
+
+@lru_cache(maxsize=4096)
+def neutral_band(
+    share: float,
+    *,
+    num_samples: int,
+    num_evaluated: int,
+    num_generations: int,
+    coverage: float = CONFIDENCE,
+    num_chains: int = NUM_CHAINS,
+) -> tuple[tuple[float, float], ...]:
+    """Lower and upper quantile of a class's measured share in each generation, if sampling alone moves it.
+
+    The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
+    and the next pool has `num_samples` draws. Counting the share on `num_evaluated` samples is one more draw. Source:
+    Wright 1931.
+
+    Args:
+        share: The class's share of the real training set, in [0, 1].
+        num_samples: Size of each pool.
+        num_evaluated: Samples that each measured share is counted on.
+        num_generations: Generation 0 was trained on the real set, so only measuring scatters it.
+        coverage: Probability of lying in the band, generation by generation, in (0, 1).
+        num_chains: Simulated chains that the quantiles are taken over, always from the same seed.
+    """
+    generator = np.random.default_rng(0)
+    tail = (1 - coverage) / 2
+    shares = np.full(num_chains, share)
+    band = []
+    for _ in range(num_generations):
+        low, high = np.quantile(generator.binomial(num_evaluated, shares) / num_evaluated, [tail, 1 - tail])
+        band.append((float(low), float(high)))
+        shares = generator.binomial(num_samples, shares) / num_samples
+    return tuple(band)
+
+
+def outside_drift(shares: Sequence[float], *, band: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether a class's share lies outside the band, generation by generation."""
+    return [share < low or share > high for share, (low, high) in zip(shares, band, strict=True)]
