@@ -16,6 +16,7 @@ from collapsar.records.record import GenerationRecord
 from collapsar.study.arms import Arm
 from collapsar.study.comparison import Comparison
 from collapsar.study.fitted import values_of
+from collapsar.study.study import Study
 
 COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
@@ -30,30 +31,15 @@ def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write_csv(arms: Sequence[Arm], output: Path) -> Path:
-    """Write the tidy table as CSV; floats read back equal."""
+def write_csv(study: Study, output: Path) -> list[Path]:
+    """Write the tidy table as CSV, floats so that they read back equal, and the effects of arms, if any, beside it."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    tidy(arms).to_csv(output, index=False)
-    return output
-
-
-def write_effects(comparisons: Sequence[Comparison], output: Path) -> Path:
-    """Write one CSV row for each arm and outcome of each comparison."""
-    rows = [
-        (
-            *(found.baseline.name, row.arm.name, outcome, effect.difference.num_seeds),
-            *(effect.difference.mean, effect.difference.low, effect.difference.high),
-            *(effect.corrected.low, effect.corrected.high, effect.p_value),
-            *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
-            *(*astuple(row.spending), *astuple(found.spending)),
-        )
-        for found in comparisons
-        for row in found.arms
-        for outcome, effect in row.effects.items()
-    ]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=EFFECT_COLUMNS).to_csv(output, index=False)
-    return output
+    tidy(study.arms).to_csv(output, index=False)
+    if not study.comparisons:
+        return [output]
+    beside = output.with_name(f"{output.stem}_effects.csv")
+    _effects(study.comparisons).to_csv(beside, index=False)
+    return [output, beside]
 
 
 def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
@@ -68,6 +54,23 @@ def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
     except ImportError as error:
         raise UsageError("--parquet needs pyarrow: install collapsar[parquet], or use --csv") from error
     return output
+
+
+def _effects(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row for each arm and outcome of each comparison."""
+    rows = [
+        (
+            *(found.baseline.name, row.arm.name, outcome, effect.difference.num_seeds),
+            *(effect.difference.mean, effect.difference.low, effect.difference.high),
+            *(effect.corrected.low, effect.corrected.high, effect.p_value),
+            *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
+            *(*astuple(row.spending), *astuple(found.spending)),
+        )
+        for found in comparisons
+        for row in found.arms
+        for outcome, effect in row.effects.items()
+    ]
+    return pd.DataFrame(rows, columns=EFFECT_COLUMNS)
 
 
 def _measured(arm: Arm) -> Iterator[tuple[Any, ...]]:

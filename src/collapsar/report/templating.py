@@ -2,7 +2,6 @@
 
 import gzip
 from base64 import b64encode
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib import metadata, resources
@@ -17,21 +16,6 @@ from collapsar.report import wording
 
 PLOTLY = "plotly/package_data/plotly.min.js"
 LEVEL = 6  # higher levels save 3 kB of 2 MB
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackedScript:
-    """A script as the page carries it, unpacked by the reader's browser.
-
-    Attributes:
-        notice: Name, version, copyright and licence, from the head of the script.
-        text: The script, gzip in base64.
-        source: Hash of the unpacked script, for the content security policy.
-    """
-
-    notice: str
-    text: str
-    source: Markup
 
 
 @cache
@@ -60,15 +44,18 @@ def environment(loader: BaseLoader) -> Environment:
 
 
 @cache
-def packed_plotly() -> PackedScript:
-    """The script of the installed version, read without importing the package, to save time and memory."""
+def packed_plotly() -> dict[str, str]:
+    """The script of the installed version, as gzip in base64, with its licence's notice and its source for the policy.
+
+    It is read without importing the package, to save time and memory.
+    """
     script = Path(str(metadata.distribution("plotly").locate_file(PLOTLY))).read_bytes()
     notice = script[: script.index(b"*/")].decode().strip("/*\n")
-    return PackedScript(
-        notice="; ".join(line.strip("* ") for line in notice.splitlines()),
-        text=b64encode(gzip.compress(script, LEVEL, mtime=0)).decode(),
-        source=_script_source(script),
-    )
+    return {
+        "notice": "; ".join(line.strip("* ") for line in notice.splitlines()),
+        "text": b64encode(gzip.compress(script, LEVEL, mtime=0)).decode(),
+        "source": _script_source(script),
+    }
 
 
 def _script_source(script: bytes) -> Markup:

@@ -51,14 +51,11 @@ def waiting_text(waiting: WaitingTime | None) -> str:
     """A median waiting time with the range over seeds: 1.4 (1.2 to 1.7), or "not in 7" if it did not happen."""
     if waiting is None:
         return MISSING
-    median = _time(waiting.median, waiting.num_generations)
-    if waiting.low == waiting.high:
-        return median
-    return f"{median} ({_time(waiting.low, waiting.num_generations)} to {_time(waiting.high, waiting.num_generations)})"
-
-
-def _time(value: float, num_generations: int) -> str:
-    return time_text(value) if math.isfinite(value) else f"not in {num_generations}"
+    median, low, high = (
+        time_text(time) if math.isfinite(time) else f"not in {waiting.num_generations}"
+        for time in (waiting.median, waiting.low, waiting.high)
+    )
+    return median if waiting.low == waiting.high else f"{median} ({low} to {high})"
 
 
 def time_text(value: int | float | None) -> str:
@@ -96,8 +93,5 @@ def seeds_text(counts: Mapping[Verdict, int]) -> str:
     total = sum(counts.values())
     if total == 1:
         return "1 seed"
-    seeds = f"of {counted(total, 'seed')}"
-    given = {answer: count for answer, count in counts.items() if count}
-    return (
-        f"{total} {seeds}" if len(given) == 1 else ", ".join(f"{n} {word}" for word, n in given.items()) + f" {seeds}"
-    )
+    given = [f"{count} {answer}" for answer, count in counts.items() if count]
+    return f"{total if len(given) == 1 else ', '.join(given)} of {counted(total, 'seed')}"

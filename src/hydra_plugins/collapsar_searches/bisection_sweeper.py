@@ -9,6 +9,8 @@ from collapsar.errors import UsageError, check_not_negative
 from collapsar.jobs.bisection import Bracket, Goal, bisect
 from hydra_plugins.collapsar_searches.search import Search
 
+SEARCH = "search.json"  # in the folder of the multirun, for the page
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,8 +45,6 @@ class BisectionSweeper(Search):
         self.goal = Goal(at_least=at_least, at_most=at_most)
 
     def search(self) -> None:
-        from collapsar.report.sections.phase_curve import SEARCH, Threshold
-
         objective = self.config.objective
         if not isinstance(objective, str):
             raise UsageError(
@@ -53,10 +53,13 @@ class BisectionSweeper(Search):
             )
         if any(override.partition("=")[0].lstrip("+") == self.setting for override in self.typed):
             raise UsageError(f"{self.setting} is what is searched for: set hydra.sweeper.low and hydra.sweeper.high")
-        threshold = Threshold(
-            setting=self.setting, objective=objective, at_least=self.goal.at_least, at_most=self.goal.at_most
-        )
-        (Path(self.config.hydra.sweep.dir) / SEARCH).write_text(json.dumps(threshold.to_dict()))
+        search = {
+            "setting": self.setting,
+            "objective": objective,
+            "at_least": self.goal.at_least,
+            "at_most": self.goal.at_most,
+        }
+        (Path(self.config.hydra.sweep.dir) / SEARCH).write_text(json.dumps(search))
         found = bisect(self._measure, low=self.low, high=self.high, goal=self.goal, num_steps=self.num_steps)
         logger.info("%s", self._in_words(found))
 

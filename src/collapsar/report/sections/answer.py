@@ -83,12 +83,12 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
 def _of_little(summaries: Sequence[ArmSummary]) -> str:
     """The answer if all arms began with next to no recall; their classes may still have died."""
     began = max(summary.first["recall"].mean for summary in summaries)
+    text = "Recall is 0 at generation 0 already, so none can be lost: the model is at fault, not collapse."
+    if began:
+        little = f"Recall is {number_text(began)} at generation 0, too little to tell who lost more"
+        text = f"{little}: compare what else is measured."
     died = [summary.arm.name for summary in summaries if summary.verdicts[DECIDING].verdict == "yes"]
-    rest = f" “Tails or modes disappear” is answered yes for {_joined(died)}." if died else ""
-    if began == 0:
-        return f"Recall is 0 at generation 0 already, so none can be lost: the model is at fault, not collapse.{rest}"
-    text = f"Recall is {number_text(began)} at generation 0, too little to tell who lost more"
-    return f"{text}: compare what else is measured.{rest}"
+    return text + (f" “Tails or modes disappear” is answered yes for {_joined(died)}." if died else "")
 
 
 def _of_one(summary: ArmSummary) -> str:
@@ -96,19 +96,18 @@ def _of_one(summary: ArmSummary) -> str:
     evidence = f"{summary.arm.name} ({_evidence(summary)})"
     if fate(summary) == "undecided":
         return f"Whether the {who} collapsed is undecided: {evidence}."
-    return f"The {who} {_fate_text(summary)}: {evidence}."
+    return f"The {who} {FATES[fate(summary)]}{_by_others(summary)}: {evidence}."
 
 
 def _of_several(summaries: Sequence[ArmSummary]) -> str:
     ranked = [*ranked_by_loss(summaries), *(summary for summary in summaries if "recall" not in summary.first)]
     groups = {key: [summary for summary in ranked if fate(summary) == key] for key in FATES}
-    total, lost = len(summaries), groups["collapsed"]
-    if len(lost) == total:
-        parts = [f"{'Both' if total == 2 else f'All {total}'} arms collapsed: {_named(lost)}"]
-    elif lost:
-        parts = [f"{len(lost)} of {total} arms collapsed: {_named(lost)}"]
-    elif len(groups["kept"]) == total:
-        return f"None of {total} arms collapsed: {_named(groups['kept'])}."
+    total, lost, kept = len(summaries), groups["collapsed"], groups["kept"]
+    if len(kept) == total:
+        return f"None of {total} arms collapsed: {_named(kept)}."
+    if lost:
+        every = "Both" if total == 2 else f"All {total}"
+        parts = [f"{every if len(lost) == total else f'{len(lost)} of {total}'} arms collapsed: {_named(lost)}"]
     else:
         parts = [f"None of {total} arms is known to have collapsed"]
     parts += [f"{len(arms)} {FATES[key]}: {_named(arms)}" for key in ("in part", "kept") if (arms := groups[key])]
@@ -127,9 +126,12 @@ def _named(summaries: Sequence[ArmSummary]) -> str:
 def _evidence(summary: ArmSummary) -> str:
     """How many seeds gave the answer, what is left of recall with its interval, and what happened first."""
     facts = [seeds_text(summary.verdicts[DECIDING].counts)]
-    if summary.kept_recall is not None:
-        facts.append(_kept_text(summary))
-    if summary.half_life is not None and 0 < summary.half_life.median < math.inf:
+    if (kept := summary.kept_recall) is not None:
+        bounds = "" if kept.low is None or kept.high is None else f" [{100 * kept.low:.0f}, {100 * kept.high:.0f}]"
+        of_some = f" in the {counted(kept.num_seeds, 'seed')} that had any"
+        had_any = "" if kept.num_seeds == len(summary.chains) else of_some
+        facts.append(f"{100 * kept.mean:.0f}\u202f%{bounds} of its recall left{had_any}")
+    if _is_halved(summary):
         facts.append(f"halved after {counted(time_text(summary.half_life.median), 'generation')}")
     elif summary.first_dead is not None and math.isfinite(summary.first_dead.median):
         facts.append(f"classes died from generation {time_text(summary.first_dead.median)} on")
@@ -139,28 +141,20 @@ def _evidence(summary: ArmSummary) -> str:
     return ", ".join(facts)
 
 
-def _kept_text(summary: ArmSummary) -> str:
-    """The share of recall left, with its interval over seeds: 70 % [26, 100] of its recall left."""
-    kept = summary.kept_recall
-    assert kept is not None, "a seed had recall"
-    is_interval = kept.low is not None and kept.high is not None
-    bounds = f" [{100 * kept.low:.0f}, {100 * kept.high:.0f}]" if is_interval else ""  # type: ignore[operator]
-    had_any = "" if kept.num_seeds == len(summary.chains) else f" in the {counted(kept.num_seeds, 'seed')} that had any"
-    return f"{100 * kept.mean:.0f}\u202f%{bounds} of its recall left{had_any}"
-
-
 def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
     """Warnings about arms with too few seeds."""
     single = [summary.arm.name for summary in summaries if len(summary.chains) == 1]
     if single:
         whose = "" if len(single) == len(summaries) else f" of {'; '.join(single[:MOST_NAMES])}"
         yield f"One seed{whose} has no interval: another seed may answer otherwise."
+    decided = [summary for summary in summaries if fate(summary) in ("collapsed", "kept")]
     wide = [
         summary.arm.name
-        for summary in summaries
-        if (kept := summary.kept_recall) is not None
-        and (kept.low is not None and kept.high is not None and kept.low < HALF < kept.high)
-        and fate(summary) in ("collapsed", "kept")
+        for summary in decided
+        if (kept := summary.kept_recall)
+        and kept.low is not None
+        and kept.high is not None
+        and kept.low < HALF < kept.high
     ]
     if wide:
         names = _joined(wide)
@@ -176,10 +170,6 @@ def _by_others(summary: ArmSummary) -> str:
     return f" (“{'”, “'.join(_other_definitions(summary))}”)" if fate(summary) == "in part" else ""
 
 
-def _fate_text(summary: ArmSummary) -> str:
-    return FATES[fate(summary)] + _by_others(summary)
-
-
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
     """The arms that measured recall, the largest loss first; those that had no recall come last."""
     measured = (summary for summary in summaries if "recall" in summary.first and "recall" in summary.last)
@@ -193,13 +183,15 @@ def sentence(summary: ArmSummary) -> str:
         return f"has one generation so far, with recall {interval_text(first)}{_endings(summary)}."
     seeds = f" ({seeds_text(summary.verdicts[DECIDING].counts)})" if len(summary.chains) > 1 else ""
     change = f"recall went from {number_text(first.mean)} to {interval_text(last)}"
-    halved = ""
-    if summary.half_life is not None and 0 < summary.half_life.median < math.inf:
-        halved = f", halved after {in_generations(waiting_text(summary.half_life))}"
+    halved = f", halved after {in_generations(waiting_text(summary.half_life))}" if _is_halved(summary) else ""
     return (
-        f"{_fate_text(summary)}{seeds}: {change} in {counted(summary.arm.horizon, 'generation')}"
+        f"{FATES[fate(summary)]}{_by_others(summary)}{seeds}: {change} in {counted(summary.arm.horizon, 'generation')}"
         f"{halved}{_deaths(summary)}{_endings(summary)}."
     )
+
+
+def _is_halved(summary: ArmSummary) -> bool:
+    return summary.half_life is not None and 0 < summary.half_life.median < math.inf
 
 
 def _deaths(summary: ArmSummary) -> str:

@@ -16,19 +16,13 @@ MAX_PARTS = 24
 
 
 def content(study: Study) -> dict[str, Any] | None:
-    """The heat maps of each metric, with the index of their arm."""
+    """The heat maps of each metric."""
     maps = score_maps(study.arms)
     every = [found for of_metric in maps.values() for _, found in of_metric]
-    parts = sorted({found.heads[0] for found in every})
-    return (
-        {
-            "title": f"Scores by {' and '.join(parts)}",
-            "maps_by_metric": maps,
-            "panel_pixels": max(found.pixels for found in every),
-        }
-        if every
-        else None
-    )
+    if not every:
+        return None
+    title = f"Scores by {' and '.join(sorted({found.heads[0] for found in every}))}"
+    return {"title": title, "maps_by_metric": maps, "panel_pixels": max(found.pixels for found in every)}
 
 
 def score_maps(arms: Sequence[Arm]) -> dict[str, list[tuple[int, HeatMap]]]:

@@ -96,32 +96,24 @@ def _families(metrics: Sequence[str]) -> list[tuple[str, list[str], bool]]:
     groups: dict[tuple[int, str], list[str]] = {}
     for key in metrics:
         groups.setdefault((FAMILIES.index(family_of(key)), split_key(key).space), []).append(key)
-    return [
-        (
-            FAMILIES[rank] if space in ("", FITTED_SPACE) else f"{FAMILIES[rank]}, in {space}",
-            keys,
-            FAMILIES[rank] == FITTED,
-        )
-        for (rank, space), keys in sorted(groups.items())
-    ]
+    found = []
+    for (rank, space), keys in sorted(groups.items()):
+        family = FAMILIES[rank]
+        found.append((family if space in ("", FITTED_SPACE) else f"{family}, in {space}", keys, family == FITTED))
+    return found
 
 
 def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
+    """The values of a chain in each generation; of a metric that never changes, as floors do not, a single number."""
     values = [values_of(record) for record in chain.records]
-    keys = dict.fromkeys(key for own in values for key in own)
+    series = {key: [own.get(key) for own in values] for key in dict.fromkeys(key for own in values for key in own)}
     return {
         "arm": arm,
         "label": chain.label,
         "seed": chain.seed,
         "generations": [record.generation for record in chain.records],
-        "metrics": {key: _series([own.get(key) for own in values]) for key in keys},
+        "metrics": {key: own[0] if len(own) > 1 and len(set(own)) == 1 else own for key, own in series.items()},
     }
-
-
-def _series(values: list[float | None]) -> list[float | None] | float:
-    """One value for each generation; a single number if all are equal, as floors are."""
-    constant = values[0]
-    return constant if constant is not None and values.count(constant) == len(values) > 1 else values
 
 
 def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

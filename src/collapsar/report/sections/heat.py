@@ -12,7 +12,6 @@ class Cell:
     """A value as it is shown.
 
     Attributes:
-        text: The value, in percent if it is a share.
         tone: The colour: above or below what it is compared with, or dead.
         shade: Strength of the colour, 0 to 100.
         is_drift: Whether neutral drift explains the value.

@@ -5,8 +5,9 @@ value at which each seed's curve crosses it. A seed's curve is linear between th
 """
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,29 +16,9 @@ from collapsar.study.intervals import Interval, t_interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
-SEARCH = "search.json"  # in the folder of a study
+SEARCH = "search.json"  # in the folder of a study: setting, objective, and a bound, at_least or at_most
 METRICS = ("recall", "fid")
 FEWEST_VALUES = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Threshold:
-    """The bound that a search looked for.
-
-    Attributes:
-        setting: Dotted key of the number that the search changed.
-        objective: The outcome that must reach the bound, such as final/recall.
-        at_least: Bound to reach from below; None if from above.
-        at_most: Bound to reach from above; None if from below.
-    """
-
-    setting: str
-    objective: str
-    at_least: float | None
-    at_most: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +26,6 @@ class PhaseCurve:
     """The final value of a metric over one setting.
 
     Attributes:
-        metric: Metric key.
         setting: Dotted key of the setting.
         points: Values of the setting in order, each with the mean of the metric over seeds.
         threshold: The bound of a search for this metric and setting; None without one.
@@ -67,54 +47,38 @@ def content(study: Study) -> dict[str, Any] | None:
     if len(differing) != 1 or len(study.counted) < FEWEST_VALUES:
         return None
     (setting,) = differing
-    values = [summary.arm.settings.get(setting) for summary in study.counted]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+    found = [(summary.arm.settings.get(setting), summary) for summary in study.counted]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in found):
         return None
-    ordered = sorted(study.counted, key=lambda summary: summary.arm.settings[setting])
-    threshold = _read_threshold(study)
-    curves = [
-        _with_threshold(
-            PhaseCurve(
-                metric=metric,
-                setting=setting,
-                points=[(float(one.arm.settings[setting]), one.last[metric]) for one in ordered],
-            ),
-            ordered,
-            threshold,
-        )
-        for metric in METRICS
-        if all(metric in one.last for one in ordered)
-    ]
+    values, summaries = zip(*sorted(found, key=lambda pair: pair[0]), strict=True)
+    curves = []
+    for metric in METRICS:
+        if all(metric in summary.last for summary in summaries):
+            points = [(float(value), summary.last[metric]) for value, summary in zip(values, summaries, strict=True)]
+            curves.append(_with_threshold(PhaseCurve(metric=metric, setting=setting, points=points), summaries, study))
     return {"curves": curves, "draw": draw} if curves else None
 
 
-def _read_threshold(study: Study) -> Threshold | None:
-    """The bound of a study's search; None without a search, or for folders of several studies."""
-    found = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
-    return Threshold(**json.loads(found[0].read_text())) if len(found) == 1 and found[0].exists() else None
-
-
-def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], threshold: Threshold | None) -> PhaseCurve:
-    """A curve with the bound of a search and its crossings, if the search has this metric and setting."""
-    if threshold is None or (threshold.setting, threshold.objective) != (curve.setting, f"final/{curve.metric}"):
+def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], study: Study) -> PhaseCurve:
+    """A curve with the bound of the study's search and its crossings, if it searched this metric and setting."""
+    files = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
+    if len(files) != 1 or not files[0].exists():  # no search, or several studies
         return curve
-    if threshold.at_least is not None:
-        sign, level = 1.0, threshold.at_least
-    else:
-        sign, level = -1.0, threshold.at_most or 0.0
+    search = json.loads(files[0].read_text())
+    if (search["setting"], search["objective"]) != (curve.setting, f"final/{curve.metric}"):
+        return curve
+    sign, level = (-1.0, search["at_most"]) if search["at_least"] is None else (1.0, search["at_least"])
     values = [value for value, _ in curve.points]
     by_seed: dict[int, list[tuple[float, float]]] = {}
     for value, summary in zip(values, summaries, strict=True):
-        for chain in (one for one in summary.chains if curve.metric in one.last):
-            by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[curve.metric]))
+        for chain in summary.chains:
+            if curve.metric in chain.last:
+                by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[curve.metric]))
     crossings = [crossing(points, level=sign * level) for points in by_seed.values()]
     reached = [found for found in crossings if found is not None]
-    return replace(
-        curve,
-        threshold=level,
-        crossing=t_interval(reached, within=(values[0], values[-1])),
-        num_without=len(crossings) - len(reached),
-    )
+    within = (values[0], values[-1])
+    num_without = len(crossings) - len(reached)
+    return replace(curve, threshold=level, crossing=t_interval(reached, within=within), num_without=num_without)
 
 
 def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | None:
@@ -130,34 +94,18 @@ def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | 
     return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A phase curve in pixels, from the upper left.
+def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> dict[str, Any]:
+    """Lay out a phase curve in a box of this many pixels, from the upper left.
 
-    Attributes:
-        line: Points of the mean, in SVG's notation.
-        marks: For each value of the setting: x, y of the mean, and y of both ends of its interval.
-        level: y of the threshold; None without one.
-        reached: x of the mean crossing and of both ends of its interval; None without one.
-        lowest: Metric value at the lower edge.
-        highest: Metric value at the upper edge.
+    `line` has the points of the mean in SVG's notation; `marks`, for each value, x, y of the mean, and y of both ends
+    of its interval; `level` is y of the threshold, and `reached` x of the mean crossing and of both ends of its
+    interval, None without one; `lowest` and `highest` are the metric at the lower and the upper edge.
     """
-
-    line: str
-    marks: list[tuple[float, float, float, float]]
-    level: float | None
-    reached: tuple[float, float, float] | None
-    lowest: float
-    highest: float
-
-
-def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawing:
-    """Lay out a phase curve in a box of this many pixels."""
     first, last = curve.points[0][0], curve.points[-1][0]
-    bounds = [(value, interval.mean, *_ends(interval)) for value, interval in curve.points]
-    heights = [end for _, _, *ends in bounds for end in ends] + ([] if curve.threshold is None else [curve.threshold])
+    points = [(value, *_mean_and_ends(interval)) for value, interval in curve.points]
     lowest, highest = bounds_of(curve.metric)
-    if not highest < float("inf"):
+    if not math.isfinite(highest):
+        heights = [end for _, _, *ends in points for end in ends] + [curve.threshold or 0.0]
         lowest, highest = min(0.0, *heights), max(0.0, *heights) or 1.0
 
     def across(value: float) -> float:
@@ -166,24 +114,18 @@ def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> Drawi
     def down(value: float) -> float:
         return round(height * (highest - value) / (highest - lowest), 1)
 
-    marks = [(across(value), down(mean), down(low), down(high)) for value, mean, low, high in bounds]
-    reached = None
-    if curve.crossing is not None:
-        low, high = _ends(curve.crossing)
-        reached = across(curve.crossing.mean), across(low), across(high)
-    return Drawing(
-        line=" ".join(f"{x},{y}" for x, y, _, _ in marks),
-        marks=marks,
-        level=None if curve.threshold is None else down(curve.threshold),
-        reached=reached,
-        lowest=lowest,
-        highest=highest,
-    )
+    marks = [(across(value), *map(down, heights)) for value, *heights in points]
+    return {
+        "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
+        "marks": marks,
+        "level": None if curve.threshold is None else down(curve.threshold),
+        "reached": curve.crossing and tuple(map(across, _mean_and_ends(curve.crossing))),
+        "lowest": lowest,
+        "highest": highest,
+    }
 
 
-def _ends(interval: Interval) -> tuple[float, float]:
-    """Both ends of an interval; for a single seed, its value."""
-    return (
-        interval.mean if interval.low is None else interval.low,
-        interval.mean if interval.high is None else interval.high,
-    )
+def _mean_and_ends(interval: Interval) -> tuple[float, float, float]:
+    """The mean and both ends of an interval, which a single seed does not have."""
+    mean = interval.mean
+    return mean, mean if interval.low is None else interval.low, mean if interval.high is None else interval.high
