@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from collapsar.errors import UsageError
-from collapsar.records.record import GenerationRecord
 from collapsar.study.arms import Arm
 from collapsar.study.comparison import Comparison
 from collapsar.study.fitted import values_of
@@ -76,20 +75,17 @@ def _effects(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 def _measured(arm: Arm) -> Iterator[tuple[Any, ...]]:
     for chain in arm.chains:
         for record in chain.records:
+            values: dict[str, float] = dict(values_of(record))
+            for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
+                values |= {f"{name}/{phase}": seconds for phase, seconds in phases.items()}
+            for origin, shares in record.class_shares.items():
+                values |= {f"class_share/{origin}/{index}": share for index, share in enumerate(shares)}
+            for level, by_origin in record.factor_shares.items():
+                values |= {f"factor_share/{origin}/{level}": share for origin, share in by_origin.items()}
+            if record.peak_memory_bytes:
+                values["peak_memory_bytes"] = record.peak_memory_bytes
             head = (chain.label, record.seed, record.data, record.model, record.regime, record.generation)
-            yield from ((*head, key, float(value)) for key, value in _values(record))
-
-
-def _values(record: GenerationRecord) -> Iterator[tuple[str, float]]:
-    yield from values_of(record).items()
-    for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
-        yield from ((f"{name}/{phase}", seconds) for phase, seconds in phases.items())
-    for origin, shares in record.class_shares.items():
-        yield from ((f"class_share/{origin}/{index}", share) for index, share in enumerate(shares))
-    for level, by_origin in record.factor_shares.items():
-        yield from ((f"factor_share/{origin}/{level}", share) for origin, share in by_origin.items())
-    if record.peak_memory_bytes:
-        yield "peak_memory_bytes", record.peak_memory_bytes
+            yield from ((*head, key, float(value)) for key, value in values.items())
 
 
 def _carried(arm: Arm) -> Iterator[tuple[Any, ...]]:

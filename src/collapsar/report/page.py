@@ -4,7 +4,6 @@ Each section computes its content, its template lays it out, and the page's own 
 which the page carries.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +55,7 @@ def render(study: Study) -> str:
         title=_title(study.chains),
         sections=shown,
         has_charts=bool(charts),
-        charts=_as_script_text(charts | {"arms": [arm.name for arm in study.arms]}),
+        charts=charts | {"arms": [arm.name for arm in study.arms]},
         plotly=packed_plotly(),
     )
 
@@ -65,9 +64,3 @@ def _title(chains: Sequence[Chain]) -> str:
     """The names of the studies; without one, the label of a lone chain."""
     names = list(dict.fromkeys(str(name) for chain in chains if (name := chain.config.get("name"))))
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") or (chains[0].label if len(chains) == 1 else "runs")
-
-
-def _as_script_text(content: dict[str, Any]) -> Markup:
-    """JSON that cannot end its script element: <, > and & are escaped inside its strings; numbers keep all digits."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -24,11 +24,6 @@ LOOKS = {"better": ("#0a6650", ">"), "worse": ("#a3330a", "<"), "not told apart"
 MARKERS = ("o", "s", "D", "^", "v")
 WIDTH_INCHES = 3.4  # one column of a two-column paper
 HEIGHT_INCHES = 0.68 * WIDTH_INCHES
-FOREST_WIDTH_INCHES = 7.0  # two columns
-FOREST_ROW_INCHES, FOREST_HEAD_INCHES = 0.17, 0.55
-LEGEND_COLUMNS, ROWS_THAT_FIT, ROW_INCHES = 2, 3, 0.15  # of a legend; more rows make the figure taller
-MOST_BANDS = len(COLOURS)  # more would only hide each other
-LABEL_CHARACTERS = 28  # what fits beside an axis
 STYLE: Any = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -70,9 +65,9 @@ def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
     axes = figure.add_subplot()
     draw(axes)
     if labels := axes.get_legend_handles_labels()[1]:
-        num_rows = ceil(len(labels) / LEGEND_COLUMNS)
-        figure.set_figheight(HEIGHT_INCHES + max(num_rows - ROWS_THAT_FIT, 0) * ROW_INCHES)
-        figure.legend(loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False, fontsize=7)
+        more_rows = max(ceil(len(labels) / 2) - 3, 0)  # than fit above the figure
+        figure.set_figheight(HEIGHT_INCHES + 0.15 * more_rows)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=7)
     return _save(figure, stem)
 
 
@@ -86,7 +81,7 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
 def _draw_metric(axes: Axes, *, content: dict[str, Any], metric: str) -> None:
     curves = content["curves"][metric]
     for curve in curves:
-        if len(curves) <= MOST_BANDS:
+        if len(curves) <= len(COLOURS):  # more bands would only hide each other
             _draw_band(axes, curve)
         axes.plot(curve["generations"], curve["mean"], **_look(content, curve), **_marker(curve))
     for number, law in enumerate(content["laws"][metric]):
@@ -95,7 +90,7 @@ def _draw_metric(axes: Axes, *, content: dict[str, Any], metric: str) -> None:
     for floor in content["floors"][metric]:
         axes.axhline(floor["value"], color="0.45", linewidth=0.8, linestyle=(0, (4, 3)))
     _count_generations(axes)
-    axes.set(ylabel=textwrap.fill(title_of(metric), LABEL_CHARACTERS))
+    axes.set(ylabel=textwrap.fill(title_of(metric), 28))
 
 
 def _draw_path(axes: Axes, *, content: dict[str, Any]) -> None:
@@ -145,8 +140,7 @@ def _plain(name: str) -> str:
 def _write_forest(stem: Path, content: dict[str, Any]) -> list[Path]:
     """A panel for each outcome, the arms from the best to the worst; 95 % intervals thick, corrected ones thin."""
     arms = content["arms"]
-    height = FOREST_HEAD_INCHES + FOREST_ROW_INCHES * len(arms)
-    figure = Figure(figsize=(FOREST_WIDTH_INCHES, height), layout="constrained")
+    figure = Figure(figsize=(7.0, 0.55 + 0.17 * len(arms)), layout="constrained")  # inches: two columns wide
     panels = figure.subplots(1, len(content["panels"]), sharey=True, squeeze=False)[0]
     for axes, panel in zip(panels, content["panels"], strict=True):
         axes.axvline(0, color="0.45", linewidth=0.8)

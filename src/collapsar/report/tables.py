@@ -21,9 +21,6 @@ from collapsar.study.intervals import Interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
-CAPTION = "generation 0→last, with its 95 % interval over seeds\ntimes in generations, with their range"
-NUM_OUTCOMES = 2  # of effects; more do not fit a terminal
-
 
 def report_tables(study: Study) -> Group:
     """The table of arms, their effects against baselines, and what became of predictors, as far as there are any."""
@@ -33,7 +30,9 @@ def report_tables(study: Study) -> Group:
 
 def table_of(study: Study) -> Table:
     """The table of arms, with a row for each seed if there are several; the caption lists unfinished chains."""
-    table = _table("\n".join([CAPTION + _horizons(study.summaries), *_notes(study.summaries)]))
+    times = f"times in generations, with their range{_horizons(study.summaries)}"
+    values = "generation 0→last, with its 95 % interval over seeds"
+    table = _table("\n".join([values, times, *_notes(study.summaries)]))
     for heading in (*map(title_of, study.main_metrics), "recall halved", "first dead"):
         table.add_column(_stacked(heading), justify="right", no_wrap=True)
     for summary in study.summaries:
@@ -48,7 +47,7 @@ def effects_table(found: Comparison) -> Table:
         f"half-lives are counted to generation {found.horizon}; costs beside the baseline's",
         title=sentence(found),
     )
-    shown = found.outcomes[:NUM_OUTCOMES]
+    shown = found.outcomes[:2]  # more do not fit a terminal
     for heading in (*(OUTCOMES[outcome].partition(",")[0] for outcome in shown), "verdict", "seconds", "steps", "real"):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in found.arms:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from collapsar.journal.courses import HALF
 from collapsar.journal.entry_gate import SHARES, gate_evidence
@@ -22,10 +22,8 @@ RULE = (
     f"{LITTLE:g}, and everything else is undecided."
 )
 MOST_NAMES = 4
-MOST_SENTENCES = 8
 
-Fate = Literal["collapsed", "in part", "kept", "undecided", "had little"]
-FATES: dict[Fate, str] = {
+FATES = {
     "collapsed": "collapsed",
     "in part": "kept tails and modes, but collapsed by another definition",
     "kept": "did not collapse",
@@ -42,7 +40,6 @@ def content(study: Study) -> dict[str, Any]:
         "rule": RULE,
         "gate": entry_gate(study.counted),
         "ranked": ranked_by_loss(study.counted),
-        "most": MOST_SENTENCES,
         "sentence": sentence,
         "predictors": predictors,
         "num_unfinished": num_unfinished,
@@ -51,8 +48,8 @@ def content(study: Study) -> dict[str, Any]:
     }
 
 
-def fate(summary: ArmSummary) -> Fate:
-    """The answer for one arm, from the same verdicts as the table of definitions, so the two agree."""
+def fate(summary: ArmSummary) -> str:
+    """The answer for one arm, a key of FATES, from the same verdicts as the table of definitions, so the two agree."""
     if "recall" in summary.first and all(chain.first.get("recall", 0.0) < LITTLE for chain in summary.chains):
         return "had little"
     match summary.verdicts[DECIDING].verdict:

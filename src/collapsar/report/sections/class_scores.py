@@ -12,8 +12,6 @@ from collapsar.report.wording import MISSING
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 
-MAX_PARTS = 24
-
 
 def content(study: Study) -> dict[str, Any] | None:
     """The heat maps of each metric."""
@@ -52,7 +50,7 @@ def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
 def _map(arm: Arm, keys: Mapping[int | str, str]) -> HeatMap:
     generations = list(range(max(chain.last_generation for chain in arm.counted) + 1))
     scores = {part: [_mean(arm, key, generation) for generation in generations] for part, key in keys.items()}
-    lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:MAX_PARTS])
+    lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:24])
     is_of_classes = isinstance(next(iter(keys)), int)
     return HeatMap(
         heads=("class" if is_of_classes else "column",),

@@ -19,10 +19,7 @@ from collapsar.study.chains import Chain
 from collapsar.study.intervals import CONFIDENCE
 from collapsar.study.study import Study
 
-MAX_CLASSES = 24
-MAX_LEVELS = 40
-FULL_SHADE_DOUBLINGS = 3.0  # a share eight times too large or too small has the full shade
-NUM_CHAINS = 2_000  # simulated for each class; their quantiles scatter by a few per mille of the share
+MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
 
 
 def class_shares(study: Study) -> dict[str, Any] | None:
@@ -86,9 +83,11 @@ def factor_map(chain: Chain) -> HeatMap | None:
 def _cells(shares: Sequence[float], real: float, chain: Chain, *, digits: int = 0) -> list[Cell]:
     """A cell for each generation that measured the share, shaded by its distance from the real one."""
     records = [record for record in chain.records if record.class_shares or record.factor_shares]
+    taken = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
     band = neutral_band(
         real,
-        num_samples=_pool_size(chain),
+        # the fewest samples that a pool took from the generation before; the first pool's size if none took any
+        num_samples=min((size for size in taken if size), default=int(chain.records[0].pool["size"])),
         num_evaluated=records[0].num_evaluated,
         num_generations=records[-1].generation + 1,
     )
@@ -103,14 +102,8 @@ def _cell(share: float, real: float, *, text: str, is_drift: bool) -> Cell:
     if share < GONE_FRACTION * real:
         return Cell(text=text, tone="dead", shade=100, is_drift=is_drift)
     doublings = math.log2(share / real) if real > 0 and share > 0 else 0.0
-    shade = round(100 * min(1.0, abs(doublings) / FULL_SHADE_DOUBLINGS))
+    shade = round(100 * min(1.0, abs(doublings) / 3))  # a share eight times too large or too small has the full shade
     return Cell(text=text, tone="over" if doublings > 0 else "under", shade=shade, is_drift=is_drift)
-
-
-def _pool_size(chain: Chain) -> int:
-    """The fewest samples that a pool took from the generation before; the first pool's size if none took any."""
-    origins = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
-    return min(size for size in origins if size) if any(origins) else int(chain.records[0].pool["size"])
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +114,7 @@ def neutral_band(
     num_evaluated: int,
     num_generations: int,
     coverage: float = CONFIDENCE,
-    num_chains: int = NUM_CHAINS,
+    num_chains: int = 2_000,
 ) -> tuple[tuple[float, float], ...]:
     """Lower and upper quantile of a class's measured share in each generation, if sampling alone moves it.
 
@@ -135,7 +128,8 @@ def neutral_band(
         num_evaluated: Samples that each measured share is counted on.
         num_generations: Generation 0 was trained on the real set, so only measuring scatters it.
         coverage: Probability of lying in the band, generation by generation, in (0, 1).
-        num_chains: Simulated chains that the quantiles are taken over, always from the same seed.
+        num_chains: Chains that are simulated, always from the same seed; with 2,000 the quantiles scatter by a few per
+            mille of the share.
     """
     generator = np.random.default_rng(0)
     tail = (1 - coverage) / 2

@@ -2,19 +2,11 @@
 
 from typing import Any
 
-from collapsar.report.sections.answer import seeds_text
 from collapsar.study.study import Study
-
-COURSES = {  # of FID in the later half
-    "rises": "still rising",
-    "levels off": "level at the end",
-    "falls": "falling at the end",
-    "undecided": "undecided",
-}
 
 
 def content(study: Study) -> dict[str, Any]:
     """The chains with their arms, if there are more chains than arms that count or one is unfinished."""
     chains = [(arm, chain) for arm in study.arms for chain in arm.chains if chain.has_outcome]
     is_needed = len(chains) > len(study.counted) or any(chain.problem for chain in study.chains)
-    return {"with_outcome": chains if is_needed else [], "courses": COURSES, "seeds_text": seeds_text}
+    return {"with_outcome": chains if is_needed else []}

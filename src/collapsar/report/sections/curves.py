@@ -28,8 +28,6 @@ from collapsar.study.intervals import bands
 from collapsar.study.study import Study
 from collapsar.study.survival import class_survival
 
-MAX_CHAINS_WITH_ALL_DIGITS = 24  # with more chains, only the download has all digits
-
 
 def content(study: Study) -> dict[str, Any] | None:
     """The headline metrics, then the other families, once a chain counts."""
@@ -40,7 +38,7 @@ def content(study: Study) -> dict[str, Any] | None:
     return {
         "headline": leading,
         "families": _families([key for key in charts["titles"] if key not in leading]),
-        "with_all_digits": len(study.chains) <= MAX_CHAINS_WITH_ALL_DIGITS,
+        "with_all_digits": len(study.chains) <= 24,  # with more chains, only the download has them
         "charts": charts,
     }
 
@@ -117,29 +115,21 @@ def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
 
 
 def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By metric and arm: mean and 95 % band over seeds at each generation."""
+    """By metric and arm: mean and 95 % band over seeds at each generation; ended chains keep their last values."""
     curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for index, arm in enumerate(arms):
-        values = _measured(arm, metrics)
-        table = bands(values) if len(values) else values
-        for metric, rows in table.sort_values("generation").groupby("metric"):
-            columns = {
-                name: [float(value) if np.isfinite(value) else None for value in rows[name]]
-                for name in ("mean", "low", "high")
-            }
-            curves[metric].append({"arm": index, "generations": rows["generation"].tolist(), **columns})
+        measured = [(record.generation, values_of(record)) for chain in arm.counted for record in chain.records]
+        for chain in arm.carried:
+            later = range(chain.last_generation + 1, arm.horizon + 1)
+            measured += [(generation, chain.last_values) for generation in later]
+        rows = [(key, generation, own[key]) for generation, own in measured for key in metrics if key in own]
+        if rows:
+            table = bands(pd.DataFrame(rows, columns=["metric", "generation", "value"])).sort_values("generation")
+            for metric, of_metric in table.groupby("metric"):
+                columns = of_metric[["mean", "low", "high"]].astype(object).where(of_metric.notna(), None)
+                curve = {"arm": index, "generations": of_metric["generation"].tolist()}
+                curves[metric].append(curve | {name: columns[name].tolist() for name in columns})
     return curves
-
-
-def _measured(arm: Arm, metrics: Sequence[str]) -> pd.DataFrame:
-    """A row for each metric and generation of the counted chains; the last values of ended chains are carried on."""
-    found = [(record.generation, values_of(record)) for chain in arm.counted for record in chain.records] + [
-        (generation, chain.last_values)
-        for chain in arm.carried
-        for generation in range(chain.last_generation + 1, arm.horizon + 1)
-    ]
-    rows = [(key, generation, own[key]) for generation, own in found for key in metrics if key in own]
-    return pd.DataFrame(rows, columns=["metric", "generation", "value"])
 
 
 def _floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:

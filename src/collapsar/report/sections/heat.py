@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-CELL_PIXELS = 40  # a cell with its gap, as in report.css
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -41,5 +39,5 @@ class HeatMap:
 
     @property
     def pixels(self) -> int:
-        """Approximate width on the page."""
-        return CELL_PIXELS * (len(self.columns) + 2 * max(1, len(self.heads) - 1))
+        """Approximate width on the page, where a cell with its gap has 40 pixels (report.css)."""
+        return 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1))

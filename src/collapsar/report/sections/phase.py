@@ -8,8 +8,6 @@ from collapsar.report.wording import MISSING, number_text
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
-METRICS = ("recall", "fid")
-
 
 def content(study: Study) -> dict[str, Any] | None:
     """Maps of final recall and FID if the arms differ in exactly two choices of two or more values."""
@@ -19,7 +17,7 @@ def content(study: Study) -> dict[str, Any] | None:
     rows, columns = (_values(study.counted, setting) for setting in settings)
     finals = {
         metric: {tuple(arm.arm.choices.values()): arm.last[metric].mean for arm in study.counted if metric in arm.last}
-        for metric in METRICS
+        for metric in ("recall", "fid")
     }
     if min(len(rows), len(columns)) < 2 or not any(finals.values()):
         return None

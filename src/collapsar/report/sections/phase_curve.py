@@ -17,8 +17,6 @@ from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
 SEARCH = "search.json"  # in the folder of a study: setting, objective, and a bound, at_least or at_most
-METRICS = ("recall", "fid")
-FEWEST_VALUES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,7 @@ class PhaseCurve:
 def content(study: Study) -> dict[str, Any] | None:
     """Curves of final recall and FID if the arms differ in one number only, with three or more values."""
     differing = list(study.differing_settings)
-    if len(differing) != 1 or len(study.counted) < FEWEST_VALUES:
+    if len(differing) != 1 or len(study.counted) < 3:
         return None
     (setting,) = differing
     found = [(summary.arm.settings.get(setting), summary) for summary in study.counted]
@@ -52,7 +50,7 @@ def content(study: Study) -> dict[str, Any] | None:
         return None
     values, summaries = zip(*sorted(found, key=lambda pair: pair[0]), strict=True)
     curves = []
-    for metric in METRICS:
+    for metric in ("recall", "fid"):
         if all(metric in summary.last for summary in summaries):
             points = [(float(value), summary.last[metric]) for value, summary in zip(values, summaries, strict=True)]
             curves.append(_with_threshold(PhaseCurve(metric=metric, setting=setting, points=points), summaries, study))

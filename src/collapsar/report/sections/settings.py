@@ -13,22 +13,15 @@ from collapsar.study.arms import NAMED_PARTS, Arm, part_name
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study
 
-PACKAGES = ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels")
-
 
 def content(study: Study) -> dict[str, Any]:
-    """Versions and commands; the study has the settings."""
+    """Commands, and the versions that the runs stored, or else those of this process; the study has the settings."""
     stored = next((chain.versions for chain in study.chains if chain.versions), None)
-    return {"versions": stored or _own_versions(), "are_stored": bool(stored), "commands": commands(study.arms)}
-
-
-def _own_versions() -> dict[str, str]:
-    """Package versions of this process."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    versions = stored or {"python": platform.python_version()}
+    for name in () if stored else ("collapsar", "torch", "lightning", "torchmetrics", "numpy", "scipy", "statsmodels"):
         with suppress(metadata.PackageNotFoundError):  # collapsar itself, when it is run from a checkout
             versions[name] = metadata.version(name)
-    return versions
+    return {"versions": versions, "are_stored": bool(stored), "commands": commands(study.arms)}
 
 
 def commands(arms: Sequence[Arm]) -> list[str]:
@@ -37,12 +30,11 @@ def commands(arms: Sequence[Arm]) -> list[str]:
     together = _multirun([own for group in typed for own in group])
     if together is not None:
         return [together]
-    found = [[whole] if (whole := _multirun(group)) else map(_command, group) for group in typed]
-    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
-
-
-def _command(typed: dict[str, str]) -> str:
-    return shlex.join(["collapsar", *(f"{key}={value}" for key, value in typed.items())])
+    found = []
+    for group in typed:
+        alone = [shlex.join(["collapsar", *(f"{key}={value}" for key, value in own.items())]) for own in group]
+        found += [whole] if (whole := _multirun(group)) else alone
+    return list(dict.fromkeys(found))
 
 
 def _multirun(typed: Sequence[dict[str, str]]) -> str | None:
