@@ -2,7 +2,7 @@
 
 import pytest
 
-from collapsar.report.sections.phase_curve import PhaseCurve, crossing, draw
+from collapsar.report.sections.phase import PhaseCurve, crossing, draw
 from collapsar.study.intervals import Interval
 
 

@@ -9,7 +9,7 @@ from planted_tables import write_tables
 
 from collapsar.cases.tables.table_pictures import table_picture
 from collapsar.report.page import render
-from collapsar.report.sections.class_scores import score_maps
+from collapsar.report.sections.classes import score_maps
 from collapsar.report.sections.curves import is_curve
 from collapsar.study.chains import read_chains
 from collapsar.study.study import read_study

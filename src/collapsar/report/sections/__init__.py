@@ -38,12 +38,12 @@ SECTIONS = [
     Section(name="films", title="The same latents in every generation", content=f"{__name__}.films:content"),
     Section(name="classes", title="Classes", content=f"{__name__}.classes:class_shares"),
     Section(name="factors", title="Factors", content=f"{__name__}.classes:factor_shares"),
-    Section(name="class-scores", title="Scores by class", content=f"{__name__}.class_scores:content"),
+    Section(name="class-scores", title="Scores by class", content=f"{__name__}.classes:scores"),
     Section(name="paths", title="Precision, recall, survival", content=f"{__name__}.curves:paths"),
-    Section(name="phase", title="Phase map", content=f"{__name__}.phase:content"),
-    Section(name="phase-curve", title="Phase curve", content=f"{__name__}.phase_curve:content"),
+    Section(name="phase", title="Phase map", content=f"{__name__}.phase:maps"),
+    Section(name="phase-curve", title="Phase curve", content=f"{__name__}.phase:curves"),
     Section(name="costs", title="Time and memory", content=f"{__name__}.runs:costs"),
-    Section(name="settings", title="Settings", content=f"{__name__}.settings:content"),
+    Section(name="settings", title="Settings", content=f"{__name__}.runs:settings"),
     Section(name="unfinished", title="Not finished", content=f"{__name__}.runs:unfinished"),
 ]
 

@@ -34,7 +34,6 @@ FATES = {
 
 def content(study: Study) -> dict[str, Any]:
     """The headline with its rule, a sentence for each arm, and a note on chains that are not finished."""
-    num_unfinished = sum(bool(chain.problem) for chain in study.chains)
     return {
         "headline": headline(study.counted),
         "rule": RULE,
@@ -42,8 +41,6 @@ def content(study: Study) -> dict[str, Any]:
         "ranked": ranked_by_loss(study.counted),
         "sentence": sentence,
         "predictors": predictors,
-        "num_unfinished": num_unfinished,
-        "is_incomplete": num_unfinished > 0 or any(arm.left_out for arm in study.arms),
         "not_finished": not_finished(study.arms),
     }
 

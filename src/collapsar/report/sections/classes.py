@@ -1,25 +1,66 @@
-"""Shares of classes and of levels of known factors: which shrank, grew or died, and whether sampling alone explains it.
+"""Heat maps: which classes and levels of factors shrank, grew or died, and which scores of classes were lost.
 
-Even if every model reproduced its pool's shares exactly, they would drift, because each pool is a finite draw from the
-last model: the Wright-Fisher process. A share outside the band of this drift was pushed by the model; a class that
-dies within the band may have died of chance.
+Even if every model reproduced its pool's shares of classes exactly, they would drift, because each pool is a finite draw
+from the last model: the Wright-Fisher process. A share outside the band of this drift was pushed by the model; a class
+that dies within the band may have died of chance.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from collapsar.journal.findings import GONE_FRACTION
+from collapsar.judging.metric_keys import SHARE, bounds_of, split_class, split_column
 from collapsar.report.sections import panels
-from collapsar.report.sections.heat import Cell, HeatMap
+from collapsar.report.wording import MISSING
+from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import CONFIDENCE
 from collapsar.study.study import Study
 
 MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A value as it is shown.
+
+    Attributes:
+        tone: The colour: above or below what it is compared with, or dead.
+        shade: Strength of the colour, 0 to 100.
+        is_drift: Whether neutral drift explains the value.
+    """
+
+    text: str
+    tone: Literal["over", "under", "dead", ""] = ""
+    shade: int = 0
+    is_drift: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """Rows of shaded cells, which the macro `heat` lays out.
+
+    Attributes:
+        heads: Headings of the names of rows, and of what is known about them.
+        columns: Headings of the cells, such as generations.
+        rows: Each name, with what is known about it as text, and its cells.
+        num_rows: All rows that there are, shown or not.
+    """
+
+    heads: tuple[str, ...]
+    columns: Sequence[Any]
+    rows: list[tuple[Any, list[str], list[Cell]]]
+    num_rows: int
+
+    @property
+    def pixels(self) -> int:
+        """Approximate width on the page, where a cell with its gap has 40 pixels (report.css)."""
+        return 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1))
 
 
 def class_shares(study: Study) -> dict[str, Any] | None:
@@ -145,3 +186,68 @@ def neutral_band(
 def outside_drift(shares: Sequence[float], *, band: Sequence[tuple[float, float]]) -> list[bool]:
     """Whether a class's share lies outside the band, generation by generation."""
     return [share < low or share > high for share, (low, high) in zip(shares, band, strict=True)]
+
+
+def scores(study: Study) -> dict[str, Any] | None:
+    """Heat maps of each score that classes have, such as recall, or columns of a table, means over seeds."""
+    maps = score_maps(study.arms)
+    every = [found for of_metric in maps.values() for _, found in of_metric]
+    if not every:
+        return None
+    title = f"Scores by {' and '.join(sorted({found.heads[0] for found in every}))}"
+    return {"title": title, "maps_by_metric": maps, "panel_pixels": max(found.pixels for found in every)}
+
+
+def score_maps(arms: Sequence[Arm]) -> dict[str, list[tuple[int, HeatMap]]]:
+    """By metric key (without the class), the map of every arm that measured it, with the arm's index.
+
+    Cells are means over seeds in percent, shaded by the loss since generation 0. Of many classes, those that end lowest
+    are shown.
+    """
+    maps: dict[str, list[tuple[int, HeatMap]]] = {}
+    for index, arm in enumerate(arms):
+        for metric, keys in _keys_by_metric(arm).items():
+            maps.setdefault(metric, []).append((index, _map(arm, keys)))
+    return maps
+
+
+def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
+    """By metric, the record key of each class, or of each column if the metric is a share."""
+    found: dict[str, dict[int | str, str]] = {}
+    for key in dict.fromkeys(key for chain in arm.counted if chain.records for key in chain.records[-1].metrics):
+        of_part = split_class(key) or (split_column(key) if bounds_of(key) == SHARE else None)
+        if of_part:
+            metric, part = of_part
+            found.setdefault(metric, {})[part] = key
+    return found
+
+
+def _map(arm: Arm, keys: Mapping[int | str, str]) -> HeatMap:
+    generations = list(range(max(chain.last_generation for chain in arm.counted) + 1))
+    scores = {part: [_mean(arm, key, generation) for generation in generations] for part, key in keys.items()}
+    lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:MAX_CLASSES])
+    is_of_classes = isinstance(next(iter(keys)), int)
+    return HeatMap(
+        heads=("class" if is_of_classes else "column",),
+        columns=generations,
+        rows=[
+            (part, [], [_score_cell(score, first=scores[part][0]) for score in scores[part]])
+            for part in (sorted(keys) if is_of_classes else keys)  # type: ignore[type-var]
+            if part in lowest
+        ],
+        num_rows=len(keys),
+    )
+
+
+def _mean(arm: Arm, key: str, generation: int) -> float | None:
+    """The mean over seeds, last values carried on; None if no chain measured it."""
+    values = [value for chain in arm.counted if (value := chain.metrics_at(generation).get(key)) is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _score_cell(score: float | None, *, first: float | None) -> Cell:
+    if score is None:
+        return Cell(text=MISSING)
+    kept = min(score / first, 1.0) if first else 1.0
+    tone = "dead" if kept < GONE_FRACTION else "under"
+    return Cell(text=f"{100 * score:.0f}", tone=tone, shade=round(100 * (1 - kept)))
