@@ -124,7 +124,7 @@ def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
 
 def _change(first: Interval | None, last: Interval | None) -> str:
     """First and last mean, and the interval of the last on a line of its own."""
-    means = f"{short_text(first and first.mean)}→{short_text(last and last.mean)}"
+    means = f"{short_text(first.mean if first else None)}→{short_text(last.mean if last else None)}"
     if last is None or last.low is None:
         return means
     return f"{means}\n\\[{short_text(last.low)},{short_text(last.high)}]"

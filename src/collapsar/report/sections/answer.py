@@ -12,6 +12,7 @@ from collapsar.report.wording import in_generations, interval_text, number_text,
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
+from collapsar.study.waiting import WaitingTime
 
 LITTLE = 0.05  # an arm that began with less recall has too little to lose
 DECIDING = "modes_disappear"  # the definition that decides the answer
@@ -125,8 +126,8 @@ def _evidence(summary: ArmSummary) -> str:
         of_some = f" in the {counted(kept.num_seeds, 'seed')} that had any"
         had_any = "" if kept.num_seeds == len(summary.chains) else of_some
         facts.append(f"{100 * kept.mean:.0f}\u202f%{bounds} of its recall left{had_any}")
-    if _is_halved(summary):
-        facts.append(f"halved after {counted(time_text(summary.half_life.median), 'generation')}")
+    if (halved := _halved(summary)) is not None:
+        facts.append(f"halved after {counted(time_text(halved.median), 'generation')}")
     elif summary.first_dead is not None and math.isfinite(summary.first_dead.median):
         facts.append(f"classes died from generation {time_text(summary.first_dead.median)} on")
     for ending, words in (("stopped", "stopped by the alarm"), ("broke down", "broke down")):
@@ -177,15 +178,16 @@ def sentence(summary: ArmSummary) -> str:
         return f"has one generation so far, with recall {interval_text(first)}{_endings(summary)}."
     seeds = f" ({seeds_text(summary.verdicts[DECIDING].counts)})" if len(summary.chains) > 1 else ""
     change = f"recall went from {number_text(first.mean)} to {interval_text(last)}"
-    halved = f", halved after {in_generations(waiting_text(summary.half_life))}" if _is_halved(summary) else ""
+    halved = f", halved after {in_generations(waiting_text(time))}" if (time := _halved(summary)) else ""
     return (
         f"{FATES[fate(summary)]}{_by_others(summary)}{seeds}: {change} in {counted(summary.arm.horizon, 'generation')}"
         f"{halved}{_deaths(summary)}{_endings(summary)}."
     )
 
 
-def _is_halved(summary: ArmSummary) -> bool:
-    return summary.half_life is not None and 0 < summary.half_life.median < math.inf
+def _halved(summary: ArmSummary) -> WaitingTime | None:
+    """When recall was halved; None if it was not."""
+    return summary.half_life if summary.half_life and 0 < summary.half_life.median < math.inf else None
 
 
 def _deaths(summary: ArmSummary) -> str:
@@ -246,7 +248,7 @@ def not_finished(arms: Sequence[Arm]) -> str:
     """How many chains the means leave out because they are shorter, and how many count that ended early."""
     left_out = [chain for arm in arms for chain in arm.left_out]
     still = sum(chain.is_open for chain in left_out)
-    endings = [chain.ending for arm in arms for chain in arm.counted]
+    endings: list[str] = [chain.ending for arm in arms for chain in arm.counted]
     ended = [
         f"{counted(number, 'run')} {words}"
         for ending, words in (("stopped", "stopped by the alarm"), ("broke down", "whose numbers broke down"))

@@ -1,6 +1,6 @@
 """Heat maps: which classes and levels of factors shrank, grew or died, and which scores of classes were lost.
 
-Even if every model reproduced its pool's shares of classes exactly, they would drift, because each pool is a finite draw
+Even if every model reproduced its pool's class shares exactly, they would drift, because each pool is a finite draw
 from the last model: the Wright-Fisher process. A share outside the band of this drift was pushed by the model; a class
 that dies within the band may have died of chance.
 """
@@ -24,6 +24,8 @@ from collapsar.study.study import Study
 
 MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
 
+Tone = Literal["over", "under", "dead", ""]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -36,7 +38,7 @@ class Cell:
     """
 
     text: str
-    tone: Literal["over", "under", "dead", ""] = ""
+    tone: Tone = ""
     shade: int = 0
     is_drift: bool = False
 
@@ -249,5 +251,5 @@ def _score_cell(score: float | None, *, first: float | None) -> Cell:
     if score is None:
         return Cell(text=MISSING)
     kept = min(score / first, 1.0) if first else 1.0
-    tone = "dead" if kept < GONE_FRACTION else "under"
+    tone: Tone = "dead" if kept < GONE_FRACTION else "under"
     return Cell(text=f"{100 * score:.0f}", tone=tone, shade=round(100 * (1 - kept)))

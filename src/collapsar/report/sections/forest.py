@@ -32,7 +32,9 @@ def forest_content(found: Comparison) -> dict[str, Any]:
 
 
 def _effect_content(effect: Effect | None) -> dict[str, Any] | None:
-    return effect and {
+    if effect is None:
+        return None
+    return {
         "mean": effect.difference.mean,
         "low": effect.difference.low,
         "high": effect.difference.high,

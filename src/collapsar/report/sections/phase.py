@@ -87,14 +87,14 @@ def curves(study: Study) -> dict[str, Any] | None:
     if len(differing) != 1 or len(study.counted) < 3:
         return None
     (setting,) = differing
-    found = [(summary.arm.settings.get(setting), summary) for summary in study.counted]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in found):
+    values = [summary.arm.settings.get(setting) for summary in study.counted]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
-    values, summaries = zip(*sorted(found, key=lambda pair: pair[0]), strict=True)
+    summaries = sorted(study.counted, key=lambda summary: summary.arm.settings[setting])
     found_curves = []
     for metric in ("recall", "fid"):
         if all(metric in summary.last for summary in summaries):
-            points = [(float(value), summary.last[metric]) for value, summary in zip(values, summaries, strict=True)]
+            points = [(float(one.arm.settings[setting]), one.last[metric]) for one in summaries]
             found_curves.append(
                 _with_threshold(PhaseCurve(metric=metric, setting=setting, points=points), summaries, study)
             )
