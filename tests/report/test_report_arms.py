@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from collapsar.report.commands import commands
+from collapsar.report.sections.runs import commands
 from collapsar.study.arms import differing_settings, num_choices_apart
 from collapsar.study.study import read_study
 

@@ -12,9 +12,9 @@ from collapsar.config import composition
 from collapsar.models.plan import Plan
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import config_folder, flatten
-from collapsar.report.charts import chart_content
 from collapsar.report.exports import tidy
 from collapsar.report.laws import laws_of
+from collapsar.report.sections.curves import chart_content
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains
 from collapsar.study.fitted import fitted_values, values_of

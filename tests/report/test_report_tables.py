@@ -8,9 +8,9 @@ from planted_runs import write_records
 from planted_tables import write_tables
 
 from collapsar.cases.tables.table_pictures import table_picture
-from collapsar.report.class_scores import class_score_maps
-from collapsar.report.families import is_curve
 from collapsar.report.page import render
+from collapsar.report.sections.classes import score_maps
+from collapsar.report.sections.curves import is_curve
 from collapsar.study.chains import read_chains
 from collapsar.study.study import read_study
 
@@ -127,10 +127,10 @@ def test_scores_of_columns_are_a_heat_map_and_no_curves(run):
             "column/age/column_shape_floor": 0.97,
         }
     write_records(run, records)
-    maps = class_score_maps(read_study([run]).arms)
-    (shapes,) = maps["column_shape"]
-    assert [name for name, _ in shapes.rows] == ["age", "plan"]
-    assert shapes.rows[0][1][-1].shade == round(100 * (1 - 0.8**4))
+    maps = score_maps(read_study([run]).arms)
+    ((_, shapes),) = maps["column_shape"]
+    assert [name for name, _, _ in shapes.rows] == ["age", "plan"]
+    assert shapes.rows[0][2][-1].shade == round(100 * (1 - 0.8**4))
     assert "categories_dropped" not in maps
     assert not is_curve("column/age/column_shape")
     assert "Column shape by column" in render(read_study([run]))

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from collapsar.report.sections import panels
 from collapsar.study.chains import Chain, row_picture
+from collapsar.study.study import Study
 
 CELL_WIDTH, CELL_HEIGHT = 132, 44  # pixels of a histogram
 MOST_COLUMNS = 24  # those whose histogram moved most
@@ -48,6 +50,12 @@ class TablePicture:
     maps: dict[str, list[Shade]]  # associations by title, in cells of width 1: real, last generation, difference
     sheets: list[tuple[int, list[list[tuple[str, bool]]]]]  # generation, its first rows as texts, whether invalid
     header: list[str]  # names of all columns
+
+
+def content(study: Study) -> dict[str, Any] | None:
+    """Pictures of each arm's chains; None if no chain is of a table."""
+    pictures = panels(study, table_picture)
+    return pictures and pictures | {"cell": (CELL_WIDTH, CELL_HEIGHT), "columns_at_once": COLUMNS_AT_ONCE}
 
 
 def table_picture(chain: Chain) -> TablePicture | None:

@@ -4,32 +4,26 @@ import base64
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from collapsar.report.sections import MAX_PICTURED_CHAINS, panels
 from collapsar.study.chains import Chain
+from collapsar.study.study import Study
 
 TOTAL_BYTES = 3_000_000  # of all strips of a page, before base64 adds a third
-CHAIN_BYTES = 250_000
-MAX_COLUMNS = 24
-MIN_ROWS = 4
-MAX_ROWS_OF_LARGE = 8  # larger images are shown larger, so fewer of them fill a screen
-LARGE_PIXELS = 17
 GAP = 1  # transparent pixels between images, at their own resolution
-MIN_CELL_PIXELS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilmStrip:
-    """A film strip: rows are latents, columns generations.
+    """A film strip as a PNG in a data URI: rows are latents, columns generations.
 
-    Attributes:
-        uri: The PNG as a data URI.
-        generations: The generation of each column.
-        num_latents: Rows.
-        cell_pixels: Width at which one image is shown, a whole multiple of its own.
+    An image is shown `cell_pixels` wide, a whole multiple of its own width.
     """
 
     uri: str
@@ -39,8 +33,13 @@ class FilmStrip:
 
     @property
     def pixels(self) -> int:
-        """Width of the whole strip as it is shown."""
+        """Width of the whole strip."""
         return self.cell_pixels * len(self.generations)
+
+
+def content(study: Study) -> dict[str, Any] | None:
+    """The strips of the chains that stored images."""
+    return panels(study, partial(film_strip, num_chains=min(len(study.chains), MAX_PICTURED_CHAINS)))
 
 
 def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
@@ -48,15 +47,15 @@ def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
     columns = strip_columns(chain)
     if not columns:
         return None
-    budget = min(CHAIN_BYTES, TOTAL_BYTES // num_chains)
+    budget = min(250_000, TOTAL_BYTES // num_chains)
     generations, stack = tuple(columns), np.stack(list(columns.values()))
-    if stack.shape[-1] >= LARGE_PIXELS:
-        stack = stack[:, :MAX_ROWS_OF_LARGE]
+    if stack.shape[-1] > 16:  # larger images are shown larger, so fewer of them fill a screen
+        stack = stack[:, :8]
     png = _encode(stack)
     if len(png) > budget and stack.shape[2] == 3:
         png = _encode(stack, num_colours=48)
     if len(png) > budget:
-        keep = max(MIN_ROWS, stack.shape[1] * budget // len(png))
+        keep = max(4, stack.shape[1] * budget // len(png))
         png, stack = _encode(stack[:, :keep], num_colours=48), stack[:, :keep]
     if len(png) > budget:
         chosen = _evenly(len(generations), max(2, len(generations) * budget // len(png)))
@@ -67,13 +66,13 @@ def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
         uri="data:image/png;base64," + base64.b64encode(png).decode(),
         generations=generations,
         num_latents=stack.shape[1],
-        cell_pixels=(side + GAP) * max(1, -(-MIN_CELL_PIXELS // side)),
+        cell_pixels=(side + GAP) * max(1, -(-40 // side)),
     )
 
 
 def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
-    """Strips of at most MAX_COLUMNS generations, evenly spread; those unlike the first in shape are left out."""
-    records = [chain.records[index] for index in _evenly(len(chain.records), MAX_COLUMNS)]
+    """Strips of at most 24 generations, evenly spread; those unlike the first in shape are left out."""
+    records = [chain.records[index] for index in _evenly(len(chain.records), 24)]
     folders = {record.generation: chain.folder / f"generation_{record.generation:03d}" for record in records}
     read = {generation: _read_strip(folder / "samples.npz") for generation, folder in folders.items()}
     found = {generation: strip for generation, strip in read.items() if strip is not None}

@@ -15,19 +15,19 @@ def answer(keepings: Keepings) -> str:
     baseline = keepings.arms[0]
     seeds = f" ({counted(baseline.num_seeds, 'seed')}: median and range)" if baseline.num_seeds > 1 else ""
     useless = f"the predictor is no better than chance after {generations(baseline.chance)}"
-    worse = f", and worse than {keepings.reference} on real data after {after(baseline.real)}" if baseline.real else ""
+    worse = f", and worse than {keepings.reference} on real data after {_after(baseline.real)}" if baseline.real else ""
     clauses = [f"Under {baseline.arm.name}{seeds}, {useless}{worse}", hurt(baseline), _longest(keepings)]
     return "; ".join(clause for clause in clauses if clause) + "."
 
 
-def after(waiting: WaitingTime | None) -> str:
+def _after(waiting: WaitingTime) -> str:
     """A median time and its range, with >N if it did not happen in N generations: 3 (2 to >7)."""
     return waiting_text(waiting).replace("not in ", ">")
 
 
 def generations(waiting: WaitingTime) -> str:
     """The same with its unit: 1 generation, >7 generations (5 to >7)."""
-    return in_generations(after(waiting))
+    return in_generations(_after(waiting))
 
 
 def hurt(keeping: Keeping) -> str:
@@ -53,19 +53,19 @@ def _longest(keepings: Keepings) -> str:
     baseline, longest = keepings.arms[0], keepings.longest
     if baseline in longest:
         return "no other arm keeps it longer"
-    names = joined([keeping.arm.name for keeping in longest])
-    keep = "keeps" if len(longest) == 1 else "keep"
-    differ_by_chance = longest[0].chance.median != baseline.chance.median
-    times = [each for keeping in longest if (each := keeping.chance if differ_by_chance else keeping.real)]
+    if longest[0].chance.median != baseline.chance.median:
+        bound, times = "no better than chance", [keeping.chance for keeping in longest]
+    else:
+        bound = f"worse than {keepings.reference} on real data"
+        times = [keeping.real for keeping in longest if keeping.real]
     spread = WaitingTime(
         median=times[0].median,
         low=min(waiting.low for waiting in times),
         high=max(waiting.high for waiting in times),
         num_generations=max(waiting.num_generations for waiting in times),
     )
-    bound = "chance" if differ_by_chance else f"{keepings.reference} on real data"
-    verb = "no better than" if differ_by_chance else "worse than"
-    return f"{names} {keep} it longest ({verb} {bound} after {after(spread)})"
+    names = joined([keeping.arm.name for keeping in longest])
+    return f"{names} {'keeps' if len(longest) == 1 else 'keep'} it longest ({bound} after {_after(spread)})"
 
 
 def joined(names: Sequence[str]) -> str:
