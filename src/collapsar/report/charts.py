@@ -9,12 +9,12 @@ import pandas as pd
 
 from collapsar.judging.metric_keys import SHARE, bounds_of, headline, title_of
 from collapsar.report.families import is_curve
-from collapsar.report.laws import laws_of
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
-from collapsar.study.fitted import values_of
 from collapsar.study.intervals import bands
 from collapsar.study.survival import class_survival
+from collapsar.theory.fitted import values_of
+from collapsar.theory.laws import laws_of
 
 
 def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 from collapsar.errors import UsageError
 from collapsar.records.record import GenerationRecord
 from collapsar.study.arms import Arm
-from collapsar.study.fitted import values_of
+from collapsar.theory.fitted import values_of
 
 COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 
