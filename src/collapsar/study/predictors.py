@@ -14,8 +14,8 @@ import numpy as np
 
 from collapsar.journal.courses import HALF, points
 from collapsar.records.settings import flatten
-from collapsar.study.arms import Arm, indices_by_model
-from collapsar.study.baselines import PLAIN_REGIME, find_baseline
+from collapsar.study.arms import Arm, by_family
+from collapsar.study.baselines import PLAIN_REGIME
 from collapsar.study.chains import Chain, class_names
 from collapsar.study.waiting import WaitingTime, waiting_time
 
@@ -127,9 +127,8 @@ class Keepings:
 def keepings(arms: Sequence[Arm]) -> list[Keepings]:
     """One result for each model and data source whose records score predictors by their AUC."""
     found = []
-    for indices in indices_by_model([arm.chains for arm in arms]):
-        own = [arms[index] for index in indices]
-        scored = [arm for arm in _baseline_first(own) if _scored(arm)]
+    for family in by_family(arms):
+        scored = [arm for arm in _baseline_first(family) if _scored(arm)]
         if scored:
             reference = next((key for key in REFERENCES if all(_has(arm, key) for arm in scored)), "")
             kept = tuple(_keeping(arm, reference=reference) for arm in scored)
@@ -140,11 +139,8 @@ def keepings(arms: Sequence[Arm]) -> list[Keepings]:
 def _baseline_first(arms: Sequence[Arm]) -> list[Arm]:
     """The arms, the baseline first; without one, the arm under `replace`, then with the fewest settings, is first."""
     key, plain = PLAIN_REGIME
-    first = find_baseline([arm.settings for arm in arms])
-    if first is None:
-        ranks = [(arm.settings.get(key) != plain, len(arm.settings)) for arm in arms]
-        first = ranks.index(min(ranks))
-    return [arms[first], *arms[:first], *arms[first + 1 :]]
+    first = min(arms, key=lambda arm: (not arm.is_baseline, arm.settings.get(key) != plain, len(arm.settings)))
+    return [first, *(arm for arm in arms if arm is not first)]
 
 
 def _scored(arm: Arm) -> list[Chain]:
