@@ -126,13 +126,6 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in binding_settings(config).items() if key not in SEEDS}
 
 
-def differing_settings(arms: Sequence[Arm]) -> dict[str, list[Any]]:
-    """For each setting that differs between the arms, its value in each of them; None if it is absent."""
-    keys = list(dict.fromkeys(key for arm in arms for key in arm.settings))
-    columns = {key: [arm.settings.get(key) for arm in arms] for key in keys}
-    return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}
-
-
 def part_name(chains: Sequence[Chain], part: str) -> str:
     """The name of a part in the records; before there are any, its name or class in the config."""
     for chain in chains:

@@ -164,16 +164,15 @@ def _effects(baseline: dict[int, Chain], arms: Sequence[dict[int, Chain]], *, ho
     """Effects by arm and outcome; Holm's correction runs over the arms."""
     found: list[dict[str, Effect]] = [{} for _ in arms]
     for outcome in OUTCOMES:
-        base, *others = [_values(chains, outcome, horizon=horizon) for chains in (baseline, *arms)]
+        values = [
+            {seed: outcome_of(chain, outcome, horizon=horizon) for seed, chain in chains.items()}
+            for chains in (baseline, *arms)
+        ]
+        base, *others = [{seed: value for seed, value in own.items() if value is not None} for own in values]
         for own, effect in zip(found, effects(base, others), strict=True):
             if effect is not None:
                 own[outcome] = effect
     return found
-
-
-def _values(chains: dict[int, Chain], outcome: str, *, horizon: int) -> dict[int, float]:
-    found = {seed: outcome_of(chain, outcome, horizon=horizon) for seed, chain in chains.items()}
-    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:
