@@ -22,7 +22,7 @@ from scipy import stats
 from torch import Tensor
 
 from collapsar.seeding import derive_seed
-from collapsar.verification.protocol import Protocol, Statistic
+from collapsar.verification.protocol import Protocol, Statistic, make_part
 from collapsar.verification.protocols import protocols
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run; 1e-3 is promised, but skewed statistics have longer tails than Student's t
@@ -59,7 +59,7 @@ def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
         measured[block] = torch.tensor([own.measure(chain) for own in protocol.statistics], dtype=torch.float64)
     threshold = float(stats.t.isf(FALSE_ALARM_RATE / num_checks / 2, protocol.num_blocks - 1))
     return [
-        compare(statistic, regime=protocol.regime.func.name, blocks=blocks, threshold=threshold)
+        compare(statistic, regime=make_part(protocol.regime).name, blocks=blocks, threshold=threshold)
         for statistic, blocks in zip(protocol.statistics, measured.T, strict=True)
     ]
 
