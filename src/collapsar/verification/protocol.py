@@ -9,25 +9,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from collapsar.chain.loop import Loop, Maker
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
-from collapsar.data.regimes import Regime
-from collapsar.data.sources.analytic import AnalyticSource
 from collapsar.drawing.selection import Drawn, KeepAll
-from collapsar.models.analytic.analytic import AnalyticModel
-from collapsar.models.bias import Bias, ScaledLatents
+from collapsar.models.bias import ScaledLatents
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.theory.fitted import fitted_values
 from collapsar.theory.laws import Law, laws_of
 from collapsar.training.train import Training, fit
 
-UNBIASED: partial[Bias] = partial(ScaledLatents, spread=1.0)
+Part: TypeAlias = partial[Any]  # a class with its settings
+UNBIASED: Part = partial(ScaledLatents, spread=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +72,13 @@ class Protocol:
     """
 
     where: str
-    data: partial[AnalyticSource]
-    model: partial[AnalyticModel]
-    regime: partial[Regime]
+    data: Part
+    model: Part
+    regime: Part
     num_generations: int
     num_synthetic: int
     num_blocks: int
-    bias: partial[Bias] = UNBIASED
+    bias: Part = UNBIASED
     laws: Sequence[str] | None = None
     others: Sequence[Statistic] = ()
     excess: Callable[[Block], float] = lambda block: 0.0
@@ -139,12 +137,12 @@ class BlockMaker(Maker):
         return Drawn(model.sample(num_synthetic, generator, bias=self.bias), num_synthetic)
 
 
-def make_part(part: partial) -> Any:
+def make_part(part: Part) -> Any:
     """The object that a part describes, with the parts inside it."""
     return part(**{key: make_part(value) for key, value in part.keywords.items() if isinstance(value, partial)})
 
 
-def settings_of(part: partial) -> dict[str, Any]:
+def settings_of(part: Part) -> dict[str, Any]:
     """A part as a node of a resolved config."""
     nested = {key: settings_of(value) if isinstance(value, partial) else value for key, value in part.keywords.items()}
     return {"_target_": f"{part.func.__module__}.{part.func.__name__}", **nested}

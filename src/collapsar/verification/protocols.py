@@ -7,6 +7,7 @@ Sizes are chosen so that an error of one per cent lies beyond the threshold of `
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -16,7 +17,6 @@ from collapsar.data.regimes import (
     FixedReal,
     FreshReal,
     Mix,
-    Regime,
     Replace,
     Window,
 )
@@ -27,7 +27,7 @@ from collapsar.models.analytic.categorical import Categorical
 from collapsar.models.analytic.linear_regression import LinearRegression
 from collapsar.models.bias import ScaledLatents
 from collapsar.theory import formulas
-from collapsar.verification.protocol import Block, Protocol, Statistic, undeclared_real_weight
+from collapsar.verification.protocol import Block, Part, Protocol, Statistic, undeclared_real_weight
 
 LAST = 3  # generation of most protocols
 
@@ -47,7 +47,7 @@ def protocols() -> list[Protocol]:
 def regime_protocols(*, num_samples: int) -> list[Protocol]:
     """Every regime on diagonal Gaussians fitted by maximum likelihood, with n samples a generation."""
     n = num_samples
-    fresh = partial(FreshReal, fresh_fraction=1.0, is_recycled=False)
+    fresh: Any = partial(FreshReal, fresh_fraction=1.0, is_recycled=False)
     golden_ratio = (math.sqrt(5) - 1) / 2
     chain = partial(regime_protocol, num_samples=n)
     weighted = partial(chain, pool_size=2 * n, num_synthetic=2 * n, num_reserve=LAST * n)
@@ -70,7 +70,7 @@ def regime_protocols(*, num_samples: int) -> list[Protocol]:
 
 
 def regime_protocol(
-    regime: partial[Regime],
+    regime: Part,
     *,
     num_samples: int,
     pool_size: int,
@@ -105,7 +105,7 @@ def regime_protocol(
     )
 
 
-def gaussian_data(*, dimensions: int, num_train: int, num_reserve: int = 0) -> partial[GaussianSource]:
+def gaussian_data(*, dimensions: int, num_train: int, num_reserve: int = 0) -> Part:
     """Standard normal data, as in conf/data/gaussian.yaml."""
     return partial(
         GaussianSource,
@@ -192,7 +192,7 @@ def categorical_protocol(*, num_samples: int, dimensions: int, num_categories: i
     )
 
 
-def regression_protocol(regime: partial[Regime]) -> Protocol:
+def regression_protocol(regime: Part) -> Protocol:
     """Least squares; each output of a block is a chain."""
     num_samples, num_inputs, num_outputs = 50, 10, 600
     dimensions = num_inputs + num_outputs
