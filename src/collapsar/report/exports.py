@@ -14,8 +14,8 @@ import pandas as pd
 from collapsar.errors import UsageError
 from collapsar.study.arms import Arm
 from collapsar.study.comparison import Comparison
-from collapsar.study.fitted import values_of
 from collapsar.study.study import Study
+from collapsar.theory.fitted import values_of
 
 COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]

@@ -17,13 +17,13 @@ from collapsar.judging.metric_lookup import (
     split_key,
     title_of,
 )
-from collapsar.report.laws import laws_of
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
-from collapsar.study.fitted import values_of
 from collapsar.study.intervals import bands
 from collapsar.study.study import Study
 from collapsar.study.survival import class_survival
+from collapsar.theory.fitted import values_of
+from collapsar.theory.laws import laws_of
 
 
 def content(study: Study) -> dict[str, Any] | None:

@@ -1,156 +1,133 @@
-"""Closed-form laws of recursive training, each with its source; `collapsar-verify` checks the loop against them.
+"""Closed forms of recursive training, each with its source; `laws` says which chains they hold for.
 
 Convention, everywhere: the real data are independent draws from the truth, *generation 0 is fitted to n of them*, and
 an expectation is over the real data and all later draws. A parameter has thus been fitted `generation + 1` times, which
-is the exponent below; papers that call the truth generation 0 write t for our generation + 1. "Maximum
-likelihood" divides a variance by n, "unbiased" by n - 1. Exact unless the docstring says bound or approximation.
+is the exponent below; papers that call the truth generation 0 write t for our generation + 1. The truth of a Gaussian
+is N(0, 1). "Maximum likelihood" divides a variance by n, "unbiased" by n - 1. Exact unless the docstring says bound or
+approximation.
 """
 
 from collections.abc import Sequence
-from math import exp, lgamma, log, prod, sqrt
+from math import exp, floor, lgamma, log, prod, sqrt
 
 from scipy.special import digamma
 
+SECOND_MOMENT = 1.0
+"""E[mu_t² + v_t] in every generation of every regime that samples without bias, fitted by maximum likelihood.
 
-def conserved_second_moment(*, real_mean: float, real_variance: float) -> float:
-    """E[mu_t² + v_t] in every generation of every regime that samples without bias, fitted by maximum likelihood.
-
-    The pool's second moment is a martingale: it is conserved if the pool holds real samples, draws of any earlier
-    model, or both, in any proportion or weighting that does not depend on their values. Source: derived.
-    """
-    return real_mean**2 + real_variance
+The pool's second moment is a martingale: it is conserved if the pool holds real samples, draws of any earlier model, or
+both, in any proportion or weighting that does not depend on their values. So E[v_t] = 1 - E[mu_t²]. Source: derived.
+"""
 
 
-def variance_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
-    """E[v_t] = (1 - 1/n)^(t+1) s², maximum likelihood: every fit loses a share of 1/n.
+def squared_mean_under_replace(generation: int, *, num_samples: int) -> float:
+    """E[mu_t²] = 1 - (1 - 1/n)^(t+1), maximum likelihood: every fit takes a share of 1/n from the variance.
 
-    Source: Shumailov et al. 2024, Nature 631 (the one-dimensional Gaussian); Alemohammad et al. 2023,
+    Source of E[v_t]: Shumailov et al. 2024, Nature 631 (the one-dimensional Gaussian); Alemohammad et al. 2023,
     arXiv:2307.01850, section 3.1.
     """
-    return (1 - 1 / num_samples) ** (generation + 1) * real_variance
+    return 1 - (1 - 1 / num_samples) ** (generation + 1)
 
 
-def median_variance_under_replace(
-    generation: int, *, num_samples: int, real_variance: float, is_unbiased: bool
-) -> float:
-    """The median of v_t, about s² exp(-2 (t+1) / n), or s² exp(-(t+1) / (n-1)) when unbiased: an approximation.
+def median_variance_under_replace(generation: int, *, num_samples: int, is_unbiased: bool) -> float:
+    """The median of v_t, about exp(-2 (t+1) / n), or exp(-(t+1) / (n-1)) when unbiased: an approximation.
 
     A typical chain shrinks faster than the mean, and to 0 even if the mean stays. Source: Alemohammad et al. 2023,
     arXiv:2307.01850, section 3.1, from the expectation of log v_t.
     """
     rate = 1 / (num_samples - 1) if is_unbiased else 2 / num_samples
-    return real_variance * exp(-rate * (generation + 1))
+    return exp(-rate * (generation + 1))
 
 
-def squared_mean_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
-    """E[mu_t²] = s² (1 - (1 - 1/n)^(t+1)), maximum likelihood, truth centred at 0.
-
-    The second moment is conserved, so E[mu_t²] gains what E[v_t] loses. Source: derived, from conservation.
-    """
-    return real_variance - variance_under_replace(generation, num_samples=num_samples, real_variance=real_variance)
-
-
-def unbiased_variance_under_replace(*, real_variance: float) -> float:
-    """E[v_t] = s² in every generation, unbiased; yet v_t goes to 0 almost surely (see `log_variance_change`).
-
-    Source: Alemohammad et al. 2023, arXiv:2307.01850, section 3.1; Shumailov et al. 2024, Theorem 3.1.
-    """
-    return real_variance
-
-
-def sd_under_replace(generation: int, *, num_samples: int, real_sd: float) -> float:
-    """E[sd_t] = a(n)^(t+1) s, unbiased, with a(n) the bias of a sample's standard deviation.
+def sd_under_replace(generation: int, *, num_samples: int) -> float:
+    """E[sd_t] = a(n)^(t+1), unbiased, with a(n) the bias of a sample's standard deviation.
 
     Source: Bertrand et al. 2024, arXiv:2310.00429, Proposition 1.
     """
-    return sd_shrinkage(num_samples) ** (generation + 1) * real_sd
+    return sd_shrinkage(num_samples) ** (generation + 1)
 
 
 def sd_shrinkage(num_samples: int) -> float:
-    """a(n) = sqrt(2/(n-1)) Gamma(n/2) / Gamma((n-1)/2) < 1: E[sd] / s for n Gaussian samples, variance unbiased."""
+    """a(n) = sqrt(2/(n-1)) Gamma(n/2) / Gamma((n-1)/2) < 1: E[sd] of n Gaussian samples, variance unbiased."""
     return sqrt(2 / (num_samples - 1)) * exp(lgamma(num_samples / 2) - lgamma((num_samples - 1) / 2))
 
 
-def wasserstein_under_replace(generation: int, *, num_samples: int, real_variance: float) -> float:
-    """E[W2²] = s² ((t+1)/n + 2 (1 - a(n)^(t+1))), unbiased: squared distance of N(mu_t, v_t) from the truth.
+def wasserstein_under_replace(generation: int, *, num_samples: int) -> float:
+    """E[W2²] = (t+1)/n + 2 (1 - a(n)^(t+1)), unbiased: squared distance of N(mu_t, v_t) from the truth.
 
-    About 1.5 s² (t+1)/n while that is small. Source: derived; the approximation is Shumailov et al. 2024,
-    supplementary equation 6.
+    About 1.5 (t+1)/n while that is small. Source: derived; the approximation is Shumailov et al. 2024, supplementary
+    equation 6.
     """
     num_fits = generation + 1
-    return real_variance * (num_fits / num_samples + 2 * (1 - sd_shrinkage(num_samples) ** num_fits))
+    return num_fits / num_samples + 2 * (1 - sd_shrinkage(num_samples) ** num_fits)
 
 
-def variance_under_biased_replace(generation: int, *, spread: float, real_variance: float) -> float:
-    """E[v_t] = lambda^t s², unbiased, when each model is sampled with its covariance multiplied by lambda.
+def variance_under_biased_replace(generation: int, *, spread: float) -> float:
+    """E[v_t] = lambda^t, unbiased, when each model is sampled with its covariance multiplied by lambda.
 
-    The exponent is t, not t + 1: the real data were drawn without bias. Source: Alemohammad et al. 2023,
-    arXiv:2307.01850, equation 2.
+    The exponent is t, not t + 1: the real data were drawn without bias. Without bias lambda is 1 and the mean stays;
+    yet v_t goes to 0 almost surely (`log_variance_change`). Source: Alemohammad et al. 2023, arXiv:2307.01850,
+    section 3.1 and equation 2; for lambda = 1 also Shumailov et al. 2024, Theorem 3.1.
     """
-    return spread**generation * real_variance
+    return spread**generation
 
 
-def variance_under_accumulate(generation: int, *, num_samples: int, real_variance: float) -> float:
-    """E[v_t] = s² prod_{i=1..t+1} (1 - 1/(n i²)), maximum likelihood, n new samples a generation.
+def squared_mean_under_accumulate(generation: int, *, num_samples: int) -> float:
+    """E[mu_t²] = 1 - prod_{i=1..t+1} (1 - 1/(n i²)), maximum likelihood, n new samples a generation.
 
-    It tends to s² sin(pi/sqrt(n)) / (pi/sqrt(n)), above 0 for n > 1 (Euler's product of the sine).
+    The product is E[v_t]. It tends to sin(pi/sqrt(n)) / (pi/sqrt(n)), above 0 for n > 1 (Euler's product of the sine).
     Source: Kazdan et al. 2024, arXiv:2410.16713.
     """
-    return real_variance * prod(1 - 1 / (num_samples * i**2) for i in range(1, generation + 2))
+    return 1 - prod(1 - 1 / (num_samples * i**2) for i in range(1, generation + 2))
 
 
-def squared_mean_with_fresh_real(
-    generation: int, *, num_samples: int, fresh_fraction: float, real_variance: float
-) -> float:
-    """E[mu_t²] when a share a of every pool of n is real data never seen before, maximum likelihood, truth at 0.
+def squared_mean_with_fresh_real(generation: int, *, num_samples: int, fresh_fraction: float) -> float:
+    """E[mu_t²] when a share a of every pool of n is real data never seen before, maximum likelihood.
 
-    M_0 = s²/n and M_{t+1} = s²/n + (1-a) (1-a-1/n) M_t; E[v_t] = s² - M_t. M_t tends to s² / (1 - a + a n (2 - a)),
-    for any first pool. Source: derived, from conservation.
+    M_0 = 1/n and M_{t+1} = 1/n + (1-a) (1-a-1/n) M_t. M_t tends to 1 / (1 - a + a n (2 - a)), for any first pool.
+    Source: derived, from conservation.
     """
-    start = real_variance / num_samples
     decay = (1 - fresh_fraction) * (1 - fresh_fraction - 1 / num_samples)
-    return start * sum(decay**past for past in range(generation + 1))
+    return 1 / num_samples * sum(decay**past for past in range(generation + 1))
 
 
-def squared_mean_with_fixed_real(
-    generation: int, *, num_real: int, num_real_kept: int, num_synthetic: int, real_variance: float
-) -> float:
-    """E[mu_t²] when every pool holds k of the same n real samples and m synthetic ones, maximum likelihood, truth at 0.
+def squared_mean_with_fixed_real(generation: int, *, num_real: int, num_real_kept: int, num_synthetic: int) -> float:
+    """E[mu_t²] when every pool holds k of the same n real samples and m synthetic ones, maximum likelihood.
 
-    The k are drawn anew each time; k = n keeps all. With R_t = E[(real mean) mu_t], R_0 = M_0 = s²/n,
-    R_{t+1} = (k s²/n + m R_t) / (k+m) and M_{t+1} = (k s² + 2 k m R_t + m² M_t + m (s² - M_t)) / (k+m)².
+    The k are drawn anew each time; k = n keeps all. With R_t = E[(real mean) mu_t], R_0 = M_0 = 1/n,
+    R_{t+1} = (k/n + m R_t) / (k+m) and M_{t+1} = (k + 2 k m R_t + m² M_t + m (1 - M_t)) / (k+m)².
     Source: derived, from conservation; the protocols are Alemohammad et al. 2023, arXiv:2307.01850, section 4, and
     Bertrand et al. 2024, arXiv:2310.00429.
     """
-    kept, drawn, variance = num_real_kept, num_synthetic, real_variance
-    squared_mean = shared = variance / num_real
+    kept, drawn = num_real_kept, num_synthetic
+    squared_mean = shared = 1 / num_real
     for _ in range(generation):
-        synthetic = drawn**2 * squared_mean + drawn * (variance - squared_mean)
-        squared_mean = (kept * variance + 2 * kept * drawn * shared + synthetic) / (kept + drawn) ** 2
-        shared = (kept * variance / num_real + drawn * shared) / (kept + drawn)
+        synthetic = drawn**2 * squared_mean + drawn * (1 - squared_mean)
+        squared_mean = (kept + 2 * kept * drawn * shared + synthetic) / (kept + drawn) ** 2
+        shared = (kept / num_real + drawn * shared) / (kept + drawn)
     return squared_mean
 
 
-def squared_mean_under_window(generation: int, *, num_samples: int, num_kept: int, real_variance: float) -> float:
-    """E[mu_t²] when a pool holds the last K generations, n samples of each, maximum likelihood, truth at 0.
+def squared_mean_under_window(generation: int, *, num_samples: int, num_kept: int) -> float:
+    """E[mu_t²] when a pool holds the last K generations, n samples of each, maximum likelihood.
 
     The real data count as one. K = 1 is replace, K > t accumulate. Source: derived, see `squared_mean_of_pools`.
     """
     windows = [range(max(fit - num_kept + 1, 0), fit + 1) for fit in range(generation + 1)]
-    return real_variance * squared_mean_of_pools(windows, num_samples=num_samples, budget=None)
+    return squared_mean_of_pools(windows, num_samples=num_samples, budget=None)
 
 
-def squared_mean_under_accumulate_subsample(generation: int, *, num_samples: int, real_variance: float) -> float:
-    """E[mu_t²] when generations have n samples and a pool is n of all so far, maximum likelihood, truth at 0.
+def squared_mean_under_accumulate_subsample(generation: int, *, num_samples: int) -> float:
+    """E[mu_t²] when generations have n samples and a pool is n of all so far, maximum likelihood.
 
     Source: derived, see `squared_mean_of_pools`; the protocol is Kazdan et al. 2024, arXiv:2410.16713.
     """
     windows = [range(fit + 1) for fit in range(generation + 1)]
-    return real_variance * squared_mean_of_pools(windows, num_samples=num_samples, budget=num_samples)
+    return squared_mean_of_pools(windows, num_samples=num_samples, budget=num_samples)
 
 
 def squared_mean_of_pools(windows: Sequence[Sequence[int]], *, num_samples: int, budget: int | None) -> float:
-    """E[mu²] of the last model for unit variance, when fit j sees the batches in windows[j], n samples each.
+    """E[mu²] of the last model, when fit j sees the batches in windows[j], n samples each.
 
     Batch 0 is real, batch j + 1 is drawn from fit j. Let S(g, h) be E[x y] of two different samples of batches g and
     h. A sample of batch h is its model's mean plus noise, so S(g, h) is the mean of E[x y] over the y in that model's
@@ -176,19 +153,17 @@ def squared_mean_of_pools(windows: Sequence[Sequence[int]], *, num_samples: int,
     return squared_mean
 
 
-def squared_mean_with_weights(
-    generation: int, *, real_weight: float, num_real: int, num_synthetic: int, real_variance: float
-) -> float:
+def squared_mean_with_weights(generation: int, *, real_weight: float, num_real: int, num_synthetic: int) -> float:
     """E[mu_t²] when `num_real` fresh real samples together weigh w and `num_synthetic` synthetic ones 1 - w.
 
-    M_0 = s²/n and M_{t+1} = w² s²/n + (1-w)² (M_t + (s² - M_t)/m), with n real and m synthetic samples, generation 0
-    fitted to n, maximum likelihood (weighted), truth at 0. Source: derived; with the variance known instead of fitted,
-    (1-w)² (M_t + s²/m), it is He, Xu & Cheng 2025, arXiv:2502.18049.
+    M_0 = 1/n and M_{t+1} = w²/n + (1-w)² (M_t + (1 - M_t)/m), with n real and m synthetic samples, generation 0 fitted
+    to n, maximum likelihood (weighted). Source: derived; with the variance known instead of fitted, (1-w)² (M_t + 1/m),
+    it is He, Xu & Cheng 2025, arXiv:2502.18049.
     """
-    squared_mean = real_variance / num_real
+    squared_mean = 1 / num_real
     for _ in range(generation):
-        synthetic = squared_mean + (real_variance - squared_mean) / num_synthetic
-        squared_mean = real_weight**2 * real_variance / num_real + (1 - real_weight) ** 2 * synthetic
+        synthetic = squared_mean + (1 - squared_mean) / num_synthetic
+        squared_mean = real_weight**2 / num_real + (1 - real_weight) ** 2 * synthetic
     return squared_mean
 
 
@@ -199,6 +174,11 @@ def golden_ratio_weight(real_per_synthetic: float) -> float:
     Asymptotic in the number of samples. Source: He, Xu & Cheng 2025, arXiv:2502.18049.
     """
     return (sqrt(real_per_synthetic**2 + 4 * real_per_synthetic) - real_per_synthetic) / 2
+
+
+def nearest(number: int | float) -> int:
+    """Round to the nearest whole number, as regimes count samples; halves go up."""
+    return floor(number + 0.5)
 
 
 def regression_error_under_replace(

@@ -4,6 +4,7 @@ Each is a mean over dimensions (one is a median), because under a diagonal Gauss
 chain of its own. The keys stand beside the record's metrics, under the prefix `fitted/`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,27 @@ from collapsar.records.record import GenerationRecord
 
 def values_of(record: GenerationRecord) -> dict[str, float]:
     """All values of a generation: its recorded metrics and its model's fitted parameters."""
-    return record.metrics | fitted_values(record) if record.fitted else record.metrics
+    return record.metrics | fitted_values(record.fitted, data=record.data) if record.fitted else record.metrics
 
 
-def fitted_values(record: GenerationRecord) -> dict[str, float]:
-    """The parameters of a Gaussian, of categories or of a linear regression as numbers; empty for other models."""
-    fitted = record.fitted
+def fitted_values(fitted: Mapping[str, Any], *, data: str) -> dict[str, float]:
+    """The parameters of a Gaussian, of categories or of a linear regression as numbers; empty for other models.
+
+    Args:
+        fitted: As the model gives them for its record.
+        data: The name of the data, as the truth of a regression is known for ours only.
+    """
     found: dict[str, Any] = {}
     if "mean" in fitted and ("variance" in fitted or "covariance" in fitted):
         found = _gaussian(fitted)
     elif "probabilities" in fitted:
         found = _categorical(np.asarray(fitted["probabilities"]))
-    elif "coefficients" in fitted and record.data == "linear_regression":
+    elif "coefficients" in fitted and data == "linear_regression":
         found = _regression(np.asarray(fitted["coefficients"]))
     return {f"fitted/{key}": float(value) for key, value in found.items() if np.isfinite(value)}
 
 
-def _gaussian(fitted: dict[str, Any]) -> dict[str, Any]:
+def _gaussian(fitted: Mapping[str, Any]) -> dict[str, Any]:
     """Moments, mean squared distance to the standard normal truth, and log det(covariance) per dimension."""
     mean = np.asarray(fitted["mean"], dtype=float)
     covariance = np.asarray(fitted.get("covariance", ()), dtype=float)
