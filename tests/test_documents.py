@@ -11,9 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from PIL import Image
 
 from collapsar.config import composition
 from collapsar.config.command_line import parse, readable_by_hydra
@@ -33,6 +35,7 @@ ARMS = "hydra.sweeper.arms="
 HYDRA = ("collapsar", "run")
 PARSERS = {
     "collapsar-report": "collapsar.report.__main__",
+    "collapsar-score": "collapsar.scoring.__main__",
     "collapsar-verify": "collapsar.verification.__main__",
 }
 EXAMPLES = {"experiment=NAME": "experiment=quickstart", "[...]": "['']", " ...": "", "... ": ""}
@@ -93,7 +96,7 @@ def commands_of(*programs):
 
 @pytest.fixture(scope="module")
 def readers_folder(tmp_path_factory):
-    """A folder with the files that the documents tell a reader to write."""
+    """A folder with the files that the documents tell a reader to write, and those that commands name."""
     folder = tmp_path_factory.mktemp("reader")
     for path in DOCUMENTS:
         for block in fenced(path, "python", "yaml"):
@@ -101,9 +104,14 @@ def readers_folder(tmp_path_factory):
                 file = folder / named[1]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block)
-    (folder / "my_module.py").write_text(
-        "from collapsar.data.sources.real import Digits\n\n\nclass MySource(Digits):\n    pass\n"
-    )
+    source = "from collapsar.data.sources.real import Digits\n\n\nclass MySource(Digits):\n    pass\n"
+    (folder / "my_module.py").write_text(source)
+    photos = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+    np.savez(folder / "photos.npz", images=photos, labels=np.arange(8) % 2)
+    for index, photo in enumerate(photos):
+        file = folder / "photos" / "ab"[index % 2] / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo).save(file)
     return folder
 
 
