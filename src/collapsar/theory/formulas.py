@@ -243,7 +243,7 @@ def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
     (sum_{i=1..D} psi((n-i)/2) + D ln(2/(n-1))) / D < 0, from the first fit on. For D = 1 it explains why v_t goes to 0
     although its mean stays. Source: the log-determinant of a Wishart matrix (Muirhead 1982, section 3.2).
     """
-    degrees = (num_samples - i for i in range(1, num_dimensions + 1))
     from scipy.special import digamma  # late: whoever only rounds needs no scipy
 
+    degrees = (num_samples - i for i in range(1, num_dimensions + 1))
     return float(sum(digamma(degree / 2) for degree in degrees) / num_dimensions + log(2 / (num_samples - 1)))
