@@ -8,6 +8,7 @@ from collapsar.journal.courses import HALF
 from collapsar.journal.profile import SHARES, gate_evidence
 from collapsar.records.words import counted
 from collapsar.report.sections import predictors
+from collapsar.report.sections.glance import HEIGHT, WIDTH, glances
 from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
@@ -34,12 +35,17 @@ FATES = {
 
 
 def content(study: Study) -> dict[str, Any]:
-    """The headline with its rule, a sentence for each arm, and a note on chains that are not finished."""
+    """The headline with its rule and curves, a sentence for each arm, and a note on chains that are not finished."""
+    ranked = ranked_by_loss(study.counted)
+    with_recall = [summary.arm for summary in ranked if summary.kept_recall]
     return {
         "headline": headline(study.counted),
         "rule": RULE,
         "gate": entry_gate(study.counted),
-        "ranked": ranked_by_loss(study.counted),
+        "glances": glances(study, leading=[*with_recall[:1], *with_recall[-1:]]),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "ranked": ranked,
         "sentence": sentence,
         "predictors": predictors,
         "not_finished": not_finished(study.arms),
