@@ -9,7 +9,7 @@ from collapsar.report.wording import number_text
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 
-WIDTH, HEIGHT = 360, 120  # of the box of a curve, in the units of its SVG
+WIDTH, HEIGHT = 400, 100  # of the box of a curve, in the units of its SVG
 LABEL_HEIGHT = 15.0  # labels at the ends of curves stay this far apart
 LOOKED_AT_FIRST = ("recall", "fid")
 MAX_COLOURED = 6  # of more arms, only those that are pictured have a colour

@@ -38,7 +38,7 @@ def pairs(chain: Chain) -> Pairs | None:
     samples = stored_images(chain, generation, "samples") if nearest is not None else None
     if nearest is None or samples is None:
         return None
-    count = min(len(samples), len(nearest), 12 if nearest.shape[-1] <= 32 else 6)
+    count = min(len(samples), len(nearest), 10 if nearest.shape[-1] <= 32 else 6)
     stack = np.stack([samples[:count], nearest[:count]], axis=1)  # [sample, row, channel, height, width]
     return Pairs(
         uri=data_uri(encode(stack)),

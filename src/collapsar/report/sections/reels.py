@@ -87,7 +87,7 @@ def _reel(columns: dict[int, np.ndarray], *, arm: Arm, chain: Chain, kept: str) 
 
 
 def _framed(stack: np.ndarray) -> np.ndarray:
-    """Columns of images [generation * column, row, ...] of frames, each laid out row by row; absent images are black."""
+    """Columns of images [generation * column, row, ...] of frames, laid out row by row; absent images are black."""
     stack = stack[:, : ROWS * COLUMNS]
     missing = ROWS * COLUMNS - stack.shape[1]
     stack = np.pad(stack, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
