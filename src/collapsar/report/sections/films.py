@@ -5,6 +5,7 @@ import io
 import zipfile
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,22 +73,22 @@ def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
 def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
     """Strips of at most 24 generations, evenly spread; those unlike the first in shape are left out."""
     records = [chain.records[index] for index in evenly(len(chain.records), 24)]
-    read = {record.generation: stored_images(chain, record.generation, "strip") for record in records}
+    read = {record.generation: stored_images(chain.folder, record.generation, "strip") for record in records}
     found = {generation: strip for generation, strip in read.items() if strip is not None}
     shape = next(iter(found.values())).shape if found else ()
     return {generation: strip for generation, strip in found.items() if strip.shape == shape}
 
 
-def stored_images(chain: Chain, generation: int, name: str) -> np.ndarray | None:
-    """The images of a generation under a name, such as "strip"; None if there are none, or the file is damaged."""
-    path = chain.folder / f"generation_{generation:03d}" / "samples.npz"
+def stored_images(folder: Path, generation: int, name: str) -> np.ndarray | None:
+    """The images of a generation of a run folder under a name, such as "strip"; None without any that can be read."""
+    path = folder / f"generation_{generation:03d}" / "samples.npz"
     try:
         # Opened here, because np.load leaves a broken archive open.
         with path.open("rb") as file, np.load(file) as arrays:
             images = arrays[name]
     except (OSError, KeyError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile):
         return None
-    return images if images.dtype == np.uint8 and images.ndim == 4 else None
+    return images if images.dtype == np.uint8 and images.ndim == 4 and images.size else None
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from collapsar.errors import printable
 from collapsar.report.sections import panels
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study
@@ -15,6 +16,7 @@ from collapsar.study.study import Study
 WIDTH, HEIGHT = 520, 84  # of a drawing, in the units of its SVG
 MAX_POINTS = 300  # of a curve
 NOT_LOSSES = ("step", "epoch")
+LARGEST = 1e30  # a loss beyond cannot be drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +54,8 @@ def losses(chain: Chain) -> Losses | None:
     ends = np.cumsum(steps) * (WIDTH / sum(steps))
     starts = list(zip(readings, [0.0, *(round(float(end), 1) for end in ends[:-1])], strict=True))
     names = dict.fromkeys(name for curve in readings.values() for reading in curve for name in reading)
-    curves = [
-        _curve(name, list(readings.values()), starts=[start for _, start in starts], scale=WIDTH / sum(steps))
-        for name in names
-        if name not in NOT_LOSSES
-    ]
+    lists, begins = list(readings.values()), [start for _, start in starts]
+    curves = [_curve(name, lists, starts=begins, scale=WIDTH / sum(steps)) for name in names if name not in NOT_LOSSES]
     return Losses(curves=curves, starts=starts)
 
 
@@ -78,7 +77,7 @@ def _curve(
     lines = [
         " ".join(point(start, *one) for one in points) for start, points in zip(starts, curves, strict=True) if points
     ]
-    return LossCurve(name=name, lines=lines, lowest=lowest, highest=highest)
+    return LossCurve(name=printable(name), lines=lines, lowest=lowest, highest=highest)
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
@@ -98,8 +97,9 @@ def _read(chain: Chain, generation: int) -> list[dict[str, float]]:
 
 
 def _is_reading(reading: Any) -> bool:
+    """Whether it holds a step and finite numbers; the file may come from somebody else."""
     return (
         isinstance(reading, dict)
-        and "step" in reading
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in reading.values())
+        and all(isinstance(value, int | float) and abs(value) < LARGEST for value in reading.values())
+        and reading.get("step", 0) > 0
     )

@@ -34,9 +34,9 @@ def content(study: Study) -> dict[str, Any] | None:
 def pairs(chain: Chain) -> Pairs | None:
     """The last generation's first samples and their nearest real images; None if these were not stored."""
     generation = chain.last_generation
-    nearest = stored_images(chain, generation, "nearest")
-    samples = stored_images(chain, generation, "samples") if nearest is not None else None
-    if nearest is None or samples is None:
+    nearest = stored_images(chain.folder, generation, "nearest")
+    samples = stored_images(chain.folder, generation, "samples") if nearest is not None else None
+    if nearest is None or samples is None or nearest.shape[1:] != samples.shape[1:]:
         return None
     count = min(len(samples), len(nearest), 10 if nearest.shape[-1] <= 32 else 6)
     stack = np.stack([samples[:count], nearest[:count]], axis=1)  # [sample, row, channel, height, width]

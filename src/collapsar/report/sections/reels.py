@@ -97,6 +97,6 @@ def _framed(stack: np.ndarray) -> np.ndarray:
 
 def _real_images(chain: Chain) -> str:
     """A frame of real images that the chain was measured against; empty if none were stored."""
-    stored = (stored_images(chain, record.generation, "real") for record in chain.records)
+    stored = (stored_images(chain.folder, record.generation, "real") for record in chain.records)
     real = next((images for images in stored if images is not None), None)
     return "" if real is None else data_uri(encode(_framed(real[None])))
