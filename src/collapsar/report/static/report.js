@@ -271,10 +271,10 @@
 
   const scrollers = document.querySelectorAll(".scroller, .contents");
   const cue = (element) => element.classList.toggle("more", element.scrollLeft + element.clientWidth < element.scrollWidth - 4);
-  const watched = new ResizeObserver((entries) => entries.forEach(({ target }) => cue(target)));
+  const watched = new ResizeObserver((entries) => entries.forEach(({ target }) => cue(target.closest(".scroller, .contents"))));
   scrollers.forEach((element) => {
     element.addEventListener("scroll", () => cue(element), { passive: true });
-    watched.observe(element);
+    [element, ...element.children].forEach((box) => watched.observe(box)); // what it holds may grow when it is drawn
   });
 
   const theme = document.getElementById("theme");
