@@ -177,11 +177,10 @@ def test_the_first_screen_holds_reels_sentence_and_both_curves(browser, small_pa
 
 def test_on_a_phone_what_is_wider_than_the_screen_says_so_until_it_is_scrolled_to_its_end(browser, compared_page):
     open_page(browser, compared_page, width=390)
-    marked = "[...document.querySelectorAll('.scroller.more')].filter(e => e.offsetParent)"
-    wide = (
-        "[...document.querySelectorAll('.scroller')].filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 4)"
-    )
-    assert run(browser, f"{marked}.length") == run(browser, f"{wide}.length") > 1
+    seen = "[...document.querySelectorAll('.scroller:not(details:not([open]) *)')]"
+    are_wide = run(browser, f"{seen}.map(e => e.scrollWidth > e.clientWidth + 4)")
+    assert sum(are_wide) > 1
+    assert run(browser, f"{seen}.map(e => e.classList.contains('more'))") == are_wide
     forest = "document.querySelector('.scroller:has(figure.forest)')"
     cue = f"getComputedStyle({forest}, '::before').content"
     assert "more at the right" in run(browser, cue)
