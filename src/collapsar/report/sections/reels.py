@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from collapsar.report.sections.answer import ranked_by_loss
+from collapsar.report.sections.answer import ranked_by_kept
 from collapsar.report.sections.films import data_uri, encode, evenly, stored_images, strip_columns
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
@@ -56,8 +56,8 @@ def content(study: Study) -> dict[str, Any] | None:
 
 def _ends(study: Study) -> list[Reel]:
     """Of the arms with images, the one that lost most and the one that kept most; without recall, first and last."""
-    ranked = [(one.arm, one.kept_recall) for one in ranked_by_loss(study.counted) if one.kept_recall]
-    arms = [(arm, f"{100 * kept.mean:.0f}\u202f% of recall left") for arm, kept in ranked]
+    ranked = [(one.arm, one.kept_recall) for one in ranked_by_kept(study.counted)]
+    arms = [(arm, f"{100 * kept.mean:.0f}\u202f% of recall left" if kept else "") for arm, kept in ranked]
     arms = arms or [(arm, "") for arm in study.arms]
     first, last = _first_drawn(arms), _first_drawn(arms[::-1])
     if first is None or last is None:
