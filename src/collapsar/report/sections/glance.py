@@ -58,7 +58,7 @@ def _glance(study: Study, key: str, curves: Sequence[dict], *, leading: Sequence
     lowest, highest = bounds_of(key)
     if not (abs(lowest) < 1e9 and abs(highest) < 1e9):
         values = [value for curve in curves for value in curve["mean"]] + floor_values
-        lowest, highest = min(0.0, *values), max(values) or 1.0
+        lowest, highest = min(0.0, *values), max(0.0, *values) or 1.0
     last = max(max(curve["generations"]) for curve in curves) or 1
 
     def height(value: float) -> float:
