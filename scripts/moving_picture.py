@@ -119,10 +119,12 @@ def _plot(chains: Sequence[Chain], *, generation: int, palette: dict[str, str], 
         points = [at(one.generation, one.metrics[METRIC]) for one in chain.records if one.generation <= generation]
         for pair in pairwise(points):
             draw.line(pair, fill=colour, width=3 * SMOOTH)
-        x, y = points[-1]
-        draw.ellipse([x - 5 * SMOOTH, y - 5 * SMOOTH, x + 5 * SMOOTH, y + 5 * SMOOTH], fill=colour)
+        end = points[-1]
+        draw.circle(end, 5 * SMOOTH, fill=colour)
         value = chain.records[len(points) - 1].metrics[METRIC]
-        draw.text((x + 10 * SMOOTH, y), f"{value:.2f}", font=_font(15 * SMOOTH, bold=True), fill=colour, anchor="lm")
+        draw.text(
+            (end[0] + 10 * SMOOTH, end[1]), f"{value:.2f}", font=_font(15 * SMOOTH, bold=True), fill=colour, anchor="lm"
+        )
     return large.resize((PLOT_WIDTH, height), Image.Resampling.LANCZOS)
 
 

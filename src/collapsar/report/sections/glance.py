@@ -1,7 +1,9 @@
 """Two small curves beside the answer, drawn without a script: recall and FID, or the first metrics there are."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from collapsar.judging.metric_lookup import bounds_of, title_of
 from collapsar.report.sections.curves import floors, mean_curves
@@ -17,17 +19,16 @@ MAX_COLOURED = 6  # of more arms, only those that are pictured have a colour
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The mean of one arm: its index, its points in SVG's notation, and its last value with the height of its label.
+    """The mean of one arm: its index, its points in SVG's notation, and its last value.
 
     Attributes:
-        is_pale: Whether the line stands in the background, without a label.
+        label_y: Height of the label with the last value; None if the line stands in the background.
     """
 
     arm: int
     points: str
     last: str
-    label_y: float
-    is_pale: bool
+    label_y: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,50 +53,47 @@ def glances(study: Study, *, leading: Sequence[Arm]) -> list[Glance]:
     return [_glance(study, key, curves[key], leading=leading) for key in found if curves[key]]
 
 
-def _glance(study: Study, key: str, curves: Sequence[dict], *, leading: Sequence[Arm]) -> Glance:  # type: ignore[type-arg]
-    chains = [chain for arm in study.arms for chain in arm.chains]
-    floor_values = [floor["value"] for floor in floors(chains, key)]
-    lowest, highest = bounds_of(key)
-    if not (abs(lowest) < 1e9 and abs(highest) < 1e9):
-        values = [value for curve in curves for value in curve["mean"]] + floor_values
-        lowest, highest = min(0.0, *values), max(0.0, *values) or 1.0
+def _glance(study: Study, key: str, curves: Sequence[dict[str, Any]], *, leading: Sequence[Arm]) -> Glance:
+    floor_values = [floor["value"] for floor in floors([chain for arm in study.arms for chain in arm.chains], key)]
+    lowest, highest = _range(key, [value for curve in curves for value in curve["mean"]] + floor_values)
     last = max(max(curve["generations"]) for curve in curves) or 1
 
     def height(value: float) -> float:
         return round(HEIGHT * (highest - value) / (highest - lowest), 1)
 
-    indices = {index for index, arm in enumerate(study.arms) if any(arm is other for other in leading)}
-    if len(curves) <= MAX_COLOURED:
-        indices = {curve["arm"] for curve in curves}
-    order = sorted(curves, key=lambda curve: (curve["arm"] in indices, height(curve["mean"][-1])))
-    labelled = _apart([height(curve["mean"][-1]) for curve in order if curve["arm"] in indices])
-    lines = []
-    for curve in order:
-        is_pale = curve["arm"] not in indices
-        points = zip(curve["generations"], curve["mean"], strict=True)
-        lines.append(
-            Line(
-                arm=curve["arm"],
-                points=" ".join(f"{WIDTH * generation / last:.1f},{height(value)}" for generation, value in points),
-                last=number_text(curve["mean"][-1]),
-                label_y=0.0 if is_pale else labelled.pop(0),
-                is_pale=is_pale,
-            )
-        )
-    ends = "; ".join(
-        f"{study.arms[curve['arm']].name} from {number_text(curve['mean'][0])} to {number_text(curve['mean'][-1])}"
-        for curve in order
-        if curve["arm"] in indices
-    )
+    def points(curve: dict[str, Any]) -> str:
+        pairs = zip(curve["generations"], curve["mean"], strict=True)
+        return " ".join(f"{WIDTH * generation / last:.1f},{height(value)}" for generation, value in pairs)
+
+    leads = [any(study.arms[curve["arm"]] is arm for arm in leading) or len(curves) <= MAX_COLOURED for curve in curves]
+    pale = [curve for curve, is_leading in zip(curves, leads, strict=True) if not is_leading]
+    bright = [curve for curve, is_leading in zip(curves, leads, strict=True) if is_leading]
+    bright.sort(key=lambda curve: height(curve["mean"][-1]))
+    places = [None] * len(pale) + _apart([height(curve["mean"][-1]) for curve in bright])
+    named = [
+        (study.arms[curve["arm"]].name, *map(number_text, (curve["mean"][0], curve["mean"][-1]))) for curve in bright
+    ]
+    ends = "; ".join(f"{name} from {first} to {final}" for name, first, final in named)
     return Glance(
         metric=key,
-        lines=lines,
+        lines=[
+            Line(arm=curve["arm"], points=points(curve), last=number_text(curve["mean"][-1]), label_y=place)
+            for curve, place in zip([*pale, *bright], places, strict=True)
+        ],
         floors=[height(value) for value in floor_values],
         lowest=number_text(lowest),
         highest=number_text(highest),
         last_generation=last,
         description=f"{title_of(key)} by generation: {ends}",
     )
+
+
+def _range(key: str, values: Sequence[float]) -> tuple[float, float]:
+    """The ends of the axis: the metric's bounds or, if it has none, zero and the values."""
+    lowest, highest = bounds_of(key)
+    if math.isfinite(lowest) and math.isfinite(highest):
+        return lowest, highest
+    return min(0.0, *values), max(0.0, *values) or 1.0
 
 
 def _apart(heights: Sequence[float]) -> list[float]:
