@@ -39,10 +39,10 @@ def areas(
 ) -> Areas:
     """Lay out classes; `real` are shares by class, `shares` the same for each generation."""
     first, last = generations[0], generations[-1]
-    left = BAR + GAP
+    left = float(BAR + GAP)
     places = [left + (WIDTH - left) * (generation - first) / max(last - first, 1) for generation in generations]
     if len(places) == 1:
-        places, shares = [left, WIDTH], [shares[0], shares[0]]
+        places, shares = [left, float(WIDTH)], [shares[0], shares[0]]
     tops = [[0.0, *accumulate(row)] for row in shares]
     real_tops = [0.0, *accumulate(real)]
     bands = []
