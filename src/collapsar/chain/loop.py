@@ -132,7 +132,9 @@ class Loop:
                 synthetic = None if is_last else turn.synthetic
                 del turn  # or its model would stay in memory until the next one is trained
             if synthetic is not None:
-                pool = self._next_pool(pool, synthetic=synthetic, generation=generation)
+                pool = next_pool(
+                    pool, regime=self.regime, real=self.real, synthetic=synthetic, seed=self.seed, generation=generation
+                )
 
     def _turn(self, generation: int, pool: Pool) -> Turn:
         seconds: dict[str, float] = {}
@@ -148,15 +150,16 @@ class Loop:
             seconds=seconds,
         )
 
-    def _next_pool(self, pool: Pool, *, synthetic: Samples, generation: int) -> Pool:
-        reserve = self.real.reserve
-        return self.regime.next_pool(
-            pool,
-            real=Part(self.real.train, REAL),
-            synthetic=Part(synthetic, generation),
-            generator=make_generator(self.seed, generation, "pool"),
-            reserve=None if reserve is None else Part(reserve, REAL),
-        )
+
+def next_pool(pool: Pool, *, regime: Regime, real: RealData, synthetic: Samples, seed: int, generation: int) -> Pool:
+    """The pool after a generation, which was trained on `pool` and gave `synthetic`."""
+    return regime.next_pool(
+        pool,
+        real=Part(real.train, REAL),
+        synthetic=Part(synthetic, generation),
+        generator=make_generator(seed, generation, "pool"),
+        reserve=None if real.reserve is None else Part(real.reserve, REAL),
+    )
 
 
 def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, size: str) -> GenerationRecord:

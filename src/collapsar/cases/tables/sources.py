@@ -18,6 +18,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from statsmodels.datasets import randhie
 
+from collapsar.cases.tables.csv_file import Reading
 from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
 from collapsar.cases.tables.picture import table_picture
 from collapsar.cases.tables.scales import ScaleName
@@ -39,6 +40,7 @@ class TableSource(Source, ABC):
 
     target: str
     given_kinds: ClassVar[Mapping[str, Kind]] = {}
+    reading: Reading = Reading(separator=None, decimal=None, thousands=None, encoding=None, missing=("NA", "NaN", "nan"))
 
     def __init__(
         self,
@@ -86,6 +88,11 @@ class TableSource(Source, ABC):
         )
         values = table.encode(frame)
         return table, Samples(values, table.classes(values)), train, test
+
+    def read_file(self, path: Path) -> Samples:
+        from collapsar.cases.tables.other_rows import read_rows  # it imports this module
+
+        return read_rows(path, table=self.fitted[0], kinds=self.rows()[1], reading=self.reading)
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         known = {"sample_shape": self.sample_shape, "blocks": [list(block) for block in self.fitted[0].blocks()]}

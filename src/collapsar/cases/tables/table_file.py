@@ -60,6 +60,7 @@ class TableFile(TableSource):
         check_fraction(**{"data.test_fraction": test_fraction})
         check_positive(**{"data.max_categories": max_categories})
         reading = Reading(separator=separator, decimal=decimal, thousands=thousands, encoding=encoding, missing=missing)
+        self.reading = reading
         rows = read_file(path, reading)
         left_out = find_names("data.identifiers", identifiers, rows.frame)
         given = find_types(types, rows.frame)
