@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         action="append",
         default=[],
-        help="a feature space in place of the default ones: inception, dinov2, self_supervised, pca; may be repeated",
+        help="a feature space in place of the stick and the default ones: inception, dinov2, self_supervised, pca; "
+        "may be repeated",
     )
     parser.add_argument("--evaluation", metavar="NAME", default="standard", help="which metrics: quick, standard, full")
     parser.add_argument("--train", metavar="TRAIN", help="the real samples that the generator saw, for memorisation")

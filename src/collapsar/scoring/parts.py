@@ -17,6 +17,7 @@ from collapsar.config.constructors import check_part, parts
 from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError, printable
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
+from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.records.settings import QUICK_LOADER, config_folder
 
 STICK = f"stick@evaluation.spaces.{PRIMARY_SPACE}"
@@ -60,13 +61,14 @@ def check_stick(stick: str, *, shape: tuple[int, ...]) -> None:
 
 
 def evaluation_of(
-    data: str, *, stick: str | None, spaces: Sequence[str], evaluation: str, settings: Sequence[str]
+    data: str, *, stick: str | None, spaces: Sequence[str | FeatureSpace], evaluation: str, settings: Sequence[str]
 ) -> tuple[DictConfig, Evaluation]:
     """The composed configuration, and the evaluation with these spaces.
 
     Args:
-        data: A data set's name; its own stick is used if none is chosen.
-        stick: A stick's name, `train` to train one, or empty for none.
+        data: A data set's name.
+        stick: A stick's name, `train` to train one, empty for none; None takes that of the data set, unless there are
+            `spaces`.
         spaces: Feature spaces in place of the evaluation's own; the first comes first, after the stick.
         evaluation: A file of conf/evaluation.
         settings: Overrides of `data.` and `evaluation.`.
@@ -81,20 +83,19 @@ def evaluation_of(
     overrides = [f"data={data}", f"evaluation={evaluation}"]
     if stick:
         overrides.append(f"{STICK}={'trained' if stick == 'train' else stick}")
-    named = choices("space")
-    for space in spaces:
-        check_choice("--space", space, sorted({*named, "pca", "identity"}))
-        if space in named:
+    named, given = choices("space"), {space.name: space for space in spaces if not isinstance(space, str)}
+    names = [space if isinstance(space, str) else space.name for space in spaces]
+    for space in names:
+        if space not in given:
+            check_choice("--space", space, sorted({*named, "pca", "identity"}))
+        if space in named and space not in given:
             overrides.append(f"+space@evaluation.spaces.{space}={space}")
     config = composed([*overrides, *settings])
     own = made({"evaluation": config.evaluation})["evaluation"]
-    chosen = (
-        own.spaces
-        if not spaces
-        else {name: own.spaces[name] for name in (PRIMARY_SPACE, *spaces) if name in own.spaces}
-    )
-    if stick == "":
-        chosen = {name: space for name, space in chosen.items() if name != PRIMARY_SPACE}
+    every = {**own.spaces, **given}
+    chosen = {name: every[name] for name in ((PRIMARY_SPACE, *names) if names else every) if name in every}
+    if stick == "" or (names and stick is None):
+        chosen.pop(PRIMARY_SPACE, None)
     return config, replace(own, spaces=chosen)
 
 

@@ -24,6 +24,7 @@ from collapsar.judging.comparison import Comparison
 from collapsar.judging.evaluator import Scores
 from collapsar.judging.metric_keys import MAIN, headline
 from collapsar.judging.metric_lookup import find_metric, split_class, split_key, title_of
+from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.report.wording import MISSING, number_text
 from collapsar.samples import Samples
@@ -62,9 +63,9 @@ class ScoredSet:
     def sizes(self) -> str:
         """What was compared, in words."""
         scores, floor = self.scores, self.yardstick.floor_size
-        measured = f"{scores.num_synthetic:,} of {self.num_given:,}"
-        text = f"{self.num_given:,}" if scores.num_synthetic == self.num_given else measured
-        text += f" synthetic samples against {scores.num_real:,} of {self.yardstick.real_name}"
+        sides = (scores.num_synthetic, self.num_given), (scores.num_real, self.yardstick.num_real)
+        synthetic, real = (f"{some:,}" if some == given else f"{some:,} of {given:,}" for some, given in sides)
+        text = f"{synthetic} synthetic samples against {real} of {self.yardstick.real_name}"
         if not floor:
             return f"{text}; no floor"
         smaller = ", fewer than measured: a floor of this size is higher" if floor < scores.num_real else ""
@@ -179,7 +180,7 @@ def score(
     real: Any,
     *,
     stick: str | None = None,
-    space: str | Sequence[str] = (),
+    space: str | FeatureSpace | Sequence[str | FeatureSpace] = (),
     evaluation: str = "standard",
     train: Any = None,
     resize: int | None = None,
@@ -198,7 +199,8 @@ def score(
         real: The same; or the name of a data set, such as mnist, whose held-out part is taken.
         stick: The frozen classifier whose features are compared: that of a data set, such as cifar10, or `train` to
             train one on labelled real samples. None takes that of the data set `real`, else no classifier.
-        space: Feature spaces (conf/space, pca, identity) in place of the evaluation's own.
+        space: Feature spaces in place of the stick and the evaluation's own: a name (conf/space, pca, identity), or a
+            `FeatureSpace`. Several in a list.
         evaluation: Which metrics: a file of conf/evaluation.
         train: The real samples that the generator was trained on, for memorisation.
         resize: Side to which images are resized, after a cut to squares.
@@ -214,7 +216,7 @@ def score(
         raise UsageError(f"resize must be at least 1: got {resize}")
     options = Options(
         stick=stick,
-        spaces=(space,) if isinstance(space, str) else tuple(space),
+        spaces=(space,) if isinstance(space, str | FeatureSpace) else tuple(space),
         evaluation=evaluation,
         train=train,
         resize=resize,

@@ -40,7 +40,7 @@ class Options:
     """What a user chose; `scored.score` explains each."""
 
     stick: str | None = None
-    spaces: Sequence[str] = ()
+    spaces: Sequence[str | FeatureSpace] = ()
     evaluation: str = "standard"
     train: Any = None
     resize: int | None = None
@@ -59,7 +59,7 @@ class Yardstick:
     """A prepared real side.
 
     Attributes:
-        real_name: The real side in words.
+        real_name: The real side in words, and `num_real` its size.
         floor_size: Real samples on each side of the floor; 0 without a floor.
         class_names: The names of the classes; empty if they are numbers.
         seed: Of the metrics' random draws.
@@ -67,6 +67,7 @@ class Yardstick:
 
     evaluator: Evaluator
     real_name: str
+    num_real: int
     floor_size: int
     class_names: tuple[str, ...] = ()
     seed: int = 0
@@ -90,6 +91,7 @@ def of_chain(stored: StoredGeneration) -> tuple[Yardstick, RealData]:
     yardstick = Yardstick(
         evaluator=evaluator,
         real_name=f"the held-out part of {stored.record.data}",
+        num_real=len(clean.test),
         floor_size=evaluator.num_synthetic,
         class_names=clean.table.class_names if clean.table else (),
         seed=stored.record.seed,
@@ -184,6 +186,7 @@ class RealSide:
         return Yardstick(
             evaluator=evaluator,
             real_name=self.name,
+            num_real=len(self.data.test),
             floor_size=num_samples if evaluator.floor else 0,
             class_names=table.class_names if table else (),
         )
@@ -222,7 +225,13 @@ class RealSide:
         evaluation.check(num_real=num_samples, sample_shape=list(self.shape), num_classes=num_classes)
         evaluator = evaluation.prepare(split.real, has_floor=False)
         evaluator, floor_size = with_floor(evaluator, split.further)
-        return Yardstick(evaluator=evaluator, real_name=self.name, floor_size=floor_size, class_names=own.class_names)
+        return Yardstick(
+            evaluator=evaluator,
+            real_name=self.name,
+            num_real=len(own.samples),
+            floor_size=floor_size,
+            class_names=own.class_names,
+        )
 
     def _check_own(self, own: Given) -> None:
         """Refuse a stick or a space that does not suit the samples, before anything is fitted."""
@@ -268,7 +277,7 @@ def of_source(data: str, *, name: str, options: Options, path: Path | None = Non
         raise UsageError(f"{name} brings its own training set: leave --train out")
     if options.stick is not None:
         check_choice("--stick", options.stick, [*shipped_sticks(), "train"])
-    file = [] if path is None else [f"data.path='{path}'"]
+    file = [] if path is None else ["data.path='" + str(path).replace("'", "\\'") + "'"]
     config, evaluation = evaluation_of(
         data,
         stick=options.stick,

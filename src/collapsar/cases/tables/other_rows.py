@@ -35,11 +35,12 @@ def read_rows(path: Path, *, table: Table, kinds: Mapping[str, Kind], reading: R
     rows = replace(rows, frame=rows.frame[list(kinds)])
     signs = {"decimal": reading.decimal, "thousands": reading.thousands}
     frame, _ = find_numbers(rows, **signs, given=kinds, max_categories=len(rows.frame))
-    for name, kind in kinds.items():
-        if kind == "category":
-            frame[name] = rows.frame[name]
+    for column in table.columns:
+        check_present(column, frame[column.name], file=file)
+        if column.is_number:
+            check_numbers(column.name, frame[column.name].dropna(), kind=column.kind)
         else:
-            check_numbers(name, frame[name].dropna(), kind=kind)
+            frame[column.name] = rows.frame[column.name]
     frame = typed(frame, kinds)
     for column in table.columns:
         check_known(column, frame[column.name], file=file)
@@ -47,14 +48,21 @@ def read_rows(path: Path, *, table: Table, kinds: Mapping[str, Kind], reading: R
     return Samples(values, table.classes(values))
 
 
-def check_known(column: Column, values: "pd.Series[object]", *, file: str) -> None:
-    """Refuse missing values and categories that the real column does not have."""
-    if num_missing := int(values.isna().sum()) * (not column.may_be_missing):
+def check_present(column: Column, values: "pd.Series[object]", *, file: str) -> None:
+    """Refuse a column without any value, or with missing ones if the real column has none."""
+    num_missing = int(values.isna().sum())
+    if num_missing and (not column.may_be_missing or num_missing == len(values)):
+        what = "none" if not column.may_be_missing else "not in every row"
         raise UsageError(
-            f"column {shown(column.name)} of {file} has {num_missing} missing values, and the real one none: fill them "
-            "or leave these rows out"
+            f"column {shown(column.name)} of {file} has {num_missing} missing values, and the real one {what}: fill "
+            "them or leave these rows out"
         )
-    strangers = values.dropna()[~values.dropna().isin(column.categories)] if not column.is_number else values[:0]
+
+
+def check_known(column: Column, values: "pd.Series[object]", *, file: str) -> None:
+    """Refuse categories that the real column does not have."""
+    known = values.dropna()
+    strangers = known[:0] if column.is_number else known[~known.isin(column.categories)]
     if len(strangers):
         raise UsageError(
             f"column {shown(column.name)} of {file} has {len(strangers)} values that the real one lacks, such as "

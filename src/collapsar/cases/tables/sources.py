@@ -40,7 +40,9 @@ class TableSource(Source, ABC):
 
     target: str
     given_kinds: ClassVar[Mapping[str, Kind]] = {}
-    reading: Reading = Reading(separator=None, decimal=None, thousands=None, encoding=None, missing=("NA", "NaN", "nan"))
+    reading: Reading = Reading(
+        separator=None, decimal=None, thousands=None, encoding=None, missing=("NA", "NaN", "nan")
+    )
 
     def __init__(
         self,
