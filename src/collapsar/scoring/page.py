@@ -14,7 +14,7 @@ from torch import Tensor
 from collapsar import __version__
 from collapsar.journal.store import tile
 from collapsar.judging.metric_keys import FAMILIES, MAIN, headline
-from collapsar.judging.metric_lookup import family_of, title_of
+from collapsar.judging.metric_lookup import family_of
 from collapsar.report.templating import template
 from collapsar.report.wording import number_text
 from collapsar.scoring.examples import Examples
@@ -30,14 +30,13 @@ def render(score: Score) -> str:
         score.sets[round(place)]
         for place in torch.linspace(0, len(score.sets) - 1, min(len(score.sets), MAX_PICTURED)).tolist()
     ]
-    return template("score.html.jinja", package="collapsar.scoring").render(
+    return template("score.html.jinja", beside="collapsar.scoring.page").render(
         score=score,
         families=[(family, keys) for family in FAMILIES if (keys := _keys(score, family))],
         main=[key for key in dict.fromkeys((*MAIN, *headline())) if key in score.shown_keys],
         curves=_curves(score) if len(score.sets) > 1 else [],
         examples=[(each, _pictures(each.examples)) for each in pictured],
         classes=[(each, _classes(each)) for each in pictured if each.scores.class_shares],
-        title_of=title_of,
         arrow=arrow,
         better=better,
         cells=cells,

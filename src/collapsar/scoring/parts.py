@@ -129,11 +129,10 @@ def made(nodes: Mapping[str, Any]) -> dict[str, Any]:
         key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         for key, node in nodes.items()
     }
-    config = OmegaConf.create(plain)
-    for path, node in parts(config):
-        check_part(path, node)
+    for path, part in parts(plain):
+        check_part(path, part)
     try:
-        return {str(key): value for key, value in instantiate(config, _convert_="object").items()}
+        return {str(key): value for key, value in instantiate(OmegaConf.create(plain), _convert_="object").items()}
     except InstantiationException as error:
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error

@@ -105,7 +105,7 @@ def read_npz(path: Path) -> tuple[Any, Any]:
     """Samples and labels of an archive: by their names, else its only array (and a row of whole numbers as labels)."""
     if archive_is_whole(path) is False:
         raise UsageError("it is damaged, by its checksum")
-    with np.load(path) as archive:
+    with path.open("rb") as file, np.load(file) as archive:  # np.load itself leaves a broken file open
         return choose_arrays({name: archive[name] for name in archive.files if name != "strip"})
 
 

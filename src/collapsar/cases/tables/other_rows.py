@@ -4,15 +4,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from collapsar.cases.tables.csv_file import Reading
 from collapsar.cases.tables.file_rows import some
 from collapsar.cases.tables.fitting import check_numbers, typed
 from collapsar.cases.tables.names import shown
 from collapsar.cases.tables.numerals import find_numbers
-from collapsar.cases.tables.schema import Column, Kind, Table
+from collapsar.cases.tables.schema import Column, Table
 from collapsar.cases.tables.table_file import read_file
 from collapsar.errors import UsageError, printable
 from collapsar.samples import Samples
@@ -20,21 +20,23 @@ from collapsar.samples import Samples
 logger = logging.getLogger(__name__)
 
 
-def read_rows(path: Path, *, table: Table, kinds: Mapping[str, Kind], reading: Reading) -> Samples:
+def read_rows(
+    path: Path, *, table: Table, csv_settings: Mapping[str, Any], signs: tuple[str | None, str | None]
+) -> Samples:
     """The rows of a CSV or Parquet file, encoded as the table's own; the columns may stand in any order.
 
     Raises:
         UsageError: a column is missing, or holds a value that the table cannot encode.
     """
     file = printable(str(path))
-    rows = read_file(str(path), reading)
+    kinds = {column.name: column.kind for column in table.columns}
+    rows = read_file(str(path), **csv_settings)
     if lacking := [shown(name) for name in kinds if name not in rows.frame]:
         raise UsageError(f"{file} lacks the columns {some(lacking)}: it must have those of the real table")
     if others := [shown(name) for name in rows.frame if name not in kinds]:
         logger.info("%s: columns left out that the real table does not use: %s", file, some(others))
     rows = replace(rows, frame=rows.frame[list(kinds)])
-    signs = {"decimal": reading.decimal, "thousands": reading.thousands}
-    frame, _ = find_numbers(rows, **signs, given=kinds, max_categories=len(rows.frame))
+    frame, _ = find_numbers(rows, *signs, given=kinds, max_categories=len(rows.frame))
     for column in table.columns:
         check_present(column, frame[column.name], file=file)
         if column.is_number:

@@ -1,0 +1,130 @@
+"""A job of a multirun that runs in another process, perhaps on another machine, and its outcome.
+
+Its output goes to `job.log` in its run folder, so that lines of parallel jobs never mix. The outcome holds plain
+values, because an exception of another library may not survive the transfer.
+"""
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import run_job, setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from collapsar.jobs.failures import BREAKDOWN_EXIT_CODE, FailedJob, exit_code, is_expected, one_line
+from collapsar.jobs.shares import Share
+from collapsar.jobs.watch import LOG
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended: the objective for a sweeper, and the failure if it failed."""
+
+    objective: Any = None
+    failure: FailedJob | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job of a multirun; called in the process that runs it.
+
+    Attributes:
+        number: Its number, from 1.
+        title: The overrides that set it apart from the other jobs.
+        config: Its composed config, with Hydra's own node.
+        command: The command that repeats this job alone.
+        singletons: The state of Hydra's singletons.
+        working_folder: The folder where the command was typed; relative paths start there.
+        environment: Our own variables that were set there.
+        is_restarted: Whether SLURM or Ray starts the job again if a signal stopped it.
+    """
+
+    number: int
+    title: str
+    config: DictConfig
+    folder: Path
+    num_generations: int
+    command: str
+    hydra_context: HydraContext
+    singletons: Any
+    working_folder: Path
+    environment: Mapping[str, str]
+    is_restarted: bool
+
+    def __call__(self, share: Share) -> Outcome:
+        """Run the chain with its share of the machine; all its output goes to its log."""
+        os.environ |= {**self.environment, **share.environment()}  # before any library with threads is imported
+        os.chdir(self.working_folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with output_in(self.folder / LOG):
+            sys.stdout.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} process {os.getpid()} on {socket.gethostname()}\n")
+            sys.stdout.flush()
+            return self._run()
+
+    def checkpoint(self, share: Share) -> Any:
+        """Queue the same job again, as submitit asks if SLURM takes the machine away; the run folder holds the rest."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, share)
+
+    def failed(self, reason: str, *, exit_code: int = BREAKDOWN_EXIT_CODE, objective: Any = None) -> Outcome:
+        """The outcome of this job if it failed."""
+        failure = FailedJob(number=self.number, reason=reason, exit_code=exit_code, command=self.command)
+        return Outcome(objective=objective, failure=failure)
+
+    def _run(self) -> Outcome:
+        from collapsar.config import composition
+        from collapsar.jobs import job
+
+        Singleton.set_state(self.singletons)
+        setup_globals()
+        composition.register()
+        try:
+            done = run_job(
+                hydra_context=self.hydra_context,
+                task_function=job.run_job,
+                config=self.config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            return Outcome(objective=done.return_value)  # Hydra raises the error of a failed job here
+        except (KeyboardInterrupt, SystemExit) as stop:
+            if self.is_restarted:
+                raise  # the job would count as over if it returned an outcome
+            code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
+            return self.failed("interrupted: the same command continues", exit_code=code)
+        except Exception as error:
+            traceback.print_exception(error)
+            if is_expected(error):
+                objective = job.objective_of_breakdown(self.config, self.folder)
+                return self.failed(one_line(error), exit_code=exit_code(error), objective=objective)
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            return self.failed(f"{text}; the traceback is in {self.folder / LOG}")
+
+
+@contextmanager
+def output_in(log: Path) -> Iterator[None]:
+    """Append all that this process would write to the terminal to a file instead."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = [os.dup(1), os.dup(2)]
+    with log.open("a") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for stream, kept in zip((1, 2), before, strict=True):
+                os.dup2(kept, stream)
+                os.close(kept)
