@@ -91,5 +91,5 @@ def test_several_chains_are_one_table(chain, run_chain, tmp_path):
     others = run_chain(tmp_path / "other", "seed=1")
     found = score([folder, tmp_path / "other"], "digits")
     assert list(found.metrics.values()) == [records[-1].metrics, others[-1].metrics]
-    assert json.loads(found.to_json())[1]["num_synthetic"] == others[-1].num_evaluated
+    assert json.loads(found.to_json())["sets"][1]["num_synthetic"] == others[-1].num_evaluated
     assert not np.isnan(found.to_frame()["value"]).any()

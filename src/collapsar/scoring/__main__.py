@@ -21,7 +21,6 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("collapsar").setLevel(logging.INFO)
     try:
         _show(_score(options), options)
     except (UsageError, NonFiniteError, DeviceMemoryError, OSError) as error:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, printable
 from collapsar.files import write_atomically
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.evaluator import Scores
@@ -81,9 +81,14 @@ class ScoredSet:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Score:
-    """Scores of one synthetic set or several against one real side."""
+    """Scores of one synthetic set or several against one real side.
+
+    Attributes:
+        notes: What was converted, left out or chosen when the samples were read.
+    """
 
     sets: tuple[ScoredSet, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -122,7 +127,7 @@ class Score:
             }
             for each in self.sets
         ]
-        return json.dumps(sets, indent=1, allow_nan=False) + "\n"
+        return json.dumps({"notes": self.notes, "sets": sets}, indent=1, allow_nan=False) + "\n"
 
     def to_html(self, path: str | Path) -> Path:
         """Write a page with the table, curves of several sets, samples, classes and memorisation; return its path."""
@@ -171,7 +176,7 @@ class Score:
 
     def __repr__(self) -> str:
         console = Console(file=StringIO(), width=110, color_system=None)
-        console.print(self.table())
+        console.print(self.table(), *map(Text, self.notes), sep="\n")
         return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
@@ -223,21 +228,46 @@ def score(
         is_labelled=is_labelled,
         settings=tuple(settings),
     )
-    with torch_settings_kept(), nullcontext() if progress is False else waiting_shown(always=progress is True):
+    shown = nullcontext() if progress is False else waiting_shown(always=progress is True)
+    with torch_settings_kept(), noted() as notes, shown:
         given = named_sets(synthetic, has_all_generations=has_all_generations)
-        stored = [each for _, each in given if isinstance(each, StoredGeneration)]
-        name_of_real = str(real) if isinstance(real, str | Path) else "real"
-        are_chains = len(stored) == len(given) and not options.names_settings
-        if are_chains and all(each.is_of(name_of_real) for each in stored):
-            return Score(sets=tuple(of_records(stored)))
-        side = read_real(real, name=name_of_real, options=options)
-        sets = [
-            (name, side.read(each.samples() if isinstance(each, StoredGeneration) else each, name=name))
-            for name, each in given
-        ]
-        smallest = min(len(each.samples) for _, each in sets)
-        yardstick = side.prepare(num_synthetic=smallest)
-        return Score(sets=tuple(scored(name, each.samples, yardstick=yardstick) for name, each in sets))
+        return Score(sets=tuple(score_all(given, real, options=options)), notes=tuple(dict.fromkeys(notes)))
+
+
+def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) -> Iterator[ScoredSet]:
+    """The scores of named sets: stored generations against their own data as they were recorded, else all alike."""
+    stored = [each for _, each in given if isinstance(each, StoredGeneration)]
+    name_of_real = str(real) if isinstance(real, str | Path) else "real"
+    if len(stored) == len(given) and not options.names_settings and all(each.is_of(name_of_real) for each in stored):
+        yield from of_records(stored)
+        return
+    side = read_real(real, name=name_of_real, options=options)
+    sets = [
+        (name, side.read(each.samples() if isinstance(each, StoredGeneration) else each, name=name))
+        for name, each in given
+    ]
+    yardstick = side.prepare(num_synthetic=min(len(each.samples) for _, each in sets))
+    yield from (scored(name, each.samples, yardstick=yardstick) for name, each in sets)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Keep what the package logs within the context; it is also logged as usual."""
+    notes: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            notes.append(record.getMessage())
+
+    package, keeper = logging.getLogger("collapsar"), Keeper()
+    level = package.level
+    package.addHandler(keeper)
+    package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
+    try:
+        yield notes
+    finally:
+        package.removeHandler(keeper)
+        package.setLevel(level)
 
 
 def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, Any]]:
@@ -260,6 +290,8 @@ def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, 
     for name, each in given:
         path = Path(each).expanduser() if isinstance(each, str | Path) else None
         stored = stored_generations(path, has_all=has_all_generations) if path and path.is_dir() else []
+        if has_all_generations and not stored:
+            raise UsageError(f"--all is for run folders: {printable(name)} is none; leave it out")
         sets += [(one.name, one) for one in stored] or [(name, each)]
     return sets
 

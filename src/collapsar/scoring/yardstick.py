@@ -50,8 +50,8 @@ class Options:
     @property
     def names_settings(self) -> bool:
         """Whether anything was chosen that a chain's own settings would decide."""
-        chosen = self.stick, self.train, *self.spaces, *self.settings
-        return any(each is not None for each in chosen) or self.evaluation != "standard"
+        chosen = self.stick, self.train, self.resize, *self.spaces, *self.settings
+        return any(each is not None for each in chosen) or self.evaluation != "standard" or not self.is_labelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ class RealSide:
             UsageError: they cannot be read, or are of another kind or size.
         """
         if isinstance(given, str | Path) and Path(given).suffix.lower() in TABLES:
-            if self.source is None or self.data.table is None:
+            if self.source is None:
                 raise UsageError(f"{printable(name)} is a table: REAL must be one too, or the name of one of ours")
             return Given(name, self.source.read_file(Path(given)))
         found = read_samples(given, name=name, side=self.options.resize)
@@ -285,7 +285,10 @@ def of_source(data: str, *, name: str, options: Options, path: Path | None = Non
         evaluation=options.evaluation,
         settings=[*file, *options.settings],
     )
-    return RealSide(name=name, options=options, source=source_of(config), evaluation=evaluation)
+    source = source_of(config)
+    if options.stick is not None:
+        check_stick(options.stick, shape=tuple(source.sample_shape))
+    return RealSide(name=name, options=options, source=source, evaluation=evaluation)
 
 
 @dataclass(frozen=True)
