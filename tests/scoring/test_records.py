@@ -8,12 +8,14 @@ import pytest
 from collapsar.errors import UsageError
 from collapsar.files import file_with_checksum
 from collapsar.scoring import score
+from tiny_tables import people
 
 WITH_POOL = (
     "regime=mix",
     "num_generations=3",
     "+cause=few_samples",
-    "evaluation.metrics=[frechet,frechet_debiased,kernel,support,recall_by_class,novelty,classes,diversity]",
+    "evaluation.metrics=[frechet,frechet_debiased,kernel,support,recall_by_class,novelty,classes,diversity,downstream]",
+    "evaluation.downstream.budget.num_steps=5",
     "evaluation.num_batches=3",
     "evaluation.num_training=150",
 )
@@ -84,6 +86,17 @@ def test_a_run_folder_is_not_written_to(chain):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     score(folder, "digits")
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_rows_of_a_table_score_as_recorded(run_chain, tmp_path):
+    people(400).to_csv(tmp_path / "people.csv", index=False)
+    records = run_chain(
+        tmp_path / "run", "data=table", f"data.path={tmp_path}/people.csv", "data.target=ill", "data.identifiers=[id]",
+        "model=table_vae", "evaluation.num_samples=60", "evaluation.metrics=[frechet,support,novelty,classes]",
+        "~judge",
+    )  # fmt: skip
+    assert score(tmp_path / "run", str(tmp_path / "people.csv")).metrics == records[-1].metrics
+    assert score(tmp_path / "run", "table").metrics == records[-1].metrics
 
 
 def test_several_chains_are_one_table(chain, run_chain, tmp_path):

@@ -6,14 +6,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collapsar.scoring.scored import Score, score
+    from collapsar.scoring.measure import score
 
-__all__ = ["Score", "score"]
+__all__ = ["score"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from collapsar.scoring import scored
+    from collapsar.scoring.measure import score
 
-    return getattr(scored, name)
+    return score

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from collapsar.errors import DeviceMemoryError, NonFiniteError, UsageError, printable
 
 if TYPE_CHECKING:
-    from collapsar.scoring.scored import Score
+    from collapsar.scoring.scores import Score
 
 
 def main(argv: list[str] | None = None) -> int:

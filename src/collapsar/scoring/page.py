@@ -13,12 +13,12 @@ from torch import Tensor
 
 from collapsar import __version__
 from collapsar.journal.store import tile
-from collapsar.judging.metric_keys import FAMILIES, MAIN, headline
+from collapsar.judging.metric_keys import FAMILIES
 from collapsar.judging.metric_lookup import family_of
 from collapsar.report.templating import template
 from collapsar.report.wording import number_text
 from collapsar.scoring.examples import Examples
-from collapsar.scoring.scored import Score, ScoredSet, arrow, better, cells, values_of
+from collapsar.scoring.scores import Score, ScoredSet, arrow, better, cells, main_keys, values_of
 
 MAX_PICTURED = 6  # sets whose samples are shown
 MAX_CLASSES = 40
@@ -33,7 +33,7 @@ def render(score: Score) -> str:
     return template("score.html.jinja", beside="collapsar.scoring.page").render(
         score=score,
         families=[(family, keys) for family in FAMILIES if (keys := _keys(score, family))],
-        main=[key for key in dict.fromkeys((*MAIN, *headline())) if key in score.shown_keys],
+        main=main_keys(score),
         curves=_curves(score) if len(score.sets) > 1 else [],
         examples=[(each, _pictures(each.examples)) for each in pictured],
         classes=[(each, _classes(each)) for each in pictured if each.scores.class_shares],
@@ -65,8 +65,7 @@ class Curve:
 
 
 def _curves(score: Score) -> list[Curve]:
-    keys = [key for key in dict.fromkeys((*MAIN, *headline())) if key in score.shown_keys]
-    return [curve for key in keys if (curve := _curve(score.sets, key))]
+    return [curve for key in main_keys(score) if (curve := _curve(score.sets, key))]
 
 
 def _curve(sets: Sequence[ScoredSet], key: str) -> Curve | None:
