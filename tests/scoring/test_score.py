@@ -15,9 +15,12 @@ import pytest
 import torch
 
 import collapsar.scoring.waiting as waiting
+from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.scoring import score
+from collapsar.scoring.own_real import StickOfItsData
+from collapsar.scoring.parts import evaluation_of, source_of
 from tiny_tables import people
 
 
@@ -91,6 +94,21 @@ def test_a_stick_is_trained_on_labelled_samples_and_kept(images, quick, tmp_path
     written = kept.stat().st_mtime_ns
     assert quick(values[:200], (values[200:1000], labels[200:1000]), **chosen).metrics == found.metrics
     assert kept.stat().st_mtime_ns == written
+
+
+def test_a_stick_that_another_data_set_trains_does_not_see_the_samples(images, digits, tmp_path):
+    config, evaluation = evaluation_of(
+        "digits",
+        stick="train",
+        spaces=(),
+        evaluation="quick",
+        settings=["evaluation.spaces.classifier.budget.num_steps=20", "evaluation.spaces.classifier.min_accuracy=0.0"],
+    )
+    trained, source = evaluation.spaces["classifier"], source_of(config)
+    real = RealData(digits.test, digits.test, num_classes=10)
+    fit = {"device": torch.device("cpu"), "cache_dir": tmp_path}
+    found = StickOfItsData(stick=trained, source=source).fit(real, **fit)
+    assert found.content_hash == trained.fit(source.load().for_sticks(), **fit).content_hash
 
 
 @pytest.mark.parametrize(
