@@ -50,6 +50,21 @@ def test_settings_of_ones_own_take_the_place_of_the_chains(chain):
     assert found.sets[0].scores.num_synthetic == 200
 
 
+def test_a_chain_is_measured_against_ones_own_samples_and_against_another_generation(chain, images, tmp_path):
+    folder, _ = chain
+    against_own = score(folder, images[0][:400])
+    assert against_own.sets[0].yardstick.num_real == 400
+    assert against_own.sets[0].spaces == "pca (64 features)"
+    against_itself = score(folder, folder / "generation_002")
+    assert against_itself.metrics["recall"] == 1.0
+    assert score(folder / "generation_002", folder).metrics == against_itself.metrics
+    copied = tmp_path / "generation_009"
+    copied.mkdir()
+    for name in ("samples.npz", "grid.png"):
+        (copied / name).write_bytes((folder / "generation_002" / name).read_bytes())
+    assert score(copied, folder).metrics == against_itself.metrics
+
+
 def test_samples_that_the_folder_did_not_keep_are_said(run_chain, tmp_path, caplog):
     run_chain(tmp_path / "run", "num_synthetic=80", "num_generations=1")
     score(tmp_path / "run", "digits")

@@ -229,6 +229,20 @@ def test_a_table_is_scored_against_a_table(quick, tmp_path, caplog):
         quick(str(synthetic), str(real))
 
 
+def test_categories_that_are_numbers_may_be_written_otherwise(quick, tmp_path):
+    rows = people(400).assign(smokes=np.arange(400) % 2)
+    rows.to_csv(tmp_path / "real.csv", index=False)
+    rows.to_csv(tmp_path / "same.csv", index=False)
+    rows.astype({"smokes": float}).to_csv(tmp_path / "floats.csv", index=False)
+    rows.astype({"smokes": float}).to_parquet(tmp_path / "floats.parquet", index=False)
+    settings = ["data.target=ill", "data.identifiers=[id]"]
+    same, *others = (
+        quick(str(tmp_path / name), str(tmp_path / "real.csv"), settings=settings).metrics
+        for name in ("same.csv", "floats.csv", "floats.parquet")
+    )
+    assert others == [same, same]
+
+
 def test_a_table_of_ours_takes_rows_of_a_file(quick, tmp_path):
     from sklearn.datasets import load_breast_cancer
 

@@ -77,7 +77,9 @@ def read_samples(given: Any, *, name: str, side: int | None = None) -> Given:
 
 
 def read_path(path: Path, *, name: str, side: int | None) -> Given:
-    """The samples of a folder of images or of a file of arrays."""
+    """The samples of a folder of images, of a stored generation, or of a file of arrays."""
+    if path.is_dir() and (path / "samples.npz").is_file():
+        path = path / "samples.npz"
     if path.is_dir():
         return read_folder(path, name=name, side=side)
     if not path.is_file():

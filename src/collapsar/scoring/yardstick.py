@@ -23,7 +23,7 @@ from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.samples import UNLABELLED, Samples
-from collapsar.scoring.chains import StoredGeneration
+from collapsar.scoring.chains import StoredGeneration, stored_generations
 from collapsar.scoring.own_real import StickOfItsData, split_own, with_floor
 from collapsar.scoring.parts import check_choice, check_stick, choices, evaluation_of, shipped_sticks, source_of
 from collapsar.scoring.samples_of import TABLES, Given, alike, read_samples
@@ -256,18 +256,28 @@ def read_real(given: Any, *, name: str, options: Options) -> RealSide:
         return of_source(given, name=f"the held-out part of {given}", options=options)
     if is_path and Path(given).suffix.lower() in TABLES:
         return of_source(FOR_TABLES, name=printable(name), options=options, path=Path(given))
-    own = read_samples(given, name=name, side=options.resize)
+    own = read_own(given, name=name, side=options.resize)
     if not options.is_labelled:
         own = own.without_labels
     elif own.samples.labels is not None and bool((own.samples.labels == UNLABELLED).any()):
         raise UsageError(f"labels of {printable(name)} must all be known: add --unlabelled, or label every sample")
     train = None
     if options.train is not None:
-        train = read_samples(options.train, name=str(options.train) if is_path else "train", side=options.resize)
+        name_of_train = str(options.train) if isinstance(options.train, str | Path) else "train"
+        train = read_own(options.train, name=name_of_train, side=options.resize)
         train = alike(train, shape=own.samples.shape, to_name=printable(name))
         if (train.num_classes, train.class_names) != (own.num_classes, own.class_names):
             raise UsageError(f"{printable(train.name)} must have the classes of {printable(name)}: add --unlabelled")
     return RealSide(name=printable(name), options=options, own=own, train=train)
+
+
+def read_own(given: Any, *, name: str, side: int | None) -> Given:
+    """A user's own samples; of a run folder, those of its last generation."""
+    path = Path(given).expanduser() if isinstance(given, str | Path) else None
+    if path and path.is_dir() and (stored := stored_generations(path, has_all=False)):
+        logger.info("%s: the samples of %s", printable(name), stored[-1].name)
+        given = stored[-1].samples()
+    return read_samples(given, name=name, side=side)
 
 
 def of_source(data: str, *, name: str, options: Options, path: Path | None = None) -> RealSide:

@@ -45,7 +45,9 @@ def read_rows(
             frame[column.name] = rows.frame[column.name]
     frame = typed(frame, kinds)
     for column in table.columns:
-        check_known(column, frame[column.name], file=file)
+        if not column.is_number:
+            frame[column.name] = as_categories(column, frame[column.name])
+            check_known(column, frame[column.name], file=file)
     values = table.encode(frame)
     return Samples(values, table.classes(values))
 
@@ -61,11 +63,25 @@ def check_present(column: Column, values: "pd.Series[object]", *, file: str) -> 
         )
 
 
+def as_categories(column: Column, values: "pd.Series[object]") -> "pd.Series[object]":
+    """Texts as the real categories; one that writes the number of a category otherwise, as 1.0 for 1, is that one."""
+    by_number = {number: name for name in column.categories if (number := number_of(name)) is not None}
+    others = {text: by_number.get(number_of(text), text) for text in set(values.dropna()) - set(column.categories)}
+    return values.replace(others) if others else values
+
+
+def number_of(text: object) -> float | None:
+    """The number that a text writes; None if it writes none."""
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
+
+
 def check_known(column: Column, values: "pd.Series[object]", *, file: str) -> None:
     """Refuse categories that the real column does not have."""
     known = values.dropna()
-    strangers = known[:0] if column.is_number else known[~known.isin(column.categories)]
-    if len(strangers):
+    if len(strangers := known[~known.isin(column.categories)]):
         raise UsageError(
             f"column {shown(column.name)} of {file} has {len(strangers)} values that the real one lacks, such as "
             f"{shown(strangers.iloc[0])}: leave these rows out"
