@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from collapsar.chain.loop import next_pool
+from collapsar.chain.loop import pool_of
 from collapsar.config.composition import file_checksum
 from collapsar.data.causes.cause import checked_causes, plant_all
 from collapsar.data.held_out import hold_out
-from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError
@@ -85,10 +84,7 @@ class StoredGeneration:
         plan, regime = self._made("training"), self._made("regime")
         num_held_out = plan.num_validation(len(real.train)) if plan.holds_out_real else 0
         real, _ = hold_out(real, num_held_out=num_held_out, seed=seed)
-        pool = Pool((Part(real.train, REAL),))
-        for generation in range(self.number):
-            synthetic = self.samples(generation)
-            pool = next_pool(pool, regime=regime, real=real, synthetic=synthetic, seed=seed, generation=generation)
+        pool = pool_of(self.number, real=real, regime=regime, seed=seed, stored=self.samples)
         return pool.draw(num_samples, generator=make_generator(seed, self.number, "novelty"))
 
     def _made(self, key: str, **changes: Any) -> Any:

@@ -66,7 +66,8 @@ def check_present(column: Column, values: "pd.Series[object]", *, file: str) -> 
 def as_categories(column: Column, values: "pd.Series[object]") -> "pd.Series[object]":
     """Texts as the real categories; one that writes the number of a category otherwise, as 1.0 for 1, is that one."""
     by_number = {number: name for name in column.categories if (number := number_of(name)) is not None}
-    others = {text: by_number.get(number_of(text), text) for text in set(values.dropna()) - set(column.categories)}
+    strangers = {text: number_of(text) for text in set(values.dropna()) - set(column.categories)}
+    others = {text: by_number.get(number, text) for text, number in strangers.items() if number is not None}
     return values.replace(others) if others else values
 
 
