@@ -85,7 +85,13 @@ class Evaluator:
         return len(self.references[""].held_out)
 
     def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
-        """Score one generation on its first `num_synthetic` samples.
+        """Score one generation; the arguments are those of `compare`."""
+        return self.score(self.compare(samples, seed=seed, generation=generation, pool=pool))
+
+    def compare(
+        self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None
+    ) -> dict[str, Comparison]:
+        """A generation's first `num_synthetic` samples against the real side, by key prefix.
 
         `pool` holds at least two samples that the model was trained on, for novelty against the pool; `num_training` of
         them are used. None leaves it out.
@@ -94,7 +100,10 @@ class Evaluator:
         if pool is not None and self.num_training:
             chosen = pool.values[choose(len(pool), num_samples=self.num_training)]
         measured = samples[: self.num_synthetic]
-        comparisons = compare(self.references, measured, pool=chosen, seed=seed, generation=generation)
+        return compare(self.references, measured, pool=chosen, seed=seed, generation=generation)
+
+    def score(self, comparisons: Mapping[str, Comparison]) -> Scores:
+        """The scores of compared samples."""
         metrics = measure(comparisons, self.measures)
         spread = measure_spread(
             comparisons, self.batch_measures, num_batches=self.num_batches, confidence=self.confidence
@@ -111,7 +120,7 @@ class Evaluator:
                 | ({"fid_by": each.fid_by} if f"{prefix}fid" in metrics else {})
                 for prefix, each in comparisons.items()
             },
-            num_synthetic=len(measured),
+            num_synthetic=len(first.samples),
             num_real=len(first.real.held_out),
             num_batches=spread.num_batches,
             batch_size=spread.batch_size,
