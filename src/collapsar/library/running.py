@@ -37,7 +37,7 @@ def run(overrides: Sequence[str] = (), *, is_multirun: bool = False, **settings:
     Returns:
         One row for each generation of each chain, in the order of the jobs: arm, chain, seed, data, model, regime,
         generation, and each metric that was recorded. Its `attrs` hold the `folder` of the chain, or of the study, and
-        the `failures`: a line for each chain that broke down, which is also a warning.
+        the `failures`: lines about the chains that broke down, which are also a warning.
 
     Raises:
         UsageError: the command would end with exit code 2, or no chain has a record.
@@ -58,13 +58,13 @@ def run(overrides: Sequence[str] = (), *, is_multirun: bool = False, **settings:
             raise
         sum_up_dry_run(Path("outputs"))
         failed, folders = failures.failed_jobs.copy(), list(dict.fromkeys(multirun.run_folders))
-        lines = list(failures.lines(failed, num_jobs=len(folders)))
+        lines = [line.removeprefix("collapsar: ") for line in failures.lines(failed, num_jobs=len(folders))]
     begun = [folder for folder in folders if (folder / CONFIG).is_file()]
     table = records_table(read_chains(begun)) if begun else pd.DataFrame()
     if failed and (table.empty or any(job.exit_code == failures.USAGE_EXIT_CODE for job in failed)):
-        raise UsageError("\n".join(line.removeprefix("collapsar: ") for line in lines))
-    for line in lines:
-        warnings.warn(line, stacklevel=2)
+        raise UsageError("\n".join(lines))
+    if failed:
+        warnings.warn("\n".join(lines), stacklevel=2)
     common = Path(os.path.commonpath(folders)) if folders else Path()
     table.attrs |= {"folder": str(common), "failures": lines}
     return table

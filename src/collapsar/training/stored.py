@@ -43,11 +43,11 @@ def open_model(checkpoint: Path, *, settings: Mapping[str, Any], precision: str 
     Raises:
         UsageError: the checkpoint is missing or damaged, or the settings name no model.
     """
+    made_from, own = model_class(str(settings["_target_"])), {key: settings[key] for key in settings if key[0] != "_"}
     try:
         stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        own = {str(key): value for key, value in settings.items() if not str(key).startswith("_")}
         with torch.random.fork_rng(devices=[]):
-            model = model_class(str(settings["_target_"]))(**own | stored.get("hyper_parameters", {}))
+            model = made_from(**own | stored.get("hyper_parameters", {}))
         model.load_state_dict(stored["state_dict"], assign=True)
     except DAMAGE as error:
         raise UsageError(f"{checkpoint} is missing or damaged ({type(error).__name__}): restore the file") from error
