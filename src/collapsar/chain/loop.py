@@ -100,9 +100,8 @@ class Loop:
             stored: Gives the samples that a finished generation gave to the next pool.
         """
         num_generations = len(self.num_synthetic)
-        if num_finished >= num_generations:
-            return
-        pool = pool_of(num_finished, real=self.real, regime=self.regime, seed=self.seed, stored=stored)
+        first = min(num_finished, num_generations - 1)
+        pool = pool_of(first, real=self.real, regime=self.regime, seed=self.seed, stored=stored)
         for generation in range(num_finished, num_generations):
             turn = self._turn(generation, pool)
             yield turn
