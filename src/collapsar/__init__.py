@@ -10,8 +10,12 @@ from typing import Any
 __version__ = "0.2.0"
 
 HOMES = {
+    "Coverage": "judging.metric_modules",
+    "Density": "judging.metric_modules",
     "Flow": "models.flow.flow",
     "GAN": "models.gan.gan",
+    "ImprovedPrecision": "judging.metric_modules",
+    "ImprovedRecall": "judging.metric_modules",
     "NeighbourMetric": "judging.metric_modules",
     "Plan": "models.plan",
     "PoolDataModule": "library.pools",
@@ -22,6 +26,7 @@ HOMES = {
     "make_model": "library.making",
     "read_study": "study.study",
     "run": "library.running",
+    "score": "scoring",
 }
 """The module of each public name; `__init__.pyi` tells type checkers the same."""
 

@@ -21,7 +21,7 @@ from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import is_expected, one_line
 from collapsar.judging.plugins import load_plugins
-from collapsar.records.settings import flatten
+from collapsar.records.settings import config_folder, flatten
 
 
 def as_overrides(settings: Mapping[str, Any], *, others_below: str = "", may_sweep: bool = False) -> list[str]:
@@ -67,7 +67,7 @@ def compose_settings(overrides: Sequence[str]) -> DictConfig:
     composition.register()
     with own_hydra(), mistakes_named():
         typed = [as_typed(override, may_sweep=False) for override in overrides]
-        with initialize_config_dir(str(composition.config_folder()), version_base="1.3", job_name="collapsar"):
+        with initialize_config_dir(str(config_folder()), version_base="1.3", job_name="collapsar"):
             config = compose("config", typed, return_hydra_config=True)
             check_levers(composed_levers("config", typed))
             composition.check(config)

@@ -45,13 +45,11 @@ def run(overrides: Sequence[str] = (), *, is_multirun: bool = False, **settings:
     """
     options = ["-m"] if is_multirun else []
     typed = [*options, *overrides, *as_overrides(settings, may_sweep=is_multirun)]
-    composition.register()
+    conf = composition.register()
     with own_hydra(), command_of_its_own(), mistakes_named():
         sys.argv = ["collapsar", *readable_by_hydra(typed)]
         try:
-            hydra.main(version_base="1.3", config_path=str(composition.config_folder()), config_name="config")(
-                run_job
-            )()
+            hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run_job)()
         except Stopped as stop:
             if stop.code == 130:
                 raise KeyboardInterrupt from stop

@@ -10,8 +10,6 @@ approximation.
 from collections.abc import Sequence
 from math import exp, floor, lgamma, log, prod, sqrt
 
-from scipy.special import digamma
-
 SECOND_MOMENT = 1.0
 """E[mu_t² + v_t] in every generation of every regime that samples without bias, fitted by maximum likelihood.
 
@@ -246,4 +244,6 @@ def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
     although its mean stays. Source: the log-determinant of a Wishart matrix (Muirhead 1982, section 3.2).
     """
     degrees = (num_samples - i for i in range(1, num_dimensions + 1))
+    from scipy.special import digamma  # settings are checked without scipy, which takes long to import
+
     return float(sum(digamma(degree / 2) for degree in degrees) / num_dimensions + log(2 / (num_samples - 1)))
