@@ -138,6 +138,14 @@ def next_pool(pool: Pool, *, regime: Regime, real: RealData, synthetic: Samples,
     )
 
 
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Store the wall-clock seconds of a phase."""
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start
+
+
 def pool_of(
     generation: int, *, real: RealData, regime: Regime, seed: int, stored: Callable[[int], Samples] | None
 ) -> Pool:
@@ -147,11 +155,3 @@ def pool_of(
         assert stored is not None, "finished generations have stored samples"
         pool = next_pool(pool, real=real, regime=regime, seed=seed, synthetic=stored(earlier), generation=earlier)
     return pool
-
-
-@contextmanager
-def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Store the wall-clock seconds of a phase."""
-    start = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - start
