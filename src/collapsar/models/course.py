@@ -49,7 +49,7 @@ class Player:
 class Course:
     """The learning-rate factor, averages and progress of one training."""
 
-    def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: float) -> None:
+    def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int | float) -> None:
         self._plan, self._num_steps, self.step = plan, num_steps, 0
         self._plateau: Plateau | None = None
         if plan.plateau_patience is not None and plan.decay_factor is not None:

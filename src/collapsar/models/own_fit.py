@@ -24,7 +24,7 @@ OF_A_CHAIN = {
 OF_THE_WHOLE_FIT = ("schedule", "warmup_fraction", "noise_schedule", "kl_warmup_fraction")
 
 
-def check_own_fit(plan: Plan, *, precision: str, num_steps: float, is_validated: bool) -> None:
+def check_own_fit(plan: Plan, *, precision: str, num_steps: int | float, is_validated: bool) -> None:
     """Raise UsageError if a Trainer without a chain cannot do what the plan says."""
     settings = plan.settings()
     for key, advice in OF_A_CHAIN.items():
