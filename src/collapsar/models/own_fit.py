@@ -32,8 +32,9 @@ def check_own_fit(plan: Plan, *, precision: str, num_steps: int | float, is_vali
             raise UsageError(f"{key} of the plan is carried out in chains only: leave it out, and {advice}")
     if "validation_fraction" in settings and not is_validated:
         raise UsageError("validation_fraction of the plan needs validation batches: give fit val_dataloaders")
-    if num_steps == float("inf") and (key := next((key for key in OF_THE_WHOLE_FIT if key in settings), None)):
-        raise UsageError(f"{key} of the plan needs the number of steps: set max_epochs or max_steps of the Trainer")
+    timed = next((key for key in OF_THE_WHOLE_FIT if key in settings), None)
+    if num_steps == float("inf") and timed is not None:
+        raise UsageError(f"{timed} of the plan needs the number of steps: set max_epochs or max_steps of the Trainer")
     if precision not in AUTOCAST_DTYPES:
         raise UsageError(f"precision of the Trainer must be one of {', '.join(AUTOCAST_DTYPES)}: got {precision}")
 
