@@ -243,6 +243,8 @@ def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
     (sum_{i=1..D} psi((n-i)/2) + D ln(2/(n-1))) / D < 0, from the first fit on. For D = 1 it explains why v_t goes to 0
     although its mean stays. Source: the log-determinant of a Wishart matrix (Muirhead 1982, section 3.2).
     """
+    from scipy.special import digamma  # late: whoever only rounds needs no scipy
+
     degrees = (num_samples - i for i in range(1, num_dimensions + 1))
     from scipy.special import digamma  # settings are checked without scipy, which takes long to import
 
