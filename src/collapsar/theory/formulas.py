@@ -246,6 +246,4 @@ def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
     from scipy.special import digamma  # late: whoever only rounds needs no scipy
 
     degrees = (num_samples - i for i in range(1, num_dimensions + 1))
-    from scipy.special import digamma  # settings are checked without scipy, which takes long to import
-
     return float(sum(digamma(degree / 2) for degree in degrees) / num_dimensions + log(2 / (num_samples - 1)))
