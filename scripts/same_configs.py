@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+OURS = ("collapsar.", "hydra_plugins.collapsar_")
 SIZES = ("small", "full")
 PLAIN = ("regime", "bias", "correction", "selection", "evaluation", "training", "trainer", "tracking", "alarm", "judge")
 ONCE = {group: f"{group}={{}}" for group in (*PLAIN, "experiment")} | {  # how a choice of each group is typed
@@ -102,7 +103,7 @@ def without_modules(value: Any, *, is_target: bool) -> Any:
         return {name: without_modules(inner, is_target=name == "_target_") for name, inner in value.items()}
     if isinstance(value, list):
         return [without_modules(inner, is_target=False) for inner in value]
-    return value.rpartition(".")[2] if is_target and str(value).startswith("collapsar.") else value
+    return value.rpartition(".")[2] if is_target and str(value).startswith(OURS) else value
 
 
 def differences(old: Side, new: Side) -> Iterator[str]:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from hydra.experimental.callback import Callback
 
-import collapsar.__main__ as command
 from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
-from collapsar.jobs import multirun
+from collapsar.jobs import failures, multirun
+from collapsar.jobs import job as job_module
 from collapsar.journal.profile import profile_chain
 from collapsar.models.vae.vae import VAE
 from tiny_chains import compose_settings
@@ -164,7 +164,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_that_is_seen_without_torch_is_one_line_and_exit_code_2(mistake, collapsar, monkeypatch):
-    monkeypatch.setattr(command, "quieten_libraries", lambda: pytest.fail("torch would be imported"))
+    monkeypatch.setattr(job_module, "quieten_libraries", lambda: pytest.fail("torch would be imported"))
     code, stderr = collapsar(mistake)
     assert code == 2
     assert only_line(stderr).startswith("collapsar: ")
@@ -213,8 +213,8 @@ def test_a_run_folder_made_with_other_settings_is_one_line_and_exit_code_2(run):
 
 
 def test_the_traceback_is_shown_where_it_is_asked_for(run, monkeypatch):
-    monkeypatch.setattr(command, "wants_traceback", True)
-    with pytest.raises(command.UsageError, match="num_generations must be at least 1"):
+    monkeypatch.setattr(failures, "wants_traceback", True)
+    with pytest.raises(UsageError, match="num_generations must be at least 1"):
         run("num_generations=0")
 
 
@@ -233,12 +233,12 @@ def test_a_chain_that_breaks_down_is_one_line_and_exit_code_1(run, monkeypatch):
 
 def test_a_sweeper_hears_the_worst_of_a_chain_that_broke_down_and_nothing_of_one_that_failed(tmp_path):
     config = compose_settings("objective=[final/recall,profile/recall_half_life]")
-    assert command.objective_of_breakdown(config, tmp_path) is None
+    assert job_module.objective_of_breakdown(config, tmp_path) is None
     for ending, worth in (("", None), ("broke down", (0.0, 0.0))):
         profile = profile_chain([], ending=ending).to_dict()
         (tmp_path / "profile.json").write_text(json.dumps(profile))
-        assert command.objective_of_breakdown(config, tmp_path) == worth
-    assert command.objective_of_breakdown(compose_settings(), tmp_path) is None
+        assert job_module.objective_of_breakdown(config, tmp_path) == worth
+    assert job_module.objective_of_breakdown(compose_settings(), tmp_path) is None
 
 
 def test_a_full_device_is_one_line_that_names_the_setting_and_exit_code_1(run, monkeypatch):
@@ -351,15 +351,15 @@ def test_a_full_disk_is_no_mistake_of_the_users(run, tmp_path):
     ids=str,
 )
 def test_an_error_of_the_disk_is_told_from_one_of_the_path(error, expected, code):
-    assert command.one_line(error).startswith(expected)
-    assert command.exit_code(error) == code
+    assert failures.one_line(error).startswith(expected)
+    assert failures.exit_code(error) == code
 
 
 def test_a_full_disk_is_seen_behind_a_mistake_that_it_looked_like():
     mistake = UsageError("cannot write to the run folder here: No space left on device")
     mistake.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    assert command.one_line(mistake) == f"{mistake}; free space: the same command continues"
-    assert command.exit_code(mistake) == 1
+    assert failures.one_line(mistake) == f"{mistake}; free space: the same command continues"
+    assert failures.exit_code(mistake) == 1
 
 
 returned = []

@@ -10,8 +10,8 @@ from itertools import combinations
 import pytest
 from omegaconf import OmegaConf
 
+from collapsar.config.choices import check_levers
 from collapsar.config.composition import config_folder
-from collapsar.config.levers import check_levers
 from collapsar.errors import UsageError
 from collapsar.records.settings import flatten
 from tiny_chains import NARROW, TINY, build_and_run

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-BROKEN_DISK = (errno.EIO,)
 
 
 class UsageError(ValueError):
@@ -23,7 +22,7 @@ class DeviceMemoryError(RuntimeError):
 
 
 def check_positive(**values: int | float) -> None:
-    """Raise UsageError for the first value that is not above 0 and finite, by its name."""
+    """Refuse the first value that is not above 0 and finite, by its name."""
     for name, value in values.items():
         check_finite(name, value)
         if value <= 0:
@@ -31,7 +30,7 @@ def check_positive(**values: int | float) -> None:
 
 
 def check_not_negative(**values: int | float) -> None:
-    """Raise UsageError for the first value that is negative, infinite or NaN, by its name."""
+    """Refuse the first value that is negative, infinite or NaN, by its name."""
     for name, value in values.items():
         check_finite(name, value)
         if value < 0:
@@ -39,7 +38,7 @@ def check_not_negative(**values: int | float) -> None:
 
 
 def check_fraction(**values: int | float) -> None:
-    """Raise UsageError for the first value that is outside [0, 1] or NaN, by its name."""
+    """Refuse the first value that is outside [0, 1] or NaN, by its name."""
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{name} must lie between 0 and 1: got {value}")
@@ -53,7 +52,7 @@ def check_finite(name: str, value: int | float) -> None:
 
 def is_of_disk(error: OSError) -> bool:
     """Whether the disk is full or broken, which no setting can fix."""
-    return error.errno in (*FULL_DISK, *BROKEN_DISK)
+    return error.errno in (*FULL_DISK, errno.EIO)
 
 
 def printable(text: str) -> str:

@@ -7,12 +7,13 @@ from itertools import zip_longest
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
+from collapsar.config.choices import check_choices
 from collapsar.config.composition import (
     build,
     chain_name,
-    check_optional_choices,
     check_study_name,
     config_folder,
     register,
@@ -162,17 +163,19 @@ def test_what_is_typed_comes_before_what_a_data_set_names(overrides, judge):
 @pytest.mark.parametrize(
     ("key", "known"),
     [
-        ("judge", "cifar10, digits, .*, pca, .*"),
-        ("stick@evaluation.spaces.classifier", "cifar10, digits, .*, trained"),
-        ("table_metrics@evaluation.table", "aids_trial, default, health_insurance"),
+        ("judge", {"cifar10", "digits", "pca"}),
+        ("stick@evaluation.spaces.classifier", {"cifar10", "digits", "trained"}),
+        ("table_metrics@evaluation.table", {"aids_trial", "default", "health_insurance"}),
     ],
 )
 def test_what_may_come_with_data_and_has_no_file_is_refused_where_it_is_typed(key, known):
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         plain, typed = (compose("config", typed, return_hydra_config=True) for typed in ([], [f"{key}=mine"]))
-    check_optional_choices(plain)
-    with pytest.raises(UsageError, match=f"{key} must be a file of conf/.*, such as {known}: got mine"):
-        check_optional_choices(typed)
+    check_choices(plain)
+    with pytest.raises(MissingConfigException) as refused:
+        check_choices(typed)
+    assert refused.value.missing_cfg_file == f"{key.partition('@')[0]}/mine"
+    assert known <= set(refused.value.options)
 
 
 def test_a_recipe_where_earlier_versions_had_it_is_refused_with_its_new_place(tmp_path):
@@ -181,7 +184,7 @@ def test_a_recipe_where_earlier_versions_had_it_is_refused_with_its_new_place(tm
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("config", [f"hydra.searchpath=[file://{tmp_path}]"], return_hydra_config=True)
     with pytest.raises(UsageError, match=r"digits_vae.yaml is not read: .* recipe/DATA/SIZE/MODEL.yaml"):
-        check_optional_choices(config)
+        check_choices(config)
 
 
 def test_the_recipe_of_another_data_set_can_be_typed():

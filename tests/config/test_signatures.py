@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from collapsar.config.constructors import ANY, find_target, imported_signature, options_of
-from collapsar.config.signatures import read_signature
+from collapsar.config.constructors import find_target
+from collapsar.config.signatures import ANY, imported_signature, options_of, read_signature
 from collapsar.records.settings import config_folder
 
 TARGETS = sorted(

@@ -7,7 +7,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from collapsar.config import composition
-from collapsar.config.levers import check_levers, composed_levers
+from collapsar.config.choices import check_levers, composed_levers
 from collapsar.errors import UsageError
 from collapsar.jobs.multirun import arm_jobs, count_jobs, is_grid
 

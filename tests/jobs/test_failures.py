@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from collapsar.jobs.failures import FailedJob, command_of, lines, repeating_command
+from collapsar.jobs.failures import FailedJob, command_of, lines
 
 
 def failed(number, reason):
@@ -30,12 +30,13 @@ def test_a_single_chain_has_a_reason_only():
 
 
 def test_the_command_can_be_pasted_into_a_shell():
-    assert repeating_command(["seed=1", "lever=[ema,cosine]"]) == "collapsar seed=1 'lever=[ema,cosine]'"
+    command = command_of(hydra_config(task=["seed=1", "lever=[ema,cosine]"]), folder=Path("run"))
+    assert command == "collapsar --config-dir /my/conf seed=1 'lever=[ema,cosine]'"
 
 
-def hydra_config(*typed):
+def hydra_config(*typed, task=("seed=1",)):
     sources = [{"provider": "main", "path": "/conf"}, {"provider": "command-line", "path": "/my/conf"}]
-    overrides = {"task": ["seed=1"], "hydra": list(typed)}
+    overrides = {"task": list(task), "hydra": list(typed)}
     return OmegaConf.create({"runtime": {"config_sources": sources}, "overrides": overrides})
 
 

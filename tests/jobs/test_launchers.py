@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from collapsar.jobs.elsewhere import Outcome
 from hydra_plugins.collapsar_launchers import side_by_side as side_by_side_module
-from hydra_plugins.collapsar_launchers.job import Outcome
 from hydra_plugins.collapsar_launchers.side_by_side import run_all
 from tiny_chains import recorded
 
@@ -90,9 +90,6 @@ class CountingPlaces:
         self.together.append(sorted(self.running))
         return [CountingHandle(self, job.folder) for _, job in jobs]
 
-    def close(self):
-        assert not self.running
-
 
 class CountingHandle:
     def __init__(self, places, folder):
@@ -117,6 +114,7 @@ def test_jobs_of_one_chain_run_one_after_another(tmp_path, monkeypatch):
     ]
     places = CountingPlaces()
     outcomes = run_all(jobs, places)
+    assert not places.running
     assert [outcome.objective for outcome in outcomes] == ["a", "a", "b", "a", "b"]
     assert places.together[0] == [tmp_path / "a", tmp_path / "b"]
     assert all(len(set(running)) == len(running) for running in places.together)

@@ -4,22 +4,26 @@ import pytest
 
 from collapsar.errors import UsageError
 from collapsar.jobs import shares
-from collapsar.jobs.shares import Share, count_cores, count_slots, shares_of, visible_gpus
+from collapsar.jobs.shares import Share, count_cores, shares_of, visible_gpus
+
+
+def slots(num_slots, *, num_cores, gpus=(), most_threads=None):
+    """The shares of as many jobs at once as there are."""
+    found = {"num_cores": num_cores, "gpus": gpus, "most_threads": most_threads}
+    return shares_of(num_slots, n_jobs=num_slots, jobs_per_gpu=1, **found)
 
 
 @pytest.mark.parametrize(("num_slots", "num_cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (8, 8, 1), (9, 8, 1)])
 def test_cores_are_divided_among_the_jobs(num_slots, num_cores, threads):
-    found = shares_of(num_slots, num_cores=num_cores, gpus=[])
-    assert found == [Share(threads=threads)] * num_slots
+    assert slots(num_slots, num_cores=num_cores) == [Share(threads=threads)] * num_slots
 
 
 def test_gpus_are_given_in_turn():
-    found = shares_of(5, num_cores=8, gpus=["0", "3"])
-    assert [share.gpu for share in found] == ["0", "3", "0", "3", "0"]
+    assert [share.gpu for share in slots(5, num_cores=8, gpus=["0", "3"])] == ["0", "3", "0", "3", "0"]
 
 
 def test_without_a_gpu_none_is_given():
-    assert shares_of(2, num_cores=2, gpus=[])[1].environment() == dict.fromkeys(shares.THREADS, "1")
+    assert slots(2, num_cores=2)[1].environment() == dict.fromkeys(shares.THREADS, "1")
 
 
 def test_a_job_is_told_of_its_gpu_by_the_environment():
@@ -41,14 +45,14 @@ def test_what_a_cluster_decides_is_left_to_it():
     ],
 )
 def test_a_machine_is_filled_unless_a_number_is_asked_for(wanted, gpus, jobs_per_gpu, num_slots):
-    found = count_slots(wanted, num_jobs=100, num_cores=16, gpus=gpus, jobs_per_gpu=jobs_per_gpu)
-    assert found == num_slots
+    found = shares_of(100, n_jobs=wanted, num_cores=16, gpus=gpus, jobs_per_gpu=jobs_per_gpu)
+    assert len(found) == num_slots
 
 
 @pytest.mark.parametrize(("wanted", "jobs_per_gpu", "key"), [(0, 1, "n_jobs"), (None, 0, "jobs_per_gpu")])
 def test_no_place_at_all_is_refused_by_the_name_of_the_setting(wanted, jobs_per_gpu, key):
     with pytest.raises(UsageError, match=rf"hydra.launcher.{key} must be above 0: got 0"):
-        count_slots(wanted, num_jobs=2, num_cores=2, gpus=[], jobs_per_gpu=jobs_per_gpu)
+        shares_of(2, n_jobs=wanted, num_cores=2, gpus=[], jobs_per_gpu=jobs_per_gpu)
 
 
 @pytest.mark.parametrize(
@@ -83,5 +87,5 @@ def test_no_more_cores_are_counted_than_slurm_gave():
 
 
 def test_a_limit_of_threads_is_kept():
-    assert shares_of(1, num_cores=8, gpus=[], most_threads=2) == [Share(threads=2)]
-    assert shares_of(8, num_cores=8, gpus=[], most_threads=2)[0] == Share(threads=1)
+    assert slots(1, num_cores=8, most_threads=2) == [Share(threads=2)]
+    assert slots(8, num_cores=8, most_threads=2)[0] == Share(threads=1)

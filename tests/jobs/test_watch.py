@@ -16,8 +16,7 @@ def job(folder, number=1, *, num_generations=4, num_lines=0):
     return Watched(
         number=number,
         title=f"seed={number}",
-        records=run / "records.jsonl",
-        log=run / "job.log",
+        folder=run,
         num_generations=num_generations,
     )
 
@@ -33,7 +32,7 @@ def test_a_job_waits_until_its_process_says_something(tmp_path):
     view = MultirunView([waiting], console=Console(file=io.StringIO()))
     view.look()
     assert waiting.state is State.WAITING
-    waiting.log.write_text("hello\n")
+    (waiting.folder / "job.log").write_text("hello\n")
     view.look()
     assert waiting.state is State.RUNNING
 
@@ -42,7 +41,7 @@ def test_what_an_earlier_run_said_does_not_count(tmp_path):
     folder = tmp_path / "1"
     folder.mkdir()
     (folder / "job.log").write_text("long ago\n")
-    found = Watched(number=1, title="", records=folder / "records.jsonl", log=folder / "job.log", num_generations=1)
+    found = Watched(number=1, title="", folder=folder, num_generations=1)
     assert not found.has_started
 
 

@@ -1,10 +1,7 @@
 """The command line on its way into Hydra: put options first, quote text settings, and accept every argument of a part.
 
-Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Text
-settings get quotes here if they need them. Sweeps that Hydra would silently drop are refused.
-
-Hydra also refuses a key without `+` that no file contains, but a user's YAML may list no more than its `_target_`. An
-override may set any argument of a part's constructor.
+Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Hydra also
+refuses a key without `+` that no file contains, but a user's YAML may list no more than its `_target_`.
 """
 
 import re
@@ -22,7 +19,7 @@ from hydra.core.override_parser.types import Glob, Override, OverrideType, Quote
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from collapsar.config.constructors import ANY, options_of
+from collapsar.config.signatures import ANY, options_of
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder
 
@@ -57,8 +54,7 @@ PART = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,'"])+""")  # one
 def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
     """The arguments with options first, and with quotes around text settings that Hydra would change.
 
-    Raises:
-        UsageError: an option or an override cannot be read, or Hydra would drop the sweeps of several experiments.
+    Refuses what cannot be read, and several experiments if Hydra would drop their sweeps.
     """
     parser = get_args_parser()
     parser.exit_on_error = False
@@ -80,19 +76,14 @@ def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
     may_sweep = known.multirun or any(override.startswith(("experiment=", "hydra.mode=")) for override in overrides)
     typed = [as_typed(override, may_sweep=may_sweep) for override in overrides]
     if known.multirun:
-        refuse_dropped_sweeps(typed, folders=[config_folder(), *([Path(known.config_dir)] if known.config_dir else [])])
+        refuse_dropped_sweeps(typed, folders=[config_folder(), Path(known.config_dir or config_folder())])
     return [*options, *typed]
 
 
 def as_typed(override: str, *, may_sweep: bool) -> str:
-    """The override, with quotes if Hydra would change its text setting.
+    """The override, with quotes if Hydra would change its text setting; refuses one that Hydra cannot read.
 
-    Args:
-        override: `KEY=VALUE`.
-        may_sweep: Whether commas separate the values of a sweep; else they are part of the text.
-
-    Raises:
-        UsageError: Hydra cannot read the override.
+    If it may sweep, commas separate the values of a sweep; else they are part of the text.
     """
     key, equal, value = override.partition("=")
     setting = key.lstrip("+")
@@ -141,26 +132,19 @@ def parse(override: str) -> Override:
 
 
 def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) -> None:
-    """Refuse a sweep over experiments if one of them says what is swept or how.
-
-    Hydra applies these settings only if a single experiment is chosen. `folders` are folders of conf.
-    """
+    """Refuse a sweep over experiments if one of them says what is swept or how: Hydra would ignore these settings."""
     for parsed in map(parse, overrides):
         if parsed.key_or_group != "experiment" or not parsed.is_sweep_override():
             continue
         files = {path.stem: path for folder in folders for path in sorted((folder / "experiment").glob("*.yaml"))}
         names = parsed._value.filter(list(files)) if isinstance(parsed._value, Glob) else parsed.sweep_string_iterator()
-        own = [name for name in names if name in files and says_how_to_sweep(yaml.safe_load(files[name].read_text()))]
-        if own:
-            raise UsageError(
-                f"experiment={parsed.get_value_string()}: {own[0]} says itself what is swept, which several "
-                f"experiments at once would drop: run them one after another, as in collapsar experiment={own[0]}"
-            )
-
-
-def says_how_to_sweep(experiment: Any) -> bool:
-    """Whether the file of an experiment sets Hydra's mode, sweeper or launcher, or what is swept."""
-    return "hydra" in experiment or "hydra/" in str(experiment.get("defaults"))
+        for name in names:
+            content = yaml.safe_load(files[name].read_text()) if name in files else {}
+            if "hydra" in content or "hydra/" in str(content.get("defaults")):
+                raise UsageError(
+                    f"experiment={parsed.get_value_string()}: {name} says itself what is swept, which several "
+                    f"experiments at once would drop: run them one after another, as in collapsar experiment={name}"
+                )
 
 
 _apply_to_config = ConfigLoaderImpl._apply_overrides_to_config

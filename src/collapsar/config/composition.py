@@ -4,6 +4,7 @@ Torch is not imported before the experiment is built, so help, completion and re
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from hashlib import file_digest
@@ -11,31 +12,33 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from collapsar.config.choices import check_choices, check_levers, choices, levers_of_job
 from collapsar.config.command_line import accept_options_of_constructors
-from collapsar.config.constructors import check_numbers, check_part, check_part_early, look_in_current_folder, parts
-from collapsar.config.experiment import CHECKED_RANGES, Experiment, check_ranges
-from collapsar.config.levers import check_choices, check_levers, levers_of_job, overrides_of_job
+from collapsar.config.constructors import check_numbers, check_part, check_part_early, parts
+from collapsar.config.experiment import Experiment, check_ranges
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_measured, check_objective
 from collapsar.judging.plugins import load_plugins
 from collapsar.records.settings import binding_settings, config_folder, digest, recipes
 
 NAMED_GROUPS = ("data", "model", "regime")
-OPTIONAL_CHOICES = ("stick@evaluation.spaces.classifier", "table_metrics@evaluation.table", "judge")
 WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # word boundaries in a class's name
 
 
-def register() -> None:
-    """Register the schema, the resolvers and the options of parts with Hydra; a second call changes nothing."""
-    look_in_current_folder()
+def register() -> Path:
+    """Register the schema, the resolvers and the options of parts with Hydra, if need be; returns the folder of conf.
+
+    A `_target_` may name a module of the current folder; installed modules come first.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
-    OmegaConf.register_new_resolver("study_folder", study_folder, replace=True)
-    OmegaConf.register_new_resolver("chain_name", chain_name, replace=True)
-    OmegaConf.register_new_resolver("file_checksum", file_checksum, replace=True)
+    for resolver in (study_folder, chain_name, file_checksum):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    return config_folder()
 
 
 def file_checksum(path: str | None) -> str | None:
@@ -54,10 +57,7 @@ def study_folder(*, _root_: DictConfig) -> str:
 
 
 def check_study_name(name: Any) -> None:
-    """Refuse a study's name that is not text or not the name of one folder.
-
-    2024_01_15 in a YAML file is a number. A name is printable, without path separators, and not empty, `.` or `..`.
-    """
+    """Refuse a study's name that is not text (2024_01_15 in a YAML file is a number) or not the name of one folder."""
     if not isinstance(name, str):
         raise UsageError(f"name must be a text: got {name!r}; in a YAML file, put quotes around it")
     if not name.strip() or name in (".", "..") or not name.isprintable() or re.search(r"[/\\]", name):
@@ -69,27 +69,8 @@ def check_study_name(name: Any) -> None:
 def chain_name(*, _root_: DictConfig) -> str:
     """The name of a chain, fixed by its settings: data, model, regime, seed, and a digest of all that bind it."""
     config, chosen = settings(_root_), choices(_root_)
-    names = [chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS]
-    return f"{join_names(names)}_seed{config['seed']}_{digest(binding_settings(config))}"
-
-
-def join_names(names: list[str]) -> str:
-    """Join group choices as a part of a folder's name; the slash of a choice in a subfolder becomes `_`."""
-    return "_".join(names).replace("/", "_")
-
-
-def choices(config: DictConfig) -> dict[str, str]:
-    """The choice made in each group."""
-    chosen = runtime(config).get("choices", {})
-    return {str(group): str(choice) for group, choice in chosen.items() if choice is not None}
-
-
-def runtime(config: DictConfig) -> Any:
-    """Hydra's composition details; a running job asks HydraConfig, as Hydra has removed its node from the config."""
-    node = OmegaConf.select(config, "hydra.runtime")
-    if node is None and HydraConfig.initialized():
-        node = HydraConfig.get().runtime
-    return {} if node is None else node
+    names = "_".join(chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS).replace("/", "_")
+    return f"{names}_seed{config['seed']}_{digest(binding_settings(config))}"
 
 
 def part_name(node: Mapping[str, Any]) -> str:
@@ -98,17 +79,12 @@ def part_name(node: Mapping[str, Any]) -> str:
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """The resolved experiment settings as plain values, without Hydra's own.
-
-    Raises:
-        UsageError: a size that has no recipe for the data and the model.
-    """
+    """The resolved experiment settings as plain values, without Hydra's own; refuses a size without a recipe."""
     check_size(config)
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_readonly(own, False)
-    plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    return dict(plain)
 
 
 def check_size(config: DictConfig) -> None:
@@ -124,43 +100,19 @@ def check_size(config: DictConfig) -> None:
     )
 
 
-def check_optional_choices(config: DictConfig) -> None:
-    """Refuse a stick, a judge or table metrics without a file: Hydra skips them, because some data have none."""
-    chosen, sources = choices(config), runtime(config).get("config_sources", [])
-    if any(source["schema"] == "pkg" and source["provider"] != "hydra" for source in sources):
-        return  # only Hydra can list the files of a package that a user added
-    for source in sources:
-        for file in Path(source["path"], "recipe").glob("*/*.yaml") if source["schema"] == "file" else ():
-            raise UsageError(f"{file} is not read: the recipe of DATA and MODEL stands in recipe/DATA/SIZE/MODEL.yaml")
-    for key in OPTIONAL_CHOICES:
-        group, name = key.partition("@")[0], chosen.get(key)
-        files = [Path(source["path"], group, f"{name}.yaml") for source in sources if source["schema"] == "file"]
-        if name not in (None, chosen.get("data")) and not any(file.is_file() for file in files):
-            known = ", ".join(sorted(path.stem for path in (config_folder() / group).glob("*.yaml")))
-            raise UsageError(f"{key} must be a file of conf/{group}, such as {known}: got {name}")
-
-
 def build(config: DictConfig) -> Experiment:
-    """The live experiment, after every setting and every part was checked against its constructor.
-
-    Raises:
-        UsageError: a constructor does not take a key or a type, or refuses a value.
-    """
+    """The live experiment, after every setting and every part was checked against its constructor."""
     check(config)
     return make(config)
 
 
 def make(config: DictConfig) -> Experiment:
-    """The live experiment of settings that `check` let through.
-
-    Raises:
-        UsageError: an imported constructor does not take a key or a type, or refuses a value.
-    """
+    """The live experiment of settings that `check` let through; an imported constructor may still refuse a value."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    for path, node in parts(config):
-        check_part(path, node)
+    for path, part in parts(settings(config)):
+        check_part(path, part)
     try:
         experiment: Experiment = instantiate(config, _convert_="object")
     except InstantiationException as error:
@@ -171,25 +123,19 @@ def make(config: DictConfig) -> Experiment:
 
 
 def check(config: DictConfig) -> None:
-    """Refuse invalid settings as far as possible without importing torch, which takes seconds.
-
-    Raises:
-        UsageError: an unknown key, a bad study name, a number that is not finite or out of range, a part that its
-            constructor refuses, or levers that set one key.
-    """
+    """Refuse invalid settings as far as possible without importing torch, which takes seconds."""
     known = [entry.name for entry in fields(Experiment)]
     for key in config:
         if key not in (*known, "hydra"):
             raise UsageError(f"{key!s} is not an option: allowed are {', '.join(known)}")
     own = settings(config)
     check_study_name(own["name"])
-    check_choices(overrides_of_job())
-    check_optional_choices(config)
+    check_choices(config)
     check_levers(levers_of_job())
     load_plugins(own["plugins"])
     check_objective(own["objective"])
     check_measured(own["objective"], own["evaluation"])
-    check_numbers("", own)
-    check_ranges(**{key: own[key] for key in CHECKED_RANGES})
-    for path, node in parts(config):
-        check_part_early(path, node)
+    check_numbers(own)
+    check_ranges(own)
+    for path, part in parts(own):
+        check_part_early(path, part)

@@ -3,6 +3,7 @@
 Only functions import torch, so a command that asks for help does not wait for it. `chain/run.py` runs the chain.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,101 +17,54 @@ if TYPE_CHECKING:
 
     from collapsar.records.record import GenerationRecord
 
-CHECKED_RANGES = ("seed", "num_generations", "num_synthetic", "batch_size", "num_threads", "checkpoint_minutes")
 
-
-def check_ranges(
-    *,
-    seed: int,
-    num_generations: int,
-    num_synthetic: Any,
-    batch_size: int,
-    num_threads: int | None,
-    checkpoint_minutes: float | None,
-) -> None:
+def check_ranges(settings: Mapping[str, Any]) -> None:
     """Refuse numbers out of range; a schedule of `num_synthetic` is checked when it is built."""
     from collapsar.data.schedules import Constant, check_bounds
 
-    check_not_negative(seed=seed)
-    for name, number in (("num_generations", num_generations), ("batch_size", batch_size)):
-        if number < 1:
-            raise UsageError(f"{name} must be at least 1: got {number}")
-    if isinstance(num_synthetic, int | float):
-        check_bounds("num_synthetic", Constant(num_synthetic), lowest=1)
-    if num_threads is not None:
-        check_positive(num_threads=num_threads)
-    if checkpoint_minutes is not None:
-        check_positive(checkpoint_minutes=checkpoint_minutes)
+    check_not_negative(seed=settings["seed"])
+    for name in ("num_generations", "batch_size"):
+        if settings[name] < 1:
+            raise UsageError(f"{name} must be at least 1: got {settings[name]}")
+    if isinstance(settings["num_synthetic"], int | float):
+        check_bounds("num_synthetic", Constant(settings["num_synthetic"]), lowest=1)
+    for name in ("num_threads", "checkpoint_minutes"):
+        if settings[name] is not None:
+            check_positive(**{name: settings[name]})
 
 
 @dataclass
 class Experiment:
-    """One chain of generations.
-
-    Attributes:
-        name: The study: names the output folder and the W&B group.
-        plugins: Modules that add metrics or sections of the page when they are imported (`judging.plugins`).
-        seed: All randomness is derived from it.
-        num_generations: Models to train, one after the other; generation 0 sees real data only.
-        num_synthetic: Samples that each generation gives to the next pool: a number, a list with one value a
-            generation, or a schedule (`collapsar.data.schedules`); null takes the real training set's size.
-        size: Which recipe sets sizes and budgets: `small` or `full` (conf/size).
-        batch_size: Samples in a training step.
-        num_threads: CPU threads of torch; null takes torch's own choice. The smallest networks run best on one.
-        continue_on_another_device: Whether a chain may continue here if the device that it began on is absent.
-        data: The source of real data (`collapsar.data.sources`).
-        cause: Defects of the real training set, by name (`collapsar.data.causes.cause.Cause`).
-        model: Recipe of a generation's model.
-        regime: How the next pool is made (`collapsar.data.regimes.Regime`).
-        bias: How sampling departs from the model's own distribution (`collapsar.models.bias.Bias`).
-        correction: How drawn samples are moved before the selection (`collapsar.drawing.correction.Correction`); null
-            moves none. A correction that needs a warm start switches it on.
-        selection: Which samples enter the pool (`collapsar.drawing.selection.Selection`).
-        judge: The feature space in which a selection judges samples, fitted on the chain's own real training set
-            (`collapsar.drawing.judge`); null judges vectors as they are.
-        labelled_by: Who labels drawn samples: `judge`, or null, which keeps the class that each was drawn for.
-        evaluation: What is measured (`collapsar.judging.evaluation.Evaluation`).
-        training: The levers of training (`collapsar.models.plan.Plan`).
-        trainer: Recipe of a generation's `lightning.Trainer`.
-        tracking: Where records are mirrored (`collapsar.journal.tracking.Tracking`).
-        alarm: When a chain counts as going wrong, and what then happens (`collapsar.journal.alarm.Alarm`).
-        dry_run: Whether to only estimate what the chain would take (`collapsar.config.forecast`).
-        checkpoint_minutes: Minutes between checkpoints inside a training, from which a killed process continues
-            (`collapsar.training.unfinished`); null stores one only when a signal stops the process.
-        wait_for_lock: Whether to wait if another process works in the run folder; else the chain is refused.
-        share_generation_0: Whether chains of a study that start alike train their first model once
-            (`collapsar.training.shared`).
-        objective: What a job returns to an optimising sweeper (`collapsar.journal.objective`); null returns nothing.
-    """
+    """One chain of generations. `conf/config.yaml` explains the settings; a comment here names the class of a part."""
 
     name: Any = MISSING  # text; Any, so that check_study_name can refuse a number of a YAML file
-    plugins: list[str] = MISSING
+    plugins: list[str] = MISSING  # modules (`judging.plugins`)
     seed: int = MISSING
-    num_generations: int = MISSING
-    num_synthetic: Any = MISSING
+    num_generations: int = MISSING  # generation 0 sees real data only
+    num_synthetic: Any = MISSING  # `data.schedules.Schedule`, or what it is made from
     size: str = MISSING
     batch_size: int = MISSING
-    num_threads: int | None = MISSING
+    num_threads: int | None = MISSING  # the smallest networks run best on one
     continue_on_another_device: bool = MISSING
-    data: Any = MISSING
-    cause: Any = MISSING
-    model: Any = MISSING
-    regime: Any = MISSING
-    bias: Any = MISSING
-    correction: Any = MISSING
-    selection: Any = MISSING
-    judge: Any = MISSING
+    data: Any = MISSING  # `data.sources.source.Source`
+    cause: Any = MISSING  # `data.causes.cause.Cause`, by name
+    model: Any = MISSING  # recipe of a `models.generative.GenerativeModel`
+    regime: Any = MISSING  # `data.regimes.Regime`
+    bias: Any = MISSING  # `models.bias.Bias`
+    correction: Any = MISSING  # `drawing.correction.Correction`; one that needs a warm start switches it on
+    selection: Any = MISSING  # `drawing.selection.Selection`
+    judge: Any = MISSING  # a feature space, fitted on the chain's own real training set (`drawing.judge`)
     labelled_by: str | None = MISSING
-    evaluation: Any = MISSING
-    training: Any = MISSING
-    trainer: Any = MISSING
-    tracking: Any = MISSING
-    alarm: Any = MISSING
-    dry_run: bool = MISSING
-    checkpoint_minutes: float | None = MISSING
-    wait_for_lock: bool = MISSING
-    share_generation_0: bool = MISSING
-    objective: Any = MISSING
+    evaluation: Any = MISSING  # `judging.evaluation.Evaluation`
+    training: Any = MISSING  # `models.plan.Plan`
+    trainer: Any = MISSING  # recipe of a `lightning.Trainer`
+    tracking: Any = MISSING  # `journal.tracking.Tracking`
+    alarm: Any = MISSING  # `journal.alarm.Alarm`
+    dry_run: bool = MISSING  # see `config.forecast`
+    checkpoint_minutes: float | None = MISSING  # see `training.unfinished`
+    wait_for_lock: bool = MISSING  # else a chain whose run folder is in use is refused
+    share_generation_0: bool = MISSING  # see `training.shared`
+    objective: Any = MISSING  # see `journal.objective`
 
     def __post_init__(self) -> None:
         from collapsar.chain.feasibility import build_on_meta, check_parts
@@ -121,16 +75,12 @@ class Experiment:
         from collapsar.training.train import Recipe
         from collapsar.training.trainer import check_trainer
 
-        check_ranges(**{key: getattr(self, key) for key in CHECKED_RANGES})
+        check_ranges(vars(self))
         num_synthetic, plan = None, self.training
         if self.num_synthetic is not None:
             num_synthetic = check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
-        cause = checked_causes(
-            self.cause,
-            sample_shape=self.data.sample_shape,
-            num_classes=self.data.num_classes,
-            factors=self.data.factors,
-        )
+        shape, num_classes, factors = self.data.sample_shape, self.data.num_classes, self.data.factors
+        cause = checked_causes(self.cause, sample_shape=shape, num_classes=num_classes, factors=factors)
         if self.correction is not None and check_correction(self.correction).needs_warm_start:
             plan = warm_started(plan)
         recipe = Recipe(

@@ -7,7 +7,7 @@ same training and evaluation, whatever its seed and regime. Without one, a gener
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -30,11 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """What one generation takes: wall-clock seconds, and bytes on disk.
-
-    Attributes:
-        known_from: The source of these numbers, in words.
-    """
+    """What one generation takes: wall-clock seconds, and bytes on disk; `known_from` says in words how we know."""
 
     seconds: float
     num_bytes: int
@@ -43,12 +39,7 @@ class Generation:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What a chain would still take.
-
-    Attributes:
-        num_generations: Generations that are not finished.
-        generation: What each of them takes.
-    """
+    """What a chain would still take: so many unfinished generations, each of which takes the same."""
 
     chain: str
     num_generations: int
@@ -64,7 +55,6 @@ class Forecast:
 
 
 known: dict[str, Generation] = {}  # by settings; in this process, chains that are alike time one generation
-made: list[Forecast] = []  # in this process; summed up at the end of a multirun
 
 
 def forecast(experiment: Experiment, folder: Path, *, chain: str, config: dict[str, Any]) -> Forecast:
@@ -74,8 +64,7 @@ def forecast(experiment: Experiment, folder: Path, *, chain: str, config: dict[s
         known[key] = from_records(folder.parent.parent, alike_to=config) or timed(experiment, config=config)
     num_finished = len(whole_lines(folder / RECORDS))
     num_generations = max(experiment.num_generations - num_finished, 0)
-    made.append(Forecast(chain=chain, num_generations=num_generations, generation=known[key]))
-    return made[-1]
+    return Forecast(chain=chain, num_generations=num_generations, generation=known[key])
 
 
 def alike(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,25 +77,18 @@ def alike(config: Mapping[str, Any]) -> dict[str, Any]:
 def from_records(outputs: Path, *, alike_to: Mapping[str, Any]) -> Generation | None:
     """A generation of the latest chain with the same training and evaluation; None without one."""
     wanted = alike(alike_to)
-    for folder in sorted(run_folders(outputs), key=lambda run: (run / RECORDS).stat().st_mtime, reverse=True):
+    for path in sorted(outputs.glob(f"*/*/{RECORDS}"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            if alike(read_config(folder / CONFIG)) != wanted:
+            if alike(read_config(path.parent / CONFIG)) != wanted:
                 continue
-            records = [GenerationRecord.from_json(line) for line in whole_lines(folder / RECORDS)]
+            seconds = [duration(GenerationRecord.from_json(line)) for line in whole_lines(path)]
         except UsageError:
             continue
-        if records:
-            return Generation(
-                seconds=median(duration(record) for record in records),
-                num_bytes=size_of(folder) // len(records),
-                known_from=f"{folder.parent.name}/{folder.name}",
-            )
+        if seconds:
+            known_from = f"{path.parent.parent.name}/{path.parent.name}"
+            num_bytes = size_of(path.parent) // len(seconds)
+            return Generation(seconds=median(seconds), num_bytes=num_bytes, known_from=known_from)
     return None
-
-
-def run_folders(outputs: Path) -> Iterator[Path]:
-    """The run folders of all studies."""
-    return (path.parent for path in outputs.glob(f"*/*/{RECORDS}"))
 
 
 def duration(record: GenerationRecord) -> float:
@@ -117,13 +99,8 @@ def duration(record: GenerationRecord) -> float:
 def timed(experiment: Experiment, *, config: dict[str, Any]) -> Generation:
     """Make and measure a generation 0 in a temporary folder."""
     logger.info("no earlier chain is alike: a generation is timed")
-    aside = replace(
-        experiment,
-        num_generations=1,
-        tracking=NoTracking(),
-        alarm=Alarm(action="warn", rules={}),
-        share_generation_0=False,
-    )
+    alarm = Alarm(action="warn", rules={})
+    aside = replace(experiment, num_generations=1, tracking=NoTracking(), alarm=alarm, share_generation_0=False)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
         (record,) = aside.run(folder, chain="timed", config=config, console=Console(quiet=True))
@@ -155,11 +132,7 @@ def line(one: Forecast) -> str:
 
 
 def check_disk(forecasts: Sequence[Forecast], outputs: Path) -> int:
-    """The free bytes on the disk of the outputs.
-
-    Raises:
-        UsageError: the chains need more.
-    """
+    """The free bytes on the disk of the outputs; refuses chains that need more."""
     free_bytes = shutil.disk_usage(next(path for path in (outputs, *outputs.parents) if path.exists())).free
     num_bytes = sum(one.num_bytes for one in forecasts)
     if num_bytes > free_bytes:

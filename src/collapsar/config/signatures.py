@@ -1,17 +1,19 @@
 """What a constructor takes, read from its source: importing it would import torch, which takes seconds.
 
-Names, types and plain range checks are enough to refuse most mistakes at once. The constructor itself checks what
-cannot be read here.
+Names, types and plain range checks are enough to refuse most mistakes at once. The imported constructor shows the rest.
 """
 
 import ast
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from inspect import Parameter
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal, Optional, Union, get_type_hints
+
+from hydra.utils import get_method
 
 from collapsar import errors
 
@@ -25,6 +27,7 @@ PLAIN_TYPES = {
 CHECKED_PACKAGES = ("collapsar", "lightning")
 RANGES = ("check_positive", "check_not_negative", "check_fraction")
 NO_ARGUMENTS = ("abc.ABC", "typing.Protocol", "torch.nn.Module")  # bases that add none
+ANY = "**"  # stands for all names, if a constructor takes `**kwargs`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +35,54 @@ class Signature:
     """The arguments of a constructor.
 
     Attributes:
-        parameters: The arguments by name.
         types: Types by name, if the annotation needs no import.
         ranges: The range checks that it always makes, each with the names of the arguments that it checks.
-        is_dataclass: Whether it is made by `dataclass`.
         is_assumed: Whether its `**kwargs` are assumed to go to its bases.
     """
 
     parameters: Mapping[str, Parameter]
     types: Mapping[str, Any]
     ranges: Sequence[tuple[Callable[..., None], Sequence[str]]] = ()
-    is_dataclass: bool = False
     is_assumed: bool = False
+
+    def has(self, kind: Any) -> bool:
+        """Whether a parameter is of this kind."""
+        return any(each.kind is kind for each in self.parameters.values())
+
+    @property
+    def named(self) -> dict[str, Parameter]:
+        """The parameters without `*args` and `**kwargs`."""
+        collecting = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        return {name: each for name, each in self.parameters.items() if each.kind not in collecting}
 
 
 NOTHING = Signature(parameters={}, types={})
+
+
+@cache
+def options_of(target: str) -> frozenset[str]:
+    """The names of a `_target_`'s arguments, with `ANY` if it takes `**kwargs`; empty if there is no such target."""
+    try:
+        signature = read_source(target) or imported_signature(get_method(target)) or NOTHING
+    except Exception:  # the user's module may raise anything; find_target refuses the target later, in words
+        return frozenset()
+    return frozenset(signature.named) | ({ANY} if signature.has(Parameter.VAR_KEYWORD) else set())
+
+
+def imported_signature(target: Callable[..., Any]) -> Signature | None:
+    """The signature of an imported constructor; None if Python cannot tell, as for some classes written in C.
+
+    It has no types, so none are checked, if Python cannot resolve one of them.
+    """
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:
+        return None
+    try:
+        types = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        types = {}
+    return Signature(parameters=parameters, types=types)
 
 
 def read_signature(target: str) -> Signature | None:
@@ -58,41 +94,49 @@ def read_signature(target: str) -> Signature | None:
 @cache
 def read_source(target: str) -> Signature | None:
     """The signature of any function or class, by its full name; None if its source does not show it."""
-    if target in NO_ARGUMENTS:
-        return NOTHING
+    match definition(target):
+        case _, ast.Pass():
+            return NOTHING
+        case module, ast.FunctionDef() as node:
+            return signature_of(module, parameters_in(node.args), checks=node)
+        case module, ast.ClassDef() as node:
+            return signature_of_class(module, node)
+    return None
+
+
+def definition(target: str) -> tuple[str, ast.stmt] | None:
+    """The module and the statement that define a name, found through imports; `pass` for a base without arguments."""
     module, _, name = target.rpartition(".")
+    if target in NO_ARGUMENTS:
+        return module, ast.Pass()
     for node in tree_of(module):
         match node:
-            case ast.FunctionDef(name=found) if found == name:
-                return signature_of(module, parameters_in(node.args), checks=node)
-            case ast.ClassDef(name=found) if found == name:
-                return signature_of_class(module, node)
-            case ast.ImportFrom(module=str() as origin, level=0, names=names) if there := named(names, name):
-                return read_source(f"{origin}.{there}")
+            case (
+                ast.FunctionDef(name=found)
+                | ast.ClassDef(name=found)
+                | ast.Assign(targets=[ast.Name(id=found)])
+                | ast.AnnAssign(target=ast.Name(id=found))
+            ) if found == name:
+                return module, node
+            case ast.ImportFrom(module=str() as origin, level=0, names=names):
+                for each in names:
+                    if (each.asname or each.name) == name:
+                        return definition(f"{origin}.{each.name}")
     return None
 
 
 def signature_of_class(module: str, node: ast.ClassDef) -> Signature | None:
     """The signature of a class: of its fields if it is a dataclass, of its `__init__`, or of its first base."""
-    bodies = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
-    made_by = bodies.get("__init__")
+    methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
+    bases = [read_source(f"{module}.{base.id}") if isinstance(base, ast.Name) else None for base in node.bases]
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        fields = signature_of(module, fields_in(node), checks=bodies.get("__post_init__"))
-        return joined(
-            replace(fields, is_dataclass=True),
-            [base and (base if base.is_dataclass else NOTHING) for base in bases_of(module, node)],
-        )
-    if made_by is None:
-        return next((base for base in bases_of(module, node) if base is not NOTHING), NOTHING)
-    _self, *parameters = parameters_in(made_by.args).values()
-    passed_on = [each.name for each in parameters if each.kind is Parameter.VAR_KEYWORD and node.bases]
-    own = signature_of(module, {each.name: each for each in parameters if each.name not in passed_on}, checks=made_by)
-    return joined(replace(own, is_assumed=True), bases_of(module, node)) if passed_on else own
-
-
-def bases_of(module: str, node: ast.ClassDef) -> list[Signature | None]:
-    """The signatures of the bases of a class; None for a base that cannot be read."""
-    return [read_source(f"{module}.{base.id}") if isinstance(base, ast.Name) else None for base in node.bases]
+        return joined(signature_of(module, fields_in(node), checks=methods.get("__post_init__")), bases)
+    if "__init__" not in methods:
+        return next((base for base in bases if base is not NOTHING), NOTHING)
+    _self, *parameters = parameters_in(methods["__init__"].args).values()
+    own = {each.name: each for each in parameters if not (each.kind is Parameter.VAR_KEYWORD and bases)}
+    signature = signature_of(module, own, checks=methods["__init__"])
+    return signature if len(own) == len(parameters) else joined(replace(signature, is_assumed=True), bases)
 
 
 def joined(own: Signature, bases: Sequence[Signature | None]) -> Signature | None:
@@ -110,7 +154,7 @@ def signature_of(module: str, parameters: Mapping[str, Parameter], *, checks: as
     return Signature(
         parameters=parameters,
         types={name: known for name, known in types.items() if known is not None},
-        ranges=ranges_in(checks, names=set(parameters)) if checks else (),
+        ranges=[check for line in checks.body if (check := range_in(line, names=parameters))] if checks else (),
     )
 
 
@@ -129,12 +173,9 @@ def parameters_in(arguments: ast.arguments) -> dict[str, Parameter]:
 
 def fields_in(node: ast.ClassDef) -> dict[str, Parameter]:
     """The parameters that the fields of a dataclass become."""
-    return {
-        each.target.id: parameter(each.target.id, Parameter.KEYWORD_ONLY, each.annotation, each.value)
-        for each in node.body
-        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
-        if "ClassVar" not in ast.unparse(each.annotation)
-    }
+    fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
+    named = [(ast.unparse(each.target), each) for each in fields if "ClassVar" not in ast.unparse(each.annotation)]
+    return {name: parameter(name, Parameter.KEYWORD_ONLY, each.annotation, each.value) for name, each in named}
 
 
 def parameter(name: str, kind: Any, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
@@ -142,22 +183,13 @@ def parameter(name: str, kind: Any, annotation: ast.expr | None, default: ast.ex
     return Parameter(name, kind, annotation=annotation, default=None if default else Parameter.empty)
 
 
-def ranges_in(body: ast.FunctionDef, *, names: set[str]) -> list[tuple[Callable[..., None], Sequence[str]]]:
-    """The range checks that a constructor always makes, of its arguments as given."""
-    calls = (line.value for line in body.body if isinstance(line, ast.Expr) and isinstance(line.value, ast.Call))
-    return [
-        (
-            getattr(errors, call.func.id),
-            [each.arg for each in call.keywords if each.arg in names and is_argument(each.value, each.arg)],
-        )
-        for call in calls
-        if isinstance(call.func, ast.Name) and call.func.id in RANGES
-    ]
-
-
-def is_argument(value: ast.expr, name: str) -> bool:
-    """Whether an expression is this argument: `name`, or `self.name`."""
-    return ast.unparse(value) in (name, f"self.{name}")
+def range_in(line: ast.stmt, *, names: Mapping[str, Any]) -> tuple[Callable[..., None], list[str]] | None:
+    """The range check that a line of a constructor makes, and the arguments that it checks as given."""
+    match line:
+        case ast.Expr(value=ast.Call(func=ast.Name(id=check), keywords=keywords)) if check in RANGES:
+            given = {each.arg: ast.unparse(each.value) for each in keywords if each.arg and each.arg in names}
+            return getattr(errors, check), [name for name, text in given.items() if text in (name, f"self.{name}")]
+    return None
 
 
 def type_of(module: str, annotation: ast.expr | None) -> Any:
@@ -174,21 +206,10 @@ def type_of(module: str, annotation: ast.expr | None) -> Any:
 @cache
 def alias(module: str, name: str) -> Any:
     """The type alias of this name in a module, or in the module it is imported from; None if there is none."""
-    for node in tree_of(module):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=target)]) | ast.AnnAssign(target=ast.Name(id=target)) if (
-                target == name
-            ):
-                value = node.value
-                return type_of(module, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
-            case ast.ImportFrom(module=str() as origin, level=0, names=names) if there := named(names, name):
-                return alias(origin, there)
+    match definition(f"{module}.{name}"):
+        case origin, ast.Assign(value=value) | ast.AnnAssign(value=value):
+            return type_of(origin, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
     return None
-
-
-def named(names: Sequence[ast.alias], name: str) -> str | None:
-    """The name that an imported name has in its own module; None if it is not imported."""
-    return next((each.name for each in names if (each.asname or each.name) == name), None)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Multiruns: their jobs, and the table and the page over all their chains."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -48,8 +49,7 @@ def count_jobs(config: DictConfig) -> int:
         return 0
     sweeper = config.hydra.sweeper
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    typed = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    assert isinstance(typed, list)
+    typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=typed))
 
 
@@ -62,18 +62,9 @@ def arm_jobs(
 ) -> list[list[str]]:
     """The overrides of every job: each arm with every combination of what is swept.
 
-    Every arm has its first seed before any has its second, so a comparison that is stopped early has fewer seeds, not
-    fewer arms.
-
-    Args:
-        arms: For each arm, the overrides that set it apart, separated by spaces.
-        params: Overrides of every arm; an arm's own come after them.
-        typed: Overrides of the command line, which come last and win.
-        config_loader: Finds the choices of a group for sweeps over them (`glob`).
-
-    Raises:
-        UsageError: there is no arm, or an arm cannot be read.
-        HydraException: params or typed overrides cannot be read.
+    An arm is its own overrides, separated by spaces. They come after `params`, which every arm has; typed ones come
+    last and win. The loader finds the choices of a group for sweeps over them (`glob`). Every arm has its first seed
+    before any has its second, so a comparison that is stopped early has fewer seeds, not fewer arms.
     """
     if not arms:
         raise UsageError('hydra.sweeper.arms must name at least one arm: got []; [""] is the baseline alone')
@@ -85,8 +76,7 @@ def arm_jobs(
             own = parser.parse_overrides([as_typed(override, may_sweep=True) for override in (arm or "").split()])
         except (HydraException, UsageError) as error:
             raise UsageError(f"hydra.sweeper.arms: {arm!r} is not a list of overrides: {error}") from error
-        (jobs,) = BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)
-        found.append(jobs)
+        found += BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)  # one batch
     in_turn = (tuple(job) for turn in zip_longest(*found) for job in turn if job is not None)
     return [list(job) for job in dict.fromkeys(in_turn)]
 
@@ -128,6 +118,13 @@ def show_results(folders: list[Path], *, page: Path) -> None:
     study = read_study(folders)
     make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
+
+
+def write_threshold(folder: Path, **threshold: Any) -> None:
+    """Write down the `Threshold` that a search looks for, so that the page of the study draws it."""
+    from collapsar.report.phase_curve import SEARCH, Threshold
+
+    (folder / SEARCH).write_text(json.dumps(Threshold(**threshold).to_dict()))
 
 
 def make_console() -> Console:

@@ -19,15 +19,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A job's share of a machine.
+    """A job's share of a machine."""
 
-    Attributes:
-        threads: CPU threads; None leaves the job's own number.
-        gpu: The one GPU that the job sees, by index or UUID; None leaves all that it finds.
-    """
-
-    threads: int | None
-    gpu: str | None = None
+    threads: int | None  # CPU threads; None leaves the job's own number
+    gpu: str | None = None  # the only one that the job sees, by index or UUID; None leaves all that it finds
 
     def environment(self) -> dict[str, str]:
         """The environment variables that set this share in a process that has not loaded its libraries yet."""
@@ -35,26 +30,38 @@ class Share:
         return threads if self.gpu is None else threads | {VISIBLE_GPUS: self.gpu}
 
 
-def shares_of(num_slots: int, *, num_cores: int, gpus: Sequence[str], most_threads: int | None = None) -> list[Share]:
-    """The share of each slot: cores divided by slots, from 1 to `most_threads` (None: no limit); GPUs in turn."""
+def shares_here(num_jobs: int, *, n_jobs: int | None, jobs_per_gpu: int) -> list[Share]:
+    """The shares of this machine's cores and visible GPUs; OMP_NUM_THREADS limits the threads of each job."""
+    return shares_of(
+        num_jobs,
+        n_jobs=n_jobs,
+        jobs_per_gpu=jobs_per_gpu,
+        num_cores=count_cores(os.environ),
+        gpus=visible_gpus(os.environ),
+        most_threads=number_in(os.environ, THREADS[0]),
+    )
+
+
+def shares_of(
+    num_jobs: int,
+    *,
+    n_jobs: int | None,
+    jobs_per_gpu: int,
+    num_cores: int,
+    gpus: Sequence[str],
+    most_threads: int | None = None,
+) -> list[Share]:
+    """The share of each slot: cores divided by slots, from 1 to `most_threads` (None: no limit); GPUs in turn.
+
+    There are `n_jobs` slots (None: `jobs_per_gpu` on each GPU, or one on each core without a GPU), at most one a job.
+    """
+    check_positive(**{"hydra.launcher.jobs_per_gpu": jobs_per_gpu})
+    num_at_once = (len(gpus) * jobs_per_gpu or num_cores) if n_jobs is None else n_jobs
+    check_positive(**{"hydra.launcher.n_jobs": num_at_once})
+    num_slots = min(num_at_once, num_jobs)
     threads = max(num_cores // num_slots, 1)
     threads = min(threads, most_threads or threads)
     return [Share(threads=threads, gpu=gpus[slot % len(gpus)] if gpus else None) for slot in range(num_slots)]
-
-
-def count_slots(wanted: int | None, *, num_jobs: int, num_cores: int, gpus: Sequence[str], jobs_per_gpu: int) -> int:
-    """How many jobs run at once: as many as wanted, but no more than there are.
-
-    If `wanted` is None, `jobs_per_gpu` run on each visible GPU, or one on each core if there is no GPU.
-
-    Raises:
-        UsageError: `wanted` or `jobs_per_gpu` is not above 0.
-    """
-    check_positive(**{"hydra.launcher.jobs_per_gpu": jobs_per_gpu})
-    if wanted is None:
-        wanted = len(gpus) * jobs_per_gpu or num_cores
-    check_positive(**{"hydra.launcher.n_jobs": wanted})
-    return min(wanted, num_jobs)
 
 
 def count_cores(environment: Mapping[str, str]) -> int:
@@ -70,11 +77,7 @@ def number_in(environment: Mapping[str, str], name: str) -> int | None:
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """The GPUs that a process with this environment sees, each named as in CUDA_VISIBLE_DEVICES.
-
-    Raises:
-        UsageError: nvidia-smi fails.
-    """
+    """The GPUs that a process with this environment sees, each named as in CUDA_VISIBLE_DEVICES."""
     if VISIBLE_GPUS in environment:
         return [name.strip() for name in environment[VISIBLE_GPUS].split(",") if name.strip() not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:

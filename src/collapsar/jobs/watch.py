@@ -7,10 +7,10 @@ each start and end of a job logs one line.
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,7 +20,7 @@ from collapsar.records.words import duration_text
 
 logger = logging.getLogger(__name__)
 
-RECORDS = "records.jsonl"
+RECORDS, LOG = "records.jsonl", "job.log"
 FRAME_LINES = 3  # of the terminal, kept free above and below the jobs
 
 
@@ -38,23 +38,18 @@ STYLES = {State.FAILED: "bold red", State.RUNNING: "bold", State.WAITING: "dim",
 
 @dataclass(kw_only=True)
 class Watched:
-    """A job as the view knows it.
+    """A job as the view knows it; it runs once the log in its folder has grown.
 
     Attributes:
         number: Its number, from 1.
         title: What sets it apart from the other jobs.
-        records: The records file in its run folder.
-        log: The file with its output; the job runs once this has grown.
-        num_generations: Generations that its chain wants.
         num_before: Generations that were finished before this multirun.
-        num_finished: Generations that are finished.
         reason: Why it failed.
     """
 
     number: int
     title: str
-    records: Path
-    log: Path
+    folder: Path
     num_generations: int
     state: State = State.WAITING
     num_before: int = 0
@@ -63,20 +58,21 @@ class Watched:
 
     def __post_init__(self) -> None:
         self.num_before = self.num_finished = self.count()
-        self._said_before = self._num_said()
+        self._log_bytes_before = self._log_bytes()
 
-    def _num_said(self) -> int:
-        return self.log.stat().st_size if self.log.exists() else 0
+    def _log_bytes(self) -> int:
+        log = self.folder / LOG
+        return log.stat().st_size if log.exists() else 0
 
     @property
     def has_started(self) -> bool:
         """Whether its log has grown since the view was made."""
-        return self._num_said() > self._said_before
+        return self._log_bytes() > self._log_bytes_before
 
     def count(self) -> int:
         """Finished generations in the run folder, at most as many as the chain wants."""
         try:
-            with self.records.open("rb") as lines:
+            with (self.folder / RECORDS).open("rb") as lines:
                 return min(sum(1 for _ in lines), self.num_generations)
         except FileNotFoundError:
             return 0
@@ -88,10 +84,9 @@ class Watched:
 
     def line(self) -> str:
         """The job in one line."""
-        reason = f": {self.reason}" if self.reason else ""
-        return (
-            f"{self.number:>4} {self.state.value:<6} {self.num_finished}/{self.num_generations}  {self.title}{reason}"
-        )
+        progress = f"{self.num_finished}/{self.num_generations}"
+        what = f"{self.title}: {self.reason}" if self.reason else self.title
+        return f"{self.number:>4} {self.state.value:<6} {progress}  {what}"
 
 
 class MultirunView:
@@ -101,16 +96,9 @@ class MultirunView:
         self.jobs, self.console, self.start = jobs, console, time.monotonic()
         self._live = Live(console=console, get_renderable=self.view, transient=True) if console.is_terminal else None
 
-    def __enter__(self) -> "MultirunView":
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
+    def shown(self) -> AbstractContextManager[object]:
+        """Draw the view within this context, if the console is a terminal."""
+        return self._live or nullcontext()
 
     def look(self) -> None:
         """Update which jobs have started, and the progress of those that run."""
@@ -141,20 +129,14 @@ class MultirunView:
     def view(self) -> RenderableType:
         """As many jobs as the terminal has room for: failed and running ones before waiting and done ones."""
         room = max(self.console.height - FRAME_LINES, 1)
-        order = list(State)
-        shown = sorted(self.jobs, key=lambda job: order.index(job.state))
+        shown = sorted(self.jobs, key=lambda job: list(State).index(job.state))
         hidden = [f"     and {len(shown) - room} more"] if len(shown) > room else []
         lines = [Text(job.line(), style=STYLES[job.state], overflow="ellipsis", no_wrap=True) for job in shown[:room]]
         return Group(*lines, *hidden, Text(self.summary(), style="bold"))
 
 
 def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
-    """The time that jobs still need at their speed so far; None before any generation is finished.
-
-    Args:
-        jobs: All jobs of a multirun.
-        elapsed: Seconds since it started.
-    """
+    """The time that all jobs of a multirun still need at their speed so far; None before any generation is finished."""
     num_finished = sum(job.num_finished - job.num_before for job in jobs)
     num_left = sum(job.num_left for job in jobs)
     if num_left == 0:

@@ -9,21 +9,12 @@ from collapsar.jobs.multirun import arm_jobs
 
 
 class ArmsSweeper(BasicSweeper):
-    """Every arm with every combination of what is swept.
-
-    Chosen by `hydra/sweeper: arms` in an experiment, or `hydra/sweeper=arms` on the command line.
-    """
+    """Every arm with every combination of what is swept; chosen by `hydra/sweeper=arms`."""
 
     def __init__(
         self, *, arms: Sequence[str | None], params: dict[str, Any] | None, max_batch_size: int | None
     ) -> None:
-        """Set what the jobs are made of.
-
-        Args:
-            arms: For each arm, the overrides that set it apart, separated by spaces; empty for the arm without any.
-            params: What is swept in every arm, such as seeds, in the syntax of Hydra's own sweeper.
-            max_batch_size: Jobs that are handed to the launcher at once; null: all.
-        """
+        """Set what the jobs are made of, as `conf/hydra/sweeper/arms.yaml` explains."""
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.arms = arms
 

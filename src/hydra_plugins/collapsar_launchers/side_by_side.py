@@ -1,14 +1,13 @@
 """The base of our launchers: submit jobs, watch them until the last one is over, and report those that failed.
 
-A launcher only provides the places where jobs run (`Places`). A job that fails, or whose process dies, stops no other.
+A launcher only provides the places where jobs run. A job that fails, or whose process dies, stops no other.
 """
 
 import importlib.util
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,32 +20,36 @@ from omegaconf import DictConfig, open_dict
 from rich.progress import track
 
 from collapsar.errors import UsageError
-from collapsar.jobs.failures import FailedJob, command_of, failed_jobs
+from collapsar.jobs.elsewhere import Job, Outcome
+from collapsar.jobs.failures import command_of, failed_jobs
 from collapsar.jobs.multirun import is_told_at_the_end, make_console
 from collapsar.jobs.shares import Share
-from collapsar.jobs.watch import RECORDS, MultirunView, Watched, titles
-from hydra_plugins.collapsar_launchers.job import LOG, Job, Outcome
+from collapsar.jobs.watch import LOG, MultirunView, Watched, titles
 
 GLANCE_SECONDS = 0.2  # between two polls of the jobs
-DIED_EXIT_CODE = 1
 OWN_VARIABLES = "COLLAPSAR_"  # variables with this prefix are passed on to the jobs
 
 
 class Handle(Protocol):
     """A submitted job: the future of joblib, submitit or Ray."""
 
-    def done(self) -> bool:
-        """Whether it is over."""
+    def done(self) -> bool: ...
 
     def result(self) -> Outcome:
         """How it ended; raises an exception if its process died."""
 
 
-class Places(ABC):
-    """The places where jobs run; each runs one job at a time."""
+class SideBySide(Launcher, ABC):
+    """A launcher whose jobs run in other processes, in places that run one job at a time."""
 
-    shares: Sequence[Share]
-    """The share of the machine for the job in each place."""
+    package: str  # that it needs
+    extra: str  # of ours, which installs the package
+    restarts_jobs = False  # whether a job that a signal stopped is started again
+    shares: Sequence[Share]  # of the machine, for the job in each place; `open` sets it
+
+    @abstractmethod
+    def open(self, num_jobs: int, folder: Path) -> None:
+        """Make places for this number of jobs; `folder` is the study's."""
 
     @abstractmethod
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
@@ -60,23 +63,8 @@ class Places(ABC):
     def close(self) -> None:
         """Release what the places hold, when all jobs are over."""
 
-
-class SideBySide(Launcher, ABC):
-    """A launcher whose jobs run in other processes."""
-
-    package: str
-    """The package that it needs."""
-    extra: str
-    """Our extra that installs the package."""
-    restarts_jobs = False
-    """Whether a job that a signal stopped is started again."""
-
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store what jobs are made of.
-
-        Raises:
-            UsageError: the package that runs them is not installed.
-        """
+        """Store what jobs are made of; refuses to run them without the package."""
         if importlib.util.find_spec(self.package) is None:
             raise UsageError(
                 f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} needs {self.package}: "
@@ -84,14 +72,12 @@ class SideBySide(Launcher, ABC):
             )
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
-    @abstractmethod
-    def places(self, num_jobs: int, folder: Path) -> Places:
-        """Places for this number of jobs; `folder` is the study's."""
-
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs and note those that failed; returns the result of each, in the order of the jobs."""
         if self.config.get("dry_run"):  # trains nothing, and sums up its jobs within one process
-            return self._in_this_process(job_overrides, initial_job_idx)
+            here = BasicLauncher()
+            here.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+            return here.launch(job_overrides, initial_job_idx)
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(self.config.hydra.sweep.dir)
@@ -103,23 +89,24 @@ class SideBySide(Launcher, ABC):
             console=make_console(),
             transient=True,
         )
-        jobs = [self._job(overrides, number=number, title=title) for number, (overrides, title) in composing]
-        outcomes = run_all(jobs, self.places(len(jobs), folder))
-        return [self._told(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+        jobs = [self._job(overrides, index=index, title=title) for index, (overrides, title) in composing]
+        self.open(len(jobs), folder)
+        try:
+            outcomes = run_all(jobs, self)
+        except BaseException:  # such as a signal (`collapsar.machine.signals`)
+            self.stop()
+            raise
+        self.close()
+        return [self._returned(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
-    def _in_this_process(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        launcher = BasicLauncher()
-        launcher.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
-        return launcher.launch(job_overrides, initial_job_idx)
-
-    def _job(self, overrides: Sequence[str], *, number: int, title: str) -> Job:
+    def _job(self, overrides: Sequence[str], *, index: int, title: str) -> Job:
         """Compose a job here, so that a config that cannot be composed is refused before any job runs."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
+            config.hydra.job.id = config.hydra.job.num = index
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         return Job(
-            number=number,
+            number=index + 1,
             title=title or "the only one",
             config=config,
             folder=folder,
@@ -132,54 +119,45 @@ class SideBySide(Launcher, ABC):
             is_restarted=self.restarts_jobs,
         )
 
-    def _told(self, job: Job, outcome: Outcome) -> JobReturn:
+    def _returned(self, job: Job, outcome: Outcome) -> JobReturn:
         """The result for the sweeper: a failure only if it has rules for it, else it would stop at the first one."""
         returned = JobReturn(overrides=list(job.config.hydra.overrides.task), cfg=job.config)
         returned.status, returned.return_value = JobStatus.COMPLETED, outcome.objective
-        if outcome.reason and is_told_at_the_end(self.config.hydra):
-            failed_jobs.append(
-                FailedJob(
-                    number=job.number + 1, reason=outcome.reason, exit_code=outcome.exit_code, command=job.command
-                )
-            )
-        elif outcome.reason:
-            returned.status, returned.return_value = JobStatus.FAILED, UsageError(outcome.reason)
+        if outcome.failure and is_told_at_the_end(self.config.hydra):
+            failed_jobs.append(outcome.failure)
+        elif outcome.failure:
+            returned.status, returned.return_value = JobStatus.FAILED, UsageError(outcome.failure.reason)
         return returned
 
 
-def run_all(jobs: Sequence[Job], places: Places) -> list[Outcome]:
+def run_all(jobs: Sequence[Job], launcher: SideBySide) -> list[Outcome]:
     """Run each job as soon as a place is free, and show the progress; returns how each job ended."""
     watched = [
-        Watched(
-            number=job.number + 1,
-            title=job.title,
-            records=job.folder / RECORDS,
-            log=job.folder / LOG,
-            num_generations=job.num_generations,
-        )
+        Watched(number=job.number, title=job.title, folder=job.folder, num_generations=job.num_generations)
         for job in jobs
     ]
-    waiting, free = list(range(len(jobs))), list(range(len(places.shares)))
+    waiting, free = list(range(len(jobs))), list(range(len(launcher.shares)))
     running: dict[int, tuple[int, Handle]] = {}  # place and handle by the index of the job
     outcomes: dict[int, Outcome] = {}
-    with MultirunView(watched, console=make_console()) as view, ended_with(places):
+    view = MultirunView(watched, console=make_console())
+    with view.shown():
         while waiting or running:
-            in_use = {jobs[index].folder for index in running}
-            starting = []
-            for index in waiting.copy():
+            in_use, starting = {jobs[index].folder for index in running}, dict[int, int]()
+            for index in waiting:
                 if free and jobs[index].folder not in in_use:  # jobs of one chain run in turn, each continuing the last
                     in_use.add(jobs[index].folder)
-                    waiting.remove(index)
-                    starting.append((free.pop(0), index))
-            handles = places.start([(place, jobs[index]) for place, index in starting]) if starting else []
-            for (place, index), handle in zip(starting, handles, strict=True):
-                running[index] = place, handle
+                    starting[index] = free.pop(0)
+            waiting = [index for index in waiting if index not in starting]
+            if starting:
+                handles = launcher.start([(place, jobs[index]) for index, place in starting.items()])
+                running |= dict(zip(starting, zip(starting.values(), handles, strict=True), strict=True))
             for index, (place, handle) in list(running.items()):
                 if handle.done():
                     del running[index]
                     free.append(place)
                     outcomes[index] = outcome_of(handle, job=jobs[index])
-                    view.ended(watched[index], reason=outcomes[index].reason)
+                    failure = outcomes[index].failure
+                    view.ended(watched[index], reason=failure.reason if failure else "")
             view.look()
             time.sleep(GLANCE_SECONDS if running else 0)
     return [outcomes[index] for index in range(len(jobs))]
@@ -192,16 +170,5 @@ def outcome_of(handle: Handle, *, job: Job) -> Outcome:
     except Exception as error:  # whatever joblib, submitit or Ray raises for a process that died
         cause = getattr(error, "cause", None) or error  # Ray wraps what its worker raised before the job began
         what = str(cause).strip().partition("\n")[0] or type(cause).__name__
-        said = f"; what it said is in {job.folder / LOG}" if (job.folder / LOG).exists() else ""
-        return Outcome(reason=f"its process died ({what}){said}", exit_code=DIED_EXIT_CODE)
-
-
-@contextmanager
-def ended_with(places: Places) -> Iterator[None]:
-    """End the jobs if a signal stops this process (`collapsar.machine.signals`) or it fails."""
-    try:
-        yield
-        places.close()
-    except BaseException:
-        places.stop()
-        raise
+        log = job.folder / LOG
+        return job.failed(f"its process died ({what})" + (f"; its output is in {log}" if log.exists() else ""))

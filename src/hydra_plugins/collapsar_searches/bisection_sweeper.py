@@ -1,12 +1,11 @@
 """Search for the smallest value of a setting at which chains are good enough; the page draws the curve."""
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from collapsar.errors import UsageError, check_not_negative
-from collapsar.jobs.bisection import Bracket, Goal, bisect
+from collapsar.jobs.multirun import write_threshold
 from hydra_plugins.collapsar_searches.search import Search
 
 logger = logging.getLogger(__name__)
@@ -26,52 +25,69 @@ class BisectionSweeper(Search):
         num_steps: int,
         seeds: str,
     ) -> None:
-        """Set what is searched for.
-
-        Args:
-            setting: The key of a number; larger values make chains better.
-            low: Its smallest value.
-            high: Its largest value.
-            at_least: The smallest objective, averaged over seeds, that is good enough; null if `at_most` is set.
-            at_most: The largest objective that is good enough; null if `at_least` is set.
-            num_steps: Halvings after both ends were tried.
-            seeds: Seeds of the chains at each value, in the syntax of a sweep.
-        """
+        """Set what is searched for, as `conf/hydra/sweeper/bisection.yaml` explains."""
         super().__init__(seeds=seeds)
         check_not_negative(**{"hydra.sweeper.num_steps": num_steps})
         self.setting, self.low, self.high, self.num_steps = setting, low, high, num_steps
-        self.goal = Goal(at_least=at_least, at_most=at_most)
+        self.at_least, self.at_most = at_least, at_most
+        if (at_least is None) == (at_most is None):
+            raise UsageError(
+                "hydra.sweeper needs one of at_least and at_most, which the objective must reach: "
+                f"got at_least={at_least} and at_most={at_most}"
+            )
 
     def search(self) -> None:
-        from collapsar.report.phase_curve import SEARCH, Threshold
-
         objective = self.config.objective
         if not isinstance(objective, str):
             raise UsageError(
-                f"this sweeper needs one objective that tells good chains from bad ones, as in objective=final/recall: "
+                "this sweeper needs one objective that tells good chains from bad ones, as in objective=final/recall: "
                 f"got {objective}"
             )
         if any(override.partition("=")[0].lstrip("+") == self.setting for override in self.typed):
             raise UsageError(f"{self.setting} is what is searched for: set hydra.sweeper.low and hydra.sweeper.high")
-        threshold = Threshold(
-            setting=self.setting, objective=objective, at_least=self.goal.at_least, at_most=self.goal.at_most
-        )
-        (Path(self.config.hydra.sweep.dir) / SEARCH).write_text(json.dumps(threshold.to_dict()))
-        found = bisect(self._measure, low=self.low, high=self.high, goal=self.goal, num_steps=self.num_steps)
-        logger.info("%s", self._in_words(found))
+        folder, bounds = Path(self.config.hydra.sweep.dir), {"at_least": self.at_least, "at_most": self.at_most}
+        write_threshold(folder, setting=self.setting, objective=objective, **bounds)
+        match bisect(self._measure, self.is_met, low=self.low, high=self.high, num_steps=self.num_steps):
+            case None, _:
+                logger.info("%s=%s is good enough already", self.setting, self.low)
+            case _, None:
+                logger.info("not even %s=%s is good enough", self.setting, self.high)
+            case low, high:
+                logger.info("chains become good enough between %s=%s and %s", self.setting, low, high)
+
+    def is_met(self, objective: float) -> bool:
+        """Whether a chain with this objective is good enough."""
+        return objective >= self.at_least if self.at_least is not None else objective <= (self.at_most or 0.0)
 
     def _measure(self, values: Sequence[float]) -> list[float]:
         measured: list[float] = self.objectives([[f"{self.setting}={value}"] for value in values])
         for value, found in zip(values, measured, strict=True):
-            is_met = "good enough" if self.goal.is_met(found) else "not good enough"
+            is_met = "good enough" if self.is_met(found) else "not good enough"
             logger.info("%s=%s: %s %.3g, %s", self.setting, value, self.config.objective, found, is_met)
         return measured
 
-    def _in_words(self, found: Bracket) -> str:
-        match found:
-            case Bracket(low=None):
-                return f"{self.setting}={self.low} is good enough already"
-            case Bracket(high=None):
-                return f"not even {self.setting}={self.high} is good enough"
-            case _:
-                return f"chains become good enough between {self.setting}={found.low} and {found.high}"
+
+def bisect(
+    measure: Callable[[Sequence[float]], Sequence[float]],
+    is_met: Callable[[float], bool],
+    *,
+    low: float,
+    high: float,
+    num_steps: int,
+) -> tuple[float | None, float | None]:
+    """The two values between which chains become good enough: the last one that is not, and the first one that is.
+
+    Both ends are measured, then the interval is halved `num_steps` times. The first value is None if the smallest is
+    good enough already, the second if none is.
+    """
+    if not low < high:
+        raise UsageError(f"hydra.sweeper.low must be below hydra.sweeper.high: got {low} and {high}")
+    is_low_met, is_high_met = map(is_met, measure([low, high]))
+    if is_low_met:
+        return None, low
+    if not is_high_met:
+        return high, None
+    for _ in range(num_steps):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_met(measure([middle])[0]) else (middle, high)
+    return low, high

@@ -17,8 +17,6 @@ from hydra_plugins.collapsar_searches.search import Search
 
 logger = logging.getLogger(__name__)
 
-LOG_TAG = "log"  # marks an interval to search on a logarithmic scale: tag(log, interval(1e-4, 1e-1))
-
 
 class OptunaSweeper(Search):
     """Optuna's TPE; chosen by `hydra/sweeper=optuna`."""
@@ -35,18 +33,7 @@ class OptunaSweeper(Search):
         storage: str | None,
         study_name: str,
     ) -> None:
-        """Set what is searched for.
-
-        Args:
-            direction: maximize or minimize; a list of these for a list of objectives.
-            params: For each key, its possible values: `interval(0,1)`, `int(interval(1,8))`, `a,b`, `range(1,9)`.
-            n_trials: Trials in all.
-            n_jobs: Trials that run at once.
-            seed: Seed of the suggestions.
-            seeds: Seeds of the chains of each trial; its objective is the mean over them.
-            storage: Where Optuna keeps the trials, such as sqlite:///search.db; null: in memory.
-            study_name: The name of the search in the storage.
-        """
+        """Set what is searched for, as `conf/hydra/sweeper/optuna.yaml` explains."""
         super().__init__(seeds=seeds)
         check_positive(**{"hydra.sweeper.n_trials": n_trials, "hydra.sweeper.n_jobs": n_jobs})
         if importlib.util.find_spec("optuna") is None:
@@ -63,7 +50,7 @@ class OptunaSweeper(Search):
         study = optuna.create_study(
             directions=self.directions, storage=self.storage, study_name=self.study_name, load_if_exists=True
         )
-        while (left := self.num_trials - num_finished(study)) > 0:
+        while (left := self.num_trials - sum(trial.state.is_finished() for trial in study.trials)) > 0:
             trials = self._next(study, space, count=min(left, self.num_at_once))
             measured = self.objectives([[f"{key}={value}" for key, value in trial.params.items()] for trial in trials])
             for trial, found in zip(trials, measured, strict=True):
@@ -95,36 +82,29 @@ class OptunaSweeper(Search):
         return trials
 
 
-def num_finished(study: Any) -> int:
-    """The number of trials that have their values."""
-    return sum(trial.state.is_finished() for trial in study.trials)
-
-
 def search_space(params: Sequence[str]) -> dict[str, Any]:
-    """Optuna's distributions by key, from the given parameters; refuses none, or a value that is not a choice."""
+    """Optuna's distribution of each parameter; refuses no parameters, or a value that is not a choice."""
     if not params:
         raise UsageError(
             "there is nothing to search: say what may be chosen, as in 'regime.real_fraction=interval(0,0.5)', or in "
             "hydra.sweeper.params"
         )
-    return {
-        override.get_key_element(): distribution(override)
-        for override in OverridesParser.create().parse_overrides(list(params))
-    }
+    overrides = OverridesParser.create().parse_overrides(list(params))
+    return {override.get_key_element(): distribution(override) for override in overrides}
 
 
 def distribution(override: Override) -> Any:
-    """Optuna's distribution for one parameter; refuses a value that is not a choice."""
+    """Optuna's distribution of one parameter."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
     if isinstance(value, IntervalSweep):
-        assert value.start is not None, "Hydra's grammar wants both ends"
-        assert value.end is not None
-        is_log = LOG_TAG in value.tags
-        if isinstance(value.start, int) and isinstance(value.end, int):
-            return IntDistribution(value.start, value.end, log=is_log)
-        return FloatDistribution(value.start, value.end, log=is_log)
+        start, end, is_log = value.start, value.end, "log" in value.tags  # tag(log, interval(1e-4, 1e-1))
+        assert start is not None, "Hydra's grammar wants both ends"
+        assert end is not None
+        if isinstance(start, int) and isinstance(end, int):
+            return IntDistribution(start, end, log=is_log)
+        return FloatDistribution(start, end, log=is_log)
     if override.is_sweep_override():
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     raise UsageError(

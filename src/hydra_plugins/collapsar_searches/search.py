@@ -5,12 +5,12 @@ Finished chains of a trial are read again at once, so the same command continues
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -44,42 +44,30 @@ class Search(Sweeper):
         """Search to the end, or until a job fails: the reason is printed at the end, and the same command continues."""
         self.typed = list(arguments)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
-        try:
+        with suppress(FailedTrialError):
             self.search()
-        except FailedTrialError:
-            return
 
     @abstractmethod
     def search(self) -> None:
         """Run trials one after another, or several at once."""
 
     def objectives(self, trials: Sequence[Sequence[str]]) -> list[Any]:
-        """The objectives of some trials, each the mean over its seeds; a list for each if there are several objectives.
+        """The mean objective over seeds of each trial, which is given by its overrides; a list if there are several.
 
-        Args:
-            trials: The overrides of each.
+        The typed overrides may change the seeds, but not the values of a trial.
 
         Raises:
             FailedTrialError: a job failed.
         """
-        jobs = [self._jobs(overrides) for overrides in trials]
-        flat = [job for seeds in jobs for job in seeds]
-        returned = iter(self.launcher.launch(flat, initial_job_idx=self.num_jobs))
-        self.num_jobs += len(flat)
-        return [mean([objective_of(next(returned)) for _ in seeds]) for seeds in jobs]
-
-    def _jobs(self, overrides: Sequence[str]) -> list[list[str]]:
-        """The jobs of a trial; the typed overrides may change the seeds, but not the trial's values."""
         loader = self.hydra_context.config_loader
         jobs = arm_jobs([""], params=[f"seed={self.seeds}"], typed=self.typed, config_loader=loader)
-        return [[*job, *overrides] for job in jobs]
-
-
-def objective_of(returned: JobReturn) -> Any:
-    """The objective that a job returned; raises FailedTrialError if it failed."""
-    if returned.return_value is None:
-        raise FailedTrialError
-    return returned.return_value
+        of_all = [[*job, *overrides] for overrides in trials for job in jobs]
+        returned = self.launcher.launch(of_all, initial_job_idx=self.num_jobs)
+        self.num_jobs += len(of_all)
+        found = [job.return_value for job in returned]
+        if None in found:
+            raise FailedTrialError
+        return [mean(found[first : first + len(jobs)]) for first in range(0, len(found), len(jobs))]
 
 
 def mean(objectives: Sequence[Any]) -> Any:

@@ -16,28 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from collapsar.jobs.failures import BREAKDOWN_EXIT_CODE, FailedJob, exit_code, is_expected, one_line
 from collapsar.jobs.shares import Share
-
-LOG = "job.log"
+from collapsar.jobs.watch import LOG
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended.
-
-    Attributes:
-        objective: The value that it returned to a sweeper.
-        reason: What was wrong, in one line; empty if nothing was.
-        exit_code: The exit code that the command would have had with this job alone.
-    """
+    """How a job ended: the objective for a sweeper, and the failure if it failed."""
 
     objective: Any = None
-    reason: str = ""
-    exit_code: int = 0
+    failure: FailedJob | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +38,10 @@ class Job:
     """One job of a multirun; called in the process that runs it.
 
     Attributes:
-        number: Its number, from 0.
+        number: Its number, from 1.
         title: The overrides that set it apart from the other jobs.
         config: Its composed config, with Hydra's own node.
-        num_generations: Generations of its chain.
         command: The command that repeats this job alone.
-        hydra_context: Hydra's context of the multirun.
         singletons: The state of Hydra's singletons.
         working_folder: The folder where the command was typed; relative paths start there.
         environment: Our own variables that were set there.
@@ -74,7 +65,7 @@ class Job:
         os.environ |= {**self.environment, **share.environment()}  # before any library with threads is imported
         os.chdir(self.working_folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with said_to(self.folder / LOG):
+        with output_in(self.folder / LOG):
             sys.stdout.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} process {os.getpid()} on {socket.gethostname()}\n")
             sys.stdout.flush()
             return self._run()
@@ -85,9 +76,14 @@ class Job:
 
         return DelayedSubmission(self, share)
 
+    def failed(self, reason: str, *, exit_code: int = BREAKDOWN_EXIT_CODE, objective: Any = None) -> Outcome:
+        """The outcome of this job if it failed."""
+        failure = FailedJob(number=self.number, reason=reason, exit_code=exit_code, command=self.command)
+        return Outcome(objective=objective, failure=failure)
+
     def _run(self) -> Outcome:
-        from collapsar.__main__ import run_job as run_chain_of_job
         from collapsar.config import composition
+        from collapsar.jobs import job
 
         Singleton.set_state(self.singletons)
         setup_globals()
@@ -95,48 +91,28 @@ class Job:
         try:
             done = run_job(
                 hydra_context=self.hydra_context,
-                task_function=run_chain_of_job,
+                task_function=job.run_job,
                 config=self.config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
+            return Outcome(objective=done.return_value)  # Hydra raises the error of a failed job here
         except (KeyboardInterrupt, SystemExit) as stop:
             if self.is_restarted:
                 raise  # the job would count as over if it returned an outcome
             code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
-            return Outcome(reason="interrupted: the same command continues", exit_code=code)
-        if done.status is JobStatus.COMPLETED:
-            return Outcome(objective=done.return_value)
-        return self._failed(error_of(done))
-
-    def _failed(self, error: Exception) -> Outcome:
-        from collapsar.__main__ import (
-            BREAKDOWN_EXIT_CODE,
-            EXPECTED_ERRORS,
-            exit_code,
-            objective_of_breakdown,
-            one_line,
-        )
-
-        traceback.print_exception(error)
-        if isinstance(error, EXPECTED_ERRORS):
-            worth = objective_of_breakdown(self.config, self.folder)
-            return Outcome(objective=worth, reason=one_line(error), exit_code=exit_code(error))
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(reason=f"{text}; the traceback is in {self.folder / LOG}", exit_code=BREAKDOWN_EXIT_CODE)
-
-
-def error_of(done: JobReturn) -> Exception:
-    """The error of a failed job; Hydra raises it when the return value is read."""
-    try:
-        _ = done.return_value
-    except Exception as error:
-        return error
-    raise AssertionError("the job did not fail")
+            return self.failed("interrupted: the same command continues", exit_code=code)
+        except Exception as error:
+            traceback.print_exception(error)
+            if is_expected(error):
+                objective = job.objective_of_breakdown(self.config, self.folder)
+                return self.failed(one_line(error), exit_code=exit_code(error), objective=objective)
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            return self.failed(f"{text}; the traceback is in {self.folder / LOG}")
 
 
 @contextmanager
-def said_to(log: Path) -> Iterator[None]:
+def output_in(log: Path) -> Iterator[None]:
     """Append all that this process would write to the terminal to a file instead."""
     sys.stdout.flush()
     sys.stderr.flush()

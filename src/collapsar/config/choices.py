@@ -1,0 +1,108 @@
+"""Refuse choices that Hydra would silently drop: without a file in an optional group, or one of two alike levers.
+
+Hydra's own node names the chosen files, whether the command line or an experiment chose them.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from collapsar.errors import UsageError
+from collapsar.records.settings import flatten
+
+GROUP = "lever/"
+
+
+def choices(config: DictConfig) -> dict[str, str]:
+    """The choice made in each group; none if Hydra's own node is absent."""
+    node = hydra_of(config)
+    chosen = node.runtime.choices if node else {}
+    return {str(group): str(choice) for group, choice in chosen.items() if choice is not None}
+
+
+def hydra_of(config: DictConfig) -> Any:
+    """Hydra's own node; a running job asks HydraConfig, as Hydra has removed the node from the config."""
+    node = OmegaConf.select(config, "hydra")
+    return HydraConfig.get() if node is None and HydraConfig.initialized() else node
+
+
+def typed_overrides(hydra_config: Any) -> list[str]:
+    """The overrides of a job, unresolved because Hydra may fail to read them again."""
+    typed: Any = OmegaConf.to_container(hydra_config.overrides, resolve=False)
+    return [*typed["hydra"], *typed["task"]]
+
+
+def check_choices(config: DictConfig) -> None:
+    """Refuse a choice without a file: Hydra skips it in an optional group, such as judge, because some data have none.
+
+    Unless typed, a choice that is named for the data may lack a file, and a recipe too: some models have none.
+
+    Raises:
+        UsageError: a recipe of the user's stands where earlier versions looked for it.
+        MissingConfigException: with the existing choices.
+    """
+    if (node := hydra_of(config)) is None:
+        return
+    chosen = choices(config)
+    overrides = OverridesParser.create().parse_overrides(typed_overrides(node))
+    typed = [(each.get_key_element().lstrip("+"), each.value()) for each in overrides]
+    search_path = ConfigSearchPathImpl()
+    for each in node.runtime.config_sources:
+        search_path.append(each.provider, f"{each.schema}://{each.path}")
+        for path in Path(each.path, "recipe").glob("*/*.yaml") if each.schema == "file" else ():
+            raise UsageError(f"{path} is not read: the recipe of DATA and MODEL stands in recipe/DATA/SIZE/MODEL.yaml")
+    files = ConfigRepository(search_path)
+    for key, choice in chosen.items():
+        group = key.partition("@")[0]
+        is_optional = (group == "recipe" or choice == chosen.get("data")) and (key, choice) not in typed
+        file = f"{group}/{choice}"
+        if not is_optional and not files.config_exists(file):
+            folder = f"{file.rpartition('/')[0]}/"
+            known = [f"{group}/{option}" for option in files.get_group_options(group)]  # with nested recipes
+            options = [option.removeprefix(folder) for option in known if option.startswith(folder)]
+            raise MissingConfigException(f"no {file}", missing_cfg_file=file, options=options)
+
+
+def check_levers(levers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse two levers that set one key to different values; `levers` are their values by name and dotted key."""
+    for (first, own), (second, other) in combinations(levers.items(), 2):
+        for key in own:
+            if key in other and own[key] != other[key]:
+                raise UsageError(
+                    f"levers {first} and {second} both set {key}, to {own[key]!r} and {other[key]!r}: "
+                    "choose one of them"
+                )
+
+
+def levers_of_job() -> dict[str, dict[str, Any]]:
+    """The values that each lever of the running job sets, by dotted key; empty if no job runs."""
+    if not (HydraConfig.initialized() and GlobalHydra.instance().is_initialized()):
+        return {}
+    return composed_levers(HydraConfig.get().job.config_name, typed_overrides(HydraConfig.get()))
+
+
+def composed_levers(config_name: str | None, overrides: list[str]) -> dict[str, dict[str, Any]]:
+    """The values that each chosen lever sets; levers in the defaults of another lever count as part of that one."""
+    loader: Any = GlobalHydra.instance().config_loader()
+    defaults = loader.compute_defaults_list(config_name=config_name, overrides=overrides, run_mode=RunMode.RUN).defaults
+    _, files = loader._parse_overrides_and_create_caching_repo(config_name, overrides)  # includes hydra.searchpath
+    parents = {str(default.config_path): str(default.parent) for default in defaults}
+    found: dict[str, dict[str, Any]] = {}
+    for path in (path for path in parents if path.startswith(GROUP)):
+        own: Any = OmegaConf.to_container(files.load_config(path).config, resolve=False)
+        owner = path
+        while parents.get(owner, "").startswith(GROUP):
+            owner = parents[owner]
+        name = owner.removeprefix(GROUP)
+        found[name] = found.get(name, {}) | flatten(own)
+    return found

@@ -1,0 +1,107 @@
+"""A job: one chain of the command, alone or in a multirun, with its page, its table and its objective."""
+
+import json
+import logging
+import shutil
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from collapsar.config import composition
+from collapsar.errors import UsageError, disk_errors_name
+from collapsar.jobs import multirun
+from collapsar.jobs.failures import command_of, note
+from collapsar.journal.objective import read_objective
+from collapsar.machine.signals import catch_signals
+
+if TYPE_CHECKING:
+    from collapsar.config.forecast import Forecast
+
+logger = logging.getLogger(__name__)
+
+dry_chains: list["Forecast"] = []  # of this command
+
+
+def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
+    """Run one chain, write its page and print its table; returns its objective, None if it failed.
+
+    A breakdown is an outcome of the chain: it is reported at the end, and a sweeper gets an objective for it. Launchers
+    other than Hydra's own and sweepers of other packages get the error itself: they have rules for it.
+    """
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    try:
+        with catch_signals():
+            composition.check(config)  # finds mistakes that need no torch before torch is imported
+            quieten_libraries()
+            return run_chain(config, hydra_config=hydra_config, folder=folder)
+    except Exception as error:
+        if not (hydra_config.launcher._target_.endswith("BasicLauncher") and multirun.is_told_at_the_end(hydra_config)):
+            raise
+        if hydra_config.mode == RunMode.MULTIRUN:
+            note(error, number=int(hydra_config.job.num) + 1, command=command_of(hydra_config, folder=folder))
+        else:
+            note(error)
+    return objective_of_breakdown(config, folder)
+
+
+def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float | tuple[float, ...] | None:
+    """Build, run and show the chain of one job, whose settings are checked; returns its objective."""
+    experiment, settings = composition.make(config), composition.settings(config)
+    if multirun.is_optimised(hydra_config) and settings["objective"] is None:
+        raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
+    chain = composition.chain_name(_root_=config)
+    if settings["dry_run"]:
+        from collapsar.config import forecast
+
+        dry_chains.append(forecast.forecast(experiment, folder, chain=chain, config=settings))
+        logger.info("%s", forecast.line(dry_chains[-1]))
+        remove_if_new(folder)
+        return None
+    with disk_errors_name(folder):
+        console, position = multirun.make_console(), multirun.job_number(hydra_config)
+        records = experiment.run(folder, chain=chain, config=settings, console=console, position=position)
+        multirun.show_results([folder], page=folder / "report.html")
+    profile = json.loads((folder / "profile.json").read_text())
+    return read_objective(settings["objective"], records=records, profile=profile)
+
+
+def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[float, ...] | None:
+    """The objective of a chain whose numbers broke down; None for a chain that failed otherwise."""
+    with suppress(OSError, ValueError):  # no profile, or no such number: the job has failed
+        profile = json.loads((folder / "profile.json").read_text())
+        if profile.get("ending") == "broke down" and config.get("objective") is not None:
+            return read_objective(composition.settings(config)["objective"], records=(), profile=profile)
+    return None
+
+
+def remove_if_new(folder: Path) -> None:
+    """Remove the folder that Hydra made for a dry run, unless a chain lies in it."""
+    if not (folder / "config.yaml").exists():
+        shutil.rmtree(folder / ".hydra", ignore_errors=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def sum_up_dry_run(outputs: Path) -> None:
+    """Log the total of all chains of a dry run, if there are any; refuse it if the disk is too small."""
+    if dry_chains:
+        from collapsar.config import forecast
+
+        chains = dry_chains.copy()
+        dry_chains.clear()
+        logger.info("%s", forecast.summary(chains, free_bytes=forecast.check_disk(chains, outputs)))
+
+
+def quieten_libraries() -> None:
+    """Hide Lightning's information messages and warnings, which would crowd out the chain's own lines."""
+    import lightning.pytorch  # noqa: F401  importing it sets the levels of its loggers
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
