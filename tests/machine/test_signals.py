@@ -20,6 +20,16 @@ with signals.catch_signals(), signals.deferred():
     signal.raise_signal(signal.SIGUSR1)
     print("second", flush=True)
 """
+IN_A_FINALISER = """
+import signal, time
+from collapsar.machine import signals
+class Passing:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+with signals.catch_signals():
+    Passing()
+    time.sleep(60)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +65,20 @@ def test_a_deferred_signal_is_noted_and_leaves_at_the_end(number, code):
 def test_a_second_signal_ends_the_process():
     done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (143, "first\n")
+
+
+def test_a_signal_that_comes_in_a_finaliser_leaves_a_moment_later_and_prints_nothing():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_FINALISER], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (143, "")
+
+
+def test_other_exceptions_in_a_finaliser_are_shown_as_before():
+    broken = IN_A_FINALISER.replace("signal.raise_signal(signal.SIGTERM)", "1 / 0").replace("time.sleep(60)", "")
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_nothing_is_deferred_once_a_signal_was_swallowed():
