@@ -74,10 +74,11 @@ def config_folder() -> Path:
 
 @cache
 def recipes(data: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """Content of `conf/recipe/DATA.yaml`, by size and model; empty if there is no such file."""
+    """Content of `conf/recipe/DATA.yaml`, by size and model; empty if there is no such file; tiny is small."""
     path = config_folder() / "recipe" / f"{data}.yaml"
     content = yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
-    return {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
+    found = {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
+    return found | ({"tiny": found["small"]} if "small" in found else {})
 
 
 def whole_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
