@@ -1,5 +1,7 @@
 """`size=tiny`: two short generations of any data and model, whose numbers are cut to those of `conf/tiny.yaml`."""
 
+from typing import Any
+
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,7 +21,7 @@ def cut(config: DictConfig) -> None:
     limits = yaml.safe_load((config_folder() / f"{TINY}.yaml").read_text())
     if OWN_FILES in (config["data"] or {}):
         del limits["data.num_train"], limits["evaluation.num_samples"]
-    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
     for key, value in flatten(plain).items():
         for end, limit in limits.items():
             is_number = isinstance(value, int | float) and not isinstance(value, bool)

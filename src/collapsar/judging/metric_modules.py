@@ -177,7 +177,9 @@ class Neighbourhoods:
         if self.is_prepared and side is not None:
             if side.features.device == device:
                 return side
-            moved = {name: value.to(device) for name, value in vars(side).items() if isinstance(value, Tensor)}
+            moved: dict[str, Any] = {
+                name: value.to(device) for name, value in vars(side).items() if isinstance(value, Tensor)
+            }
             return replace(side, **moved)
         if side is not None and _is_same(real, side.features):
             return side
@@ -268,7 +270,7 @@ class NeighbourScore(Metric):
         has_real = balls.is_prepared or sum(map(len, self.real_features)) > balls.num_neighbours
         is_enough = not real and has_real and len(batch) > balls.num_neighbours
         value: Tensor = self._score(batch) if is_enough else torch.tensor(torch.nan, device=batch.device)
-        self._forward_cache = value
+        self._forward_cache = value  # type: ignore[assignment]  # what Lightning logs for a step
         return value
 
     def reset(self) -> None:
@@ -340,7 +342,7 @@ class NeighbourMetric(MetricCollection):
         **kwargs: Any,
     ) -> None:
         extractor = make_extractor(feature)
-        scores = {
+        scores: dict[str, Any] = {
             name: kind(
                 extractor, num_neighbours, reset_real_features=reset_real_features, real_side=real_side, **kwargs
             )
@@ -359,4 +361,5 @@ class NeighbourMetric(MetricCollection):
     def forward(self, imgs: Tensor, real: bool) -> dict[str, Tensor]:
         """Add a batch, and score a synthetic one as `NeighbourScore.forward` does."""
         self.update(imgs, real)
-        return {name: score.score_batch(real) for name, score in self.items(copy_state=False)}
+        scores = {name: score for name, score in self.items(copy_state=False) if isinstance(score, NeighbourScore)}
+        return {name: score.score_batch(real) for name, score in scores.items()}
