@@ -9,6 +9,7 @@ from collapsar.config.tiny import OWN_FILES
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder, flatten
 from tiny_chains import build_and_run, compose_settings
+from user_tables import with_column, write_text
 
 SECONDS = 6  # of digits after imports, on an idle machine
 
@@ -62,6 +63,12 @@ def test_digits_take_seconds(tmp_path):
     begun = time.process_time()
     assert len(build_and_run(tmp_path, "size=tiny", f"evaluation.cache_folder={tmp_path / 'cache'}")) == 2
     assert time.process_time() - begun < SECONDS
+
+
+def test_a_small_table_of_ones_own_runs(tmp_path):
+    file = write_text(tmp_path / "rows.csv", with_column("age", [str(20 + place) for place in range(90)]))
+    made = ("data=table", f"data.path={file}", "data.target=ill", "model=table_vae")
+    assert len(build_and_run(tmp_path / "run", "size=tiny", *made, f"evaluation.cache_folder={tmp_path}")) == 2
 
 
 @pytest.mark.slow

@@ -303,7 +303,7 @@ def test_a_measuring_stick_is_found_by_its_name():
 
 
 MISTAKES = {
-    "no module": (lambda: NeighbourMetric(feature=[1]), "feature must be a fitted space, a module, the name of"),
+    "no module": (lambda: NeighbourMetric(feature=True), "feature must be a fitted space, a module, the name of"),
     "no stick": (lambda: NeighbourMetric(feature="mnits"), "no measuring stick 'mnits': there are cifar10, digits"),
     "no layer": (lambda: NeighbourMetric(feature=100), "must be one of"),
     "no neighbour": (lambda: NeighbourMetric(num_neighbours=0), "num_neighbours must be above 0: got 0"),
