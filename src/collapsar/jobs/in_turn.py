@@ -13,7 +13,6 @@ from typing import Any
 from hydra.types import RunMode
 
 from collapsar.jobs.watch import LOG
-from collapsar.journal.progress import headline
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted, duration_text
 
@@ -72,4 +71,6 @@ def say_end(number: int, *, num_jobs: int, chain: str, outcome: str) -> None:
 
 def done(records: Sequence[GenerationRecord]) -> str:
     """How a chain ended, in words."""
+    from collapsar.journal.progress import headline  # imports scipy
+
     return f"is done: {headline(records[-1])}"

@@ -74,11 +74,10 @@ def config_folder() -> Path:
 
 @cache
 def recipes(data: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """Content of `conf/recipe/DATA.yaml`, by size and model; empty if there is no such file; tiny is small."""
+    """Content of `conf/recipe/DATA.yaml`, by size and model; empty if there is no such file."""
     path = config_folder() / "recipe" / f"{data}.yaml"
     content = yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
-    found = {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
-    return found | ({"tiny": found["small"]} if "small" in found else {})
+    return {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
 
 
 def whole_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
