@@ -4,6 +4,7 @@ Random numbers are derived from (seed, generation, purpose), and pools are rebui
 continues with identical numbers.
 """
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +32,7 @@ from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
 from collapsar.records.record import GenerationRecord
+from collapsar.records.words import counted
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train
@@ -39,11 +41,20 @@ from collapsar.training.stored import load_stored
 from collapsar.training.train import Training
 from collapsar.training.unfinished import Unfinished, belonging
 
+logger = logging.getLogger(__name__)
+
 STRIP_IMAGES = 12  # of the film strip; their latents are the same in every generation
 
 
 def run_chain(
-    parts: Parts, folder: Path, *, chain: str, config: dict[str, Any], console: Console, position: str = ""
+    parts: Parts,
+    folder: Path,
+    *,
+    chain: str,
+    config: dict[str, Any],
+    console: Console,
+    position: str = "",
+    expected: str = "",
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
@@ -54,6 +65,7 @@ def run_chain(
         config: The resolved configuration, stored beside the records.
         console: Where progress is drawn.
         position: Which job of a multirun it is, in words; empty for a single chain.
+        expected: How long it will take, in words; empty if that is unknown.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
@@ -73,6 +85,10 @@ def run_chain(
             machine = parts.machine(journal.machine)  # generation 0 chooses it, later runs restore it
             journal.fix_machine(machine)
             parts = parts.on(machine)
+            to_go = counted(parts.num_generations - len(journal.records), "generation")
+            where = f"{machine.device}, {counted(machine.threads, 'thread')}"
+            shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+            logger.info("%s: %s to go on %s%s", shown, to_go, where, f", {expected}" if expected else "")
             clean = parts.data.load()
             real, held_out = own_data(parts, clean)
             with journal.shown(console, position=position, steps_per_generation=parts.max_steps):

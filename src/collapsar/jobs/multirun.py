@@ -19,6 +19,7 @@ from rich.console import Console
 
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
+from collapsar.jobs import in_turn
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ class StudySummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
+        if config.hydra.launcher._target_.endswith("BasicLauncher") and not config.get("dry_run"):
+            in_turn.announce(num_jobs())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -109,14 +112,15 @@ def num_jobs() -> int:
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
-def show_results(folders: list[Path], *, page: Path) -> None:
-    """Print the table of the chains in these folders and write their page."""
+def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) -> None:
+    """Print the table of the chains in these folders, if wanted, and write their page."""
     from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
     from collapsar.study.study import read_study
 
     study = read_study(folders)
-    make_console().print(report_tables(study))
+    if is_printed:
+        make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
 
 
