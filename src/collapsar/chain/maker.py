@@ -74,6 +74,7 @@ class ChainMaker(Maker):
             seed=parts.seed,
             generation=generation,
             on_steps=journal.trained,
+            on_reading=journal.read,
             held_out=self.held_out,
             start=journal.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
             real=self.real.train,

@@ -4,6 +4,7 @@ Random numbers are derived from (seed, generation, purpose), and pools are rebui
 continues with identical numbers.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,15 @@ STRIP_IMAGES = 12  # of the film strip; their latents are the same in every gene
 
 
 def run_chain(
-    parts: Parts, folder: Path, *, chain: str, config: dict[str, Any], console: Console, position: str = ""
+    parts: Parts,
+    folder: Path,
+    *,
+    chain: str,
+    config: dict[str, Any],
+    console: Console,
+    position: str = "",
+    command: str = "",
+    write_page: Callable[[], Path] | None = None,
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet.
 
@@ -43,6 +52,8 @@ def run_chain(
         config: The resolved configuration, stored beside the records.
         console: Where progress is drawn.
         position: Which job of a multirun it is, in words; empty for a single chain.
+        command: The command that runs the chain, for the notes of W&B.
+        write_page: Writes the page of the finished chain and returns its path; not called if the chain was over.
 
     Returns:
         The records of all generations.
@@ -51,8 +62,10 @@ def run_chain(
         UsageError: settings that do not fit the data, or a folder made with other settings.
         NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
     """
-    title = title_of(parts, chain=chain)
-    opened = open_journal(folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm)
+    title = title_of(parts, chain=chain, command=command)
+    opened = open_journal(
+        folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm, write_page=write_page
+    )
     with torch_settings_kept(), opened as journal:
         if not journal.is_over:
             machine = parts.machine(journal.machine)  # generation 0 chooses it, later runs restore it
@@ -95,7 +108,7 @@ def run_generations(
             del turn  # else its model stays in memory until the next one is trained
 
 
-def title_of(parts: Parts, *, chain: str) -> ChainTitle:
+def title_of(parts: Parts, *, chain: str, command: str) -> ChainTitle:
     """The names of a chain in progress lines and W&B."""
     return ChainTitle(
         name=chain,
@@ -104,6 +117,7 @@ def title_of(parts: Parts, *, chain: str) -> ChainTitle:
         model=parts.model.name,
         regime=parts.regime.name,
         num_generations=parts.num_generations,
+        command=command,
     )
 
 

@@ -13,6 +13,8 @@ from omegaconf import MISSING
 from collapsar.errors import UsageError, check_not_negative, check_positive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from collapsar.records.record import GenerationRecord
@@ -93,9 +95,26 @@ class Experiment:
         check_parts(self.parts)
 
     def run(
-        self, folder: Path, *, chain: str, config: dict[str, Any], console: "Console", position: str = ""
+        self,
+        folder: Path,
+        *,
+        chain: str,
+        config: dict[str, Any],
+        console: "Console",
+        position: str = "",
+        command: str = "",
+        write_page: "Callable[[], Path] | None" = None,
     ) -> "list[GenerationRecord]":
         """Run the chain: see `run_chain`."""
         from collapsar.chain.run import run_chain
 
-        return run_chain(self.parts, folder, chain=chain, config=config, console=console, position=position)
+        return run_chain(
+            self.parts,
+            folder,
+            chain=chain,
+            config=config,
+            console=console,
+            position=position,
+            command=command,
+            write_page=write_page,
+        )

@@ -63,10 +63,20 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
         logger.info("%s", forecast.line(dry_chains[-1]))
         remove_if_new(folder)
         return None
+    from collapsar.report.page import write_report
+
     with disk_errors_name(folder):
-        console, position = multirun.make_console(), multirun.job_number(hydra_config)
-        records = experiment.run(folder, chain=chain, config=settings, console=console, position=position)
-        multirun.show_results([folder], page=folder / "report.html")
+        page = folder / "report.html"
+        records = experiment.run(
+            folder,
+            chain=chain,
+            config=settings,
+            console=multirun.make_console(),
+            position=multirun.job_number(hydra_config),
+            command=command_of(hydra_config, folder=folder),
+            write_page=lambda: write_report([folder], page),
+        )
+        multirun.show_results([folder], page=page)
     profile = json.loads((folder / "profile.json").read_text())
     return read_objective(settings["objective"], records=records, profile=profile)
 

@@ -50,6 +50,7 @@ class Journal:
         config: The resolved configuration.
         tracking: Mirrors the folder elsewhere.
         alarm: Rules for a chain that goes wrong, and their action.
+        write_page: Writes the chain's page when its last generation is stored, and returns its path; None: no page.
 
     Attributes:
         records: The finished generations' records, in order.
@@ -57,9 +58,17 @@ class Journal:
     """
 
     def __init__(
-        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+        self,
+        store: RunFolder,
+        *,
+        title: ChainTitle,
+        config: dict[str, Any],
+        tracking: Tracking,
+        alarm: Alarm,
+        write_page: Callable[[], Path] | None = None,
     ) -> None:
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
+        self.write_page = write_page
         self.records = store.records()
         stored = self.records[-1].machine if self.records else store.read_json(MACHINE)
         self.machine = read_machine(stored or store.read_json(MACHINE))
@@ -121,6 +130,10 @@ class Journal:
     def trained(self, epoch: int, steps: int) -> None:
         """Report how far training came in the current generation."""
         self._shown.trained(epoch, steps)
+
+    def read(self, reading: Mapping[str, float]) -> None:
+        """Mirror a reading of the losses of the current generation."""
+        self.tracking.trained(len(self.records), reading)
 
     def keep(
         self,
@@ -185,12 +198,13 @@ class Journal:
         self.store.write_json("profile.json", profile_chain(self.records, ending=ending).to_dict())
 
     def _raise_alarms(self, fired: Sequence[Fired]) -> None:
-        """Store, show and send what the last generation sets off."""
+        """Store and show what the last generation sets off; send it if it is the first of the chain."""
         self.store.append_lines(ALARMS, [found.to_json() for found in fired])
         for found in fired:
             self._shown.alarmed(found)
-            if self.alarm.notifies:
-                self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
+        if fired and self.alarm.notifies and len(fired) == len(self._fired):
+            names = ", ".join(found.rule for found in fired)
+            self.tracking.alert(f"Collapse alarm: {names}", "\n".join(map(str, fired)))
 
     def _note_the_end(self) -> None:
         """If the chain is over, write this down; if the alarm ended it, log it."""
@@ -232,12 +246,22 @@ class Journal:
             self.store.write_json(STATUS, {"state": "failed", "message": failure_text(error)})
             self.tracking.finish(has_failed=True)
             raise
-        self.tracking.finish(has_failed=False)
+        try:
+            if self.write_page is not None:
+                self.tracking.add_page(self.write_page())
+        finally:
+            self.tracking.finish(has_failed=False)
 
 
 @contextmanager
 def open_journal(
-    folder: Path, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+    folder: Path,
+    *,
+    title: ChainTitle,
+    config: dict[str, Any],
+    tracking: Tracking,
+    alarm: Alarm,
+    write_page: Callable[[], Path] | None = None,
 ) -> Iterator[Journal]:
     """The journal of a run folder, which no other process can open meanwhile.
 
@@ -248,7 +272,7 @@ def open_journal(
     forget_peak_memory()
     store = RunFolder(folder)
     with store.claim(config):
-        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm)
+        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm, write_page=write_page)
 
 
 def failure_text(error: BaseException) -> str:

@@ -1,24 +1,27 @@
-"""The rows of numbers, pictures, tables and the summary that W&B gets of a chain, made from the run folder.
+"""The pictures, tables and the summary that W&B gets of a chain, made from the run folder.
 
-Film strips and recall by class show the whole chain so far. They keep at most `MAX_ROWS` generations, evenly spaced, so
-that a late generation costs no more than an early one.
+Film strips and classes show the whole chain so far. They keep at most `MAX_ROWS` generations, evenly spaced, so that a
+late generation costs no more than an early one. What shows the whole chain at once is made at its end.
 """
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 import wandb
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from collapsar.journal.rows import AXIS, floors
 from collapsar.journal.store import RunFolder, tile
 from collapsar.judging.metric_keys import MAIN
-from collapsar.judging.metric_lookup import split_class
+from collapsar.judging.metric_lookup import split_class, title_of
 from collapsar.records.record import GenerationRecord
 
-AXIS, TRAINING_AXIS = "generation", "training/total_step"
 MAX_ROWS = 100
+MILLISECONDS_PER_FRAME, BAND_PIXELS = 400, 14  # of the moving film strip, and of the band with the generation's number
 
 Row = TypeVar("Row")
 
@@ -45,38 +48,30 @@ class SpacedRows(Generic[Row]):
             self._spaced = {kept: row for kept, row in self._spaced.items() if kept % self._stride == 0}
 
     @property
-    def rows(self) -> list[Row]:
-        """The rows kept, in order."""
-        return list((self._spaced | self._last).values())
+    def rows(self) -> dict[int, Row]:
+        """The rows kept, by generation, in order."""
+        return self._spaced | self._last
 
 
 class WandbRows:
-    """Makes the rows of one chain, one generation after the other, in order."""
+    """Makes the pictures and tables of one chain, one generation after the other, in order."""
 
     def __init__(self) -> None:
-        self._steps_before: float = 0
         self._strips = SpacedRows[Tensor](max_rows=MAX_ROWS)
-        self._class_recalls = SpacedRows[GenerationRecord](max_rows=MAX_ROWS)
-
-    def training_rows(self, record: GenerationRecord, curve: Sequence[dict[str, int | float]]) -> list[dict[str, Any]]:
-        """The losses of a generation, each with the number of steps that the chain has taken by then."""
-        rows = [
-            {
-                TRAINING_AXIS: self._steps_before + reading["step"],
-                **{f"training/{name}": value for name, value in reading.items() if name != "step"},
-            }
-            for reading in curve
-        ]
-        self._steps_before += record.training.get("steps", 0)
-        return rows
+        self._records = SpacedRows[GenerationRecord](max_rows=MAX_ROWS)
 
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
-        """All values that are drawn over the generations."""
-        seconds = {f"seconds/{phase}": value for phase, value in record.seconds.items()}
-        pool = {"pool/size": record.pool["size"], "pool/real_fraction": record.pool["real_fraction"]}
+        """The pictures of a generation and the histogram of its classes."""
+        self._records.add(record.generation, record)
         pictures = samples_picture(store, record.generation) | self._strip_pictures(store, record.generation)
-        classes = class_histogram(record) | self._class_recall_table(record)
-        return {AXIS: record.generation, **record.metrics, **pool, **seconds, **pictures, **classes}
+        return pictures | class_histogram(record)
+
+    def last_row(self) -> dict[str, Any]:
+        """What shows the whole chain at once: the moving film strip, classes by generation, recall by class."""
+        if not self._records.rows:
+            return {}
+        row = self._film() | class_share_picture(self._records.rows) | class_recall_table(self._records.rows)
+        return {AXIS: max(self._records.rows), **row} if row else {}
 
     def _strip_pictures(self, store: RunFolder, generation: int) -> dict[str, Any]:
         """The film strip of a generation, and the film strips so far, a row for each generation."""
@@ -84,26 +79,53 @@ class WandbRows:
         if strip is None or strip.dtype != torch.uint8:
             return {}
         self._strips.add(generation, strip)
-        so_far = torch.cat(self._strips.rows)
+        so_far = self._strips.rows
+        latents = f"{len(strip)} latents that never change"
+        shown = ", ".join(map(str, so_far)) if len(so_far) <= 20 else f"{min(so_far)} to {max(so_far)}"
         return {
-            "strip": wandb.Image(tile(strip, num_columns=len(strip))),
-            "film_strip": wandb.Image(tile(so_far, num_columns=len(strip))),
+            "pictures/strip": wandb.Image(
+                tile(strip, num_columns=len(strip)), caption=f"generation {generation}: {latents}"
+            ),
+            "pictures/film_strip": wandb.Image(
+                tile(torch.cat([*so_far.values()]), num_columns=len(strip)),
+                caption=f"{latents}, a row for each generation: {shown}",
+            ),
         }
 
-    def _class_recall_table(self, record: GenerationRecord) -> dict[str, Any]:
-        """Recall by generation and class so far."""
-        keys = [key for key in record.metrics if is_class_recall(key)]
-        if not keys:
+    def _film(self) -> dict[str, Any]:
+        """The film strips as one moving picture."""
+        strips = self._strips.rows
+        if not strips:
             return {}
-        self._class_recalls.add(record.generation, record)
-        rows = [[past.generation, *(past.metrics.get(key) for key in keys)] for past in self._class_recalls.rows]
-        return {"recall_by_class": wandb.Table(columns=[AXIS, *keys], data=rows)}
+        return {
+            "pictures/film": wandb.Video(
+                moving_picture(strips),
+                caption=f"latents that never change, generations {min(strips)} to {max(strips)}",
+                format="gif",
+            )
+        }
+
+
+def moving_picture(strips: Mapping[int, Tensor]) -> io.BytesIO:
+    """An endless GIF with a frame for each generation's strip, its number above; small images are enlarged."""
+    frames = []
+    for generation, strip in strips.items():
+        picture = tile(strip, num_columns=(len(strip) + 1) // 2)
+        frame = Image.new("RGB", (picture.width, picture.height + BAND_PIXELS), "white")
+        frame.paste(picture, (0, BAND_PIXELS))
+        ImageDraw.Draw(frame).text((3, 1), f"generation {generation}", fill="black")
+        frames.append(frame)
+    file = io.BytesIO()
+    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS_PER_FRAME, loop=0)
+    file.seek(0)
+    return file
 
 
 def samples_picture(store: RunFolder, generation: int) -> dict[str, Any]:
     """The first samples of a generation; empty for vectors."""
     grid = store.grid(generation)
-    return {"samples": wandb.Image(grid)} if grid else {}
+    caption = f"the first samples of generation {generation}"
+    return {"pictures/samples": wandb.Image(grid, caption=caption)} if grid else {}
 
 
 def class_histogram(record: GenerationRecord) -> dict[str, Any]:
@@ -111,7 +133,38 @@ def class_histogram(record: GenerationRecord) -> dict[str, Any]:
     if not record.class_shares:
         return {}
     shares = np.array(record.class_shares["synthetic"])
-    return {"class_histogram": wandb.Histogram(np_histogram=(shares, np.arange(len(shares) + 1) - 0.5))}
+    return {"classes/histogram": wandb.Histogram(np_histogram=(shares, np.arange(len(shares) + 1) - 0.5))}
+
+
+def class_share_picture(records: Mapping[int, GenerationRecord]) -> dict[str, Any]:
+    """A heat map of the share of each class in each generation, beside the real shares."""
+    with_classes = [record for record in records.values() if record.class_shares]
+    if not with_classes:
+        return {}
+    from matplotlib.figure import Figure  # takes half a second
+
+    columns = [with_classes[0].class_shares["real"], *(record.class_shares["synthetic"] for record in with_classes)]
+    figure = Figure(figsize=(min(3 + 0.3 * len(columns), 16), min(1.5 + 0.25 * len(columns[0]), 16)))
+    axes = figure.subplots()
+    picture = axes.imshow(np.array(columns).T, aspect="auto", cmap="viridis", vmin=0.0)
+    figure.colorbar(picture, label="share of the samples")
+    labels = ["real", *(str(record.generation) for record in with_classes)]
+    ticks = range(0, len(labels), 1 + len(labels) // 24)
+    axes.set_xticks(ticks, [labels[tick] for tick in ticks])
+    axes.set(xlabel="generation", ylabel="class")
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight")
+    caption = "the share of each class, as the frozen classifier reads the samples"
+    return {"pictures/class_shares": wandb.Image(Image.open(file), caption=caption)}
+
+
+def class_recall_table(records: Mapping[int, GenerationRecord]) -> dict[str, Any]:
+    """Recall by generation and class; empty if it was not measured."""
+    keys = list(dict.fromkeys(key for record in records.values() for key in record.metrics if is_class_recall(key)))
+    if not keys:
+        return {}
+    rows = [[record.generation, *(record.metrics.get(key) for key in keys)] for record in records.values()]
+    return {"tables/recall_by_class": wandb.Table(columns=[AXIS, *keys], data=rows)}
 
 
 def is_class_recall(key: str) -> bool:
@@ -120,11 +173,31 @@ def is_class_recall(key: str) -> bool:
     return by_class is not None and by_class[0] == "recall"
 
 
-def summarise(profile: dict[str, Any], record: GenerationRecord | None) -> dict[str, Any]:
-    """A chain's summary for W&B's table of runs: its profile without the evidence, and any last metrics."""
+def summarise(profile: Mapping[str, Any], record: GenerationRecord | None) -> dict[str, Any]:
+    """A chain's summary for W&B's table of runs: its profile without the evidence, floors, and any last metrics."""
     numbers = {f"profile/{key}": value for key, value in profile.items() if key not in ("findings", "fid_growth")}
     growth = profile.get("fid_growth") or {}
     verdicts = {f"verdict/{key}": finding["verdict"] for key, finding in profile.get("findings", {}).items()}
     metrics = record.metrics if record else {}
     final = {f"final/{key}": metrics[key] for key in MAIN if key in metrics}
-    return {**numbers, "profile/fid_growth": growth.get("slope"), **verdicts, **final}
+    return {
+        **numbers,
+        "profile/fid_growth": growth.get("slope"),
+        **verdicts,
+        **final,
+        **(floors(record) if record else {}),
+    }
+
+
+def notes_of(command: str, records: Sequence[GenerationRecord]) -> str:
+    """The notes of a run: the command, and the main metrics of the first and last of these generations."""
+    if not records:
+        return command
+    first, last = records[0], records[-1]
+    changes = ", ".join(
+        f"{title_of(key)} {first.metrics[key]:.3g} to {last.metrics[key]:.3g}"
+        for key in MAIN
+        if key in first.metrics and key in last.metrics
+    )
+    headline = f"Generations {first.generation} to {last.generation}: {changes}." if changes else ""
+    return "\n\n".join(filter(None, [command, headline]))

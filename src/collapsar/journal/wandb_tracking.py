@@ -1,12 +1,14 @@
-"""Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
+"""Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, and one run for the study.
 
-A run is first written to the run folder, where no server can delay it. With an API key and a server that answers, a
-second process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`,
-which gives the same run. A chain that continues after a kill writes its run anew under the same id.
+Scores are drawn against `generation`, losses against the steps of the chain, while they are made (`rows`). A run is
+first written to the run folder, where no server can delay it. With an API key and a server that answers, a second
+process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`, which gives
+the same run. A chain that continues after a kill writes its run anew under the same id.
 """
 
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -20,10 +22,11 @@ from pydantic import ValidationError
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.files import write_atomically
+from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder
-from collapsar.journal.tracking import ChainTitle, Tracking
+from collapsar.journal.tracking import ChainTitle, RowTracking
 from collapsar.journal.uploading import QUIET, Upload
-from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise
+from collapsar.journal.wandb_rows import WandbRows, notes_of, summarise
 from collapsar.journal.wandb_server import chosen_mode, default_entity, reason, server
 from collapsar.machine import signals
 from collapsar.records.record import GenerationRecord
@@ -31,12 +34,12 @@ from collapsar.records.record import GenerationRecord
 logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL_SECONDS = 2.0  # of the file that the upload reads; W&B's own is 15
-MAX_ALERT_TITLE, MAX_TAG = 63, 64  # characters
+MAX_ALERT_TITLE, MAX_TAG, MAX_ARTIFACT_NAME = 63, 64, 128  # characters
 READ_HERE = ("WANDB_MODE", "WANDB_DISABLED")
 LEAVING_SECONDS = 3.0  # limit of the upload after a signal; a continued chain is uploaded anew
 
 
-class WandbTracking(Tracking):
+class WandbTracking(RowTracking):
     """Weights & Biases.
 
     Args:
@@ -45,6 +48,8 @@ class WandbTracking(Tracking):
         tags: Put on every run, beside data, model and regime.
         artifact_generations: Generations whose samples and checkpoint become artifacts; negative ones count from the
             end of the chain. Each is an input to the next one.
+        system_metrics: Whether W&B samples the load of the machine; null: if a run is online.
+        console: Whether W&B keeps what the command prints; null: if a run is online.
         connect_timeout_seconds: How long to wait for an answer of the server.
         finish_timeout_seconds: How long the end of a chain waits for the upload.
     """
@@ -56,6 +61,8 @@ class WandbTracking(Tracking):
         entity: str | None,
         tags: Sequence[str],
         artifact_generations: Sequence[int],
+        system_metrics: bool | None,
+        console: bool | None,
         connect_timeout_seconds: float,
         finish_timeout_seconds: float,
     ) -> None:
@@ -66,43 +73,50 @@ class WandbTracking(Tracking):
         self.project, self.entity = project, entity
         self.tags = [*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))]
         self.artifact_generations = artifact_generations
+        is_online = self.mode in ("online", "shared")
+        self.has_system_metrics = is_online if system_metrics is None else system_metrics
+        self.has_console = is_online if console is None else console
         self.connect_timeout_seconds, self.finish_timeout_seconds = connect_timeout_seconds, finish_timeout_seconds
         self._run: wandb.Run | None = None
         self._upload: Upload | None = None
         self._defined: set[str] = set()
 
-    def start(
-        self,
-        store: RunFolder,
-        *,
-        title: ChainTitle,
-        config: dict[str, Any],
-        records: Sequence[GenerationRecord],
-    ) -> None:
+    def begin(self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any]) -> bool:
         self._store = store
         if self.mode == "disabled":
-            return
-        earlier = sorted((store.path / "wandb").glob("offline-run-*"))
-        with refusals_name("this run"):
-            self._run = self._init(store.path, title=title, config=config)
+            return False
+        self._earlier = sorted((store.path / "wandb").glob("offline-run-*"))
+        self._title, self._rows, self._records = title, WandbRows(), list[GenerationRecord]()
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
-        self._title, self._rows, self._defined = title, WandbRows(), set()
+        self._run = self._init(
+            store.path,
+            id=run_id(store.path),
+            name=title.name,
+            group=title.study,
+            job_type=f"{title.model}/{title.regime}",
+            tags=[*self.tags, title.data, title.model, title.regime],
+            notes=title.command,
+            config={"arm": f"{title.model}/{title.regime}", **config},  # chains of earlier versions name no arm
+        )
         self._run.define_metric(AXIS, hidden=True)
         self._run.define_metric(TRAINING_AXIS, hidden=True)
-        for record in records:
-            self.log(store, record)
-        for folder in earlier:  # the new run holds all that they held
+        self._defined = set()
+        return True
+
+    def caught_up(self) -> None:
+        for folder in self._earlier:  # the new run holds all that they held
             shutil.rmtree(folder)
         if self.mode in ("online", "shared"):
             self._upload = self._begin_upload()
 
-    def log(self, store: RunFolder, record: GenerationRecord) -> None:
-        if self._run is None:
-            return
-        for row in self._rows.training_rows(record, store.curve(record.generation)):
-            self._log(row, axis=TRAINING_AXIS)
-        self._log(self._rows.generation_row(record, store), axis=AXIS)
+    def write_reading(self, row: dict[str, float]) -> None:
+        self._log(row, axis=TRAINING_AXIS)
+
+    def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
+        self._records = [*self._records[:1], record]
+        self._log(score_row(record) | self._rows.generation_row(record, store), axis=AXIS)
         self._active.summary.update(summarise(store.read_json("profile.json"), record))
+        self._active.notes = notes_of(self._title.command, self._records)
         if record.generation in self._artifacts:
             self._log_artifact(store, record)
 
@@ -110,12 +124,36 @@ class WandbTracking(Tracking):
         if self._run is not None:
             self._run.alert(title=title[:MAX_ALERT_TITLE], text=text, level="WARN")
 
+    def add_page(self, page: Path) -> None:
+        if self._run is not None:
+            self._log_page(page, name=self._title.name)
+
+    def add_study(self, folder: Path, *, name: str, page: Path, answer: str, is_alert: bool) -> None:
+        if self.mode == "disabled" or os.environ.get("WANDB_SWEEP_ID"):  # an agent's run is one chain
+            return
+        self._earlier = sorted((folder / "wandb").glob("offline-run-*"))
+        self._run = self._init(
+            folder, id=run_id(folder), name=name, group=name, job_type="study", tags=self.tags, notes=answer, config={}
+        )
+        self.caught_up()
+        self._log_page(page, name=name)
+        if is_alert:
+            self.alert(f"Study {name} is finished", answer)
+        self._close(has_failed=False)
+
     def finish(self, *, has_failed: bool) -> None:
         if self._run is None:
             return
+        if row := self._rows.last_row():
+            self._log(row, axis=AXIS)
         if has_failed and (profile := self._store.read_json("profile.json")):  # a breakdown changed it
             self._run.summary.update(summarise(profile, next(reversed(self._store.records()), None)))
-        run, self._run = self._run, None
+        self._training_rows = None
+        self._close(has_failed=has_failed)
+
+    def _close(self, *, has_failed: bool) -> None:
+        """End the run on disk, and wait for its upload."""
+        run, self._run = self._active, None
         upload, self._upload = self._upload, None
         run.finish(exit_code=int(has_failed))
         if upload is None:
@@ -137,26 +175,23 @@ class WandbTracking(Tracking):
         assert self._run is not None, "start comes first"
         return self._run
 
-    def _init(self, folder: Path, *, title: ChainTitle, config: dict[str, Any]) -> "wandb.Run":
+    def _init(self, folder: Path, *, tags: Sequence[str], **given: Any) -> "wandb.Run":
         os.environ.update(QUIET)
-        return wandb.init(
-            project=self.project,
-            entity=self.entity,
-            tags=list(dict.fromkeys([*self.tags, *(own[:MAX_TAG] for own in (title.data, title.model, title.regime))])),
-            group=title.study,
-            job_type=f"{title.model}/{title.regime}",
-            name=title.name,
-            id=run_id(folder),
-            dir=folder,
-            config=config,
-            mode="offline",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                x_disable_stats=True,
-                x_transaction_log_flush_interval=FLUSH_INTERVAL_SECONDS,
-            ),
-        )
+        with refusals_name("this run"):
+            return wandb.init(
+                project=self.project,
+                entity=self.entity,
+                tags=list(dict.fromkeys(tag[:MAX_TAG] for tag in tags)),
+                dir=folder,
+                mode="offline",
+                settings=wandb.Settings(
+                    silent=True,
+                    console="wrap" if self.has_console else "off",
+                    x_disable_stats=not self.has_system_metrics,
+                    x_transaction_log_flush_interval=FLUSH_INTERVAL_SECONDS,
+                ),
+                **given,
+            )
 
     def _begin_upload(self) -> Upload | None:
         """The upload of the run; None if the server does not answer."""
@@ -180,20 +215,26 @@ class WandbTracking(Tracking):
         """Samples and checkpoint of a generation, as an output of the run and the input to the next chosen one."""
         later = [generation for generation in self._artifacts if generation > record.generation]
         earlier = [generation for generation in self._artifacts if generation < record.generation]
+        name = artifact_name(self._title.name)
         artifact = wandb.Artifact(
-            self._title.name,
+            name,
             type="generation",
             metadata={
                 "generation": record.generation,
                 "seed": record.seed,
                 "pool": record.pool,
-                "descends_from": f"{self._title.name}:generation-{earlier[-1]}" if earlier else None,
+                "descends_from": f"{name}:generation-{earlier[-1]}" if earlier else None,
             },
         )
         for path in sorted(store.generation_path(record.generation).iterdir()):
             artifact.add_file(str(path), policy="immutable", skip_cache=True)
         aliases = ["latest", f"generation-{record.generation}"]
         write_artifact(self._active, artifact, aliases=aliases, is_used_later=bool(later))
+
+    def _log_page(self, page: Path, *, name: str) -> None:
+        artifact = wandb.Artifact(artifact_name(f"{name}-page"), type="page")
+        artifact.add_file(str(page), name="report.html", policy="immutable", skip_cache=True)
+        write_artifact(self._active, artifact, aliases=["latest"], is_used_later=False)
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
@@ -230,6 +271,11 @@ def write_artifact(run: "wandb.Run", artifact: wandb.Artifact, *, aliases: list[
     `_log_artifact` notes the use for the upload. Tried with W&B 0.31.
     """
     run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
+
+
+def artifact_name(name: str) -> str:
+    """A name with only those characters that W&B allows in the name of an artifact."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:MAX_ARTIFACT_NAME]
 
 
 def chosen_generations(wanted: Sequence[int], *, num_generations: int) -> list[int]:
