@@ -30,7 +30,7 @@ class CSVTracking(RowTracking):
         return True
 
     def write_reading(self, row: dict[str, float]) -> None:
-        self._losses.add({name.removeprefix("training/"): value for name, value in row.items()})
+        self._losses.add({name.partition("/")[2]: value for name, value in row.items()})
 
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
         self._metrics.add(score_row(record, is_drawn=False))

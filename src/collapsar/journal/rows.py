@@ -10,6 +10,7 @@ from typing import Any
 
 from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import family_of, split_class, split_key
+from collapsar.records.curve import is_loss
 from collapsar.records.record import GenerationRecord
 
 AXIS, TRAINING_AXIS = "generation", "training/total_step"
@@ -60,8 +61,8 @@ class TrainingRows:
     def live(self, generation: int, reading: Mapping[str, float]) -> dict[str, float]:
         """The row of a reading of the generation that is in training."""
         self._step_read = reading["step"]
-        values = {f"training/{name}": value for name, value in reading.items() if name != "step"}
-        return {TRAINING_AXIS: self._steps_before + reading["step"], "training/generation": generation, **values}
+        values = {f"{'training' if is_loss(name) else 'steps'}/{name}": each for name, each in reading.items()}
+        return values | {TRAINING_AXIS: self._steps_before + reading["step"], "steps/generation": generation}
 
     def rest(self, record: GenerationRecord, curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
         """The rows of a finished generation that were not live: all of them, if this process did not train it."""

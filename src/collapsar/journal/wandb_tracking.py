@@ -2,8 +2,8 @@
 
 Scores are drawn against `generation`, losses against the steps of the chain, while they are made (`rows`). A run is
 first written to the run folder, where no server can delay it. With an API key and a server that answers, a second
-process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`, which gives
-the same run. A chain that continues after a kill writes its run anew under the same id.
+process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`, which
+gives the same run. A chain that continues after a kill writes its run anew under the same id.
 """
 
 import logging

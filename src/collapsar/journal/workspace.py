@@ -1,4 +1,4 @@
-"""A saved W&B workspace with the panels of a study: chains grouped by model and regime, bands over seeds.
+"""A saved W&B workspace with the panels of a study: chains grouped by arm, bands over seeds.
 
 `build_workspace` needs no network; `main` saves the workspace, which needs a key.
 """
@@ -11,11 +11,11 @@ import wandb_workspaces.workspaces.interface as workspaces
 from wandb_workspaces import expr
 
 from collapsar.errors import UsageError
+from collapsar.journal.rows import AXIS, HEADLINE, TRAINING_AXIS, panel_key
 from collapsar.journal.wandb_server import api_key
-from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import title_of
+from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE
 
-GENERATION = "generation"
 PROFILE = {
     "Half-life of recall (generations)": "profile/recall_half_life",
     "First dead class (generation)": "profile/first_dead_generation",
@@ -26,14 +26,22 @@ PROFILE = {
 
 def build_workspace(*, entity: str, project: str, num_classes: int) -> workspaces.Workspace:
     """The workspace of a project whose data have this many classes."""
-    recall_by_class = [f"recall_class_{label}" for label in range(num_classes)]
-    headlines = [over_generations(title_of(key), [key, f"{key}_floor"]) for key in MAIN]
+    recall_by_class = [panel_key(f"recall_class_{label}") for label in range(num_classes)]
+    headlines = [over_generations(title_of(key), [key, panel_key(f"{key}_floor")]) for key in HEADLINE]
     classes: list[panels.PanelTypes] = [
         over_generations("Recall by class", recall_by_class),
-        panels.LinePlot(title="Classes among the samples", x=GENERATION, y=["class_histogram"]),
-        panels.WeavePanelSummaryTable(table_name="recall_by_class"),
+        panels.MediaBrowser(title="Classes among the samples", media_keys=["pictures/class_shares"], num_columns=2),
+        panels.LinePlot(title="Classes among the samples, live", x=AXIS, y=["classes/histogram"]),
+        panels.WeavePanelSummaryTable(table_name="tables/recall_by_class"),
     ]
-    training = panels.LinePlot(title="Losses", x="training/total_step", metric_regex="training/.*")
+    training = [
+        panels.LinePlot(title=title, x=TRAINING_AXIS, metric_regex=regex)
+        for title, regex in (
+            ("Losses", "training/.*"),
+            ("Learning rate", f"steps/{LEARNING_RATE}.*"),
+            ("Norm of the gradients", f"steps/{GRADIENT_NORM}.*"),
+        )
+    ]
     return workspaces.Workspace(
         entity=entity,
         project=project,
@@ -43,16 +51,16 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
             workspaces.Section(name="The chain as a whole", panels=[*scalars()], is_open=True),
             workspaces.Section(name="Film strips of the same latents", panels=[film_strips()], is_open=True),
             workspaces.Section(name="Classes", panels=[*classes], is_open=True),
-            workspaces.Section(name="Training", panels=[training], is_open=False),
+            workspaces.Section(name="Training", panels=[*training], is_open=False),
         ],
-        runset_settings=workspaces.RunsetSettings(groupby=[expr.Metric("JobType")]),
+        runset_settings=workspaces.RunsetSettings(groupby=[expr.Config("arm")]),
     )
 
 
 def over_generations(title: str, keys: list[str]) -> panels.LinePlot:
     """A plot of means over the runs of a group, with a band from the lowest to the highest."""
     return panels.LinePlot(
-        title=title, x=GENERATION, y=list(keys), groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
+        title=title, x=AXIS, y=list(keys), groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
     )
 
 
@@ -65,8 +73,9 @@ def scalars() -> list[panels.BarPlot]:
 
 
 def film_strips() -> panels.MediaBrowser:
-    """The film strips so far, as the last generation of each run shows them."""
-    return panels.MediaBrowser(title="Film strips", media_keys=["film_strip"], num_columns=2)
+    """The moving film strip of each finished run, and the film strips so far."""
+    keys = ["pictures/film", "pictures/film_strip"]
+    return panels.MediaBrowser(title="Film strips", media_keys=keys, num_columns=2)
 
 
 def main() -> None:

@@ -25,11 +25,10 @@ from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.models.pretext import Representation
+from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE, is_loss
 from collapsar.samples import Samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
-
-LEARNING_RATE, GRADIENT_NORM = "learning_rate", "gradient_norm"  # in a curve; of several players, with their names
 
 MODEL_SPECIFIC_KEYS = frozenset(
     {"augmentation", "noise_sd", "noise_schedule", "kl_warmup_fraction", "free_bits", "confidence_cap"}
@@ -191,7 +190,7 @@ class LearnedModel(LatentModel, ABC):
                     self._follow(number, players[number])
             optimizers[0]._on_after_step()
         if self.has_watchers and self._is_logged(step):
-            self.log_dict({name: value for name, value in watched.items() if not name.startswith(GRADIENT_NORM)})
+            self.log_dict({name: value for name, value in watched.items() if is_loss(name)})
         if self.plan.gradient_clip_norm is None and step % STEPS_BETWEEN_LOGS == 0:
             gradients = self._recorded[tuple(movers)] if self._graphed else self._gradients(movers)
             watched |= {key: nn.utils.get_total_norm(each) for key, each in gradients.items()}

@@ -13,12 +13,12 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models.learned import GRADIENT_NORM, LEARNING_RATE, LearnedModel
+from collapsar.models.learned import LearnedModel
+from collapsar.records.curve import is_loss
 
 STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that not every step waits for the GPU
 LIGHTNINGS_WORDS = "conditioned on metric"  # in the RuntimeError of an EarlyStopping
 VALIDATED = "validation/"
-RATES_AND_NORMS = (LEARNING_RATE, GRADIENT_NORM)  # a curve holds them beside the losses; with several players, by name
 
 OnSteps = Callable[[int, int], None]
 """Called with (epoch, steps done) now and then during training."""
@@ -40,7 +40,7 @@ class LossMonitor(Callback):
     def last_losses(self) -> dict[str, float]:
         """Each loss averaged over the last group of steps."""
         last = self.curve[-1] if self.curve else {}
-        return {name: value for name, value in last.items() if name not in ("step", "epoch") and is_loss(name)}
+        return {name: value for name, value in last.items() if is_loss(name)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"num_steps": self.num_steps, "curve": self.curve, "unread": self._unread, "epochs": self._epochs}
@@ -98,11 +98,6 @@ class LossMonitor(Callback):
                 f"step {self.num_steps - len(self._unread) + index}: "
                 "lower the learning rate, or look at the pool this generation was trained on"
             )
-
-
-def is_loss(name: str) -> bool:
-    """Whether an entry of a curve is a loss rather than a learning rate or a norm of gradients."""
-    return not name.startswith(RATES_AND_NORMS)
 
 
 class BestWeights(Callback):
