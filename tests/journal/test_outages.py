@@ -134,6 +134,15 @@ def test_an_online_run_is_uploaded_with_its_alerts_and_artifacts(server, run_onl
     ]  # of samples and checkpoints
     assert [alias for alias in aliases if alias != "latest"] == ["generation-0", "generation-2"]
     assert len(server.named("UseArtifact")) == 1  # generation 0's, by the last one
+    notes = [call.get("notes") or "" for call in server.named("UpsertBucket")]
+    assert notes[-1].startswith("Generations 0 to 2: ")
+
+
+def test_an_online_run_has_the_load_of_the_machine_and_what_the_command_printed(server, run_online, monkeypatch):
+    before_generation(1, lambda: (print("a line of the user's"), time.sleep(1.0)), monkeypatch=monkeypatch)
+    run_online("tracking.finish_timeout_seconds=60.0")
+    assert any("a line of the user's" in line for line in server.console)
+    assert any(key.startswith("system.") for line in server.system_metrics for key in line)
 
 
 def test_wandb_sync_uploads_what_was_kept_offline(server, run_online, tmp_path, monkeypatch):

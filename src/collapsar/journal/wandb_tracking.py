@@ -182,7 +182,7 @@ class WandbTracking(RowTracking):
                 project=self.project,
                 entity=self.entity,
                 tags=list(dict.fromkeys(tag[:MAX_TAG] for tag in tags)),
-                dir=folder,
+                dir=folder.resolve(),  # W&B's own process may have another current folder
                 mode="offline",
                 settings=wandb.Settings(
                     silent=True,
@@ -233,7 +233,7 @@ class WandbTracking(RowTracking):
 
     def _log_page(self, page: Path, *, name: str) -> None:
         artifact = wandb.Artifact(artifact_name(f"{name}-page"), type="page")
-        artifact.add_file(str(page), name="report.html", policy="immutable", skip_cache=True)
+        artifact.add_file(str(page.resolve()), name="report.html", policy="immutable", skip_cache=True)
         write_artifact(self._active, artifact, aliases=["latest"], is_used_later=False)
 
 
