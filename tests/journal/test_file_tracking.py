@@ -2,6 +2,7 @@
 
 import csv
 import io
+import signal
 import struct
 
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from collapsar.journal.event_file import EventFile, crc32c
 from collapsar.journal.file_tracking import GrowingTable
 from collapsar.journal.rows import panel_key
+from collapsar.machine import signals
+from collapsar.models.learned import LearnedModel
 from collapsar.training import train as train_module
 from tiny_chains import build_and_run, fail_in
 
@@ -56,6 +59,25 @@ def test_losses_of_a_csv_file_are_there_while_a_generation_trains(tiny, tmp_path
     monkeypatch.setattr(train_module, "train", train)
     build_and_run(tmp_path / "run", *tiny, *LONG, "tracking=csv")
     assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_generation_that_is_stopped_in_the_middle_and_continued_has_each_reading_once(tiny, tmp_path, monkeypatch):
+    overrides, steps, original = (*tiny, *LONG, "tracking=csv"), [], LearnedModel.training_step
+
+    def training_step(self, batch, batch_idx):
+        steps.append(self.global_step)
+        if len(steps) == 45 + 30:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(LearnedModel, "training_step", training_step)
+    with signals.catch_signals(), pytest.raises(signals.Stopped):
+        build_and_run(tmp_path / "run", *overrides)
+    assert [float(row["total_step"]) for row in rows_of(tmp_path / "run" / "losses.csv")] == [20, 40, 45, 65]
+    build_and_run(tmp_path / "run", *overrides)
+    assert steps[75] == 30
+    build_and_run(tmp_path / "whole", *overrides)
+    assert rows_of(tmp_path / "run" / "losses.csv") == rows_of(tmp_path / "whole" / "losses.csv")
 
 
 def test_a_table_that_gets_a_new_column_keeps_its_rows(tmp_path):

@@ -139,7 +139,7 @@ def test_an_online_run_is_uploaded_with_its_alerts_and_artifacts(server, run_onl
 
 
 def test_an_online_run_has_the_load_of_the_machine_and_what_the_command_printed(server, run_online, monkeypatch):
-    before_generation(1, lambda: (print("a line of the user's"), time.sleep(1.0)), monkeypatch=monkeypatch)
+    before_generation(1, lambda: (sys.stdout.write("a line of the user's\n"), time.sleep(1.0)), monkeypatch=monkeypatch)
     run_online("tracking.finish_timeout_seconds=60.0")
     assert any("a line of the user's" in line for line in server.console)
     assert any(key.startswith("system.") for line in server.system_metrics for key in line)

@@ -67,6 +67,7 @@ class LearnedModel(LatentModel, ABC):
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
         self._recorded: dict[tuple[int, ...], dict[str, list[Tensor]]] = {}  # gradients of graphs, by their players
+        self._last_losses: Losses = {}
         self._clipped_norm: Tensor | None = None  # of the gradients of the last move, before they were clipped
         self._course: Course | None = None
 
@@ -128,6 +129,7 @@ class LearnedModel(LatentModel, ABC):
         return made
 
     def on_fit_start(self) -> None:
+        self._last_losses = {}
         self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
         num_steps = int(self.trainer.estimated_stepping_batches)
         self._course = Course(self.plan, self.players(), num_steps=num_steps)
@@ -189,8 +191,10 @@ class LearnedModel(LatentModel, ABC):
                 for number in movers:
                     self._follow(number, players[number])
             optimizers[0]._on_after_step()
-        if self.has_watchers and self._is_logged(step):
-            self.log_dict({name: value for name, value in watched.items() if is_loss(name)})
+        if self.has_watchers:
+            self._last_losses |= {name: value for name, value in watched.items() if is_loss(name)}
+            if self._is_logged(step):
+                self.log_dict(self._last_losses)  # also of players that did not move, or a logger would have holes
         if self.plan.gradient_clip_norm is None and step % STEPS_BETWEEN_LOGS == 0:
             gradients = self._recorded[tuple(movers)] if self._graphed else self._gradients(movers)
             watched |= {key: nn.utils.get_total_norm(each) for key, each in gradients.items()}
