@@ -17,8 +17,7 @@ from collapsar.drawing.nearest_mean import NearestMean, means_of
 from collapsar.drawing.partial_samples import PartialSamples, is_redrawn, shuffled_rounds
 from collapsar.drawing.transport import OptimalTransport, barycentres
 from collapsar.errors import UsageError
-from collapsar.models.analytic.analytic import Gaussian
-from collapsar.models.analytic.categorical import Categorical
+from collapsar.models.analytic.analytic import Categorical, Gaussian
 from collapsar.models.bias import UNBIASED, TemperedLikelihood
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN

@@ -6,10 +6,11 @@ pool of generation 1. In a config, a number is a constant and a list gives one v
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import cos, floor, inf, pi
+from math import cos, inf, pi
 from typing import TypeAlias
 
 from collapsar.errors import UsageError
+from collapsar.theory.formulas import nearest
 
 Number: TypeAlias = int | float  # a config's 1 is an int
 
@@ -149,8 +150,3 @@ def check_length(num_generations: int) -> None:
 def progress(generation: int, num_generations: int) -> float:
     """Rises from 0 at generation 0 to 1 at num_generations - 1, then stays; always 1 for a single generation."""
     return min(generation / (num_generations - 1), 1.0) if num_generations > 1 else 1.0
-
-
-def nearest(number: Number) -> int:
-    """Round to the nearest whole number; halves go up."""
-    return floor(number + 0.5)

@@ -1,6 +1,5 @@
 """Multiruns: their jobs, and the table and the page over all their chains."""
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -140,13 +139,6 @@ def mirror_study(config: DictConfig, folder: Path, *, page: Path, study: "Study"
         answer=f"{num_chains}. {headline(study.counted)}",
         is_alert=config.alarm.action != "warn",
     )
-
-
-def write_threshold(folder: Path, **threshold: Any) -> None:
-    """Write down the `Threshold` that a search looks for, so that the page of the study draws it."""
-    from collapsar.report.phase_curve import SEARCH, Threshold
-
-    (folder / SEARCH).write_text(json.dumps(Threshold(**threshold).to_dict()))
 
 
 def make_console() -> Console:

@@ -6,7 +6,7 @@ late generation costs no more than an early one. What shows the whole chain at o
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,73 +20,47 @@ from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import split_class, title_of
 from collapsar.records.record import GenerationRecord
 
+FILM, FILM_STRIP, CLASS_SHARES = "pictures/film", "pictures/film_strip", "pictures/class_shares"
+CLASS_HISTOGRAM, RECALL_BY_CLASS = "classes/histogram", "tables/recall_by_class"
 MAX_ROWS = 100
 MILLISECONDS_PER_FRAME, BAND_PIXELS = 400, 14  # of the moving film strip, and of the band with the generation's number
 
 Row = TypeVar("Row")
 
 
-class SpacedRows(Generic[Row]):
-    """One row a generation; beyond `max_rows`, rows of every 2nd, 4th, 8th ... generation and of the last one.
-
-    Args:
-        max_rows: Most rows that are kept, beside the last one.
-    """
-
-    def __init__(self, *, max_rows: int) -> None:
-        self._max_rows, self._stride = max_rows, 1
-        self._spaced: dict[int, Row] = {}
-        self._last: dict[int, Row] = {}
-
-    def add(self, generation: int, row: Row) -> None:
-        """Keep a generation's row; add generations in order."""
-        self._last = {generation: row}
-        if generation % self._stride == 0:
-            self._spaced[generation] = row
-        while len(self._spaced) > self._max_rows:
-            self._stride *= 2
-            self._spaced = {kept: row for kept, row in self._spaced.items() if kept % self._stride == 0}
-
-    @property
-    def rows(self) -> dict[int, Row]:
-        """The rows kept, by generation, in order."""
-        return self._spaced | self._last
-
-
 class WandbRows:
     """Makes the pictures and tables of one chain, one generation after the other, in order."""
 
     def __init__(self) -> None:
-        self._strips = SpacedRows[Tensor](max_rows=MAX_ROWS)
-        self._records = SpacedRows[GenerationRecord](max_rows=MAX_ROWS)
+        self._strips: dict[int, Tensor] = {}
+        self._records: dict[int, GenerationRecord] = {}
 
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
         """The pictures of a generation and the histogram of its classes."""
-        self._records.add(record.generation, record)
+        self._records = spaced({**self._records, record.generation: record}, max_rows=MAX_ROWS)
         pictures = samples_picture(store, record.generation) | self._strip_pictures(store, record.generation)
         return pictures | class_histogram(record)
 
     def last_row(self) -> dict[str, Any]:
         """What shows the whole chain at once: the moving film strip, classes by generation, recall by class."""
-        if not self._records.rows:
+        if not self._records:
             return {}
-        row = self._film() | class_share_picture(self._records.rows) | class_recall_table(self._records.rows)
-        return {AXIS: max(self._records.rows), **row} if row else {}
+        row = self._film() | class_share_picture(self._records) | class_recall_table(self._records)
+        return {AXIS: max(self._records), **row} if row else {}
 
     def _strip_pictures(self, store: RunFolder, generation: int) -> dict[str, Any]:
         """The film strip of a generation, and the film strips so far, a row for each generation."""
         strip = store.strip(generation)
         if strip is None or strip.dtype != torch.uint8:
             return {}
-        self._strips.add(generation, strip)
-        so_far = self._strips.rows
+        self._strips = so_far = spaced({**self._strips, generation: strip}, max_rows=MAX_ROWS)
         latents = f"{len(strip)} latents that never change"
         shown = ", ".join(map(str, so_far)) if len(so_far) <= 20 else f"{min(so_far)} to {max(so_far)}"
         return {
             "pictures/strip": wandb.Image(
                 tile(strip, num_columns=len(strip)), caption=f"generation {generation}: {latents}"
             ),
-            "pictures/film_strip": wandb.Image(
+            FILM_STRIP: wandb.Image(
                 tile(torch.cat([*so_far.values()]), num_columns=len(strip)),
                 caption=f"{latents}, a row for each generation: {shown}",
             ),
@@ -94,16 +68,23 @@ class WandbRows:
 
     def _film(self) -> dict[str, Any]:
         """The film strips as one moving picture."""
-        strips = self._strips.rows
-        if not strips:
+        if not (strips := self._strips):
             return {}
         return {
-            "pictures/film": wandb.Video(
+            FILM: wandb.Video(
                 moving_picture(strips),
                 caption=f"latents that never change, generations {min(strips)} to {max(strips)}",
                 format="gif",
             )
         }
+
+
+def spaced(rows: Mapping[int, Row], *, max_rows: int) -> dict[int, Row]:
+    """The last row, and those of every generation, or every 2nd, 4th, 8th ..., so that these are at most `max_rows`."""
+    last, stride = max(rows), 1
+    while last // stride >= max_rows:
+        stride *= 2
+    return {generation: row for generation, row in rows.items() if generation % stride == 0 or generation == last}
 
 
 def moving_picture(strips: Mapping[int, Tensor]) -> io.BytesIO:
@@ -133,7 +114,7 @@ def class_histogram(record: GenerationRecord) -> dict[str, Any]:
     if not record.class_shares:
         return {}
     shares = np.array(record.class_shares["synthetic"])
-    return {"classes/histogram": wandb.Histogram(np_histogram=(shares, np.arange(len(shares) + 1) - 0.5))}
+    return {CLASS_HISTOGRAM: wandb.Histogram(np_histogram=(shares, np.arange(len(shares) + 1) - 0.5))}
 
 
 def class_share_picture(records: Mapping[int, GenerationRecord]) -> dict[str, Any]:
@@ -155,22 +136,17 @@ def class_share_picture(records: Mapping[int, GenerationRecord]) -> dict[str, An
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight")
     caption = "the share of each class, as the frozen classifier reads the samples"
-    return {"pictures/class_shares": wandb.Image(Image.open(file), caption=caption)}
+    return {CLASS_SHARES: wandb.Image(Image.open(file), caption=caption)}
 
 
 def class_recall_table(records: Mapping[int, GenerationRecord]) -> dict[str, Any]:
-    """Recall by generation and class; empty if it was not measured."""
-    keys = list(dict.fromkeys(key for record in records.values() for key in record.metrics if is_class_recall(key)))
+    """Recall in the classifier's features by generation and class; empty if it was not measured."""
+    measured = dict.fromkeys(key for record in records.values() for key in record.metrics)
+    keys = [key for key in measured if (by_class := split_class(key)) and by_class[0] == "recall"]
     if not keys:
         return {}
     rows = [[record.generation, *(record.metrics.get(key) for key in keys)] for record in records.values()]
-    return {"tables/recall_by_class": wandb.Table(columns=[AXIS, *keys], data=rows)}
-
-
-def is_class_recall(key: str) -> bool:
-    """Whether a metric key is the recall of one class in the classifier's features."""
-    by_class = split_class(key)
-    return by_class is not None and by_class[0] == "recall"
+    return {RECALL_BY_CLASS: wandb.Table(columns=[AXIS, *keys], data=rows)}
 
 
 def summarise(profile: Mapping[str, Any], record: GenerationRecord | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Scores are drawn against `generation`, losses against the steps of the chain, while they are made (`rows`). A run is
 first written to the run folder, where no server can delay it. With an API key and a server that answers, a second
-process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`, which
+process uploads it while it grows (`collapsar.journal.wandb_server`). Otherwise it stays there for `wandb sync`, which
 gives the same run. A chain that continues after a kill writes its run anew under the same id.
 """
 
@@ -13,6 +13,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,8 @@ from collapsar.files import write_atomically
 from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, RowTracking
-from collapsar.journal.uploading import QUIET, Upload
 from collapsar.journal.wandb_rows import WandbRows, notes_of, summarise
-from collapsar.journal.wandb_server import chosen_mode, default_entity, reason, server
+from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, reason, server
 from collapsar.machine import signals
 from collapsar.records.record import GenerationRecord
 
@@ -39,10 +39,11 @@ READ_HERE = ("WANDB_MODE", "WANDB_DISABLED")
 LEAVING_SECONDS = 3.0  # limit of the upload after a signal; a continued chain is uploaded anew
 
 
+@dataclass(kw_only=True, eq=False)
 class WandbTracking(RowTracking):
     """Weights & Biases.
 
-    Args:
+    Attributes:
         project: W&B project.
         entity: W&B user or team; null takes the account's default.
         tags: Put on every run, beside data, model and regime.
@@ -54,71 +55,64 @@ class WandbTracking(RowTracking):
         finish_timeout_seconds: How long the end of a chain waits for the upload.
     """
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        entity: str | None,
-        tags: Sequence[str],
-        artifact_generations: Sequence[int],
-        system_metrics: bool | None,
-        console: bool | None,
-        connect_timeout_seconds: float,
-        finish_timeout_seconds: float,
-    ) -> None:
-        check_positive(connect_timeout_seconds=connect_timeout_seconds, finish_timeout_seconds=finish_timeout_seconds)
+    project: str
+    entity: str | None
+    tags: Sequence[str]
+    artifact_generations: Sequence[int]
+    system_metrics: bool | None
+    console: bool | None
+    connect_timeout_seconds: float
+    finish_timeout_seconds: float
+
+    def __post_init__(self) -> None:
+        check_positive(connect_timeout_seconds=self.connect_timeout_seconds)
+        check_positive(finish_timeout_seconds=self.finish_timeout_seconds)
         self.mode = chosen_mode()
         if self.mode != "disabled":
-            check_settings(project=project, entity=entity, tags=tags)
-        self.project, self.entity = project, entity
-        self.tags = [*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))]
-        self.artifact_generations = artifact_generations
+            check_settings(project=self.project, entity=self.entity, tags=self.tags)
         is_online = self.mode in ("online", "shared")
-        self.has_system_metrics = is_online if system_metrics is None else system_metrics
-        self.has_console = is_online if console is None else console
-        self.connect_timeout_seconds, self.finish_timeout_seconds = connect_timeout_seconds, finish_timeout_seconds
+        self.has_system_metrics = is_online if self.system_metrics is None else self.system_metrics
+        self.has_console = is_online if self.console is None else self.console
         self._run: wandb.Run | None = None
         self._upload: Upload | None = None
-        self._defined: set[str] = set()
 
     def begin(self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any]) -> bool:
-        self._store = store
         if self.mode == "disabled":
             return False
-        self._earlier = sorted((store.path / "wandb").glob("offline-run-*"))
-        self._title, self._rows, self._records = title, WandbRows(), list[GenerationRecord]()
+        self._store, self._title, self._rows = store, title, WandbRows()
+        self._records: list[GenerationRecord] = []  # the first and the last
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
-        self._run = self._init(
+        run = self._init(
             store.path,
-            id=run_id(store.path),
             name=title.name,
             group=title.study,
             job_type=f"{title.model}/{title.regime}",
-            tags=[*self.tags, title.data, title.model, title.regime],
+            tags=[title.data, title.model, title.regime],
             notes=title.command,
-            config={"arm": f"{title.model}/{title.regime}", **config},  # chains of earlier versions name no arm
+            config={"arm": f"{title.model}/{title.regime}", **config},  # the arm's own name wins
         )
-        self._run.define_metric(AXIS, hidden=True)
-        self._run.define_metric(TRAINING_AXIS, hidden=True)
-        self._defined = set()
+        self._defined = {AXIS, TRAINING_AXIS}
+        for axis in self._defined:
+            run.define_metric(axis, hidden=True)
         return True
 
     def caught_up(self) -> None:
         for folder in self._earlier:  # the new run holds all that they held
             shutil.rmtree(folder)
         if self.mode in ("online", "shared"):
-            self._upload = self._begin_upload()
+            self._upload = self._begin_upload(self._active)
 
     def write_reading(self, row: dict[str, float]) -> None:
-        self._log(row, axis=TRAINING_AXIS)
+        self._log(self._active, row, axis=TRAINING_AXIS)
 
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
+        run = self._active
         self._records = [*self._records[:1], record]
-        self._log(score_row(record) | self._rows.generation_row(record, store), axis=AXIS)
-        self._active.summary.update(summarise(store.read_json("profile.json"), record))
-        self._active.notes = notes_of(self._title.command, self._records)
+        self._log(run, score_row(record) | self._rows.generation_row(record, store), axis=AXIS)
+        run.summary.update(summarise(store.read_json("profile.json"), record))
+        run.notes = notes_of(self._title.command, self._records)
         if record.generation in self._artifacts:
-            self._log_artifact(store, record)
+            self._log_artifact(run, record)
 
     def alert(self, title: str, text: str) -> None:
         if self._run is not None:
@@ -126,17 +120,14 @@ class WandbTracking(RowTracking):
 
     def add_page(self, page: Path) -> None:
         if self._run is not None:
-            self._log_page(page, name=self._title.name)
+            self._log_page(self._run, page, name=self._title.name)
 
     def add_study(self, folder: Path, *, name: str, page: Path, answer: str, is_alert: bool) -> None:
         if self.mode == "disabled" or os.environ.get("WANDB_SWEEP_ID"):  # an agent's run is one chain
             return
-        self._earlier = sorted((folder / "wandb").glob("offline-run-*"))
-        self._run = self._init(
-            folder, id=run_id(folder), name=name, group=name, job_type="study", tags=self.tags, notes=answer, config={}
-        )
+        run = self._init(folder, name=name, group=name, job_type="study", tags=[], notes=answer, config={})
         self.caught_up()
-        self._log_page(page, name=name)
+        self._log_page(run, page, name=name)
         if is_alert:
             self.alert(f"Study {name} is finished", answer)
         self._close(has_failed=False)
@@ -145,30 +136,11 @@ class WandbTracking(RowTracking):
         if self._run is None:
             return
         if row := self._rows.last_row():
-            self._log(row, axis=AXIS)
+            self._log(self._run, row, axis=AXIS)
         if has_failed and (profile := self._store.read_json("profile.json")):  # a breakdown changed it
             self._run.summary.update(summarise(profile, next(reversed(self._store.records()), None)))
         self._training_rows = None
         self._close(has_failed=has_failed)
-
-    def _close(self, *, has_failed: bool) -> None:
-        """End the run on disk, and wait for its upload."""
-        run, self._run = self._active, None
-        upload, self._upload = self._upload, None
-        run.finish(exit_code=int(has_failed))
-        if upload is None:
-            logger.info("W&B run kept offline; upload it with: wandb sync %s", run.settings.sync_dir)
-        elif not upload.finish(timeout_seconds=self._most_seconds_to_finish):
-            logger.warning(
-                "W&B did not take the whole run: it is kept offline; upload it with: wandb sync %s",
-                run.settings.sync_dir,
-            )
-
-    @property
-    def _most_seconds_to_finish(self) -> float:
-        if signals.is_asked():
-            return min(self.finish_timeout_seconds, LEAVING_SECONDS)
-        return self.finish_timeout_seconds
 
     @property
     def _active(self) -> "wandb.Run":
@@ -176,12 +148,16 @@ class WandbTracking(RowTracking):
         return self._run
 
     def _init(self, folder: Path, *, tags: Sequence[str], **given: Any) -> "wandb.Run":
+        """Begin a run that is written to a folder only; `caught_up` deletes the earlier ones there."""
         os.environ.update(QUIET)
+        self._earlier = sorted((folder / "wandb").glob("offline-run-*"))
+        tags_here = filter(None, os.environ.get("WANDB_TAGS", "").split(","))
         with refusals_name("this run"):
-            return wandb.init(
+            self._run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                tags=list(dict.fromkeys(tag[:MAX_TAG] for tag in tags)),
+                tags=list(dict.fromkeys([*self.tags, *tags_here, *(tag[:MAX_TAG] for tag in tags)])),
+                id=run_id(folder),
                 dir=folder.resolve(),  # W&B's own process may have another current folder
                 mode="offline",
                 settings=wandb.Settings(
@@ -192,10 +168,24 @@ class WandbTracking(RowTracking):
                 ),
                 **given,
             )
+        return self._run
 
-    def _begin_upload(self) -> Upload | None:
+    def _close(self, *, has_failed: bool) -> None:
+        """End the run on disk, and wait for its upload."""
+        run, self._run = self._active, None
+        upload, self._upload = self._upload, None
+        run.finish(exit_code=int(has_failed))
+        seconds = self.finish_timeout_seconds
+        if signals.is_asked():
+            seconds = min(seconds, LEAVING_SECONDS)
+        kept = "kept offline; upload it with: wandb sync"
+        if upload is None:
+            logger.info("W&B run %s %s", kept, run.settings.sync_dir)
+        elif not upload.finish(timeout_seconds=seconds):
+            logger.warning("W&B did not take the whole run: it is %s %s", kept, run.settings.sync_dir)
+
+    def _begin_upload(self, run: "wandb.Run") -> Upload | None:
         """The upload of the run; None if the server does not answer."""
-        run = self._active
         try:
             entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
         except (requests.RequestException, KeyError, TypeError) as error:
@@ -204,18 +194,16 @@ class WandbTracking(RowTracking):
         logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
         return Upload(Path(run.settings.sync_dir))
 
-    def _log(self, row: dict[str, Any], *, axis: str) -> None:
+    def _log(self, run: "wandb.Run", row: dict[str, Any], *, axis: str) -> None:
         """Log a row, and draw each of its keys over the axis."""
-        for key in row.keys() - self._defined - {axis}:
-            self._active.define_metric(key, step_metric=axis)
+        for key in row.keys() - self._defined:
+            run.define_metric(key, step_metric=axis)
         self._defined |= row.keys()
-        self._active.log(row)
+        run.log(row)
 
-    def _log_artifact(self, store: RunFolder, record: GenerationRecord) -> None:
+    def _log_artifact(self, run: "wandb.Run", record: GenerationRecord) -> None:
         """Samples and checkpoint of a generation, as an output of the run and the input to the next chosen one."""
-        later = [generation for generation in self._artifacts if generation > record.generation]
-        earlier = [generation for generation in self._artifacts if generation < record.generation]
-        name = artifact_name(self._title.name)
+        name, place = artifact_name(self._title.name), self._artifacts.index(record.generation)
         artifact = wandb.Artifact(
             name,
             type="generation",
@@ -223,18 +211,20 @@ class WandbTracking(RowTracking):
                 "generation": record.generation,
                 "seed": record.seed,
                 "pool": record.pool,
-                "descends_from": f"{name}:generation-{earlier[-1]}" if earlier else None,
+                "descends_from": f"{name}:generation-{self._artifacts[place - 1]}" if place else None,
             },
         )
-        for path in sorted(store.generation_path(record.generation).iterdir()):
+        for path in sorted(self._store.generation_path(record.generation).iterdir()):
             artifact.add_file(str(path), policy="immutable", skip_cache=True)
-        aliases = ["latest", f"generation-{record.generation}"]
-        write_artifact(self._active, artifact, aliases=aliases, is_used_later=bool(later))
+        # The one private call to W&B, tried with 0.31: it notes that the run also uses the artifact, which the public
+        # `use_artifact` refuses for a run that is kept offline.
+        aliases, is_used_later = ["latest", f"generation-{record.generation}"], place + 1 < len(self._artifacts)
+        run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
 
-    def _log_page(self, page: Path, *, name: str) -> None:
+    def _log_page(self, run: "wandb.Run", page: Path, *, name: str) -> None:
         artifact = wandb.Artifact(artifact_name(f"{name}-page"), type="page")
         artifact.add_file(str(page.resolve()), name="report.html", policy="immutable", skip_cache=True)
-        write_artifact(self._active, artifact, aliases=["latest"], is_used_later=False)
+        run.log_artifact(artifact)
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
@@ -262,15 +252,6 @@ def refusals_name(setting: str) -> Iterator[None]:
     except (ValidationError, wandb.errors.UsageError) as error:
         text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else error
         raise UsageError(f"{setting} is refused by W&B: {text}") from error
-
-
-def write_artifact(run: "wandb.Run", artifact: wandb.Artifact, *, aliases: list[str], is_used_later: bool) -> None:
-    """Write an artifact into a run that is kept offline, and note whether the run also uses it.
-
-    This is the one private call to W&B: the public `use_artifact` waits for the server and refuses offline runs, while
-    `_log_artifact` notes the use for the upload. Tried with W&B 0.31.
-    """
-    run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
 
 
 def artifact_name(name: str) -> str:

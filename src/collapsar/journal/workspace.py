@@ -10,8 +10,8 @@ import wandb_workspaces.reports.v2.interface as panels
 import wandb_workspaces.workspaces.interface as workspaces
 from wandb_workspaces import expr
 
-from collapsar.errors import UsageError
 from collapsar.journal.rows import AXIS, HEADLINE, TRAINING_AXIS, panel_key
+from collapsar.journal.wandb_rows import CLASS_HISTOGRAM, CLASS_SHARES, FILM, FILM_STRIP, RECALL_BY_CLASS
 from collapsar.journal.wandb_server import api_key
 from collapsar.judging.metric_lookup import title_of
 from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE
@@ -30,10 +30,15 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
     headlines = [over_generations(title_of(key), [key, panel_key(f"{key}_floor")]) for key in HEADLINE]
     classes: list[panels.PanelTypes] = [
         over_generations("Recall by class", recall_by_class),
-        panels.MediaBrowser(title="Classes among the samples", media_keys=["pictures/class_shares"], num_columns=2),
-        panels.LinePlot(title="Classes among the samples, live", x=AXIS, y=["classes/histogram"]),
-        panels.WeavePanelSummaryTable(table_name="tables/recall_by_class"),
+        panels.MediaBrowser(title="Classes among the samples", media_keys=[CLASS_SHARES], num_columns=2),
+        panels.LinePlot(title="Classes among the samples, live", x=AXIS, y=[CLASS_HISTOGRAM]),
+        panels.WeavePanelSummaryTable(table_name=RECALL_BY_CLASS),
     ]
+    scalars = [
+        panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], groupby_aggfunc="median")
+        for title, key in PROFILE.items()
+    ]
+    film_strips = panels.MediaBrowser(title="Film strips", media_keys=[FILM, FILM_STRIP], num_columns=2)
     training = [
         panels.LinePlot(title=title, x=TRAINING_AXIS, metric_regex=regex)
         for title, regex in (
@@ -48,8 +53,8 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
         name="Model collapse",
         sections=[
             workspaces.Section(name="What collapses", panels=[*headlines], is_open=True),
-            workspaces.Section(name="The chain as a whole", panels=[*scalars()], is_open=True),
-            workspaces.Section(name="Film strips of the same latents", panels=[film_strips()], is_open=True),
+            workspaces.Section(name="The chain as a whole", panels=[*scalars], is_open=True),
+            workspaces.Section(name="Film strips of the same latents", panels=[film_strips], is_open=True),
             workspaces.Section(name="Classes", panels=[*classes], is_open=True),
             workspaces.Section(name="Training", panels=[*training], is_open=False),
         ],
@@ -60,22 +65,8 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
 def over_generations(title: str, keys: list[str]) -> panels.LinePlot:
     """A plot of means over the runs of a group, with a band from the lowest to the highest."""
     return panels.LinePlot(
-        title=title, x=AXIS, y=list(keys), groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
+        title=title, x=AXIS, y=[*keys], groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
     )
-
-
-def scalars() -> list[panels.BarPlot]:
-    """A bar plot for each number of the profile, with a bar for each group."""
-    return [
-        panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], groupby_aggfunc="median")
-        for title, key in PROFILE.items()
-    ]
-
-
-def film_strips() -> panels.MediaBrowser:
-    """The moving film strip of each finished run, and the film strips so far."""
-    keys = ["pictures/film", "pictures/film_strip"]
-    return panels.MediaBrowser(title="Film strips", media_keys=keys, num_columns=2)
 
 
 def main() -> None:
@@ -87,19 +78,13 @@ def main() -> None:
     parser.add_argument("--project", default="collapsar", help="W&B project (tracking.project)")
     parser.add_argument("--num-classes", type=int, default=10, help="classes of the data")
     arguments = parser.parse_args()
-    try:
-        check_key()
-    except UsageError as error:
-        sys.stderr.write(f"scripts/workspace: {error}\n")
-        sys.exit(2)
+    if api_key() is None:
+        parser.exit(
+            2,
+            f"{parser.prog}: a workspace is saved at W&B, which needs a key: run `wandb login`, or set WANDB_API_KEY\n",
+        )
     workspace = build_workspace(entity=arguments.entity, project=arguments.project, num_classes=arguments.num_classes)
     sys.stdout.write(f"{workspace.save().url}\n")
-
-
-def check_key() -> None:
-    """Raise UsageError if there is no key."""
-    if api_key() is None:
-        raise UsageError("a workspace is saved at W&B, which needs a key: run `wandb login`, or set WANDB_API_KEY")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.machine import signals
 from collapsar.machine.devices import device_seeded, explain_out_of_memory, tensor_cores_allowed
-from collapsar.models.compiling import compiled
+from collapsar.models.graphs import compiled
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator

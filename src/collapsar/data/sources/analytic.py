@@ -12,7 +12,7 @@ import torch
 from collapsar.data.sources.source import DrawnSource, Sizes
 from collapsar.errors import UsageError, check_positive
 from collapsar.samples import Samples
-from collapsar.theory import zipf_shares
+from collapsar.theory.formulas import zipf_shares
 
 
 class AnalyticSource(DrawnSource, ABC):
