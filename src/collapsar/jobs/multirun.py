@@ -128,7 +128,7 @@ def show_results(folders: list[Path], *, page: Path) -> "Study":
 
 def mirror_study(config: DictConfig, folder: Path, *, page: Path, study: "Study") -> None:
     """Mirror a finished study to where its chains are mirrored, with an alert if alarms of its chains give one."""
-    from collapsar.report.wording import headline
+    from collapsar.report.sections.answer import headline
 
     tracking = instantiate(config.tracking, _convert_="object")
     num_chains = counted(len(study.chains), "chain")
