@@ -23,7 +23,8 @@ from collapsar.records.record import GenerationRecord
 FILM, FILM_STRIP, CLASS_SHARES = "pictures/film", "pictures/film_strip", "pictures/class_shares"
 CLASS_HISTOGRAM, RECALL_BY_CLASS = "classes/histogram", "tables/recall_by_class"
 MAX_ROWS = 100
-MILLISECONDS_PER_FRAME, BAND_PIXELS = 400, 14  # of the moving film strip, and of the band with the generation's number
+MILLISECONDS_PER_FRAME, MIN_FILM_WIDTH = 400, 400  # of the moving film strip; the width is in pixels
+BAND_PIXELS = 14  # of the band with the generation's number
 
 Row = TypeVar("Row")
 
@@ -92,6 +93,8 @@ def moving_picture(strips: Mapping[int, Tensor]) -> io.BytesIO:
     frames = []
     for generation, strip in strips.items():
         picture = tile(strip, num_columns=(len(strip) + 1) // 2)
+        factor = -(-MIN_FILM_WIDTH // picture.width)
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
         frame = Image.new("RGB", (picture.width, picture.height + BAND_PIXELS), "white")
         frame.paste(picture, (0, BAND_PIXELS))
         ImageDraw.Draw(frame).text((3, 1), f"generation {generation}", fill="black")
@@ -132,6 +135,7 @@ def class_share_picture(records: Mapping[int, GenerationRecord]) -> dict[str, An
     labels = ["real", *(str(record.generation) for record in with_classes)]
     ticks = range(0, len(labels), 1 + len(labels) // 24)
     axes.set_xticks(ticks, [labels[tick] for tick in ticks])
+    axes.set_yticks(range(0, len(columns[0]), 1 + len(columns[0]) // 24))
     axes.set(xlabel="generation", ylabel="class")
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight")

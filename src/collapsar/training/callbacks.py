@@ -51,8 +51,9 @@ class LossMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._unread = [{name: loss.to(pl_module.device) for name, loss in losses.items()} for losses in self._unread]
-        for reading in self.curve if self.on_reading else ():  # of a training that continues
-            self.on_reading(reading)
+        if self.on_reading:
+            for reading in self.curve:  # of a training that continues
+                self.on_reading(reading)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
