@@ -51,7 +51,7 @@ class EventFile:
             path.unlink()
         self._write(_bytes(3, b"brain.Event:2"))
 
-    def add_scalars(self, values: Mapping[str, float], *, step: int) -> None:
+    def add_scalars(self, values: Mapping[str, int | float], *, step: int) -> None:
         """Add values at a step, by tag."""
         summary = [
             _bytes(1, _bytes(1, tag.encode()) + b"\x15" + struct.pack("<f", value)) for tag, value in values.items()

@@ -29,7 +29,7 @@ class CSVTracking(RowTracking):
         self._metrics, self._losses = GrowingTable(store.path / "metrics.csv"), GrowingTable(store.path / "losses.csv")
         return True
 
-    def write_reading(self, row: dict[str, float]) -> None:
+    def write_reading(self, row: dict[str, int | float]) -> None:
         self._losses.add({name.partition("/")[2]: value for name, value in row.items()})
 
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
@@ -49,7 +49,7 @@ class TensorBoardTracking(RowTracking):
         self._events = EventFile(store.path / "tensorboard")
         return True
 
-    def write_reading(self, row: dict[str, float]) -> None:
+    def write_reading(self, row: dict[str, int | float]) -> None:
         step = int(row[TRAINING_AXIS])
         self._events.add_scalars({key: value for key, value in row.items() if key != TRAINING_AXIS}, step=step)
 

@@ -106,7 +106,7 @@ class Journal:
         """Report how far training came in the current generation."""
         self._shown.trained(epoch, steps)
 
-    def read(self, reading: Mapping[str, float]) -> None:
+    def read(self, reading: Mapping[str, int | float]) -> None:
         """Mirror a reading of the losses of the current generation."""
         self.tracking.trained(len(self.records), reading)
 

@@ -58,13 +58,15 @@ class TrainingRows:
         self._steps_before: float = 0  # the present generation
         self._step_read: float = 0  # of the present generation, while it trains
 
-    def live(self, generation: int, reading: Mapping[str, float]) -> dict[str, float]:
+    def live(self, generation: int, reading: Mapping[str, int | float]) -> dict[str, int | float]:
         """The row of a reading of the generation that is in training."""
         self._step_read = reading["step"]
         values = {f"{'training' if is_loss(name) else 'steps'}/{name}": each for name, each in reading.items()}
         return values | {TRAINING_AXIS: self._steps_before + reading["step"], "steps/generation": generation}
 
-    def rest(self, record: GenerationRecord, curve: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    def rest(
+        self, record: GenerationRecord, curve: Sequence[Mapping[str, int | float]]
+    ) -> list[dict[str, int | float]]:
         """The rows of a finished generation that were not live: all of them, if this process did not train it."""
         rows = [self.live(record.generation, reading) for reading in curve if reading["step"] > self._step_read]
         self._steps_before += record.training.get("steps", 0)

@@ -37,7 +37,7 @@ class Tracking(ABC):
     ) -> None:
         """Start or continue the run of one chain, and mirror its finished generations, given by their records."""
 
-    def trained(self, generation: int, reading: Mapping[str, float]) -> None:  # noqa: B027  not all mirrors need it
+    def trained(self, generation: int, reading: Mapping[str, int | float]) -> None:  # noqa: B027  not all mirrors need it
         """Mirror a reading of the generation in training: its step and epoch, losses, rates, norms of gradients."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class RowTracking(Tracking):
         """Act after the finished generations are mirrored."""
 
     @abstractmethod
-    def write_reading(self, row: dict[str, float]) -> None:
+    def write_reading(self, row: dict[str, int | float]) -> None:
         """Add a row of `TrainingRows`."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class RowTracking(Tracking):
             self.log(store, record)
         self.caught_up()
 
-    def trained(self, generation: int, reading: Mapping[str, float]) -> None:
+    def trained(self, generation: int, reading: Mapping[str, int | float]) -> None:
         if self._training_rows is not None:
             self.write_reading(self._training_rows.live(generation, reading))
 

@@ -102,7 +102,7 @@ class WandbTracking(RowTracking):
         if self.mode in ("online", "shared"):
             self._upload = self._begin_upload(self._active)
 
-    def write_reading(self, row: dict[str, float]) -> None:
+    def write_reading(self, row: dict[str, int | float]) -> None:
         self._log(self._active, row, axis=TRAINING_AXIS)
 
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
