@@ -172,7 +172,8 @@ class WandbTracking(RowTracking):
 
     def _close(self, *, has_failed: bool) -> None:
         """End the run on disk, and wait for its upload."""
-        run, self._run = self._active, None
+        run, self._run = self._run, None
+        assert run is not None, "start comes first"
         upload, self._upload = self._upload, None
         run.finish(exit_code=int(has_failed))
         seconds = self.finish_timeout_seconds
