@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 """Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
+run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
