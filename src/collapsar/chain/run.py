@@ -5,6 +5,7 @@ continues with identical numbers.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -55,6 +56,8 @@ def run_chain(
     console: Console,
     position: str = "",
     expected: str = "",
+    command: str = "",
+    write_page: Callable[[], Path] | None = None,
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
@@ -66,6 +69,8 @@ def run_chain(
         console: Where progress is drawn.
         position: Which job of a multirun it is, in words; empty for a single chain.
         expected: How long it will take, in words; empty if that is unknown.
+        command: The command that runs the chain, for the notes of W&B.
+        write_page: Writes the page of the finished chain and returns its path; not called if the chain was over.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
@@ -78,8 +83,11 @@ def run_chain(
         model=parts.model.name,
         regime=parts.regime.name,
         num_generations=parts.num_generations,
+        command=command,
     )
-    opened = open_journal(folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm)
+    opened = open_journal(
+        folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm, write_page=write_page
+    )
     with torch_settings_kept(), opened as journal:
         if not journal.is_over:
             machine = parts.machine(journal.machine)  # generation 0 chooses it, later runs restore it
@@ -264,6 +272,7 @@ class ChainMaker(Maker):
             seed=parts.seed,
             generation=generation,
             on_steps=journal.trained,
+            on_reading=journal.read,
             held_out=self.held_out,
             start=store.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
             real=self.real.train,

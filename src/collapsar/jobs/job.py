@@ -70,14 +70,22 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
         logger.info("%s", forecast.line(dry_chains[-1]))
         remove_if_new(folder)
         return None
+    from collapsar.report.page import write_report
+
     with disk_errors_name(folder):
-        console, position = multirun.make_console(), multirun.job_number(hydra_config)
-        expected = "" if position else forecast.expected(folder, config=settings)
+        page, position = folder / "report.html", multirun.job_number(hydra_config)
         records = experiment.run(
-            folder, chain=chain, config=settings, console=console, position=position, expected=expected
+            folder,
+            chain=chain,
+            config=settings,
+            console=multirun.make_console(),
+            position=position,
+            expected="" if position else forecast.expected(folder, config=settings),
+            command=command_of(hydra_config, folder=folder),
+            write_page=lambda: write_report([folder], page),
         )
         is_in_turn = in_turn.is_in_turn(hydra_config)
-        multirun.show_results([folder], page=folder / "report.html", is_printed=not is_in_turn)
+        multirun.show_results([folder], page=page, is_printed=not is_in_turn)
         if is_in_turn:
             tell(hydra_config, folder, in_turn.done(records))
     profile = json.loads((folder / "profile.json").read_text())

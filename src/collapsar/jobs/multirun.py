@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -14,12 +14,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
 from collapsar.jobs import in_turn
+from collapsar.records.words import counted
+
+if TYPE_CHECKING:
+    from collapsar.study.study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +48,8 @@ class StudySummary(Callback):
         folder = Path(config.hydra.sweep.dir)
         has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
-            show_results([folder], page=folder / "report.html")
+            page, study = folder / "report.html", show_results([folder], page=folder / "report.html")
+            mirror_study(config, folder, page=page, study=study)
 
 
 def count_jobs(config: DictConfig) -> int:
@@ -112,8 +118,8 @@ def num_jobs() -> int:
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
-def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) -> None:
-    """Print the table of the chains in these folders, if wanted, and write their page."""
+def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) -> "Study":
+    """Print the table of the chains in these folders, if wanted, and write their page; returns their study."""
     from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
     from collapsar.study.study import read_study
@@ -122,6 +128,22 @@ def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) ->
     if is_printed:
         make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
+    return study
+
+
+def mirror_study(config: DictConfig, folder: Path, *, page: Path, study: "Study") -> None:
+    """Mirror a finished study to where its chains are mirrored, with an alert if alarms of its chains give one."""
+    from collapsar.report.sections.answer import headline
+
+    tracking = instantiate(config.tracking, _convert_="object")
+    num_chains = counted(len(study.chains), "chain")
+    tracking.add_study(
+        folder,
+        name=str(config.name),
+        page=page,
+        answer=f"{num_chains}. {headline(study.counted)}",
+        is_alert=config.alarm.action != "warn",
+    )
 
 
 def make_console() -> Console:
