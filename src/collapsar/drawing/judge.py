@@ -159,7 +159,7 @@ def make_judge(model: GenerativeModel, space: JudgeSpace | None) -> Judge:
     return Judge(
         features=space.fitted.extract,
         real_features=lambda: space.real_features,
-        class_probabilities=space.class_probabilities if space.settings.has_classes else None,
+        class_probabilities=space.class_probabilities if space.fitted.head is not None else None,
         realism=model.realism,
         describe_space=space.fitted.describe,
     )

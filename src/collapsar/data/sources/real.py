@@ -7,10 +7,11 @@ lie below `COLLAPSAR_DATA` (else in a per-user cache folder); missing files are 
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +28,9 @@ from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 
-NUM_CLASSES = 10  # of each of the fixed data sets
+EmnistSplit: TypeAlias = Literal["balanced", "letters", "digits"]
+EMNIST_SIZES = {"balanced": (112_800, 18_800, 47), "letters": (124_800, 20_800, 26), "digits": (240_000, 40_000, 10)}
+"""Training and test images, and classes, of each split."""
 
 
 class FixedSource(Source, ABC):
@@ -44,11 +47,12 @@ class FixedSource(Source, ABC):
     num_available: ClassVar[int]
     num_test: ClassVar[int]
     num_unseen: ClassVar[int]  # training images that no measuring stick sees
+    num_classes: int = 10
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None) -> None:
-        size = subset_size(num_train, num_available=self.num_available, num_classes=NUM_CLASSES)
+        size = subset_size(num_train, num_available=self.num_available, num_classes=self.num_classes)
         sizes = Sizes(size, self.num_test, self.num_available - size)
-        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=NUM_CLASSES)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=self.num_classes)
 
     @abstractmethod
     def read_all(self) -> RealData:
@@ -88,9 +92,9 @@ class TorchvisionSource(FixedSource, ABC):
         root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
     """
 
-    dataset: ClassVar[type]
+    dataset: ClassVar[Callable[..., Any]]
     folder: ClassVar[str]  # below root
-    checksums: ClassVar[dict[str, str]]  # MD5 of the official files, by name
+    checksums: Mapping[str, str | None]  # MD5 of the official files, by name; None if it is checked in the download
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None, root: str | None) -> None:
         super().__init__(sample_shape=sample_shape, num_train=num_train)
@@ -98,12 +102,25 @@ class TorchvisionSource(FixedSource, ABC):
 
     def read_all(self) -> RealData:
         self._require_files()
-        sets = []
-        for is_train in (True, False):
-            split = self.dataset(root=self.root, train=is_train, download=False)
-            sets.append(Samples(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64)))
-        train, test = sets
+        try:
+            train, test = (self.read_split(is_train) for is_train in (True, False))
+        except (OSError, ValueError, RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f"the files of {self.name} in {self.root / self.folder} cannot be read ({error}): delete "
+                f"{', '.join(self.checksums)}, and they are downloaded again"
+            ) from error
+        sizes = len(train), len(test)
+        if sizes != (self.num_available, self.num_test):
+            raise UsageError(
+                f"{self.name} must have {self.num_available} and {self.num_test} images: got {sizes[0]} and {sizes[1]} "
+                f"in {self.root / self.folder}; put its official files there"
+            )
         return RealData(train, test, self.num_classes)
+
+    def read_split(self, is_train: bool, *, download: bool = False) -> Samples:
+        """The official training or test set, from its files; these are downloaded first if `download` says so."""
+        split = self.dataset(root=self.root, train=is_train, download=download)
+        return Samples(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64))
 
     def _require_files(self) -> None:
         """Download missing files, once even if many jobs start together, and refuse files that are not official.
@@ -117,7 +134,7 @@ class TorchvisionSource(FixedSource, ABC):
             with FileLock(self.root / f".{self.name}.lock"):  # waits for a job that is downloading
                 if self._missing():
                     self._refuse_damaged()
-                    self.dataset(root=self.root, train=True, download=True)
+                    self.download()
         except (OSError, RuntimeError) as error:
             raise UsageError(
                 f"{self.name} is not in {self.root / self.folder} and could not be downloaded "
@@ -126,12 +143,16 @@ class TorchvisionSource(FixedSource, ABC):
             ) from error
         self._refuse_damaged()
 
+    def download(self) -> None:
+        """Download all files, with torchvision."""
+        self.dataset(root=self.root, train=True, download=True)
+
     def _missing(self) -> list[str]:
         return [name for name in self.checksums if not (self.root / self.folder / name).is_file()]
 
     def _damaged(self) -> list[Path]:
         paths = {self.root / self.folder / name: checksum for name, checksum in self.checksums.items()}
-        return [path for path, checksum in paths.items() if path.is_file() and md5(path) != checksum]
+        return [path for path, checksum in paths.items() if checksum and path.is_file() and md5(path) != checksum]
 
     def _refuse_damaged(self) -> None:
         for path in self._damaged():
@@ -154,7 +175,7 @@ class MNIST(TorchvisionSource):
     num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.MNIST
     folder = "MNIST/raw"
-    checksums: ClassVar[dict[str, str]] = {
+    checksums = {  # noqa: RUF012
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
@@ -169,7 +190,7 @@ class FashionMNIST(TorchvisionSource):
     num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.FashionMNIST
     folder = "FashionMNIST/raw"
-    checksums: ClassVar[dict[str, str]] = {
+    checksums = {  # noqa: RUF012
         "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
         "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
@@ -184,7 +205,7 @@ class CIFAR10(TorchvisionSource):
     num_available, num_test, num_unseen = 50_000, 10_000, 10_000
     dataset = datasets.CIFAR10
     folder = "cifar-10-batches-py"
-    checksums: ClassVar[dict[str, str]] = {
+    checksums = {  # noqa: RUF012
         "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
         "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -193,6 +214,83 @@ class CIFAR10(TorchvisionSource):
         "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
         "test_batch": "40351d587109b95175f43aff81a1287e",
     }
+
+
+class CIFAR100(TorchvisionSource):
+    """50,000 and 10,000 colour pictures of a hundred kinds of things, 32x32 pixels (Krizhevsky 2009)."""
+
+    name = "cifar100"
+    num_available, num_test, num_unseen, num_classes = 50_000, 10_000, 10_000, 100
+    dataset = datasets.CIFAR100
+    folder = "cifar-100-python"
+    checksums = {  # noqa: RUF012
+        "meta": "7973b15100ade9c7d40fb424638fde48",
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    }
+
+
+class KMNIST(TorchvisionSource):
+    """60,000 and 10,000 handwritten characters of old Japanese, 28x28 pixels in grey (Clanuwat et al. 2018)."""
+
+    name = "kmnist"
+    num_available, num_test, num_unseen = 60_000, 10_000, 10_000
+    dataset = datasets.KMNIST
+    folder = "KMNIST/raw"
+    checksums = dict.fromkeys(MNIST.checksums)
+
+
+class SVHN(TorchvisionSource):
+    """73,257 and 26,032 digits of house numbers, 32x32 pixels in colour (Netzer et al. 2011); without the extra ones."""
+
+    name = "svhn"
+    num_available, num_test, num_unseen = 73_257, 26_032, 10_000
+    dataset = datasets.SVHN
+    folder = "."
+    checksums = {  # noqa: RUF012
+        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+    }
+
+    def read_split(self, is_train: bool, *, download: bool = False) -> Samples:
+        split = self.dataset(root=self.root, split="train" if is_train else "test", download=download)
+        return Samples(torch.from_numpy(split.data).contiguous(), torch.from_numpy(split.labels))
+
+    def download(self) -> None:
+        for is_train in (True, False):
+            self.read_split(is_train, download=True)
+
+
+class EMNIST(TorchvisionSource):
+    """Handwritten letters and digits of 28x28 pixels (Cohen et al. 2017), upright as those of MNIST.
+
+    Args:
+        split: `balanced`, 47 kinds of characters; `letters`, 26, large and small in one class; or `digits`.
+    """
+
+    name = "emnist"
+    num_unseen = 10_000
+    dataset = datasets.EMNIST
+    folder = "EMNIST/raw"
+
+    def __init__(
+        self, *, sample_shape: list[int], num_train: int | float | None, root: str | None, split: EmnistSplit
+    ) -> None:
+        if split not in EMNIST_SIZES:
+            raise UsageError(f"data.split must be among {', '.join(EMNIST_SIZES)}: got {split}")
+        self.split = split
+        self.num_available, self.num_test, self.num_classes = EMNIST_SIZES[split]  # type: ignore[misc]
+        parts = (f"{part}-{kind}" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1"))
+        self.checksums = dict.fromkeys(f"emnist-{split}-{part}-ubyte" for part in parts)
+        super().__init__(sample_shape=sample_shape, num_train=num_train, root=root)
+
+    def read_split(self, is_train: bool, *, download: bool = False) -> Samples:
+        split = self.dataset(root=self.root, split=self.split, train=is_train, download=download)
+        labels = split.targets - split.targets.min()  # those of letters begin at 1
+        return Samples(as_images(split.data.transpose(1, 2)), labels.to(torch.int64))
+
+    def download(self) -> None:
+        self.dataset(root=self.root, split=self.split, train=True, download=True)
 
 
 def data_root(root: str | None) -> Path:
