@@ -18,8 +18,8 @@ from jinja2 import FileSystemLoader
 
 from collapsar.errors import UsageError
 from collapsar.records.words import counted
-from collapsar.report.charts import chart_content
-from collapsar.report.pictures import strip_columns
+from collapsar.report.sections.curves import chart_content
+from collapsar.report.sections.films import strip_columns
 from collapsar.report.templating import environment
 from collapsar.study.arms import Arm
 from collapsar.study.study import read_study

@@ -85,7 +85,7 @@ def test_the_label_is_the_class_that_the_judge_takes_a_sample_for():
         "reference": None,
         "selection": KeepAll(),
         "judge": parity,
-        "table": None,
+        "as_rows": None,
         "seed": 0,
         "generation": 0,
     }

@@ -12,7 +12,7 @@ from collapsar.cases.tables.predictors import Labelled, predict
 from collapsar.drawing.nearest_mean import means_of
 from collapsar.metrics.modes import fit_bins
 from collapsar.models.analytic.analytic import Mixture
-from collapsar.models.latent_mixture import LatentMixture
+from collapsar.models.mixtures import LatentMixture
 
 
 def seeded():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapsar import theory
+from collapsar.theory import formulas
 
 NUM_CHAINS = 40_000
 
@@ -37,38 +37,38 @@ def assert_mean(values, expected):
 
 def test_maximum_likelihood_variance_decays_under_replace(rng):
     mean, variance = replace_chain(rng, num_samples=10, num_fits=6, ddof=0)
-    assert_mean(variance, theory.variance_under_replace(5, num_samples=10, real_variance=1.0))
-    assert_mean(mean**2, theory.squared_mean_under_replace(5, num_samples=10, real_variance=1.0))
-    assert_mean(mean**2 + variance, theory.conserved_second_moment(real_mean=0.0, real_variance=1.0))
+    assert_mean(variance, 1 - formulas.squared_mean_under_replace(5, num_samples=10))
+    assert_mean(mean**2, formulas.squared_mean_under_replace(5, num_samples=10))
+    assert_mean(mean**2 + variance, formulas.SECOND_MOMENT)
 
 
 @pytest.mark.parametrize("is_unbiased", [False, True])
 def test_median_variance_is_approximated(rng, is_unbiased):
     _, variance = replace_chain(rng, num_samples=50, num_fits=50, ddof=int(is_unbiased))
-    expected = theory.median_variance_under_replace(49, num_samples=50, real_variance=1.0, is_unbiased=is_unbiased)
+    expected = formulas.median_variance_under_replace(49, num_samples=50, is_unbiased=is_unbiased)
     assert np.median(variance) == pytest.approx(expected, rel=0.05)
 
 
 def test_unbiased_variance_keeps_its_mean_and_shrinks_in_every_other_sense(rng):
     mean, variance = replace_chain(rng, num_samples=10, num_fits=5, ddof=1)
-    assert_mean(variance, theory.unbiased_variance_under_replace(real_variance=1.0))
-    assert_mean(np.sqrt(variance), theory.sd_under_replace(4, num_samples=10, real_sd=1.0))
-    assert_mean(np.log(variance), 5 * theory.log_variance_change(num_samples=10, num_dimensions=1))
+    assert_mean(variance, formulas.variance_under_biased_replace(4, spread=1.0))
+    assert_mean(np.sqrt(variance), formulas.sd_under_replace(4, num_samples=10))
+    assert_mean(np.log(variance), 5 * formulas.log_variance_change(num_samples=10, num_dimensions=1))
     distance = mean**2 + (np.sqrt(variance) - 1) ** 2
-    assert_mean(distance, theory.wasserstein_under_replace(4, num_samples=10, real_variance=1.0))
+    assert_mean(distance, formulas.wasserstein_under_replace(4, num_samples=10))
 
 
 def test_sd_shrinkage_is_the_mean_of_the_chi_distribution():
-    assert theory.sd_shrinkage(10) == pytest.approx(stats.chi(9).mean() / 3)
+    assert formulas.sd_shrinkage(10) == pytest.approx(stats.chi(9).mean() / 3)
 
 
 def test_wasserstein_distance_starts_at_one_and_a_half_fits_per_sample():
-    assert theory.wasserstein_under_replace(9, num_samples=10_000, real_variance=2.0) == pytest.approx(3e-3, rel=1e-3)
+    assert formulas.wasserstein_under_replace(9, num_samples=10_000) == pytest.approx(1.5e-3, rel=1e-3)
 
 
 def test_biased_sampling_shrinks_variance_by_lambda_each_generation(rng):
     _, variance = replace_chain(rng, num_samples=20, num_fits=4, ddof=1, spread=0.8)
-    assert_mean(variance, theory.variance_under_biased_replace(3, spread=0.8, real_variance=1.0))
+    assert_mean(variance, formulas.variance_under_biased_replace(3, spread=0.8))
 
 
 def test_variance_under_accumulate_is_the_product(rng):
@@ -77,13 +77,13 @@ def test_variance_under_accumulate_is_the_product(rng):
         mean, variance = fit(pool, ddof=0)
         drawn = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 5))
         pool = np.concatenate([pool, drawn], axis=1)
-    assert_mean(pool.var(1), theory.variance_under_accumulate(5, num_samples=5, real_variance=1.0))
+    assert_mean(pool.var(1), 1 - formulas.squared_mean_under_accumulate(5, num_samples=5))
 
 
 def test_variance_under_accumulate_tends_to_its_limit():
     angle = pi / sqrt(10)
-    late = theory.variance_under_accumulate(20_000, num_samples=10, real_variance=2.0)
-    assert late == pytest.approx(2.0 * sin(angle) / angle, rel=1e-5)
+    late = 1 - formulas.squared_mean_under_accumulate(20_000, num_samples=10)
+    assert late == pytest.approx(sin(angle) / angle, rel=1e-5)
 
 
 def test_fresh_real_data_bound_the_walk_of_the_mean(rng):
@@ -91,21 +91,21 @@ def test_fresh_real_data_bound_the_walk_of_the_mean(rng):
     for _ in range(6):
         synthetic = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 15))
         mean, variance = fit(np.concatenate([rng.normal(size=(NUM_CHAINS, 5)), synthetic], axis=1), ddof=0)
-    expected = theory.squared_mean_with_fresh_real(6, num_samples=20, fresh_fraction=0.25, real_variance=1.0)
+    expected = formulas.squared_mean_with_fresh_real(6, num_samples=20, fresh_fraction=0.25)
     assert_mean(mean**2, expected)
     assert_mean(variance, 1 - expected)
 
 
 def test_the_walk_with_fresh_real_data_tends_to_its_limit():
-    settings = {"num_samples": 200, "fresh_fraction": 0.2, "real_variance": 1.0}
+    settings = {"num_samples": 200, "fresh_fraction": 0.2}
     limit = 1 / (1 - 0.2 + 0.2 * 200 * (2 - 0.2))
-    assert theory.squared_mean_with_fresh_real(500, **settings) == pytest.approx(limit)
+    assert formulas.squared_mean_with_fresh_real(500, **settings) == pytest.approx(limit)
     assert limit == pytest.approx(0.0137, rel=0.01)
 
 
 def test_without_fresh_data_the_mean_walks_as_under_replace():
-    fresh = theory.squared_mean_with_fresh_real(7, num_samples=30, fresh_fraction=0.0, real_variance=2.0)
-    assert fresh == pytest.approx(theory.squared_mean_under_replace(7, num_samples=30, real_variance=2.0))
+    fresh = formulas.squared_mean_with_fresh_real(7, num_samples=30, fresh_fraction=0.0)
+    assert fresh == pytest.approx(formulas.squared_mean_under_replace(7, num_samples=30))
 
 
 def test_the_walk_with_kept_real_data_follows_its_recursion(rng):
@@ -115,7 +115,7 @@ def test_the_walk_with_kept_real_data_follows_its_recursion(rng):
         synthetic = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 6))
         kept = rng.permuted(real, axis=1)[:, :4]
         mean, variance = fit(np.concatenate([kept, synthetic], axis=1), ddof=0)
-    expected = theory.squared_mean_with_fixed_real(5, num_real=12, num_real_kept=4, num_synthetic=6, real_variance=1.0)
+    expected = formulas.squared_mean_with_fixed_real(5, num_real=12, num_real_kept=4, num_synthetic=6)
     assert_mean(mean**2, expected)
     assert_mean(variance, 1 - expected)
 
@@ -126,7 +126,7 @@ def test_the_walk_of_a_subsample_follows_its_recursion(rng):
         mean, variance = fit(rng.permuted(archive, axis=1)[:, :8], ddof=0)
         drawn = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 8))
         archive = np.concatenate([archive, drawn], axis=1)
-    assert_mean(mean**2, theory.squared_mean_under_accumulate_subsample(3, num_samples=8, real_variance=1.0))
+    assert_mean(mean**2, formulas.squared_mean_under_accumulate_subsample(3, num_samples=8))
 
 
 def test_the_walk_of_a_window_follows_its_recursion(rng):
@@ -134,14 +134,14 @@ def test_the_walk_of_a_window_follows_its_recursion(rng):
     for _ in range(6):
         mean, variance = fit(np.concatenate(batches[-2:], axis=1), ddof=0)
         batches.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 8)))
-    assert_mean(mean**2, theory.squared_mean_under_window(5, num_samples=8, num_kept=2, real_variance=1.0))
+    assert_mean(mean**2, formulas.squared_mean_under_window(5, num_samples=8, num_kept=2))
 
 
 def test_a_window_lies_between_replace_and_accumulate():
-    settings = {"num_samples": 9, "real_variance": 2.0}
-    one, all_of_them = (theory.squared_mean_under_window(6, num_kept=kept, **settings) for kept in (1, 7))
-    assert one == pytest.approx(theory.squared_mean_under_replace(6, **settings))
-    assert all_of_them == pytest.approx(2 - theory.variance_under_accumulate(6, **settings))
+    settings = {"num_samples": 9}
+    one, all_of_them = (formulas.squared_mean_under_window(6, num_kept=kept, **settings) for kept in (1, 7))
+    assert one == pytest.approx(formulas.squared_mean_under_replace(6, **settings))
+    assert all_of_them == pytest.approx(formulas.squared_mean_under_accumulate(6, **settings))
 
 
 def test_weighted_fits_walk_as_the_recursion_says(rng):
@@ -151,9 +151,7 @@ def test_weighted_fits_walk_as_the_recursion_says(rng):
         pool = np.concatenate([rng.normal(size=(NUM_CHAINS, 10)), synthetic], axis=1)
         weights = np.repeat([real_weight / 10, (1 - real_weight) / 20], [10, 20])
         mean, variance = pool @ weights, pool**2 @ weights - (pool @ weights) ** 2
-    expected = theory.squared_mean_with_weights(
-        5, real_weight=real_weight, num_real=10, num_synthetic=20, real_variance=1.0
-    )
+    expected = formulas.squared_mean_with_weights(5, real_weight=real_weight, num_real=10, num_synthetic=20)
     assert_mean(mean**2, expected)
 
 
@@ -161,21 +159,16 @@ def test_weighted_fits_walk_as_the_recursion_says(rng):
 def test_golden_ratio_weight_is_the_best_weight(real_per_synthetic):
     def late_error(weight):
         num_real = round(100_000 * real_per_synthetic)
-        return theory.squared_mean_with_weights(
-            400, real_weight=weight, num_real=num_real, num_synthetic=100_000, real_variance=1.0
-        )
+        return formulas.squared_mean_with_weights(400, real_weight=weight, num_real=num_real, num_synthetic=100_000)
 
-    best = theory.golden_ratio_weight(real_per_synthetic)
+    best = formulas.golden_ratio_weight(real_per_synthetic)
     assert late_error(best) < min(late_error(best - 0.01), late_error(best + 0.01))
 
 
 def test_golden_ratio_weight_gives_the_published_errors():
-    weight = theory.golden_ratio_weight(1.0)
+    weight = formulas.golden_ratio_weight(1.0)
     errors = [
-        100_000
-        * theory.squared_mean_with_weights(
-            400, real_weight=chosen, num_real=100_000, num_synthetic=100_000, real_variance=1.0
-        )
+        100_000 * formulas.squared_mean_with_weights(400, real_weight=chosen, num_real=100_000, num_synthetic=100_000)
         for chosen in (weight, 0.5)
     ]
     assert weight == pytest.approx((sqrt(5) - 1) / 2)
@@ -184,7 +177,7 @@ def test_golden_ratio_weight_gives_the_published_errors():
 
 @pytest.mark.parametrize(
     ("accumulates", "law"),
-    [(False, theory.regression_error_under_replace), (True, theory.regression_error_under_accumulate)],
+    [(False, formulas.regression_error_under_replace), (True, formulas.regression_error_under_accumulate)],
 )
 def test_regression_error_follows_its_law(rng, accumulates, law):
     num_samples, num_inputs, errors = 20, 4, []
@@ -202,8 +195,8 @@ def test_regression_error_follows_its_law(rng, accumulates, law):
 
 def test_regression_error_under_accumulate_never_passes_its_bound():
     settings = {"num_samples": 50, "num_inputs": 10, "noise_variance": 1.0}
-    first = theory.regression_error_under_replace(0, **settings)
-    assert theory.regression_error_under_accumulate(5000, **settings) == pytest.approx(pi**2 / 6 * first, rel=1e-3)
+    first = formulas.regression_error_under_replace(0, **settings)
+    assert formulas.regression_error_under_accumulate(5000, **settings) == pytest.approx(pi**2 / 6 * first, rel=1e-3)
 
 
 SHARES = [0.5, 0.3, 0.15, 0.05]
@@ -218,28 +211,28 @@ def wright_fisher(rng, *, num_samples, num_fits):
 
 def test_heterozygosity_decays_under_replace(rng):
     shares = wright_fisher(rng, num_samples=20, num_fits=11)
-    expected = theory.heterozygosity_under_replace(10, num_samples=20, shares=SHARES)
+    expected = formulas.heterozygosity_under_replace(10, num_samples=20, shares=SHARES)
     assert_mean(1 - (shares**2).sum(1), expected)
 
 
 def test_a_category_takes_over_as_often_as_its_share_says(rng):
     shares = wright_fisher(rng, num_samples=8, num_fits=150)
     for number, share in enumerate(SHARES):
-        assert_mean((shares[:, number] == 1.0).astype(float), theory.takeover_probability(share))
+        assert_mean((shares[:, number] == 1.0).astype(float), formulas.takeover_probability(share))
 
 
 @pytest.mark.parametrize("generation", [0, 3, 12])
 def test_alive_categories_stay_above_their_bound(rng, generation):
     alive = (wright_fisher(rng, num_samples=20, num_fits=generation + 1) > 0).sum(1)
-    bound = theory.alive_categories_lower_bound(generation, num_samples=20, shares=SHARES)
+    bound = formulas.alive_categories_lower_bound(generation, num_samples=20, shares=SHARES)
     assert bound <= alive.mean() <= 1.2 * bound
 
 
 def test_log_generalised_variance_falls_at_the_wishart_rate(rng):
     scatter = stats.wishart(df=29, scale=np.eye(5) / 29).rvs(4000, random_state=rng)
     changes = np.linalg.slogdet(scatter)[1] / 5
-    assert_mean(changes, theory.log_variance_change(num_samples=30, num_dimensions=5))
+    assert_mean(changes, formulas.log_variance_change(num_samples=30, num_dimensions=5))
 
 
 def test_log_variance_change_of_the_worked_example():
-    assert theory.log_variance_change(num_samples=100, num_dimensions=32) == pytest.approx(-0.18863, abs=5e-6)
+    assert formulas.log_variance_change(num_samples=100, num_dimensions=32) == pytest.approx(-0.18863, abs=5e-6)

@@ -18,8 +18,7 @@ from collapsar.models.course import Losses, Player
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
-from collapsar.training.train import Recipe
-from collapsar.training.trainer import AUTOCAST_DTYPES
+from collapsar.training.trainer import AUTOCAST_DTYPES, Recipe
 
 SEED = 0
 MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}  # products large enough to be bound by arithmetic

@@ -14,8 +14,7 @@ from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder
 from collapsar.samples import Samples
-from collapsar.training.train import Recipe
-from collapsar.training.trainer import make_trainer
+from collapsar.training.trainer import Recipe, make_trainer
 
 NUM_RANDOM_IMAGES = 10_000  # a pace needs no more
 

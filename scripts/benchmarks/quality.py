@@ -18,7 +18,8 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.judging.evaluator import Evaluator
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
-from collapsar.training.train import Recipe, train
+from collapsar.training.train import train
+from collapsar.training.trainer import Recipe
 
 GOOD = 0.8
 SLICE_STEPS = 200

@@ -39,8 +39,8 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.machine.memory import forget_peak_memory, peak_memory_bytes
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
-from collapsar.training.train import Recipe, train
-from collapsar.training.trainer import FULL_PRECISION
+from collapsar.training.train import train
+from collapsar.training.trainer import FULL_PRECISION, Recipe
 
 WARM_STEPS = 20  # before the clock starts
 MOST_WORKERS = 4

@@ -48,6 +48,12 @@ def file_is_whole(text: str) -> bool | None:
     return _is_whole(IN_FILE, text, mark="# checksum ")
 
 
+def _is_whole(pattern: re.Pattern[str], text: str, *, mark: str) -> bool | None:
+    if found := pattern.fullmatch(text):
+        return checksum(found["body"]) == found["checksum"]
+    return False if mark in text else None
+
+
 def add_checksum_to_archive(path: Path) -> None:
     """Write the checksum at the end of a ZIP archive's comment."""
     with ZipFile(path, "a") as archive:
@@ -75,13 +81,6 @@ def _archive_checksum(path: Path) -> tuple[str, bytes]:
             left -= len(chunk)
         file.seek(max(0, end - len(ARCHIVE_MARK)))
         return digest.hexdigest(), file.read()
-
-
-def _is_whole(pattern: re.Pattern[str], text: str, *, mark: str) -> bool | None:
-    found = pattern.fullmatch(text)
-    if found is None:
-        return False if mark in text else None
-    return checksum(found["body"]) == found["checksum"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -117,10 +116,7 @@ def cut_torn_line(path: Path) -> None:
 
 def whole_lines(path: Path) -> list[str]:
     """The lines of a file that end with a newline; none if there is no file."""
-    if not path.exists():
-        return []
-    *lines, _torn = path.read_text("utf-8", "replace").split("\n")
-    return lines
+    return path.read_text("utf-8", "replace").split("\n")[:-1] if path.exists() else []
 
 
 def flush_to_disk(path: Path) -> None:

@@ -19,15 +19,10 @@ UNLABELLED = -1  # the label of a sample whose class is unknown
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples on their way from source or model to pool, file and metric.
+    """Samples on their way from source or model to pool, file and metric."""
 
-    Attributes:
-        values: Images or vectors in the sample convention.
-        labels: Class of each sample, UNLABELLED if it is unknown; None if no class is known.
-    """
-
-    values: Tensor
-    labels: Int64[Tensor, " sample"] | None = None
+    values: Tensor  # images or vectors in the sample convention
+    labels: Int64[Tensor, " sample"] | None = None  # classes, UNLABELLED if unknown; None if no class is known
 
     def __post_init__(self) -> None:
         assert self.labels is None or len(self.labels) == len(self.values), "a label for every sample"
@@ -79,11 +74,7 @@ def to_model_range(values: Tensor) -> Tensor:
 
 
 def from_model_range(values: Tensor) -> Tensor:
-    """A model's output in the sample convention: images quantised, vectors as they are.
-
-    Raises:
-        NonFiniteError: a value is NaN or infinite.
-    """
+    """A model's output in the sample convention: images quantised, vectors as they are if all values are finite."""
     if values.ndim == 4:
         return quantise(values)
     check_finite_values(values)
@@ -93,17 +84,12 @@ def from_model_range(values: Tensor) -> Tensor:
 def quantise(
     images: Float[Tensor, "sample channel height width"],
 ) -> UInt8[Tensor, "sample channel height width"]:
-    """Images in model range as uint8: clipped to [0, 1], then rounded to the nearest level.
-
-    Raises:
-        NonFiniteError: a pixel is NaN or infinite.
-    """
+    """Images in model range as uint8: checked to be finite, clipped to [0, 1], rounded to the nearest level."""
     check_finite_values(images)
     return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
 
 
 def check_finite_values(values: Tensor) -> None:
     """Raise NonFiniteError if a value is NaN or infinite."""
-    if not torch.isfinite(values).all():
-        num_bad = int((~torch.isfinite(values)).sum())
+    if num_bad := int((~torch.isfinite(values)).sum()):
         raise NonFiniteError(f"samples hold {num_bad} NaN or infinite values of {values.numel()}")

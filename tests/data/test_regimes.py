@@ -28,7 +28,7 @@ from collapsar.data.schedules import Cosine, Linear
 from collapsar.data.weighting import GoldenRatio, Weighted
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
-from collapsar.theory import golden_ratio_weight
+from collapsar.theory.formulas import golden_ratio_weight
 
 
 def golden_ratio():

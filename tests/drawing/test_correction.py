@@ -17,8 +17,7 @@ from collapsar.drawing.nearest_mean import NearestMean, means_of
 from collapsar.drawing.partial_samples import PartialSamples, is_redrawn, shuffled_rounds
 from collapsar.drawing.transport import OptimalTransport, barycentres
 from collapsar.errors import UsageError
-from collapsar.models.analytic.analytic import Gaussian
-from collapsar.models.analytic.categorical import Categorical
+from collapsar.models.analytic.analytic import Categorical, Gaussian
 from collapsar.models.bias import UNBIASED, TemperedLikelihood
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
@@ -72,7 +71,6 @@ def reference_of(correction, *, real, first=None):
     return Reference(
         correction=correction,
         real=real,
-        num_classes=NUM_CLASSES,
         seed=0,
         has_encoder=first is not None and first.encode is not None,
         load_first=lambda: first,
@@ -397,11 +395,14 @@ def test_every_real_image_is_taken_once_before_any_is_taken_twice():
         (lambda: OptimalTransport(strength=1.5, **TRANSPORT), "correction.strength must lie between 0 and 1: got 1.5"),
         (
             lambda: OptimalTransport(strength=1, **TRANSPORT | {"num_anchors": 0}),
-            "num_anchors must be at least 1: got 0",
+            "correction.num_anchors must be above 0: got 0",
         ),
-        (lambda: OptimalTransport(strength=1, **TRANSPORT | {"batch_size": 0}), "batch_size must be at least 1: got 0"),
+        (
+            lambda: OptimalTransport(strength=1, **TRANSPORT | {"batch_size": 0}),
+            "correction.batch_size must be above 0: got 0",
+        ),
         (lambda: OptimalTransport(strength=1, **TRANSPORT | {"regularisation": 1e-3}), "at least 0.01, or null"),
-        (lambda: NearestMean(strength=1, num_means=0), "num_means must be at least 1: got 0"),
+        (lambda: NearestMean(strength=1, num_means=0), "correction.num_means must be above 0: got 0"),
         (lambda: PartialSamples(share=-0.1), "correction.share must lie between 0 and 1: got -0.1"),
         (lambda: Extrapolation(weight=math.inf), "correction.weight must be a finite number: got inf"),
         (lambda: check_correction(3), "correction must be a correction: got 3; choose a file of conf/correction"),

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from collapsar.config import composition
-from collapsar.drawing.judge import JudgeSpace, choose_space, num_judged_classes
+from collapsar.drawing.judge import choose_space, make_judge, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.judging.spaces import classifier as classifier_module
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.pca import PCASpace
 from collapsar.judging.spaces.stick import StickSpace
+from collapsar.samples import Samples
 from tiny_chains import compose_settings
 
 IMAGE, VECTOR = (1, 8, 8), (2,)
@@ -80,25 +81,39 @@ def experiment():
 
 @pytest.fixture
 def judge_of(experiment, tmp_path):
-    return lambda real: JudgeSpace(settings=experiment.judge, real=real, device=torch.device("cpu"), cache_dir=tmp_path)
+    def call(real):
+        space = experiment.judge.fit(real, device=torch.device("cpu"), cache_dir=tmp_path)
+        return make_judge(space, real=real.train)
+
+    return call
 
 
 def test_a_judge_is_trained_on_the_chains_own_training_set_alone(experiment, judge_of):
+    def content_hash(real):
+        return judge_of(real).describe("space")["content_hash"]
+
     real = experiment.data.load()
     elsewhere = replace(real, reserve=None, stick_split=None)
-    assert judge_of(real).fitted.content_hash == judge_of(elsewhere).fitted.content_hash
+    assert content_hash(real) == content_hash(elsewhere)
     fewer = replace(real, train=real.train[:200])
-    assert judge_of(real).fitted.content_hash != judge_of(fewer).fitted.content_hash
+    assert content_hash(real) != content_hash(fewer)
 
 
-def test_a_judge_is_trained_once_and_only_when_it_is_asked(experiment, judge_of, monkeypatch):
-    judge = judge_of(experiment.data.load())
+def test_a_judge_is_trained_once_and_its_real_features_are_computed_once(experiment, judge_of, monkeypatch):
     trained = []
     monkeypatch.setattr(classifier_module, "train_classifier", lambda network, *_, **__: trained.append(network.eval()))
-    assert not trained
-    assert judge.real_features.shape == (300, 64)
+    judge = judge_of(experiment.data.load())
+    assert judge.real_features().shape == (300, 64)
+    assert replace(judge, realism=len).real_features() is judge.real_features()
     assert judge.class_probabilities(experiment.data.load().test.values).shape == (360, 10)
     assert len(trained) == 1
+
+
+def test_a_judge_without_a_space_has_no_features_to_give():
+    judge = make_judge(None, real=Samples(torch.zeros(1, 2)))
+    assert judge.describe("nobody") == {}
+    with pytest.raises(AssertionError, match="is refused beforehand"):
+        judge.features(torch.zeros(1, 2))
 
 
 def test_a_chain_names_its_judge_in_its_records_and_measures_by_the_stick(run_chain, tmp_path):

@@ -18,7 +18,7 @@ from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.judging.spaces.pretrained import load_weights
 from collapsar.judging.spaces.stick import read_stick
 from collapsar.report.page import write_report
-from collapsar.report.pictures import _read_strip
+from collapsar.report.sections.films import _read_strip
 from collapsar.report.tables import report_tables
 from collapsar.study.study import read_study
 from collapsar.training.stored import DAMAGE, load, load_stored

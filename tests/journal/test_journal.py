@@ -111,7 +111,7 @@ def test_a_kept_generation_is_in_memory_as_it_is_on_disk(opened, tmp_path):
         for record in chain(**COLLAPSING):
             keep(journal, record)
             assert journal.records == RunFolder(tmp_path / "run").records()
-            assert len(journal.samples(record.generation)) == 4
+            assert len(journal.store.synthetic(record.generation)) == 4
 
 
 def test_what_a_chain_returns_is_what_a_later_one_reads(run_chain, tmp_path):
@@ -223,7 +223,7 @@ def test_a_chain_that_is_over_is_neither_mirrored_nor_shown_again(choices, run_c
     lose_classes(monkeypatch)
     records = run_chain(tmp_path / "run", *choices)
     monkeypatch.setattr(NoTracking, "start", fail)
-    monkeypatch.setattr("collapsar.journal.progress.ChainProgress.__enter__", fail)
+    monkeypatch.setattr("collapsar.journal.journal.live_view", fail)
     state = content(tmp_path, "status.json")
     assert run_chain(tmp_path / "run", *choices) == records
     assert content(tmp_path, "status.json") == state

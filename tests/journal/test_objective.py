@@ -6,7 +6,13 @@ from math import inf
 import pytest
 
 from collapsar.errors import UsageError
-from collapsar.journal.objective import Measured, check_objective, read_objective
+from collapsar.journal.objective import (
+    PROFILE_NUMBERS,
+    Measured,
+    check_objective,
+    numbers_of_profile,
+    read_objective,
+)
 from collapsar.journal.profile import profile_chain
 from collapsar.records.record import GenerationRecord
 
@@ -80,6 +86,13 @@ def test_what_was_not_measured_is_refused_with_what_there_is():
     assert "recall_floor" not in str(caught.value)
     with pytest.raises(UsageError, match="profile/first_dead_generation was not measured"):
         read("profile/first_dead_generation", FIRST, LAST)
+
+
+def test_the_numbers_that_an_objective_may_name_are_those_of_a_profile():
+    metrics = [{"fid": 2.0**t, "recall": 0.5**t, "trace_ratio": 0.5**t, "classes_dropped": float(t)} for t in range(6)]
+    records = [replace(FIRST, generation=t, metrics=own) for t, own in enumerate(metrics)]
+    found = numbers_of_profile(profile_chain(records).to_dict())
+    assert list(found) == [f"profile/{key}" for key in PROFILE_NUMBERS]
 
 
 def test_nothing_is_read_where_nothing_was_asked_for():

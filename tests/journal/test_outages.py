@@ -11,7 +11,7 @@ from test_alarm import lose_classes
 from test_tracking import generation_rows, wandb_files
 
 from collapsar.journal.store import RunFolder
-from collapsar.journal.uploading import Upload
+from collapsar.journal.wandb_server import Upload
 from collapsar.training import train as train_module
 from loopback_wandb import serving
 from tiny_chains import build_and_run
@@ -145,7 +145,7 @@ def test_wandb_sync_uploads_what_was_kept_offline(server, run_online, tmp_path, 
 def test_an_upload_ends_with_the_process_that_started_it(tmp_path):
     """As a kill does: the pipe between the two closes, and nobody is left behind."""
     program = (
-        "import os; from pathlib import Path; from collapsar.journal.uploading import Upload; "
+        "import os; from pathlib import Path; from collapsar.journal.wandb_server import Upload; "
         f"print(Upload(Path({str(tmp_path)!r}))._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

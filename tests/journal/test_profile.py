@@ -228,8 +228,12 @@ def test_lost_recall_means_real_data_are_not_reproduced():
     assert verdict(profile_chain(chain(recall=lambda t: 0.5**t)), "real_not_reproduced") == ("yes", 4)
 
 
-def test_one_chain_cannot_tell_whether_contamination_hurts():
-    assert verdict(profile_chain(chain(fid=lambda t: 1.0)), "contamination_hurts") == ("undecided", None)
+def test_every_definition_can_be_answered_yes_and_no():
+    falling, rising, steady = (lambda t: 0.8 * 0.3**t), (lambda t: 4.0 + 3 * t), (lambda t: 0.8)
+    lost = chain(recall=falling, precision=falling, trace_ratio=falling, fid=rising)
+    kept = chain(recall=steady, precision=steady, trace_ratio=steady, fid=lambda t: 4.0)
+    for records, answer in ((lost, "yes"), (kept, "no")):
+        assert {finding.verdict for finding in profile_chain(records).findings.values()} == {answer}
 
 
 @pytest.mark.parametrize("num_generations", [0, 1, 2, 3])
@@ -251,7 +255,7 @@ def test_profile_is_plain_json():
     profile = profile_chain(chain(recall=lambda t: 0.8 * 0.7**t, fid=lambda t: 1.0 + t))
     content = json.loads(json.dumps(profile.to_dict(), allow_nan=False))
     assert content["recall_half_life"] == profile.recall_half_life
-    assert len(content["findings"]) == 8
+    assert len(content["findings"]) == 7
     assert set(content["findings"]["error_rises"]) == {"definition", "verdict", "evidence", "generation", "num_seeds"}
 
 

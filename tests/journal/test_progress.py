@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from collapsar.journal.alarm import Fired
+from collapsar.journal.live import live_view
 from collapsar.journal.progress import ChainProgress, sparkline
 from collapsar.records.record import GenerationRecord
 from tiny_chains import TINY
@@ -100,7 +101,8 @@ def test_log_lines_stand_above_the_view_and_go_their_own_way_again():
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        with make_progress(Console(force_terminal=True, file=terminal)):
+        console = Console(force_terminal=True, file=terminal)
+        with live_view(console, make_progress(console).view):
             assert handler not in root.handlers
             logging.getLogger("collapsar").warning("a line")
         assert handler in root.handlers
@@ -113,7 +115,9 @@ def test_log_lines_stand_above_the_view_and_go_their_own_way_again():
 def test_without_a_terminal_a_generation_and_an_alarm_are_a_line_each(caplog):
     caplog.set_level(logging.INFO)
     drawn = io.StringIO()
-    with make_progress(Console(file=drawn)) as progress:
+    console = Console(file=drawn)
+    progress = make_progress(console)
+    with live_view(console, progress.view):
         progress.trained(1, 20)
         progress.finished(record(0, recall=0.9, fid=9.0, dropped=0))
         progress.alarmed(ALARM)

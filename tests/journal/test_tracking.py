@@ -23,8 +23,7 @@ from collapsar.errors import UsageError
 from collapsar.journal import wandb_server
 from collapsar.journal.profile import profile_chain
 from collapsar.journal.store import RunFolder
-from collapsar.journal.uploading import QUIET
-from collapsar.journal.wandb_server import chosen_mode
+from collapsar.journal.wandb_server import QUIET, chosen_mode
 from collapsar.journal.wandb_tracking import WandbTracking, chosen_generations, run_id
 from collapsar.report.__main__ import main as report
 from collapsar.training import train as train_module

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from collapsar.journal import wandb_rows
 from collapsar.journal.store import RunFolder
-from collapsar.journal.wandb_rows import TRAINING_AXIS, SpacedRows, WandbRows
+from collapsar.journal.wandb_rows import TRAINING_AXIS, WandbRows, spaced
 from collapsar.samples import Samples
 from test_records import RECORD
 
 
 def kept(num_generations, *, max_rows):
-    rows = SpacedRows[int](max_rows=max_rows)
+    rows = {}
     for generation in range(num_generations):
-        rows.add(generation, generation)
-    return rows.rows
+        rows = spaced({**rows, generation: generation}, max_rows=max_rows)
+    return list(rows.values())
 
 
 @given(num_generations=st.integers(1, 300), max_rows=st.integers(1, 20))

@@ -14,9 +14,8 @@ from collapsar.data.real_data import KnownModes, RealData
 from collapsar.judging import metric_keys
 from collapsar.judging.metric_keys import METRICS, Metric, MetricKey
 from collapsar.judging.metric_lookup import bounds_of, find_metric, split_key, title_of
-from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
-from collapsar.study.fitted import fitted_values
+from collapsar.theory.fitted import fitted_values
 from mixed_tables import KINDS, mixed_rows, mixed_table
 from tiny_chains import compose_settings
 
@@ -94,11 +93,7 @@ def of_fitted():
         ("categorical", {"probabilities": [[0.5, 0.5, 0.0]]}),
         ("linear_regression", {"coefficients": [[0.4], [0.8]]}),
     ):
-        record = GenerationRecord(
-            generation=0, seed=0, data=data, model="m", regime="r", pool={}, num_evaluated=1, num_real=1,
-            metrics={}, seconds={}, fitted=fitted,
-        )  # fmt: skip
-        found |= fitted_values(record)
+        found |= fitted_values(fitted, data=data)
     return found
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from collapsar.errors import UsageError
 from collapsar.metrics.diversity import diversity_scores, effective_rank, vendi_score
-from collapsar.theory import log_variance_change
+from collapsar.theory.formulas import log_variance_change
 
 
 def draw(num_samples, feature_dim, *, seed=0):

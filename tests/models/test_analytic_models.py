@@ -5,9 +5,7 @@ import pytest
 import torch
 
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models.analytic.analytic import Gaussian, KernelDensity, Mixture
-from collapsar.models.analytic.categorical import Categorical
-from collapsar.models.analytic.linear_regression import LinearRegression
+from collapsar.models.analytic.analytic import Categorical, Gaussian, KernelDensity, LinearRegression, Mixture
 from collapsar.models.bias import ScaledLatents
 
 

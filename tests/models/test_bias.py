@@ -1,4 +1,4 @@
-from math import inf, sqrt
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ from collapsar.models.bias import (
     ScaledLatents,
     TemperedLikelihood,
     TruncatedLatents,
-    temper_covariance,
     temper_logits,
     temper_probabilities,
     temper_sd,
@@ -75,7 +74,6 @@ def test_a_gaussian_at_lambda_is_its_density_to_the_power_one_over_lambda(spread
     first, second = shift + 0.3 * sd, shift - 0.8 * sd
     expected = (base.logpdf(first) - base.logpdf(second)) / spread
     assert tempered.logpdf(first) - tempered.logpdf(second) == pytest.approx(expected)
-    assert temper_covariance(torch.tensor(sd**2), spread=spread).sqrt().item() == pytest.approx(sqrt(spread) * sd)
 
 
 @given(spread=spreads, logit=st.floats(-4, 4))

@@ -11,8 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
-from collapsar.models.gan.adversarial import critic_loss, generator_loss, gradient_penalty
-from collapsar.models.gan.gan import GAN
+from collapsar.models.gan.gan import GAN, critic_loss, generator_loss, gradient_penalty
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train

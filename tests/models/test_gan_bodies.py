@@ -58,18 +58,18 @@ def layers_of(network):
 @pytest.mark.parametrize("shape", [*SHAPES, *ODD_SHAPES])
 @pytest.mark.parametrize("body", BODIES)
 def test_a_body_maps_latents_to_images_and_images_to_one_logit(body, shape):
-    networks = rivals(body, shape)
-    assert networks.generator(torch.zeros(2, 3)).shape == (2, *shape)
-    assert networks.critic(torch.zeros(2, *shape)).shape == (2, 1)
+    generator, critic = rivals(body, shape)
+    assert generator(torch.zeros(2, 3)).shape == (2, *shape)
+    assert critic(torch.zeros(2, *shape)).shape == (2, 1)
 
 
 def test_the_standard_cnn_of_sn_gan_at_32_pixels_is_that_of_table_3():
-    networks = rivals("sn_conv", [3, 32, 32], generator_width=64, critic_width=64, latent_dim=128)
-    assert layers_of(networks.generator) == (
+    generator, critic = rivals("sn_conv", [3, 32, 32], generator_width=64, critic_width=64, latent_dim=128)
+    assert layers_of(generator) == (
         [(512, 256, 4, 2), (256, 128, 4, 2), (128, 64, 4, 2), (64, 3, 3, 1)],
         [(128, 4 * 4 * 512)],
     )
-    assert layers_of(networks.critic) == (
+    assert layers_of(critic) == (
         [
             (3, 64, 3, 1), (64, 64, 4, 2), (64, 128, 3, 1), (128, 128, 4, 2), (128, 256, 3, 1), (256, 256, 4, 2),
             (256, 512, 3, 1),
@@ -79,11 +79,11 @@ def test_the_standard_cnn_of_sn_gan_at_32_pixels_is_that_of_table_3():
 
 
 def test_the_resnet_of_sn_gan_at_32_pixels_is_that_of_table_4():
-    networks = rivals("sn_residual", [3, 32, 32], generator_width=256, critic_width=128, latent_dim=128)
+    generator, critic = rivals("sn_residual", [3, 32, 32], generator_width=256, critic_width=128, latent_dim=128)
     up, plain = [(256, 256, 3, 1), (256, 256, 3, 1), (256, 256, 1, 1)], [(128, 128, 3, 1), (128, 128, 3, 1)]
     first = [(3, 128, 3, 1), (128, 128, 3, 1), (3, 128, 1, 1)]
-    assert layers_of(networks.generator) == ([*up, *up, *up, (256, 3, 3, 1)], [(128, 4 * 4 * 256)])
-    assert layers_of(networks.critic) == ([*first, *plain, (128, 128, 1, 1), *plain, *plain], [(128, 1)])
+    assert layers_of(generator) == ([*up, *up, *up, (256, 3, 3, 1)], [(128, 4 * 4 * 256)])
+    assert layers_of(critic) == ([*first, *plain, (128, 128, 1, 1), *plain, *plain], [(128, 1)])
 
 
 @pytest.mark.parametrize(
@@ -91,20 +91,17 @@ def test_the_resnet_of_sn_gan_at_32_pixels_is_that_of_table_4():
     [("sn_conv", 64, 64, (3.81, 2.94)), ("sn_residual", 256, 128, (4.28, 1.05))],
 )
 def test_sn_gan_at_the_papers_widths_has_this_many_million_parameters(body, generator_width, critic_width, millions):
-    networks = rivals(
+    generator, critic = rivals(
         body, [3, 32, 32], generator_width=generator_width, critic_width=critic_width, latent_dim=128
     )  # fmt: skip
-    counts = [
-        sum(parameter.numel() for parameter in network.parameters())
-        for network in (networks.generator, networks.critic)
-    ]
+    counts = [sum(parameter.numel() for parameter in network.parameters()) for network in (generator, critic)]
     assert [round(count / 1e6, 2) for count in counts] == list(millions)
 
 
 @pytest.mark.parametrize(("side", "start", "num_doublings"), [(8, 4, 1), (28, 7, 2), (32, 4, 3)])
 @pytest.mark.parametrize("body", BODIES)
 def test_a_generator_begins_where_the_sides_of_the_data_say(body, side, start, num_doublings):
-    generator = rivals(body, [1, side, side]).generator
+    generator = rivals(body, [1, side, side])[0]
     unflatten = next(layer for layer in generator if isinstance(layer, nn.Unflatten))
     doubling = [
         layer
@@ -118,13 +115,13 @@ def test_a_generator_begins_where_the_sides_of_the_data_say(body, side, start, n
 @pytest.mark.parametrize("body", BODIES)
 def test_every_layer_of_a_critic_is_wrapped_the_last_one_too(body):
     wrapped = []
-    critic = rivals(body, [3, 32, 32], wrap=lambda layer: wrapped.append(layer) or layer).critic
+    critic = rivals(body, [3, 32, 32], wrap=lambda layer: wrapped.append(layer) or layer)[1]
     assert set(wrapped) == {layer for layer in critic.modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
 
 
 @pytest.mark.parametrize("body", ["sn_conv", "sn_residual"])
 def test_the_critics_of_sn_gan_see_a_grey_image_as_zeros(body):
-    critic = rivals(body, [1, 8, 8]).critic
+    critic = rivals(body, [1, 8, 8])[1]
     assert torch.equal(critic[0](torch.full((1, 1, 8, 8), 0.5)), torch.zeros(1, 1, 8, 8))
     assert torch.equal(critic[0](torch.full((1, 1, 8, 8), 1.0)), torch.ones(1, 1, 8, 8))
 
@@ -189,7 +186,7 @@ def test_the_critic_can_be_moved_after_the_generator_was():
 
 @pytest.mark.parametrize("body", BODIES)
 def test_real_and_generated_images_in_one_call_get_the_logits_of_two(body):
-    critic = rivals(body, [1, 8, 8], wrap=spectral_norm).critic.eval()
+    critic = rivals(body, [1, 8, 8], wrap=spectral_norm)[1].eval()
     one, other = torch.rand(5, 1, 8, 8), torch.rand(3, 1, 8, 8)
     together = critic(torch.cat([one, other]))
     assert torch.allclose(together, torch.cat([critic(one), critic(other)]), atol=1e-6)
@@ -197,10 +194,10 @@ def test_real_and_generated_images_in_one_call_get_the_logits_of_two(body):
 
 @pytest.mark.parametrize("body", BODIES)
 def test_weights_lie_channels_last(body):
-    networks = rivals(body, [3, 32, 32])
+    generator, critic = rivals(body, [3, 32, 32])
     kernels = [
         weight
-        for network in (networks.generator, networks.critic)
+        for network in (generator, critic)
         for weight in network.parameters()
         if weight.ndim == 4 and prod(weight.shape[2:]) > 1 and min(weight.shape[:2]) > 1
     ]

@@ -11,13 +11,11 @@ from torch import nn
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.analytic.analytic import Gaussian
-from collapsar.models.averaging import WeightAverage
+from collapsar.models.course import Plateau, WeightAverage
 from collapsar.models.flow.flow import Flow
-from collapsar.models.gan.adversarial import sliced_wasserstein
-from collapsar.models.gan.gan import GAN
+from collapsar.models.gan.gan import GAN, sliced_wasserstein
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import DEFAULT_PLAN
-from collapsar.models.rates import Plateau
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed

@@ -7,7 +7,7 @@ import torch
 from lightning import Trainer
 
 from collapsar.models.vae.vae import VAE
-from collapsar.models.vae.vae_bodies import CODERS, ResidualBlock, make_coder, patch_side
+from collapsar.models.vae.vae_bodies import CODERS, make_coder, patch_side, residual_block
 from collapsar.samples import Samples
 from tiny_models import VAE_SWITCHED_OFF
 
@@ -39,29 +39,28 @@ def num_weights(network):
 @pytest.mark.parametrize("shape", [*SHAPES, *ODD_SHAPES])
 @pytest.mark.parametrize("body", BODIES)
 def test_a_body_maps_images_to_posteriors_and_latents_to_images(body, shape):
-    networks = coder(body, shape)
-    assert networks.encoder(torch.zeros(2, *shape)).shape == (2, 2 * LATENT_DIM)
-    assert networks.decoder(torch.zeros(2, LATENT_DIM)).shape == (2, *shape)
+    encoder, decoder = coder(body, shape)
+    assert encoder(torch.zeros(2, *shape)).shape == (2, 2 * LATENT_DIM)
+    assert decoder(torch.zeros(2, LATENT_DIM)).shape == (2, *shape)
 
 
 @pytest.mark.parametrize("body", BODIES)
 def test_a_body_grows_with_its_width(body):
     narrow, wide = (coder(body, [1, 28, 28], width=width) for width in (4, 8))
-    assert num_weights(wide.encoder) > 1.9 * num_weights(narrow.encoder)
-    assert num_weights(wide.decoder) > 1.9 * num_weights(narrow.decoder)
+    assert all(num_weights(large) > 1.9 * num_weights(small) for small, large in zip(narrow, wide, strict=True))
 
 
 def test_the_patch_body_at_28_pixels_has_the_layers_of_its_description():
-    networks = coder("patch", [1, 28, 28], latent_dim=24, width=32)
+    encoder, decoder = coder("patch", [1, 28, 28], latent_dim=24, width=32)
     grid = 7 * 7 * 32
-    assert num_weights(networks.encoder) == 32 * 4 * 4 + grid * 512 + 512 * 256 + 256 * 48
-    assert num_weights(networks.decoder) == 24 * 256 + 256 * 512 + 512 * grid + 32 * 64 + 64 * 4 * 4
+    assert num_weights(encoder) == 32 * 4 * 4 + grid * 512 + 512 * 256 + 256 * 48
+    assert num_weights(decoder) == 24 * 256 + 256 * 512 + 512 * grid + 32 * 64 + 64 * 4 * 4
 
 
 def test_the_mlp_body_has_two_hidden_layers_each_way():
-    networks = coder("mlp", [3, 8, 8], latent_dim=5, width=2)
-    assert num_weights(networks.encoder) == 192 * 32 + 32 * 32 + 32 * 10
-    assert num_weights(networks.decoder) == 5 * 32 + 32 * 32 + 32 * 192
+    encoder, decoder = coder("mlp", [3, 8, 8], latent_dim=5, width=2)
+    assert num_weights(encoder) == 192 * 32 + 32 * 32 + 32 * 10
+    assert num_weights(decoder) == 5 * 32 + 32 * 32 + 32 * 192
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_small_images_are_cut_into_small_patches(shape, side):
 
 
 def test_a_patch_is_made_from_its_own_features_alone():
-    decoder = coder("patch", [1, 28, 28]).decoder
+    _, decoder = coder("patch", [1, 28, 28])
     unflatten = next(index for index, layer in enumerate(decoder) if isinstance(layer, torch.nn.Unflatten))
     features = torch.randn(1, prod((WIDTH, 7, 7)), generator=torch.Generator().manual_seed(0)).requires_grad_()
     image = decoder[unflatten:](features)
@@ -82,12 +81,12 @@ def test_a_patch_is_made_from_its_own_features_alone():
 
 
 def test_a_residual_block_begins_as_the_identity():
-    block, features = seeded(lambda: ResidualBlock(4)), torch.randn(2, 4, 5, 5)
+    block, features = seeded(lambda: residual_block(4)), torch.randn(2, 4, 5, 5)
     assert torch.equal(block(features), features)
 
 
 def test_a_residual_block_is_trained_away_from_the_identity():
-    block, features = seeded(lambda: ResidualBlock(4)), torch.randn(2, 4, 5, 5)
+    block, features = seeded(lambda: residual_block(4)), torch.randn(2, 4, 5, 5)
     block(features).square().sum().backward()
     assert block.branch[-1].weight.grad.abs().sum() > 0
 

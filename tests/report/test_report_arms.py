@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from collapsar.report.commands import commands
-from collapsar.study.arms import differing_settings, num_choices_apart
+from collapsar.report.sections.runs import commands
+from collapsar.study.arms import num_choices_apart
 from collapsar.study.study import read_study
 
 
@@ -34,9 +34,9 @@ def test_parts_that_do_not_differ_are_not_in_the_name(make_run, tmp_path):
 def test_a_setting_that_differs_within_a_part_is_in_the_name(make_run, tmp_path):
     for share in (0.1, 0.5):
         make_run(f"runs/{share}", settings={"real_fraction": share})
-    arms = arms_of(tmp_path / "runs")
-    assert [arm.name for arm in arms] == ["real_fraction=0.1", "real_fraction=0.5"]
-    assert differing_settings(arms) == {"regime.real_fraction": [0.1, 0.5]}
+    study = read_study([tmp_path / "runs"])
+    assert [arm.name for arm in study.arms] == ["real_fraction=0.1", "real_fraction=0.5"]
+    assert study.differing_settings == {"regime.real_fraction": [0.1, 0.5]}
 
 
 def test_a_lone_arm_is_named_by_model_and_regime(make_run):
@@ -109,8 +109,9 @@ def test_settings_that_are_null_or_empty_do_not_make_an_arm(make_run, tmp_path):
 
 
 def test_settings_that_follow_from_the_model_are_not_choices_of_their_own(sweep):
-    arms = arms_of(sweep)
-    assert "trainer.max_steps" in differing_settings(arms)
+    study = read_study([sweep])
+    arms = study.arms
+    assert "trainer.max_steps" in study.differing_settings
     assert list(arms[0].choices) == ["model", "regime"]
     assert num_choices_apart(arms[0], arms[1]) == 1
     assert num_choices_apart(arms[0], arms[3]) == 2

@@ -12,10 +12,10 @@ import yaml
 from planted_runs import write_records
 
 from collapsar.report.__main__ import main
-from collapsar.report.laws import laws_of
 from collapsar.report.paper import write_figures
 from collapsar.study.chains import read_chains
 from collapsar.study.study import read_study
+from collapsar.theory.laws import laws_of
 
 LOADED = """
 import sys

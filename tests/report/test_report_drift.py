@@ -9,10 +9,8 @@ import yaml
 from planted_runs import write_records
 from scipy import stats
 
-from collapsar.report.classes import heat_map
-from collapsar.report.drift import neutral_band, outside_drift
-from collapsar.report.factors import factor_map
 from collapsar.report.page import write_report
+from collapsar.report.sections.classes import class_map, factor_map, neutral_band, outside_drift
 from collapsar.study.chains import read_chains
 
 
@@ -70,7 +68,7 @@ def test_neutral_drift_is_that_of_the_runs_own_samples(make_run):
         record["pool"] |= {"size": 5_000, "origins": {str(record["generation"] - 1): 40}}
         record["num_evaluated"] = 1_000_000
     write_records(run, records)
-    cells = heat_map(read_chains([run])[0]).rows[0][2]
+    cells = class_map(read_chains([run])[0]).rows[0][2]
     # By the law's variance p (1 - p) (1 - (1 - 1/40)^t) the sd is .047 after one draw and .12 after seven.
     assert [cells[generation].is_drift for generation in (0, 1, 7)] == [False, False, True]
 
@@ -80,7 +78,7 @@ def test_a_schedule_of_sample_numbers_still_has_a_drift_band(schedule, make_run)
     run = make_run()
     config = yaml.safe_load((run / "config.yaml").read_text()) | {"num_synthetic": schedule}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert heat_map(read_chains([run])[0]).num_classes == 10
+    assert class_map(read_chains([run])[0]).num_rows == 10
 
 
 def with_factors(run, synthetic):
@@ -97,11 +95,12 @@ def with_factors(run, synthetic):
 
 def test_a_factor_is_shaded_against_its_known_share_and_stands_beside_what_is_read_of_real_samples(make_run):
     map_ = factor_map(with_factors(make_run(), lambda generation: 0.25 * 0.5**generation))
-    night, fog = map_.rows
-    assert (night.level, night.known, night.read) == ("night", 25.0, 24.0)
-    assert [cell.tone for cell in night.cells[1:]] == ["under"] * 3 + ["dead"] * (len(night.cells) - 4)
-    assert night.cells[1].shade == round(100 / 3)  # one doubling of three
-    assert all(cell.is_drift and not cell.shade for cell in fog.cells)
+    (level, known, night), (_, _, fog) = map_.rows
+    assert (map_.heads, level, known) == (("level", "known", "read"), "night", ["25.0", "24.0"])
+    assert [cell.tone for cell in night[1:]] == ["under"] * 3 + ["dead"] * (len(night) - 4)
+    assert night[1].text == "12.5"
+    assert night[1].shade == round(100 / 3)  # one doubling of three
+    assert all(cell.is_drift and not cell.shade for cell in fog)
 
 
 def test_a_chain_without_known_factors_has_no_map_of_them(make_run):

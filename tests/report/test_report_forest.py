@@ -11,8 +11,10 @@ from planted_comparison import ARMS, change, edit_records, write_comparison
 from rich.console import Console
 
 from collapsar.report.__main__ import main
-from collapsar.report.forest import effects_table, forest_content, p_text, sentence, spent_text
 from collapsar.report.page import write_report
+from collapsar.report.sections.forest import forest_content, sentence, spent_text
+from collapsar.report.tables import effects_table
+from collapsar.report.wording import p_text
 from collapsar.study.baselines import find_baseline
 from collapsar.study.chains import read_chains
 from collapsar.study.comparison import outcome_of

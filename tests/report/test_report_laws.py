@@ -7,17 +7,17 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from collapsar import theory
 from collapsar.config import composition
 from collapsar.models.plan import Plan
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import config_folder, flatten
-from collapsar.report.charts import chart_content
 from collapsar.report.exports import tidy
-from collapsar.report.laws import laws_of
+from collapsar.report.sections.curves import chart_content
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains
-from collapsar.study.fitted import fitted_values, values_of
+from collapsar.theory import formulas
+from collapsar.theory.fitted import fitted_values, values_of
+from collapsar.theory.laws import laws_of
 from tiny_chains import build_and_run, compose_settings
 
 NUM_BLOCKS = 20
@@ -65,7 +65,7 @@ def test_the_real_loop_follows_every_law_that_is_drawn(overrides, keys, tmp_path
     records = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides, *size)
     drawn = laws_of(settings(*SCORES, *overrides, *size))
     for key in keys.split():
-        measured = [fitted_values(part)[f"fitted/{key}"] for part in blocks(records[-1])]
+        measured = [values_of(part)[f"fitted/{key}"] for part in blocks(records[-1])]
         standard_error = np.std(measured, ddof=1) / NUM_BLOCKS**0.5
         # The law of the median is an approximation; at n = 20 it lies within three per cent.
         slack = 0.03 if key == "median_variance" else 0.0
@@ -80,18 +80,14 @@ def test_the_real_loop_follows_the_laws_of_regression(regime, tmp_path):
     record = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides)[-1]
     law = laws(*overrides)["fitted/regression_error"].at(LAST)
     # All outputs share the inputs, whose scatter is about sqrt(2 / (4 * 800)) of the error.
-    assert fitted_values(record)["fitted/regression_error"] == pytest.approx(law, rel=0.12)
+    assert values_of(record)["fitted/regression_error"] == pytest.approx(law, rel=0.12)
 
 
 def test_categories_alive_are_no_fewer_than_the_bound(tmp_path):
     overrides = (*CATEGORICAL, "data.dimensions=400")
     record = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides)[-1]
     bound = laws(*overrides)["fitted/alive_categories"].at(LAST)
-    assert (
-        0.9 * fitted_values(record)["fitted/alive_categories"]
-        < bound
-        < fitted_values(record)["fitted/alive_categories"]
-    )
+    assert 0.9 * values_of(record)["fitted/alive_categories"] < bound < values_of(record)["fitted/alive_categories"]
 
 
 def test_log_determinant_of_full_covariances_falls_as_wishart_says():
@@ -102,23 +98,23 @@ def test_log_determinant_of_full_covariances_falls_as_wishart_says():
         for _ in range(LAST + 1):
             samples = generator.multivariate_normal(mean, covariance, size=20)
             mean, covariance = samples.mean(0), np.cov(samples.T)
-        found.append(fitted_values(a_record(mean=mean.tolist(), covariance=covariance.tolist()))["fitted/log_variance"])
+        found.append(fitted_gaussian(mean=mean.tolist(), covariance=covariance.tolist())["fitted/log_variance"])
     assert np.mean(found) == pytest.approx(law.at(LAST), abs=4.5 * np.std(found) / 20)
 
 
 def test_laws_are_those_of_theory():
-    sized = {"num_samples": 20, "real_variance": 1.0}
+    sized = {"num_samples": 20}
     expected = {
-        ("regime=replace",): theory.squared_mean_under_replace(LAST, **sized),
-        ("regime=accumulate",): 1 - theory.variance_under_accumulate(LAST, **sized),
-        ("regime=accumulate_subsample",): theory.squared_mean_under_accumulate_subsample(LAST, **sized),
-        ("regime=fixed_real", "regime.synthetic_ratio=0.5"): theory.squared_mean_with_fixed_real(
-            LAST, num_real=20, num_real_kept=20, num_synthetic=10, real_variance=1.0
+        ("regime=replace",): formulas.squared_mean_under_replace(LAST, **sized),
+        ("regime=accumulate",): formulas.squared_mean_under_accumulate(LAST, **sized),
+        ("regime=accumulate_subsample",): formulas.squared_mean_under_accumulate_subsample(LAST, **sized),
+        ("regime=fixed_real", "regime.synthetic_ratio=0.5"): formulas.squared_mean_with_fixed_real(
+            LAST, num_real=20, num_real_kept=20, num_synthetic=10
         ),
-        ("regime=mix", "regime.real_fraction=0.3"): theory.squared_mean_with_fixed_real(
-            LAST, num_real=20, num_real_kept=6, num_synthetic=14, real_variance=1.0
+        ("regime=mix", "regime.real_fraction=0.3"): formulas.squared_mean_with_fixed_real(
+            LAST, num_real=20, num_real_kept=6, num_synthetic=14
         ),
-        ("regime=fresh_real", "regime.fresh_fraction=0.2"): theory.squared_mean_with_fresh_real(
+        ("regime=fresh_real", "regime.fresh_fraction=0.2"): formulas.squared_mean_with_fresh_real(
             LAST, fresh_fraction=0.2, **sized
         ),
     }
@@ -284,7 +280,7 @@ def test_a_singular_covariance_has_no_law_for_its_determinant():
 
 
 def test_fitted_values_are_the_worked_example():
-    found = fitted_values(a_record(mean=[1.0, -3.0], variance=[4.0, 0.25]))
+    found = fitted_gaussian(mean=[1.0, -3.0], variance=[4.0, 0.25])
     assert found == pytest.approx(
         {
             "fitted/variance": 2.125,
@@ -296,12 +292,12 @@ def test_fitted_values_are_the_worked_example():
             "fitted/log_variance": 0.0,
         }
     )
-    full = fitted_values(a_record(mean=[0.0, 0.0], covariance=[[1.0, 0.6], [0.6, 1.0]]))
+    full = fitted_gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.6], [0.6, 1.0]])
     assert full["fitted/log_variance"] == pytest.approx(np.log(0.64) / 2)
 
 
 def test_a_variance_of_0_has_no_logarithm_and_no_entry():
-    assert "fitted/log_variance" not in fitted_values(a_record(mean=[0.0], variance=[0.0]))
+    assert "fitted/log_variance" not in fitted_gaussian(mean=[0.0], variance=[0.0])
 
 
 def test_a_network_has_no_fitted_values():
@@ -314,12 +310,16 @@ def test_laws_and_fitted_values_are_drawn_and_exported(tmp_path):
     build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides)
     chains = read_chains([tmp_path / "run"])
     content = chart_content(group_arms(chains))
-    law = theory.variance_under_replace(2, num_samples=20, real_variance=1.0)
+    law = 1 - formulas.squared_mean_under_replace(2, num_samples=20)
     (drawn,) = content["laws"]["fitted/variance"]
     assert drawn["values"][2] == pytest.approx(law)
     assert drawn["source"] == "Shumailov et al. 2024, Alemohammad et al. 2023"
     exported = tidy(group_arms(chains)).query("metric == 'fitted/variance'")["value"].tolist()
     assert exported == content["curves"]["fitted/variance"][0]["mean"]
+
+
+def fitted_gaussian(**fitted):
+    return fitted_values(fitted, data="gaussian")
 
 
 def a_record(**fitted):

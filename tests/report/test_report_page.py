@@ -18,9 +18,9 @@ from planted_runs import write_records
 from rich.console import Console
 
 from collapsar.report.page import write_report
-from collapsar.report.pictures import TOTAL_BYTES, film_strip
-from collapsar.report.plotly_bundle import SCRIPT
+from collapsar.report.sections.films import TOTAL_BYTES, film_strip
 from collapsar.report.tables import report_tables
+from collapsar.report.templating import PLOTLY
 from collapsar.study.chains import read_chains
 from collapsar.study.study import read_study
 
@@ -70,7 +70,7 @@ def test_page_carries_the_installed_plotly_once_with_its_notice(sweep, tmp_path)
     ((notice, text),) = re.findall(r'<script type="text/plain" id="plotly" data-notice="(.*?)">(.*?)</script>', page)
     assert re.match(r"plotly.js v\d+\.\d+\.\d+; Copyright \S+, Plotly, Inc\.; .*MIT license", notice)
     script = gzip.decompress(base64.b64decode(text, validate=True))
-    assert script == metadata.distribution("plotly").locate_file(SCRIPT).read_bytes()
+    assert script == metadata.distribution("plotly").locate_file(PLOTLY).read_bytes()
 
 
 def test_a_reader_without_scripts_is_told_why_there_are_no_curves(sweep, tmp_path):

@@ -9,7 +9,7 @@ from planted_tables import write_tables
 from rich.console import Console
 
 from collapsar.report.page import render
-from collapsar.report.predictor_words import answer, generations, joined
+from collapsar.report.sections.predictors import answer, generations, joined
 from collapsar.report.tables import report_tables
 from collapsar.study.study import read_study
 from collapsar.study.waiting import WaitingTime

@@ -9,7 +9,8 @@ import pytest
 from planted_runs import write_records
 from scipy import stats
 
-from collapsar.report.wording import headline, number_text, sentence, waiting_text
+from collapsar.report.sections.answer import headline, sentence
+from collapsar.report.wording import number_text, waiting_text
 from collapsar.study.chains import read_chains
 from collapsar.study.intervals import bands, paired_difference, t_interval
 from collapsar.study.study import read_study

@@ -8,9 +8,9 @@ from planted_runs import write_records
 from planted_tables import write_tables
 
 from collapsar.cases.tables.table_pictures import table_picture
-from collapsar.report.class_scores import class_score_maps
-from collapsar.report.families import is_curve
 from collapsar.report.page import render
+from collapsar.report.sections.classes import score_maps
+from collapsar.report.sections.curves import is_curve
 from collapsar.study.chains import read_chains
 from collapsar.study.study import read_study
 
@@ -50,18 +50,18 @@ def test_a_column_that_moved_says_how_far(run):
 
 def test_a_category_that_died_has_no_bar(run):
     (plan,) = (column for column in picture_of(run).columns if column.name == "plan")
-    assert [bars.path.count("M") for bars in plan.bars] == [4, 4, 4, 3]
+    assert [path.count("M") for path, _ in plan.bars] == [4, 4, 4, 3]
 
 
 def test_maps_are_of_real_rows_of_the_last_generation_and_of_their_difference(run):
     maps = picture_of(run).maps
-    assert [found.title for found in maps] == ["Real rows", "Generation 4", "Difference"]
-    assert {shade.tone for shade in maps[0].shades} == {"over"}
-    assert {shade.tone for shade in maps[2].shades} == {"under"}
+    assert list(maps) == ["Real rows", "Generation 4", "Difference"]
+    assert {tone for tone, _, _ in maps["Real rows"]} == {"over"}
+    assert {tone for tone, _, _ in maps["Difference"]} == {"under"}
 
 
 def test_an_association_that_is_not_known_has_no_colour(run):
-    cells = "".join(shade.path for shade in picture_of(run).maps[0].shades)
+    cells = "".join(path for _, _, path in picture_of(run).maps["Real rows"])
     assert cells.count("M") == 4 * 4 - 2
 
 
@@ -127,10 +127,10 @@ def test_scores_of_columns_are_a_heat_map_and_no_curves(run):
             "column/age/column_shape_floor": 0.97,
         }
     write_records(run, records)
-    maps = class_score_maps(read_study([run]).arms)
-    (shapes,) = maps["column_shape"]
-    assert [name for name, _ in shapes.rows] == ["age", "plan"]
-    assert shapes.rows[0][1][-1].shade == round(100 * (1 - 0.8**4))
+    maps = score_maps(read_study([run]).arms)
+    ((_, shapes),) = maps["column_shape"]
+    assert [name for name, _, _ in shapes.rows] == ["age", "plan"]
+    assert shapes.rows[0][2][-1].shade == round(100 * (1 - 0.8**4))
     assert "categories_dropped" not in maps
     assert not is_curve("column/age/column_shape")
     assert "Column shape by column" in render(read_study([run]))

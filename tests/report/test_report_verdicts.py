@@ -13,12 +13,9 @@ import pytest
 from planted_runs import record_at
 from rich.console import Console
 
-from collapsar.report.charts import chart_content
 from collapsar.report.exports import tidy
-from collapsar.report.forest import sentence as effects_sentence
 from collapsar.report.page import render
-from collapsar.report.tables import table_of
-from collapsar.report.wording import (
+from collapsar.report.sections.answer import (
     DECIDING,
     FATES,
     LITTLE,
@@ -30,6 +27,9 @@ from collapsar.report.wording import (
     ranked_by_loss,
     sentence,
 )
+from collapsar.report.sections.curves import chart_content
+from collapsar.report.sections.forest import sentence as effects_sentence
+from collapsar.report.tables import table_of
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import Chain
 from collapsar.study.comparison import comparisons, outcome_of

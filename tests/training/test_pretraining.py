@@ -8,6 +8,7 @@ from lightning import Trainer
 from torch import nn
 
 from collapsar.config import composition
+from collapsar.data.batches import PoolBatches
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.preprocessing import Augmentation
@@ -16,9 +17,12 @@ from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
-from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain, total_steps, with_real
+from collapsar.seeding import make_generator
+from collapsar.training.phases import with_real
+from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain
 from collapsar.training.train import train
-from collapsar.training.unfinished import unkept
+from collapsar.training.trainer import total_steps
+from collapsar.training.unfinished import Unfinished
 from tiny_chains import compose_settings
 from tiny_models import GAN_SETTINGS, VAE_SETTINGS
 
@@ -47,6 +51,7 @@ def random_pool(num_samples=64):
 
 def pretrained(family, task, *, pool=None, num_steps=3, **changes):
     """A model before and after, and what is said of it."""
+    stream = make_generator(0, 0, "pretraining")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MODELS[family](**changes)
@@ -54,14 +59,11 @@ def pretrained(family, task, *, pool=None, num_steps=3, **changes):
         said = pretrain(
             model,
             TASKS[task],
-            pool or random_pool(),
+            PoolBatches(pool or random_pool(), device=torch.device("cpu"), batch_size=16, generator=stream),
             num_steps=num_steps,
-            batch_size=16,
-            device=torch.device("cpu"),
-            seed=0,
             generation=0,
             on_steps=lambda *_: None,
-            unfinished=unkept(),
+            unfinished=Unfinished(),
             state=None,
         )
     return before, model.state_dict(), said
@@ -187,7 +189,8 @@ def test_a_share_that_leaves_nothing_is_refused(fraction):
 
 def refuse(pretext, model, *, batch_size, **limits):
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **limits or {"max_steps": 2})
-    check_pretraining(pretext, model, trainer=trainer, steps_per_epoch=1, batch_size=batch_size)
+    num_steps = total_steps(trainer, steps_per_epoch=1)
+    check_pretraining(pretext, model, num_steps=num_steps, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("limits", [{"max_steps": 1}, {"max_epochs": 1}], ids=str)

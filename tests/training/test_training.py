@@ -11,7 +11,7 @@ from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
-from collapsar.training.loss_monitor import STEPS_BETWEEN_READINGS
+from collapsar.training.callbacks import STEPS_BETWEEN_READINGS
 from collapsar.training.train import Recipe, train
 from tiny_chains import compose_settings
 

@@ -2,23 +2,24 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from rich.console import Console
 
-from collapsar import theory
 from collapsar.data import regimes, weighting
 from collapsar.data.pool import REAL, Part
 from collapsar.models.analytic import analytic
 from collapsar.samples import Samples
-from collapsar.verification import gaussians
+from collapsar.theory import formulas
+from collapsar.theory.laws import laws_of
 from collapsar.verification import protocols as protocols_module
 from collapsar.verification.__main__ import main
 from collapsar.verification.protocols import protocols
 from collapsar.verification.verify import Check, as_table, check
 
-NUM_CHECKS = 119  # about as many as a whole run has
+NUM_CHECKS = 119
 REGIMES = [
     regimes.Replace,
     regimes.Accumulate,
@@ -34,7 +35,9 @@ REGIMES = [
 
 def regime_protocol(name, *, num_samples):
     (protocol,) = [
-        protocol for protocol in gaussians.regime_protocols(num_samples=num_samples) if protocol.regime.name == name
+        protocol
+        for protocol in protocols_module.regime_protocols(num_samples=num_samples)
+        if protocol.regime.func.name == name
     ]
     return protocol
 
@@ -126,38 +129,61 @@ def test_a_weight_one_per_cent_off_fails(monkeypatch):
     assert broken(few_blocks("golden_ratio")) == ["real weight, n=100"]
 
 
+def unbiased_protocol(number):
+    return protocols_module.unbiased_protocols()[number]
+
+
 LAWS = {
     "squared_mean_under_replace": lambda: regime_protocol("replace", num_samples=10),
-    "variance_under_accumulate": lambda: regime_protocol("accumulate", num_samples=10),
+    "squared_mean_under_accumulate": lambda: regime_protocol("accumulate", num_samples=10),
     "squared_mean_under_accumulate_subsample": lambda: regime_protocol("accumulate_subsample", num_samples=10),
     "squared_mean_with_fixed_real": lambda: regime_protocol("fixed_real", num_samples=10),
     "squared_mean_with_fresh_real": lambda: regime_protocol("fresh_real", num_samples=10),
     "squared_mean_under_window": lambda: regime_protocol("window", num_samples=10),
     "squared_mean_with_weights": lambda: regime_protocol("weighted", num_samples=10),
-    "conserved_second_moment": lambda: regime_protocol("replace", num_samples=10),
-    "unbiased_variance_under_replace": gaussians.unbiased_protocol,
-    "sd_under_replace": gaussians.unbiased_protocol,
-    "wasserstein_under_replace": gaussians.unbiased_protocol,
-    "log_variance_change": gaussians.log_variance_protocol,
-    "variance_under_biased_replace": gaussians.biased_protocol,
+    "sd_under_replace": lambda: unbiased_protocol(0),
+    "wasserstein_under_replace": lambda: unbiased_protocol(0),
+    "log_variance_change": lambda: unbiased_protocol(1),
+    "variance_under_biased_replace": lambda: unbiased_protocol(2),
     "heterozygosity_under_replace": protocols_module.drift_protocol,
     "alive_categories_lower_bound": protocols_module.drift_protocol,
     "takeover_probability": protocols_module.takeover_protocol,
-    "regression_error_under_replace": lambda: protocols_module.regression_protocol(
-        regimes.Replace(), law=theory.regression_error_under_replace
-    ),
-    "regression_error_under_accumulate": lambda: protocols_module.regression_protocol(
-        regimes.Accumulate(), law=theory.regression_error_under_accumulate
-    ),
+    "regression_error_under_replace": lambda: protocols_module.regression_protocol(partial(regimes.Replace)),
+    "regression_error_under_accumulate": lambda: protocols_module.regression_protocol(partial(regimes.Accumulate)),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_that_is_one_per_cent_wrong_fails(monkeypatch, name):
-    law = getattr(theory, name)
-    monkeypatch.setattr(theory, name, lambda *args, **kwargs: 1.01 * law(*args, **kwargs))
+    law = getattr(formulas, name)
+    monkeypatch.setattr(formulas, name, lambda *args, **kwargs: 1.01 * law(*args, **kwargs))
     assert broken(LAWS[name]())
+
+
+@pytest.mark.slow
+def test_a_second_moment_that_is_one_per_cent_wrong_fails(monkeypatch):
+    monkeypatch.setattr(formulas, "SECOND_MOMENT", 1.01)
+    assert broken(regime_protocol("replace", num_samples=10)) == ["E[v], n=10", "E[mu² + v], n=10"]
+
+
+@pytest.mark.slow
+def test_an_unbiased_variance_that_is_one_per_cent_wrong_fails(monkeypatch):
+    monkeypatch.setattr(formulas, "variance_under_biased_replace", lambda *args, **kwargs: 1.01)
+    assert broken(unbiased_protocol(0)) == ["E[v], unbiased"]
+
+
+def test_every_formula_is_one_that_verification_reads():
+    public = {name for name, value in vars(formulas).items() if getattr(value, "__module__", "") == formulas.__name__}
+    indirect = {"sd_shrinkage", "squared_mean_of_pools", "golden_ratio_weight", "zipf_shares", "nearest"}
+    assert public == {*LAWS, *indirect, "median_variance_under_replace"}  # which is an approximation
+
+
+def test_a_run_checks_every_law_that_is_drawn_but_approximations():
+    drawn = {law.symbol for protocol in protocols() for law in laws_of(protocol.config).values()}
+    checked = {statistic.name for protocol in protocols() for statistic in protocol.statistics}
+    assert {symbol for symbol in drawn if not any(name.startswith(symbol) for name in checked)} == {"median v"}
+    assert sum(len(protocol.statistics) for protocol in protocols()) == NUM_CHECKS
 
 
 def test_a_model_that_divides_by_one_less_fails(monkeypatch):
@@ -172,7 +198,7 @@ def test_a_model_that_divides_by_one_less_fails(monkeypatch):
 
 
 def test_every_regime_is_verified_in_large_and_small_pools():
-    verified = [protocol.regime.name for protocol in protocols()]
+    verified = [protocol.regime.func.name for protocol in protocols()]
     for regime_class in REGIMES:
         assert verified.count(regime_class.name) >= 2
     concrete = {regime.__name__ for regime in regimes.Regime.__subclasses__()}
@@ -181,7 +207,7 @@ def test_every_regime_is_verified_in_large_and_small_pools():
 
 def test_blocks_are_chains_of_their_own():
     protocol = regime_protocol("replace", num_samples=100)
-    first, again, other = (protocol.run(seed).fitted("mean") for seed in (1, 1, 2))
+    first, again, other = (protocol.run(seed).model.get_buffer("mean") for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

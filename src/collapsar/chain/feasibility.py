@@ -26,8 +26,7 @@ BYTES_PER_NUMBER = 4
 def build_on_meta(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
     """Make a model on the meta device: its properties can be read, but it has no weights and cannot draw.
 
-    Raises:
-        UsageError: the model refuses a value, or training it would not fit into the memory of this machine.
+    Raise UsageError if the model refuses a value, or if training it would not fit into the memory of this machine.
     """
     try:
         with torch.device("meta"):
@@ -43,12 +42,11 @@ def build_on_meta(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
 
 def check_memory(parts: Parts) -> None:
     """Refuse real data, or samples of one generation, that would not fit into the memory of this machine."""
-    sizes, num_numbers = parts.data.sizes, prod(parts.data.sample_shape)
-    is_image = len(parts.data.sample_shape) == 3
-    num_bytes = num_numbers * (1 if is_image else BYTES_PER_NUMBER)
+    sizes, is_image = parts.data.sizes, len(parts.data.sample_shape) == 3
+    num_bytes = prod(parts.data.sample_shape) * (1 if is_image else BYTES_PER_NUMBER)
     num_real = sizes.train + sizes.test + sizes.reserve
     refuse_unless_it_fits("the real data", num_real * num_bytes, advice="lower data.num_train or its other sizes")
-    num_synthetic = max(map(parts.num_synthetic_at, range(parts.num_generations)))
+    num_synthetic = max(parts.all_num_synthetic)
     refuse_unless_it_fits("the samples of a generation", num_synthetic * num_bytes, advice="lower num_synthetic")
 
 
@@ -75,9 +73,13 @@ def check_parts(parts: Parts) -> None:
     parts.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
     check_objective_of(parts)
     check_memory(parts)
-    check_labels(parts)
-    num_real = num_planted(parts.cause, data.sizes.train, num_classes=data.num_classes)
-    check_sizes(parts, num_real=num_real)
+    changing = [name for name, cause in parts.cause.items() if cause.changes_labels]
+    if changing and data.labels_are_computed:
+        raise UsageError(
+            f"cause={changing[0]} changes labels, and those of data={data.name} follow from a number: "
+            "choose data with a category as their target, such as data=breast_cancer"
+        )
+    check_sizes(parts, num_real=num_planted(parts.cause, data.sizes.train, num_classes=data.num_classes))
 
 
 def check_objective_of(parts: Parts) -> None:
@@ -97,16 +99,6 @@ def check_objective_of(parts: Parts) -> None:
     ).check(parts.objective)
 
 
-def check_labels(parts: Parts) -> None:
-    """Refuse a cause that changes labels if the data compute their labels from the samples."""
-    changing = [name for name, cause in parts.cause.items() if cause.changes_labels]
-    if changing and parts.data.labels_are_computed:
-        raise UsageError(
-            f"cause={changing[0]} changes labels, and those of data={parts.data.name} follow from a number: "
-            "choose data with a category as their target, such as data=breast_cancer"
-        )
-
-
 def check_sizes(parts: Parts, *, num_real: int) -> None:
     """Refuse a real training set of `num_real` samples if it is too small for the correction or for training."""
     num_real -= parts.recipe.plan.num_validation(num_real) if parts.recipe.plan.holds_out_real else 0
@@ -117,11 +109,10 @@ def check_sizes(parts: Parts, *, num_real: int) -> None:
 
 def pool_sizes(parts: Parts, *, num_real: int) -> list[int]:
     """The sizes of all pools that the regime will make from `num_real` real samples."""
-    num_synthetic = [parts.num_synthetic_at(generation) for generation in range(parts.num_generations)]
     return simulate_pools(
         parts.regime,
         num_real=num_real,
         num_reserve=parts.data.sizes.reserve,
-        num_synthetic=num_synthetic[:-1],
+        num_synthetic=parts.all_num_synthetic[:-1],
         generator_at=lambda generation: make_generator(parts.seed, generation, "pool"),
     )

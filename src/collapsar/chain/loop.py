@@ -20,11 +20,8 @@ from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Regime
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
-from collapsar.journal.entry_gate import entry_gate
-from collapsar.judging.evaluator import Scores
 from collapsar.machine.devices import explain_out_of_memory
 from collapsar.models.generative import GenerativeModel
-from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training.train import Training
@@ -64,12 +61,7 @@ class Turn:
 
     @cached_property
     def drawn(self) -> Drawn:
-        """All drawn samples, to be measured.
-
-        Raises:
-            NonFiniteError: they hold NaN or infinite values; the text names generation, epoch and step.
-            DeviceMemoryError: the memory of the device is full.
-        """
+        """All drawn samples, to be measured; an error for values that are not finite names epoch and step."""
         what, advice = f"drawing from generation {self.generation}", "lower the width of the model"
         with timed(self.seconds, "sample"), explain_out_of_memory(what, advice=advice):
             try:
@@ -92,15 +84,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """A chain of generations.
-
-    Attributes:
-        real: The real sets.
-        regime: Makes the pools.
-        seed: The experiment's seed.
-        num_synthetic: For each generation, the samples that it gives to the next pool.
-        maker: Trains the models, one after the other, and draws from them.
-    """
+    """A chain of generations; `num_synthetic` holds, for each, the samples that it gives to the next pool."""
 
     real: RealData
     regime: Regime
@@ -114,10 +98,6 @@ class Loop:
         Args:
             num_finished: Number of first generations that are not trained again.
             stored: Gives the samples that a finished generation gave to the next pool.
-
-        Raises:
-            UsageError: settings do not fit the data.
-            NonFiniteError: a loss became NaN or infinite.
         """
         pool = Pool((Part(self.real.train, REAL),))
         num_generations = len(self.num_synthetic)
@@ -132,7 +112,14 @@ class Loop:
                 synthetic = None if is_last else turn.synthetic
                 del turn  # or its model would stay in memory until the next one is trained
             if synthetic is not None:
-                pool = self._next_pool(pool, synthetic=synthetic, generation=generation)
+                reserve = self.real.reserve
+                pool = self.regime.next_pool(
+                    pool,
+                    real=Part(self.real.train, REAL),
+                    synthetic=Part(synthetic, generation),
+                    generator=make_generator(self.seed, generation, "pool"),
+                    reserve=None if reserve is None else Part(reserve, REAL),
+                )
 
     def _turn(self, generation: int, pool: Pool) -> Turn:
         seconds: dict[str, float] = {}
@@ -147,46 +134,6 @@ class Loop:
             maker=self.maker,
             seconds=seconds,
         )
-
-    def _next_pool(self, pool: Pool, *, synthetic: Samples, generation: int) -> Pool:
-        reserve = self.real.reserve
-        return self.regime.next_pool(
-            pool,
-            real=Part(self.real.train, REAL),
-            synthetic=Part(synthetic, generation),
-            generator=make_generator(self.seed, generation, "pool"),
-            reserve=None if reserve is None else Part(reserve, REAL),
-        )
-
-
-def record_of(turn: Turn, scores: Scores, *, seed: int, data: str, regime: str, size: str) -> GenerationRecord:
-    """The record of a turn and its scores."""
-    training, drawn = turn.training, turn.drawn
-    return GenerationRecord(
-        generation=turn.generation,
-        seed=seed,
-        data=data,
-        model=training.model.name,
-        regime=regime,
-        size=size,
-        pool=turn.pool.describe(),
-        num_evaluated=scores.num_synthetic,
-        num_real=scores.num_real,
-        metrics=scores.metrics,
-        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
-        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
-        shared_seconds=training.shared_seconds,
-        training=training.summary,
-        feature_spaces=scores.feature_spaces,
-        class_shares=scores.class_shares,
-        factor_shares=scores.factor_shares,
-        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
-        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
-        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
-        correction=drawn.corrected_by,
-        fitted=training.model.fitted_parameters(),
-        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
-    )
 
 
 @contextmanager

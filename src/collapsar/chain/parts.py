@@ -18,8 +18,7 @@ from collapsar.machine.choice import Machine
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.training.hardware import choose_machine
-from collapsar.training.shared import can_be_shared
-from collapsar.training.train import Recipe
+from collapsar.training.trainer import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +63,14 @@ class Parts:
         return self.data.sizes.train if self.num_synthetic is None else self.num_synthetic.count_at(generation)
 
     @property
+    def all_num_synthetic(self) -> list[int]:
+        """The same of each generation."""
+        return [self.num_synthetic_at(generation) for generation in range(self.num_generations)]
+
+    @property
     def judged_by(self) -> JudgedBy:
         """Which output of the judge is used: its space if it labels samples, else the selection's choice."""
         return "space" if self.labelled_by == "judge" else self.selection.judged_by
-
-    @property
-    def shares_generation_0(self) -> bool:
-        """Whether the first model may be trained once for several chains."""
-        return self.share_generation_0 and can_be_shared(self.recipe, self.model)
 
     def machine(self, stored: Machine | None) -> Machine:
         """The machine settings for training here: chosen for a new chain, else as stored; also sets torch's threads."""

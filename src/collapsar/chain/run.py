@@ -5,27 +5,38 @@ continues with identical numbers.
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from collapsar.chain.feasibility import check_sizes
-from collapsar.chain.loop import Loop, Turn, record_of, timed
-from collapsar.chain.maker import ChainMaker
+from collapsar.chain.loop import Loop, Maker, Turn, timed
 from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import plant_all
+from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
-from collapsar.drawing.judge import JudgeSpace, choose_space
+from collapsar.drawing.correction import Reference
+from collapsar.drawing.draw import draw
+from collapsar.drawing.judge import Judge, choose_space, make_judge
+from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
 from collapsar.journal.journal import Journal, open_journal
+from collapsar.journal.profile import entry_gate
 from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
+from collapsar.models.generative import GenerativeModel
 from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
-from collapsar.training.shared import SharedTraining, claimed
+from collapsar.training import train
+from collapsar.training.shared import SharedTraining, can_be_shared, claimed
+from collapsar.training.stored import load_stored
+from collapsar.training.train import Training
+from collapsar.training.unfinished import Unfinished, belonging
 
 STRIP_IMAGES = 12  # of the film strip; their latents are the same in every generation
 
@@ -33,7 +44,7 @@ STRIP_IMAGES = 12  # of the film strip; their latents are the same in every gene
 def run_chain(
     parts: Parts, folder: Path, *, chain: str, config: dict[str, Any], console: Console, position: str = ""
 ) -> list[GenerationRecord]:
-    """Train and measure every generation that the run folder does not hold yet.
+    """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
     Args:
         parts: What the chain is made of.
@@ -43,14 +54,18 @@ def run_chain(
         console: Where progress is drawn.
         position: Which job of a multirun it is, in words; empty for a single chain.
 
-    Returns:
-        The records of all generations.
-
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
         NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
     """
-    title = title_of(parts, chain=chain)
+    title = ChainTitle(
+        name=chain,
+        study=parts.name,
+        data=parts.data.name,
+        model=parts.model.name,
+        regime=parts.regime.name,
+        num_generations=parts.num_generations,
+    )
     opened = open_journal(folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm)
     with torch_settings_kept(), opened as journal:
         if not journal.is_over:
@@ -69,7 +84,7 @@ def run_generations(
 ) -> None:
     """Make the generations that the journal does not hold; `clean` are the real sets without their causes."""
     with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-        evaluator, judge = parts.evaluation.prepare(clean), judge_space(parts, real)
+        evaluator, judge = parts.evaluation.prepare(clean), chain_judge(parts, real)
     with shared_training(parts, journal, real=real) as first:
         maker = ChainMaker(
             parts=parts,
@@ -80,30 +95,13 @@ def run_generations(
             journal=journal,
             first=first,
         )
-        loop = Loop(
-            real=real,
-            regime=parts.regime,
-            seed=parts.seed,
-            num_synthetic=[parts.num_synthetic_at(generation) for generation in range(parts.num_generations)],
-            maker=maker,
-        )
-        for turn in loop.turns(num_finished=len(journal.records), stored=journal.samples):
+        sizes = parts.all_num_synthetic
+        loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
+        for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
             keep(turn, parts=parts, evaluator=evaluator, journal=journal)
             if journal.is_over:
                 break
             del turn  # else its model stays in memory until the next one is trained
-
-
-def title_of(parts: Parts, *, chain: str) -> ChainTitle:
-    """The names of a chain in progress lines and W&B."""
-    return ChainTitle(
-        name=chain,
-        study=parts.name,
-        data=parts.data.name,
-        model=parts.model.name,
-        regime=parts.regime.name,
-        num_generations=parts.num_generations,
-    )
 
 
 def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
@@ -120,20 +118,17 @@ def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
     return real.hold_out(num_held_out, seed=parts.seed)
 
 
-def judge_space(parts: Parts, real: RealData) -> JudgeSpace | None:
-    """The space that samples are judged in, fitted at once so that a bad judge trains nothing; None if unused."""
+def chain_judge(parts: Parts, real: RealData) -> Judge:
+    """The judge of the chain's samples; its space is fitted at once, so that a bad judge trains nothing."""
     settings = choose_space(parts.judge, sample_shape=parts.data.sample_shape, judged_by=parts.judged_by)
-    if settings is None:
-        return None
-    evaluation = parts.evaluation
-    space = JudgeSpace(settings=settings, real=real, device=evaluation.device, cache_dir=evaluation.cache_dir)
-    assert space.fitted, "or an error that says why not"
-    return space
+    used = parts.evaluation
+    space = None if settings is None else settings.fit(real, device=used.device, cache_dir=used.cache_dir)
+    return make_judge(space, real=real.train)
 
 
 def shared_training(parts: Parts, journal: Journal, *, real: RealData) -> AbstractContextManager[SharedTraining | None]:
     """The training of generation 0, held while this chain needs it; None if no other chain shares it."""
-    if journal.records or not parts.shares_generation_0:
+    if journal.records or not (parts.share_generation_0 and can_be_shared(parts.recipe, parts.model)):
         return nullcontext()
     return claimed(journal.store.path.parent, parts.recipe, config=journal.config, real=real.train)
 
@@ -143,7 +138,7 @@ def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) ->
     model, scores = turn.training.model, measure(turn, evaluator, seed=parts.seed)
     latents, noise = (make_generator(parts.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
     journal.keep(
-        record_of(turn, scores, seed=parts.seed, data=parts.data.name, regime=parts.regime.name, size=parts.size),
+        record_of(turn, scores, parts),
         samples=turn.synthetic,
         strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
         save_model=turn.training.save,
@@ -153,12 +148,7 @@ def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) ->
 
 
 def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:
-    """The scores of a generation's samples.
-
-    Raises:
-        NonFiniteError: samples or scores hold NaN or infinite values.
-        DeviceMemoryError: the memory of the device is full.
-    """
+    """The scores of a generation's samples."""
     samples = turn.drawn.samples  # drawn before the clock of the evaluation starts
     advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
     what = f"measuring generation {turn.generation}"
@@ -171,3 +161,107 @@ def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:
             return evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
+
+
+def record_of(turn: Turn, scores: Scores, parts: Parts) -> GenerationRecord:
+    """The record of a turn and its scores."""
+    training, drawn = turn.training, turn.drawn
+    return GenerationRecord(
+        generation=turn.generation,
+        seed=parts.seed,
+        data=parts.data.name,
+        model=training.model.name,
+        regime=parts.regime.name,
+        size=parts.size,
+        pool=turn.pool.describe(),
+        num_evaluated=scores.num_synthetic,
+        num_real=scores.num_real,
+        metrics=scores.metrics,
+        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
+        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
+        shared_seconds=training.shared_seconds,
+        training=training.summary,
+        feature_spaces=scores.feature_spaces,
+        class_shares=scores.class_shares,
+        factor_shares=scores.factor_shares,
+        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
+        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
+        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
+        correction=drawn.corrected_by,
+        fitted=training.model.fitted_parameters(),
+        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainMaker(Maker):
+    """Makes the generations of an experiment's chain.
+
+    Attributes:
+        parts: What the chain is made of, on its machine.
+        real: The real sets with their causes.
+        held_out: Real samples that validate each training; None if none are held out.
+        judge: Judges the samples; the model's critic is added.
+        num_evaluated: Samples that are measured; at least so many are drawn.
+        journal: Names the files of the chain, and shows how far a training came.
+        first: The training of generation 0, if other chains share it.
+    """
+
+    parts: Parts
+    real: RealData
+    held_out: Samples | None
+    judge: Judge
+    num_evaluated: int
+    journal: Journal
+    first: SharedTraining | None
+
+    def train(self, pool: Pool, generation: int) -> Training:
+        if self.first and generation == 0:
+            return self.first.training(lambda: self._train(pool, generation))
+        return self._train(pool, generation)
+
+    def draw(self, model: GenerativeModel, generation: int) -> Drawn:
+        reference = self._reference
+        if reference and generation == 0:
+            reference = replace(reference, load_first=lambda: model)
+        return draw(
+            model,
+            max(self.parts.num_synthetic_at(generation), self.num_evaluated),
+            bias=self.parts.bias,
+            reference=reference,
+            selection=self.parts.selection,
+            judge=replace(self.judge, realism=model.realism),
+            labelled_by=self.parts.labelled_by,
+            as_rows=self.real.table.rows if self.real.table else None,
+            seed=self.parts.seed,
+            generation=generation,
+        )
+
+    def _train(self, pool: Pool, generation: int) -> Training:
+        parts, journal, store = self.parts, self.journal, self.journal.store
+        belongs_to = belonging(journal.config, generation=generation, machine=journal.machine)
+        return train.train(
+            parts.recipe,
+            pool,
+            seed=parts.seed,
+            generation=generation,
+            on_steps=journal.trained,
+            held_out=self.held_out,
+            start=store.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
+            real=self.real.train,
+            unfinished=Unfinished(store.unfinished_path, belongs_to=belongs_to, minutes=parts.checkpoint_minutes),
+            folder=store.path,
+        )
+
+    @cached_property
+    def _reference(self) -> Reference | None:
+        """What the correction compares with, kept for all later generations; None without a correction."""
+        if self.parts.correction is None:
+            return None
+        return Reference(
+            correction=self.parts.correction,
+            real=self.real.train,
+            seed=self.parts.seed,
+            has_encoder=self.parts.model.encode is not None,
+            load_first=lambda: load_stored(self.parts.recipe, self.journal.store.model_path(0)),
+        )

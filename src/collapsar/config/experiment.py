@@ -72,8 +72,7 @@ class Experiment:
         from collapsar.data.causes.cause import checked_causes
         from collapsar.data.schedules import as_schedule, check_bounds
         from collapsar.drawing.correction import check_correction, warm_started
-        from collapsar.training.train import Recipe
-        from collapsar.training.trainer import check_trainer
+        from collapsar.training.trainer import Recipe, check_trainer
 
         check_ranges(vars(self))
         num_synthetic, plan = None, self.training

@@ -40,6 +40,11 @@ class RowFormat(ABC):
     def classes(self, values: Float[Tensor, "sample dimension"]) -> Int64[Tensor, " sample"] | None:
         """The class of each row; None if rows have no classes."""
 
+    def rows(self, values: Float[Tensor, "sample dimension"]) -> Samples:
+        """Valid rows, labelled with their classes."""
+        values = self.valid(values)
+        return Samples(values, self.classes(values))
+
     @abstractmethod
     def with_classes(
         self, values: Float[Tensor, "sample dimension"], labels: Int64[Tensor, " sample"]

@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 
 from collapsar.data.pool import Part, Pool, draw_without_replacement
-from collapsar.data.schedules import Scheduled, as_schedule, check_bounds, nearest
+from collapsar.data.schedules import Scheduled, as_schedule, check_bounds
 from collapsar.errors import UsageError
+from collapsar.theory.formulas import nearest
 
 
 class Regime(ABC):

@@ -6,10 +6,11 @@ pool of generation 1. In a config, a number is a constant and a list gives one v
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import cos, floor, inf, pi
+from math import cos, inf, pi
 from typing import TypeAlias
 
 from collapsar.errors import UsageError
+from collapsar.theory.formulas import nearest
 
 Number: TypeAlias = int | float  # a config's 1 is an int
 
@@ -142,8 +143,3 @@ def check_bounds(name: str, schedule: Schedule, *, lowest: Number, highest: Numb
         allowed = f"at least {lowest}" if highest == inf else f"between {lowest} and {highest}"
         raise UsageError(f"{name} must be {allowed} in every generation: got {low if low < lowest else high}")
     return schedule
-
-
-def nearest(number: Number) -> int:
-    """Round to the nearest whole number; halves go up."""
-    return floor(number + 0.5)

@@ -6,7 +6,7 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.regimes import Regime
 from collapsar.data.schedules import Scheduled, as_schedule, check_bounds
 from collapsar.errors import UsageError
-from collapsar.theory import golden_ratio_weight
+from collapsar.theory.formulas import golden_ratio_weight
 
 
 class Weighted(Regime):

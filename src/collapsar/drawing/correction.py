@@ -23,6 +23,7 @@ from collapsar.models.plan import Plan
 from collapsar.samples import Samples, quantise, to_model_range
 from collapsar.seeding import make_generator
 
+Points = Float[Tensor, "sample feature"]
 Draw = Callable[[int], Samples]
 """Draws the given number of new samples."""
 
@@ -88,14 +89,12 @@ class Reference:
     """The real samples that a chain's samples are compared with, and the space of the comparison.
 
     Attributes:
-        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
         has_encoder: Whether the chain's models have an encoder; samples are then moved in latent space.
         load_first: Loads generation 0's model, in evaluation mode on its device.
     """
 
     correction: Correction
     real: Samples
-    num_classes: int
     seed: int
     has_encoder: bool
     load_first: Callable[[], GenerativeModel]
@@ -115,23 +114,21 @@ class Reference:
         generator = make_generator(self.seed, generation, "correction")
         return self.correction.corrected(draw, model=model, bias=bias, reference=self, generator=generator)
 
-    def embed(self, samples: Samples) -> Float[Tensor, "sample feature"]:
+    def embed(self, samples: Samples) -> Points:
         """Points of samples: their latents, or their flattened values in model range."""
         if self.has_encoder:
             return cast("Autoencoder", self.first).encode(samples)
         return to_model_range(samples.values).flatten(1)
 
-    def restore(
-        self, points: Float[Tensor, "sample feature"], *, like: Samples, bias: Bias, generator: torch.Generator
-    ) -> Samples:
+    def restore(self, points: Points, *, like: Samples, bias: Bias, generator: torch.Generator) -> Samples:
         """Samples at these points, with the labels of `like`, the samples that were moved there."""
         if self.has_encoder:
             first, spread = cast("Autoencoder", self.first), bias.likelihood_spread
             labels = None if first.num_classes is None else like.labels
             values = first.render(points, generator, labels=labels, likelihood_spread=spread)
         else:
-            values = points.reshape(like.values.shape)
-            values = quantise(values) if like.values.dtype == torch.uint8 else values
+            moved = points.reshape(like.values.shape)
+            values = quantise(moved) if like.values.dtype == torch.uint8 else moved
         return Samples(values, like.labels)
 
 

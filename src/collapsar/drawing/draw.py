@@ -3,9 +3,11 @@
 Before selection, vectors of a table become valid rows, as images are quantised; a row contains its label.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from collapsar.data.real_data import RowFormat
+from torch import Tensor
+
 from collapsar.drawing.correction import Draw, Reference
 from collapsar.drawing.judge import Judge
 from collapsar.drawing.selection import Drawn, Selection
@@ -24,14 +26,14 @@ def draw(
     selection: Selection,
     judge: Judge,
     labelled_by: str | None,
-    table: RowFormat | None,
+    as_rows: Callable[[Tensor], Samples] | None,
     seed: int,
     generation: int,
 ) -> Drawn:
     """Draw `num_samples` samples of a model, corrected by the reference (if there is one) and selected.
 
     With `labelled_by="judge"` each sample gets the judge's likeliest class. With None it keeps the class that it was
-    drawn for, if any; a row of a table gets its target's class.
+    drawn for, if any. `as_rows` makes vectors valid rows of a table, with their targets' classes; None for other data.
 
     Raises:
         UsageError: too few samples pass the selection.
@@ -44,7 +46,7 @@ def draw(
 
     def select(candidates: Draw) -> Drawn:
         lots = make_generator(seed, generation, "selection")
-        candidates = candidates if table is None else rows(candidates, table)
+        candidates = candidates if as_rows is None else checked_rows(candidates, as_rows)
         return selection.select(candidates, num_samples=num_samples, judge=judge, generator=lots)
 
     if reference is None or not reference.correction.acts_at(generation):
@@ -57,16 +59,15 @@ def draw(
         return replace(drawn, samples=Samples(samples.values, judge.classes(samples.values)), labels_from="judge")
     if samples.labels is None:
         return drawn
-    return replace(drawn, labels_from="condition" if table is None else "row")
+    return replace(drawn, labels_from="condition" if as_rows is None else "row")
 
 
-def rows(draw: Draw, table: RowFormat) -> Draw:
-    """Make `draw` return valid rows labelled with their target's class; NonFiniteError if a value is not finite."""
+def checked_rows(draw: Draw, as_rows: Callable[[Tensor], Samples]) -> Draw:
+    """Make `draw` return rows; NonFiniteError if a value is not finite."""
 
     def drawn(num_candidates: int) -> Samples:
         values = draw(num_candidates).values
         check_finite_values(values)
-        values = table.valid(values)
-        return Samples(values, table.classes(values))
+        return as_rows(values)
 
     return drawn

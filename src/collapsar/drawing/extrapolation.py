@@ -58,14 +58,12 @@ class Extrapolation(Correction):
 @contextmanager
 def extrapolated(model: nn.Module, *, real: nn.Module, weight: float) -> Iterator[None]:
     """Extrapolate a model's parameters inside the context; restore its own afterwards."""
-    parameters, of_real = dict(model.named_parameters()), dict(real.named_parameters())
-    own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    of_real = dict(real.named_parameters())
+    own = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     with torch.no_grad():
-        for name, parameter in parameters.items():
+        for name, parameter in model.named_parameters():
             parameter.copy_((1 + weight) * of_real[name] - weight * own[name])
     try:
         yield
     finally:
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(own[name])
+        model.load_state_dict(own, strict=False)  # buffers did not change

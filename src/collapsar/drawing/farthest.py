@@ -4,11 +4,11 @@ from math import ceil
 from typing import final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.drawing.judge import Judge
-from collapsar.drawing.selection import Selection
+from collapsar.drawing.selection import Kept, Selection
 from collapsar.errors import check_fraction, check_positive
 from collapsar.samples import Samples
 
@@ -31,25 +31,18 @@ class Farthest(Selection):
         check_positive(kept_fraction=kept_fraction, group_size=group_size)
         check_fraction(kept_fraction=kept_fraction)
         self.kept_fraction, self.group_size = kept_fraction, group_size
-
-    @property
-    def max_draws_per_sample(self) -> float:
-        return 1 / self.kept_fraction + 1  # one more for each group's rounding up
+        self.max_draws_per_sample = 1 / kept_fraction + 1  # one more for each group's rounding up
 
     def num_candidates(self, num_wanted: int) -> int:
         return ceil(min(num_wanted, self.group_size) / self.kept_fraction)
 
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         first = int(torch.randint(len(candidates), (), generator=generator))
         num_kept = min(num_wanted, self.group_size)
         return farthest_points(judge.features(candidates.values), num_points=num_kept, first=first).sort().values.cpu()
 
 
-def farthest_points(
-    features: Float[Tensor, "sample feature"], *, num_points: int, first: int
-) -> Int64[Tensor, " point"]:
+def farthest_points(features: Float[Tensor, "sample feature"], *, num_points: int, first: int) -> Kept:
     """Indices of `num_points` different samples: `first`, then each time the farthest from all before."""
     chosen = [first]
     distances = torch.full((len(features),), torch.inf, device=features.device)

@@ -1,30 +1,31 @@
 """The judge of samples: features, class probabilities and the model's own critic, for selections and labels.
 
-The features come from a space of the chain's own, fitted on its real training set on first use. The space is never the
-measuring stick, because a metric cannot measure samples that it has chosen.
+The features come from a space of the chain's own, fitted on its real training set. The space is never the measuring
+stick, because a metric cannot measure samples that it has chosen.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.judging.spaces.identity import IdentitySpace
-from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
 
 JudgedBy = Literal["nobody", "critic", "space"]  # what a selection uses
 
 REAL_SAMPLES_FOR_SPACING = 2_000  # enough for the median distance to the nearest neighbour
 ROWS_PER_DISTANCE_CHUNK = 1024  # bounds memory only
+
+
+def _nothing(*_: Tensor) -> Tensor:
+    raise AssertionError("a selection that needs features without a space is refused beforehand")
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,19 @@ class Judge:
         describe_space: Gives the entry of the features' space in the record.
     """
 
-    features: Callable[[Tensor], Float[Tensor, "sample feature"]]
-    real_features: Callable[[], Float[Tensor, "real feature"]]
-    class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None
-    realism: Callable[[Samples], Float[Tensor, " sample"]] | None
-    describe_space: Callable[[], dict[str, Any]]
+    features: Callable[[Tensor], Float[Tensor, "sample feature"]] = _nothing
+    real_features: Callable[[], Float[Tensor, "real feature"]] = _nothing
+    class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None = None
+    realism: Callable[[Samples], Float[Tensor, " sample"]] | None = None
+    describe_space: Callable[[], dict[str, Any]] = dict
 
     @cached_property
     def real_spacing(self) -> float:
         """Median distance of real training samples to their nearest real neighbours."""
         features = self.real_features()
-        some = features[:REAL_SAMPLES_FOR_SPACING]
         nearest = [
             torch.cdist(rows, features).topk(2, dim=1, largest=False).values[:, 1]  # the nearest is the sample itself
-            for rows in some.split(ROWS_PER_DISTANCE_CHUNK)
+            for rows in features[:REAL_SAMPLES_FOR_SPACING].split(ROWS_PER_DISTANCE_CHUNK)
         ]
         return torch.cat(nearest).median().item()
 
@@ -72,36 +72,6 @@ class Judge:
         if judged_by == "space":
             return self.describe_space()
         return {"name": "critic"} if judged_by == "critic" else {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeSpace:
-    """The space that a chain's samples are judged in, fitted on first use.
-
-    Attributes:
-        real: The chain's real sets; the space is fitted on the training set with its planted causes.
-    """
-
-    settings: FeatureSpace
-    real: RealData
-    device: torch.device
-    cache_dir: Path
-
-    @cached_property
-    def fitted(self) -> FittedSpace:
-        """The fitted space, from the cache if possible.
-
-        Raises:
-            UsageError: the samples do not suit the space, or it is not accurate enough to be trusted.
-        """
-        return self.settings.fit(self.real, device=self.device, cache_dir=self.cache_dir)
-
-    @cached_property
-    def real_features(self) -> Float[Tensor, "train feature"]:
-        return self.fitted.extract(self.real.train.values)
-
-    def class_probabilities(self, samples: Tensor) -> Float[Tensor, "sample category"]:
-        return self.fitted.classify(self.fitted.extract(samples))
 
 
 def choose_space(
@@ -129,15 +99,12 @@ def choose_space(
 
 
 def num_judged_classes(space: FeatureSpace | None, *, num_classes: int) -> int:
-    """How many of the data's classes the judge gives probabilities of; 0 without a classifier."""
+    """The number of the data's classes if the judge gives their probabilities; else 0."""
     return num_classes if space is not None and space.has_classes else 0
 
 
 def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
-    """Raise UsageError, with what to set instead, if `labelled_by` is unknown or the judge has no classes.
-
-    `num_classes` counts the classes of the judge's classifier; 0 without one.
-    """
+    """Raise UsageError if `labelled_by` is unknown, or a judge without classes shall label (`num_judged_classes`)."""
     if labelled_by not in (None, "judge"):
         raise UsageError(f"labelled_by must be null or judge: got {labelled_by}")
     if labelled_by == "judge" and not num_classes:
@@ -146,24 +113,14 @@ def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
         )
 
 
-def make_judge(model: GenerativeModel, space: JudgeSpace | None) -> Judge:
-    """The judge of a model's samples: the chain's space, if it has one, and the model's own critic."""
+def make_judge(space: FittedSpace | None, *, real: Samples) -> Judge:
+    """A judge by a space, fitted on this real training set; without a space, one for selections that use none."""
     if space is None:
-        return Judge(
-            features=_nothing,
-            real_features=_nothing,
-            class_probabilities=None,
-            realism=model.realism,
-            describe_space=dict,
-        )
+        return Judge()
+    classify, extract = space.classify, space.extract
     return Judge(
-        features=space.fitted.extract,
-        real_features=lambda: space.real_features,
-        class_probabilities=space.class_probabilities if space.fitted.head is not None else None,
-        realism=model.realism,
-        describe_space=space.fitted.describe,
+        features=extract,
+        real_features=cache(lambda: extract(real.values)),
+        class_probabilities=None if space.head is None else lambda samples: classify(extract(samples)),
+        describe_space=space.describe,
     )
-
-
-def _nothing(*_: Tensor) -> Tensor:
-    raise AssertionError("a selection that asks for features without a judge is refused beforehand")

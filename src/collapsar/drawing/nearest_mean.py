@@ -4,15 +4,13 @@ import warnings
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int64
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
+from threadpoolctl import threadpool_limits
 
-from collapsar.drawing.correction import Reference
-from collapsar.drawing.towards_real import TowardsReal
-from collapsar.errors import UsageError
-from collapsar.machine.choice import on_one_thread
+from collapsar.drawing.correction import Points, Reference
+from collapsar.drawing.towards_real import Targets, TowardsReal
+from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 
 POINTS_PER_CHUNK = 1024  # bounds memory only
@@ -33,52 +31,36 @@ class NearestMean(TowardsReal):
 
     def __init__(self, *, strength: int | float, num_means: int) -> None:
         super().__init__(strength=strength)
-        if num_means < 1:
-            raise UsageError(f"correction.num_means must be at least 1: got {num_means}")
+        check_positive(**{"correction.num_means": num_means})
         self.num_means = num_means
 
-    def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
+    def prepare(self, reference: Reference) -> Targets:
         points, labels = reference.embed(reference.real), reference.real.labels
         generator = make_generator(reference.seed, 0, "means")
         classes = [points] if labels is None else [points[labels == number] for number in labels.unique()]
         return torch.cat([means_of(some, num_means=self.num_means, generator=generator) for some in classes])
 
-    def destinations(
-        self,
-        points: Float[Tensor, "sample feature"],
-        *,
-        targets: Float[Tensor, "target feature"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "sample feature"]:
-        return targets[nearest_indices(points, targets)]
+    def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
+        return targets[torch.cat([torch.cdist(some, targets).argmin(1) for some in points.split(POINTS_PER_CHUNK)])]
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:
-        num_needed = self.num_means * max(num_classes, 1)
-        if num_needed > num_real:
+        most = num_real // max(num_classes, 1)
+        if self.num_means > most:
             raise UsageError(
-                f"correction.num_means must be at most {num_real // max(num_classes, 1)}, the real training samples in "
-                f"a class: got {self.num_means}; set fewer"
+                f"correction.num_means must be at most {most}, the real training samples in a class: "
+                f"got {self.num_means}; set fewer"
             )
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"num_means": self.num_means}
 
 
-def means_of(
-    points: Float[Tensor, "sample feature"], *, num_means: int, generator: torch.Generator
-) -> Float[Tensor, "mean feature"]:
+def means_of(points: Points, *, num_means: int, generator: torch.Generator) -> Targets:
     """K-means centres of the points; the points themselves if there are at most `num_means`."""
     if len(points) <= num_means:
         return points
     start = int(torch.randint(2**31, (), generator=generator))
-    with on_one_thread(), warnings.catch_warnings():
+    with threadpool_limits(limits=1), warnings.catch_warnings():  # several threads sum in another order
         warnings.simplefilter("ignore", ConvergenceWarning)  # raised if samples coincide
         found = KMeans(num_means, random_state=start).fit(points.double().numpy())
     return torch.from_numpy(found.cluster_centers_).to(points.dtype)
-
-
-def nearest_indices(
-    points: Float[Tensor, "sample feature"], targets: Float[Tensor, "target feature"]
-) -> Int64[Tensor, " sample"]:
-    """Index of the nearest target of each point."""
-    return torch.cat([torch.cdist(some, targets).argmin(1) for some in points.split(POINTS_PER_CHUNK)])

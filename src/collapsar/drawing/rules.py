@@ -5,12 +5,12 @@ from math import ceil
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.drawing.judge import ROWS_PER_DISTANCE_CHUNK, Judge
-from collapsar.drawing.selection import Selection
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.drawing.selection import Kept, Selection
+from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.samples import Samples
 
 
@@ -29,29 +29,19 @@ class TopScored(Selection):
         self.score, self.kept_fraction = score, kept_fraction
         self.name = {"realism": "most_realistic", "confidence": "most_confident"}[score]
         self.judged_by = "critic" if score == "realism" else "space"
-
-    @property
-    def max_draws_per_sample(self) -> float:
-        return 1 / self.kept_fraction + 1  # one more for rounding up
+        self.needs_classes = score == "confidence"
+        self.max_draws_per_sample = 1 / kept_fraction + 1  # one more for rounding up
 
     def num_candidates(self, num_wanted: int) -> int:
         return ceil(num_wanted / self.kept_fraction)
 
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         if self.score == "realism":
             assert judge.realism is not None, "checked beforehand"
             scores = judge.realism(candidates)
         else:
             scores = judge.confidence(candidates.values)
         return scores.topk(num_wanted).indices.sort().values.cpu()
-
-    def check(self, *, num_classes: int, has_critic: bool) -> None:
-        if self.score == "confidence":
-            require_classifier(self.name, num_classes=num_classes)
-        elif not has_critic:
-            raise UsageError(f"selection={self.name} needs a model with a critic: choose model=gan")
 
 
 class Rejection(Selection, ABC):
@@ -64,22 +54,13 @@ class Rejection(Selection, ABC):
     def __init__(self, *, max_draws_per_sample: int | float) -> None:
         if max_draws_per_sample < 1:
             raise UsageError(f"selection.max_draws_per_sample must be at least 1: got {max_draws_per_sample}")
-        self._max_draws_per_sample = float(max_draws_per_sample)
+        self.max_draws_per_sample = float(max_draws_per_sample)
 
     @abstractmethod
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
         """Probability of keeping each candidate; 0 or 1 if the rule is deterministic."""
 
-    @property
-    def max_draws_per_sample(self) -> float:
-        return self._max_draws_per_sample
-
-    def num_candidates(self, num_wanted: int) -> int:
-        return num_wanted
-
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         lots = torch.rand(len(candidates), generator=generator)
         return (lots < self.acceptance(candidates.values, judge=judge).cpu()).nonzero().squeeze(1)[:num_wanted]
 
@@ -95,6 +76,7 @@ class Verified(Rejection):
     """
 
     name = "verified"
+    needs_classes = True
 
     def __init__(self, *, min_confidence: int | float, max_draws_per_sample: int | float) -> None:
         super().__init__(max_draws_per_sample=max_draws_per_sample)
@@ -103,9 +85,6 @@ class Verified(Rejection):
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
         return (judge.confidence(values) >= self.min_confidence).float()
-
-    def check(self, *, num_classes: int, has_critic: bool) -> None:
-        require_classifier(self.name, num_classes=num_classes)
 
 
 @final
@@ -121,20 +100,19 @@ class Curated(Rejection):
     """
 
     name = "curated"
+    needs_classes = True
 
     def __init__(self, *, favoured_class: int, strength: int | float, max_draws_per_sample: int | float) -> None:
         super().__init__(max_draws_per_sample=max_draws_per_sample)
-        if favoured_class < 0 or strength < 0:
-            raise UsageError(f"favoured_class and strength must be at least 0: got {favoured_class} and {strength}")
+        check_not_negative(**{"selection.favoured_class": favoured_class, "selection.strength": strength})
         self.favoured_class, self.strength = favoured_class, strength
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
         assert judge.class_probabilities is not None, "checked beforehand"
-        probabilities = judge.class_probabilities(values)
-        return (self.strength * (probabilities[:, self.favoured_class] - 1)).exp()
+        return (self.strength * (judge.class_probabilities(values)[:, self.favoured_class] - 1)).exp()
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
-        require_classifier(self.name, num_classes=num_classes)
+        super().check(num_classes=num_classes, has_critic=has_critic)
         if self.favoured_class >= num_classes:
             raise UsageError(
                 f"selection.favoured_class must be below {num_classes}, the number of classes: "
@@ -155,18 +133,10 @@ class Deduplicated(Rejection):
 
     def __init__(self, *, min_distance: int | float, max_draws_per_sample: int | float) -> None:
         super().__init__(max_draws_per_sample=max_draws_per_sample)
-        if min_distance < 0:
-            raise UsageError(f"selection.min_distance must be at least 0: got {min_distance}")
+        check_not_negative(**{"selection.min_distance": min_distance})
         self.min_distance = min_distance
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
-        features = judge.features(values)
-        real_features = judge.real_features()
-        nearest = [torch.cdist(rows, real_features).amin(1) for rows in features.split(ROWS_PER_DISTANCE_CHUNK)]
+        features, real = judge.features(values).split(ROWS_PER_DISTANCE_CHUNK), judge.real_features()
+        nearest = [torch.cdist(rows, real).amin(1) for rows in features]
         return (torch.cat(nearest) >= self.min_distance * judge.real_spacing).float()
-
-
-def require_classifier(selection: str, *, num_classes: int) -> None:
-    """Refuse a selection by classes if the judge has none."""
-    if not num_classes:
-        raise UsageError(f"selection={selection} needs a judge with classes: choose data with one, such as data=digits")

@@ -19,6 +19,7 @@ from collapsar.errors import UsageError
 from collapsar.samples import Samples, concatenate
 
 LabelsFrom = Literal["condition", "judge", "row"]
+Kept = Int64[Tensor, " kept"]
 
 
 @dataclass(frozen=True)
@@ -40,31 +41,39 @@ class Drawn:
 
 
 class Selection(ABC):
-    """A rule that keeps some of the candidates."""
+    """A rule that keeps some of the candidates.
 
-    name: str  # as in conf/selection
+    Attributes:
+        name: As in conf/selection.
+        judged_by: What it uses of the judge.
+        needs_classes: Whether it needs the judge's class probabilities.
+        max_draws_per_sample: Give up after this many draws for each sample wanted.
+    """
+
+    name: str
     judged_by: JudgedBy = "space"
+    needs_classes: bool = False
+    max_draws_per_sample: float
 
-    @abstractmethod
     def num_candidates(self, num_wanted: int) -> int:
         """Candidates to draw for the next choice while `num_wanted` samples are missing."""
+        return num_wanted
 
     @abstractmethod
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         """Indices of the candidates to keep, at most `num_wanted`."""
 
-    @property
-    @abstractmethod
-    def max_draws_per_sample(self) -> float:
-        """Give up after this many draws for each sample wanted."""
-
-    def check(self, *, num_classes: int, has_critic: bool) -> None:  # noqa: B027
+    def check(self, *, num_classes: int, has_critic: bool) -> None:
         """Raise UsageError, with what to choose instead, if the judge cannot serve this selection.
 
         `num_classes` counts the classes of the judge's classifier (0 if none); `has_critic`: the model has a critic.
         """
+        if self.judged_by == "critic" and not has_critic:
+            raise UsageError(f"selection={self.name} needs a model with a critic: choose model=gan")
+        if self.needs_classes and not num_classes:
+            raise UsageError(
+                f"selection={self.name} needs a judge with classes: choose data with one, such as data=digits"
+            )
 
     def select(
         self, draw: Callable[[int], Samples], *, num_samples: int, judge: Judge, generator: torch.Generator
@@ -95,10 +104,5 @@ class KeepAll(Selection):
     judged_by = "nobody"
     max_draws_per_sample = 1.0
 
-    def num_candidates(self, num_wanted: int) -> int:
-        return num_wanted
-
-    def choose(
-        self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator
-    ) -> Int64[Tensor, " kept"]:
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         return torch.arange(len(candidates))

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.drawing.correction import Correction, Draw, Reference
+from collapsar.drawing.correction import Correction, Draw, Points, Reference
 from collapsar.errors import check_fraction
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
+
+Targets = Float[Tensor, "target feature"]
 
 
 class TowardsReal(Correction, ABC):
@@ -25,28 +27,19 @@ class TowardsReal(Correction, ABC):
     """
 
     moves_samples = True
+    least_drawn = 1  # samples that must be drawn together to be moved
 
     def __init__(self, *, strength: int | float) -> None:
         check_fraction(**{"correction.strength": strength})
         self.strength = float(strength)
 
     @abstractmethod
-    def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
+    def prepare(self, reference: Reference) -> Targets:
         """The real points that samples move towards."""
 
     @abstractmethod
-    def destinations(
-        self,
-        points: Float[Tensor, "sample feature"],
-        *,
-        targets: Float[Tensor, "target feature"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "sample feature"]:
+    def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
         """T(z) of each point z."""
-
-    def num_drawn(self, num_samples: int) -> int:
-        """How many samples must be drawn together to move `num_samples`."""
-        return num_samples
 
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: Reference, generator: torch.Generator
@@ -55,7 +48,7 @@ class TowardsReal(Correction, ABC):
             return draw
 
         def moved(num_samples: int) -> Samples:
-            samples = draw(self.num_drawn(num_samples))
+            samples = draw(max(num_samples, self.least_drawn))
             points = reference.embed(samples)
             led_to = self.destinations(points, targets=reference.prepared, generator=generator)
             points = torch.lerp(points, led_to, self.strength)

@@ -4,12 +4,10 @@ from math import ceil
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from collapsar.drawing.correction import Reference, stratified_choice
-from collapsar.drawing.towards_real import TowardsReal
-from collapsar.errors import UsageError
+from collapsar.drawing.correction import Points, Reference, stratified_choice
+from collapsar.drawing.towards_real import Targets, TowardsReal
+from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 
 SMALLEST_REGULARISATION = 0.01  # the number of Sinkhorn steps grows with its inverse; below, the exact plan is faster
@@ -39,39 +37,29 @@ class OptimalTransport(TowardsReal):
         self, *, strength: int | float, num_anchors: int, batch_size: int, regularisation: int | float | None
     ) -> None:
         super().__init__(strength=strength)
-        for key, value in {"num_anchors": num_anchors, "batch_size": batch_size}.items():
-            if value < 1:
-                raise UsageError(f"correction.{key} must be at least 1: got {value}")
+        check_positive(**{"correction.num_anchors": num_anchors, "correction.batch_size": batch_size})
         if regularisation is not None and regularisation < SMALLEST_REGULARISATION:
             raise UsageError(
                 f"correction.regularisation must be at least {SMALLEST_REGULARISATION}, or null for the exact plan: "
                 f"got {regularisation}"
             )
-        self.num_anchors, self.batch_size = num_anchors, batch_size
+        self.num_anchors, self.batch_size, self.least_drawn = num_anchors, batch_size, batch_size
         self.regularisation = None if regularisation is None else float(regularisation)
 
-    def prepare(self, reference: Reference) -> Float[Tensor, "target feature"]:
+    def prepare(self, reference: Reference) -> Targets:
         generator = make_generator(reference.seed, 0, "anchors")
         chosen = stratified_choice(reference.real, self.num_anchors, generator=generator)
         return reference.embed(reference.real[chosen])
 
-    def destinations(
-        self,
-        points: Float[Tensor, "sample feature"],
-        *,
-        targets: Float[Tensor, "target feature"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "sample feature"]:
+    def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
         minibatches = points.tensor_split(ceil(len(points) / self.batch_size))
-        return torch.cat(
-            [
-                barycentres(some, self._anchors(targets, generator=generator), regularisation=self.regularisation)
-                for some in minibatches
-            ]
-        )
-
-    def num_drawn(self, num_samples: int) -> int:
-        return max(num_samples, self.batch_size)
+        led_to = []
+        for some in minibatches:
+            anchors = targets
+            if len(targets) > self.batch_size:
+                anchors = targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
+            led_to.append(barycentres(some, anchors, regularisation=self.regularisation))
+        return torch.cat(led_to)
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:
         if self.num_anchors > num_real:
@@ -83,20 +71,8 @@ class OptimalTransport(TowardsReal):
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"num_anchors": self.num_anchors, "is_exact": self.regularisation is None}
 
-    def _anchors(
-        self, targets: Float[Tensor, "target feature"], *, generator: torch.Generator
-    ) -> Float[Tensor, "anchor feature"]:
-        if len(targets) <= self.batch_size:
-            return targets
-        return targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
 
-
-def barycentres(
-    points: Float[Tensor, "sample feature"],
-    anchors: Float[Tensor, "anchor feature"],
-    *,
-    regularisation: float | None,
-) -> Float[Tensor, "sample feature"]:
+def barycentres(points: Points, anchors: Targets, *, regularisation: float | None) -> Points:
     """T of each point: the mean of its anchors in the optimal plan between two equally weighted point clouds.
 
     `regularisation` is the weight of the plan's entropy in units of the mean cost; None takes the exact plan.
@@ -108,15 +84,7 @@ def barycentres(
         plan = torch.from_numpy(ot.emd([], [], costs.numpy()))
     else:
         weight = regularisation * max(costs.mean().item(), torch.finfo(torch.float64).tiny)
-        plan = ot.sinkhorn(
-            [],
-            [],
-            costs,
-            weight,
-            method="sinkhorn_log",
-            numItermax=MOST_SINKHORN_STEPS,
-            stopThr=SINKHORN_PRECISION,
-            warn=False,
-        )
+        limits = {"numItermax": MOST_SINKHORN_STEPS, "stopThr": SINKHORN_PRECISION}
+        plan = ot.sinkhorn([], [], costs, weight, method="sinkhorn_log", warn=False, **limits)
     shares = plan / plan.sum(1, keepdim=True)
     return (shares @ anchors.double()).to(points.dtype)

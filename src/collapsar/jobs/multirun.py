@@ -1,6 +1,5 @@
 """Multiruns: their jobs, and the table and the page over all their chains."""
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -118,13 +117,6 @@ def show_results(folders: list[Path], *, page: Path) -> None:
     study = read_study(folders)
     make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
-
-
-def write_threshold(folder: Path, **threshold: Any) -> None:
-    """Write down the `Threshold` that a search looks for, so that the page of the study draws it."""
-    from collapsar.report.phase_curve import SEARCH, Threshold
-
-    (folder / SEARCH).write_text(json.dumps(Threshold(**threshold).to_dict()))
 
 
 def make_console() -> Console:

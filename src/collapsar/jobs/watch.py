@@ -7,15 +7,15 @@ each start and end of a job logs one line.
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 
+from collapsar.journal.live import live_view
 from collapsar.records.words import duration_text
 
 logger = logging.getLogger(__name__)
@@ -94,11 +94,10 @@ class MultirunView:
 
     def __init__(self, jobs: Sequence[Watched], *, console: Console) -> None:
         self.jobs, self.console, self.start = jobs, console, time.monotonic()
-        self._live = Live(console=console, get_renderable=self.view, transient=True) if console.is_terminal else None
 
-    def shown(self) -> AbstractContextManager[object]:
+    def shown(self) -> AbstractContextManager[None]:
         """Draw the view within this context, if the console is a terminal."""
-        return self._live or nullcontext()
+        return live_view(self.console, self.view)
 
     def look(self) -> None:
         """Update which jobs have started, and the progress of those that run."""
@@ -116,7 +115,7 @@ class MultirunView:
         self._say(f"failed: {reason}" if reason else "is done", job)
 
     def _say(self, what: str, job: Watched) -> None:
-        if not self._live:
+        if not self.console.is_terminal:
             logger.info("job %d (%s) %s; %s", job.number, job.title, what, self.summary())
 
     def summary(self) -> str:

@@ -2,7 +2,7 @@
 
 Which rules have fired depends only on the records so far, so a chain that continues after a kill fires the same rules,
 once each. No rule fires at generation 0: what it lacks is the model's fault, which the entry gate reports
-(`collapsar.journal.entry_gate`). If a record holds a metric's real-against-real floor (`recall_floor`), a change counts
+(`collapsar.journal.profile`). If a record holds a metric's real-against-real floor (`recall_floor`), a change counts
 only if it is large beside it.
 """
 
@@ -10,38 +10,27 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from itertools import combinations
 from statistics import median
 from typing import Literal, TypeAlias
 
-from scipy import stats
-
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.journal.courses import MIN_POINTS, Direction, trend_p
 from collapsar.journal.findings import lost_levels
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 
-Direction: TypeAlias = Literal["falls", "rises"]
 Action: TypeAlias = Literal["warn", "notify", "stop"]
 Records: TypeAlias = Sequence[GenerationRecord]
-
-MIN_TREND_GENERATIONS = 4  # fewer cannot reach p < .05 in a one-sided rank test
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fired:
-    """One rule that fired.
+    """One rule that fired."""
 
-    Attributes:
-        generation: The generation after which it fired.
-        rule: The rule's name in the configuration.
-        text: What the rule found, with the numbers.
-    """
-
-    generation: int
-    rule: str
-    text: str
+    generation: int  # after which it fired
+    rule: str  # its name in the configuration
+    text: str  # what it found, with the numbers
 
     def to_json(self) -> str:
         """As one JSON line."""
@@ -63,23 +52,14 @@ class Alarm:
     """Rules, and the action when one fires.
 
     Args:
-        action: "warn" logs a line; "notify" also sends a W&B alert; "stop" also ends the chain after this generation.
+        action: "warn" logs a line; "notify" also sends a W&B alert; "stop" also ends the chain after the generation at
+            which the first rule fires.
         rules: By displayed name; a rule of null is switched off.
     """
 
     def __init__(self, *, action: Action, rules: dict[str, Rule | None]) -> None:
         self.action = action
         self.rules = {name: rule for name, rule in rules.items() if rule is not None}
-
-    @property
-    def notifies(self) -> bool:
-        """Whether to send a W&B alert."""
-        return self.action in ("notify", "stop")
-
-    @property
-    def stops(self) -> bool:
-        """Whether the first rule that fires ends the chain."""
-        return self.action == "stop"
 
     def fired(self, records: Records) -> list[Fired]:
         """All that has fired in a chain so far, in order; for a chain that is continued."""
@@ -94,20 +74,25 @@ class Alarm:
         return [Fired(generation=generation, rule=name, text=text) for name, text in texts.items() if text]
 
 
+@dataclass(frozen=True, kw_only=True)
 class SuddenChange(Rule):
     """A metric worsens from one generation to the next by more than a share of its earlier value.
 
-    Args:
+    Attributes:
         metric: Its key in the records.
         direction: Which way is worse.
         share: Share of the earlier value that the change must exceed.
         floor_share: The change must also exceed this share of the metric's floor, if it has one.
     """
 
-    def __init__(self, *, metric: str, direction: Direction, share: float, floor_share: float) -> None:
-        check_positive(share=share)
-        check_not_negative(floor_share=floor_share)
-        self.metric, self.direction, self.share, self.floor_share = metric, direction, share, floor_share
+    metric: str
+    direction: Direction
+    share: float
+    floor_share: float
+
+    def __post_init__(self) -> None:
+        check_positive(share=self.share)
+        check_not_negative(floor_share=self.floor_share)
 
     def check(self, records: Records) -> str | None:
         values = measured(records[-2:], self.metric)
@@ -120,20 +105,19 @@ class SuddenChange(Rule):
         return f"{self.metric} {self.direction} suddenly, from {before:.3g} to {now:.3g}"
 
 
+@dataclass(frozen=True, kw_only=True)
 class BeyondFloor(Rule):
-    """A metric crosses its real-against-real floor and lies beyond it by more than a share of it.
+    """A metric crosses its real-against-real floor (`<metric>_floor`) and lies beyond it by more than a share of it.
 
     Fires when the line is crossed, not while the metric stays beyond it.
-
-    Args:
-        metric: Its key in the records; `<metric>_floor` is its floor.
-        direction: Which way is worse.
-        floor_share: Share of the floor that the distance from it must exceed.
     """
 
-    def __init__(self, *, metric: str, direction: Direction, floor_share: float) -> None:
-        check_positive(floor_share=floor_share)
-        self.metric, self.direction, self.floor_share = metric, direction, floor_share
+    metric: str
+    direction: Direction
+    floor_share: float
+
+    def __post_init__(self) -> None:
+        check_positive(floor_share=self.floor_share)
 
     def check(self, records: Records) -> str | None:
         if not self._is_beyond(records[-1]) or (len(records) > 1 and self._is_beyond(records[-2])):
@@ -148,12 +132,13 @@ class BeyondFloor(Rule):
         return worse_by(level, record.metrics[self.metric], direction=self.direction) > self.floor_share * level
 
 
+@dataclass(frozen=True, kw_only=True)
 class Trend(Rule):
     """A metric worsens steadily: Kendall's one-sided rank test over the last generations, and a slope that matters.
 
     The change over the window is its Theil-Sen slope times its length. Fires when it begins, not while it goes on.
 
-    Args:
+    Attributes:
         metric: Its key in the records.
         direction: Which way is worse.
         num_generations: Length of the window.
@@ -161,17 +146,17 @@ class Trend(Rule):
         floor_share: The change over the window must exceed this share of the metric's floor, if it has one.
     """
 
-    def __init__(
-        self, *, metric: str, direction: Direction, num_generations: int, significance: float, floor_share: float
-    ) -> None:
-        if num_generations < MIN_TREND_GENERATIONS:
-            raise UsageError(
-                f"num_generations of a trend must be at least {MIN_TREND_GENERATIONS}: got {num_generations}"
-            )
-        check_fraction(significance=significance)
-        check_not_negative(floor_share=floor_share)
-        self.metric, self.direction, self.num_generations = metric, direction, num_generations
-        self.significance, self.floor_share = significance, floor_share
+    metric: str
+    direction: Direction
+    num_generations: int
+    significance: float
+    floor_share: float
+
+    def __post_init__(self) -> None:
+        if self.num_generations < MIN_POINTS:
+            raise UsageError(f"num_generations of a trend must be at least {MIN_POINTS}: got {self.num_generations}")
+        check_fraction(significance=self.significance)
+        check_not_negative(floor_share=self.floor_share)
 
     def check(self, records: Records) -> str | None:
         if not self._is_trend(records) or self._is_trend(records[:-1]):
@@ -186,23 +171,23 @@ class Trend(Rule):
             return False
         change = theil_sen_slope(values) * (self.num_generations - 1)
         smallest = self.floor_share * floor(records[-1], self.metric)
-        if worse_by(0.0, change, direction=self.direction) <= smallest:
-            return False
-        levels = sorted(set(values))
-        ranks = tuple(levels.index(value) for value in values)  # equal values share a rank
-        return kendall_p(ranks, self.direction) < self.significance
+        return worse_by(0.0, change, direction=self.direction) > smallest and (
+            trend_p(values, self.direction) < self.significance
+        )
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClassesDropped(Rule):
     """More classes are dropped than ever before in the chain.
 
-    Args:
+    Attributes:
         num_classes: Fewest dropped classes that fire, without those that generation 0 lacks.
     """
 
-    def __init__(self, *, num_classes: int) -> None:
-        check_positive(num_classes=num_classes)
-        self.num_classes = num_classes
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        check_positive(num_classes=self.num_classes)
 
     def check(self, records: Records) -> str | None:
         *before, now = measured(records, "classes_dropped") or [0.0]
@@ -244,13 +229,9 @@ def worse_by(before: float, now: float, *, direction: Direction) -> float:
 
 
 def theil_sen_slope(values: Sequence[float]) -> float:
-    """The median slope over all pairs of values, which are a unit apart (Theil 1950, Sen 1968)."""
+    """The median slope over all pairs of values, which are a unit apart (Theil 1950, Sen 1968).
+
+    SciPy's `theilslopes` computes the interval too, which takes too long for every rule and generation.
+    """
     pairs = combinations(enumerate(values), 2)
     return median((later - earlier) / (end - start) for (start, earlier), (end, later) in pairs)
-
-
-@lru_cache(maxsize=4096)
-def kendall_p(ranks: tuple[int, ...], direction: Direction) -> float:
-    """P value of Kendall's one-sided rank test for a trend; cached, since few orders come up in a chain."""
-    alternative = "less" if direction == "falls" else "greater"
-    return float(stats.kendalltau(range(len(ranks)), ranks, alternative=alternative).pvalue)

@@ -6,6 +6,7 @@ and a chain has few generations. Half-lives are counted in generations from the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import isfinite
 from typing import Literal
@@ -16,6 +17,7 @@ from scipy import stats
 from collapsar.records.record import GenerationRecord
 
 Course = Literal["rises", "levels off", "falls", "undecided"]
+Direction = Literal["falls", "rises"]
 Points = list[tuple[int, float]]
 
 SIGNIFICANCE = 0.05
@@ -84,16 +86,20 @@ def course_over(window: Points, *, rate: Rate | None) -> Course:
     tolerance = LEVEL_TOLERANCE * abs(float(np.median(values)))
     span = generations[-1] - generations[0]
     if abs(rate.slope) * span > tolerance:
-        if trend_p(window, "greater") < SIGNIFICANCE:
-            return "rises"
-        if trend_p(window, "less") < SIGNIFICANCE:
-            return "falls"
+        direction: Direction = "rises" if rate.slope > 0 else "falls"
+        if trend_p(values, direction) < SIGNIFICANCE:
+            return direction
     return "levels off" if max(abs(rate.low), abs(rate.high)) * span <= tolerance else "undecided"
 
 
-def trend_p(series: Points, direction: Literal["greater", "less"]) -> float:
-    """P value of Kendall's one-sided test for a trend; 1 for a constant series."""
-    generations, values = zip(*series, strict=True)
-    if len(set(values)) == 1:
-        return 1.0
-    return float(stats.kendalltau(generations, values, alternative=direction).pvalue)
+def trend_p(values: Sequence[float], direction: Direction) -> float:
+    """P value of Kendall's one-sided rank test for a trend; 1 for constant values."""
+    ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
+    return kendall_p(tuple(ranks[value] for value in values), direction) if len(ranks) > 1 else 1.0
+
+
+@lru_cache(maxsize=1024)
+def kendall_p(ranks: tuple[int, ...], direction: Direction) -> float:
+    """The same for ranks; cached, since few orders come up in a chain."""
+    alternative = "less" if direction == "falls" else "greater"
+    return float(stats.kendalltau(range(len(ranks)), ranks, alternative=alternative).pvalue)

@@ -1,12 +1,13 @@
-"""Eight definitions of collapse, each answered on its own: yes, no or undecided, with the evidence.
+"""Seven definitions of collapse, each answered on its own: yes, no or undecided, with the evidence.
 
 "Model collapse" names at least eight different things (Schaeffer et al. 2025, https://arxiv.org/abs/2503.03150). The
+eighth, a learning curve over data size that gets worse, compares chains of several sizes, so it is left out here. The
 thresholds are our conventions: change them here, and say so wherever they are quoted. Losses count from generation 0,
 which saw real data only: classes and levels that it lacks are the model's fault.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from collapsar.journal.courses import (
@@ -33,21 +34,13 @@ VANISHED_VARIANCE_FRACTION = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The answer to one definition of collapse.
+    """The answer to one definition of collapse."""
 
-    Attributes:
-        definition: The definition, as a sentence.
-        verdict: yes, no or undecided.
-        evidence: The numbers behind it.
-        generation: The first generation that shows it; None unless the verdict is yes.
-        num_seeds: Seeds that the answer rests on.
-    """
-
-    definition: str
+    definition: str  # a sentence
     verdict: Verdict
-    evidence: str
-    generation: int | None = None
-    num_seeds: int = 1
+    evidence: str  # the numbers behind it
+    generation: int | None = None  # the first that shows it; None unless the verdict is yes
+    num_seeds: int = 1  # that the answer rests on
 
 
 def dead_classes(record: GenerationRecord) -> list[int]:
@@ -84,22 +77,40 @@ def num_classes_died(record: GenerationRecord, *, first: GenerationRecord) -> in
     return max(len(died_classes(record, first=first)), more)
 
 
-def num_missing_classes(record: GenerationRecord) -> int:
-    """How many classes a record lacks."""
-    dropped = points([record], "classes_dropped")
-    return int(dropped[0][1]) if dropped else len(dead_classes(record))
-
-
 def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
     """The first generation that lost a class or factor level that generation 0 had; None if none did."""
-    return next(
-        (
-            record.generation
-            for record in records[1:]
-            if num_classes_died(record, first=records[0]) or died_levels(record, first=records[0])
+    for record in records[1:]:
+        if num_classes_died(record, first=records[0]) or died_levels(record, first=records[0]):
+            return record.generation
+    return None
+
+
+def answer_all(
+    records: Sequence[GenerationRecord], *, course: Course, rate: Rate | None, variance: Points, variance_name: str
+) -> dict[str, Finding]:
+    """The answer to each definition, by a stable key.
+
+    `course` and `rate` are those of FID in the later half; `rate` is None if too few generations were measured.
+    """
+    fid, recall, precision = (points(records, key) for key in ("fid", "recall", "precision"))
+    return {
+        "error_rises": error_rises(fid),
+        "error_rises_catastrophically": error_rises_catastrophically(fid, course=course),
+        "error_diverges": error_diverges(fid, course=course, rate=rate),
+        "variance_vanishes": loss(
+            "The variance of the samples goes to zero", variance,
+            name=variance_name, gone_fraction=VANISHED_VARIANCE_FRACTION, kept_fraction=KEPT_FRACTION,
         ),
-        None,
-    )
+        "modes_disappear": modes_disappear(records, recall=recall),
+        "modes_merge": loss(
+            "Modes merge or drift towards the mean: samples lie where no real data are", precision,
+            name="precision", gone_fraction=HALF, kept_fraction=KEPT_FRACTION,
+        ),
+        "real_not_reproduced": loss(
+            "Real data stop being reproduced", recall,
+            name="recall", gone_fraction=GONE_FRACTION, kept_fraction=HALF,
+        ),
+    }  # fmt: skip
 
 
 def error_rises(fid: Points) -> Finding:
@@ -107,7 +118,7 @@ def error_rises(fid: Points) -> Finding:
     definition = "The error rises over the generations"
     if len(fid) < MIN_POINTS:
         return _too_short(definition, fid)
-    first, last, p = fid[0][1], fid[-1][1], trend_p(fid, "greater")
+    first, last, p = fid[0][1], fid[-1][1], trend_p([value for _, value in fid], "rises")
     evidence = f"FID {first:.4g} to {last:.4g}, Kendall's one-sided p = {p:.2g}"
     if p < SIGNIFICANCE and last > first:
         return Finding(definition=definition, verdict="yes", evidence=evidence, generation=_first_above(fid, first))
@@ -131,10 +142,7 @@ def error_rises_catastrophically(fid: Points, *, course: Course) -> Finding:
 
 
 def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Finding:
-    """Whether FID still rises in the later half of the chain, rather than levelling off.
-
-    `course` and `rate` are those of the later half; `rate` is None if too few generations were measured.
-    """
+    """Whether FID still rises in the later half of the chain, rather than levelling off."""
     definition = "The error keeps rising instead of levelling off"
     if rate is None:
         return _too_short(definition, fid)
@@ -151,22 +159,10 @@ def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Finding
 _IS = {"rises": "rising", "falls": "falling", "levels off": "level", "undecided": "neither clearly rising nor level"}
 
 
-def variance_vanishes(variance: Points, *, name: str) -> Finding:
-    """Whether the variance of the samples falls to a twentieth of generation 0's."""
-    definition = "The variance of the samples goes to zero"
-    return _loss(definition, variance, name=name, gone_fraction=VANISHED_VARIANCE_FRACTION, kept_fraction=KEPT_FRACTION)
-
-
-def real_not_reproduced(recall: Points) -> Finding:
-    """Whether recall, the share of real data that the samples still cover, falls to a tenth of generation 0's."""
-    definition = "Real data stop being reproduced"
-    return _loss(definition, recall, name="recall", gone_fraction=GONE_FRACTION, kept_fraction=HALF)
-
-
-def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
+def modes_disappear(records: Sequence[GenerationRecord], *, recall: Points) -> Finding:
     """Whether tails or modes disappear: a class or factor level of generation 0 is lost, or half of its recall."""
     definition = "Tails or modes disappear"
-    recall, generation = points(records, "recall"), first_dead_generation(records)
+    generation = first_dead_generation(records)
     if generation is not None:
         record = next(record for record in records if record.generation == generation)
         names = ", ".join(died_levels(record, first=records[0]))
@@ -174,42 +170,23 @@ def modes_disappear(records: Sequence[GenerationRecord]) -> Finding:
         dropped = f"{names} lost" if names else f"{counted(number, 'class')} dropped"
         evidence = f"{dropped} at generation {generation}{_lacking(records[0])}"
         return Finding(definition=definition, verdict="yes", evidence=evidence, generation=generation)
-    found = _loss(definition, recall, name="recall", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
+    found = loss(definition, recall, name="recall", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
     has_classes = any(record.class_shares or "classes_dropped" in record.metrics for record in records)
     has_factors = any(record.factor_shares for record in records)
     note = "no factor lost" if has_factors else "no class dropped" if has_classes else "classes not measured"
-    return Finding(
-        definition=definition,
-        verdict=found.verdict,
-        evidence=f"{note}{_lacking(records[0]) if records else ''}; {found.evidence}",
-        generation=found.generation,
-    )
+    return replace(found, evidence=f"{note}{_lacking(records[0]) if records else ''}; {found.evidence}")
 
 
 def _lacking(first: GenerationRecord) -> str:
     """Text on what generation 0 lacks, which does not count as a loss."""
-    missing = [counted(number, "class")] if (number := num_missing_classes(first)) else []
+    dropped = points([first], "classes_dropped")
+    number = int(dropped[0][1]) if dropped else len(dead_classes(first))
+    missing = [counted(number, "class")] if number else []
     lacking = ", ".join([*missing, *lost_levels(first)])
     return f" (generation 0 lacks {lacking}: the model's fault)" if lacking else ""
 
 
-def modes_merge(records: Sequence[GenerationRecord]) -> Finding:
-    """Whether samples move between the real modes: precision falls to half of generation 0's."""
-    definition = "Modes merge or drift towards the mean: samples lie where no real data are"
-    precision = points(records, "precision")
-    return _loss(definition, precision, name="precision", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
-
-
-def contamination_hurts() -> Finding:
-    """Whether a learning curve over data size gets worse: always undecided, since one chain cannot show it."""
-    return Finding(
-        definition="The learning curve over data size gets worse",
-        verdict="undecided",
-        evidence="one chain has one data size; compare chains over num_synthetic",
-    )
-
-
-def _loss(definition: str, series: Points, *, name: str, gone_fraction: float, kept_fraction: float) -> Finding:
+def loss(definition: str, series: Points, *, name: str, gone_fraction: float, kept_fraction: float) -> Finding:
     """Yes if a value falls to gone_fraction of the first, no if all keep kept_fraction of it, else undecided."""
     if not series or series[0][1] <= 0:
         why = f"{name} was {'0 from the start: nothing to lose' if series else 'not measured'}"

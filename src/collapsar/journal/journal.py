@@ -3,8 +3,8 @@
     store -> profile -> W&B -> progress -> alarm
 
 The records are the truth. `profile.json` and `alarms.jsonl` are made from them again when a folder is opened, so a kill
-between two writes loses nothing. Records are read once, and the cost of a generation here does not depend on how many
-there were.
+between two writes loses nothing. Records are read from disk once, and a generation adds one line to them. The profile
+is computed from all records in memory: its time grows with their number, to less than 0.2 s at a thousand.
 """
 
 import logging
@@ -21,15 +21,14 @@ from torch import Tensor
 
 from collapsar import __version__
 from collapsar.errors import NonFiniteError
-from collapsar.journal.alarm import Alarm, Fired
-from collapsar.journal.entry_gate import SHARES, gate_evidence
-from collapsar.journal.profile import Ending, profile_chain
+from collapsar.journal.alarm import Alarm
+from collapsar.journal.live import live_view
+from collapsar.journal.profile import SHARES, Ending, gate_evidence, profile_chain
 from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine.choice import Machine, read_machine
-from collapsar.machine.devices import peak_device_memory_bytes
-from collapsar.machine.memory import forget_peak_memory, peak_memory_bytes
+from collapsar.machine.memory import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
 from collapsar.machine.signals import Stopped
 from collapsar.records.commit import commit
 from collapsar.records.record import GenerationRecord
@@ -43,13 +42,6 @@ ALARMS, STATUS, MACHINE, VERSIONS = "alarms.jsonl", "status.json", "machine.json
 
 class Journal:
     """One chain's journal, while this process holds its folder.
-
-    Args:
-        store: The run folder, claimed.
-        title: Names of the chain in progress lines and W&B.
-        config: The resolved configuration.
-        tracking: Mirrors the folder elsewhere.
-        alarm: Rules for a chain that goes wrong, and their action.
 
     Attributes:
         records: The finished generations' records, in order.
@@ -75,23 +67,6 @@ class Journal:
         """Whether nothing is left to train: every generation is finished, or the alarm ended the chain."""
         return self._is_complete or self._is_stopped
 
-    def samples(self, generation: int) -> Samples:
-        """The samples that a finished generation gave to the next pool.
-
-        Raises:
-            UsageError: the file is missing or damaged.
-        """
-        return self.store.synthetic(generation)
-
-    def model_path(self, generation: int) -> Path:
-        """The Lightning checkpoint of a finished generation's model."""
-        return self.store.model_path(generation)
-
-    @property
-    def unfinished_path(self) -> Path:
-        """The checkpoint inside a generation that is still in training."""
-        return self.store.unfinished_path
-
     def fix_machine(self, machine: Machine) -> None:
         """Fix the machine of the chain from here on: it is stored, and named in each record."""
         if machine.to_dict() != self.store.read_json(MACHINE):
@@ -107,7 +82,7 @@ class Journal:
             position: Which job of a multirun it is, in words; empty for a single chain.
             steps_per_generation: Training steps in each generation; 0 if there are none.
         """
-        progress = ChainProgress(
+        self._progress = ChainProgress(
             console,
             chain=self.title.name,
             position=position,
@@ -115,7 +90,7 @@ class Journal:
             steps_per_generation=steps_per_generation,
             records=self.records,
         )
-        with self._tracked(), progress as self._progress:
+        with self._tracked(), live_view(console, self._progress.view):
             yield
 
     def trained(self, epoch: int, steps: int) -> None:
@@ -142,7 +117,13 @@ class Journal:
             curve: Training losses, a reading for each group of steps.
             table: What the page shows of rows of a table; None if samples are not such rows.
         """
-        record = self._with_machine(record)
+        on_gpu = self.machine is not None and "cuda" in (self.machine.device, self.machine.evaluated_on)
+        record = replace(
+            record,
+            peak_memory_bytes=peak_memory_bytes(),
+            peak_device_memory_bytes=peak_device_memory_bytes() if on_gpu else None,
+            machine=self.machine.to_dict() if self.machine else {},
+        )
         self.store.write_generation(
             record, samples=samples, strip=strip, save_model=save_model, curve=curve, table=table
         )
@@ -156,7 +137,11 @@ class Journal:
         if record.entry_gate == "failed":
             floors = " and ".join(f"{share:g} of the floor of {key}" for key, share in SHARES.items())
             logger.info("generation 0 fails the entry gate, %s: %s", floors, gate_evidence(record.metrics))
-        self._raise_alarms(fired)
+        self.store.append_lines(ALARMS, [found.to_json() for found in fired])
+        for found in fired:
+            self._shown.alarmed(found)
+            if self.alarm.action != "warn":
+                self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
         self._note_the_end()
 
     @property
@@ -165,35 +150,17 @@ class Journal:
 
     @property
     def _is_stopped(self) -> bool:
-        return self.alarm.stops and bool(self._fired) and not self._is_complete
+        return self.alarm.action == "stop" and bool(self._fired) and not self._is_complete
 
     @property
     def _shown(self) -> ChainProgress:
         assert self._progress is not None, "a chain is shown while it runs"
         return self._progress
 
-    def _with_machine(self, record: GenerationRecord) -> GenerationRecord:
-        on_gpu = self.machine is not None and "cuda" in (self.machine.device, self.machine.evaluated_on)
-        return replace(
-            record,
-            peak_memory_bytes=peak_memory_bytes(),
-            peak_device_memory_bytes=peak_device_memory_bytes() if on_gpu else None,
-            machine=self.machine.to_dict() if self.machine else {},
-        )
-
     def _write_profile(self, ending: Ending) -> None:
         self.store.write_json("profile.json", profile_chain(self.records, ending=ending).to_dict())
 
-    def _raise_alarms(self, fired: Sequence[Fired]) -> None:
-        """Store, show and send what the last generation sets off."""
-        self.store.append_lines(ALARMS, [found.to_json() for found in fired])
-        for found in fired:
-            self._shown.alarmed(found)
-            if self.alarm.notifies:
-                self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
-
     def _note_the_end(self) -> None:
-        """If the chain is over, write this down; if the alarm ended it, log it."""
         if self._is_complete:
             self.store.forget_unfinished()
             self.store.write_json(STATUS, {"state": "finished"})
@@ -205,16 +172,15 @@ class Journal:
     def _note_versions(self) -> None:
         """Write versions.json, and warn if other code made the generations so far."""
         here, stored = versions(), self.store.read_json(VERSIONS)
-        begun_by, goes_on_with = code_of(stored), code_of(here)
-        is_begun = bool(self.records) or self.unfinished_path.exists()
-        if is_begun and begun_by != goes_on_with:
+        made_by, goes_on_with = code_of(stored), code_of(here)
+        is_begun = bool(self.records) or self.store.unfinished_path.exists()
+        if is_begun and made_by != goes_on_with:
             logger.warning(
                 "%s was made by %s and goes on with %s: numbers may differ from those of one code",
-                self.store.path, begun_by, goes_on_with,
+                self.store.path, made_by, goes_on_with,
             )  # fmt: skip
-            here["begun_by"] = stored.get("begun_by", begun_by)
-        elif is_begun and "begun_by" in stored:
-            here["begun_by"] = stored["begun_by"]
+        if is_begun and ("begun_by" in stored or made_by != goes_on_with):
+            here["begun_by"] = stored.get("begun_by", made_by)
         self.store.write_json(VERSIONS, here)
 
     @contextmanager
@@ -229,7 +195,9 @@ class Journal:
         except BaseException as error:
             if isinstance(error, NonFiniteError):
                 self._write_profile("broke down")
-            self.store.write_json(STATUS, {"state": "failed", "message": failure_text(error)})
+            is_interrupted = isinstance(error, KeyboardInterrupt | Stopped)
+            why = "interrupted: the same command continues" if is_interrupted else f"{type(error).__name__}: {error}"
+            self.store.write_json(STATUS, {"state": "failed", "message": why})
             self.tracking.finish(has_failed=True)
             raise
         self.tracking.finish(has_failed=False)
@@ -249,13 +217,6 @@ def open_journal(
     store = RunFolder(folder)
     with store.claim(config):
         yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm)
-
-
-def failure_text(error: BaseException) -> str:
-    """Why a chain broke off, for its status."""
-    if isinstance(error, KeyboardInterrupt | Stopped):
-        return "interrupted: the same command continues"
-    return f"{type(error).__name__}: {error}"
 
 
 def versions() -> dict[str, Any]:

@@ -25,11 +25,7 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 @contextmanager
 def held(folder: Path, *, waits: bool) -> Iterator[None]:
-    """Hold a run folder for this process; if `waits`, wait for another process that holds it.
-
-    Raises:
-        UsageError: another process holds it and `waits` is false, or its file system has no locks.
-    """
+    """Hold a run folder for this process; if `waits`, wait for another process that holds it, else raise UsageError."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

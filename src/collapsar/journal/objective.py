@@ -6,12 +6,10 @@ broke down returns the worst value of a metric, so that no search prefers it for
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from collapsar.errors import UsageError
 from collapsar.judging.metric_keys import METRICS, metric_keys
@@ -20,6 +18,10 @@ from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import flatten
 
 PLACES = ("final", "profile")
+PROFILE_NUMBERS = (
+    *("num_generations", "recall_half_life", "variance_half_life", "first_dead_generation"),
+    *("fid_growth.slope", "fid_growth.low", "fid_growth.high", "fid_growth.num_points"),
+)  # dotted keys in `Profile`, which takes too long to import here
 EVENTS = {
     "recall_half_life": ("recall",),
     "variance_half_life": ("pca/trace_ratio", "trace_ratio"),
@@ -37,11 +39,7 @@ Objective = str | list[str] | None
 
 
 def check_objective(objective: Any) -> None:
-    """Refuse an objective that names no number of a chain.
-
-    Raises:
-        UsageError: it is not null, `final/KEY`, `profile/KEY`, or a list of these keys.
-    """
+    """Raise UsageError for an objective that is not null, `final/KEY`, `profile/KEY`, or a list of these keys."""
     if objective is None:
         return
     for key in objective if isinstance(objective, list) and objective else [objective]:
@@ -70,20 +68,16 @@ class Measured:
     has_factors: bool = True
 
     def check(self, objective: Objective) -> None:
-        """Refuse an objective that no chain with these settings has.
-
-        Raises:
-            UsageError: the text lists what there will be.
-        """
-        known = metric_keys()
+        """Raise UsageError, with what there will be, for an objective that no chain with these settings has."""
+        known = metric_keys()  # loads the case studies, whose groups METRICS then holds
         if objective is None or not METRICS.keys() >= set(self.groups):  # keys of a group from outside are unknown
             return
-        for key in [objective] if isinstance(objective, str) else objective:
+        for key in keys_in(objective):
             if self.has(key):
                 continue
             place = key.partition("/")[0]
             names = {name for group in self.groups for name in keys_of(group) if "{" not in name}
-            numbers = profile_keys() if place == "profile" else [name for name in known if name in names]
+            numbers = PROFILE_NUMBERS if place == "profile" else [name for name in known if name in names]
             there = [each for each in (f"{place}/{number}" for number in numbers) if self.has(each)]
             close = get_close_matches(key, there, n=1)
             hint = f"did you mean {close[0]}? " if close else ""
@@ -95,7 +89,7 @@ class Measured:
         if place == "final":
             return self._has_metric(name)
         shown_by = EVENTS.get(name, ()) if name != "variance_half_life" else ()  # analytic models know their variance
-        return name in profile_keys() and (not shown_by or any(map(self._has_metric, shown_by)))
+        return name in PROFILE_NUMBERS and (not shown_by or any(map(self._has_metric, shown_by)))
 
     def _has_metric(self, key: str) -> bool:
         parts, groups = split_key(key), groups_of(key, among=self.groups)
@@ -123,24 +117,6 @@ def check_measured(objective: Objective, evaluation: Any) -> None:
         Measured(groups=[*groups, *of_table], batch_groups=batch_groups, spaces=list(spaces)).check(objective)
 
 
-@cache
-def profile_keys() -> list[str]:
-    """The numbers of a profile, by dotted key."""
-    from collapsar.journal.profile import Profile
-
-    return list(number_keys(Profile))
-
-
-def number_keys(kind: Any, *, prefix: str = "") -> Iterator[str]:
-    """Dotted keys of a dataclass's numbers, including those of the dataclasses in it."""
-    for name, annotation in get_type_hints(kind).items():
-        for option in get_args(annotation) if isinstance(annotation, UnionType) else (annotation,):
-            if option in (int, float):
-                yield f"{prefix}{name}"
-            elif is_dataclass(option) and name != "findings":
-                yield from number_keys(option, prefix=f"{prefix}{name}.")
-
-
 def read_objective(
     objective: Objective, *, records: Sequence[GenerationRecord], profile: Mapping[str, Any]
 ) -> float | tuple[float, ...] | None:
@@ -153,10 +129,17 @@ def read_objective(
         return None
     numbers = numbers_of(records[-1], profile=profile) if records else numbers_of_profile(profile)
     if profile.get("ending") == "broke down":
-        keys = [objective] if isinstance(objective, str) else objective
-        numbers |= {key: worst for key in keys if (worst := worst_final(key)) is not None}
-    values = [read(key, numbers=numbers) for key in ([objective] if isinstance(objective, str) else objective)]
-    return values[0] if isinstance(objective, str) else tuple(values)
+        numbers |= {key: worst for key in keys_in(objective) if (worst := worst_final(key)) is not None}
+    for key in keys_in(objective):
+        if key not in numbers:
+            measured = [known for known in sorted(numbers) if not known.endswith(SUFFIXES)]
+            raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")
+    return numbers[objective] if isinstance(objective, str) else tuple(numbers[key] for key in objective)
+
+
+def keys_in(objective: str | list[str]) -> list[str]:
+    """The keys of an objective that is not null."""
+    return [objective] if isinstance(objective, str) else objective
 
 
 def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[str, float]:
@@ -165,15 +148,10 @@ def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[
     never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
     lasted = record.generation if profile.get("ending") == "stopped" else math.inf
     numbers |= {f"profile/{key}": lasted for key in never}
-    if _begins_with_one_class(record, profile):
-        numbers["profile/first_dead_generation"] = 0.0  # dead from the start, with no class left to lose
-    return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
-
-
-def _begins_with_one_class(record: GenerationRecord, profile: Mapping[str, Any]) -> bool:
-    """Whether generation 0 has at most one class of several: the last one cannot be lost."""
     num_classes = sum(share > 0 for share in record.class_shares.get("real", ()))
-    return 1 < num_classes <= len(profile.get("missing_classes", ())) + 1
+    if 1 < num_classes <= len(profile.get("missing_classes", ())) + 1:
+        numbers["profile/first_dead_generation"] = 0.0  # dead from the start: generation 0 has no class left to lose
+    return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
 
 
 def numbers_of_profile(profile: Mapping[str, Any]) -> dict[str, float]:
@@ -189,11 +167,3 @@ def worst_final(key: str) -> float | None:
     if metric is None or metric.better is None:
         return None
     return metric.bounds[0] if metric.better == "higher" else metric.bounds[1]
-
-
-def read(key: str, *, numbers: Mapping[str, float]) -> float:
-    """One number; raise UsageError if the chain does not have it."""
-    if key not in numbers:
-        measured = [known for known in sorted(numbers) if not known.endswith(SUFFIXES)]
-        raise UsageError(f"objective={key} was not measured: this chain has {', '.join(measured)}")
-    return numbers[key]

@@ -3,38 +3,30 @@
 It holds half-lives, the growth and course of the error, deaths of classes, and an answer to each definition of collapse
 (`collapsar.journal.findings`). Half-lives are counted in generations from generation 0.
 
+The entry gate is whether generation 0 reproduces the real data well enough for a loss to mean something. It saw real
+data only, so what it lacks is the model's fault, not collapse. A floor is what real samples reach in place of synthetic
+ones.
+
 A chain that its alarm stopped, or whose numbers broke down, is an outcome. After a breakdown nothing is drawn, so all
 that had not happened by then happens in the generation that broke down. A stopped chain might have lost more later, so
 no definition is answered no.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from collapsar.journal.courses import Course, Points, Rate, course_over, growth_rate, half_life, later_half, points
-from collapsar.journal.entry_gate import EntryGate, entry_gate
-from collapsar.journal.findings import (
-    Finding,
-    contamination_hurts,
-    dead_classes,
-    died_classes,
-    error_diverges,
-    error_rises,
-    error_rises_catastrophically,
-    first_dead_generation,
-    modes_disappear,
-    modes_merge,
-    real_not_reproduced,
-    variance_vanishes,
-)
+from collapsar.journal.findings import Finding, answer_all, dead_classes, died_classes, first_dead_generation
 from collapsar.records.record import GenerationRecord
 
+EntryGate = Literal["passed", "failed"]
 Ending = Literal["", "stopped", "broke down"]
 """How a chain ended early; empty if it is finished, or the same command continues it."""
 
+SHARES = {"recall": 0.8, "coverage": 0.7}  # shares of their floors that generation 0 must reach: our conventions
 LOST_IN_A_BREAKDOWN = ("modes_disappear", "real_not_reproduced")
 VARIANCE_KEYS = ("pca/trace_ratio", "trace_ratio")  # PCA of the pixels sees variance that the classifier ignores
 
@@ -95,32 +87,19 @@ def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -
         missing_classes=dead_classes(records[0]) if records else [],
         fid_growth=growth_rate(fid),
         fid_course=course,
-        findings={
-            "error_rises": error_rises(fid),
-            "error_rises_catastrophically": error_rises_catastrophically(fid, course=course),
-            "error_diverges": error_diverges(fid, course=course, rate=late_rate),
-            "variance_vanishes": variance_vanishes(variance, name=variance_name),
-            "modes_disappear": modes_disappear(records),
-            "modes_merge": modes_merge(records),
-            "contamination_hurts": contamination_hurts(),
-            "real_not_reproduced": real_not_reproduced(recall),
-        },
+        findings=answer_all(records, course=course, rate=late_rate, variance=variance, variance_name=variance_name),
     )
     if ending == "stopped":
-        return replace(profile, findings={key: _stopped(finding) for key, finding in profile.findings.items()})
+        for key, finding in profile.findings.items():
+            if finding.verdict == "no":  # it might have become a yes
+                evidence = f"{finding.evidence}; then the alarm stopped the chain"
+                profile.findings[key] = replace(finding, verdict="undecided", evidence=evidence)
     return _broken_down(profile, records) if ending == "broke down" else profile
-
-
-def _stopped(finding: Finding) -> Finding:
-    """A finding of a chain that its alarm stopped: a no becomes undecided, since it might have become a yes."""
-    if finding.verdict != "no":
-        return finding
-    return replace(finding, verdict="undecided", evidence=f"{finding.evidence}; then the alarm stopped the chain")
 
 
 def _broken_down(profile: Profile, records: Sequence[GenerationRecord]) -> Profile:
     """The profile of a chain whose numbers broke down in the generation after its last record."""
-    generation = len(records)
+    generation, died = len(records), profile.first_dead_generation
     has_classes = any(record.class_shares or record.factor_shares for record in records)
     has_recall, has_variance = not records or bool(points(records, "recall")), bool(variance_points(records)[1])
 
@@ -132,18 +111,15 @@ def _broken_down(profile: Profile, records: Sequence[GenerationRecord]) -> Profi
         entry_gate=profile.entry_gate if records else "failed",
         recall_half_life=by_then(profile.recall_half_life, is_measured=has_recall),
         variance_half_life=by_then(profile.variance_half_life, is_measured=has_variance),
-        first_dead_generation=(
-            generation if profile.first_dead_generation is None and has_classes else profile.first_dead_generation
-        ),
+        first_dead_generation=generation if died is None and has_classes else died,
         findings={
-            key: _after_breakdown(key, finding, generation=generation) for key, finding in profile.findings.items()
+            key: finding if finding.verdict == "yes" else _after_breakdown(key, finding, generation=generation)
+            for key, finding in profile.findings.items()
         },
     )
 
 
 def _after_breakdown(key: str, finding: Finding, *, generation: int) -> Finding:
-    if finding.verdict == "yes":
-        return finding
     evidence = f"the numbers broke down in generation {generation}"
     if generation == 0:
         return replace(finding, verdict="undecided", evidence=f"{evidence}: there was nothing to lose")
@@ -169,3 +145,23 @@ def fitted_variance(record: GenerationRecord) -> float | None:
     if "variance" in record.fitted:
         return float(np.sum(record.fitted["variance"]))
     return float(np.trace(record.fitted["covariance"])) if "covariance" in record.fitted else None
+
+
+def entry_gate(metrics: Mapping[str, float]) -> EntryGate | None:
+    """Whether generation 0 passed; None if a metric or its floor was not measured and no other metric failed."""
+    reached = [_reached(metrics, key) for key in SHARES]
+    if False in reached:
+        return "failed"
+    return None if None in reached else "passed"
+
+
+def gate_evidence(metrics: Mapping[str, float]) -> str:
+    """Each metric's value beside its floor: recall 0.62 of 0.94."""
+    measured = [key for key in SHARES if _reached(metrics, key) is not None]
+    words = [f"{key} {metrics[key]:.2g} of {metrics[f'{key}_floor']:.2g}" for key in measured]
+    return ", ".join(words) or "recall and coverage were not measured beside their floors"
+
+
+def _reached(metrics: Mapping[str, float], key: str) -> bool | None:
+    value, floor = metrics.get(key), metrics.get(f"{key}_floor")
+    return None if value is None or not floor else bool(value >= SHARES[key] * floor)

@@ -6,10 +6,8 @@ A live view on a terminal; elsewhere plain log lines, one for each generation.
 import logging
 import math
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -26,7 +24,7 @@ SHOWN_GENERATIONS = 40  # in a sparkline
 
 
 class ChainProgress:
-    """The live view of one chain.
+    """The progress of one chain; `view` is redrawn by `collapsar.journal.live`.
 
     Args:
         console: Where it is drawn.
@@ -47,33 +45,18 @@ class ChainProgress:
         steps_per_generation: int,
         records: Sequence[GenerationRecord],
     ) -> None:
-        self.chain, self.position, self.num_generations = chain, position, num_generations
+        self.console, self.num_generations = console, num_generations
+        self.title = Text.assemble((chain, "bold"), f"  {position}" if position else "")
         self.steps_per_generation = max(steps_per_generation, 1)
-        self.is_live = console.is_terminal
-        self.records, self.alarms = list(records), list[Fired]()
+        self.records, self.last_alarm = list(records), list[Text]()
         self._num_untrained = len(records)  # generations that this run does not train
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("left"),
             TimeRemainingColumn(), console=console,
         )  # fmt: skip
         self._task = self._bar.add_task(
-            "reading data and fitting the feature spaces",
-            total=self._num_steps(num_generations),
+            "reading data and fitting the feature spaces", total=self._num_steps(num_generations)
         )
-        self._live = Live(console=console, get_renderable=self.view, transient=True) if self.is_live else None
-
-    def __enter__(self) -> "ChainProgress":
-        if self._live:
-            self._plain_handlers = swap_handlers([AboveTheView(self._live.console)])
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
-            swap_handlers(self._plain_handlers)
 
     def trained(self, epoch: int, steps: int) -> None:
         """Show how far training came in the current generation."""
@@ -87,14 +70,14 @@ class ChainProgress:
         self._num_untrained += bool(record.shared_seconds)  # or the estimate would count it as a quick training
         done, total = (self._num_steps(number) for number in (len(self.records), self.num_generations))
         self._bar.update(self._task, total=total, completed=done)
-        values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
-        seconds = f"{sum(record.seconds.values()):.1f} s" + (", trained already" if record.shared_seconds else "")
-        if not self.is_live:
+        if not self.console.is_terminal:
+            values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
+            seconds = f"{sum(record.seconds.values()):.1f} s" + (", trained already" if record.shared_seconds else "")
             logger.info("generation %d/%d: %s (%s)", record.generation, self.num_generations - 1, values, seconds)
 
     def alarmed(self, fired: Fired) -> None:
         """Show a rule of the alarm that fired."""
-        self.alarms.append(fired)
+        self.last_alarm = [Text(str(fired), style="bold red")]
         logger.warning("%s", fired)
 
     def _num_steps(self, num_generations: int) -> int:
@@ -102,46 +85,20 @@ class ChainProgress:
         return (num_generations - self._num_untrained) * self.steps_per_generation
 
     def view(self) -> RenderableType:
-        """The current content of the live view."""
-        title = Text.assemble((self.chain, "bold"), f"  {self.position}" if self.position else "")
-        alarms = [Text(str(fired), style="bold red") for fired in self.alarms[-1:]]
-        return Group(title, self._bar, metrics_table(self.records), *alarms)
+        """The current content of the live view: the last value of each metric, and a bar for each generation.
 
-
-class AboveTheView(logging.Handler):
-    """Writes log lines above a live view; lines that are printed past it would tear the view apart."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(Text(record.getMessage()))
-
-
-def swap_handlers(handlers: Sequence[logging.Handler]) -> list[logging.Handler]:
-    """Replace the root logger's terminal handlers by these; return the replaced ones."""
-    root = logging.getLogger()
-    terminal = [handler for handler in root.handlers if type(handler) in (logging.StreamHandler, AboveTheView)]
-    root.handlers = [*(handler for handler in root.handlers if handler not in terminal), *handlers]
-    return terminal
-
-
-def metrics_table(records: Sequence[GenerationRecord]) -> Table:
-    """The headline metrics of the generations so far: the last value, and a little bar for each generation.
-
-    Bars reach to the metric's upper bound, or without one to the largest measured value.
-    """
-    table = Table.grid(padding=(0, 2))
-    for name, values in courses(records[-SHOWN_GENERATIONS:]).items():
-        highest = bounds_of(name)[1]
-        top = highest if math.isfinite(highest) else max(values)
-        table.add_row(name, f"{values[-1]:.3g}", sparkline(values, top=top))
-    return table
+        Bars reach to the metric's upper bound, or without one to the largest measured value.
+        """
+        table = Table.grid(padding=(0, 2))
+        for name, values in courses(self.records[-SHOWN_GENERATIONS:]).items():
+            highest = bounds_of(name)[1]
+            top = highest if math.isfinite(highest) else max(values)
+            table.add_row(name, f"{values[-1]:.3g}", sparkline(values, top=top))
+        return Group(self.title, self._bar, table, *self.last_alarm)
 
 
 def courses(records: Sequence[GenerationRecord]) -> dict[str, list[float]]:
-    """The measured values of the headline metrics, by name."""
+    """The measured values of the headline metrics, by name; classes are counted that are alive."""
     found = {
         name: [record.metrics[name] for record in records if name in record.metrics]
         for name in MAIN

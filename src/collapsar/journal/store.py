@@ -52,14 +52,7 @@ GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor up to thi
 
 
 class RunFolder:
-    """One chain's folder; `claim` locks it.
-
-    Args:
-        path: The folder; made if it does not exist.
-
-    Raises:
-        UsageError: it cannot be made or written.
-    """
+    """One chain's folder, made if it does not exist; `claim` locks it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,12 +67,9 @@ class RunFolder:
 
     @contextmanager
     def claim(self, config: dict[str, Any]) -> Iterator[None]:
-        """Hold the folder for one process, and check that it belongs to these settings.
+        """Hold the folder for one process; raise UsageError if it was made with other settings.
 
-        If another process holds it, wait for that process if `wait_for_lock` is set.
-
-        Raises:
-            UsageError: another process holds it, or it was made with other settings.
+        If another process holds it, wait for that process if `wait_for_lock` is set, else raise UsageError.
         """
         with held(self.path, waits=bool(config.get("wait_for_lock"))):
             self._check_settings(config)
@@ -90,11 +80,7 @@ class RunFolder:
             yield
 
     def records(self) -> list[GenerationRecord]:
-        """The finished generations, in order.
-
-        Raises:
-            UsageError: a line is damaged; `claim` would have cut it off.
-        """
+        """The finished generations, in order; raise UsageError for a damaged line, which `claim` would have cut off."""
         return [GenerationRecord.from_json(line) for line in whole_lines(self.path / RECORDS)]
 
     def generation_path(self, generation: int) -> Path:
@@ -102,7 +88,7 @@ class RunFolder:
         return self.path / f"generation_{generation:03d}"
 
     def model_path(self, generation: int) -> Path:
-        """The Lightning checkpoint of a finished generation's model."""
+        """The Lightning checkpoint of its model."""
         return self.generation_path(generation) / MODEL
 
     @property
@@ -116,20 +102,12 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def synthetic(self, generation: int) -> Samples:
-        """The samples that a finished generation gave to the next pool, with labels if there were any.
-
-        Raises:
-            UsageError: the file is missing or damaged.
-        """
+        """The samples that a finished generation gave to the next pool, with labels if there were any."""
         arrays = self._arrays(generation, "samples", "labels")
         return Samples(arrays["samples"], arrays.get("labels"))
 
     def strip(self, generation: int) -> Tensor | None:
-        """The images of the latents that never change; None if a generation has none.
-
-        Raises:
-            UsageError: the file is missing or damaged.
-        """
+        """The images of the latents that never change; None if a generation has none."""
         if generation in self._last_strip:
             return self._last_strip[generation]
         return self._arrays(generation, "strip").get("strip")
@@ -146,8 +124,7 @@ class RunFolder:
     def curve(self, generation: int) -> list[dict[str, float]]:
         """The training losses of a finished generation, by "step"; empty if nothing was trained in steps."""
         path = self.generation_path(generation) / "curve.json"
-        readings: list[dict[str, float]] = json.loads(path.read_text()) if path.exists() else []
-        return readings
+        return list(json.loads(path.read_text())) if path.exists() else []
 
     def write_generation(
         self,
@@ -195,19 +172,19 @@ class RunFolder:
     def append_lines(self, name: str, lines: Sequence[str]) -> None:
         """Append lines to a file of JSON lines (records.jsonl, alarms.jsonl); without lines, make no file."""
         if lines:
-            append_flushed(self.path / name, "".join(f"{line}\n" for line in lines).encode())
+            append_flushed(self.path / name, text_of(lines))
 
     def rewrite_lines(self, name: str, lines: Sequence[str]) -> None:
         """Write a file of JSON lines anew; without lines, empty an existing file, but make none."""
         if lines or (self.path / name).exists():
-            write_atomically(self.path / name, "".join(f"{line}\n" for line in lines).encode())
+            write_atomically(self.path / name, text_of(lines))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a small JSON file of the folder (profile.json, status.json)."""
         write_atomically(self.path / name, json.dumps(content, indent=1).encode())
 
     def _arrays(self, generation: int, *names: str) -> dict[str, Tensor]:
-        """Those of the named arrays that a generation has; only these are read, since samples are large.
+        """Those of the named arrays that a generation has; UsageError if their file is missing or damaged.
 
         The checksum of the whole file is computed when it is first read.
         """
@@ -227,10 +204,8 @@ class RunFolder:
     def _check_settings(self, config: dict[str, Any]) -> None:
         if not (self.path / CONFIG).exists():
             return
-        if (
-            str(self.read_json("versions.json").get("collapsar", "")).startswith(EARLIER)
-            and (self.path / RECORDS).exists()
-        ):
+        version = str(self.read_json("versions.json").get("collapsar"))
+        if version.startswith(EARLIER) and (self.path / RECORDS).exists():
             raise UsageError(
                 f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
             )
@@ -244,11 +219,7 @@ class RunFolder:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The resolved configuration of a run folder.
-
-    Raises:
-        UsageError: the file is damaged.
-    """
+    """The resolved configuration of a run folder; raise UsageError if the file is damaged."""
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         config = yaml.safe_load(text) if file_is_whole(text) is not False else None
@@ -290,6 +261,11 @@ def is_record(line: str) -> bool:
     except UsageError:
         return False
     return True
+
+
+def text_of(lines: Sequence[str]) -> bytes:
+    """Lines as the content of a file."""
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def image_grid(images: Tensor) -> Image.Image:

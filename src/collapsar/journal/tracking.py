@@ -11,19 +11,10 @@ from collapsar.records.record import GenerationRecord
 
 @dataclass(frozen=True, kw_only=True)
 class ChainTitle:
-    """The names of a chain and its parts.
+    """The names of a chain, and of its data source, model and regime."""
 
-    Attributes:
-        name: The chain's own name, also of its artifacts.
-        study: Name by which runs are grouped.
-        data: The data source's name.
-        model: The model's name.
-        regime: The regime's name.
-        num_generations: How many there will be.
-    """
-
-    name: str
-    study: str
+    name: str  # also of its artifacts
+    study: str  # by which runs are grouped
     data: str
     model: str
     regime: str
@@ -35,12 +26,7 @@ class Tracking(ABC):
 
     @abstractmethod
     def start(
-        self,
-        store: RunFolder,
-        *,
-        title: ChainTitle,
-        config: dict[str, Any],
-        records: Sequence[GenerationRecord],
+        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], records: Sequence[GenerationRecord]
     ) -> None:
         """Start or continue the run of one chain, and mirror its finished generations, given by their records."""
 
@@ -60,21 +46,14 @@ class Tracking(ABC):
 class NoTracking(Tracking):
     """Mirrors nothing: records stay in the run folder."""
 
-    def start(
-        self,
-        store: RunFolder,
-        *,
-        title: ChainTitle,
-        config: dict[str, Any],
-        records: Sequence[GenerationRecord],
-    ) -> None:
+    def start(self, *_: Any, **__: Any) -> None:
         pass
 
-    def log(self, store: RunFolder, record: GenerationRecord) -> None:
+    def log(self, *_: Any) -> None:
         pass
 
-    def alert(self, title: str, text: str) -> None:
+    def alert(self, *_: Any) -> None:
         pass
 
-    def finish(self, *, has_failed: bool) -> None:
+    def finish(self, **_: Any) -> None:
         pass

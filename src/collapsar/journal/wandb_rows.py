@@ -1,11 +1,11 @@
-"""The rows of numbers, pictures, tables and the summary that W&B gets of a chain, made from the run folder.
+"""The keys of W&B, and the rows of numbers, pictures, tables and the summary under them, made from the run folder.
 
 Film strips and recall by class show the whole chain so far. They keep at most `MAX_ROWS` generations, evenly spaced, so
 that a late generation costs no more than an early one.
 """
 
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,36 +18,10 @@ from collapsar.judging.metric_lookup import split_class
 from collapsar.records.record import GenerationRecord
 
 AXIS, TRAINING_AXIS = "generation", "training/total_step"
+FILM_STRIP, CLASS_HISTOGRAM, RECALL_BY_CLASS = "film_strip", "class_histogram", "recall_by_class"
 MAX_ROWS = 100
 
 Row = TypeVar("Row")
-
-
-class SpacedRows(Generic[Row]):
-    """One row a generation; beyond `max_rows`, rows of every 2nd, 4th, 8th ... generation and of the last one.
-
-    Args:
-        max_rows: Most rows that are kept, beside the last one.
-    """
-
-    def __init__(self, *, max_rows: int) -> None:
-        self._max_rows, self._stride = max_rows, 1
-        self._spaced: dict[int, Row] = {}
-        self._last: dict[int, Row] = {}
-
-    def add(self, generation: int, row: Row) -> None:
-        """Keep a generation's row; add generations in order."""
-        self._last = {generation: row}
-        if generation % self._stride == 0:
-            self._spaced[generation] = row
-        while len(self._spaced) > self._max_rows:
-            self._stride *= 2
-            self._spaced = {kept: row for kept, row in self._spaced.items() if kept % self._stride == 0}
-
-    @property
-    def rows(self) -> list[Row]:
-        """The rows kept, in order."""
-        return list((self._spaced | self._last).values())
 
 
 class WandbRows:
@@ -55,8 +29,8 @@ class WandbRows:
 
     def __init__(self) -> None:
         self._steps_before: float = 0
-        self._strips = SpacedRows[Tensor](max_rows=MAX_ROWS)
-        self._class_recalls = SpacedRows[GenerationRecord](max_rows=MAX_ROWS)
+        self._strips: dict[int, Tensor] = {}
+        self._class_recalls: dict[int, GenerationRecord] = {}
 
     def training_rows(self, record: GenerationRecord, curve: Sequence[dict[str, int | float]]) -> list[dict[str, Any]]:
         """The losses of a generation, each with the number of steps that the chain has taken by then."""
@@ -72,52 +46,44 @@ class WandbRows:
 
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
         """All values that are drawn over the generations."""
-        seconds = {f"seconds/{phase}": value for phase, value in record.seconds.items()}
-        pool = {"pool/size": record.pool["size"], "pool/real_fraction": record.pool["real_fraction"]}
-        pictures = samples_picture(store, record.generation) | self._strip_pictures(store, record.generation)
-        classes = class_histogram(record) | self._class_recall_table(record)
-        return {AXIS: record.generation, **record.metrics, **pool, **seconds, **pictures, **classes}
+        row: dict[str, Any] = {AXIS: record.generation, **record.metrics}
+        row |= {f"pool/{key}": record.pool[key] for key in ("size", "real_fraction")}
+        row |= {f"seconds/{phase}": value for phase, value in record.seconds.items()}
+        if grid := store.grid(record.generation):
+            row["samples"] = wandb.Image(grid)
+        if record.class_shares:
+            shares = np.array(record.class_shares["synthetic"])
+            row[CLASS_HISTOGRAM] = wandb.Histogram(np_histogram=(shares, np.arange(len(shares) + 1) - 0.5))
+        return row | self._strip_pictures(store, record.generation) | self._class_recall_table(record)
 
     def _strip_pictures(self, store: RunFolder, generation: int) -> dict[str, Any]:
         """The film strip of a generation, and the film strips so far, a row for each generation."""
         strip = store.strip(generation)
         if strip is None or strip.dtype != torch.uint8:
             return {}
-        self._strips.add(generation, strip)
-        so_far = torch.cat(self._strips.rows)
+        self._strips = spaced({**self._strips, generation: strip}, max_rows=MAX_ROWS)
+        so_far = torch.cat(list(self._strips.values()))
         return {
             "strip": wandb.Image(tile(strip, num_columns=len(strip))),
-            "film_strip": wandb.Image(tile(so_far, num_columns=len(strip))),
+            FILM_STRIP: wandb.Image(tile(so_far, num_columns=len(strip))),
         }
 
     def _class_recall_table(self, record: GenerationRecord) -> dict[str, Any]:
-        """Recall by generation and class so far."""
-        keys = [key for key in record.metrics if is_class_recall(key)]
+        """Recall in the classifier's features, by generation and class so far."""
+        keys = [key for key in record.metrics if (by_class := split_class(key)) and by_class[0] == "recall"]
         if not keys:
             return {}
-        self._class_recalls.add(record.generation, record)
-        rows = [[past.generation, *(past.metrics.get(key) for key in keys)] for past in self._class_recalls.rows]
-        return {"recall_by_class": wandb.Table(columns=[AXIS, *keys], data=rows)}
+        self._class_recalls = spaced({**self._class_recalls, record.generation: record}, max_rows=MAX_ROWS)
+        rows = [[past.generation, *map(past.metrics.get, keys)] for past in self._class_recalls.values()]
+        return {RECALL_BY_CLASS: wandb.Table(columns=[AXIS, *keys], data=rows)}
 
 
-def samples_picture(store: RunFolder, generation: int) -> dict[str, Any]:
-    """The first samples of a generation; empty for vectors."""
-    grid = store.grid(generation)
-    return {"samples": wandb.Image(grid)} if grid else {}
-
-
-def class_histogram(record: GenerationRecord) -> dict[str, Any]:
-    """The share of each class among the samples; empty if classes were not measured."""
-    if not record.class_shares:
-        return {}
-    shares = np.array(record.class_shares["synthetic"])
-    return {"class_histogram": wandb.Histogram(np_histogram=(shares, np.arange(len(shares) + 1) - 0.5))}
-
-
-def is_class_recall(key: str) -> bool:
-    """Whether a metric key is the recall of one class in the classifier's features."""
-    by_class = split_class(key)
-    return by_class is not None and by_class[0] == "recall"
+def spaced(rows: Mapping[int, Row], *, max_rows: int) -> dict[int, Row]:
+    """The last row, and those of every generation, or every 2nd, 4th, 8th ..., so that these are at most `max_rows`."""
+    last, stride = max(rows), 1
+    while last // stride >= max_rows:
+        stride *= 2
+    return {generation: row for generation, row in rows.items() if generation % stride == 0 or generation == last}
 
 
 def summarise(profile: dict[str, Any], record: GenerationRecord | None) -> dict[str, Any]:

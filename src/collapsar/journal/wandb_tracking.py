@@ -1,7 +1,7 @@
 """Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
 
 A run is first written to the run folder, where no server can delay it. With an API key and a server that answers, a
-second process uploads it while it grows (`collapsar.journal.uploading`). Otherwise it stays there for `wandb sync`,
+second process uploads it while it grows (`collapsar.journal.wandb_server`). Otherwise it stays there for `wandb sync`,
 which gives the same run. A chain that continues after a kill writes its run anew under the same id.
 """
 
@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,8 @@ from collapsar.errors import UsageError, check_positive
 from collapsar.files import write_atomically
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
-from collapsar.journal.uploading import QUIET, Upload
 from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise
-from collapsar.journal.wandb_server import chosen_mode, default_entity, reason, server
+from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, reason, server
 from collapsar.machine import signals
 from collapsar.records.record import GenerationRecord
 
@@ -36,10 +36,11 @@ READ_HERE = ("WANDB_MODE", "WANDB_DISABLED")
 LEAVING_SECONDS = 3.0  # limit of the upload after a signal; a continued chain is uploaded anew
 
 
+@dataclass(kw_only=True, eq=False)
 class WandbTracking(Tracking):
     """Weights & Biases.
 
-    Args:
+    Attributes:
         project: W&B project.
         entity: W&B user or team; null takes the account's default.
         tags: Put on every run, beside data, model and regime.
@@ -49,62 +50,50 @@ class WandbTracking(Tracking):
         finish_timeout_seconds: How long the end of a chain waits for the upload.
     """
 
-    def __init__(
-        self,
-        *,
-        project: str,
-        entity: str | None,
-        tags: Sequence[str],
-        artifact_generations: Sequence[int],
-        connect_timeout_seconds: float,
-        finish_timeout_seconds: float,
-    ) -> None:
-        check_positive(connect_timeout_seconds=connect_timeout_seconds, finish_timeout_seconds=finish_timeout_seconds)
+    project: str
+    entity: str | None
+    tags: Sequence[str]
+    artifact_generations: Sequence[int]
+    connect_timeout_seconds: float
+    finish_timeout_seconds: float
+
+    def __post_init__(self) -> None:
+        check_positive(connect_timeout_seconds=self.connect_timeout_seconds)
+        check_positive(finish_timeout_seconds=self.finish_timeout_seconds)
         self.mode = chosen_mode()
         if self.mode != "disabled":
-            check_settings(project=project, entity=entity, tags=tags)
-        self.project, self.entity = project, entity
-        self.tags = [*tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))]
-        self.artifact_generations = artifact_generations
-        self.connect_timeout_seconds, self.finish_timeout_seconds = connect_timeout_seconds, finish_timeout_seconds
+            check_settings(project=self.project, entity=self.entity, tags=self.tags)
         self._run: wandb.Run | None = None
         self._upload: Upload | None = None
-        self._defined: set[str] = set()
 
     def start(
-        self,
-        store: RunFolder,
-        *,
-        title: ChainTitle,
-        config: dict[str, Any],
-        records: Sequence[GenerationRecord],
+        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], records: Sequence[GenerationRecord]
     ) -> None:
-        self._store = store
         if self.mode == "disabled":
             return
         earlier = sorted((store.path / "wandb").glob("offline-run-*"))
-        with refusals_name("this run"):
-            self._run = self._init(store.path, title=title, config=config)
+        self._store, self._title, self._rows = store, title, WandbRows()
+        self._run = self._begin(config)
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
-        self._title, self._rows, self._defined = title, WandbRows(), set()
-        self._run.define_metric(AXIS, hidden=True)
-        self._run.define_metric(TRAINING_AXIS, hidden=True)
+        self._defined = {AXIS, TRAINING_AXIS}
+        for axis in self._defined:
+            self._run.define_metric(axis, hidden=True)
         for record in records:
             self.log(store, record)
         for folder in earlier:  # the new run holds all that they held
             shutil.rmtree(folder)
         if self.mode in ("online", "shared"):
-            self._upload = self._begin_upload()
+            self._upload = self._begin_upload(self._run)
 
     def log(self, store: RunFolder, record: GenerationRecord) -> None:
         if self._run is None:
             return
         for row in self._rows.training_rows(record, store.curve(record.generation)):
-            self._log(row, axis=TRAINING_AXIS)
-        self._log(self._rows.generation_row(record, store), axis=AXIS)
-        self._active.summary.update(summarise(store.read_json("profile.json"), record))
+            self._log(self._run, row, axis=TRAINING_AXIS)
+        self._log(self._run, self._rows.generation_row(record, store), axis=AXIS)
+        self._run.summary.update(summarise(store.read_json("profile.json"), record))
         if record.generation in self._artifacts:
-            self._log_artifact(store, record)
+            self._log_artifact(self._run, record)
 
     def alert(self, title: str, text: str) -> None:
         if self._run is not None:
@@ -118,49 +107,43 @@ class WandbTracking(Tracking):
         run, self._run = self._run, None
         upload, self._upload = self._upload, None
         run.finish(exit_code=int(has_failed))
+        seconds = self.finish_timeout_seconds
+        if signals.is_asked():
+            seconds = min(seconds, LEAVING_SECONDS)
+        kept = "kept offline; upload it with: wandb sync"
         if upload is None:
-            logger.info("W&B run kept offline; upload it with: wandb sync %s", run.settings.sync_dir)
-        elif not upload.finish(timeout_seconds=self._most_seconds_to_finish):
-            logger.warning(
-                "W&B did not take the whole run: it is kept offline; upload it with: wandb sync %s",
-                run.settings.sync_dir,
+            logger.info("W&B run %s %s", kept, run.settings.sync_dir)
+        elif not upload.finish(timeout_seconds=seconds):
+            logger.warning("W&B did not take the whole run: it is %s %s", kept, run.settings.sync_dir)
+
+    def _begin(self, config: dict[str, Any]) -> "wandb.Run":
+        """A run that is written to the run folder only."""
+        os.environ.update(QUIET)
+        title = self._title
+        tags_here = os.environ.get("WANDB_TAGS", "").split(",")
+        own_tags = [tag[:MAX_TAG] for tag in (title.data, title.model, title.regime)]
+        with refusals_name("this run"):
+            return wandb.init(
+                project=self.project,
+                entity=self.entity,
+                tags=list(dict.fromkeys([*self.tags, *filter(None, tags_here), *own_tags])),
+                group=title.study,
+                job_type=f"{title.model}/{title.regime}",
+                name=title.name,
+                id=run_id(self._store.path),
+                dir=self._store.path,
+                config=config,
+                mode="offline",
+                settings=wandb.Settings(
+                    silent=True,
+                    console="off",
+                    x_disable_stats=True,
+                    x_transaction_log_flush_interval=FLUSH_INTERVAL_SECONDS,
+                ),
             )
 
-    @property
-    def _most_seconds_to_finish(self) -> float:
-        if signals.is_asked():
-            return min(self.finish_timeout_seconds, LEAVING_SECONDS)
-        return self.finish_timeout_seconds
-
-    @property
-    def _active(self) -> "wandb.Run":
-        assert self._run is not None, "start comes first"
-        return self._run
-
-    def _init(self, folder: Path, *, title: ChainTitle, config: dict[str, Any]) -> "wandb.Run":
-        os.environ.update(QUIET)
-        return wandb.init(
-            project=self.project,
-            entity=self.entity,
-            tags=list(dict.fromkeys([*self.tags, *(own[:MAX_TAG] for own in (title.data, title.model, title.regime))])),
-            group=title.study,
-            job_type=f"{title.model}/{title.regime}",
-            name=title.name,
-            id=run_id(folder),
-            dir=folder,
-            config=config,
-            mode="offline",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                x_disable_stats=True,
-                x_transaction_log_flush_interval=FLUSH_INTERVAL_SECONDS,
-            ),
-        )
-
-    def _begin_upload(self) -> Upload | None:
+    def _begin_upload(self, run: "wandb.Run") -> Upload | None:
         """The upload of the run; None if the server does not answer."""
-        run = self._active
         try:
             entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
         except (requests.RequestException, KeyError, TypeError) as error:
@@ -169,31 +152,32 @@ class WandbTracking(Tracking):
         logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
         return Upload(Path(run.settings.sync_dir))
 
-    def _log(self, row: dict[str, Any], *, axis: str) -> None:
+    def _log(self, run: "wandb.Run", row: dict[str, Any], *, axis: str) -> None:
         """Log a row, and draw each of its keys over the axis."""
-        for key in row.keys() - self._defined - {axis}:
-            self._active.define_metric(key, step_metric=axis)
+        for key in row.keys() - self._defined:
+            run.define_metric(key, step_metric=axis)
         self._defined |= row.keys()
-        self._active.log(row)
+        run.log(row)
 
-    def _log_artifact(self, store: RunFolder, record: GenerationRecord) -> None:
+    def _log_artifact(self, run: "wandb.Run", record: GenerationRecord) -> None:
         """Samples and checkpoint of a generation, as an output of the run and the input to the next chosen one."""
-        later = [generation for generation in self._artifacts if generation > record.generation]
-        earlier = [generation for generation in self._artifacts if generation < record.generation]
+        name, place = self._title.name, self._artifacts.index(record.generation)
         artifact = wandb.Artifact(
-            self._title.name,
+            name,
             type="generation",
             metadata={
                 "generation": record.generation,
                 "seed": record.seed,
                 "pool": record.pool,
-                "descends_from": f"{self._title.name}:generation-{earlier[-1]}" if earlier else None,
+                "descends_from": f"{name}:generation-{self._artifacts[place - 1]}" if place else None,
             },
         )
-        for path in sorted(store.generation_path(record.generation).iterdir()):
+        for path in sorted(self._store.generation_path(record.generation).iterdir()):
             artifact.add_file(str(path), policy="immutable", skip_cache=True)
-        aliases = ["latest", f"generation-{record.generation}"]
-        write_artifact(self._active, artifact, aliases=aliases, is_used_later=bool(later))
+        # The one private call to W&B, tried with 0.31: it notes that the run also uses the artifact, which the public
+        # `use_artifact` refuses for a run that is kept offline.
+        aliases, is_used_later = ["latest", f"generation-{record.generation}"], place + 1 < len(self._artifacts)
+        run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
@@ -221,15 +205,6 @@ def refusals_name(setting: str) -> Iterator[None]:
     except (ValidationError, wandb.errors.UsageError) as error:
         text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else error
         raise UsageError(f"{setting} is refused by W&B: {text}") from error
-
-
-def write_artifact(run: "wandb.Run", artifact: wandb.Artifact, *, aliases: list[str], is_used_later: bool) -> None:
-    """Write an artifact into a run that is kept offline, and note whether the run also uses it.
-
-    This is the one private call to W&B: the public `use_artifact` waits for the server and refuses offline runs, while
-    `_log_artifact` notes the use for the upload. Tried with W&B 0.31.
-    """
-    run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
 
 
 def chosen_generations(wanted: Sequence[int], *, num_generations: int) -> list[int]:

@@ -10,12 +10,11 @@ import wandb_workspaces.reports.v2.interface as panels
 import wandb_workspaces.workspaces.interface as workspaces
 from wandb_workspaces import expr
 
-from collapsar.errors import UsageError
+from collapsar.journal.wandb_rows import AXIS, CLASS_HISTOGRAM, FILM_STRIP, RECALL_BY_CLASS, TRAINING_AXIS
 from collapsar.journal.wandb_server import api_key
 from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import title_of
 
-GENERATION = "generation"
 PROFILE = {
     "Half-life of recall (generations)": "profile/recall_half_life",
     "First dead class (generation)": "profile/first_dead_generation",
@@ -30,18 +29,23 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
     headlines = [over_generations(title_of(key), [key, f"{key}_floor"]) for key in MAIN]
     classes: list[panels.PanelTypes] = [
         over_generations("Recall by class", recall_by_class),
-        panels.LinePlot(title="Classes among the samples", x=GENERATION, y=["class_histogram"]),
-        panels.WeavePanelSummaryTable(table_name="recall_by_class"),
+        panels.LinePlot(title="Classes among the samples", x=AXIS, y=[CLASS_HISTOGRAM]),
+        panels.WeavePanelSummaryTable(table_name=RECALL_BY_CLASS),
     ]
-    training = panels.LinePlot(title="Losses", x="training/total_step", metric_regex="training/.*")
+    scalars = [
+        panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], groupby_aggfunc="median")
+        for title, key in PROFILE.items()
+    ]
+    film_strips = panels.MediaBrowser(title="Film strips", media_keys=[FILM_STRIP], num_columns=2)
+    training = panels.LinePlot(title="Losses", x=TRAINING_AXIS, metric_regex="training/.*")
     return workspaces.Workspace(
         entity=entity,
         project=project,
         name="Model collapse",
         sections=[
             workspaces.Section(name="What collapses", panels=[*headlines], is_open=True),
-            workspaces.Section(name="The chain as a whole", panels=[*scalars()], is_open=True),
-            workspaces.Section(name="Film strips of the same latents", panels=[film_strips()], is_open=True),
+            workspaces.Section(name="The chain as a whole", panels=[*scalars], is_open=True),
+            workspaces.Section(name="Film strips of the same latents", panels=[film_strips], is_open=True),
             workspaces.Section(name="Classes", panels=[*classes], is_open=True),
             workspaces.Section(name="Training", panels=[training], is_open=False),
         ],
@@ -52,21 +56,8 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
 def over_generations(title: str, keys: list[str]) -> panels.LinePlot:
     """A plot of means over the runs of a group, with a band from the lowest to the highest."""
     return panels.LinePlot(
-        title=title, x=GENERATION, y=list(keys), groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
+        title=title, x=AXIS, y=[*keys], groupby_aggfunc="mean", groupby_rangefunc="minmax", aggregate=True
     )
-
-
-def scalars() -> list[panels.BarPlot]:
-    """A bar plot for each number of the profile, with a bar for each group."""
-    return [
-        panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], groupby_aggfunc="median")
-        for title, key in PROFILE.items()
-    ]
-
-
-def film_strips() -> panels.MediaBrowser:
-    """The film strips so far, as the last generation of each run shows them."""
-    return panels.MediaBrowser(title="Film strips", media_keys=["film_strip"], num_columns=2)
 
 
 def main() -> None:
@@ -78,19 +69,13 @@ def main() -> None:
     parser.add_argument("--project", default="collapsar", help="W&B project (tracking.project)")
     parser.add_argument("--num-classes", type=int, default=10, help="classes of the data")
     arguments = parser.parse_args()
-    try:
-        check_key()
-    except UsageError as error:
-        sys.stderr.write(f"scripts/workspace: {error}\n")
-        sys.exit(2)
+    if api_key() is None:
+        parser.exit(
+            2,
+            f"{parser.prog}: a workspace is saved at W&B, which needs a key: run `wandb login`, or set WANDB_API_KEY\n",
+        )
     workspace = build_workspace(entity=arguments.entity, project=arguments.project, num_classes=arguments.num_classes)
     sys.stdout.write(f"{workspace.save().url}\n")
-
-
-def check_key() -> None:
-    """Raise UsageError if there is no key."""
-    if api_key() is None:
-        raise UsageError("a workspace is saved at W&B, which needs a key: run `wandb login`, or set WANDB_API_KEY")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 They change results only by rounding, but a resumed run must match bit for bit.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -41,11 +41,7 @@ class Machine:
 
 
 def read_machine(stored: Mapping[str, Any]) -> Machine | None:
-    """The machine that machine.json or a record holds; None if nothing is stored.
-
-    Raises:
-        UsageError: the stored values are not a machine.
-    """
+    """The machine that machine.json or a record holds; None if nothing is stored, UsageError if it is no machine."""
     if not stored:
         return None
     try:
@@ -55,16 +51,13 @@ def read_machine(stored: Mapping[str, Any]) -> Machine | None:
 
 
 def restore_machine(stored: Machine, *, here: Machine, absent: Mapping[str, bool], may_move: bool) -> Machine:
-    """The machine that a stored chain continues with.
+    """The machine that a stored chain continues with; raise UsageError if a device is absent and it may not move.
 
     Args:
         stored: Its machine so far.
         here: The machine that this computer would choose for it.
         absent: For each class of device, whether this computer lacks it.
         may_move: Whether the chain may continue on another device if its own is absent.
-
-    Raises:
-        UsageError: a device is absent, and the chain may not move.
     """
     missing = [kind for kind in dict.fromkeys((stored.device, stored.evaluated_on)) if absent[kind]]
     if missing and not may_move:
@@ -72,18 +65,13 @@ def restore_machine(stored: Machine, *, here: Machine, absent: Mapping[str, bool
             f"this chain was begun on {missing[0]}, and there is none here: continue it on a machine that has one, "
             f"or set continue_on_another_device=true to go on with {here.device}"
         )
-    moves = absent[stored.device]
-    return replace(
-        stored,
-        device=here.device if moves else stored.device,
-        cuda_graphs=here.cuda_graphs if moves else stored.cuda_graphs,
-        compiled=here.compiled if moves else stored.compiled,
-        evaluated_on=here.evaluated_on if absent[stored.evaluated_on] else stored.evaluated_on,
-    )
+    if absent[stored.evaluated_on]:
+        stored = replace(stored, evaluated_on=here.evaluated_on)
+    if absent[stored.device]:
+        stored = replace(stored, device=here.device, cuda_graphs=here.cuda_graphs, compiled=here.compiled)
+    return stored
 
 
-@contextmanager
-def on_one_thread() -> Iterator[None]:
+def on_one_thread() -> AbstractContextManager[Any]:
     """Limit scikit-learn and NumPy to one thread: several sum in another order, which changes results."""
-    with threadpool_limits(limits=1):
-        yield
+    return threadpool_limits(limits=1)

@@ -1,4 +1,4 @@
-"""Device helpers: free memory, peak memory, random state, out-of-memory errors.
+"""Device helpers: free memory, random state, out-of-memory errors.
 
 A device is named by its class: `cpu`, `cuda` or `mps`.
 """
@@ -15,13 +15,8 @@ HOST_MEMORY_TEXTS = ("DefaultCPUAllocator", "MPS backend out of memory")  # thes
 
 def has_device(kind: str) -> bool:
     """Whether this machine has a device of this class."""
-    match kind:
-        case "cuda":
-            return torch.cuda.is_available()
-        case "mps":
-            return torch.backends.mps.is_available()
-        case _:
-            return kind == "cpu"
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return present.get(kind, False)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -30,17 +25,6 @@ def free_bytes(device: torch.device) -> int:
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     free, _total = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
-def forget_peak_device_memory() -> None:
-    """Restart the peak memory count of the CUDA device."""
-    if torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_device_memory_bytes() -> int | None:
-    """Peak memory of tensors on the CUDA device since its count was restarted; None if CUDA is not in use."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
 
 
 @contextmanager
@@ -85,10 +69,8 @@ def torch_settings_kept() -> Iterator[None]:
     """Restore torch's thread count, its cuDNN and determinism switches, and the CPU's random state afterwards."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
-    algorithms, warns = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         with torch.random.fork_rng(devices=[]):
             yield
@@ -114,24 +96,16 @@ def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def explain_out_of_memory(what: str, *, advice: str) -> Iterator[None]:
-    """Replace an out-of-memory error by one sentence.
+    """Replace an out-of-memory error of a device, or of the machine, by a DeviceMemoryError of one sentence.
 
     Args:
         what: What is done, such as "training generation 3".
         advice: What to set, such as "lower batch_size=64".
-
-    Raises:
-        DeviceMemoryError: the memory of the device, or of the machine, is full.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_of_memory(error):
+        is_of_host = any(text in str(error) for text in HOST_MEMORY_TEXTS)
+        if not is_of_host and not isinstance(error, torch.OutOfMemoryError | MemoryError):
             raise
         raise DeviceMemoryError(f"out of memory in {what}: {advice}; finished generations stay") from error
-
-
-def is_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left."""
-    is_told = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return is_told or any(text in str(error) for text in HOST_MEMORY_TEXTS)

@@ -16,12 +16,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torchvision.transforms import v2
 
+from collapsar.models.shapes import Images
+
 Transform = Literal["flip", "translation", "cutout", "colour"]
-Images = Float[Tensor, "sample channel height width"]
 
 LARGEST_SHIFT = 1 / 8  # of a side
 CUTOUT_SIDE = 1 / 2  # of a side

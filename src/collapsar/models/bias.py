@@ -25,14 +25,11 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from collapsar.errors import UsageError
+from collapsar.models.shapes import Latents
 
 
 class Bias(ABC):
-    """How sampling departs from the model's own distribution.
-
-    Args:
-        spread: lambda, in (0, 1]; 1 samples the model as it is.
-    """
+    """How sampling departs from the model's own distribution; `spread` is lambda, in (0, 1]."""
 
     name: ClassVar[str]
 
@@ -42,15 +39,13 @@ class Bias(ABC):
         self.spread = float(spread)
 
     @abstractmethod
-    def draw_latents(
-        self, num_samples: int, *, latent_dim: int, generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
+    def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
         """Latents for a model whose prior is standard normal, on the CPU."""
 
     @property
-    @abstractmethod
     def likelihood_spread(self) -> float:
         """The lambda of the decoder's likelihood, for `temper_logits` and `temper_sd`; 1 leaves it unchanged."""
+        return 1.0
 
 
 @final
@@ -59,14 +54,8 @@ class ScaledLatents(Bias):
 
     name = "scaled_latents"
 
-    def draw_latents(
-        self, num_samples: int, *, latent_dim: int, generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
+    def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
         return sqrt(self.spread) * torch.randn(num_samples, latent_dim, generator=generator)
-
-    @property
-    def likelihood_spread(self) -> float:
-        return 1.0
 
 
 @final
@@ -75,18 +64,12 @@ class TruncatedLatents(Bias):
 
     name = "truncated_latents"
 
-    def draw_latents(
-        self, num_samples: int, *, latent_dim: int, generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
+    def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
         tau = truncation_for_variance(self.spread)
         uniform = torch.rand(num_samples, latent_dim, generator=generator, dtype=torch.float64)
         lowest, highest = ndtr(-tau), ndtr(tau)  # redrawing until inside equals drawing the quantile between these
         quantiles = (lowest + (highest - lowest) * uniform).clamp(1e-16, 1 - 1e-16)
         return torch.special.ndtri(quantiles).float()
-
-    @property
-    def likelihood_spread(self) -> float:
-        return 1.0
 
 
 @final
@@ -95,9 +78,7 @@ class TemperedLikelihood(Bias):
 
     name = "tempered_likelihood"
 
-    def draw_latents(
-        self, num_samples: int, *, latent_dim: int, generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
+    def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
         return torch.randn(num_samples, latent_dim, generator=generator)
 
     @property
@@ -106,11 +87,6 @@ class TemperedLikelihood(Bias):
 
 
 UNBIASED = ScaledLatents(spread=1.0)
-
-
-def temper_covariance(covariance: Float[Tensor, "..."], *, spread: float) -> Float[Tensor, "..."]:
-    """Variances or covariances of a Gaussian at lambda."""
-    return spread * covariance
 
 
 def temper_sd(sd: float, *, spread: float) -> float:

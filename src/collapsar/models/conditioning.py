@@ -8,19 +8,17 @@ networks learn from them, but no sample is drawn with that class.
 """
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.models.layers import without_last
+from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, Weights
 from collapsar.samples import UNLABELLED, Samples
 
 
 class Condition(nn.Module):
-    """The classes that a model is conditioned on, and how often each is drawn.
-
-    Args:
-        num_classes: Labels run from 0 to num_classes - 1.
+    """The classes that a model is conditioned on, from 0 to num_classes - 1, and how often each is drawn.
 
     Attributes:
         shares: Share of each class in what the model was trained on, summing to 1; kept with the weights.
@@ -34,12 +32,8 @@ class Condition(nn.Module):
         self.num_classes = num_classes
         self.register_buffer("shares", torch.full((num_classes,), 1 / num_classes))
 
-    def learn(self, labels: Int64[Tensor, " sample"] | None, *, weights: Float64[Tensor, " sample"] | None) -> None:
-        """Set the shares from the known labels, each counted with its weight.
-
-        Raises:
-            UsageError: no label is known, or one is too high.
-        """
+    def learn(self, labels: Labels | None, *, weights: Weights | None) -> None:
+        """Set the shares from the known labels, each counted with its weight; UsageError if one is too high."""
         labels = torch.empty(0, dtype=torch.int64) if labels is None else labels.cpu()
         is_known = labels != UNLABELLED
         known = labels[is_known]
@@ -53,15 +47,15 @@ class Condition(nn.Module):
         counts = known.bincount(weights=None if weights is None else weights[is_known], minlength=self.num_classes)
         self.shares.copy_(counts / counts.sum())
 
-    def draw(self, num_samples: int, generator: torch.Generator) -> Int64[Tensor, " sample"]:
+    def draw(self, num_samples: int, generator: torch.Generator) -> Labels:
         """Classes drawn in the proportions of the training set, on the CPU."""
         return torch.multinomial(self.shares.cpu(), num_samples, replacement=True, generator=generator)
 
-    def in_turn(self, num_samples: int) -> Int64[Tensor, " sample"]:
+    def in_turn(self, num_samples: int) -> Labels:
         """The classes 0, 1, ... over and over, so that pictures stay comparable."""
         return torch.arange(num_samples) % self.num_classes
 
-    def of(self, batch: Samples) -> Int64[Tensor, " sample"]:
+    def of(self, batch: Samples) -> Labels:
         """The classes of a batch as networks take them: `num_classes` if unknown."""
         if batch.labels is None:
             return torch.full((len(batch),), self.num_classes, device=batch.values.device)
@@ -76,18 +70,14 @@ class LabelledImages(nn.Module):
         self.network, self.sides = network, sides
         self.planes = nn.Embedding(num_classes + 1, sides[0] * sides[1])
 
-    def joined(
-        self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"]
-    ) -> Float[Tensor, "sample channels height width"]:
+    def joined(self, images: Images, labels: Labels) -> Float[Tensor, "sample channels height width"]:
         """Images with the plane of their class as the last channel."""
         return torch.cat([images, self.planes(labels).unflatten(1, (1, *self.sides))], dim=1)
 
-    def forward(
-        self, images: Float[Tensor, "sample channel height width"], labels: Int64[Tensor, " sample"]
-    ) -> Float[Tensor, "sample output"]:
+    def forward(self, images: Images, labels: Labels) -> Float[Tensor, "sample output"]:
         return self.network(self.joined(images, labels))
 
-    def features(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
+    def features(self, images: Images) -> Features:
         """The input of the last layer, for images of unknown class."""
         unknown = torch.full((len(images),), self.planes.num_embeddings - 1, device=images.device)
         return without_last(self.network)(self.joined(images, unknown))
@@ -101,9 +91,7 @@ class LabelledLatents(nn.Module):
         self.network = network
         self.vectors = nn.Embedding(num_classes + 1, latent_dim)
 
-    def forward(
-        self, latents: Float[Tensor, "sample latent"], labels: Int64[Tensor, " sample"]
-    ) -> Float[Tensor, "sample ..."]:
+    def forward(self, latents: Latents, labels: Labels) -> Float[Tensor, "sample ..."]:
         return self.network(torch.cat([latents, self.vectors(labels)], dim=1))
 
 
@@ -114,9 +102,7 @@ class ProjectionCritic(nn.Module):
         super().__init__()
         self.features, self.head, self.vectors = features, head, vectors
 
-    def forward(
-        self, values: Float[Tensor, "sample ..."], labels: Int64[Tensor, " sample"]
-    ) -> Float[Tensor, "sample 1"]:
+    def forward(self, values: Float[Tensor, "sample ..."], labels: Labels) -> Logits:
         features = self.features(values)
         return self.head(features) + (features * self.vectors(labels)).sum(1, keepdim=True)
 
@@ -136,7 +122,7 @@ def check_classes(num_classes: int | None, *, of_data: int) -> None:
     raise UsageError(f"model.num_classes must be the data's, which is {of_data}: got {num_classes}; {advice}")
 
 
-def given(network: nn.Module, inputs: Tensor, labels: Int64[Tensor, " sample"] | None) -> Tensor:
+def given(network: nn.Module, inputs: Tensor, labels: Labels | None) -> Tensor:
     """Apply a network to inputs, and to their classes if the model is conditional."""
     output: Tensor = network(inputs) if labels is None else network(inputs, labels)
     return output

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.plan import Plan
+from collapsar.models.shapes import Labels, Latents, PerSample
 from collapsar.samples import Samples
 
 
@@ -35,10 +35,10 @@ class GenerativeModel(nn.Module, ABC):
     name: ClassVar[str]
     is_trained_in_steps: ClassVar[bool]
     may_be_compiled: bool = False
-    realism: ClassVar[Callable[[Any, Samples], Float[Tensor, " sample"]] | None] = None
+    realism: ClassVar[Callable[[Any, Samples], PerSample] | None] = None
     num_classes: int | None = None
     is_continuous: ClassVar[bool] = True
-    encode: ClassVar[Callable[[Any, Samples], Float[Tensor, "sample latent"]] | None] = None
+    encode: ClassVar[Callable[[Any, Samples], Latents] | None] = None
 
     @abstractmethod
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
@@ -79,23 +79,13 @@ class Autoencoder(Protocol):
 
     num_classes: int | None
 
-    def encode(self, samples: Samples) -> Float[Tensor, "sample latent"]:
+    def encode(self, samples: Samples) -> Latents:
         """Latents of samples, the encoder's means, on the CPU."""
-        ...
 
-    def place_latents(
-        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
+    def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
         """Latents as the model draws them, made from normal noise."""
-        ...
 
     def render(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        labels: Int64[Tensor, " sample"] | None,
-        likelihood_spread: float,
+        self, latents: Latents, generator: torch.Generator, *, labels: Labels | None, likelihood_spread: float
     ) -> Tensor:
         """Values of the samples of these latents and, in a conditional model, labels; on the CPU."""
-        ...

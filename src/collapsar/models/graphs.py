@@ -1,48 +1,52 @@
-"""Steps as CUDA graphs: the kernels of a step are recorded once, and from then on launched as one.
+"""Fewer launches of kernels in a step: CUDA graphs, and networks that are compiled.
 
-A GPU runs a small network's step in less time than Python takes to launch it. A graph (`torch.cuda.CUDAGraph`) needs
-no Python. It reads its batch and its learning rates from tensors at fixed addresses, and advances the device's
-generator as an ordinary step does. Each set of players that move together has its own graph. The first steps of each
-set run kernel by kernel on a separate stream, as recording demands.
+A GPU runs a small network's step in less time than Python takes to launch it. A graph (`torch.cuda.CUDAGraph`) launches
+the recorded kernels of a step as one, without Python. It reads its batch and its learning rates from tensors at fixed
+addresses, and advances the device's generator as an ordinary step does. Each set of players that move together has its
+own graph. The first steps of each set run kernel by kernel on a separate stream, as recording demands.
+
+Compiled networks (torch.compile, with Inductor) have fewer kernels, which read and write memory less often. Compiling
+takes tens of seconds, so it pays only in long trainings.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from collapsar.models.course import Losses, tensors_of
 from collapsar.samples import Samples
 
 STEPS_BEFORE_RECORDING = 3  # optimisers create their states in them, and libraries choose their kernels
-
-Moves = Callable[[Samples, Sequence[int]], dict[str, Tensor]]
-"""Moves the players of these indices on a batch, and returns the losses by name."""
 
 
 class GraphedSteps:
     """The steps of one training, as graphs.
 
     Args:
-        moves: A whole step. It must not wait for the device, nor use a gradient or a batch of an earlier step.
+        moves: A whole step: moves the players of these indices on a batch, and returns the losses by name. It must not
+            wait for the device, nor use a gradient or a batch of an earlier step.
     """
 
-    def __init__(self, moves: Moves) -> None:
+    def __init__(self, moves: Callable[[Samples, Sequence[int]], Losses]) -> None:
         self._moves = moves
         self._batch: Samples | None = None
         self._num_taken: dict[tuple[int, ...], int] = {}
-        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]] = {}
+        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Losses]] = {}
         self._stream = torch.cuda.Stream()
 
-    def step(self, batch: Samples, *, movers: Sequence[int]) -> dict[str, Tensor]:
+    def step(self, batch: Samples, *, movers: Sequence[int]) -> Losses:
         """Move these players and return the losses by name; batches lie on the device and have one size."""
         kept, key = self._keep(batch), tuple(movers)
         self._num_taken[key] = self._num_taken.get(key, 0) + 1
         if self._num_taken[key] <= STEPS_BEFORE_RECORDING:
-            return self._beside(lambda: self._moves(kept, movers))
+            return self._move_beside(kept, movers)
         if key not in self._graphs:
-            self._graphs[key] = self._record(kept, movers)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=self._stream):  # records; nothing is computed yet
+                self._graphs[key] = graph, self._moves(kept, movers)
         graph, losses = self._graphs[key]
         graph.replay()
         return {name: loss.clone() for name, loss in losses.items()}  # the next replay overwrites them
@@ -57,21 +61,14 @@ class GraphedSteps:
                 self._batch.labels.copy_(batch.labels)
         return self._batch
 
-    def _beside(self, moves: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Run moves on the separate stream; it waits for the present stream, which then waits for it."""
+    def _move_beside(self, batch: Samples, movers: Sequence[int]) -> Losses:
+        """Move on the separate stream; it waits for the present stream, which then waits for it."""
         present = torch.cuda.current_stream()
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):
-            losses = moves()
+            losses = self._moves(batch, movers)
         present.wait_stream(self._stream)
         return losses
-
-    def _record(self, batch: Samples, movers: Sequence[int]) -> tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]:
-        """Record a step as a graph; nothing is computed yet."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
-            losses = self._moves(batch, movers)
-        return graph, losses
 
 
 def follow(average: AveragedModel, module: nn.Module) -> None:
@@ -83,15 +80,24 @@ def follow(average: AveragedModel, module: nn.Module) -> None:
         average.update_parameters(module)
         return
     assert average.multi_avg_fn is not None, "our averages are made with one"
-    pairs = list(zip(tensors(average.module), tensors(module), strict=True))
-    for is_float in (True, False):
-        chosen = [pair for pair in pairs if pair[0].is_floating_point() == is_float]
-        if chosen:
-            averaged, present = (list(side) for side in zip(*chosen, strict=True))
-            average.multi_avg_fn(averaged, present, average.n_averaged)
+    kinds: dict[bool, tuple[list[Tensor], list[Tensor]]] = {}  # weights, and counters of normalisation layers
+    for averaged, present in zip(tensors_of(average.module), tensors_of(module), strict=True):
+        both = kinds.setdefault(averaged.is_floating_point(), ([], []))
+        both[0].append(averaged)
+        both[1].append(present)
+    for averages, weights in kinds.values():
+        average.multi_avg_fn(averages, weights, average.n_averaged)
     average.n_averaged += 1
 
 
-def tensors(module: nn.Module) -> list[Tensor]:
-    """All parameters and buffers of a module, detached."""
-    return [tensor.detach() for tensor in chain(module.parameters(), module.buffers())]
+@contextmanager
+def compiled(networks: Sequence[nn.Module]) -> Iterator[None]:
+    """Run compiled networks inside the context only: sampling would need other code for each batch size."""
+    for network in networks:
+        network.forward = torch.compile(network.forward, dynamic=False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            del network.forward  # the instance's; the class keeps its own
+        torch.compiler.reset()  # else a long chain would reach torch's limit of compiled variants

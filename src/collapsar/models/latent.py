@@ -4,18 +4,19 @@ A CPU generator draws all latents before any is decoded, so samples are the same
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int64
 from lightning import LightningModule
 from torch import Tensor
 
+from collapsar.errors import UsageError
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.conditioning import Condition
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.networks import check_image_shape
+from collapsar.models.shapes import Labels, Latents, Values
 from collapsar.samples import Samples, from_model_range
 
 SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
@@ -26,12 +27,14 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
 
     Attributes:
         takes_vectors: Whether samples may be vectors; else they are images.
+        has_likelihood: Whether its samples may be drawn from a likelihood, which a bias can temper.
         autocast_dtype: Type that the decoder computes in when sampled, as in training; None: the type of its weights.
         device: The model lies on it and is sampled there.
         condition: Its classes, and how often each is drawn; None for models that see no labels.
     """
 
     takes_vectors: ClassVar[bool] = False
+    has_likelihood: ClassVar[bool] = True
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None) -> None:
         super().__init__()
@@ -44,31 +47,33 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
 
     @abstractmethod
     def decode(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        likelihood_spread: float,
-        labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "*samples"]:
-        """One image in model range, or one vector, for each latent.
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
+    ) -> Values:
+        """One image in model range, or one vector, for each latent; only conditional models get labels.
 
-        Args:
-            latents: On the model's device.
-            generator: For decoders that draw.
-            likelihood_spread: Lambda of the likelihood that such a decoder draws from (`bias.py`).
-            labels: The class of each; only conditional models get them.
+        Latents lie on the model's device. The generator and lambda (`bias.py`) are for decoders that draw from a
+        likelihood.
         """
 
-    def place_latents(
-        self, noise: Float[Tensor, "sample latent"], generator: torch.Generator
-    ) -> Float[Tensor, "sample latent"]:
+    def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
         """Latents from normal noise, on the CPU; models that are not sampled from N(0, I) override it."""
         return noise
 
-    def classes_of(self, batch: Samples) -> Int64[Tensor, " sample"] | None:
+    def check_bias(self, bias: Bias) -> None:
+        if bias.likelihood_spread != 1 and not self.has_likelihood:
+            raise UsageError(
+                f"bias=tempered_likelihood does nothing to model={self.name}, which draws from no likelihood: choose "
+                "bias=scaled_latents or truncated_latents"
+            )
+
+    def classes_of(self, batch: Samples) -> Labels | None:
         """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""
         return self.condition.of(batch) if self.condition else None
+
+    def chunks_of(self, samples: Samples) -> Iterator[Samples]:
+        """Samples in chunks that fit into the device's memory, on the device."""
+        for start in range(0, len(samples), SAMPLES_PER_CHUNK):
+            yield samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
 
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
         noise = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
@@ -80,26 +85,25 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
     @torch.inference_mode()
     def render(
         self,
-        latents: Float[Tensor, "sample latent"],
+        latents: Latents,
         generator: torch.Generator,
         *,
-        labels: Int64[Tensor, " sample"] | None = None,
+        labels: Labels | None = None,
         likelihood_spread: float = 1.0,
     ) -> Tensor:
         """Images or vectors of these latents and, in a conditional model, labels; on the CPU."""
         assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
-        is_mixed = self.autocast_dtype is not None
         dtype = torch.uint8 if len(self.sample_shape) == 3 else torch.float32
         rendered = torch.empty((len(latents), *self.sample_shape), dtype=dtype)
-        was_training = self.training
+        is_mixed, was_training = self.autocast_dtype is not None, self.training
         self.eval()
         try:
             with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
                 for start in range(0, len(latents), SAMPLES_PER_CHUNK):
                     chunk = slice(start, start + SAMPLES_PER_CHUNK)
-                    told = {} if labels is None else {"labels": labels[chunk].to(self.device)}
+                    given = {} if labels is None else {"labels": labels[chunk].to(self.device)}
                     values = self.decode(
-                        latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **told
+                        latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **given
                     )
                     rendered[chunk] = from_model_range(values)
         finally:

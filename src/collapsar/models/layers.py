@@ -7,13 +7,15 @@ in each stage. The unit depends on the body: see `vae_bodies.py` and `gan_bodies
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from collapsar.errors import UsageError
 
 Norm = Literal["none", "batch", "group", "layer"]
+Wrap = Callable[[Any], nn.Module]
+"""What is done to each layer with weights, such as a spectral norm."""
 MOST_DEPTH = 100
 CHANNELS_PER_GROUP = 8  # fewer if 8 does not divide a layer's channels
 
@@ -22,11 +24,9 @@ CHANNELS_PER_GROUP = 8  # fewer if 8 does not divide a layer's channels
 class Layers:
     """Norm, extra depth and dropout of a network.
 
-    Args:
-        norm: `batch` (Ioffe & Szegedy 2015, arXiv:1502.03167), `layer` (Ba et al. 2016, arXiv:1607.06450), `group`
-            (Wu & He 2018, arXiv:1803.08494; 8 channels a group) or `none`.
-        depth: Extra units in each stage.
-        dropout: Share of activations dropped in training, in [0, 1) (Srivastava et al. 2014).
+    The norm is `batch` (Ioffe & Szegedy 2015, arXiv:1502.03167), `layer` (Ba et al. 2016, arXiv:1607.06450), `group`
+    (Wu & He 2018, arXiv:1803.08494; 8 channels a group) or `none`. Dropout (Srivastava et al. 2014) is the share of
+    activations that are dropped in training, in [0, 1).
     """
 
     norm: Norm
@@ -43,11 +43,8 @@ class Layers:
         self, num_channels: int, activation: Callable[[], nn.Module], *, is_image: bool = True
     ) -> list[nn.Module]:
         """A hidden activation with its norm before it and its dropout after it."""
-        return [
-            *self.normalised(num_channels, is_image=is_image),
-            activation(),
-            *([nn.Dropout(self.dropout)] if self.dropout else []),
-        ]
+        dropped = [nn.Dropout(self.dropout)] if self.dropout else []
+        return [*self.normalised(num_channels, is_image=is_image), activation(), *dropped]
 
     def normalised(self, num_channels: int, *, is_image: bool = True) -> list[nn.Module]:
         """The norm for images [N, C, H, W] or vectors [N, C]; an empty list without a norm."""
@@ -63,6 +60,34 @@ class Layers:
 
 
 PLAIN = Layers(norm="none")
+
+
+class Residual(nn.Module):
+    """x + branch(x), for a stack of layers that keep the shape."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.branch(features)
+
+
+def convolution(before: int, after: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the sides."""
+    return nn.Conv2d(before, after, kernel_size=3, padding=1)
+
+
+def begun_at_zero(layer: nn.Module) -> nn.Module:
+    """The layer with weights and biases set to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def unwrapped(layer: nn.Module) -> nn.Module:
+    """The layer unchanged."""
+    return layer
 
 
 def num_groups(num_channels: int) -> int:

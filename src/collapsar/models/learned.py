@@ -12,19 +12,19 @@ from itertools import chain
 from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Float
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
 from collapsar.machine.devices import device_seeded
-from collapsar.models.augmentation import transformed
+from collapsar.models import augmentation
 from collapsar.models.course import Course, Losses, Player
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.models.pretext import Representation
+from collapsar.models.shapes import Values
 from collapsar.samples import Samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
@@ -42,13 +42,13 @@ class LearnedModel(LatentModel, ABC):
 
     Attributes:
         plan_keys: The model-specific keys of the plan that this model uses.
-        watched: Name of the validation score that measures the model, lower being better: its first loss, or another
-            of `validation_scores`.
-        plan: Set before a fit.
-        optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
-        has_watchers: Whether loggers or the user's callbacks may read the logged losses; set before a fit.
-        uses_graphs: Whether steps are CUDA graphs; set before a fit on a CUDA device.
+        watched: Name of the score in `validation_scores` that measures the model; lower is better.
         smallest_batch: Number of samples that a step needs at least.
+        transformed: Augments images by transforms of these names.
+        plan: Set before a fit, as are the next two.
+        has_watchers: Whether loggers or the user's callbacks may read the logged losses.
+        uses_graphs: Whether steps are CUDA graphs.
+        optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
     """
 
     is_trained_in_steps: ClassVar[bool] = True
@@ -56,6 +56,7 @@ class LearnedModel(LatentModel, ABC):
     plan_keys: ClassVar[frozenset[str]] = frozenset()
     watched: ClassVar[str] = "loss"
     smallest_batch: int = 1
+    transformed = staticmethod(augmentation.transformed)
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
@@ -131,20 +132,17 @@ class LearnedModel(LatentModel, ABC):
 
     def on_fit_end(self) -> None:
         self._graphed = None  # frees the memory that graphs hold
-        self._exchange_averages()  # the averages are the trained model
+        self.course.exchange_averages()  # the averages are the trained model
         self._course = None
 
     def on_validation_start(self) -> None:
-        self._exchange_averages()
+        if self._course is not None:  # None in a validation outside a fit
+            self._course.exchange_averages()
 
     def on_validation_end(self) -> None:
-        if self._course is not None and self.plan.schedule == "plateau" and not self.trainer.sanity_checking:
-            self._course.validated(float(self.trainer.callback_metrics[f"validation/{self.watched}"]))
-        self._exchange_averages()
-
-    def _exchange_averages(self) -> None:
-        """Swap averages and weights; outside a fit there are no averages."""
         if self._course is not None:
+            if self.plan.schedule == "plateau" and not self.trainer.sanity_checking:
+                self._course.validated(float(self.trainer.callback_metrics[f"validation/{self.watched}"]))
             self._course.exchange_averages()
 
     @property
@@ -158,25 +156,24 @@ class LearnedModel(LatentModel, ABC):
         """Share of the fit's steps that is done, in [0, 1); 0 outside a fit."""
         return 0.0 if self._course is None else self._course.progress
 
-    def augmented(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
+    def augmented(self, values: Values) -> Values:
         """Samples after the plan's augmentation, which is for images; unchanged in validation."""
         if self.plan.augmentation is None or not self.training:
             return values
-        return transformed(values, self.plan.augmentation)
+        return self.transformed(values, self.plan.augmentation)
 
-    def noised(self, values: Float[Tensor, "*samples"]) -> Float[Tensor, "*samples"]:
+    def noised(self, values: Values) -> Values:
         """Samples with the noise of this step; unchanged in validation."""
         noise_sd = self.plan.noise_at(self.progress) if self.training else 0.0
         return values + noise_sd * torch.randn_like(values) if noise_sd else values
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
         """Move each player that is due; return the losses by name."""
-        players, step = self.players(), self.global_step
-        assert self._course is not None, "a course begins with a fit"
-        self._course.step = step
+        players, step, optimizers = self.players(), self.global_step, self._optimizers()
+        self.course.step = step
         movers = [number for number, player in enumerate(players) if step % player.steps_per_move == 0]
-        optimizers = self._optimizers()
-        self._set_rates(players, optimizers)
+        if self.plan.has_schedule:
+            self._set_rates(players, optimizers)
         if self._graphed is None:
             watched = self._move_each(batch, movers)
         else:
@@ -190,21 +187,42 @@ class LearnedModel(LatentModel, ABC):
             self.log_dict(watched)
         return watched
 
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers(use_pl_optimizer=True)
+        return cast("list[LightningOptimizer]", optimizers if isinstance(optimizers, list) else [optimizers])
+
+    def _rate(self, player: Player) -> float:
+        """A player's learning rate before any schedule."""
+        return player.learning_rate * (self.plan.learning_rate_factor or 1.0)
+
+    def _set_rates(self, players: Sequence[Player], optimizers: Sequence[LightningOptimizer]) -> None:
+        """Set every player's learning rate for this step of the schedule."""
+        factor = self.course.rate_factor
+        for player, optimizer in zip(players, optimizers, strict=True):
+            for group in optimizer.param_groups:
+                if self.uses_graphs:
+                    group["lr"].fill_(factor * self._rate(player))  # in place, as graphs read this tensor
+                else:
+                    group["lr"] = factor * self._rate(player)
+
     def _is_logged(self, step: int) -> bool:
         """Whether to log this step's losses: for callbacks, or because a logger is due to write."""
         every = self.trainer.log_every_n_steps if self.trainer.loggers else 0  # type: ignore[attr-defined]
         return self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0 or (every > 0 and (step + 1) % every == 0)
 
-    def _optimizers(self) -> list[LightningOptimizer]:
-        optimizers = self.optimizers(use_pl_optimizer=True)
-        return cast("list[LightningOptimizer]", optimizers if isinstance(optimizers, list) else [optimizers])
-
     def _move_each(self, batch: Samples, movers: Sequence[int]) -> Losses:
-        """A step whose moves go through the Trainer."""
+        """A step whose moves go through the Trainer; only the first player's counts as a step of the Trainer."""
         optimizers = self._optimizers()
 
         def move(number: int, player: Player, loss: Tensor) -> None:
-            self._move(number, player, optimizers[number], loss=loss)
+            optimizer = optimizers[number]
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            if number == 0:
+                optimizer.step()
+            else:  # through the precision plugin, like Lightning's own, but uncounted: else max_steps comes too early
+                self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
+            self._follow(number, player)
 
         return self._step(batch, movers, move)
 
@@ -234,36 +252,6 @@ class LearnedModel(LatentModel, ABC):
             watched |= {name: loss.detach() for name, loss in losses.items()}
         return watched
 
-    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
-        return batch.to(device)  # it is there already; Lightning's own way takes the dataclass apart in every step
-
-    def _set_rates(self, players: Sequence[Player], optimizers: Sequence[LightningOptimizer]) -> None:
-        """Set every player's learning rate for this step, if the plan has a schedule."""
-        if not self.plan.has_schedule:
-            return
-        assert self._course is not None, "a course begins with a fit"
-        factor = self._course.rate_factor
-        for player, optimizer in zip(players, optimizers, strict=True):
-            for group in optimizer.param_groups:
-                if self.uses_graphs:
-                    group["lr"].fill_(factor * self._rate(player))  # in place, as graphs read this tensor
-                else:
-                    group["lr"] = factor * self._rate(player)
-
-    def _rate(self, player: Player) -> float:
-        """A player's learning rate before any schedule."""
-        return player.learning_rate * (self.plan.learning_rate_factor or 1.0)
-
-    def _move(self, number: int, player: Player, optimizer: LightningOptimizer, *, loss: Tensor) -> None:
-        """One step of a player's optimiser; only the first player's counts as a step of the Trainer."""
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        if number == 0:
-            optimizer.step()
-        else:  # through the precision plugin, like Lightning's own step, but uncounted: else max_steps comes too early
-            self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
-        self._follow(number, player)
-
     @property
     def _are_averages_graphed(self) -> bool:
         """Whether a graph updates the averages too; it cannot if their decay changes from move to move."""
@@ -273,8 +261,10 @@ class LearnedModel(LatentModel, ABC):
         """Update a player's averages after its move."""
         if player.average is not None:
             player.average.update_parameters(player.module)
-        if self._course is not None:
-            self._course.follow(number)
+        self.course.follow(number)
+
+    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
+        return batch.to(device)  # it is there already; Lightning's own way takes the dataclass apart in every step
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients if the plan says so; in any precision they are unscaled by now."""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from collapsar.errors import UsageError
-from collapsar.models.layers import Layers
+from collapsar.models.layers import Layers, Wrap, convolution, unwrapped
 
 SMALLEST_SIDE = 4
 
@@ -37,16 +37,14 @@ def num_halvings(side: int) -> int:
 
 def bottom_shape(sample_shape: Sequence[int], *, width: int) -> tuple[int, int, int]:
     """Channels, height and width of the stage with the smallest sides."""
-    _, height, image_width = check_image_shape(sample_shape)
-    halvings = min(num_halvings(height), num_halvings(image_width))
-    return width * 2 ** (halvings - 1), height >> halvings, image_width >> halvings
+    _, *stages = stage_channels(sample_shape, width=width)
+    return stages[-1], sample_shape[1] >> len(stages), sample_shape[2] >> len(stages)
 
 
 def stage_channels(sample_shape: Sequence[int], *, width: int) -> list[int]:
     """Channels at each stage boundary, from the image down to the bottom."""
-    channels, height, image_width = check_image_shape(sample_shape)
-    halvings = min(num_halvings(height), num_halvings(image_width))
-    return [channels, *(width * 2**stage for stage in range(halvings))]
+    channels, *sides = check_image_shape(sample_shape)
+    return [channels, *(width * 2**stage for stage in range(min(map(num_halvings, sides))))]
 
 
 def downsampler(
@@ -55,30 +53,24 @@ def downsampler(
     width: int,
     activation: Callable[[], nn.Module],
     layers: Layers,
-    wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
+    wrap: Wrap = unwrapped,
 ) -> nn.Sequential:
     """Image [N, C, H, W] to flat features [N, prod(bottom_shape)]; `wrap` is applied to each convolution."""
     stack: list[nn.Module] = []
     for before, after in pairwise(stage_channels(sample_shape, width=width)):
-        stack += [wrap(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1))]
-        stack += layers.activated(after, activation)
+        halving = nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1)
+        stack += [wrap(halving), *layers.activated(after, activation)]
         stack += extra_convolutions(after, activation=activation, layers=layers, wrap=wrap)
     return nn.Sequential(*stack, nn.Flatten()).to(memory_format=torch.channels_last)
 
 
 def upsampler(
-    sample_shape: Sequence[int],
-    *,
-    latent_dim: int,
-    width: int,
-    activation: Callable[[], nn.Module],
-    layers: Layers,
+    sample_shape: Sequence[int], *, latent_dim: int, width: int, activation: Callable[[], nn.Module], layers: Layers
 ) -> nn.Sequential:
     """Latents [N, latent_dim] to logits of an image [N, C, H, W]."""
     bottom = bottom_shape(sample_shape, width=width)
-    boundaries = list(pairwise(reversed(stage_channels(sample_shape, width=width))))
     stack: list[nn.Module] = [nn.Linear(latent_dim, prod(bottom)), nn.Unflatten(1, bottom)]
-    for before, after in boundaries:
+    for before, after in pairwise(reversed(stage_channels(sample_shape, width=width))):
         stack += layers.activated(before, activation)
         stack += extra_convolutions(before, activation=activation, layers=layers)
         stack += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1)]
@@ -86,15 +78,10 @@ def upsampler(
 
 
 def extra_convolutions(
-    num_channels: int,
-    *,
-    activation: Callable[[], nn.Module],
-    layers: Layers,
-    wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
+    num_channels: int, *, activation: Callable[[], nn.Module], layers: Layers, wrap: Wrap = unwrapped
 ) -> list[nn.Module]:
     """The extra units of a stage: 3x3 convolutions that keep its shape."""
     units: list[nn.Module] = []
     for _ in range(layers.depth):
-        units += [wrap(nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1))]
-        units += layers.activated(num_channels, activation)
+        units += [wrap(convolution(num_channels, num_channels)), *layers.activated(num_channels, activation)]
     return units

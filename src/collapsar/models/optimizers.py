@@ -1,18 +1,21 @@
 """Torch's optimisers, by the names of `Plan.optimizer`."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
-MOMENTUM = 0.9  # of sgd
-FUSED = ("adam", "adamw", "sgd")  # these have a fused step on every device
-ADAMS = {
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
 }
+FUSED = ("adam", "adamw", "sgd")  # these have a fused step on every device
+MOMENTUM = 0.9  # of sgd
 
 
 def make_optimizer(
@@ -30,14 +33,13 @@ def make_optimizer(
 
     A fused step is one kernel, if the optimiser has one. A CUDA graph can record a capturable step (Adams only).
     """
-    settings: dict[str, object] = {"lr": learning_rate, "weight_decay": weight_decay}
+    settings: dict[str, Any] = {"lr": learning_rate, "weight_decay": weight_decay}
     if name in FUSED:
         settings["fused"] = is_fused
-    if name in ADAMS:
+    if name == "sgd":
+        settings["momentum"] = MOMENTUM
+    if "adam" in name:
         settings["betas"] = adam_betas
         if is_capturable:
             settings |= {"capturable": True, "lr": torch.tensor(learning_rate, device=device)}
-        return ADAMS[name](parameters, **settings)  # type: ignore[arg-type]
-    if name == "rmsprop":
-        return torch.optim.RMSprop(parameters, **settings)  # type: ignore[arg-type]
-    return torch.optim.SGD(parameters, momentum=MOMENTUM, **settings)  # type: ignore[arg-type]
+    return OPTIMIZERS[name](parameters, **settings)

@@ -1,29 +1,32 @@
-"""The settings of training that are not the model's own: levers set them.
+"""The settings of training that are not the model's own: levers set them, and `learned.py` carries them out.
 
 Each key is null in conf/training/default.yaml, which trains a model as it is; a recipe in conf/recipe or a lever in
-conf/lever sets some keys. `learned.py` carries the plan out.
+conf/lever sets some keys.
+
+Schedules give the learning rates of the n steps of a generation, as factors of the model's own. In the w steps of the
+warm-up the factor of step s, counted from 0, is (s + 1) / w. Let p = (s - w) / (n - w) be the share of the other steps
+that is done. After the warm-up the factor is
+
+    linear    1 - p
+    cosine    (1 + cos(pi p)) / 2                     Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5
+    step      decay_factor ^ floor(p / decay_every_fraction)
+    plateau   decay_factor ^ k, k the number of decays by `course.Plateau`
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from math import cos, floor, pi
 from typing import Literal
 
 from collapsar.errors import UsageError
 from collapsar.models.augmentation import Transform
 from collapsar.models.pretext import Pretext
-from collapsar.models.rates import Schedule, rate_factor
 
-Optimizer = Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"]
 POSITIVE = ("gradient_clip_norm", "learning_rate_factor", "free_bits", "noise_sd")
 COUNTS = ("validation_checks", "early_stopping_patience", "plateau_patience")
 SHARES = (
-    "validation_fraction",
-    "warmup_fraction",
-    "average_decay",
-    "decay_factor",
-    "decay_every_fraction",
-    "kl_warmup_fraction",
-    "confidence_cap",
+    *("validation_fraction", "warmup_fraction", "average_decay", "decay_factor", "decay_every_fraction"),
+    *("kl_warmup_fraction", "confidence_cap"),
 )
 NEEDS = {  # keys that need other keys
     "validate_on": ("validation_fraction",),
@@ -34,67 +37,24 @@ NEEDS = {  # keys that need other keys
     "noise_schedule": ("noise_sd",),
 }
 OF_SCHEDULE = {"decay_every_fraction": "step", "plateau_patience": "plateau"}  # keys that belong to one schedule
-UNGRAPHED = (  # keys that a CUDA graph cannot follow, as it repeats what it recorded
-    "optimizer",
-    "augmentation",
-    "noise_schedule",
-    "kl_warmup_fraction",
-)
+# A CUDA graph cannot follow these keys, as it repeats what it recorded.
+UNGRAPHED = ("optimizer", "augmentation", "noise_schedule", "kl_warmup_fraction")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The levers of training. Null leaves a model as it is, unless stated otherwise.
+    """The levers of training; conf/training/default.yaml explains each. Null leaves a model as it is.
 
-    Args:
-        gradient_clip_norm: Largest norm of each player's gradients; larger ones are scaled down to it.
-        optimizer: Torch's optimiser for all players, with the model's learning rates; null: `adam`. `sgd` has a
-            momentum of .9; the Adams keep the players' own betas.
-        weight_decay: `adamw` shrinks weights by it directly; the others add it to the gradient as an L2 penalty.
-        learning_rate_factor: Factor of all learning rates in all steps.
-        schedule: How learning rates fall over the steps of a generation, after any warm-up: `constant` (or null),
-            `linear`, `cosine`, `step`, `plateau` (`rates.py`).
-        warmup_fraction: Share of the steps in which learning rates first rise linearly to their full value.
-        decay_factor: Factor of each decay of `step` and `plateau`, in (0, 1).
-        decay_every_fraction: Share of the steps after the warm-up between two decays of `step`.
-        plateau_patience: Number of validations without a better score after which `plateau` decays.
-        average_decay: Decay of an exponential moving average over all steps, which replaces the trained weights; in
-            a GAN it is the generator's, in place of `ema_decay`. In move n the decay is at most (1 + n) / (10 + n),
-            so that short trainings forget their initial weights.
-        validation_fraction: Share of the samples that is kept from training and gives the scores `validation/...`.
-        validate_on: The set that this share is taken from: each `pool` (or null), or the `real` training set. `real`
-            takes it once for the whole chain, which then has less real data.
-        validation_checks: Number of validations, evenly over the steps; null: one after each epoch.
-        early_stopping_patience: Number of validations without a better score after which training ends; the weights
-            with the best score are kept. The score is the loss of a VAE or a flow, the distance of a GAN's samples
-            (`GAN.watched`).
-        augmentation: Transforms of the images that a model learns from (`augmentation.py`): torchvision's for a VAE or
-            a flow; differentiable ones, of real and generated images alike, for a GAN.
-        noise_sd: Standard deviation of Gaussian noise, in model range. A VAE's encoder sees it and the decoder must
-            undo it (Im et al. 2017, arXiv:1511.06406); or a GAN's critic sees it (Sønderby et al. 2017,
-            arXiv:1610.04490).
-        noise_schedule: `constant` (or null): the noise is the same in all steps; `linear`: it falls to 0.
-        kl_warmup_fraction: Share of the steps in which the weight of a VAE's KL term rises linearly from 0 (Bowman et
-            al. 2016, arXiv:1511.06349).
-        free_bits: Nats of KL that are free of cost for each latent variable of a VAE (Kingma et al. 2016,
-            arXiv:1606.04934, section 3.4).
-        confidence_cap: A VAE's loss leaves out pixels whose probability is above this (truncated cross entropy,
-            arXiv:2509.08972); needs a Bernoulli likelihood.
-        warm_start: What a generation takes over from the last one: `weights`, or `weights_and_optimizer` with the
-            optimisers' states; null: nothing.
-        pretraining: Task without labels that first trains a VAE's encoder or a GAN's critic, for a share of the steps
-            (`collapsar.training.pretraining`).
-        cuda_graphs: Whether a step is launched as one CUDA graph (`graphs.py`); null: on a CUDA device, unless the
-            precision or another key rules it out.
-        compiled: Whether networks are compiled for their training (`compiling.py`); null: if steps are graphs, a
-            generation has enough of them, and model and machine allow it.
+    Sources: noise that a VAE's decoder must undo, Im et al. 2017 (arXiv:1511.06406), or that a GAN's critic sees,
+    Sønderby et al. 2017 (arXiv:1610.04490); KL warm-up, Bowman et al. 2016 (arXiv:1511.06349); free bits, Kingma et
+    al. 2016 (arXiv:1606.04934, section 3.4); confidence cap, the truncated cross entropy of arXiv:2509.08972.
     """
 
     gradient_clip_norm: float | None
-    optimizer: Optimizer | None
+    optimizer: Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"] | None
     weight_decay: float | None
     learning_rate_factor: float | None
-    schedule: Schedule | None
+    schedule: Literal["constant", "linear", "cosine", "step", "plateau"] | None
     warmup_fraction: float | None
     decay_factor: float | None
     decay_every_fraction: float | None
@@ -178,15 +138,22 @@ class Plan:
         return 0 if self.holds_out_real else self.num_validation(pool_size)
 
     def rate_factor(self, step: int, *, num_steps: int) -> float:
-        """Factor of learning rates in a step, counted from 0, without the factor of `plateau` (`rates.Plateau`)."""
-        return rate_factor(
-            step,
-            num_steps=num_steps,
-            schedule=self.schedule,
-            warmup_fraction=self.warmup_fraction,
-            decay_factor=self.decay_factor,
-            decay_every_fraction=self.decay_every_fraction,
-        )
+        """Factor of learning rates in a step, counted from 0, in (0, 1]; `plateau` has one of its own after it."""
+        num_warmup = 0 if self.warmup_fraction is None else round(self.warmup_fraction * num_steps)
+        if step < num_warmup:
+            return (step + 1) / num_warmup
+        share = (step - num_warmup) / (num_steps - num_warmup)
+        match self.schedule:
+            case "linear":
+                return 1 - share
+            case "cosine":
+                return (1 + cos(pi * share)) / 2
+            case "step":
+                assert self.decay_factor is not None, "`step` needs both"
+                assert self.decay_every_fraction is not None, "`step` needs both"
+                return self.decay_factor ** floor(share / self.decay_every_fraction)
+            case _:
+                return 1.0
 
     def noise_at(self, progress: float) -> float:
         """Standard deviation of the noise when a share `progress` of the steps is done; 0 without noise."""

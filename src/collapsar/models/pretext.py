@@ -13,20 +13,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
+from collapsar.models.shapes import Features, Images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Representation:
-    """The part of a model that learns a pretext task.
-
-    Attributes:
-        module: The network that is trained.
-        features: Function from images in model range to features; it takes no class.
-        learning_rate: Of Adam.
-    """
+    """The network of a model that learns a pretext task, and its features of images in model range, of any class."""
 
     module: nn.Module
-    features: Callable[[Float[Tensor, "sample channel height width"]], Float[Tensor, "sample feature"]]
+    features: Callable[[Images], Features]
     learning_rate: float
     adam_betas: tuple[float, float] = (0.9, 0.999)
 
@@ -35,8 +30,7 @@ class Representation:
 class Pretext(ABC):
     """A task whose answers are known without labels.
 
-    Args:
-        fraction: Share of a generation's steps that pretraining takes, in (0, 1); the model's training has the rest.
+    `fraction` is the share of a generation's steps that pretraining takes, in (0, 1); the training has the rest.
     """
 
     fraction: float
@@ -51,7 +45,7 @@ class Pretext(ABC):
 
     @abstractmethod
     def pose(
-        self, images: Float[Tensor, "sample channel height width"], generator: torch.Generator
+        self, images: Images, generator: torch.Generator
     ) -> tuple[Float[Tensor, "input channel height width"], Int64[Tensor, " input"]]:
         """Inputs made from images in model range, and the right answers."""
 

@@ -32,11 +32,10 @@ def commit_of_checkout(root: Path) -> str | None:
 def commit_of_wheel() -> str | None:
     """The commit that pip noted when it installed from a repository; None after any other installation."""
     try:
-        noted = json.loads(distribution("collapsar").read_text("direct_url.json") or "{}")
+        noted: dict[str, dict[str, str]] = json.loads(distribution("collapsar").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
         return None
-    found = noted.get("vcs_info", {}).get("commit_id")
-    return None if found is None else str(found)
+    return noted.get("vcs_info", {}).get("commit_id")
 
 
 def _git(root: Path, *arguments: str) -> bytes:

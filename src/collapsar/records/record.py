@@ -19,10 +19,6 @@ class GenerationRecord:
 
     Attributes:
         generation: 0 for the model that saw real data only.
-        seed: The experiment's seed.
-        data: Name of the data source.
-        model: Name of the model.
-        regime: Name of the regime.
         size: Which recipe set sizes and budgets: small or full; small in records from before there were two.
         pool: What the model was trained on: size, real_fraction in [0, 1], origins (samples by origin).
         num_evaluated: Number of synthetic samples that were measured.
@@ -47,7 +43,7 @@ class GenerationRecord:
             for, the `judge`, the measuring `stick`, or the `row` itself; None without labels.
         correction: What moved the samples before selection (name and settings); empty without one.
         fitted: Parameters of an analytic model; empty for a network.
-        entry_gate: Whether generation 0 passed or failed (`collapsar.journal.entry_gate`); None for later generations,
+        entry_gate: Whether generation 0 passed or failed (`collapsar.journal.profile`); None for later generations,
             if recall and coverage were not measured beside their floors, and in earlier records.
     """
 
@@ -85,11 +81,7 @@ class GenerationRecord:
 
     @classmethod
     def from_json(cls, line: str) -> "GenerationRecord":
-        """The record that a line holds.
-
-        Raises:
-            UsageError: the line does not match its checksum, is not JSON, or is not a record.
-        """
+        """The record that a line holds; raise UsageError if the line is damaged or no record."""
         if line_is_whole(line) is False:
             raise UsageError(f"damaged, by its checksum: {line[:80]!r}")
         known = {entry.name for entry in fields(cls)}

@@ -3,7 +3,7 @@
 These binding settings name a chain's folder, must be equal when it is opened again, and separate the report's arms.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
@@ -62,10 +62,8 @@ INTRODUCED_AS = {
 """Settings added after this rule first named folders, with the value that leaves a chain unchanged."""
 
 
-UNASKED = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
-"""Parts whose settings do not count while other settings have these values: the judge is unused if all samples are kept
-and `labelled_by` is null."""
-
+UNUSED_WHILE = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
+"""Parts whose settings do not count while other settings have these values."""
 
 QUICK_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, if libyaml is installed
 
@@ -148,7 +146,7 @@ def is_free(key: str) -> bool:
     return is_below(key, FREE_SETTINGS)
 
 
-def is_below(key: str, parts: tuple[str, ...]) -> bool:
+def is_below(key: str, parts: Iterable[str]) -> bool:
     """Whether a dotted key is one of these parts, or lies below one."""
     return any(key == part or key.startswith(f"{part}.") for part in parts)
 
@@ -161,24 +159,19 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     move to another module; any other class by its full path.
     """
     flat = {key: with_class_names(value, key=key) for key, value in flatten(config).items() if not is_free(key)}
+    unused = [part for part, values in UNUSED_WHILE.items() if all(flat.get(key) == values[key] for key in values)]
     return {
         key: value
         for key, value in flat.items()
         if value not in (None, [], {})
         and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
-        and not is_unasked(key, flat)
+        and not is_below(key, unused)
     }
 
 
 def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The binding settings that the training of generation 0 depends on."""
     return {key: value for key, value in binding_settings(config).items() if not is_below(key, AFTER_TRAINING_0)}
-
-
-def is_unasked(key: str, flat: Mapping[str, Any]) -> bool:
-    """Whether a dotted setting belongs to a part that these other settings leave unused."""
-    others = UNASKED.get(key.partition(".")[0])
-    return others is not None and all(flat.get(other) == value for other, value in others.items())
 
 
 def with_class_names(value: Any, *, key: str) -> Any:

@@ -3,12 +3,8 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from collapsar.errors import UsageError, printable
-
-if TYPE_CHECKING:
-    from collapsar.study.study import Study
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,34 +23,29 @@ def _report(options: argparse.Namespace) -> None:
 
     Slow imports stand where they are needed, so that --help answers at once.
     """
-    from rich.console import Console
-
+    from collapsar.report import exports
     from collapsar.report.page import write_page
-    from collapsar.report.tables import report_tables
     from collapsar.study.study import read_study
 
     study = read_study(options.folders)
+    written = []
     if options.text:
+        from rich.console import Console
+
+        from collapsar.report.tables import report_tables
+
         Console().print(report_tables(study))
-    written = _export(study, options)
-    if options.output or not (options.text or written):
-        written.append(write_page(study, options.output or options.folders[0] / "report.html"))
-    sys.stdout.write("".join(f"{path}\n" for path in written))
-
-
-def _export(study: "Study", options: argparse.Namespace) -> list[Path]:
-    from collapsar.report import exports
-    from collapsar.report.forest import write_effects
-
-    written = [exports.write_csv(study.arms, options.csv)] if options.csv else []
-    if options.csv and study.comparisons:
-        written.append(write_effects(study.comparisons, options.csv.with_name(f"{options.csv.stem}_effects.csv")))
-    written += [exports.write_parquet(study.arms, options.parquet)] if options.parquet else []
+    if options.csv:
+        written += exports.write_csv(study, options.csv)
+    if options.parquet:
+        written.append(exports.write_parquet(study.arms, options.parquet))
     if options.figures:
         from collapsar.report.paper import write_figures
 
         written += write_figures(study, options.figures)
-    return written
+    if options.output or not (options.text or written):
+        written.append(write_page(study, options.output or options.folders[0] / "report.html"))
+    sys.stdout.write("".join(f"{path}\n" for path in written))
 
 
 def _parser() -> argparse.ArgumentParser:

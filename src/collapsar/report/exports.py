@@ -1,36 +1,44 @@
-"""The records as tidy tables for other programs: one row for each chain, generation and metric.
+"""Tidy tables for other programs: the records, and the effects of arms.
 
 A chain that its alarm stopped, or that broke down, has rows after its end too: they repeat its last values, as means
 do, and the metric `carried_from` names the generation of these values.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from collapsar.errors import UsageError
-from collapsar.records.record import GenerationRecord
 from collapsar.study.arms import Arm
-from collapsar.study.fitted import values_of
+from collapsar.study.comparison import Comparison
+from collapsar.study.study import Study
+from collapsar.theory.fitted import values_of
 
-COLUMNS = ["chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
+COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
+EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
+EFFECT_COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict"]
+EFFECT_COLUMNS += ["seconds", "training_steps", "real_samples", "baseline_seconds", "baseline_training_steps"]
+EFFECT_COLUMNS += ["baseline_real_samples"]
 
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
-    """The tidy table, arm first; times are `seconds/...`, shares `class_share/...` and the like."""
-    rows = [(arm.name, [*_measured(arm), *_carried(arm)]) for arm in arms]
-    tables = [pd.DataFrame(own, columns=COLUMNS).assign(arm=name) for name, own in rows if own]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS).assign(arm="")
-    return table[["arm", *COLUMNS]]
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
+    rows = [(arm.name, *row) for arm in arms for row in (*_measured(arm), *_carried(arm))]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write_csv(arms: Sequence[Arm], output: Path) -> Path:
-    """Write the tidy table as CSV; floats read back equal."""
+def write_csv(study: Study, output: Path) -> list[Path]:
+    """Write the tidy table as CSV, floats so that they read back equal, and the effects of arms, if any, beside it."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    tidy(arms).to_csv(output, index=False)
-    return output
+    tidy(study.arms).to_csv(output, index=False)
+    if not study.comparisons:
+        return [output]
+    beside = output.with_name(f"{output.stem}_effects.csv")
+    _effects(study.comparisons).to_csv(beside, index=False)
+    return [output, beside]
 
 
 def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
@@ -47,23 +55,37 @@ def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
     return output
 
 
+def _effects(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """One row for each arm and outcome of each comparison."""
+    rows = [
+        (
+            *(found.baseline.name, row.arm.name, outcome, effect.difference.num_seeds),
+            *(effect.difference.mean, effect.difference.low, effect.difference.high),
+            *(effect.corrected.low, effect.corrected.high, effect.p_value),
+            *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
+            *(*astuple(row.spending), *astuple(found.spending)),
+        )
+        for found in comparisons
+        for row in found.arms
+        for outcome, effect in row.effects.items()
+    ]
+    return pd.DataFrame(rows, columns=EFFECT_COLUMNS)
+
+
 def _measured(arm: Arm) -> Iterator[tuple[Any, ...]]:
     for chain in arm.chains:
         for record in chain.records:
+            values: dict[str, float] = dict(values_of(record))
+            for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
+                values |= {f"{name}/{phase}": seconds for phase, seconds in phases.items()}
+            for origin, shares in record.class_shares.items():
+                values |= {f"class_share/{origin}/{index}": share for index, share in enumerate(shares)}
+            for level, by_origin in record.factor_shares.items():
+                values |= {f"factor_share/{origin}/{level}": share for origin, share in by_origin.items()}
+            if record.peak_memory_bytes:
+                values["peak_memory_bytes"] = record.peak_memory_bytes
             head = (chain.label, record.seed, record.data, record.model, record.regime, record.generation)
-            yield from ((*head, key, float(value)) for key, value in _values(record))
-
-
-def _values(record: GenerationRecord) -> Iterator[tuple[str, float]]:
-    yield from values_of(record).items()
-    for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
-        yield from ((f"{name}/{phase}", seconds) for phase, seconds in phases.items())
-    for origin, shares in record.class_shares.items():
-        yield from ((f"class_share/{origin}/{index}", share) for index, share in enumerate(shares))
-    for level, by_origin in record.factor_shares.items():
-        yield from ((f"factor_share/{origin}/{level}", share) for origin, share in by_origin.items())
-    if record.peak_memory_bytes:
-        yield "peak_memory_bytes", record.peak_memory_bytes
+            yield from ((*head, key, float(value)) for key, value in values.items())
 
 
 def _carried(arm: Arm) -> Iterator[tuple[Any, ...]]:

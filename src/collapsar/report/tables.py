@@ -1,4 +1,4 @@
-"""The comparison table of the terminal: arms with their seeds, first and last values, half-life, first dead class."""
+"""The terminal's tables: arms with their first and last values and times, and their effects against baselines."""
 
 import math
 from collections.abc import Sequence
@@ -10,34 +10,73 @@ from rich.text import Text
 
 from collapsar.judging.metric_lookup import title_of
 from collapsar.records.words import counted
-from collapsar.report import predictor_words
-from collapsar.report.forest import effects_table
-from collapsar.report.wording import entry_gate, short_text, time_of_chain, waiting_text
+from collapsar.report.sections import predictors
+from collapsar.report.sections.answer import entry_gate
+from collapsar.report.sections.forest import sentence, spendings
+from collapsar.report.wording import MISSING, growth_text, p_text, short_text, time_of_chain, waiting_text
 from collapsar.study.chains import Chain
+from collapsar.study.comparison import OUTCOMES, Comparison
+from collapsar.study.effects import Effect
 from collapsar.study.intervals import Interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
-CAPTION = "generation 0→last, with its 95 % interval over seeds\ntimes in generations, with their range"
-
 
 def report_tables(study: Study) -> Group:
     """The table of arms, their effects against baselines, and what became of predictors, as far as there are any."""
-    answers = [Text(f"\n{predictor_words.answer(found)}") for found in study.keepings]
+    answers = [Text(f"\n{predictors.answer(found)}") for found in study.keepings]
     return Group(table_of(study), *map(effects_table, study.comparisons), *answers)
 
 
 def table_of(study: Study) -> Table:
     """The table of arms, with a row for each seed if there are several; the caption lists unfinished chains."""
-    summaries, keys = study.summaries, study.main_metrics
-    caption = Text("\n".join([CAPTION + _horizons(summaries), *_notes(summaries)]))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
-    table.add_column("arm", min_width=12)
-    for heading in (*map(title_of, keys), "recall halved", "first dead"):
+    times = f"times in generations, with their range{_horizons(study.summaries)}"
+    values = "generation 0→last, with its 95 % interval over seeds"
+    table = _table("\n".join([values, times, *_notes(study.summaries)]))
+    for heading in (*map(title_of, study.main_metrics), "recall halved", "first dead"):
         table.add_column(_stacked(heading), justify="right", no_wrap=True)
-    for summary in summaries:
-        _add_arm(table, summary, keys)
+    for summary in study.summaries:
+        _add_arm(table, summary, study.main_metrics)
     return table
+
+
+def effects_table(found: Comparison) -> Table:
+    """The first outcomes, and the costs beside the baseline's; page and CSV have the rest."""
+    table = _table(
+        f"arm minus {found.baseline.name}, seed by seed; 95 % intervals and p after Holm\n"
+        f"half-lives are counted to generation {found.horizon}; costs beside the baseline's",
+        title=sentence(found),
+    )
+    shown = found.outcomes[:2]  # more do not fit a terminal
+    for heading in (*(OUTCOMES[outcome].partition(",")[0] for outcome in shown), "verdict", "seconds", "steps", "real"):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in found.arms:
+        cells = [Text(_effect_text(row.effects.get(outcome))) for outcome in shown]
+        spent = [text.rpartition(" (")[2].rstrip(")").rpartition(", ")[2] for text in spendings(row, found)]
+        table.add_row(Text(row.arm.name), *cells, row.deciding.verdict.replace(" told", "\ntold"), *spent)
+    return table
+
+
+def _table(caption: str, *, title: str | None = None) -> Table:
+    """A table with a column of arms. Names come from configs and may hold brackets, so texts are no markup."""
+    table = Table(
+        title=title and Text(title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption=Text(caption),
+        caption_justify="left",
+    )
+    table.add_column("arm", min_width=12)
+    return table
+
+
+def _effect_text(effect: Effect | None) -> str:
+    if effect is None:
+        return MISSING
+    bounds = f"[{short_text(effect.corrected.low)},{short_text(effect.corrected.high)}]"
+    return f"{growth_text(effect.difference)}\n{bounds}\n{p_text(effect.p_value)}"
 
 
 def _horizons(summaries: Sequence[ArmSummary]) -> str:
@@ -54,22 +93,21 @@ def _horizons(summaries: Sequence[ArmSummary]) -> str:
 def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
     """What became of unfinished chains, and whether generation 0 passed the entry gate."""
     notes = []
-    for summary in summaries:
-        arm, counts = summary.arm, summary.arm.counted
+    for arm in (summary.arm for summary in summaries):
         for chain in (chain for chain in arm.chains if chain.problem):
-            told = "" if chain in counts else "; left out of means"
-            told = f"; counted, last values carried on to generation {arm.horizon}" if chain in arm.carried else told
-            notes.append(f"* {arm.name}, seed {chain.seed}: {chain.problem}{told}")
+            counts = "" if chain in arm.counted else "; left out of means"
+            if chain in arm.carried:
+                counts = f"; counted, last values carried on to generation {arm.horizon}"
+            notes.append(f"* {arm.name}, seed {chain.seed}: {chain.problem}{counts}")
     return [*notes, *([entry_gate(summaries)] if any(summary.chains for summary in summaries) else [])]
 
 
 def _add_arm(table: Table, summary: ArmSummary, keys: Sequence[str]) -> None:
     changes = [_change(summary.first.get(key), summary.last.get(key)) for key in keys]
     times = [_stacked(waiting_text(waiting)) for waiting in (summary.half_life, summary.first_dead)]
-    # Text, not markup: names come from configs and may hold brackets.
     table.add_row(Text(summary.arm.name), *changes, *times, style="bold")
-    has_problems = any(chain.problem for chain in summary.arm.chains)
-    for chain in summary.arm.chains if len(summary.arm.chains) > 1 or has_problems else ():
+    chains = summary.arm.chains
+    for chain in chains if len(chains) > 1 or any(chain.problem for chain in chains) else ():
         table.add_row(*_chain_row(chain, keys))
     table.add_section()
 
@@ -87,8 +125,9 @@ def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
 def _change(first: Interval | None, last: Interval | None) -> str:
     """First and last mean, and the interval of the last on a line of its own."""
     means = f"{short_text(first.mean if first else None)}→{short_text(last.mean if last else None)}"
-    is_interval = last is not None and last.low is not None
-    return f"{means}\n\\[{short_text(last.low)},{short_text(last.high)}]" if last and is_interval else means
+    if last is None or last.low is None:
+        return means
+    return f"{means}\n\\[{short_text(last.low)},{short_text(last.high)}]"
 
 
 def _stacked(text: str) -> str:

@@ -25,12 +25,16 @@ class Arm:
 
     Attributes:
         name: What sets it apart from the other arms, such as "vae, replace".
+        family: Its data and its model; arms of one family are compared with each other.
+        is_baseline: Whether it is the arm of its family with nothing switched on (`baselines`).
         choices: The same as values, by part or dotted key; None if a key is absent from this arm.
         settings: The settings its chains share, by dotted key.
         chains: In the order of their seeds.
     """
 
     name: str
+    family: tuple[str, str]
+    is_baseline: bool
     choices: dict[str, Any]
     settings: dict[str, Any]
     chains: tuple[Chain, ...]
@@ -82,15 +86,33 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
     groups: dict[str, list[Chain]] = {}
     for chain in chains:
         groups.setdefault(json.dumps(settings_of(chain.config), sort_keys=True, default=str), []).append(chain)
-    members = [sorted(group, key=lambda chain: chain.seed) for group in groups.values()]
+    members = [tuple(sorted(group, key=lambda chain: chain.seed)) for group in groups.values()]
     settings = [settings_of(group[0].config) for group in members]
-    choices = _choices(members, settings)
+    parts = [{part: part_name(group, part) for part in NAMED_PARTS} for group in members]
+    choices = _choices(members, settings, parts)
+    families = [(own["data"], own["model"]) for own in parts]
+    baselines = _baselines(families, settings)
     arms = [
-        Arm(name=printable(name), choices=own, settings=shared, chains=tuple(group))
-        for name, own, shared, group in zip(_names(choices, settings, members), choices, settings, members, strict=True)
+        Arm(
+            name=printable(_name(choices[index], settings[index], parts[index], baseline=baselines.get(family))),
+            family=family,
+            is_baseline=settings[index] == baselines.get(family),
+            choices=choices[index],
+            settings=settings[index],
+            chains=group,
+        )
+        for index, (family, group) in enumerate(zip(families, members, strict=True))
     ]
     orders = {key: _order([own[key] for own in choices]) for key in choices[0]} if choices else {}
     return sorted(arms, key=lambda arm: [orders[key].index(value) for key, value in arm.choices.items()])
+
+
+def by_family(arms: Sequence[Arm]) -> list[list[Arm]]:
+    """The arms of each family, in the order of its first arm."""
+    found: dict[tuple[str, str], list[Arm]] = {}
+    for arm in arms:
+        found.setdefault(arm.family, []).append(arm)
+    return list(found.values())
 
 
 def num_choices_apart(one: Arm, other: Arm) -> int:
@@ -104,13 +126,6 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in binding_settings(config).items() if key not in SEEDS}
 
 
-def differing_settings(arms: Sequence[Arm]) -> dict[str, list[Any]]:
-    """For each setting that differs between the arms, its value in each of them; None if it is absent."""
-    keys = list(dict.fromkeys(key for arm in arms for key in arm.settings))
-    columns = {key: [arm.settings.get(key) for arm in arms] for key in keys}
-    return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}
-
-
 def part_name(chains: Sequence[Chain], part: str) -> str:
     """The name of a part in the records; before there are any, its name or class in the config."""
     for chain in chains:
@@ -122,9 +137,11 @@ def part_name(chains: Sequence[Chain], part: str) -> str:
     return str(content.get("name") or str(content.get("_target_", part)).rsplit(".", 1)[-1].lower())
 
 
-def _choices(members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _choices(
+    members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, Any]], parts: Sequence[dict[str, str]]
+) -> list[dict[str, Any]]:
     """For each arm, the parts and settings that tell the arms apart, without those that follow from earlier ones."""
-    columns: dict[str, list[Any]] = {part: [part_name(group, part) for group in members] for part in NAMED_PARTS}
+    columns: dict[str, list[Any]] = {part: [own[part] for own in parts] for part in NAMED_PARTS}
     flat = [flatten(group[0].config) for group in members]
     columns |= {key: [config.get(key, absent) for config in flat] for key, absent in LEADING.items()}
     keys = dict.fromkeys(key for shared in settings for key in shared)
@@ -138,36 +155,33 @@ def _choices(members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, An
     return [{key: values[index] for key, values in chosen.items()} for index in range(len(members))]
 
 
-def _names(
-    choices: Sequence[Mapping[str, Any]], settings: Sequence[dict[str, Any]], members: Sequence[Sequence[Chain]]
-) -> list[str]:
-    """The name of each arm: beside a baseline, its differences from that; else what tells the arms apart."""
-    names = [_name(own, group) for own, group in zip(choices, members, strict=True)]
-    for arms in indices_by_model(members):
-        found = find_baseline([settings[index] for index in arms])
-        if found is None:
-            continue
-        baseline = settings[arms[found]]
-        for index in arms:
-            data, model, regime = (part_name(members[index], part) for part in NAMED_PARTS)
-            words = difference_words(settings[index], baseline=baseline, recipe=f"{data}_{model}") or regime
-            of_model = [str(choices[index][part]) for part in ("data", "model") if part in choices[index]]
-            names[index] = ", ".join([*of_model, words])
-    return names
+def _baselines(
+    families: Sequence[tuple[str, str]], settings: Sequence[dict[str, Any]]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """The settings of the baseline of each family that has one."""
+    found = {}
+    for family in dict.fromkeys(families):
+        own = [shared for other, shared in zip(families, settings, strict=True) if other == family]
+        if (index := find_baseline(own)) is not None:
+            found[family] = own[index]
+    return found
 
 
-def indices_by_model(members: Sequence[Sequence[Chain]]) -> list[list[int]]:
-    """The indices of arms that share their data and their model, in the order of their first arms."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for index, chains in enumerate(members):
-        found.setdefault((part_name(chains, "data"), part_name(chains, "model")), []).append(index)
-    return list(found.values())
-
-
-def _name(choices: Mapping[str, Any], chains: Sequence[Chain]) -> str:
+def _name(
+    choices: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    parts: Mapping[str, str],
+    *,
+    baseline: Mapping[str, Any] | None,
+) -> str:
+    """Beside a baseline, an arm's differences from that; else what tells the arms apart."""
+    if baseline is not None:
+        words = difference_words(settings, baseline=baseline, recipe=f"{parts['data']}_{parts['model']}")
+        of_family = [choices[part] for part in ("data", "model") if part in choices]
+        return ", ".join([*of_family, words or parts["regime"]])
     present = {key: value for key, value in choices.items() if value is not None}
     if not present:
-        return ", ".join(part_name(chains, part) for part in ("model", "regime"))
+        return f"{parts['model']}, {parts['regime']}"
     return ", ".join(str(value) if key in NAMED_PARTS else setting_text(key, value) for key, value in present.items())
 
 

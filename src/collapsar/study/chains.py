@@ -18,7 +18,7 @@ from collapsar.journal.profile import Ending, Profile, profile_chain
 from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
-from collapsar.study.fitted import values_of
+from collapsar.theory.fitted import values_of
 
 EARLIER_PATHS = {
     f"collapsar.data.analytic.{name}": f"collapsar.data.sources.analytic.{name}Source"

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapsar.study.arms import Arm, indices_by_model
-from collapsar.study.baselines import find_baseline
+from collapsar.study.arms import Arm, by_family
 from collapsar.study.chains import Chain
 from collapsar.study.effects import Effect, effects
 
@@ -91,9 +90,8 @@ class Comparison:
 
 
 def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
-    """One comparison for each model with a baseline and at least two other arms that share two seeds with it."""
-    families = indices_by_model([arm.chains for arm in arms])
-    found = [_compare(arms, indices) for indices in families]
+    """One comparison for each family with a baseline and at least two other arms that share two seeds with it."""
+    found = [_compare(family, arms) for family in by_family(arms)]
     return [comparison for comparison in found if comparison is not None]
 
 
@@ -114,40 +112,36 @@ def outcome_of(chain: Chain, outcome: str, *, horizon: int) -> float | None:
     return float(min(lasted if half_life is None else half_life, horizon))
 
 
-def _compare(arms: Sequence[Arm], indices: Sequence[int]) -> Comparison | None:
-    found = find_baseline([arms[index].settings for index in indices])
-    if found is None:
+def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
+    baseline = next((arm for arm in family if arm.is_baseline), None)
+    if baseline is None:
         return None
-    horizon = _horizon([chain for index in indices for chain in arms[index].distinct])
-    chains = {index: {c.seed: c for c in arms[index].distinct if _counts(c, horizon)} for index in indices}
-    base = chains.pop(indices[found])
-    shared = {index: base.keys() & own.keys() for index, own in chains.items()}
-    compared = [index for index in shared if len(shared[index]) > 1]
-    by_arm = _effects(base, [chains[index] for index in compared], horizon=horizon)
-    rows = [
-        ComparedArm(
-            arm=arms[index],
-            index=index,
-            effects=own,
-            spending=spending([chains[index][seed] for seed in shared[index]], horizon=horizon),
-            num_seeds=len(shared[index]),
-            num_carried=sum(
-                any(by_seed[seed].last_generation < horizon for by_seed in (base, chains[index]))
-                for seed in shared[index]
-            ),
-        )
-        for index, own in zip(compared, by_arm, strict=True)
-        if own
-    ]
+    horizon = _horizon([chain for arm in family for chain in arm.distinct])
+    base = _by_seed(baseline, horizon)
+    others = [(arm, _by_seed(arm, horizon)) for arm in family if arm is not baseline]
+    rows = []
+    for (arm, own), found in zip(others, _effects(base, [own for _, own in others], horizon=horizon), strict=True):
+        if found:
+            pairs = [(base[seed], own[seed]) for seed in base.keys() & own.keys()]
+            row = ComparedArm(
+                arm=arm,
+                index=arms.index(arm),
+                effects=found,
+                spending=spending([chain for _, chain in pairs], horizon=horizon),
+                num_seeds=len(pairs),
+                num_carried=sum(any(chain.last_generation < horizon for chain in pair) for pair in pairs),
+            )
+            rows.append(row)
     if len(rows) < 2:
         return None
+    compared = [row.arm for row in rows]
     return Comparison(
-        baseline=arms[indices[found]],
+        baseline=baseline,
         spending=spending(list(base.values()), horizon=horizon),
         horizon=horizon,
         outcomes=tuple(outcome for outcome in OUTCOMES if any(outcome in row.effects for row in rows)),
         arms=tuple(sorted(rows, key=lambda row: -row.deciding.difference.mean)),
-        left_out=tuple(arms[index] for index in shared if index not in {row.index for row in rows}),
+        left_out=tuple(arm for arm, _ in others if arm not in compared),
     )
 
 
@@ -160,24 +154,25 @@ def _horizon(chains: Sequence[Chain]) -> int:
     return max(lengths[len(lengths) // 2] - 1, 0)
 
 
-def _counts(chain: Chain, horizon: int) -> bool:
-    return len(chain.records) > horizon or (chain.has_outcome and bool(chain.ending))
+def _by_seed(arm: Arm, horizon: int) -> dict[int, Chain]:
+    """The chains that reached the horizon or ended before it."""
+    counted = (c for c in arm.distinct if len(c.records) > horizon or (c.has_outcome and c.ending))
+    return {chain.seed: chain for chain in counted}
 
 
 def _effects(baseline: dict[int, Chain], arms: Sequence[dict[int, Chain]], *, horizon: int) -> list[dict[str, Effect]]:
     """Effects by arm and outcome; Holm's correction runs over the arms."""
     found: list[dict[str, Effect]] = [{} for _ in arms]
     for outcome in OUTCOMES:
-        base, *others = [_values(chains, outcome, horizon=horizon) for chains in (baseline, *arms)]
+        values = [
+            {seed: outcome_of(chain, outcome, horizon=horizon) for seed, chain in chains.items()}
+            for chains in (baseline, *arms)
+        ]
+        base, *others = [{seed: value for seed, value in own.items() if value is not None} for own in values]
         for own, effect in zip(found, effects(base, others), strict=True):
             if effect is not None:
                 own[outcome] = effect
     return found
-
-
-def _values(chains: dict[int, Chain], outcome: str, *, horizon: int) -> dict[int, float]:
-    found = {seed: outcome_of(chain, outcome, horizon=horizon) for seed, chain in chains.items()}
-    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:

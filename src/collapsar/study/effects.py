@@ -7,15 +7,13 @@ differ by the same amount, the interval is that amount: p is 0, or 1 if the amou
 The probability of improvement is Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264), section 4.3.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
-from collapsar.study.intervals import CONFIDENCE, Interval, paired, t_test, without_rounding
+from collapsar.study.intervals import CONFIDENCE, Interval, mean_interval, paired, t_test, without_rounding
 
 ArmVerdict = Literal["better", "worse", "not told apart"]
 Values = Mapping[int, float]  # an arm's outcome by seed
@@ -98,15 +96,6 @@ def _in_place(ranked: np.ndarray, order: np.ndarray) -> list[float]:
     found = np.empty(len(ranked))
     found[order] = ranked
     return [float(value) for value in found]
-
-
-def mean_interval(values: np.ndarray, *, confidence: float) -> Interval:
-    """The mean of two or more values and its t-interval; without variance, both bounds are the mean."""
-    mean, margin = float(values.mean()), 0.0
-    if np.ptp(values) > 0:
-        standard_error = float(values.std(ddof=1)) / math.sqrt(len(values))
-        margin = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * standard_error
-    return Interval(mean=mean, low=mean - margin, high=mean + margin, num_seeds=len(values))
 
 
 def probability_of_improvement(

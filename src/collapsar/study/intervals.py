@@ -4,13 +4,14 @@ Differences that are the same for every seed have no variance. Student's test th
 not zero, and 1 if they are. Values that differ only by rounding count as equal.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.special import stdtr
+from scipy.special import stdtr, stdtrit
 
 from collapsar.judging.metric_keys import ANY
 from collapsar.judging.metric_lookup import bounds_of
@@ -39,15 +40,18 @@ class PairedDifference:
 
 def t_interval(values: Sequence[float], *, within: tuple[float, float] = ANY) -> Interval | None:
     """The mean and its t-interval, cut to the possible values; None without values."""
-    if not values:
-        return None
-    mean = float(np.mean(values))
-    if len(values) == 1:
-        return Interval(mean=mean, low=None, high=None, num_seeds=1)
-    if np.ptp(values) == 0:
-        return Interval(mean=mean, low=mean, high=mean, num_seeds=len(values))
-    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=stats.sem(values))
-    low, high = max(float(low), within[0]), min(float(high), within[1])
+    if len(values) < 2:
+        return Interval(mean=float(values[0]), low=None, high=None, num_seeds=1) if len(values) else None
+    return mean_interval(np.asarray(values, float), within=within)
+
+
+def mean_interval(values: np.ndarray, *, confidence: float = CONFIDENCE, within: tuple[float, float] = ANY) -> Interval:
+    """The mean of two or more values and its t-interval; without variance, both bounds are the mean."""
+    mean, margin = float(values.mean()), 0.0
+    if np.ptp(values) > 0:
+        standard_error = float(values.std(ddof=1)) / math.sqrt(len(values))
+        margin = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * standard_error
+    low, high = max(mean - margin, within[0]), min(mean + margin, within[1])
     return Interval(mean=mean, low=low, high=high, num_seeds=len(values))
 
 

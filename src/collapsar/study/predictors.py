@@ -14,8 +14,8 @@ import numpy as np
 
 from collapsar.journal.courses import HALF, points
 from collapsar.records.settings import flatten
-from collapsar.study.arms import Arm, indices_by_model
-from collapsar.study.baselines import PLAIN_REGIME, find_baseline
+from collapsar.study.arms import Arm, by_family
+from collapsar.study.baselines import PLAIN_REGIME
 from collapsar.study.chains import Chain, class_names
 from collapsar.study.waiting import WaitingTime, waiting_time
 
@@ -127,12 +127,15 @@ class Keepings:
 def keepings(arms: Sequence[Arm]) -> list[Keepings]:
     """One result for each model and data source whose records score predictors by their AUC."""
     found = []
-    for indices in indices_by_model([arm.chains for arm in arms]):
-        own = [arms[index] for index in indices]
-        scored = [arm for arm in _baseline_first(own) if _scored(arm)]
+    for family in by_family(arms):
+        scored = [
+            (arm, [chain for chain in arm.distinct if points(chain.records, AUC)]) for arm in _baseline_first(family)
+        ]
+        scored = [(arm, chains) for arm, chains in scored if chains]
         if scored:
-            reference = next((key for key in REFERENCES if all(_has(arm, key) for arm in scored)), "")
-            kept = tuple(_keeping(arm, reference=reference) for arm in scored)
+            every = [chain for _, chains in scored for chain in chains]
+            reference = next((key for key in REFERENCES if all(points(chain.records, key) for chain in every)), "")
+            kept = tuple(_keeping(arm, chains, reference=reference) for arm, chains in scored)
             found.append(Keepings(arms=kept, reference=REFERENCES.get(reference, "")))
     return found
 
@@ -140,33 +143,20 @@ def keepings(arms: Sequence[Arm]) -> list[Keepings]:
 def _baseline_first(arms: Sequence[Arm]) -> list[Arm]:
     """The arms, the baseline first; without one, the arm under `replace`, then with the fewest settings, is first."""
     key, plain = PLAIN_REGIME
-    first = find_baseline([arm.settings for arm in arms])
-    if first is None:
-        ranks = [(arm.settings.get(key) != plain, len(arm.settings)) for arm in arms]
-        first = ranks.index(min(ranks))
-    return [arms[first], *arms[:first], *arms[first + 1 :]]
+    first = min(arms, key=lambda arm: (not arm.is_baseline, arm.settings.get(key) != plain, len(arm.settings)))
+    return [first, *(arm for arm in arms if arm is not first)]
 
 
-def _scored(arm: Arm) -> list[Chain]:
-    return [chain for chain in arm.distinct if points(chain.records, AUC)]
-
-
-def _has(arm: Arm, key: str) -> bool:
-    return all(points(chain.records, key) for chain in _scored(arm))
-
-
-def _keeping(arm: Arm, *, reference: str) -> Keeping:
-    chains = _scored(arm)
+def _keeping(arm: Arm, chains: Sequence[Chain], *, reference: str) -> Keeping:
     chance = _wait(chains, AUC, {chain.seed: CHANCE for chain in chains})
     assert chance is not None, "there is a chain"
-    below_real = (  # just below the reference: an equal score is not worse
-        {chain.seed: math.nextafter(_first_value(chain, reference), 0.0) for chain in chains} if reference else {}
-    )
+    references = {chain.seed: points(chain.records, reference)[0][1] for chain in chains} if reference else {}
+    below = {seed: math.nextafter(score, 0.0) for seed, score in references.items()}  # an equal score is not worse
     return Keeping(
         arm=arm,
         num_seeds=len(chains),
         chance=chance,
-        real=_wait(chains, AUC, below_real),
+        real=_wait(chains, AUC, below),
         parts=_parts(chains),
     )
 
@@ -183,7 +173,7 @@ def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
 
 def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | None:
     """The loss of a part; None if generation 0's predictor had no lead."""
-    first = {chain.seed: _first_value(chain, key) for chain in chains if points(chain.records, key)}
+    first = {chain.seed: own[0][1] for chain in chains if (own := points(chain.records, key))}
     leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
     halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
     half_life = _wait(leading, key, halves)
@@ -209,10 +199,6 @@ def _wait(chains: Sequence[Chain], key: str, bounds: Mapping[int, float]) -> Wai
     return waiting_time(
         [min(found, default=None) for found in reached], lengths=[chain.records[-1].generation for chain in bounded]
     )
-
-
-def _first_value(chain: Chain, key: str) -> float:
-    return points(chain.records, key)[0][1]
 
 
 def _words(chain: Chain, key: str, *, kind: PartKind) -> str:

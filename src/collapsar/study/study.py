@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from collapsar.judging.metric_keys import MAIN
-from collapsar.study.arms import Arm, differing_settings, group_arms
+from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain, read_chains
 from collapsar.study.comparison import Comparison, comparisons
 from collapsar.study.costs import ArmCost, costs, study_seconds
@@ -63,7 +63,9 @@ class Study:
     @cached_property
     def differing_settings(self) -> dict[str, list[Any]]:
         """For each setting that differs between the arms, its value in each of them; None if it is absent."""
-        return differing_settings(self.arms)
+        keys = list(dict.fromkeys(key for arm in self.arms for key in arm.settings))
+        columns = {key: [arm.settings.get(key) for arm in self.arms] for key in keys}
+        return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}
 
     @cached_property
     def shared_settings(self) -> dict[str, Any]:

@@ -15,17 +15,12 @@ from collapsar.judging.metric_keys import MAIN, NOT_NEGATIVE
 from collapsar.judging.metric_lookup import bounds_of
 from collapsar.study.arms import Arm, num_choices_apart
 from collapsar.study.chains import Chain
-from collapsar.study.intervals import (
-    Interval,
-    PairedDifference,
-    paired_difference,
-    t_interval,
-)
+from collapsar.study.intervals import Interval, PairedDifference, paired_difference, t_interval
 from collapsar.study.waiting import WaitingTime, waiting_time
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmVerdict:
+class ArmFinding:
     """One definition of collapse over the seeds of an arm.
 
     Attributes:
@@ -111,7 +106,7 @@ class ArmSummary:
         return courses.pop() if len(courses) == 1 else "undecided"
 
     @cached_property
-    def verdicts(self) -> dict[str, ArmVerdict]:
+    def verdicts(self) -> dict[str, ArmFinding]:
         """By definition of collapse."""
         return {key: _verdict(self.chains, key) for key in (self.chains[0].profile.findings if self.chains else ())}
 
@@ -161,13 +156,13 @@ def _intervals(values: Sequence[dict[str, float]]) -> dict[str, Interval]:
     return {key: interval for key, interval in found.items() if interval is not None}
 
 
-def _verdict(chains: Sequence[Chain], key: str) -> ArmVerdict:
+def _verdict(chains: Sequence[Chain], key: str) -> ArmFinding:
     findings = [chain.profile.findings[key] for chain in chains]
     answers: tuple[Verdict, ...] = ("yes", "no", "undecided")
     counts = {answer: sum(finding.verdict == answer for finding in findings) for answer in answers}
     shown = next((index for index, finding in enumerate(findings) if finding.verdict == "yes"), 0)
     generations = sorted(finding.generation for finding in findings if finding.generation is not None)
-    return ArmVerdict(
+    return ArmFinding(
         definition=findings[0].definition,
         counts=counts,
         verdict=findings[0].verdict if counts[findings[0].verdict] == len(findings) else "undecided",

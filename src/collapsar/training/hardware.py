@@ -96,9 +96,9 @@ def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool |
             "training.compiled=true needs triton and a C compiler (gcc or clang): install them, or set "
             "training.compiled=null"
         )
-    if graphs is None:
-        return None
-    return graphs and (is_long and has_compiler() if plan.compiled is None else plan.compiled)
+    if plan.compiled is None:
+        return graphs and is_long and has_compiler()
+    return graphs and plan.compiled
 
 
 def has_compiler() -> bool:
@@ -114,10 +114,7 @@ def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:
 
 
 def is_fast_in_half_precision(device: str) -> bool:
-    """Whether bfloat16 pays off.
-
-    On a CPU this is measured with the current threads, because a processor's name does not tell it.
-    """
+    """Whether bfloat16 pays off; on a CPU this is measured, because a processor's name does not tell it."""
     if device == "cpu":
         full, half = product_seconds(torch.float32, torch.bfloat16)
         return full > FAST_RATIO * half

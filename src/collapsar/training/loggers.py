@@ -27,8 +27,6 @@ class Place:
 
     Attributes:
         folder: The run folder.
-        generation: The generation that is trained.
-        seed: The experiment's seed.
         first_step: The step that the training begins with; above 0 if it continues after a kill.
     """
 
@@ -54,8 +52,8 @@ def configured_loggers(configured: Any) -> list[Logger]:
         return []
     if configured is True:
         return [CSVLogger(FOLDER, name=None)]
-    single = isinstance(configured, Logger) or not isinstance(configured, Iterable) or isinstance(configured, str)
-    loggers = [configured] if single else list(configured)
+    is_single = isinstance(configured, Logger | str) or not isinstance(configured, Iterable)
+    loggers = [configured] if is_single else list(configured)
     for logger in loggers:
         if not isinstance(logger, Logger):
             raise UsageError(f"trainer.logger must be false, true or a logger: got {configured!r}")
@@ -72,12 +70,13 @@ def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
 
     If `save_dir` is absolute, they write to a folder in it that has the name of the run folder.
     """
-    copies = copy.deepcopy(list(loggers))
-    if place is None:
-        return copies
+    copies: list[Any] = copy.deepcopy(list(loggers))
     for logger in copies:
-        if isinstance(logger, FILE_LOGGERS):
-            _put(logger, place)
+        if place is not None and isinstance(logger, FILE_LOGGERS):
+            save_dir = Path(str(logger.save_dir))
+            root = save_dir / place.folder.name if save_dir.is_absolute() else place.folder / save_dir
+            version = place.version if logger._version is None else f"{logger._version}_{place.version}"
+            vars(logger).update(_root_dir=str(root), _save_dir=str(root), _version=version)  # there are no setters
     return copies
 
 
@@ -92,11 +91,3 @@ def announce(loggers: Iterable[Logger], place: Place) -> None:
             for stale in (folder, *folder.parent.glob(f"{folder.name}_from_step_*")):
                 shutil.rmtree(stale, ignore_errors=True)
         logger.log_hyperparams({"generation": place.generation, "seed": place.seed})
-
-
-def _put(logger: Any, place: Place) -> None:
-    """Make a file logger write below the run folder; its attributes have no setters (tried with Lightning 2.6)."""
-    save_dir = Path(logger.save_dir)
-    root = save_dir / place.folder.name if save_dir.is_absolute() else place.folder / save_dir
-    logger._root_dir = logger._save_dir = str(root)
-    logger._version = place.version if logger._version is None else f"{logger._version}_{place.version}"

@@ -8,21 +8,23 @@
 It takes a share of a generation's steps, and the model gets the rest, so the total stays the same. Its images are those
 of the pool and of the real training set, each as often as any other. The plan's optimiser, rate factor and clipping
 apply here too; weight decay and schedules do not.
+
+It has a loop of its own, because Lightning's would move numbers: that one scales losses in 16-bit precision, and our
+optimisers there are not fused if gradients are clipped. Checkpoints of earlier runs would not continue either.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from math import isfinite
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from lightning import Trainer
 from torch import Tensor, nn
 
 from collapsar.data.batches import PoolBatches
-from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import NonFiniteError, UsageError, check_positive
 from collapsar.judging.spaces.self_supervised import SimilarityLogits
 from collapsar.machine import signals
@@ -30,9 +32,8 @@ from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
 from collapsar.models.optimizers import make_optimizer
 from collapsar.models.pretext import Pretext
-from collapsar.samples import Samples, to_model_range
-from collapsar.seeding import make_generator
-from collapsar.training.loss_monitor import STEPS_BETWEEN_READINGS, OnSteps
+from collapsar.samples import to_model_range
+from collapsar.training.callbacks import STEPS_BETWEEN_READINGS, OnSteps
 from collapsar.training.unfinished import State, Unfinished
 
 NUM_TURNS = 4
@@ -99,12 +100,9 @@ class Contrastive(Pretext):
 def pretrain(
     model: LearnedModel,
     pretext: Pretext,
-    pool: Pool,
+    batches: PoolBatches,
     *,
     num_steps: int,
-    batch_size: int,
-    device: torch.device,
-    seed: int,
     generation: int,
     on_steps: OnSteps,
     unfinished: Unfinished,
@@ -112,12 +110,14 @@ def pretrain(
 ) -> dict[str, float]:
     """Train a model's representation on a pretext task; return its loss and accuracy, averaged over the last steps.
 
-    Initial weights of the head are drawn from the global stream, which the caller has seeded.
+    The generator of the batches also poses the tasks. Initial weights of the head come from the global generator.
+
+    Raises:
+        NonFiniteError: the loss became NaN or infinite.
+        Stopped: a signal asked to stop; the progress is stored.
     """
-    representation = model.to(device).train().representation()
+    device, representation = batches.device, model.to(batches.device).train().representation()
     assert representation is not None, "checked beforehand"
-    generator = make_generator(seed, generation, "pretraining")
-    batches = PoolBatches(pool, device=device, batch_size=batch_size, generator=generator)
     with torch.no_grad():
         feature_dim = representation.features(torch.zeros(2, *model.sample_shape, device=device)).shape[1]
     head = pretext.head(feature_dim).to(device)
@@ -132,31 +132,22 @@ def pretrain(
         is_capturable=False,
         device=device,
     )
+    stateful: dict[str, Any] = {"model": model, "head": head, "optimizer": optimizer, "batches": batches}
     readings: list[Tensor] = []
     num_done = 0
     if state is not None:
-        model.load_state_dict(state["model"])
-        head.load_state_dict(state["head"])
-        optimizer.load_state_dict(state["optimizer"])
-        batches.load_state_dict(state["batches"])
+        for name, part in stateful.items():
+            part.load_state_dict(state[name])
         readings, num_done = [reading.to(device) for reading in state["readings"]], state["step"]
         set_random_states(device, state["random"])
     endless = chain.from_iterable(repeat(batches))
     for step in range(num_done + 1, num_steps + 1):
         if unfinished.is_due():
-            present = {
-                "phase": "pretraining",
-                "step": step - 1,
-                "model": model.state_dict(),
-                "head": head.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "batches": batches.state_dict(),
-                "readings": readings[-STEPS_BETWEEN_READINGS:],
-                "random": random_states(device),
-            }
-            unfinished.write(present)
+            present = {"phase": "pretraining", "step": step - 1, "random": random_states(device)}
+            present |= {name: part.state_dict() for name, part in stateful.items()}
+            unfinished.write(present | {"readings": readings[-STEPS_BETWEEN_READINGS:]})
         signals.leave_if_asked()
-        inputs, answers = pretext.pose(to_model_range(next(endless).values), generator)
+        inputs, answers = pretext.pose(to_model_range(next(endless).values), batches.generator)
         with torch.autocast(device.type, dtype=model.autocast_dtype, enabled=model.autocast_dtype is not None):
             logits = head(representation.features(inputs)).float()
         loss = F.cross_entropy(logits, answers)
@@ -174,65 +165,8 @@ def pretrain(
     return {"pretraining_steps": float(num_steps), "pretraining_loss": last_loss, "pretraining_accuracy": accuracy}
 
 
-def pretrain_first(
-    model: LearnedModel,
-    pretext: Pretext,
-    pool: Pool,
-    *,
-    trainer: Trainer,
-    steps_per_epoch: int,
-    batch_size: int,
-    seed: int,
-    generation: int,
-    on_steps: OnSteps,
-    unfinished: Unfinished,
-    state: State | None,
-) -> dict[str, float]:
-    """Pretrain a model for its share of the steps and leave the rest to its Trainer; return entries for the record.
-
-    Raises:
-        NonFiniteError: the loss became NaN or infinite.
-        Stopped: a signal asked to stop; the progress is stored.
-    """
-    total = total_steps(trainer, steps_per_epoch=steps_per_epoch)
-    num_steps = pretext.num_steps(total)
-    trainer.fit_loop.epoch_loop.max_steps = total - num_steps
-    if state is not None and state["phase"] == "training":
-        pretrained: dict[str, float] = state["pretrained"]
-        return pretrained
-    return pretrain(
-        model,
-        pretext,
-        pool,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        device=trainer.strategy.root_device,
-        seed=seed,
-        generation=generation,
-        on_steps=on_steps,
-        unfinished=unfinished,
-        state=state,
-    )
-
-
-def with_real(pool: Pool, real: Samples | None) -> Pool:
-    """The pool together with the real training set, each sample once and with equal weight."""
-    if real is None or any(part.samples.values is real.values for part in pool.parts):
-        return Pool(pool.parts)
-    return Pool((Part(real, REAL), *pool.parts))
-
-
-def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
-    """Steps that a Trainer would take."""
-    max_epochs = trainer.max_epochs or -1
-    limits = [(trainer.max_steps, 1), (max_epochs, steps_per_epoch)]
-    return min(count * num_steps for count, num_steps in limits if count > 0)
-
-
-def check_pretraining(
-    pretext: Pretext, model: LearnedModel, *, trainer: Trainer, steps_per_epoch: int, batch_size: int
-) -> None:
-    """Refuse a pretext task that the model, its images or its batches cannot serve, or that has no steps.
+def check_pretraining(pretext: Pretext, model: LearnedModel, *, num_steps: int, batch_size: int) -> None:
+    """Refuse a pretext task that the model, its images, its batches or the steps of a generation cannot serve.
 
     Raises:
         UsageError: the text says what to set instead.
@@ -240,6 +174,5 @@ def check_pretraining(
     if model.representation() is None:
         raise UsageError(f"model={model.name} has no encoder or critic to pre-train: set training.pretraining=null")
     pretext.check(model.sample_shape, batch_size=batch_size)
-    total = total_steps(trainer, steps_per_epoch=steps_per_epoch)
-    if total < 2:
-        raise UsageError(f"training.pretraining shares the steps of a generation, two at least: got {total}")
+    if num_steps < 2:
+        raise UsageError(f"training.pretraining shares the steps of a generation, two at least: got {num_steps}")

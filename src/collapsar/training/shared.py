@@ -14,10 +14,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -26,20 +26,21 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 import collapsar
 from collapsar.errors import disk_errors_name, is_of_disk
-from collapsar.files import flush_to_disk
+from collapsar.files import flush_to_disk, temporary_of
 from collapsar.judging.spaces import feature_cache
 from collapsar.models.generative import GenerativeModel
+from collapsar.models.learned import LearnedModel
 from collapsar.records.settings import digest, first_training_settings
 from collapsar.samples import Samples
-from collapsar.training.stored import DAMAGE, load
-from collapsar.training.train import Recipe, Training
-from collapsar.training.trainer import configured, configured_callbacks, make_trainer
+from collapsar.training.stored import load
+from collapsar.training.train import Training
+from collapsar.training.trainer import Recipe, configured, configured_list, make_trainer
+from collapsar.training.unfinished import DAMAGE
 
 logger = logging.getLogger(__name__)
 
 SILENT_SECONDS = 2.0  # of waiting before a log line tells of it
 FOLDER, MODEL, NOTE = ".generation_0", "model.ckpt", "training.json"
-NOT_NOTED = ("model", "save", "shared_seconds", "earlier_seconds")  # fields of a Training that the note leaves out
 
 
 class SharedTraining:
@@ -48,12 +49,11 @@ class SharedTraining:
     Args:
         path: The folder; it exists once the training is done.
         recipe: Makes the model that stored weights are loaded into.
-        device: Device of a loaded model, as of a trained one.
         depends_on: What the folder's digest covers; stored in the folder for readers.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, *, device: torch.device, depends_on: Mapping[str, Any]) -> None:
-        self.path, self.recipe, self.device, self.depends_on = path, recipe, device, depends_on
+    def __init__(self, path: Path, recipe: Recipe, *, depends_on: Mapping[str, Any]) -> None:
+        self.path, self.recipe, self.depends_on = path, recipe, depends_on
         self.lock = FileLock(path.with_name(f"{path.name}.lock"))
 
     def acquire(self) -> None:
@@ -84,8 +84,12 @@ class SharedTraining:
             note, weights = json.loads((self.path / NOTE).read_text()), (self.path / MODEL).read_bytes()
             if note["checksum"] != checksum(note["training"], weights=weights):
                 raise ValueError("its checksum is another")
-            model = load(self.recipe, weights).eval().to(self.device)
-            return Training(model=model, save=writer(weights), shared_seconds=note["seconds"], **note["training"])
+            return Training(
+                model=load(self.recipe, weights),
+                save=writer(weights),
+                shared_seconds=note["seconds"],
+                **note["training"],
+            )
         except DAMAGE as error:
             logger.warning("%s is damaged (%s): generation 0 is trained again", self.path, type(error).__name__)
             return None
@@ -94,32 +98,21 @@ class SharedTraining:
         start = time.perf_counter()
         training = train()
         seconds = {"train": round(training.earlier_seconds + time.perf_counter() - start, 3)}
+        device, temporary = cast("LearnedModel", training.model).device, temporary_of(self.path)
         with disk_errors_name(self.path):
-            return replace(training, save=writer(self._keep(training, seconds=seconds)))
-
-    def _keep(self, training: Training, *, seconds: Mapping[str, float]) -> bytes:
-        """Store a training for other chains; return its checkpoint."""
-        temporary = self.path.with_name(f".{self.path.name}.partial")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        training.save(temporary / MODEL)
-        training.model.to(self.device)  # `save` moved it to the CPU
-        weights = (temporary / MODEL).read_bytes()
-        course = {
-            entry.name: getattr(training, entry.name) for entry in fields(training) if entry.name not in NOT_NOTED
-        }
-        note = {
-            "checksum": checksum(course, weights=weights),
-            "seconds": seconds,
-            "training": course,
-            "depends_on": self.depends_on,
-        }
-        (temporary / NOTE).write_text(json.dumps(note, indent=1))
-        for path in temporary.iterdir():
-            flush_to_disk(path)
-        shutil.rmtree(self.path, ignore_errors=True)
-        temporary.rename(self.path)
-        return weights
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            training.save(temporary / MODEL)
+            training.model.to(device)  # `save` moved it to the CPU
+            weights = (temporary / MODEL).read_bytes()
+            course = {"summary": training.summary, "curve": training.curve}
+            note = {"checksum": checksum(course, weights=weights), "seconds": seconds, "training": course}
+            (temporary / NOTE).write_text(json.dumps(note | {"depends_on": self.depends_on}, indent=1))
+            for path in temporary.iterdir():
+                flush_to_disk(path)
+            shutil.rmtree(self.path, ignore_errors=True)
+            temporary.rename(self.path)
+        return replace(training, save=writer(weights))
 
 
 @contextmanager
@@ -137,15 +130,14 @@ def claimed(
     Yields:
         None, with a warning, if the study's folder cannot be written: the chain then trains for itself.
     """
-    depends_on, device = dependencies(recipe, settings=first_training_settings(config), real=real)
-    path = study / FOLDER / digest(depends_on)
-    shared = SharedTraining(path, recipe, device=device, depends_on=depends_on)
+    depends_on = dependencies(recipe, settings=first_training_settings(config), real=real)
+    shared = SharedTraining(study / FOLDER / digest(depends_on), recipe, depends_on=depends_on)
     try:
         shared.acquire()
     except OSError as error:
         if is_of_disk(error):
             raise
-        logger.warning("generation 0 is not shared: cannot write to %s (%s)", path.parent, error.strerror)
+        logger.warning("generation 0 is not shared: cannot write to %s (%s)", shared.path.parent, error.strerror)
         yield None
         return
     try:
@@ -160,16 +152,16 @@ def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
     A fit by formula takes milliseconds. A logger, plugin or callback that the user configured may have other effects;
     an EarlyStopping has none.
     """
-    callbacks = configured_callbacks(recipe.trainer)
+    callbacks = configured_list(recipe.trainer, "callbacks")
     acts = any(configured(recipe.trainer, key) for key in ("logger", "plugins"))
     return model.is_trained_in_steps and not acts and all(type(callback) is EarlyStopping for callback in callbacks)
 
 
-def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) -> tuple[dict[str, Any], torch.device]:
-    """All that determines the result of a training, as plain values, and the device it runs on."""
+def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) -> dict[str, Any]:
+    """All that determines the result of a training, as plain values."""
     trainer = make_trainer(recipe.trainer)
-    device: torch.device = trainer.strategy.root_device
-    depends_on = {
+    device = trainer.strategy.root_device
+    return {
         "settings": dict(settings),
         "real": content_of(real),
         "code": code_of(recipe),
@@ -182,7 +174,6 @@ def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) 
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
-    return depends_on, device
 
 
 def content_of(samples: Samples) -> str:
@@ -195,8 +186,7 @@ def code_of(recipe: Recipe) -> str:
     """A stable digest of our code, and of the source files of the model's class and its base classes."""
     package = Path(inspect.getfile(collapsar)).parent
     with torch.random.fork_rng(devices=[]):
-        made = type(recipe.model())
-    classes = {made, *(each for each in made.__mro__ if issubclass(each, GenerativeModel))}
+        classes = [each for each in type(recipe.model()).__mro__ if issubclass(each, GenerativeModel)]
     content = blake2b(digest_size=16)
     for path in sorted({*package.rglob("*.py"), *(Path(inspect.getfile(each)) for each in classes)}):
         content.update(path.read_bytes())

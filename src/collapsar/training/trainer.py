@@ -1,4 +1,4 @@
-"""The Trainer of a generation: made from its recipe with our callbacks beside the configured ones, and checked.
+"""The recipe of a generation, and its Trainer, made with our callbacks beside the configured ones, and checked.
 
 The chain's machine (`machine/choice.py`) replaces `auto` in a recipe. Any other argument of a Lightning Trainer works
 here, or is refused by name (`REFUSED`, `REFUSED_CALLBACKS`).
@@ -8,7 +8,8 @@ import copy
 import inspect
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,9 +21,12 @@ from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
+from collapsar.data.device_cache import DeviceCache
 from collapsar.errors import UsageError
 from collapsar.machine.choice import AUTO, Machine
 from collapsar.machine.devices import torch_settings_kept
+from collapsar.models.generative import GenerativeModel
+from collapsar.models.plan import Plan
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
 
@@ -92,32 +96,62 @@ if not torch.cuda.is_available():
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a generation's model is made and trained.
+
+    Attributes:
+        model: Makes the model.
+        trainer: Makes the `lightning.Trainer`; takes `callbacks`.
+        plan: The levers of training.
+        batch_size: Samples in a step.
+        device_cache: The parts of the chain's pools that stay on the training device.
+    """
+
+    model: Callable[[], GenerativeModel]
+    trainer: TrainerRecipe
+    plan: Plan
+    batch_size: int
+    device_cache: DeviceCache = field(default_factory=DeviceCache)
+
+    def on(self, machine: Machine) -> "Recipe":
+        """The recipe with the machine's choices in place of what is left open."""
+        plan = replace(self.plan, cuda_graphs=machine.cuda_graphs, compiled=machine.compiled)
+        return replace(self, trainer=on_machine(self.trainer, machine), plan=plan)
+
+
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:
     """A fresh Trainer with these callbacks after copies of the configured ones, and with copies of its loggers.
 
-    It does not look for SLURM, because Lightning would requeue jobs by itself and count their tasks. `place` says where
-    loggers and callbacks write; it is None for a Trainer that trains nothing.
+    `place` says where loggers and callbacks write; it is None for a Trainer that trains nothing.
     """
     flat = flattened(recipe)
+    takes = inspect.signature(flat.func).parameters.values()
+    takes_any = any(each.kind == each.VAR_KEYWORD for each in takes)
     own: dict[str, Any] = {
-        "callbacks": [*copy.deepcopy(configured_callbacks(recipe)), *callbacks],
-        "plugins": _plugins(recipe),
-        "logger": placed(configured_loggers(configured(recipe, "logger")), place) or False,
+        key: value
+        for key, value in SAFE.items()
+        if key not in flat.keywords and (takes_any or any(each.name == key for each in takes))
     }
+    own["callbacks"] = [*copy.deepcopy(configured_list(recipe, "callbacks")), *callbacks]
+    own["plugins"] = _plugins(recipe)
+    own["logger"] = placed(configured_loggers(configured(recipe, "logger")), place) or False
     if place is not None:
         own["default_root_dir"] = place.folder / FOLDER / place.version
-    left_open = {key: value for key, value in SAFE.items() if key not in flat.keywords and _takes(flat.func, key)}
-    return with_arguments(recipe, **left_open, **own)()
-
-
-def configured_callbacks(recipe: TrainerRecipe) -> Sequence[Callback]:
-    """The callbacks that a recipe sets."""
-    return _listed(configured(recipe, "callbacks"))
+    return with_arguments(recipe, **own)()
 
 
 def configured(recipe: TrainerRecipe, key: str) -> Any:
     """A recipe's value of an argument; None if it sets none."""
     return flattened(recipe).keywords.get(key)
+
+
+def configured_list(recipe: TrainerRecipe, key: str) -> list[Any]:
+    """The values of an argument that takes one value or several; none for null."""
+    value = configured(recipe, key)
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def on_machine(recipe: TrainerRecipe, machine: Machine) -> TrainerRecipe:
@@ -135,15 +169,12 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
     """The Trainer of a recipe, if it can train a generation.
 
     Raises:
-        UsageError: a value that Lightning or we refuse, a callback that cannot work, more than one device, no step
-            to take, or an unknown precision.
+        UsageError: it cannot; the text names the argument, and what to set.
     """
     check_arguments(recipe)
     try:
         with torch_settings_kept():
             trainer = make_trainer(in_full_precision(recipe))
-    except UsageError:
-        raise
     except (MisconfigurationException, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise UsageError(f"trainer has a wrong value: {str(error).splitlines()[0]}") from error
     if trainer.num_devices * trainer.num_nodes != 1:
@@ -164,11 +195,7 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
 
 
 def check_arguments(recipe: TrainerRecipe) -> None:
-    """Refuse arguments, callbacks, loggers and plugins that cannot work in a chain.
-
-    Raises:
-        UsageError: the text names the first of them and what to set instead.
-    """
+    """Refuse arguments, callbacks, loggers and plugins that cannot work in a chain."""
     for variable in os.environ:
         if variable.startswith(LIGHTNING_VARIABLES):
             key = variable.removeprefix(LIGHTNING_VARIABLES).lower()
@@ -178,11 +205,12 @@ def check_arguments(recipe: TrainerRecipe) -> None:
         if taken and not any(type(value) is type(each) and value == each for each in taken):
             shown = " or ".join(_as_typed(each) for each in dict.fromkeys(taken))
             raise UsageError(f"trainer.{key} must be {shown}: got {_as_typed(value)}; {advice}")
-    for index, callback in enumerate(configured_callbacks(recipe)):
-        check_callback(f"trainer.callbacks[{index}]", callback, has_logger=bool(configured(recipe, "logger")))
-    for index, logger in enumerate(configured_loggers(configured(recipe, "logger"))):
+    loggers = configured_loggers(configured(recipe, "logger"))
+    for index, callback in enumerate(configured_list(recipe, "callbacks")):
+        check_callback(f"trainer.callbacks[{index}]", callback, has_logger=bool(loggers))
+    for index, logger in enumerate(loggers):
         _copy(f"trainer.logger[{index}]", logger)
-    for index, plugin in enumerate(_listed(configured(recipe, "plugins"))):
+    for index, plugin in enumerate(configured_list(recipe, "plugins")):
         if isinstance(plugin, AsyncCheckpointIO | LayerSync):
             raise UsageError(
                 f"trainer.plugins[{index}] cannot be used in a chain: got {type(plugin).__name__}; leave it out"
@@ -198,13 +226,11 @@ def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
             raise UsageError(f"{key} cannot be used in a chain: got {type(callback).__name__}; {advice}")
     if isinstance(callback, lightning_callbacks.DeviceStatsMonitor) and not has_logger:
         raise UsageError(f"{key} is DeviceStatsMonitor, which needs a logger: set trainer.logger=true")
+    copied, file = _copy(key, callback), io.BytesIO()
     try:
-        file = io.BytesIO()
-        torch.save(_copy(key, callback).state_dict(), file)
+        torch.save(copied.state_dict(), file)
         file.seek(0)
         torch.load(file, weights_only=True)
-    except UsageError:
-        raise
     except Exception as error:
         raise UsageError(
             f"the state_dict of {key} ({type(callback).__name__}) cannot be stored ({type(error).__name__}): "
@@ -217,27 +243,23 @@ def in_full_precision(recipe: TrainerRecipe) -> TrainerRecipe:
     return with_arguments(recipe, precision=FULL_PRECISION) if configured(recipe, "precision") == AUTO else recipe
 
 
+def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
+    """Steps that a Trainer would take."""
+    limits = [(trainer.max_steps, 1), (trainer.max_epochs or -1, steps_per_epoch)]
+    return min(count * num_steps for count, num_steps in limits if count > 0)
+
+
 def _plugins(recipe: TrainerRecipe) -> list[Any]:
-    """The configured plugins, stateful precision plugins as copies; never SLURM's environment."""
+    """The configured plugins, stateful precision plugins as copies.
+
+    Lightning's own environment is among them, or it would find SLURM, requeue jobs by itself and count their tasks.
+    """
     found = [
         copy.deepcopy(plugin) if isinstance(plugin, Precision) and plugin.state_dict() else plugin
-        for plugin in _listed(configured(recipe, "plugins"))
+        for plugin in configured_list(recipe, "plugins")
     ]
-    return (
-        found if any(isinstance(plugin, ClusterEnvironment) for plugin in found) else [*found, LightningEnvironment()]
-    )
-
-
-def _listed(value: Any) -> list[Any]:
-    """A list of what Lightning takes as one value or as a list; empty for null."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _takes(target: Callable[..., Any], key: str) -> bool:
-    parameters = inspect.signature(target).parameters
-    return key in parameters or any(each.kind == each.VAR_KEYWORD for each in parameters.values())
+    is_placed = any(isinstance(plugin, ClusterEnvironment) for plugin in found)
+    return found if is_placed else [*found, LightningEnvironment()]
 
 
 def _copy(key: str, part: Any) -> Any:

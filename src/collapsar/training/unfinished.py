@@ -17,7 +17,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -28,14 +28,13 @@ from collapsar.files import temporary_of, write_atomically
 from collapsar.machine import signals
 from collapsar.machine.choice import Machine
 from collapsar.machine.devices import random_states, set_random_states
-from collapsar.models.course import Course
 from collapsar.models.learned import LearnedModel
 from collapsar.records.settings import binding_settings, digest
-from collapsar.training.monitored import MonitorCheck
+from collapsar.training.callbacks import MonitorCheck
 
 logger = logging.getLogger(__name__)
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)  # of a stored file
 WORTH_STORING_SECONDS = 60.0  # of training; a shorter one is repeated if a kill comes before its samples are scored
 
 State = dict[str, Any]
@@ -54,8 +53,10 @@ class Unfinished:
         earlier_seconds: Seconds of training before the checkpoint that was read; 0 without one.
     """
 
-    def __init__(self, path: Path | None, *, belongs_to: Mapping[str, Any], minutes: float | None) -> None:
-        self.path, self.belongs_to, self.minutes = path, dict(belongs_to), minutes
+    def __init__(
+        self, path: Path | None = None, *, belongs_to: Mapping[str, Any] | None = None, minutes: float | None = None
+    ) -> None:
+        self.path, self.belongs_to, self.minutes = path, dict(belongs_to or {}), minutes
         self.earlier_seconds = 0.0
         self._begun = self._stored = time.monotonic()
 
@@ -75,7 +76,7 @@ class Unfinished:
             if foreign:
                 raise ValueError(f"another {foreign[0]}")
             self.earlier_seconds = float(state["seconds"])
-        except UNREADABLE as error:
+        except DAMAGE as error:
             why = error if isinstance(error, ValueError) else type(error).__name__
             logger.warning("%s is not used (%s): generation %d is trained from its start", self.path, why, generation)
             return None
@@ -105,11 +106,6 @@ class Unfinished:
         self._stored = time.monotonic()
 
 
-def unkept() -> Unfinished:
-    """A training whose progress is not stored."""
-    return Unfinished(None, belongs_to={}, minutes=None)
-
-
 def belonging(config: Mapping[str, Any], *, generation: int, machine: Machine | None) -> dict[str, Any]:
     """What a training depends on: it is continued only if all of this is the same."""
     return {
@@ -124,8 +120,7 @@ def pack(state: State) -> bytes:
     """The content of a file that holds a state."""
     file = BytesIO()
     torch.save(state, file)
-    stored = file.getvalue()
-    return checksum(stored) + b"\n" + stored
+    return checksum(file.getvalue()) + b"\n" + file.getvalue()
 
 
 def unpack(content: bytes) -> State:
@@ -133,8 +128,7 @@ def unpack(content: bytes) -> State:
     expected, _, stored = content.partition(b"\n")
     if checksum(stored) != expected:
         raise ValueError("it is damaged")
-    state: State = torch.load(BytesIO(stored), weights_only=True, map_location="cpu")
-    return state
+    return cast("State", torch.load(BytesIO(stored), weights_only=True, map_location="cpu"))
 
 
 def checksum(stored: bytes) -> bytes:
@@ -146,7 +140,6 @@ class Checkpoints(Callback):
     """Starts a Trainer from a state and stores later ones; the first callback, so that the others run after it.
 
     Args:
-        unfinished: The training.
         state: The state to start from; None starts at the first step.
         pretrained: Entries of the record about the pretraining; empty without one.
     """
@@ -160,7 +153,10 @@ class Checkpoints(Callback):
             return
         pl_module.load_state_dict(self.state["model"])
         for optimizer, stored in zip(trainer.optimizers, self.state["optimizers"], strict=True):
-            optimizer.load_state_dict(on_device_of(stored, optimizer))
+            for group in stored["param_groups"]:
+                if isinstance(group["lr"], torch.Tensor):  # CUDA graphs read it on the device
+                    group["lr"] = group["lr"].to(trainer.strategy.root_device)
+            optimizer.load_state_dict(stored)
         trainer.precision_plugin.load_state_dict(self.state["precision"])
         trainer.fit_loop.load_state_dict(self.state["loops"])
         for callback, stored in zip(others(trainer), self.state["callbacks"], strict=True):
@@ -173,7 +169,7 @@ class Checkpoints(Callback):
             trainer.should_stop = self.state.get("should_stop", False)
             logged = self.state.get("logged", {})
             trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in logged.items()})
-            course_of(pl_module).load_state_dict(self.state["course"])
+            cast("LearnedModel", pl_module).course.load_state_dict(self.state["course"])
             set_random_states(trainer.strategy.root_device, self.state["random"])
             self._stored_step = trainer.global_step
 
@@ -186,11 +182,11 @@ class Checkpoints(Callback):
         if step > self._stored_step and self.unfinished.is_due(is_last_step=step + 1 == self._num_steps):
             for each in trainer.loggers:
                 each.save()  # or a kill would lose the steps that they have buffered
-            self.unfinished.write(self._present(trainer, pl_module))
+            self.unfinished.write(self._present(trainer, cast("LearnedModel", pl_module)))
             self._stored_step = step
         signals.leave_if_asked()
 
-    def _present(self, trainer: Trainer, model: LightningModule) -> State:
+    def _present(self, trainer: Trainer, model: LearnedModel) -> State:
         """The state before the next step."""
         return {
             "phase": "training",
@@ -201,7 +197,7 @@ class Checkpoints(Callback):
             "precision": trainer.precision_plugin.state_dict(),
             "loops": before_the_batch(trainer.fit_loop.state_dict()),
             "callbacks": [callback.state_dict() for callback in others(trainer)],
-            "course": course_of(model).state_dict(),
+            "course": model.course.state_dict(),
             "random": random_states(trainer.strategy.root_device),
             "should_stop": trainer.should_stop,  # may be set, though min_steps or min_epochs is not reached
             "logged": dict(trainer.callback_metrics),  # the last values, which callbacks may read at any time
@@ -214,12 +210,6 @@ def others(trainer: Trainer) -> list[Callback]:
     return [callback for callback in callbacks if not isinstance(callback, Checkpoints | MonitorCheck)]
 
 
-def course_of(model: LightningModule) -> Course:
-    """The rates, averages and progress of a model's training."""
-    assert isinstance(model, LearnedModel)
-    return model.course
-
-
 def before_the_batch(loops: State) -> State:
     """Lightning's counts of steps and batches, without the batch that is fetched but not yet seen."""
     progress = loops["epoch_loop.batch_progress"]
@@ -229,19 +219,3 @@ def before_the_batch(loops: State) -> State:
     for loader in loops["state_dict"]["combined_loader"]:
         loader["num_given"] -= 1
     return loops
-
-
-def on_device_of(state: State, optimizer: torch.optim.Optimizer) -> State:
-    """An optimiser's state, with learning rates that are tensors moved to the device of its parameters.
-
-    CUDA graphs read such learning rates.
-    """
-    device = optimizer.param_groups[0]["params"][0].device
-    groups = [
-        {
-            key: value.to(device) if key == "lr" and isinstance(value, torch.Tensor) else value
-            for key, value in group.items()
-        }
-        for group in state["param_groups"]
-    ]
-    return {**state, "param_groups": groups}

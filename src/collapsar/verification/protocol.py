@@ -1,26 +1,31 @@
-"""Protocols: a loop whose result is known in closed form, run in blocks of independent chains.
+"""Protocols: chains whose laws are known, run in blocks of independent chains.
 
-A diagonal Gaussian or a histogram in D dimensions is D independent chains, which form a block. Blocks differ in seed.
+A protocol is written as parts and settings, like a user's chain, and `collapsar.theory.laws` decides which laws hold
+for these. A diagonal Gaussian or a histogram in D dimensions is D independent chains, which form a block. Blocks differ
+in seed.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from collapsar.chain.loop import Loop, Maker
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
-from collapsar.data.regimes import Regime
-from collapsar.data.sources.analytic import AnalyticSource
-from collapsar.drawing.selection import Drawn
-from collapsar.models.analytic.analytic import AnalyticModel
-from collapsar.models.bias import UNBIASED, Bias
+from collapsar.drawing.selection import Drawn, KeepAll
+from collapsar.models.bias import ScaledLatents
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
+from collapsar.theory.fitted import fitted_values
+from collapsar.theory.laws import Law, laws_of
 from collapsar.training.train import Training, fit
+
+Part: TypeAlias = partial[Any]  # a class with its settings
+UNBIASED: Part = partial(ScaledLatents, spread=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +36,15 @@ class Block:
     pool: Pool
     real: RealData
 
-    def fitted(self, name: str) -> Tensor:
-        """A parameter of the last model, in double precision."""
-        return self.model.get_buffer(name).double()
+    @cached_property
+    def fitted(self) -> dict[str, float]:
+        """The fitted parameters, averaged over the chains of the block as in the report."""
+        return fitted_values(self.model.fitted_parameters(), data=self.model.name)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Law:
-    """A statistic of a block and its value in closed form.
+class Statistic:
+    """A number measured on each block, and its expectation.
 
     Attributes:
         expected: The value, or the lower bound.
@@ -53,29 +59,62 @@ class Law:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A loop, and the laws that its last generation obeys.
+    """A loop, and what its last generation is measured by.
 
     Attributes:
-        source: Makes the real data of a seed.
+        where: What its statistics are called after, beside their symbol; empty if they need no more words.
+        data: The source, without its seed.
         num_synthetic: Samples that each model gives to the next pool.
         num_blocks: Number of blocks, each with its own seed.
+        laws: The keys of the laws to check; None for all that are no approximations.
+        others: Statistics that are no laws of fitted parameters.
+        excess: By which share of the law a block is expected to lie above it, from what is known of the block.
     """
 
-    regime: Regime
-    source: Callable[[int], AnalyticSource]
-    model: Callable[[], AnalyticModel]
+    where: str
+    data: Part
+    model: Part
+    regime: Part
     num_generations: int
     num_synthetic: int
     num_blocks: int
-    laws: Sequence[Law]
-    bias: Bias = UNBIASED
+    bias: Part = UNBIASED
+    laws: Sequence[str] | None = None
+    others: Sequence[Statistic] = ()
+    excess: Callable[[Block], float] = lambda block: 0.0
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings, as they would stand in a chain's resolved config."""
+        return {
+            **{part: settings_of(getattr(self, part)) for part in ("data", "model", "regime", "bias")},
+            "selection": settings_of(partial(KeepAll)),
+            "num_synthetic": self.num_synthetic,
+            "num_generations": self.num_generations,
+        }
+
+    @cached_property
+    def statistics(self) -> list[Statistic]:
+        """The laws to check at the last generation, and the other statistics."""
+        laws = laws_of(self.config)
+        chosen = [key for key in laws if laws[key].kind != "approximation"] if self.laws is None else self.laws
+        return [*(self._statistic(laws[key]) for key in chosen), *self.others]
+
+    def _statistic(self, law: Law) -> Statistic:
+        expected = law.at(self.num_generations - 1)
+        return Statistic(
+            name=", ".join(filter(None, [law.symbol, self.where])),
+            expected=expected,
+            measure=lambda block: block.fitted[law.key] - expected * self.excess(block),
+            is_lower_bound=law.kind == "lower bound",
+        )
 
     def run(self, seed: int) -> Block:
         """Run one block with the same loop as every experiment."""
-        real = self.source(seed).load()
+        real = self.data(seed=seed).load()
         loop = Loop(
             real=real,
-            regime=self.regime,
+            regime=make_part(self.regime),
             seed=seed,
             num_synthetic=[self.num_synthetic] * self.num_generations,
             maker=BlockMaker(self, seed=seed),
@@ -88,34 +127,25 @@ class BlockMaker(Maker):
     """Makes the generations of one block: models are fitted by formula, and every drawn sample is kept."""
 
     def __init__(self, protocol: Protocol, *, seed: int) -> None:
-        self.protocol, self.seed = protocol, seed
+        self.protocol, self.seed, self.bias = protocol, seed, protocol.bias()
 
     def train(self, pool: Pool, generation: int) -> Training:
         return fit(self.protocol.model(), pool, generator=make_generator(self.seed, generation, "train"))
 
     def draw(self, model: GenerativeModel, generation: int) -> Drawn:
         num_synthetic, generator = self.protocol.num_synthetic, make_generator(self.seed, generation, "sample")
-        return Drawn(model.sample(num_synthetic, generator, bias=self.protocol.bias), num_synthetic)
+        return Drawn(model.sample(num_synthetic, generator, bias=self.bias), num_synthetic)
 
 
-def mean_squared_mean(block: Block) -> float:
-    """Mean of mu² over a block; the truth is at 0."""
-    return block.fitted("mean").square().mean().item()
+def make_part(part: Part) -> Any:
+    """The object that a part describes, with the parts inside it."""
+    return part(**{key: make_part(value) for key, value in part.keywords.items() if isinstance(value, partial)})
 
 
-def mean_variance(block: Block) -> float:
-    """Mean of the fitted variance over a block."""
-    return block.fitted("covariance").mean().item()
-
-
-def mean_second_moment(block: Block) -> float:
-    """Mean of mu² + variance over a block."""
-    return mean_squared_mean(block) + mean_variance(block)
-
-
-def mean_wasserstein(block: Block) -> float:
-    """Mean over a block of W2² between the model and the standard normal truth."""
-    return mean_squared_mean(block) + (block.fitted("covariance").sqrt() - 1).square().mean().item()
+def settings_of(part: Part) -> dict[str, Any]:
+    """A part as a node of a resolved config."""
+    nested = {key: settings_of(value) if isinstance(value, partial) else value for key, value in part.keywords.items()}
+    return {"_target_": f"{part.func.__module__}.{part.func.__name__}", **nested}
 
 
 def undeclared_real_weight(block: Block) -> float:

@@ -22,7 +22,7 @@ from scipy import stats
 from torch import Tensor
 
 from collapsar.seeding import derive_seed
-from collapsar.verification.protocol import Law, Protocol
+from collapsar.verification.protocol import Protocol, Statistic, make_part
 from collapsar.verification.protocols import protocols
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run; 1e-3 is promised, but skewed statistics have longer tails than Student's t
@@ -53,42 +53,42 @@ class Check:
 
 def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
     """Check every law of a protocol over all its blocks; all `num_checks` of a run share the rate of false alarms."""
-    measured = torch.zeros(protocol.num_blocks, len(protocol.laws), dtype=torch.float64)
+    measured = torch.zeros(protocol.num_blocks, len(protocol.statistics), dtype=torch.float64)
     for block in range(protocol.num_blocks):
         chain = protocol.run(derive_seed(seed, block, "block"))
-        measured[block] = torch.tensor([law.measure(chain) for law in protocol.laws], dtype=torch.float64)
+        measured[block] = torch.tensor([own.measure(chain) for own in protocol.statistics], dtype=torch.float64)
     threshold = float(stats.t.isf(FALSE_ALARM_RATE / num_checks / 2, protocol.num_blocks - 1))
     return [
-        compare(law, regime=protocol.regime.name, blocks=blocks, threshold=threshold)
-        for law, blocks in zip(protocol.laws, measured.T, strict=True)
+        compare(statistic, regime=make_part(protocol.regime).name, blocks=blocks, threshold=threshold)
+        for statistic, blocks in zip(protocol.statistics, measured.T, strict=True)
     ]
 
 
-def compare(law: Law, *, regime: str, blocks: Tensor, threshold: float) -> Check:
-    """Compare a law with its statistic in all blocks [block]."""
-    difference = blocks.mean().item() - law.expected
+def compare(statistic: Statistic, *, regime: str, blocks: Tensor, threshold: float) -> Check:
+    """Compare the expectation with the values of all blocks [block]."""
+    difference = blocks.mean().item() - statistic.expected
     standard_error = (blocks.std() / math.sqrt(len(blocks))).item()
-    rounding = 1e-9 * max(abs(law.expected), 1.0)
+    rounding = 1e-9 * max(abs(statistic.expected), 1.0)
     is_exact = standard_error <= rounding
     if is_exact:
         standard_error, z = 0.0, 0.0 if abs(difference) <= rounding else None
     else:
         z = difference / standard_error
     return Check(
-        law=law.name,
+        law=statistic.name,
         regime=regime,
         measured=blocks.mean().item(),
-        expected=law.expected,
+        expected=statistic.expected,
         standard_error=standard_error,
         z=z,
-        passed=z is not None and (z >= -threshold if law.is_lower_bound else abs(z) <= threshold),
+        passed=z is not None and (z >= -threshold if statistic.is_lower_bound else abs(z) <= threshold),
     )
 
 
 def verify(*, seed: int, console: Console) -> list[Check]:
     """Run every protocol and check its laws."""
     everything = protocols()
-    num_checks = sum(len(protocol.laws) for protocol in everything)
+    num_checks = sum(len(protocol.statistics) for protocol in everything)
     torch.set_num_threads(1)
     with start_workers() as workers:
         results = workers.map(partial(check_numbered, seed=seed, num_checks=num_checks), range(len(everything)))

@@ -1,12 +1,14 @@
 """Search for the smallest value of a setting at which chains are good enough; the page draws the curve."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from collapsar.errors import UsageError, check_not_negative
-from collapsar.jobs.multirun import write_threshold
 from hydra_plugins.collapsar_searches.search import Search
+
+SEARCH = "search.json"  # in the folder of the multirun, for the page
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +47,9 @@ class BisectionSweeper(Search):
             )
         if any(override.partition("=")[0].lstrip("+") == self.setting for override in self.typed):
             raise UsageError(f"{self.setting} is what is searched for: set hydra.sweeper.low and hydra.sweeper.high")
-        folder, bounds = Path(self.config.hydra.sweep.dir), {"at_least": self.at_least, "at_most": self.at_most}
-        write_threshold(folder, setting=self.setting, objective=objective, **bounds)
+        bounds = {"at_least": self.at_least, "at_most": self.at_most}
+        content = json.dumps({"setting": self.setting, "objective": objective, **bounds})
+        (Path(self.config.hydra.sweep.dir) / SEARCH).write_text(content)
         match bisect(self._measure, self.is_met, low=self.low, high=self.high, num_steps=self.num_steps):
             case None, _:
                 logger.info("%s=%s is good enough already", self.setting, self.low)

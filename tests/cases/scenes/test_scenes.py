@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from collapsar.cases.scenes.scene_drawing import FACTORS, draw_scenes
+from collapsar.cases.scenes.scenes import FACTORS, draw_scenes
 from collapsar.config.composition import build
 from collapsar.errors import UsageError
 from tiny_chains import compose_settings

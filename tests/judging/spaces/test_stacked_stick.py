@@ -6,8 +6,13 @@ import pytest
 import torch
 from stick_values import load
 
-from collapsar.cases.stacked.stacked import StackedMNIST, stacked
-from collapsar.cases.stacked.stacked_stick import EncoderByChannel, HeadByChannel, StackedStickSpace
+from collapsar.cases.stacked.stacked import (
+    EncoderByChannel,
+    HeadByChannel,
+    StackedMNIST,
+    StackedStickSpace,
+    stacked,
+)
 from collapsar.data.real_data import RealData
 from collapsar.drawing.judge import choose_space
 from collapsar.errors import UsageError

@@ -3,41 +3,39 @@
 Unrolled GAN (Metz et al. 2017), VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2)
 count on it which modes a model captures. They draw images at random; here the digit is drawn first, so that all modes
 are equally likely.
+
+Their measuring stick (frozen classifier) is that of grey images: it reads each channel by itself.
 """
 
-from dataclasses import asdict
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from collapsar.data.factors import Factor, Factors
 from collapsar.data.real_data import RealData, StickSplit
 from collapsar.data.sources.real import MNIST
 from collapsar.data.sources.source import Sizes, Source
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.embedders import join
+from collapsar.judging.spaces.stick import load_stick
 from collapsar.samples import Samples, concatenate
 from collapsar.seeding import make_generator
 
-COLOURS: Final = ("red", "green", "blue")
-NUM_DIGITS: Final = 10
-SAMPLE_SHAPE: Final = [len(COLOURS), 28, 28]
+COLOURS = ("red", "green", "blue")
+NUM_DIGITS = 10
+SAMPLE_SHAPE = [len(COLOURS), 28, 28]
 
 
 class StackedMNIST(Source):
     """Stacks of three MNIST digits; training stacks of official training images, test stacks of official test images.
 
     A label is the number that the digits spell, red first.
-
-    Args:
-        sample_shape: [3, 28, 28].
-        num_train: Training samples of generation 0.
-        num_test: Held-out samples.
-        num_reserve: For regimes that take fresh real samples; 0 for none.
-        root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
-        seed: The experiment's seed.
-
-    Raises:
-        UsageError: a size is out of range, or the shape is another one.
     """
 
     name = "stacked_mnist"
@@ -53,50 +51,38 @@ class StackedMNIST(Source):
         seed: int,
     ) -> None:
         check_positive(**{"data.num_train": num_train, "data.num_test": num_test})
-        if num_reserve < 0:
-            raise UsageError(f"data.num_reserve must be at least 0: got {num_reserve}")
+        check_not_negative(**{"data.num_reserve": num_reserve})
         if list(sample_shape) != SAMPLE_SHAPE:
             raise UsageError(f"data.sample_shape must be {SAMPLE_SHAPE}: got {sample_shape}")
-        super().__init__(
-            sample_shape=sample_shape,
-            sizes=Sizes(num_train, num_test, num_reserve),
-            num_classes=NUM_DIGITS ** len(COLOURS),
-        )
+        sizes, num_classes = Sizes(num_train, num_test, num_reserve), NUM_DIGITS ** len(COLOURS)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
         self.digits = MNIST(sample_shape=[1, 28, 28], num_train=None, root=root)
         self.seed = seed
 
     @property
     def factors(self) -> Factors:
+        names = {colour: tuple(f"{colour}_{digit}" for digit in range(NUM_DIGITS)) for colour in COLOURS}
         equal = (1 / NUM_DIGITS,) * NUM_DIGITS
-        return Factors(
-            tuple(
-                Factor(colour, tuple(f"{colour}_{digit}" for digit in range(NUM_DIGITS)), equal) for colour in COLOURS
-            )
-        )
+        return Factors(tuple(Factor(colour, levels, equal) for colour, levels in names.items()))
 
     def read(self) -> RealData:
         """All sets. Stacks of images that the measuring stick was not trained on are kept from feature spaces too."""
         official = self.digits.load()
         assert official.stick_split is not None, "MNIST keeps a part from sticks"
         images = {"train": official.train, "test": official.test, "reserve": official.train}
-        train, test, reserve = (
-            self._stacks(images[name], size, purpose=name) for name, size in asdict(self.sizes).items()
+        images["unseen"] = official.stick_split.unseen
+        sizes = asdict(self.sizes) | {"unseen": self.sizes.test}
+        train, test, reserve, unseen = (
+            stacked(images[name], size, factors=self.factors, generator=make_generator(self.seed, 0, f"real {name}"))
+            for name, size in sizes.items()
         )
-        unseen = self._stacks(official.stick_split.unseen, self.sizes.test, purpose="unseen")
         return RealData(
             train=train,
             test=test,
             num_classes=self.num_classes,
             reserve=reserve if len(reserve) else None,
-            stick_split=StickSplit(
-                official=concatenate([train, unseen]), unseen_indices=len(train) + torch.arange(len(unseen))
-            ),
+            stick_split=StickSplit(concatenate([train, unseen]), len(train) + torch.arange(len(unseen))),
             factors=self.factors,
-        )
-
-    def _stacks(self, images: Samples, num_samples: int, *, purpose: str) -> Samples:
-        return stacked(
-            images, num_samples, factors=self.factors, generator=make_generator(self.seed, 0, f"real {purpose}")
         )
 
 
@@ -112,3 +98,72 @@ def stacked(images: Samples, num_samples: int, *, factors: Factors, generator: t
     draws = torch.rand(digits.shape, generator=generator, dtype=torch.float64)
     chosen = order[starts[digits] + (draws * counts[digits]).long()]
     return Samples(images.values[chosen, 0], factors.labels(digits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedStickSpace(FeatureSpace):
+    """The features of a grey-image stick for every channel; a class is a combination of the channels' classes."""
+
+    name: ClassVar[str] = "stacked_stick"
+    version: ClassVar[int] = 1
+    has_classes: ClassVar[bool] = True
+    is_stick: ClassVar[bool] = True
+
+    stick: str
+    stick_version: int
+    chunk_size: int
+
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=self.chunk_size)
+
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
+        grey = load_stick(self.stick, version=self.stick_version).architecture
+        num_channels, *sides = sample_shape
+        if tuple(sides) != grey.sample_shape[1:] or num_classes != grey.num_classes**num_channels:
+            raise UsageError(
+                f"the {self.stick} stick reads stacks of images {list(grey.sample_shape)}, each of {grey.num_classes} "
+                f"classes: got {list(sample_shape)} of {num_classes}; choose data=stacked_mnist"
+            )
+
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        """The stick without training. Channels are independent, so accuracies multiply."""
+        require_images(real, space_name=f"stacked {self.stick} stick's")
+        self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
+        stick = load_stick(self.stick, version=self.stick_version)
+        encoder, head = stick.network()
+        num_channels, factors = real.train.shape[0], real.factors.factors if real.factors else ()
+        return FittedSpace(
+            name=f"{self.stick}_stick_by_channel",
+            feature_dim=num_channels * stick.architecture.widths[-1],
+            embedder=EncoderByChannel(encoder),
+            head=HeadByChannel(head, num_channels=num_channels),
+            test_accuracy=stick.test_accuracy**num_channels,
+            content_hash=stick.content_hash,
+            version=stick.version,
+            device=device,
+            chunk_size=self.chunk_size,
+            factor_accuracy={factor.name: stick.test_accuracy for factor in factors},
+        )
+
+
+class EncoderByChannel(nn.Module):
+    """Apply an encoder of grey images to every channel and concatenate the features."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
+        features: Tensor = self.encoder(images.flatten(0, 1).unsqueeze(1))
+        return features.unflatten(0, images.shape[:2]).flatten(1)
+
+
+class HeadByChannel(nn.Module):
+    """Log-probabilities of every combination of classes, one class from each channel."""
+
+    def __init__(self, head: nn.Module, *, num_channels: int) -> None:
+        super().__init__()
+        self.head, self.num_channels = head, num_channels
+
+    def forward(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample combination"]:
+        return join([self.head(each) for each in features.chunk(self.num_channels, dim=1)])

@@ -8,8 +8,7 @@ its ranges are those of the training set.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -47,13 +46,8 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> float:
 
 def category_shares(column: Column, values: pd.Series) -> np.ndarray:
     """The share of each category among the values that are not missing; zeros if all are missing."""
-    codes = category_codes(column, values.dropna())
+    codes = column.codes(values.dropna())
     return np.bincount(codes, minlength=len(column.categories)) / max(len(codes), 1)
-
-
-def category_codes(column: Column, values: pd.Series) -> np.ndarray:
-    """The index of each value among the column's categories; -1 if it is missing."""
-    return pd.Index(column.categories, dtype=object).get_indexer(values.astype(object).where(values.notna(), None))
 
 
 def num_categories_dropped(column: Column, *, real: pd.Series, synthetic: pd.Series) -> int:
@@ -102,9 +96,9 @@ def pair_scores(columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.
     real rows (one is constant, say) is left out.
     """
     correlations = correlation_similarities(columns, real=real, synthetic=synthetic)
-    tables = list(contingency_tables(columns, real=real, synthetic=synthetic))
-    contingencies = np.array([contingency_similarity(*pair) for pair in tables])
-    associations = np.array([abs(cramers_v(of_real) - cramers_v(of_synthetic)) for of_real, of_synthetic in tables])
+    of_real, of_synthetic = (contingency_tables(columns, real=real, rows=rows) for rows in (real, synthetic))
+    contingencies = np.array([contingency_similarity(of_real[pair], of_synthetic[pair]) for pair in of_real])
+    associations = np.array([abs(cramers_v(of_real[pair]) - cramers_v(of_synthetic[pair])) for pair in of_real])
     return {
         "column_pairs": mean_of(np.concatenate([correlations, contingencies])),
         "correlation_similarity": mean_of(correlations),
@@ -133,34 +127,30 @@ def correlations(numbers: pd.DataFrame) -> np.ndarray:
 
 
 def contingency_tables(
-    columns: Sequence[Column], *, real: pd.DataFrame, synthetic: pd.DataFrame
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Counts of real and of synthetic rows for each pair of columns that are not both numbers."""
-    coded = [code_columns(columns, real=real, rows=rows) for rows in (real, synthetic)]
+    columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame
+) -> dict[tuple[str, str], np.ndarray]:
+    """Counts of `rows` for each pair of columns that are not both numbers, by name; numbers in bins of the real ones.
+
+    The last row or column of a table counts missing values.
+    """
+    coded = {each.name: coded_values(each, real=real[each.name], values=rows[each.name]) for each in columns}
+    tables = {}
     for first, second in combinations(columns, 2):
         if not (first.is_number and second.is_number):
-            yield tuple(count_pairs(rows[first.name], rows[second.name]) for rows in coded)  # type: ignore[misc]
+            (codes, num_codes), (others, num_others) = coded[first.name], coded[second.name]
+            joint = np.bincount(codes * num_others + others, minlength=num_codes * num_others)
+            tables[first.name, second.name] = joint.reshape(num_codes, num_others)
+    return tables
 
 
-@dataclass(frozen=True)
-class Codes:
-    """A column's values as whole numbers below `num_codes`."""
-
-    codes: np.ndarray
-    num_codes: int
-
-
-def code_columns(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Codes]:
-    """The columns of `rows` as indices of categories, or as bins of the real numbers; missing values come last."""
-    coded = {}
-    for column in columns:
-        if column.is_number:
-            numbers, edges = rows[column.name].to_numpy(dtype=np.float64, na_value=np.nan), bin_edges(real[column.name])
-            codes, last = np.digitize(numbers, bins=edges) - 1, len(edges) - 1  # the last is that of NaN
-        else:
-            codes, last = category_codes(column, rows[column.name]), len(column.categories)
-        coded[column.name] = Codes(np.where(codes < 0, last, codes), last + 1)
-    return coded
+def coded_values(column: Column, *, real: pd.Series, values: pd.Series) -> tuple[np.ndarray, int]:
+    """Indices of categories, or of bins of the real numbers, and how many there are; the last is of missing values."""
+    if column.is_number:
+        edges = bin_edges(real)
+        codes = np.digitize(values.to_numpy(dtype=np.float64, na_value=np.nan), bins=edges) - 1
+        return np.where(codes < 0, len(edges) - 1, codes), len(edges)
+    codes, num_categories = column.codes(values), len(column.categories)
+    return np.where(codes < 0, num_categories, codes), num_categories + 1
 
 
 def bin_edges(real: pd.Series) -> np.ndarray:
@@ -172,13 +162,6 @@ def bin_edges(real: pd.Series) -> np.ndarray:
         edges = np.append(np.unique(numbers), np.inf)
     edges[0], edges[-1] = -np.inf, np.inf
     return edges
-
-
-def count_pairs(first: Codes, second: Codes) -> np.ndarray:
-    """How many rows have each pair of codes."""
-    shape = first.num_codes, second.num_codes
-    joint = np.ravel_multi_index((first.codes, second.codes), shape)
-    return np.bincount(joint, minlength=first.num_codes * second.num_codes).reshape(shape)
 
 
 def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
@@ -202,14 +185,12 @@ def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: p
 
     Numbers are put into bins of the real rows. NaN if a correlation is undefined.
     """
-    coded = code_columns(columns, real=real, rows=rows)
-    names = [column.name for column in columns if column.is_number]
-    found = pd.DataFrame(1.0, index=[column.name for column in columns], columns=[column.name for column in columns])
-    found.loc[names, names] = correlations(rows[names])
-    for first, second in combinations(columns, 2):
-        if not (first.is_number and second.is_number):
-            value = cramers_v(count_pairs(coded[first.name], coded[second.name]))
-            found.loc[first.name, second.name] = found.loc[second.name, first.name] = value
+    names = [column.name for column in columns]
+    numbers = [column.name for column in columns if column.is_number]
+    found = pd.DataFrame(1.0, index=names, columns=names)
+    found.loc[numbers, numbers] = correlations(rows[numbers])
+    for (first, second), counts in contingency_tables(columns, real=real, rows=rows).items():
+        found.loc[first, second] = found.loc[second, first] = cramers_v(counts)
     return found.to_numpy()
 
 

@@ -9,15 +9,15 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
-from collapsar.cases.tables.file_rows import FileRows, counted, size, text_column
-from collapsar.cases.tables.numerals import Signs, sign, sign_name
+from collapsar.cases.tables.file_rows import FileRows, counted, text_column
+from collapsar.cases.tables.numerals import Signs, sign_name
 from collapsar.errors import UsageError, printable
 
 LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
@@ -28,63 +28,41 @@ BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UT
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How a file is read: the settings of `conf/data/table.yaml`, each sign as itself or by its name."""
+def read_csv(
+    path: Path, *, separator: str | None, encoding: str | None, missing: Sequence[str | int | float]
+) -> FileRows:
+    """The columns of a CSV file, all of them text.
 
-    separator: str | None
-    decimal: str | None
-    thousands: str | None
-    encoding: str | None
-    missing: Sequence[str | int | float]
-
-    def __post_init__(self) -> None:
-        for name in ("separator", "decimal", "thousands"):
-            object.__setattr__(self, name, sign(f"data.{name}", getattr(self, name)))
-        if not self.missing:
-            raise UsageError(
-                "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
-            )
-        if self.thousands is not None and self.thousands == (self.decimal or "."):
-            raise UsageError(
-                f"data.thousands and data.decimal must differ: got {sign_name(self.thousands)} for both; set both"
-            )
-
-    def is_missing(self, text: str) -> bool:
-        """Whether a cell's text stands for a missing value; a number in `missing` stands for all equal ones."""
-        words, numbers = self._missing
-        return text.strip() in words or (bool(numbers) and Signs().read(text) and float(text) in numbers)
-
-    @cached_property
-    def _missing(self) -> tuple[set[str], set[float]]:
-        words = {word for word in self.missing if isinstance(word, str)}
-        return {"", *(word.strip() for word in words)}, {float(word) for word in self.missing if word not in words}
-
-
-def read_csv(path: Path, reading: Reading) -> FileRows:
-    """The columns of a CSV file, all of them text."""
-    text, encoding = decoded(path.read_bytes(), reading.encoding)
-    separator = reading.separator or find_separator(text)
+    `missing` are the words that stand for missing values; a number among them stands for all equal ones.
+    """
+    text, encoding = decoded(path.read_bytes(), encoding)
+    separator = separator or find_separator(text)
     header, rows, left_out = read_lines(text, separator)
+    words = {"", *(word.strip() for word in missing if isinstance(word, str))}
+    numbers = {float(word) for word in missing if not isinstance(word, str)}
+    columns, counts = {}, defaultdict[str, Counter[str]](Counter)
     cells = zip(*rows, strict=True) if rows else [()] * len(header)
-    columns, missing = {}, dict[str, dict[str, int]]()
     for title, name, values in zip(header, names_of(header), cells, strict=True):
-        column = columns[name] = text_column(values)
+        column = text_column(values)
         distinct = column.cat.categories.tolist()
         if not title.strip() and is_blank(distinct):
-            del columns[name]
-        elif words := [text for text in distinct if reading.is_missing(text)]:
-            numbers = column.value_counts()
-            for word in words:
-                counts = missing.setdefault(word.strip(), {})
-                counts[name] = counts.get(name, 0) + int(numbers[word])
-            columns[name] = column.cat.set_categories([text for text in distinct if text not in words])
+            continue
+        gaps = [
+            text
+            for text in distinct
+            if text.strip() in words or (numbers and Signs().read(text) and float(text) in numbers)
+        ]
+        for text, count in column.value_counts()[gaps].items() if gaps else ():
+            counts[text.strip()][name] += int(count)
+        columns[name] = column.cat.remove_categories(gaps)
     if len(columns) < len(header):
         left_out.append(f"{counted(len(header) - len(columns), 'column')} without a name and without a value")
     name = sign_name(separator)
     shown = f"{separator} ({name})" if separator.isprintable() and separator not in (" ", name) else name
-    form = f"{size(len(rows), columns)}, separated by {shown}, encoding {encoding}"
-    return FileRows(pd.DataFrame(columns), form, missing, tuple(left_out))
+    size = f"{counted(len(rows), 'row')} of {counted(len(columns), 'column')}"
+    return FileRows(
+        pd.DataFrame(columns), f"{size}, separated by {shown}, encoding {encoding}", counts, tuple(left_out)
+    )
 
 
 def is_blank(fields: Sequence[str]) -> bool:
@@ -110,23 +88,6 @@ def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
     return text, chosen
 
 
-def parsed(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each record, none for a blank line, with the number of its last line.
-
-    If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
-    """
-    csv.field_size_limit(LONGEST_FIELD)
-    skips = has_blanks_before_quotes(text, separator)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=skips)
-    try:
-        for fields in reader:
-            yield reader.line_num, fields
-    except csv.Error as error:
-        raise UsageError(
-            f"line {reader.line_num}: {error}; a quote is opened and not closed, or text follows it"
-        ) from error
-
-
 def has_blanks_before_quotes(text: str, separator: str) -> bool:
     """Whether blanks precede any quoted field."""
     if separator == " " or not re.search(f'{re.escape(separator)} +"', text):
@@ -136,15 +97,26 @@ def has_blanks_before_quotes(text: str, separator: str) -> bool:
 
 
 def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], list[str]]:
-    """The header, the fields of each other line, and what is left out, in words; lines of other widths are refused."""
-    everything = list(parsed(text, separator))
-    records = [(line, fields) for line, fields in everything if not is_blank(fields)]
+    """The header, the fields of each other line, and what is left out, in words; lines of other widths are refused.
+
+    If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
+    """
+    csv.field_size_limit(LONGEST_FIELD)
+    skips = has_blanks_before_quotes(text, separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=skips)
+    try:
+        lines = [(reader.line_num, fields) for fields in reader]
+    except csv.Error as error:
+        raise UsageError(
+            f"line {reader.line_num}: {error}; a quote is opened and not closed, or text follows it"
+        ) from error
+    records = [(line, fields) for line, fields in lines if not is_blank(fields)]
     if not records:
         raise UsageError("the file is empty")
     left_out = []
-    if num_blank := len(everything) - len(records):
+    if num_blank := len(lines) - len(records):
         left_out.append(counted(num_blank, "blank line"))
-    if has_blanks_before_quotes(text, separator):
+    if skips:
         left_out.append("blanks after separators, because quoted fields stand there")
     (_, header), *rows = records
     if rows and all(len(fields) == len(header) + 1 and not fields[-1].strip() for _, fields in rows):
@@ -159,20 +131,15 @@ def find_separator(text: str) -> str:
     headers = {one: csv.reader(io.StringIO(text, newline=""), delimiter=one) for one in SEPARATORS}
     widths = {one: next((len(fields) for fields in rows if not is_blank(fields)), 0) for one, rows in headers.items()}
     splitting = [one for one in SEPARATORS if widths[one] > 1]
-    fitting = [one for one in splitting if fits(text, one)] if len(splitting) > 1 else splitting
+    fitting = []
+    for one in splitting if len(splitting) > 1 else ():
+        with suppress(UsageError):
+            read_lines(text, one)
+            fitting.append(one)
     if len(fitting) > 1:
         found = " or ".join(f"{sign_name(one)} ({widths[one]} columns)" for one in fitting)
         raise UsageError(f"the file may be separated by {found}: set data.separator")
     return (fitting or splitting or [","])[0]
-
-
-def fits(text: str, separator: str) -> bool:
-    """Whether all lines have as many fields as the header."""
-    try:
-        read_lines(text, separator)
-    except UsageError:
-        return False
-    return True
 
 
 def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:

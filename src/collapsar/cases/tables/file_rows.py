@@ -1,8 +1,7 @@
 """Rows of a user's file, before their kinds are known, with notes on how the file was read."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -58,13 +57,8 @@ def text_column(cells: Iterable[str | None]) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(distinct, dtype=object)))
 
 
-def read_parquet(path: Path) -> FileRows:
-    """The columns of a Parquet file, as it has them."""
-    return from_frame(pd.read_parquet(path, dtype_backend="numpy_nullable"))
-
-
 def from_frame(frame: pd.DataFrame) -> FileRows:
-    """The columns of a frame and of its named index; two columns of one name are refused."""
+    """The columns of a Parquet file's frame and of its named index; two columns of one name are refused."""
     named = [name for name in frame.index.names if name is not None]
     is_counter = isinstance(frame.index, pd.RangeIndex)
     left_out = () if named or is_counter else ("the index, which has no name",)
@@ -74,13 +68,13 @@ def from_frame(frame: pd.DataFrame) -> FileRows:
         raise UsageError(f"two columns are named {shown(twice[0])}: rename one of them")
     frame = frame.set_axis(names, axis=1)
     texts = {name for name in names if infer_dtype(frame[name], skipna=True) in ("string", "categorical")}
-    read = pd.DataFrame({name: from_series(values) for name, values in frame.items()}, columns=pd.Index(names))
+    read = pd.DataFrame({name: text_or_numbers(values) for name, values in frame.items()}, columns=pd.Index(names))
     missing = {name: int(number) for name, number in read.isna().sum().items() if number}
-    form = f"{size(len(read), names)}, Parquet"
+    form = f"{counted(len(read), 'row')} of {counted(len(names), 'column')}, Parquet"
     return FileRows(read, form, {"null": missing} if missing else {}, left_out, texts)
 
 
-def from_series(values: pd.Series) -> pd.Series:
+def text_or_numbers(values: pd.Series) -> pd.Series:
     """A column of a frame: strings, categoricals and decimals become text; other types stay as they are."""
     if is_float_dtype(values):
         return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -89,11 +83,6 @@ def from_series(values: pd.Series) -> pd.Series:
             None if is_missing else str(value) for value, is_missing in zip(values, values.isna(), strict=True)
         )
     return values
-
-
-def size(num_rows: int, columns: Sized) -> str:
-    """Numbers of rows and columns in words."""
-    return f"{counted(num_rows, 'row')} of {counted(len(columns), 'column')}"
 
 
 def counted(number: int, what: str) -> str:

@@ -5,30 +5,31 @@ ranges from the training rows.
 """
 
 from collections.abc import Mapping
+from datetime import date, time, timedelta
 from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
 import torch
-from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from collapsar.cases.tables.names import column_error, identifier_override, shown, type_override
-from collapsar.cases.tables.scales import ScaleName, fit_scale
-from collapsar.cases.tables.schema import LARGEST_COUNT, Column, Kind, Table
+from collapsar.cases.tables.schema import LARGEST_COUNT, Column, Kind, ScaleName, Table, fit_scale
 from collapsar.errors import UsageError, printable
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LARGEST = 1e60  # a larger number could overflow float64 in products of sums of squares
-UNFIT_CONTENT = {  # contents that are neither numbers nor text, by their names in pandas.api.types.infer_dtype
-    "bytes": "bytes",
-    "complex": "complex numbers",
-    "interval": "intervals",
-    "period": "periods of time",
-    "time": "times",
-    **dict.fromkeys(("date", "datetime", "datetime64"), "dates"),
-    **dict.fromkeys(("timedelta", "timedelta64"), "durations"),
+UNFIT_TYPES: dict[str, Any] = {
+    "lists": (list, tuple, set, np.ndarray),
+    "nested values": dict,
+    "bytes": bytes,
+    "complex numbers": (complex, np.complexfloating),
+    "intervals": pd.Interval,
+    "periods of time": pd.Period,
+    "times": time,
+    "dates": date,
+    "durations": timedelta,
 }
-UNFIT_TYPES: dict[str, Any] = {"lists": (list, tuple, set, np.ndarray), "nested values": dict, "bytes": bytes}
 NARROW = 1e-12  # metrics of columns compare numbers to 14 decimals
 
 
@@ -54,11 +55,8 @@ def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str]) -> dict[str, Ki
 
 def check_content(name: str, values: pd.Series) -> None:
     """Refuse values that are neither numbers nor texts: dates, bytes, lists."""
-    content = infer_dtype(values, skipna=True)
-    held = UNFIT_CONTENT.get(content)
-    if content in ("mixed", "unknown-array"):
-        found = (what for what, types in UNFIT_TYPES.items() if any(isinstance(value, types) for value in values))
-        held = next(found, None)
+    found = set(map(type, values))
+    held = next((what for what, unfit in UNFIT_TYPES.items() if any(issubclass(one, unfit) for one in found)), None)
     if held is not None:
         raise column_error(
             name, f"holds {held}: set {identifier_override(name)} to leave it out, or write numbers or text in the file"
@@ -152,8 +150,7 @@ def fit_table(
 def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, train: np.ndarray) -> list[str]:
     """Notes on numbers that are encoded alike, and on columns without a value in one part.
 
-    `values` are the rows of `frame`, encoded by `table`. `train` has the positions of the training rows; the others
-    are held out.
+    `values` are the rows of `frame`, encoded; `train` has the positions of the training rows.
     """
     notes, rows = [], table.decode(values)
     is_train = np.isin(np.arange(len(frame)), train)

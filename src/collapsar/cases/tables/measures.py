@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,15 +19,19 @@ from collapsar.cases.tables.columns import (
     pair_scores,
     share_outside,
 )
-from collapsar.cases.tables.names import find_name
+from collapsar.cases.tables.names import advice, find_name, listed, shown
 from collapsar.cases.tables.predictors import Labelled, TableTask, predict, score_predictions
 from collapsar.cases.tables.schema import Column, Table
+from collapsar.data.real_data import RowFormat
+from collapsar.errors import UsageError
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.downstream import area_under_curve
+from collapsar.judging.measuring import ExtraMetrics, Measure
 from collapsar.samples import Samples
 
 MOST_PARTS = 64  # columns or groups of rows that get their own keys; means are over all
 LONGEST_NAME = 40  # characters of a column's name in a key
+LINEAR_SCORES = ("auc", "f1", "calibration_error", "brier")  # of logistic regression; boosting has all
 
 
 def table_of(comparison: Comparison) -> Table | None:
@@ -41,18 +47,11 @@ def columns(comparison: Comparison) -> dict[str, float]:
     if table is None:
         return {}
     real, rows = comparison.real.rows, comparison.rows
-    shapes = {
-        column.name: column_shape(column, real=real[column.name], synthetic=rows[column.name])
-        for column in table.columns
-    }
-    dropped = {
-        column.name: num_categories_dropped(column, real=real[column.name], synthetic=rows[column.name])
-        for column in table.columns
-        if not column.is_number
-    }
-    adherence = [boundary_adherence(column, rows[column.name]) for column in table.columns if column.is_number]
-    flagged = [column.name for column in table.columns if column.may_be_missing]
-    missing = [missing_similarity(real=real[name], synthetic=rows[name]) for name in flagged]
+    sides = {each: {"real": real[each.name], "synthetic": rows[each.name]} for each in table.columns}
+    shapes = {each.name: column_shape(each, **both) for each, both in sides.items()}
+    dropped = {each.name: num_categories_dropped(each, **both) for each, both in sides.items() if not each.is_number}
+    adherence = [boundary_adherence(each, rows[each.name]) for each in table.columns if each.is_number]
+    missing = [missing_similarity(**both) for each, both in sides.items() if each.may_be_missing]
     keys = safe_names(shapes)
     return {
         "column_shapes": mean_of(np.array([*shapes.values()])),
@@ -88,16 +87,13 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
     for predictor, suffix in ((task.boosting(), ""), (task.linear(), "_linear")):
         probabilities = predict(predictor, train, test, num_classes=num_classes)
         scores = score_predictions(probabilities, classes=test.classes, num_bins=task.num_bins)
-        values |= {
-            f"downstream_auc{suffix}": scores.auc,
-            f"downstream_f1{suffix}": scores.f1,
-            f"downstream_calibration_error{suffix}": scores.calibration_error,
-            f"downstream_brier{suffix}": scores.brier,
-        }
-        if not suffix:
-            values |= {"downstream_accuracy": scores.accuracy}
-            values |= {f"downstream_f1_class_{index}": value for index, value in enumerate(scores.class_f1)}
-            values |= _by_group(task, comparison, probabilities, classes=test.classes)
+        kept = LINEAR_SCORES if suffix else scores
+        values |= {f"downstream_{name}{suffix}": scores[name] for name in kept}
+        if not suffix and task.subgroup is not None:
+            name = find_name(task.subgroup, [column.name for column in table.columns])
+            (column,) = (column for column in table.columns if column.name == name)
+            groups = row_groups(column, comparison.real.rows[column.name])
+            values |= scores_by_group(groups, probabilities, classes=test.classes)
     return values
 
 
@@ -111,25 +107,16 @@ def labelled(table: Table, samples: Samples) -> Labelled:
     return Labelled(features=values[:, ~is_target].double().numpy(), classes=classes.numpy())
 
 
-def _by_group(
-    task: TableTask, comparison: Comparison, probabilities: np.ndarray, *, classes: np.ndarray
+def scores_by_group(
+    groups: Mapping[str, np.ndarray], probabilities: np.ndarray, *, classes: np.ndarray
 ) -> dict[str, float]:
     """AUC of each group of held-out rows, and the lowest of them."""
-    if task.subgroup is None:
-        return {}
-    table, rows = table_of(comparison), comparison.real.rows
-    assert table is not None, "only tables have such a task"
-    name = find_name(task.subgroup, [column.name for column in table.columns])
-    (column,) = (column for column in table.columns if column.name == name)
-    groups = row_groups(column, rows[column.name])
-    keys = safe_names(groups)
     areas = {
-        key: area_under_curve(probabilities[groups[name]], classes=classes[groups[name]]) for name, key in keys.items()
+        f"group/{key}/downstream_auc": area_under_curve(probabilities[groups[name]], classes=classes[groups[name]])
+        for name, key in safe_names(groups).items()
     }
     known = [area for area in areas.values() if np.isfinite(area)]
-    return {f"group/{key}/downstream_auc": area for key, area in areas.items()} | (
-        {"downstream_auc_worst_group": min(known)} if known else {}
-    )
+    return areas | ({"downstream_auc_worst_group": min(known)} if known else {})
 
 
 def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
@@ -161,3 +148,23 @@ def safe_names(names: Iterable[str]) -> dict[str, str]:
             number, key = number + 1, f"{stem}_{number + 1}"
         keys[name] = key
     return keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableMetrics(ExtraMetrics):
+    """Extra metrics of tables: groups added to those of the evaluation if samples are rows of a table."""
+
+    metrics: Sequence[str]
+    task: TableTask
+
+    def groups(self) -> Mapping[str, Measure]:
+        return {"table_columns": columns, "table_pairs": pairs, "table_downstream": partial(downstream, task=self.task)}
+
+    def check(self, table: RowFormat) -> None:
+        assert isinstance(table, Table), "rows of a table"
+        names, subgroup = [column.name for column in table.columns], self.task.subgroup
+        if subgroup is not None and find_name(subgroup, names) is None:
+            setting = "evaluation.table.task.subgroup"
+            raise UsageError(
+                f"{setting} must be one of {listed(names)}: got {shown(subgroup)}{advice(setting, subgroup)}"
+            )

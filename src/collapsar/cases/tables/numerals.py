@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -20,13 +19,10 @@ from collapsar.cases.tables.names import column_error, identifier_override, show
 from collapsar.cases.tables.schema import LARGEST_COUNT
 from collapsar.errors import UsageError, printable
 
-DECIMAL_SIGNS = (".", ",")
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
-PADDED = re.compile(r"\s*[+-]?0[0-9]")
+PADDED = re.compile(r"\s*[+-]?0[0-9]")  # a number that begins with an extra zero, as codes do: 007
 ALWAYS_HELD = 15  # decimal digits that float64 always preserves
 SIGN_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space", ".": "point", "'": "apostrophe"}
-NUMBER_KINDS = ("continuous", "count")
-Notes = list[str]
 
 
 @dataclass(frozen=True)
@@ -49,17 +45,12 @@ class Signs:
 
     def unread(self, texts: Iterable[str]) -> list[str]:
         """The texts that are no numbers in these signs."""
-        is_number = self._pattern.fullmatch
-        return [text for text in texts if not is_number(text)]
+        return [text for text in texts if not self.read(text)]
 
     def plain(self, text: str) -> str:
         """A number's text with a decimal point and no thousands sign, as Python reads it."""
         text = text.strip() if self.thousands is None else text.strip().replace(self.thousands, "")
         return text.replace(self.decimal, ".")
-
-    def numbers(self, texts: Iterable[str]) -> np.ndarray:
-        """The float64 nearest to each text."""
-        return np.array([float(self.plain(text)) for text in texts], dtype=np.float64)
 
 
 def is_held(text: str) -> bool:
@@ -74,17 +65,12 @@ def is_held(text: str) -> bool:
 
 def possible_signs(texts: Sequence[str]) -> list[Signs]:
     """All signs in which these texts are numbers, with and without a thousands sign."""
-    signs = [Signs(decimal, thousands) for thousands, decimal in product((None, *THOUSANDS_SIGNS), DECIMAL_SIGNS)]
-    return [one for one in signs if one.thousands != one.decimal and all(map(one.read, texts))]
-
-
-def is_padded(text: str) -> bool:
-    """Whether a number begins with an extra zero, as codes do: 007."""
-    return PADDED.match(text) is not None
+    signs = [Signs(decimal, thousands) for thousands in (None, *THOUSANDS_SIGNS) for decimal in ".,"]
+    return [one for one in signs if one.thousands != one.decimal and not one.unread(texts)]
 
 
 def sign(setting: str, value: str | None) -> str | None:
-    """The character that a setting gives as itself or by its name, such as comma; UsageError for anything else."""
+    """The character that a setting gives as itself or by its name, such as comma."""
     if value is None:
         return None
     named = {name: one for one, name in SIGN_NAMES.items()}
@@ -100,9 +86,9 @@ def sign_name(one: str) -> str:
 
 
 def find_numbers(
-    rows: FileRows, *, decimal: str | None, thousands: str | None, given: Mapping[str, str], max_categories: int
-) -> tuple[pd.DataFrame, Notes]:
-    """The columns as numbers where they can be, and what to tell the user of them.
+    rows: FileRows, decimal: str | None, thousands: str | None, *, given: Mapping[str, str], max_categories: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """The columns, as numbers where they can be, and notes for the user.
 
     `given` are the kinds that the user sets, by column. A text column of more than `max_categories` different values is
     refused if most of them are numbers.
@@ -111,15 +97,16 @@ def find_numbers(
     may_be_numbers = {
         name: distinct
         for name, distinct in texts.items()
-        if given.get(name) in NUMBER_KINDS or (name not in given and name not in rows.texts)
+        if given.get(name) in ("continuous", "count") or (name not in given and name not in rows.texts)
     }
     signs, notes = find_signs(may_be_numbers, decimal=decimal, thousands=thousands)
     columns = dict(rows.frame.items())
     for name, values in rows.frame.items():
         kind, distinct = given.get(name), texts.get(name)
         if distinct is None:
-            if kind is None and is_integer_dtype(values):
-                check_whole(name, values)
+            is_whole = kind is None and is_integer_dtype(values)
+            if is_whole and len(beyond := values[~values.between(-LARGEST_COUNT, LARGEST_COUNT)]):
+                raise beyond_counts(name, str(beyond.iloc[0]))
         elif name not in may_be_numbers or not distinct:
             notes += look_alikes(name, distinct)
         elif unread := signs.unread(distinct):
@@ -136,12 +123,14 @@ def find_numbers(
 
 def find_signs(
     columns: Mapping[str, Sequence[str]], *, decimal: str | None, thousands: str | None
-) -> tuple[Signs, Notes]:
+) -> tuple[Signs, list[str]]:
     """How the file writes numbers, and a note if it uses a decimal comma that no setting announces.
 
     A file with a comma in one column and a point in another is refused.
     """
     point = Signs(decimal or ".", thousands)
+    if thousands == point.decimal:
+        raise UsageError(f"data.thousands and data.decimal must differ: got {sign_name(thousands)} for both; set both")
     if decimal is not None or thousands == ",":
         return point, []
     comma, grouped = Signs(",", thousands), Signs(".", ",")
@@ -161,14 +150,18 @@ def find_signs(
                 f"of both, and data.thousands if the other one groups digits; or {type_override(name, 'category')} if "
                 "it is no number",
             )
-    number = comma.numbers([example])[0]
-    return comma, [f"the decimal sign is a comma: {printable(example)} in {shown(name)} is read as {number!s}"]
+    number = float(comma.plain(example))
+    return comma, [f"the decimal sign is a comma: {printable(example)} in {shown(name)} is read as {number}"]
 
 
 def check_signs(name: str, distinct: Sequence[str], unread: str, *, kind: str | None) -> None:
     """Refuse a text column that should be numbers, or that may be numbers with other signs."""
-    if possible := {signs.numbers([unread])[0]: signs for signs in reversed(possible_signs(distinct))}:
-        ways = " or ".join(f"{settings_of(signs)} to read it as {number!s}" for number, signs in possible.items())
+    possible = {}
+    for signs in reversed(possible_signs(distinct)):
+        thousands = f" data.thousands={sign_name(signs.thousands)}" if signs.thousands else ""
+        possible[float(signs.plain(unread))] = f"data.decimal={sign_name(signs.decimal)}{thousands}"
+    if possible:
+        ways = " or ".join(f"{settings} to read it as {number}" for number, settings in possible.items())
         raise column_error(
             name,
             f"holds {printable(unread)}, which may be a number: set {ways}, or {type_override(name, 'category')} to "
@@ -182,13 +175,7 @@ def check_signs(name: str, distinct: Sequence[str], unread: str, *, kind: str | 
         )
 
 
-def settings_of(signs: Signs) -> str:
-    """The settings for these signs, as a user types them."""
-    thousands = f" data.thousands={sign_name(signs.thousands)}" if signs.thousands else ""
-    return f"data.decimal={sign_name(signs.decimal)}{thousands}"
-
-
-def nearly_numbers(values: pd.Series, unread: Collection[str]) -> Notes:
+def nearly_numbers(values: pd.Series, unread: Collection[str]) -> list[str]:
     """A note if at least half of a column's values are numbers and the rest, `unread`, are not."""
     num_unread = int(values.isin(unread).sum())
     if 2 * num_unread > values.count():
@@ -200,16 +187,16 @@ def nearly_numbers(values: pd.Series, unread: Collection[str]) -> Notes:
     ]
 
 
-def look_alikes(name: str, distinct: Sequence[str]) -> Notes:
+def look_alikes(name: str, distinct: Sequence[str] | None) -> list[str]:
     """A note if two categories differ only in case or in surrounding blanks."""
     seen: dict[str, str] = {}
-    for text in distinct:
+    for text in distinct or ():
         if (other := seen.setdefault(text.strip().casefold(), text)) != text:
             return [f"{shown(name)} has {other!r} and {text!r} as two categories"]
     return []
 
 
-def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[pd.Series, Notes]:
+def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[pd.Series, list[str]]:
     """A column of texts as numbers, with notes on numbers that float64 rounds, and on codes that are read as numbers.
 
     Infinite numbers are refused, and so are whole numbers that would lose digits, unless their kind is given.
@@ -230,22 +217,15 @@ def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[
             raise beyond_counts(name, example)
         notes.append(f"{shown(name)}: {example} and {len(lost) - 1} other numbers are rounded to float64")
     for text, number in zip(distinct, numbers, strict=True):
-        if is_padded(text):
+        if PADDED.match(text):
             category = type_override(name, "category")
             notes.append(f"{shown(name)}: {text.strip()} is read as {number:.15g}; set {category} for codes")
             break
     return pd.Series(np.append(numbers, np.nan)[values.cat.codes]), notes
 
 
-def check_whole(name: str, values: pd.Series) -> None:
-    """Refuse whole numbers that float64 may round."""
-    beyond = values[(values > LARGEST_COUNT) | (values < -LARGEST_COUNT)]
-    if len(beyond):
-        raise beyond_counts(name, str(beyond.iloc[0]))
-
-
 def beyond_counts(name: str, example: str) -> UsageError:
-    """The error for a column of whole numbers that float64 rounds, with what to set."""
+    """The error for a column of whole numbers that float64 rounds."""
     return column_error(
         name,
         f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53: set {identifier_override(name)} to "

@@ -23,12 +23,11 @@ LONGEST_TEXT = 60
 
 def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Any]:
     """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows."""
-    columns = table.columns[:MOST_COLUMNS]
+    columns, sides = table.columns[:MOST_COLUMNS], {"real": real, "synthetic": synthetic}
     return {
         "columns": [histogram(column, real=real[column.name], synthetic=synthetic[column.name]) for column in columns],
         "association": {
-            "real": rounded(association_matrix(columns, real=real, rows=real)),
-            "synthetic": rounded(association_matrix(columns, real=real, rows=synthetic)),
+            side: rounded(association_matrix(columns, real=real, rows=rows)) for side, rows in sides.items()
         },
         "classes": [text(name) for name in table.class_names],
         "rows": example_rows(columns, synthetic[:NUM_ROWS]),
@@ -37,19 +36,18 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
 
 def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
     """Shares of all values in each bin or category, and of missing ones; two labels are the ends of a number's bins."""
+    sides = {"real": real, "synthetic": synthetic}
     if column.is_number:
         edges = picture_edges(column, real)
         half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
         labels = [f"{edges[0] + half:.4g}", f"{edges[-1] - half:.4g}"]
-        shares = {name: bin_shares(values, edges) for name, values in (("real", real), ("synthetic", synthetic))}
+        shares = {side: bin_shares(values, edges) for side, values in sides.items()}
     else:
         order = np.argsort(-category_shares(column, real), kind="stable")
         labels = [text(column.categories[place]) for place in order[:MOST_CATEGORIES]]
-        shares = {
-            name: ordered_shares(column, values, order) for name, values in (("real", real), ("synthetic", synthetic))
-        }
         labels += ["others"] * (len(order) > MOST_CATEGORIES)
-    missing = {name: float(values.isna().mean()) for name, values in (("real", real), ("synthetic", synthetic))}
+        shares = {side: ordered_shares(column, values, order) for side, values in sides.items()}
+    missing = {side: float(values.isna().mean()) for side, values in sides.items()}
     return {"name": text(column.name), "kind": column.kind, "labels": labels, **shares, "missing": missing}
 
 
@@ -80,25 +78,20 @@ def ordered_shares(column: Column, values: pd.Series, order: np.ndarray) -> list
 def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Rows as texts, "" for a missing value, each marked if it is invalid in its column."""
     outside = {column.name: is_outside(column, rows[column.name]) for column in columns}
-    return [
-        [
-            {"text": shown(rows[column.name].iloc[place]), "is_outside": bool(outside[column.name][place])}
-            for column in columns
+    cells = {
+        name: [
+            {"text": text(value), "is_outside": bool(bad)} for value, bad in zip(rows[name], outside[name], strict=True)
         ]
-        for place in range(len(rows))
-    ]
+        for name in outside
+    }
+    return [list(row) for row in zip(*cells.values(), strict=True)]
 
 
-def shown(value: Any) -> str:
-    """A value as a short text."""
+def text(value: Any) -> str:
+    """A value or a name from data on one line, without control codes, of at most LONGEST_TEXT characters."""
     if pd.isna(value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else text(str(value))
-
-
-def text(words: str) -> str:
-    """A name from data on one line, without control codes, of at most LONGEST_TEXT characters."""
-    return printable(words)[:LONGEST_TEXT]
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))[:LONGEST_TEXT]
 
 
 def rounded(numbers: np.ndarray) -> Any:

@@ -1,21 +1,7 @@
 """Register the metric keys of tables, and a section of the page with columns, associations and rows."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-from collapsar.judging.metric_keys import (
-    COLUMNS,
-    DOWNSTREAM,
-    NOT_NEGATIVE,
-    SHARE,
-    Metric,
-    MetricKey,
-    add_metric,
-)
-from collapsar.report.sections import Section, add_section, per_arm
-
-if TYPE_CHECKING:
-    from collapsar.study.chains import Chain
+from collapsar.judging.metric_keys import COLUMNS, DOWNSTREAM, NOT_NEGATIVE, SHARE, Metric, MetricKey, add_metric
+from collapsar.report.sections import Section, add_section
 
 add_metric(
     "table_downstream",
@@ -64,18 +50,4 @@ add_metric(
 )
 
 
-def pictures(pictured: "Sequence[Sequence[Chain]]") -> dict[str, Any] | None:
-    """Pictures of each arm's chains, with the arm's index; None if no chain is of a table."""
-    from collapsar.cases.tables.table_pictures import CELL_HEIGHT, CELL_WIDTH, COLUMNS_AT_ONCE, table_picture
-
-    table_pictures = per_arm(pictured, table_picture)
-    if not table_pictures:
-        return None
-    return {
-        "table_pictures": table_pictures,
-        "cell": (CELL_WIDTH, CELL_HEIGHT),
-        "columns_at_once": COLUMNS_AT_ONCE,
-    }
-
-
-add_section(Section(name="tables", package="collapsar.cases.tables", template="tables.html.jinja", content=pictures))
+add_section(Section(name="tables", title="The table", content="collapsar.cases.tables.table_pictures:content"))

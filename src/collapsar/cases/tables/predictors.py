@@ -29,21 +29,6 @@ class Labelled:
     features: np.ndarray  # [row, feature], without missing values
     classes: np.ndarray  # indices from 0
 
-    def __len__(self) -> int:
-        return len(self.classes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictionScores:
-    """Scores of predicted probabilities against the true classes of real rows."""
-
-    accuracy: float
-    auc: float  # each class against the rest, averaged over those that occur; .5 is chance
-    f1: float  # the mean of class_f1 over the classes that occur among rows or predictions
-    class_f1: tuple[float, ...]
-    calibration_error: float  # expected calibration error in [0, 1]
-    brier: float  # Brier score, halved for any number of classes, so that it is in [0, 1]; 0 is best
-
 
 @dataclass(frozen=True, kw_only=True)
 class TableTask:
@@ -61,12 +46,8 @@ class TableTask:
     seed: int
 
     def __post_init__(self) -> None:
-        check_positive(
-            num_trees=self.num_trees,
-            inverse_regularisation=self.inverse_regularisation,
-            max_iterations=self.max_iterations,
-            num_bins=self.num_bins,
-        )
+        check_positive(num_trees=self.num_trees, inverse_regularisation=self.inverse_regularisation)
+        check_positive(max_iterations=self.max_iterations, num_bins=self.num_bins)
 
     def boosting(self) -> BaseEstimator:
         """Gradient boosting on histograms (Ke et al. 2017, LightGBM)."""
@@ -90,7 +71,7 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
         used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
     with on_one_thread():
         predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
-    probabilities = np.zeros((len(test), num_classes))
+    probabilities = np.zeros((len(test.classes), num_classes))
     probabilities[:, present] = predicted
     return probabilities
 
@@ -108,19 +89,23 @@ def splittable(features: np.ndarray, *, min_leaf: int) -> np.ndarray:
     return found if len(found) else np.arange(1)
 
 
-def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> PredictionScores:
-    """Scores of probabilities [row, class] against the true classes; needs at least one row."""
+def score_predictions(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> dict[str, float]:
+    """Scores of probabilities [row, class] against the true classes of at least one row.
+
+    `auc` is of each class against the rest, averaged over the classes that occur; .5 is chance. `f1` is the mean over
+    the classes that occur among rows or predictions.
+    """
     predicted, num_classes = probabilities.argmax(axis=1), probabilities.shape[1]
     class_f1 = f1_score(classes, predicted, labels=np.arange(num_classes), average=None, zero_division=0.0)
     occurs = np.bincount(np.concatenate([classes, predicted]), minlength=num_classes) > 0
-    return PredictionScores(
-        accuracy=float((predicted == classes).mean()),
-        auc=area_under_curve(probabilities, classes=classes),
-        f1=float(class_f1[occurs].mean()),
-        class_f1=tuple(class_f1.tolist()),
-        calibration_error=expected_calibration_error(probabilities, classes=classes, num_bins=num_bins),
-        brier=brier_score(probabilities, classes=classes),
-    )
+    return {
+        "auc": area_under_curve(probabilities, classes=classes),
+        "f1": float(class_f1[occurs].mean()),
+        "calibration_error": expected_calibration_error(probabilities, classes=classes, num_bins=num_bins),
+        "brier": brier_score(probabilities, classes=classes),
+        "accuracy": float((predicted == classes).mean()),
+        **{f"f1_class_{index}": value for index, value in enumerate(class_f1.tolist())},
+    }
 
 
 def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray, num_bins: int) -> float:
@@ -132,6 +117,9 @@ def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray
 
 
 def brier_score(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
-    """Half the squared distance of probabilities from the true class, a mean over rows (Brier 1950 does not halve)."""
+    """Half the squared distance of probabilities from the true class, a mean over rows, in [0, 1]; 0 is best.
+
+    Brier 1950 does not halve.
+    """
     truth = np.eye(probabilities.shape[1])[classes]
     return 0.5 * float(((probabilities - truth) ** 2).sum(axis=1).mean())

@@ -1,34 +1,100 @@
 """The schema of a table: its columns, each with a block of the encoded vector, and the encoding in both directions.
 
-A row is a float32 vector. A number is scaled (`scales.py`). If its column has missing values, a flag follows, 1 for a
-missing number and 0 for others, and a missing number is encoded as 0. A category is one-hot; if its column has
-missing values, they are an extra category, the last. The encoding loses nothing but float32 rounding (`scales.py`):
-categories, missing values and, under normal scores, each number seen in training come back exactly.
+A row is a float32 vector. A number is scaled. If its column has missing values, a flag follows, 1 for a missing number
+and 0 for others, and a missing number is encoded as 0. A category is one-hot; if its column has missing values, they
+are an extra category, the last. The encoding loses nothing but float32 rounding: categories, missing values and, under
+normal scores, each number seen in training come back exactly.
+
+The scale `quantile` gives normal scores, the normal quantile of (rank - 1/2) / n (Blom 1958, Statistical Estimates and
+Transformed Beta-Variables). Equal numbers share their middle rank; all of their ranks, and .01 of a rank beyond, map
+back to them. So a column keeps its many zeros, and seen numbers come back exactly from float32. Beyond the seen
+numbers the scale is linear, with the column's standard deviation as slope, and loses nothing. scikit-learn's
+QuantileTransformer maps the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off the rest.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from scipy.special import ndtr, ndtri
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from collapsar.cases.tables.names import column_error, identifier_override
-from collapsar.cases.tables.scales import Scale
 from collapsar.data.real_data import RowFormat
+from collapsar.errors import UsageError
 
 Kind = Literal["continuous", "count", "category"]
+Vectors = Float[Tensor, "sample dimension"]
 LARGEST_ENCODED = 1e18  # float32 holds its square
 LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
+MARGIN = 0.01  # of a rank; float32 rounds by less up to some 500,000 numbers
+NARROWEST = 1e-30  # a smaller spread counts as none: in its units, other numbers would overflow float32
+ScaleName = Literal["quantile", "standardise"]
+
+
+@runtime_checkable
+class Scale(Protocol):
+    """Scales float64 columns [row, 1] without NaN to about standard normal numbers, and back."""
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray: ...
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray: ...
+
+
+class NormalScores:
+    """Normal quantiles of ranks, which are linear between two seen numbers.
+
+    Between them float32 rounds by less than a thousandth of their distance.
+    """
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self.seen, counts = np.unique(numbers, return_counts=True)  # sorted
+        ends = counts.cumsum()
+        lowest, highest = (ends - counts + 0.5 - MARGIN) / len(numbers), (ends - 0.5 + MARGIN) / len(numbers)
+        self.middles = 0.5 * (lowest + highest)  # of the ranks of each number, as shares of all
+        self.corners = np.repeat(self.seen, 2), np.stack([lowest, highest], axis=1).ravel()  # numbers, and their ranks
+        self.low, self.high = float(ndtri(lowest[0])), float(ndtri(highest[-1]))  # scores of the outer ranks
+        self.slope = float(numbers.std()) if has_spread(numbers) else 1.0  # of the lines beyond what was seen
+
+    def transform(self, numbers: np.ndarray) -> np.ndarray:
+        after = np.searchsorted(self.seen, numbers).clip(max=len(self.seen) - 1)  # the first that is not smaller
+        is_seen = self.seen[after] == numbers
+        scores = ndtri(np.where(is_seen, self.middles[after], np.interp(numbers, *self.corners)))
+        first, last = self.seen[0], self.seen[-1]
+        scores = np.where(numbers < first, self.low + (numbers - first) / self.slope, scores)
+        return np.where(numbers > last, self.high + (numbers - last) / self.slope, scores)
+
+    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray:
+        seen, ranks = self.corners
+        numbers = np.interp(ndtr(scaled), ranks, seen)
+        return numbers + self.slope * (np.minimum(scaled - self.low, 0) + np.maximum(scaled - self.high, 0))
+
+
+def has_spread(numbers: np.ndarray) -> bool:
+    """Whether the standard deviation can serve as a unit; that of equal numbers is only rounding."""
+    return bool(np.ptp(numbers) > NARROWEST)
+
+
+def fit_scale(name: ScaleName, numbers: np.ndarray) -> Scale:
+    """The scale of this name, fitted to these numbers; UsageError if there is none of this name."""
+    if name not in get_args(ScaleName):
+        raise UsageError(f"data.scale must be one of {', '.join(get_args(ScaleName))}: got {name}")
+    if name == "quantile":
+        return NormalScores(numbers)
+    scaler: Scale = StandardScaler(with_std=has_spread(numbers)).fit(numbers[:, None])
+    return scaler
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table."""
+    """A column of a table, and its place in the encoded vector."""
 
     name: str
     kind: Kind  # continuous and count are numbers, counts whole ones
@@ -45,13 +111,16 @@ class Column:
 
     @property
     def block(self) -> slice:
-        """Its part of the encoded vector."""
         return slice(self.start, self.stop)
+
+    def codes(self, values: pd.Series) -> np.ndarray:
+        """The index of each value among the categories; -1 if it is missing or unknown."""
+        return pd.Index(self.categories, dtype=object).get_indexer(values.astype(object).where(values.notna(), None))
 
 
 @dataclass(frozen=True)
 class Table(RowFormat):
-    """The schema and encoder of one source."""
+    """The schema and encoder of one source, as `fit_table` makes them."""
 
     columns: tuple[Column, ...]  # in the order of the encoded vector
     target: str  # the column to predict, never missing; its classes are the labels of rows
@@ -78,36 +147,26 @@ class Table(RowFormat):
             return self.target_column.categories
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
-    def encode(self, frame: pd.DataFrame) -> Float[Tensor, "sample dimension"]:
-        """Rows as vectors; a number too far from those of the training rows is refused."""
+    def encode(self, frame: pd.DataFrame, *, largest: float = LARGEST_ENCODED) -> Vectors:
+        """Rows as vectors; a number too far from those of the training rows to be encoded is refused."""
         values = np.zeros((len(frame), self.width), dtype=np.float32)
         for column in self.columns:
-            values[:, column.block] = self._encoded(column, frame[column.name])
+            values[:, column.block] = self._encoded(column, frame[column.name], largest=largest)
         return torch.from_numpy(values)
 
-    def decode(self, values: Float[Tensor, "sample dimension"]) -> pd.DataFrame:
+    def decode(self, values: Vectors) -> pd.DataFrame:
         """Vectors as rows: categories as strings, counts as integers, missing values as NaN, None or NA."""
         blocks = {column.name: self._decoded(column, values[:, column.block]) for column in self.columns}
         return pd.DataFrame(blocks)
 
-    def valid(self, values: Float[Tensor, "sample dimension"]) -> Float[Tensor, "sample dimension"]:
-        """The vectors made valid: one category each, whole counts, each value missing or not.
+    def valid(self, values: Vectors) -> Vectors:
+        """The vectors made valid: one category each, whole counts, values missing or not, one scaling for one number.
 
-        They equal `encode` of what `decode` gives, so vectors of rows stay as they are.
+        Vectors of rows stay as they are.
         """
-        rows = torch.zeros_like(values)
-        for column in self.columns:
-            block = values[:, column.block]
-            if not column.is_number:
-                rows[:, column.block] = one_hot(block.argmax(1), num_classes=block.shape[1])
-                continue
-            is_missing = missing_numbers(column, block)
-            rows[:, column.start] = self._settled(column, block[:, 0]).where(~is_missing, 0.0)
-            if column.may_be_missing:
-                rows[:, column.stop - 1] = is_missing.float()
-        return rows
+        return self.encode(self.decode(values), largest=np.inf)
 
-    def classes(self, values: Float[Tensor, "sample dimension"]) -> Int64[Tensor, " sample"] | None:
+    def classes(self, values: Vectors) -> Int64[Tensor, " sample"] | None:
         """The class of each row's target; None if there are no classes."""
         target = self.target_column
         block = values[:, target.block]
@@ -117,14 +176,12 @@ class Table(RowFormat):
             return None
         return torch.from_numpy(self._numbers(target, block[:, 0]) > self.threshold).long()
 
-    def with_classes(
-        self, values: Float[Tensor, "sample dimension"], labels: Int64[Tensor, " sample"]
-    ) -> Float[Tensor, "sample dimension"]:
+    def with_classes(self, values: Vectors, labels: Int64[Tensor, " sample"]) -> Vectors:
         """The same rows with their targets set to these classes; the target must be a category."""
         target = self.target_column
         assert not target.is_number, "no number stands for a class"
         rows = values.clone()
-        rows[:, target.block] = one_hot(labels, num_classes=target.stop - target.start)
+        rows[:, target.block] = F.one_hot(labels, target.stop - target.start).float()
         return rows
 
     def blocks(self) -> Iterator[tuple[str, int, int]]:
@@ -137,19 +194,18 @@ class Table(RowFormat):
             if column.may_be_missing:
                 yield "flag", column.stop - 1, column.stop
 
-    def _encoded(self, column: Column, values: "pd.Series[object]") -> np.ndarray:
+    def _encoded(self, column: Column, values: "pd.Series[object]", *, largest: float) -> np.ndarray:
         is_missing = values.isna().to_numpy()
         if not column.is_number:
-            codes = pd.Index(column.categories).get_indexer(values.astype(object).where(~is_missing, None))
+            codes = column.codes(values)
             assert (codes[~is_missing] >= 0).all(), f"a category of {column.name} that the table does not know"
-            codes = np.where(is_missing, len(column.categories), codes)
-            choices = np.zeros((len(codes), column.stop - column.start), dtype=np.float32)
-            choices[np.arange(len(codes)), codes] = 1.0
-            return choices
+            return np.eye(column.stop - column.start, dtype=np.float32)[
+                codes
+            ]  # the last, -1, is that of missing values
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        scaled = np.zeros(len(numbers))
-        scaled[~is_missing] = self.scales[column.name].transform(numbers[~is_missing])
-        is_far = np.abs(scaled) > LARGEST_ENCODED
+        filled = np.where(is_missing, 0.0, numbers)[:, None]
+        scaled = np.where(is_missing, 0.0, self.scales[column.name].transform(filled)[:, 0])
+        is_far = np.abs(scaled) > largest
         if is_far.any():
             raise column_error(
                 column.name,
@@ -162,7 +218,7 @@ class Table(RowFormat):
         if not column.is_number:
             names = np.array([*column.categories, None], dtype=object)
             return pd.Series(names[block.argmax(1).numpy()], dtype=object)
-        is_missing = missing_numbers(column, block).numpy()
+        is_missing = (block[:, -1] > 0.5).numpy() & column.may_be_missing
         numbers = self._numbers(column, block[:, 0])
         if column.kind == "count":
             whole = pd.Series(numbers.astype(np.int64))
@@ -171,22 +227,5 @@ class Table(RowFormat):
 
     def _numbers(self, column: Column, scaled: Float[Tensor, " sample"]) -> np.ndarray:
         """The numbers behind scaled ones; counts are rounded."""
-        numbers = self.scales[column.name].inverse_transform(scaled.numpy().astype(np.float64))
+        numbers = self.scales[column.name].inverse_transform(scaled[:, None].numpy().astype(np.float64))[:, 0]
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers
-
-    def _settled(self, column: Column, scaled: Float[Tensor, " sample"]) -> Float[Tensor, " sample"]:
-        """Decode and scale again, so that scaled values of one number become equal."""
-        settled = self.scales[column.name].transform(self._numbers(column, scaled))
-        return torch.from_numpy(settled.astype(np.float32))
-
-
-def missing_numbers(column: Column, block: Float[Tensor, "sample part"]) -> torch.Tensor:
-    """For each row, whether the number in a column's block is missing."""
-    if not column.may_be_missing:
-        return torch.zeros(len(block), dtype=torch.bool)
-    return block[:, -1] > 0.5
-
-
-def one_hot(codes: Int64[Tensor, " sample"], *, num_classes: int) -> Float[Tensor, "sample category"]:
-    """Vectors with a 1 at the place of each code."""
-    return torch.zeros(len(codes), num_classes, device=codes.device).scatter_(1, codes[:, None], 1.0)

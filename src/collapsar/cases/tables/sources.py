@@ -20,8 +20,7 @@ from statsmodels.datasets import randhie
 
 from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
 from collapsar.cases.tables.picture import table_picture
-from collapsar.cases.tables.scales import ScaleName
-from collapsar.cases.tables.schema import Kind, Table
+from collapsar.cases.tables.schema import Kind, ScaleName, Table
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
@@ -33,33 +32,31 @@ from collapsar.samples import Samples
 class TableSource(Source, ABC):
     """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
 
-    `num_available` counts all training rows, `num_train` those of the subset (below 1 their share; null: all).
-    `threshold` splits a target of numbers into two classes. `given_kinds` are those that would be guessed wrong.
+    `num_train` counts the rows of the subset (below 1: their share; null: all). `threshold` splits a target of numbers
+    into two classes. A subclass sets the attributes before it calls this constructor.
     """
 
     target: str
-    given_kinds: ClassVar[Mapping[str, Kind]] = {}
+    num_available: int  # training rows, with those of the reserve
+    num_test: int
 
     def __init__(
         self,
         *,
         sample_shape: list[int],
         num_train: int | float | None,
-        num_available: int,
-        num_test: int,
-        num_classes: int,
         scale: ScaleName,
-        threshold: float | None,
+        threshold: int | float | None = None,
     ) -> None:
-        size = subset_size(num_train, num_available=num_available, num_classes=max(1, num_classes))
-        sizes = Sizes(size, num_test, num_available - size)
-        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
-        self.scale, self.threshold = scale, threshold
+        size = subset_size(num_train, num_available=self.num_available, num_classes=max(1, self.num_classes))
+        sizes = Sizes(size, self.num_test, self.num_available - size)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=self.num_classes)
+        self.scale, self.threshold = scale, None if threshold is None else float(threshold)
         self.labels_are_computed = threshold is not None
 
     @abstractmethod
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
-        """All rows, typed, and the kinds of their columns."""
+        """All rows in the types of their kinds, and the kind of each column."""
 
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
@@ -68,19 +65,18 @@ class TableSource(Source, ABC):
         real = RealData(training, held_out, self.num_classes, table=table, picture=picture)
         if not self.sizes.reserve:
             return real
-        strata = None if everything.labels is None else everything.labels.numpy()[train]
+        strata = None if training.labels is None else training.labels.numpy()
         chosen, rest = split(strata, num_rows=len(train), num_first=self.sizes.train)
-        return replace(real, train=real.train[torch.from_numpy(chosen)], reserve=real.train[torch.from_numpy(rest)])
+        return replace(real, train=training[torch.from_numpy(chosen)], reserve=training[torch.from_numpy(rest)])
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
         """The table, all rows encoded by it, and the positions of training and of test rows."""
         frame, kinds = self.rows()
-        target, num_test = frame[self.target], self.sizes.test
-        strata = target if kinds[self.target] == "category" else None
-        if strata is None and self.threshold is not None:
-            strata = target > self.threshold
-        train, test = split(strata, num_rows=len(frame), num_first=len(frame) - num_test)
+        strata = frame[self.target]
+        if kinds[self.target] != "category":
+            strata = None if self.threshold is None else strata > self.threshold
+        train, test = split(strata, num_rows=len(frame), num_first=len(frame) - self.sizes.test)
         table = fit_table(
             frame, train=train, kinds=kinds, target=self.target, scale=self.scale, threshold=self.threshold
         )
@@ -97,26 +93,8 @@ class TableSource(Source, ABC):
 class KnownTable(TableSource, ABC):
     """A table whose sizes are known before it is read; one row in five is held out."""
 
-    num_available: ClassVar[int]
-    num_test: ClassVar[int]
-
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        num_train: int | float | None,
-        scale: ScaleName,
-        threshold: float | None = None,
-    ) -> None:
-        super().__init__(
-            sample_shape=sample_shape,
-            num_train=num_train,
-            num_available=self.num_available,
-            num_test=self.num_test,
-            num_classes=2,
-            scale=scale,
-            threshold=threshold,
-        )
+    num_classes = 2
+    given_kinds: ClassVar[Mapping[str, Kind]] = {}  # those that would be guessed wrong
 
     @abstractmethod
     def read_frame(self) -> pd.DataFrame:
@@ -160,7 +138,7 @@ class HealthInsurance(KnownTable):
             raise UsageError(
                 f"data.threshold must lie between 0 and {MOST_VISITS}, or a class is empty: got {threshold}"
             )
-        super().__init__(sample_shape=sample_shape, num_train=num_train, scale=scale, threshold=float(threshold))
+        super().__init__(sample_shape=sample_shape, num_train=num_train, scale=scale, threshold=threshold)
 
     def read_frame(self) -> pd.DataFrame:
         people: pd.DataFrame = randhie.load_pandas().data

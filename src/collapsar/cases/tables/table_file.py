@@ -1,13 +1,14 @@
 """A user's own table, a CSV or Parquet file: the kinds of its columns are guessed, and the guess is logged."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from collapsar.cases.tables.csv_file import Reading, read_csv
-from collapsar.cases.tables.file_rows import FileRows, read_parquet, some
+from collapsar.cases.tables.csv_file import read_csv
+from collapsar.cases.tables.file_rows import FileRows, from_frame, some
 from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
     Typed,
@@ -20,9 +21,8 @@ from collapsar.cases.tables.names import (
     shown,
     type_override,
 )
-from collapsar.cases.tables.numerals import find_numbers
-from collapsar.cases.tables.scales import ScaleName
-from collapsar.cases.tables.schema import Kind
+from collapsar.cases.tables.numerals import find_numbers, sign
+from collapsar.cases.tables.schema import Kind, ScaleName
 from collapsar.cases.tables.sources import TableSource
 from collapsar.errors import UsageError, check_fraction, check_positive, printable
 
@@ -59,46 +59,45 @@ class TableFile(TableSource):
     ) -> None:
         check_fraction(**{"data.test_fraction": test_fraction})
         check_positive(**{"data.max_categories": max_categories})
-        reading = Reading(separator=separator, decimal=decimal, thousands=thousands, encoding=encoding, missing=missing)
-        rows = read_file(path, reading)
+        if not missing:
+            raise UsageError(
+                "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
+            )
+        rows = read_file(path, separator=sign("data.separator", separator), encoding=encoding, missing=missing)
         left_out = find_names("data.identifiers", identifiers, rows.frame)
         given = find_types(types, rows.frame)
         self.target = find_target(target, frame=rows.frame, identifiers=left_out)
         rows = rows.used(target=self.target, identifiers=left_out)
-        frame, kinds, notes = understand(
-            rows, reading=reading, given=given, target=self.target, max_categories=max_categories
-        )
+        decimal, thousands = sign("data.decimal", decimal), sign("data.thousands", thousands)
+        frame, notes = find_numbers(rows, decimal, thousands, given=given, max_categories=max_categories)
+        kinds = find_kinds(frame, given=given)
+        categories = frame[[name for name, kind in kinds.items() if kind == "category"]]
+        texts = find_categories(categories, rows.frame, given=given, target=self.target, max_categories=max_categories)
+        frame = typed(frame.assign(**dict(texts)), kinds)
         self._rows = frame, kinds
-        num_classes = count_classes(frame[self.target], kind=kinds[self.target], threshold=threshold)
-        num_test = round(test_fraction * len(frame))
-        if not max(1, num_classes) <= num_test <= len(frame) - max(2, num_classes):
+        self.num_classes = count_classes(frame[self.target], kind=kinds[self.target], threshold=threshold)
+        self.num_test = round(test_fraction * len(frame))
+        self.num_available = len(frame) - self.num_test
+        if not max(1, self.num_classes) <= self.num_test <= len(frame) - max(2, self.num_classes):
             raise UsageError(
                 f"data.test_fraction must leave a row of each class for training and for tests: got {test_fraction} of "
                 f"{len(frame)} rows"
             )
-        super().__init__(
-            sample_shape=sample_shape or [],
-            num_train=num_train,
-            num_available=len(frame) - num_test,
-            num_test=num_test,
-            num_classes=num_classes,
-            scale=scale,
-            threshold=None if threshold is None else float(threshold),
-        )
+        super().__init__(sample_shape=sample_shape or [], num_train=num_train, scale=scale, threshold=threshold)
         table, everything, train, _ = self.fitted
         self.sample_shape = [table.width]
         if sample_shape not in (None, self.sample_shape):
             raise UsageError(f"data.sample_shape must be {self.sample_shape}, or null: got {sample_shape}")
         notes += encoding_notes(frame, everything.values, table=table, train=train)
         understood = [some(notes, most=8, between="; ")] if notes else []
-        for line in (*rows.lines(), *understood, describe(kinds, target=self.target, num_classes=num_classes)):
+        for line in (*rows.lines(), *understood, describe(kinds, target=self.target, num_classes=self.num_classes)):
             logger.info("%s: %s", printable(str(path)), line)
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         return self._rows
 
 
-def read_file(path: str | None, reading: Reading) -> FileRows:
+def read_file(path: str | None, **csv_settings: Any) -> FileRows:
     """All rows of a CSV or Parquet file; it must have some."""
     if path is None:
         raise UsageError("data=table needs a file: set data.path=FILE.csv or FILE.parquet, and data.target=COLUMN")
@@ -107,7 +106,10 @@ def read_file(path: str | None, reading: Reading) -> FileRows:
     if suffix not in (".csv", ".parquet"):
         raise UsageError(f"data.path must end in .csv or .parquet: got {shown_path}")
     try:
-        rows = read_csv(file, reading) if suffix == ".csv" else read_parquet(file)
+        if suffix == ".csv":
+            rows = read_csv(file, **csv_settings)
+        else:
+            rows = from_frame(pd.read_parquet(file, dtype_backend="numpy_nullable"))
     except FileNotFoundError as error:
         raise UsageError(f"data.path must be a file: there is no {shown_path}") from error
     except ImportError as error:
@@ -149,21 +151,15 @@ def find_types(types: Mapping[Typed, str] | Sequence[str] | None, columns: Itera
     return dict(zip(find_names("data.types", types, columns), types.values(), strict=True))
 
 
-def understand(
-    rows: FileRows, *, reading: Reading, given: Mapping[str, str], target: str, max_categories: int
-) -> tuple[pd.DataFrame, dict[str, Kind], list[str]]:
-    """The columns in the types of their kinds, these kinds, and notes for the user.
+def find_categories(
+    numbers: pd.DataFrame, original: pd.DataFrame, *, given: Collection[str], target: str, max_categories: int
+) -> Iterator[tuple[str, pd.Series]]:
+    """The columns of `numbers` that are categories, with the text of their cells; too many categories are refused.
 
-    A category keeps the text of its cells. Only if it is guessed, and writes one number in several ways, that number is
-    the category.
+    Only if a column's kind is guessed, and it writes one number in several ways, that number is the category.
     """
-    signs = {"decimal": reading.decimal, "thousands": reading.thousands}
-    frame, notes = find_numbers(rows, **signs, given=given, max_categories=max_categories)
-    kinds = find_kinds(frame, given=given)
-    for name, kind in kinds.items():
-        if kind != "category":
-            continue
-        num_values, original = frame[name].nunique(), rows.frame[name]
+    for name, values in numbers.items():
+        num_values = values.nunique()
         if num_values > max_categories and name == target:
             raise UsageError(
                 f"data.target={shown(name)} has {num_values} classes, more than data.max_categories={max_categories}: "
@@ -176,9 +172,7 @@ def understand(
                 f"holds text of {num_values} different values, more than data.max_categories={max_categories}: set "
                 f"{identifier_override(name)} to leave it out, or {type_override(name, 'category')}",
             )
-        if name in given or original.nunique() == num_values:
-            frame[name] = original
-    return typed(frame, kinds), kinds, notes
+        yield name, original[name] if name in given or original[name].nunique() == num_values else values
 
 
 def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | float | None) -> int:

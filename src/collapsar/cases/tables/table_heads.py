@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
 from collapsar.models.bias import temper_logits
 
+Rows = Float[Tensor, "sample value"]
 Block = Sequence[Any]
 """Kind (`number`, `flag` or `choice`), start and stop in the vector."""
 
@@ -29,63 +29,47 @@ SMALLEST_UNIFORM = 1e-10  # keeps log(-log(uniform)) finite
 class Heads(nn.Module):
     """The likelihood of rows, and draws of them; `blocks` None: every value is a number."""
 
-    numbers: Int64[Tensor, " number"]
-    flags: Int64[Tensor, " flag"]
-    flagged: Int64[Tensor, " flag"]
+    numbers: Int64[Tensor, " number"]  # indices of values
+    flags: Int64[Tensor, " flag"]  # indices of values
+    flagged: Int64[Tensor, " flag"]  # indices of numbers
 
     def __init__(self, num_values: int, blocks: Sequence[Block] | None) -> None:
         super().__init__()
         blocks = blocks or [("number", place, place + 1) for place in range(num_values)]
         numbers = [start for kind, start, _ in blocks if kind == "number"]
         flags = [start for kind, start, _ in blocks if kind == "flag"]
-        places = {
-            "numbers": numbers,  # indices of values
-            "flags": flags,  # indices of values
-            "flagged": [numbers.index(flag - 1) for flag in flags],  # indices of numbers: a flag follows its number
-        }
-        for name, indices in places.items():
-            self.register_buffer(name, torch.tensor(indices, dtype=torch.int64), persistent=False)
+        flagged = [numbers.index(flag - 1) for flag in flags]  # a flag follows its number
+        for name, places in {"numbers": numbers, "flags": flags, "flagged": flagged}.items():
+            self.register_buffer(name, torch.tensor(places, dtype=torch.int64), persistent=False)
         self.choices = [slice(start, stop) for kind, start, stop in blocks if kind == "choice"]
         self.num_numbers = len(numbers)
 
     def negative_log_likelihood(
-        self,
-        outputs: Float[Tensor, "sample value"],
-        *,
-        values: Float[Tensor, "sample value"],
-        log_sd: Float[Tensor, " number"],
+        self, outputs: Rows, *, values: Rows, log_sd: Float[Tensor, " number"]
     ) -> Float[Tensor, " sample"]:
         """-log p of each row, in nats."""
         errors = (values[:, self.numbers] - outputs[:, self.numbers]) * (-log_sd).exp()
         is_there = torch.ones_like(errors).index_copy(1, self.flagged, 1 - values[:, self.flags])
         of_numbers = ((0.5 * errors.square() + log_sd + NORMALISER) * is_there).sum(1)
-        of_flags = F.binary_cross_entropy_with_logits(
-            outputs[:, self.flags], values[:, self.flags], reduction="none"
-        ).sum(1)
+        flags = values[:, self.flags]
+        of_flags = F.binary_cross_entropy_with_logits(outputs[:, self.flags], flags, reduction="none").sum(1)
         of_choices = [-(values[:, part] * outputs[:, part].log_softmax(1)).sum(1) for part in self.choices]
         return of_numbers + of_flags + sum(of_choices, torch.zeros_like(of_numbers))
 
-    def likeliest(self, outputs: Float[Tensor, "sample value"]) -> Float[Tensor, "sample value"]:
-        """Rows with the means of numbers and the likeliest flags and categories."""
+    def likeliest(self, outputs: Rows) -> Rows:
+        """Rows of the means of numbers and the likeliest flags and categories."""
         return self._assembled(outputs, numbers=outputs[:, self.numbers], noise=torch.zeros_like(outputs))
 
     def drawn(
-        self,
-        outputs: Float[Tensor, "sample value"],
-        *,
-        log_sd: Float[Tensor, " number"],
-        spread: float,
-        generator: torch.Generator,
-    ) -> Float[Tensor, "sample value"]:
+        self, outputs: Rows, *, log_sd: Float[Tensor, " number"], spread: float, generator: torch.Generator
+    ) -> Rows:
         """Rows drawn from the likelihood, its density raised to the power 1/lambda; lambda is `spread`."""
         normal = torch.randn(len(outputs), self.num_numbers, generator=generator).to(outputs.device)
         numbers = outputs[:, self.numbers] + spread**0.5 * log_sd.exp() * normal
         uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
         return self._assembled(temper_logits(outputs, spread=spread), numbers=numbers, noise=gumbel(uniform))
 
-    def relaxed(
-        self, outputs: Float[Tensor, "sample value"], *, temperature: float, uniform: Float[Tensor, "sample value"]
-    ) -> Float[Tensor, "sample value"]:
+    def relaxed(self, outputs: Rows, *, temperature: float, uniform: Rows) -> Rows:
         """Rows with drawn flags and categories whose gradients are those of softened ones.
 
         The straight-through Gumbel-softmax estimator (Jang et al. 2017, arXiv:1611.01144, section 2.2). Numbers are the
@@ -125,12 +109,3 @@ class Heads(nn.Module):
 def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Standard Gumbel variables from uniform ones: the largest of logits plus these is a draw from their softmax."""
     return -(-uniform.clamp(min=SMALLEST_UNIFORM, max=1 - 1e-7).log()).log()
-
-
-def check_rows(sample_shape: Sequence[int], *, model: str) -> int:
-    """Number of values in a row; samples that are not vectors are refused."""
-    if len(sample_shape) != 1:
-        raise UsageError(
-            f"model={model} takes vectors, and samples have the shape {list(sample_shape)}: choose model=vae or gan"
-        )
-    return sample_shape[0]

@@ -9,68 +9,34 @@ from typing import Any
 
 import numpy as np
 
+from collapsar.report.sections import panels
 from collapsar.study.chains import Chain, row_picture
+from collapsar.study.study import Study
 
 CELL_WIDTH, CELL_HEIGHT = 132, 44  # pixels of a histogram
 MOST_COLUMNS = 24  # those whose histogram moved most
 COLUMNS_AT_ONCE = 8  # the others are folded
 MOST_ASSOCIATED = 16  # of a heat map: those whose associations changed most
 SHADES = 10
-MAP_PIXELS, LARGEST_CELL = 230.0, 26.0  # of a heat map, and of one of its cells
-LABEL_PIXELS = 10.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bars:
-    """A histogram, and the outline of the real one, as SVG paths in a box of CELL_WIDTH x CELL_HEIGHT pixels."""
-
-    path: str
-    outline: str
-    missing: float  # percent of the values
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnPicture:
-    """One column: the histogram of its real rows, then of each generation that is shown."""
+    """The histograms of a column: of its real rows, then of each generation that is shown.
+
+    They are SVG paths in a box of CELL_WIDTH x CELL_HEIGHT pixels.
+    """
 
     name: str
     kind: str  # continuous, count or category
     labels: list[str]  # the categories; for numbers, the two ends of the histogram
-    bars: list[Bars]
+    outline: str  # of the real rows' histogram
+    bars: list[tuple[str, float]]  # each histogram, and its missing values in percent
     moved: float  # total variation distance of the last histogram from the real one, in percent
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shade:
-    """The cells of a heat map that have one colour: `over` above 0, `under` below it, and its strength in [0, 1]."""
-
-    tone: str
-    strength: float
-    path: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssociationMap:
-    """Associations of columns, in cells of width 1; the title names the rows."""
-
-    title: str
-    shades: list[Shade]
-    num_columns: int
-
-    @property
-    def cell_pixels(self) -> float:
-        """Width of a cell on the page."""
-        return min(LARGEST_CELL, MAP_PIXELS / self.num_columns)
-
-    @property
-    def font_size(self) -> float:
-        """Size of the labels, in cells."""
-        return round(LABEL_PIXELS / self.cell_pixels, 2)
-
-    @property
-    def margin(self) -> float:
-        """Space for labels above and to the left, in cells."""
-        return round(22 / self.cell_pixels, 2)
+Shade = tuple[str, float, str]
+"""Cells of a heat map that have one colour: `over` above 0 or `under`, its strength in [0, 1], and their path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +47,7 @@ class TablePicture:
     columns: list[ColumnPicture]  # those whose histogram moved most, furthest first
     num_columns: int  # that the chain stored
     names: list[str]  # of the association maps: columns whose associations changed most
-    maps: list[AssociationMap]  # real, last generation, and their difference
+    maps: dict[str, list[Shade]]  # associations by title, in cells of width 1: real, last generation, difference
     sheets: list[tuple[int, list[list[tuple[str, bool]]]]]  # generation, its first rows as texts, whether invalid
     header: list[str]  # names of all columns
 
@@ -91,22 +57,26 @@ class TablePicture:
         return 150 + (CELL_WIDTH + 12) * (1 + len(self.generations))
 
 
+def content(study: Study) -> dict[str, Any] | None:
+    """Pictures of each arm's chains; None if no chain is of a table."""
+    pictures = panels(study, table_picture)
+    return pictures and pictures | {"cell": (CELL_WIDTH, CELL_HEIGHT), "columns_at_once": COLUMNS_AT_ONCE}
+
+
 def table_picture(chain: Chain) -> TablePicture | None:
     """The pictures of a chain; None if it stored none of a table, or what it stored cannot be read."""
     found = {record.generation: row_picture(chain, record.generation) for record in chain.records}
-    stored = {generation: content for generation, content in found.items() if content is not None}
-    if not stored:
+    known = sorted(generation for generation, content in found.items() if content is not None)
+    if not known:
         return None
-    known = sorted(stored)
     shown = sorted({known[0], known[len(known) // 2], known[-1]})
-    pictures = [stored[generation] for generation in shown]
     try:
-        return _draw(shown, pictures)
+        return _draw(shown, [found[generation] for generation in shown])
     except (KeyError, IndexError, TypeError, ValueError, OverflowError):  # another program may have written it
         return None
 
 
-def _draw(generations: Sequence[int], pictures: Sequence[Mapping[str, Any]]) -> TablePicture:
+def _draw(generations: list[int], pictures: Sequence[Any]) -> TablePicture:
     columns = [_column(stored) for stored in zip(*(picture["columns"] for picture in pictures), strict=False)]
     furthest = sorted(columns, key=lambda column: -column.moved)[:MOST_COLUMNS]
     real, last = (_matrix(pictures[-1]["association"][side], size=len(columns)) for side in ("real", "synthetic"))
@@ -114,15 +84,15 @@ def _draw(generations: Sequence[int], pictures: Sequence[Mapping[str, Any]]) -> 
     shown = np.sort(np.argsort(-changes, kind="stable")[:MOST_ASSOCIATED])
     cells = np.ix_(shown, shown)
     return TablePicture(
-        generations=list(generations),
+        generations=generations,
         columns=furthest,
         num_columns=len(columns),
         names=[columns[place].name for place in shown],
-        maps=[
-            _map("Real rows", real[cells]),
-            _map(f"Generation {generations[-1]}", last[cells]),
-            _map("Difference", (last - real)[cells]),
-        ],
+        maps={
+            "Real rows": _shades(real[cells]),
+            f"Generation {generations[-1]}": _shades(last[cells]),
+            "Difference": _shades((last - real)[cells]),
+        },
         sheets=[
             (number, [[(str(cell["text"]), bool(cell["is_outside"])) for cell in row] for row in picture["rows"]])
             for number, picture in zip(generations, pictures, strict=True)
@@ -136,7 +106,6 @@ def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
     real = _shares(first["real"])
     drawn = [_shares(one["synthetic"]) for one in stored]
     highest = max(float(shares.max()) for shares in (real, *drawn)) or 1.0
-    outline = _steps(real, highest=highest)
     missing = [first["missing"]["real"], *(one["missing"]["synthetic"] for one in stored)]
     labels = [str(label) for label in first["labels"]]
     if first["kind"] != "category" and len(labels) != 2:
@@ -145,8 +114,9 @@ def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
         name=str(first["name"]),
         kind=str(first["kind"]),
         labels=labels,
+        outline=_steps(real, highest=highest),
         bars=[
-            Bars(path=_bars(shares, highest=highest), outline=outline, missing=100 * float(share))
+            (_bars(shares, highest=highest), 100 * float(share))
             for shares, share in zip((real, *drawn), missing, strict=True)
         ],
         moved=50 * float(np.abs(drawn[-1] - real).sum()),
@@ -185,11 +155,11 @@ def _matrix(stored: Any, *, size: int) -> np.ndarray:
     return matrix[:size, :size].clip(-1.0, 1.0)
 
 
-def _map(title: str, matrix: np.ndarray) -> AssociationMap:
+def _shades(matrix: np.ndarray) -> list[Shade]:
     """A heat map with one path for each colour, instead of one element for each cell."""
     levels = np.rint(np.nan_to_num(matrix) * SHADES).astype(int)
     shades = []
     for level in sorted(set(levels.ravel().tolist()) - {0}):
         cells = "".join(f"M{x} {y}h1v1h-1z" for y, x in zip(*np.nonzero(levels == level), strict=True))
-        shades.append(Shade(tone="over" if level > 0 else "under", strength=abs(level) / SHADES, path=cells))
-    return AssociationMap(title=title, shades=shades, num_columns=len(matrix))
+        shades.append(("over" if level > 0 else "under", abs(level) / SHADES, cells))
+    return shades

@@ -13,7 +13,7 @@ import torch
 from collapsar.data.sources.source import DrawnSource, Sizes
 from collapsar.errors import UsageError, check_positive
 from collapsar.samples import Samples
-from collapsar.theory import zipf_shares
+from collapsar.theory.formulas import zipf_shares
 
 
 @dataclass(kw_only=True, eq=False)

@@ -241,7 +241,7 @@ class KMNIST(TorchvisionSource):
 
 
 class SVHN(TorchvisionSource):
-    """73,257 and 26,032 digits of house numbers, 32x32 pixels in colour (Netzer et al. 2011); without the extra ones."""
+    """73,257 and 26,032 digits of house numbers, 32x32 pixels in colour (Netzer et al. 2011)."""
 
     name = "svhn"
     num_available, num_test, num_unseen = 73_257, 26_032, 10_000

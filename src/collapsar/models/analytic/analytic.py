@@ -5,21 +5,20 @@ histogram treats each dimension separately, so a chain in D dimensions is D inde
 thousands of chains in this way, through the same code as every other chain.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.machine.choice import on_one_thread
-from collapsar.models.bias import UNBIASED, Bias, temper_covariance
+from collapsar.models.bias import UNBIASED, Bias, temper_probabilities
 from collapsar.models.generative import GenerativeModel
+from collapsar.models.mixtures import fit_mixture
+from collapsar.models.shapes import PerSample, Rows
 from collapsar.samples import Samples
 from collapsar.seeding import draw_weighted
 
@@ -27,13 +26,11 @@ from collapsar.seeding import draw_weighted
 class AnalyticModel(GenerativeModel, ABC):
     """A model of vectors that is fitted by a formula.
 
-    Its parameters are buffers, empty before the fit; a checkpoint loads into an unfitted model.
-
-    Args:
-        sample_shape: One entry, the number of dimensions.
+    Its parameters are buffers of these names, empty before the fit; a checkpoint loads into an unfitted model.
     """
 
     is_trained_in_steps: ClassVar[bool] = False
+    parameter_names: ClassVar[Sequence[str]]
 
     def __init__(self, *, sample_shape: Sequence[int]) -> None:
         super().__init__()
@@ -43,33 +40,30 @@ class AnalyticModel(GenerativeModel, ABC):
                 "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
             )
         self.num_dimensions = sample_shape[0]
+        for name in self.parameter_names:
+            self.register_buffer(name, torch.empty(0))
         self.register_load_state_dict_pre_hook(take_saved_shapes)
 
     @abstractmethod
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
-        """Set the parameters from a pool.
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
+        """Set the parameters from all samples of a pool; UsageError if the model cannot describe them.
 
-        Args:
-            samples: All samples of the pool.
-            weights: One for each sample, summing to 1; None: equal weights.
-            generator: For fits that draw.
-
-        Raises:
-            UsageError: the model cannot describe these samples.
+        The weights, one for each sample, sum to 1; None: equal weights. The generator is for fits that draw.
         """
 
     @abstractmethod
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         """Independent draws from the model's density to the power 1 / `spread`, normalised (`bias.py`)."""
 
     def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+        if not all(torch.isfinite(parameter).all() for parameter in self.buffers()):
+            raise NonFiniteError(
+                "the fitted parameters hold NaN or infinite values: look at the pool they were fitted to"
+            )
         return Samples(self.draw(num_samples, generator, spread=bias.spread))
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {name: self.get_buffer(name).tolist() for name in self.parameter_names}
 
 
 class Gaussian(AnalyticModel):
@@ -82,6 +76,9 @@ class Gaussian(AnalyticModel):
     """
 
     name = "gaussian"
+    parameter_names = ("mean", "covariance")
+    mean: Tensor
+    covariance: Tensor  # variances only, if diagonal
 
     def __init__(
         self,
@@ -92,22 +89,12 @@ class Gaussian(AnalyticModel):
     ) -> None:
         super().__init__(sample_shape=sample_shape)
         self.is_full, self.is_unbiased = covariance == "full", variance == "unbiased"
-        self.mean: Tensor
-        self.covariance: Tensor  # variances only, if diagonal
-        self.register_buffer("mean", torch.empty(0))
-        self.register_buffer("covariance", torch.empty(0))
 
     def check_pool_size(self, pool_size: int) -> None:
         if self.is_unbiased and pool_size < 2:
             raise UsageError(f"an unbiased variance needs a pool of at least 2 samples: got {pool_size}")
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         self.check_pool_size(len(samples))
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         self.mean = shares @ samples
@@ -115,9 +102,8 @@ class Gaussian(AnalyticModel):
         moment = (centred.T * shares) @ centred if self.is_full else shares @ centred.square_()
         self.covariance = moment / (1 - shares.square().sum()) if self.is_unbiased else moment
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
-        covariance = temper_covariance(self.covariance, spread=spread)
-        refuse_non_finite(covariance, self.mean)
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        covariance = spread * self.covariance
         noise = torch.randn(num_samples, len(self.mean), generator=generator)
         if self.is_full:
             return self.mean + noise @ square_root(covariance)
@@ -126,6 +112,90 @@ class Gaussian(AnalyticModel):
     def fitted_parameters(self) -> dict[str, Any]:
         key = "covariance" if self.is_full else "variance"
         return {"mean": self.mean.tolist(), key: self.covariance.tolist()}
+
+
+class Categorical(AnalyticModel):
+    """A histogram over categories 0 to K - 1, for each dimension separately: its chain is the Wright-Fisher process.
+
+    K is `num_categories`; it is null for data without categories, which raises UsageError.
+    """
+
+    name = "categorical"
+    is_continuous = False
+    parameter_names = ("probabilities",)
+    probabilities: Tensor  # [dimension, category]
+
+    def __init__(self, *, sample_shape: Sequence[int], num_categories: int | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_categories is None:
+            raise UsageError("model=categorical needs categories: choose data=categorical")
+        check_positive(num_categories=num_categories)
+        self.num_categories = num_categories
+
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
+        categories = range(self.num_categories)
+        if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
+            raise UsageError(
+                f"model=categorical models whole numbers from 0 to {self.num_categories - 1}: got values from "
+                f"{samples.min():g} to {samples.max():g}"
+            )
+        if weights is None:
+            shares = [(samples == category).sum(0).double() / len(samples) for category in categories]
+        else:
+            shares = [weights.double() @ (samples == category).double() for category in categories]
+        self.probabilities = torch.stack(shares, dim=1)
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        cumulative = temper_probabilities(self.probabilities, spread=spread).cumsum(1)
+        # exactly 1 from the last possible category on, so that no impossible one is drawn
+        cumulative = cumulative / cumulative[:, -1:]
+        uniform = torch.rand(num_samples, len(cumulative), generator=generator, dtype=torch.float64)
+        return torch.searchsorted(cumulative, uniform.T.contiguous(), right=True).T.float()
+
+
+class LinearRegression(AnalyticModel):
+    """Least squares from the first columns of a sample, its inputs, to the others, its outputs.
+
+    Samples are y = x w + noise at the inputs x of the fit, in their order and then from the first again. So the design
+    stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
+
+    Args:
+        num_inputs: Number of input columns; null, for data without inputs, raises UsageError.
+        noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
+    """
+
+    name = "linear_regression"
+    parameter_names = ("inputs", "coefficients")
+    inputs: Tensor
+    coefficients: Tensor  # [input, output]
+
+    def __init__(self, *, sample_shape: Sequence[int], num_inputs: int | None, noise_sd: int | float | None) -> None:
+        super().__init__(sample_shape=sample_shape)
+        if num_inputs is None or noise_sd is None:
+            raise UsageError("model=linear_regression needs inputs and outputs: choose data=linear_regression")
+        if not 1 <= num_inputs < self.num_dimensions:
+            raise UsageError(f"num_inputs must be between 1 and {self.num_dimensions - 1}: got {num_inputs}")
+        self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if pool_size < self.num_inputs:
+            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {pool_size}")
+
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
+        self.check_pool_size(len(samples))
+        inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
+        root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
+        self.inputs = inputs.contiguous()
+        self.coefficients = torch.linalg.lstsq(root * inputs, root * outputs).solution
+
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        inputs = self.inputs[torch.arange(num_samples) % len(self.inputs)]
+        noise_variance = spread * torch.tensor(self.noise_sd**2)
+        noise = torch.randn(num_samples, self.num_dimensions - self.num_inputs, generator=generator)
+        return torch.cat([inputs, inputs @ self.coefficients + noise_variance.sqrt() * noise], dim=1)
+
+    def fitted_parameters(self) -> dict[str, Any]:
+        return {"coefficients": self.coefficients.tolist()}
 
 
 class Mixture(AnalyticModel):
@@ -140,27 +210,20 @@ class Mixture(AnalyticModel):
     """
 
     name = "mixture"
+    parameter_names = ("shares", "means", "covariances")
+    shares: Tensor
+    means: Tensor
+    covariances: Tensor
 
     def __init__(
-        self,
-        *,
-        sample_shape: Sequence[int],
-        num_components: int,
-        num_starts: int,
-        max_steps: int,
-        min_variance: float,
+        self, *, sample_shape: Sequence[int], num_components: int, num_starts: int, max_steps: int, min_variance: float
     ) -> None:
         super().__init__(sample_shape=sample_shape)
         check_positive(
             num_components=num_components, num_starts=num_starts, max_steps=max_steps, min_variance=min_variance
         )
-        self.num_components, self.num_starts = num_components, num_starts
-        self.max_steps, self.min_variance = max_steps, min_variance
-        self.shares: Tensor
-        self.means: Tensor
-        self.covariances: Tensor
-        for buffer in ("shares", "means", "covariances"):
-            self.register_buffer(buffer, torch.empty(0))
+        self.num_components = num_components
+        self.settings = {"n_init": num_starts, "max_iter": max_steps, "reg_covar": min_variance}
 
     def check_pool_size(self, pool_size: int) -> None:
         if pool_size < self.num_components:
@@ -168,43 +231,19 @@ class Mixture(AnalyticModel):
                 f"model.num_components must be at most the pool's {pool_size} samples: got {self.num_components}"
             )
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         self.check_pool_size(len(samples))
         if weights is not None:
             samples = samples[draw_weighted(weights, len(samples), generator=generator)]
-        mixture = GaussianMixture(
-            self.num_components,
-            n_init=self.num_starts,
-            max_iter=self.max_steps,
-            reg_covar=self.min_variance,
-            random_state=int(torch.randint(2**31, (), generator=generator)),
-        )
-        with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            mixture.fit(samples.double().numpy())
-        self.shares = torch.from_numpy(mixture.weights_).float()
-        self.means = torch.from_numpy(mixture.means_).float()
-        self.covariances = torch.from_numpy(mixture.covariances_).float()
+        start = int(torch.randint(2**31, (), generator=generator))
+        mixture = GaussianMixture(self.num_components, random_state=start, **self.settings)
+        self.shares, self.means, self.covariances = (fitted.float() for fitted in fit_mixture(samples, mixture))
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
-        refuse_non_finite(self.shares, self.means, self.covariances)
-        roots = square_root(temper_covariance(self.covariances, spread=spread))
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        roots = square_root(spread * self.covariances)
         chosen = torch.multinomial(self.shares, num_samples, replacement=True, generator=generator)
         noise = torch.randn(num_samples, 1, self.num_dimensions, generator=generator)
         return self.means[chosen] + (noise @ roots[chosen]).squeeze(1)
-
-    def fitted_parameters(self) -> dict[str, Any]:
-        return {
-            "shares": self.shares.tolist(),
-            "means": self.means.tolist(),
-            "covariances": self.covariances.tolist(),
-        }
 
 
 class KernelDensity(AnalyticModel):
@@ -212,39 +251,30 @@ class KernelDensity(AnalyticModel):
 
     A chain of such models diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
 
-    Args:
-        bandwidth: Standard deviation of the kernel, above 0, in units of each dimension's own; null: Scott's rule,
-            n^(-1/(D+4)).
+    `bandwidth` is the kernel's standard deviation, above 0, in units of each dimension's own; null: Scott's rule,
+    n^(-1/(D+4)).
     """
 
     name = "kde"
+    parameter_names = ("centres", "weights", "kernel_sd")
+    centres: Tensor
+    weights: Tensor
+    kernel_sd: Tensor
 
     def __init__(self, *, sample_shape: Sequence[int], bandwidth: float | None) -> None:
         super().__init__(sample_shape=sample_shape)
         if bandwidth is not None:
             check_positive(bandwidth=bandwidth)
         self.bandwidth = bandwidth
-        self.centres: Tensor
-        self.weights: Tensor
-        self.kernel_sd: Tensor
-        for buffer in ("centres", "weights", "kernel_sd"):
-            self.register_buffer(buffer, torch.empty(0))
 
-    def fit(
-        self,
-        samples: Float[Tensor, "sample dimension"],
-        *,
-        weights: Float[Tensor, " sample"] | None,
-        generator: torch.Generator,
-    ) -> None:
+    def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         spread = (shares @ (samples - shares @ samples).square()).sqrt()
         relative = self.bandwidth or len(samples) ** (-1 / (self.num_dimensions + 4))
         self.centres, self.weights, self.kernel_sd = samples, shares, relative * spread
 
-    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Float[Tensor, "sample dimension"]:
-        variance = temper_covariance(self.kernel_sd.square(), spread=spread)
-        refuse_non_finite(variance, self.centres)
+    def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
+        variance = spread * self.kernel_sd.square()
         chosen = draw_weighted(self.weights, num_samples, generator=generator)
         noise = torch.randn(num_samples, self.num_dimensions, generator=generator)
         return self.centres[chosen] + variance.sqrt() * noise
@@ -266,9 +296,3 @@ def square_root(covariance: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*
     """The symmetric square root; unlike a Cholesky factor it exists when the covariance is singular."""
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     return (eigenvectors * eigenvalues.clamp(min=0).sqrt().unsqueeze(-2)) @ eigenvectors.mT
-
-
-def refuse_non_finite(*parameters: Tensor) -> None:
-    """Raise NonFiniteError if a fitted parameter is NaN or infinite."""
-    if not all(torch.isfinite(parameter).all() for parameter in parameters):
-        raise NonFiniteError("the fitted parameters hold NaN or infinite values: look at the pool they were fitted to")

@@ -10,21 +10,24 @@ match; the last layer starts at zero.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from math import log, prod
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.models.layers import Layers
+from collapsar.models.layers import Layers, begun_at_zero, convolution
 from collapsar.models.networks import check_image_shape, num_halvings
+from collapsar.models.shapes import Images, Labels, PerSample, Values
 
 Body = Literal["unet", "mlp"]
 UNITS_PER_WIDTH = 8  # hidden units of the mlp
+NUM_BLOCKS = 3  # of the mlp
 NUM_FREQUENCIES = 32  # of time
 HIGHEST_FREQUENCY = 100.0  # radians from noise to data
 
@@ -41,9 +44,7 @@ class Context(nn.Module):
         self.first, self.second = nn.Linear(2 * NUM_FREQUENCIES, size), nn.Linear(size, size)
         self.vectors = None if num_classes is None else nn.Embedding(num_classes + 1, size)
 
-    def forward(
-        self, time: Float[Tensor, " sample"], labels: Int64[Tensor, " sample"] | None
-    ) -> Float[Tensor, "sample context"]:
+    def forward(self, time: PerSample, labels: Labels | None) -> Float[Tensor, "sample context"]:
         angles = time[:, None] * self.frequencies
         context = self.second(F.silu(self.first(torch.cat([angles.sin(), angles.cos()], dim=1))))
         return F.silu(context if self.vectors is None else context + self.vectors(labels))
@@ -52,22 +53,16 @@ class Context(nn.Module):
 class TimedBlock(nn.Module):
     """skip(x) + last(act((1 + scale) norm(first(act(norm(x)))) + shift)), with scale and shift from the context."""
 
-    def __init__(
-        self,
-        before: int,
-        after: int,
-        *,
-        context_size: int,
-        layers: Layers,
-        layer: Callable[[int, int], nn.Module],
-        is_image: bool,
-    ) -> None:
+    def __init__(self, before: int, after: int, *, context_size: int, layers: Layers, is_image: bool) -> None:
         super().__init__()
+        layer: Callable[[int, int], nn.Module] = convolution if is_image else nn.Linear
         self.first = nn.Sequential(*layers.normalised(before, is_image=is_image), nn.SiLU(), layer(before, after))
         self.norm = nn.Sequential(*layers.normalised(after, is_image=is_image))
         self.modulation = nn.Linear(context_size, 2 * after)
         self.last = nn.Sequential(nn.SiLU(), nn.Dropout(layers.dropout), begun_at_zero(layer(after, after)))
-        self.skip = nn.Identity() if before == after else pointwise(before, after, is_image=is_image)
+        self.skip: nn.Module = nn.Identity()
+        if before != after:
+            self.skip = nn.Conv2d(before, after, kernel_size=1) if is_image else nn.Linear(before, after)
         self.trailing = (1, 1) if is_image else ()
 
     def forward(
@@ -79,12 +74,9 @@ class TimedBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """A U-Net on patches of pixels.
+    """A U-Net on patches of pixels, whose sides must divide those of an image.
 
-    Args:
-        width: Channels of the first stage; the others have twice as many.
-        patch_side: Side of a patch in pixels; must divide both sides of an image.
-        layers: `depth` is the number of extra blocks in each stage: down, middle and up.
+    The first stage has `width` channels, the others twice as many. A unit of extra depth is a block in each stage.
     """
 
     def __init__(
@@ -97,29 +89,19 @@ class UNet(nn.Module):
         context_size, num_stages = 4 * width, 1 + min(num_halvings(side // patch_side) for side in sides)
         widths = [width if stage == 0 else 2 * width for stage in range(num_stages)]
 
+        block = partial(TimedBlock, context_size=context_size, layers=layers, is_image=True)
+        halving = partial(nn.Conv2d, kernel_size=2, stride=2)
+        doubling = partial(nn.ConvTranspose2d, kernel_size=2, stride=2)
+
         def blocks(before: int, after: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                TimedBlock(
-                    before if number == 0 else after,
-                    after,
-                    context_size=context_size,
-                    layers=layers,
-                    layer=convolution,
-                    is_image=True,
-                )
-                for number in range(1 + layers.depth)
-            )
+            return nn.ModuleList(block(size, after) for size in [before, *[after] * layers.depth])
 
         self.context = Context(context_size, num_classes=num_classes)
         self.begin = nn.Sequential(nn.PixelUnshuffle(patch_side), convolution(channels * patch_side**2, width))
         self.down = nn.ModuleList(blocks(size, size) for size in widths)
-        self.shrink = nn.ModuleList(
-            nn.Conv2d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairwise(widths)
-        )
+        self.shrink = nn.ModuleList(halving(fine, coarse) for fine, coarse in pairwise(widths))
         self.middle = blocks(widths[-1], widths[-1])
-        self.grow = nn.ModuleList(
-            nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairwise(widths)
-        )
+        self.grow = nn.ModuleList(doubling(coarse, fine) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(blocks(2 * size, size) for size in widths[:-1])
         self.end = nn.Sequential(
             *layers.normalised(width),
@@ -129,12 +111,7 @@ class UNet(nn.Module):
         )
         self.to(memory_format=torch.channels_last)
 
-    def forward(
-        self,
-        position: Float[Tensor, "sample channel height width"],
-        time: Float[Tensor, " sample"],
-        labels: Int64[Tensor, " sample"] | None,
-    ) -> Float[Tensor, "sample channel height width"]:
+    def forward(self, position: Images, time: PerSample, labels: Labels | None) -> Images:
         context = self.context(time, labels)
         features, passed = self.begin(position), []
         for stage, blocks in enumerate(self.down):
@@ -149,12 +126,9 @@ class UNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with residual blocks between them.
+    """Linear layers with three residual blocks between them, and one more for each unit of extra depth.
 
-    Args:
-        width: Hidden layers have 8 times as many units.
-        patch_side: Ignored.
-        layers: `depth` is the number of blocks beyond three.
+    Hidden layers have 8 times `width` units; `patch_side` is ignored.
     """
 
     def __init__(
@@ -165,33 +139,20 @@ class MLP(nn.Module):
         self.context = Context(num_units, num_classes=num_classes)
         self.begin = nn.Linear(num_values, num_units)
         self.blocks = nn.ModuleList(
-            TimedBlock(num_units, num_units, context_size=num_units, layers=layers, layer=nn.Linear, is_image=False)
+            TimedBlock(num_units, num_units, context_size=num_units, layers=layers, is_image=False)
             for _ in range(NUM_BLOCKS + layers.depth)
         )
         self.end = nn.Sequential(
             *layers.normalised(num_units, is_image=False), nn.SiLU(), begun_at_zero(nn.Linear(num_units, num_values))
         )
 
-    def forward(
-        self,
-        position: Float[Tensor, "*samples"],
-        time: Float[Tensor, " sample"],
-        labels: Int64[Tensor, " sample"] | None,
-    ) -> Float[Tensor, "*samples"]:
+    def forward(self, position: Values, time: PerSample, labels: Labels | None) -> Values:
         features = through(self.blocks, self.begin(position.flatten(1)), self.context(time, labels))
         velocity: Tensor = self.end(features)
         return velocity.reshape(position.shape)
 
 
-NUM_BLOCKS = 3  # of the mlp
 BODIES: dict[Body, type[UNet] | type[MLP]] = {"unet": UNet, "mlp": MLP}
-
-
-def make_body(
-    body: Body, sample_shape: Sequence[int], *, width: int, patch_side: int, num_classes: int | None, layers: Layers
-) -> nn.Module:
-    """The velocity's network with a body of this name."""
-    return BODIES[body](sample_shape, width=width, patch_side=patch_side, num_classes=num_classes, layers=layers)
 
 
 def through(blocks: nn.Module, features: Tensor, context: Tensor) -> Tensor:
@@ -199,20 +160,3 @@ def through(blocks: nn.Module, features: Tensor, context: Tensor) -> Tensor:
     for block in blocks.children():
         features = block(features, context)
     return features
-
-
-def convolution(before: int, after: int) -> nn.Module:
-    """A 3x3 convolution that keeps the sides."""
-    return nn.Conv2d(before, after, kernel_size=3, padding=1)
-
-
-def pointwise(before: int, after: int, *, is_image: bool) -> nn.Module:
-    """A linear map of channels, the same at each pixel."""
-    return nn.Conv2d(before, after, kernel_size=1) if is_image else nn.Linear(before, after)
-
-
-def begun_at_zero(layer: nn.Module) -> nn.Module:
-    """The layer with weights and biases set to zero."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer

@@ -1,48 +1,170 @@
-"""The GAN of images (`adversarial.py`), with the bodies of DCGAN and SN-GAN (`gan_bodies.py`)."""
+"""GANs (Goodfellow et al. 2014, arXiv:1406.2661): with any networks, and the one of images (`gan_bodies.py`).
 
-from collections.abc import Sequence
-from typing import Literal
+With critic logits d(x), the critic minimises and the generator minimises
+
+    non_saturating   softplus(-d(real)) + softplus(d(fake))               softplus(-d(fake))
+    hinge            relu(1 - d(real)) + relu(1 + d(fake))                -d(fake)
+    wgan_gp          d(fake) - d(real) + penalty (|grad d(mixed)| - 1)^2  -d(fake)
+
+(hinge: Lim & Ye 2017; wgan_gp: Gulrajani et al. 2017, eq. 3). Samples come from an exponential moving average of the
+generator's weights. A training step is one critic update; the generator moves in every `critic_steps`-th step.
+Neither player's loss measures the samples. So the validation score is a distance: the sliced Wasserstein distance
+between the values of the samples that were kept for validation and of as many samples of the averaged generator.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from collapsar.errors import check_fraction, check_positive
-from collapsar.models.augmentation import Images, transformed_differentiably
-from collapsar.models.conditioning import ProjectionCritic
-from collapsar.models.gan.adversarial import AdversarialModel, averaged
+from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.models.augmentation import transformed_differentiably
+from collapsar.models.conditioning import ProjectionCritic, given
+from collapsar.models.course import Losses, Player
 from collapsar.models.gan.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
-from collapsar.models.layers import Layers, Norm, scaled, without_last
+from collapsar.models.layers import Layers, Norm, scaled, unwrapped, without_last
+from collapsar.models.learned import LearnedModel
 from collapsar.models.pretext import Representation
+from collapsar.models.shapes import Images, Labels, Latents, Logits, PerSample, Scalar, Values
+from collapsar.samples import Samples, to_model_range
+
+Loss = Literal["non_saturating", "hinge", "wgan_gp"]
+NUM_LINES = 256  # of the sliced Wasserstein distance
+
+
+class AdversarialModel(LearnedModel, ABC):
+    """A GAN with any networks; samples come from the averaged generator. `conf/model/gan.yaml` explains the arguments.
+
+    Attributes:
+        generator: From latents (and classes, if conditional) to outputs that `shown` turns into samples.
+        averaged_generator: Its moving average, which is sampled.
+        critic: From samples in model range (and classes, if conditional) to one logit each.
+    """
+
+    watched = "distance"
+    has_likelihood = False
+    generator: nn.Module
+    averaged_generator: AveragedModel
+    critic: nn.Module
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        latent_dim: int,
+        loss: Loss,
+        gradient_penalty: float,
+        critic_steps: int,
+        generator_learning_rate: float,
+        critic_learning_rate: float,
+        adam_betas: Sequence[float],
+        num_classes: int | None,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
+        check_positive(
+            critic_steps=critic_steps,
+            generator_learning_rate=generator_learning_rate,
+            critic_learning_rate=critic_learning_rate,
+        )
+        check_not_negative(gradient_penalty=gradient_penalty)
+        if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
+            raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
+        self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
+        self.may_be_compiled = loss != "wgan_gp"  # its penalty differentiates twice
+        self.learning_rates = (critic_learning_rate, generator_learning_rate)
+        self.adam_betas = (adam_betas[0], adam_betas[1])
+
+    @abstractmethod
+    def shown(self, outputs: Values, generator: torch.Generator | None) -> Values:
+        """Samples in model range from the generator network's float32 outputs, with gradients.
+
+        Any further random draws come from `generator`; None, as in training: from torch's own generator.
+        """
+
+    def decode(
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
+    ) -> Values:
+        return self.shown(given(self.averaged_generator, latents, labels).float(), generator)
+
+    @torch.inference_mode()
+    def realism(self, samples: Samples) -> PerSample:
+        """The critic's logit of each sample, higher for more real ones; on the CPU."""
+        logits = [
+            given(self.critic, to_model_range(chunk.values), self.classes_of(chunk))
+            for chunk in self.chunks_of(samples)
+        ]
+        return torch.cat(logits).squeeze(1).cpu()
+
+    def players(self) -> Sequence[Player]:
+        critic_rate, generator_rate = self.learning_rates
+        return [
+            Player(
+                module=self.critic,
+                losses=self.critic_losses,
+                learning_rate=critic_rate,
+                adam_betas=self.adam_betas,
+                is_sampled=False,
+            ),
+            Player(
+                module=self.generator,
+                losses=self.generator_losses,
+                learning_rate=generator_rate,
+                adam_betas=self.adam_betas,
+                steps_per_move=self.critic_steps,
+                average=self.averaged_generator,
+            ),
+        ]
+
+    def share(self, batch: Samples, *, movers: Collection[int]) -> Tensor:
+        """Generated samples for both players; with gradients if the generator moves."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and 1 in movers):
+            return self._generated(self.generator, batch)
+
+    def _generated(self, generator: nn.Module, batch: Samples) -> Values:
+        """As many samples as the batch has, of its classes."""
+        latents = torch.randn(len(batch), self.latent_dim, device=self.device)
+        return self.shown(given(generator, latents, self.classes_of(batch)).float(), None)
+
+    def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
+        """The critic's loss with any penalty, as `critic_loss`."""
+        real, fake = self.as_seen(to_model_range(batch.values)), self.as_seen(fake.detach())
+        labels = self.classes_of(batch)
+        both = None if labels is None else labels.repeat(2)
+        logits = given(self.critic, torch.cat([real, fake]), both).float()
+        loss = critic_loss(real=logits[: len(real)], fake=logits[len(real) :], loss=self.loss)
+        if self.loss == "wgan_gp" and self.training:  # the penalty needs gradients
+            loss = loss + self.gradient_penalty * gradient_penalty(self.critic, real=real, fake=fake, labels=labels)
+        return {"critic_loss": loss}
+
+    def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
+        """The generator's loss, as `generator_loss`."""
+        with frozen(self.critic):
+            logits = given(self.critic, self.as_seen(fake), self.classes_of(batch))
+            return {"generator_loss": generator_loss(fake=logits.float(), loss=self.loss)}
+
+    def as_seen(self, values: Values) -> Values:
+        """Real or generated samples with augmentation and noise, as the critic sees them."""
+        return self.noised(self.augmented(values))
+
+    def validation_scores(self, batch: Samples, shared: Any) -> Losses:
+        drawn = self._generated(self.averaged_generator, batch)
+        distance = sliced_wasserstein(to_model_range(batch.values).flatten(1), drawn.flatten(1))
+        return super().validation_scores(batch, shared) | {"distance": distance}
 
 
 class GAN(AdversarialModel):
-    """A GAN of images; samples come from the averaged generator.
-
-    Args:
-        sample_shape: Channels, height and width of an image.
-        body: Generator and critic: `conv`, `sn_conv` or `sn_residual` (`gan_bodies.py`).
-        generator_width: Channels of the generator's last stage; of all stages in `sn_residual`.
-        critic_width: Channels of the critic's first stage; of all stages in `sn_residual`.
-        loss: `non_saturating`, `hinge` or `wgan_gp`.
-        has_spectral_norm: Whether the critic's weights are divided by their spectral norm (Miyato et al. 2018).
-        gradient_penalty: Weight of the penalty of `wgan_gp`; the other losses ignore it.
-        critic_steps: Critic updates for one generator update.
-        ema_decay: Decay of the average of the generator's weights, in [0, 1]; 0 samples the last weights.
-        adam_betas: Of the generator's and the critic's Adam.
-        norm: The norm before each hidden activation of the generator (`layers.py`); null: batch norm. The critic
-            never has a norm.
-        depth: Extra layers or blocks in each stage of both networks (`gan_bodies.py`); null: none.
-        dropout: Share of the critic's hidden activations dropped in training; null: none.
-        width_factor: Factor of both widths; null: 1.
-        latent_factor: Factor of `latent_dim`; null: 1.
-        num_classes: Number of classes that the GAN is conditioned on (`conditioning.py`); null: none.
-    """
+    """A GAN of images; samples come from the averaged generator. `conf/model/gan.yaml` explains its arguments."""
 
     name = "gan"
     plan_keys = frozenset({"augmentation", "noise_sd", "noise_schedule"})
-    watched = "distance"
+    transformed = staticmethod(transformed_differentiably)
 
     def __init__(
         self,
@@ -52,7 +174,7 @@ class GAN(AdversarialModel):
         latent_dim: int,
         generator_width: int,
         critic_width: int,
-        loss: Literal["non_saturating", "hinge", "wgan_gp"],
+        loss: Loss,
         has_spectral_norm: bool,
         gradient_penalty: float,
         critic_steps: int,
@@ -68,10 +190,9 @@ class GAN(AdversarialModel):
         num_classes: int | None,
     ) -> None:
         check_positive(latent_dim=latent_dim, generator_width=generator_width, critic_width=critic_width)
-        num_latents = scaled(latent_dim, latent_factor)
         super().__init__(
             sample_shape=sample_shape,
-            latent_dim=num_latents,
+            latent_dim=scaled(latent_dim, latent_factor),
             loss=loss,
             gradient_penalty=gradient_penalty,
             critic_steps=critic_steps,
@@ -82,24 +203,22 @@ class GAN(AdversarialModel):
         )
         check_fraction(ema_decay=ema_decay)
         self.save_hyperparameters()
-        rivals = make_rivals(
+        generator, critic = make_rivals(
             body,
             sample_shape,
-            latent_dim=num_latents,
+            latent_dim=self.latent_dim,
             generator_width=scaled(generator_width, width_factor),
             critic_width=scaled(critic_width, width_factor),
-            wrap=with_spectral_norm if has_spectral_norm else nn.Identity(),
+            wrap=with_spectral_norm if has_spectral_norm else unwrapped,
             generator_layers=Layers(norm=norm or GENERATOR_LAYERS.norm, depth=depth or 0),
             critic_layers=Layers(norm="none", depth=depth or 0, dropout=dropout or 0.0),
             num_classes=num_classes,
         )
-        self.generator = rivals.generator
-        self.averaged_generator = averaged(self.generator, decay=ema_decay)
-        self.critic = rivals.critic
+        self.generator = generator
+        self.averaged_generator = averaged(generator, decay=ema_decay)
+        self.critic = critic
 
-    def shown(
-        self, outputs: Float[Tensor, "sample channel height width"], generator: torch.Generator | None
-    ) -> Float[Tensor, "sample channel height width"]:
+    def shown(self, outputs: Images, generator: torch.Generator | None) -> Images:
         return outputs.sigmoid()
 
     def representation(self) -> Representation:
@@ -109,7 +228,53 @@ class GAN(AdversarialModel):
         critic_rate, _ = self.learning_rates
         return Representation(module=critic, features=features, learning_rate=critic_rate, adam_betas=self.adam_betas)
 
-    def augmented(self, images: Images) -> Images:
-        if self.plan.augmentation is None or not self.training:
-            return images
-        return transformed_differentiably(images, self.plan.augmentation)
+
+def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Scalar:
+    """Root mean square Wasserstein-2 distance of projections on random lines (Rabin et al. 2011).
+
+    Both sets have one size, so a sort for each line is enough; equal sets have distance 0.
+    """
+    lines = F.normalize(torch.randn(first.shape[1], NUM_LINES, device=first.device), dim=0)
+    return ((first @ lines).sort(0).values - (second @ lines).sort(0).values).square().mean().sqrt()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Compute no gradients for the module's weights inside the context, which saves a third of its backward pass.
+
+    Without this the generator's move would compute gradients of the critic, and the critic's next move discard them.
+    """
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def critic_loss(*, real: Logits, fake: Logits, loss: str) -> Scalar:
+    """The critic's loss from its logits for real and generated samples, without the penalty."""
+    match loss:
+        case "non_saturating":
+            return F.softplus(-real).mean() + F.softplus(fake).mean()
+        case "hinge":
+            return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        case _:
+            return fake.mean() - real.mean()
+
+
+def generator_loss(*, fake: Logits, loss: str) -> Scalar:
+    """The generator's loss from the critic's logits for its samples."""
+    return F.softplus(-fake).mean() if loss == "non_saturating" else -fake.mean()
+
+
+def gradient_penalty(critic: nn.Module, *, real: Values, fake: Values, labels: Labels | None = None) -> Scalar:
+    """Mean of (|grad d(x)| - 1)^2 at x drawn uniformly between real and generated samples (Gulrajani et al. 2017)."""
+    share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+    mixed = torch.lerp(real, fake, share).requires_grad_()
+    (gradient,) = torch.autograd.grad(given(critic, mixed, labels).float().sum(), mixed, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def averaged(generator: nn.Module, *, decay: float) -> AveragedModel:
+    """An exponential moving average of a generator's weights and buffers."""
+    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

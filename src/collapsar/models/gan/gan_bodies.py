@@ -10,50 +10,32 @@ depth (`layers.py`) is a 3x3 convolution for each stage in `conv` and `sn_conv`,
 `sn_residual`, in generator and critic alike. The generators of the SN-GAN paper begin at 4x4 pixels and double three
 times; here the data's sides decide where they begin (28 at 7, 8 at 4) and how often they double. Its critics see images
 in [-1, 1], and under a spectral norm the range matters. So both `sn_` critics rescale images to it; `conv` does not.
+
+As in the authors' code, initial weights of `sn_conv` are normal with standard deviation .02, those of `sn_residual`
+follow Glorot & Bengio (2010), times sqrt 2 in the 3x3 convolutions of a block, and all biases are 0.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from math import prod
+from math import prod, sqrt
 from typing import Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors
-from collapsar.models.gan.gan_blocks import (
-    Centred,
-    DownBlock,
-    FirstBlock,
-    GlobalSum,
-    PlainBlock,
-    UpBlock,
-    Wrap,
-    begun_glorot,
-    begun_normal,
-    unwrapped,
-)
-from collapsar.models.layers import PLAIN, Layers, without_last
-from collapsar.models.networks import bottom_shape, check_image_shape, downsampler, stage_channels, upsampler
+from collapsar.models.layers import PLAIN, Layers, Residual, Wrap, convolution, unwrapped, without_last
+from collapsar.models.networks import bottom_shape, downsampler, extra_convolutions, stage_channels, upsampler
+from collapsar.models.shapes import Images
 
 Body = Literal["conv", "sn_conv", "sn_residual"]
-LEAK = 0.1  # slope below zero in the critic of `sn_conv` (Miyato et al. 2018, appendix B.4)
+NORMAL_SD = 0.02  # of the weights of `sn_conv`
+LEAKY = partial(nn.LeakyReLU, 0.1)  # slope below zero in the critic of `sn_conv` (Miyato et al. 2018, appendix B.4)
 GENERATOR_LAYERS = Layers(norm="batch")  # the default of all generators
 DOWNSAMPLINGS = 2  # at most, in the critic of `sn_residual`: its other two blocks keep the sides
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rivals:
-    """The two networks of a GAN.
-
-    Attributes:
-        generator: From latents (and classes, if conditional) to logits of images.
-        critic: From images in [0, 1] (and classes, if conditional) to one logit each.
-    """
-
-    generator: nn.Module
-    critic: nn.Module
 
 
 def make_rivals(
@@ -67,7 +49,7 @@ def make_rivals(
     generator_layers: Layers = GENERATOR_LAYERS,
     critic_layers: Layers = PLAIN,
     num_classes: int | None = None,
-) -> Rivals:
+) -> tuple[nn.Module, nn.Module]:
     """A body's generator and critic, with channels-last weights; they take classes if `num_classes` is set."""
     make_generator, make_critic = NETWORKS[body]
     input_dim = latent_dim if num_classes is None else 2 * latent_dim
@@ -79,107 +61,73 @@ def make_rivals(
         assert isinstance(head, nn.Linear), "every critic ends in one"
         vectors = begun_vectors(num_classes, feature_dim=head.in_features)
         critic = ProjectionCritic(without_last(critic), head=head, vectors=wrap(vectors))
-    return Rivals(
-        generator=generator.to(memory_format=torch.channels_last),
-        critic=critic.to(memory_format=torch.channels_last),
-    )
-
-
-def conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
-    """A linear layer and transposed 4x4 convolutions with a norm before each (`networks.py`)."""
-    return upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.ReLU, layers=layers)
+    return generator.to(memory_format=torch.channels_last), critic.to(memory_format=torch.channels_last)
 
 
 def conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
     """4x4 convolutions of stride two, and a linear layer (`networks.py`)."""
     return nn.Sequential(
-        downsampler(sample_shape, width=width, activation=lambda: nn.LeakyReLU(0.2), layers=layers, wrap=wrap),
+        downsampler(sample_shape, width=width, activation=partial(nn.LeakyReLU, 0.2), layers=layers, wrap=wrap),
         wrap(nn.Linear(prod(bottom_shape(sample_shape, width=width)), 1)),
     )
 
 
 def sn_conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
     """A linear layer, transposed 4x4 convolutions that double the sides and halve the channels, and a 3x3 one."""
-    channels, _, _ = check_image_shape(sample_shape)
-    narrowest, height, image_width = bottom_shape(sample_shape, width=width)
-    bottom = (2 * narrowest, height, image_width)
-    stages = [bottom[0], *reversed(stage_channels(sample_shape, width=width)[1:])]
+    channels, *stages = stage_channels(sample_shape, width=width)
+    narrowest, *sides = bottom_shape(sample_shape, width=width)
+    bottom = (2 * narrowest, *sides)
     stack: list[nn.Module] = [
         begun_normal(nn.Linear(latent_dim, prod(bottom))),
         nn.Unflatten(1, bottom),
-        *layers.activated(bottom[0], nn.ReLU),
+        *layers.activated(2 * narrowest, nn.ReLU),
     ]
-    for before, after in pairwise(stages):
+    for before, after in pairwise([2 * narrowest, *reversed(stages)]):
         doubling = nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1)
         stack += [begun_normal(doubling), *layers.activated(after, nn.ReLU)]
-        stack += keeping_convolutions(after, activation=nn.ReLU, wrap=unwrapped, layers=layers)
-    return nn.Sequential(*stack, begun_normal(nn.Conv2d(width, channels, kernel_size=3, padding=1)))
+        stack += extra_convolutions(after, activation=nn.ReLU, wrap=begun_normal, layers=layers)
+    return nn.Sequential(*stack, begun_normal(convolution(width, channels)))
 
 
 def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
     """For each halving a widening 3x3 convolution and a 4x4 one of stride two; a last 3x3 one; a linear layer."""
-    narrowest, height, image_width = bottom_shape(sample_shape, width=width)
+    narrowest, *sides = bottom_shape(sample_shape, width=width)
     last = 2 * narrowest
+
+    def begun(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+        return wrap(begun_normal(layer))
+
     stack: list[nn.Module] = [Centred()]
     for before, after in pairwise(stage_channels(sample_shape, width=width)):
-        widening = nn.Conv2d(before, after, kernel_size=3, padding=1)
-        halving = nn.Conv2d(after, after, kernel_size=4, stride=2, padding=1)
-        stack += [wrap(begun_normal(widening)), *layers.activated(after, leaky)]
-        stack += [wrap(begun_normal(halving)), *layers.activated(after, leaky)]
-        stack += keeping_convolutions(after, activation=leaky, wrap=wrap, layers=layers)
-    widening = nn.Conv2d(narrowest, last, kernel_size=3, padding=1)
-    stack += [wrap(begun_normal(widening)), *layers.activated(last, leaky)]
-    return nn.Sequential(*stack, nn.Flatten(), wrap(begun_normal(nn.Linear(last * height * image_width, 1))))
-
-
-def keeping_convolutions(
-    num_channels: int, *, activation: Callable[[], nn.Module], wrap: Wrap, layers: Layers
-) -> list[nn.Module]:
-    """The extra units of a stage of `sn_conv`: 3x3 convolutions that keep its shape."""
-    units: list[nn.Module] = []
-    for _ in range(layers.depth):
-        units += [wrap(begun_normal(nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1)))]
-        units += layers.activated(num_channels, activation)
-    return units
-
-
-def leaky() -> nn.Module:
-    """The activation in the critic of `sn_conv`."""
-    return nn.LeakyReLU(LEAK)
+        widening, halving = convolution(before, after), nn.Conv2d(after, after, kernel_size=4, stride=2, padding=1)
+        stack += [begun(widening), *layers.activated(after, LEAKY), begun(halving), *layers.activated(after, LEAKY)]
+        stack += extra_convolutions(after, activation=LEAKY, wrap=begun, layers=layers)
+    stack += [begun(convolution(narrowest, last)), *layers.activated(last, LEAKY)]
+    return nn.Sequential(*stack, nn.Flatten(), begun(nn.Linear(last * prod(sides), 1)))
 
 
 def sn_residual_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
     """A linear layer, a block of constant width for each doubling of the sides, and a 3x3 convolution."""
-    channels, _, _ = check_image_shape(sample_shape)
-    _, height, image_width = bottom_shape(sample_shape, width=width)
-    bottom, num_doublings = (width, height, image_width), len(stage_channels(sample_shape, width=width)) - 1
+    channels, *stages = stage_channels(sample_shape, width=width)
+    _, *sides = bottom_shape(sample_shape, width=width)
+    bottom = (width, *sides)
     stack: list[nn.Module] = [begun_glorot(nn.Linear(latent_dim, prod(bottom))), nn.Unflatten(1, bottom)]
-    for _ in range(num_doublings):
-        stack += [UpBlock(width, layers=layers)]
-        stack += [PlainBlock(width, wrap=unwrapped, layers=layers) for _ in range(layers.depth)]
-    return nn.Sequential(
-        *stack,
-        *layers.activated(width, nn.ReLU),
-        begun_glorot(nn.Conv2d(width, channels, kernel_size=3, padding=1)),
-    )
+    for _ in stages:
+        stack += [UpBlock(width, layers=layers), *(plain_block(width, layers=layers) for _ in range(layers.depth))]
+    return nn.Sequential(*stack, *layers.activated(width, nn.ReLU), begun_glorot(convolution(width, channels)))
 
 
 def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
     """Blocks that halve the sides twice (small sides once), two that keep them, a global sum, a linear layer."""
-    channels, _, _ = check_image_shape(sample_shape)
-    num_halvings = len(stage_channels(sample_shape, width=width)) - 1
-    stages: list[nn.Module] = []
-    for number in range(min(num_halvings, DOWNSAMPLINGS)):
-        halving = (
-            DownBlock(width, wrap=wrap, layers=layers)
-            if number
-            else FirstBlock(channels, width, wrap=wrap, layers=layers)
-        )
-        stages += [halving, *(PlainBlock(width, wrap=wrap, layers=layers) for _ in range(layers.depth))]
+    channels, *stages = stage_channels(sample_shape, width=width)
+    stack: list[nn.Module] = [Centred()]
+    for number in range(min(len(stages), DOWNSAMPLINGS)):
+        before = width if number else channels
+        stack += [DownBlock(before, width, wrap=wrap, layers=layers, is_on_pixels=number == 0)]
+        stack += [plain_block(width, wrap=wrap, layers=layers) for _ in range(layers.depth)]
     return nn.Sequential(
-        Centred(),
-        *stages,
-        *(PlainBlock(width, wrap=wrap, layers=layers) for _ in range(2)),
+        *stack,
+        *(plain_block(width, wrap=wrap, layers=layers) for _ in range(2)),
         *layers.activated(width, nn.ReLU),
         GlobalSum(),
         wrap(begun_glorot(nn.Linear(width, 1, bias=False))),
@@ -187,7 +135,80 @@ def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, l
 
 
 NETWORKS: dict[Body, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
-    "conv": (conv_generator, conv_critic),
+    "conv": (partial(upsampler, activation=nn.ReLU), conv_critic),
     "sn_conv": (sn_conv_generator, sn_conv_critic),
     "sn_residual": (sn_residual_generator, sn_residual_critic),
 }
+
+
+class Centred(nn.Module):
+    """Rescales images from [0, 1] to [-1, 1]."""
+
+    def forward(self, images: Images) -> Images:
+        return 2 * images - 1
+
+
+class GlobalSum(nn.Module):
+    """Sums features over the whole image."""
+
+    def forward(self, features: Images) -> Float[Tensor, "sample channel"]:
+        return features.sum((2, 3))
+
+
+class UpBlock(nn.Module):
+    """Doubles the sides: norm, ReLU, nearest upsampling, convolution, norm, ReLU, convolution; a 1x1 shortcut."""
+
+    def __init__(self, width: int, *, layers: Layers) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            *layers.activated(width, nn.ReLU),
+            nn.Upsample(scale_factor=2),
+            *two_convolutions(width, width, layers=layers),
+        )
+        self.shortcut = begun_glorot(nn.Conv2d(width, width, kernel_size=1))
+
+    def forward(self, features: Images) -> Float[Tensor, "sample channel 2*height 2*width"]:
+        beside = F.interpolate(self.shortcut(features), scale_factor=2)  # equals upsampling first, but is cheaper
+        return self.branch(features) + beside
+
+
+class DownBlock(nn.Module):
+    """A block of the critic that halves the sides; on pixels it begins with a convolution, not with an activation."""
+
+    def __init__(self, before: int, after: int, *, wrap: Wrap, layers: Layers, is_on_pixels: bool) -> None:
+        super().__init__()
+        activated = [] if is_on_pixels else layers.activated(before, nn.ReLU)
+        convolutions = two_convolutions(before, after, wrap=wrap, layers=layers)
+        self.branch = nn.Sequential(*activated, *convolutions, nn.AvgPool2d(2))
+        self.shortcut = wrap(begun_glorot(nn.Conv2d(before, after, kernel_size=1)))
+
+    def forward(self, features: Images) -> Float[Tensor, "sample feature height//2 width//2"]:
+        return self.branch(features) + self.shortcut(F.avg_pool2d(features, 2))
+
+
+def plain_block(width: int, *, layers: Layers, wrap: Wrap = unwrapped) -> Residual:
+    """A block that keeps the sides."""
+    return Residual(*layers.activated(width, nn.ReLU), *two_convolutions(width, width, layers=layers, wrap=wrap))
+
+
+def two_convolutions(before: int, after: int, *, layers: Layers, wrap: Wrap = unwrapped) -> list[nn.Module]:
+    """Two convolutions with an activation between them."""
+    first = wrap(begun_glorot(convolution(before, after), gain=sqrt(2)))
+    last = wrap(begun_glorot(convolution(after, after), gain=sqrt(2)))
+    return [first, *layers.activated(after, nn.ReLU), last]
+
+
+def begun_glorot(layer: nn.Linear | nn.Conv2d, *, gain: float = 1.0) -> nn.Module:
+    """The layer with uniform initial weights by Glorot & Bengio (2010), and biases 0."""
+    nn.init.xavier_uniform_(layer.weight, gain=gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def begun_normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """The layer with normal initial weights of standard deviation .02, and biases 0."""
+    nn.init.normal_(layer.weight, std=NORMAL_SD)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

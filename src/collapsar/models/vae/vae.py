@@ -1,46 +1,133 @@
-"""The VAE of images (`variational.py`), with its bodies (`vae_bodies.py`) and its likelihoods of pixels in [0, 1]."""
+"""VAEs (Kingma & Welling 2014, arXiv:1312.6114) with the weight beta of Higgins et al. (2017): any, and that of images.
 
-from collections.abc import Sequence
+The loss of a sample x, an image in [0, 1] or a row of a table, is the negative evidence lower bound, in nats for
+the whole sample:
+
+    -E_q(z|x)[log p(x|z)] + beta KL(q(z|x) || N(0, I)),   KL = 1/2 sum_j (mu_j^2 + exp(logvar_j) - 1 - logvar_j)
+
+`sample_from` decides how fast a chain collapses: the decoder's *mean* leaves out the likelihood's variance, so each
+generation trains on data that vary less; a *likelihood* draw restores it. Levers may give each latent variable free KL,
+raise the KL weight from 0, add noise to the encoder's input, or leave almost certain pixels out of the likelihood.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from math import log, pi, prod
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import nn
 
-from collapsar.errors import UsageError, check_positive
-from collapsar.models.bias import temper_logits, temper_sd
+from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.models.bias import Bias, temper_logits, temper_sd
 from collapsar.models.conditioning import LabelledImages, given
+from collapsar.models.course import Losses, Player
 from collapsar.models.layers import Layers, Norm, scaled, without_last
-from collapsar.models.learned import MODEL_SPECIFIC_KEYS
+from collapsar.models.learned import MODEL_SPECIFIC_KEYS, LearnedModel
+from collapsar.models.mixtures import MOST_LATENTS, LatentMixture
 from collapsar.models.plan import Plan
 from collapsar.models.pretext import Representation
-from collapsar.models.vae.vae_bodies import Body, make_coder, make_conditional_coder
-from collapsar.models.vae.variational import VariationalModel
+from collapsar.models.shapes import Images, Labels, Latents, Scalar, Values
+from collapsar.models.vae.vae_bodies import Body, make_coder
+from collapsar.samples import Samples, to_model_range
+
+
+class VariationalModel(LearnedModel, ABC):
+    """A VAE with any networks and likelihood; `conf/model/vae.yaml` explains the arguments.
+
+    Attributes:
+        encoder: From samples in model range (and classes, if conditional) to 2 * latent_dim numbers.
+        decoder: From latents (and classes, if conditional) to the parameters of the likelihood.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __init__(
+        self,
+        *,
+        sample_shape: Sequence[int],
+        latent_dim: int,
+        beta: float,
+        sample_from: Literal["mean", "likelihood"],
+        learning_rate: float,
+        latent_components: int | None,
+        num_classes: int | None,
+    ) -> None:
+        super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
+        check_positive(learning_rate=learning_rate)
+        check_not_negative(beta=beta)
+        self.beta, self.sample_from, self.learning_rate = beta, sample_from, learning_rate
+        self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
+
+    @abstractmethod
+    def negative_log_likelihood(self, outputs: Values, *, values: Values) -> Scalar:
+        """-log p(values | the decoder's outputs) in nats, summed over a sample and averaged over the batch."""
+
+    @torch.inference_mode()
+    def encode(self, samples: Samples) -> Latents:
+        """The mean of q(z|x) for each sample, or of q(z|x, y) in a conditional VAE; float32, on the CPU."""
+        posteriors = (
+            self.posterior(to_model_range(chunk.values), self.classes_of(chunk)) for chunk in self.chunks_of(samples)
+        )
+        return torch.cat([mu.cpu() for mu, _ in posteriors])
+
+    def check_bias(self, bias: Bias) -> None:
+        if bias.likelihood_spread != 1 and self.sample_from == "mean":
+            raise UsageError(
+                "bias=tempered_likelihood does nothing to the decoder's mean: set model.sample_from=likelihood, "
+                "or choose bias=scaled_latents or truncated_latents"
+            )
+        if bias.spread != 1 and bias.likelihood_spread == 1 and self.mixture is not None:
+            raise UsageError(
+                f"bias={bias.name} narrows N(0, I), and model.latent_components draws latents from a mixture: "
+                "set model.latent_components=null, or bias=none"
+            )
+
+    def check_pool_size(self, pool_size: int) -> None:
+        if self.mixture is not None and len(self.mixture.weights) > pool_size:
+            raise UsageError(
+                f"model.latent_components must be at most the pool's {pool_size} samples: "
+                f"got {len(self.mixture.weights)}"
+            )
+
+    def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
+        return noise if self.mixture is None else self.mixture.place(noise, generator)
+
+    @torch.no_grad()
+    def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
+        """Fit the mixture to draws from the posteriors of at most `MOST_LATENTS` samples of the pool."""
+        if self.mixture is None:
+            return
+        batch = some(MOST_LATENTS)
+        mu, logvar = self.posterior(to_model_range(batch.values), self.classes_of(batch))
+        noise = torch.randn(mu.shape, generator=generator).to(mu.device)
+        self.mixture.fit(mu + (0.5 * logvar).exp() * noise, seed=generator.initial_seed())
+
+    def posterior(self, values: Values, labels: Labels | None) -> tuple[Latents, Latents]:
+        """Means and log-variances of q(z|x) for samples in model range, or of q(z|x, y) in a conditional VAE."""
+        mu, logvar = given(self.encoder, values, labels).float().chunk(2, dim=1)
+        return mu, logvar
+
+    def players(self) -> Sequence[Player]:
+        return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate)]
+
+    def losses(self, batch: Samples, shared: Any) -> Losses:
+        """The negative evidence lower bound as `loss`, and its two terms."""
+        values, labels = self.augmented(to_model_range(batch.values)), self.classes_of(batch)
+        mu, logvar = self.posterior(self.noised(values), labels)
+        z = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+        reconstruction = self.negative_log_likelihood(given(self.decoder, z, labels).float(), values=values)
+        kl_by_latent = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+        kl = kl_by_latent.sum(1).mean()
+        charged = kl if self.plan.free_bits is None else kl_by_latent.mean(0).clamp(min=self.plan.free_bits).sum()
+        kl_weight = self.beta * (self.plan.kl_weight_at(self.progress) if self.training else 1.0)
+        return {"loss": reconstruction + kl_weight * charged, "reconstruction": reconstruction, "kl": kl}
 
 
 class VAE(VariationalModel):
-    """A VAE of images.
-
-    Args:
-        sample_shape: Channels, height and width of an image.
-        body: Encoder and decoder: `conv`, `patch`, `mlp` or `residual` (`vae_bodies.py`).
-        width: Channels of the first stage; hidden layers of `patch` and `mlp` have 8 or 16 times as many units.
-        beta: Weight of the KL term; 1 is the evidence lower bound.
-        likelihood: `bernoulli` (pixels as probabilities) or `gaussian` (with standard deviation `pixel_sd`).
-        pixel_sd: Standard deviation of the Gaussian likelihood, in model range; `bernoulli` ignores it.
-        sample_from: `mean` (the decoder's mean) or `likelihood` (a draw around it).
-        learning_rate: Of Adam.
-        norm: The norm before each hidden activation (`layers.py`); null: `none`.
-        depth: Extra layers or blocks in each stage (`vae_bodies.py`); null: none.
-        dropout: Share of hidden activations dropped in training; null: none.
-        width_factor: Factor of the width; null: 1.
-        latent_factor: Factor of `latent_dim`; null: 1.
-        latent_components: Components of a Gaussian mixture that is fitted to the encoder's latents after training and
-            sampled in place of N(0, I) (`latent_mixture.py`); null: none.
-        num_classes: Number of classes that the VAE is conditioned on (`conditioning.py`); null: none.
-    """
+    """A VAE of images; `conf/model/vae.yaml` explains its arguments."""
 
     name = "vae"
     plan_keys = MODEL_SPECIFIC_KEYS
@@ -66,10 +153,9 @@ class VAE(VariationalModel):
         num_classes: int | None,
     ) -> None:
         check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd)
-        num_latents = scaled(latent_dim, latent_factor)
         super().__init__(
             sample_shape=sample_shape,
-            latent_dim=num_latents,
+            latent_dim=scaled(latent_dim, latent_factor),
             beta=beta,
             sample_from=sample_from,
             learning_rate=learning_rate,
@@ -80,21 +166,18 @@ class VAE(VariationalModel):
         self.likelihood, self.pixel_sd = likelihood, pixel_sd
         layers = Layers(norm=norm or "none", depth=depth or 0, dropout=dropout or 0.0)
         self.smallest_batch = 2 if layers.norm == "batch" else 1
-        sizes: dict[str, Any] = {"latent_dim": num_latents, "width": scaled(width, width_factor), "layers": layers}
-        if num_classes is None:
-            coder = make_coder(body, sample_shape, **sizes)
-        else:
-            coder = make_conditional_coder(body, sample_shape, num_classes=num_classes, **sizes)
-        self.encoder, self.decoder = coder.encoder, coder.decoder
+        self.encoder, self.decoder = make_coder(
+            body,
+            sample_shape,
+            latent_dim=self.latent_dim,
+            width=scaled(width, width_factor),
+            layers=layers,
+            num_classes=num_classes,
+        )
 
     def decode(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        likelihood_spread: float,
-        labels: Int64[Tensor, " sample"] | None = None,
-    ) -> Float[Tensor, "sample channel height width"]:
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
+    ) -> Images:
         logits = given(self.decoder, latents, labels).float()
         if self.sample_from == "mean":
             return logits.sigmoid()
@@ -118,12 +201,7 @@ class VAE(VariationalModel):
                 f"{self.likelihood}"
             )
 
-    def negative_log_likelihood(
-        self,
-        logits: Float[Tensor, "sample channel height width"],
-        *,
-        values: Float[Tensor, "sample channel height width"],
-    ) -> Float[Tensor, ""]:
+    def negative_log_likelihood(self, logits: Images, *, values: Images) -> Scalar:
         if self.likelihood == "bernoulli":
             if self.plan.confidence_cap is not None and self.training:
                 losses = F.binary_cross_entropy_with_logits(logits, values, reduction="none")

@@ -13,92 +13,67 @@ block for each stage in `residual`, and a linear layer after each hidden one in 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import prod
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from collapsar.models.conditioning import LabelledImages, LabelledLatents
-from collapsar.models.layers import PLAIN, Layers
+from collapsar.models.layers import PLAIN, Layers, Residual, begun_at_zero, convolution
 from collapsar.models.networks import bottom_shape, check_image_shape, downsampler, stage_channels, upsampler
 
 Body = Literal["conv", "patch", "mlp", "residual"]
+Coder = tuple[nn.Module, nn.Module]
+"""Encoder and decoder."""
 SMALLEST_SIDE_OF_LARGE_PATCHES = 16  # smaller images have 2x2 patches, or little would be left
 
 
-@dataclass(frozen=True, kw_only=True)
-class Coder:
-    """The two networks of a VAE.
+def make_coder(
+    body: Body,
+    sample_shape: Sequence[int],
+    *,
+    latent_dim: int,
+    width: int,
+    layers: Layers = PLAIN,
+    num_classes: int | None = None,
+) -> Coder:
+    """A body's encoder and decoder, with channels-last weights, which make convolutions faster.
 
-    Attributes:
-        encoder: From images (and classes, if conditional) to 2 * latent_dim numbers.
-        decoder: From latents (and classes, if conditional) to logits of images.
+    With `num_classes` both take classes; each comes from a body of its own, as their sizes differ.
     """
+    make = partial(CODERS[body], width=width, layers=layers)
+    if num_classes is None:
+        encoder, decoder = make(sample_shape, latent_dim=latent_dim)
+    else:
+        channels, height, image_width = check_image_shape(sample_shape)
+        encoder, _ = make((channels + 1, height, image_width), latent_dim=latent_dim)
+        _, decoder = make(sample_shape, latent_dim=2 * latent_dim)
+        encoder = LabelledImages(encoder, num_classes=num_classes, sides=(height, image_width))
+        decoder = LabelledLatents(decoder, num_classes=num_classes, latent_dim=latent_dim)
+    return encoder.to(memory_format=torch.channels_last), decoder.to(memory_format=torch.channels_last)
 
-    encoder: nn.Module
-    decoder: nn.Module
 
-
-class ResidualBlock(nn.Module):
-    """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027).
+def residual_block(num_channels: int, *, layers: Layers = PLAIN) -> Residual:
+    """X + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027).
 
     The last convolution is initialised to zero, so that the block starts as the identity (Goyal et al. 2017,
     arXiv:1706.02677, section 5.1) and trains without normalisation.
     """
-
-    def __init__(self, num_channels: int, *, layers: Layers = PLAIN) -> None:
-        super().__init__()
-        last = nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1)
-        for parameter in last.parameters():
-            nn.init.zeros_(parameter)
-        self.branch = nn.Sequential(
-            *layers.activated(num_channels, nn.SiLU),
-            nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1),
-            *layers.activated(num_channels, nn.SiLU),
-            last,
-        )
-
-    def forward(
-        self, features: Float[Tensor, "sample channel height width"]
-    ) -> Float[Tensor, "sample channel height width"]:
-        return features + self.branch(features)
-
-
-def make_coder(
-    body: Body, sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers = PLAIN
-) -> Coder:
-    """The encoder and the decoder of a body."""
-    return CODERS[body](sample_shape, latent_dim=latent_dim, width=width, layers=layers)
-
-
-def make_conditional_coder(
-    body: Body, sample_shape: Sequence[int], *, latent_dim: int, width: int, num_classes: int, layers: Layers
-) -> Coder:
-    """A body's encoder and decoder that take classes; each comes from a body of its own, as their sizes differ."""
-    channels, height, image_width = check_image_shape(sample_shape)
-    encoder = make_coder(
-        body, (channels + 1, height, image_width), latent_dim=latent_dim, width=width, layers=layers
-    ).encoder
-    decoder = make_coder(body, sample_shape, latent_dim=2 * latent_dim, width=width, layers=layers).decoder
-    return Coder(
-        encoder=LabelledImages(encoder, num_classes=num_classes, sides=(height, image_width)),
-        decoder=LabelledLatents(decoder, num_classes=num_classes, latent_dim=latent_dim),
-    )
+    last = begun_at_zero(convolution(num_channels, num_channels))
+    first = [*layers.activated(num_channels, nn.SiLU), convolution(num_channels, num_channels)]
+    return Residual(*first, *layers.activated(num_channels, nn.SiLU), last)
 
 
 def conv(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
     """Strided convolutions, and transposed ones back."""
-    return Coder(
-        encoder=nn.Sequential(
-            downsampler(sample_shape, width=width, activation=nn.SiLU, layers=layers),
-            nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
-        ),
-        decoder=upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.SiLU, layers=layers),
+    encoder = nn.Sequential(
+        downsampler(sample_shape, width=width, activation=nn.SiLU, layers=layers),
+        nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
     )
+    return encoder, upsampler(sample_shape, latent_dim=latent_dim, width=width, activation=nn.SiLU, layers=layers)
 
 
 def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
@@ -107,16 +82,14 @@ def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers
     down: list[nn.Module] = []
     for before, after in pairwise(stages):
         down += [nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1)]
-        down += [ResidualBlock(after, layers=layers) for _ in range(1 + layers.depth)]
+        down += [residual_block(after, layers=layers) for _ in range(1 + layers.depth)]
         down += layers.activated(after, nn.SiLU)
     up: list[nn.Module] = [nn.Linear(latent_dim, prod(bottom)), nn.Unflatten(1, bottom)]
     for before, after in pairwise(reversed(stages)):
-        up += [ResidualBlock(before, layers=layers) for _ in range(1 + layers.depth)]
+        up += [residual_block(before, layers=layers) for _ in range(1 + layers.depth)]
         up += layers.activated(before, nn.SiLU)
         up += [nn.ConvTranspose2d(before, after, kernel_size=4, stride=2, padding=1)]
-    return channels_last(
-        nn.Sequential(*down, nn.Flatten(), nn.Linear(prod(bottom), 2 * latent_dim)), nn.Sequential(*up)
-    )
+    return nn.Sequential(*down, nn.Flatten(), nn.Linear(prod(bottom), 2 * latent_dim)), nn.Sequential(*up)
 
 
 def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
@@ -140,17 +113,16 @@ def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: L
         nn.Conv2d(2 * width, num_channels * side**2, kernel_size=1),
         nn.PixelShuffle(side),
     )
-    return channels_last(encoder, decoder)
+    return encoder, decoder
 
 
 def mlp(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
     """Two hidden layers of 16 times the width on the pixels, and two back."""
     shape = check_image_shape(sample_shape)
     hidden = (16 * width, 16 * width)
-    return Coder(
-        encoder=nn.Sequential(nn.Flatten(), *linear_layers(prod(shape), *hidden, 2 * latent_dim, layers=layers)),
-        decoder=nn.Sequential(*linear_layers(latent_dim, *hidden, prod(shape), layers=layers), nn.Unflatten(1, shape)),
-    )
+    down = linear_layers(prod(shape), *hidden, 2 * latent_dim, layers=layers)
+    up = linear_layers(latent_dim, *hidden, prod(shape), layers=layers)
+    return nn.Sequential(nn.Flatten(), *down), nn.Sequential(*up, nn.Unflatten(1, shape))
 
 
 CODERS: dict[Body, Callable[..., Coder]] = {"conv": conv, "patch": patch, "mlp": mlp, "residual": residual}
@@ -170,10 +142,3 @@ def linear_layers(*sizes: int, layers: Layers) -> list[nn.Module]:
         for size in [before, *[after] * layers.depth]:
             stack += [nn.Linear(size, after), *layers.activated(after, nn.SiLU, is_image=False)]
     return [*stack, nn.Linear(widths[-1], last)]
-
-
-def channels_last(encoder: nn.Module, decoder: nn.Module) -> Coder:
-    """Both networks with channels-last weights, which make convolutions faster."""
-    return Coder(
-        encoder=encoder.to(memory_format=torch.channels_last), decoder=decoder.to(memory_format=torch.channels_last)
-    )

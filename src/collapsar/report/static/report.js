@@ -1,7 +1,7 @@
 // Draws the charts from the numbers in #content. The lists of dashes and symbols match the swatches of the template.
 "use strict";
 (() => {
-  const content = JSON.parse(document.getElementById("content").textContent);
+  const content = { chains: [], ...JSON.parse(document.getElementById("content").textContent) };
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down"];
   // A chain's metric that never changes came as a lone number.

@@ -1,0 +1,88 @@
+"""The sections of the page in their order, and the door through which case studies and plug-ins add theirs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # pandas, which takes long and which a list of sections does not need
+    from collapsar.study.chains import Chain
+    from collapsar.study.study import Study
+
+MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the page and of the time to make it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page.
+
+    Its template, `NAME.html.jinja`, stands beside the module of its content. It sees `study`, `arms` and the content.
+
+    Attributes:
+        name: Unique; also the id of the element.
+        title: The heading.
+        content: Path of a function of a `Study`, `module:function`, imported when a page is made. It gives what the
+            template needs, or None if the study has nothing to show. An entry `title` replaces the heading; entries of
+            `charts` go to the page's script.
+    """
+
+    name: str
+    title: str
+    content: str
+
+
+SECTIONS = [
+    Section(name="answer", title="The answer", content=f"{__name__}.answer:content"),
+    Section(name="forest", title="Against the baseline", content=f"{__name__}.forest:content"),
+    Section(name="comparison", title="Comparison", content=f"{__name__}.comparison:content"),
+    Section(name="curves", title="Through the generations", content=f"{__name__}.curves:content"),
+    Section(name="films", title="The same latents in every generation", content=f"{__name__}.films:content"),
+    Section(name="classes", title="Classes", content=f"{__name__}.classes:class_shares"),
+    Section(name="factors", title="Factors", content=f"{__name__}.classes:factor_shares"),
+    Section(name="class-scores", title="Scores by class", content=f"{__name__}.classes:scores"),
+    Section(name="paths", title="Precision, recall, survival", content=f"{__name__}.curves:paths"),
+    Section(name="phase", title="Phase map", content=f"{__name__}.phase:maps"),
+    Section(name="phase-curve", title="Phase curve", content=f"{__name__}.phase:curves"),
+    Section(name="costs", title="Time and memory", content=f"{__name__}.runs:costs"),
+    Section(name="settings", title="Settings", content=f"{__name__}.runs:settings"),
+    Section(name="unfinished", title="Not finished", content=f"{__name__}.runs:unfinished"),
+]
+
+
+def add_section(section: Section, *, before: str = "classes") -> None:
+    """Add a section to the pages made from now on; it replaces one of the same name.
+
+    Raises:
+        ValueError: The page has no section named `before`.
+    """
+    names = [known.name for known in SECTIONS]
+    if section.name in names:
+        SECTIONS[names.index(section.name)] = section
+    elif before in names:
+        SECTIONS.insert(names.index(before), section)
+    else:
+        raise ValueError(f"before must be one of {', '.join(names)}: got {before!r}")
+
+
+def panels(study: "Study", draw: "Callable[[Chain], Any]") -> dict[str, Any] | None:
+    """Content for the macro `by_seed`: what `draw` makes of each arm's chains; None if it makes nothing of any.
+
+    At most MAX_PICTURED_CHAINS are drawn, the first seeds of each arm before second ones. A drawing has its width in
+    `pixels`.
+    """
+    ranked = sorted((rank, index) for index, arm in enumerate(study.arms) for rank in range(len(arm.chains)))
+    kept = [index for _, index in ranked[:MAX_PICTURED_CHAINS]]
+    drawn = [
+        (
+            index,
+            [(chain.seed, found) for chain in arm.chains[: kept.count(index)] if (found := draw(chain)) is not None],
+        )
+        for index, arm in enumerate(study.arms)
+    ]
+    shown = [(index, pairs) for index, pairs in drawn if pairs]
+    if not shown:
+        return None
+    return {
+        "panels": shown,
+        "panel_pixels": max(found.pixels for _, pairs in shown for _, found in pairs),
+        "num_pictured": len(kept),
+    }

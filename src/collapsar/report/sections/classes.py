@@ -1,0 +1,256 @@
+"""Heat maps: which classes and levels of factors shrank, grew or died, and which scores of classes were lost.
+
+Even if every model reproduced its pool's class shares exactly, they would drift, because each pool is a finite draw
+from the last model: the Wright-Fisher process. A share outside the band of this drift was pushed by the model; a class
+that dies within the band may have died of chance.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from collapsar.journal.findings import GONE_FRACTION
+from collapsar.judging.metric_keys import SHARE
+from collapsar.judging.metric_lookup import bounds_of, split_class, split_column
+from collapsar.report.sections import panels
+from collapsar.report.wording import MISSING
+from collapsar.study.arms import Arm
+from collapsar.study.chains import Chain
+from collapsar.study.intervals import CONFIDENCE
+from collapsar.study.study import Study
+
+MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
+
+Tone = Literal["over", "under", "dead", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A value as it is shown.
+
+    Attributes:
+        tone: The colour: above or below what it is compared with, or dead.
+        shade: Strength of the colour, 0 to 100.
+        is_drift: Whether neutral drift explains the value.
+    """
+
+    text: str
+    tone: Tone = ""
+    shade: int = 0
+    is_drift: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """Rows of shaded cells, which the macro `heat` lays out.
+
+    Attributes:
+        heads: Headings of the names of rows, and of what is known about them.
+        columns: Headings of the cells, such as generations.
+        rows: Each name, with what is known about it as text, and its cells.
+        num_rows: All rows that there are, shown or not.
+    """
+
+    heads: tuple[str, ...]
+    columns: Sequence[Any]
+    rows: list[tuple[Any, list[str], list[Cell]]]
+    num_rows: int
+
+    @property
+    def pixels(self) -> int:
+        """Approximate width on the page, where a cell with its gap has 40 pixels (report.css)."""
+        return 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1))
+
+
+def class_shares(study: Study) -> dict[str, Any] | None:
+    """Heat maps of the classes, if any were counted."""
+    content = panels(study, class_map)
+    return content and content | {
+        "rows_say_classes": any(record.labels_from == "row" for chain in study.chains for record in chain.records)
+    }
+
+
+def factor_shares(study: Study) -> dict[str, Any] | None:
+    """Heat maps of the levels of known factors."""
+    return panels(study, factor_map)
+
+
+def class_map(chain: Chain) -> HeatMap | None:
+    """The classes of a chain, the most common ones if there are many; None if none were counted."""
+    records = [record for record in chain.records if record.class_shares]
+    if not records:
+        return None
+    real = records[0].class_shares["real"]
+    synthetic = [record.class_shares["synthetic"] for record in records]
+    shown = sorted(sorted(range(len(real)), key=lambda index: -real[index])[:MAX_CLASSES])
+    return HeatMap(
+        heads=("class", "real"),
+        columns=[record.generation for record in records],
+        rows=[
+            (index, [f"{100 * real[index]:.0f}"], _cells([row[index] for row in synthetic], real[index], chain))
+            for index in shown
+        ],
+        num_rows=len(real),
+    )
+
+
+def factor_map(chain: Chain) -> HeatMap | None:
+    """The levels of a chain's factors, beside the known share and the one read of real samples; None without any.
+
+    The share that is read of real samples shows the error of the classifier.
+    """
+    records = [record for record in chain.records if record.factor_shares]
+    if not records:
+        return None
+    levels = records[0].factor_shares
+    return HeatMap(
+        heads=("level", "known", "read"),
+        columns=[record.generation for record in records],
+        rows=[
+            (
+                level,
+                [f"{100 * first['known']:.1f}", f"{100 * first['real']:.1f}"],
+                _cells(
+                    [record.factor_shares[level]["synthetic"] for record in records], first["known"], chain, digits=1
+                ),
+            )
+            for level, first in list(levels.items())[:MAX_LEVELS]
+        ],
+        num_rows=len(levels),
+    )
+
+
+def _cells(shares: Sequence[float], real: float, chain: Chain, *, digits: int = 0) -> list[Cell]:
+    """A cell for each generation that measured the share, shaded by its distance from the real one."""
+    records = [record for record in chain.records if record.class_shares or record.factor_shares]
+    taken = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
+    band = neutral_band(
+        real,
+        # the fewest samples that a pool took from the generation before; the first pool's size if none took any
+        num_samples=min((size for size in taken if size), default=int(chain.records[0].pool["size"])),
+        num_evaluated=records[0].num_evaluated,
+        num_generations=records[-1].generation + 1,
+    )
+    outside = outside_drift(shares, band=[band[record.generation] for record in records])
+    return [
+        _cell(share, real, text=f"{100 * share:.{digits}f}", is_drift=not is_out)
+        for share, is_out in zip(shares, outside, strict=True)
+    ]
+
+
+def _cell(share: float, real: float, *, text: str, is_drift: bool) -> Cell:
+    if share < GONE_FRACTION * real:
+        return Cell(text=text, tone="dead", shade=100, is_drift=is_drift)
+    doublings = math.log2(share / real) if real > 0 and share > 0 else 0.0
+    shade = round(100 * min(1.0, abs(doublings) / 3))  # a share eight times too large or too small has the full shade
+    return Cell(text=text, tone="over" if doublings > 0 else "under", shade=shade, is_drift=is_drift)
+
+
+@lru_cache(maxsize=4096)
+def neutral_band(
+    share: float,
+    *,
+    num_samples: int,
+    num_evaluated: int,
+    num_generations: int,
+    coverage: float = CONFIDENCE,
+    num_chains: int = 2_000,
+) -> tuple[tuple[float, float], ...]:
+    """Lower and upper quantile of a class's measured share in each generation, if sampling alone moves it.
+
+    The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
+    and the next pool has `num_samples` draws. Counting the share on `num_evaluated` samples is one more draw. Source:
+    Wright 1931.
+
+    Args:
+        share: The class's share of the real training set, in [0, 1].
+        num_samples: Size of each pool.
+        num_evaluated: Samples that each measured share is counted on.
+        num_generations: Generation 0 was trained on the real set, so only measuring scatters it.
+        coverage: Probability of lying in the band, generation by generation, in (0, 1).
+        num_chains: Chains that are simulated, always from the same seed; with 2,000 the quantiles scatter by a few per
+            mille of the share.
+    """
+    generator = np.random.default_rng(0)
+    tail = (1 - coverage) / 2
+    shares = np.full(num_chains, share)
+    band = []
+    for _ in range(num_generations):
+        low, high = np.quantile(generator.binomial(num_evaluated, shares) / num_evaluated, [tail, 1 - tail])
+        band.append((float(low), float(high)))
+        shares = generator.binomial(num_samples, shares) / num_samples
+    return tuple(band)
+
+
+def outside_drift(shares: Sequence[float], *, band: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether a class's share lies outside the band, generation by generation."""
+    return [share < low or share > high for share, (low, high) in zip(shares, band, strict=True)]
+
+
+def scores(study: Study) -> dict[str, Any] | None:
+    """Heat maps of each score that classes have, such as recall, or columns of a table, means over seeds."""
+    maps = score_maps(study.arms)
+    every = [found for of_metric in maps.values() for _, found in of_metric]
+    if not every:
+        return None
+    title = f"Scores by {' and '.join(sorted({found.heads[0] for found in every}))}"
+    return {"title": title, "maps_by_metric": maps, "panel_pixels": max(found.pixels for found in every)}
+
+
+def score_maps(arms: Sequence[Arm]) -> dict[str, list[tuple[int, HeatMap]]]:
+    """By metric key (without the class), the map of every arm that measured it, with the arm's index.
+
+    Cells are means over seeds in percent, shaded by the loss since generation 0. Of many classes, those that end lowest
+    are shown.
+    """
+    maps: dict[str, list[tuple[int, HeatMap]]] = {}
+    for index, arm in enumerate(arms):
+        for metric, keys in _keys_by_metric(arm).items():
+            maps.setdefault(metric, []).append((index, _map(arm, keys)))
+    return maps
+
+
+def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
+    """By metric, the record key of each class, or of each column if the metric is a share."""
+    found: dict[str, dict[int | str, str]] = {}
+    for key in dict.fromkeys(key for chain in arm.counted if chain.records for key in chain.records[-1].metrics):
+        of_part = split_class(key) or (split_column(key) if bounds_of(key) == SHARE else None)
+        if of_part:
+            metric, part = of_part
+            found.setdefault(metric, {})[part] = key
+    return found
+
+
+def _map(arm: Arm, keys: Mapping[int | str, str]) -> HeatMap:
+    generations = list(range(max(chain.last_generation for chain in arm.counted) + 1))
+    scores = {part: [_mean(arm, key, generation) for generation in generations] for part, key in keys.items()}
+    lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:MAX_CLASSES])
+    is_of_classes = isinstance(next(iter(keys)), int)
+    return HeatMap(
+        heads=("class" if is_of_classes else "column",),
+        columns=generations,
+        rows=[
+            (part, [], [_score_cell(score, first=scores[part][0]) for score in scores[part]])
+            for part in (sorted(keys) if is_of_classes else keys)  # type: ignore[type-var]
+            if part in lowest
+        ],
+        num_rows=len(keys),
+    )
+
+
+def _mean(arm: Arm, key: str, generation: int) -> float | None:
+    """The mean over seeds, last values carried on; None if no chain measured it."""
+    values = [value for chain in arm.counted if (value := chain.metrics_at(generation).get(key)) is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _score_cell(score: float | None, *, first: float | None) -> Cell:
+    if score is None:
+        return Cell(text=MISSING)
+    kept = min(score / first, 1.0) if first else 1.0
+    tone: Tone = "dead" if kept < GONE_FRACTION else "under"
+    return Cell(text=f"{100 * score:.0f}", tone=tone, shade=round(100 * (1 - kept)))

@@ -1,0 +1,152 @@
+"""The numbers of the charts that the page's script draws: metrics, paths through precision and recall, survival."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from collapsar.judging.metric_keys import FAMILIES, FITTED, SHARE, headline
+from collapsar.judging.metric_lookup import (
+    FITTED_SPACE,
+    bounds_of,
+    family_of,
+    split_class,
+    split_column,
+    split_key,
+    title_of,
+)
+from collapsar.study.arms import Arm
+from collapsar.study.chains import Chain
+from collapsar.study.intervals import bands
+from collapsar.study.study import Study
+from collapsar.study.survival import class_survival
+from collapsar.theory.fitted import values_of
+from collapsar.theory.laws import laws_of
+
+
+def content(study: Study) -> dict[str, Any] | None:
+    """The headline metrics, then the other families, once a chain counts."""
+    if not study.counted:
+        return None
+    charts = chart_content(study.arms)
+    leading = [key for key in headline() if key in charts["titles"]]
+    return {
+        "headline": leading,
+        "families": _families([key for key in charts["titles"] if key not in leading]),
+        "with_all_digits": len(study.chains) <= 24,  # with more chains, only the download has them
+        "charts": charts,
+    }
+
+
+def paths(study: Study) -> dict[str, Any] | None:
+    """Paths if precision and recall were measured, survival if classes were counted."""
+    has_path = {"precision", "recall"} <= set(_drawn_metrics(study.chains))
+    survival = survival_curves(study)
+    if has_path:
+        title = "Precision, recall, survival" if survival else "Precision and recall"
+    elif survival:
+        title = "Survival"
+    else:
+        return None
+    return {"title": title, "has_path": has_path, "charts": {"survival": survival}}
+
+
+def survival_curves(study: Study) -> list[dict[str, Any]]:
+    """The survival of classes in each arm that counted them, with the arm's index."""
+    curves = [(index, class_survival(arm.distinct, horizon=arm.horizon)) for index, arm in enumerate(study.arms)]
+    return [{"arm": index, **asdict(curve)} for index, curve in curves if curve is not None]
+
+
+def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
+    """All that the curves show: chains with all digits, means with bands, floors, laws."""
+    chains = [(index, chain) for index, arm in enumerate(arms) for chain in arm.chains if chain.records]
+    metrics = _drawn_metrics([chain for _, chain in chains])
+    return {
+        "arms": [arm.name for arm in arms],
+        "titles": {metric: title_of(metric) for metric in metrics},
+        "shares": [metric for metric in metrics if bounds_of(metric) == SHARE],
+        "chains": [_chain_content(index, chain) for index, chain in chains],
+        "curves": _curves(arms, metrics),
+        "floors": {metric: _floors([chain for _, chain in chains], metric) for metric in metrics},
+        "laws": _laws(arms, metrics),
+    }
+
+
+def is_curve(key: str) -> bool:
+    """Whether a key has its own curve: floors and bounds belong to other keys, classes and columns to heat maps."""
+    return not split_key(key).suffix and split_class(key) is None and split_column(key) is None
+
+
+def _drawn_metrics(chains: Sequence[Chain]) -> list[str]:
+    """Metric keys that get a curve of their own, the headline first."""
+    keys = dict.fromkeys(key for chain in chains for record in chain.records for key in values_of(record))
+    leading = headline()
+    return [*(key for key in leading if key in keys), *(key for key in keys if is_curve(key) and key not in leading)]
+
+
+def _families(metrics: Sequence[str]) -> list[tuple[str, list[str], bool]]:
+    """Metrics by family and feature space, in the order of FAMILIES: title, keys, and whether it is unfolded."""
+    groups: dict[tuple[int, str], list[str]] = {}
+    for key in metrics:
+        groups.setdefault((FAMILIES.index(family_of(key)), split_key(key).space), []).append(key)
+    found = []
+    for (rank, space), keys in sorted(groups.items()):
+        family = FAMILIES[rank]
+        found.append((family if space in ("", FITTED_SPACE) else f"{family}, in {space}", keys, family == FITTED))
+    return found
+
+
+def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
+    """The values of a chain in each generation; of a metric that never changes, as floors do not, a single number."""
+    values = [values_of(record) for record in chain.records]
+    series = {key: [own.get(key) for own in values] for key in dict.fromkeys(key for own in values for key in own)}
+    return {
+        "arm": arm,
+        "label": chain.label,
+        "seed": chain.seed,
+        "generations": [record.generation for record in chain.records],
+        "metrics": {key: own[0] if len(own) > 1 and len(set(own)) == 1 else own for key, own in series.items()},
+    }
+
+
+def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """By metric and arm: mean and 95 % band over seeds at each generation; ended chains keep their last values."""
+    curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
+    for index, arm in enumerate(arms):
+        measured = [(record.generation, values_of(record)) for chain in arm.counted for record in chain.records]
+        for chain in arm.carried:
+            later = range(chain.last_generation + 1, arm.horizon + 1)
+            measured += [(generation, chain.last_values) for generation in later]
+        rows = [(key, generation, own[key]) for generation, own in measured for key in metrics if key in own]
+        if rows:
+            table = bands(pd.DataFrame(rows, columns=["metric", "generation", "value"])).sort_values("generation")
+            for metric, of_metric in table.groupby("metric"):
+                columns = of_metric[["mean", "low", "high"]].astype(object).where(of_metric.notna(), None)
+                curve = {"arm": index, "generations": of_metric["generation"].tolist()}
+                curves[metric].append(curve | {name: columns[name].tolist() for name in columns})
+    return curves
+
+
+def _floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
+    """The mean floor (real against real) of each data source that has one."""
+    found: dict[str, list[float]] = {}
+    for record in (record for chain in chains for record in chain.records):
+        if (value := record.metrics.get(f"{metric}_floor")) is not None:
+            found.setdefault(record.data, []).append(value)
+    return [{"label": name, "value": float(np.mean(values))} for name, values in found.items()]
+
+
+def _laws(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """By metric, the law of each arm that has one, at the generations of the arm's longest chain."""
+    found: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
+    for index, arm in enumerate(arms):
+        longest = max(arm.chains, key=lambda chain: len(chain.records))
+        generations = [record.generation for record in longest.records]
+        for metric, law in laws_of(longest.config).items():
+            if metric in found:
+                values = [float(law.at(generation)) for generation in generations]
+                wording = {"formula": law.formula, "source": law.source}
+                found[metric].append({"arm": index, "generations": generations, "values": values} | wording)
+    return found

@@ -1,0 +1,173 @@
+"""Phase maps over two settings that chains differ in, and phase curves over one: final recall and FID.
+
+If a search looked for the value at which chains become good enough, the curve also shows the search's bound and the
+value at which each seed's curve crosses it. A seed's curve is linear between the values that were tried.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from collapsar.judging.metric_lookup import bounds_of
+from collapsar.report.sections.classes import Cell, HeatMap
+from collapsar.report.wording import MISSING, number_text
+from collapsar.study.intervals import Interval, t_interval
+from collapsar.study.study import Study
+from collapsar.study.summaries import ArmSummary
+
+SEARCH = "search.json"  # in the folder of a study: setting, objective, and a bound, at_least or at_most
+
+
+def maps(study: Study) -> dict[str, Any] | None:
+    """Maps of final recall and FID if the arms differ in exactly two choices of two or more values."""
+    settings = list(study.counted[0].arm.choices) if study.counted else []
+    if len(settings) != 2:
+        return None
+    rows, columns = (_values(study.counted, setting) for setting in settings)
+    finals = {
+        metric: {tuple(arm.arm.choices.values()): arm.last[metric].mean for arm in study.counted if metric in arm.last}
+        for metric in ("recall", "fid")
+    }
+    if min(len(rows), len(columns)) < 2 or not any(finals.values()):
+        return None
+    found = [(metric, _map(rows, columns, final)) for metric, final in finals.items() if final]
+    return {"row_setting": settings[0], "column_setting": settings[1], "maps": found}
+
+
+def _values(summaries: Sequence[ArmSummary], setting: str) -> list[Any]:
+    """The values of a setting: numbers in order, others as they come."""
+    values = list(dict.fromkeys(summary.arm.choices[setting] for summary in summaries))
+    return sorted(values) if all(isinstance(value, int | float) for value in values) else values
+
+
+def _map(rows: Sequence[Any], columns: Sequence[Any], final: dict[tuple[Any, ...], float]) -> HeatMap:
+    """Final values, shaded from the lowest to the highest of the map."""
+    low, high = min(final.values()), max(final.values())
+
+    def cell(value: float | None) -> Cell:
+        if value is None:
+            return Cell(text=MISSING)
+        shade = round(100 * (value - low) / (high - low)) if high > low else 50
+        return Cell(text=number_text(value), tone="over", shade=shade)
+
+    return HeatMap(
+        heads=("",),
+        columns=columns,
+        rows=[(row, [], [cell(final.get((row, column))) for column in columns]) for row in rows],
+        num_rows=len(rows),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseCurve:
+    """The final value of a metric over one setting.
+
+    Attributes:
+        setting: Dotted key of the setting.
+        points: Values of the setting in order, each with the mean of the metric over seeds.
+        threshold: The bound of a search for this metric and setting; None without one.
+        crossing: The value at which curves cross the bound, over seeds; None without a threshold.
+        num_without: Seeds whose curve does not cross the bound.
+    """
+
+    metric: str
+    setting: str
+    points: list[tuple[float, Interval]]
+    threshold: float | None = None
+    crossing: Interval | None = None
+    num_without: int = 0
+
+
+def curves(study: Study) -> dict[str, Any] | None:
+    """Curves of final recall and FID if the arms differ in one number only, with three or more values."""
+    differing = list(study.differing_settings)
+    if len(differing) != 1 or len(study.counted) < 3:
+        return None
+    (setting,) = differing
+    values = [summary.arm.settings.get(setting) for summary in study.counted]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return None
+    summaries = sorted(study.counted, key=lambda summary: summary.arm.settings[setting])
+    found_curves = []
+    for metric in ("recall", "fid"):
+        if all(metric in summary.last for summary in summaries):
+            points = [(float(one.arm.settings[setting]), one.last[metric]) for one in summaries]
+            found_curves.append(
+                _with_threshold(PhaseCurve(metric=metric, setting=setting, points=points), summaries, study)
+            )
+    return {"curves": found_curves, "draw": draw} if found_curves else None
+
+
+def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], study: Study) -> PhaseCurve:
+    """A curve with the bound of the study's search and its crossings, if it searched this metric and setting."""
+    files = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
+    if len(files) != 1 or not files[0].exists():  # no search, or several studies
+        return curve
+    search = json.loads(files[0].read_text())
+    if (search["setting"], search["objective"]) != (curve.setting, f"final/{curve.metric}"):
+        return curve
+    sign, level = (-1.0, search["at_most"]) if search["at_least"] is None else (1.0, search["at_least"])
+    values = [value for value, _ in curve.points]
+    by_seed: dict[int, list[tuple[float, float]]] = {}
+    for value, summary in zip(values, summaries, strict=True):
+        for chain in summary.chains:
+            if curve.metric in chain.last:
+                by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[curve.metric]))
+    crossings = [crossing(points, level=sign * level) for points in by_seed.values()]
+    reached = [found for found in crossings if found is not None]
+    within = (values[0], values[-1])
+    num_without = len(crossings) - len(reached)
+    return replace(curve, threshold=level, crossing=t_interval(reached, within=within), num_without=num_without)
+
+
+def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | None:
+    """Where a piecewise linear curve first reaches a level; None if it does not.
+
+    `points` are pairs of value and height, in increasing order of value.
+    """
+    if points and points[0][1] >= level:
+        return points[0][0]
+    for (before, lower), (after, higher) in pairwise(points):
+        if higher >= level:
+            return before + (after - before) * (level - lower) / (higher - lower)
+    return None
+
+
+def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> dict[str, Any]:
+    """Lay out a phase curve in a box of this many pixels, from the upper left.
+
+    `line` has the points of the mean in SVG's notation; `marks`, for each value, x, y of the mean, and y of both ends
+    of its interval; `level` is y of the threshold, and `reached` x of the mean crossing and of both ends of its
+    interval, None without one; `lowest` and `highest` are the metric at the lower and the upper edge.
+    """
+    first, last = curve.points[0][0], curve.points[-1][0]
+    points = [(value, *_mean_and_ends(interval)) for value, interval in curve.points]
+    lowest, highest = bounds_of(curve.metric)
+    if not math.isfinite(highest):
+        heights = [end for _, _, *ends in points for end in ends] + [curve.threshold or 0.0]
+        lowest, highest = min(0.0, *heights), max(0.0, *heights) or 1.0
+
+    def across(value: float) -> float:
+        return round(width * (value - first) / (last - first), 1)
+
+    def down(value: float) -> float:
+        return round(height * (highest - value) / (highest - lowest), 1)
+
+    marks = [(across(value), *map(down, heights)) for value, *heights in points]
+    return {
+        "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
+        "marks": marks,
+        "level": None if curve.threshold is None else down(curve.threshold),
+        "reached": curve.crossing and tuple(map(across, _mean_and_ends(curve.crossing))),
+        "lowest": lowest,
+        "highest": highest,
+    }
+
+
+def _mean_and_ends(interval: Interval) -> tuple[float, float, float]:
+    """The mean and both ends of an interval, which a single seed does not have."""
+    mean = interval.mean
+    return mean, mean if interval.low is None else interval.low, mean if interval.high is None else interval.high

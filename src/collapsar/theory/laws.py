@@ -1,0 +1,296 @@
+"""The laws: for each closed form the chains that it holds for, the settings that it reads, and its source.
+
+`collapsar-verify` holds the loop against this table, and the report draws it. A law needs the assumptions of its
+derivation: analytic data and model, every sample kept, in most cases as many synthetic samples in each generation as
+real ones (n), a fixed regime, and a variance divided as the law says. A chain has no law if any setting outside `READ`
+and `WITHOUT_EFFECT` binds it (a cause, a correction, a lever, a labeller, or a later addition). Laws are about fitted
+parameters (`fitted`); metrics of drawn samples have biases of their own.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+from collapsar.records.settings import OURS, binding_settings, class_name, is_below
+from collapsar.theory import formulas
+
+SHAPE = ("sample_shape", "dimensions", "num_train", "num_reserve")
+READ: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "data": {
+        "GaussianSource": SHAPE,
+        "CategoricalSource": (*SHAPE, "num_categories", "zipf_exponent"),
+        "LinearRegressionSource": (*SHAPE, "num_inputs", "noise_sd"),
+    },
+    "model": {
+        "Gaussian": ("sample_shape", "covariance", "variance"),
+        "Categorical": ("sample_shape", "num_categories"),
+        "LinearRegression": ("sample_shape", "num_inputs", "noise_sd"),
+    },
+    "regime": {
+        "Replace": (),
+        "Accumulate": (),
+        "AccumulateSubsample": ("budget",),
+        "FixedReal": ("synthetic_ratio",),
+        "FreshReal": ("fresh_fraction", "is_recycled"),
+        "Mix": ("real_fraction",),
+        "Window": ("num_kept",),
+        "Weighted": ("real_weight",),
+        "GoldenRatio": (),
+    },
+    "selection": {"KeepAll": ()},
+}
+"""The classes that have laws, by part, and the settings of each that the laws read."""
+
+NESTED = "regime.regime"  # the inner regime, whose pools the outer one weighs
+WITHOUT_EFFECT = (  # these settings do not change what an analytic model is fitted to
+    "seed",
+    "data.seed",
+    "data.num_test",
+    "size",
+    "batch_size",
+    "num_threads",
+    "trainer",
+    "evaluation",
+)
+LONGEST_RECURSION = 50  # generations; the laws of overlapping pools take cubic time
+DERIVED = "derived, see collapsar.theory"
+MAD = "Alemohammad et al. 2023"
+SHUMAILOV = "Shumailov et al. 2024"
+
+Curve: TypeAlias = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Law:
+    """What is expected of a fitted parameter of a chain.
+
+    Attributes:
+        key: The fitted parameter.
+        symbol: The expectation, as `collapsar-verify` names it.
+        formula: The law in one line.
+        source: Who derived it.
+        at: The expected value at a generation, which has been fitted t + 1 times.
+        kind: What the expected value is.
+    """
+
+    key: str
+    symbol: str
+    formula: str
+    source: str
+    at: Curve
+    kind: Literal["exact", "lower bound", "approximation"] = "exact"
+
+
+@dataclass(frozen=True)
+class AnalyticChain:
+    """The settings of a chain as the laws read them."""
+
+    config: Mapping[str, Any]
+
+    @property
+    def regime(self) -> str:
+        return _class_name(self.config["regime"])
+
+    @property
+    def n(self) -> int:
+        """The number of real samples."""
+        return int(self.config["data"]["num_train"])
+
+    @property
+    def num_synthetic(self) -> int:
+        """The number of synthetic samples in each generation; 0 if it changes."""
+        number = self.config["num_synthetic"]
+        return self.n if number is None else number if isinstance(number, int) else 0
+
+    @property
+    def is_even(self) -> bool:
+        """Whether generations have as many synthetic samples as there are real ones, drawn without bias."""
+        return self.num_synthetic == self.n and self.spread == 1
+
+    @property
+    def spread(self) -> float:
+        """Lambda of the sampling bias; 1 without bias."""
+        return float(self.config["bias"]["spread"])
+
+    def counted(self, share: Any) -> int:
+        """A constant share of the real samples' number, as a number of samples; -1 if it is none."""
+        return formulas.nearest(share * self.n) if isinstance(share, int | float) and share <= 1 else -1
+
+    def lasts(self, num_fresh: int) -> bool:
+        """Whether there are so many fresh real samples for each pool."""
+        num_needed = num_fresh * (int(self.config["num_generations"]) - 1)
+        return num_fresh >= 0 and num_needed <= self.config["data"]["num_reserve"]
+
+
+def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
+    """The laws that hold for a chain with these settings, by the key of the fitted parameter; empty for most chains."""
+    if not _is_known(config):
+        return {}
+    laws = {"Gaussian": _gaussian, "Categorical": _categorical, "LinearRegression": _regression}
+    return {law.key: law for law in laws[_class_name(config["model"])](AnalyticChain(config))}
+
+
+def _is_known(config: Mapping[str, Any]) -> bool:
+    """Whether the laws know every setting that binds the chain, and its model matches its data."""
+    nodes = {part: config.get(part) for part in READ}
+    if isinstance(nodes["regime"], Mapping) and "regime" in nodes["regime"]:
+        nodes[NESTED] = nodes["regime"]["regime"]
+    known = [*WITHOUT_EFFECT, "num_synthetic", "bias._target_", "bias.spread"]  # analytic models read the spread
+    for part, node in nodes.items():
+        keys = READ[part.partition(".")[0]].get(_class_name(node))
+        if keys is None:
+            return False
+        known += [f"{part}.{key}" for key in ("_target_", "_partial_", *keys)]
+    data, model = config["data"], config["model"]
+    return (
+        str(config["bias"].get("_target_", OURS)).startswith(OURS)
+        and all(is_below(key, tuple(known)) for key in binding_settings(config))
+        and _class_name(data) == f"{_class_name(model)}Source"
+        and all(data[key] == model[key] for key in data.keys() & model.keys() - {"_target_"})
+    )
+
+
+def _class_name(node: Any) -> str:
+    """A part's class name without its module; empty for a class that is not ours, which may do anything."""
+    target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+    return class_name(target) if target.startswith(OURS) else ""
+
+
+def _gaussian(chain: AnalyticChain) -> Iterator[Law]:
+    """Laws per dimension, so they hold for the diagonal of a full covariance too; the true distribution is N(0, 1)."""
+    n, spread = chain.n, chain.spread
+    is_replace = chain.regime == "Replace" and chain.num_synthetic == n > 1
+    is_unbiased = chain.config["model"]["variance"] == "unbiased"
+    if spread == 1 and not is_unbiased:
+        yield from _conserved(chain)
+    if spread == 1 and is_replace:
+        rate = "(t+1)/(n−1)" if is_unbiased else "2 (t+1)/n"
+        median = partial(formulas.median_variance_under_replace, num_samples=n, is_unbiased=is_unbiased)
+        formula = f"median about exp(−{rate}), n = {n}"
+        yield Law("fitted/median_variance", "median v", formula, MAD, median, "approximation")
+    if is_unbiased and is_replace:
+        variance = partial(formulas.variance_under_biased_replace, spread=spread)
+        formula, source = ("E[v] = 1", f"{MAD}, {SHUMAILOV}") if spread == 1 else (f"E[v] = λ^t, λ = {spread:g}", MAD)
+        yield Law("fitted/variance", "E[v]", formula, source, variance)
+        if spread == 1:
+            yield from _shrinking(chain)
+
+
+def _conserved(chain: AnalyticChain) -> Iterator[Law]:
+    """Maximum likelihood conserves E[μ² + v], so a law for the mean is also one for the variance."""
+    total = formulas.SECOND_MOMENT
+    if (found := _squared_mean(chain)) is not None:
+        formula, source, squared_mean = found
+        yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = 1 − E[v], E[v] = {formula}", source, squared_mean)
+        yield Law("fitted/variance", "E[v]", f"E[v] = {formula}", source, lambda t: total - squared_mean(t))
+    yield Law("fitted/second_moment", "E[mu² + v]", "E[μ² + v] = 1", DERIVED, lambda _: total)
+
+
+def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
+    """The formula of E[v] = 1 - E[μ²], its source, and E[μ²] under the regime; None if no law is known."""
+    regime, n = chain.config["regime"], chain.n
+    is_short = int(chain.config["num_generations"]) <= LONGEST_RECURSION
+    kept = partial(formulas.squared_mean_with_fixed_real, num_real=n)
+    match chain.regime:
+        case "Weighted" | "GoldenRatio":
+            return _squared_mean_with_weights(chain)
+        case _ if not chain.is_even:
+            return None
+        case "Replace":
+            law: Curve = partial(formulas.squared_mean_under_replace, num_samples=n)
+            return f"(1 − 1/n)^(t+1), n = {n}", f"{SHUMAILOV}, {MAD}", law
+        case "Accumulate":
+            law = partial(formulas.squared_mean_under_accumulate, num_samples=n)
+            return f"∏ (1 − 1/(n i²)) for i = 1 … t+1, n = {n}", "Kazdan et al. 2024", law
+        case "AccumulateSubsample" if is_short and regime["budget"] in (None, n):
+            law = partial(formulas.squared_mean_under_accumulate_subsample, num_samples=n)
+            return f"a recursion for {n} of all samples so far", DERIVED, law
+        case "Window" if is_short:
+            law = partial(formulas.squared_mean_under_window, num_samples=n, num_kept=regime["num_kept"])
+            return f"a recursion for the last {regime['num_kept']} generations of {n}", DERIVED, law
+        case "FixedReal" if (drawn := chain.counted(regime["synthetic_ratio"])) >= 0:
+            law = partial(kept, num_real_kept=n, num_synthetic=drawn)
+            return f"a recursion for {n} real and {drawn} synthetic samples", DERIVED, law
+        case "Mix" if (real := chain.counted(regime["real_fraction"])) >= 0:
+            law = partial(kept, num_real_kept=real, num_synthetic=n - real)
+            return f"a recursion for {real} real and {n - real} synthetic samples", DERIVED, law
+        case "FreshReal" if chain.lasts(fresh := chain.counted(regime["fresh_fraction"])):
+            law = partial(formulas.squared_mean_with_fresh_real, num_samples=n, fresh_fraction=fresh / n)
+            return f"a recursion for {fresh} fresh real samples of {n}", DERIVED, law
+    return None
+
+
+def _squared_mean_with_weights(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
+    """The same for weighted pools of as many fresh real samples as the first pool has."""
+    regime, n = chain.config["regime"], chain.n
+    fresh = chain.counted(regime["regime"].get("fresh_fraction"))
+    num_others = chain.num_synthetic - n
+    if fresh != n or not chain.lasts(fresh) or num_others < 1:
+        return None
+    weight = regime["real_weight"] if chain.regime == "Weighted" else formulas.golden_ratio_weight(n / num_others)
+    if not isinstance(weight, int | float):
+        return None
+    formula = f"a recursion for {n} fresh real samples that weigh {weight:.3g}, and {num_others} synthetic ones"
+    law = partial(formulas.squared_mean_with_weights, real_weight=weight, num_real=n, num_synthetic=num_others)
+    return formula, DERIVED, law
+
+
+def _shrinking(chain: AnalyticChain) -> Iterator[Law]:
+    """Under replace an unbiased variance shrinks, though not in the mean."""
+    n = chain.n
+    sd = partial(formulas.sd_under_replace, num_samples=n)
+    yield Law("fitted/sd", "E[sd]", f"E[sd] = a(n)^(t+1), n = {n}", "Bertrand et al. 2024", sd)
+    yield Law(
+        "fitted/wasserstein",
+        "E[W2²]",
+        f"E[W₂²] = (t+1)/n + 2 (1 − a(n)^(t+1)), n = {n}",
+        f"derived, about {SHUMAILOV}, supplementary equation 6",
+        partial(formulas.wasserstein_under_replace, num_samples=n),
+    )
+    num_dimensions = int(chain.config["data"]["dimensions"]) if chain.config["model"]["covariance"] == "full" else 1
+    if num_dimensions < n:  # else the determinant is 0
+        change = formulas.log_variance_change(num_samples=n, num_dimensions=num_dimensions)
+        formula = f"{change:.4g} (t+1) by Wishart's log-determinant, n = {n}, D = {num_dimensions}"
+        symbol = "E[log v]" if num_dimensions == 1 else f"E[log det]/{num_dimensions}"
+        yield Law("fitted/log_variance", symbol, formula, "Muirhead 1982, section 3.2", lambda t: change * (t + 1))
+
+
+def _categorical(chain: AnalyticChain) -> Iterator[Law]:
+    if chain.regime != "Replace" or not chain.is_even:
+        return
+    data, n = chain.config["data"], chain.n
+    shares = formulas.zipf_shares(num_categories=data["num_categories"], exponent=data["zipf_exponent"])
+    yield Law(
+        "fitted/heterozygosity",
+        "E[1 - sum p²]",
+        f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {n}",
+        "Wright 1931, Shumailov et al. 2024",
+        partial(formulas.heterozygosity_under_replace, num_samples=n, shares=shares),
+    )
+    yield Law(
+        "fitted/alive_categories",
+        "E[alive], at least",
+        f"at least Σ (1 − exp(−n p g)), n = {n}",
+        "Suresh et al. 2024",
+        partial(formulas.alive_categories_lower_bound, num_samples=n, shares=shares),
+        "lower bound",
+    )
+
+
+def _regression(chain: AnalyticChain) -> Iterator[Law]:
+    """With T samples, d inputs and noise s²; every generation answers the same inputs, as the laws assume."""
+    num_inputs, noise_sd, n = chain.config["data"]["num_inputs"], chain.config["data"]["noise_sd"], chain.n
+    found = {
+        "Replace": ("(t+1)", "Dohmatob et al. 2024", formulas.regression_error_under_replace),
+        "Accumulate": ("Σ 1/i²", "Gerstgrasser et al. 2024", formulas.regression_error_under_accumulate),
+    }.get(chain.regime)
+    if found is not None and chain.is_even and n >= num_inputs + 2:
+        growth, source, error = found
+        yield Law(
+            "fitted/regression_error",
+            "E|w - w*|²",
+            f"s² d/(T−d−1) · {growth}, T = {n}, d = {num_inputs}",
+            source,
+            partial(error, num_samples=n, num_inputs=num_inputs, noise_variance=noise_sd**2),
+        )

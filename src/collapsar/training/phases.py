@@ -1,0 +1,189 @@
+"""The phases of a training in steps: split the pool, pretrain if the plan says so, fit, and conclude."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import cast
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from collapsar.data.batches import PoolBatches, PoolInOrder
+from collapsar.data.pool import REAL, Part, Pool
+from collapsar.errors import UsageError
+from collapsar.machine import signals
+from collapsar.machine.devices import device_seeded, explain_out_of_memory, tensor_cores_allowed
+from collapsar.models.graphs import compiled
+from collapsar.models.learned import LearnedModel
+from collapsar.samples import Samples
+from collapsar.seeding import derive_seed, make_generator
+from collapsar.training.callbacks import (
+    BestWeights,
+    LossMonitor,
+    MonitorCheck,
+    OnSteps,
+    early_stopping,
+    raise_if_unmonitored,
+)
+from collapsar.training.loggers import Place, announce
+from collapsar.training.pretraining import pretrain
+from collapsar.training.trainer import Recipe, autocast_dtype, make_trainer, total_steps
+from collapsar.training.unfinished import Checkpoints, Unfinished
+
+VALIDATED_AT_ONCE = 1024  # samples, at least: the distance of two small sets is noisy
+
+
+class TrainingInSteps:
+    """One training of a model, with a Trainer of its own; it continues from a stored state if there is one.
+
+    Attributes:
+        summary: Number of steps and epochs, and each loss averaged over the last group of steps; filled by `run`.
+    """
+
+    def __init__(
+        self,
+        model: LearnedModel,
+        recipe: Recipe,
+        *,
+        seed: int,
+        generation: int,
+        on_steps: OnSteps,
+        unfinished: Unfinished,
+        folder: Path | None,
+    ) -> None:
+        self.model, self.recipe, self.plan, self.unfinished = model, recipe, recipe.plan, unfinished
+        self.seed, self.generation, self.on_steps = seed, generation, on_steps
+        self.summary: dict[str, float] = {}
+        self.state = unfinished.read()
+        self.begun = self.state if self.state is not None and self.state["phase"] == "training" else None
+        place = None
+        if folder is not None:
+            first_step = int(self.begun["step"]) if self.begun else 0
+            place = Place(folder=folder, generation=generation, seed=seed, first_step=first_step)
+        self.monitor = LossMonitor(generation, on_steps)
+        self.stopping = early_stopping(self.plan.early_stopping_patience, watched=model.watched)
+        ours = (self.monitor, *self.stopping)
+        self.trainer = make_trainer(recipe.trainer, *ours, place=place)
+        if place is not None:
+            announce(self.trainer.loggers, place)
+        self.device: torch.device = self.trainer.strategy.root_device
+        self.callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
+        self.configured = [callback for callback in self.callbacks if callback not in ours]
+        model.has_watchers = bool(self.trainer.loggers or self.configured)
+        model.autocast_dtype = autocast_dtype(self.trainer)
+        model.uses_graphs = bool(self.plan.cuda_graphs) and self.device.type == "cuda"
+
+    def run(self, pool: Pool, *, real: Samples | None, held_out: Samples | None) -> None:
+        """Train the model; afterwards it is in evaluation mode on the Trainer's device."""
+        advice = f"lower batch_size, which is {self.recipe.batch_size}, or the width of the model"
+        with (
+            explain_out_of_memory(f"training generation {self.generation} on {self.device.type}", advice=advice),
+            device_seeded(self.device, derive_seed(self.seed, self.generation, "train")),
+            tensor_cores_allowed(self.device),
+        ):
+            unlabelled, pool = with_real(pool, real), self.recipe.device_cache.move(pool, self.device)
+            batches, validation = self._split(pool, held_out)
+            if self.model.condition is not None:
+                self.model.condition.learn(pool.labels, weights=pool.weights)
+            pretrained = self._pretrain(unlabelled, steps_per_epoch=len(batches))
+            self._validate_evenly(steps_per_epoch=len(batches))
+            self._fit(batches, validation, pretrained=pretrained)
+        self._conclude(batches, pretrained=pretrained)
+
+    def save(self, path: Path) -> None:
+        """Move the model to the CPU, and write a Lightning checkpoint of it."""
+        self.model.cpu()
+        self.trainer.save_checkpoint(path, weights_only=not self.plan.keeps_optimizer)
+
+    def _split(self, pool: Pool, held_out: Samples | None) -> tuple[PoolBatches, PoolInOrder | None]:
+        """Shuffled batches to train on, and those that the plan keeps for validation; None if it keeps none."""
+        kept_pool, kept, trained_on = pool, None, None
+        if held_out is not None:
+            kept_pool, kept = Pool((Part(held_out.to(self.device), REAL),)), torch.arange(len(held_out))
+        elif num_kept := self.plan.num_kept_from_pool(len(pool)):
+            order = torch.randperm(len(pool), generator=self._generator("validation"))
+            kept, trained_on = order[:num_kept], order[num_kept:]
+        batches = self._batches(pool, chosen=trained_on, purpose="batches")
+        if kept is None:
+            return batches, None
+        size = max(self.recipe.batch_size, VALIDATED_AT_ONCE)
+        return batches, PoolInOrder(kept_pool, device=self.device, batch_size=size, chosen=kept)
+
+    def _pretrain(self, pool: Pool, *, steps_per_epoch: int) -> dict[str, float]:
+        """Pretrain the model for its share of the steps, and leave the rest to the Trainer; entries for the record."""
+        if self.plan.pretraining is None:
+            return {}
+        total = total_steps(self.trainer, steps_per_epoch=steps_per_epoch)
+        num_steps = self.plan.pretraining.num_steps(total)
+        self.trainer.fit_loop.epoch_loop.max_steps = total - num_steps
+        self.monitor.num_steps = num_steps
+        if self.begun is not None:
+            return cast("dict[str, float]", self.begun["pretrained"])
+        return pretrain(
+            self.model,
+            self.plan.pretraining,
+            self._batches(pool, purpose="pretraining"),
+            num_steps=num_steps,
+            generation=self.generation,
+            on_steps=self.on_steps,
+            unfinished=self.unfinished,
+            state=self.state,
+        )
+
+    def _validate_evenly(self, *, steps_per_epoch: int) -> None:
+        """Make the Trainer validate as often as the plan says, at even intervals of its steps."""
+        if self.plan.validation_checks is not None:
+            interval = total_steps(self.trainer, steps_per_epoch=steps_per_epoch) // self.plan.validation_checks
+            self.trainer.check_val_every_n_epoch = None  # type: ignore[assignment]  # counts steps across epochs
+            self.trainer.val_check_interval = max(interval, 1)
+
+    def _fit(self, batches: PoolBatches, validation: PoolInOrder | None, *, pretrained: dict[str, float]) -> None:
+        checkpoints = Checkpoints(self.unfinished, state=self.begun, pretrained=pretrained)
+        self.callbacks[:0] = [checkpoints, MonitorCheck(self.configured)]
+        try:
+            with compiled(self.model.networks()) if self.plan.compiled else nullcontext():
+                self.trainer.fit(self.model, train_dataloaders=batches, val_dataloaders=validation)
+        except signals.Stopped:
+            raise
+        except MisconfigurationException as error:
+            raise UsageError(f"trainer cannot train: {str(error).splitlines()[0]}") from error
+        except RuntimeError as error:
+            raise_if_unmonitored(error, self.trainer)
+            raise
+        except SystemExit as error:  # Lightning turns Ctrl-C into this if our handler is not installed
+            raise KeyboardInterrupt from error
+        if not self.trainer.global_step:
+            raise UsageError("the Trainer took no step: look at what conf/trainer and the overrides of trainer.* limit")
+
+    def _conclude(self, batches: PoolBatches, *, pretrained: dict[str, float]) -> None:
+        """Put the best weights back, sum the training up, and fit what needs the final weights."""
+        self.state = self.begun = None  # frees the memory of a checkpoint
+        self.summary = {"steps": float(self.monitor.num_steps), "epochs": float(self.trainer.current_epoch)}
+        self.summary |= self.monitor.last_losses | pretrained
+        for callback in self.stopping:
+            if isinstance(callback, BestWeights):
+                callback.put_back(self.model)
+                self.summary |= {"best_step": float(callback.step), "best_score": callback.score}
+        self.model.eval().to(self.device)
+
+        def some(num_samples: int) -> Samples:
+            """Up to so many of the training samples, drawn as an epoch is."""
+            size = min(num_samples, batches.num_samples)
+            return next(iter(self._batches(batches.pool, size=size, chosen=batches.chosen, purpose="conclude")))
+
+        self.model.conclude(some, generator=self._generator("posterior"))
+
+    def _batches(
+        self, pool: Pool, *, purpose: str, size: int | None = None, chosen: torch.Tensor | None = None
+    ) -> PoolBatches:
+        size, generator = size or self.recipe.batch_size, self._generator(purpose)
+        return PoolBatches(pool, device=self.device, batch_size=size, generator=generator, chosen=chosen)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return make_generator(self.seed, self.generation, purpose)
+
+
+def with_real(pool: Pool, real: Samples | None) -> Pool:
+    """The pool together with the real training set, each sample once and with equal weight."""
+    if real is None or any(part.samples.values is real.values for part in pool.parts):
+        return Pool(pool.parts)
+    return Pool((Part(real, REAL), *pool.parts))
