@@ -138,8 +138,10 @@ def find_files(folder: Path, notes: Counter[str]) -> list[Named]:
 def read_array(path: Path) -> list[Named]:
     """The images of an array in a file, and their classes if labels stand beside it."""
     try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"images": content} if isinstance(content, np.ndarray) else {name: content[name] for name in content}
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            is_one = isinstance(content, np.ndarray)
+            arrays = {"images": content} if is_one else {name: content[name] for name in content}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UsageError(f"data.path={path} cannot be read as {path.suffix[1:]}: {error}") from error
     labels, others = arrays.get("labels"), [name for name in arrays if name != "labels"]
