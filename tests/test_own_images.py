@@ -22,6 +22,7 @@ TINY = (
     "evaluation.spaces.classifier.budget.num_steps=30",
     "evaluation.spaces.classifier.without_classes.budget.num_steps=3",
 )  # fmt: skip
+TINY_DOWNSTREAM = ["evaluation.downstream.budget.num_steps=3"]
 TINY_ENCODER = [  # of evaluation=full
     f"evaluation.spaces.self_supervised.{setting}"
     for setting in ("min_accuracy=0.0", "budget.num_steps=3", "budget.batch_size=16")
@@ -164,7 +165,7 @@ def test_a_stick_of_the_package_is_taken_if_it_reads_the_images(tmp_path, cache)
         ("vae", ("regime=fresh_real", "regime.fresh_fraction=0.2", "data.num_train=24", "cause=[label_noise,blur]")),
         ("vae", ("lever=[class_conditional,augmentation,warm_start]", "cause=[missing_classes]")),
         ("vae", ("correction=optimal_transport", "correction.num_anchors=20", "correction.batch_size=10")),
-        ("vae", ("evaluation=full", "evaluation.num_bins=4", "evaluation.downstream.budget.num_steps=3", *TINY_ENCODER)),
+        ("vae", ("evaluation=full", "evaluation.num_bins=4", *TINY_DOWNSTREAM, *TINY_ENCODER)),
         ("vae_residual", ("regime=accumulate", "labelled_by=judge", "cause=[long_tail]", "cause.long_tail.factor=2")),
         ("gan", ("selection=verified", "selection.min_confidence=0.0", "regime=golden_ratio")),
         ("gan_sn_conv", ("data.image_size=16", "data.channels=3", "selection=most_realistic")),

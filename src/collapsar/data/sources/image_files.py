@@ -95,7 +95,7 @@ def _read(
         reader.notes[f"of one class, {class_names[0]}, which counts as none"] = len(images)
         class_names = []
     labels = np.array([class_names.index(str(name)) for name in classes]) if class_names else np.zeros(len(images), int)
-    contents = [blake2b(np.ascontiguousarray(image), digest_size=12).hexdigest() for image in images]
+    contents = [blake2b(image.tobytes(), digest_size=12).hexdigest() for image in images]
     order = sorted(range(len(images)), key=lambda index: (contents[index], labels[index]))
     lines = [f"{contents[index]} {class_names[labels[index]] if class_names else ''}" for index in order]
     return OwnImages(
@@ -245,7 +245,7 @@ class Reader:
             self.notes[f"converted from {image.mode}"] += 1
         if has_alpha:
             image = image.convert("RGBA")
-            if image.getextrema()[3] != (255, 255):
+            if image.getchannel("A").getextrema() != (255, 255):
                 self.notes["transparent, laid on white"] += 1
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         coloured = image.convert("RGB")
