@@ -138,6 +138,12 @@ def test_images_without_classes_are_measured_by_what_needs_no_labels(tmp_path, c
     assert not record.class_shares
 
 
+def test_a_conditional_model_of_images_without_classes_is_refused(tmp_path, cache):
+    flat = write_bars(tmp_path / "flat", has_classes=False)
+    with pytest.raises(UsageError, match=r"must be the data's, which is 0: got 10; set model\.num_classes=null"):
+        build_and_run(tmp_path / "run", *TINY, flat, cache, "lever=[class_conditional]")
+
+
 def test_classes_that_no_classifier_tells_apart_are_not_scored_or_are_refused(path, tmp_path, cache):
     guessing = (path, cache, "evaluation.spaces.classifier.budget.num_steps=1", "evaluation.spaces.classifier.seed=5")
     record, _ = build_and_run(tmp_path / "run", *TINY, *guessing)

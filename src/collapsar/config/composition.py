@@ -36,7 +36,7 @@ def register() -> Path:
         sys.path.append(str(Path.cwd()))
     accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
-    for resolver in (study_folder, chain_name, file_checksum, own_images, recipe_by_side):
+    for resolver in (study_folder, chain_name, file_checksum, own_images, classes_of_data, recipe_by_side):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     return config_folder()
 
@@ -61,6 +61,11 @@ def own_images(fact: str, path: str | None, image_size: Any, channels: Any, skip
         "classes": len(found.class_names) or None,
     }
     return facts[fact]
+
+
+def classes_of_data(*, _root_: DictConfig) -> int:
+    """The number of classes that data of one's own have; else 10, which is refused for data of another number."""
+    return int(_root_.data.get("num_classes") or 10)
 
 
 def recipe_by_side(key: str, size: str, model: str, shape: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from collapsar.data.real_data import RealData, StickSplit
-from collapsar.data.sources.image_files import OwnImages, read_images
+from collapsar.data.sources.image_files import OwnImages, listed, read_images
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_fraction
@@ -106,7 +106,8 @@ def describe(source: Images, found: OwnImages) -> str:
     """What was found, in one line."""
     channels, height, width = found.images.shape[1:]
     sizes = source.sizes
-    classes = counted(len(found.class_names), "class") if found.class_names else "no classes"
+    names = listed([f"{index} {name}" for index, name in enumerate(found.class_names)])
+    classes = f"{counted(len(found.class_names), 'class')} ({names})" if found.class_names else "no classes"
     return (
         f"{counted(len(found.images), 'image')} of {width}x{height} pixels in {'grey' if channels == 1 else 'colour'}, "
         f"{classes}: {sizes.train:,} to train on, {sizes.test:,} held out"
