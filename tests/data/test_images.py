@@ -247,6 +247,7 @@ def test_a_folder_that_changes_is_read_again(folder):
         (lambda path: [write(path / f"{n}.png", pixels(n)) for n in range(1)], "must leave images for training"),
         (lambda path: path.joinpath("readme.txt").write_text(""), "has no images"),
         (lambda path: [write(path / f"{n}.png", pixels(n, shape=(7, 7))) for n in range(9)], "even sides above 4"),
+        (lambda path: [write(path / f"{n}.png", pixels(n, shape=(8, 20))) for n in range(9)], "got 20x8"),
         (
             lambda path: [write(path / "ab"[n > 0] / f"{n}.png", pixels(n)) for n in range(9)],
             "class a must have at least two different images, to train and to test on: got 1",

@@ -51,10 +51,11 @@ class Images(Source):
                 f"data.sample_shape, checksum and num_classes follow from the images, which are {shape}, "
                 f"{found.checksum} and {known}: got {sample_shape}, {checksum} and {num_classes}; leave them out"
             )
-        if any(side % 2 or side <= SMALLEST_SIDE for side in shape[1:]):
+        sides = shape[1:]
+        if any(side % 2 or side <= SMALLEST_SIDE for side in sides) or max(sides) > 2 * min(sides):
             raise UsageError(
-                f"images must have even sides above {SMALLEST_SIDE} pixels, which networks can halve: got "
-                f"{shape[2]}x{shape[1]}; set data.image_size to such a number"
+                f"images must have even sides above {SMALLEST_SIDE} pixels, which networks can halve, none more than "
+                f"twice as long as the other: got {shape[2]}x{shape[1]}; set data.image_size to such a number"
             )
         check_classes(found)
         everything = np.arange(len(found.images))
