@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from collapsar.config.composition import config_folder
+from collapsar.config.composition import config_folder, register
 from collapsar.config.experiment import Experiment
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import TorchvisionSource
@@ -164,7 +164,8 @@ def a_file_of_rows(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def a_folder_of_images(tmp_path_factory):
-    """What data=images reads: ten classes, of which the half is held out or in reserve."""
+    """What data=images reads: a quarter to train on, a quarter held out, the rest in reserve."""
+    register()  # the shape of images is found when settings are read
     path = tmp_path_factory.mktemp("images") / "images.npz"
     images = np.random.default_rng(0).integers(0, 256, (4 * NUM_SAMPLES, 8, 8)).astype(np.uint8)
     np.savez(path, images=images, labels=np.arange(len(images)) % 10)

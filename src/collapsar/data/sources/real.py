@@ -269,6 +269,7 @@ class EMNIST(TorchvisionSource):
     """
 
     name = "emnist"
+    num_available, num_test, num_classes = EMNIST_SIZES["balanced"]
     num_unseen = 10_000
     dataset = datasets.EMNIST
     folder = "EMNIST/raw"
