@@ -286,6 +286,7 @@ def test_a_size_without_a_recipe_is_refused_with_the_recipes_that_there_are(over
     ("overrides", "allowed"),
     [
         (["model.body=sn_conv"], "'conv', 'patch', 'mlp' or 'residual'"),
+        (["data=emnist", "data.split=mnist"], "'balanced', 'letters' or 'digits'"),
         (["model=gan", "model.body=patch"], "'conv', 'sn_conv' or 'sn_residual'"),
         (["training.schedule=steps"], "'constant', 'linear', 'cosine', 'step' or 'plateau'"),
     ],

@@ -467,8 +467,3 @@ def test_other_sets_that_are_missing_name_the_folder_and_the_files(tmp_path, mon
     with pytest.raises(UsageError, match=f"{source.name} is not in .*COLLAPSAR_DATA") as caught:
         made.load()
     assert all(name in str(caught.value) for name in made.checksums)
-
-
-def test_an_unknown_split_names_the_known_ones():
-    with pytest.raises(UsageError, match=r"data\.split must be among balanced, letters, digits: got mnist"):
-        EMNIST(sample_shape=[1, 28, 28], num_train=None, root=None, split="mnist")

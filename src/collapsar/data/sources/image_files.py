@@ -302,6 +302,6 @@ def listed(names: list[str]) -> str:
     return printable(", ".join([*names[:MOST_NAMED], *more]) or "none")
 
 
-def _number(name: str) -> float:
+def _number(name: str) -> int | float:
     """Classes that are numbers stand in their order."""
     return int(name) if name.isascii() and name.isdigit() else float("inf")

@@ -277,8 +277,6 @@ class EMNIST(TorchvisionSource):
     def __init__(
         self, *, sample_shape: list[int], num_train: int | float | None, root: str | None, split: EmnistSplit
     ) -> None:
-        if split not in EMNIST_SIZES:
-            raise UsageError(f"data.split must be among {', '.join(EMNIST_SIZES)}: got {split}")
         self.split = split
         self.num_available, self.num_test, self.num_classes = EMNIST_SIZES[split]  # type: ignore[misc]
         parts = (f"{part}-{kind}" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1"))
