@@ -9,9 +9,10 @@ that generation and all after it are made again.
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -134,6 +135,7 @@ class RunFolder:
         strip: Tensor | None = None,
         save_model: Callable[[Path], None],
         curve: Sequence[dict[str, float]] = (),
+        pictures: Mapping[str, Tensor] = MappingProxyType({}),
         table: dict[str, Any] | None = None,
     ) -> None:
         """Write one finished generation, its line last; the arguments are those of `Journal.keep`."""
@@ -143,7 +145,7 @@ class RunFolder:
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         save_model(temporary / MODEL)
-        parts = {"samples": samples.values, "labels": samples.labels, "strip": strip}
+        parts = {"samples": samples.values, "labels": samples.labels, "strip": strip, **pictures}
         arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
         np.savez(temporary / SAMPLES, **arrays)
         add_checksum_to_archive(temporary / SAMPLES)
