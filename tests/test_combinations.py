@@ -6,6 +6,7 @@ that go together at all stand together in one of its chains.
 """
 
 from functools import cache
+from importlib import import_module
 from itertools import combinations, product
 from unittest.mock import Mock
 
@@ -149,6 +150,7 @@ def few_images():
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(TorchvisionSource, "read_all", read_all)
+        import_module("collapsar.data.sources.more_sets")
         for source in TorchvisionSource.__subclasses__():
             patched.setattr(source, "num_available", 2 * NUM_SAMPLES)
             patched.setattr(source, "num_test", NUM_SAMPLES)

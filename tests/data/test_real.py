@@ -12,13 +12,10 @@ import torch
 from filelock import FileLock
 from scipy.io import savemat
 
+from collapsar.data.sources.more_sets import CIFAR100, EMNIST, KMNIST, SVHN
 from collapsar.data.sources.real import (
     CIFAR10,
-    CIFAR100,
-    EMNIST,
-    KMNIST,
     MNIST,
-    SVHN,
     Digits,
     FashionMNIST,
     Sizes,
@@ -406,7 +403,7 @@ def make_other(source, root, monkeypatch):
     write(root, SMALL)
     for name, value in zip(("num_available", "num_test", "num_unseen"), (*SMALL, 200), strict=True):
         monkeypatch.setattr(source, name, value, raising=False)
-    monkeypatch.setattr("collapsar.data.sources.real.EMNIST_SIZES", {"letters": (*SMALL, 26)})
+    monkeypatch.setattr("collapsar.data.sources.more_sets.EMNIST_SIZES", {"letters": (*SMALL, 26)})
     if source in (SVHN, CIFAR100):
         take_for_official(monkeypatch, root / source.folder, source=source)
     monkeypatch.setattr(SVHN.dataset, "_check_integrity", lambda split: True)
