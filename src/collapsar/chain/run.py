@@ -18,7 +18,6 @@ from collapsar.chain.feasibility import check_sizes
 from collapsar.chain.loop import Loop, Maker, Turn, timed
 from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import plant_all
-from collapsar.data.held_out import hold_out
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
 from collapsar.drawing.correction import Reference
@@ -140,7 +139,7 @@ def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
         check_sizes(parts, num_real=len(real.train))  # the first check assumed equally large classes
     if parts.recipe.plan.holds_out_real:
         num_held_out = parts.recipe.plan.num_validation(len(real.train))
-    return hold_out(real, num_held_out=num_held_out, seed=parts.seed)
+    return real.hold_out(num_held_out, seed=parts.seed)
 
 
 def chain_judge(parts: Parts, real: RealData) -> Judge:

@@ -22,7 +22,7 @@ from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_measured, check_objective
 from collapsar.judging.plugins import load_plugins
-from collapsar.records.settings import binding_settings, config_folder, digest, recipes
+from collapsar.records.settings import binding_settings, config_folder, digest, recipes, setting_by_side
 
 NAMED_GROUPS = ("data", "model", "regime")
 WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # word boundaries in a class's name
@@ -37,7 +37,7 @@ def register() -> Path:
         sys.path.append(str(Path.cwd()))
     accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
-    for resolver in (study_folder, chain_name, file_checksum):
+    for resolver in (study_folder, chain_name, file_checksum, own_images, classes_of_data, recipe_by_side):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     return config_folder()
 
@@ -49,6 +49,29 @@ def file_checksum(path: str | None) -> str | None:
         return None
     with file.open("rb") as content:
         return file_digest(content, "blake2b").hexdigest()[:16]
+
+
+def own_images(fact: str, path: str | None, image_size: Any, channels: Any, skip_broken: bool) -> Any:
+    """The shape, the checksum or the number of classes (None for none) of the images at a path."""
+    from collapsar.data.sources.image_files import read_images
+
+    found = read_images(path, image_size=image_size, channels=channels, skip_broken=skip_broken)
+    facts = {
+        "shape": list(found.images.shape[1:]),
+        "checksum": found.checksum,
+        "classes": len(found.class_names) or None,
+    }
+    return facts[fact]
+
+
+def classes_of_data(*, _root_: DictConfig) -> int:
+    """The number of classes that data of one's own have; else 10, which is refused for data of another number."""
+    return int(_root_.data.get("num_classes") or 10)
+
+
+def recipe_by_side(key: str, size: str, model: str, shape: Any) -> Any:
+    """A setting of the recipe for images of a shape, [channels, height, width]."""
+    return setting_by_side(key, size=size, model=model, side=max(shape[1:]))
 
 
 def study_folder(*, _root_: DictConfig) -> str:

@@ -51,7 +51,7 @@ def difference_words(settings: Mapping[str, Any], *, baseline: Mapping[str, Any]
     if BODY in left:
         words.append(f"{settings[BODY]} body")
         followed = _recipe(f"{recipe}_{settings[BODY]}")
-        left = [key for key in left if key != BODY and not (key in followed and settings[key] == followed[key])]
+        left = [key for key in left if key != BODY and not (key in followed and _is_same(settings[key], followed[key]))]
     while found := _best(settings, left):
         words.append(found.words)
         explained = found.explained(settings, left)
