@@ -35,7 +35,7 @@ def test_a_setting_that_differs_within_a_part_is_in_the_name(make_run, tmp_path)
     for share in (0.1, 0.5):
         make_run(f"runs/{share}", settings={"real_fraction": share})
     study = read_study([tmp_path / "runs"])
-    assert [arm.name for arm in study.arms] == ["real_fraction=0.1", "real_fraction=0.5"]
+    assert [arm.name for arm in study.arms] == ["regime.real_fraction=0.1", "regime.real_fraction=0.5"]
     assert study.differing_settings == {"regime.real_fraction": [0.1, 0.5]}
 
 
@@ -112,7 +112,7 @@ def test_settings_that_follow_from_the_model_are_not_choices_of_their_own(sweep)
     study = read_study([sweep])
     arms = study.arms
     assert "trainer.max_steps" in study.differing_settings
-    assert list(arms[0].choices) == ["model", "regime"]
+    assert list(arms[0].distinctions) == ["model", "regime"]
     assert num_choices_apart(arms[0], arms[1]) == 1
     assert num_choices_apart(arms[0], arms[3]) == 2
 
@@ -127,7 +127,7 @@ def test_arms_of_two_bodies_are_told_apart_by_the_body_alone(make_run, tmp_path)
     for body, batch_size in (("conv", 64), ("patch", 128)):
         model = {"_target_": "collapsar.models.vae.vae.VAE", "body": body}
         change(make_run(f"runs/{body}") / "config.yaml", model=model, batch_size=batch_size)
-    assert sorted(arm.name for arm in arms_of(tmp_path / "runs")) == ["body=conv", "body=patch"]
+    assert sorted(arm.name for arm in arms_of(tmp_path / "runs")) == ["model.body=conv", "model.body=patch"]
 
 
 def test_a_body_that_follows_from_the_model_is_not_a_choice_of_its_own(make_run, tmp_path):

@@ -55,7 +55,7 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
     experiment, settings = composition.make(config), composition.settings(config)
     if multirun.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
-    chain = composition.chain_name(_root_=config)
+    chain = composition.chain_name(str(folder.parent), _root_=config)
     if settings["dry_run"]:
         from collapsar.config import forecast
 
@@ -65,8 +65,18 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
         return None
     with disk_errors_name(folder):
         console, position = multirun.make_console(), multirun.job_number(hydra_config)
-        records = experiment.run(folder, chain=chain, config=settings, console=console, position=position)
-        multirun.show_results([folder], page=folder / "report.html")
+        page = multirun.watched_page(hydra_config, folder)
+        chosen = composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)])
+        records = experiment.run(
+            folder,
+            chain=chain,
+            config=settings,
+            console=console,
+            position=position,
+            chosen=chosen,
+            after_generation=page,
+        )
+        multirun.show_results([folder], page=folder / multirun.PAGE)
     profile = json.loads((folder / "profile.json").read_text())
     return read_objective(settings["objective"], records=records, profile=profile)
 

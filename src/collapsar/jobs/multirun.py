@@ -1,5 +1,6 @@
 """Multiruns: their jobs, and the table and the page over all their chains."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -17,14 +18,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
+from collapsar.jobs.watched_page import WatchedPage
+from collapsar.records.settings import SEEDS
 
 logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 """Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
+PAGE = "report.html"  # in the folder of a study, and in that of a chain
 PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
@@ -34,22 +39,37 @@ class StudySummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
+            os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
-            show_results([folder], page=folder / "report.html")
+            show_results([folder], page=folder / PAGE)
 
 
 def count_jobs(config: DictConfig) -> int:
     """The number of jobs of a multirun; 0 if its sweeper decides as it goes on."""
     if not is_grid(config.hydra):
         return 0
-    sweeper = config.hydra.sweeper
-    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    params, typed = given_overrides(config)
+    return len(arm_jobs(config.hydra.sweeper.get("arms", [""]), params=params, typed=typed))
+
+
+def shared_overrides(config: DictConfig) -> list[str] | None:
+    """The overrides that all arms of a multirun have; None if its jobs differ in their seeds alone."""
+    params, typed = given_overrides(config)
+    has_arms = not is_grid(config.hydra) or len(config.hydra.sweeper.get("arms", [])) > 1
+    overrides = OverridesParser.create().parse_overrides([*(params if is_grid(config.hydra) else []), *typed])
+    has_arms |= any(each.is_sweep_override() and each.get_key_element() not in SEEDS for each in overrides)
+    return [str(each.input_line) for each in overrides if not each.is_sweep_override()] if has_arms else None
+
+
+def given_overrides(config: DictConfig) -> tuple[list[str], list[str]]:
+    """The overrides of a multirun: the sweeper's `params`, and those that were typed."""
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=typed))
+    return params, typed
 
 
 def arm_jobs(
@@ -108,6 +128,13 @@ def num_jobs() -> int:
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
+def watched_page(hydra_config: Any, folder: Path) -> WatchedPage:
+    """The page that a job writes while it runs: that of its multirun, or its own."""
+    is_alone = hydra_config.mode != RunMode.MULTIRUN
+    study = folder if is_alone else Path(hydra_config.sweep.dir)
+    return WatchedPage(study, study / PAGE, num_chains=1 if is_alone else num_jobs())
+
+
 def show_results(folders: list[Path], *, page: Path) -> None:
     """Print the table of the chains in these folders and write their page."""
     from collapsar.report.page import write_page
@@ -117,6 +144,8 @@ def show_results(folders: list[Path], *, page: Path) -> None:
     study = read_study(folders)
     make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
+    for left in page.parent.glob(f".{page.name}.due*"):  # of the pages before (`watched_page`)
+        left.unlink(missing_ok=True)
 
 
 def make_console() -> Console:

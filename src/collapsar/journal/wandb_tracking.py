@@ -43,7 +43,7 @@ class WandbTracking(Tracking):
     Attributes:
         project: W&B project.
         entity: W&B user or team; null takes the account's default.
-        tags: Put on every run, beside data, model and regime.
+        tags: Put on every run, beside data, model, regime and arm.
         artifact_generations: Generations whose samples and checkpoint become artifacts; negative ones count from the
             end of the chain. Each is an input to the next one.
         connect_timeout_seconds: How long to wait for an answer of the server.
@@ -121,15 +121,16 @@ class WandbTracking(Tracking):
         os.environ.update(QUIET)
         title = self._title
         tags_here = os.environ.get("WANDB_TAGS", "").split(",")
-        own_tags = [tag[:MAX_TAG] for tag in (title.data, title.model, title.regime)]
+        arms = [title.chosen.arm] if title.chosen else []
+        own_tags = [tag[:MAX_TAG] for tag in (title.data, title.model, title.regime, *arms)]
         with refusals_name("this run"):
             return wandb.init(
                 project=self.project,
                 entity=self.entity,
                 tags=list(dict.fromkeys([*self.tags, *filter(None, tags_here), *own_tags])),
                 group=title.study,
-                job_type=f"{title.model}/{title.regime}",
-                name=title.name,
+                job_type=(arms or [f"{title.model}/{title.regime}"])[0],
+                name=title.shown,
                 id=run_id(self._store.path),
                 dir=self._store.path,
                 config=config,
