@@ -1,6 +1,7 @@
 """The page of a study that still runs is written again after generations, at little cost, and says so."""
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def left_over(folder):
 
 def test_the_page_of_a_chain_follows_it_and_is_whole_at_the_end(at_once, seen, collapsar, tiny):
     assert collapsar(*tiny, "tracking=none", "num_generations=3")[0] == 0
-    assert seen == [" 1 generations", " 2 generations", " 3 generations"]
+    assert seen == [" 1 generation", " 2 generations", " 3 generations"]
     (folder,) = Path("outputs/study").glob("digits*")
     assert NOTICE not in (folder / "report.html").read_text()
     assert left_over(folder) == []
@@ -95,7 +96,7 @@ def test_a_page_waits_until_writing_takes_a_small_share_of_the_time(watched, wri
         watched()
         time.sleep(0.01)
     assert 2 <= len(written) <= 4  # at 0, and 0.4 s or more after the end of each
-    assert all(later - earlier >= 0.5 for earlier, later in zip(written, written[1:], strict=False))
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(written))
 
 
 def test_a_page_that_was_just_written_by_another_process_waits_too(watched, written, at_once, tmp_path):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from collapsar.records.words import counted
+
 logger = logging.getLogger(__name__)
 
 SHARE = 0.03  # of the time, at most, that the writing takes
@@ -54,9 +56,10 @@ class WatchedPage:
         start = time.time()
         try:
             study = read_study([self.folder])
-            num_ended = sum(not chain.is_open for chain in study.chains)
             total = max(self.num_chains, len(study.chains))
-            done = f"{num_ended} of {total} chains" if total > 1 else f"{len(study.chains[0].records)} generations"
+            done = f"{sum(not chain.is_open for chain in study.chains)} of {counted(total, 'chain')}"
+            if total == 1:
+                done = counted(len(study.chains[0].records), "generation")
             write_page(study, self.page, notice=f"{done} done at {time.strftime('%Y-%m-%d %H:%M:%S')}")
         except Exception as error:  # a section of a plug-in may fail in any way, and no chain must end by it
             self._has_failed = True
