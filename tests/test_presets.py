@@ -8,8 +8,10 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
+from collapsar.config.choices import typed_choices
 from collapsar.config.composition import build, config_folder, settings
 from collapsar.jobs.multirun import arm_jobs
+from collapsar.records.chosen import arm_name
 from collapsar.records.settings import arm_settings
 from collapsar.study.baselines import find_baseline
 from tiny_chains import compose_settings
@@ -135,3 +137,10 @@ def test_the_plain_chain_of_a_comparison_is_its_baseline(preset):
     composed = [compose_settings(f"experiment={preset.stem}", "data=digits", *job) for job in first_jobs]
     arms = [arm_settings(settings(config)) for config in composed]
     assert find_baseline(arms) == first_jobs.index(["seed=0"])
+
+
+@pytest.mark.parametrize("preset", COMPARED, ids=lambda preset: preset.stem)
+def test_every_arm_of_a_comparison_has_a_name_of_its_own(preset):
+    typed = [typed_choices(job) for job in jobs_of_first_seed(preset)]
+    names = [arm_name(own, regime=own.get("regime", "replace")) for own in typed]
+    assert len(set(names)) == len(names) == len(arms_of(preset))

@@ -60,7 +60,9 @@ def test_the_page_of_a_study_follows_all_its_chains(launcher, at_once, seen, col
 
 
 @pytest.fixture
-def watched(tmp_path, monkeypatch, written):
+def watched(tmp_path, written):
+    """A page that was due before the command began, as one is that a kill left."""
+    (tmp_path / ".report.html.due").write_text("0")
     return WatchedPage(tmp_path, tmp_path / "report.html", num_chains=1)
 
 
@@ -89,7 +91,6 @@ class FEW:
 
 def test_a_page_waits_until_writing_takes_a_small_share_of_the_time(watched, written, monkeypatch):
     monkeypatch.setattr(watched_page, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(watched_page, "FIRST_SECONDS", 0.0)
     monkeypatch.setattr(watched_page, "SHARE", 0.25)
     start = time.time()
     while time.time() < start + 1.4:
@@ -113,9 +114,14 @@ def test_a_page_that_another_process_writes_is_left_to_it(watched, written, at_o
     assert len(written) == 1
 
 
-def test_a_short_chain_writes_no_page_before_its_end(watched, written):
-    watched()
+def test_short_chains_write_no_page_in_their_first_seconds_but_one_after_them(written, tmp_path):
+    page, due = tmp_path / "report.html", tmp_path / ".report.html.due"
+    WatchedPage(tmp_path, page, num_chains=2)()
     assert written == []
+    assert 5 < float(due.read_text()) - time.time() < 15
+    due.write_text(str(time.time()))
+    WatchedPage(tmp_path, page, num_chains=2)()
+    assert len(written) == 1
 
 
 def test_a_page_that_cannot_be_made_ends_no_chain_and_is_said_once(watched, at_once, monkeypatch, caplog):

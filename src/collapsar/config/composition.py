@@ -81,14 +81,14 @@ def chain_name(study: str | None = None, *, _root_: DictConfig) -> str:
 
     The digest alone decides: if the folder of the study has a run folder with it, that one's name is given.
     """
-    config = settings(_root_)
-    end = f"_seed{config['seed']}_{digest(binding_settings(config))}"
-    if study and (found := sorted(Path(study).glob(f"*{end}"))):
-        return found[0].name
-    names = part_names(_root_)
+    config, names = settings(_root_), part_names(_root_)
+    start, end = "_".join(names).replace("/", "_"), f"_seed{config['seed']}_{digest(binding_settings(config))}"
+    found = sorted(path.name for path in Path(study).glob(f"*{end}")) if study else []
+    if found:
+        return min(found, key=lambda name: not name.startswith(start))
     chosen = chosen_arm(_root_, beside=Path(study).glob(RUNS) if study else ())
     arm = in_folder_name(chosen.arm, without=names)
-    name = "_".join([*names, *([arm] if arm else [])]).replace("/", "_") + end
+    name = "_".join([start, *([arm] if arm else [])]) + end
     return _given.setdefault((Path(study).resolve(), end), name) if study else name
 
 

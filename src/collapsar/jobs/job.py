@@ -66,7 +66,7 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
     with disk_errors_name(folder):
         console, position = multirun.make_console(), multirun.job_number(hydra_config)
         page = multirun.watched_page(hydra_config, folder)
-        chosen = composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)])
+        chosen = multirun.chosen_for(config, folder)
         records = experiment.run(
             folder,
             chain=chain,

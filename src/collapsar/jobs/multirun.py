@@ -18,10 +18,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
 from collapsar.jobs.watched_page import WatchedPage
+from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
 
 logger = logging.getLogger(__name__)
@@ -98,6 +100,11 @@ def arm_jobs(
         found += BasicSweeper.split_arguments([*first, *own, *last], max_batch_size=None)  # one batch
     in_turn = (tuple(job) for turn in zip_longest(*found) for job in turn if job is not None)
     return [list(job) for job in dict.fromkeys(in_turn)]
+
+
+def chosen_for(config: DictConfig, folder: Path) -> Chosen:
+    """What was chosen for the job of this run folder, with a name that no other arm of its study has."""
+    return composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)])
 
 
 def is_grid(hydra_config: Any) -> bool:

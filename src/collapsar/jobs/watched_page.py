@@ -30,7 +30,9 @@ class WatchedPage:
     def __init__(self, folder: Path, page: Path, *, num_chains: int) -> None:
         self.folder, self.page, self.num_chains = folder, page, num_chains
         self._due = page.with_name(f".{page.name}.due")
-        self._begun, self._has_failed = time.time(), False
+        self._has_failed = False
+        if not self._due.exists():
+            self._set_due(FIRST_SECONDS)
 
     def __call__(self) -> None:
         """Write the page, unless it is not due yet or another process writes it."""
@@ -42,12 +44,15 @@ class WatchedPage:
 
     def _next(self) -> float:
         """When the next page is due, in seconds since 1970."""
-        first = self._begun + max(MIN_SECONDS, FIRST_SECONDS / SHARE)
         try:
-            due = float(self._due.read_text())
+            return float(self._due.read_text())
         except (OSError, ValueError):
-            return first
-        return due if due > self._begun else first
+            return 0.0
+
+    def _set_due(self, seconds: float) -> None:
+        """Let the next page wait until a page that takes these seconds to write is a small share of the time."""
+        with suppress(OSError):
+            self._due.write_text(str(time.time() + max(MIN_SECONDS, seconds / SHARE)))
 
     def _write(self) -> None:
         from collapsar.report.page import write_page
@@ -64,5 +69,4 @@ class WatchedPage:
         except Exception as error:  # a section of a plug-in may fail in any way, and no chain must end by it
             self._has_failed = True
             logger.warning("%s is written when the chains are done: %s: %s", self.page, type(error).__name__, error)
-        now = time.time()
-        self._due.write_text(str(now + max(MIN_SECONDS, (now - start) / SHARE)))
+        self._set_due(time.time() - start)

@@ -19,11 +19,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from rich.progress import track
 
-from collapsar.config import composition
 from collapsar.errors import UsageError
 from collapsar.jobs.elsewhere import Job, Outcome
 from collapsar.jobs.failures import command_of, failed_jobs
-from collapsar.jobs.multirun import is_told_at_the_end, make_console
+from collapsar.jobs.multirun import chosen_for, is_told_at_the_end, make_console
 from collapsar.jobs.shares import Share
 from collapsar.jobs.watch import LOG, MultirunView, Watched
 
@@ -106,10 +105,9 @@ class SideBySide(Launcher, ABC):
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = index
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
-        arm = composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)]).arm
         return Job(
             number=index + 1,
-            title=f"{arm}, seed {config.seed}",
+            title=f"{chosen_for(config, folder).arm}, seed {config.seed}",
             config=config,
             folder=folder,
             num_generations=config.num_generations,
