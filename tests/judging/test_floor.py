@@ -1,5 +1,6 @@
 """What the floor is kept under: everything that its values depend on."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from collapsar.data.real_data import RealData
+from collapsar.judging import floor as floors
 from collapsar.judging import suite
-from collapsar.judging.floor import describe_floor, measure_floor
+from collapsar.judging.floor import describe_floor, load_floor, measure_floor
 from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.reference import RealReference
 from collapsar.judging.spaces.identity import IdentitySpace
@@ -70,6 +72,12 @@ def test_novelty_is_asked_of_held_out_samples_and_the_rest_of_training_samples(r
 def test_a_floor_is_found_again(references):
     described = [describe_floor(references, draw(40), measures=MEASURES) for _ in range(2)]
     assert described[0] == described[1]
+
+
+def test_nan_in_a_floor_that_an_earlier_version_stored_reaches_no_record(references, monkeypatch, tmp_path):
+    monkeypatch.setattr(floors, "measure_floor", lambda *_args, **_settings: {"fid": 1.5, "column_pairs": math.nan})
+    stored = [load_floor(references, draw(40), measures=MEASURES, folder=tmp_path) for _ in range(2)]
+    assert stored == [{"fid": 1.5}, {"fid": 1.5}]
 
 
 def test_another_version_of_a_measure_has_another_floor(references, monkeypatch):

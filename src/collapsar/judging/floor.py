@@ -41,7 +41,7 @@ def load_floor(
     content = describe_floor(references, samples, measures=measures)
     digest = blake2b(content.encode(), digest_size=16).hexdigest()
     stored = load_or_compute(folder / f"floor-{digest}.pt", key=content, compute=compute)
-    return {key: float(value) for key, value in stored.items()}
+    return {key: float(value) for key, value in stored.items() if value.isfinite()}  # version 0.2 stored NaN too
 
 
 def measure_floor(

@@ -8,6 +8,7 @@ add_metric(
     Metric(
         also=("downstream_accuracy", "downstream_f1", "downstream_f1_class_{index}", "downstream_auc"),
         of_first_space=True,
+        needs="classes",
         keys={
             "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
             "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),

@@ -51,6 +51,11 @@ class TablePicture:
     sheets: list[tuple[int, list[list[tuple[str, bool]]]]]  # generation, its first rows as texts, whether invalid
     header: list[str]  # names of all columns
 
+    @property
+    def pixels(self) -> int:
+        """Approximate width on the page."""
+        return 150 + (CELL_WIDTH + 12) * (1 + len(self.generations))
+
 
 def content(study: Study) -> dict[str, Any] | None:
     """Pictures of each arm's chains; None if no chain is of a table."""
