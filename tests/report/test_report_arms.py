@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from collapsar.records.chosen import CHOICES
 from collapsar.report.sections.runs import commands
 from collapsar.study.arms import num_choices_apart
 from collapsar.study.study import read_study
@@ -41,6 +42,25 @@ def test_a_setting_that_differs_within_a_part_is_in_the_name(make_run, tmp_path)
 
 def test_a_lone_arm_is_named_by_model_and_regime(make_run):
     assert [arm.name for arm in arms_of(make_run())] == ["vae, replace"]
+
+
+def store(run, arm):
+    (run / CHOICES).write_text(json.dumps({"arm": arm, "choices": {}, "settings": "a"}))
+
+
+def test_a_stored_name_is_the_name_of_the_arm_and_two_studies_of_one_name_are_told_apart(make_run, tmp_path):
+    for share, study in ((0.1, "a"), (0.5, "b"), (0.5, "c")):
+        store(make_run(f"runs/{study}", settings={"real_fraction": share}, seed=ord(study)), "mix")
+    names = [arm.name for arm in arms_of(tmp_path / "runs")]
+    assert names == ["mix, regime.real_fraction=0.1", "mix, regime.real_fraction=0.5"]
+    assert [arm.name for arm in arms_of(tmp_path / "runs" / "a")] == ["mix"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"arm": 3, "choices": null, "settings": ""}'])
+def test_a_damaged_file_of_choices_is_as_good_as_none(content, make_run):
+    run = make_run()
+    (run / CHOICES).write_text(content)
+    assert [arm.name for arm in arms_of(run)] == ["vae, replace"]
 
 
 def test_study_name_and_places_do_not_make_an_arm(make_run, tmp_path):

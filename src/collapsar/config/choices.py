@@ -27,8 +27,10 @@ GROUP = "lever/"
 SHARED_VARIABLE = "COLLAPSAR_SHARED_OVERRIDES"  # passes what all arms of a multirun share on to its jobs, as JSON
 TELLING = ("data.path",)  # free, but data.checksum follows from it
 SCALARS = bool | int | float | str | None
-BACKGROUND = ("experiment", "plugins", "data", "evaluation", "stick", "space", "judge")
-BACKGROUND += ("trainer", "batch_size", "num_threads")
+BACKGROUND = (
+    *("experiment", "plugins", "data", "evaluation", "stick", "space", "judge"),
+    *("trainer", "batch_size", "num_threads"),
+)
 """Parts with settings of how samples are measured and how long models train: arms seldom differ in these alone."""
 
 

@@ -98,13 +98,7 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
         or _plain_name(distinctions[index], settings[index], parts[index], baseline=baselines.get(families[index]))
         for index, group in enumerate(members)
     ]
-    for name in {name for name in names if names.count(name) > 1}:
-        alike = [index for index, other in enumerate(names) if other == name]
-        apart = _distinctions(*([column[index] for index in alike] for column in (members, settings, parts)))
-        for number, (index, own) in enumerate(zip(alike, apart, strict=True), 1):
-            front = [own.pop(part) for part in FRONT if part in own]
-            names[index] = SEPARATOR.join([*front, name, *_texts(own)])
-            names[index] += f" ({number})" if names[index] in names[:index] else ""
+    names = _made_unique(names, members, settings, parts)
     arms = [
         Arm(
             name=printable(names[index]),
@@ -190,6 +184,30 @@ def _plain_name(
     apart = {key: settings.get(key) for key in differing_keys(settings, baseline) if key != "regime._target_"}
     front = [parts[part] for part in NAMED_PARTS if part in distinctions or part == "regime"]
     return SEPARATOR.join([*front, *(setting_text(key, value) for key, value in apart.items())])
+
+
+def _made_unique(
+    names: Sequence[str],
+    members: Sequence[Sequence[Chain]],
+    settings: Sequence[dict[str, Any]],
+    parts: Sequence[dict[str, str]],
+) -> list[str]:
+    """The names of arms; those that several studies gave to different arms are completed by what differs."""
+    unique = list(names)
+    for name in {name for name in names if names.count(name) > 1}:
+        alike = [index for index, other in enumerate(names) if other == name]
+        apart = _distinctions(
+            [members[index] for index in alike],
+            [settings[index] for index in alike],
+            [parts[index] for index in alike],
+        )
+        for index, own in zip(alike, apart, strict=True):
+            front = [own.pop(part) for part in FRONT if part in own]
+            unique[index] = SEPARATOR.join([*front, name, *_texts(own)])
+    return [
+        f"{name} ({number})" if (number := 1 + unique[:index].count(name)) > 1 else name
+        for index, name in enumerate(unique)
+    ]
 
 
 def _texts(distinctions: Mapping[str, Any]) -> list[str]:
