@@ -31,8 +31,6 @@ class WatchedPage:
         self.folder, self.page, self.num_chains = folder, page, num_chains
         self._due = page.with_name(f".{page.name}.due")
         self._has_failed = False
-        if not self._due.exists():
-            self._set_due(FIRST_SECONDS)
 
     def __call__(self) -> None:
         """Write the page, unless it is not due yet or another process writes it."""
@@ -44,6 +42,8 @@ class WatchedPage:
 
     def _next(self) -> float:
         """When the next page is due, in seconds since 1970."""
+        if not self._due.exists():
+            self._set_due(FIRST_SECONDS)
         try:
             return float(self._due.read_text())
         except (OSError, ValueError):
