@@ -34,10 +34,10 @@ class WatchedPage:
 
     def __call__(self) -> None:
         """Write the page, unless it is not due yet or another process writes it."""
-        if self._has_failed or time.time() < self._next():
+        if self._has_failed or self._next() > time.time():
             return
         with suppress(Timeout, NotImplementedError, OSError), FileLock(f"{self._due}.lock", timeout=0):
-            if time.time() >= self._next():
+            if self._next() <= time.time():
                 self._write()
 
     def _next(self) -> float:
