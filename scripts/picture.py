@@ -1,7 +1,8 @@
 """The README's picture: a chain that dies beside one that lives, and the recall of every arm, as one SVG.
 
-    scripts/picture [DIR]
+    scripts/picture [DIR [FILE [--dark]]]
 
+A FILE that ends in .webp is drawn by `moving_picture`.
 It follows the reader's light or dark theme. Each pixel of an image is a square of ink, so the picture stays crisp.
 """
 
@@ -23,6 +24,7 @@ from collapsar.report.sections.films import strip_columns
 from collapsar.report.templating import environment
 from collapsar.study.arms import Arm
 from collapsar.study.study import read_study
+from moving_picture import write_moving_picture
 
 MODEL = "vae"
 FED_WITH = {  # the two regimes that are pictured
@@ -160,12 +162,19 @@ def _height(share: float) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 2 with one line on stderr where the folder has no such study."""
-    parser = argparse.ArgumentParser(prog="scripts/picture", description="The README's picture as SVG.")
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the quickstart's run folders")
-    parser.add_argument("output", metavar="FILE", type=Path, help="the SVG")
+    parser = argparse.ArgumentParser(prog="scripts/picture", description="The README's pictures.")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the run folders")
+    parser.add_argument("output", metavar="FILE", type=Path, help="an SVG, or a WebP that moves")
+    parser.add_argument("--dark", action="store_true", help="the colours of a dark page; an SVG follows its reader's")
     options = parser.parse_args(argv)
     try:
-        sys.stdout.write(f"{write_picture(options.folder, options.output)}\n")
+        if options.output.suffix == ".webp":
+            written = write_moving_picture(options.folder, options.output, is_dark=options.dark)
+        elif options.output.suffix == ".svg" and not options.dark:
+            written = write_picture(options.folder, options.output)
+        else:
+            raise UsageError(f"FILE must be an SVG without --dark, or a WebP: got {options.output.name}")
+        sys.stdout.write(f"{written}\n")
     except UsageError as error:
         sys.stderr.write(f"scripts/picture: {error}\n")
         return 2

@@ -218,6 +218,14 @@ def test_the_film_strip_shows_the_same_latents_in_every_generation(kind, model_c
         assert np.array_equal(arrays["strip"], model.render(latents, torch.Generator()).numpy())
 
 
+def test_real_images_and_those_nearest_to_the_samples_stand_beside_the_samples(chain):
+    folder, records = chain
+    for record in records:
+        with np.load(folder / f"generation_{record.generation:03d}" / "samples.npz") as arrays:
+            assert arrays["real"].shape == arrays["nearest"].shape == (12, *arrays["samples"].shape[1:])
+            assert arrays["nearest"].dtype == np.uint8
+
+
 def test_a_record_states_spaces_and_sample_sizes(chain):
     record = chain[1][0]
     assert set(record.feature_spaces) == {"classifier", "pca"}

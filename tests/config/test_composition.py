@@ -23,7 +23,6 @@ from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.pca import PCASpace
-from collapsar.models.gan.gan import GAN
 from collapsar.models.vae.vae import VAE
 from collapsar.records import settings as settings_module
 from collapsar.records.settings import flatten, recipes, whole_recipe
@@ -457,7 +456,6 @@ def test_recipes_make_a_new_model_at_each_call():
     assert recipe() is not recipe()
 
 
-def test_no_scientific_value_has_a_second_default_in_code():
-    for part in (VAE, GAN, Digits):
-        parameters = inspect.signature(part).parameters
-        assert [name for name, value in parameters.items() if value.default is not value.empty] == []
+def test_data_have_no_second_default_in_code():  # those of models equal conf: tests/models/test_defaults.py
+    parameters = inspect.signature(Digits).parameters
+    assert [name for name, value in parameters.items() if value.default is not value.empty] == []

@@ -18,7 +18,7 @@ from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.judging.spaces.pretrained import load_weights
 from collapsar.judging.spaces.stick import read_stick
 from collapsar.report.page import write_report
-from collapsar.report.sections.films import _read_strip
+from collapsar.report.sections.films import stored_images
 from collapsar.report.tables import report_tables
 from collapsar.study.study import read_study
 from collapsar.training.stored import DAMAGE, load, load_stored
@@ -90,7 +90,7 @@ def test_samples_with_code_are_refused_unopened(tmp_path, planted):
     np.savez(folder / "samples.npz", samples=array, strip=array)
     with pytest.raises(UsageError, match="samples of generation 0 are missing or damaged"):
         RunFolder(tmp_path / "run").synthetic(0)
-    assert _read_strip(folder / "samples.npz") is None
+    assert stored_images(tmp_path / "run", 0, "strip") is None
 
 
 @pytest.mark.usefixtures("unopened")

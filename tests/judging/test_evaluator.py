@@ -58,6 +58,18 @@ def test_the_held_out_images_themselves_score_perfectly(evaluator, digits):
     assert metrics["class_kl"] == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("with_novelty", [False, True])
+def test_the_first_samples_come_with_the_real_image_nearest_to_each(evaluator, digits, with_novelty):
+    drawn = digits.stick_split.unseen
+    judged = replace(evaluator, num_training=100 if with_novelty else 0)
+    pictures = judged.evaluate(drawn, seed=0, generation=0).pictures
+    real = judged.references[""]
+    assert torch.equal(pictures["real"], real.held_out.values[:12])
+    images = real.training if with_novelty else real.held_out.values
+    distances = torch.cdist(real.space.extract(drawn.values[:12]).double(), real.space.extract(images).double())
+    assert torch.equal(pictures["nearest"], images[distances.argmin(1)])
+
+
 def test_losing_classes_lowers_recall_and_not_precision(scored):
     perfect, half = scored["perfect"].metrics, scored["half"].metrics
     assert half["recall"] < 0.7 * perfect["recall"]

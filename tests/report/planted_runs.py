@@ -103,7 +103,7 @@ def record_at(
 
 
 def write_strips(folder: Path, records: Sequence[GenerationRecord], *, rate: float, seed: int) -> None:
-    """Twelve digits that drift towards the mean of one class as the chain loses recall."""
+    """Twelve digits that drift towards the mean of one class as the chain loses recall, real digits, and losses."""
     digits = load_digits()
     images = (digits.images * (255 / 16)).astype(np.float64)
     chosen = np.random.default_rng(seed).choice(len(images), 12, replace=False)
@@ -113,7 +113,10 @@ def write_strips(folder: Path, records: Sequence[GenerationRecord], *, rate: flo
         strip = ((1 - lost) * images[chosen] + lost * prototype).clip(0, 255).astype(np.uint8)[:, None]
         place = folder / f"generation_{record.generation:03d}"
         place.mkdir()
-        np.savez_compressed(place / "samples.npz", samples=strip, strip=strip)
+        real = images[chosen].astype(np.uint8)[:, None]
+        np.savez_compressed(place / "samples.npz", samples=strip, strip=strip, real=real, nearest=real[::-1])
+        curve = [{"step": 20.0 * step, "epoch": 0.0, "loss": 30 / step + lost, "kl": 5.0} for step in range(1, 6)]
+        (place / "curve.json").write_text(json.dumps(curve))
 
 
 def write_sweep(folder: Path) -> None:

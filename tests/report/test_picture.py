@@ -1,13 +1,15 @@
-"""The README's picture holds what the records say, as one small SVG that needs nothing else."""
+"""The README's pictures hold what the records say: one small SVG that needs nothing else, and one that moves."""
 
 import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 from planted_runs import write_run
 
 from collapsar.study.chains import read_chains
+from moving_picture import COLUMNS, FED_WITH, GAP, GRID_WIDTH, MARGIN, REAL_TOP, SIDE, TOP
 from picture import INKS, main
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -82,3 +84,55 @@ def test_a_study_without_the_two_chains_is_one_line_and_exit_code_2(make_run, tm
     assert main([str(make_run()), str(tmp_path / "picture.svg")]) == 2
     assert capsys.readouterr().err == "scripts/picture: the picture needs a chain of vae under accumulate\n"
     assert not (tmp_path / "picture.svg").exists()
+
+
+def test_the_moving_picture_shows_every_generation_of_both_regimes_above_real_images(study, tmp_path):
+    output = tmp_path / "github" / "moving.webp"
+    assert main([str(study), str(output)]) == 0
+    assert output.stat().st_size < 1_000_000
+    with Image.open(output) as moving:
+        assert (moving.n_frames, moving.info["loop"]) == (8, 0)
+        for generation in range(8):
+            moving.seek(generation)
+            pixels = np.asarray(moving.convert("L"))
+            for index, regime in enumerate(FED_WITH):
+                left = MARGIN + index * (GRID_WIDTH + 44)
+                with np.load(study / f"gan-{regime}" / f"generation_{generation:03d}" / "samples.npz") as arrays:
+                    assert np.array_equal(cells(pixels, left, TOP, num_rows=3), arrays["strip"][:, 0])
+                with np.load(study / "gan-replace" / "generation_000" / "samples.npz") as arrays:
+                    real = arrays["real"][index * COLUMNS : (index + 1) * COLUMNS, 0]
+                    assert np.array_equal(cells(pixels, left, REAL_TOP, num_rows=1), real)
+
+
+def cells(pixels, left, top, *, num_rows):
+    """The images of a grid, a pixel from the middle of each of their enlarged pixels."""
+    places = [(row, column) for row in range(num_rows) for column in range(COLUMNS)]
+    middles = np.array([int((pixel + 0.5) * SIDE / 8) for pixel in range(8)])
+    return np.stack(
+        [
+            pixels[np.ix_(top + row * (SIDE + GAP) + middles, left + column * (SIDE + GAP) + middles)]
+            for row, column in places
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["picture.png"], "FILE must be an SVG without --dark, or a WebP: got picture.png"),
+        (["picture.svg", "--dark"], "FILE must be an SVG without --dark, or a WebP: got picture.svg"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_one_line_and_exit_code_2(study, capsys, arguments, said):
+    assert main([str(study), *arguments]) == 2
+    assert capsys.readouterr().err == f"scripts/picture: {said}\n"
+
+
+def test_a_moving_picture_needs_images_of_both_regimes(make_run, tmp_path, capsys):
+    make_run("runs/replace")
+    assert main([str(tmp_path / "runs"), str(tmp_path / "a.webp")]) == 2
+    make_run("runs/accumulate", regime="accumulate", with_images=False)
+    assert main([str(tmp_path / "runs"), str(tmp_path / "a.webp")]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "scripts/picture: the picture needs a chain under accumulate"
+    assert second.startswith("scripts/picture: the picture needs chains with stored images: ")

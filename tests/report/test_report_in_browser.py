@@ -89,10 +89,13 @@ def searched_page(tmp_path_factory) -> Path:
     return write_report([folder], folder / "report.html")
 
 
-def open_page(browser, page, *, width=1280, scheme="light"):
+def open_page(browser, page, *, width=1280, scheme="light", motion="no-preference"):
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": motion},
+    ]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get_log("browser")
     browser.get_log("performance")
@@ -112,6 +115,78 @@ def wait_for_curves(browser, *, seconds=20):
 
 def run(browser, script):
     return browser.execute_script(f"return {script}")
+
+
+def frames_shown(browser):
+    """The generation in sight in each window of the reels."""
+    return run(
+        browser,
+        """[...document.querySelectorAll(".window[data-generations]")].map(window => {
+            const {left} = window.getBoundingClientRect();
+            const frames = [...window.querySelectorAll(".frames span")];
+            return frames.find(frame => Math.abs(frame.getBoundingClientRect().left - left) < 2)?.textContent;
+        })""",
+    )
+
+
+def test_reels_play_pause_and_follow_the_slider_by_keyboard(browser, page):
+    open_page(browser, page)
+    play, slider = browser.find_element("id", "play"), browser.find_element("id", "frame")
+    assert play.text == "Pause"  # it plays from the start
+    before = frames_shown(browser)
+    end = time.monotonic() + 10
+    while frames_shown(browser) == before:
+        assert time.monotonic() < end, "the reels do not move"
+        time.sleep(0.1)
+    play.send_keys(" ")
+    assert play.text == "Play"
+    slider.send_keys("\ue011")  # home
+    assert frames_shown(browser) == ["generation 0"] * 2
+    slider.send_keys("\ue014")  # to the right
+    assert frames_shown(browser) == ["generation 1"] * 2
+    assert slider.get_attribute("aria-valuetext") == "generation 1"
+    slider.send_keys("\ue010")  # end
+    assert frames_shown(browser) == ["generation 7"] * 2
+    assert browser.find_element("id", "frame-text").text == "7 of 7"
+
+
+def test_reels_stand_still_for_those_who_want_less_motion(browser, page):
+    open_page(browser, page, scheme="light", motion="reduce")
+    assert browser.find_element("id", "play").text == "Play"
+    assert frames_shown(browser) == ["generation 7"] * 2
+
+
+def test_without_a_script_the_last_generation_is_seen_and_the_first_screen_needs_none(browser, page):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(page.as_uri())
+        assert not browser.find_element("id", "player").is_displayed()
+        assert all(drawing.is_displayed() for drawing in browser.find_elements("css selector", "#answer svg"))
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert frames_shown(browser) == ["generation 7"] * 2
+
+
+def test_the_first_screen_holds_reels_sentence_and_both_curves(browser, small_page):
+    open_page(browser, small_page)
+    bottoms = (
+        "[...document.querySelectorAll('.reels, .headline, .glances svg')].map(e => e.getBoundingClientRect().bottom)"
+    )
+    assert max(run(browser, bottoms)) <= 900
+
+
+def test_on_a_phone_what_is_wider_than_the_screen_says_so_until_it_is_scrolled_to_its_end(browser, compared_page):
+    open_page(browser, compared_page, width=390)
+    seen = "[...document.querySelectorAll('.scroller:not(details:not([open]) *)')]"
+    are_wide = run(browser, f"{seen}.map(e => e.scrollWidth > e.clientWidth + 4)")
+    assert sum(are_wide) > 1
+    assert run(browser, f"{seen}.map(e => e.classList.contains('more'))") == are_wide
+    forest = "document.querySelector('.scroller:has(figure.forest)')"
+    cue = f"getComputedStyle({forest}, '::before').content"
+    assert "more at the right" in run(browser, cue)
+    run(browser, f"{forest}.scrollTo({{left: 9999, behavior: 'instant'}})")
+    time.sleep(0.3)
+    assert "more" not in run(browser, f"{forest}.className")
 
 
 def test_page_loads_from_disk_without_console_message_or_network_request(browser, page):

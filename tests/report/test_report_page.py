@@ -39,6 +39,11 @@ def content_of(page):
     return json.loads(re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.DOTALL)[1])
 
 
+def sections_of(page):
+    """The HTML of each section by name."""
+    return dict(re.findall(r'<section id="([^"]+)"(.*?)</section>', page, re.DOTALL))
+
+
 def test_numbers_of_the_page_equal_the_records_to_the_last_digit(sweep, tmp_path):
     page = write_report([sweep], tmp_path / "page.html").read_text()
     drawn = {chain["label"]: chain for chain in content_of(page)["chains"]}
@@ -189,8 +194,13 @@ def test_of_many_chains_the_first_seeds_of_each_arm_have_pictures_and_the_page_s
         regime = ("replace", "accumulate")[number % 13 == 0]
         make_run(f"runs/{number}", seed=number, regime=regime, num_generations=2)
     page = write_report([tmp_path / "runs"], tmp_path / "page.html").read_text()
-    assert page.count("<img ") == 24
-    assert page.count("24 of 26 chains are shown") == 2
+    assert {name: content.count("<img ") for name, content in sections_of(page).items()} == {
+        **dict.fromkeys(sections_of(page), 0),
+        "reels": 3,
+        "films": 24,
+        "nearest": 24,
+    }
+    assert page.count("24 of 26 chains are shown") == 4
     assert "decoded in generations 0 to 1" in page
     assert "latents of accumulate, seed 13" in page
 

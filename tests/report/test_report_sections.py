@@ -66,5 +66,5 @@ def test_a_section_of_the_same_name_takes_the_place_of_the_older_one(outside):
 
 
 def test_a_place_that_the_page_does_not_have_is_refused_with_those_that_it_has(outside):
-    with pytest.raises(ValueError, match=r"before must be one of answer, forest, .*: got 'footer'"):
+    with pytest.raises(ValueError, match=r"before must be one of reels, answer, forest, .*: got 'footer'"):
         add_section(SEEDS, before="footer")

@@ -99,26 +99,17 @@ class Loop:
             num_finished: Number of first generations that are not trained again.
             stored: Gives the samples that a finished generation gave to the next pool.
         """
-        pool = Pool((Part(self.real.train, REAL),))
         num_generations = len(self.num_synthetic)
-        for generation in range(num_generations):
-            is_last = generation + 1 == num_generations
-            if generation < num_finished:
-                assert stored is not None, "finished generations have stored samples"
-                synthetic = None if is_last else stored(generation)
-            else:
-                turn = self._turn(generation, pool)
-                yield turn
-                synthetic = None if is_last else turn.synthetic
-                del turn  # or its model would stay in memory until the next one is trained
+        first = min(num_finished, num_generations - 1)
+        pool = pool_of(first, real=self.real, regime=self.regime, seed=self.seed, stored=stored)
+        for generation in range(num_finished, num_generations):
+            turn = self._turn(generation, pool)
+            yield turn
+            synthetic = None if generation + 1 == num_generations else turn.synthetic
+            del turn  # or its model would stay in memory until the next one is trained
             if synthetic is not None:
-                reserve = self.real.reserve
-                pool = self.regime.next_pool(
-                    pool,
-                    real=Part(self.real.train, REAL),
-                    synthetic=Part(synthetic, generation),
-                    generator=make_generator(self.seed, generation, "pool"),
-                    reserve=None if reserve is None else Part(reserve, REAL),
+                pool = next_pool(
+                    pool, regime=self.regime, real=self.real, synthetic=synthetic, seed=self.seed, generation=generation
                 )
 
     def _turn(self, generation: int, pool: Pool) -> Turn:
@@ -136,9 +127,31 @@ class Loop:
         )
 
 
+def next_pool(pool: Pool, *, regime: Regime, real: RealData, synthetic: Samples, seed: int, generation: int) -> Pool:
+    """The pool after a generation, which was trained on `pool` and gave `synthetic`."""
+    return regime.next_pool(
+        pool,
+        real=Part(real.train, REAL),
+        synthetic=Part(synthetic, generation),
+        generator=make_generator(seed, generation, "pool"),
+        reserve=None if real.reserve is None else Part(real.reserve, REAL),
+    )
+
+
 @contextmanager
 def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     """Store the wall-clock seconds of a phase."""
     start = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - start
+
+
+def pool_of(
+    generation: int, *, real: RealData, regime: Regime, seed: int, stored: Callable[[int], Samples] | None
+) -> Pool:
+    """What a generation is trained on, made from the stored samples of the earlier ones."""
+    pool = Pool((Part(real.train, REAL),))
+    for earlier in range(generation):
+        assert stored is not None, "finished generations have stored samples"
+        pool = next_pool(pool, real=real, regime=regime, seed=seed, synthetic=stored(earlier), generation=earlier)
+    return pool

@@ -165,6 +165,7 @@ def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) ->
         strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
         save_model=turn.training.save,
         curve=turn.training.curve,
+        pictures=scores.pictures,
         table=scores.table_picture,
     )
 

@@ -35,6 +35,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    multirun.run_folders.append(folder)
     try:
         with catch_signals():
             composition.check(config)  # finds mistakes that need no torch before torch is imported

@@ -32,6 +32,7 @@ NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to ever
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 """Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
 PAGE = "report.html"  # in the folder of a study, and in that of a chain
+run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -108,6 +109,7 @@ class Journal:
         strip: Tensor | None,
         save_model: Callable[[Path], None],
         curve: Sequence[dict[str, float]],
+        pictures: Mapping[str, Tensor] = MappingProxyType({}),
         table: dict[str, Any] | None = None,
     ) -> None:
         """Store a finished generation; then profile, mirror and show the chain, and check the alarm.
@@ -118,6 +120,7 @@ class Journal:
             strip: The images of the latents that never change; None if a model has none.
             save_model: Writes the checkpoint.
             curve: Training losses, a reading for each group of steps.
+            pictures: More images for the page, by name (`judging.evaluator.Scores`).
             table: What the page shows of rows of a table; None if samples are not such rows.
         """
         on_gpu = self.machine is not None and "cuda" in (self.machine.device, self.machine.evaluated_on)
@@ -128,7 +131,7 @@ class Journal:
             machine=self.machine.to_dict() if self.machine else {},
         )
         self.store.write_generation(
-            record, samples=samples, strip=strip, save_model=save_model, curve=curve, table=table
+            record, samples=samples, strip=strip, save_model=save_model, curve=curve, pictures=pictures, table=table
         )
         self.store.forget_unfinished()
         self.records.append(record)

@@ -155,8 +155,8 @@ class Evaluation:
                 groups[name] = partial(resolve_name(metric.measure), **settings)
         return groups | dict(self.table.groups() if self.table else {})
 
-    def prepare(self, real: RealData) -> Evaluator:
-        """Fit the spaces on the data that measuring sticks may see, and measure the floor.
+    def prepare(self, real: RealData, *, has_floor: bool = True) -> Evaluator:
+        """Fit the spaces on the data that measuring sticks may see, and measure the floor if `has_floor`.
 
         The floor's samples are real ones that no space has seen; training samples if the data reserve none.
 
@@ -199,7 +199,7 @@ class Evaluation:
         in_place = unseen[choose(len(unseen), num_samples=len(test))]  # in place of synthetic samples
         return Evaluator(
             references=references,
-            floor=load_floor(references, in_place, measures=measures, folder=kept_in),
+            floor=load_floor(references, in_place, measures=measures, folder=kept_in) if has_floor else {},
             measures=measures,
             batch_measures={group: every[group] for group in self.batch_metrics},
             num_batches=self.num_batches,

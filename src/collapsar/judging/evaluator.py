@@ -10,13 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from collapsar.data.factors import Factors
-from collapsar.judging.comparison import compare
+from collapsar.judging.comparison import Comparison, compare
 from collapsar.judging.factor_suite import factor_histogram
 from collapsar.judging.measuring import Measure, measure, measure_spread
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.suite import class_histogram
+from collapsar.metrics.neighbours.nearest import find_nearest
 from collapsar.samples import Samples
+
+NUM_PICTURED = 12  # samples whose nearest real image is kept for the page
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Scores:
         feature_spaces: Description of each space by name; its `fid_by` is the library that computed the FID.
         num_synthetic: Number of synthetic samples measured, against `num_real` held-out real ones.
         num_batches: Batches whose spread gives `_low` and `_high`, of `batch_size` samples each; 0 for none.
+        pictures: For the page, "real" held-out images, and of the first samples the "nearest" real image each: of the
+            training set if novelty is measured, else of the held-out set; empty for other samples than images.
         table_picture: The page's picture of a table's rows, as plain JSON; None for other samples.
     """
 
@@ -43,6 +51,7 @@ class Scores:
     num_real: int
     num_batches: int
     batch_size: int
+    pictures: dict[str, Tensor]
     table_picture: dict[str, Any] | None = None
 
 
@@ -76,7 +85,13 @@ class Evaluator:
         return len(self.references[""].held_out)
 
     def evaluate(self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None) -> Scores:
-        """Score one generation on its first `num_synthetic` samples.
+        """Score one generation; the arguments are those of `compare`."""
+        return self.score(self.compare(samples, seed=seed, generation=generation, pool=pool))
+
+    def compare(
+        self, samples: Samples, *, seed: int, generation: int, pool: Samples | None = None
+    ) -> dict[str, Comparison]:
+        """A generation's first `num_synthetic` samples against the real side, by key prefix.
 
         `pool` holds at least two samples that the model was trained on, for novelty against the pool; `num_training` of
         them are used. None leaves it out.
@@ -85,7 +100,10 @@ class Evaluator:
         if pool is not None and self.num_training:
             chosen = pool.values[choose(len(pool), num_samples=self.num_training)]
         measured = samples[: self.num_synthetic]
-        comparisons = compare(self.references, measured, pool=chosen, seed=seed, generation=generation)
+        return compare(self.references, measured, pool=chosen, seed=seed, generation=generation)
+
+    def score(self, comparisons: Mapping[str, Comparison]) -> Scores:
+        """The scores of compared samples."""
         metrics = measure(comparisons, self.measures)
         spread = measure_spread(
             comparisons, self.batch_measures, num_batches=self.num_batches, confidence=self.confidence
@@ -102,9 +120,18 @@ class Evaluator:
                 | ({"fid_by": each.fid_by} if f"{prefix}fid" in metrics else {})
                 for prefix, each in comparisons.items()
             },
-            num_synthetic=len(measured),
+            num_synthetic=len(first.samples),
             num_real=len(first.real.held_out),
             num_batches=spread.num_batches,
             batch_size=spread.batch_size,
+            pictures=self._pictures(first) if first.samples.values.dtype == torch.uint8 else {},
             table_picture=self.picture(real=first.real.rows, synthetic=first.rows) if self.picture else None,
         )
+
+    def _pictures(self, first: Comparison) -> dict[str, Tensor]:
+        real, training = first.real, first.real.training_side if self.num_training else None
+        references = training.features if training else real.features
+        asking = first.features[:NUM_PICTURED]
+        nearest = find_nearest(asking, references=references, num_neighbours=1).indices[:, 0].cpu()
+        images = real.training if training else real.held_out.values
+        return {"real": real.held_out.values[:NUM_PICTURED], "nearest": images[nearest]}

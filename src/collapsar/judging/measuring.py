@@ -11,6 +11,7 @@ from collapsar.data.real_data import RowFormat
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.metric_lookup import bounds_of
+from collapsar.judging.progress import advance
 from collapsar.metrics.uncertainty import compute_intervals, split_batches
 
 Measure = Callable[[Comparison], dict[str, float]]
@@ -63,14 +64,13 @@ class BatchSpread:
 
 def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure]) -> dict[str, float]:
     """The finite values of all measures (by group) in all spaces (by key prefix): a record never holds NaN."""
-    values = {
-        f"{prefix}{key}": value
-        for prefix, comparison in comparisons.items()
-        for group, each in measures.items()
-        if not (prefix and group in METRICS and METRICS[group].of_first_space)
-        for key, value in each(comparison).items()
-    }
-    return {key: value for key, value in values.items() if math.isfinite(value)}
+    values: dict[str, float] = {}
+    for prefix, comparison in comparisons.items():
+        for group, each in measures.items():
+            if not (prefix and group in METRICS and METRICS[group].of_first_space):
+                values |= {f"{prefix}{key}": value for key, value in each(comparison).items() if math.isfinite(value)}
+            advance("metrics measured", of=len(comparisons) * len(measures))
+    return values
 
 
 def measure_spread(

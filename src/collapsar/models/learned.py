@@ -6,6 +6,7 @@ clipping, averages (`course.py`) and precision follow from the players and the `
 models. Under autocast networks compute in the chosen half precision; losses and images are float32.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
@@ -22,10 +23,11 @@ from collapsar.models.course import Course, Losses, Player
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer
+from collapsar.models.own_fit import AUTOCAST_DTYPES, SeenBatches, check_own_fit
 from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.shapes import Values
-from collapsar.samples import Samples
+from collapsar.samples import Samples, as_samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
 
@@ -44,8 +46,10 @@ class LearnedModel(LatentModel, ABC):
         plan_keys: The model-specific keys of the plan that this model uses.
         watched: Name of the score in `validation_scores` that measures the model; lower is better.
         smallest_batch: Number of samples that a step needs at least.
+        num_concluded: Number of samples that `conclude` needs; 0 if it does nothing.
         transformed: Augments images by transforms of these names.
-        plan: Set before a fit, as are the next two.
+        plan: Set before a fit, as are the next three.
+        is_on_its_own: Whether no chain trains it: then a fit also learns what a chain would set (`own_fit.py`).
         has_watchers: Whether loggers or the user's callbacks may read the logged losses.
         uses_graphs: Whether steps are CUDA graphs.
         optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
@@ -56,17 +60,21 @@ class LearnedModel(LatentModel, ABC):
     plan_keys: ClassVar[frozenset[str]] = frozenset()
     watched: ClassVar[str] = "loss"
     smallest_batch: int = 1
+    num_concluded: int = 0
     transformed = staticmethod(augmentation.transformed)
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
         self.plan: Plan = DEFAULT_PLAN
+        self.is_on_its_own = True
         self.has_watchers = True
         self.uses_graphs = False
         self.optimizer_states: Sequence[dict[str, Any]] | None = None
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
         self._course: Course | None = None
+        self._resumed: dict[str, Any] | None = None  # the course in a checkpoint of a user's Trainer
+        self._seen_batches: SeenBatches | None = None
 
     @abstractmethod
     def players(self) -> Sequence[Player]:
@@ -127,13 +135,51 @@ class LearnedModel(LatentModel, ABC):
 
     def on_fit_start(self) -> None:
         self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
-        num_steps = int(self.trainer.estimated_stepping_batches)
+        num_steps = self.trainer.estimated_stepping_batches
+        if self.is_on_its_own:
+            precision, is_validated = str(self.trainer.precision), self.trainer.enable_validation
+            self.check_plan(self.plan)
+            check_own_fit(self.plan, precision=precision, num_steps=num_steps, is_validated=is_validated)
+            self.autocast_dtype = AUTOCAST_DTYPES[precision]
+            self._seen_batches = SeenBatches(self.condition, num_kept=self.num_concluded)
         self._course = Course(self.plan, self.players(), num_steps=num_steps)
+        if self._resumed is not None:
+            self._course.load_state_dict(self._resumed)
+            self._course.exchange_averages()  # the checkpoint holds the averages as the model's weights
+            self._resumed = None
+
+    def on_train_epoch_end(self) -> None:
+        if self._seen_batches is not None:
+            with self.course.averaged():
+                self._conclude_alone(self._seen_batches)
 
     def on_fit_end(self) -> None:
         self._graphed = None  # frees the memory that graphs hold
         self.course.exchange_averages()  # the averages are the trained model
-        self._course = None
+        self._course = self._seen_batches = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """In a fit without a chain, store the plan and the course, and the averages as the model's weights."""
+        if not self.is_on_its_own:
+            return
+        checkpoint["plan"] = self.plan.settings()
+        if self._course is not None:
+            with self._course.averaged():
+                checkpoint["state_dict"] = {name: value.clone() for name, value in self.state_dict().items()}
+                checkpoint["course"] = copy.deepcopy(self._course.state_dict())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "plan" in checkpoint:
+            self.plan, self._resumed = Plan(**checkpoint["plan"]), checkpoint.get("course")
+
+    def _conclude_alone(self, seen: SeenBatches) -> None:
+        """Set the shares of the classes, and fit what needs the weights, which a chain does after the fit."""
+        seen.set_shares()
+        if self.num_concluded:
+            was_training = self.training
+            self.eval()
+            self.conclude(seen.some, generator=torch.Generator().manual_seed(torch.initial_seed()))
+            self.train(was_training)
 
     def on_validation_start(self) -> None:
         if self._course is not None:  # None in a validation outside a fit
@@ -169,6 +215,8 @@ class LearnedModel(LatentModel, ABC):
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
         """Move each player that is due; return the losses by name."""
+        if self._seen_batches is not None:
+            self._seen_batches.see(batch)
         players, step, optimizers = self.players(), self.global_step, self._optimizers()
         self.course.step = step
         movers = [number for number, player in enumerate(players) if step % player.steps_per_move == 0]
@@ -184,7 +232,7 @@ class LearnedModel(LatentModel, ABC):
                     self._follow(number, players[number])
             optimizers[0]._on_after_step()
         if self.has_watchers and self._is_logged(step):
-            self.log_dict(watched)
+            self.log_dict(watched, prog_bar=True)
         return watched
 
     def _optimizers(self) -> list[LightningOptimizer]:
@@ -263,8 +311,11 @@ class LearnedModel(LatentModel, ABC):
             player.average.update_parameters(player.module)
         self.course.follow(number)
 
-    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
-        return batch.to(device)  # it is there already; Lightning's own way takes the dataclass apart in every step
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Samples:
+        """Samples on the device, from `Samples`, values, or values with labels (`samples.as_samples`)."""
+        if self.is_on_its_own:
+            batch = as_samples(batch, shape=self.sample_shape, num_classes=self.num_classes)
+        return batch.to(device)  # Lightning's own way takes the dataclass apart in every step
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients if the plan says so; in any precision they are unscaled by now."""

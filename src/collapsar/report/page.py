@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from collapsar.judging.plugins import load_cases
 from collapsar.report.sections import SECTIONS
+from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import packed_plotly, template
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study, read_study
@@ -55,13 +56,15 @@ def render(study: Study, *, notice: str = "") -> str:
             charts |= content.get("charts", {})
             layout = template(f"{section.name}.html.jinja", beside=section.content.partition(":")[0])
             body = Markup(layout.render(study=study, arms=study.arms, **content))
-            shown.append({"name": section.name, "title": content.get("title", section.title), "body": body})
+            title = content.get("title", section.title)
+            shown.append({"name": section.name, "entry": section.title, "title": title, "body": body})
     return template("report.html.jinja").render(
         study=study,
         title=_title(study.chains),
         sections=shown,
         notice=notice,
         has_charts=bool(charts),
+        foot=provenance(study),
         charts=charts | {"arms": [arm.name for arm in study.arms]},
         plotly=packed_plotly(),
     )

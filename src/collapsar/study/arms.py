@@ -20,7 +20,7 @@ NAMED_PARTS = (*FRONT, "regime")
 LEADING = {"size": "small", "model.body": None}  # batch and budget follow from these; the value if one is absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Arm:
     """Chains that differ only in the seed.
 
@@ -39,6 +39,10 @@ class Arm:
     distinctions: dict[str, Any]
     settings: dict[str, Any]
     chains: tuple[Chain, ...]
+
+    def __repr__(self) -> str:
+        seeds = ", ".join(str(chain.seed) for chain in self.chains)
+        return f"Arm({self.name!r}, seeds {seeds}, up to generation {self.horizon})"
 
     @cached_property
     def distinct(self) -> tuple[Chain, ...]:

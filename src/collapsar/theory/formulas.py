@@ -10,8 +10,6 @@ approximation.
 from collections.abc import Sequence
 from math import exp, floor, lgamma, log, prod, sqrt
 
-from scipy.special import digamma
-
 SECOND_MOMENT = 1.0
 """E[mu_t² + v_t] in every generation of every regime that samples without bias, fitted by maximum likelihood.
 
@@ -245,5 +243,7 @@ def log_variance_change(*, num_samples: int, num_dimensions: int) -> float:
     (sum_{i=1..D} psi((n-i)/2) + D ln(2/(n-1))) / D < 0, from the first fit on. For D = 1 it explains why v_t goes to 0
     although its mean stays. Source: the log-determinant of a Wishart matrix (Muirhead 1982, section 3.2).
     """
+    from scipy.special import digamma  # late: whoever only rounds needs no scipy
+
     degrees = (num_samples - i for i in range(1, num_dimensions + 1))
     return float(sum(digamma(degree / 2) for degree in degrees) / num_dimensions + log(2 / (num_samples - 1)))

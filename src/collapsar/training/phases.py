@@ -68,6 +68,7 @@ class TrainingInSteps:
         self.device: torch.device = self.trainer.strategy.root_device
         self.callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
         self.configured = [callback for callback in self.callbacks if callback not in ours]
+        model.is_on_its_own = False
         model.has_watchers = bool(self.trainer.loggers or self.configured)
         model.autocast_dtype = autocast_dtype(self.trainer)
         model.uses_graphs = bool(self.plan.cuda_graphs) and self.device.type == "cuda"

@@ -22,7 +22,7 @@ from rich.progress import track
 from collapsar.errors import UsageError
 from collapsar.jobs.elsewhere import Job, Outcome
 from collapsar.jobs.failures import command_of, failed_jobs
-from collapsar.jobs.multirun import chosen_for, is_told_at_the_end, make_console
+from collapsar.jobs.multirun import chosen_for, is_told_at_the_end, make_console, run_folders
 from collapsar.jobs.shares import Share
 from collapsar.jobs.watch import LOG, MultirunView, Watched
 
@@ -90,6 +90,7 @@ class SideBySide(Launcher, ABC):
             transient=True,
         )
         jobs = [self._job(overrides, index=index) for index, overrides in composing]
+        run_folders.extend(job.folder for job in jobs)
         self.open(len(jobs), folder)
         try:
             outcomes = run_all(jobs, self)

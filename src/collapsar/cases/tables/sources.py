@@ -39,6 +39,8 @@ class TableSource(Source, ABC):
     target: str
     num_available: int  # training rows, with those of the reserve
     num_test: int
+    csv_settings: Mapping[str, Any] = {"separator": None, "encoding": None, "missing": ("NA", "NaN", "nan")}
+    signs: tuple[str | None, str | None] = (None, None)  # decimal and thousands; None: found out
 
     def __init__(
         self,
@@ -82,6 +84,11 @@ class TableSource(Source, ABC):
         )
         values = table.encode(frame)
         return table, Samples(values, table.classes(values)), train, test
+
+    def read_file(self, path: Path) -> Samples:
+        from collapsar.cases.tables.other_rows import read_rows  # it imports this module
+
+        return read_rows(path, table=self.fitted[0], csv_settings=self.csv_settings, signs=self.signs)
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         known = {"sample_shape": self.sample_shape, "blocks": [list(block) for block in self.fitted[0].blocks()]}

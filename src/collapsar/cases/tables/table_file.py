@@ -63,13 +63,18 @@ class TableFile(TableSource):
             raise UsageError(
                 "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
             )
-        rows = read_file(path, separator=sign("data.separator", separator), encoding=encoding, missing=missing)
+        self.csv_settings = {
+            "separator": sign("data.separator", separator),
+            "encoding": encoding,
+            "missing": missing,
+        }
+        rows = read_file(path, **self.csv_settings)
         left_out = find_names("data.identifiers", identifiers, rows.frame)
         given = find_types(types, rows.frame)
         self.target = find_target(target, frame=rows.frame, identifiers=left_out)
         rows = rows.used(target=self.target, identifiers=left_out)
-        decimal, thousands = sign("data.decimal", decimal), sign("data.thousands", thousands)
-        frame, notes = find_numbers(rows, decimal, thousands, given=given, max_categories=max_categories)
+        self.signs = sign("data.decimal", decimal), sign("data.thousands", thousands)
+        frame, notes = find_numbers(rows, *self.signs, given=given, max_categories=max_categories)
         kinds = find_kinds(frame, given=given)
         categories = frame[[name for name, kind in kinds.items() if kind == "category"]]
         texts = find_categories(categories, rows.frame, given=given, target=self.target, max_categories=max_categories)

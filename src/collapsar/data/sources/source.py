@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from collapsar.data.factors import Factors
 from collapsar.data.real_data import KnownModes, RealData
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError, check_positive, printable
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 
@@ -59,6 +60,14 @@ class Source(ABC):
     @abstractmethod
     def read(self) -> RealData:
         """Read or draw all sets."""
+
+    def read_file(self, path: Path) -> Samples:
+        """Samples of this kind from a table, CSV or Parquet, that somebody else made.
+
+        Raises:
+            UsageError: the samples are no rows, or the file cannot be read as such rows.
+        """
+        raise UsageError(f"{printable(str(path))} is a table, and the samples of {self.name} are no rows of one")
 
     def load(self) -> RealData:
         """All sets, checked to have the promised shape and sizes.

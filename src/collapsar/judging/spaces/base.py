@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import NonFiniteError, UsageError
+from collapsar.judging.progress import advance
 from collapsar.judging.spaces.embedders import exact_convolutions
 from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.records.settings import path_of_others
@@ -62,10 +63,15 @@ class FittedSpace:
             NonFiniteError: A feature is NaN or infinite.
         """
         with exact_convolutions():
-            chunks = [self.embedder(to_model_range(chunk.to(self.device))) for chunk in samples.split(self.chunk_size)]
+            chunks = [self._embed(chunk, of=len(samples)) for chunk in samples.split(self.chunk_size)]
         features = torch.cat(chunks).to(torch.float32)
         if num_bad := int((~features.isfinite()).sum()):
             raise NonFiniteError(f"features of the {self.name} space hold {num_bad} NaN or infinite values")
+        return features
+
+    def _embed(self, chunk: Tensor, *, of: int) -> Tensor:
+        features: Tensor = self.embedder(to_model_range(chunk.to(self.device)))
+        advance("samples embedded", len(chunk), of=of)
         return features
 
     @torch.no_grad()

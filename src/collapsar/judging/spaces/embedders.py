@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
+from collapsar.judging.progress import advance
 
 ENCODER_WIDTHS = (24, 48, 64, 48)
 
@@ -133,6 +134,7 @@ def train_classifier(
             F.cross_entropy(network(inputs), targets).backward()
             optimizer.step()
             schedule.step()
+            advance("training steps", of=budget.num_steps)
     if not all(weight.isfinite().all() for weight in network.parameters()):
         raise NonFiniteError(
             f"a classifier became NaN or infinite in its {budget.num_steps} steps: lower its learning_rate, which is "

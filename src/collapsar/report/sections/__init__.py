@@ -31,11 +31,14 @@ class Section:
 
 
 SECTIONS = [
+    Section(name="reels", title="What the models draw", content=f"{__name__}.reels:content"),
     Section(name="answer", title="The answer", content=f"{__name__}.answer:content"),
     Section(name="forest", title="Against the baseline", content=f"{__name__}.forest:content"),
     Section(name="comparison", title="Comparison", content=f"{__name__}.comparison:content"),
     Section(name="curves", title="Through the generations", content=f"{__name__}.curves:content"),
+    Section(name="losses", title="Training losses", content=f"{__name__}.losses:content"),
     Section(name="films", title="The same latents in every generation", content=f"{__name__}.films:content"),
+    Section(name="nearest", title="Nearest real images", content=f"{__name__}.nearest:content"),
     Section(name="classes", title="Classes", content=f"{__name__}.classes:class_shares"),
     Section(name="factors", title="Factors", content=f"{__name__}.classes:factor_shares"),
     Section(name="class-scores", title="Scores by class", content=f"{__name__}.classes:scores"),

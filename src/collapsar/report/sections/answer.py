@@ -8,6 +8,7 @@ from collapsar.journal.courses import HALF
 from collapsar.journal.profile import SHARES, gate_evidence
 from collapsar.records.words import counted
 from collapsar.report.sections import predictors
+from collapsar.report.sections.glance import HEIGHT, WIDTH, glances
 from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
@@ -23,6 +24,7 @@ RULE = (
     f"{LITTLE:g}, and everything else is undecided."
 )
 MOST_NAMES = 4
+FEW_NAMES = 2  # of more arms, so that the answer is read at a glance
 
 FATES = {
     "collapsed": "collapsed",
@@ -34,11 +36,17 @@ FATES = {
 
 
 def content(study: Study) -> dict[str, Any]:
-    """The headline with its rule, a sentence for each arm, and a note on chains that are not finished."""
+    """The headline with its rule and curves, a sentence for each arm, and a note on chains that are not finished."""
+    kept = [summary.arm for summary in ranked_by_kept(study.counted)]
+    answer, *caveats = _answer(study.counted)
     return {
-        "headline": headline(study.counted),
+        "headline": answer,
+        "caveats": caveats,
         "rule": RULE,
         "gate": entry_gate(study.counted),
+        "glances": glances(study, leading=[*kept[:1], *kept[-1:]]),
+        "width": WIDTH,
+        "height": HEIGHT,
         "ranked": ranked_by_loss(study.counted),
         "sentence": sentence,
         "predictors": predictors,
@@ -61,18 +69,23 @@ def fate(summary: ArmSummary) -> str:
 
 def headline(summaries: Sequence[ArmSummary]) -> str:
     """The answer in a sentence, by RULE: which arms collapsed and which did not, with their seeds and intervals."""
+    return " ".join(_answer(summaries))
+
+
+def _answer(summaries: Sequence[ArmSummary]) -> list[str]:
+    """The answer, then warnings."""
     summaries = [summary for summary in summaries if summary.chains]
     if not summaries:
-        return "No chain has finished a generation yet, so there is no answer."
+        return ["No chain has finished a generation yet, so there is no answer."]
     fates = {fate(summary) for summary in summaries}
     if fates == {"undecided"} and not any("recall" in summary.first for summary in summaries):
-        return "No chain has measured recall, so there is no answer: see what else is measured."
+        return ["No chain has measured recall, so there is no answer: see what else is measured."]
     if fates == {"had little"}:
-        return _of_little(summaries)
+        return [_of_little(summaries)]
     if all(chain.last_generation == 0 for summary in summaries for chain in summary.chains):
-        return "There is one generation so far, and losses are counted from it: there is no answer yet."
+        return ["There is one generation so far, and losses are counted from it: there is no answer yet."]
     answer = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
-    return " ".join([answer, *_caveats([summary for summary in summaries if fate(summary) != "had little"])])
+    return [answer, *_caveats([summary for summary in summaries if fate(summary) != "had little"])]
 
 
 def _of_little(summaries: Sequence[ArmSummary]) -> str:
@@ -114,8 +127,9 @@ def _of_several(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _named(summaries: Sequence[ArmSummary]) -> str:
-    names = [f"{summary.arm.name}{_by_others(summary)} ({_evidence(summary)})" for summary in summaries[:MOST_NAMES]]
-    return "; ".join(names) + ("; …" if len(summaries) > MOST_NAMES else "")
+    shown = summaries if len(summaries) <= MOST_NAMES else summaries[:FEW_NAMES]
+    names = [f"{summary.arm.name}{_by_others(summary)} ({_evidence(summary)})" for summary in shown]
+    return "; ".join(names) + ("; …" if len(shown) < len(summaries) else "")
 
 
 def _evidence(summary: ArmSummary) -> str:
@@ -168,7 +182,20 @@ def _by_others(summary: ArmSummary) -> str:
 def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
     """The arms that measured recall, the largest loss first; those that had no recall come last."""
     measured = (summary for summary in summaries if "recall" in summary.first and "recall" in summary.last)
-    return sorted(measured, key=lambda summary: summary.kept_recall.mean if summary.kept_recall else math.inf)
+    return sorted(measured, key=_kept)
+
+
+def ranked_by_kept(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
+    """The arms that had recall to lose, from the one that lost most to the one that kept most.
+
+    Of arms that kept all of it, or none, those that end with more recall kept more.
+    """
+    measured = [one for one in summaries if one.kept_recall and "recall" in one.last and fate(one) != "had little"]
+    return sorted(measured, key=lambda one: (min(_kept(one), 1.0), one.last["recall"].mean))
+
+
+def _kept(summary: ArmSummary) -> float:
+    return summary.kept_recall.mean if summary.kept_recall else math.inf
 
 
 def sentence(summary: ArmSummary) -> str:

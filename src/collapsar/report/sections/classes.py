@@ -17,6 +17,7 @@ from collapsar.journal.findings import GONE_FRACTION
 from collapsar.judging.metric_keys import SHARE
 from collapsar.judging.metric_lookup import bounds_of, split_class, split_column
 from collapsar.report.sections import panels
+from collapsar.report.sections.areas import WIDTH, Areas, areas
 from collapsar.report.wording import MISSING
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
@@ -24,6 +25,7 @@ from collapsar.study.intervals import CONFIDENCE
 from collapsar.study.study import Study
 
 MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
+OPEN_ARMS = 4  # with more arms, the numbers of their classes are folded
 
 Tone = Literal["over", "under", "dead", ""]
 
@@ -66,17 +68,53 @@ class HeatMap:
         return 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassPicture:
+    """The classes of one chain, as stacked areas and as a heat map."""
+
+    areas: Areas
+    heat: HeatMap
+
+    @property
+    def pixels(self) -> int:
+        """Approximate width of the wider one."""
+        return max(WIDTH + 60, self.heat.pixels)
+
+
 def class_shares(study: Study) -> dict[str, Any] | None:
     """Heat maps of the classes, if any were counted."""
-    content = panels(study, class_map)
+    content = panels(study, class_picture)
     return content and content | {
-        "rows_say_classes": any(record.labels_from == "row" for chain in study.chains for record in chain.records)
+        "is_open": len(study.arms) <= OPEN_ARMS,
+        "rows_say_classes": any(record.labels_from == "row" for chain in study.chains for record in chain.records),
     }
 
 
 def factor_shares(study: Study) -> dict[str, Any] | None:
     """Heat maps of the levels of known factors."""
     return panels(study, factor_map)
+
+
+def class_picture(chain: Chain) -> ClassPicture | None:
+    """The classes of a chain, drawn and in numbers; None if none were counted."""
+    found = class_map(chain)
+    if found is None:
+        return None
+    records = [record for record in chain.records if record.class_shares]
+    shown = [index for index, _, _ in found.rows]
+
+    def of_shown(shares: Sequence[float]) -> list[float]:
+        own = [shares[index] for index in shown]
+        return own if len(own) == len(shares) else [*own, sum(shares) - sum(own)]
+
+    real = of_shown(records[0].class_shares["real"])
+    layout = areas(
+        [*map(str, shown), "others"][: len(real)],
+        real=real,
+        shares=[of_shown(record.class_shares["synthetic"]) for record in records],
+        generations=[record.generation for record in records],
+    )
+    return ClassPicture(areas=layout, heat=found)
 
 
 def class_map(chain: Chain) -> HeatMap | None:

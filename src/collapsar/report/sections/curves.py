@@ -68,8 +68,8 @@ def chart_content(arms: Sequence[Arm]) -> dict[str, Any]:
         "titles": {metric: title_of(metric) for metric in metrics},
         "shares": [metric for metric in metrics if bounds_of(metric) == SHARE],
         "chains": [_chain_content(index, chain) for index, chain in chains],
-        "curves": _curves(arms, metrics),
-        "floors": {metric: _floors([chain for _, chain in chains], metric) for metric in metrics},
+        "curves": mean_curves(arms, metrics),
+        "floors": {metric: floors([chain for _, chain in chains], metric) for metric in metrics},
         "laws": _laws(arms, metrics),
     }
 
@@ -111,7 +111,7 @@ def _chain_content(arm: int, chain: Chain) -> dict[str, Any]:
     }
 
 
-def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def mean_curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """By metric and arm: mean and 95 % band over seeds at each generation; ended chains keep their last values."""
     curves: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for index, arm in enumerate(arms):
@@ -129,7 +129,7 @@ def _curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[
     return curves
 
 
-def _floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
+def floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
     """The mean floor (real against real) of each data source that has one."""
     found: dict[str, list[float]] = {}
     for record in (record for chain in chains for record in chain.records):

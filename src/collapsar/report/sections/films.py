@@ -51,62 +51,73 @@ def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
     generations, stack = tuple(columns), np.stack(list(columns.values()))
     if stack.shape[-1] > 16:  # larger images are shown larger, so fewer of them fill a screen
         stack = stack[:, :8]
-    png = _encode(stack)
+    png = encode(stack)
     if len(png) > budget and stack.shape[2] == 3:
-        png = _encode(stack, num_colours=48)
+        png = encode(stack, num_colours=48)
     if len(png) > budget:
         keep = max(4, stack.shape[1] * budget // len(png))
-        png, stack = _encode(stack[:, :keep], num_colours=48), stack[:, :keep]
+        png, stack = encode(stack[:, :keep], num_colours=48), stack[:, :keep]
     if len(png) > budget:
-        chosen = _evenly(len(generations), max(2, len(generations) * budget // len(png)))
+        chosen = evenly(len(generations), max(2, len(generations) * budget // len(png)))
         generations, stack = tuple(generations[index] for index in chosen), stack[chosen]
-        png = _encode(stack, num_colours=48)
+        png = encode(stack, num_colours=48)
     side = stack.shape[-1]
     return FilmStrip(
-        uri="data:image/png;base64," + base64.b64encode(png).decode(),
+        uri=data_uri(png),
         generations=generations,
         num_latents=stack.shape[1],
-        cell_pixels=(side + GAP) * max(1, -(-40 // side)),
+        cell_pixels=cell_pixels(side),
     )
 
 
 def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
     """Strips of at most 24 generations, evenly spread; those unlike the first in shape are left out."""
-    records = [chain.records[index] for index in _evenly(len(chain.records), 24)]
-    folders = {record.generation: chain.folder / f"generation_{record.generation:03d}" for record in records}
-    read = {generation: _read_strip(folder / "samples.npz") for generation, folder in folders.items()}
+    records = [chain.records[index] for index in evenly(len(chain.records), 24)]
+    read = {record.generation: stored_images(chain.folder, record.generation, "strip") for record in records}
     found = {generation: strip for generation, strip in read.items() if strip is not None}
     shape = next(iter(found.values())).shape if found else ()
     return {generation: strip for generation, strip in found.items() if strip.shape == shape}
 
 
-def _read_strip(path: Path) -> np.ndarray | None:
-    """The images under "strip"; None if the file is absent, cut short, or holds vectors."""
+def stored_images(folder: Path, generation: int, name: str) -> np.ndarray | None:
+    """The images of a generation of a run folder under a name, such as "strip"; None without any that can be read."""
+    path = folder / f"generation_{generation:03d}" / "samples.npz"
     try:
         # Opened here, because np.load leaves a broken archive open.
         with path.open("rb") as file, np.load(file) as arrays:
-            strip = arrays["strip"]
+            images = arrays[name]
     except (OSError, KeyError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile):
         return None
-    return strip if strip.dtype == np.uint8 and strip.ndim == 4 else None
+    return images if images.dtype == np.uint8 and images.ndim == 4 and images.size else None
 
 
-def _evenly(count: int, most: int) -> list[int]:
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many indices below `count`, with the first and the last."""
     return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
 
 
-def _encode(stack: np.ndarray, *, num_colours: int | None = None) -> bytes:
-    """PNG of uint8 [generation, latent, channel, height, width], generations from left to right."""
-    num_generations, num_latents, channels, height, width = stack.shape
+def encode(stack: np.ndarray, *, num_colours: int | None = None) -> bytes:
+    """PNG of uint8 [column, row, channel, height, width], such as generations from left to right."""
+    num_columns, num_rows, channels, height, width = stack.shape
     colours = stack if channels == 3 else stack[:, :, :1]
-    opaque = np.full((num_generations, num_latents, 1, height, width), 255, np.uint8)
+    opaque = np.full((num_columns, num_rows, 1, height, width), 255, np.uint8)
     cells = np.concatenate([colours, opaque], axis=2)
     cells = np.pad(cells, ((0, 0), (0, 0), (0, 0), (0, GAP), (0, GAP)))
-    # [generation, latent, channel, height, width] -> [latent, height, generation, width, channel]
-    pixels = cells.transpose(1, 3, 0, 4, 2).reshape(num_latents * (height + GAP), num_generations * (width + GAP), -1)
+    # [column, row, channel, height, width] -> [row, height, column, width, channel]
+    pixels = cells.transpose(1, 3, 0, 4, 2).reshape(num_rows * (height + GAP), num_columns * (width + GAP), -1)
     picture = Image.fromarray(pixels, mode=None)
     if num_colours is not None and channels == 3:
         picture = picture.quantize(num_colours, method=Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=False, compress_level=9)
     return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as a part of the page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def cell_pixels(side: int) -> int:
+    """How wide an image with its gap is shown: a whole multiple of its own width, and at least 40 pixels."""
+    return (side + GAP) * max(1, -(-40 // side))

@@ -6,9 +6,11 @@ import platform
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from collapsar.records.words import counted
 from collapsar.study.arms import NAMED_PARTS, Arm, part_name
 from collapsar.study.chains import Chain
 from collapsar.study.costs import phases
@@ -38,6 +40,17 @@ def settings(study: Study) -> dict[str, Any]:
         with suppress(metadata.PackageNotFoundError):  # collapsar itself, when it is run from a checkout
             versions[name] = metadata.version(name)
     return {"versions": versions, "are_stored": bool(stored), "commands": commands(study.arms)}
+
+
+def provenance(study: Study) -> dict[str, str]:
+    """Commits that made the runs, the time of the last record, and the command; each only if it is known."""
+    commits = dict.fromkeys(str(chain.versions["commit"]) for chain in study.chains if chain.versions.get("commit"))
+    times = [path.stat().st_mtime for chain in study.chains if (path := chain.folder / "records.jsonl").exists()]
+    last = f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC" if times else ""
+    typed = commands(study.arms)
+    more = f" (and {counted(len(typed) - 1, 'more command')}, under Settings)" if len(typed) > 1 else ""
+    found = {"Commit": ", ".join(commits), "Last generation": last, "Command": f"{typed[0]}{more}"}
+    return {name: text for name, text in found.items() if text}
 
 
 def commands(arms: Sequence[Arm]) -> list[str]:

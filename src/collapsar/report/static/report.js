@@ -230,6 +230,53 @@
     });
   }
 
+  // Every window shows the last of its frames up to the generation that the slider is at.
+  const player = document.getElementById("player");
+  if (player) {
+    const slider = document.getElementById("frame"), play = document.getElementById("play"), text = document.getElementById("frame-text");
+    const windows = [...document.querySelectorAll(".window[data-generations]")].map((element) => (
+      { element, generations: element.dataset.generations.split(" ").map(Number) }));
+    const generations = slider.dataset.generations.split(" ").map(Number);
+    let timer = null;
+    const show = () => {
+      const generation = generations[slider.value];
+      windows.forEach(({ element, generations: own }) => {
+        const frame = Math.max(0, own.filter((one) => one <= generation).length - 1);
+        // counted from the right, because the window begins there
+        element.scrollLeft = -(own.length - 1 - frame) * element.firstElementChild.clientWidth / own.length;
+      });
+      text.textContent = `${generation} of ${generations.at(-1)}`;
+      slider.setAttribute("aria-valuetext", `generation ${generation}`);
+    };
+    const stop = () => {
+      clearTimeout(timer);
+      timer = null;
+      play.textContent = "Play";
+    };
+    const step = () => {
+      slider.value = (Number(slider.value) + 1) % generations.length;
+      show();
+      timer = setTimeout(step, Number(slider.value) === generations.length - 1 ? 2400 : 700);
+    };
+    const start = () => {
+      play.textContent = "Pause";
+      step();
+    };
+    player.hidden = false;
+    play.addEventListener("click", () => timer ? stop() : start());
+    slider.addEventListener("input", () => { stop(); show(); });
+    addEventListener("resize", show);
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) start(); else show();
+  }
+
+  const scrollers = document.querySelectorAll(".scroller, .contents");
+  const cue = (element) => element.classList.toggle("more", element.scrollLeft + element.clientWidth < element.scrollWidth - 4);
+  const watched = new ResizeObserver((entries) => entries.forEach(({ target }) => cue(target.closest(".scroller, .contents"))));
+  scrollers.forEach((element) => {
+    element.addEventListener("scroll", () => cue(element), { passive: true });
+    [element, ...element.children].forEach((box) => watched.observe(box)); // what it holds may grow when it is drawn
+  });
+
   const theme = document.getElementById("theme");
   const THEMES = ["auto", "light", "dark"];
   const currentTheme = () => document.documentElement.dataset.theme || "auto";

@@ -1,0 +1,116 @@
+"""`collapsar-score SYNTHETIC... REAL`: every metric of samples against real ones, with floor and interval, no chain."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from collapsar.errors import DeviceMemoryError, NonFiniteError, UsageError, printable
+
+if TYPE_CHECKING:
+    from collapsar.scoring.scores import Score
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command: 0 if all was measured, 2 with one line on stderr for unusable input, 1 for a breakdown."""
+    options = _parser().parse_args(argv)
+    if len(options.samples) < 2:
+        sys.stderr.write(
+            "collapsar-score: give SYNTHETIC and REAL: folders, files, or for REAL the name of a data set\n"
+        )
+        return 2
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    try:
+        _show(_score(options), options)
+    except (UsageError, NonFiniteError, DeviceMemoryError, OSError) as error:
+        sys.stderr.write(f"collapsar-score: {printable(str(error))}\n")
+        return 1 if isinstance(error, NonFiniteError | DeviceMemoryError) else 2
+    except KeyboardInterrupt:
+        sys.stderr.write("collapsar-score: interrupted\n")
+        return 130
+    return 0
+
+
+def _score(options: argparse.Namespace) -> "Score":
+    """Slow imports stand here, so that --help answers at once."""
+    from collapsar.scoring import score
+
+    *synthetic, real = options.samples
+    return score(
+        synthetic,
+        real,
+        stick=options.stick,
+        space=options.space,
+        evaluation=options.evaluation,
+        train=options.train,
+        resize=options.resize,
+        has_all_generations=options.all,
+        is_labelled=not options.unlabelled,
+        settings=options.set,
+    )
+
+
+def _show(score: "Score", options: argparse.Namespace) -> None:
+    """Print the table, unless stdout gets something else, and write the files."""
+    from rich.console import Console
+
+    outputs = {options.json: score.to_json, options.csv: lambda: score.to_frame().to_csv(index=False)}
+    chosen = [(file, write) for file, write in outputs.items() if file is not None]
+    if not any(file == "-" for file, _ in chosen):
+        Console().print(score.table())
+    for file, write in chosen:
+        if file == "-":
+            sys.stdout.write(write())
+        else:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).write_text(write(), encoding="utf-8")
+            sys.stderr.write(f"{file}\n")
+    if options.html is not None:
+        sys.stderr.write(f"{score.to_html(options.html)}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="collapsar-score",
+        usage="collapsar-score SYNTHETIC [SYNTHETIC ...] REAL [options]",
+        description="Every metric of synthetic samples against real ones, with floor and interval; nothing is trained "
+        "unless --stick train says so. Samples are a folder of images (subfolders are classes), a file .npz, .npy, "
+        ".pt, .csv or .parquet, or a run folder or generation of collapsar. REAL may also be the name of a data set, "
+        "such as mnist or digits.",
+    )
+    parser.add_argument("samples", metavar="SYNTHETIC ... REAL", nargs="+")
+    parser.add_argument(
+        "--stick",
+        metavar="NAME",
+        help="the frozen classifier to compare features of: that of a data set, such as mnist or cifar10, or train to "
+        "train one on labelled real samples (default: that of the data set REAL, else none)",
+    )
+    parser.add_argument(
+        "--space",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a feature space in place of the stick and the default ones: inception, dinov2, self_supervised, pca; "
+        "may be repeated",
+    )
+    parser.add_argument("--evaluation", metavar="NAME", default="standard", help="which metrics: quick, standard, full")
+    parser.add_argument("--train", metavar="TRAIN", help="the real samples that the generator saw, for memorisation")
+    parser.add_argument("--resize", metavar="N", type=int, help="cut images to squares and resize them to N pixels")
+    parser.add_argument("--all", action="store_true", help="all generations of a run folder, not only the last one")
+    parser.add_argument("--unlabelled", action="store_true", help="ignore subfolders and labels")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting, such as evaluation.num_neighbours=3, or data.target=COLUMN of a table; may be repeated",
+    )
+    for form, what in (("json", "all values as JSON"), ("csv", "one row a metric as CSV")):
+        parser.add_argument(f"--{form}", metavar="FILE", help=f"{what}; - prints it in place of the table")
+    parser.add_argument("--html", metavar="FILE", help="a page with samples, classes and memorisation")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""Measure samples of one's own, or stored generations: `score`."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from collapsar.data.real_data import RealData
+from collapsar.errors import UsageError, printable
+from collapsar.judging.spaces.base import FeatureSpace
+from collapsar.machine.devices import torch_settings_kept
+from collapsar.samples import Samples
+from collapsar.scoring.chains import StoredGeneration, stored_generations
+from collapsar.scoring.examples import examples_of
+from collapsar.scoring.samples_of import natural
+from collapsar.scoring.scores import Score, ScoredSet
+from collapsar.scoring.waiting import waiting_shown
+from collapsar.scoring.yardstick import Options, Yardstick, of_chain, read_real
+
+logger = logging.getLogger(__name__)
+
+
+def score(
+    synthetic: Any,
+    real: Any,
+    *,
+    stick: str | None = None,
+    space: str | FeatureSpace | Sequence[str | FeatureSpace] = (),
+    evaluation: str = "standard",
+    train: Any = None,
+    resize: int | None = None,
+    has_all_generations: bool = False,
+    is_labelled: bool = True,
+    settings: Sequence[str] = (),
+    progress: bool | None = None,
+) -> Score:
+    """Measure synthetic samples against real ones: all metrics of a record, with their floor and intervals.
+
+    A generation of one of our chains against its own data gives the values of its record, to the last digit.
+
+    Args:
+        synthetic: A path, tensor, array, `Samples` or (samples, labels); a list or a mapping by name of several. Paths
+            are folders of images (subfolders are classes), .npz, .npy, .pt, .csv, .parquet, and our run folders.
+        real: The same; or the name of a data set, such as mnist, whose held-out part is taken.
+        stick: The frozen classifier whose features are compared: that of a data set, such as cifar10, or `train` to
+            train one on labelled real samples. None takes that of the data set `real`, else no classifier.
+        space: Feature spaces in place of the stick and the evaluation's own: a name (conf/space, pca, identity), or a
+            `FeatureSpace`. Several in a list.
+        evaluation: Which metrics: a file of conf/evaluation.
+        train: The real samples that the generator was trained on, for memorisation.
+        resize: Side to which images are resized, after a cut to squares.
+        has_all_generations: Whether a run folder gives all its generations; else the last one.
+        is_labelled: Whether labels count.
+        settings: Overrides such as `evaluation.num_neighbours=3` or, for a table, `data.target=income`.
+        progress: Whether to show a bar if it takes long; None shows one on a terminal.
+
+    Raises:
+        UsageError: samples cannot be read or do not fit together; the text says what to set.
+    """
+    if resize is not None and resize < 1:
+        raise UsageError(f"resize must be at least 1: got {resize}")
+    options = Options(
+        stick=stick,
+        spaces=(space,) if isinstance(space, str | FeatureSpace) else tuple(space),
+        evaluation=evaluation,
+        train=train,
+        resize=resize,
+        is_labelled=is_labelled,
+        settings=tuple(settings),
+    )
+    shown = nullcontext() if progress is False else waiting_shown(always=progress is True)
+    with torch_settings_kept(), noted() as notes, shown:
+        given = named_sets(synthetic, has_all_generations=has_all_generations)
+        return Score(sets=tuple(score_all(given, real, options=options)), notes=tuple(dict.fromkeys(notes)))
+
+
+def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) -> Iterator[ScoredSet]:
+    """The scores of named sets: stored generations against their own data as they were recorded, else all alike."""
+    stored = [each for _, each in given if isinstance(each, StoredGeneration)]
+    name_of_real = str(real) if isinstance(real, str | Path) else "real"
+    if len(stored) == len(given) and not options.names_settings and all(each.is_of(name_of_real) for each in stored):
+        yield from of_records(stored)
+        return
+    side = read_real(real, name=name_of_real, options=options)
+    sets = [
+        (name, side.read(each.samples() if isinstance(each, StoredGeneration) else each, name=name))
+        for name, each in given
+    ]
+    yardstick = side.prepare(num_synthetic=min(len(each.samples) for _, each in sets))
+    yield from (scored(name, each.samples, yardstick=yardstick) for name, each in sets)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Keep what the package logs within the context; it is also logged as usual."""
+    notes: list[str] = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            notes.append(record.getMessage())
+
+    package, keeper = logging.getLogger("collapsar"), Keeper()
+    level = package.level
+    package.addHandler(keeper)
+    package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
+    try:
+        yield notes
+    finally:
+        package.removeHandler(keeper)
+        package.setLevel(level)
+
+
+def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, Any]]:
+    """The synthetic sets with their names; run folders give stored generations.
+
+    Paths in the alphabetical order, as a shell gives them, are sorted by the numbers in their names.
+    """
+    if isinstance(synthetic, Mapping):
+        given = [(str(name), each) for name, each in synthetic.items()]
+    elif isinstance(synthetic, list):
+        names = names_of(synthetic)
+        given = list(zip(names, synthetic, strict=True))
+        if names == sorted(names):
+            given.sort(key=lambda named: natural(named[0]))
+    else:
+        given = [(*names_of([synthetic]), synthetic)]
+    if not given:
+        raise UsageError("there must be at least one synthetic set: got none")
+    sets: list[tuple[str, Any]] = []
+    for name, each in given:
+        path = Path(each).expanduser() if isinstance(each, str | Path) else None
+        stored = stored_generations(path, has_all=has_all_generations) if path and path.is_dir() else []
+        if has_all_generations and not stored:
+            raise UsageError(f"--all is for run folders: {printable(name)} is none; leave it out")
+        sets += [(one.name, one) for one in stored] or [(name, each)]
+    return sets
+
+
+def names_of(synthetic: Sequence[Any]) -> list[str]:
+    """The names of sets: their paths, without the folder that several have in common; else their numbers."""
+    if len(synthetic) > 1 and all(isinstance(each, str | Path) for each in synthetic):
+        common = os.path.commonpath([Path(each).resolve().parent for each in synthetic])
+        return [printable(str(Path(each).resolve().relative_to(common))) for each in synthetic]
+    numbered = (f"synthetic {number}" if number > 1 else "synthetic" for number in range(1, len(synthetic) + 1))
+    return [
+        printable(str(each)) if isinstance(each, str | Path) else number
+        for each, number in zip(synthetic, numbered, strict=True)
+    ]
+
+
+def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
+    """The scores of stored generations, with the settings of their chains."""
+    last: tuple[Path, Yardstick, RealData] | None = None
+    for each in stored:
+        folder = each.chain.folder
+        if last is None or last[0] != folder:
+            torch.set_num_threads(each.num_threads or torch.get_num_threads())
+            last = folder, *of_chain(each)
+            logger.info("%s: measured with the settings of its chain, as its record was", folder)
+        _, yardstick, clean = last
+        samples = each.samples()
+        if len(samples) < each.record.num_evaluated:
+            logger.warning(
+                "%s: its record measured %d samples and its file holds %d, so values differ from the record",
+                each.name, each.record.num_evaluated, len(samples),
+            )  # fmt: skip
+        num_training = yardstick.evaluator.num_training
+        pool = each.trained_on(clean, num_samples=num_training) if num_training else None
+        yield scored(each.name, samples, yardstick=yardstick, generation=each.number, pool=pool, is_random=False)
+
+
+def scored(
+    name: str,
+    samples: Samples,
+    *,
+    yardstick: Yardstick,
+    generation: int = 0,
+    pool: Samples | None = None,
+    is_random: bool = True,
+) -> ScoredSet:
+    """The scores of one set: of a random part if it is larger than the real side, since folders are often sorted."""
+    measured = samples
+    if is_random and len(samples) > yardstick.num_samples:
+        order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
+        measured = samples[order[: yardstick.num_samples].sort().values]
+        logger.info("%s: %d of %d samples measured, chosen at random", name, len(measured), len(samples))
+    comparisons, scores = yardstick.compare(measured, generation=generation, pool=pool)
+    return ScoredSet(
+        name=name,
+        num_given=len(samples),
+        scores=scores,
+        yardstick=yardstick,
+        examples=examples_of(comparisons[""]),
+    )

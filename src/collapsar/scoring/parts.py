@@ -1,0 +1,139 @@
+"""The data set and the evaluation that a score uses, composed from `conf` as a chain's are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from collapsar.config.composition import register
+from collapsar.config.constructors import check_part, parts
+from collapsar.data.sources.source import Source
+from collapsar.errors import UsageError, printable
+from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
+from collapsar.judging.spaces.base import FeatureSpace
+from collapsar.records.settings import QUICK_LOADER, config_folder
+
+STICK = f"stick@evaluation.spaces.{PRIMARY_SPACE}"
+SETTABLE = ("data.", "evaluation.")
+
+
+def choices(group: str) -> list[str]:
+    """The names of the files of a group of `conf`."""
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def check_choice(option: str, name: str, known: Sequence[str]) -> None:
+    """Refuse a name that is not among the known ones."""
+    if name not in known:
+        raise UsageError(f"{option} must be one of {', '.join(known)}: got {printable(name)}")
+
+
+@cache
+def measured_shape(stick: str) -> tuple[int, ...]:
+    """The shape of the images that a stick measures: that of its data set."""
+    path = config_folder() / "data" / f"{stick}.yaml"
+    content = yaml.load(path.read_text("utf-8"), QUICK_LOADER) if path.is_file() else {}
+    return tuple(content.get("sample_shape") or ())
+
+
+def shipped_sticks() -> list[str]:
+    """The sticks that belong to a data set."""
+    return [name for name in choices("stick") if measured_shape(name)]
+
+
+def check_stick(stick: str, *, shape: tuple[int, ...]) -> None:
+    """Refuse a stick that does not exist or does not measure images of this shape; the text lists those that do."""
+    check_choice("--stick", stick, [*shipped_sticks(), "train"])
+    if stick == "train" or measured_shape(stick) == shape:
+        return
+    fitting = [name for name in shipped_sticks() if measured_shape(name) == shape]
+    raise UsageError(
+        f"the {stick} stick measures samples of shape {list(measured_shape(stick))}, and REAL has {list(shape)}: "
+        f"--stick must be {', '.join([*fitting, 'train'])}, or leave it out"
+    )
+
+
+def evaluation_of(
+    data: str, *, stick: str | None, spaces: Sequence[str | FeatureSpace], evaluation: str, settings: Sequence[str]
+) -> tuple[DictConfig, Evaluation]:
+    """The composed configuration, and the evaluation with these spaces.
+
+    Args:
+        data: A data set's name.
+        stick: A stick's name, `train` to train one, empty for none; None takes that of the data set, unless there are
+            `spaces`.
+        spaces: Feature spaces in place of the evaluation's own; the first comes first, after the stick.
+        evaluation: A file of conf/evaluation.
+        settings: Overrides of `data.` and `evaluation.`.
+
+    Raises:
+        UsageError: a name or a setting is unknown.
+    """
+    check_choice("--evaluation", evaluation, choices("evaluation"))
+    for setting in settings:
+        if not setting.lstrip("+~").startswith(SETTABLE):
+            raise UsageError(f"--set takes settings of data. and evaluation.: got {printable(setting)}")
+    overrides = [f"data={data}", f"evaluation={evaluation}"]
+    if stick:
+        overrides.append(f"{STICK}={'trained' if stick == 'train' else stick}")
+    named, given = choices("space"), {space.name: space for space in spaces if not isinstance(space, str)}
+    names = [space if isinstance(space, str) else space.name for space in spaces]
+    for space in names:
+        if space not in given:
+            check_choice("--space", space, sorted({*named, "pca", "identity"}))
+        if space in named and space not in given:
+            overrides.append(f"+space@evaluation.spaces.{space}={space}")
+    config = composed([*overrides, *settings])
+    own = made({"evaluation": config.evaluation})["evaluation"]
+    every = {**own.spaces, **given}
+    chosen = {name: every[name] for name in ((PRIMARY_SPACE, *names) if names else every) if name in every}
+    if stick == "" or (names and stick is None):
+        chosen.pop(PRIMARY_SPACE, None)
+    return config, replace(own, spaces=chosen)
+
+
+def source_of(config: DictConfig) -> Source:
+    """The data set of a composed configuration."""
+    source: Source = made({"data": config.data})["data"]
+    return source
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The configuration of these overrides.
+
+    Raises:
+        UsageError: Hydra refuses one.
+    """
+    register()
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(printable(str(error.__cause__ or error).partition("\n")[0])) from error
+
+
+def made(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Live parts of their settings, by key, each checked against its constructor.
+
+    Raises:
+        UsageError: a constructor does not take a key or a value.
+    """
+    plain = {
+        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for key, node in nodes.items()
+    }
+    for path, part in parts(plain):
+        check_part(path, part)
+    try:
+        return {str(key): value for key, value in instantiate(OmegaConf.create(plain), _convert_="object").items()}
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UsageError):
+            raise error.__cause__ from error
+        raise

@@ -1,0 +1,200 @@
+"""What a score holds: the values of each set as frame, JSON, page, and the table of the terminal."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from collapsar.files import write_atomically
+from collapsar.judging.evaluator import Scores
+from collapsar.judging.metric_keys import MAIN, headline
+from collapsar.judging.metric_lookup import find_metric, split_class, split_key, title_of
+from collapsar.report.wording import MISSING, number_text
+from collapsar.scoring.examples import Examples
+from collapsar.scoring.yardstick import Yardstick
+
+COLUMNS = ("set", "metric", "value", "low", "high", "floor", "better")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSet:
+    """One synthetic set and its scores.
+
+    Attributes:
+        num_given: Samples that the user gave; `scores.num_synthetic` were measured.
+        examples: The worst samples, and those nearest to a training sample.
+    """
+
+    name: str
+    num_given: int
+    scores: Scores
+    yardstick: Yardstick
+    examples: Examples
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Values by metric key, as in a record: also `_floor`, `_low` and `_high`."""
+        return self.scores.metrics
+
+    @property
+    def sizes(self) -> str:
+        """What was compared, in words."""
+        scores, floor = self.scores, self.yardstick.floor_size
+        sides = (scores.num_synthetic, self.num_given), (scores.num_real, self.yardstick.num_real)
+        synthetic, real = (f"{some:,}" if some == given else f"{some:,} of {given:,}" for some, given in sides)
+        text = f"{synthetic} synthetic samples against {real} of {self.yardstick.real_name}"
+        if not floor:
+            return f"{text}; no floor"
+        smaller = ", fewer than measured: a floor of this size is higher" if floor < scores.num_real else ""
+        return f"{text}; floor: {floor:,} real samples against {floor:,} others{smaller}"
+
+    @property
+    def spaces(self) -> str:
+        """The feature spaces in words; keys of the first have no prefix."""
+        first, *others = self.scores.feature_spaces.values()
+        names = [f"{first['name']} ({first['feature_dim']} features)", *(f"{each['name']}/" for each in others)]
+        return ", ".join(names)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Score:
+    """Scores of one synthetic set or several against one real side.
+
+    Attributes:
+        notes: What was converted, left out or chosen when the samples were read.
+    """
+
+    sets: tuple[ScoredSet, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Values by metric key, with `_floor`, `_low` and `_high`; of several sets, such values by the set's name."""
+        return self.sets[0].metrics if len(self.sets) == 1 else {each.name: each.metrics for each in self.sets}
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each set and metric: value, interval, floor, and the better direction."""
+        rows = [
+            (
+                each.name,
+                key,
+                value,
+                *(each.metrics.get(f"{key}_{end}") for end in ("low", "high", "floor")),
+                better(key),
+            )
+            for each in self.sets
+            for key, value in values_of(each.metrics)
+        ]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def to_json(self) -> str:
+        """All values and what they were measured with."""
+        sets = [
+            {
+                "name": each.name,
+                "num_given": each.num_given,
+                "num_synthetic": each.scores.num_synthetic,
+                "num_real": each.scores.num_real,
+                "num_floor": each.yardstick.floor_size,
+                "real": each.yardstick.real_name,
+                "metrics": each.metrics,
+                "class_shares": each.scores.class_shares,
+                "factor_shares": each.scores.factor_shares,
+                "feature_spaces": each.scores.feature_spaces,
+            }
+            for each in self.sets
+        ]
+        return json.dumps({"notes": self.notes, "sets": sets}, indent=1, allow_nan=False) + "\n"
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write a page with the table, curves of several sets, samples, classes and memorisation; return its path."""
+        from collapsar.scoring.page import render
+
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, render(self).encode())
+        return path
+
+    @cached_property
+    def shown_keys(self) -> list[str]:
+        """The keys of the first space that tables show: all but those of single classes and columns."""
+        keys = dict.fromkeys(key for each in self.sets for key, _ in values_of(each.metrics))
+        return [key for key in keys if not split_key(key).space and split_class(key) is None]
+
+    @property
+    def floor(self) -> Mapping[str, float]:
+        """The floor by metric key; empty if the sets differ in it."""
+        first, *others = (each.yardstick.evaluator.floor for each in self.sets)
+        return first if all(other == first for other in others) else {}
+
+    def table(self) -> Group:
+        """The table of the terminal."""
+        first = self.sets[0]
+        left_out = len(self.to_frame()["metric"].unique()) - len(self.shown_keys)
+        lines = [first.sizes, f"space: {first.spaces}"]
+        if left_out:
+            lines.append(f"{left_out} more values, of classes and of other spaces: --json, --csv or --html")
+        return Group(self._one() if len(self.sets) == 1 else self._several(), *map(Text, lines))
+
+    def _one(self) -> Table:
+        found = Table(box=box.SIMPLE_HEAD, title=Text(self.sets[0].name), title_justify="left", pad_edge=False)
+        for name in ("metric", "value", "interval", "floor", "better"):
+            found.add_column(name, justify="left" if name in ("metric", "better") else "right")
+        for key in self.shown_keys:
+            found.add_row(title_of(key), *cells(self.sets[0].metrics, key), better(key))
+        return found
+
+    def _several(self) -> Table:
+        found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        found.add_column("set")
+        keys = main_keys(self)
+        for key in keys:
+            found.add_column(f"{title_of(key)} {arrow(key)}".rstrip(), justify="right")
+        for each in self.sets:
+            found.add_row(Text(each.name), *(number_text(each.metrics.get(key)) for key in keys))
+        if self.floor:
+            found.add_section()
+            found.add_row("floor", *(number_text(self.floor.get(key)) for key in keys))
+        return found
+
+    def __repr__(self) -> str:
+        console = Console(file=StringIO(), width=110, color_system=None)
+        console.print(self.table(), *map(Text, self.notes), sep="\n")
+        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+
+
+def values_of(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+    """The metrics without floors and ends of intervals."""
+    return ((key, value) for key, value in metrics.items() if not split_key(key).suffix)
+
+
+def better(key: str) -> str:
+    """`higher` or `lower`; empty if neither is better."""
+    metric = find_metric(key)
+    return (metric.better if metric else None) or ""
+
+
+def arrow(key: str) -> str:
+    """The better direction as an arrow."""
+    return {"higher": "↑", "lower": "↓"}.get(better(key), "")
+
+
+def cells(metrics: Mapping[str, float], key: str) -> tuple[str, str, str]:
+    """Value, interval and floor of a metric in words."""
+    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+    interval = MISSING if low is None else f"[{number_text(low)}, {number_text(high)}]"
+    return number_text(metrics.get(key)), interval, number_text(metrics.get(f"{key}_floor"))
+
+
+def main_keys(score: Score) -> list[str]:
+    """The keys that stand before all others, as far as they were measured."""
+    return [key for key in dict.fromkeys((*MAIN, *headline())) if key in score.shown_keys]
