@@ -239,7 +239,7 @@ def test_what_a_constructor_takes_is_an_option_without_a_plus_and_anything_else_
     assert code == 0, stderr
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["model"]["extra"], config["model"]["width"]) == (3, 8)
-    assert folder.name.startswith("digits_my_vae_replace_seed0_")
+    assert folder.name.startswith("digits_my_vae_replace_model.")
 
 
 def test_ours_and_theirs_of_one_name_are_two_chains_and_two_arms(run, tmp_path):

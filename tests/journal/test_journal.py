@@ -56,7 +56,13 @@ def opened(tmp_path):
 
     def call(*, tracking=None, alarm=None, num_generations=6):
         title = ChainTitle(
-            name="chain", study="s", data="digits", model="vae", regime="replace", num_generations=num_generations
+            name="chain",
+            study="s",
+            data="digits",
+            model="vae",
+            regime="replace",
+            num_generations=num_generations,
+            seed=0,
         )
         return open_journal(
             tmp_path / "run",

@@ -31,6 +31,7 @@ from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
+from collapsar.records.chosen import Chosen
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 from collapsar.samples import Samples
@@ -57,6 +58,8 @@ def run_chain(
     expected: str = "",
     command: str = "",
     write_page: Callable[[], Path] | None = None,
+    chosen: Chosen | None = None,
+    after_generation: Callable[[], None] = lambda: None,
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
@@ -70,6 +73,8 @@ def run_chain(
         expected: How long it will take, in words; empty if that is unknown.
         command: The command that runs the chain, for the notes of W&B.
         write_page: Writes the page of the finished chain and returns its path; not called if the chain was over.
+        chosen: The name of its arm and what it is made of; None without a command.
+        after_generation: Called when a generation is stored.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
@@ -82,6 +87,8 @@ def run_chain(
         model=parts.model.name,
         regime=parts.regime.name,
         num_generations=parts.num_generations,
+        seed=parts.seed,
+        chosen=chosen,
         command=command,
     )
     opened = open_journal(
@@ -99,12 +106,18 @@ def run_chain(
             clean = parts.data.load()
             real, held_out = own_data(parts, clean)
             with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
-                run_generations(parts, journal, clean=clean, real=real, held_out=held_out)
+                run_generations(parts, journal, clean=clean, real=real, held_out=held_out, after=after_generation)
         return journal.records
 
 
 def run_generations(
-    parts: Parts, journal: Journal, *, clean: RealData, real: RealData, held_out: Samples | None
+    parts: Parts,
+    journal: Journal,
+    *,
+    clean: RealData,
+    real: RealData,
+    held_out: Samples | None,
+    after: Callable[[], None],
 ) -> None:
     """Make the generations that the journal does not hold; `clean` are the real sets without their causes."""
     with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
@@ -123,9 +136,10 @@ def run_generations(
         loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
         for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
             keep(turn, parts=parts, evaluator=evaluator, journal=journal)
+            del turn  # else its model stays in memory until the next one is trained
+            after()
             if journal.is_over:
                 break
-            del turn  # else its model stays in memory until the next one is trained
 
 
 def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:

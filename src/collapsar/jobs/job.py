@@ -62,7 +62,7 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
     experiment, settings = composition.make(config), composition.settings(config)
     if multirun.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
-    chain = composition.chain_name(_root_=config)
+    chain = composition.chain_name(str(folder.parent), _root_=config)
     from collapsar.config import forecast  # imports torch
 
     if settings["dry_run"]:
@@ -73,7 +73,7 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
     from collapsar.report.page import write_report
 
     with disk_errors_name(folder):
-        page, position = folder / "report.html", multirun.job_number(hydra_config)
+        page, position = folder / multirun.PAGE, multirun.job_number(hydra_config)
         records = experiment.run(
             folder,
             chain=chain,
@@ -82,6 +82,8 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
             position=position,
             expected="" if position else forecast.expected(folder, config=settings),
             command=command_of(hydra_config, folder=folder),
+            chosen=multirun.chosen_for(config, folder),
+            after_generation=multirun.watched_page(hydra_config, folder),
             write_page=lambda: write_report([folder], page),
         )
         is_in_turn = in_turn.is_in_turn(hydra_config)

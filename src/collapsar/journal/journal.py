@@ -11,7 +11,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,7 @@ from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine.choice import Machine, read_machine
 from collapsar.machine.memory import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
 from collapsar.machine.signals import Stopped
+from collapsar.records.chosen import CHOICES
 from collapsar.records.commit import commit
 from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
@@ -66,6 +67,8 @@ class Journal:
         stored = self.records[-1].machine if self.records else store.read_json(MACHINE)
         self.machine = read_machine(stored or store.read_json(MACHINE))
         self._fired = alarm.fired(self.records)
+        if title.chosen:
+            store.write_json(CHOICES, asdict(title.chosen))
         self._progress: ChainProgress | None = None
         if self.records:
             self._write_profile("stopped" if self._is_stopped else "")
@@ -94,7 +97,7 @@ class Journal:
         """
         self._progress = ChainProgress(
             console,
-            chain=self.title.name,
+            chain=self.title.shown,
             position=position,
             num_generations=self.title.num_generations,
             steps_per_generation=steps_per_generation,
@@ -207,6 +210,8 @@ class Journal:
         self._note_versions()
         try:
             config = self.config | {"versions": self.store.read_json(VERSIONS)}
+            if chosen := self.title.chosen:
+                config |= {"arm": chosen.arm, "choices": chosen.choices}
             self.tracking.start(self.store, title=self.title, config=config, records=self.records)
             yield
         except BaseException as error:

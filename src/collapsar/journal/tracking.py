@@ -12,6 +12,7 @@ from typing import Any
 
 from collapsar.journal.rows import TrainingRows
 from collapsar.journal.store import RunFolder
+from collapsar.records.chosen import Chosen
 from collapsar.records.record import GenerationRecord
 
 
@@ -25,7 +26,14 @@ class ChainTitle:
     model: str
     regime: str
     num_generations: int
+    seed: int
+    chosen: Chosen | None = None  # the name of its arm and what it is made of; None without a command
     command: str = ""  # that runs the chain
+
+    @property
+    def shown(self) -> str:
+        """The chain as people read it: its arm and its seed."""
+        return f"{self.chosen.arm}, seed {self.seed}" if self.chosen else self.name
 
 
 class Tracking(ABC):

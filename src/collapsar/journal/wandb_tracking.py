@@ -46,7 +46,7 @@ class WandbTracking(RowTracking):
     Attributes:
         project: W&B project.
         entity: W&B user or team; null takes the account's default.
-        tags: Put on every run, beside data, model and regime.
+        tags: Put on every run, beside data, model, regime and arm.
         artifact_generations: Generations whose samples and checkpoint become artifacts; negative ones count from the
             end of the chain. Each is an input to the next one.
         system_metrics: Whether W&B samples the load of the machine; null: if a run is online.
@@ -82,14 +82,15 @@ class WandbTracking(RowTracking):
         self._store, self._title, self._rows = store, title, WandbRows()
         self._records: list[GenerationRecord] = []  # the first and the last
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
+        arm = title.chosen.arm if title.chosen else f"{title.model}/{title.regime}"
         run = self._init(
             store.path,
-            name=title.name,
+            name=title.shown,
             group=title.study,
-            job_type=f"{title.model}/{title.regime}",
-            tags=[title.data, title.model, title.regime],
+            job_type=arm,
+            tags=[title.data, title.model, title.regime, *([arm] if title.chosen else [])],
             notes=title.command,
-            config={"arm": f"{title.model}/{title.regime}", **config},  # the arm's own name wins
+            config={"arm": arm, **config},
         )
         self._defined = {AXIS, TRAINING_AXIS}
         for axis in self._defined:

@@ -169,6 +169,11 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def arm_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The binding settings without the seed: chains with equal ones are one arm."""
+    return {key: value for key, value in binding_settings(config).items() if key not in SEEDS}
+
+
 def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The binding settings that the training of generation 0 depends on."""
     return {key: value for key, value in binding_settings(config).items() if not is_below(key, AFTER_TRAINING_0)}

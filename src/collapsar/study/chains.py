@@ -17,6 +17,7 @@ from collapsar.errors import NonFiniteError, UsageError, printable
 from collapsar.files import file_is_whole
 from collapsar.journal.profile import Ending, Profile, profile_chain
 from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
+from collapsar.records.chosen import Chosen, read_chosen
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 from collapsar.theory.fitted import values_of
@@ -40,6 +41,7 @@ class Chain:
         config: The resolved configuration, with the present names of its classes.
         records: Its finished generations, in order.
         overrides: The overrides it was started with; empty if unknown.
+        chosen: What was chosen for it, and the name of its arm; None if an earlier version made it.
         versions: The packages it ran with; empty if unknown.
         problem: Why it is not finished; empty if it is.
         ending: How it ended before its last generation, which is an outcome; empty if it is finished or still open.
@@ -53,6 +55,7 @@ class Chain:
     versions: dict[str, str]
     problem: str
     ending: Ending = ""
+    chosen: Chosen | None = None
 
     def __repr__(self) -> str:
         state = self.problem or counted(len(self.records), "generation")
@@ -237,6 +240,7 @@ def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
         versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items() if version},
         problem=problem,
         ending=ending,
+        chosen=read_chosen(folder),
     )
 
 
