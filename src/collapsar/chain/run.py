@@ -4,6 +4,7 @@ Random numbers are derived from (seed, generation, purpose), and pools are rebui
 continues with identical numbers.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
 from collapsar.records.chosen import Chosen
 from collapsar.records.record import GenerationRecord
+from collapsar.records.words import counted
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train
@@ -40,6 +42,8 @@ from collapsar.training.shared import SharedTraining, can_be_shared, claimed
 from collapsar.training.stored import load_stored
 from collapsar.training.train import Training
 from collapsar.training.unfinished import Unfinished, belonging
+
+logger = logging.getLogger(__name__)
 
 STRIP_IMAGES = 12  # of the film strip; their latents are the same in every generation
 
@@ -54,6 +58,9 @@ def run_chain(
     position: str = "",
     chosen: Chosen | None = None,
     after_generation: Callable[[], None] = lambda: None,
+    expected: str = "",
+    command: str = "",
+    write_page: Callable[[], Path] | None = None,
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
@@ -66,6 +73,9 @@ def run_chain(
         position: Which job of a multirun it is, in words; empty for a single chain.
         chosen: The name of its arm and what it is made of; None without a command.
         after_generation: Called when a generation is stored.
+        expected: How long it will take, in words; empty if that is unknown.
+        command: The command that runs the chain, for the notes of W&B.
+        write_page: Writes the page of the finished chain and returns its path; not called if the chain was over.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
@@ -80,13 +90,20 @@ def run_chain(
         num_generations=parts.num_generations,
         seed=parts.seed,
         chosen=chosen,
+        command=command,
     )
-    opened = open_journal(folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm)
+    opened = open_journal(
+        folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm, write_page=write_page
+    )
     with torch_settings_kept(), opened as journal:
         if not journal.is_over:
             machine = parts.machine(journal.machine)  # generation 0 chooses it, later runs restore it
             journal.fix_machine(machine)
             parts = parts.on(machine)
+            to_go = counted(parts.num_generations - len(journal.records), "generation")
+            where = f"{machine.device}, {counted(machine.threads, 'thread')}"
+            shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+            logger.info("%s: %s to go on %s%s", shown, to_go, where, f", {expected}" if expected else "")
             clean = parts.data.load()
             real, held_out = own_data(parts, clean)
             with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
@@ -269,6 +286,7 @@ class ChainMaker(Maker):
             seed=parts.seed,
             generation=generation,
             on_steps=journal.trained,
+            on_reading=journal.read,
             held_out=self.held_out,
             start=store.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
             real=self.real.train,

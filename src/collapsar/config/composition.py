@@ -25,6 +25,7 @@ from collapsar.config.choices import (
 from collapsar.config.command_line import accept_options_of_constructors
 from collapsar.config.constructors import check_numbers, check_part, check_part_early, parts
 from collapsar.config.experiment import Experiment, check_ranges
+from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_measured, check_objective
 from collapsar.judging.plugins import load_plugins
@@ -61,9 +62,9 @@ def file_checksum(path: str | None) -> str | None:
 
 
 def study_folder(*, _root_: DictConfig) -> str:
-    """The folder of a study within `outputs`: its name, checked before Hydra makes the folder."""
+    """The folder of a study in `outputs`: its name, checked before Hydra makes the folder; size=tiny has its own."""
     check_study_name(_root_.name)
-    return str(_root_.name)
+    return f"{_root_.name}_{TINY}" if is_tiny(_root_) else str(_root_.name)
 
 
 def check_study_name(name: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -22,9 +23,14 @@ from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
+from collapsar.jobs import in_turn
 from collapsar.jobs.watched_page import WatchedPage
 from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
+from collapsar.records.words import counted
+
+if TYPE_CHECKING:
+    from collapsar.study.study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +49,15 @@ class StudySummary(Callback):
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
             os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
+        if config.hydra.launcher._target_.endswith("BasicLauncher") and not config.get("dry_run"):
+            in_turn.announce(num_jobs())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
-            show_results([folder], page=folder / PAGE)
+            page, study = folder / PAGE, show_results([folder], page=folder / PAGE)
+            mirror_study(config, folder, page=page, study=study)
 
 
 def count_jobs(config: DictConfig) -> int:
@@ -143,17 +152,34 @@ def watched_page(hydra_config: Any, folder: Path) -> WatchedPage:
     return WatchedPage(study, study / PAGE, num_chains=1 if is_alone else num_jobs())
 
 
-def show_results(folders: list[Path], *, page: Path) -> None:
-    """Print the table of the chains in these folders and write their page."""
+def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) -> "Study":
+    """Print the table of the chains in these folders, if wanted, and write their page; returns their study."""
     from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
     from collapsar.study.study import read_study
 
     study = read_study(folders)
-    make_console().print(report_tables(study))
+    if is_printed:
+        make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
     for left in page.parent.glob(f".{page.name}.due*"):  # of the pages before (`watched_page`)
         left.unlink(missing_ok=True)
+    return study
+
+
+def mirror_study(config: DictConfig, folder: Path, *, page: Path, study: "Study") -> None:
+    """Mirror a finished study to where its chains are mirrored, with an alert if alarms of its chains give one."""
+    from collapsar.report.sections.answer import headline
+
+    tracking = instantiate(config.tracking, _convert_="object")
+    num_chains = counted(len(study.chains), "chain")
+    tracking.add_study(
+        folder,
+        name=str(config.name),
+        page=page,
+        answer=f"{num_chains}. {headline(study.counted)}",
+        is_alert=config.alarm.action != "warn",
+    )
 
 
 def make_console() -> Console:

@@ -46,14 +46,23 @@ class Journal:
     """One chain's journal, while this process holds its folder.
 
     Attributes:
+        write_page: Writes the page of the chain when it is over, and returns its path; None: no page.
         records: The finished generations' records, in order.
         machine: Device, precision and threads of the chain; None before it begins.
     """
 
     def __init__(
-        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+        self,
+        store: RunFolder,
+        *,
+        title: ChainTitle,
+        config: dict[str, Any],
+        tracking: Tracking,
+        alarm: Alarm,
+        write_page: Callable[[], Path] | None = None,
     ) -> None:
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
+        self.write_page = write_page
         self.records = store.records()
         stored = self.records[-1].machine if self.records else store.read_json(MACHINE)
         self.machine = read_machine(stored or store.read_json(MACHINE))
@@ -101,6 +110,10 @@ class Journal:
         """Report how far training came in the current generation."""
         self._shown.trained(epoch, steps)
 
+    def read(self, reading: Mapping[str, int | float]) -> None:
+        """Mirror a reading of the losses of the current generation."""
+        self.tracking.trained(len(self.records), reading)
+
     def keep(
         self,
         record: GenerationRecord,
@@ -146,8 +159,9 @@ class Journal:
         self.store.append_lines(ALARMS, [found.to_json() for found in fired])
         for found in fired:
             self._shown.alarmed(found)
-            if self.alarm.action != "warn":
-                self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
+        if fired and self.alarm.action != "warn" and len(fired) == len(self._fired):  # the first of the chain
+            names = ", ".join(found.rule for found in fired)
+            self.tracking.alert(f"Collapse alarm: {names}", "\n".join(map(str, fired)))
         self._note_the_end()
 
     @property
@@ -208,12 +222,22 @@ class Journal:
             self.store.write_json(STATUS, {"state": "failed", "message": why})
             self.tracking.finish(has_failed=True)
             raise
-        self.tracking.finish(has_failed=False)
+        try:
+            if self.write_page is not None:
+                self.tracking.add_page(self.write_page())
+        finally:
+            self.tracking.finish(has_failed=False)
 
 
 @contextmanager
 def open_journal(
-    folder: Path, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+    folder: Path,
+    *,
+    title: ChainTitle,
+    config: dict[str, Any],
+    tracking: Tracking,
+    alarm: Alarm,
+    write_page: Callable[[], Path] | None = None,
 ) -> Iterator[Journal]:
     """The journal of a run folder, which no other process can open meanwhile.
 
@@ -224,7 +248,7 @@ def open_journal(
     forget_peak_memory()
     store = RunFolder(folder)
     with store.claim(config):
-        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm)
+        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm, write_page=write_page)
 
 
 def versions() -> dict[str, Any]:

@@ -27,6 +27,7 @@ from collapsar.models.own_fit import AUTOCAST_DTYPES, SeenBatches, check_own_fit
 from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.shapes import Values
+from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE, is_loss
 from collapsar.samples import Samples, as_samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
@@ -72,6 +73,9 @@ class LearnedModel(LatentModel, ABC):
         self.optimizer_states: Sequence[dict[str, Any]] | None = None
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
+        self._recorded: dict[tuple[int, ...], dict[str, list[Tensor]]] = {}  # gradients of graphs, by their players
+        self._last_losses: Losses = {}
+        self._clipped_norm: Tensor | None = None  # of the gradients of the last move, before they were clipped
         self._course: Course | None = None
         self._resumed: dict[str, Any] | None = None  # the course in a checkpoint of a user's Trainer
         self._seen_batches: SeenBatches | None = None
@@ -134,6 +138,7 @@ class LearnedModel(LatentModel, ABC):
         return made
 
     def on_fit_start(self) -> None:
+        self._last_losses = {}
         self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
         num_steps = self.trainer.estimated_stepping_batches
         if self.is_on_its_own:
@@ -154,7 +159,7 @@ class LearnedModel(LatentModel, ABC):
                 self._conclude_alone(self._seen_batches)
 
     def on_fit_end(self) -> None:
-        self._graphed = None  # frees the memory that graphs hold
+        self._graphed, self._recorded = None, {}  # frees the memory that graphs hold
         self.course.exchange_averages()  # the averages are the trained model
         self._course = self._seen_batches = None
 
@@ -231,9 +236,38 @@ class LearnedModel(LatentModel, ABC):
                 for number in movers:
                     self._follow(number, players[number])
             optimizers[0]._on_after_step()
-        if self.has_watchers and self._is_logged(step):
-            self.log_dict(watched, prog_bar=True)
+        if self.has_watchers:
+            self._last_losses |= {name: value for name, value in watched.items() if is_loss(name)}
+            if self._is_logged(step):
+                self.log_dict(self._last_losses, prog_bar=True)  # all players', or a logger would have holes
+        if self.plan.gradient_clip_norm is None and step % STEPS_BETWEEN_LOGS == 0:
+            gradients = self._recorded[tuple(movers)] if self._graphed else self._gradients(movers)
+            watched |= {key: nn.utils.get_total_norm(each) for key, each in gradients.items()}
         return watched
+
+    def learning_rates_now(self) -> dict[str, float]:
+        """The learning rate of each player's last step, by key."""
+        return {
+            self._of_player(LEARNING_RATE, number): float(optimizer.param_groups[0]["lr"])
+            for number, optimizer in enumerate(self._optimizers())
+        }
+
+    def _gradients(self, movers: Sequence[int]) -> dict[str, list[Tensor]]:
+        """The gradients of the last moves of these players, by the key of their norm."""
+        return {
+            self._of_player(GRADIENT_NORM, number): [
+                each.grad for each in self.players()[number].module.parameters() if each.grad is not None
+            ]
+            for number in movers
+        }
+
+    def _of_player(self, quantity: str, number: int) -> str:
+        """The key of a quantity of one player: with the name of its network if there are several players."""
+        players = self.players()
+        if len(players) == 1:
+            return quantity
+        names = {id(module): name for name, module in self.named_children()}
+        return f"{quantity}_{names.get(id(players[number].module), number)}"
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers(use_pl_optimizer=True)
@@ -288,7 +322,9 @@ class LearnedModel(LatentModel, ABC):
                 follow(player.average, player.module)
 
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed, cache_enabled=False):
-            return self._step(batch, movers, move)
+            losses = self._step(batch, movers, move)
+        self._recorded[tuple(movers)] = self._gradients(movers)  # a replay writes to the tensors of its recording
+        return losses
 
     def _step(self, batch: Samples, movers: Sequence[int], move: Callable[[int, Player, Tensor], None]) -> Losses:
         """Move players in turn: each one has moved before the next one's losses are computed."""
@@ -298,6 +334,8 @@ class LearnedModel(LatentModel, ABC):
             losses = players[number].losses(batch, shared)
             move(number, players[number], next(iter(losses.values())))
             watched |= {name: loss.detach() for name, loss in losses.items()}
+            if self._clipped_norm is not None:
+                watched[self._of_player(GRADIENT_NORM, number)] = self._clipped_norm.detach()
         return watched
 
     @property
@@ -321,7 +359,7 @@ class LearnedModel(LatentModel, ABC):
         """Clip the gradients if the plan says so; in any precision they are unscaled by now."""
         if self.plan.gradient_clip_norm is not None:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip_norm)
+            self._clipped_norm = nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip_norm)
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Log a batch's scores as `validation/...`, seeded by the batch's index; training's draws do not change."""

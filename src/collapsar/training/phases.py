@@ -20,6 +20,7 @@ from collapsar.training.callbacks import (
     BestWeights,
     LossMonitor,
     MonitorCheck,
+    OnReading,
     OnSteps,
     early_stopping,
     raise_if_unmonitored,
@@ -47,6 +48,7 @@ class TrainingInSteps:
         seed: int,
         generation: int,
         on_steps: OnSteps,
+        on_reading: OnReading | None,
         unfinished: Unfinished,
         folder: Path | None,
     ) -> None:
@@ -59,7 +61,7 @@ class TrainingInSteps:
         if folder is not None:
             first_step = int(self.begun["step"]) if self.begun else 0
             place = Place(folder=folder, generation=generation, seed=seed, first_step=first_step)
-        self.monitor = LossMonitor(generation, on_steps)
+        self.monitor = LossMonitor(generation, on_steps, on_reading)
         self.stopping = early_stopping(self.plan.early_stopping_patience, watched=model.watched)
         ours = (self.monitor, *self.stopping)
         self.trainer = make_trainer(recipe.trainer, *ours, place=place)

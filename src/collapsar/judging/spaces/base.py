@@ -37,6 +37,7 @@ class FittedSpace:
         content_hash: Identifies data and settings, or the weights of a pretrained network.
         chunk_size: Samples embedded at once; bounds memory and changes results only by float32 rounding.
         factor_accuracy: The classifier's test accuracy by factor, if classes are combinations of factors.
+        sample_shape: The only shape of samples that it takes, if there is one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class FittedSpace:
     device: torch.device
     chunk_size: int
     factor_accuracy: Mapping[str, float] = field(default_factory=dict)
+    sample_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for module in (self.embedder, self.head):
