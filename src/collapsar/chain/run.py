@@ -55,11 +55,11 @@ def run_chain(
     config: dict[str, Any],
     console: Console,
     position: str = "",
+    chosen: Chosen | None = None,
+    after_generation: Callable[[], None] = lambda: None,
     expected: str = "",
     command: str = "",
     write_page: Callable[[], Path] | None = None,
-    chosen: Chosen | None = None,
-    after_generation: Callable[[], None] = lambda: None,
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
@@ -70,11 +70,11 @@ def run_chain(
         config: The resolved configuration, stored beside the records.
         console: Where progress is drawn.
         position: Which job of a multirun it is, in words; empty for a single chain.
+        chosen: The name of its arm and what it is made of; None without a command.
+        after_generation: Called when a generation is stored.
         expected: How long it will take, in words; empty if that is unknown.
         command: The command that runs the chain, for the notes of W&B.
         write_page: Writes the page of the finished chain and returns its path; not called if the chain was over.
-        chosen: The name of its arm and what it is made of; None without a command.
-        after_generation: Called when a generation is stored.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.

@@ -83,8 +83,8 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
             expected="" if position else forecast.expected(folder, config=settings),
             command=command_of(hydra_config, folder=folder),
             chosen=multirun.chosen_for(config, folder),
-            after_generation=multirun.watched_page(hydra_config, folder),
             write_page=lambda: write_report([folder], page),
+            after_generation=multirun.watched_page(hydra_config, folder),
         )
         is_in_turn = in_turn.is_in_turn(hydra_config)
         multirun.show_results([folder], page=page, is_printed=not is_in_turn)

@@ -48,9 +48,9 @@ class StudySummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
+            os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
         if config.hydra.launcher._target_.endswith("BasicLauncher") and not config.get("dry_run"):
             in_turn.announce(num_jobs())
-            os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)

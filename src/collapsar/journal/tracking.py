@@ -27,6 +27,7 @@ class ChainTitle:
     regime: str
     num_generations: int
     seed: int
+    command: str = ""  # that runs the chain
     chosen: Chosen | None = None  # the name of its arm and what it is made of; None without a command
     command: str = ""  # that runs the chain
 
