@@ -1,6 +1,6 @@
 # CPU by default; a GPU image takes a CUDA base and torch's default build:
 #   docker build -t collapsar .
-#   docker build -t collapsar-gpu --build-arg BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04 --build-arg TORCH_BACKEND=auto .
+#   docker build -t collapsar-gpu --build-arg BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04 --build-arg TORCH_BACKEND= .
 #   docker run --rm -v "$PWD/outputs:/home/collapsar/app/outputs" collapsar
 ARG BASE=python:3.11-slim
 FROM ${BASE}
