@@ -29,7 +29,6 @@ class ChainTitle:
     seed: int
     command: str = ""  # that runs the chain
     chosen: Chosen | None = None  # the name of its arm and what it is made of; None without a command
-    command: str = ""  # that runs the chain
 
     @property
     def shown(self) -> str:
