@@ -192,8 +192,7 @@ def test_every_document_is_reached_from_the_first():
 
 @pytest.mark.parametrize(
     "group",
-    ["data", "model", "size", "regime", "cause", "lever", "bias", "correction", "selection"]
-    + ["evaluation", "tracking", "alarm"],
+    "data model size regime cause lever bias correction selection evaluation tracking alarm".split(),
 )
 def test_every_choice_of_a_group_is_listed(group):
     names = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
