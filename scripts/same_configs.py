@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("collapsar.", "hydra_plugins.collapsar_")
-SIZES = ("small", "full")
+SIZES = ("small", "full", "tiny")
 PLAIN = ("regime", "bias", "correction", "selection", "evaluation", "training", "trainer", "tracking", "alarm", "judge")
 ONCE = {group: f"{group}={{}}" for group in (*PLAIN, "experiment")} | {  # how a choice of each group is typed
     "cause": "cause=[{}]",

@@ -21,6 +21,8 @@ class Server:
 
     Attributes:
         history: Lines of the run's history by their offset, as the last upload left them.
+        system_metrics: Lines of the load of the machine.
+        console: Lines that the command printed.
         calls: Names of the GraphQL operations, in order, with their variables.
         files: Names of uploaded files.
     """
@@ -28,6 +30,8 @@ class Server:
     def __init__(self) -> None:
         self.behaviour = "works"
         self.history: dict[int, dict] = {}
+        self.system_metrics: list[dict] = []
+        self.console: list[str] = []
         self.calls: list[tuple[str, dict]] = []
         self.files: list[str] = []
         self.is_complete = False
@@ -94,6 +98,8 @@ class Server:
         if part:
             lines = enumerate(map(json.loads, part["content"]), start=part["offset"])
             self.history.update(lines)
+        self.system_metrics += map(json.loads, stream.get("files", {}).get("wandb-events.jsonl", {}).get("content", []))
+        self.console += stream.get("files", {}).get("output.log", {}).get("content", [])
         self.is_complete = self.is_complete or bool(stream.get("complete"))
 
     def _operation(self, name: str, variables: dict) -> dict:

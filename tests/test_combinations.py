@@ -6,16 +6,18 @@ that go together at all stand together in one of its chains.
 """
 
 from functools import cache
+from importlib import import_module
 from itertools import combinations, product
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from collapsar.config.composition import config_folder
+from collapsar.config.composition import config_folder, register
 from collapsar.config.experiment import Experiment
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import TorchvisionSource
@@ -35,10 +37,15 @@ WITHOUT_CLASSES = {"gaussian", "linear_regression"}
 TABLE_MODELS = {"table_vae", "table_gan"}
 OF_MANY_CLASSES = {"scenes", "stacked_mnist"}  # more than there are samples here
 BY_CLASS = {"most_confident", "verified", "curated"}
-SLOW_DATA = {"mnist", "fashion_mnist", "cifar10", "scenes", "stacked_mnist", "health_insurance"}
-LIKE_ANOTHER = {"fashion_mnist", "cifar10", "stacked_mnist", "grid", "health_insurance", "table"}  # posed when slow
+OTHER_SETS = {"kmnist", "svhn"}  # with a stick that is found when they are read
+SLOW_DATA = {"mnist", "fashion_mnist", "cifar10", "scenes", "stacked_mnist", "health_insurance", "images", *OTHER_SETS}
+LIKE_ANOTHER = {  # posed when slow
+    *("fashion_mnist", "cifar10", "stacked_mnist", "grid", "health_insurance", "table", "images"),
+    *OTHER_SETS,
+}
+HAVE_TESTS_OF_THEIR_OWN = {"emnist", "cifar100"}  # more classes than there are samples here
 NUM_SAMPLES = 60
-TRAINED_STICKS = ("fashion_mnist",)  # not frozen ones
+TRAINED_STICKS = ("fashion_mnist", "images", *OTHER_SETS)  # not frozen ones
 SMALL = {  # by group and choice: what makes a chain of two generations take a moment
     "data": {"num_train": NUM_SAMPLES, "num_test": NUM_SAMPLES, "num_reserve": NUM_SAMPLES},
     "vae": {"width": 4, "sample_from": "likelihood"},
@@ -80,7 +87,8 @@ TINY_STICK = ("evaluation.spaces.classifier.budget.num_steps=2", "evaluation.spa
 def choices(group):
     """The choices of a group, without those that are another one with some settings changed (bodies of a model)."""
     paths = sorted((config_folder() / group).glob("*.yaml"))
-    found = [path.stem for path in paths if not is_made_from_another(path) and path.stem not in MISSING]
+    left_out = MISSING | HAVE_TESTS_OF_THEIR_OWN
+    found = [path.stem for path in paths if not is_made_from_another(path) and path.stem not in left_out]
     return [*found, NOTHING] if group == "cause" else found
 
 
@@ -91,7 +99,7 @@ def is_made_from_another(path):
 
 @cache
 def is_image_data(data):
-    return (config_folder() / "stick" / f"{data}.yaml").exists()
+    return (config_folder() / "stick" / f"{data}.yaml").exists() or data in OTHER_SETS
 
 
 @cache
@@ -142,6 +150,7 @@ def few_images():
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(TorchvisionSource, "read_all", read_all)
+        import_module("collapsar.data.sources.more_sets")
         for source in TorchvisionSource.__subclasses__():
             patched.setattr(source, "num_available", 2 * NUM_SAMPLES)
             patched.setattr(source, "num_test", NUM_SAMPLES)
@@ -153,6 +162,16 @@ def few_images():
 def a_file_of_rows(tmp_path_factory):
     """What data=table reads."""
     SMALL["table"] = settings_of_file(tmp_path_factory.mktemp("table")) | {"sample_shape": [7]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_folder_of_images(tmp_path_factory):
+    """What data=images reads: a quarter to train on, a quarter held out, the rest in reserve."""
+    register()  # the shape of images is found when settings are read
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    images = np.random.default_rng(0).integers(0, 256, (4 * NUM_SAMPLES, 8, 8)).astype(np.uint8)
+    np.savez(path, images=images, labels=np.arange(len(images)) % 10)
+    SMALL["images"] = {"path": str(path), "test_fraction": 0.25}
 
 
 def load(group, choice):
@@ -181,7 +200,8 @@ def compose(tmp_path_factory):
         tiny = TINY_JUDGE if is_image_data(data) else ()
         if data in TRAINED_STICKS:
             tiny += TINY_STICK
-        config = compose_settings(f"data={data}", *REST, *tiny, f"evaluation.cache_folder={spaces}")
+        own = [f"data.path={SMALL['images']['path']}"] if data == "images" else []
+        config = compose_settings(f"data={data}", *own, *REST, *tiny, f"evaluation.cache_folder={spaces}")
         return {key: built(config, key) for key in config if key not in GROUPS}
 
     @cache

@@ -112,7 +112,7 @@ def run_toys(toys, collapsar, tiny):
 
 def test_a_model_a_regime_a_lever_and_a_metric_of_ones_own_run_a_chain(run_toys):
     folder = run_toys("lever=[gentle]")
-    assert folder.name.startswith("digits_blobs_newest_seed0_")
+    assert folder.name.startswith("digits_blobs_newest_lever-gentle_seed0_")
     first, second = (json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines())
     assert (first["model"], first["regime"]) == ("blobs", "newest")
     assert second["pool"] == {"size": 100, "real_fraction": 0.0, "origins": {"0": 100}}

@@ -197,6 +197,19 @@ def test_a_logger_writes_below_the_run_folder_by_generation_and_has_no_holes(run
     assert not (tmp_path / "mine").exists()
 
 
+def test_a_logger_has_the_last_loss_of_each_player_in_every_row(run):
+    logger = "{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:mine,name:null}"
+    gan = ("model=gan", "model.generator_width=8", "model.critic_width=8", "model.critic_steps=5", "num_generations=1")
+    code, _, (folder,) = run(*gan, f"trainer.logger={logger}", "trainer.max_steps=31", "trainer.log_every_n_steps=3")
+    assert code == 0
+    with (folder / "mine" / "generation_000" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [*range(2, 31, 3)]
+    assert all(row["critic_loss"] and row["generator_loss"] for row in rows)
+    moved = [row["generator_loss"] for row in rows]
+    assert len(set(moved)) == 6  # at steps 0, 5, .. 25
+
+
 # Classes of the user's own
 
 
@@ -226,7 +239,7 @@ def test_what_a_constructor_takes_is_an_option_without_a_plus_and_anything_else_
     assert code == 0, stderr
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["model"]["extra"], config["model"]["width"]) == (3, 8)
-    assert folder.name.startswith("digits_my_vae_replace_seed0_")
+    assert folder.name.startswith("digits_my_vae_replace_model.")
 
 
 def test_ours_and_theirs_of_one_name_are_two_chains_and_two_arms(run, tmp_path):

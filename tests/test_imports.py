@@ -55,7 +55,7 @@ def heavy(modules):
 @pytest.mark.parametrize(
     ("arguments", "code", "printed"),
     [
-        (["--help"], 0, "regime: accumulate"),
+        (["--help"], 0, "regime        what the next generation is trained on: accumulate"),
         (["--cfg", "job"], 0, "num_generations: 8"),
         (["--info", "defaults"], 0, "experiment_schema"),
         (["--version"], 0, f"collapsar {__version__}\n"),

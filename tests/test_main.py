@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -280,7 +281,7 @@ def test_a_chain_leaves_its_records_its_page_and_a_table(run, tmp_path):
     assert {"records.jsonl", "profile.json", "config.yaml", "report.html"} <= {
         path.name for path in (tmp_path / "here").iterdir()
     }
-    assert "vae, replace" in stderr
+    assert " replace " in stderr
 
 
 def test_the_same_command_finds_its_folder_again(run, tmp_path):
@@ -442,6 +443,40 @@ def test_a_multirun_gives_each_chain_a_folder_and_one_page_over_all(run_many, tm
     assert run_many("seed=0,1", "num_generations=1", "name=pair")[0] == 0
     assert len(list((tmp_path / "outputs" / "pair").glob("*/records.jsonl"))) == 2
     assert (tmp_path / "outputs" / "pair" / "report.html").stat().st_size > 10_000
+
+
+def test_a_plain_multirun_prints_a_line_for_each_job_and_one_table(collapsar, tiny, tmp_path):
+    done = call_process("-m", *tiny, "tracking=none", "seed=0,1", "regime=replace,accumulate", folder=tmp_path)
+    text = done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("job ")]
+    assert [line.split(" (")[0] for line in lines] == [f"job {number} of 4" for number in (1, 2, 3, 4)]
+    assert all(") is done: fid " in line for line in lines)
+    assert ["left" in line for line in lines] == [True, True, True, False]
+    assert text.startswith("4 jobs, one after another; details are in job.log")
+    assert "generation 0/1" not in text
+    assert "alarm at" not in text
+    assert text.count("generation 0→last") == 1, "the table"
+    for folder in (tmp_path / "outputs" / "study").glob("*/"):
+        assert "generation 1/1: fid" in (folder / "job.log").read_text()
+        assert (folder / "report.html").exists()
+
+
+def test_a_chain_begins_with_a_line_that_says_where_it_runs_and_how_long(tiny, tmp_path):
+    first, second = (
+        call_process(*tiny, "tracking=none", "num_threads=1", f"seed={seed}", folder=tmp_path).stdout.splitlines()[0]
+        for seed in (0, 1)
+    )
+    assert re.fullmatch(r"outputs/study/digits_vae_replace_seed0_\w{8}: 2 generations to go on cpu, 1 thread", first)
+    assert re.search(
+        r"seed1_\w{8}: 2 generations to go on cpu, 1 thread, about \d+ s \(as study/.*seed0_\w{8}\)$", second
+    )
+
+
+def test_the_default_evaluation_does_not_ask_for_samples_that_are_not_there(tiny, tmp_path):
+    held_out = [part for part in tiny if not part.startswith("evaluation.num_samples")]
+    done = call_process(*held_out, "num_generations=1", "tracking=none", folder=tmp_path)
+    assert done.returncode == 0
+    assert "samples are few" not in done.stdout + done.stderr
 
 
 def test_in_a_multirun_the_other_jobs_still_run_and_the_exit_code_tells(run_many, tmp_path):

@@ -8,11 +8,12 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
+from collapsar.config.choices import typed_choices
 from collapsar.config.composition import build, config_folder, settings
 from collapsar.jobs.multirun import arm_jobs
-from collapsar.study.arms import settings_of
+from collapsar.records.chosen import arm_name
+from collapsar.records.settings import arm_settings
 from collapsar.study.baselines import find_baseline
-from collapsar.study.difference_words import difference_words
 from tiny_chains import compose_settings
 
 PRESETS = sorted((config_folder() / "experiment").glob("*.yaml"))
@@ -93,7 +94,7 @@ def test_a_case_study_has_as_many_real_training_samples_as_are_measured_and_so_p
 @pytest.mark.parametrize("study", CASE_STUDIES)
 def test_the_baseline_of_a_case_study_is_its_first_arm(study):
     preset = config_folder() / "experiment" / f"{study}.yaml"
-    arms = [settings_of(settings(compose_settings(f"experiment={study}", *job))) for job in jobs_of_first_seed(preset)]
+    arms = [arm_settings(settings(compose_settings(f"experiment={study}", *job))) for job in jobs_of_first_seed(preset)]
     assert find_baseline(arms) == jobs_of_first_seed(preset).index(["seed=0"])
 
 
@@ -131,12 +132,15 @@ def test_every_lever_cause_and_correction_is_compared_or_left_out_for_a_reason()
 
 
 @pytest.mark.parametrize("preset", COMPARISONS, ids=lambda preset: preset.stem)
-def test_the_plain_chain_of_a_comparison_is_its_baseline_and_every_arm_has_a_name_of_its_own(preset):
+def test_the_plain_chain_of_a_comparison_is_its_baseline(preset):
     first_jobs = jobs_of_first_seed(preset)
     composed = [compose_settings(f"experiment={preset.stem}", "data=digits", *job) for job in first_jobs]
-    arms = [settings_of(settings(config)) for config in composed]
-    baseline = first_jobs.index(["seed=0"])
-    assert find_baseline(arms) == baseline
-    names = [difference_words(arm, baseline=arms[baseline], recipe="digits_vae") for arm in arms]
-    assert len(set(names)) == len(names)
-    assert [name for name in names if name == ""] == [names[baseline]]
+    arms = [arm_settings(settings(config)) for config in composed]
+    assert find_baseline(arms) == first_jobs.index(["seed=0"])
+
+
+@pytest.mark.parametrize("preset", COMPARED, ids=lambda preset: preset.stem)
+def test_every_arm_of_a_comparison_has_a_name_of_its_own(preset):
+    typed = [typed_choices(job) for job in jobs_of_first_seed(preset)]
+    names = [arm_name(own, regime=own.get("regime", "replace")) for own in typed]
+    assert len(set(names)) == len(names) == len(arms_of(preset))

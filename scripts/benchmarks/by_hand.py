@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from collapsar.errors import UsageError
 from collapsar.models.course import Losses, Player
 from collapsar.models.learned import LearnedModel
+from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
-from collapsar.training.trainer import AUTOCAST_DTYPES, Recipe
+from collapsar.training.trainer import Recipe
 
 SEED = 0
 MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}  # products large enough to be bound by arithmetic

@@ -14,6 +14,7 @@ import hydra
 from collapsar import __version__
 from collapsar.config import composition
 from collapsar.config.command_line import readable_by_hydra
+from collapsar.config.help import help_text
 from collapsar.jobs import failures, multirun
 from collapsar.jobs.job import run_job, sum_up_dry_run
 from collapsar.machine import signals
@@ -25,6 +26,9 @@ def main() -> None:
     conf = composition.register()
     if "--version" in sys.argv[1:]:
         sys.stdout.write(f"collapsar {__version__}\n")
+        return
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text(sys.argv[1:]))
         return
     try:
         sys.argv[1:] = readable_by_hydra(sys.argv[1:])

@@ -7,12 +7,13 @@ the sample convention, so a resumed chain sees exactly what an uninterrupted one
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from collapsar.errors import NonFiniteError
+from collapsar.errors import NonFiniteError, UsageError
 
 UNLABELLED = -1  # the label of a sample whose class is unknown
 
@@ -55,6 +56,44 @@ class Samples:
     def clone(self) -> "Samples":
         """A copy that shares no memory."""
         return Samples(self.values.clone(), None if self.labels is None else self.labels.clone())
+
+
+def as_samples(batch: Any, *, shape: Sequence[int], num_classes: int | None = None) -> Samples:
+    """A user's batch as samples: `Samples` as they are, values, or `(values, labels)`; images may be floats in [0, 1].
+
+    Raises:
+        UsageError: it is something else, or its shape, its type, its range or a label (below `num_classes`) is wrong.
+    """
+    if not isinstance(batch, Samples):
+        batch = _samples_of(batch, shape=tuple(shape))
+    if batch.shape != tuple(shape):
+        raise UsageError(f"each sample must have the model's sample_shape, {list(shape)}: got {list(batch.shape)}")
+    if num_classes is not None and batch.labels is not None and len(batch):
+        highest = int(batch.labels.max())
+        if highest >= num_classes:
+            raise UsageError(f"labels must be below model.num_classes={num_classes}: got {highest}")
+    return batch
+
+
+def _samples_of(batch: Any, *, shape: tuple[int, ...]) -> Samples:
+    parts = list(batch) if isinstance(batch, list | tuple) else [batch]
+    if not 1 <= len(parts) <= 2 or not all(isinstance(part, Tensor) and part.ndim for part in parts):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        raise UsageError(f"a batch must be a tensor of samples, or samples with their labels: got ({kinds})")
+    values, labels = parts[0], parts[1] if len(parts) == 2 else None
+    if len(shape) == 3 and values.dtype != torch.uint8:
+        low, high = (float(bound) for bound in values.aminmax()) if len(values) else (0.0, 0.0)
+        if not values.is_floating_point() or not (low >= 0 and high <= 1):
+            raise UsageError(
+                f"images must be uint8, or floats from 0 to 1: got {values.dtype} from {low:g} to {high:g}; scale them"
+            )
+    if labels is not None and (labels.is_floating_point() or labels.shape != values.shape[:1]):
+        raise UsageError(
+            f"labels must be one whole number for each sample: got {labels.dtype} of shape {list(labels.shape)} for "
+            f"{len(values)} samples; leave them out if they are no classes"
+        )
+    is_kept = len(shape) == 3 and values.dtype == torch.uint8
+    return Samples(values if is_kept else values.float(), None if labels is None else labels.long())
 
 
 def concatenate(batches: Sequence[Samples]) -> Samples:

@@ -23,7 +23,6 @@ from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.pca import PCASpace
-from collapsar.models.gan.gan import GAN
 from collapsar.models.vae.vae import VAE
 from collapsar.records import settings as settings_module
 from collapsar.records.settings import flatten, recipes, whole_recipe
@@ -43,6 +42,7 @@ def choices(group):
 
 FACTOR_DATA = ["scenes", "stacked_mnist"]  # drawn from known factors, of sizes of their own
 IMAGE_DATA = ["digits", "mnist", "fashion_mnist", "cifar10", *FACTOR_DATA]
+OTHER_IMAGE_DATA = ["kmnist", "emnist", "svhn", "cifar100", "images"]  # with the recipes of another
 MODE_DATA = ["ring", "grid"]
 TABLE_DATA = ["breast_cancer", "health_insurance", "aids_trial", "credit_default", "table"]
 VECTOR_DATA = [*MODE_DATA, *TABLE_DATA]  # those with recipes
@@ -93,7 +93,7 @@ def test_every_model_without_recipes_builds(model):
     assert build_from(f"model={model}", f"data={FITTING_DATA.get(model, model)}").parts.model.name == model
 
 
-@pytest.mark.parametrize("data", [data for data in choices("data") if data not in IMAGE_DATA])
+@pytest.mark.parametrize("data", [data for data in choices("data") if data not in (*IMAGE_DATA, *OTHER_IMAGE_DATA)])
 def test_every_vector_source_builds_and_loads_in_its_own_shape(data, tmp_path):
     skip_what_is_not_installed(data)
     source = build_from(*overrides_of(data, tmp_path), f"model={FITTING_MODEL.get(data, data)}").data
@@ -120,7 +120,7 @@ def test_every_recipe_is_the_one_that_its_size_data_and_model_get(recipe, tmp_pa
     assert list(experiment.parts.recipe.model.keywords["sample_shape"]) == list(experiment.data.sample_shape)
 
 
-@pytest.mark.parametrize("data", IMAGE_DATA)
+@pytest.mark.parametrize("data", [*IMAGE_DATA, *(data for data in OTHER_IMAGE_DATA if data != "images")])
 def test_every_image_source_has_its_stick_and_its_judge(data):
     experiment = build_from(f"data={data}")
     assert "classifier" in experiment.evaluation.spaces
@@ -132,15 +132,29 @@ def test_every_stick_judge_and_recipe_belongs_to_a_source_or_to_data_of_ones_own
     small += [f"small/{data}_flow" for data in VECTOR_DATA]
     small += [f"small/{data}_{model}" for data in TABLE_DATA for model in TABLE_MODELS]
     full = [f"full/{data}_{model}" for data in ("mnist", "fashion_mnist", "cifar10") for model in FULL_MODELS]
-    assert choices("stick") == sorted([*IMAGE_DATA, "trained"])
-    assert choices("judge") == sorted([*IMAGE_DATA, "pca"])
+    assert choices("stick") == sorted([*IMAGE_DATA, "trained", "images"])
+    assert choices("judge") == sorted([*IMAGE_DATA, "pca", "images"])
     assert sorted(RECIPES) == sorted(small + full)
+
+
+@pytest.mark.parametrize(
+    ("data", "like"), [("kmnist", "mnist"), ("emnist", "mnist"), ("svhn", "cifar10"), ("cifar100", "cifar10")]
+)
+@pytest.mark.parametrize(("size", "model"), [("small", "vae"), ("full", "gan")])
+def test_another_set_has_the_recipes_of_the_one_whose_images_are_as_large(data, like, size, model):
+    given, expected = (
+        settings(compose_settings(f"data={own}", f"size={size}", f"model={model}")) for own in (data, like)
+    )
+    parts = ("model", "trainer", "training", "batch_size", "size")
+    assert {part: given[part] for part in parts} == {part: expected[part] for part in parts}
 
 
 def test_recipes_are_read_as_hydra_reads_its_own_files():
     """Above all numbers, and keys that stand twice, of which our quick reader would take the last."""
     for path in (config_folder() / "recipe").iterdir():
         for size, own in OmegaConf.to_container(OmegaConf.load(path)).items():
+            if size == "by_side":
+                continue
             assert recipes(path.stem)[size] == (recipes(own)[size] if isinstance(own, str) else own)
 
 
@@ -271,6 +285,7 @@ def test_a_size_without_a_recipe_is_refused_with_the_recipes_that_there_are(over
     ("overrides", "allowed"),
     [
         (["model.body=sn_conv"], "'conv', 'patch', 'mlp' or 'residual'"),
+        (["data=emnist", "data.split=mnist"], "'balanced', 'letters' or 'digits'"),
         (["model=gan", "model.body=patch"], "'conv', 'sn_conv' or 'sn_residual'"),
         (["training.schedule=steps"], "'constant', 'linear', 'cosine', 'step' or 'plateau'"),
     ],
@@ -457,7 +472,6 @@ def test_recipes_make_a_new_model_at_each_call():
     assert recipe() is not recipe()
 
 
-def test_no_scientific_value_has_a_second_default_in_code():
-    for part in (VAE, GAN, Digits):
-        parameters = inspect.signature(part).parameters
-        assert [name for name, value in parameters.items() if value.default is not value.empty] == []
+def test_data_have_no_second_default_in_code():  # those of models equal conf: tests/models/test_defaults.py
+    parameters = inspect.signature(Digits).parameters
+    assert [name for name, value in parameters.items() if value.default is not value.empty] == []

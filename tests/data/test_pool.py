@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from collapsar.data.pool import REAL, Part, Pool, choose_indices, draw_without_replacement
+from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement
 from collapsar.samples import UNLABELLED, Samples
 
 
@@ -96,7 +96,9 @@ def test_drawing_nothing_leaves_no_part(pool):
 
 
 def test_without_a_generator_the_choice_is_even_and_takes_from_every_large_part(pool):
-    assert choose_indices(11, num_samples=4, generator=None).tolist() == [0, 2, 5, 8]
+    numbered = Part(Samples(torch.arange(11.0).unsqueeze(1)), REAL)
+    (even,) = draw_without_replacement([numbered], num_samples=4, generator=None)
+    assert even.samples.values.flatten().tolist() == [0, 2, 5, 8]
     drawn = draw_without_replacement(pool.parts, num_samples=6, generator=None)
     assert [part.origin for part in drawn] == [REAL, 0, 1]
     assert sum(map(len, drawn)) == 6

@@ -6,11 +6,22 @@ import struct
 from dataclasses import replace
 from threading import Thread
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from scipy.io import savemat
 
-from collapsar.data.sources.real import CIFAR10, MNIST, Digits, FashionMNIST, Sizes, data_root, md5
+from collapsar.data.sources.more_sets import CIFAR100, EMNIST, KMNIST, SVHN
+from collapsar.data.sources.real import (
+    CIFAR10,
+    MNIST,
+    Digits,
+    FashionMNIST,
+    Sizes,
+    data_root,
+    md5,
+)
 from collapsar.errors import UsageError
 
 has_data = pytest.mark.skipif(not os.environ.get("COLLAPSAR_DATA"), reason="COLLAPSAR_DATA names no folder of data")
@@ -331,3 +342,125 @@ def test_spaces_are_fitted_on_what_sticks_see():
 def test_where_nothing_is_kept_from_sticks_spaces_are_fitted_on_the_training_set():
     whole = replace(load_digits(200), stick_split=None)
     assert whole.for_sticks() is whole
+
+
+# The other sets of torchvision, in its own files of a few images each.
+
+
+def grey(num_samples):
+    return np.random.default_rng(num_samples).integers(0, 256, (num_samples, 28, 28)).astype(np.uint8)
+
+
+def write_idx(folder, name, array):
+    folder.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(f">{1 + array.ndim}i", 0x800 + array.ndim, *array.shape)
+    (folder / name).write_bytes(header + array.tobytes())
+
+
+def write_kmnist(root, sizes):
+    for part, size in zip(("train", "t10k"), sizes, strict=True):
+        write_idx(root / "KMNIST/raw", f"{part}-images-idx3-ubyte", grey(size))
+        write_idx(root / "KMNIST/raw", f"{part}-labels-idx1-ubyte", (np.arange(size) % 10).astype(np.uint8))
+
+
+def write_letters(root, sizes):
+    """As the set has them: transposed, and the first letter is of class 1."""
+    for part, size in zip(("train", "test"), sizes, strict=True):
+        write_idx(root / "EMNIST/raw", f"emnist-letters-{part}-images-idx3-ubyte", grey(size).transpose(0, 2, 1))
+        labels = (1 + np.arange(size) % 26).astype(np.uint8)
+        write_idx(root / "EMNIST/raw", f"emnist-letters-{part}-labels-idx1-ubyte", labels)
+
+
+def write_svhn(root, sizes):
+    """As the set has them: samples last, and the digit 0 is of class 10."""
+    for part, size in zip(("train", "test"), sizes, strict=True):
+        images = np.random.default_rng(size).integers(0, 256, (32, 32, 3, size)).astype(np.uint8)
+        savemat(root / f"{part}_32x32.mat", {"X": images, "y": (1 + np.arange(size) % 10)[:, None].astype(np.uint8)})
+
+
+def write_cifar100(root, sizes):
+    folder = root / "cifar-100-python"
+    folder.mkdir()
+    for part, size in zip(("train", "test"), sizes, strict=True):
+        pixels = np.random.default_rng(size).integers(0, 256, (size, 3 * 32 * 32)).astype(np.uint8)
+        content = {"data": pixels, "fine_labels": [index % 100 for index in range(size)]}
+        (folder / part).write_bytes(pickle.dumps(content))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(index) for index in range(100)]}))
+
+
+OTHERS = {  # shape of a sample, classes, who writes the files, and the setting that only some have
+    KMNIST: ([1, 28, 28], 10, write_kmnist, {}),
+    EMNIST: ([1, 28, 28], 26, write_letters, {"split": "letters"}),
+    SVHN: ([3, 32, 32], 10, write_svhn, {}),
+    CIFAR100: ([3, 32, 32], 100, write_cifar100, {}),
+}
+SMALL = (800, 200)
+
+
+def make_other(source, root, monkeypatch):
+    """The source with files of few images, which count as the official ones."""
+    shape, _, write, settings = OTHERS[source]
+    write(root, SMALL)
+    for name, value in zip(("num_available", "num_test", "num_unseen"), (*SMALL, 200), strict=True):
+        monkeypatch.setattr(source, name, value, raising=False)
+    monkeypatch.setattr("collapsar.data.sources.more_sets.EMNIST_SIZES", {"letters": (*SMALL, 26)})
+    if source in (SVHN, CIFAR100):
+        take_for_official(monkeypatch, root / source.folder, source=source)
+    monkeypatch.setattr(SVHN.dataset, "_check_integrity", lambda split: True)
+    monkeypatch.setattr(CIFAR100.dataset, "_check_integrity", lambda split: True)
+    monkeypatch.setitem(CIFAR100.dataset.meta, "md5", None)
+    return source(sample_shape=shape, num_train=None, root=str(root), **settings)
+
+
+@pytest.mark.parametrize("source", OTHERS)
+def test_the_other_sets_are_read_in_torchvisions_layout(tmp_path, monkeypatch, source):
+    shape, num_classes, _, _ = OTHERS[source]
+    made = make_other(source, tmp_path, monkeypatch)
+    real = made.load()
+    assert (list(real.train.shape), real.num_classes, made.num_classes) == (shape, num_classes, num_classes)
+    assert (len(real.train), len(real.test), len(real.stick_split.unseen)) == (*SMALL, 200)
+    assert sorted(set(real.train.labels.tolist())) == list(range(num_classes))
+    assert real.train.values.dtype == torch.uint8
+    assert real.train.values.is_contiguous()
+
+
+def test_letters_stand_upright_and_begin_at_class_0(tmp_path, monkeypatch):
+    real = make_other(EMNIST, tmp_path, monkeypatch).load()
+    assert torch.equal(real.train.values[:, 0], torch.from_numpy(grey(SMALL[0])))
+    assert real.train.labels[:3].tolist() == [0, 1, 2]
+
+
+def test_a_house_number_0_is_of_class_0(tmp_path, monkeypatch):
+    assert make_other(SVHN, tmp_path, monkeypatch).load().train.labels[8:11].tolist() == [9, 0, 1]
+
+
+@pytest.mark.parametrize("source", [KMNIST, EMNIST])
+def test_files_of_another_number_of_images_are_refused(tmp_path, monkeypatch, source):
+    made = make_other(source, tmp_path, monkeypatch)
+    OTHERS[source][2](tmp_path, (300, 200))
+    with pytest.raises(UsageError, match=f"{source.name} must have 800 and 200 images: got 300 and 200"):
+        made.load()
+
+
+@pytest.mark.parametrize("source", [KMNIST, EMNIST])
+def test_a_file_that_is_cut_is_refused_in_one_line(tmp_path, monkeypatch, source):
+    made = make_other(source, tmp_path, monkeypatch)
+    name = next(iter(made.checksums))
+    os.truncate(tmp_path / made.folder / name, 5000)
+    with pytest.raises(UsageError, match=f"the files of {source.name} in .* cannot be read") as caught:
+        made.load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", OTHERS)
+def test_other_sets_that_are_missing_name_the_folder_and_the_files(tmp_path, monkeypatch, source):
+    shape, _, _, settings = OTHERS[source]
+    made = source(sample_shape=shape, num_train=None, root=str(tmp_path), **settings)
+
+    def offline():
+        raise RuntimeError("Error downloading")
+
+    monkeypatch.setattr(made, "download", offline)
+    with pytest.raises(UsageError, match=f"{source.name} is not in .*COLLAPSAR_DATA") as caught:
+        made.load()
+    assert all(name in str(caught.value) for name in made.checksums)

@@ -67,7 +67,7 @@ def test_arms_are_a_grid_whose_errors_are_ours_to_tell():
 def test_arms_of_the_command_line_are_run_with_the_command_lines_seeds(tiny, collapsar):
     code, _ = collapsar("-m", "hydra/sweeper=arms", f"hydra.sweeper.arms={ARMS[:2]}", "seed=3,4", *tiny, *QUICK)
     assert code == 0
-    seeds = sorted(folder.name.split("_")[3] for folder in Path("outputs/study").glob("digits_vae_replace_*"))
+    seeds = sorted(folder.name.split("_")[-2] for folder in Path("outputs/study").glob("digits_vae_replace_*"))
     assert seeds == ["seed3", "seed3", "seed4", "seed4"]
 
 

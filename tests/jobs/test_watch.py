@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from collapsar.jobs.watch import MultirunView, State, Watched, seconds_left, titles
+from collapsar.jobs.watch import MultirunView, State, Watched, seconds_left
 
 
 def job(folder, number=1, *, num_generations=4, num_lines=0):
@@ -87,9 +87,3 @@ def test_a_failed_job_is_not_waited_for(tmp_path):
     failed = job(tmp_path)
     failed.state = State.FAILED
     assert seconds_left([failed], elapsed=10.0) == 0.0
-
-
-def test_jobs_are_called_by_what_differs():
-    jobs = [["name=a", "seed=0", "regime=mix"], ["name=a", "seed=1", "regime=mix"], ["name=a", "seed=1"]]
-    assert titles(jobs) == ["seed=0 regime=mix", "seed=1 regime=mix", "seed=1"]
-    assert titles([["name=a"]]) == ["name=a"]

@@ -56,7 +56,13 @@ def opened(tmp_path):
 
     def call(*, tracking=None, alarm=None, num_generations=6):
         title = ChainTitle(
-            name="chain", study="s", data="digits", model="vae", regime="replace", num_generations=num_generations
+            name="chain",
+            study="s",
+            data="digits",
+            model="vae",
+            regime="replace",
+            num_generations=num_generations,
+            seed=0,
         )
         return open_journal(
             tmp_path / "run",
@@ -215,7 +221,18 @@ def test_an_alarm_that_notifies_is_an_alert_and_one_that_warns_is_not(opened):
     notifying.action = "notify"
     keep_all(opened, chain(**COLLAPSING)[2:3], tracking=notified, alarm=notifying)
     assert [call for call in warned.calls if call[0] == "alert"] == []
-    assert ("alert", "Collapse alarm: recall_drops") in notified.calls
+    (title,) = [call[1] for call in notified.calls if call[0] == "alert"]
+    assert title.startswith("Collapse alarm: recall_drops")
+
+
+def test_only_the_first_generation_with_an_alarm_is_an_alert_and_it_names_every_rule(opened):
+    tracking, alarm = NotedTracking(), shipped("default")
+    alarm.action = "notify"
+    keep_all(opened, chain(**COLLAPSING)[:2], tracking=tracking, alarm=alarm)
+    keep_all(opened, chain(**COLLAPSING)[2:], tracking=tracking, alarm=alarm)
+    alerts = [call[1] for call in tracking.calls if call[0] == "alert"]
+    assert len(alerts) == 1
+    assert alerts[0].startswith("Collapse alarm: recall_drops")
 
 
 @pytest.mark.parametrize("choices", [(), ("alarm=stop", "num_generations=3")], ids=["finished", "stopped"])

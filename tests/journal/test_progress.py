@@ -95,6 +95,17 @@ def test_the_view_fits_a_narrow_terminal(progress):
     assert max(map(len, shown(progress, width=60).splitlines())) <= 60
 
 
+def test_on_a_terminal_each_generation_leaves_its_line_above_the_view(caplog):
+    caplog.set_level(logging.INFO)
+    terminal = Console(force_terminal=True, file=io.StringIO(), width=200)
+    with live_view(terminal, (progress := make_progress(terminal)).view):
+        for generation in (6, 7):
+            progress.finished(record(generation, recall=0.9, fid=9.0, dropped=0))
+    drawn = terminal.file.getvalue()
+    assert "generation 6/7: fid 9, precision 0.96, recall 0.9, classes_dropped 0 (2.0 s, about 14 s left)" in drawn
+    assert "generation 7/7: fid 9" in drawn
+
+
 def test_log_lines_stand_above_the_view_and_go_their_own_way_again():
     terminal = io.StringIO()
     handler = logging.StreamHandler(io.StringIO())
@@ -123,7 +134,7 @@ def test_without_a_terminal_a_generation_and_an_alarm_are_a_line_each(caplog):
         progress.alarmed(ALARM)
     assert drawn.getvalue() == ""
     assert [line.getMessage() for line in caplog.records] == [
-        "generation 0/7: fid 9, precision 0.96, recall 0.9, classes_dropped 0 (2.0 s)",
+        "generation 0/7: fid 9, precision 0.96, recall 0.9, classes_dropped 0 (2.0 s, about 14 s left)",
         str(ALARM),
     ]
 
@@ -132,7 +143,10 @@ def test_a_log_file_of_a_multirun_has_no_control_characters(tmp_path):
     command = [sys.executable, "-m", "collapsar", "-m", *TINY, "num_generations=1", "seed=0,1", "tracking=none"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     text = (done.stdout + done.stderr).decode()
-    assert "generation 0/0: fid" in text
+    assert "generation 0/0: fid" not in text
+    logs = [log.read_text() for log in tmp_path.glob("outputs/study/*/job.log")]
+    assert [log.count("generation 0/0: fid") for log in logs] == [1, 1]
+    text += "".join(logs)
     assert [character for character in text if ord(character) < 32 and character not in "\n\t"] == []
 
 

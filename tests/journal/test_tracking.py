@@ -22,7 +22,9 @@ from test_alarm import lose_classes
 from collapsar.errors import UsageError
 from collapsar.journal import wandb_server
 from collapsar.journal.profile import profile_chain
+from collapsar.journal.rows import HEADLINE, panel_key
 from collapsar.journal.store import RunFolder
+from collapsar.journal.wandb_rows import WandbRows
 from collapsar.journal.wandb_server import QUIET, chosen_mode
 from collapsar.journal.wandb_tracking import WandbTracking, chosen_generations, run_id
 from collapsar.report.__main__ import main as report
@@ -53,7 +55,12 @@ def history(path):
 
 
 def generation_rows(path):
-    return [row for row in history(path) if "generation" in row]
+    return [row for row in history(path) if "generation" in row and "pool/size" in row]
+
+
+def last_row(path):
+    """What was logged when the chain ended."""
+    return history(path)[-1]
 
 
 def first(path, field):
@@ -94,14 +101,34 @@ def test_every_metric_of_every_generation_is_logged_against_generation(tracked):
     rows = generation_rows(path)
     assert [row["generation"] for row in rows] == [0, 1, 2]
     for record, logged in zip(records, rows, strict=True):
-        assert {key: logged[key] for key in record.metrics} == record.metrics
+        drawn = {key: value for key, value in record.metrics.items() if not key.endswith("_floor")}
+        assert {key: logged[panel_key(key)] for key in drawn} == drawn
+
+
+def test_floors_stand_in_the_summary_and_those_of_the_headline_also_in_each_row(tracked):
+    _, path, records = tracked
+    floors = {panel_key(key): value for key, value in records[-1].metrics.items() if key.endswith("_floor")}
+    assert {key: summary(path)[key] for key in floors} == floors
+    drawn = {f"floors/{key}_floor" for key in HEADLINE if f"{key}_floor" in records[0].metrics}
+    for row in generation_rows(path):
+        assert {key for key in row if key.startswith("floors/")} == drawn
+
+
+def test_only_headline_metrics_stand_before_the_sections(tracked):
+    keys = {key.split(".")[0] for row in history(tracked[1]) for key in row if not key.startswith("_")}
+    assert {key for key in keys if "/" not in key} == {"generation", *HEADLINE}
+    assert {key.partition("/")[0] for key in keys if "/" in key} == {
+        "by_class", "classes", "coverage", "floors", "pictures", "pool", "seconds", "spaces", "steps", "tables",
+        "training",
+    }  # fmt: skip
 
 
 def test_every_metric_has_the_generation_and_every_loss_the_step_as_its_axis(tracked):
     _, path, records = tracked
     axes = {metric["name"]: metric.get("step_metric") for metric in every(path, "metric")}
-    assert {axes[key] for key in records[0].metrics} == {"generation"}
-    assert {axis for key, axis in axes.items() if key.startswith("training/") and axis} == {"training/total_step"}
+    assert {axes[panel_key(key)] for key in records[0].metrics if not key.endswith("_floor")} == {"generation"}
+    of_steps = {axis for key, axis in axes.items() if key.startswith(("training/", "steps/")) and axis}
+    assert of_steps == {"training/total_step"}
     assert not any("*" in metric.get("glob_name", "") for metric in every(path, "metric"))
 
 
@@ -110,6 +137,29 @@ def test_a_row_holds_either_losses_or_metrics(tracked):
     with_losses = [any(key.startswith("training/") for key in row) for row in rows]
     assert [("generation" in row) for row in rows] == [not has_losses for has_losses in with_losses]
     assert sum(with_losses) == 3
+
+
+def test_losses_rate_and_gradient_norm_are_logged_before_their_generation_is_measured(tracked):
+    rows = history(tracked[1])
+    order = [row.get("steps/generation", f"scores of {row.get('generation')}") for row in rows]
+    assert order == [0, "scores of 0", 1, "scores of 1", 2, "scores of 2", "scores of 2"]
+    for row in rows[::2][:3]:
+        assert row["steps/learning_rate"] > 0
+        assert row["steps/gradient_norm"] > 0
+        assert {"training/loss", "steps/epoch", "training/total_step"} <= row.keys()
+
+
+def test_losses_are_logged_while_a_generation_trains(tiny, tmp_path, monkeypatch):
+    """The first reading of 20 steps is in the W&B run when step 21 begins."""
+    seen = []
+    monkeypatch.setattr(
+        "collapsar.journal.wandb_tracking.WandbTracking.write_reading", lambda self, row: seen.append(row)
+    )
+    monkeypatch.setattr(
+        "collapsar.journal.wandb_tracking.WandbTracking.write_generation", lambda *_: seen.append("end")
+    )
+    build_and_run(tmp_path / "run", *tiny, "trainer.max_steps=45", "num_generations=1")
+    assert [row if row == "end" else row["training/total_step"] for row in seen] == [20, 40, 45, "end"]
 
 
 def test_pool_and_seconds_are_logged(tracked):
@@ -122,12 +172,30 @@ def test_pool_and_seconds_are_logged(tracked):
 
 def test_pictures_and_the_class_histogram_are_logged(tracked):
     keys = {key.split(".")[0] for key in generation_rows(tracked[1])[0]}
-    assert {"samples", "strip", "film_strip", "class_histogram", "recall_by_class"} <= keys
+    assert {"pictures/samples", "pictures/strip", "pictures/film_strip", "classes/histogram"} <= keys
+
+
+def test_what_shows_the_whole_chain_is_logged_once_when_it_ends(tracked):
+    _, path, records = tracked
+    at_the_end = {key.split(".")[0] for key in last_row(path) if not key.startswith("_")}
+    assert at_the_end == {"generation", "pictures/film", "pictures/class_shares", "tables/recall_by_class"}
+    tables = [artifact for artifact in every(path, "artifact") if artifact["type"] == "run_table"]
+    assert len(tables) == 1
+    with Image.open(path.parent / "files" / last_row(path)["pictures/film.path"]) as film:
+        assert (film.format, film.n_frames) == ("GIF", len(records))
+
+
+def test_pictures_have_captions_that_name_their_generation(tracked):
+    row = generation_rows(tracked[1])[1]
+    assert row["pictures/samples.caption"] == "the first samples of generation 1"
+    assert row["pictures/strip.caption"] == "generation 1: 12 latents that never change"
+    assert row["pictures/film_strip.caption"].endswith("a row for each generation: 0, 1")
+    assert "generations 0 to 2" in last_row(tracked[1])["pictures/film.caption"]
 
 
 def test_the_film_strip_has_a_row_for_each_generation(tracked):
     _, path, records = tracked
-    strip, strips = picture(path, "strip"), picture(path, "film_strip")
+    strip, strips = picture(path, "pictures/strip"), picture(path, "pictures/film_strip")
     assert strips.width == strip.width
     assert strips.height - strip.height == (len(records) - 1) * (strip.height - 2)  # 2 pixels of frame
     last = np.asarray(strips)[-strip.height :]
@@ -136,7 +204,7 @@ def test_the_film_strip_has_a_row_for_each_generation(tracked):
 
 def test_recall_by_class_is_a_table_of_generations_and_classes(tracked):
     _, path, records = tracked
-    table = json.loads((path.parent / "files" / generation_rows(path)[-1]["recall_by_class.path"]).read_text())
+    table = json.loads((path.parent / "files" / last_row(path)["tables/recall_by_class.path"]).read_text())
     keys = [f"recall_class_{label}" for label in range(10)]
     assert table["columns"] == ["generation", *keys]
     assert table["data"] == [[record.generation, *(record.metrics[key] for key in keys)] for record in records]
@@ -160,6 +228,18 @@ def test_the_resolved_config_is_logged(tracked):
     assert config["model"]["sample_shape"] == [1, 8, 8]
 
 
+def test_the_config_names_the_arm(tracked):
+    assert first(tracked[1], "run")["config"]["update"]["arm"]
+
+
+def test_the_notes_hold_the_headline(tracked):
+    _, path, records = tracked
+    before, after = (record.metrics["recall"] for record in (records[0], records[-1]))
+    notes = every(path, "run")[-1]["notes"]
+    assert notes.startswith("Generations 0 to 2: ")
+    assert f"Recall {before:.3g} to {after:.3g}" in notes
+
+
 def test_the_summary_holds_the_profile_the_verdicts_and_the_last_metrics(tracked):
     folder, path, records = tracked
     found, profile = summary(path), json.loads((folder / "profile.json").read_text())
@@ -175,9 +255,12 @@ def test_the_run_is_finished(tracked):
     assert first(tracked[1], "exit").get("exit_code", 0) == 0
 
 
-def test_the_alarm_is_an_alert(tracked):
-    alerts = [(alert["title"], alert["level"]) for alert in every(tracked[1], "alert")]
-    assert ("Collapse alarm: classes_dropped", "WARN") in alerts
+def test_the_first_generation_with_an_alarm_is_the_only_alert(tracked):
+    folder, path, _ = tracked
+    fired = [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
+    (alert,) = every(path, "alert")
+    assert (alert["title"], alert["level"]) == ("Collapse alarm: classes_dropped", "WARN")
+    assert fired[0]["text"] in alert["text"]
 
 
 def test_samples_and_checkpoints_of_chosen_generations_are_artifacts_each_the_input_to_the_next(tracked):
@@ -196,13 +279,14 @@ def test_values_are_equal_to_the_last_digit_in_records_wandb_and_the_report(trac
         by_key = {(int(row["generation"]), row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
     lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     for line, row in zip(lines, generation_rows(path), strict=True):
-        assert {key: row[key] for key in line["metrics"]} == line["metrics"]
+        seen = summary(path) | row
+        assert {key: seen[panel_key(key)] for key in line["metrics"]} == line["metrics"]
         assert {key: by_key[line["generation"], key] for key in line["metrics"]} == line["metrics"]
 
 
 def test_the_summary_of_a_chain_whose_numbers_broke_down_says_so(tmp_path):
     tracking = instantiate(compose_settings("tracking=wandb").tracking, _convert_="object")
-    tracking._store = RunFolder(tmp_path)
+    tracking._store, tracking._rows = RunFolder(tmp_path), WandbRows()
     tracking._store.write_json("profile.json", profile_chain([], ending="broke down").to_dict())
     tracking._run = run = SimpleNamespace(
         summary={}, finish=lambda exit_code: None, settings=SimpleNamespace(sync_dir="")
@@ -236,11 +320,53 @@ def test_a_chain_that_goes_on_after_a_kill_is_one_run_with_every_generation_once
 def test_two_jobs_of_a_multirun_are_two_finished_runs(launcher, collapsar, tiny, tmp_path):
     code, stderr = collapsar("-m", *tiny, *launcher, "num_generations=1", "seed=0,1", "name=pair")
     assert code == 0, stderr
-    files = wandb_files(tmp_path / "outputs" / "pair")
+    of_the_study, *files = sorted(wandb_files(tmp_path / "outputs" / "pair"), key=lambda path: len(path.parts))
+    assert first(of_the_study, "run")["job_type"] == "study"
     assert len(files) == 2
     assert [first(path, "exit").get("exit_code", 0) for path in files] == [0, 0]
     assert len({first(path, "run")["run_id"] for path in files}) == 2
     assert {first(path, "run")["run_group"] for path in files} == {"pair"}
+    commands = [first(path, "run")["notes"] for path in files]
+    assert all(command.startswith("collapsar ") for command in commands)
+    assert sorted(command.rpartition("seed=")[2][0] for command in commands) == ["0", "1"]
+
+
+def test_a_study_is_a_run_with_its_page_its_answer_and_one_alert(collapsar, tiny, tmp_path):
+    assert collapsar("-m", *tiny, "num_generations=1", "seed=0,1", "name=pair")[0] == 0
+    (path,) = (tmp_path / "outputs" / "pair" / "wandb").rglob("run-*.wandb")
+    (page,) = every(path, "artifact")
+    (entry,) = page["manifest"]["contents"]
+    assert (page["name"], page["type"], entry["path"]) == ("pair-page", "page", "report.html")
+    assert entry["local_path"] == str(tmp_path / "outputs" / "pair" / "report.html")
+    (alert,) = every(path, "alert")
+    assert alert["title"] == "Study pair is finished"
+    assert alert["text"] == first(path, "run")["notes"]
+    assert alert["text"].startswith("2 chains. ")
+
+
+@pytest.mark.parametrize("choice", ["alarm=none", "alarm.action=warn"])
+def test_alarms_that_only_warn_send_no_alert_of_a_study(choice, collapsar, tiny, tmp_path):
+    assert collapsar("-m", *tiny, choice, "num_generations=1", "seed=0,1", "name=one")[0] == 0
+    (path,) = (tmp_path / "outputs" / "one" / "wandb").rglob("run-*.wandb")
+    assert every(path, "alert") == []
+
+
+def test_the_page_of_a_chain_is_an_artifact_of_its_run(collapsar, tiny, tmp_path):
+    assert collapsar(*tiny, "num_generations=1")[0] == 0
+    (path,) = wandb_files(tmp_path / "outputs" / "study")
+    pages = [artifact for artifact in every(path, "artifact") if artifact["type"] == "page"]
+    assert [entry["path"] for entry in pages[0]["manifest"]["contents"]] == ["report.html"]
+    assert len(pages) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "chosen", "expected"),
+    [("online", None, True), ("offline", None, False), ("online", False, False), ("offline", True, True)],
+)
+def test_system_metrics_and_console_are_on_where_a_run_is_online_unless_chosen(mode, chosen, expected, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", mode)
+    made = tracking(system_metrics=chosen, console=chosen)
+    assert (made.has_system_metrics, made.has_console) == (expected, expected)
 
 
 def test_a_chain_that_fails_is_a_failed_run(tiny, tmp_path, monkeypatch):
@@ -343,6 +469,7 @@ REFUSED_VARIABLES = {
 
 def tracking(**settings):
     given = {"project": "p", "entity": None, "tags": [], "artifact_generations": []} | settings
+    given = {"system_metrics": None, "console": None} | given
     return WandbTracking(**given, connect_timeout_seconds=1.0, finish_timeout_seconds=1.0)
 
 

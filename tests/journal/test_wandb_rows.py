@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from collapsar.journal import wandb_rows
+from collapsar.journal.rows import TRAINING_AXIS, TrainingRows
 from collapsar.journal.store import RunFolder
-from collapsar.journal.wandb_rows import TRAINING_AXIS, WandbRows, spaced
+from collapsar.journal.wandb_rows import WandbRows, moving_picture, spaced
 from collapsar.samples import Samples
 from test_records import RECORD
 
@@ -40,11 +42,11 @@ def test_rows_thin_out_by_doubling():
 
 
 def test_steps_add_up_where_generations_differ_in_steps():
-    rows = WandbRows()
+    rows = TrainingRows()
     steps = [
         [
             row[TRAINING_AXIS]
-            for row in rows.training_rows(
+            for row in rows.rest(
                 replace(RECORD, generation=generation, training={"steps": float(num_steps)}),
                 [{"step": step, "loss": 1.0} for step in range(5, num_steps + 1, 5)],
             )
@@ -55,10 +57,18 @@ def test_steps_add_up_where_generations_differ_in_steps():
 
 
 def test_a_generation_without_steps_moves_nothing():
-    rows = WandbRows()
-    assert rows.training_rows(replace(RECORD, training={}), []) == []
-    losses = rows.training_rows(replace(RECORD, training={"steps": 5.0}), [{"step": 5, "loss": 0.5}])
-    assert losses == [{TRAINING_AXIS: 5, "training/loss": 0.5}]
+    rows = TrainingRows()
+    assert rows.rest(replace(RECORD, training={}), []) == []
+    (losses,) = rows.rest(replace(RECORD, training={"steps": 5.0}), [{"step": 5, "loss": 0.5}])
+    assert (losses[TRAINING_AXIS], losses["training/loss"]) == (5, 0.5)
+
+
+def test_a_reading_that_was_live_is_no_row_again_when_its_generation_is_finished():
+    rows, curve = TrainingRows(), [{"step": step, "loss": 1.0} for step in (20, 40, 45)]
+    live = [rows.live(0, reading)[TRAINING_AXIS] for reading in curve[:2]]
+    rest = [row[TRAINING_AXIS] for row in rows.rest(replace(RECORD, training={"steps": 45.0}), curve)]
+    assert (live, rest) == ([20, 40], [45])
+    assert rows.live(1, curve[0])[TRAINING_AXIS] == 65
 
 
 @pytest.fixture
@@ -99,19 +109,33 @@ def test_the_film_strip_and_the_table_of_classes_stay_bounded(store, monkeypatch
     rows = WandbRows()
     for generation in range(6):
         row = rows.generation_row(record_of(generation), store)
-    assert [past[0] for past in row["recall_by_class"].data] == [0, 4, 5]
-    assert row["film_strip"].image.height == 3 * (row["strip"].image.height - 2) + 2
+    last = rows.last_row()
+    assert [past[0] for past in last["tables/recall_by_class"].data] == [0, 4, 5]
+    assert row["pictures/film_strip"].image.height == 3 * (row["pictures/strip"].image.height - 2) + 2
 
 
 def test_a_class_recall_that_was_not_measured_is_an_empty_cell(store):
     rows = WandbRows()
     for generation in range(4):
-        row = rows.generation_row(record_of(generation), store)
-    assert row["recall_by_class"].columns == ["generation", "recall_class_0", "recall_class_1"]
-    assert row["recall_by_class"].data[2] == [2, 0.5, None]
+        rows.generation_row(record_of(generation), store)
+    table = rows.last_row()["tables/recall_by_class"]
+    assert table.columns == ["generation", "recall_class_0", "recall_class_1"]
+    assert table.data[2] == [2, 0.5, None]
+
+
+def test_a_film_has_a_frame_for_each_generation_that_differs_from_the_others():
+    strips = {generation: torch.full((12, 1, 8, 8), 60 * generation, dtype=torch.uint8) for generation in range(4)}
+    film = Image.open(moving_picture(strips))
+    assert (film.n_frames, film.info["loop"]) == (4, 0)
+    film.seek(3)
+    assert film.convert("L").getpixel((10, film.height - 10)) == pytest.approx(180, abs=2)
+
+
+def test_a_chain_without_a_generation_has_no_last_row():
+    assert WandbRows().last_row() == {}
 
 
 def test_a_row_of_what_was_just_written_reads_no_samples(store, monkeypatch):
     monkeypatch.setattr(RunFolder, "_arrays", lambda *_: pytest.fail("samples.npz was opened"))
     row = WandbRows().generation_row(record_of(5), store)
-    assert {"samples", "strip", "film_strip"} <= row.keys()
+    assert {"pictures/samples", "pictures/strip", "pictures/film_strip"} <= row.keys()

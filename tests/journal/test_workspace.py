@@ -20,8 +20,8 @@ def sections():
 
 def test_headlines_are_drawn_over_generation_with_their_floor_and_a_band(sections):
     found = {panel["chartTitle"]: panel for panel in sections["What collapses"]}
-    assert list(found) == ["FID", "Precision", "Recall", "Classes dropped"]
-    assert found["Recall"]["metrics"] == ["recall", "recall_floor"]
+    assert list(found) == ["FID", "Precision", "Recall", "Classes dropped", "Coverage", "Density"]
+    assert found["Recall"]["metrics"] == ["recall", "floors/recall_floor"]
     assert {panel["xAxis"] for panel in found.values()} == {"generation"}
     assert {(panel["groupAgg"], panel["groupArea"]) for panel in found.values()} == {("mean", "minmax")}
 
@@ -34,16 +34,19 @@ def test_the_profile_is_a_bar_for_each_group(sections):
 
 def test_film_strips_classes_and_losses_have_their_panels(sections):
     (strips,) = sections["Film strips of the same latents"]
-    assert strips["mediaKeys"] == ["film_strip"]
-    assert sections["Classes"][0]["metrics"] == [f"recall_class_{label}" for label in range(10)]
-    assert "recall_by_class" in str(sections["Classes"][2])
-    (losses,) = sections["Training"]
-    assert (losses["xAxis"], losses["metricRegex"]) == ("training/total_step", "training/.*")
+    assert strips["mediaKeys"] == ["pictures/film", "pictures/film_strip"]
+    assert sections["Classes"][0]["metrics"] == [f"by_class/recall_class_{label}" for label in range(10)]
+    assert "pictures/class_shares" in str(sections["Classes"][1])
+    assert "tables/recall_by_class" in str(sections["Classes"][3])
+    regexes = [panel["metricRegex"] for panel in sections["Training"]]
+    assert regexes == ["training/.*", "steps/learning_rate.*", "steps/gradient_norm.*"]
+    assert {panel["xAxis"] for panel in sections["Training"]} == {"training/total_step"}
 
 
-def test_runs_are_grouped_by_model_and_regime():
+def test_runs_are_grouped_by_arm():
     workspace = build_workspace(entity="someone", project="collapsar", num_classes=10)
-    assert [str(group.name) for group in workspace.runset_settings.groupby] == ["JobType"]
+    (group,) = workspace.runset_settings.groupby
+    assert (group.section, str(group.name)) == ("config", "arm")
 
 
 def test_without_a_key_nothing_is_saved_and_one_line_says_why(monkeypatch, capsys):

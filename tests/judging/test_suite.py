@@ -227,8 +227,11 @@ def test_floor_of_too_few_training_samples_is_absent(digits, settings):
 def test_too_few_samples_are_one_warning_that_says_what_to_set(digits, settings, caplog):
     with caplog.at_level(logging.WARNING):
         replace(settings, metrics=["frechet"]).prepare(digits)
+    assert not caplog.records, "all that are held out are taken"
+    with caplog.at_level(logging.WARNING):
+        replace(settings, metrics=["frechet"], num_samples=350).prepare(digits)
     assert [record.message.split(":")[0] for record in caplog.records] == [
-        "360 samples are few for 64 feature dimensions"
+        "350 samples are few for 64 feature dimensions"
     ]
     assert "set evaluation.num_samples to 640" in caplog.text
 

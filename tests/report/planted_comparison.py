@@ -9,6 +9,8 @@ import numpy as np
 import yaml
 from planted_runs import write_records, write_run
 
+from collapsar.records.chosen import CHOICES
+
 MIX = {"regime": {"_target_": "collapsar.data.regimes.Mix", "real_fraction": 0.1}}
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {  # by name: the share of recall lost a generation, and what is set
     "replace": (0.4, {}),
@@ -32,6 +34,9 @@ def write_comparison(folder: Path, *, seeds: Sequence[int] = range(6), num_gener
                 with_images=False,
             )
             change(run, settings)
+            (run / CHOICES).write_text(json.dumps({"arm": name, "choices": {}, "settings": name}))
+            if settings == MIX:
+                edit_records(run, lambda record: record.update(regime="mix"))
             add_outcomes(run, noise, num_steps=400 if name == "width=8" else 450)
     return folder
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from collapsar.records.chosen import CHOICES
 from collapsar.report.sections.runs import commands
 from collapsar.study.arms import num_choices_apart
 from collapsar.study.study import read_study
@@ -35,12 +36,31 @@ def test_a_setting_that_differs_within_a_part_is_in_the_name(make_run, tmp_path)
     for share in (0.1, 0.5):
         make_run(f"runs/{share}", settings={"real_fraction": share})
     study = read_study([tmp_path / "runs"])
-    assert [arm.name for arm in study.arms] == ["real_fraction=0.1", "real_fraction=0.5"]
+    assert [arm.name for arm in study.arms] == ["regime.real_fraction=0.1", "regime.real_fraction=0.5"]
     assert study.differing_settings == {"regime.real_fraction": [0.1, 0.5]}
 
 
 def test_a_lone_arm_is_named_by_model_and_regime(make_run):
     assert [arm.name for arm in arms_of(make_run())] == ["vae, replace"]
+
+
+def store(run, arm):
+    (run / CHOICES).write_text(json.dumps({"arm": arm, "choices": {}, "settings": "a"}))
+
+
+def test_a_stored_name_is_the_name_of_the_arm_and_two_studies_of_one_name_are_told_apart(make_run, tmp_path):
+    for share, study in ((0.1, "a"), (0.5, "b"), (0.5, "c")):
+        store(make_run(f"runs/{study}", settings={"real_fraction": share}, seed=ord(study)), "mix")
+    names = [arm.name for arm in arms_of(tmp_path / "runs")]
+    assert names == ["mix, regime.real_fraction=0.1", "mix, regime.real_fraction=0.5"]
+    assert [arm.name for arm in arms_of(tmp_path / "runs" / "a")] == ["mix"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"arm": 3, "choices": null, "settings": ""}'])
+def test_a_damaged_file_of_choices_is_as_good_as_none(content, make_run):
+    run = make_run()
+    (run / CHOICES).write_text(content)
+    assert [arm.name for arm in arms_of(run)] == ["vae, replace"]
 
 
 def test_study_name_and_places_do_not_make_an_arm(make_run, tmp_path):
@@ -112,7 +132,7 @@ def test_settings_that_follow_from_the_model_are_not_choices_of_their_own(sweep)
     study = read_study([sweep])
     arms = study.arms
     assert "trainer.max_steps" in study.differing_settings
-    assert list(arms[0].choices) == ["model", "regime"]
+    assert list(arms[0].distinctions) == ["model", "regime"]
     assert num_choices_apart(arms[0], arms[1]) == 1
     assert num_choices_apart(arms[0], arms[3]) == 2
 
@@ -127,7 +147,7 @@ def test_arms_of_two_bodies_are_told_apart_by_the_body_alone(make_run, tmp_path)
     for body, batch_size in (("conv", 64), ("patch", 128)):
         model = {"_target_": "collapsar.models.vae.vae.VAE", "body": body}
         change(make_run(f"runs/{body}") / "config.yaml", model=model, batch_size=batch_size)
-    assert sorted(arm.name for arm in arms_of(tmp_path / "runs")) == ["body=conv", "body=patch"]
+    assert sorted(arm.name for arm in arms_of(tmp_path / "runs")) == ["model.body=conv", "model.body=patch"]
 
 
 def test_a_body_that_follows_from_the_model_is_not_a_choice_of_its_own(make_run, tmp_path):

@@ -10,6 +10,7 @@ import yaml
 from planted_comparison import ARMS, change, edit_records, write_comparison
 from rich.console import Console
 
+from collapsar.records.chosen import CHOICES
 from collapsar.report.__main__ import main
 from collapsar.report.page import write_report
 from collapsar.report.sections.forest import forest_content, sentence, spent_text
@@ -18,7 +19,6 @@ from collapsar.report.wording import p_text
 from collapsar.study.baselines import find_baseline
 from collapsar.study.chains import read_chains
 from collapsar.study.comparison import outcome_of
-from collapsar.study.difference_words import difference_words
 from collapsar.study.study import read_study
 
 REPLACE = {"regime._target_": "Replace"}
@@ -68,32 +68,20 @@ def test_two_arms_have_no_baseline():
     assert baseline_of(REPLACE, REPLACE | {"a": 1}) is None
 
 
-def test_arms_are_named_by_what_sets_them_apart_from_the_baseline(planted):
+def test_arms_have_the_names_that_were_stored_with_their_chains(planted):
     assert {arm.name for arm in read_study([planted]).arms} == set(ARMS)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"training.gradient_clip_norm": 1.0}, "gradient clipping"),
-        ({"training.gradient_clip_norm": 2.0}, "gradient_clip_norm=2.0"),
-        ({"regime._target_": "Mix", "regime.real_fraction": 0.2}, "mix"),
-        ({"regime._target_": "Mix", "regime.real_fraction": 0.1}, "mix, real_fraction=0.1"),
-        ({"regime._target_": "Accumulate"}, "accumulate"),
-        ({"regime._target_": "AccumulateSubsample", "training.gradient_clip_norm": 1.0},
-         "gradient clipping, accumulate subsample"),
-        ({"bias._target_": "ScaledLatents", "bias.spread": 0.77}, "scaled latents, spread=0.77"),
-        ({"something.else": 3}, "else=3"),
-        ({"model.body": "mlp", "model.width": 16, "training.schedule": "linear"}, "mlp body"),
-        ({"model.body": "mlp", "model.width": 5}, "mlp body, width=5"),
-    ],
-)  # fmt: skip
-def test_a_difference_is_in_the_words_of_the_files_that_explain_it(settings, words):
-    assert difference_words(REPLACE | settings, baseline=REPLACE, recipe="digits_vae") == words
-
-
-def test_a_setting_that_only_the_baseline_has_is_named():
-    assert difference_words(REPLACE, baseline=REPLACE | {"model.norm": "batch"}, recipe="digits_vae") == "without norm"
+def test_arms_of_an_earlier_version_are_named_by_the_settings_that_differ_from_the_baselines(own_copy):
+    for stored in own_copy.glob(f"*/{CHOICES}"):
+        stored.unlink()
+    assert {arm.name for arm in read_study([own_copy]).arms} == {
+        "replace",
+        "replace, training.gradient_clip_norm=1.0",
+        "replace, training.gradient_clip_norm=2.0",
+        "mix, regime.real_fraction=0.1",
+        "replace, model.width=8",
+    }
 
 
 def test_arms_of_two_models_have_a_baseline_each_and_their_models_in_their_names(own_copy):

@@ -109,12 +109,7 @@ class Loop:
             del turn  # or its model would stay in memory until the next one is trained
             if synthetic is not None:
                 pool = next_pool(
-                    pool,
-                    real=self.real,
-                    regime=self.regime,
-                    seed=self.seed,
-                    synthetic=synthetic,
-                    generation=generation,
+                    pool, regime=self.regime, real=self.real, synthetic=synthetic, seed=self.seed, generation=generation
                 )
 
     def _turn(self, generation: int, pool: Pool) -> Turn:
@@ -132,19 +127,8 @@ class Loop:
         )
 
 
-def pool_of(
-    generation: int, *, real: RealData, regime: Regime, seed: int, stored: Callable[[int], Samples] | None
-) -> Pool:
-    """What a generation is trained on, made from the stored samples of the earlier ones."""
-    pool = Pool((Part(real.train, REAL),))
-    for earlier in range(generation):
-        assert stored is not None, "finished generations have stored samples"
-        pool = next_pool(pool, real=real, regime=regime, seed=seed, synthetic=stored(earlier), generation=earlier)
-    return pool
-
-
-def next_pool(pool: Pool, *, real: RealData, regime: Regime, seed: int, synthetic: Samples, generation: int) -> Pool:
-    """The pool after a generation, which was trained on `pool` and drew `synthetic`."""
+def next_pool(pool: Pool, *, regime: Regime, real: RealData, synthetic: Samples, seed: int, generation: int) -> Pool:
+    """The pool after a generation, which was trained on `pool` and gave `synthetic`."""
     return regime.next_pool(
         pool,
         real=Part(real.train, REAL),
@@ -160,3 +144,14 @@ def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - start
+
+
+def pool_of(
+    generation: int, *, real: RealData, regime: Regime, seed: int, stored: Callable[[int], Samples] | None
+) -> Pool:
+    """What a generation is trained on, made from the stored samples of the earlier ones."""
+    pool = Pool((Part(real.train, REAL),))
+    for earlier in range(generation):
+        assert stored is not None, "finished generations have stored samples"
+        pool = next_pool(pool, real=real, regime=regime, seed=seed, synthetic=stored(earlier), generation=earlier)
+    return pool

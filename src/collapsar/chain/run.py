@@ -4,6 +4,8 @@ Random numbers are derived from (seed, generation, purpose), and pools are rebui
 continues with identical numbers.
 """
 
+import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +18,6 @@ from collapsar.chain.feasibility import check_sizes
 from collapsar.chain.loop import Loop, Maker, Turn, timed
 from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import plant_all
-from collapsar.data.held_out import hold_out
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
 from collapsar.drawing.correction import Reference
@@ -30,7 +31,9 @@ from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
+from collapsar.records.chosen import Chosen
 from collapsar.records.record import GenerationRecord
+from collapsar.records.words import counted
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train
@@ -39,11 +42,24 @@ from collapsar.training.stored import load_stored
 from collapsar.training.train import Training
 from collapsar.training.unfinished import Unfinished, belonging
 
+logger = logging.getLogger(__name__)
+
 STRIP_IMAGES = 12  # of the film strip; their latents are the same in every generation
 
 
 def run_chain(
-    parts: Parts, folder: Path, *, chain: str, config: dict[str, Any], console: Console, position: str = ""
+    parts: Parts,
+    folder: Path,
+    *,
+    chain: str,
+    config: dict[str, Any],
+    console: Console,
+    position: str = "",
+    chosen: Chosen | None = None,
+    after_generation: Callable[[], None] = lambda: None,
+    expected: str = "",
+    command: str = "",
+    write_page: Callable[[], Path] | None = None,
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
@@ -54,6 +70,11 @@ def run_chain(
         config: The resolved configuration, stored beside the records.
         console: Where progress is drawn.
         position: Which job of a multirun it is, in words; empty for a single chain.
+        chosen: The name of its arm and what it is made of; None without a command.
+        after_generation: Called when a generation is stored.
+        expected: How long it will take, in words; empty if that is unknown.
+        command: The command that runs the chain, for the notes of W&B.
+        write_page: Writes the page of the finished chain and returns its path; not called if the chain was over.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
@@ -66,22 +87,37 @@ def run_chain(
         model=parts.model.name,
         regime=parts.regime.name,
         num_generations=parts.num_generations,
+        seed=parts.seed,
+        chosen=chosen,
+        command=command,
     )
-    opened = open_journal(folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm)
+    opened = open_journal(
+        folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm, write_page=write_page
+    )
     with torch_settings_kept(), opened as journal:
         if not journal.is_over:
             machine = parts.machine(journal.machine)  # generation 0 chooses it, later runs restore it
             journal.fix_machine(machine)
             parts = parts.on(machine)
+            to_go = counted(parts.num_generations - len(journal.records), "generation")
+            where = f"{machine.device}, {counted(machine.threads, 'thread')}"
+            shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+            logger.info("%s: %s to go on %s%s", shown, to_go, where, f", {expected}" if expected else "")
             clean = parts.data.load()
             real, held_out = own_data(parts, clean)
             with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
-                run_generations(parts, journal, clean=clean, real=real, held_out=held_out)
+                run_generations(parts, journal, clean=clean, real=real, held_out=held_out, after=after_generation)
         return journal.records
 
 
 def run_generations(
-    parts: Parts, journal: Journal, *, clean: RealData, real: RealData, held_out: Samples | None
+    parts: Parts,
+    journal: Journal,
+    *,
+    clean: RealData,
+    real: RealData,
+    held_out: Samples | None,
+    after: Callable[[], None],
 ) -> None:
     """Make the generations that the journal does not hold; `clean` are the real sets without their causes."""
     with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
@@ -100,9 +136,10 @@ def run_generations(
         loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
         for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
             keep(turn, parts=parts, evaluator=evaluator, journal=journal)
+            del turn  # else its model stays in memory until the next one is trained
+            after()
             if journal.is_over:
                 break
-            del turn  # else its model stays in memory until the next one is trained
 
 
 def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
@@ -116,7 +153,7 @@ def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
         check_sizes(parts, num_real=len(real.train))  # the first check assumed equally large classes
     if parts.recipe.plan.holds_out_real:
         num_held_out = parts.recipe.plan.num_validation(len(real.train))
-    return hold_out(real, num_held_out=num_held_out, seed=parts.seed)
+    return real.hold_out(num_held_out, seed=parts.seed)
 
 
 def chain_judge(parts: Parts, real: RealData) -> Judge:
@@ -248,6 +285,7 @@ class ChainMaker(Maker):
             seed=parts.seed,
             generation=generation,
             on_steps=journal.trained,
+            on_reading=journal.read,
             held_out=self.held_out,
             start=store.model_path(generation - 1) if parts.recipe.plan.warm_start and generation else None,
             real=self.real.train,

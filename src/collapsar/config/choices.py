@@ -1,9 +1,11 @@
-"""Refuse choices that Hydra would silently drop: without a file in an optional group, or one of two alike levers.
+"""What was chosen, and refusals of choices that Hydra would drop: without a file, or one of two alike levers.
 
 Hydra's own node names the chosen files, whether the command line or an experiment chose them.
 """
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from collapsar.errors import UsageError
-from collapsar.records.settings import flatten
+from collapsar.records.chosen import value_text
+from collapsar.records.settings import SEEDS, flatten, is_below, is_free
 
 GROUP = "lever/"
+SHARED_VARIABLE = "COLLAPSAR_SHARED_OVERRIDES"  # passes what all arms of a multirun share on to its jobs, as JSON
+TELLING = ("data.path",)  # free, but data.checksum follows from it
+SCALARS = bool | int | float | str | None
+BACKGROUND = (
+    *("experiment", "plugins", "data", "evaluation", "stick", "space", "judge"),
+    *("trainer", "batch_size", "num_threads"),
+)
+"""Parts with settings of how samples are measured and how long models train: arms seldom differ in these alone."""
 
 
 def choices(config: DictConfig) -> dict[str, str]:
@@ -40,6 +51,44 @@ def typed_overrides(hydra_config: Any) -> list[str]:
     """The overrides of a job, unresolved because Hydra may fail to read them again."""
     typed: Any = OmegaConf.to_container(hydra_config.overrides, resolve=False)
     return [*typed["hydra"], *typed["task"]]
+
+
+def typed_choices(overrides: Sequence[str]) -> dict[str, Any]:
+    """What overrides choose, by group or dotted key, without what no arms differ in: free settings and seeds."""
+    found = {}
+    for each in OverridesParser.create().parse_overrides(list(overrides)):
+        key, value = each.get_key_element().lstrip("+~"), each.value()
+        if key in TELLING or not (is_free(key) or key in SEEDS):
+            found[key] = value if isinstance(value, SCALARS) else value_text(value)
+    return found
+
+
+def all_choices(config: DictConfig) -> dict[str, Any]:
+    """The chosen files by group, without those that follow from the data, and what was typed for the job."""
+    chosen, typed = choices(config), typed_choices(task_overrides(config))
+    named = {group: choice for group, choice in chosen.items() if not (group.startswith("hydra/") or is_free(group))}
+    of_data = {group for group, choice in named.items() if group == "recipe" or choice == chosen.get("data")}
+    return {group: choice for group, choice in named.items() if group == "data" or group not in of_data} | typed
+
+
+def naming_choices(config: DictConfig) -> dict[str, Any]:
+    """The typed choices that name an arm.
+
+    In a multirun of several arms these are the ones that not all of its jobs have; else all but `BACKGROUND`.
+    """
+    node, typed = hydra_of(config), typed_choices(task_overrides(config))
+    given = json.loads(os.environ.get(SHARED_VARIABLE, "null"))
+    if node is not None and node.mode == RunMode.MULTIRUN and given is not None:
+        shared = typed_choices(given)
+        return {key: value for key, value in typed.items() if key not in shared or shared[key] != value}
+    is_named = {key: key == "data" or not is_below(key.partition("@")[0], BACKGROUND) for key in typed}
+    return {key: value for key, value in typed.items() if is_named[key]}
+
+
+def task_overrides(config: DictConfig) -> list[str]:
+    """The overrides of a job that are not Hydra's own; none if Hydra's node is absent."""
+    node = hydra_of(config)
+    return OmegaConf.to_container(node.overrides.task, resolve=False) if node else []  # type: ignore[return-value]
 
 
 def check_choices(config: DictConfig) -> None:

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from collapsar.config.signatures import ANY, options_of
+from collapsar.config.tiny import cut, is_tiny
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder
 
@@ -156,7 +157,12 @@ def accept_options_of_constructors() -> None:
 
 
 def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
-    """Hydra's own step, but with one override after the other: one may add the part that the next one sets."""
+    """Hydra's own step, but with one override after the other: one may add the part that the next one sets.
+
+    Typed settings come after the cuts of size=tiny.
+    """
+    if is_tiny(config):
+        cut(config)
     for override in overrides:
         if override.type == OverrideType.CHANGE and is_option(config, override.key_or_group):
             override.type = OverrideType.ADD

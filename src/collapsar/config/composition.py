@@ -5,7 +5,7 @@ Torch is not imported before the experiment is built, so help, completion and re
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from hashlib import file_digest
 from pathlib import Path
@@ -14,16 +14,35 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.config.choices import check_choices, check_levers, choices, levers_of_job
+from collapsar.config.choices import (
+    all_choices,
+    check_choices,
+    check_levers,
+    choices,
+    levers_of_job,
+    naming_choices,
+)
 from collapsar.config.command_line import accept_options_of_constructors
 from collapsar.config.constructors import check_numbers, check_part, check_part_early, parts
 from collapsar.config.experiment import Experiment, check_ranges
+from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_measured, check_objective
 from collapsar.judging.plugins import load_plugins
-from collapsar.records.settings import binding_settings, config_folder, digest, recipes
+from collapsar.records.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
+from collapsar.records.settings import (
+    arm_settings,
+    binding_settings,
+    config_folder,
+    digest,
+    flatten,
+    recipes,
+    setting_by_side,
+)
 
 NAMED_GROUPS = ("data", "model", "regime")
+RUNS = "*_seed*_*"  # run folders, by their names
+_given: dict[tuple[Path, str], str] = {}  # names of chains whose folders may not exist yet, by study and digest
 WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # word boundaries in a class's name
 
 
@@ -36,7 +55,7 @@ def register() -> Path:
         sys.path.append(str(Path.cwd()))
     accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
-    for resolver in (study_folder, chain_name, file_checksum):
+    for resolver in (study_folder, chain_name, file_checksum, own_images, classes_of_data, recipe_by_side):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     return config_folder()
 
@@ -50,10 +69,33 @@ def file_checksum(path: str | None) -> str | None:
         return file_digest(content, "blake2b").hexdigest()[:16]
 
 
+def own_images(fact: str, path: str | None, image_size: Any, channels: Any, skip_broken: bool) -> Any:
+    """The shape, the checksum or the number of classes (None for none) of the images at a path."""
+    from collapsar.data.sources.image_files import read_images
+
+    found = read_images(path, image_size=image_size, channels=channels, skip_broken=skip_broken)
+    facts = {
+        "shape": list(found.images.shape[1:]),
+        "checksum": found.checksum,
+        "classes": len(found.class_names) or None,
+    }
+    return facts[fact]
+
+
+def classes_of_data(*, _root_: DictConfig) -> int:
+    """The number of classes that data of one's own have; else 10, which is refused for data of another number."""
+    return int(_root_.data.get("num_classes") or 10)
+
+
+def recipe_by_side(key: str, size: str, model: str, shape: Any) -> Any:
+    """A setting of the recipe for images of a shape, [channels, height, width]."""
+    return setting_by_side(key, size=size, model=model, side=max(shape[1:]))
+
+
 def study_folder(*, _root_: DictConfig) -> str:
-    """The folder of a study within `outputs`: its name, checked before Hydra makes the folder."""
+    """The folder of a study in `outputs`: its name, checked before Hydra makes the folder; size=tiny has its own."""
     check_study_name(_root_.name)
-    return str(_root_.name)
+    return f"{_root_.name}_{TINY}" if is_tiny(_root_) else str(_root_.name)
 
 
 def check_study_name(name: Any) -> None:
@@ -66,11 +108,34 @@ def check_study_name(name: Any) -> None:
         )
 
 
-def chain_name(*, _root_: DictConfig) -> str:
-    """The name of a chain, fixed by its settings: data, model, regime, seed, and a digest of all that bind it."""
-    config, chosen = settings(_root_), choices(_root_)
-    names = "_".join(chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS).replace("/", "_")
-    return f"{names}_seed{config['seed']}_{digest(binding_settings(config))}"
+def chain_name(study: str | None = None, *, _root_: DictConfig) -> str:
+    """The name of a chain: data, model, regime, what else names its arm, seed, and a digest of all that bind it.
+
+    The digest alone decides: if the folder of the study has a run folder with it, that one's name is given.
+    """
+    config, names = settings(_root_), part_names(_root_)
+    start, end = "_".join(names).replace("/", "_"), f"_seed{config['seed']}_{digest(binding_settings(config))}"
+    found = sorted(path.name for path in Path(study).glob(f"*{end}")) if study else []
+    if found:
+        return min(found, key=lambda name: not name.startswith(start))
+    chosen = chosen_arm(_root_, beside=Path(study).glob(RUNS) if study else ())
+    arm = in_folder_name(chosen.arm, without=names)
+    name = "_".join([start, *([arm] if arm else [])]) + end
+    return _given.setdefault((Path(study).resolve(), end), name) if study else name
+
+
+def chosen_arm(config: DictConfig, *, beside: Iterable[Path]) -> Chosen:
+    """What was chosen for a chain, with a name of its arm that no other arm in the run folders beside it has."""
+    own, (*_, regime) = settings(config), part_names(config)
+    name = arm_name(naming_choices(config), regime=regime)
+    chosen = Chosen(arm=name, choices=all_choices(config), settings=digest(arm_settings(own)))
+    return told_apart(chosen, chosen_in(beside), settings=flatten(own))
+
+
+def part_names(config: DictConfig) -> list[str]:
+    """The names of data, model and regime."""
+    chosen = choices(config)
+    return [chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS]
 
 
 def part_name(node: Mapping[str, Any]) -> str:

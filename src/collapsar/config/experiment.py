@@ -13,8 +13,6 @@ from omegaconf import MISSING
 from collapsar.errors import UsageError, check_not_negative, check_positive
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from collapsar.records.record import GenerationRecord
 
 
@@ -92,10 +90,8 @@ class Experiment:
         self.parts = Parts(**given | made, max_steps=max_steps)
         check_parts(self.parts)
 
-    def run(
-        self, folder: Path, *, chain: str, config: dict[str, Any], console: "Console", position: str = ""
-    ) -> "list[GenerationRecord]":
-        """Run the chain: see `run_chain`."""
+    def run(self, folder: Path, **arguments: Any) -> "list[GenerationRecord]":
+        """Run the chain: the arguments are those of `run_chain`."""
         from collapsar.chain.run import run_chain
 
-        return run_chain(self.parts, folder, chain=chain, config=config, console=console, position=position)
+        return run_chain(self.parts, folder, **arguments)

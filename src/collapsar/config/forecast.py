@@ -27,6 +27,8 @@ from collapsar.records.words import counted, duration_text
 
 logger = logging.getLogger(__name__)
 
+FEW = 50  # chains whose settings are compared before a chain begins; a dry run looks at all
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
@@ -74,10 +76,20 @@ def alike(config: Mapping[str, Any]) -> dict[str, Any]:
     return trained | measured | {"num_synthetic": str(flatten(config).get("num_synthetic"))}
 
 
-def from_records(outputs: Path, *, alike_to: Mapping[str, Any]) -> Generation | None:
-    """A generation of the latest chain with the same training and evaluation; None without one."""
+def expected(folder: Path, *, config: dict[str, Any]) -> str:
+    """How long the rest of a chain will take, in words, as the latest of the chains beside it; empty without one."""
+    found = from_records(folder.parent.parent, alike_to=config, at_most=FEW)
+    if found is None:
+        return ""
+    num_left = config["num_generations"] - len(whole_lines(folder / RECORDS))
+    return f"about {duration_text(max(num_left, 0) * found.seconds)} (as {found.known_from})"
+
+
+def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | None = None) -> Generation | None:
+    """A generation of the latest chain with the same training and evaluation; None without one in the latest few."""
     wanted = alike(alike_to)
-    for path in sorted(outputs.glob(f"*/*/{RECORDS}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    paths = sorted(outputs.glob(f"*/*/{RECORDS}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in paths[:at_most]:
         try:
             if alike(read_config(path.parent / CONFIG)) != wanted:
                 continue

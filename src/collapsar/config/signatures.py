@@ -129,7 +129,9 @@ def signature_of_class(module: str, node: ast.ClassDef) -> Signature | None:
     """The signature of a class: of its fields if it is a dataclass, of its `__init__`, or of its first base."""
     methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
     bases = [read_source(f"{module}.{base.id}") if isinstance(base, ast.Name) else None for base in node.bases]
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+    if is_dataclass(node):
+        found = [definition(f"{module}.{base.id}") for base in node.bases if isinstance(base, ast.Name)]
+        bases = [base for base, each in zip(bases, found, strict=True) if each and is_dataclass(each[1])]
         return joined(signature_of(module, fields_in(node), checks=methods.get("__post_init__")), bases)
     if "__init__" not in methods:
         return next((base for base in bases if base is not NOTHING), NOTHING)
@@ -137,6 +139,12 @@ def signature_of_class(module: str, node: ast.ClassDef) -> Signature | None:
     own = {each.name: each for each in parameters if not (each.kind is Parameter.VAR_KEYWORD and bases)}
     signature = signature_of(module, own, checks=methods["__init__"])
     return signature if len(own) == len(parameters) else joined(replace(signature, is_assumed=True), bases)
+
+
+def is_dataclass(node: ast.stmt) -> bool:
+    """Whether a statement defines a dataclass."""
+    decorators = node.decorator_list if isinstance(node, ast.ClassDef) else []
+    return any("dataclass" in ast.unparse(decorator) for decorator in decorators)
 
 
 def joined(own: Signature, bases: Sequence[Signature | None]) -> Signature | None:

@@ -8,7 +8,6 @@ memory while that device works on earlier ones.
 
 import math
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import torch
@@ -64,11 +63,10 @@ class PoolBatches:
         batches_per_gather = max(SAMPLES_PER_GATHER // self.batch_size, 1)
         num_gathers, num_skipped = divmod(self._num_given, batches_per_gather)
         for indices in order.split(batches_per_gather * self.batch_size)[num_gathers:]:
-            for batch in islice(
-                split_evenly(gather(self.pool, indices, device=self.device), self.batch_size), num_skipped, None
-            ):
+            gathered = gather(self.pool, indices, device=self.device)
+            for start in range(num_skipped * self.batch_size, len(gathered), self.batch_size):
                 self._num_given += 1
-                yield batch
+                yield gathered[start : start + self.batch_size]
             num_skipped = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,11 +118,6 @@ def gather(pool: Pool, indices: Int64[Tensor, " chosen"], *, device: torch.devic
     """The samples of a pool at `indices` (on the CPU), moved to `device`."""
     samples = pool.gather(indices.to(pool.device))
     return samples if device == pool.device else samples.sent_to(device)
-
-
-def split_evenly(samples: Samples, batch_size: int) -> Iterator[Samples]:
-    """Consecutive batches, as views."""
-    return (samples[start : start + batch_size] for start in range(0, len(samples), batch_size))
 
 
 def check_batch_size(batch_size: int, *, pool_size: int) -> None:

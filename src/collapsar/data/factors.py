@@ -5,7 +5,6 @@ So labels carry all factors, and everything that uses classes (conditions, judge
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -132,11 +131,11 @@ class Factors:
         """Levels of independent samples."""
         draws = torch.rand(num_samples, len(self.factors), generator=generator, dtype=torch.float64)
         columns = [
-            torch.bucketize(draws[:, place].contiguous(), _bounds(factor.shares), right=True)
+            torch.bucketize(
+                draws[:, place].contiguous(),
+                torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1],
+                right=True,
+            )
             for place, factor in enumerate(self.factors)
         ]
         return torch.stack(columns, dim=1)
-
-
-def _bounds(shares: Sequence[float]) -> Float64[Tensor, " bound"]:
-    return torch.tensor(shares, dtype=torch.float64).cumsum(0)[:-1]

@@ -7,6 +7,7 @@ pools instead of copying them: 50 generations of MNIST take no more memory than 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float64, Int64
@@ -153,16 +154,12 @@ def draw_without_replacement(
     assert num_samples <= total, f"{num_samples} samples of {total}"
     if num_samples == total:
         return tuple(parts)
-    chosen = choose_indices(total, num_samples=num_samples, generator=generator)
-    ends = torch.tensor([len(part) for part in parts]).cumsum(0)
-    starts, stops = (ends - torch.tensor([len(part) for part in parts])).tolist(), ends.tolist()
+    if generator is None:
+        chosen = torch.arange(num_samples) * total // max(num_samples, 1)
+    else:
+        chosen = torch.randperm(total, generator=generator)[:num_samples].sort().values
+    stops = list(accumulate(map(len, parts)))
+    starts = [0, *stops[:-1]]
     first, last = torch.searchsorted(chosen, torch.tensor([starts, stops])).tolist()
     taken = [part[chosen[i:j] - start] for part, start, i, j in zip(parts, starts, first, last, strict=True)]
     return tuple(part for part in taken if len(part))
-
-
-def choose_indices(total: int, *, num_samples: int, generator: torch.Generator | None) -> Int64[Tensor, " chosen"]:
-    """Different indices below `total` in rising order: random, or evenly spaced without a generator."""
-    if generator is None:
-        return torch.arange(num_samples) * total // max(num_samples, 1)
-    return torch.randperm(total, generator=generator)[:num_samples].sort().values

@@ -21,15 +21,8 @@ def simulate_pools(
 ) -> list[int]:
     """Sizes of all pools of a chain, the first of which is the real training set.
 
-    Args:
-        regime: Makes the pools.
-        num_real: Size of the real training set.
-        num_reserve: Size of the reserve; 0 without one.
-        num_synthetic: Samples that each generation but the last gives to the next pool.
-        generator_at: The regime's generator after a generation.
-
-    Raises:
-        UsageError: the regime cannot make one of the pools; the chain would stop with the same error.
+    `num_synthetic` counts the samples that each generation but the last gives to the next pool. Raises the UsageError
+    that would stop the chain if the regime cannot make one of the pools.
     """
     regime.check(num_generations=len(num_synthetic) + 1, num_real=num_real, num_reserve=num_reserve)
     real = blank(num_real, origin=REAL)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from collapsar.data.factors import Factors
 from collapsar.samples import Samples
+from collapsar.seeding import make_generator
 
 
 class RowFormat(ABC):
@@ -111,6 +112,13 @@ class RealData:
     table: RowFormat | None = None
     factors: Factors | None = None
     picture: Callable[..., dict[str, Any]] | None = None
+
+    def hold_out(self, num_held_out: int, *, seed: int) -> tuple["RealData", Samples | None]:
+        """The sets without random training samples, kept to validate a chain's models; and these, None if 0."""
+        if not num_held_out:
+            return self, None
+        order = torch.randperm(len(self.train), generator=make_generator(seed, 0, "held out"))
+        return replace(self, train=self.train[order[num_held_out:]]), self.train[order[:num_held_out]]
 
     def for_sticks(self) -> "RealData":
         """The data for training sticks: `train` without the samples that sticks must not see."""

@@ -74,35 +74,39 @@ class Listed(Schedule):
         return min(self.values), max(self.values)
 
 
-class Linear(Schedule):
-    """From `first` to `last` in equal steps over `num_generations` values, then constant."""
+class Ramp(Schedule, ABC):
+    """From `first` to `last` over `num_generations` values, then constant."""
 
     def __init__(self, *, first: Number, last: Number, num_generations: int) -> None:
-        check_length(num_generations)
+        if num_generations < 1:
+            raise UsageError(f"a schedule's num_generations must be at least 1: got {num_generations}")
         self.first, self.last, self.num_generations = first, last, num_generations
 
     def at(self, generation: int) -> Number:
-        return self.first + progress(generation, self.num_generations) * (self.last - self.first)
+        progress = min(generation / (self.num_generations - 1), 1.0) if self.num_generations > 1 else 1.0
+        return self.first + self.share(progress) * (self.last - self.first)
+
+    @abstractmethod
+    def share(self, progress: float) -> float:
+        """Share of the way from `first` to `last`, at a progress from 0 to 1."""
 
     @property
     def bounds(self) -> tuple[Number, Number]:
         return min(self.first, self.last), max(self.first, self.last)
 
 
-class Cosine(Schedule):
-    """From `first` to `last` along half a cosine, flat at both ends, over `num_generations` values; then constant."""
+class Linear(Ramp):
+    """A ramp of equal steps."""
 
-    def __init__(self, *, first: Number, last: Number, num_generations: int) -> None:
-        check_length(num_generations)
-        self.first, self.last, self.num_generations = first, last, num_generations
+    def share(self, progress: float) -> float:
+        return progress
 
-    def at(self, generation: int) -> Number:
-        share = (1 - cos(pi * progress(generation, self.num_generations))) / 2
-        return self.first + share * (self.last - self.first)
 
-    @property
-    def bounds(self) -> tuple[Number, Number]:
-        return min(self.first, self.last), max(self.first, self.last)
+class Cosine(Ramp):
+    """A ramp along half a cosine, flat at both ends."""
+
+    def share(self, progress: float) -> float:
+        return (1 - cos(pi * progress)) / 2
 
 
 class Growth(Schedule):
@@ -139,14 +143,3 @@ def check_bounds(name: str, schedule: Schedule, *, lowest: Number, highest: Numb
         allowed = f"at least {lowest}" if highest == inf else f"between {lowest} and {highest}"
         raise UsageError(f"{name} must be {allowed} in every generation: got {low if low < lowest else high}")
     return schedule
-
-
-def check_length(num_generations: int) -> None:
-    """Refuse a decay over no generations."""
-    if num_generations < 1:
-        raise UsageError(f"a schedule's num_generations must be at least 1: got {num_generations}")
-
-
-def progress(generation: int, num_generations: int) -> float:
-    """Rises from 0 at generation 0 to 1 at num_generations - 1, then stays; always 1 for a single generation."""
-    return min(generation / (num_generations - 1), 1.0) if num_generations > 1 else 1.0

@@ -39,7 +39,7 @@ class Job:
 
     Attributes:
         number: Its number, from 1.
-        title: The overrides that set it apart from the other jobs.
+        title: Its arm and its seed.
         config: Its composed config, with Hydra's own node.
         command: The command that repeats this job alone.
         singletons: The state of Hydra's singletons.

@@ -13,9 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from collapsar.config import composition
+from collapsar.config.tiny import is_tiny
 from collapsar.errors import UsageError, disk_errors_name
-from collapsar.jobs import multirun
-from collapsar.jobs.failures import command_of, note
+from collapsar.jobs import in_turn, multirun
+from collapsar.jobs.failures import command_of, note, one_line
 from collapsar.journal.objective import read_objective
 from collapsar.machine.signals import catch_signals
 
@@ -35,16 +36,22 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    multirun.run_folders.append(folder)
     try:
         with catch_signals():
             composition.check(config)  # finds mistakes that need no torch before torch is imported
-            quieten_libraries()
-            return run_chain(config, hydra_config=hydra_config, folder=folder)
+            quieten_libraries(is_tiny=is_tiny(config))
+            if not in_turn.is_in_turn(hydra_config) or config.dry_run:
+                return run_chain(config, hydra_config=hydra_config, folder=folder)
+            with in_turn.one_line(folder):
+                return run_chain(config, hydra_config=hydra_config, folder=folder)
     except Exception as error:
         if not (hydra_config.launcher._target_.endswith("BasicLauncher") and multirun.is_told_at_the_end(hydra_config)):
             raise
         if hydra_config.mode == RunMode.MULTIRUN:
             note(error, number=int(hydra_config.job.num) + 1, command=command_of(hydra_config, folder=folder))
+            if in_turn.begun:
+                tell(hydra_config, folder, f"failed: {one_line(error)}")
         else:
             note(error)
     return objective_of_breakdown(config, folder)
@@ -55,20 +62,42 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
     experiment, settings = composition.make(config), composition.settings(config)
     if multirun.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
-    chain = composition.chain_name(_root_=config)
-    if settings["dry_run"]:
-        from collapsar.config import forecast
+    chain = composition.chain_name(str(folder.parent), _root_=config)
+    from collapsar.config import forecast  # imports torch
 
+    if settings["dry_run"]:
         dry_chains.append(forecast.forecast(experiment, folder, chain=chain, config=settings))
         logger.info("%s", forecast.line(dry_chains[-1]))
         remove_if_new(folder)
         return None
+    from collapsar.report.page import write_report
+
     with disk_errors_name(folder):
-        console, position = multirun.make_console(), multirun.job_number(hydra_config)
-        records = experiment.run(folder, chain=chain, config=settings, console=console, position=position)
-        multirun.show_results([folder], page=folder / "report.html")
+        page, position = folder / multirun.PAGE, multirun.job_number(hydra_config)
+        records = experiment.run(
+            folder,
+            chain=chain,
+            config=settings,
+            console=multirun.make_console(),
+            position=position,
+            expected="" if position else forecast.expected(folder, config=settings),
+            command=command_of(hydra_config, folder=folder),
+            chosen=multirun.chosen_for(config, folder),
+            write_page=lambda: write_report([folder], page),
+            after_generation=multirun.watched_page(hydra_config, folder),
+        )
+        is_in_turn = in_turn.is_in_turn(hydra_config)
+        multirun.show_results([folder], page=page, is_printed=not is_in_turn)
+        if is_in_turn:
+            tell(hydra_config, folder, in_turn.done(records))
     profile = json.loads((folder / "profile.json").read_text())
     return read_objective(settings["objective"], records=records, profile=profile)
+
+
+def tell(hydra_config: Any, folder: Path, outcome: str) -> None:
+    """Log the one line of a job of a plain multirun."""
+    number = int(hydra_config.job.num) + 1
+    in_turn.say_end(number, num_jobs=multirun.num_jobs(), chain=folder.name, outcome=outcome)
 
 
 def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[float, ...] | None:
@@ -98,10 +127,14 @@ def sum_up_dry_run(outputs: Path) -> None:
         logger.info("%s", forecast.summary(chains, free_bytes=forecast.check_disk(chains, outputs)))
 
 
-def quieten_libraries() -> None:
-    """Hide Lightning's information messages and warnings, which would crowd out the chain's own lines."""
+def quieten_libraries(*, is_tiny: bool) -> None:
+    """Hide Lightning's information messages and warnings, which would crowd out the chain's own lines.
+
+    With size=tiny, warnings that there are few samples are hidden too.
+    """
     import lightning.pytorch  # noqa: F401  importing it sets the levels of its loggers
 
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("collapsar.judging").setLevel(logging.ERROR if is_tiny else logging.NOTSET)

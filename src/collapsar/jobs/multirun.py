@@ -1,12 +1,13 @@
 """Multiruns: their jobs, and the table and the page over all their chains."""
 
+import json
 import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
@@ -14,17 +15,30 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from collapsar.config import composition
+from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
+from collapsar.jobs import in_turn
+from collapsar.jobs.watched_page import WatchedPage
+from collapsar.records.chosen import Chosen
+from collapsar.records.settings import SEEDS
+from collapsar.records.words import counted
+
+if TYPE_CHECKING:
+    from collapsar.study.study import Study
 
 logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 """Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
+PAGE = "report.html"  # in the folder of a study, and in that of a chain
+run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
@@ -34,22 +48,40 @@ class StudySummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
+            os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
+        if config.hydra.launcher._target_.endswith("BasicLauncher") and not config.get("dry_run"):
+            in_turn.announce(num_jobs())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
-            show_results([folder], page=folder / "report.html")
+            page, study = folder / PAGE, show_results([folder], page=folder / PAGE)
+            mirror_study(config, folder, page=page, study=study)
 
 
 def count_jobs(config: DictConfig) -> int:
     """The number of jobs of a multirun; 0 if its sweeper decides as it goes on."""
     if not is_grid(config.hydra):
         return 0
-    sweeper = config.hydra.sweeper
-    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    params, typed = given_overrides(config)
+    return len(arm_jobs(config.hydra.sweeper.get("arms", [""]), params=params, typed=typed))
+
+
+def shared_overrides(config: DictConfig) -> list[str] | None:
+    """The overrides that all arms of a multirun have; None if its jobs differ in their seeds alone."""
+    params, typed = given_overrides(config)
+    has_arms = not is_grid(config.hydra) or len(config.hydra.sweeper.get("arms", [])) > 1
+    overrides = OverridesParser.create().parse_overrides([*(params if is_grid(config.hydra) else []), *typed])
+    has_arms |= any(each.is_sweep_override() and each.get_key_element() not in SEEDS for each in overrides)
+    return [str(each.input_line) for each in overrides if not each.is_sweep_override()] if has_arms else None
+
+
+def given_overrides(config: DictConfig) -> tuple[list[str], list[str]]:
+    """The overrides of a multirun: the sweeper's `params`, and those that were typed."""
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-    return len(arm_jobs(sweeper.get("arms", [""]), params=params, typed=typed))
+    return params, typed
 
 
 def arm_jobs(
@@ -80,6 +112,11 @@ def arm_jobs(
     return [list(job) for job in dict.fromkeys(in_turn)]
 
 
+def chosen_for(config: DictConfig, folder: Path) -> Chosen:
+    """What was chosen for the job of this run folder, with a name that no other arm of its study has."""
+    return composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)])
+
+
 def is_grid(hydra_config: Any) -> bool:
     """Whether a multirun takes every combination of what is swept, for each of its arms if it has any."""
     return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
@@ -108,15 +145,41 @@ def num_jobs() -> int:
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
-def show_results(folders: list[Path], *, page: Path) -> None:
-    """Print the table of the chains in these folders and write their page."""
+def watched_page(hydra_config: Any, folder: Path) -> WatchedPage:
+    """The page that a job writes while it runs: that of its multirun, or its own."""
+    is_alone = hydra_config.mode != RunMode.MULTIRUN
+    study = folder if is_alone else Path(hydra_config.sweep.dir)
+    return WatchedPage(study, study / PAGE, num_chains=1 if is_alone else num_jobs())
+
+
+def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) -> "Study":
+    """Print the table of the chains in these folders, if wanted, and write their page; returns their study."""
     from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
     from collapsar.study.study import read_study
 
     study = read_study(folders)
-    make_console().print(report_tables(study))
+    if is_printed:
+        make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, page))
+    for left in page.parent.glob(f".{page.name}.due*"):  # of the pages before (`watched_page`)
+        left.unlink(missing_ok=True)
+    return study
+
+
+def mirror_study(config: DictConfig, folder: Path, *, page: Path, study: "Study") -> None:
+    """Mirror a finished study to where its chains are mirrored, with an alert if alarms of its chains give one."""
+    from collapsar.report.sections.answer import headline
+
+    tracking = instantiate(config.tracking, _convert_="object")
+    num_chains = counted(len(study.chains), "chain")
+    tracking.add_study(
+        folder,
+        name=str(config.name),
+        page=page,
+        answer=f"{num_chains}. {headline(study.counted)}",
+        is_alert=config.alarm.action != "warn",
+    )
 
 
 def make_console() -> Console:

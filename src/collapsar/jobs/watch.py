@@ -42,7 +42,7 @@ class Watched:
 
     Attributes:
         number: Its number, from 1.
-        title: What sets it apart from the other jobs.
+        title: Its arm and its seed.
         num_before: Generations that were finished before this multirun.
         reason: Why it failed.
     """
@@ -141,9 +141,3 @@ def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
     if num_left == 0:
         return 0.0
     return elapsed * num_left / num_finished if num_finished else None
-
-
-def titles(job_overrides: Sequence[Sequence[str]]) -> list[str]:
-    """For each job, the overrides that not all jobs have."""
-    shared = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(job_overrides) > 1 else set()
-    return [" ".join(override for override in overrides if override not in shared) for overrides in job_overrides]

@@ -11,7 +11,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,7 @@ from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine.choice import Machine, read_machine
 from collapsar.machine.memory import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
 from collapsar.machine.signals import Stopped
+from collapsar.records.chosen import CHOICES
 from collapsar.records.commit import commit
 from collapsar.records.record import GenerationRecord
 from collapsar.samples import Samples
@@ -45,18 +46,29 @@ class Journal:
     """One chain's journal, while this process holds its folder.
 
     Attributes:
+        write_page: Writes the page of the chain when it is over, and returns its path; None: no page.
         records: The finished generations' records, in order.
         machine: Device, precision and threads of the chain; None before it begins.
     """
 
     def __init__(
-        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+        self,
+        store: RunFolder,
+        *,
+        title: ChainTitle,
+        config: dict[str, Any],
+        tracking: Tracking,
+        alarm: Alarm,
+        write_page: Callable[[], Path] | None = None,
     ) -> None:
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
+        self.write_page = write_page
         self.records = store.records()
         stored = self.records[-1].machine if self.records else store.read_json(MACHINE)
         self.machine = read_machine(stored or store.read_json(MACHINE))
         self._fired = alarm.fired(self.records)
+        if title.chosen:
+            store.write_json(CHOICES, asdict(title.chosen))
         self._progress: ChainProgress | None = None
         if self.records:
             self._write_profile("stopped" if self._is_stopped else "")
@@ -85,7 +97,7 @@ class Journal:
         """
         self._progress = ChainProgress(
             console,
-            chain=self.title.name,
+            chain=self.title.shown,
             position=position,
             num_generations=self.title.num_generations,
             steps_per_generation=steps_per_generation,
@@ -97,6 +109,10 @@ class Journal:
     def trained(self, epoch: int, steps: int) -> None:
         """Report how far training came in the current generation."""
         self._shown.trained(epoch, steps)
+
+    def read(self, reading: Mapping[str, int | float]) -> None:
+        """Mirror a reading of the losses of the current generation."""
+        self.tracking.trained(len(self.records), reading)
 
     def keep(
         self,
@@ -143,8 +159,9 @@ class Journal:
         self.store.append_lines(ALARMS, [found.to_json() for found in fired])
         for found in fired:
             self._shown.alarmed(found)
-            if self.alarm.action != "warn":
-                self.tracking.alert(f"Collapse alarm: {found.rule}", str(found))
+        if fired and self.alarm.action != "warn" and len(fired) == len(self._fired):  # the first of the chain
+            names = ", ".join(found.rule for found in fired)
+            self.tracking.alert(f"Collapse alarm: {names}", "\n".join(map(str, fired)))
         self._note_the_end()
 
     @property
@@ -193,6 +210,8 @@ class Journal:
         self._note_versions()
         try:
             config = self.config | {"versions": self.store.read_json(VERSIONS)}
+            if chosen := self.title.chosen:
+                config |= {"arm": chosen.arm, "choices": chosen.choices}
             self.tracking.start(self.store, title=self.title, config=config, records=self.records)
             yield
         except BaseException as error:
@@ -203,12 +222,22 @@ class Journal:
             self.store.write_json(STATUS, {"state": "failed", "message": why})
             self.tracking.finish(has_failed=True)
             raise
-        self.tracking.finish(has_failed=False)
+        try:
+            if self.write_page is not None:
+                self.tracking.add_page(self.write_page())
+        finally:
+            self.tracking.finish(has_failed=False)
 
 
 @contextmanager
 def open_journal(
-    folder: Path, *, title: ChainTitle, config: dict[str, Any], tracking: Tracking, alarm: Alarm
+    folder: Path,
+    *,
+    title: ChainTitle,
+    config: dict[str, Any],
+    tracking: Tracking,
+    alarm: Alarm,
+    write_page: Callable[[], Path] | None = None,
 ) -> Iterator[Journal]:
     """The journal of a run folder, which no other process can open meanwhile.
 
@@ -219,7 +248,7 @@ def open_journal(
     forget_peak_memory()
     store = RunFolder(folder)
     with store.claim(config):
-        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm)
+        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm, write_page=write_page)
 
 
 def versions() -> dict[str, Any]:

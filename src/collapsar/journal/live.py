@@ -18,6 +18,8 @@ def live_view(console: Console, view: Callable[[], RenderableType]) -> Iterator[
     root = logging.getLogger()
     plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     root.handlers = [*(handler for handler in root.handlers if handler not in plain), above := AboveTheView(console)]
+    for allowed in (allowed for handler in plain for allowed in handler.filters):
+        above.addFilter(allowed)
     try:
         with Live(console=console, get_renderable=view, transient=True):
             yield

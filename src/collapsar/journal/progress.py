@@ -1,11 +1,12 @@
 """Progress of a running chain on a terminal: where it is, how long it takes, and its metrics so far.
 
-A live view on a terminal; elsewhere plain log lines, one for each generation.
+Each generation leaves a log line; on a terminal it stands above a live view.
 """
 
 import logging
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,6 +17,7 @@ from collapsar.journal.alarm import Fired
 from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import bounds_of
 from collapsar.records.record import GenerationRecord
+from collapsar.records.words import duration_text
 
 logger = logging.getLogger(__name__)
 
@@ -70,15 +72,20 @@ class ChainProgress:
         self._num_untrained += bool(record.shared_seconds)  # or the estimate would count it as a quick training
         done, total = (self._num_steps(number) for number in (len(self.records), self.num_generations))
         self._bar.update(self._task, total=total, completed=done)
-        if not self.console.is_terminal:
-            values = ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
-            seconds = f"{sum(record.seconds.values()):.1f} s" + (", trained already" if record.shared_seconds else "")
-            logger.info("generation %d/%d: %s (%s)", record.generation, self.num_generations - 1, values, seconds)
+        last, seconds = self.num_generations - 1, f"{sum(record.seconds.values()):.1f} s"
+        seconds += ", trained already" if record.shared_seconds else self._left()
+        logger.info("generation %d/%d: %s (%s)", record.generation, last, headline(record), seconds)
 
     def alarmed(self, fired: Fired) -> None:
         """Show a rule of the alarm that fired."""
         self.last_alarm = [Text(str(fired), style="bold red")]
         logger.warning("%s", fired)
+
+    def _left(self) -> str:
+        """The time left, in words, if generations take as long as those of this run; empty at the end."""
+        trained = [sum(record.seconds.values()) for record in self.records if not record.shared_seconds]
+        num_left = self.num_generations - len(self.records)
+        return f", about {duration_text(num_left * median(trained))} left" if num_left else ""
 
     def _num_steps(self, num_generations: int) -> int:
         """The training steps of this run by the time that so many generations are stored."""
@@ -95,6 +102,11 @@ class ChainProgress:
             top = highest if math.isfinite(highest) else max(values)
             table.add_row(name, f"{values[-1]:.3g}", sparkline(values, top=top))
         return Group(self.title, self._bar, table, *self.last_alarm)
+
+
+def headline(record: GenerationRecord) -> str:
+    """The headline metrics of a generation, in words."""
+    return ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
 
 
 def courses(records: Sequence[GenerationRecord]) -> dict[str, list[float]]:

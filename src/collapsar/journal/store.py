@@ -104,8 +104,7 @@ class RunFolder:
 
     def synthetic(self, generation: int) -> Samples:
         """The samples that a finished generation gave to the next pool, with labels if there were any."""
-        arrays = self._arrays(generation, "samples", "labels")
-        return Samples(arrays["samples"], arrays.get("labels"))
+        return samples_of(self._arrays(generation, "samples", "labels"))
 
     def strip(self, generation: int) -> Tensor | None:
         """The images of the latents that never change; None if a generation has none."""
@@ -186,22 +185,10 @@ class RunFolder:
         write_atomically(self.path / name, json.dumps(content, indent=1).encode())
 
     def _arrays(self, generation: int, *names: str) -> dict[str, Tensor]:
-        """Those of the named arrays that a generation has; UsageError if their file is missing or damaged.
-
-        The checksum of the whole file is computed when it is first read.
-        """
-        path = self.generation_path(generation) / SAMPLES
-        try:
-            if generation not in self._whole and archive_is_whole(path) is False:
-                raise BadZipFile("damaged, by its checksum")
-            self._whole.add(generation)
-            with path.open("rb") as file, np.load(file) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in names if name in arrays or name == "samples"}
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
-            raise UsageError(
-                f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
-                "restore the file, or start again in another folder"
-            ) from error
+        """Those of the named arrays that a generation has; the whole file's checksum is computed at the first read."""
+        arrays = read_arrays(self.path, generation, *names, is_whole=generation in self._whole)
+        self._whole.add(generation)
+        return arrays
 
     def _check_settings(self, config: dict[str, Any]) -> None:
         if not (self.path / CONFIG).exists():
@@ -218,6 +205,34 @@ class RunFolder:
                     f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
                     f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
                 )
+
+
+def read_samples(folder: Path, generation: int) -> Samples:
+    """What `RunFolder.synthetic` gives, of a run folder that need not be writable."""
+    return samples_of(read_arrays(folder, generation, "samples", "labels"))
+
+
+def read_arrays(folder: Path, generation: int, *names: str, is_whole: bool = False) -> dict[str, Tensor]:
+    """Those of the named arrays that a generation has; UsageError if their file is missing or damaged.
+
+    The checksum is computed unless the file is known to be whole.
+    """
+    path = folder / f"generation_{generation:03d}" / SAMPLES
+    try:
+        if not is_whole and archive_is_whole(path) is False:
+            raise BadZipFile("damaged, by its checksum")
+        with path.open("rb") as file, np.load(file) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in names if name in arrays or name == "samples"}
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
+        raise UsageError(
+            f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
+            "restore the file, or start again in another folder"
+        ) from error
+
+
+def samples_of(arrays: dict[str, Tensor]) -> Samples:
+    """Samples with their labels, if there are any."""
+    return Samples(arrays["samples"], arrays.get("labels"))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, metrics against `generation`.
+"""Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, and one run for the study.
 
-A run is first written to the run folder, where no server can delay it. With an API key and a server that answers, a
-second process uploads it while it grows (`collapsar.journal.wandb_server`). Otherwise it stays there for `wandb sync`,
-which gives the same run. A chain that continues after a kill writes its run anew under the same id.
+Scores are drawn against `generation`, losses against the steps of the chain, while they are made (`rows`). A run is
+first written to the run folder, where no server can delay it. With an API key and a server that answers, a second
+process uploads it while it grows (`collapsar.journal.wandb_server`). Otherwise it stays there for `wandb sync`, which
+gives the same run. A chain that continues after a kill writes its run anew under the same id.
 """
 
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,9 +23,10 @@ from pydantic import ValidationError
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.files import write_atomically
+from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder
-from collapsar.journal.tracking import ChainTitle, Tracking
-from collapsar.journal.wandb_rows import AXIS, TRAINING_AXIS, WandbRows, summarise
+from collapsar.journal.tracking import ChainTitle, RowTracking
+from collapsar.journal.wandb_rows import WandbRows, notes_of, summarise
 from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, reason, server
 from collapsar.machine import signals
 from collapsar.records.record import GenerationRecord
@@ -31,21 +34,23 @@ from collapsar.records.record import GenerationRecord
 logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL_SECONDS = 2.0  # of the file that the upload reads; W&B's own is 15
-MAX_ALERT_TITLE, MAX_TAG = 63, 64  # characters
+MAX_ALERT_TITLE, MAX_TAG, MAX_ARTIFACT_NAME = 63, 64, 128  # characters
 READ_HERE = ("WANDB_MODE", "WANDB_DISABLED")
 LEAVING_SECONDS = 3.0  # limit of the upload after a signal; a continued chain is uploaded anew
 
 
 @dataclass(kw_only=True, eq=False)
-class WandbTracking(Tracking):
+class WandbTracking(RowTracking):
     """Weights & Biases.
 
     Attributes:
         project: W&B project.
         entity: W&B user or team; null takes the account's default.
-        tags: Put on every run, beside data, model and regime.
+        tags: Put on every run, beside data, model, regime and arm.
         artifact_generations: Generations whose samples and checkpoint become artifacts; negative ones count from the
             end of the chain. Each is an input to the next one.
+        system_metrics: Whether W&B samples the load of the machine; null: if a run is online.
+        console: Whether W&B keeps what the command prints; null: if a run is online.
         connect_timeout_seconds: How long to wait for an answer of the server.
         finish_timeout_seconds: How long the end of a chain waits for the upload.
     """
@@ -54,6 +59,8 @@ class WandbTracking(Tracking):
     entity: str | None
     tags: Sequence[str]
     artifact_generations: Sequence[int]
+    system_metrics: bool | None
+    console: bool | None
     connect_timeout_seconds: float
     finish_timeout_seconds: float
 
@@ -63,48 +70,111 @@ class WandbTracking(Tracking):
         self.mode = chosen_mode()
         if self.mode != "disabled":
             check_settings(project=self.project, entity=self.entity, tags=self.tags)
+        is_online = self.mode in ("online", "shared")
+        self.has_system_metrics = is_online if self.system_metrics is None else self.system_metrics
+        self.has_console = is_online if self.console is None else self.console
         self._run: wandb.Run | None = None
         self._upload: Upload | None = None
 
-    def start(
-        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], records: Sequence[GenerationRecord]
-    ) -> None:
+    def begin(self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any]) -> bool:
         if self.mode == "disabled":
-            return
-        earlier = sorted((store.path / "wandb").glob("offline-run-*"))
+            return False
         self._store, self._title, self._rows = store, title, WandbRows()
-        self._run = self._begin(config)
+        self._records: list[GenerationRecord] = []  # the first and the last
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
+        arm = title.chosen.arm if title.chosen else f"{title.model}/{title.regime}"
+        run = self._init(
+            store.path,
+            name=title.shown,
+            group=title.study,
+            job_type=arm,
+            tags=[title.data, title.model, title.regime, *([arm] if title.chosen else [])],
+            notes=title.command,
+            config={"arm": arm, **config},
+        )
         self._defined = {AXIS, TRAINING_AXIS}
         for axis in self._defined:
-            self._run.define_metric(axis, hidden=True)
-        for record in records:
-            self.log(store, record)
-        for folder in earlier:  # the new run holds all that they held
+            run.define_metric(axis, hidden=True)
+        return True
+
+    def caught_up(self) -> None:
+        for folder in self._earlier:  # the new run holds all that they held
             shutil.rmtree(folder)
         if self.mode in ("online", "shared"):
-            self._upload = self._begin_upload(self._run)
+            self._upload = self._begin_upload(self._active)
 
-    def log(self, store: RunFolder, record: GenerationRecord) -> None:
-        if self._run is None:
-            return
-        for row in self._rows.training_rows(record, store.curve(record.generation)):
-            self._log(self._run, row, axis=TRAINING_AXIS)
-        self._log(self._run, self._rows.generation_row(record, store), axis=AXIS)
-        self._run.summary.update(summarise(store.read_json("profile.json"), record))
+    def write_reading(self, row: dict[str, int | float]) -> None:
+        self._log(self._active, row, axis=TRAINING_AXIS)
+
+    def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
+        run = self._active
+        self._records = [*self._records[:1], record]
+        self._log(run, score_row(record) | self._rows.generation_row(record, store), axis=AXIS)
+        run.summary.update(summarise(store.read_json("profile.json"), record))
+        run.notes = notes_of(self._title.command, self._records)
         if record.generation in self._artifacts:
-            self._log_artifact(self._run, record)
+            self._log_artifact(run, record)
 
     def alert(self, title: str, text: str) -> None:
         if self._run is not None:
             self._run.alert(title=title[:MAX_ALERT_TITLE], text=text, level="WARN")
 
+    def add_page(self, page: Path) -> None:
+        if self._run is not None:
+            self._log_page(self._run, page, name=self._title.name)
+
+    def add_study(self, folder: Path, *, name: str, page: Path, answer: str, is_alert: bool) -> None:
+        if self.mode == "disabled" or os.environ.get("WANDB_SWEEP_ID"):  # an agent's run is one chain
+            return
+        run = self._init(folder, name=name, group=name, job_type="study", tags=[], notes=answer, config={})
+        self.caught_up()
+        self._log_page(run, page, name=name)
+        if is_alert:
+            self.alert(f"Study {name} is finished", answer)
+        self._close(has_failed=False)
+
     def finish(self, *, has_failed: bool) -> None:
         if self._run is None:
             return
+        if row := self._rows.last_row():
+            self._log(self._run, row, axis=AXIS)
         if has_failed and (profile := self._store.read_json("profile.json")):  # a breakdown changed it
             self._run.summary.update(summarise(profile, next(reversed(self._store.records()), None)))
+        self._training_rows = None
+        self._close(has_failed=has_failed)
+
+    @property
+    def _active(self) -> "wandb.Run":
+        assert self._run is not None, "start comes first"
+        return self._run
+
+    def _init(self, folder: Path, *, tags: Sequence[str], **given: Any) -> "wandb.Run":
+        """Begin a run that is written to a folder only; `caught_up` deletes the earlier ones there."""
+        os.environ.update(QUIET)
+        self._earlier = sorted((folder / "wandb").glob("offline-run-*"))
+        tags_here = filter(None, os.environ.get("WANDB_TAGS", "").split(","))
+        with refusals_name("this run"):
+            self._run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                tags=list(dict.fromkeys([*self.tags, *tags_here, *(tag[:MAX_TAG] for tag in tags)])),
+                id=run_id(folder),
+                dir=folder.resolve(),  # W&B's own process may have another current folder
+                mode="offline",
+                settings=wandb.Settings(
+                    silent=True,
+                    console="wrap" if self.has_console else "off",
+                    x_disable_stats=not self.has_system_metrics,
+                    x_transaction_log_flush_interval=FLUSH_INTERVAL_SECONDS,
+                ),
+                **given,
+            )
+        return self._run
+
+    def _close(self, *, has_failed: bool) -> None:
+        """End the run on disk, and wait for its upload."""
         run, self._run = self._run, None
+        assert run is not None, "start comes first"
         upload, self._upload = self._upload, None
         run.finish(exit_code=int(has_failed))
         seconds = self.finish_timeout_seconds
@@ -115,32 +185,6 @@ class WandbTracking(Tracking):
             logger.info("W&B run %s %s", kept, run.settings.sync_dir)
         elif not upload.finish(timeout_seconds=seconds):
             logger.warning("W&B did not take the whole run: it is %s %s", kept, run.settings.sync_dir)
-
-    def _begin(self, config: dict[str, Any]) -> "wandb.Run":
-        """A run that is written to the run folder only."""
-        os.environ.update(QUIET)
-        title = self._title
-        tags_here = os.environ.get("WANDB_TAGS", "").split(",")
-        own_tags = [tag[:MAX_TAG] for tag in (title.data, title.model, title.regime)]
-        with refusals_name("this run"):
-            return wandb.init(
-                project=self.project,
-                entity=self.entity,
-                tags=list(dict.fromkeys([*self.tags, *filter(None, tags_here), *own_tags])),
-                group=title.study,
-                job_type=f"{title.model}/{title.regime}",
-                name=title.name,
-                id=run_id(self._store.path),
-                dir=self._store.path,
-                config=config,
-                mode="offline",
-                settings=wandb.Settings(
-                    silent=True,
-                    console="off",
-                    x_disable_stats=True,
-                    x_transaction_log_flush_interval=FLUSH_INTERVAL_SECONDS,
-                ),
-            )
 
     def _begin_upload(self, run: "wandb.Run") -> Upload | None:
         """The upload of the run; None if the server does not answer."""
@@ -161,7 +205,7 @@ class WandbTracking(Tracking):
 
     def _log_artifact(self, run: "wandb.Run", record: GenerationRecord) -> None:
         """Samples and checkpoint of a generation, as an output of the run and the input to the next chosen one."""
-        name, place = self._title.name, self._artifacts.index(record.generation)
+        name, place = artifact_name(self._title.name), self._artifacts.index(record.generation)
         artifact = wandb.Artifact(
             name,
             type="generation",
@@ -178,6 +222,11 @@ class WandbTracking(Tracking):
         # `use_artifact` refuses for a run that is kept offline.
         aliases, is_used_later = ["latest", f"generation-{record.generation}"], place + 1 < len(self._artifacts)
         run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
+
+    def _log_page(self, run: "wandb.Run", page: Path, *, name: str) -> None:
+        artifact = wandb.Artifact(artifact_name(f"{name}-page"), type="page")
+        artifact.add_file(str(page.resolve()), name="report.html", policy="immutable", skip_cache=True)
+        run.log_artifact(artifact)
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
@@ -205,6 +254,11 @@ def refusals_name(setting: str) -> Iterator[None]:
     except (ValidationError, wandb.errors.UsageError) as error:
         text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else error
         raise UsageError(f"{setting} is refused by W&B: {text}") from error
+
+
+def artifact_name(name: str) -> str:
+    """A name with only those characters that W&B allows in the name of an artifact."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:MAX_ARTIFACT_NAME]
 
 
 def chosen_generations(wanted: Sequence[int], *, num_generations: int) -> list[int]:

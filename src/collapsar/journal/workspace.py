@@ -1,4 +1,4 @@
-"""A saved W&B workspace with the panels of a study: chains grouped by model and regime, bands over seeds.
+"""A saved W&B workspace with the panels of a study: chains grouped by arm, bands over seeds.
 
 `build_workspace` needs no network; `main` saves the workspace, which needs a key.
 """
@@ -10,10 +10,11 @@ import wandb_workspaces.reports.v2.interface as panels
 import wandb_workspaces.workspaces.interface as workspaces
 from wandb_workspaces import expr
 
-from collapsar.journal.wandb_rows import AXIS, CLASS_HISTOGRAM, FILM_STRIP, RECALL_BY_CLASS, TRAINING_AXIS
+from collapsar.journal.rows import AXIS, HEADLINE, TRAINING_AXIS, panel_key
+from collapsar.journal.wandb_rows import CLASS_HISTOGRAM, CLASS_SHARES, FILM, FILM_STRIP, RECALL_BY_CLASS
 from collapsar.journal.wandb_server import api_key
-from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import title_of
+from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE
 
 PROFILE = {
     "Half-life of recall (generations)": "profile/recall_half_life",
@@ -25,19 +26,27 @@ PROFILE = {
 
 def build_workspace(*, entity: str, project: str, num_classes: int) -> workspaces.Workspace:
     """The workspace of a project whose data have this many classes."""
-    recall_by_class = [f"recall_class_{label}" for label in range(num_classes)]
-    headlines = [over_generations(title_of(key), [key, f"{key}_floor"]) for key in MAIN]
+    recall_by_class = [panel_key(f"recall_class_{label}") for label in range(num_classes)]
+    headlines = [over_generations(title_of(key), [key, panel_key(f"{key}_floor")]) for key in HEADLINE]
     classes: list[panels.PanelTypes] = [
         over_generations("Recall by class", recall_by_class),
-        panels.LinePlot(title="Classes among the samples", x=AXIS, y=[CLASS_HISTOGRAM]),
+        panels.MediaBrowser(title="Classes among the samples", media_keys=[CLASS_SHARES], num_columns=2),
+        panels.LinePlot(title="Classes among the samples, live", x=AXIS, y=[CLASS_HISTOGRAM]),
         panels.WeavePanelSummaryTable(table_name=RECALL_BY_CLASS),
     ]
     scalars = [
         panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], groupby_aggfunc="median")
         for title, key in PROFILE.items()
     ]
-    film_strips = panels.MediaBrowser(title="Film strips", media_keys=[FILM_STRIP], num_columns=2)
-    training = panels.LinePlot(title="Losses", x=TRAINING_AXIS, metric_regex="training/.*")
+    film_strips = panels.MediaBrowser(title="Film strips", media_keys=[FILM, FILM_STRIP], num_columns=2)
+    training = [
+        panels.LinePlot(title=title, x=TRAINING_AXIS, metric_regex=regex)
+        for title, regex in (
+            ("Losses", "training/.*"),
+            ("Learning rate", f"steps/{LEARNING_RATE}.*"),
+            ("Norm of the gradients", f"steps/{GRADIENT_NORM}.*"),
+        )
+    ]
     return workspaces.Workspace(
         entity=entity,
         project=project,
@@ -47,9 +56,9 @@ def build_workspace(*, entity: str, project: str, num_classes: int) -> workspace
             workspaces.Section(name="The chain as a whole", panels=[*scalars], is_open=True),
             workspaces.Section(name="Film strips of the same latents", panels=[film_strips], is_open=True),
             workspaces.Section(name="Classes", panels=[*classes], is_open=True),
-            workspaces.Section(name="Training", panels=[training], is_open=False),
+            workspaces.Section(name="Training", panels=[*training], is_open=False),
         ],
-        runset_settings=workspaces.RunsetSettings(groupby=[expr.Metric("JobType")]),
+        runset_settings=workspaces.RunsetSettings(groupby=[expr.Config("arm")]),
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from collapsar.judging.metric_modules import SUPPORT
 from collapsar.judging.reference import RealReference
 from collapsar.metrics.frechet import (
     Moments,
@@ -82,10 +83,10 @@ class Comparison:
     def _neighbours(self) -> tuple[dict[str, float], Membership]:
         metric = self.real.neighbour_metric
         metric.reset()
-        metric.update(synthetic=self.features)
-        scores = {name: float(value) for name, value in metric.compute().items()}
+        metric.update(self.features, real=False)
+        scores = metric.compute()
         assert metric.members is not None, "compute leaves them"
-        return scores, metric.members
+        return {name: float(scores[name]) for name in SUPPORT}, metric.members
 
     @cached_property
     def fid(self) -> float:

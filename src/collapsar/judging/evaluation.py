@@ -171,7 +171,9 @@ class Evaluation:
             name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
         }
         widest = max(space.feature_dim for space in spaces.values())
-        if shortage := describe_shortage(num_samples=self.sample_size(len(real.test)), feature_dim=widest):
+        num_samples = self.sample_size(len(real.test))
+        shortage = describe_shortage(num_samples=num_samples, feature_dim=widest)
+        if shortage and num_samples < len(real.test):  # else there are no more to take
             logger.warning("%s", shortage)
         # Vectors are cheap to measure and often drawn anew for each seed: their files would fill the folder.
         kept_in = self.cache_dir if len(real.train.shape) > 1 or real.table is not None else None

@@ -8,7 +8,8 @@ With a constant decay near 1 the average would stay near the initial weights of 
 TensorFlow's `ExponentialMovingAverage` has too, makes it an average over about the last tenth of the moves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -48,12 +49,13 @@ class Player:
 class Course:
     """The learning-rate factor, averages and progress of one training."""
 
-    def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int) -> None:
+    def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int | float) -> None:
         self._plan, self._num_steps, self.step = plan, num_steps, 0
         self._plateau: Plateau | None = None
         if plan.plateau_patience is not None and plan.decay_factor is not None:
             self._plateau = Plateau(factor=plan.decay_factor, patience=plan.plateau_patience)
         self._averages: dict[int, WeightAverage] = {}  # by the player's index
+        self._is_exchanged = False
         if plan.average_decay is None:
             return
         for number, player in enumerate(players):
@@ -93,8 +95,21 @@ class Course:
 
     def exchange_averages(self) -> None:
         """Swap averages and weights."""
+        self._is_exchanged = not self._is_exchanged
         for average in self._averages.values():
             average.exchange()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within this context the averages stand in the place of the weights."""
+        was_exchanged = self._is_exchanged
+        if not was_exchanged:
+            self.exchange_averages()
+        try:
+            yield
+        finally:
+            if not was_exchanged:
+                self.exchange_averages()
 
     def validated(self, score: float) -> None:
         """Update `plateau` with the score of a validation; lower is better."""

@@ -41,10 +41,10 @@ class GenerativeModel(nn.Module, ABC):
     encode: ClassVar[Callable[[Any, Samples], Latents] | None] = None
 
     @abstractmethod
-    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+    def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:
         """Independent draws from the model, in the sample convention, on the CPU.
 
-        The same CPU generator gives the same samples on any device, up to rounding.
+        The same CPU generator gives the same samples on any device, up to rounding; None takes torch's own.
 
         Raises:
             NonFiniteError: the model draws NaN or infinite values.

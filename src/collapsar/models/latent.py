@@ -75,7 +75,23 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         for start in range(0, len(samples), SAMPLES_PER_CHUNK):
             yield samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
 
-    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Values:
+        """Decode latents, one a row: images in model range, or vectors, with gradients.
+
+        A conditional model also needs the class of each.
+        """
+        classes = {} if self.classes_given(labels) is None else {"labels": labels}
+        return self.decode(latents, torch.default_generator, likelihood_spread=1.0, **classes)
+
+    def classes_given(self, labels: Labels | None) -> Labels | None:
+        """The labels of a call; UsageError if a conditional model gets none, or another model gets some."""
+        if (labels is None) != (self.condition is None):
+            rule = "has no classes, and takes no labels" if labels is not None else "is conditional, and needs labels"
+            raise UsageError(f"this model {rule}: model.num_classes is {self.num_classes}")
+        return labels
+
+    def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:
+        generator = generator or torch.default_generator
         noise = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
         latents = self.place_latents(noise, generator)
         labels = self.condition.draw(num_samples, generator) if self.condition else None

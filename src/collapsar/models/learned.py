@@ -6,6 +6,7 @@ clipping, averages (`course.py`) and precision follow from the players and the `
 models. Under autocast networks compute in the chosen half precision; losses and images are float32.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
@@ -22,10 +23,12 @@ from collapsar.models.course import Course, Losses, Player
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
 from collapsar.models.optimizers import make_optimizer
+from collapsar.models.own_fit import AUTOCAST_DTYPES, SeenBatches, check_own_fit
 from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.shapes import Values
-from collapsar.samples import Samples
+from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE, is_loss
+from collapsar.samples import Samples, as_samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
 
@@ -44,8 +47,10 @@ class LearnedModel(LatentModel, ABC):
         plan_keys: The model-specific keys of the plan that this model uses.
         watched: Name of the score in `validation_scores` that measures the model; lower is better.
         smallest_batch: Number of samples that a step needs at least.
+        num_concluded: Number of samples that `conclude` needs; 0 if it does nothing.
         transformed: Augments images by transforms of these names.
-        plan: Set before a fit, as are the next two.
+        plan: Set before a fit, as are the next three.
+        is_on_its_own: Whether no chain trains it: then a fit also learns what a chain would set (`own_fit.py`).
         has_watchers: Whether loggers or the user's callbacks may read the logged losses.
         uses_graphs: Whether steps are CUDA graphs.
         optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
@@ -56,17 +61,24 @@ class LearnedModel(LatentModel, ABC):
     plan_keys: ClassVar[frozenset[str]] = frozenset()
     watched: ClassVar[str] = "loss"
     smallest_batch: int = 1
+    num_concluded: int = 0
     transformed = staticmethod(augmentation.transformed)
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
         self.plan: Plan = DEFAULT_PLAN
+        self.is_on_its_own = True
         self.has_watchers = True
         self.uses_graphs = False
         self.optimizer_states: Sequence[dict[str, Any]] | None = None
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
+        self._recorded: dict[tuple[int, ...], dict[str, list[Tensor]]] = {}  # gradients of graphs, by their players
+        self._last_losses: Losses = {}
+        self._clipped_norm: Tensor | None = None  # of the gradients of the last move, before they were clipped
         self._course: Course | None = None
+        self._resumed: dict[str, Any] | None = None  # the course in a checkpoint of a user's Trainer
+        self._seen_batches: SeenBatches | None = None
 
     @abstractmethod
     def players(self) -> Sequence[Player]:
@@ -126,14 +138,53 @@ class LearnedModel(LatentModel, ABC):
         return made
 
     def on_fit_start(self) -> None:
+        self._last_losses = {}
         self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
-        num_steps = int(self.trainer.estimated_stepping_batches)
+        num_steps = self.trainer.estimated_stepping_batches
+        if self.is_on_its_own:
+            precision, is_validated = str(self.trainer.precision), self.trainer.enable_validation
+            self.check_plan(self.plan)
+            check_own_fit(self.plan, precision=precision, num_steps=num_steps, is_validated=is_validated)
+            self.autocast_dtype = AUTOCAST_DTYPES[precision]
+            self._seen_batches = SeenBatches(self.condition, num_kept=self.num_concluded)
         self._course = Course(self.plan, self.players(), num_steps=num_steps)
+        if self._resumed is not None:
+            self._course.load_state_dict(self._resumed)
+            self._course.exchange_averages()  # the checkpoint holds the averages as the model's weights
+            self._resumed = None
+
+    def on_train_epoch_end(self) -> None:
+        if self._seen_batches is not None:
+            with self.course.averaged():
+                self._conclude_alone(self._seen_batches)
 
     def on_fit_end(self) -> None:
-        self._graphed = None  # frees the memory that graphs hold
+        self._graphed, self._recorded = None, {}  # frees the memory that graphs hold
         self.course.exchange_averages()  # the averages are the trained model
-        self._course = None
+        self._course = self._seen_batches = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """In a fit without a chain, store the plan and the course, and the averages as the model's weights."""
+        if not self.is_on_its_own:
+            return
+        checkpoint["plan"] = self.plan.settings()
+        if self._course is not None:
+            with self._course.averaged():
+                checkpoint["state_dict"] = {name: value.clone() for name, value in self.state_dict().items()}
+                checkpoint["course"] = copy.deepcopy(self._course.state_dict())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "plan" in checkpoint:
+            self.plan, self._resumed = Plan(**checkpoint["plan"]), checkpoint.get("course")
+
+    def _conclude_alone(self, seen: SeenBatches) -> None:
+        """Set the shares of the classes, and fit what needs the weights, which a chain does after the fit."""
+        seen.set_shares()
+        if self.num_concluded:
+            was_training = self.training
+            self.eval()
+            self.conclude(seen.some, generator=torch.Generator().manual_seed(torch.initial_seed()))
+            self.train(was_training)
 
     def on_validation_start(self) -> None:
         if self._course is not None:  # None in a validation outside a fit
@@ -169,6 +220,8 @@ class LearnedModel(LatentModel, ABC):
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
         """Move each player that is due; return the losses by name."""
+        if self._seen_batches is not None:
+            self._seen_batches.see(batch)
         players, step, optimizers = self.players(), self.global_step, self._optimizers()
         self.course.step = step
         movers = [number for number, player in enumerate(players) if step % player.steps_per_move == 0]
@@ -183,9 +236,38 @@ class LearnedModel(LatentModel, ABC):
                 for number in movers:
                     self._follow(number, players[number])
             optimizers[0]._on_after_step()
-        if self.has_watchers and self._is_logged(step):
-            self.log_dict(watched)
+        if self.has_watchers:
+            self._last_losses |= {name: value for name, value in watched.items() if is_loss(name)}
+            if self._is_logged(step):
+                self.log_dict(self._last_losses, prog_bar=True)  # all players', or a logger would have holes
+        if self.plan.gradient_clip_norm is None and step % STEPS_BETWEEN_LOGS == 0:
+            gradients = self._recorded[tuple(movers)] if self._graphed else self._gradients(movers)
+            watched |= {key: nn.utils.get_total_norm(each) for key, each in gradients.items()}
         return watched
+
+    def learning_rates_now(self) -> dict[str, float]:
+        """The learning rate of each player's last step, by key."""
+        return {
+            self._of_player(LEARNING_RATE, number): float(optimizer.param_groups[0]["lr"])
+            for number, optimizer in enumerate(self._optimizers())
+        }
+
+    def _gradients(self, movers: Sequence[int]) -> dict[str, list[Tensor]]:
+        """The gradients of the last moves of these players, by the key of their norm."""
+        return {
+            self._of_player(GRADIENT_NORM, number): [
+                each.grad for each in self.players()[number].module.parameters() if each.grad is not None
+            ]
+            for number in movers
+        }
+
+    def _of_player(self, quantity: str, number: int) -> str:
+        """The key of a quantity of one player: with the name of its network if there are several players."""
+        players = self.players()
+        if len(players) == 1:
+            return quantity
+        names = {id(module): name for name, module in self.named_children()}
+        return f"{quantity}_{names.get(id(players[number].module), number)}"
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers(use_pl_optimizer=True)
@@ -240,7 +322,9 @@ class LearnedModel(LatentModel, ABC):
                 follow(player.average, player.module)
 
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed, cache_enabled=False):
-            return self._step(batch, movers, move)
+            losses = self._step(batch, movers, move)
+        self._recorded[tuple(movers)] = self._gradients(movers)  # a replay writes to the tensors of its recording
+        return losses
 
     def _step(self, batch: Samples, movers: Sequence[int], move: Callable[[int, Player, Tensor], None]) -> Losses:
         """Move players in turn: each one has moved before the next one's losses are computed."""
@@ -250,6 +334,8 @@ class LearnedModel(LatentModel, ABC):
             losses = players[number].losses(batch, shared)
             move(number, players[number], next(iter(losses.values())))
             watched |= {name: loss.detach() for name, loss in losses.items()}
+            if self._clipped_norm is not None:
+                watched[self._of_player(GRADIENT_NORM, number)] = self._clipped_norm.detach()
         return watched
 
     @property
@@ -263,14 +349,17 @@ class LearnedModel(LatentModel, ABC):
             player.average.update_parameters(player.module)
         self.course.follow(number)
 
-    def transfer_batch_to_device(self, batch: Samples, device: torch.device, dataloader_idx: int) -> Samples:
-        return batch.to(device)  # it is there already; Lightning's own way takes the dataclass apart in every step
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Samples:
+        """Samples on the device, from `Samples`, values, or values with labels (`samples.as_samples`)."""
+        if self.is_on_its_own:
+            batch = as_samples(batch, shape=self.sample_shape, num_classes=self.num_classes)
+        return batch.to(device)  # Lightning's own way takes the dataclass apart in every step
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradients if the plan says so; in any precision they are unscaled by now."""
         if self.plan.gradient_clip_norm is not None:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip_norm)
+            self._clipped_norm = nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip_norm)
 
     def validation_step(self, batch: Samples, batch_idx: int) -> None:
         """Log a batch's scores as `validation/...`, seeded by the batch's index; training's draws do not change."""

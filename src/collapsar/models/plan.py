@@ -50,30 +50,30 @@ class Plan:
     al. 2016 (arXiv:1606.04934, section 3.4); confidence cap, the truncated cross entropy of arXiv:2509.08972.
     """
 
-    gradient_clip_norm: float | None
-    optimizer: Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"] | None
-    weight_decay: float | None
-    learning_rate_factor: float | None
-    schedule: Literal["constant", "linear", "cosine", "step", "plateau"] | None
-    warmup_fraction: float | None
-    decay_factor: float | None
-    decay_every_fraction: float | None
-    plateau_patience: int | None
-    average_decay: float | None
-    validation_fraction: float | None
-    validate_on: Literal["pool", "real"] | None
-    validation_checks: int | None
-    early_stopping_patience: int | None
-    augmentation: Sequence[Transform] | None
-    noise_sd: float | None
-    noise_schedule: Literal["constant", "linear"] | None
-    kl_warmup_fraction: float | None
-    free_bits: float | None
-    confidence_cap: float | None
-    warm_start: Literal["weights", "weights_and_optimizer"] | None
-    pretraining: Pretext | None
-    cuda_graphs: bool | None
-    compiled: bool | None
+    gradient_clip_norm: float | None = None
+    optimizer: Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"] | None = None
+    weight_decay: float | None = None
+    learning_rate_factor: float | None = None
+    schedule: Literal["constant", "linear", "cosine", "step", "plateau"] | None = None
+    warmup_fraction: float | None = None
+    decay_factor: float | None = None
+    decay_every_fraction: float | None = None
+    plateau_patience: int | None = None
+    average_decay: float | None = None
+    validation_fraction: float | None = None
+    validate_on: Literal["pool", "real"] | None = None
+    validation_checks: int | None = None
+    early_stopping_patience: int | None = None
+    augmentation: Sequence[Transform] | None = None
+    noise_sd: float | None = None
+    noise_schedule: Literal["constant", "linear"] | None = None
+    kl_warmup_fraction: float | None = None
+    free_bits: float | None = None
+    confidence_cap: float | None = None
+    warm_start: Literal["weights", "weights_and_optimizer"] | None = None
+    pretraining: Pretext | None = None
+    cuda_graphs: bool | None = None
+    compiled: bool | None = None
 
     def __post_init__(self) -> None:
         for key in POSITIVE:
@@ -137,7 +137,7 @@ class Plan:
         """Number of samples of a pool that are kept for validation; 0 if they come from the real training set."""
         return 0 if self.holds_out_real else self.num_validation(pool_size)
 
-    def rate_factor(self, step: int, *, num_steps: int) -> float:
+    def rate_factor(self, step: int, *, num_steps: float) -> float:
         """Factor of learning rates in a step, counted from 0, in (0, 1]; `plateau` has one of its own after it."""
         num_warmup = 0 if self.warmup_fraction is None else round(self.warmup_fraction * num_steps)
         if step < num_warmup:
@@ -166,4 +166,4 @@ class Plan:
         return 1.0 if self.kl_warmup_fraction is None else min(progress / self.kl_warmup_fraction, 1.0)
 
 
-DEFAULT_PLAN = Plan(**dict.fromkeys((entry.name for entry in fields(Plan)), None))
+DEFAULT_PLAN = Plan()

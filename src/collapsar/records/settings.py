@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from collapsar.errors import UsageError
+
 FREE_SETTINGS = (
     "name",
     "num_generations",
@@ -74,10 +76,50 @@ def config_folder() -> Path:
 
 @cache
 def recipes(data: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """Content of `conf/recipe/DATA.yaml`, by size and model; empty if there is no such file."""
-    path = config_folder() / "recipe" / f"{data}.yaml"
-    content = yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
-    return {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
+    """Content of `conf/recipe/DATA.yaml`, by size and model; empty if there is no such file.
+
+    If the file says `by_side`, each setting is an interpolation that finds the recipe when the images are known.
+    """
+    content = _read("recipe", data)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in content.pop("by_side", {}):
+        for size, models in recipes(name).items():
+            for model, recipe in models.items():
+                own = found.setdefault(size, {}).setdefault(model, {})
+                for key in whole_recipe(recipe):
+                    part, _, leaf = key.rpartition(".")
+                    within = own.setdefault(part, {}) if part else own
+                    within[leaf] = f"${{recipe_by_side:{key},{size},{model},${{data.sample_shape}}}}"
+    return found | {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
+
+
+def setting_by_side(key: str, *, size: str, model: str, side: int) -> Any:
+    """The setting of a recipe for images with this longest side; what stands there without a recipe if it has none."""
+    bounds = _read("recipe", "images")["by_side"]
+    data = next(name for name, most in bounds.items() if most is None or side <= most)
+    if model not in recipes(data).get(size, {}):
+        raise UsageError(
+            f"size={size} has no recipe for model={model} and images of {side} pixels: set size=small, or "
+            f"data.image_size={bounds[data] + 1} or more"
+        )
+    whole = whole_recipe(recipes(data)[size][model])
+    return whole[key] if key in whole else _without_recipe(model)[key]
+
+
+@cache
+def _without_recipe(model: str) -> dict[str, Any]:
+    """The settings by dotted key that a recipe may change, as the files of `conf` have them."""
+    parts = {"training": _read("training", "default"), "trainer": _read("trainer", "default"), "model": {}}
+    own = _read("model", model)
+    for name in (*own.pop("defaults", []), "_self_"):
+        parts["model"] |= own if name == "_self_" else _read("model", name)
+    return flatten(_read(".", "config") | parts)
+
+
+def _read(group: str, name: str) -> dict[str, Any]:
+    """Content of a file of `conf`; empty if there is no such file."""
+    path = config_folder() / group / f"{name}.yaml"
+    return yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
 
 
 def whole_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +167,11 @@ def binding_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         and not (key in INTRODUCED_AS and INTRODUCED_AS[key] == value)
         and not is_below(key, unused)
     }
+
+
+def arm_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The binding settings without the seed: chains with equal ones are one arm."""
+    return {key: value for key, value in binding_settings(config).items() if key not in SEEDS}
 
 
 def first_training_settings(config: Mapping[str, Any]) -> dict[str, Any]:

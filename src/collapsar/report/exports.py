@@ -5,7 +5,6 @@ do, and the metric `carried_from` names the generation of these values.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,10 @@ import pandas as pd
 
 from collapsar.errors import UsageError
 from collapsar.study.arms import Arm
-from collapsar.study.comparison import Comparison
 from collapsar.study.study import Study
 from collapsar.theory.fitted import values_of
 
 COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
-EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
-EFFECT_COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict"]
-EFFECT_COLUMNS += ["seconds", "training_steps", "real_samples", "baseline_seconds", "baseline_training_steps"]
-EFFECT_COLUMNS += ["baseline_real_samples"]
 
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
@@ -37,7 +31,7 @@ def write_csv(study: Study, output: Path) -> list[Path]:
     if not study.comparisons:
         return [output]
     beside = output.with_name(f"{output.stem}_effects.csv")
-    _effects(study.comparisons).to_csv(beside, index=False)
+    study.effects.to_csv(beside, index=False)
     return [output, beside]
 
 
@@ -53,23 +47,6 @@ def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
     except ImportError as error:
         raise UsageError("--parquet needs pyarrow: install collapsar[parquet], or use --csv") from error
     return output
-
-
-def _effects(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One row for each arm and outcome of each comparison."""
-    rows = [
-        (
-            *(found.baseline.name, row.arm.name, outcome, effect.difference.num_seeds),
-            *(effect.difference.mean, effect.difference.low, effect.difference.high),
-            *(effect.corrected.low, effect.corrected.high, effect.p_value),
-            *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
-            *(*astuple(row.spending), *astuple(found.spending)),
-        )
-        for found in comparisons
-        for row in found.arms
-        for outcome, effect in row.effects.items()
-    ]
-    return pd.DataFrame(rows, columns=EFFECT_COLUMNS)
 
 
 def _measured(arm: Arm) -> Iterator[tuple[Any, ...]]:

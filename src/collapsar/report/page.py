@@ -29,18 +29,24 @@ def write_report(folders: Sequence[Path], output: Path) -> Path:
     return write_page(read_study(folders), output)
 
 
-def write_page(study: Study, output: Path) -> Path:
-    """Write the page over a study, replacing an older page in one step; return its path."""
-    page = render(study)
+def write_page(study: Study, output: Path, *, notice: str = "") -> Path:
+    """Write the page over a study, replacing an older page in one step; return its path.
+
+    A study that still runs has a notice of how far it is.
+    """
+    page = render(study, notice=notice)
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(output)
+    try:
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return output
 
 
-def render(study: Study) -> str:
-    """The page over a study, as HTML: the sections that have something to show."""
+def render(study: Study, *, notice: str = "") -> str:
+    """The page over a study, as HTML: the sections that have something to show, below a notice if there is one."""
     load_cases()
     shown: list[dict[str, Any]] = []
     charts: dict[str, Any] = {}
@@ -56,6 +62,7 @@ def render(study: Study) -> str:
         study=study,
         title=_title(study.chains),
         sections=shown,
+        notice=notice,
         has_charts=bool(charts),
         foot=provenance(study),
         charts=charts | {"arms": [arm.name for arm in study.arms]},

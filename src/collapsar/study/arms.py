@@ -1,6 +1,7 @@
-"""Arms: the chains whose settings differ only in the seed, each named by what sets it apart from the other arms.
+"""Arms: the chains whose settings differ only in the seed, each with the name that was stored with its chains.
 
-If one of three or more arms of a model is the baseline, the arms are named by how they differ from it.
+Chains of earlier versions have no names: their arms are named by the settings that differ from those of the baseline
+or, without one, from those of the other arms.
 """
 
 import json
@@ -10,24 +11,24 @@ from functools import cached_property
 from typing import Any
 
 from collapsar.errors import printable
-from collapsar.records.settings import SEEDS, binding_settings, flatten
-from collapsar.study.baselines import find_baseline
+from collapsar.records.chosen import FRONT, SEPARATOR, setting_text
+from collapsar.records.settings import arm_settings, flatten
+from collapsar.study.baselines import differing_keys, find_baseline
 from collapsar.study.chains import Chain
-from collapsar.study.difference_words import difference_words, setting_text
 
-NAMED_PARTS = ("data", "model", "regime")
+NAMED_PARTS = (*FRONT, "regime")
 LEADING = {"size": "small", "model.body": None}  # batch and budget follow from these; the value if one is absent
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Arm:
     """Chains that differ only in the seed.
 
     Attributes:
-        name: What sets it apart from the other arms, such as "vae, replace".
+        name: Its name, such as "replace, lever=sgd", which no other arm of the study has.
         family: Its data and its model; arms of one family are compared with each other.
         is_baseline: Whether it is the arm of its family with nothing switched on (`baselines`).
-        choices: The same as values, by part or dotted key; None if a key is absent from this arm.
+        distinctions: What sets it apart from the other arms, by part or dotted key; None if a key is absent from it.
         settings: The settings its chains share, by dotted key.
         chains: In the order of their seeds.
     """
@@ -35,9 +36,13 @@ class Arm:
     name: str
     family: tuple[str, str]
     is_baseline: bool
-    choices: dict[str, Any]
+    distinctions: dict[str, Any]
     settings: dict[str, Any]
     chains: tuple[Chain, ...]
+
+    def __repr__(self) -> str:
+        seeds = ", ".join(str(chain.seed) for chain in self.chains)
+        return f"Arm({self.name!r}, seeds {seeds}, up to generation {self.horizon})"
 
     @cached_property
     def distinct(self) -> tuple[Chain, ...]:
@@ -85,26 +90,32 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
     """The arms, sorted by what sets them apart: numbers by size, other values in the order of their first chains."""
     groups: dict[str, list[Chain]] = {}
     for chain in chains:
-        groups.setdefault(json.dumps(settings_of(chain.config), sort_keys=True, default=str), []).append(chain)
+        groups.setdefault(json.dumps(arm_settings(chain.config), sort_keys=True, default=str), []).append(chain)
     members = [tuple(sorted(group, key=lambda chain: chain.seed)) for group in groups.values()]
-    settings = [settings_of(group[0].config) for group in members]
+    settings = [arm_settings(group[0].config) for group in members]
     parts = [{part: part_name(group, part) for part in NAMED_PARTS} for group in members]
-    choices = _choices(members, settings, parts)
+    distinctions = _distinctions(members, settings, parts)
     families = [(own["data"], own["model"]) for own in parts]
     baselines = _baselines(families, settings)
+    names = [
+        next((chain.chosen.arm for chain in group if chain.chosen), None)
+        or _plain_name(distinctions[index], settings[index], parts[index], baseline=baselines.get(families[index]))
+        for index, group in enumerate(members)
+    ]
+    names = _made_unique(names, members, settings, parts)
     arms = [
         Arm(
-            name=printable(_name(choices[index], settings[index], parts[index], baseline=baselines.get(family))),
+            name=printable(names[index]),
             family=family,
             is_baseline=settings[index] == baselines.get(family),
-            choices=choices[index],
+            distinctions=distinctions[index],
             settings=settings[index],
             chains=group,
         )
         for index, (family, group) in enumerate(zip(families, members, strict=True))
     ]
-    orders = {key: _order([own[key] for own in choices]) for key in choices[0]} if choices else {}
-    return sorted(arms, key=lambda arm: [orders[key].index(value) for key, value in arm.choices.items()])
+    orders = {key: _order([own[key] for own in distinctions]) for key in distinctions[0]} if distinctions else {}
+    return sorted(arms, key=lambda arm: [orders[key].index(value) for key, value in arm.distinctions.items()])
 
 
 def by_family(arms: Sequence[Arm]) -> list[list[Arm]]:
@@ -117,13 +128,8 @@ def by_family(arms: Sequence[Arm]) -> list[list[Arm]]:
 
 def num_choices_apart(one: Arm, other: Arm) -> int:
     """In how many choices two arms differ, without settings that one arm lacks: these follow from other choices."""
-    pairs = [(value, other.choices[key]) for key, value in one.choices.items()]
+    pairs = [(value, other.distinctions[key]) for key, value in one.distinctions.items()]
     return sum(first != second and first is not None and second is not None for first, second in pairs)
-
-
-def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that bind a chain, by dotted key, without its seed."""
-    return {key: value for key, value in binding_settings(config).items() if key not in SEEDS}
 
 
 def part_name(chains: Sequence[Chain], part: str) -> str:
@@ -137,7 +143,7 @@ def part_name(chains: Sequence[Chain], part: str) -> str:
     return str(content.get("name") or str(content.get("_target_", part)).rsplit(".", 1)[-1].lower())
 
 
-def _choices(
+def _distinctions(
     members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, Any]], parts: Sequence[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """For each arm, the parts and settings that tell the arms apart, without those that follow from earlier ones."""
@@ -167,22 +173,49 @@ def _baselines(
     return found
 
 
-def _name(
-    choices: Mapping[str, Any],
+def _plain_name(
+    distinctions: Mapping[str, Any],
     settings: Mapping[str, Any],
     parts: Mapping[str, str],
     *,
     baseline: Mapping[str, Any] | None,
 ) -> str:
-    """Beside a baseline, an arm's differences from that; else what tells the arms apart."""
-    if baseline is not None:
-        words = difference_words(settings, baseline=baseline, recipe=f"{parts['data']}_{parts['model']}")
-        of_family = [choices[part] for part in ("data", "model") if part in choices]
-        return ", ".join([*of_family, words or parts["regime"]])
-    present = {key: value for key, value in choices.items() if value is not None}
-    if not present:
-        return f"{parts['model']}, {parts['regime']}"
-    return ", ".join(str(value) if key in NAMED_PARTS else setting_text(key, value) for key, value in present.items())
+    """The name of an arm whose chains have none: the settings that set it apart from a baseline or the other arms."""
+    if baseline is None:
+        present = {key: value for key, value in distinctions.items() if value is not None}
+        front = [str(present.pop(part)) for part in NAMED_PARTS if part in present]
+        return SEPARATOR.join([*front, *_texts(present)]) or f"{parts['model']}, {parts['regime']}"
+    apart = {key: settings.get(key) for key in differing_keys(settings, baseline) if key != "regime._target_"}
+    front = [parts[part] for part in NAMED_PARTS if part in distinctions or part == "regime"]
+    return SEPARATOR.join([*front, *(setting_text(key, value) for key, value in apart.items())])
+
+
+def _made_unique(
+    names: Sequence[str],
+    members: Sequence[Sequence[Chain]],
+    settings: Sequence[dict[str, Any]],
+    parts: Sequence[dict[str, str]],
+) -> list[str]:
+    """The names of arms; those that several studies gave to different arms are completed by what differs."""
+    unique = list(names)
+    for name in {name for name in names if names.count(name) > 1}:
+        alike = [index for index, other in enumerate(names) if other == name]
+        apart = _distinctions(
+            [members[index] for index in alike],
+            [settings[index] for index in alike],
+            [parts[index] for index in alike],
+        )
+        for index, own in zip(alike, apart, strict=True):
+            front = [own.pop(part) for part in FRONT if part in own]
+            unique[index] = SEPARATOR.join([*front, name, *_texts(own)])
+    return [
+        f"{name} ({number})" if (number := 1 + unique[:index].count(name)) > 1 else name
+        for index, name in enumerate(unique)
+    ]
+
+
+def _texts(distinctions: Mapping[str, Any]) -> list[str]:
+    return [setting_text(key, value) for key, value in distinctions.items() if value is not None]
 
 
 def _order(values: Sequence[Any]) -> list[Any]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from collapsar.errors import NonFiniteError, UsageError, printable
 from collapsar.files import file_is_whole
 from collapsar.journal.profile import Ending, Profile, profile_chain
 from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
+from collapsar.records.chosen import Chosen, read_chosen
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 from collapsar.theory.fitted import values_of
@@ -30,7 +32,7 @@ CONFIG = "config.yaml"
 OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run folder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Chain:
     """One run folder.
 
@@ -39,6 +41,7 @@ class Chain:
         config: The resolved configuration, with the present names of its classes.
         records: Its finished generations, in order.
         overrides: The overrides it was started with; empty if unknown.
+        chosen: What was chosen for it, and the name of its arm; None if an earlier version made it.
         versions: The packages it ran with; empty if unknown.
         problem: Why it is not finished; empty if it is.
         ending: How it ended before its last generation, which is an outcome; empty if it is finished or still open.
@@ -52,6 +55,37 @@ class Chain:
     versions: dict[str, str]
     problem: str
     ending: Ending = ""
+    chosen: Chosen | None = None
+
+    def __repr__(self) -> str:
+        state = self.problem or counted(len(self.records), "generation")
+        return f"Chain({self.label!r}, seed {self.seed}, {state})"
+
+    def samples(self, generation: int | None = None) -> Any:
+        """The `Samples` that a generation gave to the next pool; None: the last generation."""
+        return _late("collapsar.journal.store", "read_samples")(self.folder, self._finished(generation))
+
+    def model(self, generation: int | None = None) -> Any:
+        """The model of a generation, on the CPU, in evaluation mode; None: the last generation.
+
+        Raises:
+            UsageError: there is no such generation, or its checkpoint is missing or damaged.
+        """
+        finished = self._finished(generation)
+        machine = next(record.machine for record in self.records if record.generation == finished)
+        return _late("collapsar.training.stored", "open_model")(
+            self.folder / f"generation_{finished:03d}" / "model.ckpt",
+            settings=self.config["model"],
+            precision=machine.get("precision"),
+        )
+
+    def _finished(self, generation: int | None) -> int:
+        finished = [record.generation for record in self.records]
+        chosen = self.last_generation if generation is None else generation
+        if chosen not in finished:
+            shown = f"from {finished[0]} to {finished[-1]}" if finished else "of a chain that has finished one"
+            raise UsageError(f"generation must be {shown}: got {chosen}")
+        return chosen
 
     @property
     def seed(self) -> int:
@@ -122,6 +156,11 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
     if not found:
         raise UsageError(f"no run below {', '.join(map(str, folders))}: a run folder holds config.yaml")
     return list(found.values())
+
+
+def _late(module: str, name: str) -> Any:
+    """A function of a room that needs torch, imported when it is called: reading a study shall not wait for torch."""
+    return getattr(import_module(module), name)
 
 
 def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
@@ -201,6 +240,7 @@ def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
         versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items() if version},
         problem=problem,
         ending=ending,
+        chosen=read_chosen(folder),
     )
 
 

@@ -6,20 +6,62 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from collapsar.errors import UsageError
 from collapsar.judging.metric_keys import MAIN
+from collapsar.records.words import counted
 from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain, read_chains
 from collapsar.study.comparison import Comparison, comparisons
 from collapsar.study.costs import ArmCost, costs, study_seconds
 from collapsar.study.predictors import Keepings, keepings
 from collapsar.study.summaries import ArmSummary, Contrast, contrasts
+from collapsar.study.tables import curves_table, effects_table, records_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
     """The chains of a study, in the order of their paths."""
 
     chains: Sequence[Chain]
+
+    def __repr__(self) -> str:
+        names = [arm.name for arm in self.arms]
+        return f"Study({counted(len(names), 'arm')}, {counted(len(self.chains), 'chain')}: {'; '.join(names)})"
+
+    def arm(self, name: str) -> Arm:
+        """The arm of this name; UsageError with the names of all if there is none."""
+        found = next((arm for arm in self.arms if arm.name == name), None)
+        if found is None:
+            raise UsageError(f"there is no arm {name!r}: there are {'; '.join(arm.name for arm in self.arms)}")
+        return found
+
+    def chain(self, name: str, *, seed: int | None = None) -> Chain:
+        """The chain of this label, folder or arm, and of this seed, which may be left out if there is only one."""
+        of_arm = {id(chain) for arm in self.arms if arm.name == name for chain in arm.distinct}
+        named = [each for each in self.chains if name in (each.label, each.folder.name) or id(each) in of_arm]
+        found = [each for each in named if seed in (None, each.seed)]
+        if len(found) == 1:
+            return found[0]
+        if named:
+            seeds = ", ".join(str(each.seed) for each in named)
+            raise UsageError(f"{name!r} has chains of the seeds {seeds}: choose one with seed=, got seed={seed}")
+        raise UsageError(f"there is no chain {name!r}: there are {', '.join(each.label for each in self.chains)}")
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """One row for each generation of each chain, with every metric that was recorded."""
+        return records_table(self.chains)
+
+    def curves(self, key: str) -> pd.DataFrame:
+        """A metric by generation (rows), arm and seed (columns); UsageError if no chain has recorded it."""
+        return curves_table(self.arms, key)
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """Each arm against the baseline of its model, by outcome; empty without a baseline, or with a single seed."""
+        return effects_table(self.comparisons)
 
     @cached_property
     def arms(self) -> list[Arm]:
@@ -73,10 +115,10 @@ class Study:
         return {key: value for key, value in self.arms[0].settings.items() if key not in self.differing_settings}
 
 
-def read_study(folders: Sequence[Path]) -> Study:
-    """The study of all chains at and below the folders.
+def read_study(folders: str | Path | Sequence[str | Path]) -> Study:
+    """The study of all chains at and below a folder, or several.
 
     Raises:
         UsageError: a folder does not exist or holds no run, or a record cannot be read.
     """
-    return Study(read_chains(folders))
+    return Study(read_chains([Path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]))

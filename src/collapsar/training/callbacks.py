@@ -4,8 +4,8 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError
+from collapsar.models.learned import LearnedModel
+from collapsar.records.curve import is_loss
 
 STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that not every step waits for the GPU
 LIGHTNINGS_WORDS = "conditioned on metric"  # in the RuntimeError of an EarlyStopping
@@ -20,13 +22,15 @@ VALIDATED = "validation/"
 
 OnSteps = Callable[[int, int], None]
 """Called with (epoch, steps done) now and then during training."""
+OnReading = Callable[[Mapping[str, float]], None]
+"""Called with each entry of a curve as it is made."""
 
 
 class LossMonitor(Callback):
     """Reads losses in groups: keeps their curve, reports progress and raises NonFiniteError at a non-finite loss."""
 
-    def __init__(self, generation: int, on_steps: OnSteps) -> None:
-        self.generation, self.on_steps = generation, on_steps
+    def __init__(self, generation: int, on_steps: OnSteps, on_reading: OnReading | None = None) -> None:
+        self.generation, self.on_steps, self.on_reading = generation, on_steps, on_reading
         self.num_steps = 0
         self.curve: list[dict[str, float]] = []
         self._unread: list[dict[str, Tensor]] = []
@@ -36,7 +40,7 @@ class LossMonitor(Callback):
     def last_losses(self) -> dict[str, float]:
         """Each loss averaged over the last group of steps."""
         last = self.curve[-1] if self.curve else {}
-        return {name: value for name, value in last.items() if name not in ("step", "epoch")}
+        return {name: value for name, value in last.items() if is_loss(name)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"num_steps": self.num_steps, "curve": self.curve, "unread": self._unread, "epochs": self._epochs}
@@ -47,6 +51,9 @@ class LossMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._unread = [{name: loss.to(pl_module.device) for name, loss in losses.items()} for losses in self._unread]
+        if self.on_reading:
+            for reading in self.curve:  # of a training that continues
+                self.on_reading(reading)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -55,26 +62,32 @@ class LossMonitor(Callback):
         self._unread.append(outputs)
         self._epochs.append(trainer.current_epoch)
         if len(self._unread) >= STEPS_BETWEEN_READINGS:
-            self._read()
+            self._read(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._unread:
-            self._read()
+            self._read(pl_module)
 
-    def _read(self) -> None:
+    def _read(self, model: LightningModule) -> None:
         readings: list[tuple[int, str, float]] = []  # index of the step, loss, value
         means: dict[str, float] = {}
         for name in sorted({name for losses in self._unread for name in losses}):
             steps = [index for index, losses in enumerate(self._unread) if name in losses]
             values = torch.stack([self._unread[index][name] for index in steps]).tolist()  # one wait for the device
-            readings += [(index, name, value) for index, value in zip(steps, values, strict=True)]
             means[name] = sum(values) / len(values)
+            if is_loss(name):
+                readings += [(index, name, value) for index, value in zip(steps, values, strict=True)]
+            elif not math.isfinite(means[name]):  # half precision tries scales until gradients are finite
+                del means[name]
         self._refuse_non_finite(readings)
         epoch = self._epochs[-1]
-        self.curve.append({"step": float(self.num_steps), "epoch": float(epoch), **means})
+        rates = cast("LearnedModel", model).learning_rates_now()
+        self.curve.append({"step": float(self.num_steps), "epoch": float(epoch), **means, **rates})
         self._unread.clear()
         self._epochs.clear()
         self.on_steps(epoch, self.num_steps)
+        if self.on_reading:
+            self.on_reading(self.curve[-1])
 
     def _refuse_non_finite(self, readings: Sequence[tuple[int, str, float]]) -> None:
         """Raise an error that names the earliest step with a non-finite loss."""

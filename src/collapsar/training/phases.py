@@ -20,6 +20,7 @@ from collapsar.training.callbacks import (
     BestWeights,
     LossMonitor,
     MonitorCheck,
+    OnReading,
     OnSteps,
     early_stopping,
     raise_if_unmonitored,
@@ -47,6 +48,7 @@ class TrainingInSteps:
         seed: int,
         generation: int,
         on_steps: OnSteps,
+        on_reading: OnReading | None,
         unfinished: Unfinished,
         folder: Path | None,
     ) -> None:
@@ -59,7 +61,7 @@ class TrainingInSteps:
         if folder is not None:
             first_step = int(self.begun["step"]) if self.begun else 0
             place = Place(folder=folder, generation=generation, seed=seed, first_step=first_step)
-        self.monitor = LossMonitor(generation, on_steps)
+        self.monitor = LossMonitor(generation, on_steps, on_reading)
         self.stopping = early_stopping(self.plan.early_stopping_patience, watched=model.watched)
         ours = (self.monitor, *self.stopping)
         self.trainer = make_trainer(recipe.trainer, *ours, place=place)
@@ -68,6 +70,7 @@ class TrainingInSteps:
         self.device: torch.device = self.trainer.strategy.root_device
         self.callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
         self.configured = [callback for callback in self.callbacks if callback not in ours]
+        model.is_on_its_own = False
         model.has_watchers = bool(self.trainer.loggers or self.configured)
         model.autocast_dtype = autocast_dtype(self.trainer)
         model.uses_graphs = bool(self.plan.cuda_graphs) and self.device.type == "cuda"

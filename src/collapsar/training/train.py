@@ -20,7 +20,7 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
-from collapsar.training.callbacks import OnSteps
+from collapsar.training.callbacks import OnReading, OnSteps
 from collapsar.training.phases import TrainingInSteps
 from collapsar.training.pretraining import check_pretraining
 from collapsar.training.stored import begin_with
@@ -35,7 +35,8 @@ class Training:
     Attributes:
         model: In evaluation mode, on the device it was trained on.
         summary: Number of steps and epochs, and each loss averaged over the last group of steps.
-        curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end.
+        curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
+            its last step, and norms of gradients within it (`records.curve`).
         save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
         shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
         earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.
@@ -56,6 +57,7 @@ def train(
     seed: int,
     generation: int,
     on_steps: OnSteps,
+    on_reading: OnReading | None = None,
     real: Samples | None = None,
     held_out: Samples | None = None,
     start: Path | None = None,
@@ -70,6 +72,7 @@ def train(
         seed: The experiment's seed.
         generation: Selects the random streams; errors name it.
         on_steps: Called with the progress.
+        on_reading: Called with each reading of the losses, also with those before the checkpoint it continues from.
         real: The real training set, for pretraining without labels; None pretrains on the pool alone.
         held_out: Real samples that no generation is trained on, if the plan validates on them.
         start: The checkpoint of the last generation, if the plan begins with its weights.
@@ -100,6 +103,7 @@ def train(
                 seed=seed,
                 generation=generation,
                 on_steps=on_steps,
+                on_reading=on_reading,
                 unfinished=unfinished,
                 folder=folder,
             )

@@ -26,6 +26,7 @@ from collapsar.errors import UsageError
 from collapsar.machine.choice import AUTO, Machine
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.models.generative import GenerativeModel
+from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.models.plan import Plan
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
@@ -33,7 +34,6 @@ from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
 TrainerRecipe = Callable[..., Trainer]
 
 FULL_PRECISION = "32-true"
-AUTOCAST_DTYPES = {FULL_PRECISION: None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 OF_A_FIT = "a generation is trained and then measured by evaluation"
 ON_ONE_DEVICE = "a generation is trained on one device"

@@ -22,9 +22,9 @@ from rich.progress import track
 from collapsar.errors import UsageError
 from collapsar.jobs.elsewhere import Job, Outcome
 from collapsar.jobs.failures import command_of, failed_jobs
-from collapsar.jobs.multirun import is_told_at_the_end, make_console
+from collapsar.jobs.multirun import chosen_for, is_told_at_the_end, make_console, run_folders
 from collapsar.jobs.shares import Share
-from collapsar.jobs.watch import LOG, MultirunView, Watched, titles
+from collapsar.jobs.watch import LOG, MultirunView, Watched
 
 GLANCE_SECONDS = 0.2  # between two polls of the jobs
 OWN_VARIABLES = "COLLAPSAR_"  # variables with this prefix are passed on to the jobs
@@ -83,13 +83,14 @@ class SideBySide(Launcher, ABC):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         composing = track(  # about .3 s a job
-            enumerate(zip(job_overrides, titles(job_overrides), strict=True), start=initial_job_idx),
+            enumerate(job_overrides, start=initial_job_idx),
             total=len(job_overrides),
             description="composing the jobs",
             console=make_console(),
             transient=True,
         )
-        jobs = [self._job(overrides, index=index, title=title) for index, (overrides, title) in composing]
+        jobs = [self._job(overrides, index=index) for index, overrides in composing]
+        run_folders.extend(job.folder for job in jobs)
         self.open(len(jobs), folder)
         try:
             outcomes = run_all(jobs, self)
@@ -99,7 +100,7 @@ class SideBySide(Launcher, ABC):
         self.close()
         return [self._returned(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
-    def _job(self, overrides: Sequence[str], *, index: int, title: str) -> Job:
+    def _job(self, overrides: Sequence[str], *, index: int) -> Job:
         """Compose a job here, so that a config that cannot be composed is refused before any job runs."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
@@ -107,7 +108,7 @@ class SideBySide(Launcher, ABC):
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         return Job(
             number=index + 1,
-            title=title or "the only one",
+            title=f"{chosen_for(config, folder).arm}, seed {config.seed}",
             config=config,
             folder=folder,
             num_generations=config.num_generations,

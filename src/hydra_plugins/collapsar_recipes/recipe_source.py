@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from collapsar.records.settings import config_folder, recipes
 
 GROUP = "recipe"
+SAME_AS = {"tiny": "small"}  # sizes whose recipes are those of another size
 
 
 class RecipeSearchPath(SearchPathPlugin):
@@ -33,7 +34,7 @@ class RecipeSource(ConfigSource):
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found: {config_path}")
         _, data, size, model = config_path.split("/")
-        content = OmegaConf.create({"size": size, **recipes(data)[size][model]})
+        content = OmegaConf.create({"size": size, **recipes(data)[SAME_AS.get(size, size)][model]})
         return ConfigResult(self.provider, self.full_path(), content, header={"package": "_global_"})
 
     def available(self) -> bool:
@@ -45,7 +46,7 @@ class RecipeSource(ConfigSource):
     def is_config(self, config_path: str) -> bool:
         group, _, name = config_path.partition("/")
         data, size, model = name.split("/") if name.count("/") == 2 else ("", "", "")
-        return group == GROUP and model in recipes(data).get(size, {})
+        return group == GROUP and model in recipes(data).get(SAME_AS.get(size, size), {})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """The names of all recipes, as `recipe=` takes them."""

@@ -44,20 +44,20 @@ class TableVAE(VariationalModel):
         self,
         *,
         sample_shape: Sequence[int],
-        blocks: Sequence[Block] | None,
-        latent_dim: int,
-        width: int,
-        beta: float,
-        number_sd: float | None,
-        sample_from: Literal["mean", "likelihood"],
-        learning_rate: float,
-        norm: Norm | None,
-        depth: int | None,
-        dropout: float | None,
-        width_factor: float | None,
-        latent_factor: float | None,
-        latent_components: int | None,
-        num_classes: int | None,
+        blocks: Sequence[Block] | None = None,
+        latent_dim: int = 8,
+        width: int = 128,
+        beta: float = 1.0,
+        number_sd: float | None = None,
+        sample_from: Literal["mean", "likelihood"] = "likelihood",
+        learning_rate: float = 0.001,
+        norm: Norm | None = None,
+        depth: int | None = None,
+        dropout: float | None = None,
+        width_factor: float | None = None,
+        latent_factor: float | None = None,
+        latent_components: int | None = None,
+        num_classes: int | None = None,
     ) -> None:
         num_values = check_rows(sample_shape, model=self.name)
         check_positive(latent_dim=latent_dim, width=width, **({} if number_sd is None else {"number_sd": number_sd}))
@@ -90,8 +90,11 @@ class TableVAE(VariationalModel):
     ) -> Rows:
         outputs = given(self.decoder, latents, labels).float()
         if self.sample_from == "mean":
-            return self.heads.likeliest(outputs)
+            return self.likeliest(outputs)
         return self.heads.drawn(outputs, log_sd=self._log_sd, spread=likelihood_spread, generator=generator)
+
+    def likeliest(self, outputs: Rows) -> Rows:
+        return self.heads.likeliest(outputs)
 
     def negative_log_likelihood(self, outputs: Rows, *, values: Rows) -> Float[Tensor, ""]:
         return self.heads.negative_log_likelihood(outputs, values=values, log_sd=self._log_sd).mean()
@@ -112,25 +115,25 @@ class TableGAN(AdversarialModel):
         self,
         *,
         sample_shape: Sequence[int],
-        blocks: Sequence[Block] | None,
-        latent_dim: int,
-        generator_width: int,
-        critic_width: int,
-        temperature: float,
-        loss: Loss,
-        has_spectral_norm: bool,
-        gradient_penalty: float,
-        critic_steps: int,
-        ema_decay: float,
-        generator_learning_rate: float,
-        critic_learning_rate: float,
-        adam_betas: Sequence[float],
-        norm: Norm | None,
-        depth: int | None,
-        dropout: float | None,
-        width_factor: float | None,
-        latent_factor: float | None,
-        num_classes: int | None,
+        blocks: Sequence[Block] | None = None,
+        latent_dim: int = 32,
+        generator_width: int = 128,
+        critic_width: int = 128,
+        temperature: float = 0.5,
+        loss: Loss = "non_saturating",
+        has_spectral_norm: bool = True,
+        gradient_penalty: float = 10.0,
+        critic_steps: int = 1,
+        ema_decay: float = 0.99,
+        generator_learning_rate: float = 0.001,
+        critic_learning_rate: float = 0.001,
+        adam_betas: Sequence[float] = (0.5, 0.99),
+        norm: Norm | None = None,
+        depth: int | None = None,
+        dropout: float | None = None,
+        width_factor: float | None = None,
+        latent_factor: float | None = None,
+        num_classes: int | None = None,
     ) -> None:
         num_values = check_rows(sample_shape, model=self.name)
         check_positive(latent_dim=latent_dim, generator_width=generator_width, critic_width=critic_width)

@@ -4,7 +4,8 @@ Training set, test set and reserve come from separate random streams of the expe
 their real data too, and the expectations in `theory` are taken over these. Samples are float32 vectors.
 """
 
-from abc import ABC
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from math import sqrt
 
 import torch
@@ -15,13 +16,12 @@ from collapsar.samples import Samples
 from collapsar.theory.formulas import zipf_shares
 
 
-class AnalyticSource(DrawnSource, ABC):
+@dataclass(kw_only=True, eq=False)
+class VectorSource(DrawnSource, ABC):
     """A known distribution of vectors.
 
     Args:
         sample_shape: [dimensions]; models are sized from it.
-        dimensions: Length of a vector.
-        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
         num_train: Samples that generation 0 is trained on.
         num_test: Held-out samples.
         num_reserve: For regimes that take fresh real samples; 0 for none.
@@ -31,29 +31,48 @@ class AnalyticSource(DrawnSource, ABC):
         UsageError: a size is too small, or the shape is not [dimensions].
     """
 
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        dimensions: int,
-        num_classes: int,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        check_positive(dimensions=dimensions)
+    sample_shape: list[int]
+    num_train: int
+    num_test: int
+    num_reserve: int
+    seed: int
+
+    def __post_init__(self) -> None:
         super().__init__(
-            sample_shape=sample_shape,
-            sizes=Sizes(num_train, num_test, num_reserve),
-            num_classes=num_classes,
-            seed=seed,
+            sample_shape=self.sample_shape,
+            sizes=Sizes(self.num_train, self.num_test, self.num_reserve),
+            num_classes=self.count_classes(),
+            seed=self.seed,
         )
-        if sample_shape != [dimensions]:
-            raise UsageError(f"data.sample_shape must be {[dimensions]}, its dimensions: got {sample_shape}")
-        self.dimensions = dimensions
+        if self.sample_shape != [self.width]:
+            raise UsageError(f"data.sample_shape must be {[self.width]}, its dimensions: got {self.sample_shape}")
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Length of a vector."""
+
+    def count_classes(self) -> int:
+        """Number of classes; 0 if samples have none."""
+        return 0
 
 
+@dataclass(kw_only=True, eq=False)
+class AnalyticSource(VectorSource, ABC):
+    """A known distribution of vectors of any length, their `dimensions`."""
+
+    dimensions: int
+
+    def __post_init__(self) -> None:
+        check_positive(dimensions=self.dimensions)
+        super().__post_init__()
+
+    @property
+    def width(self) -> int:
+        return self.dimensions
+
+
+@dataclass(kw_only=True, eq=False)
 class GaussianSource(AnalyticSource):
     """The standard normal distribution.
 
@@ -62,23 +81,11 @@ class GaussianSource(AnalyticSource):
 
     name = "gaussian"
 
-    def __init__(
-        self, *, sample_shape: list[int], dimensions: int, num_train: int, num_test: int, num_reserve: int, seed: int
-    ) -> None:
-        super().__init__(
-            sample_shape=sample_shape,
-            dimensions=dimensions,
-            num_classes=0,
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
-
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         return Samples(torch.randn(num_samples, self.dimensions, generator=generator))
 
 
+@dataclass(kw_only=True, eq=False)
 class CategoricalSource(AnalyticSource):
     """Categories 0 to K - 1 as numbers, with shares proportional to (k + 1)^-s: a few frequent ones and a tail.
 
@@ -95,29 +102,16 @@ class CategoricalSource(AnalyticSource):
 
     name = "categorical"
 
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        dimensions: int,
-        num_categories: int,
-        zipf_exponent: int | float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        check_positive(num_categories=num_categories)
-        super().__init__(
-            sample_shape=sample_shape,
-            dimensions=dimensions,
-            num_classes=num_categories if dimensions == 1 else 0,
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
-        self.shares = zipf_shares(num_categories=num_categories, exponent=zipf_exponent)
+    num_categories: int
+    zipf_exponent: int | float
+
+    def __post_init__(self) -> None:
+        check_positive(num_categories=self.num_categories)
+        super().__post_init__()
+        self.shares = zipf_shares(num_categories=self.num_categories, exponent=self.zipf_exponent)
+
+    def count_classes(self) -> int:
+        return self.num_categories if self.dimensions == 1 else 0
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         num_draws = num_samples * self.dimensions
@@ -129,6 +123,7 @@ class CategoricalSource(AnalyticSource):
         return Samples(values, codes if self.dimensions == 1 else None)
 
 
+@dataclass(kw_only=True, eq=False)
 class LinearRegressionSource(AnalyticSource):
     """Standard normal inputs x and outputs x w* + noise, with |w*| = 1; the inputs are the first columns.
 
@@ -145,32 +140,15 @@ class LinearRegressionSource(AnalyticSource):
 
     name = "linear_regression"
 
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        dimensions: int,
-        num_inputs: int,
-        noise_sd: int | float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            sample_shape=sample_shape,
-            dimensions=dimensions,
-            num_classes=0,
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
-        check_positive(noise_sd=noise_sd)
-        if not 1 <= num_inputs < dimensions:
-            raise UsageError(f"data.num_inputs must be between 1 and {dimensions - 1}: got {num_inputs}")
-        self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
-        self.coefficients = torch.full((num_inputs,), 1 / sqrt(num_inputs))
+    num_inputs: int
+    noise_sd: int | float
+
+    def __post_init__(self) -> None:
+        check_positive(noise_sd=self.noise_sd)
+        super().__post_init__()
+        if not 1 <= self.num_inputs < self.dimensions:
+            raise UsageError(f"data.num_inputs must be between 1 and {self.dimensions - 1}: got {self.num_inputs}")
+        self.coefficients = torch.full((self.num_inputs,), 1 / sqrt(self.num_inputs))
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         inputs = torch.randn(num_samples, self.num_inputs, generator=generator)

@@ -1,6 +1,7 @@
 """Mixtures in the plane with known modes, the classical benchmarks of mode dropping."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from math import pi
 
 import torch
@@ -8,44 +9,40 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.data.real_data import KnownModes
-from collapsar.data.sources.analytic import AnalyticSource
+from collapsar.data.sources.analytic import VectorSource
 from collapsar.errors import check_positive
 from collapsar.samples import Samples
 
 
-class ModesSource(AnalyticSource, ABC):
+@dataclass(kw_only=True, eq=False)
+class ModesSource(VectorSource, ABC):
     """Equally likely, isotropic normal modes in the plane; a sample's label is its mode.
 
-    Attributes:
+    Args:
         mode_sd: Standard deviation of each mode in each dimension.
     """
 
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        centres: Float[Tensor, "mode 2"],
-        mode_sd: float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            sample_shape=sample_shape,
-            dimensions=2,
-            num_classes=len(centres),
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
-        check_positive(mode_sd=mode_sd)
-        self.centres, self.mode_sd = centres, mode_sd
+    mode_sd: int | float
+
+    def __post_init__(self) -> None:
+        check_positive(mode_sd=self.mode_sd)
+        self.centres = self.make_centres()
+        super().__post_init__()
+
+    @property
+    def width(self) -> int:
+        return 2
+
+    @abstractmethod
+    def make_centres(self) -> Float[Tensor, "mode 2"]:
+        """The centres of the modes."""
+
+    def count_classes(self) -> int:
+        return len(self.centres)
 
     @property
     def known_modes(self) -> KnownModes:
-        return KnownModes(self.centres, self.mode_sd)
+        return KnownModes(self.centres, float(self.mode_sd))
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         modes = torch.randint(len(self.centres), (num_samples,), generator=generator)
@@ -53,36 +50,25 @@ class ModesSource(AnalyticSource, ABC):
         return Samples(self.centres[modes] + self.mode_sd * noise, modes)
 
 
+@dataclass(kw_only=True, eq=False)
 class Ring(ModesSource):
     """Modes evenly round a circle (the ring of 8 of Srivastava et al. 2017, VEEGAN, and Lin et al. 2018, PacGAN)."""
 
     name = "ring"
 
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        num_modes: int,
-        radius: int | float,
-        mode_sd: int | float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        check_positive(num_modes=num_modes, radius=radius)
-        angles = 2 * pi * torch.arange(num_modes) / num_modes
-        super().__init__(
-            sample_shape=sample_shape,
-            centres=radius * torch.stack([angles.cos(), angles.sin()], dim=1),
-            mode_sd=float(mode_sd),
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
+    num_modes: int
+    radius: int | float
+
+    def __post_init__(self) -> None:
+        check_positive(num_modes=self.num_modes, radius=self.radius)
+        super().__post_init__()
+
+    def make_centres(self) -> Float[Tensor, "mode 2"]:
+        angles = 2 * pi * torch.arange(self.num_modes) / self.num_modes
+        return self.radius * torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
+@dataclass(kw_only=True, eq=False)
 class Grid(ModesSource):
     """Modes on a square grid around 0 (the grid of 25 of VEEGAN and PacGAN: 5 a side, 2 apart, sd .05).
 
@@ -93,26 +79,13 @@ class Grid(ModesSource):
 
     name = "grid"
 
-    def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        modes_per_side: int,
-        spacing: int | float,
-        mode_sd: int | float,
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        seed: int,
-    ) -> None:
-        check_positive(modes_per_side=modes_per_side, spacing=spacing)
-        places = spacing * (torch.arange(modes_per_side) - (modes_per_side - 1) / 2)
-        super().__init__(
-            sample_shape=sample_shape,
-            centres=torch.cartesian_prod(places, places),
-            mode_sd=float(mode_sd),
-            num_train=num_train,
-            num_test=num_test,
-            num_reserve=num_reserve,
-            seed=seed,
-        )
+    modes_per_side: int
+    spacing: int | float
+
+    def __post_init__(self) -> None:
+        check_positive(modes_per_side=self.modes_per_side, spacing=self.spacing)
+        super().__post_init__()
+
+    def make_centres(self) -> Float[Tensor, "mode 2"]:
+        places = self.spacing * (torch.arange(self.modes_per_side) - (self.modes_per_side - 1) / 2)
+        return torch.cartesian_prod(places, places)

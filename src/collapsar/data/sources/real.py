@@ -7,10 +7,11 @@ lie below `COLLAPSAR_DATA` (else in a per-user cache folder); missing files are 
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,8 +28,6 @@ from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 
-NUM_CLASSES = 10  # of each of the fixed data sets
-
 
 class FixedSource(Source, ABC):
     """Images that are the same in every run; if only a stratified subset is trained on, the rest is the reserve.
@@ -44,11 +43,12 @@ class FixedSource(Source, ABC):
     num_available: ClassVar[int]
     num_test: ClassVar[int]
     num_unseen: ClassVar[int]  # training images that no measuring stick sees
+    num_classes: int = 10
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None) -> None:
-        size = subset_size(num_train, num_available=self.num_available, num_classes=NUM_CLASSES)
+        size = subset_size(num_train, num_available=self.num_available, num_classes=self.num_classes)
         sizes = Sizes(size, self.num_test, self.num_available - size)
-        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=NUM_CLASSES)
+        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=self.num_classes)
 
     @abstractmethod
     def read_all(self) -> RealData:
@@ -88,9 +88,9 @@ class TorchvisionSource(FixedSource, ABC):
         root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
     """
 
-    dataset: ClassVar[type]
+    dataset: ClassVar[Callable[..., Any]]
     folder: ClassVar[str]  # below root
-    checksums: ClassVar[dict[str, str]]  # MD5 of the official files, by name
+    checksums: Mapping[str, str | None]  # MD5 of the official files, by name; None if it is checked in the download
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None, root: str | None) -> None:
         super().__init__(sample_shape=sample_shape, num_train=num_train)
@@ -98,12 +98,25 @@ class TorchvisionSource(FixedSource, ABC):
 
     def read_all(self) -> RealData:
         self._require_files()
-        sets = []
-        for is_train in (True, False):
-            split = self.dataset(root=self.root, train=is_train, download=False)
-            sets.append(Samples(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64)))
-        train, test = sets
+        try:
+            train, test = (self.read_split(is_train) for is_train in (True, False))
+        except (OSError, ValueError, RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f"the files of {self.name} in {self.root / self.folder} cannot be read ({error}): delete "
+                f"{', '.join(self.checksums)}, and they are downloaded again"
+            ) from error
+        sizes = len(train), len(test)
+        if sizes != (self.num_available, self.num_test):
+            raise UsageError(
+                f"{self.name} must have {self.num_available} and {self.num_test} images: got {sizes[0]} and {sizes[1]} "
+                f"in {self.root / self.folder}; put its official files there"
+            )
         return RealData(train, test, self.num_classes)
+
+    def read_split(self, is_train: bool, *, download: bool = False) -> Samples:
+        """The official training or test set, from its files; these are downloaded first if `download` says so."""
+        split = self.dataset(root=self.root, train=is_train, download=download)
+        return Samples(as_images(split.data), torch.as_tensor(split.targets, dtype=torch.int64))
 
     def _require_files(self) -> None:
         """Download missing files, once even if many jobs start together, and refuse files that are not official.
@@ -117,7 +130,7 @@ class TorchvisionSource(FixedSource, ABC):
             with FileLock(self.root / f".{self.name}.lock"):  # waits for a job that is downloading
                 if self._missing():
                     self._refuse_damaged()
-                    self.dataset(root=self.root, train=True, download=True)
+                    self.download()
         except (OSError, RuntimeError) as error:
             raise UsageError(
                 f"{self.name} is not in {self.root / self.folder} and could not be downloaded "
@@ -126,12 +139,16 @@ class TorchvisionSource(FixedSource, ABC):
             ) from error
         self._refuse_damaged()
 
+    def download(self) -> None:
+        """Download all files, with torchvision."""
+        self.dataset(root=self.root, train=True, download=True)
+
     def _missing(self) -> list[str]:
         return [name for name in self.checksums if not (self.root / self.folder / name).is_file()]
 
     def _damaged(self) -> list[Path]:
         paths = {self.root / self.folder / name: checksum for name, checksum in self.checksums.items()}
-        return [path for path, checksum in paths.items() if path.is_file() and md5(path) != checksum]
+        return [path for path, checksum in paths.items() if checksum and path.is_file() and md5(path) != checksum]
 
     def _refuse_damaged(self) -> None:
         for path in self._damaged():
@@ -154,7 +171,7 @@ class MNIST(TorchvisionSource):
     num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.MNIST
     folder = "MNIST/raw"
-    checksums: ClassVar[dict[str, str]] = {
+    checksums = {  # noqa: RUF012
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
@@ -169,7 +186,7 @@ class FashionMNIST(TorchvisionSource):
     num_available, num_test, num_unseen = 60_000, 10_000, 10_000
     dataset = datasets.FashionMNIST
     folder = "FashionMNIST/raw"
-    checksums: ClassVar[dict[str, str]] = {
+    checksums = {  # noqa: RUF012
         "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
         "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
         "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
@@ -184,7 +201,7 @@ class CIFAR10(TorchvisionSource):
     num_available, num_test, num_unseen = 50_000, 10_000, 10_000
     dataset = datasets.CIFAR10
     folder = "cifar-10-batches-py"
-    checksums: ClassVar[dict[str, str]] = {
+    checksums = {  # noqa: RUF012
         "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
         "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",

@@ -37,6 +37,8 @@ class FittedSpace:
         content_hash: Identifies data and settings, or the weights of a pretrained network.
         chunk_size: Samples embedded at once; bounds memory and changes results only by float32 rounding.
         factor_accuracy: The classifier's test accuracy by factor, if classes are combinations of factors.
+        sample_shape: The only shape of samples that it takes, if there is one.
+        chosen_because: Why this space was chosen for the data, in words; empty if the settings name it.
     """
 
     name: str
@@ -49,6 +51,8 @@ class FittedSpace:
     device: torch.device
     chunk_size: int
     factor_accuracy: Mapping[str, float] = field(default_factory=dict)
+    sample_shape: tuple[int, ...] | None = None
+    chosen_because: str = ""
 
     def __post_init__(self) -> None:
         for module in (self.embedder, self.head):
@@ -95,7 +99,8 @@ class FittedSpace:
             "content_hash": self.content_hash,
             "version": self.version,
         }
-        return described | ({"factor_accuracy": dict(self.factor_accuracy)} if self.factor_accuracy else {})
+        optional = {"factor_accuracy": dict(self.factor_accuracy), "chosen_because": self.chosen_because}
+        return described | {name: value for name, value in optional.items() if value}
 
 
 class FeatureSpace(ABC):
@@ -130,7 +135,9 @@ class FeatureSpace(ABC):
         """
 
 
-NO_PART_OF_A_FIT = ("min_accuracy", "chunk_size")  # settings that change no weights
+NO_PART_OF_A_FIT = (  # settings that change no weights
+    *("min_accuracy", "chunk_size", "sticks", "min_stick_accuracy", "without_classes", "must_be_accurate"),
+)
 
 
 def content_hash(space: FeatureSpace, real: RealData) -> str:

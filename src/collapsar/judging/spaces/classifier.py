@@ -1,7 +1,9 @@
 """The feature space of a small classifier that is trained on the real data."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +15,10 @@ from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_train, require_images
 from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, make_head, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
+from collapsar.judging.spaces.self_supervised import SelfSupervisedSpace
 from collapsar.samples import to_model_range
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +29,10 @@ class ClassifierSpace(FeatureSpace):
         augmentation: Without it, the classifier misreads noisy digits, which then look like dropped classes.
         min_accuracy: `fit` raises UsageError if the accuracy on the real test set is lower.
         seed: Seed of the classifier, which belongs to the space and not to a chain.
+        sticks: Measuring sticks of the package, of which the first is taken that reads the real test set well enough.
+        min_stick_accuracy: The accuracy on the real test set from which a stick is taken.
+        without_classes: The space of data without classes; null refuses them.
+        must_be_accurate: Whether an inaccurate classifier is refused, and not replaced by `without_classes`.
     """
 
     name: ClassVar[str] = "classifier"
@@ -36,18 +45,32 @@ class ClassifierSpace(FeatureSpace):
     min_accuracy: float
     seed: int
     chunk_size: int
+    sticks: Sequence[FeatureSpace] = ()
+    min_stick_accuracy: float = 0.9
+    without_classes: FeatureSpace | None = None
+    must_be_accurate: bool = True
 
     def __post_init__(self) -> None:
         check_positive(feature_dim=self.feature_dim, chunk_size=self.chunk_size)
-        check_fraction(min_accuracy=self.min_accuracy)
+        check_fraction(min_accuracy=self.min_accuracy, min_stick_accuracy=self.min_stick_accuracy)
+        if not self.must_be_accurate and self.without_classes is None:
+            raise UsageError("must_be_accurate=false needs without_classes, the space that stands in: set it")
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
-        if not num_classes:
+        if not num_classes and self.without_classes is None:
             raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
+        if not real.num_classes:
+            return self._fit_without_classes(real, device=device, cache_dir=cache_dir, because="there are no classes")
+        for stick in self.sticks:
+            with suppress(UsageError):  # of another shape, or of another number of classes
+                stick.check(sample_shape=real.train.shape, num_classes=real.num_classes)
+                fitted = stick.fit(real, device=device, cache_dir=cache_dir)
+                if (accuracy := accuracy_of(fitted, real)) >= self.min_stick_accuracy:
+                    return chosen(fitted, because=f"it reads {accuracy:.1%} of the real test set")
         encoder = build_seeded(
             lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
         )
@@ -62,10 +85,13 @@ class ClassifierSpace(FeatureSpace):
             real,
             cache_dir=cache_dir,
             train=lambda: self._train(network, real, device),
-            min_accuracy=self.min_accuracy,
+            min_accuracy=self.min_accuracy if self.must_be_accurate else 0.0,
         )
+        if test_accuracy is not None and test_accuracy < self.min_accuracy:
+            because = f"a classifier reads {test_accuracy:.1%} of the real test set, below min_accuracy"
+            return self._fit_without_classes(real, device=device, cache_dir=cache_dir, because=because)
         network.load_state_dict(weights)
-        return FittedSpace(
+        fitted = FittedSpace(
             name=self.name,
             feature_dim=self.feature_dim,
             embedder=encoder,
@@ -76,6 +102,16 @@ class ClassifierSpace(FeatureSpace):
             device=device,
             chunk_size=self.chunk_size,
         )
+        return chosen(fitted, because="no stick of the package reads the classes") if self.sticks else fitted
+
+    def _fit_without_classes(
+        self, real: RealData, *, device: torch.device, cache_dir: Path, because: str
+    ) -> FittedSpace:
+        space = self.without_classes
+        assert space is not None, "checked beforehand"
+        if isinstance(space, SelfSupervisedSpace) and space.budget.batch_size > len(real.train):
+            space = replace(space, budget=replace(space.budget, batch_size=len(real.train)))
+        return chosen(space.fit(real, device=device, cache_dir=cache_dir), because=because)
 
     def _train(self, network: nn.Sequential, real: RealData, device: torch.device) -> dict[str, Tensor]:
         train, test = real.train.to(device), real.test.to(device)
@@ -91,3 +127,16 @@ class ClassifierSpace(FeatureSpace):
         predicted = [network(to_model_range(chunk)).argmax(dim=1) for chunk in test.values.split(self.chunk_size)]
         accuracy = (torch.cat(predicted) == test.labels).to(torch.float64).mean()
         return {**network.state_dict(), "test_accuracy": accuracy}
+
+
+def accuracy_of(fitted: FittedSpace, real: RealData) -> float:
+    """Share of the real test set whose class a fitted space reads."""
+    assert real.test.labels is not None, "data with classes have labels"
+    read = fitted.classify(fitted.extract(real.test.values)).argmax(1).cpu()
+    return float((read == real.test.labels).double().mean())
+
+
+def chosen(fitted: FittedSpace, *, because: str) -> FittedSpace:
+    """A space that was chosen for the data, with the reason for the record."""
+    logger.info("images are measured with %s: %s", fitted.name, because)
+    return replace(fitted, chosen_because=because)

@@ -110,7 +110,10 @@ class SelfSupervisedSpace(FeatureSpace):
             lambda: SimilarityLogits(feature_dim=self.feature_dim, temperature=self.temperature), seed=self.seed + 1
         )
         if len(images) < self.budget.batch_size:
-            raise UsageError(f"batch_size must not exceed {len(images)} images: got {self.budget.batch_size}")
+            raise UsageError(
+                f"batch_size must not exceed {len(images)} images: got {self.budget.batch_size}; set "
+                "evaluation.spaces.self_supervised.budget.batch_size"
+            )
         network = nn.Sequential(encoder, contrast).to(device)
         train_classifier(network, draw_batch, budget=self.budget, seed=self.seed)
         return {**encoder.state_dict(), **self._probe(encoder, real, device)}

@@ -159,10 +159,10 @@ def _read(path: Path, changed_at: int) -> Stick:
     return stick
 
 
-def load_stick(name: str, *, version: int) -> Stick:
-    """The stick of this name that comes with the package; raise UsageError if it has another version."""
+def load_stick(name: str, *, version: int | None) -> Stick:
+    """The stick of this name that comes with the package; raise UsageError if another version is wanted."""
     stick = read_stick(FOLDER / f"{name}.safetensors")
-    if stick.version != version:
+    if version not in (None, stick.version):
         raise UsageError(
             f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
         )
@@ -202,17 +202,27 @@ class StickSpace(FeatureSpace):
         """Load the stick; only the shape and the number of classes of the real data matter."""
         require_images(real, space_name=f"{self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
-        stick = load_stick(self.stick, version=self.stick_version)
-        encoder, head = stick.network()
-        return FittedSpace(
-            name=f"{self.stick}_stick",
-            feature_dim=stick.architecture.widths[-1],
-            embedder=encoder,
-            head=head,
-            test_accuracy=stick.test_accuracy,
-            content_hash=stick.content_hash,
-            version=stick.version,
-            device=device,
-            chunk_size=self.chunk_size,
-            factor_accuracy=stick.factor_accuracy,
-        )
+        return stick_features(self.stick, version=self.stick_version, device=device, chunk_size=self.chunk_size)
+
+
+def stick_features(name: str, *, device: torch.device, version: int | None = None, chunk_size: int = 64) -> FittedSpace:
+    """The feature space of the stick of this name that comes with the package.
+
+    Raises:
+        UsageError: There is no such stick, or it has another version.
+    """
+    stick = load_stick(name, version=version)
+    encoder, head = stick.network()
+    return FittedSpace(
+        name=f"{name}_stick",
+        feature_dim=stick.architecture.widths[-1],
+        embedder=encoder,
+        head=head,
+        test_accuracy=stick.test_accuracy,
+        content_hash=stick.content_hash,
+        version=stick.version,
+        device=device,
+        chunk_size=chunk_size,
+        factor_accuracy=stick.factor_accuracy,
+        sample_shape=stick.architecture.sample_shape,
+    )

@@ -55,12 +55,12 @@ class AnalyticModel(GenerativeModel, ABC):
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         """Independent draws from the model's density to the power 1 / `spread`, normalised (`bias.py`)."""
 
-    def sample(self, num_samples: int, generator: torch.Generator, *, bias: Bias = UNBIASED) -> Samples:
+    def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:
         if not all(torch.isfinite(parameter).all() for parameter in self.buffers()):
             raise NonFiniteError(
                 "the fitted parameters hold NaN or infinite values: look at the pool they were fitted to"
             )
-        return Samples(self.draw(num_samples, generator, spread=bias.spread))
+        return Samples(self.draw(num_samples, generator or torch.default_generator, spread=bias.spread))
 
     def fitted_parameters(self) -> dict[str, Any]:
         return {name: self.get_buffer(name).tolist() for name in self.parameter_names}

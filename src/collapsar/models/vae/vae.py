@@ -30,7 +30,7 @@ from collapsar.models.plan import Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.shapes import Images, Labels, Latents, Scalar, Values
 from collapsar.models.vae.vae_bodies import Body, make_coder
-from collapsar.samples import Samples, to_model_range
+from collapsar.samples import Samples, as_samples, to_model_range
 
 
 class VariationalModel(LearnedModel, ABC):
@@ -60,10 +60,28 @@ class VariationalModel(LearnedModel, ABC):
         check_not_negative(beta=beta)
         self.beta, self.sample_from, self.learning_rate = beta, sample_from, learning_rate
         self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
+        self.num_concluded = 0 if self.mixture is None else MOST_LATENTS
 
     @abstractmethod
     def negative_log_likelihood(self, outputs: Values, *, values: Values) -> Scalar:
         """-log p(values | the decoder's outputs) in nats, summed over a sample and averaged over the batch."""
+
+    @abstractmethod
+    def likeliest(self, outputs: Values) -> Values:
+        """The mean or mode of the likelihood, in model range, from the decoder's outputs."""
+
+    def forward(self, batch: Samples | Values, labels: Labels | None = None) -> Values:
+        """Reconstruct samples in model range: the likeliest decoding of the mean of q(z|x), with gradients.
+
+        Args:
+            batch: Images (uint8, or floats in [0, 1]), vectors, or `Samples`, which bring their labels.
+            labels: The class of each, for a conditional model; without them classes count as unknown.
+        """
+        given_batch = batch if labels is None else (batch, labels)
+        samples = as_samples(given_batch, shape=self.sample_shape, num_classes=self.num_classes)
+        classes = self.classes_of(samples)
+        mu, _ = self.posterior(to_model_range(samples.values), classes)
+        return self.likeliest(given(self.decoder, mu, classes).float())
 
     @torch.inference_mode()
     def encode(self, samples: Samples) -> Latents:
@@ -136,21 +154,21 @@ class VAE(VariationalModel):
         self,
         *,
         sample_shape: Sequence[int],
-        body: Body,
-        latent_dim: int,
-        width: int,
-        beta: float,
-        likelihood: Literal["bernoulli", "gaussian"],
-        pixel_sd: float,
-        sample_from: Literal["mean", "likelihood"],
-        learning_rate: float,
-        norm: Norm | None,
-        depth: int | None,
-        dropout: float | None,
-        width_factor: float | None,
-        latent_factor: float | None,
-        latent_components: int | None,
-        num_classes: int | None,
+        body: Body = "conv",
+        latent_dim: int = 16,
+        width: int = 32,
+        beta: float = 1.0,
+        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+        pixel_sd: float = 0.1,
+        sample_from: Literal["mean", "likelihood"] = "mean",
+        learning_rate: float = 0.001,
+        norm: Norm | None = None,
+        depth: int | None = None,
+        dropout: float | None = None,
+        width_factor: float | None = None,
+        latent_factor: float | None = None,
+        latent_components: int | None = None,
+        num_classes: int | None = None,
     ) -> None:
         check_positive(latent_dim=latent_dim, width=width, pixel_sd=pixel_sd)
         super().__init__(
@@ -180,12 +198,15 @@ class VAE(VariationalModel):
     ) -> Images:
         logits = given(self.decoder, latents, labels).float()
         if self.sample_from == "mean":
-            return logits.sigmoid()
+            return self.likeliest(logits)
         if self.likelihood == "bernoulli":
             mean = temper_logits(logits, spread=likelihood_spread).sigmoid()
             return (torch.rand(mean.shape, generator=generator).to(mean.device) < mean).float()
         noise = torch.randn(logits.shape, generator=generator).to(logits.device)
         return logits.sigmoid() + temper_sd(self.pixel_sd, spread=likelihood_spread) * noise
+
+    def likeliest(self, outputs: Images) -> Images:
+        return outputs.sigmoid()
 
     def representation(self) -> Representation:
         """The encoder without its last layer, which gives means and variances."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from collapsar.errors import printable
+from collapsar.records.curve import is_loss
 from collapsar.report.sections import panels
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study
 
 WIDTH, HEIGHT = 520, 84  # of a drawing, in the units of its SVG
 MAX_POINTS = 300  # of a curve
-NOT_LOSSES = ("step", "epoch")
 LARGEST = 1e30  # a loss beyond cannot be drawn
 
 
@@ -55,7 +55,7 @@ def losses(chain: Chain) -> Losses | None:
     starts = list(zip(readings, [0.0, *(round(float(end), 1) for end in ends[:-1])], strict=True))
     names = dict.fromkeys(name for curve in readings.values() for reading in curve for name in reading)
     lists, begins = list(readings.values()), [start for _, start in starts]
-    curves = [_curve(name, lists, starts=begins, scale=WIDTH / sum(steps)) for name in names if name not in NOT_LOSSES]
+    curves = [_curve(name, lists, starts=begins, scale=WIDTH / sum(steps)) for name in names if is_loss(name)]
     return Losses(curves=curves, starts=starts)
 
 

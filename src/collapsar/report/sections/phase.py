@@ -23,12 +23,14 @@ SEARCH = "search.json"  # in the folder of a study: setting, objective, and a bo
 
 def maps(study: Study) -> dict[str, Any] | None:
     """Maps of final recall and FID if the arms differ in exactly two choices of two or more values."""
-    settings = list(study.counted[0].arm.choices) if study.counted else []
+    settings = list(study.counted[0].arm.distinctions) if study.counted else []
     if len(settings) != 2:
         return None
     rows, columns = (_values(study.counted, setting) for setting in settings)
     finals = {
-        metric: {tuple(arm.arm.choices.values()): arm.last[metric].mean for arm in study.counted if metric in arm.last}
+        metric: {
+            tuple(arm.arm.distinctions.values()): arm.last[metric].mean for arm in study.counted if metric in arm.last
+        }
         for metric in ("recall", "fid")
     }
     if min(len(rows), len(columns)) < 2 or not any(finals.values()):
@@ -39,7 +41,7 @@ def maps(study: Study) -> dict[str, Any] | None:
 
 def _values(summaries: Sequence[ArmSummary], setting: str) -> list[Any]:
     """The values of a setting: numbers in order, others as they come."""
-    values = list(dict.fromkeys(summary.arm.choices[setting] for summary in summaries))
+    values = list(dict.fromkeys(summary.arm.distinctions[setting] for summary in summaries))
     return sorted(values) if all(isinstance(value, int | float) for value in values) else values
 
 
