@@ -38,7 +38,7 @@ PARSERS = {
     "collapsar-score": "collapsar.scoring.__main__",
     "collapsar-verify": "collapsar.verification.__main__",
 }
-EXAMPLES = {"experiment=NAME": "experiment=quickstart", "[...]": "['']", " ...": "", "... ": ""}
+EXAMPLES = {"experiment=NAME": "experiment=quickstart", "[...]": "['']"}
 
 
 class Command(NamedTuple):
@@ -86,7 +86,8 @@ def commands():
                 typed = rest[0] if rest else ""
                 for placeholder, example in EXAMPLES.items():
                     typed = typed.replace(placeholder, example)
-                found.append(Command(str(path.relative_to(ROOT)), name, tuple(shlex.split(typed))))
+                words = tuple(word for word in shlex.split(typed) if word != "...")
+                found.append(Command(str(path.relative_to(ROOT)), name, words))
     return list(dict.fromkeys(found))
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from collapsar.chain.loop import pool_of
 from collapsar.config.composition import file_checksum
 from collapsar.data.causes.cause import checked_causes, plant_all
-from collapsar.data.held_out import hold_out
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError
@@ -83,7 +82,7 @@ class StoredGeneration:
         real = plant_all(causes, clean, seed=seed)
         plan, regime = self._made("training"), self._made("regime")
         num_held_out = plan.num_validation(len(real.train)) if plan.holds_out_real else 0
-        real, _ = hold_out(real, num_held_out=num_held_out, seed=seed)
+        real, _ = real.hold_out(num_held_out, seed=seed)
         pool = pool_of(self.number, real=real, regime=regime, seed=seed, stored=self.samples)
         return pool.draw(num_samples, generator=make_generator(seed, self.number, "novelty"))
 
