@@ -175,7 +175,10 @@ def test_unknown_group_is_refused(settings):
 
 
 def test_two_evaluations_are_equal(evaluator, perfect, fresh):
-    assert evaluator.evaluate(drawn(fresh), seed=0, generation=0, pool=fresh[720:]) == perfect
+    again = evaluator.evaluate(drawn(fresh), seed=0, generation=0, pool=fresh[720:])
+    assert again == perfect
+    assert again.pictures.keys() == perfect.pictures.keys() == {"real", "nearest"}
+    assert all(again.pictures[name].equal(perfect.pictures[name]) for name in again.pictures)
 
 
 def test_next_chain_reads_the_real_side_from_disk_and_scores_the_same(

@@ -7,7 +7,7 @@ over disjoint batches of the generation's samples.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ class Scores:
     num_real: int
     num_batches: int
     batch_size: int
-    pictures: dict[str, Tensor]
+    pictures: dict[str, Tensor] = field(compare=False)  # tensors have no single truth
     table_picture: dict[str, Any] | None = None
 
 

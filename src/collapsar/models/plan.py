@@ -137,7 +137,7 @@ class Plan:
         """Number of samples of a pool that are kept for validation; 0 if they come from the real training set."""
         return 0 if self.holds_out_real else self.num_validation(pool_size)
 
-    def rate_factor(self, step: int, *, num_steps: float) -> float:
+    def rate_factor(self, step: int, *, num_steps: int | float) -> float:
         """Factor of learning rates in a step, counted from 0, in (0, 1]; `plateau` has one of its own after it."""
         num_warmup = 0 if self.warmup_fraction is None else round(self.warmup_fraction * num_steps)
         if step < num_warmup:
