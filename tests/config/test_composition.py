@@ -151,7 +151,7 @@ def test_another_set_has_the_recipes_of_the_one_whose_images_are_as_large(data, 
 
 def test_recipes_are_read_as_hydra_reads_its_own_files():
     """Above all numbers, and keys that stand twice, of which our quick reader would take the last."""
-    for path in (config_folder() / "recipe").iterdir():
+    for path in (config_folder() / "recipe").glob("*.yaml"):
         for size, own in OmegaConf.to_container(OmegaConf.load(path)).items():
             if size == "by_side":
                 continue

@@ -1,5 +1,6 @@
 """A dry run says what chains would take, from a timed generation or earlier records, and trains none of them."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,20 @@ def test_a_dry_run_takes_time_and_disk_from_records_of_a_chain_that_is_alike(col
     (one,) = told
     assert one.generation.known_from == f"earlier/{earlier.name}"
     assert one.num_bytes == pytest.approx(forecast.size_of(earlier), abs=2)
+
+
+def test_chains_beside_that_cannot_be_read_stop_no_chain(collapsar, tiny, tmp_path):
+    collapsar(*tiny, "tracking=none", "name=earlier", "num_generations=1")
+    (earlier,) = Path("outputs/earlier").iterdir()
+    Path("outputs/earlier/gone").symlink_to(tmp_path / "nowhere")
+    for name, file in (("lost", "config.yaml"), ("damaged", "records.jsonl")):
+        shutil.copytree(earlier, f"outputs/{name}/chain")
+        Path(f"outputs/{name}/chain/{file}").unlink()
+    Path("outputs/damaged/chain/records.jsonl").write_text("{not json\n")
+    Path("outputs/linked/chain").mkdir(parents=True)
+    Path("outputs/linked/chain/records.jsonl").symlink_to(tmp_path / "nowhere")
+    code, stderr = collapsar(*tiny, "tracking=none", "name=later", "num_generations=1", "seed=5")
+    assert code == 0, stderr
 
 
 def test_generations_that_are_finished_are_not_counted(collapsar, tiny, told):

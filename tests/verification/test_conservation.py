@@ -29,7 +29,7 @@ def fitted(folder, *, regime):
     """The fitted parameters in the records: by seed, then by generation."""
     chains = [
         [json.loads(line)["fitted"] for line in path.read_text().splitlines()]
-        for path in sorted(folder.glob(f"outputs/study/gaussian_gaussian_{regime}_seed*/records.jsonl"))
+        for path in sorted(folder.glob(f"outputs/study/gaussian_gaussian_{regime}_*seed*/records.jsonl"))
     ]
     assert len(chains) == len(SEEDS)
     assert {len(chain) for chain in chains} == {NUM_GENERATIONS}

@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -86,20 +87,26 @@ def expected(folder: Path, *, config: dict[str, Any]) -> str:
 
 
 def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | None = None) -> Generation | None:
-    """A generation of the latest chain with the same training and evaluation; None without one in the latest few."""
+    """A generation of the latest chain with the same training and evaluation; None without one in the latest few.
+
+    A chain beside this one that cannot be read, or is deleted meanwhile, does not count.
+    """
     wanted = alike(alike_to)
-    paths = sorted(outputs.glob(f"*/*/{RECORDS}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in paths[:at_most]:
+    dated = []
+    for path in outputs.glob(f"*/*/{RECORDS}"):
+        with suppress(OSError):
+            dated.append((path.stat().st_mtime, path))
+    for _, path in sorted(dated, reverse=True)[:at_most]:
         try:
             if alike(read_config(path.parent / CONFIG)) != wanted:
                 continue
             seconds = [duration(GenerationRecord.from_json(line)) for line in whole_lines(path)]
-        except UsageError:
+            num_bytes = size_of(path.parent)
+        except (UsageError, OSError):
             continue
         if seconds:
             known_from = f"{path.parent.parent.name}/{path.parent.name}"
-            num_bytes = size_of(path.parent) // len(seconds)
-            return Generation(seconds=median(seconds), num_bytes=num_bytes, known_from=known_from)
+            return Generation(seconds=median(seconds), num_bytes=num_bytes // len(seconds), known_from=known_from)
     return None
 
 
