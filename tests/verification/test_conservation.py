@@ -25,11 +25,11 @@ SMALL = (
 MOST_STANDARD_ERRORS = 5.0  # beyond it five true values fall in three runs of a million
 
 
-def fitted(folder, *, regime):
-    """The fitted parameters in the records: by seed, then by generation."""
+def fitted(folder, *, arm):
+    """The fitted parameters in the records of an arm: by seed, then by generation."""
     chains = [
         [json.loads(line)["fitted"] for line in path.read_text().splitlines()]
-        for path in sorted(folder.glob(f"outputs/study/gaussian_gaussian_{regime}_*seed*/records.jsonl"))
+        for path in sorted(folder.glob(f"outputs/study/gaussian_gaussian_{arm}_seed*/records.jsonl"))
     ]
     assert len(chains) == len(SEEDS)
     assert {len(chain) for chain in chains} == {NUM_GENERATIONS}
@@ -53,11 +53,12 @@ def test_the_second_moment_is_conserved_under_every_unbiased_regime(collapsar, t
     code, _ = collapsar("-m", "data=gaussian", "model=gaussian", f"regime={','.join(REGIMES)}", *SMALL)
     assert code == 0
     last = NUM_GENERATIONS - 1
-    deviations = {regime: deviation(fitted(tmp_path, regime=regime), generation=last) for regime in REGIMES}
+    deviations = {regime: deviation(fitted(tmp_path, arm=regime), generation=last) for regime in REGIMES}
     assert {regime: value for regime, value in deviations.items() if abs(value) > MOST_STANDARD_ERRORS} == {}
 
 
 def test_it_is_not_where_the_variance_is_divided_by_one_less(collapsar, tmp_path):
     code, _ = collapsar("-m", "data=gaussian", "model=gaussian", "regime=replace", "model.variance=unbiased", *SMALL)
     assert code == 0
-    assert deviation(fitted(tmp_path, regime="replace"), generation=NUM_GENERATIONS - 1) > MOST_STANDARD_ERRORS
+    chains = fitted(tmp_path, arm="replace_model.variance-unbiased")
+    assert deviation(chains, generation=NUM_GENERATIONS - 1) > MOST_STANDARD_ERRORS
