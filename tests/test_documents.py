@@ -180,6 +180,13 @@ def test_links_lead_somewhere(path):
         assert not anchor or anchor in anchors(target), f"{link}: no such heading"
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_that_are_named_exist(path):
+    modules = {f"/{known.relative_to(ROOT)}" for known in ROOT.rglob("*.py") if ".venv" not in known.parts}
+    for name in {name for code in CODE.findall(prose(path)) for name in re.findall(r"[\w/]+\.py\b", code)}:
+        assert any(known.endswith(f"/{name}") for known in modules) or name in OWN_FILES, f"{name}: no such module"
+
+
 def test_every_document_is_reached_from_the_first():
     reached, waiting = set(), [DOCUMENTS[0]]
     while waiting:
@@ -191,6 +198,7 @@ def test_every_document_is_reached_from_the_first():
     assert reached == set(DOCUMENTS)
 
 
+OWN_FILES = {"blobs.py", "mine.py"}  # that a reader writes
 GROUPS = ["data", "model", "size", "regime", "cause", "lever", "bias", "correction", "selection", "evaluation"]
 
 
