@@ -17,7 +17,8 @@ from collapsar.samples import Samples
 from collapsar.scoring.chains import StoredGeneration, stored_generations
 from collapsar.scoring.examples import examples_of
 from collapsar.scoring.samples_of import natural
-from collapsar.scoring.scores import Score, ScoredSet
+from collapsar.scoring.scored_set import ScoredSet
+from collapsar.scoring.scores import Score
 from collapsar.scoring.waiting import waiting_shown
 from collapsar.scoring.yardstick import Options, Yardstick, of_chain, read_real
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +18,23 @@ from collapsar.judging.metric_lookup import family_of
 from collapsar.report.templating import template
 from collapsar.report.wording import number_text
 from collapsar.scoring.examples import Examples
-from collapsar.scoring.scores import Score, ScoredSet, arrow, better, cells, main_keys, values_of
+from collapsar.scoring.scored_set import ScoredSet, arrow, better, cells, main_keys, values_of
 
 MAX_PICTURED = 6  # sets whose samples are shown
 MAX_CLASSES = 40
 
 
-def render(score: Score) -> str:
-    """The page of a score, as HTML."""
-    pictured = [
-        score.sets[round(place)]
-        for place in torch.linspace(0, len(score.sets) - 1, min(len(score.sets), MAX_PICTURED)).tolist()
-    ]
+def render(
+    sets: Sequence[ScoredSet], *, notes: Sequence[str], floor: Mapping[str, float], shown_keys: Sequence[str]
+) -> str:
+    """The page of the scores of some sets, as HTML."""
+    places = torch.linspace(0, len(sets) - 1, min(len(sets), MAX_PICTURED)).tolist()
+    pictured, main = [sets[round(place)] for place in places], main_keys(shown_keys)
     return template("score.html.jinja", beside="collapsar.scoring.page").render(
-        score=score,
-        families=[(family, keys) for family in FAMILIES if (keys := _keys(score, family))],
-        main=main_keys(score),
-        curves=_curves(score) if len(score.sets) > 1 else [],
+        score={"sets": sets, "notes": notes, "floor": floor},
+        families=[(family, keys) for family in FAMILIES if (keys := _keys(sets, family))],
+        main=main,
+        curves=[curve for key in main if (curve := _curve(sets, key))],
         examples=[(each, _pictures(each.examples)) for each in pictured],
         classes=[(each, _classes(each)) for each in pictured if each.scores.class_shares],
         arrow=arrow,
@@ -45,9 +45,9 @@ def render(score: Score) -> str:
     )
 
 
-def _keys(score: Score, family: str) -> list[str]:
+def _keys(sets: Sequence[ScoredSet], family: str) -> list[str]:
     """All keys of a family that any set measured."""
-    keys = dict.fromkeys(key for each in score.sets for key, _ in values_of(each.metrics))
+    keys = dict.fromkeys(key for each in sets for key, _ in values_of(each.metrics))
     return [key for key in keys if family_of(key) == family]
 
 
@@ -62,10 +62,6 @@ class Curve:
     floor: float | None
     low: str
     high: str
-
-
-def _curves(score: Score) -> list[Curve]:
-    return [curve for key in main_keys(score) if (curve := _curve(score.sets, key))]
 
 
 def _curve(sets: Sequence[ScoredSet], key: str) -> Curve | None:

@@ -1,7 +1,7 @@
 """What a score holds: the values of each set as frame, JSON, page, and the table of the terminal."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -15,54 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.files import write_atomically
-from collapsar.judging.evaluator import Scores
-from collapsar.judging.metric_keys import MAIN, headline
-from collapsar.judging.metric_lookup import find_metric, split_class, split_key, title_of
-from collapsar.report.wording import MISSING, number_text
-from collapsar.scoring.examples import Examples
-from collapsar.scoring.yardstick import Yardstick
+from collapsar.judging.metric_lookup import split_class, split_key, title_of
+from collapsar.report.wording import number_text
+from collapsar.scoring.page import render
+from collapsar.scoring.scored_set import ScoredSet, arrow, better, cells, main_keys, values_of
 
 COLUMNS = ("set", "metric", "value", "low", "high", "floor", "better")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredSet:
-    """One synthetic set and its scores.
-
-    Attributes:
-        num_given: Samples that the user gave; `scores.num_synthetic` were measured.
-        examples: The worst samples, and those nearest to a training sample.
-    """
-
-    name: str
-    num_given: int
-    scores: Scores
-    yardstick: Yardstick
-    examples: Examples
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Values by metric key, as in a record: also `_floor`, `_low` and `_high`."""
-        return self.scores.metrics
-
-    @property
-    def sizes(self) -> str:
-        """What was compared, in words."""
-        scores, floor = self.scores, self.yardstick.floor_size
-        sides = (scores.num_synthetic, self.num_given), (scores.num_real, self.yardstick.num_real)
-        synthetic, real = (f"{some:,}" if some == given else f"{some:,} of {given:,}" for some, given in sides)
-        text = f"{synthetic} synthetic samples against {real} of {self.yardstick.real_name}"
-        if not floor:
-            return f"{text}; no floor"
-        smaller = ", fewer than measured: a floor of this size is higher" if floor < scores.num_real else ""
-        return f"{text}; floor: {floor:,} real samples against {floor:,} others{smaller}"
-
-    @property
-    def spaces(self) -> str:
-        """The feature spaces in words; keys of the first have no prefix."""
-        first, *others = self.scores.feature_spaces.values()
-        names = [f"{first['name']} ({first['feature_dim']} features)", *(f"{each['name']}/" for each in others)]
-        return ", ".join(names)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -117,11 +75,11 @@ class Score:
 
     def to_html(self, path: str | Path) -> Path:
         """Write a page with the table, curves of several sets, samples, classes and memorisation; return its path."""
-        from collapsar.scoring.page import render
-
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, render(self).encode())
+        write_atomically(
+            path, render(self.sets, notes=self.notes, floor=self.floor, shown_keys=self.shown_keys).encode()
+        )
         return path
 
     @cached_property
@@ -156,7 +114,7 @@ class Score:
     def _several(self) -> Table:
         found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         found.add_column("set")
-        keys = main_keys(self)
+        keys = main_keys(self.shown_keys)
         for key in keys:
             found.add_column(f"{title_of(key)} {arrow(key)}".rstrip(), justify="right")
         for each in self.sets:
@@ -170,31 +128,3 @@ class Score:
         console = Console(file=StringIO(), width=110, color_system=None)
         console.print(self.table(), *map(Text, self.notes), sep="\n")
         return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
-
-
-def values_of(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    """The metrics without floors and ends of intervals."""
-    return ((key, value) for key, value in metrics.items() if not split_key(key).suffix)
-
-
-def better(key: str) -> str:
-    """`higher` or `lower`; empty if neither is better."""
-    metric = find_metric(key)
-    return (metric.better if metric else None) or ""
-
-
-def arrow(key: str) -> str:
-    """The better direction as an arrow."""
-    return {"higher": "↑", "lower": "↓"}.get(better(key), "")
-
-
-def cells(metrics: Mapping[str, float], key: str) -> tuple[str, str, str]:
-    """Value, interval and floor of a metric in words."""
-    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-    interval = MISSING if low is None else f"[{number_text(low)}, {number_text(high)}]"
-    return number_text(metrics.get(key)), interval, number_text(metrics.get(f"{key}_floor"))
-
-
-def main_keys(score: Score) -> list[str]:
-    """The keys that stand before all others, as far as they were measured."""
-    return [key for key in dict.fromkeys((*MAIN, *headline())) if key in score.shown_keys]

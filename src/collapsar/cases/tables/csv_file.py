@@ -2,7 +2,7 @@
 
 Every line must have as many fields as the header, or an error names the line. Four things are accepted and reported:
 blank lines, blanks before quoted fields, a separator after the last field of every line, and empty columns without a
-name.
+name. `read_file` reads Parquet too.
 """
 
 import codecs
@@ -13,10 +13,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from collapsar.cases.tables.file_rows import FileRows, counted, text_column
+from collapsar.cases.tables.file_rows import FileRows, counted, from_frame, text_column
 from collapsar.cases.tables.numerals import Signs, sign_name
 from collapsar.errors import UsageError, printable
 
@@ -26,6 +27,33 @@ BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UT
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
+
+
+def read_file(path: str | None, **csv_settings: Any) -> FileRows:
+    """All rows of a CSV or Parquet file; it must have some."""
+    if path is None:
+        raise UsageError("data=table needs a file: set data.path=FILE.csv or FILE.parquet, and data.target=COLUMN")
+    file, shown_path = Path(path).expanduser(), printable(path)
+    suffix = file.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise UsageError(f"data.path must end in .csv or .parquet: got {shown_path}")
+    try:
+        if suffix == ".csv":
+            rows = read_csv(file, **csv_settings)
+        else:
+            rows = from_frame(pd.read_parquet(file, dtype_backend="numpy_nullable"))
+    except FileNotFoundError as error:
+        raise UsageError(f"data.path must be a file: there is no {shown_path}") from error
+    except ImportError as error:
+        raise UsageError(
+            f"data.path={shown_path} needs pyarrow: run pip install 'collapsar[parquet]', or set data.path to a CSV"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = printable(str(error).partition("\n")[0])
+        raise UsageError(f"data.path={shown_path} cannot be read as {suffix[1:]}: {reason}") from error
+    if rows.frame.empty:
+        raise UsageError(f"data.path={shown_path} has no rows: set data.path to a file that has some")
+    return rows
 
 
 def read_csv(

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from collapsar.cases.tables.csv_file import read_file
 from collapsar.cases.tables.file_rows import some
 from collapsar.cases.tables.fitting import check_numbers, typed
 from collapsar.cases.tables.names import shown
 from collapsar.cases.tables.numerals import find_numbers
 from collapsar.cases.tables.schema import Column, Table
-from collapsar.cases.tables.table_file import read_file
 from collapsar.errors import UsageError, printable
 from collapsar.samples import Samples
 

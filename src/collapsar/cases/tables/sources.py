@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from statsmodels.datasets import randhie
 
 from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
+from collapsar.cases.tables.other_rows import read_rows
 from collapsar.cases.tables.picture import table_picture
 from collapsar.cases.tables.schema import Kind, ScaleName, Table
 from collapsar.data.real_data import RealData
@@ -86,8 +87,6 @@ class TableSource(Source, ABC):
         return table, Samples(values, table.classes(values)), train, test
 
     def read_file(self, path: Path) -> Samples:
-        from collapsar.cases.tables.other_rows import read_rows  # it imports this module
-
         return read_rows(path, table=self.fitted[0], csv_settings=self.csv_settings, signs=self.signs)
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from collapsar.cases.tables.csv_file import read_csv
-from collapsar.cases.tables.file_rows import FileRows, from_frame, some
+from collapsar.cases.tables.csv_file import read_file
+from collapsar.cases.tables.file_rows import some
 from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
     Typed,
@@ -100,33 +98,6 @@ class TableFile(TableSource):
 
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         return self._rows
-
-
-def read_file(path: str | None, **csv_settings: Any) -> FileRows:
-    """All rows of a CSV or Parquet file; it must have some."""
-    if path is None:
-        raise UsageError("data=table needs a file: set data.path=FILE.csv or FILE.parquet, and data.target=COLUMN")
-    file, shown_path = Path(path).expanduser(), printable(path)
-    suffix = file.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise UsageError(f"data.path must end in .csv or .parquet: got {shown_path}")
-    try:
-        if suffix == ".csv":
-            rows = read_csv(file, **csv_settings)
-        else:
-            rows = from_frame(pd.read_parquet(file, dtype_backend="numpy_nullable"))
-    except FileNotFoundError as error:
-        raise UsageError(f"data.path must be a file: there is no {shown_path}") from error
-    except ImportError as error:
-        raise UsageError(
-            f"data.path={shown_path} needs pyarrow: run pip install 'collapsar[parquet]', or set data.path to a CSV"
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = printable(str(error).partition("\n")[0])
-        raise UsageError(f"data.path={shown_path} cannot be read as {suffix[1:]}: {reason}") from error
-    if rows.frame.empty:
-        raise UsageError(f"data.path={shown_path} has no rows: set data.path to a file that has some")
-    return rows
 
 
 def find_target(target: Typed | None, *, frame: pd.DataFrame, identifiers: Sequence[str]) -> str:
