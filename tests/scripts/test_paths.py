@@ -31,3 +31,8 @@ def test_paths_that_are_named_exist(name):
             continue
         for path in expanded(word.rstrip(".,")):
             assert (ROOT / path).exists(), f"{name} names {path}, which is not there"
+
+
+def test_no_two_files_of_tests_have_one_name():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), "pytest imports only one of them, as folders of tests are no packages"
