@@ -74,7 +74,7 @@ def run_chain(
         after_generation: Called when a generation is stored.
         expected: How long it will take, in words; empty if that is unknown.
         command: The command that runs the chain, for the notes of W&B.
-        write_page: Writes the page of the finished chain and returns its path; not called if the chain was over.
+        write_page: Writes the page of the finished chain for a mirror that takes pages; returns its path.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.

@@ -46,7 +46,7 @@ class Journal:
     """One chain's journal, while this process holds its folder.
 
     Attributes:
-        write_page: Writes the page of the chain when it is over, and returns its path; None: no page.
+        write_page: Writes the page of the finished chain for a mirror that takes pages; None: no page.
         records: The finished generations' records, in order.
         machine: Device, precision and threads of the chain; None before it begins.
     """
@@ -224,7 +224,7 @@ class Journal:
             raise
         try:
             if self.write_page is not None:
-                self.tracking.add_page(self.write_page())
+                self.tracking.add_page(self.write_page)
         finally:
             self.tracking.finish(has_failed=False)
 

@@ -5,7 +5,7 @@ step stands there twice.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ class Tracking(ABC):
     def alert(self, title: str, text: str) -> None:
         """Notify the people who watch the run."""
 
-    def add_page(self, page: Path) -> None:  # noqa: B027
-        """Mirror the page of the finished chain."""
+    def add_page(self, write: Callable[[], Path]) -> None:  # noqa: B027
+        """Mirror the page of the finished chain; only a mirror that takes pages calls `write` for its path."""
 
     @abstractmethod
     def finish(self, *, has_failed: bool) -> None:

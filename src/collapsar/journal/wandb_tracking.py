@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +119,9 @@ class WandbTracking(RowTracking):
         if self._run is not None:
             self._run.alert(title=title[:MAX_ALERT_TITLE], text=text, level="WARN")
 
-    def add_page(self, page: Path) -> None:
+    def add_page(self, write: Callable[[], Path]) -> None:
         if self._run is not None:
-            self._log_page(self._run, page, name=self._title.name)
+            self._log_page(self._run, write(), name=self._title.name)
 
     def add_study(self, folder: Path, *, name: str, page: Path, answer: str, is_alert: bool) -> None:
         if self.mode == "disabled" or os.environ.get("WANDB_SWEEP_ID"):  # an agent's run is one chain
