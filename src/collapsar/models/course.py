@@ -1,4 +1,4 @@
-"""The players of a training, and what changes during it: learning-rate factors, averages, progress.
+"""The players of a training, their optimisers, and what changes during it: rate factors, averages, progress.
 
 An average of weights is an exponential moving one that suits short trainings too:
 
@@ -8,7 +8,7 @@ With a constant decay near 1 the average would stay near the initial weights of 
 TensorFlow's `ExponentialMovingAverage` has too, makes it an average over about the last tenth of the moves.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
 from collapsar.models.plan import Plan
@@ -24,6 +24,11 @@ from collapsar.samples import Samples
 
 Losses = dict[str, Tensor]
 """Scalars by name; the first is minimised, the others are only logged."""
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    cls.__name__.lower(): cls for cls in (optim.Adam, optim.AdamW, optim.NAdam, optim.RAdam, optim.RMSprop, optim.SGD)
+}
+FUSED = ("adam", "adamw", "sgd")  # these have a fused step on every device
+MOMENTUM = 0.9  # of sgd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +50,44 @@ class Player:
     average: AveragedModel | None = None
     is_sampled: bool = True
 
+    def rate(self, plan: Plan) -> float:
+        """The learning rate before any schedule."""
+        return self.learning_rate * (plan.learning_rate_factor or 1.0)
+
+    def optimizer(
+        self,
+        plan: Plan,
+        parameters: Iterable[nn.Parameter],
+        *,
+        weight_decay: float,
+        is_fused: bool,
+        capturable_on: torch.device | None,
+    ) -> optim.Optimizer:
+        """The plan's optimiser of these parameters.
+
+        A fused step is one kernel, if the optimiser has one. A CUDA graph can record a capturable step (Adams only).
+        """
+        name, rate = plan.optimizer or "adam", self.rate(plan)
+        settings: dict[str, Any] = {"lr": rate, "weight_decay": weight_decay}
+        if name in FUSED:
+            settings["fused"] = is_fused
+        if name == "sgd":
+            settings["momentum"] = MOMENTUM
+        if "adam" in name:
+            settings["betas"] = self.adam_betas
+            if capturable_on is not None:
+                settings |= {"capturable": True, "lr": torch.tensor(rate, device=capturable_on)}
+        return OPTIMIZERS[name](parameters, **settings)
+
 
 class Course:
     """The learning-rate factor, averages and progress of one training."""
 
     def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int | float) -> None:
-        self._plan, self._num_steps, self.step = plan, num_steps, 0
+        self._plan, self._players, self._num_steps, self.step = plan, players, num_steps, 0
         self._plateau: Plateau | None = None
         if plan.plateau_patience is not None and plan.decay_factor is not None:
-            self._plateau = Plateau(factor=plan.decay_factor, patience=plan.plateau_patience)
+            self._plateau = Plateau(decay_factor=plan.decay_factor, patience=plan.plateau_patience)
         self._averages: dict[int, WeightAverage] = {}  # by the player's index
         self._is_exchanged = False
         if plan.average_decay is None:
@@ -78,20 +112,23 @@ class Course:
     def state_dict(self) -> dict[str, Any]:
         """State from which the same training continues; to be taken between two steps."""
         return {
-            "plateau": None if self._plateau is None else self._plateau.state_dict(),
+            "plateau": None if self._plateau is None else dict(vars(self._plateau)),
             "averages": {number: average.state_dict() for number, average in self._averages.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self._plateau is not None:
-            self._plateau.load_state_dict(state["plateau"])
+            vars(self._plateau).update(state["plateau"])
         for number, average in self._averages.items():
             average.load_state_dict(state["averages"][number])
 
     def follow(self, number: int) -> None:
-        """Update the average of a player after its move, if this course keeps one."""
-        if (average := self._averages.get(number)) is not None:
-            average.follow()
+        """Update a player's averages after its move."""
+        player, own = self._players[number], self._averages.get(number)
+        if player.average is not None:
+            player.average.update_parameters(player.module)
+        if own is not None:
+            own.follow()
 
     def exchange_averages(self) -> None:
         """Swap averages and weights."""
@@ -117,25 +154,22 @@ class Course:
             self._plateau.tell(score)
 
 
+@dataclass(kw_only=True)
 class Plateau:
     """The factor of the schedule `plateau`: it decays after `patience` scores in a row without a new lowest one."""
 
-    def __init__(self, *, factor: float, patience: int) -> None:
-        self._factor, self._patience = factor, patience
-        self.factor, self._best, self._num_worse = 1.0, inf, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"factor": self.factor, "best": self._best, "num_worse": self._num_worse}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.factor, self._best, self._num_worse = state["factor"], state["best"], state["num_worse"]
+    decay_factor: float
+    patience: int
+    factor: float = 1.0
+    best: float = inf
+    num_worse: int = 0
 
     def tell(self, score: float) -> None:
         """Update the factor with the next score."""
-        self._num_worse = 0 if score < self._best else self._num_worse + 1
-        self._best = min(score, self._best)
-        if self._num_worse >= self._patience:
-            self.factor, self._num_worse = self.factor * self._factor, 0
+        self.num_worse = 0 if score < self.best else self.num_worse + 1
+        self.best = min(score, self.best)
+        if self.num_worse >= self.patience:
+            self.factor, self.num_worse = self.factor * self.decay_factor, 0
 
 
 class WeightAverage:

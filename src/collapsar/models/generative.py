@@ -1,8 +1,7 @@
 """The base of every generative model: the loop trains it on a pool and samples it.
 
 The loop knows no family of models. Each model says what it has beyond that: latents for a film strip, a critic, fitted
-parameters, training in steps. `sample` returns the sample convention (`samples.py`), so that pools, files and metrics
-hold the same tensor.
+parameters, training in steps.
 """
 
 from abc import ABC, abstractmethod
@@ -27,6 +26,7 @@ class GenerativeModel(nn.Module, ABC):
         is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
         may_be_compiled: Whether its networks may be compiled for training; not if a loss differentiates them twice.
         realism: The critic's logit of each sample, higher for more real ones; None for models without a critic.
+        smallest_pool: A setting, and how many samples a pool must have for it.
         num_classes: Number of classes that it is conditioned on; None for models that see no labels.
         is_continuous: Whether a correction may move samples; false if samples are categories.
         encode: Latents of samples, the encoder's means, on the CPU; None for models without encoder (`Autoencoder`).
@@ -36,6 +36,7 @@ class GenerativeModel(nn.Module, ABC):
     is_trained_in_steps: ClassVar[bool]
     may_be_compiled: bool = False
     realism: ClassVar[Callable[[Any, Samples], PerSample] | None] = None
+    smallest_pool: tuple[str, int] = ("training", 1)
     num_classes: int | None = None
     is_continuous: ClassVar[bool] = True
     encode: ClassVar[Callable[[Any, Samples], Latents] | None] = None
@@ -63,6 +64,9 @@ class GenerativeModel(nn.Module, ABC):
 
     def check_pool_size(self, pool_size: int) -> None:
         """Raise UsageError if the pool is too small for the model."""
+        setting, smallest = self.smallest_pool
+        if pool_size < smallest:
+            raise UsageError(f"{setting} needs a pool of at least {smallest} samples: got {pool_size}")
 
     def fitted_parameters(self) -> dict[str, Any]:
         """Parameters that the record shows, as lists and numbers; empty if it shows none."""

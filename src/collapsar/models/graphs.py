@@ -11,12 +11,13 @@ takes tens of seconds, so it pays only in long trainings.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from collapsar.models.course import Losses, tensors_of
+from collapsar.models.course import Losses, Player, tensors_of
 from collapsar.samples import Samples
 
 STEPS_BEFORE_RECORDING = 3  # optimisers create their states in them, and libraries choose their kernels
@@ -88,6 +89,12 @@ def follow(average: AveragedModel, module: nn.Module) -> None:
     for averages, weights in kinds.values():
         average.multi_avg_fn(averages, weights, average.n_averaged)
     average.n_averaged += 1
+
+
+def networks_of(model: nn.Module, players: Sequence[Player]) -> list[nn.Module]:
+    """Networks with weights that steps call: each player's module, or its children if it is the model itself."""
+    parts = [[*player.module.children()] if player.module is model else [player.module] for player in players]
+    return [part for part in chain.from_iterable(parts) if any(True for _ in part.parameters())]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ A CPU generator draws all latents before any is decoded, so samples are the same
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -17,7 +17,7 @@ from collapsar.models.conditioning import Condition
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.networks import check_image_shape
 from collapsar.models.shapes import Labels, Latents, Values
-from collapsar.samples import Samples, from_model_range
+from collapsar.samples import Samples, from_model_range, to_model_range
 
 SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
 
@@ -70,33 +70,31 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""
         return self.condition.of(batch) if self.condition else None
 
-    def chunks_of(self, samples: Samples) -> Iterator[Samples]:
-        """Samples in chunks that fit into the device's memory, on the device."""
-        for start in range(0, len(samples), SAMPLES_PER_CHUNK):
-            yield samples[start : start + SAMPLES_PER_CHUNK].to(self.device)
+    @torch.inference_mode()
+    def in_chunks(self, samples: Samples, function: Callable[[Values, Labels | None], Tensor]) -> Tensor:
+        """A function of samples in model range and their classes, in chunks for the device's memory; on the CPU."""
+        starts = range(0, len(samples), SAMPLES_PER_CHUNK)
+        chunks = (samples[start : start + SAMPLES_PER_CHUNK].to(self.device) for start in starts)
+        return torch.cat([function(to_model_range(chunk.values), self.classes_of(chunk)).cpu() for chunk in chunks])
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Values:
-        """Decode latents, one a row: images in model range, or vectors, with gradients.
+        """Decode latents, one a row, and in a conditional model the class of each, with gradients.
 
-        A conditional model also needs the class of each.
+        Returns images in model range, or vectors; UsageError if labels are missing or not wanted.
         """
-        classes = {} if self.classes_given(labels) is None else {"labels": labels}
-        return self.decode(latents, torch.default_generator, likelihood_spread=1.0, **classes)
-
-    def classes_given(self, labels: Labels | None) -> Labels | None:
-        """The labels of a call; UsageError if a conditional model gets none, or another model gets some."""
         if (labels is None) != (self.condition is None):
             rule = "has no classes, and takes no labels" if labels is not None else "is conditional, and needs labels"
             raise UsageError(f"this model {rule}: model.num_classes is {self.num_classes}")
-        return labels
+        classes = {} if labels is None else {"labels": labels}
+        return self.decode(latents, torch.default_generator, likelihood_spread=1.0, **classes)
 
     def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:
         generator = generator or torch.default_generator
         noise = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
         latents = self.place_latents(noise, generator)
         labels = self.condition.draw(num_samples, generator) if self.condition else None
-        spread = bias.likelihood_spread
-        return Samples(self.render(latents, generator, labels=labels, likelihood_spread=spread), labels)
+        rendered = self.render(latents, generator, labels=labels, likelihood_spread=bias.likelihood_spread)
+        return Samples(rendered, labels)
 
     @torch.inference_mode()
     def render(

@@ -9,10 +9,10 @@ models. Under autocast networks compute in the chosen half precision; losses and
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from itertools import chain
 from typing import Any, ClassVar, cast
 
 import torch
+from lightning import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
@@ -22,19 +22,13 @@ from collapsar.models import augmentation
 from collapsar.models.course import Course, Losses, Player
 from collapsar.models.graphs import GraphedSteps, follow
 from collapsar.models.latent import LatentModel
-from collapsar.models.optimizers import make_optimizer
-from collapsar.models.own_fit import AUTOCAST_DTYPES, SeenBatches, check_own_fit
-from collapsar.models.plan import DEFAULT_PLAN, Plan
-from collapsar.models.pretext import Representation
+from collapsar.models.own_fit import OwnFit
+from collapsar.models.plan import DEFAULT_PLAN, MODEL_SPECIFIC_KEYS, Plan
 from collapsar.models.shapes import Values
 from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE, is_loss
 from collapsar.samples import Samples, as_samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
-
-MODEL_SPECIFIC_KEYS = frozenset(
-    {"augmentation", "noise_sd", "noise_schedule", "kl_warmup_fraction", "free_bits", "confidence_cap"}
-)  # keys of the plan that act only if the model's losses use them
 
 
 class LearnedModel(LatentModel, ABC):
@@ -46,6 +40,7 @@ class LearnedModel(LatentModel, ABC):
     Attributes:
         plan_keys: The model-specific keys of the plan that this model uses.
         watched: Name of the score in `validation_scores` that measures the model; lower is better.
+        pretrained: Name of the network, part of the first player's, that pretraining without labels trains.
         smallest_batch: Number of samples that a step needs at least.
         num_concluded: Number of samples that `conclude` needs; 0 if it does nothing.
         transformed: Augments images by transforms of these names.
@@ -60,6 +55,7 @@ class LearnedModel(LatentModel, ABC):
     may_be_compiled = True
     plan_keys: ClassVar[frozenset[str]] = frozenset()
     watched: ClassVar[str] = "loss"
+    pretrained: ClassVar[str | None] = None
     smallest_batch: int = 1
     num_concluded: int = 0
     transformed = staticmethod(augmentation.transformed)
@@ -67,9 +63,7 @@ class LearnedModel(LatentModel, ABC):
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
         self.plan: Plan = DEFAULT_PLAN
-        self.is_on_its_own = True
-        self.has_watchers = True
-        self.uses_graphs = False
+        self.is_on_its_own, self.has_watchers, self.uses_graphs = True, True, False
         self.optimizer_states: Sequence[dict[str, Any]] | None = None
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
@@ -78,7 +72,6 @@ class LearnedModel(LatentModel, ABC):
         self._clipped_norm: Tensor | None = None  # of the gradients of the last move, before they were clipped
         self._course: Course | None = None
         self._resumed: dict[str, Any] | None = None  # the course in a checkpoint of a user's Trainer
-        self._seen_batches: SeenBatches | None = None
 
     @abstractmethod
     def players(self) -> Sequence[Player]:
@@ -88,14 +81,12 @@ class LearnedModel(LatentModel, ABC):
         """Compute once what the losses of one step share; `movers` are the indices of the players that move."""
         return None
 
-    def networks(self) -> list[nn.Module]:
-        """Networks with weights that steps call: each player's module, or its children if it is the model itself."""
-        parts = [[*player.module.children()] if player.module is self else [player.module] for player in self.players()]
-        return [part for part in chain.from_iterable(parts) if any(True for _ in part.parameters())]
-
     def validation_scores(self, batch: Samples, shared: Any) -> Losses:
         """The scores of a validation batch: each player's losses; a model may add others."""
         return {name: loss for player in self.players() for name, loss in player.losses(batch, shared).items()}
+
+    def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
+        """Fit what needs the final weights; `some(n)` gives n samples of the pool, or all of a smaller pool."""
 
     def check_plan(self, plan: Plan) -> None:
         for key in sorted(MODEL_SPECIFIC_KEYS & plan.settings().keys() - self.plan_keys):
@@ -109,59 +100,40 @@ class LearnedModel(LatentModel, ABC):
                 "set training.compiled=null"
             )
 
-    def representation(self) -> Representation | None:
-        """The part that pretraining without labels trains; None for models without one."""
-        return None
-
-    def conclude(self, some: Callable[[int], Samples], *, generator: torch.Generator) -> None:
-        """Fit what needs the final weights; `some(n)` gives n samples of the pool, or all of a smaller pool."""
+    def configure_callbacks(self) -> list[Callback]:
+        return [OwnFit()] if self.is_on_its_own else []
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         made = [
-            make_optimizer(
-                self.plan.optimizer or "adam",
+            player.optimizer(
+                self.plan,
                 player.module.parameters(),
-                learning_rate=self._rate(player),
-                adam_betas=player.adam_betas,
                 weight_decay=self.plan.weight_decay or 0.0,
                 is_fused=self.plan.gradient_clip_norm is None,  # a fused step unscales gradients after the clipping
-                is_capturable=self.uses_graphs,
-                device=self.device,
+                capturable_on=self.device if self.uses_graphs else None,
             )
             for player in self.players()
         ]
         for optimizer, state, player in zip(made, self.optimizer_states or [], self.players(), strict=False):
             optimizer.load_state_dict(state)
             for group in optimizer.param_groups:
-                rate = self._rate(player)  # the state holds the last generation's final rate
+                rate = player.rate(self.plan)  # the state holds the last generation's final rate
                 group["lr"] = torch.tensor(rate, device=self.device) if self.uses_graphs else rate
         return made
 
     def on_fit_start(self) -> None:
         self._last_losses = {}
         self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
-        num_steps = self.trainer.estimated_stepping_batches
-        if self.is_on_its_own:
-            precision, is_validated = str(self.trainer.precision), self.trainer.enable_validation
-            self.check_plan(self.plan)
-            check_own_fit(self.plan, precision=precision, num_steps=num_steps, is_validated=is_validated)
-            self.autocast_dtype = AUTOCAST_DTYPES[precision]
-            self._seen_batches = SeenBatches(self.condition, num_kept=self.num_concluded)
-        self._course = Course(self.plan, self.players(), num_steps=num_steps)
+        self._course = Course(self.plan, self.players(), num_steps=self.trainer.estimated_stepping_batches)
         if self._resumed is not None:
             self._course.load_state_dict(self._resumed)
             self._course.exchange_averages()  # the checkpoint holds the averages as the model's weights
             self._resumed = None
 
-    def on_train_epoch_end(self) -> None:
-        if self._seen_batches is not None:
-            with self.course.averaged():
-                self._conclude_alone(self._seen_batches)
-
     def on_fit_end(self) -> None:
         self._graphed, self._recorded = None, {}  # frees the memory that graphs hold
         self.course.exchange_averages()  # the averages are the trained model
-        self._course = self._seen_batches = None
+        self._course = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """In a fit without a chain, store the plan and the course, and the averages as the model's weights."""
@@ -176,15 +148,6 @@ class LearnedModel(LatentModel, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "plan" in checkpoint:
             self.plan, self._resumed = Plan(**checkpoint["plan"]), checkpoint.get("course")
-
-    def _conclude_alone(self, seen: SeenBatches) -> None:
-        """Set the shares of the classes, and fit what needs the weights, which a chain does after the fit."""
-        seen.set_shares()
-        if self.num_concluded:
-            was_training = self.training
-            self.eval()
-            self.conclude(seen.some, generator=torch.Generator().manual_seed(torch.initial_seed()))
-            self.train(was_training)
 
     def on_validation_start(self) -> None:
         if self._course is not None:  # None in a validation outside a fit
@@ -220,21 +183,23 @@ class LearnedModel(LatentModel, ABC):
 
     def training_step(self, batch: Samples, batch_idx: int) -> Losses:
         """Move each player that is due; return the losses by name."""
-        if self._seen_batches is not None:
-            self._seen_batches.see(batch)
         players, step, optimizers = self.players(), self.global_step, self._optimizers()
         self.course.step = step
         movers = [number for number, player in enumerate(players) if step % player.steps_per_move == 0]
         if self.plan.has_schedule:
-            self._set_rates(players, optimizers)
+            factor = self.course.rate_factor
+            for player, optimizer in zip(players, optimizers, strict=True):
+                for group in optimizer.param_groups:  # graphs read the rate from a tensor
+                    rate = factor * player.rate(self.plan)
+                    group["lr"] = group["lr"].fill_(rate) if self.uses_graphs else rate
         if self._graphed is None:
-            watched = self._move_each(batch, movers)
+            watched = self._step(batch, movers, self._move)
         else:
             optimizers[0]._on_before_step()  # with _on_after_step: counts a step that the Trainer does not see
             watched = self._graphed.step(batch, movers=movers)
-            if not self._are_averages_graphed:
+            if self.plan.average_decay is not None:  # the decay changes from move to move, which no graph can repeat
                 for number in movers:
-                    self._follow(number, players[number])
+                    self.course.follow(number)
             optimizers[0]._on_after_step()
         if self.has_watchers:
             self._last_losses |= {name: value for name, value in watched.items() if is_loss(name)}
@@ -273,44 +238,25 @@ class LearnedModel(LatentModel, ABC):
         optimizers = self.optimizers(use_pl_optimizer=True)
         return cast("list[LightningOptimizer]", optimizers if isinstance(optimizers, list) else [optimizers])
 
-    def _rate(self, player: Player) -> float:
-        """A player's learning rate before any schedule."""
-        return player.learning_rate * (self.plan.learning_rate_factor or 1.0)
-
-    def _set_rates(self, players: Sequence[Player], optimizers: Sequence[LightningOptimizer]) -> None:
-        """Set every player's learning rate for this step of the schedule."""
-        factor = self.course.rate_factor
-        for player, optimizer in zip(players, optimizers, strict=True):
-            for group in optimizer.param_groups:
-                if self.uses_graphs:
-                    group["lr"].fill_(factor * self._rate(player))  # in place, as graphs read this tensor
-                else:
-                    group["lr"] = factor * self._rate(player)
-
     def _is_logged(self, step: int) -> bool:
         """Whether to log this step's losses: for callbacks, or because a logger is due to write."""
         every = self.trainer.log_every_n_steps if self.trainer.loggers else 0  # type: ignore[attr-defined]
         return self.trainer.is_last_batch or step % STEPS_BETWEEN_LOGS == 0 or (every > 0 and (step + 1) % every == 0)
 
-    def _move_each(self, batch: Samples, movers: Sequence[int]) -> Losses:
-        """A step whose moves go through the Trainer; only the first player's counts as a step of the Trainer."""
-        optimizers = self._optimizers()
-
-        def move(number: int, player: Player, loss: Tensor) -> None:
-            optimizer = optimizers[number]
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            if number == 0:
-                optimizer.step()
-            else:  # through the precision plugin, like Lightning's own, but uncounted: else max_steps comes too early
-                self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
-            self._follow(number, player)
-
-        return self._step(batch, movers, move)
+    def _move(self, number: int, player: Player, loss: Tensor) -> None:
+        """Move a player through the Trainer; only the first player's move counts as a step of the Trainer."""
+        optimizer = self._optimizers()[number]
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if number == 0:
+            optimizer.step()
+        else:  # through the precision plugin, like Lightning's own, but uncounted: else max_steps comes too early
+            self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None, model=self)
+        self.course.follow(number)
 
     def _move_all(self, batch: Samples, movers: Sequence[int]) -> Losses:
-        """The same step without the Trainer, as a graph records it."""
-        optimizers, is_mixed = self._optimizers(), self.autocast_dtype is not None
+        """A step without the Trainer, as a graph records it."""
+        optimizers = self._optimizers()
 
         def move(number: int, player: Player, loss: Tensor) -> None:
             optimizer = optimizers[number].optimizer
@@ -318,9 +264,10 @@ class LearnedModel(LatentModel, ABC):
             loss.backward()
             self.on_before_optimizer_step(optimizer)
             optimizer.step()
-            if player.average is not None and self._are_averages_graphed:
+            if player.average is not None and self.plan.average_decay is None:
                 follow(player.average, player.module)
 
+        is_mixed = self.autocast_dtype is not None
         with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed, cache_enabled=False):
             losses = self._step(batch, movers, move)
         self._recorded[tuple(movers)] = self._gradients(movers)  # a replay writes to the tensors of its recording
@@ -337,17 +284,6 @@ class LearnedModel(LatentModel, ABC):
             if self._clipped_norm is not None:
                 watched[self._of_player(GRADIENT_NORM, number)] = self._clipped_norm.detach()
         return watched
-
-    @property
-    def _are_averages_graphed(self) -> bool:
-        """Whether a graph updates the averages too; it cannot if their decay changes from move to move."""
-        return self.plan.average_decay is None
-
-    def _follow(self, number: int, player: Player) -> None:
-        """Update a player's averages after its move."""
-        if player.average is not None:
-            player.average.update_parameters(player.module)
-        self.course.follow(number)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Samples:
         """Samples on the device, from `Samples`, values, or values with labels (`samples.as_samples`)."""

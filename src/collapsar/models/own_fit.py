@@ -1,13 +1,15 @@
-"""A fit without a chain: what `training/phases.py` does there around a fit, the model does here itself.
+"""A fit without a chain: what `training/phases.py` does there around a fit, a callback of the model does here.
 
 From the batches of the fit it learns how often each class is drawn, and fits what needs the final weights. Settings
 that only a chain carries out are refused.
 """
 
+from typing import Any
+
 import torch
+from lightning import Callback, Trainer
 
 from collapsar.errors import UsageError
-from collapsar.models.conditioning import Condition
 from collapsar.models.plan import Plan
 from collapsar.samples import UNLABELLED, Samples, concatenate
 
@@ -39,33 +41,32 @@ def check_own_fit(plan: Plan, *, precision: str, num_steps: int | float, is_vali
         raise UsageError(f"precision of the Trainer must be one of {', '.join(AUTOCAST_DTYPES)}: got {precision}")
 
 
-class SeenBatches:
-    """How often each class was seen, and the first samples of a fit.
+class OwnFit(Callback):
+    """Checks the plan of a `LearnedModel`, counts its classes, keeps its first samples, and concludes each epoch."""
 
-    Args:
-        condition: Gets the shares of the classes; None for a model that sees no labels.
-        num_kept: Samples that are kept.
-    """
-
-    def __init__(self, condition: Condition | None, *, num_kept: int) -> None:
-        self.condition, self.num_kept = condition, num_kept
-        self._counts = torch.zeros(condition.num_classes if condition else 0, dtype=torch.int64)
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        precision, num_steps = str(trainer.precision), trainer.estimated_stepping_batches
+        pl_module.check_plan(pl_module.plan)
+        check_own_fit(pl_module.plan, precision=precision, num_steps=num_steps, is_validated=trainer.enable_validation)
+        pl_module.autocast_dtype = AUTOCAST_DTYPES[precision]
+        self._counts = torch.zeros(pl_module.num_classes or 0, dtype=torch.int64)
         self._kept: list[Samples] = []
 
-    def see(self, batch: Samples) -> None:
-        """Count the labels of a training batch, and keep it if there are too few samples yet."""
-        if self.condition is not None and batch.labels is not None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Samples, batch_idx: int) -> None:
+        if pl_module.condition is not None and batch.labels is not None:
             labels = batch.labels.cpu()
             self._counts += labels[labels != UNLABELLED].bincount(minlength=len(self._counts))
-        if sum(map(len, self._kept)) < self.num_kept:
+        if sum(map(len, self._kept)) < pl_module.num_concluded:
             self._kept.append(batch)
 
-    def some(self, num_samples: int) -> Samples:
-        """Up to so many of the kept samples."""
-        return concatenate(self._kept)[:num_samples]
-
-    def set_shares(self) -> None:
-        """Give the condition the shares of the classes; UsageError if no label was seen."""
-        if self.condition is not None:
-            labels = self._counts.nonzero().squeeze(1)
-            self.condition.learn(labels, weights=self._counts[labels].double())
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Set the shares of the classes, and fit what needs the weights: a chain does so after the fit."""
+        with pl_module.course.averaged():
+            if pl_module.condition is not None:
+                labels = self._counts.nonzero().squeeze(1)
+                pl_module.condition.learn(labels, weights=self._counts[labels].double())
+            if pl_module.num_concluded:
+                was_training, generator = pl_module.training, torch.Generator().manual_seed(torch.initial_seed())
+                pl_module.eval()
+                pl_module.conclude(lambda num_samples: concatenate(self._kept)[:num_samples], generator=generator)
+                pl_module.train(was_training)

@@ -36,6 +36,9 @@ NEEDS = {  # keys that need other keys
     "decay_every_fraction": ("decay_factor",),
     "noise_schedule": ("noise_sd",),
 }
+MODEL_SPECIFIC_KEYS = frozenset(
+    {"augmentation", "noise_sd", "noise_schedule", "kl_warmup_fraction", "free_bits", "confidence_cap"}
+)  # they act only if the model's losses use them
 OF_SCHEDULE = {"decay_every_fraction": "step", "plateau_patience": "plateau"}  # keys that belong to one schedule
 # A CUDA graph cannot follow these keys, as it repeats what it recorded.
 UNGRAPHED = ("optimizer", "augmentation", "noise_schedule", "kl_warmup_fraction")

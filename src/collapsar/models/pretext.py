@@ -1,11 +1,7 @@
-"""Pretext tasks, whose answers come from the images themselves, and the part of a model that they pre-train.
-
-Each model names that part (`LearnedModel.representation`): a VAE's encoder or a GAN's critic, without its last layer.
-`collapsar.training.pretraining` holds the tasks and trains on them.
-"""
+"""Pretext tasks, whose answers come from the images themselves (`collapsar.training.pretraining`)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,17 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.models.shapes import Features, Images
-
-
-@dataclass(frozen=True, kw_only=True)
-class Representation:
-    """The network of a model that learns a pretext task, and its features of images in model range, of any class."""
-
-    module: nn.Module
-    features: Callable[[Images], Features]
-    learning_rate: float
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+from collapsar.models.shapes import Images
 
 
 @dataclass(frozen=True, kw_only=True)

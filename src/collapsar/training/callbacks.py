@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -58,6 +58,8 @@ class LossMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.global_step == 1:
+            check_monitors(trainer, pl_module)
         self.num_steps += 1
         self._unread.append(outputs)
         self._epochs.append(trainer.current_epoch)
@@ -79,7 +81,14 @@ class LossMonitor(Callback):
                 readings += [(index, name, value) for index, value in zip(steps, values, strict=True)]
             elif not math.isfinite(means[name]):  # half precision tries scales until gradients are finite
                 del means[name]
-        self._refuse_non_finite(readings)
+        broken = [reading for reading in readings if not math.isfinite(reading[2])]
+        if broken:
+            index, name, value = min(broken, key=lambda reading: reading[:2])  # the earliest step
+            raise NonFiniteError(
+                f"{name} is {value} in generation {self.generation}, epoch {self._epochs[index]}, "
+                f"step {self.num_steps - len(self._unread) + index}: "
+                "lower the learning rate, or look at the pool this generation was trained on"
+            )
         epoch = self._epochs[-1]
         rates = cast("LearnedModel", model).learning_rates_now()
         self.curve.append({"step": float(self.num_steps), "epoch": float(epoch), **means, **rates})
@@ -89,44 +98,32 @@ class LossMonitor(Callback):
         if self.on_reading:
             self.on_reading(self.curve[-1])
 
-    def _refuse_non_finite(self, readings: Sequence[tuple[int, str, float]]) -> None:
-        """Raise an error that names the earliest step with a non-finite loss."""
-        broken = [reading for reading in readings if not math.isfinite(reading[2])]
-        if broken:
-            index, name, value = min(broken, key=lambda reading: reading[:2])
-            raise NonFiniteError(
-                f"{name} is {value} in generation {self.generation}, epoch {self._epochs[index]}, "
-                f"step {self.num_steps - len(self._unread) + index}: "
-                "lower the learning rate, or look at the pool this generation was trained on"
-            )
 
-
-class BestWeights(Callback):
-    """Keeps the weights with the lowest validated score.
-
-    Args:
-        monitor: Name under which the score is logged.
+class BestWeights(EarlyStopping):
+    """Ends a training after `patience` validations without a lower score, and keeps the weights of the lowest one.
 
     Attributes:
-        score: The lowest score so far.
-        step: Number of steps before that score was measured.
+        step: Number of steps before the lowest score was measured.
     """
 
-    def __init__(self, monitor: str) -> None:
-        self.monitor, self.score, self.step = monitor, math.inf, 0
+    def __init__(self, monitor: str, *, patience: int) -> None:
+        super().__init__(monitor, patience=patience, mode="min", check_finite=False)
+        self.step = 0
         self._weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        score = float(trainer.callback_metrics[self.monitor])
-        if not trainer.sanity_checking and score < self.score:
-            self.score, self.step = score, trainer.global_step
+        lowest = float(self.best_score)
+        super().on_validation_end(trainer, pl_module)
+        if float(self.best_score) < lowest:
+            self.step = trainer.global_step
             self._weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"score": self.score, "step": self.step, "weights": self._weights}
+        return super().state_dict() | {"step": self.step, "weights": self._weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.score, self.step, self._weights = state_dict["score"], state_dict["step"], state_dict["weights"]
+        super().load_state_dict(state_dict)
+        self.step, self._weights = state_dict["step"], state_dict["weights"]
 
     def put_back(self, model: LightningModule) -> None:
         """Load the best weights into the model, if it was ever validated."""
@@ -135,39 +132,20 @@ class BestWeights(Callback):
                 model.load_state_dict(self._weights)
 
 
-def early_stopping(patience: int | None, *, watched: str) -> tuple[Callback, ...]:
-    """Callbacks that stop a training early and keep its best weights; none without a patience.
+def check_monitors(trainer: Trainer, model: LightningModule) -> None:
+    """Refuse a callback of Lightning's that monitors a value that the model did not log in its first step.
 
-    `watched` names the validated score; lower is better (`LearnedModel.watched`).
+    A user's own models and callbacks may log more at any time; with these a callback is refused only if Lightning
+    itself misses the value (`raise_if_unmonitored`).
     """
-    if patience is None:
-        return ()
-    monitor = f"{VALIDATED}{watched}"
-    return EarlyStopping(monitor, patience=patience, mode="min", check_finite=False), BestWeights(monitor)
-
-
-class MonitorCheck(Callback):
-    """Checks after the first step that the values that configured callbacks monitor are logged.
-
-    The first step shows what a model of ours logs. A user's own models and callbacks may log more at any time; with
-    these a callback is refused only if Lightning itself misses the value (`raise_if_unmonitored`).
-    """
-
-    def __init__(self, configured: Sequence[Callback]) -> None:
-        self.configured = configured
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step != 1 or not type(pl_module).__module__.startswith("collapsar."):
-            return
-        if not all(type(callback).__module__.startswith("lightning.") for callback in self.configured):
-            return
-        for callback in self.configured:
-            wanted = getattr(callback, "monitor", None)
-            is_to_come = trainer.enable_validation and str(wanted).startswith(VALIDATED)
-            if wanted is not None and wanted not in trainer.callback_metrics and not is_to_come:
-                raise unmonitored(type(callback).__name__, wanted, trainer=trainer)
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
+    if not {type(each).__module__.split(".")[0] for each in (model, *callbacks)} <= {"collapsar", "lightning"}:
+        return
+    for callback in callbacks:
+        wanted = getattr(callback, "monitor", None)
+        is_to_come = trainer.enable_validation and str(wanted).startswith(VALIDATED)
+        if wanted is not None and wanted not in trainer.callback_metrics and not is_to_come:
+            raise unmonitored(type(callback).__name__, wanted, trainer=trainer)
 
 
 def raise_if_unmonitored(error: RuntimeError, trainer: Trainer) -> None:

@@ -1,10 +1,13 @@
 """The phases of a training in steps: split the pool, pretrain if the plan says so, fit, and conclude."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import torch
+from lightning import Callback
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from collapsar.data.batches import PoolBatches, PoolInOrder
@@ -12,17 +15,15 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.machine import signals
 from collapsar.machine.devices import device_seeded, explain_out_of_memory, tensor_cores_allowed
-from collapsar.models.graphs import compiled
+from collapsar.models.generative import GenerativeModel
+from collapsar.models.graphs import compiled, networks_of
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.callbacks import (
+    VALIDATED,
     BestWeights,
     LossMonitor,
-    MonitorCheck,
-    OnReading,
-    OnSteps,
-    early_stopping,
     raise_if_unmonitored,
 )
 from collapsar.training.loggers import Place, announce
@@ -33,49 +34,62 @@ from collapsar.training.unfinished import Checkpoints, Unfinished
 VALIDATED_AT_ONCE = 1024  # samples, at least: the distance of two small sets is noisy
 
 
-class TrainingInSteps:
-    """One training of a model, with a Trainer of its own; it continues from a stored state if there is one.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A trained model, and how it was trained.
 
     Attributes:
-        summary: Number of steps and epochs, and each loss averaged over the last group of steps; filled by `run`.
+        model: In evaluation mode, on the device it was trained on.
+        summary: Number of steps and epochs, and each loss averaged over the last group of steps.
+        curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
+            its last step, and norms of gradients within it (`records.curve`).
+        save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
+        shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
+        earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.
     """
 
-    def __init__(
-        self,
-        model: LearnedModel,
-        recipe: Recipe,
-        *,
-        seed: int,
-        generation: int,
-        on_steps: OnSteps,
-        on_reading: OnReading | None,
-        unfinished: Unfinished,
-        folder: Path | None,
-    ) -> None:
-        self.model, self.recipe, self.plan, self.unfinished = model, recipe, recipe.plan, unfinished
-        self.seed, self.generation, self.on_steps = seed, generation, on_steps
-        self.summary: dict[str, float] = {}
-        self.state = unfinished.read()
+    model: GenerativeModel
+    summary: dict[str, float]
+    curve: list[dict[str, float]]
+    save: Callable[[Path], None]
+    shared_seconds: dict[str, float] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
+
+
+@dataclass(kw_only=True)
+class TrainingInSteps:
+    """One training of a model, with a Trainer of its own; it continues from a stored state if there is one."""
+
+    model: LearnedModel
+    recipe: Recipe
+    seed: int
+    monitor: LossMonitor
+    unfinished: Unfinished
+    folder: Path | None
+
+    def __post_init__(self) -> None:
+        self.plan, self.generation, model = self.recipe.plan, self.monitor.generation, self.model
+        self.state = self.unfinished.read()
         self.begun = self.state if self.state is not None and self.state["phase"] == "training" else None
         place = None
-        if folder is not None:
+        if self.folder is not None:
             first_step = int(self.begun["step"]) if self.begun else 0
-            place = Place(folder=folder, generation=generation, seed=seed, first_step=first_step)
-        self.monitor = LossMonitor(generation, on_steps, on_reading)
-        self.stopping = early_stopping(self.plan.early_stopping_patience, watched=model.watched)
-        ours = (self.monitor, *self.stopping)
-        self.trainer = make_trainer(recipe.trainer, *ours, place=place)
+            place = Place(folder=self.folder, generation=self.generation, seed=self.seed, first_step=first_step)
+        self.best: BestWeights | None = None
+        if self.plan.early_stopping_patience is not None:
+            self.best = BestWeights(f"{VALIDATED}{model.watched}", patience=self.plan.early_stopping_patience)
+        ours = [self.monitor, *([self.best] if self.best else [])]
+        self.trainer = make_trainer(self.recipe.trainer, *ours, place=place)
         if place is not None:
             announce(self.trainer.loggers, place)
         self.device: torch.device = self.trainer.strategy.root_device
-        self.callbacks = self.trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
-        self.configured = [callback for callback in self.callbacks if callback not in ours]
+        self.callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # a connector sets it
         model.is_on_its_own = False
-        model.has_watchers = bool(self.trainer.loggers or self.configured)
+        model.has_watchers = bool(self.trainer.loggers) or len(self.callbacks) > len(ours)
         model.autocast_dtype = autocast_dtype(self.trainer)
         model.uses_graphs = bool(self.plan.cuda_graphs) and self.device.type == "cuda"
 
-    def run(self, pool: Pool, *, real: Samples | None, held_out: Samples | None) -> None:
+    def run(self, pool: Pool, *, real: Samples | None, held_out: Samples | None) -> Training:
         """Train the model; afterwards it is in evaluation mode on the Trainer's device."""
         advice = f"lower batch_size, which is {self.recipe.batch_size}, or the width of the model"
         with (
@@ -90,7 +104,7 @@ class TrainingInSteps:
             pretrained = self._pretrain(unlabelled, steps_per_epoch=len(batches))
             self._validate_evenly(steps_per_epoch=len(batches))
             self._fit(batches, validation, pretrained=pretrained)
-        self._conclude(batches, pretrained=pretrained)
+        return self._conclude(batches, pretrained=pretrained)
 
     def save(self, path: Path) -> None:
         """Move the model to the CPU, and write a Lightning checkpoint of it."""
@@ -127,7 +141,7 @@ class TrainingInSteps:
             self._batches(pool, purpose="pretraining"),
             num_steps=num_steps,
             generation=self.generation,
-            on_steps=self.on_steps,
+            on_steps=self.monitor.on_steps,
             unfinished=self.unfinished,
             state=self.state,
         )
@@ -141,9 +155,9 @@ class TrainingInSteps:
 
     def _fit(self, batches: PoolBatches, validation: PoolInOrder | None, *, pretrained: dict[str, float]) -> None:
         checkpoints = Checkpoints(self.unfinished, state=self.begun, pretrained=pretrained)
-        self.callbacks[:0] = [checkpoints, MonitorCheck(self.configured)]
+        self.callbacks.insert(0, checkpoints)
         try:
-            with compiled(self.model.networks()) if self.plan.compiled else nullcontext():
+            with compiled(networks_of(self.model, self.model.players())) if self.plan.compiled else nullcontext():
                 self.trainer.fit(self.model, train_dataloaders=batches, val_dataloaders=validation)
         except signals.Stopped:
             raise
@@ -157,15 +171,14 @@ class TrainingInSteps:
         if not self.trainer.global_step:
             raise UsageError("the Trainer took no step: look at what conf/trainer and the overrides of trainer.* limit")
 
-    def _conclude(self, batches: PoolBatches, *, pretrained: dict[str, float]) -> None:
+    def _conclude(self, batches: PoolBatches, *, pretrained: dict[str, float]) -> Training:
         """Put the best weights back, sum the training up, and fit what needs the final weights."""
         self.state = self.begun = None  # frees the memory of a checkpoint
-        self.summary = {"steps": float(self.monitor.num_steps), "epochs": float(self.trainer.current_epoch)}
-        self.summary |= self.monitor.last_losses | pretrained
-        for callback in self.stopping:
-            if isinstance(callback, BestWeights):
-                callback.put_back(self.model)
-                self.summary |= {"best_step": float(callback.step), "best_score": callback.score}
+        summary = {"steps": float(self.monitor.num_steps), "epochs": float(self.trainer.current_epoch)}
+        summary |= self.monitor.last_losses | pretrained
+        if self.best is not None:
+            self.best.put_back(self.model)
+            summary |= {"best_step": float(self.best.step), "best_score": float(self.best.best_score)}
         self.model.eval().to(self.device)
 
         def some(num_samples: int) -> Samples:
@@ -174,6 +187,13 @@ class TrainingInSteps:
             return next(iter(self._batches(batches.pool, size=size, chosen=batches.chosen, purpose="conclude")))
 
         self.model.conclude(some, generator=self._generator("posterior"))
+        return Training(
+            model=self.model,
+            summary=summary,
+            curve=self.monitor.curve,
+            save=self.save,
+            earlier_seconds=self.unfinished.earlier_seconds,
+        )
 
     def _batches(
         self, pool: Pool, *, purpose: str, size: int | None = None, chosen: torch.Tensor | None = None

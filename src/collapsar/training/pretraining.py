@@ -5,12 +5,9 @@
     contrastive  which is the other view of this image? (SimCLR, Chen et al. 2020, arXiv:2002.05709, equation 1); a
                  step shows two augmented views of each image of a batch
 
-It takes a share of a generation's steps, and the model gets the rest, so the total stays the same. Its images are those
-of the pool and of the real training set, each as often as any other. The plan's optimiser, rate factor and clipping
-apply here too; weight decay and schedules do not.
-
-It has a loop of its own, because Lightning's would move numbers: that one scales losses in 16-bit precision, and our
-optimisers there are not fused if gradients are clipped. Checkpoints of earlier runs would not continue either.
+It takes a share of a generation's steps, and the model gets the rest. Its images are those of the pool and of the real
+training set, each as often as any other. The plan's optimiser, rate factor and clipping apply here too; weight decay
+and schedules do not. Its loop is its own, as Lightning's scales losses in 16-bit precision, which moves numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +27,6 @@ from collapsar.judging.spaces.self_supervised import SimilarityLogits
 from collapsar.machine import signals
 from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
-from collapsar.models.optimizers import make_optimizer
 from collapsar.models.pretext import Pretext
 from collapsar.samples import to_model_range
 from collapsar.training.callbacks import STEPS_BETWEEN_READINGS, OnSteps
@@ -108,7 +104,7 @@ def pretrain(
     unfinished: Unfinished,
     state: State | None,
 ) -> dict[str, float]:
-    """Train a model's representation on a pretext task; return its loss and accuracy, averaged over the last steps.
+    """Train a model's encoder or critic on a pretext task; return loss and accuracy, averaged over the last steps.
 
     The generator of the batches also poses the tasks. Initial weights of the head come from the global generator.
 
@@ -116,22 +112,15 @@ def pretrain(
         NonFiniteError: the loss became NaN or infinite.
         Stopped: a signal asked to stop; the progress is stored.
     """
-    device, representation = batches.device, model.to(batches.device).train().representation()
-    assert representation is not None, "checked beforehand"
+    assert model.pretrained is not None, "checked beforehand"
+    device, network = batches.device, model.to(batches.device).train().get_submodule(model.pretrained)
+    features_of = features(network)
     with torch.no_grad():
-        feature_dim = representation.features(torch.zeros(2, *model.sample_shape, device=device)).shape[1]
+        feature_dim = features_of(torch.zeros(2, *model.sample_shape, device=device)).shape[1]
     head = pretext.head(feature_dim).to(device)
-    learnt = [*representation.module.parameters(), *head.parameters()]
-    optimizer = make_optimizer(
-        model.plan.optimizer or "adam",
-        learnt,
-        learning_rate=representation.learning_rate * (model.plan.learning_rate_factor or 1.0),
-        adam_betas=representation.adam_betas,
-        weight_decay=0.0,
-        is_fused=True,
-        is_capturable=False,
-        device=device,
-    )
+    learnt = [*network.parameters(), *head.parameters()]
+    trained_by = model.players()[0]
+    optimizer = trained_by.optimizer(model.plan, learnt, weight_decay=0.0, is_fused=True, capturable_on=None)
     stateful: dict[str, Any] = {"model": model, "head": head, "optimizer": optimizer, "batches": batches}
     readings: list[Tensor] = []
     num_done = 0
@@ -149,7 +138,7 @@ def pretrain(
         signals.leave_if_asked()
         inputs, answers = pretext.pose(to_model_range(next(endless).values), batches.generator)
         with torch.autocast(device.type, dtype=model.autocast_dtype, enabled=model.autocast_dtype is not None):
-            logits = head(representation.features(inputs)).float()
+            logits = head(features_of(inputs)).float()
         loss = F.cross_entropy(logits, answers)
         optimizer.zero_grad()
         loss.backward()
@@ -165,13 +154,14 @@ def pretrain(
     return {"pretraining_steps": float(num_steps), "pretraining_loss": last_loss, "pretraining_accuracy": accuracy}
 
 
-def check_pretraining(pretext: Pretext, model: LearnedModel, *, num_steps: int, batch_size: int) -> None:
-    """Refuse a pretext task that the model, its images, its batches or the steps of a generation cannot serve.
+def features(network: nn.Module) -> Callable[[Images], Tensor]:
+    """The input of a network's last layer, for images of any class."""
+    return network[:-1] if isinstance(network, nn.Sequential) else network.features
 
-    Raises:
-        UsageError: the text says what to set instead.
-    """
-    if model.representation() is None:
+
+def check_pretraining(pretext: Pretext, model: LearnedModel, *, num_steps: int, batch_size: int) -> None:
+    """Refuse a pretext task that the model, its images, its batches or the steps of a generation cannot serve."""
+    if model.pretrained is None:
         raise UsageError(f"model={model.name} has no encoder or critic to pre-train: set training.pretraining=null")
     pretext.check(model.sample_shape, batch_size=batch_size)
     if num_steps < 2:

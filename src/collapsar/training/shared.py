@@ -56,19 +56,6 @@ class SharedTraining:
         self.path, self.recipe, self.depends_on = path, recipe, depends_on
         self.lock = FileLock(path.with_name(f"{path.name}.lock"))
 
-    def acquire(self) -> None:
-        """Lock the training: no other chain trains it until it is stored.
-
-        Raises:
-            OSError: the folder cannot be made or written.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self.lock.acquire(timeout=SILENT_SECONDS)
-        except Timeout:
-            logger.info("waiting for another chain that trains the same generation 0, kept in %s", self.path)
-            self.lock.acquire()
-
     def training(self, train: Callable[[], Training]) -> Training:
         """The stored training; without one, train and store it. Then other chains may read it."""
         try:
@@ -84,12 +71,8 @@ class SharedTraining:
             note, weights = json.loads((self.path / NOTE).read_text()), (self.path / MODEL).read_bytes()
             if note["checksum"] != checksum(note["training"], weights=weights):
                 raise ValueError("its checksum is another")
-            return Training(
-                model=load(self.recipe, weights),
-                save=writer(weights),
-                shared_seconds=note["seconds"],
-                **note["training"],
-            )
+            model, save = load(self.recipe, weights), writer(weights)
+            return Training(model=model, save=save, shared_seconds=note["seconds"], **note["training"])
         except DAMAGE as error:
             logger.warning("%s is damaged (%s): generation 0 is trained again", self.path, type(error).__name__)
             return None
@@ -121,19 +104,18 @@ def claimed(
 ) -> Iterator[SharedTraining | None]:
     """The shared training of generation 0, held by one chain at a time until it is done.
 
-    Args:
-        study: The folder that holds the run folders.
-        recipe: How the model is made and trained.
-        config: The chain's resolved configuration.
-        real: The real training set.
-
-    Yields:
-        None, with a warning, if the study's folder cannot be written: the chain then trains for itself.
+    None, with a warning, if the study's folder cannot be written: the chain then trains for itself. `config` is the
+    chain's resolved configuration, `real` its real training set.
     """
     depends_on = dependencies(recipe, settings=first_training_settings(config), real=real)
     shared = SharedTraining(study / FOLDER / digest(depends_on), recipe, depends_on=depends_on)
     try:
-        shared.acquire()
+        shared.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shared.lock.acquire(timeout=SILENT_SECONDS)
+        except Timeout:
+            logger.info("waiting for another chain that trains the same generation 0, kept in %s", shared.path)
+            shared.lock.acquire()
     except OSError as error:
         if is_of_disk(error):
             raise

@@ -2,9 +2,10 @@
 
 import io
 import re
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 import torch
@@ -44,66 +45,53 @@ def open_model(checkpoint: Path, *, settings: Mapping[str, Any], precision: str 
         UsageError: the checkpoint is missing or damaged, or the settings name no model.
     """
     made_from, own = model_class(str(settings["_target_"])), {key: settings[key] for key in settings if key[0] != "_"}
-    try:
+    with (
+        damage_told(f"{checkpoint} is missing or damaged", advice="restore the file"),
+        torch.random.fork_rng(devices=[]),
+    ):
         stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        with torch.random.fork_rng(devices=[]):
-            model = made_from(**own | stored.get("hyper_parameters", {}))
+        model = made_from(**own | stored.get("hyper_parameters", {}))
         model.load_state_dict(stored["state_dict"], assign=True)
-    except DAMAGE as error:
-        raise UsageError(f"{checkpoint} is missing or damaged ({type(error).__name__}): restore the file") from error
     if isinstance(model, LearnedModel):
         model.autocast_dtype = AUTOCAST_DTYPES.get(str(precision))
     return model.eval()
 
 
 def model_class(target: str) -> type[GenerativeModel]:
-    """The class of a model by its path; a class of ours that has moved is found by its name.
-
-    Raises:
-        UsageError: the path names no model.
-    """
-    found = imported(target)
-    if found is None and target.startswith(OURS):
+    """The class of a model by its path; a class of ours that has moved is found by its name. UsageError if none is."""
+    paths = [target]
+    if target.startswith(OURS):
         texts = [path.read_text(encoding="utf-8") for path in sorted((config_folder() / "model").glob("*.yaml"))]
         targets = [match for text in texts for match in re.findall(r"^_target_: (\S+)", text, flags=re.MULTILINE)]
-        found = next((imported(each) for each in targets if class_name(each) == class_name(target)), None)
-    if not (isinstance(found, type) and issubclass(found, GenerativeModel)):
-        raise UsageError(f"model._target_ names no model that can be imported here: got {target!r}")
-    return found
-
-
-def imported(path: str) -> Any:
-    """What a path names; None if it cannot be imported."""
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(import_module(module), name, None)
-    except (ImportError, ValueError):
-        return None
+        paths += [each for each in targets if class_name(each) == class_name(target)]
+    for path in paths:
+        with suppress(ImportError, AttributeError, ValueError):
+            found = resolve_name(path)
+            if isinstance(found, type) and issubclass(found, GenerativeModel):
+                return found
+    raise UsageError(f"model._target_ names no model that can be imported here: got {target!r}")
 
 
 def load_stored(recipe: Recipe, path: Path) -> LearnedModel:
-    """The model of a finished generation, as `load` gives it.
-
-    Raises:
-        UsageError: its checkpoint is missing or damaged.
-    """
-    try:
+    """The model of a finished generation, as `load` gives it; UsageError if its checkpoint is missing or damaged."""
+    advice = "restore the file, or start again in another folder"
+    with damage_told(f"cannot continue: {path} is missing or damaged", advice=advice):
         return load(recipe, path.read_bytes())
-    except DAMAGE as error:
-        raise UsageError(
-            f"cannot continue: {path} is missing or damaged ({type(error).__name__}); restore the file, or start again "
-            "in another folder"
-        ) from error
 
 
 def begin_with(model: LearnedModel, checkpoint: Path) -> None:
     """Load a checkpoint's weights into a fresh model, and its optimiser states if the plan keeps them."""
-    try:
+    advice = "delete the run folder to start anew, or set training.warm_start=null"
+    with damage_told(f"{checkpoint} cannot be begun with", advice=advice):
         stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
         model.load_state_dict(stored["state_dict"])
         model.optimizer_states = stored["optimizer_states"] if model.plan.keeps_optimizer else None
+
+
+@contextmanager
+def damage_told(problem: str, *, advice: str) -> Iterator[None]:
+    """Replace an error of a damaged file by a UsageError."""
+    try:
+        yield
     except DAMAGE as error:
-        raise UsageError(
-            f"{checkpoint} cannot be begun with ({type(error).__name__}): delete the run folder to start anew, or set "
-            "training.warm_start=null"
-        ) from error
+        raise UsageError(f"{problem} ({type(error).__name__}): {advice}") from error

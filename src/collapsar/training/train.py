@@ -4,8 +4,6 @@ A Lightning Trainer is single-use: a second `fit` with a new module runs no step
 the trainer are recipes here, called anew for each generation.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -20,34 +18,12 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
-from collapsar.training.callbacks import OnReading, OnSteps
-from collapsar.training.phases import TrainingInSteps
+from collapsar.training.callbacks import LossMonitor, OnReading, OnSteps
+from collapsar.training.phases import Training, TrainingInSteps
 from collapsar.training.pretraining import check_pretraining
 from collapsar.training.stored import begin_with
-from collapsar.training.trainer import Recipe, in_full_precision, make_trainer, total_steps
+from collapsar.training.trainer import Recipe, make_trainer, total_steps
 from collapsar.training.unfinished import Unfinished
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """A trained model, and how it was trained.
-
-    Attributes:
-        model: In evaluation mode, on the device it was trained on.
-        summary: Number of steps and epochs, and each loss averaged over the last group of steps.
-        curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
-            its last step, and norms of gradients within it (`records.curve`).
-        save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
-        shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
-        earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.
-    """
-
-    model: GenerativeModel
-    summary: dict[str, float]
-    curve: list[dict[str, float]]
-    save: Callable[[Path], None]
-    shared_seconds: dict[str, float] = field(default_factory=dict)
-    earlier_seconds: float = 0.0
 
 
 def train(
@@ -64,20 +40,12 @@ def train(
     unfinished: Unfinished | None = None,
     folder: Path | None = None,
 ) -> Training:
-    """Train a fresh model on a pool.
+    """Train a fresh model on a pool, which moves to the trainer's device as it is, if it fits.
 
-    Args:
-        recipe: How to make and train the model.
-        pool: What to train on; moved to the trainer's device as it is, if it fits.
-        seed: The experiment's seed.
-        generation: Selects the random streams; errors name it.
-        on_steps: Called with the progress.
-        on_reading: Called with each reading of the losses, also with those before the checkpoint it continues from.
-        real: The real training set, for pretraining without labels; None pretrains on the pool alone.
-        held_out: Real samples that no generation is trained on, if the plan validates on them.
-        start: The checkpoint of the last generation, if the plan begins with its weights.
-        unfinished: Stores and restores the progress of a training in steps; None stores nothing.
-        folder: The run folder, below which the user's loggers and callbacks write; None keeps their own paths.
+    Seed and generation select the random streams. `real` is the real training set, for pretraining without labels;
+    `held_out` are real samples that no generation is trained on, if the plan validates on them; `start` is the
+    checkpoint of the last generation, if the plan begins with its weights; below `folder`, the run folder, the user's
+    loggers and callbacks write. `on_reading` also gets the readings from before the checkpoint that it continues from.
 
     Raises:
         UsageError: the recipe cannot train on this pool; the text says what to set.
@@ -95,30 +63,21 @@ def train(
         learner.plan = recipe.plan
         if start is not None:
             begin_with(learner, start)
-        unfinished = unfinished or Unfinished()
         with signals.deferred():
             training = TrainingInSteps(
-                learner,
-                recipe,
+                model=learner,
+                recipe=recipe,
                 seed=seed,
-                generation=generation,
-                on_steps=on_steps,
-                on_reading=on_reading,
-                unfinished=unfinished,
+                monitor=LossMonitor(generation, on_steps, on_reading),
+                unfinished=unfinished or Unfinished(),
                 folder=folder,
             )
-            training.run(pool, real=real, held_out=held_out)
-        return Training(
-            model=learner,
-            summary=training.summary,
-            curve=training.monitor.curve,
-            save=training.save,
-            earlier_seconds=unfinished.earlier_seconds,
-        )
+            return training.run(pool, real=real, held_out=held_out)
 
 
 def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Training:
     """Fit an analytic model by its formula, to the whole pool at once."""
+    model.check_pool_size(len(pool))
     model.fit(pool.concatenated(), weights=pool.weights, generator=generator)
 
     def save(path: Path) -> None:
@@ -128,11 +87,7 @@ def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Trai
 
 
 def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) -> None:
-    """Check that each lever has an effect on the model, and that the pool is large enough.
-
-    Raises:
-        UsageError: a lever has no effect, or the pool is too small for the model, its batches and the validation share.
-    """
+    """Refuse a lever without effect, and a pool too small for the model, its batches and the validation share."""
     model.check_plan(recipe.plan)
     num_trained_on = pool_size - recipe.plan.num_kept_from_pool(pool_size)
     model.check_pool_size(num_trained_on)
@@ -145,6 +100,5 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
             f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {recipe.batch_size}"
         )
     if recipe.plan.pretraining is not None:
-        trainer = make_trainer(in_full_precision(recipe.trainer))
-        num_steps = total_steps(trainer, steps_per_epoch=num_trained_on // recipe.batch_size)
+        num_steps = total_steps(make_trainer(recipe.trainer), steps_per_epoch=num_trained_on // recipe.batch_size)
         check_pretraining(recipe.plan.pretraining, learner, num_steps=num_steps, batch_size=recipe.batch_size)

@@ -123,16 +123,17 @@ class Recipe:
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:
     """A fresh Trainer with these callbacks after copies of the configured ones, and with copies of its loggers.
 
-    `place` says where loggers and callbacks write; it is None for a Trainer that trains nothing.
+    `place` says where loggers and callbacks write; it is None for a Trainer that trains nothing. A precision of `auto`
+    is float32.
     """
     flat = flattened(recipe)
     takes = inspect.signature(flat.func).parameters.values()
-    takes_any = any(each.kind == each.VAR_KEYWORD for each in takes)
-    own: dict[str, Any] = {
-        key: value
-        for key, value in SAFE.items()
-        if key not in flat.keywords and (takes_any or any(each.name == key for each in takes))
-    }
+    names = {each.name for each in takes} | (
+        SAFE.keys() if any(each.kind == each.VAR_KEYWORD for each in takes) else set()
+    )
+    own: dict[str, Any] = {key: value for key, value in SAFE.items() if key in names - flat.keywords.keys()}
+    if configured(recipe, "precision") == AUTO:
+        own["precision"] = FULL_PRECISION
     own["callbacks"] = [*copy.deepcopy(configured_list(recipe, "callbacks")), *callbacks]
     own["plugins"] = _plugins(recipe)
     own["logger"] = placed(configured_loggers(configured(recipe, "logger")), place) or False
@@ -174,7 +175,7 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
     check_arguments(recipe)
     try:
         with torch_settings_kept():
-            trainer = make_trainer(in_full_precision(recipe))
+            trainer = make_trainer(recipe)
     except (MisconfigurationException, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise UsageError(f"trainer has a wrong value: {str(error).splitlines()[0]}") from error
     if trainer.num_devices * trainer.num_nodes != 1:
@@ -236,11 +237,6 @@ def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
             f"the state_dict of {key} ({type(callback).__name__}) cannot be stored ({type(error).__name__}): "
             "it may hold numbers, text, tensors, lists and dicts"
         ) from error
-
-
-def in_full_precision(recipe: TrainerRecipe) -> TrainerRecipe:
-    """The recipe with float32 in place of a precision of `auto`."""
-    return with_arguments(recipe, precision=FULL_PRECISION) if configured(recipe, "precision") == AUTO else recipe
 
 
 def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:

@@ -30,7 +30,6 @@ from collapsar.machine.choice import Machine
 from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
 from collapsar.records.settings import binding_settings, digest
-from collapsar.training.callbacks import MonitorCheck
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +158,7 @@ class Checkpoints(Callback):
             optimizer.load_state_dict(stored)
         trainer.precision_plugin.load_state_dict(self.state["precision"])
         trainer.fit_loop.load_state_dict(self.state["loops"])
-        for callback, stored in zip(others(trainer), self.state["callbacks"], strict=True):
+        for callback, stored in zip(self._others(trainer), self.state["callbacks"], strict=True):
             callback.load_state_dict(stored)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -186,6 +185,10 @@ class Checkpoints(Callback):
             self._stored_step = step
         signals.leave_if_asked()
 
+    def _others(self, trainer: Trainer) -> list[Callback]:
+        """The other callbacks, in an order that is the same each time."""
+        return [each for each in trainer.callbacks if each is not self]  # type: ignore[attr-defined]
+
     def _present(self, trainer: Trainer, model: LearnedModel) -> State:
         """The state before the next step."""
         return {
@@ -196,18 +199,12 @@ class Checkpoints(Callback):
             "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
             "precision": trainer.precision_plugin.state_dict(),
             "loops": before_the_batch(trainer.fit_loop.state_dict()),
-            "callbacks": [callback.state_dict() for callback in others(trainer)],
+            "callbacks": [callback.state_dict() for callback in self._others(trainer)],
             "course": model.course.state_dict(),
             "random": random_states(trainer.strategy.root_device),
             "should_stop": trainer.should_stop,  # may be set, though min_steps or min_epochs is not reached
             "logged": dict(trainer.callback_metrics),  # the last values, which callbacks may read at any time
         }
-
-
-def others(trainer: Trainer) -> list[Callback]:
-    """A Trainer's callbacks except Checkpoints and MonitorCheck, in an order that is the same each time."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
-    return [callback for callback in callbacks if not isinstance(callback, Checkpoints | MonitorCheck)]
 
 
 def before_the_batch(loops: State) -> State:

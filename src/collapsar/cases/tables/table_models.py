@@ -23,7 +23,7 @@ from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
 from collapsar.models.layers import Layers, Norm, scaled
-from collapsar.models.learned import MODEL_SPECIFIC_KEYS
+from collapsar.models.plan import MODEL_SPECIFIC_KEYS
 from collapsar.models.vae.vae import VariationalModel
 from collapsar.models.vae.vae_bodies import linear_layers
 

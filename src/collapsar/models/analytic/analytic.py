@@ -1,8 +1,7 @@
 """Models whose fit is a formula: how the loop behaves with them is known in closed form (see `theory`).
 
 They are fitted to a whole pool at once, without a Trainer. Samples are float32 vectors. A *diagonal* Gaussian or a
-histogram treats each dimension separately, so a chain in D dimensions is D independent chains. `collapsar-verify` runs
-thousands of chains in this way, through the same code as every other chain.
+histogram treats each dimension separately: a chain in D dimensions is D independent chains (`collapsar-verify`).
 """
 
 from abc import ABC, abstractmethod
@@ -69,10 +68,8 @@ class AnalyticModel(GenerativeModel, ABC):
 class Gaussian(AnalyticModel):
     """A normal distribution.
 
-    Args:
-        covariance: `diagonal` (independent dimensions) or `full`.
-        variance: `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1. With weights w it
-            divides the weighted mean square by 1 - sum w², which is (n - 1) / n for equal weights.
+    A variance by `maximum_likelihood` divides by the number of samples n, `unbiased` by n - 1. With weights w it
+    divides the weighted mean square by 1 - sum w², which is (n - 1) / n for equal weights.
     """
 
     name = "gaussian"
@@ -89,13 +86,9 @@ class Gaussian(AnalyticModel):
     ) -> None:
         super().__init__(sample_shape=sample_shape)
         self.is_full, self.is_unbiased = covariance == "full", variance == "unbiased"
-
-    def check_pool_size(self, pool_size: int) -> None:
-        if self.is_unbiased and pool_size < 2:
-            raise UsageError(f"an unbiased variance needs a pool of at least 2 samples: got {pool_size}")
+        self.smallest_pool = (f"model.variance={variance}", 2 if self.is_unbiased else 1)
 
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
-        self.check_pool_size(len(samples))
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         self.mean = shares @ samples
         centred = samples - self.mean  # a second pass: the difference of two moments would cancel
@@ -117,7 +110,7 @@ class Gaussian(AnalyticModel):
 class Categorical(AnalyticModel):
     """A histogram over categories 0 to K - 1, for each dimension separately: its chain is the Wright-Fisher process.
 
-    K is `num_categories`; it is null for data without categories, which raises UsageError.
+    `num_categories` is K; null, for data without categories, raises UsageError.
     """
 
     name = "categorical"
@@ -157,11 +150,8 @@ class LinearRegression(AnalyticModel):
     """Least squares from the first columns of a sample, its inputs, to the others, its outputs.
 
     Samples are y = x w + noise at the inputs x of the fit, in their order and then from the first again. So the design
-    stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3).
-
-    Args:
-        num_inputs: Number of input columns; null, for data without inputs, raises UsageError.
-        noise_sd: Standard deviation of the outputs' noise, which is known and not fitted; null as above.
+    stays that of the real data, as in Gerstgrasser et al. 2024 (arXiv:2404.01413, section 3). `noise_sd`, the standard
+    deviation of the noise, is known and not fitted. It and `num_inputs` are null for data without inputs: UsageError.
     """
 
     name = "linear_regression"
@@ -176,13 +166,9 @@ class LinearRegression(AnalyticModel):
         if not 1 <= num_inputs < self.num_dimensions:
             raise UsageError(f"num_inputs must be between 1 and {self.num_dimensions - 1}: got {num_inputs}")
         self.num_inputs, self.noise_sd = num_inputs, float(noise_sd)
-
-    def check_pool_size(self, pool_size: int) -> None:
-        if pool_size < self.num_inputs:
-            raise UsageError(f"least squares on {self.num_inputs} inputs needs as many samples: got {pool_size}")
+        self.smallest_pool = (f"model.num_inputs={num_inputs}", num_inputs)
 
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
-        self.check_pool_size(len(samples))
         inputs, outputs = samples.split([self.num_inputs, self.num_dimensions - self.num_inputs], dim=1)
         root = 1.0 if weights is None else weights.float().sqrt().unsqueeze(1)
         self.inputs = inputs.contiguous()
@@ -202,11 +188,8 @@ class Mixture(AnalyticModel):
     """A mixture of normal distributions with full covariances, by scikit-learn's EM.
 
     EM takes no weights, so a weighted pool is first resampled in proportion to them. The bias acts on each component's
-    covariance, not on the shares of the components.
-
-    Args:
-        num_starts: Number of k-means starts of EM; the likeliest fit is kept.
-        min_variance: Added to each variance, so that no component collapses onto one sample.
+    covariance, not on the shares. Of `num_starts` k-means starts the likeliest fit is kept. `min_variance` is added to
+    each variance, so that no component collapses onto one sample.
     """
 
     name = "mixture"
@@ -222,17 +205,13 @@ class Mixture(AnalyticModel):
         check_positive(
             num_components=num_components, num_starts=num_starts, max_steps=max_steps, min_variance=min_variance
         )
-        self.num_components = num_components
+        self.num_components, self.smallest_pool = (
+            num_components,
+            (f"model.num_components={num_components}", num_components),
+        )
         self.settings = {"n_init": num_starts, "max_iter": max_steps, "reg_covar": min_variance}
 
-    def check_pool_size(self, pool_size: int) -> None:
-        if pool_size < self.num_components:
-            raise UsageError(
-                f"model.num_components must be at most the pool's {pool_size} samples: got {self.num_components}"
-            )
-
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
-        self.check_pool_size(len(samples))
         if weights is not None:
             samples = samples[draw_weighted(weights, len(samples), generator=generator)]
         start = int(torch.randint(2**31, (), generator=generator))
@@ -247,9 +226,7 @@ class Mixture(AnalyticModel):
 
 
 class KernelDensity(AnalyticModel):
-    """A normal kernel around each sample of the pool.
-
-    A chain of such models diffuses: each generation adds the kernel's variance. The bias acts on the kernel.
+    """A normal kernel around each sample of the pool, on which the bias acts; each generation adds its variance.
 
     `bandwidth` is the kernel's standard deviation, above 0, in units of each dimension's own; null: Scott's rule,
     n^(-1/(D+4)).

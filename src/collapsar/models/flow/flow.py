@@ -11,6 +11,7 @@ equation from t = 1 back to 0. Networks see images in [-1, 1] and vectors divide
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from typing import Any, Literal
 
@@ -83,14 +84,10 @@ class Flow(LearnedModel):
         data = self._solve(latents.unflatten(1, self.sample_shape), labels, begin=0.0, end=1.0)
         return 0.5 * (data + 1) if self.is_of_images else self.vector_sd * data
 
-    @torch.inference_mode()
     def encode(self, samples: Samples) -> Latents:
         """The noise of each sample, from the same solver run backwards; float32, on the CPU."""
-        noise = (
-            self._solve(self._seen(to_model_range(chunk.values)), self.classes_of(chunk), begin=1.0, end=0.0)
-            for chunk in self.chunks_of(samples)
-        )
-        return torch.cat([chunk.flatten(1).cpu() for chunk in noise])
+        backwards = partial(self._solve, begin=1.0, end=0.0)
+        return self.in_chunks(samples, lambda values, labels: backwards(self._seen(values), labels)).flatten(1)
 
     def _solve(self, start: Values, labels: Labels | None, *, begin: float, end: float) -> Values:
         """The end of the path of samples of these classes."""

@@ -15,6 +15,7 @@ between the values of the samples that were kept for validation and of as many s
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,12 +27,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.models.augmentation import transformed_differentiably
-from collapsar.models.conditioning import ProjectionCritic, given
+from collapsar.models.conditioning import given
 from collapsar.models.course import Losses, Player
 from collapsar.models.gan.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
-from collapsar.models.layers import Layers, Norm, scaled, unwrapped, without_last
+from collapsar.models.layers import Layers, Norm, scaled, unwrapped
 from collapsar.models.learned import LearnedModel
-from collapsar.models.pretext import Representation
 from collapsar.models.shapes import Images, Labels, Latents, Logits, PerSample, Scalar, Values
 from collapsar.samples import Samples, to_model_range
 
@@ -93,30 +93,19 @@ class AdversarialModel(LearnedModel, ABC):
     ) -> Values:
         return self.shown(given(self.averaged_generator, latents, labels).float(), generator)
 
-    @torch.inference_mode()
     def realism(self, samples: Samples) -> PerSample:
         """The critic's logit of each sample, higher for more real ones; on the CPU."""
-        logits = [
-            given(self.critic, to_model_range(chunk.values), self.classes_of(chunk))
-            for chunk in self.chunks_of(samples)
-        ]
-        return torch.cat(logits).squeeze(1).cpu()
+        return self.in_chunks(samples, partial(given, self.critic)).squeeze(1)
 
     def players(self) -> Sequence[Player]:
         critic_rate, generator_rate = self.learning_rates
+        player = partial(Player, adam_betas=self.adam_betas)
         return [
-            Player(
-                module=self.critic,
-                losses=self.critic_losses,
-                learning_rate=critic_rate,
-                adam_betas=self.adam_betas,
-                is_sampled=False,
-            ),
-            Player(
+            player(module=self.critic, losses=self.critic_losses, learning_rate=critic_rate, is_sampled=False),
+            player(
                 module=self.generator,
                 losses=self.generator_losses,
                 learning_rate=generator_rate,
-                adam_betas=self.adam_betas,
                 steps_per_move=self.critic_steps,
                 average=self.averaged_generator,
             ),
@@ -163,6 +152,7 @@ class GAN(AdversarialModel):
     """A GAN of images; samples come from the averaged generator. `conf/model/gan.yaml` explains its arguments."""
 
     name = "gan"
+    pretrained = "critic"
     plan_keys = frozenset({"augmentation", "noise_sd", "noise_schedule"})
     transformed = staticmethod(transformed_differentiably)
 
@@ -220,13 +210,6 @@ class GAN(AdversarialModel):
 
     def shown(self, outputs: Images, generator: torch.Generator | None) -> Images:
         return outputs.sigmoid()
-
-    def representation(self) -> Representation:
-        """The critic without the layer that gives its logit."""
-        critic = self.critic
-        features = critic.features if isinstance(critic, ProjectionCritic) else without_last(critic)
-        critic_rate, _ = self.learning_rates
-        return Representation(module=critic, features=features, learning_rate=critic_rate, adam_betas=self.adam_betas)
 
 
 def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Scalar:

@@ -21,13 +21,12 @@ from torch import nn
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
-from collapsar.models.conditioning import LabelledImages, given
+from collapsar.models.conditioning import given
 from collapsar.models.course import Losses, Player
-from collapsar.models.layers import Layers, Norm, scaled, without_last
-from collapsar.models.learned import MODEL_SPECIFIC_KEYS, LearnedModel
+from collapsar.models.layers import Layers, Norm, scaled
+from collapsar.models.learned import LearnedModel
 from collapsar.models.mixtures import MOST_LATENTS, LatentMixture
-from collapsar.models.plan import Plan
-from collapsar.models.pretext import Representation
+from collapsar.models.plan import MODEL_SPECIFIC_KEYS, Plan
 from collapsar.models.shapes import Images, Labels, Latents, Scalar, Values
 from collapsar.models.vae.vae_bodies import Body, make_coder
 from collapsar.samples import Samples, as_samples, to_model_range
@@ -61,6 +60,7 @@ class VariationalModel(LearnedModel, ABC):
         self.beta, self.sample_from, self.learning_rate = beta, sample_from, learning_rate
         self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
         self.num_concluded = 0 if self.mixture is None else MOST_LATENTS
+        self.smallest_pool = (f"model.latent_components={latent_components}", latent_components or 1)
 
     @abstractmethod
     def negative_log_likelihood(self, outputs: Values, *, values: Values) -> Scalar:
@@ -83,13 +83,9 @@ class VariationalModel(LearnedModel, ABC):
         mu, _ = self.posterior(to_model_range(samples.values), classes)
         return self.likeliest(given(self.decoder, mu, classes).float())
 
-    @torch.inference_mode()
     def encode(self, samples: Samples) -> Latents:
         """The mean of q(z|x) for each sample, or of q(z|x, y) in a conditional VAE; float32, on the CPU."""
-        posteriors = (
-            self.posterior(to_model_range(chunk.values), self.classes_of(chunk)) for chunk in self.chunks_of(samples)
-        )
-        return torch.cat([mu.cpu() for mu, _ in posteriors])
+        return self.in_chunks(samples, lambda values, labels: self.posterior(values, labels)[0])
 
     def check_bias(self, bias: Bias) -> None:
         if bias.likelihood_spread != 1 and self.sample_from == "mean":
@@ -101,13 +97,6 @@ class VariationalModel(LearnedModel, ABC):
             raise UsageError(
                 f"bias={bias.name} narrows N(0, I), and model.latent_components draws latents from a mixture: "
                 "set model.latent_components=null, or bias=none"
-            )
-
-    def check_pool_size(self, pool_size: int) -> None:
-        if self.mixture is not None and len(self.mixture.weights) > pool_size:
-            raise UsageError(
-                f"model.latent_components must be at most the pool's {pool_size} samples: "
-                f"got {len(self.mixture.weights)}"
             )
 
     def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
@@ -148,6 +137,7 @@ class VAE(VariationalModel):
     """A VAE of images; `conf/model/vae.yaml` explains its arguments."""
 
     name = "vae"
+    pretrained = "encoder"
     plan_keys = MODEL_SPECIFIC_KEYS
 
     def __init__(
@@ -207,12 +197,6 @@ class VAE(VariationalModel):
 
     def likeliest(self, outputs: Images) -> Images:
         return outputs.sigmoid()
-
-    def representation(self) -> Representation:
-        """The encoder without its last layer, which gives means and variances."""
-        encoder = self.encoder
-        features = encoder.features if isinstance(encoder, LabelledImages) else without_last(encoder)
-        return Representation(module=encoder, features=features, learning_rate=self.learning_rate)
 
     def check_plan(self, plan: Plan) -> None:
         super().check_plan(plan)
