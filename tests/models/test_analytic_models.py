@@ -4,9 +4,12 @@ import json
 import pytest
 import torch
 
+from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.analytic.analytic import Categorical, Gaussian, KernelDensity, LinearRegression, Mixture
 from collapsar.models.bias import ScaledLatents
+from collapsar.samples import Samples
+from collapsar.training.train import fit
 
 
 def generator(seed=0):
@@ -276,14 +279,17 @@ def test_settings_that_do_not_fit_are_refused(build, message):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (gaussian(dimensions=2, variance="unbiased"), "at least 2 samples: got 1"),
-        (mixture(), "at most the pool's 1 samples: got 2"),
-        (linear_regression(dimensions=3, num_inputs=2), "needs as many samples: got 1"),
+        (
+            gaussian(dimensions=2, variance="unbiased"),
+            "model.variance=unbiased needs a pool of at least 2 samples: got 1",
+        ),
+        (mixture(), "model.num_components=2 needs a pool of at least 2 samples: got 1"),
+        (linear_regression(dimensions=3, num_inputs=2), "model.num_inputs=2 needs a pool of at least 2 samples: got 1"),
     ],
 )
 def test_too_few_samples_are_refused(model, message):
     with pytest.raises(UsageError, match=message):
-        model.fit(torch.zeros(1, model.num_dimensions), weights=None, generator=generator())
+        fit(model, Pool((Part(Samples(torch.zeros(1, model.num_dimensions)), REAL),)), generator=generator())
 
 
 def test_broken_parameters_are_not_sampled():

@@ -9,6 +9,7 @@ from collapsar.errors import UsageError
 from collapsar.models.gan.gan import GAN
 from collapsar.models.layers import num_groups
 from collapsar.models.vae.vae import VAE
+from collapsar.training.pretraining import features_of
 from tiny_models import GAN_SETTINGS, VAE_SETTINGS
 
 SHAPES = [[1, 8, 8], [1, 28, 28], [3, 32, 32]]
@@ -127,7 +128,7 @@ def test_a_body_with_everything_on_gives_images_of_the_shape(family, body, shape
     model = make(family, body, sample_shape=shape, **WITH_EVERYTHING)
     samples = model.sample(3, torch.Generator().manual_seed(0))
     assert list(samples.values.shape) == [3, *shape]
-    features = model.representation().features(torch.zeros(2, *shape))
+    features = features_of(model.get_submodule(model.pretrained))(torch.zeros(2, *shape))
     assert (features.ndim, len(features)) == (2, 2)
 
 

@@ -11,10 +11,9 @@ from torch import nn
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.analytic.analytic import Gaussian
-from collapsar.models.course import Plateau, WeightAverage
+from collapsar.models.course import Plateau, Player, WeightAverage
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN, sliced_wasserstein
-from collapsar.models.optimizers import make_optimizer
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
@@ -82,7 +81,7 @@ def test_a_step_schedule_falls_by_its_factor_after_each_share_of_the_steps():
 
 
 def test_a_plateau_multiplies_the_rate_when_the_score_has_not_fallen_for_its_patience():
-    plateau = Plateau(factor=0.5, patience=2)
+    plateau = Plateau(decay_factor=0.5, patience=2)
     seen = []
     for score in (3.0, 2.0, 2.0, 2.5, 1.0, 1.5, 1.5):
         plateau.tell(score)
@@ -120,10 +119,8 @@ def test_an_optimiser_is_torchs_of_that_name(name, cls):
 def test_weight_decay_shrinks_weights_that_have_no_gradient():
     layer = nn.Linear(2, 2, bias=False)
     before = layer.weight.detach().clone()
-    optimizer = make_optimizer(
-        "adamw", layer.parameters(), learning_rate=0.1, adam_betas=(0.9, 0.999), weight_decay=0.5, is_fused=False,
-        is_capturable=False, device=torch.device("cpu"),
-    )  # fmt: skip
+    player, plan = Player(module=layer, losses=dict, learning_rate=0.1), replace(DEFAULT_PLAN, optimizer="adamw")
+    optimizer = player.optimizer(plan, layer.parameters(), weight_decay=0.5, is_fused=False, capturable_on=None)
     layer.weight.grad = torch.zeros_like(layer.weight)
     optimizer.step()
     assert torch.allclose(layer.weight, before * 0.95)

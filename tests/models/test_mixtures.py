@@ -111,5 +111,5 @@ def test_a_bias_of_the_likelihood_is_not():
 
 
 def test_more_components_than_samples_are_refused():
-    with pytest.raises(UsageError, match="latent_components must be at most the pool's 1 samples: got 2"):
+    with pytest.raises(UsageError, match=r"model\.latent_components=2 needs a pool of at least 2 samples: got 1"):
         make_vae().check_pool_size(1)

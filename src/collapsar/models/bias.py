@@ -44,7 +44,7 @@ class Bias(ABC):
 
     @property
     def likelihood_spread(self) -> float:
-        """The lambda of the decoder's likelihood, for `temper_logits` and `temper_sd`; 1 leaves it unchanged."""
+        """The lambda of the decoder's likelihood; 1 leaves it unchanged."""
         return 1.0
 
 

@@ -33,10 +33,9 @@ MOMENTUM = 0.9  # of sgd
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A network that is trained, with its loss and its optimiser's settings.
+    """A network that is trained, with its losses of a batch and of what a step shares (`LearnedModel.share`).
 
     Attributes:
-        losses: Function of a batch and of what the players of a step share (`LearnedModel.share`).
         steps_per_move: Steps of the first player for one move of this one.
         average: Moving average that is updated after each move of the module; None without one.
         is_sampled: Whether samples come from the module; only then its weights may be averaged.
@@ -85,9 +84,7 @@ class Course:
 
     def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int | float) -> None:
         self._plan, self._players, self._num_steps, self.step = plan, players, num_steps, 0
-        self._plateau: Plateau | None = None
-        if plan.plateau_patience is not None and plan.decay_factor is not None:
-            self._plateau = Plateau(decay_factor=plan.decay_factor, patience=plan.plateau_patience)
+        self._plateau = Plateau(decay_factor=plan.decay_factor or 1.0, patience=plan.plateau_patience or 1)
         self._averages: dict[int, WeightAverage] = {}  # by the player's index
         self._is_exchanged = False
         if plan.average_decay is None:
@@ -106,19 +103,17 @@ class Course:
     @property
     def rate_factor(self) -> float:
         """Factor of the learning rates in this step."""
-        factor = self._plan.rate_factor(self.step, num_steps=self._num_steps)
-        return factor if self._plateau is None else factor * self._plateau.factor
+        return self._plan.rate_factor(self.step, num_steps=self._num_steps) * self._plateau.factor
 
     def state_dict(self) -> dict[str, Any]:
         """State from which the same training continues; to be taken between two steps."""
         return {
-            "plateau": None if self._plateau is None else dict(vars(self._plateau)),
+            "plateau": dict(vars(self._plateau)),
             "averages": {number: average.state_dict() for number, average in self._averages.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self._plateau is not None:
-            vars(self._plateau).update(state["plateau"])
+        vars(self._plateau).update(state["plateau"])
         for number, average in self._averages.items():
             average.load_state_dict(state["averages"][number])
 
@@ -150,8 +145,7 @@ class Course:
 
     def validated(self, score: float) -> None:
         """Update `plateau` with the score of a validation; lower is better."""
-        if self._plateau is not None:
-            self._plateau.tell(score)
+        self._plateau.tell(score)
 
 
 @dataclass(kw_only=True)

@@ -26,9 +26,8 @@ STEPS_BEFORE_RECORDING = 3  # optimisers create their states in them, and librar
 class GraphedSteps:
     """The steps of one training, as graphs.
 
-    Args:
-        moves: A whole step: moves the players of these indices on a batch, and returns the losses by name. It must not
-            wait for the device, nor use a gradient or a batch of an earlier step.
+    `moves` moves the players of these indices on a batch, and returns the losses by name. It must not wait for the
+    device, nor use a gradient or a batch of an earlier step.
     """
 
     def __init__(self, moves: Callable[[Samples, Sequence[int]], Losses]) -> None:

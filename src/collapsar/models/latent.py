@@ -28,8 +28,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
     Attributes:
         takes_vectors: Whether samples may be vectors; else they are images.
         has_likelihood: Whether its samples may be drawn from a likelihood, which a bias can temper.
-        autocast_dtype: Type that the decoder computes in when sampled, as in training; None: the type of its weights.
-        device: The model lies on it and is sampled there.
+        autocast_dtype: Type that networks compute in; None: the type of their weights.
         condition: Its classes, and how often each is drawn; None for models that see no labels.
     """
 
@@ -51,8 +50,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
     ) -> Values:
         """One image in model range, or one vector, for each latent; only conditional models get labels.
 
-        Latents lie on the model's device. The generator and lambda (`bias.py`) are for decoders that draw from a
-        likelihood.
+        Generator and lambda (`bias.py`) are for decoders that draw from a likelihood.
         """
 
     def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:

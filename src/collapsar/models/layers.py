@@ -16,6 +16,7 @@ from collapsar.errors import UsageError
 Norm = Literal["none", "batch", "group", "layer"]
 Wrap = Callable[[Any], nn.Module]
 """What is done to each layer with weights, such as a spectral norm."""
+unwrapped: Wrap = nn.Identity()
 MOST_DEPTH = 100
 CHANNELS_PER_GROUP = 8  # fewer if 8 does not divide a layer's channels
 
@@ -85,11 +86,6 @@ def begun_at_zero(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def unwrapped(layer: nn.Module) -> nn.Module:
-    """The layer unchanged."""
-    return layer
-
-
 def num_groups(num_channels: int) -> int:
     """Number of groups of 8 channels, or of 4 or 2 if 8 does not divide them."""
     channels_per_group = gcd(num_channels, CHANNELS_PER_GROUP)
@@ -109,8 +105,6 @@ def without_last(network: nn.Module) -> nn.Sequential:
 
 def scaled(size: int, factor: float | None) -> int:
     """A size times a factor, rounded, at least 1; None leaves it. A factor that is not positive raises UsageError."""
-    if factor is None:
-        return size
-    if factor <= 0:
+    if factor is not None and factor <= 0:
         raise UsageError(f"model.width_factor and model.latent_factor must be positive, or null: got {factor}")
-    return max(1, round(size * factor))
+    return size if factor is None else max(1, round(size * factor))

@@ -2,8 +2,8 @@
 
 `players()` lists the networks that are trained, each with its loss, its learning rate and how often it moves: a VAE has
 one player, a GAN two. The first player moves in each step, the others in every n-th. Optimisers, learning rates,
-clipping, averages (`course.py`) and precision follow from the players and the `Plan`. `load_from_checkpoint` opens the
-models. Under autocast networks compute in the chosen half precision; losses and images are float32.
+clipping, averages (`course.py`) and precision follow from the players and the `Plan`. Networks may compute in half
+precision; losses and images are float32.
 """
 
 import copy
@@ -32,10 +32,7 @@ STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging take
 
 
 class LearnedModel(LatentModel, ABC):
-    """A model that is trained in steps.
-
-    A training may be stored between any two steps and continued in another process. So everything that a step changes
-    must be a parameter or a buffer of the model.
+    """A model that is trained in steps; all that a step changes is a parameter or a buffer, so that it can be stored.
 
     Attributes:
         plan_keys: The model-specific keys of the plan that this model uses.
@@ -44,7 +41,7 @@ class LearnedModel(LatentModel, ABC):
         smallest_batch: Number of samples that a step needs at least.
         num_concluded: Number of samples that `conclude` needs; 0 if it does nothing.
         transformed: Augments images by transforms of these names.
-        plan: Set before a fit, as are the next three.
+        plan: Set before a fit, as are the next four.
         is_on_its_own: Whether no chain trains it: then a fit also learns what a chain would set (`own_fit.py`).
         has_watchers: Whether loggers or the user's callbacks may read the logged losses.
         uses_graphs: Whether steps are CUDA graphs.
@@ -79,7 +76,6 @@ class LearnedModel(LatentModel, ABC):
 
     def share(self, batch: Samples, *, movers: Collection[int]) -> Any:
         """Compute once what the losses of one step share; `movers` are the indices of the players that move."""
-        return None
 
     def validation_scores(self, batch: Samples, shared: Any) -> Losses:
         """The scores of a validation batch: each player's losses; a model may add others."""
@@ -286,14 +282,12 @@ class LearnedModel(LatentModel, ABC):
         return watched
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Samples:
-        """Samples on the device, from `Samples`, values, or values with labels (`samples.as_samples`)."""
         if self.is_on_its_own:
             batch = as_samples(batch, shape=self.sample_shape, num_classes=self.num_classes)
         return batch.to(device)  # Lightning's own way takes the dataclass apart in every step
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradients if the plan says so; in any precision they are unscaled by now."""
-        if self.plan.gradient_clip_norm is not None:
+        if self.plan.gradient_clip_norm is not None:  # in any precision gradients are unscaled by now
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             self._clipped_norm = nn.utils.clip_grad_norm_(parameters, self.plan.gradient_clip_norm)
 

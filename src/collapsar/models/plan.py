@@ -1,8 +1,5 @@
 """The settings of training that are not the model's own: levers set them, and `learned.py` carries them out.
 
-Each key is null in conf/training/default.yaml, which trains a model as it is; a recipe in conf/recipe or a lever in
-conf/lever sets some keys.
-
 Schedules give the learning rates of the n steps of a generation, as factors of the model's own. In the w steps of the
 warm-up the factor of step s, counted from 0, is (s + 1) / w. Let p = (s - w) / (n - w) be the share of the other steps
 that is done. After the warm-up the factor is
@@ -22,12 +19,16 @@ from collapsar.errors import UsageError
 from collapsar.models.augmentation import Transform
 from collapsar.models.pretext import Pretext
 
-POSITIVE = ("gradient_clip_norm", "learning_rate_factor", "free_bits", "noise_sd")
-COUNTS = ("validation_checks", "early_stopping_patience", "plateau_patience")
 SHARES = (
     *("validation_fraction", "warmup_fraction", "average_decay", "decay_factor", "decay_every_fraction"),
     *("kl_warmup_fraction", "confidence_cap"),
 )
+RANGES: dict[str, tuple[Callable[[float], bool], tuple[str, ...]]] = {  # rule: check, keys
+    "be above 0": (lambda value: value > 0, ("gradient_clip_norm", "learning_rate_factor", "free_bits", "noise_sd")),
+    "be at least 1": (lambda value: value >= 1, ("validation_checks", "early_stopping_patience", "plateau_patience")),
+    "lie between 0 and 1": (lambda value: 0 < value < 1, SHARES),
+    "not be negative": (lambda value: value >= 0, ("weight_decay",)),
+}
 NEEDS = {  # keys that need other keys
     "validate_on": ("validation_fraction",),
     "validation_checks": ("validation_fraction",),
@@ -79,13 +80,10 @@ class Plan:
     compiled: bool | None = None
 
     def __post_init__(self) -> None:
-        for key in POSITIVE:
-            self._require(key, lambda value: value > 0, "be above 0")
-        for key in COUNTS:
-            self._require(key, lambda value: value >= 1, "be at least 1")
-        for key in SHARES:
-            self._require(key, lambda value: 0 < value < 1, "lie between 0 and 1")
-        self._require("weight_decay", lambda value: value >= 0, "not be negative")
+        for rule, (is_allowed, keys) in RANGES.items():
+            for key in keys:
+                if (value := getattr(self, key)) is not None and not is_allowed(value):
+                    raise UsageError(f"training.{key} must {rule}, or be null: got {value}")
         for key, needed in NEEDS.items():
             for other in needed:
                 if getattr(self, key) is not None and getattr(self, other) is None:
@@ -102,11 +100,6 @@ class Plan:
                 "training.compiled=true needs steps that are CUDA graphs: set it to null, or "
                 f"training.{self.ungraphed or 'cuda_graphs'}"
             )
-
-    def _require(self, key: str, is_allowed: Callable[[float], bool], rule: str) -> None:
-        value = getattr(self, key)
-        if value is not None and not is_allowed(value):
-            raise UsageError(f"training.{key} must {rule}, or be null: got {value}")
 
     def settings(self) -> dict[str, object]:
         """The keys that are set, with their values."""
@@ -152,9 +145,7 @@ class Plan:
             case "cosine":
                 return (1 + cos(pi * share)) / 2
             case "step":
-                assert self.decay_factor is not None, "`step` needs both"
-                assert self.decay_every_fraction is not None, "`step` needs both"
-                return self.decay_factor ** floor(share / self.decay_every_fraction)
+                return (self.decay_factor or 1.0) ** floor(share / (self.decay_every_fraction or 1.0))
             case _:
                 return 1.0
 

@@ -39,8 +39,7 @@ class LossMonitor(Callback):
     @property
     def last_losses(self) -> dict[str, float]:
         """Each loss averaged over the last group of steps."""
-        last = self.curve[-1] if self.curve else {}
-        return {name: value for name, value in last.items() if is_loss(name)}
+        return {name: value for reading in self.curve[-1:] for name, value in reading.items() if is_loss(name)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"num_steps": self.num_steps, "curve": self.curve, "unread": self._unread, "epochs": self._epochs}
@@ -136,7 +135,7 @@ def check_monitors(trainer: Trainer, model: LightningModule) -> None:
     """Refuse a callback of Lightning's that monitors a value that the model did not log in its first step.
 
     A user's own models and callbacks may log more at any time; with these a callback is refused only if Lightning
-    itself misses the value (`raise_if_unmonitored`).
+    itself misses the value (`TrainingInSteps`).
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
     if not {type(each).__module__.split(".")[0] for each in (model, *callbacks)} <= {"collapsar", "lightning"}:
@@ -146,12 +145,6 @@ def check_monitors(trainer: Trainer, model: LightningModule) -> None:
         is_to_come = trainer.enable_validation and str(wanted).startswith(VALIDATED)
         if wanted is not None and wanted not in trainer.callback_metrics and not is_to_come:
             raise unmonitored(type(callback).__name__, wanted, trainer=trainer)
-
-
-def raise_if_unmonitored(error: RuntimeError, trainer: Trainer) -> None:
-    """Raise a UsageError in place of Lightning's error about a value that is not logged."""
-    if LIGHTNINGS_WORDS in str(error):
-        raise unmonitored("EarlyStopping", str(error).split("`")[1], trainer=trainer) from error
 
 
 def unmonitored(callback: str, wanted: str, *, trainer: Trainer) -> UsageError:

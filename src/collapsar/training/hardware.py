@@ -32,17 +32,10 @@ def choose_machine(
     num_steps: int = 0,
     may_be_compiled: bool = False,
 ) -> Machine:
-    """Choose the machine of a new chain, or restore that of a started one; set torch's CPU threads.
+    """Choose the machine of a new chain, or restore that of a started one (`stored`); set torch's CPU threads.
 
-    Args:
-        stored: The chain's machine so far; None for a new chain.
-        trainer: The recipe of the Trainer; None for a model that is fitted by formula.
-        num_threads: CPU threads of a new chain; None takes torch's own choice.
-        evaluated_on: Class of the device that would compute features.
-        may_move: Whether the chain may continue on another device if its own is absent.
-        plan: The levers of training, which may require CUDA graphs and compiled networks.
-        num_steps: Training steps of a generation.
-        may_be_compiled: Whether the model's networks can be compiled.
+    `trainer` is None for a model that is fitted by formula. `num_threads` counts for a new chain; None takes torch's
+    own choice. `evaluated_on` is the class of the device that would compute features; `num_steps` is of a generation.
 
     Raises:
         UsageError: the chain's device is absent and it may not move; or the plan requires CUDA graphs or compiled
@@ -86,19 +79,13 @@ def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool |
 
     If the plan does not say, they are compiled if steps are CUDA graphs, the training is long, and there is a compiler.
     """
-    if plan.compiled and not graphs:
+    wanted = is_long if plan.compiled is None else plan.compiled
+    if plan.compiled and not (graphs and has_compiler()):
         raise UsageError(
-            "training.compiled=true needs steps that are CUDA graphs, as launches cost more than it saves elsewhere: "
-            "set training.compiled=null"
+            "training.compiled=true needs steps that are CUDA graphs, as launches cost more than it saves elsewhere; "
+            "and it needs triton and a C compiler (gcc or clang): set training.compiled=null"
         )
-    if plan.compiled and not has_compiler():
-        raise UsageError(
-            "training.compiled=true needs triton and a C compiler (gcc or clang): install them, or set "
-            "training.compiled=null"
-        )
-    if plan.compiled is None:
-        return graphs and is_long and has_compiler()
-    return graphs and plan.compiled
+    return graphs and wanted and has_compiler()
 
 
 def has_compiler() -> bool:
@@ -122,7 +109,7 @@ def is_fast_in_half_precision(device: str) -> bool:
 
 
 def product_seconds(*dtypes: torch.dtype) -> list[float]:
-    """CPU seconds of a matrix product in each dtype: the shortest of several, for which the dtypes take turns.
+    """CPU seconds of a matrix product in each dtype, the shortest of several in turns.
 
     The product is large, unless one dtype is already far slower in a small one.
     """

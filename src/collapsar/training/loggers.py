@@ -23,11 +23,9 @@ FILE_LOGGERS = (CSVLogger, TensorBoardLogger)
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a training's loggers and callbacks write.
+    """Where a training's loggers and callbacks write: the run folder, and what names the training.
 
-    Attributes:
-        folder: The run folder.
-        first_step: The step that the training begins with; above 0 if it continues after a kill.
+    `first_step`, the step that it begins with, is above 0 if it continues after a kill.
     """
 
     folder: Path
@@ -38,22 +36,17 @@ class Place:
     @property
     def version(self) -> str:
         """The version under which loggers write the training."""
-        begun = f"generation_{self.generation:03d}"
-        return f"{begun}_from_step_{self.first_step}" if self.first_step else begun
+        return f"generation_{self.generation:03d}" + (f"_from_step_{self.first_step}" if self.first_step else "")
 
 
 def configured_loggers(configured: Any) -> list[Logger]:
     """The loggers that a recipe sets: none for null and false, a CSV file for true.
 
-    Raises:
-        UsageError: it is something else, or a Lightning logger that keeps one run for all generations.
+    Other values raise UsageError, also a Lightning logger that keeps one run for all generations.
     """
-    if configured is None or configured is False:
-        return []
-    if configured is True:
-        return [CSVLogger(FOLDER, name=None)]
-    is_single = isinstance(configured, Logger | str) or not isinstance(configured, Iterable)
-    loggers = [configured] if is_single else list(configured)
+    if configured is None or isinstance(configured, bool):
+        return [CSVLogger(FOLDER, name=None)] if configured else []
+    loggers = list(configured) if isinstance(configured, list | tuple) else [configured]
     for logger in loggers:
         if not isinstance(logger, Logger):
             raise UsageError(f"trainer.logger must be false, true or a logger: got {configured!r}")
@@ -68,7 +61,7 @@ def configured_loggers(configured: Any) -> list[Logger]:
 def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
     """Copies of loggers for one training; with a place, file loggers write below its run folder.
 
-    If `save_dir` is absolute, they write to a folder in it that has the name of the run folder.
+    An absolute `save_dir` gets a folder of the run folder's name instead.
     """
     copies: list[Any] = copy.deepcopy(list(loggers))
     for logger in copies:
@@ -81,10 +74,7 @@ def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
 
 
 def announce(loggers: Iterable[Logger], place: Place) -> None:
-    """Log the generation and the seed to each logger.
-
-    If the training starts from its first step, the files that an earlier start of it left are deleted first.
-    """
+    """Log generation and seed to each logger; a training from its first step deletes what an earlier start left."""
     for logger in loggers:
         if isinstance(logger, FILE_LOGGERS) and not place.first_step:
             folder = Path(logger.log_dir)

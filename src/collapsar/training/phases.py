@@ -18,17 +18,13 @@ from collapsar.machine.devices import device_seeded, explain_out_of_memory, tens
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.graphs import compiled, networks_of
 from collapsar.models.learned import LearnedModel
+from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
-from collapsar.training.callbacks import (
-    VALIDATED,
-    BestWeights,
-    LossMonitor,
-    raise_if_unmonitored,
-)
+from collapsar.training.callbacks import LIGHTNINGS_WORDS, VALIDATED, BestWeights, LossMonitor, unmonitored
 from collapsar.training.loggers import Place, announce
 from collapsar.training.pretraining import pretrain
-from collapsar.training.trainer import Recipe, autocast_dtype, make_trainer, total_steps
+from collapsar.training.trainer import Recipe, make_trainer, total_steps
 from collapsar.training.unfinished import Checkpoints, Unfinished
 
 VALIDATED_AT_ONCE = 1024  # samples, at least: the distance of two small sets is noisy
@@ -36,10 +32,9 @@ VALIDATED_AT_ONCE = 1024  # samples, at least: the distance of two small sets is
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A trained model, and how it was trained.
+    """A trained model, in evaluation mode on the device it was trained on, and how it was trained.
 
     Attributes:
-        model: In evaluation mode, on the device it was trained on.
         summary: Number of steps and epochs, and each loss averaged over the last group of steps.
         curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
             its last step, and norms of gradients within it (`records.curve`).
@@ -86,7 +81,7 @@ class TrainingInSteps:
         self.callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # a connector sets it
         model.is_on_its_own = False
         model.has_watchers = bool(self.trainer.loggers) or len(self.callbacks) > len(ours)
-        model.autocast_dtype = autocast_dtype(self.trainer)
+        model.autocast_dtype = AUTOCAST_DTYPES[str(self.trainer.precision)]
         model.uses_graphs = bool(self.plan.cuda_graphs) and self.device.type == "cuda"
 
     def run(self, pool: Pool, *, real: Samples | None, held_out: Samples | None) -> Training:
@@ -126,7 +121,7 @@ class TrainingInSteps:
         return batches, PoolInOrder(kept_pool, device=self.device, batch_size=size, chosen=kept)
 
     def _pretrain(self, pool: Pool, *, steps_per_epoch: int) -> dict[str, float]:
-        """Pretrain the model for its share of the steps, and leave the rest to the Trainer; entries for the record."""
+        """Pretrain the model for its share of the steps, and leave the Trainer the rest; entries for the record."""
         if self.plan.pretraining is None:
             return {}
         total = total_steps(self.trainer, steps_per_epoch=steps_per_epoch)
@@ -164,7 +159,8 @@ class TrainingInSteps:
         except MisconfigurationException as error:
             raise UsageError(f"trainer cannot train: {str(error).splitlines()[0]}") from error
         except RuntimeError as error:
-            raise_if_unmonitored(error, self.trainer)
+            if LIGHTNINGS_WORDS in str(error):
+                raise unmonitored("EarlyStopping", str(error).split("`")[1], trainer=self.trainer) from error
             raise
         except SystemExit as error:  # Lightning turns Ctrl-C into this if our handler is not installed
             raise KeyboardInterrupt from error

@@ -28,6 +28,7 @@ from collapsar.machine import signals
 from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
 from collapsar.models.pretext import Pretext
+from collapsar.models.shapes import Images
 from collapsar.samples import to_model_range
 from collapsar.training.callbacks import STEPS_BETWEEN_READINGS, OnSteps
 from collapsar.training.unfinished import State, Unfinished
@@ -35,7 +36,6 @@ from collapsar.training.unfinished import State, Unfinished
 NUM_TURNS = 4
 VIEWS_PER_IMAGE = 2
 
-Images = Float[Tensor, "sample channel height width"]
 Shown = Float[Tensor, "input channel height width"]
 
 
@@ -61,12 +61,9 @@ class Rotation(Pretext):
 
 @dataclass(frozen=True, kw_only=True)
 class Contrastive(Pretext):
-    """Find the other view of an image among all views of a batch.
+    """Find the other view of an image among all views of a batch, by similarities of this temperature.
 
-    Args:
-        temperature: Temperature of the similarities.
-        projection_dim: Units of the hidden layers between features and similarities.
-        augmentation: Makes the views; takes images in model range and a generator.
+    `projection_dim` units are between features and similarities. `augmentation` makes views of images in model range.
     """
 
     temperature: float
@@ -107,16 +104,12 @@ def pretrain(
     """Train a model's encoder or critic on a pretext task; return loss and accuracy, averaged over the last steps.
 
     The generator of the batches also poses the tasks. Initial weights of the head come from the global generator.
-
-    Raises:
-        NonFiniteError: the loss became NaN or infinite.
-        Stopped: a signal asked to stop; the progress is stored.
     """
     assert model.pretrained is not None, "checked beforehand"
     device, network = batches.device, model.to(batches.device).train().get_submodule(model.pretrained)
-    features_of = features(network)
+    features = features_of(network)
     with torch.no_grad():
-        feature_dim = features_of(torch.zeros(2, *model.sample_shape, device=device)).shape[1]
+        feature_dim = features(torch.zeros(2, *model.sample_shape, device=device)).shape[1]
     head = pretext.head(feature_dim).to(device)
     learnt = [*network.parameters(), *head.parameters()]
     trained_by = model.players()[0]
@@ -138,7 +131,7 @@ def pretrain(
         signals.leave_if_asked()
         inputs, answers = pretext.pose(to_model_range(next(endless).values), batches.generator)
         with torch.autocast(device.type, dtype=model.autocast_dtype, enabled=model.autocast_dtype is not None):
-            logits = head(features_of(inputs)).float()
+            logits = head(features(inputs)).float()
         loss = F.cross_entropy(logits, answers)
         optimizer.zero_grad()
         loss.backward()
@@ -154,7 +147,7 @@ def pretrain(
     return {"pretraining_steps": float(num_steps), "pretraining_loss": last_loss, "pretraining_accuracy": accuracy}
 
 
-def features(network: nn.Module) -> Callable[[Images], Tensor]:
+def features_of(network: nn.Module) -> Callable[[Images], Tensor]:
     """The input of a network's last layer, for images of any class."""
     return network[:-1] if isinstance(network, nn.Sequential) else network.features
 

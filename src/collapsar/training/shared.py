@@ -44,12 +44,9 @@ FOLDER, MODEL, NOTE = ".generation_0", "model.ckpt", "training.json"
 
 
 class SharedTraining:
-    """One training, and the folder that stores it.
+    """One training, and the folder that stores it; it exists once the training is done.
 
-    Args:
-        path: The folder; it exists once the training is done.
-        recipe: Makes the model that stored weights are loaded into.
-        depends_on: What the folder's digest covers; stored in the folder for readers.
+    `depends_on`, which the folder's digest covers, is stored in it for readers.
     """
 
     def __init__(self, path: Path, recipe: Recipe, *, depends_on: Mapping[str, Any]) -> None:
@@ -129,10 +126,9 @@ def claimed(
 
 
 def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
-    """Whether another chain can use this training: it is worth storing, and its only effect is the model.
+    """Whether another chain can use this training: a fit by formula takes milliseconds and is not worth storing.
 
-    A fit by formula takes milliseconds. A logger, plugin or callback that the user configured may have other effects;
-    an EarlyStopping has none.
+    A logger, plugin or callback that the user configured may have effects beside the model; an EarlyStopping has none.
     """
     callbacks = configured_list(recipe.trainer, "callbacks")
     acts = any(configured(recipe.trainer, key) for key in ("logger", "plugins"))

@@ -15,7 +15,7 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.records.settings import OURS, class_name, config_folder
-from collapsar.training.trainer import Recipe, autocast_dtype, make_trainer
+from collapsar.training.trainer import Recipe, make_trainer
 from collapsar.training.unfinished import DAMAGE
 
 
@@ -27,19 +27,16 @@ def load(recipe: Recipe, weights: bytes) -> LearnedModel:
     with torch.random.fork_rng(devices=[]):
         model = cast("LearnedModel", recipe.model())
     trainer = make_trainer(recipe.trainer)
-    model.plan, model.autocast_dtype = recipe.plan, autocast_dtype(trainer)
+    model.plan, model.autocast_dtype = recipe.plan, AUTOCAST_DTYPES[str(trainer.precision)]
     stored = torch.load(io.BytesIO(weights), weights_only=True, map_location="cpu")
     model.load_state_dict(stored["state_dict"], assign=True)
     return model.eval().to(trainer.strategy.root_device)
 
 
 def open_model(checkpoint: Path, *, settings: Mapping[str, Any], precision: str | None) -> GenerativeModel:
-    """The model of a finished generation of any chain, on the CPU, in evaluation mode.
+    """The model of a finished generation of any chain, on the CPU, in evaluation mode, from its `model.ckpt`.
 
-    Args:
-        checkpoint: Its `model.ckpt`.
-        settings: The chain's settings of its model.
-        precision: Of its training; samples are decoded in it too.
+    `settings` are the chain's of its model; samples are decoded in the precision of the training.
 
     Raises:
         UsageError: the checkpoint is missing or damaged, or the settings name no model.

@@ -98,14 +98,9 @@ if not torch.cuda.is_available():
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a generation's model is made and trained.
+    """How a generation's model is made and trained, by functions that make the model and its `lightning.Trainer`.
 
-    Attributes:
-        model: Makes the model.
-        trainer: Makes the `lightning.Trainer`; takes `callbacks`.
-        plan: The levers of training.
-        batch_size: Samples in a step.
-        device_cache: The parts of the chain's pools that stay on the training device.
+    `device_cache` holds the parts of the chain's pools that stay on the training device.
     """
 
     model: Callable[[], GenerativeModel]
@@ -150,9 +145,7 @@ def configured(recipe: TrainerRecipe, key: str) -> Any:
 def configured_list(recipe: TrainerRecipe, key: str) -> list[Any]:
     """The values of an argument that takes one value or several; none for null."""
     value = configured(recipe, key)
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
 def on_machine(recipe: TrainerRecipe, machine: Machine) -> TrainerRecipe:
@@ -161,17 +154,8 @@ def on_machine(recipe: TrainerRecipe, machine: Machine) -> TrainerRecipe:
     return with_arguments(recipe, **{key: value for key, value in found.items() if configured(recipe, key) == AUTO})
 
 
-def autocast_dtype(trainer: Trainer) -> torch.dtype | None:
-    """The dtype that the networks of a Trainer compute in; None if it is that of their weights."""
-    return AUTOCAST_DTYPES[str(trainer.precision)]
-
-
 def check_trainer(recipe: TrainerRecipe) -> Trainer:
-    """The Trainer of a recipe, if it can train a generation.
-
-    Raises:
-        UsageError: it cannot; the text names the argument, and what to set.
-    """
+    """The Trainer of a recipe; a UsageError that names argument and remedy if it cannot train a generation."""
     check_arguments(recipe)
     try:
         with torch_settings_kept():

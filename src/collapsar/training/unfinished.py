@@ -41,15 +41,10 @@ State = dict[str, Any]
 
 
 class Unfinished:
-    """The training of one generation, and the file that stores its progress.
+    """The training of one generation, and the file that stores its progress; no path stores nothing.
 
-    Args:
-        path: The file; None stores nothing.
-        belongs_to: Values that must be the same when the training is continued (`belonging`).
-        minutes: Minutes of training between checkpoints; None stores only before the last step and at a signal.
-
-    Attributes:
-        earlier_seconds: Seconds of training before the checkpoint that was read; 0 without one.
+    `belongs_to` must be the same when the training is continued (`belonging`). Without `minutes` between checkpoints
+    there is one only before the last step and at a signal. `earlier_seconds` are those before the checkpoint read.
     """
 
     def __init__(
@@ -60,10 +55,7 @@ class Unfinished:
         self._begun = self._stored = time.monotonic()
 
     def read(self) -> State | None:
-        """The stored state of this training; None if there is none, or, with a warning, if it cannot be used.
-
-        A kill right after a generation finished leaves its checkpoint behind; this is ignored without a warning.
-        """
+        """The stored state of this training; None if there is none, or, with a warning, if it cannot be used."""
         if self.path is None or not self.path.exists():
             return None
         generation = self.belongs_to["generation"]
@@ -136,11 +128,9 @@ def checksum(stored: bytes) -> bytes:
 
 
 class Checkpoints(Callback):
-    """Starts a Trainer from a state and stores later ones; the first callback, so that the others run after it.
+    """Starts a Trainer from a state, if there is one, and stores later ones, before the other callbacks run.
 
-    Args:
-        state: The state to start from; None starts at the first step.
-        pretrained: Entries of the record about the pretraining; empty without one.
+    `pretrained` holds the record's entries about the pretraining.
     """
 
     def __init__(self, unfinished: Unfinished, *, state: State | None, pretrained: dict[str, float]) -> None:

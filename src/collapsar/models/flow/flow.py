@@ -90,8 +90,6 @@ class Flow(LearnedModel):
         return self.in_chunks(samples, lambda values, labels: backwards(self._seen(values), labels)).flatten(1)
 
     def _solve(self, start: Values, labels: Labels | None, *, begin: float, end: float) -> Values:
-        """The end of the path of samples of these classes."""
-
         def velocity(position: Values, time: float) -> Values:
             return self.velocities(position, torch.full((len(position),), time, device=position.device), labels)
 
@@ -137,8 +135,8 @@ def between(noise: Values, data: Values, *, time: PerSample) -> Values:
 def solve(velocity: Velocity, start: Values, *, begin: float, end: float, num_steps: int, solver: Solver) -> Values:
     """Solve dx/dt = v(x, t) from `start` in equal steps of time; if end is below begin, time runs backwards.
 
-    `euler` takes the velocity at the beginning of a step, `midpoint` that where `euler` is after half of the step.
-    The error is of order 1 / num_steps with `euler`, 1 / num_steps² with `midpoint`.
+    `euler` takes the velocity at the beginning of a step, with an error of order 1 / num_steps; `midpoint` that where
+    `euler` is after half of the step, with an error of order 1 / num_steps².
     """
     position, step = start, (end - begin) / num_steps
     for number in range(num_steps):

@@ -40,12 +40,10 @@ NUM_LINES = 256  # of the sliced Wasserstein distance
 
 
 class AdversarialModel(LearnedModel, ABC):
-    """A GAN with any networks; samples come from the averaged generator. `conf/model/gan.yaml` explains the arguments.
+    """A GAN with any networks; `conf/model/gan.yaml` explains the arguments.
 
-    Attributes:
-        generator: From latents (and classes, if conditional) to outputs that `shown` turns into samples.
-        averaged_generator: Its moving average, which is sampled.
-        critic: From samples in model range (and classes, if conditional) to one logit each.
+    The generator turns latents (and classes, if conditional) into outputs, from which `shown` makes samples. The critic
+    gives samples in model range (of classes, if conditional) one logit each.
     """
 
     watched = "distance"
@@ -149,7 +147,7 @@ class AdversarialModel(LearnedModel, ABC):
 
 
 class GAN(AdversarialModel):
-    """A GAN of images; samples come from the averaged generator. `conf/model/gan.yaml` explains its arguments."""
+    """A GAN of images; `conf/model/gan.yaml` explains its arguments."""
 
     name = "gan"
     pretrained = "critic"
@@ -223,10 +221,7 @@ def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Compute no gradients for the module's weights inside the context, which saves a third of its backward pass.
-
-    Without this the generator's move would compute gradients of the critic, and the critic's next move discard them.
-    """
+    """Compute no gradients for the critic's weights in the generator's move: saves a third of the backward pass."""
     module.requires_grad_(False)
     try:
         yield

@@ -73,9 +73,8 @@ class VariationalModel(LearnedModel, ABC):
     def forward(self, batch: Samples | Values, labels: Labels | None = None) -> Values:
         """Reconstruct samples in model range: the likeliest decoding of the mean of q(z|x), with gradients.
 
-        Args:
-            batch: Images (uint8, or floats in [0, 1]), vectors, or `Samples`, which bring their labels.
-            labels: The class of each, for a conditional model; without them classes count as unknown.
+        Samples are images (uint8, or floats in [0, 1]), vectors, or `Samples`, which bring their labels. A conditional
+        model takes missing classes as unknown.
         """
         given_batch = batch if labels is None else (batch, labels)
         samples = as_samples(given_batch, shape=self.sample_shape, num_classes=self.num_classes)
