@@ -92,9 +92,6 @@ def colour(images: Images) -> Images:
     return mean + (images - mean) * (0.5 + contrast)
 
 
-DIFFERENTIABLE: dict[Transform, Callable[[Images], Images]] = {
-    "flip": flip,
-    "translation": translation,
-    "cutout": cutout,
-    "colour": colour,
+DIFFERENTIABLE: dict[str, Callable[[Images], Images]] = {
+    transform.__name__: transform for transform in (flip, translation, cutout, colour)
 }

@@ -32,20 +32,17 @@ class Bias(ABC):
     """How sampling departs from the model's own distribution; `spread` is lambda, in (0, 1]."""
 
     name: ClassVar[str]
+    tempers_likelihood: ClassVar[bool] = False
 
     def __init__(self, *, spread: int | float) -> None:
         if not 0 < spread <= 1:
             raise UsageError(f"bias.spread must be above 0 and at most 1: got {spread}")
         self.spread = float(spread)
+        self.likelihood_spread = self.spread if self.tempers_likelihood else 1.0  # lambda of the decoder's likelihood
 
     @abstractmethod
     def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
         """Latents for a model whose prior is standard normal, on the CPU."""
-
-    @property
-    def likelihood_spread(self) -> float:
-        """The lambda of the decoder's likelihood; 1 leaves it unchanged."""
-        return 1.0
 
 
 @final
@@ -77,13 +74,10 @@ class TemperedLikelihood(Bias):
     """The decoder's likelihood at temperature lambda, latents unchanged; needs a model that draws from a likelihood."""
 
     name = "tempered_likelihood"
+    tempers_likelihood = True
 
     def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
         return torch.randn(num_samples, latent_dim, generator=generator)
-
-    @property
-    def likelihood_spread(self) -> float:
-        return self.spread
 
 
 UNBIASED = ScaledLatents(spread=1.0)

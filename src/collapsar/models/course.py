@@ -84,7 +84,7 @@ class Course:
 
     def __init__(self, plan: Plan, players: Sequence[Player], *, num_steps: int | float) -> None:
         self._plan, self._players, self._num_steps, self.step = plan, players, num_steps, 0
-        self._plateau = Plateau(decay_factor=plan.decay_factor or 1.0, patience=plan.plateau_patience or 1)
+        self.plateau = Plateau(decay_factor=plan.decay_factor or 1.0, patience=plan.plateau_patience or 1)
         self._averages: dict[int, WeightAverage] = {}  # by the player's index
         self._is_exchanged = False
         if plan.average_decay is None:
@@ -103,17 +103,17 @@ class Course:
     @property
     def rate_factor(self) -> float:
         """Factor of the learning rates in this step."""
-        return self._plan.rate_factor(self.step, num_steps=self._num_steps) * self._plateau.factor
+        return self._plan.rate_factor(self.step, num_steps=self._num_steps) * self.plateau.factor
 
     def state_dict(self) -> dict[str, Any]:
         """State from which the same training continues; to be taken between two steps."""
         return {
-            "plateau": dict(vars(self._plateau)),
+            "plateau": dict(vars(self.plateau)),
             "averages": {number: average.state_dict() for number, average in self._averages.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self._plateau).update(state["plateau"])
+        vars(self.plateau).update(state["plateau"])
         for number, average in self._averages.items():
             average.load_state_dict(state["averages"][number])
 
@@ -134,18 +134,14 @@ class Course:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within this context the averages stand in the place of the weights."""
-        was_exchanged = self._is_exchanged
-        if not was_exchanged:
-            self.exchange_averages()
+        if self._is_exchanged:
+            yield
+            return
+        self.exchange_averages()
         try:
             yield
         finally:
-            if not was_exchanged:
-                self.exchange_averages()
-
-    def validated(self, score: float) -> None:
-        """Update `plateau` with the score of a validation; lower is better."""
-        self._plateau.tell(score)
+            self.exchange_averages()
 
 
 @dataclass(kw_only=True)
@@ -159,7 +155,7 @@ class Plateau:
     num_worse: int = 0
 
     def tell(self, score: float) -> None:
-        """Update the factor with the next score."""
+        """Update the factor with the next score; lower is better."""
         self.num_worse = 0 if score < self.best else self.num_worse + 1
         self.best = min(score, self.best)
         if self.num_worse >= self.patience:

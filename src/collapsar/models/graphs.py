@@ -42,7 +42,12 @@ class GraphedSteps:
         kept, key = self._keep(batch), tuple(movers)
         self._num_taken[key] = self._num_taken.get(key, 0) + 1
         if self._num_taken[key] <= STEPS_BEFORE_RECORDING:
-            return self._move_beside(kept, movers)
+            present = torch.cuda.current_stream()
+            self._stream.wait_stream(present)
+            with torch.cuda.stream(self._stream):
+                losses = self._moves(kept, movers)
+            present.wait_stream(self._stream)
+            return losses
         if key not in self._graphs:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=self._stream):  # records; nothing is computed yet
@@ -60,15 +65,6 @@ class GraphedSteps:
             if self._batch.labels is not None and batch.labels is not None:
                 self._batch.labels.copy_(batch.labels)
         return self._batch
-
-    def _move_beside(self, batch: Samples, movers: Sequence[int]) -> Losses:
-        """Move on the separate stream; it waits for the present stream, which then waits for it."""
-        present = torch.cuda.current_stream()
-        self._stream.wait_stream(present)
-        with torch.cuda.stream(self._stream):
-            losses = self._moves(batch, movers)
-        present.wait_stream(self._stream)
-        return losses
 
 
 def follow(average: AveragedModel, module: nn.Module) -> None:

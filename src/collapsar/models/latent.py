@@ -27,13 +27,13 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
 
     Attributes:
         takes_vectors: Whether samples may be vectors; else they are images.
-        has_likelihood: Whether its samples may be drawn from a likelihood, which a bias can temper.
+        has_likelihood: Whether its samples are drawn from a likelihood, which a bias can temper.
         autocast_dtype: Type that networks compute in; None: the type of their weights.
         condition: Its classes, and how often each is drawn; None for models that see no labels.
     """
 
     takes_vectors: ClassVar[bool] = False
-    has_likelihood: ClassVar[bool] = True
+    has_likelihood: bool = True
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         if bias.likelihood_spread != 1 and not self.has_likelihood:
             raise UsageError(
                 f"bias=tempered_likelihood does nothing to model={self.name}, which draws from no likelihood: choose "
-                "bias=scaled_latents or truncated_latents"
+                "bias=scaled_latents or truncated_latents, or for a VAE set model.sample_from=likelihood"
             )
 
     def classes_of(self, batch: Samples) -> Labels | None:
@@ -114,9 +114,8 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
                 for start in range(0, len(latents), SAMPLES_PER_CHUNK):
                     chunk = slice(start, start + SAMPLES_PER_CHUNK)
                     given = {} if labels is None else {"labels": labels[chunk].to(self.device)}
-                    values = self.decode(
-                        latents[chunk].to(self.device), generator, likelihood_spread=likelihood_spread, **given
-                    )
+                    points = latents[chunk].to(self.device)
+                    values = self.decode(points, generator, likelihood_spread=likelihood_spread, **given)
                     rendered[chunk] = from_model_range(values)
         finally:
             self.train(was_training)

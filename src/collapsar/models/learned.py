@@ -35,7 +35,7 @@ class LearnedModel(LatentModel, ABC):
     """A model that is trained in steps; all that a step changes is a parameter or a buffer, so that it can be stored.
 
     Attributes:
-        plan_keys: The model-specific keys of the plan that this model uses.
+        plan_keys: The model-specific keys of the plan that it uses.
         watched: Name of the score in `validation_scores` that measures the model; lower is better.
         pretrained: Name of the network, part of the first player's, that pretraining without labels trains.
         smallest_batch: Number of samples that a step needs at least.
@@ -50,7 +50,7 @@ class LearnedModel(LatentModel, ABC):
 
     is_trained_in_steps: ClassVar[bool] = True
     may_be_compiled = True
-    plan_keys: ClassVar[frozenset[str]] = frozenset()
+    plan_keys: frozenset[str] = frozenset()
     watched: ClassVar[str] = "loss"
     pretrained: ClassVar[str | None] = None
     smallest_batch: int = 1
@@ -87,8 +87,8 @@ class LearnedModel(LatentModel, ABC):
     def check_plan(self, plan: Plan) -> None:
         for key in sorted(MODEL_SPECIFIC_KEYS & plan.settings().keys() - self.plan_keys):
             raise UsageError(
-                f"training.{key} does nothing to model {self.name}: leave out the lever that sets it, or choose a "
-                "model that heeds it"
+                f"training.{key} does nothing to model {self.name} of samples of shape {list(self.sample_shape)}: "
+                "leave out the lever that sets it, or choose a model that heeds it"
             )
         if plan.compiled and not self.may_be_compiled:
             raise UsageError(
@@ -152,7 +152,7 @@ class LearnedModel(LatentModel, ABC):
     def on_validation_end(self) -> None:
         if self._course is not None:
             if self.plan.schedule == "plateau" and not self.trainer.sanity_checking:
-                self._course.validated(float(self.trainer.callback_metrics[f"validation/{self.watched}"]))
+                self._course.plateau.tell(float(self.trainer.callback_metrics[f"validation/{self.watched}"]))
             self._course.exchange_averages()
 
     @property

@@ -37,8 +37,8 @@ class LatentMixture(nn.Module):
 
     def fit(self, latents: Latents, *, seed: int) -> None:
         """Fit the mixture after the training of the VAE, from one start."""
-        settings = {"random_state": seed % 2**32, "reg_covar": 1e-4, "max_iter": 200}
-        shares, means, covariances = fit_mixture(latents, GaussianMixture(len(self.weights), **settings))
+        mixture = GaussianMixture(len(self.weights), random_state=seed % 2**32, reg_covar=1e-4, max_iter=200)
+        shares, means, covariances = fit_mixture(latents, mixture)
         self.weights.copy_(shares)
         self.means.copy_(means)
         self.factors.copy_(torch.linalg.cholesky(covariances))

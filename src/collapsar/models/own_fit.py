@@ -15,14 +15,11 @@ from collapsar.samples import UNLABELLED, Samples, concatenate
 
 AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
-OF_A_CHAIN = {
+OF_A_CHAIN = {  # keys of the plan that only a chain carries out, and what to do instead
     "early_stopping_patience": "add Lightning's EarlyStopping",
     "warm_start": "load the weights into the model",
-    "pretraining": "run a chain",
-    "cuda_graphs": "run a chain",
-    "compiled": "run a chain",
+    **dict.fromkeys(("pretraining", "cuda_graphs", "compiled"), "run a chain"),
 }
-"""Keys of the plan that only a chain carries out, and what to do instead."""
 OF_THE_WHOLE_FIT = ("schedule", "warmup_fraction", "noise_schedule", "kl_warmup_fraction")
 
 

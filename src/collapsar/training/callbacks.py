@@ -3,8 +3,8 @@
 `BestWeights` keeps weights in memory, because Lightning's ModelCheckpoint would write files of its own.
 """
 
-import math
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, cast
 
 import torch
@@ -70,17 +70,16 @@ class LossMonitor(Callback):
             self._read(pl_module)
 
     def _read(self, model: LightningModule) -> None:
-        readings: list[tuple[int, str, float]] = []  # index of the step, loss, value
+        broken: list[tuple[int, str, float]] = []  # index of the step, loss, value
         means: dict[str, float] = {}
         for name in sorted({name for losses in self._unread for name in losses}):
             steps = [index for index, losses in enumerate(self._unread) if name in losses]
             values = torch.stack([self._unread[index][name] for index in steps]).tolist()  # one wait for the device
             means[name] = sum(values) / len(values)
             if is_loss(name):
-                readings += [(index, name, value) for index, value in zip(steps, values, strict=True)]
-            elif not math.isfinite(means[name]):  # half precision tries scales until gradients are finite
+                broken += [(at, name, value) for at, value in zip(steps, values, strict=True) if not isfinite(value)]
+            elif not isfinite(means[name]):  # half precision tries scales until gradients are finite
                 del means[name]
-        broken = [reading for reading in readings if not math.isfinite(reading[2])]
         if broken:
             index, name, value = min(broken, key=lambda reading: reading[:2])  # the earliest step
             raise NonFiniteError(

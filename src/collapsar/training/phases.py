@@ -97,7 +97,10 @@ class TrainingInSteps:
             if self.model.condition is not None:
                 self.model.condition.learn(pool.labels, weights=pool.weights)
             pretrained = self._pretrain(unlabelled, steps_per_epoch=len(batches))
-            self._validate_evenly(steps_per_epoch=len(batches))
+            if self.plan.validation_checks is not None:  # at even intervals of the steps that are left
+                interval = total_steps(self.trainer, steps_per_epoch=len(batches)) // self.plan.validation_checks
+                self.trainer.check_val_every_n_epoch = None  # type: ignore[assignment]  # counts steps across epochs
+                self.trainer.val_check_interval = max(interval, 1)
             self._fit(batches, validation, pretrained=pretrained)
         return self._conclude(batches, pretrained=pretrained)
 
@@ -140,13 +143,6 @@ class TrainingInSteps:
             unfinished=self.unfinished,
             state=self.state,
         )
-
-    def _validate_evenly(self, *, steps_per_epoch: int) -> None:
-        """Make the Trainer validate as often as the plan says, at even intervals of its steps."""
-        if self.plan.validation_checks is not None:
-            interval = total_steps(self.trainer, steps_per_epoch=steps_per_epoch) // self.plan.validation_checks
-            self.trainer.check_val_every_n_epoch = None  # type: ignore[assignment]  # counts steps across epochs
-            self.trainer.val_check_interval = max(interval, 1)
 
     def _fit(self, batches: PoolBatches, validation: PoolInOrder | None, *, pretrained: dict[str, float]) -> None:
         checkpoints = Checkpoints(self.unfinished, state=self.begun, pretrained=pretrained)

@@ -41,40 +41,35 @@ CHECKPOINTS = "each generation's model is kept in the run folder, as generation_
 PRINTS_NO_MODEL = "a chain prints no model, and generation_000/model.ckpt in its folder holds one"
 LIGHTNING_VARIABLES = "PL_TRAINER_"  # from the environment Lightning takes what its Trainer is not given
 
-REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # by argument: the allowed values, and what to set instead
-    "strategy": (("auto",), ON_ONE_DEVICE),
-    "fast_dev_run": ((False,), "for a short try set trainer.max_steps and num_generations"),
-    "max_time": ((None,), "a training that ends by the clock cannot be repeated: set trainer.max_steps"),
-    "limit_train_batches": ((None, 1.0), "set trainer.max_steps or data.num_train"),
-    "limit_val_batches": ((None, 1.0), "set training.validation_fraction"),
-    "limit_test_batches": ((None, 1.0), f"{OF_A_FIT}: set evaluation.num_samples"),
-    "limit_predict_batches": ((None, 1.0), f"{OF_A_FIT}: set num_synthetic"),
-    "overfit_batches": ((0.0, 0), "set data.num_train"),
-    "val_check_interval": ((None, 1.0), "set training.validation_checks"),
-    "check_val_every_n_epoch": ((1,), "set training.validation_checks"),
-    "num_sanity_val_steps": ((0,), "set training.validation_checks"),
-    "enable_checkpointing": ((False,), CHECKPOINTS),
-    "enable_progress_bar": ((False,), "a chain shows its own progress"),
-    "enable_model_summary": ((False,), PRINTS_NO_MODEL),
-    "accumulate_grad_batches": ((1,), "set batch_size"),
-    "gradient_clip_val": ((None,), "set training.gradient_clip_norm"),
-    "gradient_clip_algorithm": ((None,), "set training.gradient_clip_norm"),
-    "benchmark": ((None, False), "algorithms that are chosen by speed give other numbers each time"),
-    "use_distributed_sampler": ((True,), ON_ONE_DEVICE),
-    "profiler": ((None,), "run collapsar-bench training"),
-    "detect_anomaly": ((False,), "the first loss that is not finite is named anyway, with its step"),
-    "barebones": ((False,), "callbacks and loggers need what it switches off"),
-    "sync_batchnorm": ((False,), ON_ONE_DEVICE),
-    "reload_dataloaders_every_n_epochs": ((0,), "a pool is shuffled anew in each epoch"),
-    "default_root_dir": ((None,), "files of a training lie in the run folder, which hydra.run.dir names"),
-    "model_registry": ((None,), CHECKPOINTS),
+REFUSED_BY_ADVICE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {  # what to set instead: arguments, allowed values
+    ON_ONE_DEVICE: {"strategy": ("auto",), "use_distributed_sampler": (True,), "sync_batchnorm": (False,)},
+    CHECKPOINTS: {"enable_checkpointing": (False,), "model_registry": (None,)},
+    PRINTS_NO_MODEL: {"enable_model_summary": (False,)},
+    f"{OF_A_FIT}: set evaluation.num_samples": {"limit_test_batches": (None, 1.0)},
+    f"{OF_A_FIT}: set num_synthetic": {"limit_predict_batches": (None, 1.0)},
+    "a chain shows its own progress": {"enable_progress_bar": (False,)},
+    "a pool is shuffled anew in each epoch": {"reload_dataloaders_every_n_epochs": (0,)},
+    "a training that ends by the clock cannot be repeated: set trainer.max_steps": {"max_time": (None,)},
+    "algorithms that are chosen by speed give other numbers each time": {"benchmark": (None, False)},
+    "callbacks and loggers need what it switches off": {"barebones": (False,)},
+    "files of a training lie in the run folder, which hydra.run.dir names": {"default_root_dir": (None,)},
+    "for a short try set trainer.max_steps and num_generations": {"fast_dev_run": (False,)},
+    "run collapsar-bench training": {"profiler": (None,)},
+    "set batch_size": {"accumulate_grad_batches": (1,)},
+    "set data.num_train": {"overfit_batches": (0.0, 0)},
+    "set trainer.max_steps or data.num_train": {"limit_train_batches": (None, 1.0)},
+    "set training.gradient_clip_norm": {"gradient_clip_val": (None,), "gradient_clip_algorithm": (None,)},
+    "set training.validation_checks": {
+        "val_check_interval": (None, 1.0),
+        "check_val_every_n_epoch": (1,),
+        "num_sanity_val_steps": (0,),
+    },
+    "set training.validation_fraction": {"limit_val_batches": (None, 1.0)},
+    "the first loss that is not finite is named anyway, with its step": {"detect_anomaly": (False,)},
 }
-SAFE = {  # replace Lightning's defaults if a recipe sets nothing
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-}
+REFUSED = {key: (taken, advice) for advice, keys in REFUSED_BY_ADVICE.items() for key, taken in keys.items()}
+QUIET = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps")
+SAFE = {key: REFUSED[key][0][0] for key in QUIET}  # replace Lightning's defaults if a recipe sets nothing
 NOTHING_TO_WATCH = "learning rates follow training.schedule and have no scheduler of Lightning's"
 REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
     lightning_callbacks.Checkpoint: f"{CHECKPOINTS}; training.early_stopping_patience keeps the best weights",

@@ -23,7 +23,6 @@ from collapsar.models.course import Losses, Player
 from collapsar.models.flow.flow_bodies import BODIES, Body
 from collapsar.models.layers import Layers, Norm, scaled
 from collapsar.models.learned import LearnedModel
-from collapsar.models.plan import Plan
 from collapsar.models.shapes import Labels, Latents, PerSample, Values
 from collapsar.samples import Samples, to_model_range
 
@@ -38,7 +37,6 @@ class Flow(LearnedModel):
     name = "flow"
     takes_vectors = True
     has_likelihood = False
-    plan_keys = frozenset({"augmentation"})
 
     def __init__(
         self,
@@ -63,6 +61,7 @@ class Flow(LearnedModel):
         )
         self.save_hyperparameters()
         self.is_of_images = len(self.sample_shape) == 3
+        self.plan_keys = frozenset({"augmentation"} if self.is_of_images else {})
         body = body or ("unet" if self.is_of_images else "mlp")
         if body == "unet" and not self.is_of_images:
             raise UsageError(f"model.body=unet is of images, and samples have the shape {list(sample_shape)}: set mlp")
@@ -103,14 +102,6 @@ class Flow(LearnedModel):
     def _seen(self, values: Values) -> Values:
         """Values in model range, scaled for the network."""
         return 2 * values - 1 if self.is_of_images else values / self.vector_sd
-
-    def check_plan(self, plan: Plan) -> None:
-        super().check_plan(plan)
-        if plan.augmentation is not None and not self.is_of_images:
-            raise UsageError(
-                f"training.augmentation is of images, and samples have the shape {list(self.sample_shape)}: set "
-                "training.augmentation=null"
-            )
 
     def players(self) -> Sequence[Player]:
         return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate)]

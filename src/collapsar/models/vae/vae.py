@@ -35,9 +35,8 @@ from collapsar.samples import Samples, as_samples, to_model_range
 class VariationalModel(LearnedModel, ABC):
     """A VAE with any networks and likelihood; `conf/model/vae.yaml` explains the arguments.
 
-    Attributes:
-        encoder: From samples in model range (and classes, if conditional) to 2 * latent_dim numbers.
-        decoder: From latents (and classes, if conditional) to the parameters of the likelihood.
+    The encoder turns samples in model range (and classes, if conditional) into 2 * latent_dim numbers, the decoder
+    latents (and classes) into the parameters of the likelihood.
     """
 
     encoder: nn.Module
@@ -58,6 +57,7 @@ class VariationalModel(LearnedModel, ABC):
         check_positive(learning_rate=learning_rate)
         check_not_negative(beta=beta)
         self.beta, self.sample_from, self.learning_rate = beta, sample_from, learning_rate
+        self.has_likelihood = sample_from == "likelihood"
         self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
         self.num_concluded = 0 if self.mixture is None else MOST_LATENTS
         self.smallest_pool = (f"model.latent_components={latent_components}", latent_components or 1)
@@ -87,11 +87,7 @@ class VariationalModel(LearnedModel, ABC):
         return self.in_chunks(samples, lambda values, labels: self.posterior(values, labels)[0])
 
     def check_bias(self, bias: Bias) -> None:
-        if bias.likelihood_spread != 1 and self.sample_from == "mean":
-            raise UsageError(
-                "bias=tempered_likelihood does nothing to the decoder's mean: set model.sample_from=likelihood, "
-                "or choose bias=scaled_latents or truncated_latents"
-            )
+        super().check_bias(bias)
         if bias.spread != 1 and bias.likelihood_spread == 1 and self.mixture is not None:
             raise UsageError(
                 f"bias={bias.name} narrows N(0, I), and model.latent_components draws latents from a mixture: "
