@@ -12,7 +12,7 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from collapsar.errors import UsageError
 from collapsar.machine.choice import Machine
-from collapsar.training.loggers import Place, announce
+from collapsar.training.loggers import Place
 from collapsar.training.trainer import REFUSED, REFUSED_CALLBACKS, check_trainer, make_trainer, on_machine
 
 LIGHTNINGS = {"_target_": "lightning.Trainer", "_partial_": True, "_convert_": "object"}
@@ -209,7 +209,6 @@ def test_a_file_logger_writes_below_the_run_folder_or_by_its_name(save_dir, expe
     logger = CSVLogger(save_dir or tmp_path / "absolute", name="metrics")
     place = Place(folder=tmp_path / "run", generation=3, seed=5)
     trainer = make_trainer(recipe(logger=logger), place=place)
-    announce(trainer.loggers, place)
     trainer.logger.save()
     assert trainer.logger.log_dir == str(tmp_path / expected)
     assert "generation: 3\nseed: 5" in (tmp_path / expected / "hparams.yaml").read_text()

@@ -37,7 +37,7 @@ from collapsar.records.words import counted
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train
-from collapsar.training.shared import SharedTraining, can_be_shared, claimed
+from collapsar.training.shared import SharedTraining, can_be_shared
 from collapsar.training.stored import load_stored
 from collapsar.training.train import Training
 from collapsar.training.unfinished import Unfinished, belonging
@@ -168,7 +168,7 @@ def shared_training(parts: Parts, journal: Journal, *, real: RealData) -> Abstra
     """The training of generation 0, held while this chain needs it; None if no other chain shares it."""
     if journal.records or not (parts.share_generation_0 and can_be_shared(parts.recipe, parts.model)):
         return nullcontext()
-    return claimed(journal.store.path.parent, parts.recipe, config=journal.config, real=real.train)
+    return SharedTraining(journal.store.path.parent, parts.recipe, config=journal.config, real=real.train)
 
 
 def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) -> None:

@@ -62,10 +62,7 @@ class Player:
         is_fused: bool,
         capturable_on: torch.device | None,
     ) -> optim.Optimizer:
-        """The plan's optimiser of these parameters.
-
-        A fused step is one kernel, if the optimiser has one. A CUDA graph can record a capturable step (Adams only).
-        """
+        """The plan's optimiser, fused (one kernel a step) and capturable by a CUDA graph if it can be."""
         name, rate = plan.optimizer or "adam", self.rate(plan)
         settings: dict[str, Any] = {"lr": rate, "weight_decay": weight_decay}
         if name in FUSED:

@@ -1,8 +1,4 @@
-"""The base of every generative model: the loop trains it on a pool and samples it.
-
-The loop knows no family of models. Each model says what it has beyond that: latents for a film strip, a critic, fitted
-parameters, training in steps.
-"""
+"""The base of every generative model: the loop, which knows no family of models, trains it on a pool and samples it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -43,12 +39,9 @@ class GenerativeModel(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:
-        """Independent draws from the model, in the sample convention, on the CPU.
+        """Independent draws from the model, in the sample convention, on the CPU; NonFiniteError if one is not finite.
 
         The same CPU generator gives the same samples on any device, up to rounding; None takes torch's own.
-
-        Raises:
-            NonFiniteError: the model draws NaN or infinite values.
         """
 
     def check_bias(self, bias: Bias) -> None:

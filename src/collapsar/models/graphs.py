@@ -68,10 +68,7 @@ class GraphedSteps:
 
 
 def follow(average: AveragedModel, module: nn.Module) -> None:
-    """Update an average after one move of its module, also while a graph is recorded.
-
-    `AveragedModel.update_parameters` reads the number of moves from the device, which a recording does not allow.
-    """
+    """Update an average; recordings forbid `update_parameters`, which reads the number of moves from the device."""
     if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
         average.update_parameters(module)
         return

@@ -76,10 +76,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         return torch.cat([function(to_model_range(chunk.values), self.classes_of(chunk)).cpu() for chunk in chunks])
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Values:
-        """Decode latents, one a row, and in a conditional model the class of each, with gradients.
-
-        Returns images in model range, or vectors; UsageError if labels are missing or not wanted.
-        """
+        """Decode latents, and in a conditional model the class of each, with gradients; images are in model range."""
         if (labels is None) != (self.condition is None):
             rule = "has no classes, and takes no labels" if labels is not None else "is conditional, and needs labels"
             raise UsageError(f"this model {rule}: model.num_classes is {self.num_classes}")

@@ -1,8 +1,4 @@
-"""A fit without a chain: what `training/phases.py` does there around a fit, a callback of the model does here.
-
-From the batches of the fit it learns how often each class is drawn, and fits what needs the final weights. Settings
-that only a chain carries out are refused.
-"""
+"""A fit without a chain: what `training/phases.py` does there around a fit, a callback of the model does here."""
 
 from typing import Any
 

@@ -14,10 +14,7 @@ from collapsar.models.shapes import Images
 
 @dataclass(frozen=True, kw_only=True)
 class Pretext(ABC):
-    """A task whose answers are known without labels.
-
-    `fraction` is the share of a generation's steps that pretraining takes, in (0, 1); the training has the rest.
-    """
+    """A task whose answers are known without labels; it takes a `fraction` of a generation's steps, in (0, 1)."""
 
     fraction: float
 

@@ -98,36 +98,26 @@ class LossMonitor(Callback):
 
 
 class BestWeights(EarlyStopping):
-    """Ends a training after `patience` validations without a lower score, and keeps the weights of the lowest one.
-
-    Attributes:
-        step: Number of steps before the lowest score was measured.
-    """
+    """Ends a training after `patience` validations without a lower score; keeps step and weights of the lowest one."""
 
     def __init__(self, monitor: str, *, patience: int) -> None:
         super().__init__(monitor, patience=patience, mode="min", check_finite=False)
         self.step = 0
-        self._weights: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         lowest = float(self.best_score)
         super().on_validation_end(trainer, pl_module)
         if float(self.best_score) < lowest:
             self.step = trainer.global_step
-            self._weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
+            self.weights = {name: value.detach().clone() for name, value in pl_module.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"step": self.step, "weights": self._weights}
+        return super().state_dict() | {"step": self.step, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self.step, self._weights = state_dict["step"], state_dict["weights"]
-
-    def put_back(self, model: LightningModule) -> None:
-        """Load the best weights into the model, if it was ever validated."""
-        if self._weights:
-            with torch.no_grad():
-                model.load_state_dict(self._weights)
+        self.step, self.weights = state_dict["step"], state_dict["weights"]
 
 
 def check_monitors(trainer: Trainer, model: LightningModule) -> None:

@@ -36,10 +36,7 @@ def choose_machine(
 
     `trainer` is None for a model that is fitted by formula. `num_threads` counts for a new chain; None takes torch's
     own choice. `evaluated_on` is the class of the device that would compute features; `num_steps` is of a generation.
-
-    Raises:
-        UsageError: the chain's device is absent and it may not move; or the plan requires CUDA graphs or compiled
-            networks that this machine cannot give.
+    UsageError if the chain's device is absent and it may not move, or for CUDA graphs or compilation that cannot be.
     """
     torch.set_num_threads(stored.threads if stored else num_threads or OWN_THREADS)
     device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
@@ -75,10 +72,7 @@ def choose_graphs(plan: Plan, *, device: str, precision: str | None) -> bool | N
 
 
 def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool | None:
-    """Whether networks are compiled; None without CUDA.
-
-    If the plan does not say, they are compiled if steps are CUDA graphs, the training is long, and there is a compiler.
-    """
+    """Whether networks are compiled, by default in a long training of CUDA graphs; None without CUDA."""
     wanted = is_long if plan.compiled is None else plan.compiled
     if plan.compiled and not (graphs and has_compiler()):
         raise UsageError(
@@ -109,10 +103,7 @@ def is_fast_in_half_precision(device: str) -> bool:
 
 
 def product_seconds(*dtypes: torch.dtype) -> list[float]:
-    """CPU seconds of a matrix product in each dtype, the shortest of several in turns.
-
-    The product is large, unless one dtype is already far slower in a small one.
-    """
+    """CPU seconds, the fewest of several, of a matrix product in each dtype; a large one unless a small one decides."""
     shortest: list[float] = []
     for size in PRODUCT_SIDES:
         sides = [torch.ones(size, size, dtype=dtype) for dtype in dtypes]

@@ -23,10 +23,7 @@ FILE_LOGGERS = (CSVLogger, TensorBoardLogger)
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a training's loggers and callbacks write: the run folder, and what names the training.
-
-    `first_step`, the step that it begins with, is above 0 if it continues after a kill.
-    """
+    """Where a training's loggers and callbacks write; `first_step` is above 0 if it continues after a kill."""
 
     folder: Path
     generation: int
@@ -40,10 +37,7 @@ class Place:
 
 
 def configured_loggers(configured: Any) -> list[Logger]:
-    """The loggers that a recipe sets: none for null and false, a CSV file for true.
-
-    Other values raise UsageError, also a Lightning logger that keeps one run for all generations.
-    """
+    """The loggers that a recipe sets: none for null and false, a CSV file for true; UsageError for what is none."""
     if configured is None or isinstance(configured, bool):
         return [CSVLogger(FOLDER, name=None)] if configured else []
     loggers = list(configured) if isinstance(configured, list | tuple) else [configured]
@@ -59,25 +53,22 @@ def configured_loggers(configured: Any) -> list[Logger]:
 
 
 def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
-    """Copies of loggers for one training; with a place, file loggers write below its run folder.
+    """Copies of loggers for a training, which log its generation and seed.
 
-    An absolute `save_dir` gets a folder of the run folder's name instead.
+    Their files lie below its place, or in an absolute `save_dir` in a folder named like the run folder. If the training
+    starts from its first step, the files that an earlier start of it left are deleted.
     """
     copies: list[Any] = copy.deepcopy(list(loggers))
+    if place is None:
+        return copies
     for logger in copies:
-        if place is not None and isinstance(logger, FILE_LOGGERS):
+        if isinstance(logger, FILE_LOGGERS):
             save_dir = Path(str(logger.save_dir))
             root = save_dir / place.folder.name if save_dir.is_absolute() else place.folder / save_dir
             version = place.version if logger._version is None else f"{logger._version}_{place.version}"
             vars(logger).update(_root_dir=str(root), _save_dir=str(root), _version=version)  # there are no setters
-    return copies
-
-
-def announce(loggers: Iterable[Logger], place: Place) -> None:
-    """Log generation and seed to each logger; a training from its first step deletes what an earlier start left."""
-    for logger in loggers:
-        if isinstance(logger, FILE_LOGGERS) and not place.first_step:
             folder = Path(logger.log_dir)
-            for stale in (folder, *folder.parent.glob(f"{folder.name}_from_step_*")):
+            for stale in [] if place.first_step else (folder, *folder.parent.glob(f"{folder.name}_from_step_*")):
                 shutil.rmtree(stale, ignore_errors=True)
         logger.log_hyperparams({"generation": place.generation, "seed": place.seed})
+    return copies

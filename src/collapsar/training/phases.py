@@ -22,7 +22,7 @@ from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.callbacks import LIGHTNINGS_WORDS, VALIDATED, BestWeights, LossMonitor, unmonitored
-from collapsar.training.loggers import Place, announce
+from collapsar.training.loggers import Place
 from collapsar.training.pretraining import pretrain
 from collapsar.training.trainer import Recipe, make_trainer, total_steps
 from collapsar.training.unfinished import Checkpoints, Unfinished
@@ -75,8 +75,6 @@ class TrainingInSteps:
             self.best = BestWeights(f"{VALIDATED}{model.watched}", patience=self.plan.early_stopping_patience)
         ours = [self.monitor, *([self.best] if self.best else [])]
         self.trainer = make_trainer(self.recipe.trainer, *ours, place=place)
-        if place is not None:
-            announce(self.trainer.loggers, place)
         self.device: torch.device = self.trainer.strategy.root_device
         self.callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # a connector sets it
         model.is_on_its_own = False
@@ -169,7 +167,8 @@ class TrainingInSteps:
         summary = {"steps": float(self.monitor.num_steps), "epochs": float(self.trainer.current_epoch)}
         summary |= self.monitor.last_losses | pretrained
         if self.best is not None:
-            self.best.put_back(self.model)
+            if self.best.weights:  # it was validated
+                self.model.load_state_dict(self.best.weights)
             summary |= {"best_step": float(self.best.step), "best_score": float(self.best.best_score)}
         self.model.eval().to(self.device)
 

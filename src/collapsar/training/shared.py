@@ -12,8 +12,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -44,14 +43,35 @@ FOLDER, MODEL, NOTE = ".generation_0", "model.ckpt", "training.json"
 
 
 class SharedTraining:
-    """One training, and the folder that stores it; it exists once the training is done.
+    """One training of generation 0, and the folder that stores it; its context lets one chain at a time do it.
 
-    `depends_on`, which the folder's digest covers, is stored in it for readers.
+    `config` is the chain's resolved configuration, `real` its real training set. The context is None, with a warning,
+    if the study's folder cannot be written: the chain then trains for itself.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, *, depends_on: Mapping[str, Any]) -> None:
-        self.path, self.recipe, self.depends_on = path, recipe, depends_on
-        self.lock = FileLock(path.with_name(f"{path.name}.lock"))
+    def __init__(self, study: Path, recipe: Recipe, *, config: Mapping[str, Any], real: Samples) -> None:
+        self.recipe = recipe
+        self.depends_on = dependencies(recipe, settings=first_training_settings(config), real=real)
+        self.path = study / FOLDER / digest(self.depends_on)
+        self.lock = FileLock(self.path.with_name(f"{self.path.name}.lock"))
+
+    def __enter__(self) -> "SharedTraining | None":
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.lock.acquire(timeout=SILENT_SECONDS)
+            except Timeout:
+                logger.info("waiting for another chain that trains the same generation 0, kept in %s", self.path)
+                self.lock.acquire()
+        except OSError as error:
+            if is_of_disk(error):
+                raise
+            logger.warning("generation 0 is not shared: cannot write to %s (%s)", self.path.parent, error.strerror)
+            return None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
 
     def training(self, train: Callable[[], Training]) -> Training:
         """The stored training; without one, train and store it. Then other chains may read it."""
@@ -93,36 +113,6 @@ class SharedTraining:
             shutil.rmtree(self.path, ignore_errors=True)
             temporary.rename(self.path)
         return replace(training, save=writer(weights))
-
-
-@contextmanager
-def claimed(
-    study: Path, recipe: Recipe, *, config: Mapping[str, Any], real: Samples
-) -> Iterator[SharedTraining | None]:
-    """The shared training of generation 0, held by one chain at a time until it is done.
-
-    None, with a warning, if the study's folder cannot be written: the chain then trains for itself. `config` is the
-    chain's resolved configuration, `real` its real training set.
-    """
-    depends_on = dependencies(recipe, settings=first_training_settings(config), real=real)
-    shared = SharedTraining(study / FOLDER / digest(depends_on), recipe, depends_on=depends_on)
-    try:
-        shared.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shared.lock.acquire(timeout=SILENT_SECONDS)
-        except Timeout:
-            logger.info("waiting for another chain that trains the same generation 0, kept in %s", shared.path)
-            shared.lock.acquire()
-    except OSError as error:
-        if is_of_disk(error):
-            raise
-        logger.warning("generation 0 is not shared: cannot write to %s (%s)", shared.path.parent, error.strerror)
-        yield None
-        return
-    try:
-        yield shared
-    finally:
-        shared.lock.release()
 
 
 def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:

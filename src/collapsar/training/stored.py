@@ -20,10 +20,7 @@ from collapsar.training.unfinished import DAMAGE
 
 
 def load(recipe: Recipe, weights: bytes) -> LearnedModel:
-    """A model in evaluation mode, on the device it was trained on, with a checkpoint's weights and buffers.
-
-    These keep their types and layouts. No stored code runs.
-    """
+    """A model in evaluation mode, on the device it was trained on, with a checkpoint's weights; no stored code runs."""
     with torch.random.fork_rng(devices=[]):
         model = cast("LearnedModel", recipe.model())
     trainer = make_trainer(recipe.trainer)
@@ -36,10 +33,8 @@ def load(recipe: Recipe, weights: bytes) -> LearnedModel:
 def open_model(checkpoint: Path, *, settings: Mapping[str, Any], precision: str | None) -> GenerativeModel:
     """The model of a finished generation of any chain, on the CPU, in evaluation mode, from its `model.ckpt`.
 
-    `settings` are the chain's of its model; samples are decoded in the precision of the training.
-
-    Raises:
-        UsageError: the checkpoint is missing or damaged, or the settings name no model.
+    `settings` are the chain's of its model; samples are decoded in the precision of the training. UsageError if the
+    checkpoint is missing or damaged, or the settings name no model.
     """
     made_from, own = model_class(str(settings["_target_"])), {key: settings[key] for key in settings if key[0] != "_"}
     with (

@@ -93,10 +93,7 @@ if not torch.cuda.is_available():
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a generation's model is made and trained, by functions that make the model and its `lightning.Trainer`.
-
-    `device_cache` holds the parts of the chain's pools that stay on the training device.
-    """
+    """How to make a generation's model and its Trainer, and train it; `device_cache` keeps pools on the device."""
 
     model: Callable[[], GenerativeModel]
     trainer: TrainerRecipe
@@ -113,8 +110,7 @@ class Recipe:
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:
     """A fresh Trainer with these callbacks after copies of the configured ones, and with copies of its loggers.
 
-    `place` says where loggers and callbacks write; it is None for a Trainer that trains nothing. A precision of `auto`
-    is float32.
+    `place` is None for a Trainer that trains nothing. A precision of `auto` is float32.
     """
     flat = flattened(recipe)
     takes = inspect.signature(flat.func).parameters.values()

@@ -128,10 +128,7 @@ def checksum(stored: bytes) -> bytes:
 
 
 class Checkpoints(Callback):
-    """Starts a Trainer from a state, if there is one, and stores later ones, before the other callbacks run.
-
-    `pretrained` holds the record's entries about the pretraining.
-    """
+    """Starts a Trainer from a state, if there is one, and stores later ones, before the other callbacks run."""
 
     def __init__(self, unfinished: Unfinished, *, state: State | None, pretrained: dict[str, float]) -> None:
         self.unfinished, self.state, self.pretrained = unfinished, state, pretrained

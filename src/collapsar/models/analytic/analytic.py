@@ -108,10 +108,7 @@ class Gaussian(AnalyticModel):
 
 
 class Categorical(AnalyticModel):
-    """A histogram over categories 0 to K - 1, for each dimension separately: its chain is the Wright-Fisher process.
-
-    `num_categories` is K; null, for data without categories, raises UsageError.
-    """
+    """A histogram over categories 0 to K - 1, for each dimension separately: its chain is the Wright-Fisher process."""
 
     name = "categorical"
     is_continuous = False

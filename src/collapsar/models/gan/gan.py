@@ -83,7 +83,7 @@ class AdversarialModel(LearnedModel, ABC):
     def shown(self, outputs: Values, generator: torch.Generator | None) -> Values:
         """Samples in model range from the generator network's float32 outputs, with gradients.
 
-        Any further random draws come from `generator`; None, as in training: from torch's own generator.
+        `generator` is for further draws; None, as in training: torch's own.
         """
 
     def decode(
@@ -211,10 +211,7 @@ class GAN(AdversarialModel):
 
 
 def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "sample d"]) -> Scalar:
-    """Root mean square Wasserstein-2 distance of projections on random lines (Rabin et al. 2011).
-
-    Both sets have one size, so a sort for each line is enough; equal sets have distance 0.
-    """
+    """Root mean square Wasserstein-2 distance of projections on random lines (Rabin et al. 2011), for equal sizes."""
     lines = F.normalize(torch.randn(first.shape[1], NUM_LINES, device=first.device), dim=0)
     return ((first @ lines).sort(0).values - (second @ lines).sort(0).values).square().mean().sqrt()
 
