@@ -294,7 +294,7 @@ def test_samples_that_break_down_name_generation_epoch_and_step(run_chain, tmp_p
         ("num_synthetic=20", "batch_size must be between 1 and the pool's 20 samples: got 32"),
         ("evaluation.num_neighbours=100", "num_neighbours must be below the number of samples: got 100 for 100"),
         ("evaluation.num_samples=361", "num_samples must be at most the 360 held-out samples: got 361"),
-        ("bias=tempered_likelihood", "does nothing to the decoder's mean"),
+        ("bias=tempered_likelihood", "does nothing to model=vae, which draws from no likelihood"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_any_training(override, message, run_chain, tmp_path, monkeypatch):

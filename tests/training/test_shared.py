@@ -15,6 +15,7 @@ import torch
 from collapsar.machine import signals
 from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
+from collapsar.training import phases
 from collapsar.training import shared as shared_module
 from collapsar.training import train as train_module
 from test_experiment import lasting, samples, weights
@@ -179,13 +180,13 @@ def test_records_and_samples_are_those_of_a_chain_that_shares_nothing(overrides,
 
 
 def test_a_model_taken_over_has_every_weight_buffer_type_and_layout_of_the_trained_one(run_shared, monkeypatch):
-    models, original = [], train_module.Training
+    models, original = [], phases.Training
 
     def note(**arguments):
         models.append(arguments["model"])
         return original(**arguments)
 
-    for module in (train_module, shared_module):
+    for module in (phases, shared_module):
         monkeypatch.setattr(module, "Training", note)
     for name in "ab":
         run_shared(name, FIRST, "model=gan")

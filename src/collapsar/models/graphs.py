@@ -39,7 +39,13 @@ class GraphedSteps:
 
     def step(self, batch: Samples, *, movers: Sequence[int]) -> Losses:
         """Move these players and return the losses by name; batches lie on the device and have one size."""
-        kept, key = self._keep(batch), tuple(movers)
+        key = tuple(movers)
+        if self._batch is None:
+            self._batch = batch.clone()
+        kept = self._batch  # graphs read it
+        kept.values.copy_(batch.values)
+        if kept.labels is not None and batch.labels is not None:
+            kept.labels.copy_(batch.labels)
         self._num_taken[key] = self._num_taken.get(key, 0) + 1
         if self._num_taken[key] <= STEPS_BEFORE_RECORDING:
             present = torch.cuda.current_stream()
@@ -55,16 +61,6 @@ class GraphedSteps:
         graph, losses = self._graphs[key]
         graph.replay()
         return {name: loss.clone() for name, loss in losses.items()}  # the next replay overwrites them
-
-    def _keep(self, batch: Samples) -> Samples:
-        """Copy the batch to where graphs read it."""
-        if self._batch is None:
-            self._batch = batch.clone()
-        else:
-            self._batch.values.copy_(batch.values)
-            if self._batch.labels is not None and batch.labels is not None:
-                self._batch.labels.copy_(batch.labels)
-        return self._batch
 
 
 def follow(average: AveragedModel, module: nn.Module) -> None:

@@ -11,7 +11,8 @@ from collapsar.errors import UsageError
 from collapsar.machine.choice import AUTO, Machine, restore_machine
 from collapsar.machine.devices import has_device
 from collapsar.models.plan import DEFAULT_PLAN, Plan
-from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer, configured
+from collapsar.records.recipes import flattened
+from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer
 
 OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another
 HALF_PRECISION, SCALED_PRECISION = "bf16-mixed", "16-mixed"
@@ -89,7 +90,7 @@ def has_compiler() -> bool:
 
 def choose_precision(trainer: TrainerRecipe, *, device: str) -> str:
     """The precision that a recipe sets; in place of `auto`, the one that the device is fast at."""
-    if configured(trainer, "precision") != AUTO:
+    if flattened(trainer).keywords.get("precision") != AUTO:
         return str(check_trainer(trainer).precision)
     return HALF_PRECISION if is_fast_in_half_precision(device) else FULL_PRECISION
 

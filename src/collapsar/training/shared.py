@@ -29,11 +29,12 @@ from collapsar.files import flush_to_disk, temporary_of
 from collapsar.judging.spaces import feature_cache
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
+from collapsar.records.recipes import flattened
 from collapsar.records.settings import digest, first_training_settings
 from collapsar.samples import Samples
 from collapsar.training.stored import load
 from collapsar.training.train import Training
-from collapsar.training.trainer import Recipe, configured, configured_list, make_trainer
+from collapsar.training.trainer import Recipe, configured_list, make_trainer
 from collapsar.training.unfinished import DAMAGE
 
 logger = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
     A logger, plugin or callback that the user configured may have effects beside the model; an EarlyStopping has none.
     """
     callbacks = configured_list(recipe.trainer, "callbacks")
-    acts = any(configured(recipe.trainer, key) for key in ("logger", "plugins"))
+    acts = any(flattened(recipe.trainer).keywords.get(key) for key in ("logger", "plugins"))
     return model.is_trained_in_steps and not acts and all(type(callback) is EarlyStopping for callback in callbacks)
 
 

@@ -118,31 +118,26 @@ def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | Non
         SAFE.keys() if any(each.kind == each.VAR_KEYWORD for each in takes) else set()
     )
     own: dict[str, Any] = {key: value for key, value in SAFE.items() if key in names - flat.keywords.keys()}
-    if configured(recipe, "precision") == AUTO:
+    if flat.keywords.get("precision") == AUTO:
         own["precision"] = FULL_PRECISION
     own["callbacks"] = [*copy.deepcopy(configured_list(recipe, "callbacks")), *callbacks]
     own["plugins"] = _plugins(recipe)
-    own["logger"] = placed(configured_loggers(configured(recipe, "logger")), place) or False
+    own["logger"] = placed(configured_loggers(flat.keywords.get("logger")), place) or False
     if place is not None:
         own["default_root_dir"] = place.folder / FOLDER / place.version
     return with_arguments(recipe, **own)()
 
 
-def configured(recipe: TrainerRecipe, key: str) -> Any:
-    """A recipe's value of an argument; None if it sets none."""
-    return flattened(recipe).keywords.get(key)
-
-
 def configured_list(recipe: TrainerRecipe, key: str) -> list[Any]:
     """The values of an argument that takes one value or several; none for null."""
-    value = configured(recipe, key)
+    value = flattened(recipe).keywords.get(key)
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
 def on_machine(recipe: TrainerRecipe, machine: Machine) -> TrainerRecipe:
     """The recipe with the machine's device and precision in place of `auto`."""
-    found = {"accelerator": machine.device, "precision": machine.precision}
-    return with_arguments(recipe, **{key: value for key, value in found.items() if configured(recipe, key) == AUTO})
+    found, own = {"accelerator": machine.device, "precision": machine.precision}, flattened(recipe).keywords
+    return with_arguments(recipe, **{key: value for key, value in found.items() if own.get(key) == AUTO})
 
 
 def check_trainer(recipe: TrainerRecipe) -> Trainer:
@@ -176,12 +171,13 @@ def check_arguments(recipe: TrainerRecipe) -> None:
         if variable.startswith(LIGHTNING_VARIABLES):
             key = variable.removeprefix(LIGHTNING_VARIABLES).lower()
             raise UsageError(f"{variable} would pass by the configuration: unset it, and set trainer.{key}")
-    for key, value in flattened(recipe).keywords.items():
+    own = flattened(recipe).keywords
+    for key, value in own.items():
         taken, advice = REFUSED.get(key, ((), ""))
         if taken and not any(type(value) is type(each) and value == each for each in taken):
             shown = " or ".join(_as_typed(each) for each in dict.fromkeys(taken))
             raise UsageError(f"trainer.{key} must be {shown}: got {_as_typed(value)}; {advice}")
-    loggers = configured_loggers(configured(recipe, "logger"))
+    loggers = configured_loggers(own.get("logger"))
     for index, callback in enumerate(configured_list(recipe, "callbacks")):
         check_callback(f"trainer.callbacks[{index}]", callback, has_logger=bool(loggers))
     for index, logger in enumerate(loggers):

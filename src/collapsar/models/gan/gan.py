@@ -13,8 +13,7 @@ between the values of the samples that were kept for validation and of as many s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -132,9 +131,12 @@ class AdversarialModel(LearnedModel, ABC):
 
     def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
         """The generator's loss, as `generator_loss`."""
-        with frozen(self.critic):
+        self.critic.requires_grad_(False)  # its next move would discard the gradients, a third of the backward pass
+        try:
             logits = given(self.critic, self.as_seen(fake), self.classes_of(batch))
             return {"generator_loss": generator_loss(fake=logits.float(), loss=self.loss)}
+        finally:
+            self.critic.requires_grad_(True)
 
     def as_seen(self, values: Values) -> Values:
         """Real or generated samples with augmentation and noise, as the critic sees them."""
@@ -214,16 +216,6 @@ def sliced_wasserstein(first: Float[Tensor, "sample d"], second: Float[Tensor, "
     """Root mean square Wasserstein-2 distance of projections on random lines (Rabin et al. 2011), for equal sizes."""
     lines = F.normalize(torch.randn(first.shape[1], NUM_LINES, device=first.device), dim=0)
     return ((first @ lines).sort(0).values - (second @ lines).sort(0).values).square().mean().sqrt()
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Compute no gradients for the critic's weights in the generator's move: saves a third of the backward pass."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
 
 
 def critic_loss(*, real: Logits, fake: Logits, loss: str) -> Scalar:
