@@ -11,7 +11,7 @@ through them and does not imitate them (Zhao et al. 2020, arXiv:2006.10738; thei
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -26,24 +26,20 @@ Transform = Literal["flip", "translation", "cutout", "colour"]
 LARGEST_SHIFT = 1 / 8  # of a side
 CUTOUT_SIDE = 1 / 2  # of a side
 IMAGES_PER_DRAW = 8  # torchvision draws once for all images of a call
+TORCHVISION: dict[Transform, nn.Module] = {
+    "flip": v2.RandomHorizontalFlip(),
+    "translation": v2.RandomAffine(degrees=0, translate=(LARGEST_SHIFT, LARGEST_SHIFT)),
+    "cutout": v2.RandomErasing(p=1.0, scale=(CUTOUT_SIDE**2, CUTOUT_SIDE**2), ratio=(1.0, 1.0)),
+    "colour": v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=1.0),
+}
 
 
 def transformed(images: Images, names: Sequence[Transform]) -> Images:
     """Images in model range after torchvision's transforms; groups of eight images share a draw."""
-    transforms = torchvision_transforms(tuple(names))
-    return torch.cat([transforms(group) for group in images.split(IMAGES_PER_DRAW)]).clamp(0, 1)
-
-
-@cache
-def torchvision_transforms(names: tuple[Transform, ...]) -> nn.Module:
-    """Torchvision's transforms with these names, in this order."""
-    made: dict[Transform, nn.Module] = {
-        "flip": v2.RandomHorizontalFlip(),
-        "translation": v2.RandomAffine(degrees=0, translate=(LARGEST_SHIFT, LARGEST_SHIFT)),
-        "cutout": v2.RandomErasing(p=1.0, scale=(CUTOUT_SIDE**2, CUTOUT_SIDE**2), ratio=(1.0, 1.0)),
-        "colour": v2.ColorJitter(brightness=0.5, contrast=0.5, saturation=1.0),
-    }
-    return v2.Compose([made[name] for name in names])
+    groups = [
+        reduce(lambda seen, name: TORCHVISION[name](seen), names, group) for group in images.split(IMAGES_PER_DRAW)
+    ]
+    return torch.cat(groups).clamp(0, 1)
 
 
 def transformed_differentiably(images: Images, names: Sequence[Transform]) -> Images:

@@ -18,7 +18,6 @@ class GenerativeModel(nn.Module, ABC):
     """A model of the data that can be sampled.
 
     Attributes:
-        name: As in conf/model.
         is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
         may_be_compiled: Whether its networks may be compiled for training; not if a loss differentiates them twice.
         realism: The critic's logit of each sample, higher for more real ones; None for models without a critic.

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from collapsar.models.course import Losses, Player, tensors_of
@@ -69,13 +69,11 @@ def follow(average: AveragedModel, module: nn.Module) -> None:
         average.update_parameters(module)
         return
     assert average.multi_avg_fn is not None, "our averages are made with one"
-    kinds: dict[bool, tuple[list[Tensor], list[Tensor]]] = {}  # weights, and counters of normalisation layers
-    for averaged, present in zip(tensors_of(average.module), tensors_of(module), strict=True):
-        both = kinds.setdefault(averaged.is_floating_point(), ([], []))
-        both[0].append(averaged)
-        both[1].append(present)
-    for averages, weights in kinds.values():
-        average.multi_avg_fn(averages, weights, average.n_averaged)
+    pairs = list(zip(tensors_of(average.module), tensors_of(module), strict=True))
+    for is_weight in (True, False):  # else a counter of a normalisation layer
+        kind = [pair for pair in pairs if pair[0].is_floating_point() == is_weight]
+        if kind:
+            average.multi_avg_fn([mean for mean, _ in kind], [weight for _, weight in kind], average.n_averaged)
     average.n_averaged += 1
 
 

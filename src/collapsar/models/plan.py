@@ -120,11 +120,6 @@ class Plan:
         """Whether the whole chain keeps a part of the real training set for validation."""
         return self.validate_on == "real"
 
-    @property
-    def keeps_optimizer(self) -> bool:
-        """Whether checkpoints hold the optimisers' states for the next generation."""
-        return self.warm_start == "weights_and_optimizer"
-
     def num_validation(self, size: int) -> int:
         """Number of samples of a set that are kept for validation."""
         return 0 if self.validation_fraction is None else max(1, round(self.validation_fraction * size))

@@ -33,8 +33,7 @@ class LossMonitor(Callback):
         self.generation, self.on_steps, self.on_reading = generation, on_steps, on_reading
         self.num_steps = 0
         self.curve: list[dict[str, float]] = []
-        self._unread: list[dict[str, Tensor]] = []
-        self._epochs: list[int] = []  # epochs of the unread steps
+        self._unread: list[tuple[int, dict[str, Tensor]]] = []  # epoch and losses of each step
 
     @property
     def last_losses(self) -> dict[str, float]:
@@ -42,14 +41,16 @@ class LossMonitor(Callback):
         return {name: value for reading in self.curve[-1:] for name, value in reading.items() if is_loss(name)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"num_steps": self.num_steps, "curve": self.curve, "unread": self._unread, "epochs": self._epochs}
+        return {"num_steps": self.num_steps, "curve": self.curve, "unread": self._unread}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.num_steps, self.curve = state_dict["num_steps"], state_dict["curve"]
-        self._unread, self._epochs = state_dict["unread"], state_dict["epochs"]
+        self.num_steps, self.curve, self._unread = (state_dict[name] for name in ("num_steps", "curve", "unread"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._unread = [{name: loss.to(pl_module.device) for name, loss in losses.items()} for losses in self._unread]
+        self._unread = [
+            (epoch, {name: loss.to(pl_module.device) for name, loss in losses.items()})
+            for epoch, losses in self._unread
+        ]
         if self.on_reading:
             for reading in self.curve:  # of a training that continues
                 self.on_reading(reading)
@@ -60,8 +61,7 @@ class LossMonitor(Callback):
         if trainer.global_step == 1:
             check_monitors(trainer, pl_module)
         self.num_steps += 1
-        self._unread.append(outputs)
-        self._epochs.append(trainer.current_epoch)
+        self._unread.append((trainer.current_epoch, outputs))
         if len(self._unread) >= STEPS_BETWEEN_READINGS:
             self._read(pl_module)
 
@@ -72,9 +72,10 @@ class LossMonitor(Callback):
     def _read(self, model: LightningModule) -> None:
         broken: list[tuple[int, str, float]] = []  # index of the step, loss, value
         means: dict[str, float] = {}
-        for name in sorted({name for losses in self._unread for name in losses}):
-            steps = [index for index, losses in enumerate(self._unread) if name in losses]
-            values = torch.stack([self._unread[index][name] for index in steps]).tolist()  # one wait for the device
+        epochs, losses = zip(*self._unread, strict=True)
+        for name in sorted({name for each in losses for name in each}):
+            steps = [index for index, each in enumerate(losses) if name in each]
+            values = torch.stack([losses[index][name] for index in steps]).tolist()  # one wait for the device
             means[name] = sum(values) / len(values)
             if is_loss(name):
                 broken += [(at, name, value) for at, value in zip(steps, values, strict=True) if not isfinite(value)]
@@ -83,16 +84,14 @@ class LossMonitor(Callback):
         if broken:
             index, name, value = min(broken, key=lambda reading: reading[:2])  # the earliest step
             raise NonFiniteError(
-                f"{name} is {value} in generation {self.generation}, epoch {self._epochs[index]}, "
+                f"{name} is {value} in generation {self.generation}, epoch {epochs[index]}, "
                 f"step {self.num_steps - len(self._unread) + index}: "
                 "lower the learning rate, or look at the pool this generation was trained on"
             )
-        epoch = self._epochs[-1]
         rates = cast("LearnedModel", model).learning_rates_now()
-        self.curve.append({"step": float(self.num_steps), "epoch": float(epoch), **means, **rates})
+        self.curve.append({"step": float(self.num_steps), "epoch": float(epochs[-1]), **means, **rates})
         self._unread.clear()
-        self._epochs.clear()
-        self.on_steps(epoch, self.num_steps)
+        self.on_steps(epochs[-1], self.num_steps)
         if self.on_reading:
             self.on_reading(self.curve[-1])
 

@@ -105,7 +105,7 @@ class TrainingInSteps:
     def save(self, path: Path) -> None:
         """Move the model to the CPU, and write a Lightning checkpoint of it."""
         self.model.cpu()
-        self.trainer.save_checkpoint(path, weights_only=not self.plan.keeps_optimizer)
+        self.trainer.save_checkpoint(path, weights_only=self.plan.warm_start != "weights_and_optimizer")
 
     def _split(self, pool: Pool, held_out: Samples | None) -> tuple[PoolBatches, PoolInOrder | None]:
         """Shuffled batches to train on, and those that the plan keeps for validation; None if it keeps none."""

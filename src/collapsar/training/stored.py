@@ -77,7 +77,8 @@ def begin_with(model: LearnedModel, checkpoint: Path) -> None:
     with damage_told(f"{checkpoint} cannot be begun with", advice=advice):
         stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
         model.load_state_dict(stored["state_dict"])
-        model.optimizer_states = stored["optimizer_states"] if model.plan.keeps_optimizer else None
+        keeps_optimizer = model.plan.warm_start == "weights_and_optimizer"
+        model.optimizer_states = stored["optimizer_states"] if keeps_optimizer else None
 
 
 @contextmanager

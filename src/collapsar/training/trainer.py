@@ -70,7 +70,6 @@ REFUSED_BY_ADVICE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {  # what to se
 REFUSED = {key: (taken, advice) for advice, keys in REFUSED_BY_ADVICE.items() for key, taken in keys.items()}
 QUIET = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps")
 SAFE = {key: REFUSED[key][0][0] for key in QUIET}  # replace Lightning's defaults if a recipe sets nothing
-NOTHING_TO_WATCH = "learning rates follow training.schedule and have no scheduler of Lightning's"
 REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
     lightning_callbacks.Checkpoint: f"{CHECKPOINTS}; training.early_stopping_patience keeps the best weights",
     ProgressBar: "a chain shows its own progress",
@@ -79,7 +78,7 @@ REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
     lightning_callbacks.GradientAccumulationScheduler: "set batch_size",
     lightning_callbacks.StochasticWeightAveraging: "set training.average_decay",
     lightning_callbacks.WeightAveraging: "set training.average_decay",
-    lightning_callbacks.LearningRateMonitor: NOTHING_TO_WATCH,
+    lightning_callbacks.LearningRateMonitor: "learning rates follow training.schedule, not a scheduler of Lightning's",
     lightning_callbacks.LearningRateFinder: "set training.learning_rate_factor",
     lightning_callbacks.BatchSizeFinder: "set batch_size",
     lightning_callbacks.ModelPruning: "the next generation could not read the pruned model",

@@ -60,7 +60,10 @@ class Unfinished:
             return None
         generation = self.belongs_to["generation"]
         try:
-            state = unpack(self.path.read_bytes())
+            expected, _, stored = self.path.read_bytes().partition(b"\n")
+            if checksum(stored) != expected:
+                raise ValueError("it is damaged")
+            state = cast("State", torch.load(BytesIO(stored), weights_only=True, map_location="cpu"))
             if state["belongs_to"].get("generation", generation) < generation:
                 return None  # a kill came between the record of that generation and the deletion of this file
             foreign = [key for key in self.belongs_to if state["belongs_to"].get(key) != self.belongs_to[key]]
@@ -112,14 +115,6 @@ def pack(state: State) -> bytes:
     file = BytesIO()
     torch.save(state, file)
     return checksum(file.getvalue()) + b"\n" + file.getvalue()
-
-
-def unpack(content: bytes) -> State:
-    """The state that a file's content holds; raise ValueError if the content is damaged."""
-    expected, _, stored = content.partition(b"\n")
-    if checksum(stored) != expected:
-        raise ValueError("it is damaged")
-    return cast("State", torch.load(BytesIO(stored), weights_only=True, map_location="cpu"))
 
 
 def checksum(stored: bytes) -> bytes:

@@ -27,8 +27,6 @@ from collapsar.models.shapes import Labels, Latents, PerSample, Values
 from collapsar.samples import Samples, to_model_range
 
 Solver = Literal["euler", "midpoint"]
-Velocity = Callable[[Values, float], Values]
-"""dx/dt of each sample at one time in [0, 1]."""
 
 
 class Flow(LearnedModel):
@@ -123,7 +121,15 @@ def between(noise: Values, data: Values, *, time: PerSample) -> Values:
     return torch.lerp(noise, data, time.reshape(-1, *[1] * (data.ndim - 1)))
 
 
-def solve(velocity: Velocity, start: Values, *, begin: float, end: float, num_steps: int, solver: Solver) -> Values:
+def solve(
+    velocity: Callable[[Values, float], Values],
+    start: Values,
+    *,
+    begin: float,
+    end: float,
+    num_steps: int,
+    solver: Solver,
+) -> Values:
     """Solve dx/dt = v(x, t) from `start` in equal steps of time; if end is below begin, time runs backwards.
 
     `euler` takes the velocity at the beginning of a step, with an error of order 1 / num_steps; `midpoint` that where
