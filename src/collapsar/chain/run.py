@@ -37,9 +37,9 @@ from collapsar.records.words import counted
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train
+from collapsar.training.phases import Training
 from collapsar.training.shared import SharedTraining, can_be_shared
 from collapsar.training.stored import load_stored
-from collapsar.training.train import Training
 from collapsar.training.unfinished import Unfinished, belonging
 
 logger = logging.getLogger(__name__)

@@ -88,7 +88,7 @@ class LearnedModel(LatentModel, ABC):
         for key in sorted(MODEL_SPECIFIC_KEYS & plan.settings().keys() - self.plan_keys):
             raise UsageError(
                 f"training.{key} does nothing to model {self.name} of samples of shape {list(self.sample_shape)}: "
-                "leave out the lever that sets it, or choose a model that heeds it"
+                f"set training.{key}=null (leave out its lever), or choose a model that heeds it"
             )
         if plan.compiled and not self.may_be_compiled:
             raise UsageError(

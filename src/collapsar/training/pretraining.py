@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -149,7 +149,8 @@ def pretrain(
 
 def features_of(network: nn.Module) -> Callable[[Images], Tensor]:
     """The input of a network's last layer, for images of any class."""
-    return network[:-1] if isinstance(network, nn.Sequential) else network.features
+    features = network[:-1] if isinstance(network, nn.Sequential) else network.features
+    return cast("Callable[[Images], Tensor]", features)
 
 
 def check_pretraining(pretext: Pretext, model: LearnedModel, *, num_steps: int, batch_size: int) -> None:

@@ -32,8 +32,8 @@ from collapsar.models.learned import LearnedModel
 from collapsar.records.recipes import flattened
 from collapsar.records.settings import digest, first_training_settings
 from collapsar.samples import Samples
+from collapsar.training.phases import Training
 from collapsar.training.stored import load
-from collapsar.training.train import Training
 from collapsar.training.trainer import Recipe, configured_list, make_trainer
 from collapsar.training.unfinished import DAMAGE
 

@@ -22,7 +22,8 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.theory.fitted import fitted_values
 from collapsar.theory.laws import Law, laws_of
-from collapsar.training.train import Training, fit
+from collapsar.training.phases import Training
+from collapsar.training.train import fit
 
 Part: TypeAlias = partial[Any]  # a class with its settings
 UNBIASED: Part = partial(ScaledLatents, spread=1.0)
