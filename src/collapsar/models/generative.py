@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from collapsar.errors import UsageError
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.plan import Plan
-from collapsar.models.shapes import Labels, Latents, PerSample
+from collapsar.models.shapes import Latents, PerSample
 from collapsar.samples import Samples
 
 
@@ -71,17 +71,9 @@ class GenerativeModel(nn.Module, ABC):
 
 @runtime_checkable
 class Autoencoder(Protocol):
-    """A model with an encoder: what it has beyond `GenerativeModel`."""
+    """A model with an encoder, and what it has beyond `GenerativeModel`; `LatentModel` explains these."""
 
     num_classes: int | None
-
-    def encode(self, samples: Samples) -> Latents:
-        """Latents of samples, the encoder's means, on the CPU."""
-
-    def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
-        """Latents as the model draws them, made from normal noise."""
-
-    def render(
-        self, latents: Latents, generator: torch.Generator, *, labels: Labels | None, likelihood_spread: float
-    ) -> Tensor:
-        """Values of the samples of these latents and, in a conditional model, labels; on the CPU."""
+    encode: Callable[[Samples], Latents]
+    place_latents: Callable[[Latents, torch.Generator], Latents]
+    render: Callable[..., Tensor]
