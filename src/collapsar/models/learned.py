@@ -97,7 +97,8 @@ class LearnedModel(LatentModel, ABC):
             )
 
     def configure_callbacks(self) -> list[Callback]:
-        return [OwnFit()] if self.is_on_its_own else []
+        has_one = any(isinstance(each, OwnFit) for each in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [OwnFit()] if self.is_on_its_own and not has_one else []
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         made = [
@@ -118,8 +119,7 @@ class LearnedModel(LatentModel, ABC):
         return made
 
     def on_fit_start(self) -> None:
-        self._last_losses = {}
-        self._graphed = GraphedSteps(self._move_all) if self.uses_graphs else None
+        self._last_losses, self._graphed = {}, GraphedSteps(self._move_all) if self.uses_graphs else None
         self._course = Course(self.plan, self.players(), num_steps=self.trainer.estimated_stepping_batches)
         if self._resumed is not None:
             self._course.load_state_dict(self._resumed)

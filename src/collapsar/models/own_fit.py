@@ -63,3 +63,6 @@ class OwnFit(Callback):
                 pl_module.eval()
                 pl_module.conclude(lambda num_samples: concatenate(self._kept)[:num_samples], generator=generator)
                 pl_module.train(was_training)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self._kept.clear()  # frees their memory
