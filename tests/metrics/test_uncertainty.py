@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.metrics.uncertainty import (
-    compute_interval,
-    compute_intervals,
-    describe_shortage,
-    split_batches,
-)
+from collapsar.metrics.uncertainty import compute_interval
 
 
 def draw(num_samples, feature_dim, *, seed=0):
@@ -37,24 +32,6 @@ def test_one_value_has_no_width():
     assert (interval.low, interval.mean, interval.high) == (2.0, 2.0, 2.0)
 
 
-def test_intervals_are_for_the_keys_that_all_batches_hold():
-    intervals = compute_intervals([{"fid": 1.0, "kid": 0.1}, {"fid": 3.0}], confidence=0.95)
-    assert list(intervals) == ["fid"]
-    assert intervals["fid"].mean == 2.0
-
-
-def test_batches_are_disjoint_and_of_equal_size():
-    features = torch.arange(11.0)[:, None]
-    batches = split_batches(features, num_batches=3)
-    assert [len(batch) for batch in batches] == [3, 3, 3]
-    assert torch.cat(batches).flatten().tolist() == list(range(9))
-
-
-def test_shortage_says_what_to_set():
-    assert describe_shortage(num_samples=640, feature_dim=64) is None
-    assert "set evaluation.num_samples to 640" in str(describe_shortage(num_samples=360, feature_dim=64))
-
-
 def test_wrong_values_are_refused():
     with pytest.raises(UsageError, match="at least one value"):
         compute_interval([], confidence=0.9)
@@ -62,7 +39,3 @@ def test_wrong_values_are_refused():
         compute_interval([1.0, math.nan], confidence=0.9)
     with pytest.raises(UsageError, match="confidence"):
         compute_interval([1.0, 2.0], confidence=95.0)
-    with pytest.raises(UsageError, match="num_batches"):
-        split_batches(torch.zeros(3, 1), num_batches=4)
-    with pytest.raises(UsageError, match="at least one batch"):
-        compute_intervals([], confidence=0.9)
