@@ -1,8 +1,18 @@
 """The ends of an interval lie on either side of the value, and within what the metric can be."""
 
-import pytest
+import itertools
+from dataclasses import replace
 
-from collapsar.judging.measuring import BatchSpread
+import pytest
+import torch
+from hydra.utils import instantiate
+from scipy import stats
+
+from collapsar.data.real_data import RealData
+from collapsar.judging.comparison import Comparison
+from collapsar.judging.measuring import intervals_around
+from collapsar.samples import Samples
+from tiny_chains import compose_settings
 
 
 @pytest.mark.parametrize(
@@ -18,7 +28,35 @@ from collapsar.judging.measuring import BatchSpread
     ],
 )
 def test_ends_are_cut_at_the_bounds_of_their_own_metric(key, value, ends):
-    spread = BatchSpread(half_widths={key: 0.2}, num_batches=5, batch_size=20)
-    found = spread.around({key: value})
+    deviation = 0.2 / stats.t.ppf(0.975, df=1)  # of two batches: the interval of their mean is .2 wide on each side
+    batches = [{key: 7.0 - deviation}, {key: 7.0 + deviation}]
+    found = intervals_around({key: value}, batches, confidence=0.95)
     assert (found[f"{key}_low"], found[f"{key}_high"]) == pytest.approx(ends)
     assert found[f"{key}_low"] <= value <= found[f"{key}_high"]
+
+
+def test_intervals_are_for_the_keys_that_the_samples_and_all_batches_have():
+    batches = [{"fid": 1.0, "kid": 0.1, "vendi": 2.0}, {"fid": 3.0, "vendi": 2.0}]
+    assert intervals_around({"fid": 2.0, "kid": 0.1}, batches, confidence=0.95).keys() == {"fid_low", "fid_high"}
+    assert intervals_around({"fid": 2.0}, [], confidence=0.95) == {}
+
+
+@pytest.mark.parametrize(("num_batches", "sizes"), [(3, [3, 3, 3]), (0, []), (6, [])])
+def test_batches_are_disjoint_of_equal_size_and_larger_than_k(num_batches, sizes):
+    values = torch.arange(11.0)[:, None]
+    settings = compose_settings(
+        "data=ring", "model=mixture", "evaluation.num_neighbours=2", "evaluation.metrics=[]",
+        f"evaluation.num_batches={num_batches}",
+    ).evaluation  # fmt: skip
+    real = RealData(Samples(values), Samples(values), num_classes=0)
+    evaluator = instantiate(settings, _convert_="object").prepare(real, has_floor=False)
+    seen = []
+
+    def noted(comparison: Comparison) -> dict[str, float]:
+        seen.append(comparison.samples.values[:, 0].tolist())
+        return {}
+
+    scores = replace(evaluator, batch_measures={"noted": noted}).evaluate(Samples(values), seed=0, generation=0)
+    assert [len(batch) for batch in seen] == sizes
+    assert sorted(itertools.chain(*seen)) == list(range(sum(sizes)))
+    assert (scores.num_batches, scores.batch_size) == (len(sizes), sizes[0] if sizes else 0)
