@@ -3,10 +3,9 @@
 A file holds tensors and their checksum. If it is truncated, damaged or foreign, the cache warns and computes it anew.
 """
 
+import io
 import logging
-import os
 import pickle
-import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +15,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from collapsar.errors import UsageError
+from collapsar.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +55,9 @@ def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
 
 
 def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            torch.save({"key": key, "checksum": checksum(tensors), "tensors": tensors}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    content = io.BytesIO()
+    torch.save({"key": key, "checksum": checksum(tensors), "tensors": tensors}, content)
+    write_atomically(path, content.getvalue())
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:
