@@ -1,6 +1,7 @@
 """The ends of an interval lie on either side of the value, and within what the metric can be."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,27 @@ def test_ends_are_cut_at_the_bounds_of_their_own_metric(key, value, ends):
     found = intervals_around({key: value}, batches, confidence=0.95)
     assert (found[f"{key}_low"], found[f"{key}_high"]) == pytest.approx(ends)
     assert found[f"{key}_low"] <= value <= found[f"{key}_high"]
+
+
+def half_width(values, *, confidence):
+    found = intervals_around({"kid": 0.0}, [{"kid": value} for value in values], confidence=confidence)
+    assert found["kid_low"] == -found["kid_high"]
+    return found["kid_high"]
+
+
+def test_interval_is_students():
+    assert half_width([1.0, 2.0, 3.0, 4.0, 5.0], confidence=0.95) == pytest.approx(2.7764451 * math.sqrt(2.5 / 5))
+
+
+def test_intervals_hold_the_mean_as_often_as_they_say():
+    values = torch.randn(1000, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    is_held = [abs(row.mean()) <= half_width(row.tolist(), confidence=0.9) for row in values]
+    assert sum(map(bool, is_held)) / 1000 == pytest.approx(0.9, abs=0.03)
+
+
+def test_one_batch_or_an_infinite_spread_gives_no_interval():
+    assert intervals_around({"kid": 2.0}, [{"kid": 2.0}], confidence=0.95) == {}
+    assert intervals_around({"kid": 2.0}, [{"kid": 1e300}, {"kid": -1e300}], confidence=0.95) == {}
 
 
 def test_intervals_are_for_the_keys_that_the_samples_and_all_batches_have():

@@ -21,8 +21,7 @@ from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator
 from collapsar.judging.floor import load_floor
 from collapsar.judging.measuring import ExtraMetrics, Measure
-from collapsar.judging.metric_keys import METRICS
-from collapsar.judging.plugins import load_cases
+from collapsar.judging.metric_keys import METRICS, load_cases
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.spaces.base import FeatureSpace, labels_of
 from collapsar.samples import Samples
@@ -134,11 +133,10 @@ class Evaluation:
         groups: dict[str, Measure] = {}
         for name in measured_groups():
             metric = METRICS[name]
-            settings = {argument: getattr(self, setting) for argument, setting in metric.settings.items()}
+            function, settings = metric.measure, {key: getattr(self, each) for key, each in metric.settings.items()}
             if factors is not None and metric.of_factors is not None:
-                groups[name] = partial(resolve_name(metric.of_factors), factors=factors, **settings)
-            else:
-                groups[name] = partial(resolve_name(str(metric.measure)), **settings)
+                function, settings = metric.of_factors, {"factors": factors} | settings
+            groups[name] = partial(resolve_name(str(function)), **settings)
         return groups | dict(self.table.groups() if self.table else {})
 
     def prepare(self, real: RealData, *, has_floor: bool = True) -> Evaluator:

@@ -4,12 +4,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
+from scipy import stats
+
 from collapsar.data.real_data import RowFormat
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.metric_lookup import bounds_of
 from collapsar.judging.progress import advance
-from collapsar.metrics.uncertainty import compute_interval
 
 Measure = Callable[[Comparison], dict[str, float]]
 
@@ -52,15 +54,19 @@ def intervals_around(
 ) -> dict[str, float]:
     """`_low` and `_high` of each value that all batches of the samples have, cut to the metric's bounds.
 
-    The centre is the value of all samples, and the width is that of the batches' mean: a batch's own value is biased by
-    the batch's smaller size. No bootstrap: see `collapsar.metrics.uncertainty`.
+    The centre is the value of all samples, because a batch's own value is biased by its smaller size. The width is that
+    of Student's t-interval of the batches' mean. No bootstrap: a set drawn with replacement holds duplicates, which
+    bias neighbour metrics and the Fréchet distance.
     """
     ends: dict[str, float] = {}
-    for key in batches[0] if batches else ():
+    quantile = float(stats.t.ppf(0.5 + confidence / 2.0, df=len(batches) - 1))
+    for key in batches[0] if len(batches) > 1 else ():
         if key in metrics and all(key in batch for batch in batches):
-            interval = compute_interval([batch[key] for batch in batches], confidence=confidence)
-            if math.isfinite(interval.high):
-                half_width, (lowest, highest) = interval.high - interval.mean, bounds_of(key)
+            values = torch.tensor([batch[key] for batch in batches], dtype=torch.float64)
+            mean = float(values.mean())
+            high = mean + quantile * float(values.std()) / math.sqrt(len(batches))
+            if math.isfinite(high):
+                half_width, (lowest, highest) = high - mean, bounds_of(key)
                 ends[f"{key}_low"] = max(metrics[key] - half_width, lowest)
                 ends[f"{key}_high"] = min(metrics[key] + half_width, highest)
     return ends

@@ -7,9 +7,11 @@ name of a factor's level; `metric_lookup` says what else may stand before and af
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import Literal
-
-from collapsar.judging.plugins import load_cases
 
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)
@@ -252,6 +254,15 @@ WITHOUT_SAMPLES = {
 def add_metric(name: str, metric: Metric) -> None:
     """Add a group of a case study or a plug-in; `evaluation.metrics` takes its name."""
     METRICS[name] = metric
+
+
+@cache
+def load_cases() -> None:
+    """Import the module `plugin` of each case study, which adds metrics and sections of the page; needs no torch."""
+    spec = find_spec("collapsar.cases")
+    for found in iter_modules(spec.submodule_search_locations, "collapsar.cases.") if spec else ():
+        if find_spec(f"{found.name}.plugin"):
+            import_module(f"{found.name}.plugin")
 
 
 def metric_keys() -> dict[str, MetricKey]:

@@ -112,25 +112,17 @@ class FeatureSpace(ABC):
             UsageError: The samples do not suit the space, or the fitted space is too inaccurate.
         """
 
-    def fitted(
-        self, embedder: nn.Module, *, feature_dim: int, content_hash: str, device: torch.device, **others: Any
-    ) -> FittedSpace:
-        """The fitted space of this name and version; `others` are further fields of `FittedSpace`."""
+    def fitted(self, embedder: nn.Module, key: str, *, feature_dim: int, **others: Any) -> FittedSpace:
+        """The fitted space of this name and version, with `key` as its content hash; `others` are further fields."""
         others = {"name": self.name, "version": self.version, "chunk_size": getattr(self, "chunk_size", 1)} | others
-        return FittedSpace(
-            embedder=embedder, feature_dim=feature_dim, content_hash=content_hash, device=device, **others
-        )
-
-
-CHANGE_NO_WEIGHTS = {
-    *("min_accuracy", "chunk_size", "sticks", "min_stick_accuracy", "without_classes", "must_be_accurate"),
-}
+        return FittedSpace(embedder=embedder, content_hash=key, feature_dim=feature_dim, **others)
 
 
 def content_hash(space: FeatureSpace, real: RealData) -> str:
     """A stable digest of a space's name, version, settings and real samples, and of its class if it is not ours."""
     assert is_dataclass(space), "its settings are fields"
-    settings = {name: value for name, value in asdict(space).items() if name not in CHANGE_NO_WEIGHTS}
+    no_weights = {"chunk_size", "sticks", "without_classes", "must_be_accurate", "min_accuracy", "min_stick_accuracy"}
+    settings = {name: value for name, value in asdict(space).items() if name not in no_weights}
     described = [space.name, space.version, settings, digest_real(real), *path_of_others(type(space))]
     return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 

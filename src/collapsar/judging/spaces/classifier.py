@@ -86,12 +86,7 @@ class ClassifierSpace(FeatureSpace):
             because = f"a classifier reads {accuracy:.1%} of the real test set, below min_accuracy"
             return self._fit_without_classes(real, device=device, cache_dir=cache_dir, because=because)
         fitted = self.fitted(
-            encoder,
-            head=head,
-            feature_dim=self.feature_dim,
-            content_hash=key,
-            device=device,
-            test_accuracy=accuracy,
+            encoder, key, feature_dim=self.feature_dim, device=device, head=head, test_accuracy=accuracy
         )
         return chosen(fitted, because="no stick of the package reads the classes") if self.sticks else fitted
 

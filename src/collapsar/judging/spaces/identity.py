@@ -26,6 +26,4 @@ class IdentitySpace(FeatureSpace):
                 f"the identity space takes vectors [sample, dimension]: got {tuple(real.train.values.shape)}"
             )
         (feature_dim,), key = real.train.shape, content_hash(self, real)
-        return self.fitted(
-            nn.Identity(), feature_dim=feature_dim, content_hash=key, device=device, chunk_size=len(real.train)
-        )
+        return self.fitted(nn.Identity(), key, feature_dim=feature_dim, device=device, chunk_size=len(real.train))

@@ -49,7 +49,7 @@ class PCASpace(FeatureSpace):
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         fit = partial(self._principal_axes, real.train.values, device)
         key, found = load_or_fit(self, real, cache_dir=cache_dir, fit=fit)
-        return self.fitted(PrincipalAxes(**found), feature_dim=found["axes"].shape[1], content_hash=key, device=device)
+        return self.fitted(PrincipalAxes(**found), key, feature_dim=found["axes"].shape[1], device=device)
 
     def _principal_axes(self, samples: Tensor, device: torch.device) -> dict[str, Tensor]:
         rows = samples.flatten(start_dim=1)

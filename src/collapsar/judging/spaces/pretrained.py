@@ -84,7 +84,7 @@ class InceptionSpace(FeatureSpace):
         build = partial(FeatureExtractorInceptionV3, "inception-v3-compat", ["2048"], self.weights_path)
         network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=advice)
         key = checksum(network.state_dict())
-        return self.fitted(InceptionEmbedder(network), feature_dim=2048, content_hash=key, device=device)
+        return self.fitted(InceptionEmbedder(network), key, feature_dim=2048, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class DinoV2Space(FeatureSpace):
         with torch.no_grad():
             feature_dim = embedder(torch.zeros(1, 3, 224, 224)).shape[1]
         key = checksum(embedder.state_dict())
-        return self.fitted(embedder, feature_dim=feature_dim, content_hash=key, device=device)
+        return self.fitted(embedder, key, feature_dim=feature_dim, device=device)
 
     def _build(self, weights: dict[str, Tensor] | None) -> nn.Module:
         network: nn.Module = torch.hub.load(

@@ -72,9 +72,7 @@ class SelfSupervisedSpace(FeatureSpace):
         key, accuracy = load_or_train(
             self, real, encoder, cache_dir=cache_dir, train=train, min_accuracy=self.min_accuracy
         )
-        return self.fitted(
-            encoder, feature_dim=self.feature_dim, content_hash=key, device=device, test_accuracy=accuracy
-        )
+        return self.fitted(encoder, key, feature_dim=self.feature_dim, device=device, test_accuracy=accuracy)
 
     def _train(self, encoder: nn.Module, real: RealData, device: torch.device) -> dict[str, Tensor]:
         images = real.train.values.to(device)
