@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.judging.metric_modules import SUPPORT
+from collapsar.judging.metric_modules import SUPPORT, NeighbourMetric
 from collapsar.judging.reference import RealReference
 from collapsar.metrics import frechet
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
@@ -70,8 +70,7 @@ class Comparison:
 
     @cached_property
     def _neighbours(self) -> tuple[dict[str, float], Membership]:
-        metric = self.real.neighbour_metric
-        metric.reset()
+        metric = NeighbourMetric(real_side=self.real.side)
         metric.update(self.features, real=False)
         scores = metric.compute()
         members = metric.neighbourhoods.members

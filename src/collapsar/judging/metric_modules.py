@@ -159,7 +159,7 @@ class NeighbourScore(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    plot_lower_bound = 0.0
+    plot_lower_bound, plot_upper_bound = 0.0, 1.0
     feature_network = "extractor"  # what torchmetrics' FeatureShare shares
 
     score: ClassVar[str]
@@ -238,27 +238,25 @@ class ImprovedPrecision(NeighbourScore):
     """Share of synthetic samples inside a real ball (Kynkäänniemi et al. 2019)."""
 
     score = "precision"
-    plot_upper_bound = 1.0
 
 
 class ImprovedRecall(NeighbourScore):
     """Share of real samples inside a synthetic ball (Kynkäänniemi et al. 2019)."""
 
     score = "recall"
-    plot_upper_bound = 1.0
 
 
 class Density(NeighbourScore):
     """Number of real balls around a synthetic sample, over k (Naeem et al. 2020); about 1 for equal distributions."""
 
     score = "density"
+    plot_upper_bound = None
 
 
 class Coverage(NeighbourScore):
     """Share of real balls that hold a synthetic sample (Naeem et al. 2020)."""
 
     score = "coverage"
-    plot_upper_bound = 1.0
 
 
 SUPPORT = {kind.score: kind for kind in (ImprovedPrecision, ImprovedRecall, Density, Coverage)}

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from collapsar.data.real_data import KnownModes, RowFormat
-from collapsar.judging.metric_modules import GivenFeatures, NeighbourMetric
+from collapsar.judging.metric_modules import GivenFeatures
 from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
 from collapsar.metrics.frechet import Moments, compute_moments, is_well_conditioned, mean_kernel
@@ -78,8 +78,6 @@ class RealReference:
 
     @cached_property
     def side(self) -> RealSide:
-        """The real side of the neighbour metrics."""
-
         def compute() -> dict[str, Tensor]:
             side = prepare_real_side(self.features, num_neighbours=self.num_neighbours)
             return {"radii": side.radii, "clipped_counts": side.clipped_counts}
@@ -101,10 +99,6 @@ class RealReference:
         metric = FrechetInceptionDistance(feature=GivenFeatures(self.moments.mean), reset_real_features=False)
         metric.to(self.space.device).update(self.features, real=True)
         return metric
-
-    @cached_property
-    def neighbour_metric(self) -> NeighbourMetric:
-        return NeighbourMetric(real_side=self.side)
 
     @cached_property
     def kernel_mean(self) -> float:

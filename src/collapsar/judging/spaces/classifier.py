@@ -73,11 +73,9 @@ class ClassifierSpace(FeatureSpace):
                 if (accuracy := accuracy_of(fitted, real)) >= self.min_stick_accuracy:
                     return chosen(fitted, because=f"it reads {accuracy:.1%} of the real test set")
         num_levels = real.factors.num_levels if real.factors else ()
-        builds = (
-            partial(Encoder, real.train.shape, feature_dim=self.feature_dim),
-            partial(make_head, self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
-        )
-        encoder, head = (build_seeded(build, seed=self.seed + place) for place, build in enumerate(builds))
+        build_head = partial(make_head, self.feature_dim, num_classes=real.num_classes, num_levels=num_levels)
+        encoder = build_seeded(partial(Encoder, real.train.shape, feature_dim=self.feature_dim), seed=self.seed)
+        head = build_seeded(build_head, seed=self.seed + 1)
         network = nn.Sequential(encoder, head)
         train = partial(self._train, network, real, device)
         lowest = self.min_accuracy if self.must_be_accurate else 0.0

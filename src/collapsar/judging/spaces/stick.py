@@ -108,13 +108,8 @@ class Stick:
     def network(self) -> nn.Sequential:
         """Encoder and head with the weights, in float32."""
         network = self.architecture.build()
-        network.load_state_dict(widened(self.weights), strict=False)
+        network.load_state_dict(self.weights, strict=False)  # into float32
         return network
-
-
-def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stored weights in float32, for a network."""
-    return {name: tensor.to(torch.float32) for name, tensor in weights.items()}
 
 
 def read_stick(path: Path) -> Stick:
