@@ -142,7 +142,8 @@ class Neighbourhoods:
             return prepare_real_side(real, num_neighbours=self.num_neighbours)
         if side.features.device == device:
             return side
-        return RealSide(*(part.to(device) if isinstance(part, Tensor) else part for part in vars(side).values()))
+        moved: dict[str, Any] = {name: part.to(device) for name, part in vars(side).items() if isinstance(part, Tensor)}
+        return replace(side, **moved)
 
 
 def _is_same(features: Tensor, other: Tensor | None) -> bool:
@@ -159,7 +160,8 @@ class NeighbourScore(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    plot_lower_bound, plot_upper_bound = 0.0, 1.0
+    plot_lower_bound = 0.0
+    plot_upper_bound: float | None = 1.0
     feature_network = "extractor"  # what torchmetrics' FeatureShare shares
 
     score: ClassVar[str]

@@ -70,8 +70,8 @@ class ClassifierSpace(FeatureSpace):
             with suppress(UsageError):  # of another shape, or of another number of classes
                 stick.check(sample_shape=real.train.shape, num_classes=real.num_classes)
                 fitted = stick.fit(real, device=device, cache_dir=cache_dir)
-                if (accuracy := accuracy_of(fitted, real)) >= self.min_stick_accuracy:
-                    return chosen(fitted, because=f"it reads {accuracy:.1%} of the real test set")
+                if (share := accuracy_of(fitted, real)) >= self.min_stick_accuracy:
+                    return chosen(fitted, because=f"it reads {share:.1%} of the real test set")
         num_levels = real.factors.num_levels if real.factors else ()
         build_head = partial(make_head, self.feature_dim, num_classes=real.num_classes, num_levels=num_levels)
         encoder = build_seeded(partial(Encoder, real.train.shape, feature_dim=self.feature_dim), seed=self.seed)

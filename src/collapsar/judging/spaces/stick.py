@@ -127,7 +127,9 @@ def _read(path: Path, changed_at: int) -> Stick:
             described = json.loads(file.metadata()[METADATA_KEY])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         written, shape = described.pop("content_hash"), described.pop("architecture")
-        sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()}
+        sizes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()
+        }
         stick = Stick(**described, architecture=Architecture(**sizes), weights=weights)
         is_whole = stick.content_hash == written
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
