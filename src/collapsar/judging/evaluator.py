@@ -1,9 +1,4 @@
-"""A chain's evaluator: one generation's samples in, the metrics of its record out.
-
-Keys of the first space have no prefix, those of other spaces their name (`pca/recall`). `_floor` is the value of real
-samples (`collapsar.judging.floor`). `_low` and `_high` are a t-interval around the value, from the spread over disjoint
-batches of the generation's samples.
-"""
+"""A chain's evaluator: one generation's samples in, the metrics of its record out, by the keys of `metric_lookup`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -61,8 +56,7 @@ class Evaluator:
         references: The real side in each space, by key prefix; the first space's prefix is empty.
         floor: Values of real samples by metric key.
         measures: Measures of all samples, by group; `batch_measures` are those of each batch.
-        num_batches: Disjoint batches of a generation's samples; 0 for none.
-        confidence: Confidence level of the intervals from batches.
+        num_batches: Disjoint batches of a generation's samples, for intervals of level `confidence`; 0 for none.
         num_training: Samples of a pool for novelty; 0 if novelty is not measured.
         picture: Makes `table_picture` from real and synthetic rows; None for other samples.
     """

@@ -1,8 +1,6 @@
-"""The floor: metric values of as many real samples in place of synthetic ones.
+"""The floor: metric values of as many real samples in place of synthetic ones (`Metric.floor` says which).
 
-No measuring stick (frozen classifier) has seen these samples, if the data reserve such; else they are training samples.
-Some metrics take held-out samples instead, or have no floor (`Metric.floor`). The floor is stored on disk for all
-chains that would measure the same.
+It is stored on disk for all chains that would measure the same.
 """
 
 from collections.abc import Mapping

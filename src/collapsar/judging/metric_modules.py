@@ -130,20 +130,17 @@ class Neighbourhoods:
 
     def compare(self, *, real: Tensor, synthetic: Tensor) -> NeighbourScores:
         """The scores of synthetic features; the real ones are unused beside a prepared real side."""
-        side = self._prepare(real, device=synthetic.device)
+        side = self.real_side
+        if side is None or not (self.is_prepared or _is_same(real, side.features)):
+            side = prepare_real_side(real, num_neighbours=self.num_neighbours)
+        elif side.features.device != synthetic.device:
+            parts = {name: part for name, part in vars(side).items() if isinstance(part, Tensor)}
+            moved: dict[str, Any] = {name: part.to(synthetic.device) for name, part in parts.items()}
+            side = replace(side, **moved)
         if self.members is None or self.real_side is not side or not _is_same(synthetic, self._synthetic):
             self.members = count_members(real=side, synthetic=synthetic)
             self.real_side, self._synthetic = side, synthetic
         return summarise(self.members, real=side)
-
-    def _prepare(self, real: Tensor, *, device: torch.device) -> RealSide:
-        side = self.real_side
-        if side is None or not (self.is_prepared or _is_same(real, side.features)):
-            return prepare_real_side(real, num_neighbours=self.num_neighbours)
-        if side.features.device == device:
-            return side
-        moved: dict[str, Any] = {name: part.to(device) for name, part in vars(side).items() if isinstance(part, Tensor)}
-        return replace(side, **moved)
 
 
 def _is_same(features: Tensor, other: Tensor | None) -> bool:

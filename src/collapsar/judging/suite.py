@@ -103,7 +103,7 @@ def diversity(comparison: Comparison) -> Values:
 def novelty(comparison: Comparison) -> Values:
     """authenticity, duplicates, nearest_ratio against the real training set; pool_.. the same against the pool.
 
-    The evaluator takes up to `num_training` samples of each, so that the values can be compared.
+    A chain can copy its pool long after it has forgotten the real data. Both sides have up to `num_training` samples.
     """
     sides = {"": comparison.real.training_side} | ({"pool_": comparison.pool} if comparison.pool else {})
     return {

@@ -1,7 +1,4 @@
-"""Input checks of all metrics: finite values, enough samples, the right shape, dtype and device.
-
-Some metrics return a plausible number for features that hold NaN, so each metric checks its inputs first.
-"""
+"""Input checks of all metrics, some of which return a plausible number for features that hold NaN."""
 
 from jaxtyping import Shaped
 from torch import Tensor, float32, float64

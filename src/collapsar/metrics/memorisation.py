@@ -1,8 +1,4 @@
-"""Whether a generator copies its training data: authenticity, duplicates and distances to the nearest sample.
-
-Callers compare with the real training set and with the pool that the model was trained on: a chain can copy its pool
-long after it has forgotten the real data.
-"""
+"""Whether a generator copies its training data: authenticity, duplicates and distances to the nearest sample."""
 
 import math
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.errors import NonFiniteError, UsageError, check_positive
 from collapsar.judging.progress import advance
 from collapsar.judging.spaces.embedders import exact_convolutions
 from collapsar.judging.spaces.feature_cache import load_or_compute
@@ -100,6 +100,9 @@ class FeatureSpace(ABC):
     has_classes: ClassVar[bool] = False
     takes_vectors: ClassVar[bool] = False
     is_stick: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=getattr(self, "chunk_size", 1))
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:  # noqa: B027
         """Raise UsageError, with what to choose, unless the space suits the data; before they are read."""

@@ -1,7 +1,4 @@
-"""The disk cache of feature spaces: each entry is computed once, even if several jobs start together.
-
-A file holds tensors and their checksum. If it is truncated, damaged or foreign, the cache warns and computes it anew.
-"""
+"""The disk cache of feature spaces, real sides and floors: tensors and their checksum."""
 
 import io
 import logging
@@ -23,8 +20,7 @@ logger = logging.getLogger(__name__)
 def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Load the tensors stored at path under this key, or compute and store them while other processes wait.
 
-    Raises:
-        UsageError: The folder is not writable.
+    If the file is truncated, damaged or foreign, warn and compute it anew; raise UsageError if it cannot be written.
     """
     if (found := _load(path, key=key)) is not None:
         return found

@@ -1,7 +1,7 @@
 """Image operations for embedders: augmentation, blur, conversion to RGB, resizing.
 
-Images are float32 in [0, 1] (`collapsar.samples.to_model_range`); nothing here returns to uint8, where negatives would
-wrap. All operations run on a whole batch on its device; random draws come from a CPU generator and move to it.
+Images are float32 in [0, 1]. All operations run on a whole batch on its device; random draws come from a CPU generator
+and move to it.
 """
 
 from dataclasses import dataclass

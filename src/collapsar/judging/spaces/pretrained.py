@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.preprocessing import grey_to_rgb, resize
@@ -67,9 +67,6 @@ class InceptionSpace(FeatureSpace):
     weights_path: str | None
     chunk_size: int
 
-    def __post_init__(self) -> None:
-        check_positive(chunk_size=self.chunk_size)
-
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         try:
@@ -104,9 +101,6 @@ class DinoV2Space(FeatureSpace):
     repository: str | None
     weights_path: str | None
     chunk_size: int
-
-    def __post_init__(self) -> None:
-        check_positive(chunk_size=self.chunk_size)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.judging.spaces.embedders import make_head
 from collapsar.judging.spaces.feature_cache import checksum
@@ -166,9 +166,6 @@ class StickSpace(FeatureSpace):
     stick: str
     stick_version: int
     chunk_size: int
-
-    def __post_init__(self) -> None:
-        check_positive(chunk_size=self.chunk_size)
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         expected = load_stick(self.stick, version=self.stick_version).architecture

@@ -1,9 +1,8 @@
 """Overlap of the real and synthetic supports: precision, recall, density, coverage and their variants.
 
 Every sample has a closed ball that reaches to its k-th nearest neighbour in its own set. Precision is the share of
-synthetic samples inside a real ball, recall the share of real samples inside a synthetic ball (Kynkäänniemi et al.
-2019). Density is the number of real balls around a synthetic sample over k, coverage the share of real balls that hold
-a synthetic sample (Naeem et al. 2020). A `RealSide` holds what depends on the real set alone and is computed once.
+synthetic samples inside a real ball, recall the share of real samples inside a synthetic ball. Density is the number of
+real balls around a synthetic sample over k, coverage the share of real balls that hold a synthetic sample.
 """
 
 from dataclasses import dataclass
