@@ -26,7 +26,7 @@ from collapsar.data.factors import Factors
 from collapsar.data.sources.real import CIFAR10, MNIST, Digits
 from collapsar.data.sources.source import Source
 from collapsar.judging.spaces.preprocessing import binomial_blur
-from collapsar.judging.spaces.stick import FOLDER, METADATA_KEY, Architecture, Stick, widened
+from collapsar.judging.spaces.stick import FOLDER, METADATA_KEY, Architecture, Stick
 from collapsar.samples import Samples, to_model_range
 
 MOMENTUM = 0.9
@@ -267,7 +267,7 @@ def make(recipe: Recipe) -> Stick:
     real = recipe.source.load()
     network = train(recipe, real.for_sticks().train)
     weights = rounded(network.state_dict())
-    network.load_state_dict(widened(weights), strict=False)
+    network.load_state_dict(weights, strict=False)
     predicted = predict(network, real.test)
     return Stick(
         data=recipe.source.name,

@@ -109,9 +109,9 @@ def test_one_class_in_all_is_perfect():
 
 def test_unusable_samples_are_refused(digits):
     train, labels, _, _ = digits
-    with pytest.raises(UsageError, match=r"training labels must be in \[0, 10\): got 1 to 10"):
+    with pytest.raises(UsageError, match=r"training labels must lie in 0\.\.9: got 1\.\.10"):
         score(BRIEF, digits, train, labels + 1)
-    with pytest.raises(UsageError, match="must have labels, and one at least: got 0 samples"):
+    with pytest.raises(UsageError, match="training labels must be a non-empty vector of integers: got"):
         score(BRIEF, digits, train[:0], labels[:0])
     with pytest.raises(UsageError, match="must have the shape of the test samples"):
         score(BRIEF, digits, train[:, :, :4], labels)

@@ -10,7 +10,6 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from collapsar.config import composition
 from collapsar.errors import UsageError
 from collapsar.judging import floor as floor_module
-from collapsar.judging.evaluation import find_device
 from collapsar.judging.metric_modules import SpaceFeatures
 from collapsar.judging.reference import choose
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
@@ -164,6 +163,8 @@ def test_a_classifier_that_cannot_tell_digits_apart_is_refused(tmp_path):
         ("metrics=[fid]", 100, "metrics must be among"),
         ("confidence=nan", 100, "evaluation.confidence must be a finite number: got nan"),
         ("confidence=1.0", 100, "confidence must lie between 0 and 1, without either: got 1.0"),
+        ("low_confidence=1.5", 100, "low_confidence must lie between 0 and 1: got 1.5"),
+        ("num_bins=0", 100, "num_bins must be above 0: got 0"),
         ("low_confidence=nan", 100, "evaluation.low_confidence must be a finite number: got nan"),
         (
             "downstream.budget.learning_rate=nan",
@@ -198,8 +199,8 @@ def test_a_gpu_is_refused_where_there_is_none_and_taken_where_there_is_one(exper
     ):
         replace(experiment.evaluation, accelerator=accelerator)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert find_device(accelerator) == find_device("auto") == torch.device("cuda")
-    assert find_device("cpu") == torch.device("cpu")
+    chosen = [replace(experiment.evaluation, accelerator=each).device.type for each in (accelerator, "auto", "cpu")]
+    assert chosen == ["cuda", "cuda", "cpu"]
 
 
 def test_the_whole_held_out_set_is_measured_up_to_ten_thousand(experiment):

@@ -334,6 +334,16 @@ def test_vectors_have_known_modes_and_no_classes(ring, settings):
     assert not any("class" in key or "/" in key for key in metrics)
 
 
+def test_ten_samples_for_each_dimension_are_enough(ring, settings, caplog):
+    few = replace(settings, metrics=["frechet"])
+    with caplog.at_level(logging.WARNING):
+        replace(few, num_samples=20).prepare(ring[0])
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        replace(few, num_samples=19).prepare(ring[0])
+    assert "19 samples are few for 2 feature dimensions: set evaluation.num_samples to 20" in caplog.text
+
+
 def test_collapse_to_one_mode_shows_in_vectors(ring, settings):
     real, samples = ring
     evaluator = settings.prepare(real)

@@ -29,18 +29,18 @@ def score(real, synthetic, *, num_classes=1, real_labels=None, synthetic_labels=
 def test_a_set_keeps_all_its_diversity():
     real = draw(200, 8)
     scores = score(real, real + 5.0)
-    assert scores.trace_ratio == pytest.approx(1.0)
-    assert scores.generalised_variance == pytest.approx(1.0)
-    assert scores.effective_rank == pytest.approx(1.0)
+    assert scores["trace_ratio"] == pytest.approx(1.0)
+    assert scores["generalised_variance"] == pytest.approx(1.0)
+    assert scores["effective_rank"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("num_samples", [200, 20])
 def test_shrinking_by_a_factor_squares_it(num_samples):
     real = draw(num_samples, 32)
     scores = score(real, 0.8 * real)
-    assert scores.trace_ratio == pytest.approx(0.64)
-    assert scores.generalised_variance == pytest.approx(0.64)
-    assert scores.effective_rank == pytest.approx(1.0)
+    assert scores["trace_ratio"] == pytest.approx(0.64)
+    assert scores["generalised_variance"] == pytest.approx(0.64)
+    assert scores["effective_rank"] == pytest.approx(1.0)
 
 
 def test_one_generation_of_refitting_loses_the_volume_of_the_law():
@@ -51,7 +51,7 @@ def test_one_generation_of_refitting_loses_the_volume_of_the_law():
         real = draw(num_samples, feature_dim, seed=seed)
         factor = torch.linalg.cholesky(real.T.cov())
         synthetic = draw(num_samples, feature_dim, seed=seed + 1000) @ factor.T
-        changes.append(math.log(score(real, synthetic).generalised_variance))
+        changes.append(math.log(score(real, synthetic)["generalised_variance"]))
     expected = log_variance_change(num_samples=num_samples, num_dimensions=feature_dim)
     assert sum(changes) / len(changes) == pytest.approx(expected, abs=0.015)
 
@@ -62,9 +62,9 @@ def test_lost_directions_show_in_rank_and_volume_before_the_trace():
     synthetic[:, 8:] *= 0.1
     synthetic[:, :8] *= math.sqrt(2.0)
     scores = score(real, synthetic)
-    assert scores.trace_ratio > 0.9
-    assert scores.effective_rank < 0.6
-    assert scores.generalised_variance < 0.3
+    assert scores["trace_ratio"] > 0.9
+    assert scores["effective_rank"] < 0.6
+    assert scores["generalised_variance"] < 0.3
 
 
 def test_classes_are_measured_each_around_its_own_mean():
@@ -72,23 +72,23 @@ def test_classes_are_measured_each_around_its_own_mean():
     real = 100.0 * draw(4, 6, seed=5)[labels] + draw(400, 6)
     synthetic = 100.0 * draw(4, 6, seed=5)[labels] + 0.5 * draw(400, 6, seed=1)
     scores = score(real, synthetic, num_classes=4, real_labels=labels, synthetic_labels=labels)
-    assert scores.trace_ratio == pytest.approx(0.25, rel=0.1)
-    alone = [score(real[labels == label], synthetic[labels == label]).trace_ratio for label in range(4)]
-    assert scores.trace_ratio == pytest.approx(sum(alone) / 4)
+    assert scores["trace_ratio"] == pytest.approx(0.25, rel=0.1)
+    alone = [score(real[labels == label], synthetic[labels == label])["trace_ratio"] for label in range(4)]
+    assert scores["trace_ratio"] == pytest.approx(sum(alone) / 4)
 
 
 def test_a_class_of_one_repeated_sample_is_finite_and_near_zero():
     scores = score(draw(100, 8), torch.ones(100, 8, dtype=torch.float64))
-    assert scores.trace_ratio == pytest.approx(0.0, abs=1e-12)
-    assert 0.0 < scores.generalised_variance < 1e-6
-    assert scores.effective_rank < 0.2
-    assert scores.vendi == pytest.approx(1.0)
+    assert scores["trace_ratio"] == pytest.approx(0.0, abs=1e-12)
+    assert 0.0 < scores["generalised_variance"] < 1e-6
+    assert scores["effective_rank"] < 0.2
+    assert scores["vendi"] == pytest.approx(1.0)
 
 
 def test_a_smaller_class_is_not_taken_for_a_less_diverse_one():
     ratios = [score(draw(1000, 32, seed=seed), draw(48, 32, seed=seed + 100)) for seed in range(20)]
-    assert sum(ratio.effective_rank for ratio in ratios) / 20 == pytest.approx(1.0, abs=0.03)
-    assert sum(math.log(ratio.generalised_variance) for ratio in ratios) / 20 == pytest.approx(0.0, abs=0.06)
+    assert sum(ratio["effective_rank"] for ratio in ratios) / 20 == pytest.approx(1.0, abs=0.03)
+    assert sum(math.log(ratio["generalised_variance"]) for ratio in ratios) / 20 == pytest.approx(0.0, abs=0.06)
 
 
 def test_vendi_counts_groups():
@@ -118,14 +118,13 @@ def test_ratios_ignore_rotation_shift_and_common_scale(scale, shift, seed):
         score(real, synthetic),
         score((real @ rotation + shift) * scale, (synthetic @ rotation + shift) * scale),
     )
-    for name, value in vars(plain).items():
-        assert getattr(moved, name) == pytest.approx(value, rel=1e-6)
+    assert moved == pytest.approx(plain, rel=1e-6)
 
 
 def test_too_few_samples_and_constant_classes_are_not_measured():
-    assert score(draw(100, 3), draw(9, 3)) is None
-    assert score(draw(100, 3), draw(10, 3)) is not None
-    assert score(torch.ones(20, 3), draw(20, 3)) is None
+    assert score(draw(100, 3), draw(9, 3)).keys() == {"vendi"}
+    assert score(draw(100, 3), draw(10, 3)).keys() > {"vendi"}
+    assert score(torch.ones(20, 3), draw(20, 3)).keys() == {"vendi"}
 
 
 def test_wrong_labels_are_refused():
@@ -141,10 +140,10 @@ def test_a_class_whose_compared_real_samples_are_equal_is_left_out(value):
     real[labels == 0] = value * torch.tensor([1.0, -0.3, 0.7], dtype=torch.float64)
     real[labels == 0] *= 1 + 5e-8 * torch.arange(20)[:, None] / 20  # float32 has no such digits
     found = score(real, synthetic, real_labels=labels, synthetic_labels=labels, num_classes=2)
-    assert found.trace_ratio == alone.trace_ratio
+    assert found["trace_ratio"] == alone["trace_ratio"]
 
 
 def test_only_the_compared_samples_of_a_class_must_vary():
     real = torch.cat([torch.ones(12, 3), draw(20, 3)])
-    assert score(real, draw(32, 3)).trace_ratio > 0
-    assert score(real, draw(12, 3)) is None
+    assert score(real, draw(32, 3))["trace_ratio"] > 0
+    assert score(real, draw(12, 3)).keys() == {"vendi"}

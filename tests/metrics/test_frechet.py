@@ -32,7 +32,6 @@ def make_moments(mean, covariance):
     return Moments(
         mean=torch.tensor(mean, dtype=torch.float64),
         covariance=torch.tensor(covariance, dtype=torch.float64),
-        num_samples=100,
     )
 
 

@@ -13,7 +13,7 @@ from collapsar.drawing.judge import JudgedBy
 from collapsar.drawing.selection import Selection
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.tracking import Tracking
-from collapsar.judging.evaluation import Evaluation, find_device
+from collapsar.judging.evaluation import Evaluation
 from collapsar.machine.choice import Machine
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
@@ -78,7 +78,7 @@ class Parts:
             stored,
             trainer=self.recipe.trainer if self.max_steps else None,
             num_threads=self.num_threads,
-            evaluated_on=find_device(self.evaluation.accelerator).type,
+            evaluated_on=self.evaluation.device.type,
             may_move=self.continue_on_another_device,
             plan=self.recipe.plan,
             num_steps=self.max_steps,

@@ -25,10 +25,10 @@ from collapsar.config.choices import (
 from collapsar.config.command_line import accept_options_of_constructors
 from collapsar.config.constructors import check_numbers, check_part, check_part_early, parts
 from collapsar.config.experiment import Experiment, check_ranges
+from collapsar.config.plugins import load_plugins
 from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_measured, check_objective
-from collapsar.judging.plugins import load_plugins
 from collapsar.records.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
 from collapsar.records.settings import (
     arm_settings,

@@ -1,7 +1,4 @@
-"""Synthetic samples against the real side in one feature space: the input of every measure.
-
-A `Comparison` holds the samples, their features and a classifier's answers, and computes once what metrics share.
-"""
+"""Synthetic samples against the real side in one feature space: the input of every measure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,17 +10,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.judging.metric_modules import SUPPORT
+from collapsar.judging.metric_modules import SUPPORT, NeighbourMetric
 from collapsar.judging.reference import RealReference
-from collapsar.metrics.frechet import (
-    Moments,
-    compute_moments,
-    frechet_distance,
-    frechet_distance_from_moments,
-    is_well_conditioned,
-)
+from collapsar.metrics import frechet
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.neighbours.balls import Membership
+from collapsar.metrics.neighbours.nearest import Neighbours, find_nearest
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.seeding import make_generator
 
@@ -32,10 +24,7 @@ MAX_TORCHMETRICS_DIMENSIONS = 512  # torchmetrics' general eigenvalue routine ta
 
 @dataclass(frozen=True, kw_only=True)
 class Classified:
-    """Classes of held-out real samples and class probabilities of synthetic ones, by one classifier.
-
-    One classifier makes the same errors on both sides.
-    """
+    """Classes of held-out real samples and class probabilities of synthetic ones, by one classifier with its errors."""
 
     real_classes: Int64[Tensor, " sample"]
     probabilities: Float[Tensor, "synthetic class"]
@@ -52,9 +41,9 @@ class Classified:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Synthetic samples against the real side, in one feature space.
+    """Samples with their features and a classifier's answers; computes once what metrics share.
 
-    Args:
+    Attributes:
         samples: The synthetic samples, with labels if the model gives them.
         classified: The classes of both sides; None without a classifier.
         pool: Samples that the model was trained on; None if they are unknown.
@@ -81,12 +70,12 @@ class Comparison:
 
     @cached_property
     def _neighbours(self) -> tuple[dict[str, float], Membership]:
-        metric = self.real.neighbour_metric
-        metric.reset()
+        metric = NeighbourMetric(real_side=self.real.side)
         metric.update(self.features, real=False)
         scores = metric.compute()
-        assert metric.members is not None, "compute leaves them"
-        return {name: float(scores[name]) for name in SUPPORT}, metric.members
+        members = metric.neighbourhoods.members
+        assert members is not None, "compute leaves them"
+        return {name: float(scores[name]) for name in SUPPORT}, members
 
     @cached_property
     def fid(self) -> float:
@@ -97,8 +86,8 @@ class Comparison:
             metric.update(self.features, real=False)
             return max(float(metric.compute()), 0.0)
         if self._has_full_moments:
-            return frechet_distance_from_moments(real=self.real.moments, synthetic=self.moments)
-        return frechet_distance(real=self.real.features, synthetic=self.features)
+            return frechet.frechet_distance_from_moments(real=self.real.moments, synthetic=self.moments)
+        return frechet.frechet_distance(real=self.real.features, synthetic=self.features)
 
     @cached_property
     def fid_by(self) -> Literal["torchmetrics", "collapsar"]:
@@ -106,12 +95,9 @@ class Comparison:
 
         It would if a covariance is nearly singular or has many dimensions. Our own distance uses covariance factors.
         """
-        is_reliable = (
-            self._has_full_moments
-            and self.features.shape[1] <= MAX_TORCHMETRICS_DIMENSIONS
-            and self.real.is_well_conditioned
-            and is_well_conditioned(self.moments)
-        )
+        if not self._has_full_moments or self.features.shape[1] > MAX_TORCHMETRICS_DIMENSIONS:
+            return "collapsar"
+        is_reliable = self.real.is_well_conditioned and frechet.is_well_conditioned(self.moments)
         return "torchmetrics" if is_reliable else "collapsar"
 
     @property
@@ -120,8 +106,8 @@ class Comparison:
         return min(len(self.real.features), len(self.features)) > self.features.shape[1]
 
     @cached_property
-    def moments(self) -> Moments:
-        return compute_moments(self.features)
+    def moments(self) -> frechet.Moments:
+        return frechet.compute_moments(self.features)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -136,6 +122,10 @@ class Comparison:
         if own is not None and bool((own != UNLABELLED).all()):
             return own
         return self.classified.classes if self.classified else None
+
+    def nearest(self, references: Tensor, *, chosen: Tensor | slice = slice(None)) -> Neighbours:
+        """The reference nearest to each synthetic sample, or to each chosen one."""
+        return find_nearest(self.features[chosen], references=references, num_neighbours=1)
 
     def make_generator(self, purpose: str) -> torch.Generator:
         """A generator for a metric that shuffles; no two metrics or spaces share a stream."""
@@ -153,13 +143,16 @@ class Comparison:
 def compare(
     references: Mapping[str, RealReference], samples: Samples, *, pool: Tensor | None, seed: int, generation: int
 ) -> dict[str, Comparison]:
-    """Embed the samples in each space and compare them with its real side; the result is by key prefix.
+    """Embed the samples in each space and compare them with its real side; all by key prefix, the first of which is "".
 
-    `references` are the real sides by key prefix, the first of which is empty. `pool` holds samples that the model was
-    trained on, for novelty against them; None leaves it out.
+    `pool` holds samples that the model was trained on, for novelty against them; None leaves it out.
     """
     features = {prefix: real.space.extract(samples.values) for prefix, real in references.items()}
-    classified = _classify(references, features) or _read_classes(references[""], samples)
+    classified = _read_classes(references[""], samples)
+    for prefix, real in references.items():
+        if real.space.head is not None:
+            classified = Classified(real_classes=real.classes, probabilities=real.space.classify(features[prefix]))
+            break
     return {
         prefix: Comparison(
             real=real,
@@ -172,14 +165,6 @@ def compare(
         )
         for prefix, real in references.items()
     }
-
-
-def _classify(references: Mapping[str, RealReference], features: Mapping[str, Tensor]) -> Classified | None:
-    """The classes of both sides by the first space that has a classifier; None if no space has one."""
-    for prefix, real in references.items():
-        if real.space.head is not None:
-            return Classified(real_classes=real.classes, probabilities=real.space.classify(features[prefix]))
-    return None
 
 
 def _read_classes(real: RealReference, samples: Samples) -> Classified | None:

@@ -1,9 +1,8 @@
 """How well a classifier that learns from synthetic samples does on real ones.
 
 The classification accuracy score (Ravuri & Vinyals 2019, section 3, https://arxiv.org/abs/1905.10887): train on
-synthetic samples only, score on real test samples. Read it beside the same classifier trained on as many real samples.
-The network differs from the embedder of the feature space, so that it does not inherit that one's blind spots. Labels
-come from a conditional model, or from the embedder (pseudo-labels).
+synthetic samples only, score on real test samples. The network differs from the embedder of the feature space, so that
+it does not inherit that one's blind spots.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from collapsar.errors import UsageError, check_positive
-from collapsar.judging.spaces.embedders import TrainingBudget, build_seeded, exact_convolutions, train_classifier
+from collapsar.judging.spaces.embedders import TrainingBudget, build_seeded, embed, train_classifier
+from collapsar.metrics.checks import check_labels
 from collapsar.samples import Samples, to_model_range
 
 
@@ -43,12 +43,14 @@ class DownstreamTask:
         """Train on labelled samples; gives the trained classifier's logits for each real test sample.
 
         Classes may be missing from the training samples; the classifier then never learns to predict them.
-
-        Raises:
-            UsageError: There are no samples, shapes differ, or labels lie outside [0, num_classes).
         """
         for role, samples in (("training", train), ("test", test)):
-            _check(samples, shape=test.shape, num_classes=num_classes, role=role)
+            labels = torch.empty(0) if samples.labels is None else samples.labels
+            check_labels(labels, name=role, num_classes=num_classes, num_samples=len(samples))
+        if train.shape != test.shape:
+            raise UsageError(
+                f"training samples must have the shape of the test samples {test.shape}: got {train.shape}"
+            )
         train = train.to(device)
         network = build_seeded(lambda: build_network(test.shape, num_classes=num_classes), seed=self.seed)
 
@@ -59,10 +61,7 @@ class DownstreamTask:
             return to_model_range(batch.values), batch.labels.long()
 
         train_classifier(network.to(device), draw_batch, budget=self.budget, seed=self.seed)
-        with exact_convolutions():
-            return torch.cat(
-                [network(to_model_range(chunk.to(device))) for chunk in test.values.split(self.chunk_size)]
-            )
+        return embed(test.values, network, chunk_size=self.chunk_size, device=device)
 
 
 def build_network(sample_shape: tuple[int, ...], *, num_classes: int) -> nn.Module:
@@ -101,17 +100,6 @@ def score_logits(logits: Tensor, *, labels: Int[Tensor, " test"]) -> dict[str, f
         "downstream_loss": F.cross_entropy(logits, labels).item(),
         **{f"downstream_f1_class_{index}": value for index, value in enumerate(class_f1.tolist())},
     }
-
-
-def _check(samples: Samples, *, shape: tuple[int, ...], num_classes: int, role: str) -> None:
-    labels = samples.labels
-    if labels is None or not len(labels):
-        raise UsageError(f"{role} samples must have labels, and one at least: got {len(samples)} samples")
-    if samples.shape != shape:
-        raise UsageError(f"{role} samples must have the shape of the test samples {shape}: got {samples.shape}")
-    smallest, largest = int(labels.min()), int(labels.max())
-    if smallest < 0 or largest >= num_classes:
-        raise UsageError(f"{role} labels must be in [0, {num_classes}): got {smallest} to {largest}")
 
 
 def area_under_curve(probabilities: np.ndarray, *, classes: np.ndarray) -> float:

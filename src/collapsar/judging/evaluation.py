@@ -1,7 +1,7 @@
 """The evaluation settings, and how a chain's evaluator is made from them.
 
-`Evaluation.prepare` fits the feature spaces, chooses the held-out samples and measures the floor. The first space is
-the measuring stick's, a frozen classifier (`classifier` in the settings); without one, the first that suits the data.
+The first space is the measuring stick's, a frozen classifier (`classifier` in the settings); without one, the first
+that suits the data.
 """
 
 import logging
@@ -21,17 +21,16 @@ from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator
 from collapsar.judging.floor import load_floor
 from collapsar.judging.measuring import ExtraMetrics, Measure
-from collapsar.judging.metric_keys import METRICS
-from collapsar.judging.plugins import load_cases
+from collapsar.judging.metric_keys import METRICS, load_cases
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.spaces.base import FeatureSpace, labels_of
-from collapsar.metrics.uncertainty import describe_shortage
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 PRIMARY_SPACE = "classifier"
 MOST_SAMPLES = 10_000
+ENOUGH_SAMPLES = 10  # for each dimension: with fewer, the bias of the Fréchet distance is not small beside the floor
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 
 
@@ -54,9 +53,6 @@ class Evaluation:
         accelerator: Device of the features: `auto`, `cpu`, or `cuda` (also `gpu`); not MPS, which has no float64.
         cache_folder: Folder of fitted spaces and real sides; null for a per-user cache folder.
         table: Extra metrics for tables; null for none.
-
-    Raises:
-        UsageError: A value is out of range, a group does not exist, or this machine lacks the accelerator.
     """
 
     spaces: Mapping[str, FeatureSpace]
@@ -77,7 +73,11 @@ class Evaluation:
     def __post_init__(self) -> None:
         check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)
         check_fraction(low_confidence=self.low_confidence)
-        find_device(self.accelerator)
+        if self.accelerator not in ACCELERATORS:
+            raise UsageError(f"evaluation.accelerator must be among {', '.join(ACCELERATORS)}: got {self.accelerator}")
+        if self.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
+            wanted = f"evaluation.accelerator={self.accelerator}"
+            raise UsageError(f"{wanted} needs a CUDA device, and there is none: set it to auto or cpu")
         if not 0 < self.confidence < 1:
             raise UsageError(f"confidence must lie between 0 and 1, without either: got {self.confidence}")
         if self.num_samples is not None:
@@ -87,29 +87,20 @@ class Evaluation:
         if self.num_training < 2:
             raise UsageError(f"num_training must be at least 2: got {self.num_training}")
         known = [*measured_groups(), *(self.table.groups() if self.table else ())]
-        chosen = {"metrics": self.metrics, "batch_metrics": self.batch_metrics, "table.metrics": self._of_table}
-        for name, groups in chosen.items():
+        chosen = {"metrics": self.metrics, "batch_metrics": self.batch_metrics}
+        for name, groups in (chosen | ({"table.metrics": self.table.metrics} if self.table else {})).items():
             if unknown := [group for group in groups if group not in known]:
                 raise UsageError(
                     f"{name} must be among {', '.join(known)}: got {', '.join(unknown)}; measures of tables come with "
                     "table_metrics@evaluation.table=default"
                 )
 
-    @property
-    def _of_table(self) -> Sequence[str]:
-        return self.table.metrics if self.table else ()
-
     def sample_size(self, num_real: int) -> int:
         """How many real samples to compare with as many synthetic ones, if `num_real` are held out."""
         return self.num_samples or min(num_real, MOST_SAMPLES)
 
     def check(self, *, num_real: int, sample_shape: Sequence[int], num_classes: int) -> None:
-        """Check that the settings suit the data.
-
-        Raises:
-            UsageError: No space suits the data, a space's own check fails, or there are too few samples for
-                `num_samples`, the neighbours or the bins.
-        """
+        """Raise UsageError unless the spaces suit the data, and there are enough samples for each setting."""
         for space in self._suitable(sample_shape).values():
             space.check(sample_shape=sample_shape, num_classes=num_classes)
         num_samples = self.sample_size(num_real)
@@ -117,16 +108,11 @@ class Evaluation:
             raise UsageError(
                 f"evaluation.num_samples must be at most the {num_real} held-out samples: got {num_samples}"
             )
+        got = f"the number of samples: got {{}} for {num_samples} samples"
         if self.num_neighbours >= num_samples:
-            raise UsageError(
-                f"evaluation.num_neighbours must be below the number of samples: got {self.num_neighbours} "
-                f"for {num_samples} samples"
-            )
+            raise UsageError(f"evaluation.num_neighbours must be below {got.format(self.num_neighbours)}")
         if "bins" in self.metrics and self.num_bins > num_samples:
-            raise UsageError(
-                f"evaluation.num_bins must be at most the number of samples: got {self.num_bins} "
-                f"for {num_samples} samples"
-            )
+            raise UsageError(f"evaluation.num_bins must be at most {got.format(self.num_bins)}")
 
     def names_before_keys(self, sample_shape: Sequence[int]) -> list[str]:
         """The spaces whose names prefix their metric keys: all but the first."""
@@ -135,7 +121,7 @@ class Evaluation:
     @property
     def device(self) -> torch.device:
         """Device of the features."""
-        return find_device(self.accelerator)
+        return torch.device("cuda" if torch.cuda.is_available() and self.accelerator != "cpu" else "cpu")
 
     @property
     def cache_dir(self) -> Path:
@@ -147,21 +133,16 @@ class Evaluation:
         groups: dict[str, Measure] = {}
         for name in measured_groups():
             metric = METRICS[name]
-            settings = {argument: getattr(self, setting) for argument, setting in metric.settings.items()}
+            function, settings = metric.measure, {key: getattr(self, each) for key, each in metric.settings.items()}
             if factors is not None and metric.of_factors is not None:
-                groups[name] = partial(resolve_name(metric.of_factors), factors=factors, **settings)
-            else:
-                assert metric.measure is not None, "it is measured"
-                groups[name] = partial(resolve_name(metric.measure), **settings)
+                function, settings = metric.of_factors, {"factors": factors} | settings
+            groups[name] = partial(resolve_name(str(function)), **settings)
         return groups | dict(self.table.groups() if self.table else {})
 
     def prepare(self, real: RealData, *, has_floor: bool = True) -> Evaluator:
         """Fit the spaces on the data that measuring sticks may see, and measure the floor if `has_floor`.
 
         The floor's samples are real ones that no space has seen; training samples if the data reserve none.
-
-        Raises:
-            UsageError: No space suits the data, or a space is too inaccurate.
         """
         suitable = self._suitable(real.train.shape)
         if self.table and real.table:
@@ -170,16 +151,19 @@ class Evaluation:
         spaces = {
             name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
         }
-        widest = max(space.feature_dim for space in spaces.values())
-        num_samples = self.sample_size(len(real.test))
-        shortage = describe_shortage(num_samples=num_samples, feature_dim=widest)
-        if shortage and num_samples < len(real.test):  # else there are no more to take
-            logger.warning("%s", shortage)
+        widest, num_samples = max(space.feature_dim for space in spaces.values()), self.sample_size(len(real.test))
+        if num_samples < min(len(real.test), ENOUGH_SAMPLES * widest):
+            logger.warning(
+                "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more; if fewer are "
+                "held out, read fid_debiased, and fid beside fid_floor",
+                num_samples, widest, ENOUGH_SAMPLES * widest,
+            )  # fmt: skip
         # Vectors are cheap to measure and often drawn anew for each seed: their files would fill the folder.
         kept_in = self.cache_dir if len(real.train.shape) > 1 or real.table is not None else None
-        train_labels, test_labels = labels_of(real)
-        train, test = Samples(real.train.values, train_labels), Samples(real.test.values, test_labels)
-        test = test[choose(len(test), num_samples=self.sample_size(len(test)))]
+        train, test = (
+            Samples(part.values, labels) for part, labels in zip((real.train, real.test), labels_of(real), strict=True)
+        )
+        test = test[choose(len(test), num_samples=num_samples)]
         references = {
             f"{name}/" if index else "": RealReference(
                 name=name,
@@ -194,7 +178,7 @@ class Evaluation:
             )
             for index, (name, space) in enumerate(spaces.items())
         }
-        groups = [*self.metrics, *(self._of_table if real.table else ())]
+        groups = [*self.metrics, *(self.table.metrics if self.table and real.table else ())]
         every = self.measures(real.factors)
         measures = {group: measure for group, measure in every.items() if group in groups}
         unseen = real.stick_split.unseen if real.stick_split and real.num_classes else train
@@ -225,19 +209,3 @@ def measured_groups() -> list[str]:
     """The names that `evaluation.metrics` may hold, except those of `evaluation.table`."""
     load_cases()
     return [name for name, metric in METRICS.items() if metric.measure is not None]
-
-
-def find_device(accelerator: str) -> torch.device:
-    """The device for `evaluation.accelerator`.
-
-    Raises:
-        UsageError: The setting is unknown, or this machine has no such device.
-    """
-    if accelerator not in ACCELERATORS:
-        raise UsageError(f"evaluation.accelerator must be among {', '.join(ACCELERATORS)}: got {accelerator}")
-    has_cuda = torch.cuda.is_available()
-    if accelerator in ("cuda", "gpu") and not has_cuda:
-        raise UsageError(
-            f"evaluation.accelerator={accelerator} needs a CUDA device, and there is none: set it to auto or cpu"
-        )
-    return torch.device("cuda" if has_cuda and accelerator != "cpu" else "cpu")

@@ -1,10 +1,4 @@
-"""A chain's evaluator: one generation's samples in, the metrics of its record out.
-
-The evaluator embeds samples once in each space and compares them with the real side; every measure takes the
-comparison. Keys of the first space have no prefix, those of other spaces their name (`pca/recall`). `_floor` is the
-value of real samples (`collapsar.judging.floor`). `_low` and `_high` are a t-interval around the value, from the spread
-over disjoint batches of the generation's samples.
-"""
+"""A chain's evaluator: one generation's samples in, the metrics of its record out, by the keys of `metric_lookup`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +10,9 @@ from torch import Tensor
 from collapsar.data.factors import Factors
 from collapsar.judging.comparison import Comparison, compare
 from collapsar.judging.factor_suite import factor_histogram
-from collapsar.judging.measuring import Measure, measure, measure_spread
+from collapsar.judging.measuring import Measure, intervals_around, measure
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.suite import class_histogram
-from collapsar.metrics.neighbours.nearest import find_nearest
 from collapsar.samples import Samples
 
 NUM_PICTURED = 12  # samples whose nearest real image is kept for the page
@@ -63,8 +56,7 @@ class Evaluator:
         references: The real side in each space, by key prefix; the first space's prefix is empty.
         floor: Values of real samples by metric key.
         measures: Measures of all samples, by group; `batch_measures` are those of each batch.
-        num_batches: Disjoint batches of a generation's samples; 0 for none.
-        confidence: Confidence level of the intervals from batches.
+        num_batches: Disjoint batches of a generation's samples, for intervals of level `confidence`; 0 for none.
         num_training: Samples of a pool for novelty; 0 if novelty is not measured.
         picture: Makes `table_picture` from real and synthetic rows; None for other samples.
     """
@@ -104,15 +96,17 @@ class Evaluator:
 
     def score(self, comparisons: Mapping[str, Comparison]) -> Scores:
         """The scores of compared samples."""
-        metrics = measure(comparisons, self.measures)
-        spread = measure_spread(
-            comparisons, self.batch_measures, num_batches=self.num_batches, confidence=self.confidence
-        )
+        metrics, first = measure(comparisons, self.measures), comparisons[""]
+        batches = self._batches(first)
+        of_batches = [
+            measure({prefix: each.take(batch) for prefix, each in comparisons.items()}, self.batch_measures)
+            for batch in batches
+        ]
+        intervals = intervals_around(metrics, of_batches, confidence=self.confidence)
         floor = {f"{key}_floor": value for key, value in self.floor.items()}
-        first = comparisons[""]
         classified, factors = first.classified, self.factors
         return Scores(
-            metrics=metrics | spread.around(metrics) | floor,
+            metrics=metrics | intervals | floor,
             class_shares=class_histogram(classified) if classified and factors is None else {},
             factor_shares=factor_histogram(classified, factors=factors) if classified and factors else {},
             feature_spaces={
@@ -122,16 +116,20 @@ class Evaluator:
             },
             num_synthetic=len(first.samples),
             num_real=len(first.real.held_out),
-            num_batches=spread.num_batches,
-            batch_size=spread.batch_size,
+            num_batches=len(batches),
+            batch_size=len(batches[0]) if batches else 0,
             pictures=self._pictures(first) if first.samples.values.dtype == torch.uint8 else {},
             table_picture=self.picture(real=first.real.rows, synthetic=first.rows) if self.picture else None,
         )
 
+    def _batches(self, first: Comparison) -> tuple[Tensor, ...]:
+        """Indices of disjoint batches of equal size; none if a batch is too small for k neighbours."""
+        size = len(first.samples) // self.num_batches if self.num_batches else 0
+        return torch.arange(size * self.num_batches).split(size) if size > first.real.num_neighbours else ()
+
     def _pictures(self, first: Comparison) -> dict[str, Tensor]:
         real, training = first.real, first.real.training_side if self.num_training else None
         references = training.features if training else real.features
-        asking = first.features[:NUM_PICTURED]
-        nearest = find_nearest(asking, references=references, num_neighbours=1).indices[:, 0].cpu()
+        nearest = first.nearest(references, chosen=slice(NUM_PICTURED)).indices[:, 0].cpu()
         images = real.training if training else real.held_out.values
         return {"real": real.held_out.values[:NUM_PICTURED], "nearest": images[nearest]}

@@ -1,9 +1,7 @@
 """Metrics for data drawn from known factors, in place of the class metrics of `suite`.
 
-A class is a combination of factor levels, and most are rare, so scores by class would be noise. These metrics are by
-factor, by rarity, and over all combinations. A classifier of combinations reads unlabelled samples. It errs on real
-samples too, so every value has a floor: the value of real samples in place of synthetic ones. The known shares are
-exact.
+A class is a combination of factor levels, and most are rare, so scores by class would be noise: these metrics are by
+factor, by rarity, and over all combinations, as a classifier of combinations reads the samples.
 """
 
 import torch
@@ -14,7 +12,6 @@ from collapsar.data.factors import Factors
 from collapsar.judging.comparison import Classified, Comparison
 from collapsar.judging.downstream import DownstreamTask, area_under_curve, score_logits
 from collapsar.metrics.modes import DROPPED_BELOW, class_shares, kl_divergence, low_confidence_share
-from collapsar.metrics.neighbours.scores import score_classes
 from collapsar.samples import Samples
 
 Values = dict[str, float]
@@ -61,11 +58,10 @@ def factor_histogram(classified: Classified, *, factors: Factors) -> dict[str, d
 
 def combinations(comparison: Comparison, *, factors: Factors, low_confidence: float) -> Values:
     """factor_share_.., levels_dropped, combinations_.. and low_confidence_share, by the classifier's answers."""
-    classified = comparison.classified
-    if classified is None:
+    if comparison.classified is None:
         return {}
-    low = low_confidence_share(classified.probabilities, threshold=low_confidence)
-    return factor_scores(classified.classes, factors=factors) | {"low_confidence_share": low}
+    low = low_confidence_share(comparison.classified.probabilities, threshold=low_confidence)
+    return factor_scores(comparison.classified.classes, factors=factors) | {"low_confidence_share": low}
 
 
 def modes(comparison: Comparison, *, factors: Factors) -> Values:
@@ -77,10 +73,8 @@ def modes(comparison: Comparison, *, factors: Factors) -> Values:
     if comparison.classified is None:
         return {}
     classes = comparison.classified.classes
-    return {
-        "modes_captured": float(len(classes.unique())),
-        "reverse_kl": factor_scores(classes, factors=factors)["combinations_kl"],
-    }
+    divergence = factor_scores(classes, factors=factors)["combinations_kl"]
+    return {"modes_captured": float(len(classes.unique())), "reverse_kl": divergence}
 
 
 def recall_by_rarity(comparison: Comparison, *, factors: Factors) -> Values:
@@ -97,13 +91,8 @@ def _by_rarity(name: str, comparison: Comparison, *, factors: Factors, is_hit: B
     labels = comparison.real.labels
     if labels is None:
         return {}
-    rarity_of_combination = labels.new_full((factors.num_combinations,), len(factors.rarities))
-    for place, mask in enumerate(factors.rarities.values()):
-        rarity_of_combination[mask.to(labels.device)] = place
-    found, positions = rarity_of_combination[labels].unique(return_inverse=True)
-    scores = score_classes(is_hit, real_labels=positions, num_classes=len(found)).per_class.tolist()
-    names = list(factors.rarities)
-    return {f"{name}_{names[place]}": value for place, value in zip(found.tolist(), scores, strict=True)}
+    by_rarity = {rarity: is_hit[mask.to(labels.device)[labels]] for rarity, mask in factors.rarities.items()}
+    return {f"{name}_{rarity}": float(hits.double().mean()) for rarity, hits in by_rarity.items() if len(hits)}
 
 
 def hazard(comparison: Comparison, *, factors: Factors, task: DownstreamTask) -> Values:
@@ -129,22 +118,22 @@ def hazard_scores(
     level, however common the hazard is there. Levels are left out if all or none of their samples have the hazard.
     """
     target = _has_hazard(labels, factors=factors)
-    values = score_logits(logits, labels=target) | {"downstream_auc": _area(logits, target)}
+    values = _detector_scores(logits, target)
     for level in factors.levels:
         chosen = factors.has(level, labels)
         if 0 < int(target[chosen].sum()) < int(chosen.sum()):
-            there = score_logits(logits[chosen], labels=target[chosen])
+            there = _detector_scores(logits[chosen], target[chosen])
             values[f"downstream_accuracy_where_{level.name}"] = there["downstream_accuracy"]
             values[f"downstream_f1_where_{level.name}"] = there["downstream_f1_class_1"]
-            values[f"downstream_auc_where_{level.name}"] = _area(logits[chosen], target[chosen])
+            values[f"downstream_auc_where_{level.name}"] = there["downstream_auc"]
     return values
 
 
 def _has_hazard(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Tensor, " sample"]:
-    """1 for each sample whose combination has the hazard, else 0."""
     level = next(level for level in factors.levels if level.name == factors.hazard)
     return factors.has(level, labels).long()
 
 
-def _area(logits: Tensor, target: Tensor) -> float:
-    return area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
+def _detector_scores(logits: Tensor, target: Tensor) -> Values:
+    area = area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
+    return score_logits(logits, labels=target) | {"downstream_auc": area}

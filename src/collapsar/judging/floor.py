@@ -1,8 +1,6 @@
-"""The floor: metric values of as many real samples in place of synthetic ones.
+"""The floor: metric values of as many real samples in place of synthetic ones (`Metric.floor` says which).
 
-No measuring stick (frozen classifier) has seen these samples, if the data reserve such; else they are training samples.
-Some metrics take held-out samples instead, or have no floor (`Metric.floor`). The floor is stored on disk for all
-chains that would measure the same.
+It is stored on disk for all chains that would measure the same.
 """
 
 from collections.abc import Mapping
@@ -48,19 +46,19 @@ def measure_floor(
     references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
 ) -> dict[str, float]:
     """The floor by metric key; only that of held-out samples if the samples are fewer than these."""
-    by_kind: dict[str | None, dict[str, Measure]] = {"unseen": {}, "held out": {}, None: {}}
-    for group, each in measures.items():
-        by_kind[METRICS[group].floor if group in METRICS else "unseen"][group] = each
+    kinds = {group: METRICS[group].floor if group in METRICS else "unseen" for group in measures}
+    unseen, held_out = (
+        {group: measures[group] for group in measures if kinds[group] == kind} for kind in ("unseen", "held out")
+    )
     floor: dict[str, float] = {}
     if all(len(samples) >= len(real.held_out) for real in references.values()):
-        of_samples = compare(references, samples, pool=None, seed=MEASURING_SEED, generation=0)
-        floor |= measure(of_samples, by_kind["unseen"])
+        floor |= measure(compare(references, samples, pool=None, seed=MEASURING_SEED, generation=0), unseen)
     of_held_out = {  # the real side already has their features
         prefix: Comparison(real=real, samples=real.held_out, features=real.features, seed=MEASURING_SEED, generation=0)
         for prefix, real in references.items()
-        if by_kind["held out"]
+        if held_out
     }
-    return floor | measure(of_held_out, by_kind["held out"])
+    return floor | measure(of_held_out, held_out)
 
 
 def describe_floor(

@@ -1,18 +1,17 @@
-"""Run measures in all feature spaces, and find their spread over batches of one generation's samples."""
+"""Run measures in all feature spaces, and find intervals from batches of one generation's samples."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
+from scipy import stats
 
 from collapsar.data.real_data import RowFormat
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.metric_lookup import bounds_of
 from collapsar.judging.progress import advance
-from collapsar.metrics.uncertainty import compute_intervals, split_batches
 
 Measure = Callable[[Comparison], dict[str, float]]
 
@@ -39,29 +38,6 @@ class ExtraMetrics(ABC):
         """
 
 
-@dataclass(frozen=True)
-class BatchSpread:
-    """Half the width of each interval by metric key, and the batches that it comes from; empty without batches."""
-
-    half_widths: dict[str, float]
-    num_batches: int
-    batch_size: int
-
-    def around(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """`_low` and `_high` of each value that has an interval, cut to the metric's bounds.
-
-        The centre is the value of all samples, and the width is that of the batches' mean: a batch's own value is
-        biased by the batch's smaller size.
-        """
-        ends: dict[str, float] = {}
-        for key, half_width in self.half_widths.items():
-            if key in metrics:
-                lowest, highest = bounds_of(key)
-                ends[f"{key}_low"] = max(metrics[key] - half_width, lowest)
-                ends[f"{key}_high"] = min(metrics[key] + half_width, highest)
-        return ends
-
-
 def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure]) -> dict[str, float]:
     """The finite values of all measures (by group) in all spaces (by key prefix): a record never holds NaN."""
     values: dict[str, float] = {}
@@ -73,23 +49,24 @@ def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measur
     return values
 
 
-def measure_spread(
-    comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure], *, num_batches: int, confidence: float
-) -> BatchSpread:
-    """How far values move between disjoint batches; empty if a batch is too small for k neighbours.
+def intervals_around(
+    metrics: Mapping[str, float], batches: Sequence[Mapping[str, float]], *, confidence: float
+) -> dict[str, float]:
+    """`_low` and `_high` of each value that all batches of the samples have, cut to the metric's bounds.
 
-    No bootstrap: see `collapsar.metrics.uncertainty`.
+    The centre is the value of all samples, because a batch's own value is biased by its smaller size. The width is that
+    of Student's t-interval of the batches' mean. No bootstrap: a set drawn with replacement holds duplicates, which
+    bias neighbour metrics and the Fréchet distance.
     """
-    num_samples, num_neighbours = len(comparisons[""].features), comparisons[""].real.num_neighbours
-    batch_size = num_samples // num_batches if num_batches else 0
-    if batch_size <= num_neighbours:
-        return BatchSpread(half_widths={}, num_batches=0, batch_size=0)
-    batches = [
-        measure({prefix: comparison.take(batch) for prefix, comparison in comparisons.items()}, measures)
-        for batch in split_batches(torch.arange(num_samples), num_batches=num_batches)
-    ]
-    intervals = compute_intervals(batches, confidence=confidence)
-    half_widths = {
-        key: interval.high - interval.mean for key, interval in intervals.items() if math.isfinite(interval.high)
-    }
-    return BatchSpread(half_widths=half_widths, num_batches=num_batches, batch_size=batch_size)
+    ends: dict[str, float] = {}
+    quantile = float(stats.t.ppf(0.5 + confidence / 2.0, df=len(batches) - 1))
+    for key in batches[0] if len(batches) > 1 else ():
+        if key in metrics and all(key in batch for batch in batches):
+            values = torch.tensor([batch[key] for batch in batches], dtype=torch.float64)
+            mean = float(values.mean())
+            high = mean + quantile * float(values.std()) / math.sqrt(len(batches))
+            if math.isfinite(high):
+                half_width, (lowest, highest) = high - mean, bounds_of(key)
+                ends[f"{key}_low"] = max(metrics[key] - half_width, lowest)
+                ends[f"{key}_high"] = min(metrics[key] + half_width, highest)
+    return ends

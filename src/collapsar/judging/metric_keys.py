@@ -1,15 +1,17 @@
-"""The table of metrics: the function that measures each, and each key's title, family, bounds and better direction.
+"""The table of metrics: each key's title, family, bounds and better direction, by the group that is measured at once.
 
-`metric_lookup` says what may stand before and after a name. In this table, `{index}` stands for the number of a class
-and `{name}` for the name of a factor's level. To add a metric, write its measure, and its `Metric` in this table.
+The function of `suite` with a group's name measures it. `{index}` stands for the number of a class and `{name}` for the
+name of a factor's level; `metric_lookup` says what else may stand before and after a name.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import Literal
-
-from collapsar.judging.plugins import load_cases
 
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)
@@ -75,31 +77,15 @@ class Metric:
     floor: Literal["unseen", "held out"] | None = "unseen"
 
 
-METRICS: dict[str, Metric] = {
-    "frechet": Metric(
-        measure="collapsar.judging.suite:frechet",
-        version=2,
-        keys={"fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True)},
-    ),
-    "frechet_debiased": Metric(
-        measure="collapsar.judging.suite:frechet_debiased",
-        keys={"fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower")},
-    ),
+_OF_SUITE = {
+    "frechet": Metric(version=2, keys={"fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True)}),
+    "frechet_debiased": Metric(keys={"fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower")}),
     "frechet_relative": Metric(
-        measure="collapsar.judging.suite:frechet_relative",
-        version=2,
-        keys={"fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower")},
+        version=2, keys={"fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower")}
     ),
-    "frechet_infinity": Metric(
-        measure="collapsar.judging.suite:frechet_infinity",
-        keys={"fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower")},
-    ),
-    "kernel": Metric(
-        measure="collapsar.judging.suite:kernel",
-        keys={"kid": MetricKey("KID", DISTANCES, ANY, "lower")},
-    ),
+    "frechet_infinity": Metric(keys={"fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower")}),
+    "kernel": Metric(keys={"kid": MetricKey("KID", DISTANCES, ANY, "lower")}),
     "support": Metric(
-        measure="collapsar.judging.suite:support",
         keys={
             "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, without_samples=0.0),
             "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, without_samples=0.0),
@@ -108,25 +94,19 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "support_clipped": Metric(
-        measure="collapsar.judging.suite:support_clipped",
         keys={
             "clipped_density": MetricKey("Clipped density", COVERAGE, SHARE, "higher"),
             "clipped_coverage": MetricKey("Clipped coverage", COVERAGE, SHARE, "higher"),
         },
     ),
     "support_symmetric": Metric(
-        measure="collapsar.judging.suite:support_symmetric",
         keys={
             "symmetric_precision": MetricKey("Symmetric precision", COVERAGE, SHARE, "higher"),
             "symmetric_recall": MetricKey("Symmetric recall", COVERAGE, SHARE, "higher"),
         },
     ),
-    "support_tail": Metric(
-        measure="collapsar.judging.suite:support_tail",
-        keys={"tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher")},
-    ),
+    "support_tail": Metric(keys={"tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher")}),
     "recall_by_class": Metric(
-        measure="collapsar.judging.suite:recall_by_class",
         needs="classes",
         of_factors="collapsar.judging.factor_suite:recall_by_rarity",
         keys={
@@ -139,7 +119,6 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "coverage_by_class": Metric(
-        measure="collapsar.judging.suite:coverage_by_class",
         needs="classes",
         of_factors="collapsar.judging.factor_suite:coverage_by_rarity",
         keys={
@@ -152,7 +131,6 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "bins": Metric(
-        measure="collapsar.judging.suite:bins",
         settings={"num_bins": "num_bins"},
         keys={
             "ndb": MetricKey("NDB", CLASSES, SHARE, "lower"),
@@ -160,7 +138,6 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "diversity": Metric(
-        measure="collapsar.judging.suite:diversity",
         keys={
             "trace_ratio": MetricKey("Trace ratio", DIVERSITY, NOT_NEGATIVE),
             "generalised_variance": MetricKey("Generalised variance", DIVERSITY, NOT_NEGATIVE),
@@ -169,7 +146,6 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "novelty": Metric(
-        measure="collapsar.judging.suite:novelty",
         floor="held out",  # training samples are in the training set
         keys={
             "authenticity": MetricKey("Authenticity", MEMORISATION, SHARE),
@@ -181,7 +157,6 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "classes": Metric(
-        measure="collapsar.judging.suite:classes",
         settings={"low_confidence": "low_confidence"},
         needs="classes",
         of_first_space=True,
@@ -208,7 +183,6 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "downstream": Metric(
-        measure="collapsar.judging.suite:downstream",
         settings={"task": "downstream"},
         needs="classes",
         of_first_space=True,
@@ -232,7 +206,6 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "known_modes": Metric(
-        measure="collapsar.judging.suite:known_modes",
         needs="known modes",
         of_first_space=True,
         of_factors="collapsar.judging.factor_suite:modes",
@@ -243,27 +216,29 @@ METRICS: dict[str, Metric] = {
         },
     ),
     "privacy": Metric(
-        measure="collapsar.judging.suite:privacy",
         floor=None,  # it compares with held-out samples itself, and training samples would count as copies
         keys={
             "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
             "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
         },
     ),
-    "fitted": Metric(
-        keys={
-            "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
-            "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
-            "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
-            "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
-            "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
-            "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
-            "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
-            "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
-            "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
-            "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
-        },
-    ),
+}
+_FITTED = {
+    "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
+    "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
+    "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
+    "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
+    "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
+    "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
+    "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
+    "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
+    "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
+    "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
+}
+
+METRICS: dict[str, Metric] = {
+    **{name: replace(metric, measure=f"collapsar.judging.suite:{name}") for name, metric in _OF_SUITE.items()},
+    "fitted": Metric(keys=_FITTED),
 }
 """All groups by their names in `conf/evaluation`; case studies and plug-ins add to them."""
 
@@ -279,6 +254,15 @@ WITHOUT_SAMPLES = {
 def add_metric(name: str, metric: Metric) -> None:
     """Add a group of a case study or a plug-in; `evaluation.metrics` takes its name."""
     METRICS[name] = metric
+
+
+@cache
+def load_cases() -> None:
+    """Import the module `plugin` of each case study, which adds metrics and sections of the page; needs no torch."""
+    spec = find_spec("collapsar.cases")
+    for found in iter_modules(spec.submodule_search_locations, "collapsar.cases.") if spec else ():
+        if find_spec(f"{found.name}.plugin"):
+            import_module(f"{found.name}.plugin")
 
 
 def metric_keys() -> dict[str, MetricKey]:

@@ -42,9 +42,8 @@ def split_class(key: str) -> tuple[str, int] | None:
 def split_column(key: str) -> tuple[str, str] | None:
     """(`column_shape`, `age`) for `column/age/column_shape`; None for other keys and for keys with a suffix."""
     parts = split_key(key)
-    if parts.suffix or not parts.space.startswith(COLUMN_SPACE):
-        return None
-    return parts.name, parts.space.removeprefix(COLUMN_SPACE)
+    is_of_column = parts.space.startswith(COLUMN_SPACE) and not parts.suffix
+    return (parts.name, parts.space.removeprefix(COLUMN_SPACE)) if is_of_column else None
 
 
 def find_metric(key: str) -> MetricKey | None:
@@ -60,12 +59,8 @@ def find_metric(key: str) -> MetricKey | None:
 
 def groups_of(key: str, *, among: Iterable[str]) -> list[str]:
     """Those of the groups `among` that may measure a key with any space and suffix."""
-    name = _name_in_table(key)
-    return [
-        group
-        for group in among
-        if group in METRICS and any(_pattern(entry).fullmatch(name) for entry in keys_of(group))
-    ]
+    name, known = _name_in_table(key), [group for group in among if group in METRICS]
+    return [group for group in known if any(_pattern(entry).fullmatch(name) for entry in keys_of(group))]
 
 
 def keys_of(group: str) -> tuple[str, ...]:

@@ -1,9 +1,7 @@
-"""torchmetrics classes for the metrics of the record, for use in any validation loop.
+"""torchmetrics classes for the metrics of the record, for use in any validation loop (see README.md).
 
-`NeighbourMetric` gives precision, recall, density and coverage; `ImprovedPrecision`, `ImprovedRecall`, `Density` and
-`Coverage` give one of them. They take what `FrechetInceptionDistance` takes, `update(imgs, real=True)`, and stand
-beside it in a `MetricCollection`. FID is torchmetrics' own class: it takes samples with `SpaceFeatures`, or features
-with `GivenFeatures`. States reduce across ranks.
+`NeighbourMetric` gives precision, recall, density and coverage. FID is torchmetrics' own class: it takes samples with
+`SpaceFeatures`, or features with `GivenFeatures`.
 """
 
 from dataclasses import replace
@@ -21,14 +19,8 @@ from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.stick import stick_features
 from collapsar.metrics.checks import check_features
 from collapsar.metrics.neighbours.balls import Membership
-from collapsar.metrics.neighbours.scores import (
-    NeighbourScores,
-    RealSide,
-    count_members,
-    prepare_real_side,
-    summarise,
-)
-from collapsar.samples import quantise
+from collapsar.metrics.neighbours.scores import NeighbourScores, RealSide, count_members, prepare_real_side, summarise
+from collapsar.samples import as_samples, quantise
 
 
 class SpaceFeatures(nn.Module):
@@ -37,17 +29,12 @@ class SpaceFeatures(nn.Module):
     Takes uint8 images [N, C, H, W], float images in [0, 1], which are rounded to uint8 as a chain's are, or float32
     vectors [N, D]. `to()` moves the space; its networks are no children of the module, so `train()` does not reach
     them and checkpoints do not hold them.
-
-    Raises:
-        UsageError: In `forward`, if samples are of another type, range or shape.
     """
-
-    place: Tensor
 
     def __init__(self, space: FittedSpace) -> None:
         super().__init__()
         self.space, self.num_features = space, space.feature_dim
-        self.register_buffer("place", torch.empty(0, device=space.device), persistent=False)
+        self.place = nn.Buffer(torch.empty(0, device=space.device), persistent=False)
 
     def forward(self, samples: Tensor) -> Tensor:
         if self.space.device != self.place.device:
@@ -62,22 +49,12 @@ class SpaceFeatures(nn.Module):
 
 def as_bytes(images: Tensor) -> Tensor:
     """Images as uint8; raises UsageError unless they are uint8 or floats in [0, 1]."""
-    if images.dtype == torch.uint8:
-        return images
-    lowest, highest = (float(images.min()), float(images.max())) if images.numel() else (0.0, 0.0)
-    if not images.is_floating_point() or not 0 <= lowest <= highest <= 1:
-        raise UsageError(
-            f"images must be uint8, or floats in [0, 1]: got {images.dtype} from {lowest:.3g} to {highest:.3g}"
-        )
-    return quantise(images)
+    values = as_samples(images, shape=images.shape[1:]).values
+    return values if values.dtype == torch.uint8 else quantise(values)
 
 
 class InceptionFeatures(nn.Module):
-    """A layer of the Inception network of torchmetrics' FID, which needs torch-fidelity and its weights.
-
-    Args:
-        num_features: 64, 192, 768 or 2048.
-    """
+    """A layer, of 64, 192, 768 or 2048 features, of the Inception network of torchmetrics' FID and torch-fidelity."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -128,83 +105,60 @@ class GivenFeatures(nn.Module):
     Fréchet distance does not depend on the centre.
     """
 
-    centre: Float64[Tensor, " feature"]
-
     def __init__(self, centre: Float64[Tensor, " feature"]) -> None:
         super().__init__()
-        self.num_features = len(centre)
-        self.register_buffer("centre", centre)
+        self.num_features, self.centre = len(centre), nn.Buffer(centre)
 
     def forward(self, features: Float[Tensor, "sample feature"]) -> Float64[Tensor, "sample feature"]:
         return features.double() - self.centre
 
 
-def make_frechet_metric(
-    real: Float[Tensor, "sample feature"], *, centre: Float64[Tensor, " feature"]
-) -> FrechetInceptionDistance:
-    """FID of features by torchmetrics, with the real side filled; `reset` forgets synthetic features only."""
-    metric = FrechetInceptionDistance(feature=GivenFeatures(centre), reset_real_features=False).to(real.device)
-    metric.update(real, real=True)
-    return metric
-
-
 class Neighbourhoods:
     """The balls of the features that were compared last, so that scores of the same features share one pass over pairs.
 
-    Args:
-        real_side: A prepared real side, which brings its own k; None to prepare that of the real features.
-
     Attributes:
+        is_prepared: Whether the real side was given, with its own k; else `compare` prepares that of the real features.
         members: Which samples lay in which balls at the last comparison.
     """
+
+    members: Membership | None = None
+    _synthetic: Tensor | None = None
 
     def __init__(self, *, num_neighbours: int, real_side: RealSide | None) -> None:
         self.num_neighbours = num_neighbours if real_side is None else real_side.num_neighbours
         self.is_prepared, self.real_side = real_side is not None, real_side
-        self.members: Membership | None = None
-        self._synthetic: Tensor | None = None
 
     def compare(self, *, real: Tensor, synthetic: Tensor) -> NeighbourScores:
         """The scores of synthetic features; the real ones are unused beside a prepared real side."""
-        side = self._prepare(real, device=synthetic.device)
+        side = self.real_side
+        if side is None or not (self.is_prepared or _is_same(real, side.features)):
+            side = prepare_real_side(real, num_neighbours=self.num_neighbours)
+        elif side.features.device != synthetic.device:
+            parts = {name: part for name, part in vars(side).items() if isinstance(part, Tensor)}
+            moved: dict[str, Any] = {name: part.to(synthetic.device) for name, part in parts.items()}
+            side = replace(side, **moved)
         if self.members is None or self.real_side is not side or not _is_same(synthetic, self._synthetic):
             self.members = count_members(real=side, synthetic=synthetic)
             self.real_side, self._synthetic = side, synthetic
         return summarise(self.members, real=side)
 
-    def _prepare(self, real: Tensor, *, device: torch.device) -> RealSide:
-        side = self.real_side
-        if self.is_prepared and side is not None:
-            if side.features.device == device:
-                return side
-            moved: dict[str, Any] = {
-                name: value.to(device) for name, value in vars(side).items() if isinstance(value, Tensor)
-            }
-            return replace(side, **moved)
-        if side is not None and _is_same(real, side.features):
-            return side
-        return prepare_real_side(real, num_neighbours=self.num_neighbours)
-
 
 def _is_same(features: Tensor, other: Tensor | None) -> bool:
-    return (
-        other is not None
-        and (features.device, features.dtype) == (other.device, other.dtype)
-        and torch.equal(features, other)
-    )
+    kinds = {(each.device, each.dtype) for each in (features, other) if each is not None}
+    return other is not None and len(kinds) == 1 and torch.equal(features, other)
 
 
 class NeighbourScore(Metric):
     """One score of a `NeighbourMetric`, for `self.log`; arguments as there.
 
-    In a `MetricCollection` those with the same `feature` form one compute group: features are extracted once. A
-    `NeighbourMetric` finds neighbours once for all four, too.
+    In a `MetricCollection` those with the same `feature` form one compute group: features are extracted once.
     """
 
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
     plot_lower_bound = 0.0
+    plot_upper_bound: float | None = 1.0
     feature_network = "extractor"  # what torchmetrics' FeatureShare shares
 
     score: ClassVar[str]
@@ -229,12 +183,7 @@ class NeighbourScore(Metric):
         self.add_state("synthetic_features", default=[], dist_reduce_fx="cat")
 
     def update(self, imgs: Tensor, real: bool) -> None:
-        """Add samples of one side.
-
-        Raises:
-            UsageError: The features fail `check_features` or are not as wide as before, or samples are real beside a
-                prepared real side.
-        """
+        """Add samples of one side."""
         if real and self.neighbourhoods.is_prepared:
             raise UsageError("update takes no real samples beside the real_side that the metric was made with")
         features = extract(self.extractor, imgs)
@@ -249,9 +198,7 @@ class NeighbourScore(Metric):
         self.synthetic_features = [*self.synthetic_features, features[:0] if real else features]
 
     def compute(self) -> Tensor:
-        sides = [self.synthetic_features]
-        if not self.neighbourhoods.is_prepared:
-            sides.append(self.real_features)
+        sides = [self.synthetic_features] + ([] if self.neighbourhoods.is_prepared else [self.real_features])
         if not all(len(side) and len(dim_zero_cat(side)) for side in sides):
             raise UsageError("compute needs real and synthetic samples: call update with both first")
         return self._score(dim_zero_cat(self.synthetic_features))
@@ -290,27 +237,25 @@ class ImprovedPrecision(NeighbourScore):
     """Share of synthetic samples inside a real ball (Kynkäänniemi et al. 2019)."""
 
     score = "precision"
-    plot_upper_bound = 1.0
 
 
 class ImprovedRecall(NeighbourScore):
     """Share of real samples inside a synthetic ball (Kynkäänniemi et al. 2019)."""
 
     score = "recall"
-    plot_upper_bound = 1.0
 
 
 class Density(NeighbourScore):
     """Number of real balls around a synthetic sample, over k (Naeem et al. 2020); about 1 for equal distributions."""
 
     score = "density"
+    plot_upper_bound = None
 
 
 class Coverage(NeighbourScore):
     """Share of real balls that hold a synthetic sample (Naeem et al. 2020)."""
 
     score = "coverage"
-    plot_upper_bound = 1.0
 
 
 SUPPORT = {kind.score: kind for kind in (ImprovedPrecision, ImprovedRecall, Density, Coverage)}
@@ -327,36 +272,20 @@ class NeighbourMetric(MetricCollection):
             (see `SpaceFeatures`); 64, 192, 768 or 2048 for that layer of the Inception network of torchmetrics' FID; a
             module, which gets samples as they are; None if samples are features [num_samples, feature_dim].
         num_neighbours: k; a ball reaches to the k-th nearest neighbour in its own set. Each side needs more samples.
-        reset_real_features: Whether `reset` forgets the real samples too.
-        real_side: A prepared real side, the same on every rank, with its own k; None to collect real features.
-        kwargs: What every torchmetrics `Metric` takes, such as `sync_on_compute`.
+        options: `reset_real_features`, whether `reset` forgets the real samples too (True); `real_side`, a prepared
+            real side, the same on every rank, with its own k (None: real features are collected); and what every
+            torchmetrics `Metric` takes, such as `sync_on_compute`.
     """
 
     def __init__(
-        self,
-        feature: FittedSpace | nn.Module | str | int | None = None,
-        num_neighbours: int = 5,
-        *,
-        reset_real_features: bool = True,
-        real_side: RealSide | None = None,
-        **kwargs: Any,
+        self, feature: FittedSpace | nn.Module | str | int | None = None, num_neighbours: int = 5, **options: Any
     ) -> None:
         extractor = make_extractor(feature)
-        scores: dict[str, Any] = {
-            name: kind(
-                extractor, num_neighbours, reset_real_features=reset_real_features, real_side=real_side, **kwargs
-            )
-            for name, kind in SUPPORT.items()
-        }
+        scores: dict[str, Any] = {name: kind(extractor, num_neighbours, **options) for name, kind in SUPPORT.items()}
         super().__init__(scores, compute_groups=[list(scores)])
         self.neighbourhoods = scores["recall"].neighbourhoods
         for score in scores.values():
             score.neighbourhoods = self.neighbourhoods
-
-    @property
-    def members(self) -> Membership | None:
-        """Which samples lay in which balls at the last `compute`."""
-        return self.neighbourhoods.members
 
     def forward(self, imgs: Tensor, real: bool) -> dict[str, Tensor]:
         """Add a batch, and score a synthetic one as `NeighbourScore.forward` does."""

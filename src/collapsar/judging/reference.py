@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from collapsar.data.real_data import KnownModes, RowFormat
-from collapsar.judging.metric_modules import NeighbourMetric, make_frechet_metric
+from collapsar.judging.metric_modules import GivenFeatures
 from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
 from collapsar.metrics.frechet import Moments, compute_moments, is_well_conditioned, mean_kernel
@@ -37,7 +36,7 @@ MEASURING_SEED = 0  # for random draws that are the same in every chain
 class RealReference:
     """The real side of one feature space.
 
-    Args:
+    Attributes:
         name: The space's name in the settings.
         held_out: Real samples to compare synthetic ones with; labelled if the data have classes.
         training: Some or all real samples that the first model was trained on, for novelty.
@@ -79,8 +78,6 @@ class RealReference:
 
     @cached_property
     def side(self) -> RealSide:
-        """The real side of the neighbour metrics."""
-
         def compute() -> dict[str, Tensor]:
             side = prepare_real_side(self.features, num_neighbours=self.num_neighbours)
             return {"radii": side.radii, "clipped_counts": side.clipped_counts}
@@ -90,8 +87,7 @@ class RealReference:
 
     @cached_property
     def moments(self) -> Moments:
-        kept = self._keep("moments", lambda: vars(compute_moments(self.features)))
-        return Moments(num_samples=len(self.features), **kept)
+        return Moments(**self._keep("moments", lambda: vars(compute_moments(self.features))))
 
     @cached_property
     def is_well_conditioned(self) -> bool:
@@ -100,12 +96,9 @@ class RealReference:
     @cached_property
     def frechet_metric(self) -> FrechetInceptionDistance:
         """FID by torchmetrics, with the real side filled: reset it, update it with synthetic features, compute."""
-        return make_frechet_metric(self.features, centre=self.moments.mean)
-
-    @cached_property
-    def neighbour_metric(self) -> NeighbourMetric:
-        """Precision, recall, density and coverage with their real side prepared."""
-        return NeighbourMetric(real_side=self.side)
+        metric = FrechetInceptionDistance(feature=GivenFeatures(self.moments.mean), reset_real_features=False)
+        metric.to(self.space.device).update(self.features, real=True)
+        return metric
 
     @cached_property
     def kernel_mean(self) -> float:
@@ -137,16 +130,12 @@ class RealReference:
         content = [KEPT_VERSION, self.space.name, self.space.content_hash, self.space.device.type, samples]
         return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
-    def _keep(self, part: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Tensor]:
-        """The tensors of what `compute` gives, from the folder if they are there."""
-
-        def tensors() -> dict[str, Tensor]:
-            return {name: value for name, value in compute().items() if isinstance(value, Tensor)}
-
+    def _keep(self, part: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What `compute` gives, from the folder if it is there."""
         if self.folder is None:
-            return tensors()
+            return compute()
         path = self.folder / f"real-{self.space.name}-{part}-{self.key}.pt"
-        kept = load_or_compute(path, key=f"{part} {self.key}", compute=tensors)
+        kept = load_or_compute(path, key=f"{part} {self.key}", compute=compute)
         return {name: tensor.to(self.space.device) for name, tensor in kept.items()}
 
 

@@ -13,18 +13,11 @@ from torch import Tensor
 from collapsar.judging.comparison import Classified, Comparison
 from collapsar.judging.downstream import DownstreamTask, score_logits
 from collapsar.judging.reference import choose
-from collapsar.metrics.diversity import diversity_scores, vendi_score
+from collapsar.metrics.diversity import diversity_scores
 from collapsar.metrics.frechet import debiased_frechet_distance, frechet_distance_at_infinity, kernel_distance
 from collapsar.metrics.memorisation import holdout_scores, memorisation_scores
 from collapsar.metrics.modes import class_shares, known_mode_scores, low_confidence_share, mode_scores, score_bins
-from collapsar.metrics.neighbours.scores import (
-    clipped_coverage,
-    clipped_density,
-    score_classes,
-    symmetric_precision,
-    symmetric_recall,
-    tail_recall,
-)
+from collapsar.metrics.neighbours.scores import clipped_scores, score_classes, symmetric_scores, tail_recall
 from collapsar.samples import Samples
 
 Values = dict[str, float]
@@ -64,17 +57,12 @@ def support(comparison: Comparison) -> Values:
 
 def support_clipped(comparison: Comparison) -> Values:
     """clipped_density and clipped_coverage."""
-    members, real = comparison.members, comparison.real.side
-    return {
-        "clipped_density": clipped_density(members, real=real),
-        "clipped_coverage": clipped_coverage(members, real=real),
-    }
+    return clipped_scores(comparison.members, real=comparison.real.side)
 
 
 def support_symmetric(comparison: Comparison) -> Values:
     """symmetric_precision and symmetric_recall."""
-    members = comparison.members
-    return {"symmetric_precision": symmetric_precision(members), "symmetric_recall": symmetric_recall(members)}
+    return symmetric_scores(comparison.members)
 
 
 def support_tail(comparison: Comparison) -> Values:
@@ -94,45 +82,42 @@ def coverage_by_class(comparison: Comparison) -> Values:
 
 def bins(comparison: Comparison, *, num_bins: int) -> Values:
     """ndb, the share of bins that differ, and ndb_jensen_shannon; the bins are the same in every chain."""
-    return vars(score_bins(comparison.real.bins(num_bins), synthetic=comparison.features))
+    return score_bins(comparison.real.bins(num_bins), synthetic=comparison.features)
 
 
 def diversity(comparison: Comparison) -> Values:
     """vendi, and trace_ratio, generalised_variance and effective_rank within classes (one class if there are none)."""
     real, synthetic, classified = comparison.real.features, comparison.features, comparison.classified
-    real_classes, classes, num_classes = real.new_zeros(len(real)).long(), synthetic.new_zeros(len(synthetic)).long(), 1
+    real_classes, classes = (side.new_zeros(len(side), dtype=torch.int64) for side in (real, synthetic))
     if classified is not None:
         real_classes, classes = classified.real_classes, classified.classes
-        num_classes = classified.num_classes
-    scores = diversity_scores(
-        real=real, synthetic=synthetic, real_labels=real_classes, synthetic_labels=classes, num_classes=num_classes
+    return diversity_scores(
+        real=real,
+        synthetic=synthetic,
+        real_labels=real_classes,
+        synthetic_labels=classes,
+        num_classes=classified.num_classes if classified else 1,
     )
-    return vars(scores) if scores else {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
 
 
 def novelty(comparison: Comparison) -> Values:
     """authenticity, duplicates, nearest_ratio against the real training set; pool_.. the same against the pool.
 
-    The evaluator takes up to `num_training` samples of each, so that the values can be compared.
+    A chain can copy its pool long after it has forgotten the real data. Both sides have up to `num_training` samples.
     """
     sides = {"": comparison.real.training_side} | ({"pool_": comparison.pool} if comparison.pool else {})
     return {
         f"{prefix}{name}": value
         for prefix, side in sides.items()
-        for name, value in vars(memorisation_scores(training=side, synthetic=comparison.features)).items()
+        for name, value in memorisation_scores(training=side, synthetic=comparison.features).items()
     }
 
 
 def privacy(comparison: Comparison) -> Values:
     """closer_to_training and nearest_p5_ratio, on equal numbers of training and held-out samples."""
-    training, held_out = comparison.real.training_side.features, comparison.real.features
-    num_each = min(len(training), len(held_out))
-    scores = holdout_scores(
-        training=training[choose(len(training), num_samples=num_each)],
-        held_out=held_out[choose(len(held_out), num_samples=num_each)],
-        synthetic=comparison.features,
-    )
-    return vars(scores)
+    sides = (comparison.real.training_side.features, comparison.real.features)
+    training, held_out = (side[choose(len(side), num_samples=min(map(len, sides)))] for side in sides)
+    return holdout_scores(training=training, held_out=held_out, synthetic=comparison.features)
 
 
 def classes(comparison: Comparison, *, low_confidence: float) -> Values:
@@ -140,9 +125,9 @@ def classes(comparison: Comparison, *, low_confidence: float) -> Values:
     classified = comparison.classified
     if classified is None:
         return {}
-    scores = mode_scores(real=classified.real_classes, synthetic=classified.classes, num_classes=classified.num_classes)
     low = low_confidence_share(classified.probabilities, threshold=low_confidence)
-    return {name: float(value) for name, value in vars(scores).items()} | {"low_confidence_share": low}
+    scores = mode_scores(real=classified.real_classes, synthetic=classified.classes, num_classes=classified.num_classes)
+    return scores | {"low_confidence_share": low}
 
 
 def downstream(comparison: Comparison, *, task: DownstreamTask) -> Values:
@@ -160,8 +145,7 @@ def known_modes(comparison: Comparison) -> Values:
     modes = comparison.real.known_modes
     if modes is None:
         return {}
-    scores = known_mode_scores(comparison.samples.values, centres=modes.centres, standard_deviation=modes.mode_sd)
-    return {name: float(value) for name, value in vars(scores).items()}
+    return known_mode_scores(comparison.samples.values, centres=modes.centres, standard_deviation=modes.mode_sd)
 
 
 def class_histogram(classified: Classified) -> dict[str, list[float]]:
@@ -179,14 +163,11 @@ def _corrected(key: str, comparison: Comparison, *, estimate: Callable[..., floa
 
 
 def _by_class(name: str, comparison: Comparison, *, is_hit: Bool[Tensor, " real"]) -> Values:
-    """The share of hits among the real samples of each class that occurs."""
     if comparison.real.labels is None:
         return {}
-    classes, positions = comparison.real.labels.unique(return_inverse=True)
-    scores = score_classes(is_hit, real_labels=positions, num_classes=len(classes))
-    by_class = zip(classes.tolist(), scores.per_class.tolist(), strict=True)
+    scores = score_classes(is_hit, real_labels=comparison.real.labels, num_classes=comparison.real.num_classes)
     return {
-        **{f"{name}_class_{label}": value for label, value in by_class},
-        f"{name}_worst_class": scores.worst,
-        f"{name}_macro_mean": scores.macro_mean,
+        **{f"{name}_class_{label}": value for label, value in scores.items()},
+        f"{name}_worst_class": min(scores.values()),
+        f"{name}_macro_mean": float(torch.tensor([*scores.values()], dtype=torch.float64).mean()),
     }

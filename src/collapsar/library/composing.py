@@ -18,9 +18,9 @@ from collapsar.config import composition
 from collapsar.config.choices import check_levers, composed_levers
 from collapsar.config.command_line import as_typed, parse
 from collapsar.config.experiment import Experiment
+from collapsar.config.plugins import load_plugins
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import is_expected, one_line
-from collapsar.judging.plugins import load_plugins
 from collapsar.records.settings import config_folder, flatten
 
 

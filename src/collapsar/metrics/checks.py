@@ -1,7 +1,4 @@
-"""Input checks of all metrics: finite values, enough samples, the right shape, dtype and device.
-
-Some metrics return a plausible number for features that hold NaN, so each metric checks its inputs first.
-"""
+"""Input checks of all metrics, some of which return a plausible number for features that hold NaN."""
 
 from jaxtyping import Shaped
 from torch import Tensor, float32, float64
@@ -18,17 +15,15 @@ def check_features(features: Features, *, name: str, min_samples: int = 2) -> No
 
     `name` is what the error message calls them, such as "real". The metric is defined from `min_samples` samples on.
     """
-    if not isinstance(features, Tensor):
-        raise UsageError(f"{name} features must be a torch tensor: got {type(features).__name__}")
-    if features.ndim != 2:
-        raise UsageError(f"{name} features must be [num_samples, feature_dim]: got {list(features.shape)}")
-    if features.dtype not in (float32, float64):
-        raise UsageError(f"{name} features must be float32 or float64: got {features.dtype}")
-    num_samples, feature_dim = features.shape
-    if feature_dim < 1:
-        raise UsageError(f"{name} features must have at least one dimension: got {list(features.shape)}")
-    if num_samples < min_samples:
-        raise UsageError(f"{name} features must hold at least {min_samples} samples: got {num_samples}")
+    is_tensor = isinstance(features, Tensor)
+    if not is_tensor or features.ndim != 2 or features.shape[1] < 1 or features.dtype not in (float32, float64):
+        found = f"{features.dtype} {list(features.shape)}" if is_tensor else type(features).__name__
+        raise UsageError(
+            f"{name} features must be a tensor [num_samples, feature_dim], of at least one dimension, in float32 or "
+            f"float64: got {found}"
+        )
+    if len(features) < min_samples:
+        raise UsageError(f"{name} features must hold at least {min_samples} samples: got {len(features)}")
     # A finite sum means that all values are finite: one pass and no boolean copy. Finite values may overflow the sum.
     if not features.sum().isfinite() and not features.isfinite().all():
         num_bad = int((~features.isfinite()).sum())
@@ -37,8 +32,8 @@ def check_features(features: Features, *, name: str, min_samples: int = 2) -> No
 
 def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> None:
     """Check both feature sets by `check_features`, and raise UsageError unless their dimensions and devices agree."""
-    check_features(real, name="real", min_samples=min_samples)
-    check_features(synthetic, name="synthetic", min_samples=min_samples)
+    for name, features in (("real", real), ("synthetic", synthetic)):
+        check_features(features, name=name, min_samples=min_samples)
     if real.shape[1] != synthetic.shape[1]:
         raise UsageError(
             f"real and synthetic features must have the same dimension: got {real.shape[1]} and {synthetic.shape[1]}"

@@ -6,7 +6,6 @@ sample cancels in the ratio.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64
@@ -19,23 +18,13 @@ MIN_CLASS_SAMPLES = 10  # a class with fewer samples on either side is not measu
 ROUNDING = 1.2e-7  # relative rounding of float32; samples of a class that differ by no more count as equal
 
 
-@dataclass(frozen=True)
-class DiversityScores:
-    """Ratios synthetic / real, averaged over the measured classes; Vendi is the synthetic score itself."""
-
-    trace_ratio: float
-    generalised_variance: float
-    effective_rank: float
-    vendi: float
-
-
 def diversity_scores(
     *, real: Features, synthetic: Features, real_labels: Labels, synthetic_labels: Labels, num_classes: int
-) -> DiversityScores | None:
-    """Within-class diversity of the synthetic features against the real ones; without classes, label all samples 0.
+) -> dict[str, float]:
+    """trace_ratio, generalised_variance and effective_rank within classes, and vendi of all synthetic features.
 
-    A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides and its compared real samples differ. None
-    if no class is.
+    Without classes, label all samples 0. A class is measured if it has `MIN_CLASS_SAMPLES` samples on both sides and
+    its compared real samples differ; the ratios are means over the measured classes, and absent if there are none.
     """
     check_pair(real=real, synthetic=synthetic)
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(real))
@@ -46,15 +35,15 @@ def diversity_scores(
         size = min(len(real_class), len(synthetic_class))
         if size >= MIN_CLASS_SAMPLES and _varies(real_class[:size]):
             ratios.append(_compare(_spectrum(real_class[:size]), synthetic=_spectrum(synthetic_class[:size])))
+    vendi = {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
     if not ratios:
-        return None
+        return vendi
     trace_ratio, log_volume, rank_ratio = torch.tensor(ratios, dtype=torch.float64).mean(0).tolist()
-    return DiversityScores(
-        trace_ratio=trace_ratio,
-        generalised_variance=math.exp(log_volume),
-        effective_rank=rank_ratio,
-        vendi=vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64)),
-    )
+    return {
+        "trace_ratio": trace_ratio,
+        "generalised_variance": math.exp(log_volume),
+        "effective_rank": rank_ratio,
+    } | vendi
 
 
 def effective_rank(eigenvalues: Float64[Tensor, " direction"]) -> float:

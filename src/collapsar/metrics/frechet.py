@@ -22,19 +22,17 @@ TILE_ROWS = 256  # rows of a kernel tile: 256 x 256 float64 take half a MB and s
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and unbiased covariance of `num_samples` feature vectors, float64."""
+    """Mean and unbiased covariance of feature vectors, float64."""
 
     mean: Float64[Tensor, " feature"]
     covariance: Float64[Tensor, "feature feature"]
-    num_samples: int
 
 
 def compute_moments(features: Features) -> Moments:
     """Mean and unbiased covariance in float64; features are centred before they are squared."""
     check_features(features, name="the")
     centred, mean = _centre(features)
-    covariance = centred.T @ centred / (len(features) - 1)
-    return Moments(mean=mean, covariance=covariance, num_samples=len(features))
+    return Moments(mean=mean, covariance=centred.T @ centred / (len(features) - 1))
 
 
 def is_well_conditioned(moments: Moments) -> bool:
@@ -59,11 +57,7 @@ def frechet_distance(*, real: Features, synthetic: Features) -> float:
 
 
 def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float:
-    """Fréchet distance between two Gaussians given by their moments.
-
-    Raises:
-        UsageError: The feature dimensions differ.
-    """
+    """Fréchet distance between two Gaussians given by their moments."""
     if real.mean.shape != synthetic.mean.shape:
         raise UsageError(
             f"real and synthetic moments must have the same dimension: got {len(real.mean)} and {len(synthetic.mean)}"
@@ -76,16 +70,12 @@ def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float
 def debiased_frechet_distance(*, real: Features, synthetic: Features, generator: torch.Generator) -> float:
     """2 F_n - mean F_{n/2}, which cancels the Fréchet distance's bias of c/n to first order.
 
-    The bias is from Chong & Forsyth 2020, section 3. Both sets are cut at random into two halves; the mean is over the
-    two distances between a real and a synthetic half.
-
-    Raises:
-        UsageError: A set holds fewer than four samples or fails `check_pair`.
+    The bias is from Chong & Forsyth 2020, section 3. Both sets, of four samples at least, are cut at random into two
+    halves; the mean is over the two distances between a real and a synthetic half.
     """
     check_pair(real=real, synthetic=synthetic, min_samples=4)
-    real_halves = _shuffle(real, generator).tensor_split(2)
-    synthetic_halves = _shuffle(synthetic, generator).tensor_split(2)
-    halves = [frechet_distance(real=r, synthetic=s) for r, s in zip(real_halves, synthetic_halves, strict=True)]
+    sides = (_shuffle(side, generator).tensor_split(2) for side in (real, synthetic))
+    halves = [frechet_distance(real=r, synthetic=s) for r, s in zip(*sides, strict=True)]
     return 2.0 * frechet_distance(real=real, synthetic=synthetic) - sum(halves) / 2.0
 
 
@@ -94,23 +84,15 @@ def frechet_distance_at_infinity(*, real: Features, synthetic: Features, generat
 
     Chong & Forsyth 2020, section 3.2, with two departures: both sides are subsampled by the same share, so that the
     bias of the finite real set is removed too, and subsets are drawn with a pseudo-random generator. The shares run
-    from a quarter to the whole, evenly spaced in 1/n.
-
-    Raises:
-        UsageError: A set holds fewer than 16 samples or fails `check_pair`.
+    from a quarter to the whole, evenly spaced in 1/n. Both sets must hold at least 16 samples.
     """
     check_pair(real=real, synthetic=synthetic, min_samples=16)
     inverse_shares = torch.linspace(1.0, 4.0, NUM_SIZES, dtype=torch.float64)
-    distances = torch.tensor(
-        [
-            frechet_distance(
-                real=_shuffle(real, generator)[: round(len(real) / inverse)],
-                synthetic=_shuffle(synthetic, generator)[: round(len(synthetic) / inverse)],
-            )
-            for inverse in inverse_shares.tolist()
-        ],
-        dtype=torch.float64,
-    )
+    found = []
+    for inverse in inverse_shares.tolist():
+        some_real, some = (_shuffle(side, generator)[: round(len(side) / inverse)] for side in (real, synthetic))
+        found.append(frechet_distance(real=some_real, synthetic=some))
+    distances = torch.tensor(found, dtype=torch.float64)
     centred = inverse_shares - inverse_shares.mean()
     slope = (centred * distances).sum() / centred.square().sum()
     return float(distances.mean() - slope * inverse_shares.mean())

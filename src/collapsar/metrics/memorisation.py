@@ -1,8 +1,4 @@
-"""Whether a generator copies its training data: authenticity, duplicates and distances to the nearest sample.
-
-Callers compare with the real training set and with the pool that the model was trained on: a chain can copy its pool
-long after it has forgotten the real data.
-"""
+"""Whether a generator copies its training data: authenticity, duplicates and distances to the nearest sample."""
 
 import math
 from dataclasses import dataclass
@@ -24,52 +20,35 @@ class TrainingSide:
     nearest_distances: Float64[Tensor, " sample"]
 
 
-@dataclass(frozen=True)
-class MemorisationScores:
-    """Two shares in [0, 1], and a ratio that is about 1 for unseen samples of the training distribution."""
-
-    authenticity: float
-    duplicates: float
-    nearest_ratio: float
-
-
-@dataclass(frozen=True)
-class HoldoutScores:
-    """A share in [0, 1] and a ratio of distances: about .5 and 1 for a generator that copies nothing."""
-
-    closer_to_training: float
-    nearest_p5_ratio: float
-
-
 def prepare_training_side(features: Features) -> TrainingSide:
     """Compute the part of `memorisation_scores` that does not depend on the generator."""
     check_features(features, name="training")
     found = find_nearest(features, references=features, num_neighbours=1, is_same_set=True)
-    return TrainingSide(features=features, nearest_distances=found.distances[:, 0].clone())
+    return TrainingSide(features, nearest_distances=found.distances[:, 0].clone())
 
 
-def memorisation_scores(*, training: TrainingSide, synthetic: Features) -> MemorisationScores:
-    """How near the synthetic samples come to the training set.
+def memorisation_scores(*, training: TrainingSide, synthetic: Features) -> dict[str, float]:
+    """authenticity, duplicates and nearest_ratio: how near the synthetic samples come to the training set.
 
     Authenticity (Alaa et al. 2022, section 4.3) is the share of synthetic samples farther from their nearest training
     sample than that one is from its own nearest neighbour; a tie is a copy. A duplicate is within `DUPLICATE_RATIO` of
     the median distance between nearest training samples. The ratio is the median distance from a synthetic sample to
-    its nearest training sample, over that same median; it is infinite if over half the training set is duplicated and
-    the synthetic samples are not.
+    its nearest training sample, over that same median: about 1 for unseen samples of the training distribution. It is
+    infinite if over half the training set is duplicated and the synthetic samples are not.
     """
     check_pair(real=training.features, synthetic=synthetic, min_samples=1)
     found = find_nearest(synthetic, references=training.features, num_neighbours=1)
     distances, nearest = found.distances[:, 0], found.indices[:, 0]
     typical = training.nearest_distances.quantile(0.5)
-    return MemorisationScores(
-        authenticity=float((distances > training.nearest_distances[nearest]).double().mean()),
-        duplicates=float((distances <= DUPLICATE_RATIO * typical).double().mean()),
-        nearest_ratio=_divide(float(distances.quantile(0.5)), float(typical)),
-    )
+    return {
+        "authenticity": float((distances > training.nearest_distances[nearest]).double().mean()),
+        "duplicates": float((distances <= DUPLICATE_RATIO * typical).double().mean()),
+        "nearest_ratio": _divide(float(distances.quantile(0.5)), float(typical)),
+    }
 
 
-def holdout_scores(*, training: Features, held_out: Features, synthetic: Features) -> HoldoutScores:
-    """How near synthetic samples are to the training set, compared with held-out real samples.
+def holdout_scores(*, training: Features, held_out: Features, synthetic: Features) -> dict[str, float]:
+    """closer_to_training and nearest_p5_ratio: how near synthetic samples are to the training and to held-out samples.
 
     `closer_to_training` is the share of synthetic samples that are nearer to the training set than to the held-out
     set; ties count half. It is .5 for a generator that knows the distribution only (Platzer & Reutterer 2021,
@@ -85,10 +64,10 @@ def holdout_scores(*, training: Features, held_out: Features, synthetic: Feature
         for asking, references in ((synthetic, training), (synthetic, held_out), (held_out, training))
     )
     is_closer = (to_training < to_held_out).double() + 0.5 * (to_training == to_held_out).double()
-    return HoldoutScores(
-        closer_to_training=float(is_closer.mean()),
-        nearest_p5_ratio=_divide(float(to_training.quantile(0.05)), float(between.quantile(0.05))),
-    )
+    return {
+        "closer_to_training": float(is_closer.mean()),
+        "nearest_p5_ratio": _divide(float(to_training.quantile(0.05)), float(between.quantile(0.05))),
+    }
 
 
 def _divide(distance: float, typical: float) -> float:

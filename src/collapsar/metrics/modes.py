@@ -11,35 +11,14 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from scipy.special import ndtri
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from collapsar.errors import UsageError
-from collapsar.machine.choice import on_one_thread
-from collapsar.metrics.checks import Features, Labels, check_features, check_labels
+from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
 from collapsar.metrics.neighbours.nearest import find_nearest
 
 DROPPED_BELOW = 0.1  # a class is dropped if its share is below this fraction of its real share
 HIGH_QUALITY_RADIUS = 3.0  # standard deviations; Srivastava et al. 2017 (VEEGAN), section 5.1
-
-
-@dataclass(frozen=True)
-class ModeScores:
-    """Synthetic class shares against the real ones; entropies and divergences in nats."""
-
-    class_entropy: float
-    class_kl: float
-    class_jensen_shannon: float
-    class_total_variation: float
-    effective_classes: float
-    classes_dropped: int
-
-
-@dataclass(frozen=True)
-class BinScores:
-    """Share of significantly different bins; Jensen-Shannon divergence over all bins, in nats."""
-
-    ndb: float
-    ndb_jensen_shannon: float
 
 
 @dataclass(frozen=True)
@@ -50,42 +29,28 @@ class RealBins:
     counts: Int64[Tensor, " bin"]
 
 
-@dataclass(frozen=True)
-class KnownModeScores:
-    """How well samples match a mixture with known modes: modes hit, share of samples near a mode, KL in nats."""
-
-    modes_captured: int
-    high_quality_share: float
-    reverse_kl: float
-
-
 def class_shares(labels: Labels, *, num_classes: int) -> Float64[Tensor, " class"]:
     """Share of each class; the shares sum to one."""
     check_labels(labels, name="class", num_classes=num_classes)
     return torch.bincount(labels.long(), minlength=num_classes).double() / len(labels)
 
 
-def mode_scores(*, real: Labels, synthetic: Labels, num_classes: int) -> ModeScores:
-    """Compare the class histograms of the synthetic and the real labels.
+def mode_scores(*, real: Labels, synthetic: Labels, num_classes: int) -> dict[str, float]:
+    """class_entropy, class_kl, ...: the class histogram of the synthetic labels against that of the real ones.
 
     A class without real samples counts as half a real sample, so that the KL divergence stays finite.
     """
     real_shares = class_shares(real, num_classes=num_classes)
     shares = class_shares(synthetic, num_classes=num_classes)
-    entropy = shannon_entropy(shares)
-    return ModeScores(
-        class_entropy=entropy,
-        class_kl=kl_divergence(shares, reference=real_shares.clamp_min(0.5 / len(real))),
-        class_jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
-        class_total_variation=0.5 * float((shares - real_shares).abs().sum()),
-        effective_classes=math.exp(entropy),
-        classes_dropped=int((shares < DROPPED_BELOW * real_shares).sum()),
-    )
-
-
-def shannon_entropy(shares: Float64[Tensor, " class"]) -> float:
-    """Entropy in nats, between 0 and log of the number of classes."""
-    return max(-float(torch.special.xlogy(shares, shares).sum()), 0.0)
+    entropy = max(-float(torch.special.xlogy(shares, shares).sum()), 0.0)
+    return {
+        "class_entropy": entropy,
+        "class_kl": kl_divergence(shares, reference=real_shares.clamp_min(0.5 / len(real))),
+        "class_jensen_shannon": jensen_shannon_divergence(shares, reference=real_shares),
+        "class_total_variation": 0.5 * float((shares - real_shares).abs().sum()),
+        "effective_classes": math.exp(entropy),
+        "classes_dropped": float((shares < DROPPED_BELOW * real_shares).sum()),
+    }
 
 
 def kl_divergence(shares: Float64[Tensor, " class"], *, reference: Float64[Tensor, " class"]) -> float:
@@ -101,27 +66,15 @@ def jensen_shannon_divergence(shares: Float64[Tensor, " class"], *, reference: F
 
 
 def low_confidence_share(probabilities: Float[Tensor, "sample class"], *, threshold: float) -> float:
-    """Share of samples whose most probable class has a probability below `threshold`: they look like no class.
-
-    Raises:
-        UsageError: The threshold lies outside [0, 1], or the probabilities fail `check_features`.
-    """
-    if not 0.0 <= threshold <= 1.0:
-        raise UsageError(f"threshold must lie in [0, 1]: got {threshold}")
+    """Share of samples whose most probable class has a probability below `threshold`: they look like no class."""
     check_features(probabilities, name="probability", min_samples=1)
     return float((probabilities.amax(1) < threshold).double().mean())
 
 
 def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
-    """Cluster the real features for `score_bins`, by scikit-learn's k-means on the CPU.
-
-    Raises:
-        UsageError: There are fewer real samples than bins, or the features fail `check_features`.
-    """
-    check_features(real, name="real")
-    if not 1 <= num_bins <= len(real):
-        raise UsageError(f"num_bins must lie in 1..{len(real)}, the number of real samples: got {num_bins}")
-    with on_one_thread():
+    """Cluster the real features, at least as many as bins, for `score_bins`: scikit-learn's k-means on the CPU."""
+    check_features(real, name="real", min_samples=num_bins)
+    with threadpool_limits(limits=1):  # several threads sum in another order, which changes results
         clusters = KMeans(n_clusters=num_bins, n_init=1, random_state=seed % 2**32).fit(real.double().cpu().numpy())
     return RealBins(
         centres=torch.from_numpy(clusters.cluster_centers_).to(real.device),
@@ -129,10 +82,11 @@ def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
     )
 
 
-def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.05) -> BinScores:
-    """NDB: bins whose shares of real and synthetic samples differ significantly (Richardson & Weiss 2018, section 3).
+def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.05) -> dict[str, float]:
+    """ndb, the share of bins with significantly different shares of real and synthetic samples; ndb_jensen_shannon.
 
-    A sample belongs to the nearest centre. If both distributions are equal, about `significance` of the bins differ.
+    Richardson & Weiss 2018, section 3. A sample belongs to the nearest centre. If both distributions are equal, about
+    `significance` of the bins differ.
     """
     check_features(synthetic, name="synthetic", min_samples=1)
     num_bins, num_real = len(bins.counts), int(bins.counts.sum())
@@ -142,37 +96,28 @@ def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.0
     standard_error = (pooled * (1.0 - pooled) * (1.0 / num_real + 1.0 / len(synthetic))).sqrt()
     critical = float(ndtri(1.0 - significance / 2.0))  # two-sided, two-proportion z-test
     num_different = int(((shares - real_shares).abs() > critical * standard_error).sum())
-    return BinScores(
-        ndb=num_different / num_bins,
-        ndb_jensen_shannon=jensen_shannon_divergence(shares, reference=real_shares),
-    )
+    divergence = jensen_shannon_divergence(shares, reference=real_shares)
+    return {"ndb": num_different / num_bins, "ndb_jensen_shannon": divergence}
 
 
 def known_mode_scores(
     samples: Features, *, centres: Float[Tensor, "mode feature"], standard_deviation: float
-) -> KnownModeScores:
-    """How well samples match a mixture of equally likely, round modes at known centres.
+) -> dict[str, float]:
+    """modes_captured, high_quality_share and reverse_kl, of a mixture of equally likely, round modes.
 
     A sample has high quality within three standard deviations of the nearest mode. A mode is captured if it is the
     nearest one of a high-quality sample (Srivastava et al. 2017, VEEGAN, section 5.1). The reverse KL compares the
     shares of all samples by nearest mode with uniform shares (Lin et al. 2018, PacGAN, section 4.1).
-
-    Raises:
-        UsageError: Samples and centres differ in dimension, or the samples fail `check_features`.
     """
-    check_features(samples, name="sample", min_samples=1)
-    if samples.shape[1] != centres.shape[1]:
-        raise UsageError(
-            f"samples and centres must have the same dimension: got {samples.shape[1]} and {centres.shape[1]}"
-        )
+    check_pair(real=centres, synthetic=samples, min_samples=1)
     # Take differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
     exact_mode = "donot_use_mm_for_euclid_dist"
     nearest_distances, nearest_modes = torch.cdist(samples.double(), centres.double(), compute_mode=exact_mode).min(1)
     is_high_quality = nearest_distances <= HIGH_QUALITY_RADIUS * standard_deviation
     num_modes = len(centres)
     uniform = torch.full((num_modes,), 1.0 / num_modes, dtype=torch.float64, device=samples.device)
-    return KnownModeScores(
-        modes_captured=len(nearest_modes[is_high_quality].unique()),
-        high_quality_share=float(is_high_quality.double().mean()),
-        reverse_kl=kl_divergence(class_shares(nearest_modes, num_classes=num_modes), reference=uniform),
-    )
+    return {
+        "modes_captured": float(len(nearest_modes[is_high_quality].unique())),
+        "high_quality_share": float(is_high_quality.double().mean()),
+        "reverse_kl": kl_divergence(class_shares(nearest_modes, num_classes=num_modes), reference=uniform),
+    }

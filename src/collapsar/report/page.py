@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from collapsar.judging.plugins import load_cases
+from collapsar.judging.metric_keys import load_cases
 from collapsar.report.sections import SECTIONS
 from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import packed_plotly, template

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from collapsar.judging.comparison import Comparison
-from collapsar.metrics.neighbours.nearest import find_nearest
 
 NUM_EXAMPLES = 12
 
@@ -49,7 +47,7 @@ def examples_of(comparison: Comparison) -> Examples:
 
 
 def _ranked(comparison: Comparison, *, references: Tensor, radii: Tensor, largest: bool) -> tuple[Tensor, list[float]]:
-    found = find_nearest(comparison.features, references=references, num_neighbours=1)
+    found = comparison.nearest(references)
     ratios = found.distances[:, 0] / radii[found.indices[:, 0]].double().clamp(min=1e-12)
     top = ratios.topk(min(NUM_EXAMPLES, len(ratios)), largest=largest)
     return top.indices.cpu(), top.values.tolist()
@@ -58,6 +56,5 @@ def _ranked(comparison: Comparison, *, references: Tensor, radii: Tensor, larges
 def _nearest(comparison: Comparison) -> tuple[Tensor, list[float], Tensor]:
     side = comparison.real.training_side
     indices, ratios = _ranked(comparison, references=side.features, radii=side.nearest_distances, largest=False)
-    chosen = comparison.features[indices.to(comparison.features.device)]
-    beside = find_nearest(chosen, references=side.features, num_neighbours=1).indices[:, 0]
-    return indices, ratios, torch.as_tensor(beside).cpu()
+    chosen = indices.to(comparison.features.device)
+    return indices, ratios, comparison.nearest(side.features, chosen=chosen).indices[:, 0].cpu()

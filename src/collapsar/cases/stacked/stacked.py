@@ -113,9 +113,6 @@ class StackedStickSpace(FeatureSpace):
     stick_version: int
     chunk_size: int
 
-    def __post_init__(self) -> None:
-        check_positive(chunk_size=self.chunk_size)
-
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         grey = load_stick(self.stick, version=self.stick_version).architecture
         num_channels, *sides = sample_shape

@@ -1,8 +1,7 @@
 """Feature spaces, in which metrics compare real and synthetic samples.
 
-A space is fitted once, on real training data only, and stays frozen across generations and arms. A `FeatureSpace` holds
-settings from the configuration. It makes a `FittedSpace`, which turns samples in the sample convention into float32
-features. Fitted weights are cached by content: the same pixels, labels and settings never train twice.
+A space is fitted once, on real training data only, and stays frozen across generations and arms. Fitted weights are
+cached by content: the same pixels, labels and settings never train twice.
 """
 
 import json
@@ -18,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.errors import NonFiniteError, UsageError, check_positive
 from collapsar.judging.progress import advance
 from collapsar.judging.spaces.embedders import exact_convolutions
 from collapsar.judging.spaces.feature_cache import load_or_compute
@@ -61,46 +60,29 @@ class FittedSpace:
 
     @torch.no_grad()
     def extract(self, samples: Tensor) -> Float[Tensor, "sample {self.feature_dim}"]:
-        """The features of samples, on the space's device.
-
-        Raises:
-            NonFiniteError: A feature is NaN or infinite.
-        """
+        """The features of samples, on the space's device; raises NonFiniteError if one is NaN or infinite."""
+        chunks = []
         with exact_convolutions():
-            chunks = [self._embed(chunk, of=len(samples)) for chunk in samples.split(self.chunk_size)]
+            for chunk in samples.split(self.chunk_size):
+                chunks.append(self.embedder(to_model_range(chunk.to(self.device))))
+                advance("samples embedded", len(chunk), of=len(samples))
         features = torch.cat(chunks).to(torch.float32)
         if num_bad := int((~features.isfinite()).sum()):
             raise NonFiniteError(f"features of the {self.name} space hold {num_bad} NaN or infinite values")
         return features
 
-    def _embed(self, chunk: Tensor, *, of: int) -> Tensor:
-        features: Tensor = self.embedder(to_model_range(chunk.to(self.device)))
-        advance("samples embedded", len(chunk), of=of)
-        return features
-
     @torch.no_grad()
     def classify(self, features: Float[Tensor, "sample feature"]) -> Float[Tensor, "sample class"]:
-        """Class probabilities from the features of this space.
-
-        Raises:
-            UsageError: The space has no classes.
-        """
+        """Class probabilities from the features of this space; raises UsageError if it has no classes."""
         if self.head is None:
             raise UsageError(f"the feature space {self.name!r} has no classes: use the classifier space")
-        logits: Tensor = self.head(features)
-        return logits.softmax(dim=1)
+        return self.head(features).softmax(dim=1)
 
     def describe(self) -> dict[str, Any]:
         """The space's entry in a record."""
-        described = {
-            "name": self.name,
-            "feature_dim": self.feature_dim,
-            "test_accuracy": self.test_accuracy,
-            "content_hash": self.content_hash,
-            "version": self.version,
-        }
+        names = ("name", "feature_dim", "test_accuracy", "content_hash", "version")
         optional = {"factor_accuracy": dict(self.factor_accuracy), "chosen_because": self.chosen_because}
-        return described | {name: value for name, value in optional.items() if value}
+        return {name: getattr(self, name) for name in names} | {name: each for name, each in optional.items() if each}
 
 
 class FeatureSpace(ABC):
@@ -119,12 +101,11 @@ class FeatureSpace(ABC):
     takes_vectors: ClassVar[bool] = False
     is_stick: ClassVar[bool] = False
 
-    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:  # noqa: B027
-        """Check that the space suits the data, before they are read.
+    def __post_init__(self) -> None:
+        check_positive(chunk_size=getattr(self, "chunk_size", 1))
 
-        Raises:
-            UsageError: It does not; the message says what to choose.
-        """
+    def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:  # noqa: B027
+        """Raise UsageError, with what to choose, unless the space suits the data; before they are read."""
 
     @abstractmethod
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
@@ -134,39 +115,52 @@ class FeatureSpace(ABC):
             UsageError: The samples do not suit the space, or the fitted space is too inaccurate.
         """
 
-
-NO_PART_OF_A_FIT = (  # settings that change no weights
-    *("min_accuracy", "chunk_size", "sticks", "min_stick_accuracy", "without_classes", "must_be_accurate"),
-)
+    def fitted(self, embedder: nn.Module, key: str, *, feature_dim: int, **others: Any) -> FittedSpace:
+        """The fitted space of this name and version, with `key` as its content hash; `others` are further fields."""
+        others = {"name": self.name, "version": self.version, "chunk_size": getattr(self, "chunk_size", 1)} | others
+        return FittedSpace(embedder=embedder, content_hash=key, feature_dim=feature_dim, **others)
 
 
 def content_hash(space: FeatureSpace, real: RealData) -> str:
     """A stable digest of a space's name, version, settings and real samples, and of its class if it is not ours."""
     assert is_dataclass(space), "its settings are fields"
-    settings = {name: value for name, value in asdict(space).items() if name not in NO_PART_OF_A_FIT}
+    no_weights = {"chunk_size", "sticks", "without_classes", "must_be_accurate", "min_accuracy", "min_stick_accuracy"}
+    settings = {name: value for name, value in asdict(space).items() if name not in no_weights}
     described = [space.name, space.version, settings, digest_real(real), *path_of_others(type(space))]
     return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def load_or_train(
-    space: FeatureSpace, real: RealData, *, cache_dir: Path, train: Callable[[], dict[str, Tensor]], min_accuracy: float
-) -> tuple[str, dict[str, Tensor], float | None]:
-    """Content hash, weights and test accuracy of a space, from the cache or from `train`.
-
-    The accuracy is the entry `test_accuracy` of what `train` gives; None without it.
-
-    Raises:
-        UsageError: The space confuses the real classes, so that its values for synthetic samples mean nothing.
-    """
+def load_or_fit(
+    space: FeatureSpace, real: RealData, *, cache_dir: Path, fit: Callable[[], dict[str, Tensor]]
+) -> tuple[str, dict[str, Tensor]]:
+    """Content hash and tensors of a space, from the cache or from `fit`."""
     key = content_hash(space, real)
-    weights = load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=train)
+    return key, load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=fit)
+
+
+def load_or_train(
+    space: FeatureSpace,
+    real: RealData,
+    network: nn.Module,
+    *,
+    cache_dir: Path,
+    train: Callable[[], dict[str, Tensor]],
+    min_accuracy: float,
+) -> tuple[str, float | None]:
+    """Give the network its weights, from the cache or from `train`; content hash and test accuracy of the space.
+
+    The accuracy is the entry `test_accuracy` of what `train` gives; None without it. A space that confuses the real
+    classes is refused: its values for synthetic samples mean nothing.
+    """
+    key, weights = load_or_fit(space, real, cache_dir=cache_dir, fit=train)
     accuracy = float(weights.pop("test_accuracy")) if "test_accuracy" in weights else None
     if accuracy is not None and accuracy < min_accuracy:
         raise UsageError(
             f"the {space.name} space reaches a test accuracy of {accuracy:.3f}, below min_accuracy={min_accuracy}: "
             "give it more real training data, or set min_accuracy or the training budget"
         )
-    return key, weights, accuracy
+    network.load_state_dict(weights)
+    return key, accuracy
 
 
 def digest_real(real: RealData) -> str:

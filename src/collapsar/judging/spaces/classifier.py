@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -69,38 +70,21 @@ class ClassifierSpace(FeatureSpace):
             with suppress(UsageError):  # of another shape, or of another number of classes
                 stick.check(sample_shape=real.train.shape, num_classes=real.num_classes)
                 fitted = stick.fit(real, device=device, cache_dir=cache_dir)
-                if (accuracy := accuracy_of(fitted, real)) >= self.min_stick_accuracy:
-                    return chosen(fitted, because=f"it reads {accuracy:.1%} of the real test set")
-        encoder = build_seeded(
-            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
-        )
+                if (share := accuracy_of(fitted, real)) >= self.min_stick_accuracy:
+                    return chosen(fitted, because=f"it reads {share:.1%} of the real test set")
         num_levels = real.factors.num_levels if real.factors else ()
-        head = build_seeded(
-            lambda: make_head(self.feature_dim, num_classes=real.num_classes, num_levels=num_levels),
-            seed=self.seed + 1,
-        )
+        build_head = partial(make_head, self.feature_dim, num_classes=real.num_classes, num_levels=num_levels)
+        encoder = build_seeded(partial(Encoder, real.train.shape, feature_dim=self.feature_dim), seed=self.seed)
+        head = build_seeded(build_head, seed=self.seed + 1)
         network = nn.Sequential(encoder, head)
-        key, weights, test_accuracy = load_or_train(
-            self,
-            real,
-            cache_dir=cache_dir,
-            train=lambda: self._train(network, real, device),
-            min_accuracy=self.min_accuracy if self.must_be_accurate else 0.0,
-        )
-        if test_accuracy is not None and test_accuracy < self.min_accuracy:
-            because = f"a classifier reads {test_accuracy:.1%} of the real test set, below min_accuracy"
+        train = partial(self._train, network, real, device)
+        lowest = self.min_accuracy if self.must_be_accurate else 0.0
+        key, accuracy = load_or_train(self, real, network, cache_dir=cache_dir, train=train, min_accuracy=lowest)
+        if accuracy is not None and accuracy < self.min_accuracy:
+            because = f"a classifier reads {accuracy:.1%} of the real test set, below min_accuracy"
             return self._fit_without_classes(real, device=device, cache_dir=cache_dir, because=because)
-        network.load_state_dict(weights)
-        fitted = FittedSpace(
-            name=self.name,
-            feature_dim=self.feature_dim,
-            embedder=encoder,
-            head=head,
-            test_accuracy=test_accuracy,
-            content_hash=key,
-            version=self.version,
-            device=device,
-            chunk_size=self.chunk_size,
+        fitted = self.fitted(
+            encoder, key, feature_dim=self.feature_dim, device=device, head=head, test_accuracy=accuracy
         )
         return chosen(fitted, because="no stick of the package reads the classes") if self.sticks else fitted
 

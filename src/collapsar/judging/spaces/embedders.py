@@ -1,7 +1,7 @@
 """The embedding networks of the trained spaces, the heads of classifiers, and their training loop.
 
-Embedders map float images in [0, 1] (model range) to features. They live outside the LightningModules, so `train()` on
-a generative model never reaches them and checkpoints never hold them.
+They live outside the LightningModules, so `train()` on a generative model never reaches them and checkpoints never hold
+them.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
 from collapsar.judging.progress import advance
+from collapsar.samples import to_model_range
 
 ENCODER_WIDTHS = (24, 48, 64, 48)
 
@@ -28,15 +29,15 @@ class Encoder(nn.Module):
     one pixel, to keep the position of a stroke. SiLU as the last non-linearity keeps every feature alive.
     """
 
-    def __init__(self, *, image_shape: tuple[int, ...], feature_dim: int) -> None:
+    def __init__(self, image_shape: tuple[int, ...], *, feature_dim: int) -> None:
         super().__init__()
         num_channels, height, width = image_shape
         num_halvings = min(len(ENCODER_WIDTHS) - 1, max(0, ceil(log2(max(height, width) / 4))))
         layers: list[nn.Module] = []
         for index, (in_width, out_width) in enumerate(pairwise((num_channels, *ENCODER_WIDTHS))):
             stride = 2 if 0 < index <= num_halvings else 1
-            layers += [nn.Conv2d(in_width, out_width, kernel_size=3, stride=stride, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(out_width), nn.ReLU()]
+            convolution = nn.Conv2d(in_width, out_width, kernel_size=3, stride=stride, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(out_width), nn.ReLU()]
         window = tuple(ceil(ceil(side / 2**num_halvings) / 2) for side in (height, width))
         self.convolutions = nn.Sequential(*layers, nn.AvgPool2d(window, ceil_mode=True), nn.Flatten())
         self.project = nn.Linear(4 * ENCODER_WIDTHS[-1], feature_dim, bias=False)
@@ -117,9 +118,6 @@ def train_classifier(
     """Train in place on cross-entropy, then freeze: eval mode, no gradients.
 
     `draw_batch` returns the inputs and class indices of one step; the seed fixes all batches and augmentations.
-
-    Raises:
-        NonFiniteError: The weights became NaN or infinite.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, weight_decay=budget.weight_decay)
@@ -141,6 +139,12 @@ def train_classifier(
             f"{budget.learning_rate}"
         )
     network.eval().requires_grad_(False)
+
+
+def embed(samples: Tensor, network: nn.Module, *, chunk_size: int, device: torch.device) -> Tensor:
+    """The network's outputs of samples in the sample convention, computed in chunks of bounded memory."""
+    with exact_convolutions():
+        return torch.cat([network(to_model_range(chunk.to(device))) for chunk in samples.split(chunk_size)])
 
 
 def exact_convolutions() -> AbstractContextManager[None]:

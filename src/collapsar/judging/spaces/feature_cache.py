@@ -1,12 +1,8 @@
-"""The disk cache of feature spaces: each entry is computed once, even if several jobs start together.
+"""The disk cache of feature spaces, real sides and floors: tensors and their checksum."""
 
-A file holds tensors and their checksum. If it is truncated, damaged or foreign, the cache warns and computes it anew.
-"""
-
+import io
 import logging
-import os
 import pickle
-import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +12,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from collapsar.errors import UsageError
+from collapsar.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +20,7 @@ logger = logging.getLogger(__name__)
 def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Load the tensors stored at path under this key, or compute and store them while other processes wait.
 
-    Raises:
-        UsageError: The folder is not writable.
+    If the file is truncated, damaged or foreign, warn and compute it anew; raise UsageError if it cannot be written.
     """
     if (found := _load(path, key=key)) is not None:
         return found
@@ -55,15 +51,9 @@ def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
 
 
 def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            torch.save({"key": key, "checksum": checksum(tensors), "tensors": tensors}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    content = io.BytesIO()
+    torch.save({"key": key, "checksum": checksum(tensors), "tensors": tensors}, content)
+    write_atomically(path, content.getvalue())
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

@@ -25,12 +25,5 @@ class IdentitySpace(FeatureSpace):
             raise UsageError(
                 f"the identity space takes vectors [sample, dimension]: got {tuple(real.train.values.shape)}"
             )
-        return FittedSpace(
-            name=self.name,
-            feature_dim=real.train.values.shape[1],
-            embedder=nn.Identity(),
-            content_hash=content_hash(self, real),
-            version=self.version,
-            device=device,
-            chunk_size=len(real.train),
-        )
+        (feature_dim,), key = real.train.shape, content_hash(self, real)
+        return self.fitted(nn.Identity(), key, feature_dim=feature_dim, device=device, chunk_size=len(real.train))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,8 +12,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import check_positive
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash
-from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_fit
 from collapsar.samples import to_model_range
 
 
@@ -21,8 +21,7 @@ class PrincipalAxes(nn.Module):
 
     def __init__(self, *, mean: Float[Tensor, " pixel"], axes: Float[Tensor, "pixel feature"]) -> None:
         super().__init__()
-        self.mean = nn.Buffer(mean)
-        self.axes = nn.Buffer(axes)
+        self.mean, self.axes = nn.Buffer(mean), nn.Buffer(axes)
 
     def forward(self, samples: Tensor) -> Float[Tensor, "sample feature"]:
         return (samples.flatten(start_dim=1).to(torch.float64, copy=True).sub_(self.mean) @ self.axes).to(torch.float32)
@@ -48,21 +47,9 @@ class PCASpace(FeatureSpace):
         check_positive(num_components=self.num_components, chunk_size=self.chunk_size)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        key = content_hash(self, real)
-        fitted = load_or_compute(
-            cache_dir / f"{self.name}-{key}.pt",
-            key=key,
-            compute=lambda: self._principal_axes(real.train.values, device),
-        )
-        return FittedSpace(
-            name=self.name,
-            feature_dim=fitted["axes"].shape[1],
-            embedder=PrincipalAxes(mean=fitted["mean"], axes=fitted["axes"]),
-            content_hash=key,
-            version=self.version,
-            device=device,
-            chunk_size=self.chunk_size,
-        )
+        fit = partial(self._principal_axes, real.train.values, device)
+        key, found = load_or_fit(self, real, cache_dir=cache_dir, fit=fit)
+        return self.fitted(PrincipalAxes(**found), key, feature_dim=found["axes"].shape[1], device=device)
 
     def _principal_axes(self, samples: Tensor, device: torch.device) -> dict[str, Tensor]:
         rows = samples.flatten(start_dim=1)

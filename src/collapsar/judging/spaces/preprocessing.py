@@ -1,7 +1,7 @@
 """Image operations for embedders: augmentation, blur, conversion to RGB, resizing.
 
-Images are float32 in [0, 1] (`collapsar.samples.to_model_range`); nothing here returns to uint8, where negatives would
-wrap. All operations run on a whole batch on its device; random draws come from a CPU generator and move to it.
+Images are float32 in [0, 1]. All operations run on a whole batch on its device; random draws come from a CPU generator
+and move to it.
 """
 
 from dataclasses import dataclass
@@ -55,9 +55,12 @@ class Augmentation:
 
     def __call__(self, images: Images, *, generator: torch.Generator) -> Images:
         """Augment images in [0, 1] and clip them to [0, 1] again."""
-        warped = self._warp(images, generator)
-        blurred = self._blur(warped, generator)
-        return self._add_noise(blurred, generator).clamp_(0.0, 1.0)
+        warped, size = self._warp(images, generator), (len(images), 1, 1, 1)
+        weights = torch.rand(size, generator=generator).mul_(self.blur)
+        blurred = torch.lerp(warped, binomial_blur(warped), weights.to(images.device))
+        stds = torch.rand(size, generator=generator) * self.noise_std
+        noise = torch.randn(images.shape, generator=generator).mul_(stds)
+        return (blurred + noise.to(images.device)).clamp_(0.0, 1.0)
 
     def _warp(self, images: Tensor, generator: torch.Generator) -> Tensor:
         draws = torch.rand(len(images), 6, generator=generator) * 2 - 1
@@ -67,26 +70,11 @@ class Augmentation:
         cosine, sine = angle.cos() / zoom, angle.sin() / zoom
         shear = draws[:, 2] * self.shear
         shift = draws[:, 3:5] * self.shift_fraction * 2  # grid coordinates span [-1, 1]
-        rows = [
-            mirror * cosine,
-            mirror * (shear * cosine - sine),
-            shift[:, 0],
-            sine,
-            shear * sine + cosine,
-            shift[:, 1],
-        ]
-        matrices = torch.stack(rows, dim=1).view(-1, 2, 3).to(images.device)
+        first_row = (mirror * cosine, mirror * (shear * cosine - sine), shift[:, 0])
+        second_row = (sine, shear * sine + cosine, shift[:, 1])
+        matrices = torch.stack([*first_row, *second_row], dim=1).view(-1, 2, 3).to(images.device)
         grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
-
-    def _blur(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        weights = torch.rand(len(images), 1, 1, 1, generator=generator).mul_(self.blur).to(images.device)
-        return torch.lerp(images, binomial_blur(images), weights)
-
-    def _add_noise(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        stds = torch.rand(len(images), 1, 1, 1, generator=generator) * self.noise_std
-        noise = torch.randn(images.shape, generator=generator)
-        return images + noise.mul_(stds).to(images.device)
 
 
 def binomial_blur(images: Images) -> Images:

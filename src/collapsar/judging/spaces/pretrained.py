@@ -1,14 +1,14 @@
 """Feature spaces of published networks, for values comparable with the literature.
 
-Nothing is fitted. The published weights are read from a path or downloaded once; without them, an error says what is
-missing. Both networks were trained on colour photographs; on digits they are more a convention than a measure.
+Both networks were trained on colour photographs; on digits they are more a convention than a measure.
 """
 
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from filelock import FileLock
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.preprocessing import grey_to_rgb, resize
@@ -46,12 +46,10 @@ class DinoEmbedder(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.mean = nn.Buffer(torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.std = nn.Buffer(torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.mean, self.std = (nn.Buffer(torch.tensor(each).view(1, 3, 1, 1)) for each in (IMAGENET_MEAN, IMAGENET_STD))
 
     def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
-        features: Tensor = self.network((resize(grey_to_rgb(images), side=224) - self.mean) / self.std)
-        return features
+        return self.network((resize(grey_to_rgb(images), side=224) - self.mean) / self.std)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,23 +67,8 @@ class InceptionSpace(FeatureSpace):
     weights_path: str | None
     chunk_size: int
 
-    def __post_init__(self) -> None:
-        check_positive(chunk_size=self.chunk_size)
-
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
-        network = self._load(cache_dir)
-        return FittedSpace(
-            name=self.name,
-            feature_dim=2048,
-            embedder=InceptionEmbedder(network),
-            content_hash=checksum(network.state_dict()),
-            version=self.version,
-            device=device,
-            chunk_size=self.chunk_size,
-        )
-
-    def _load(self, cache_dir: Path) -> nn.Module:
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
@@ -95,14 +78,10 @@ class InceptionSpace(FeatureSpace):
         if path.exists() or self.weights_path:
             load_weights(path)  # torch-fidelity would unpickle any file: check it first
         advice = f"put {INCEPTION_FILE} of the torch-fidelity 0.2.0 release into {stored.parent}, or set weights_path"
-        return build_or_explain(
-            lambda: FeatureExtractorInceptionV3(
-                "inception-v3-compat", ["2048"], feature_extractor_weights_path=self.weights_path
-            ),
-            lock=cache_dir / "inception.lock",
-            space_name=self.name,
-            advice=advice,
-        )
+        build = partial(FeatureExtractorInceptionV3, "inception-v3-compat", ["2048"], self.weights_path)
+        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=advice)
+        key = checksum(network.state_dict())
+        return self.fitted(InceptionEmbedder(network), key, feature_dim=2048, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +102,6 @@ class DinoV2Space(FeatureSpace):
     weights_path: str | None
     chunk_size: int
 
-    def __post_init__(self) -> None:
-        check_positive(chunk_size=self.chunk_size)
-
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
         if self.repository is not None and not (Path(self.repository) / "hubconf.py").is_file():
@@ -133,26 +109,15 @@ class DinoV2Space(FeatureSpace):
                 f"repository must be a clone of facebookresearch/dinov2: no hubconf.py in {self.repository}"
             )
         weights = load_weights(Path(self.weights_path)) if self.weights_path else None
-        advice = (
-            f"set repository to a local clone of facebookresearch/dinov2, and weights_path to the file "
-            f"{self.model}_pretrain.pth"
-        )
-        embedder = DinoEmbedder(
-            build_or_explain(
-                lambda: self._build(weights), lock=cache_dir / "dinov2.lock", space_name=self.name, advice=advice
-            )
-        ).eval()
+        weights_file = f"the file {self.model}_pretrain.pth"
+        advice = f"set repository to a local clone of facebookresearch/dinov2, and weights_path to {weights_file}"
+        build = partial(self._build, weights)
+        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=advice)
+        embedder = DinoEmbedder(network).eval()
         with torch.no_grad():
             feature_dim = embedder(torch.zeros(1, 3, 224, 224)).shape[1]
-        return FittedSpace(
-            name=self.name,
-            feature_dim=feature_dim,
-            embedder=embedder,
-            content_hash=checksum(embedder.state_dict()),
-            version=self.version,
-            device=device,
-            chunk_size=self.chunk_size,
-        )
+        key = checksum(embedder.state_dict())
+        return self.fitted(embedder, key, feature_dim=feature_dim, device=device)
 
     def _build(self, weights: dict[str, Tensor] | None) -> nn.Module:
         network: nn.Module = torch.hub.load(
@@ -172,19 +137,17 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UsageError(f"weights file not found: {path}")
     try:
-        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise UsageError(f"not a readable file of weights (truncated?): {path}") from error
-    return weights
 
 
-def build_or_explain(build: Callable[[], Any], *, lock: Path, space_name: str, advice: str) -> nn.Module:
+def build_or_explain(build: Callable[[], nn.Module], *, cache_dir: Path, space_name: str, advice: str) -> nn.Module:
     """Build a published network with its weights; jobs that start together download once."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    cache_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock):
-            network: nn.Module = build()
+        with FileLock(cache_dir / f"{space_name}.lock"):
+            return build()
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"the {space_name} network cannot be loaded ({reason}): {advice}") from error
-    return network

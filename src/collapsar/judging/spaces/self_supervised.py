@@ -1,12 +1,12 @@
 """A feature space learned from real images without their labels.
 
 The classifier's encoder learns by contrast (SimCLR, Chen et al. 2020, https://arxiv.org/abs/2002.05709, equation 1): a
-batch holds two augmented views of each image, and each view must find the other one. Features keep all that the
-augmentation leaves, whether or not it separates classes. A linear probe measures their quality; nothing else uses the
-labels.
+batch holds two augmented views of each image, and each view must find the other one. A linear probe measures the
+features; nothing else uses the labels.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,13 +18,7 @@ from torch import Tensor, nn
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of, load_or_train, require_images
-from collapsar.judging.spaces.embedders import (
-    Encoder,
-    TrainingBudget,
-    build_seeded,
-    exact_convolutions,
-    train_classifier,
-)
+from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, embed, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.samples import to_model_range
 
@@ -39,9 +33,8 @@ class SimilarityLogits(nn.Module):
 
     def forward(self, features: Float[Tensor, "view feature"]) -> Float[Tensor, "view view"]:
         directions = F.normalize(self.project(features), dim=1)
-        similarity: Tensor = directions @ directions.T / self.temperature
         is_self = torch.eye(len(features), dtype=torch.bool, device=features.device)
-        return similarity.masked_fill(is_self, -torch.inf)
+        return (directions @ directions.T / self.temperature).masked_fill(is_self, -torch.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,27 +67,12 @@ class SelfSupervisedSpace(FeatureSpace):
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
-        encoder = build_seeded(
-            lambda: Encoder(image_shape=real.train.shape, feature_dim=self.feature_dim), seed=self.seed
+        encoder = build_seeded(partial(Encoder, real.train.shape, feature_dim=self.feature_dim), seed=self.seed)
+        train = partial(self._train, encoder, real, device)
+        key, accuracy = load_or_train(
+            self, real, encoder, cache_dir=cache_dir, train=train, min_accuracy=self.min_accuracy
         )
-        key, weights, test_accuracy = load_or_train(
-            self,
-            real,
-            cache_dir=cache_dir,
-            train=lambda: self._train(encoder, real, device),
-            min_accuracy=self.min_accuracy,
-        )
-        encoder.load_state_dict(weights)
-        return FittedSpace(
-            name=self.name,
-            feature_dim=self.feature_dim,
-            embedder=encoder,
-            test_accuracy=test_accuracy,
-            content_hash=key,
-            version=self.version,
-            device=device,
-            chunk_size=self.chunk_size,
-        )
+        return self.fitted(encoder, key, feature_dim=self.feature_dim, device=device, test_accuracy=accuracy)
 
     def _train(self, encoder: nn.Module, real: RealData, device: torch.device) -> dict[str, Tensor]:
         images = real.train.values.to(device)
@@ -106,9 +84,8 @@ class SelfSupervisedSpace(FeatureSpace):
             batch = to_model_range(images[order.to(device)])
             return self.augmentation(batch.repeat(2, 1, 1, 1), generator=generator), other_view
 
-        contrast = build_seeded(
-            lambda: SimilarityLogits(feature_dim=self.feature_dim, temperature=self.temperature), seed=self.seed + 1
-        )
+        build = partial(SimilarityLogits, feature_dim=self.feature_dim, temperature=self.temperature)
+        contrast = build_seeded(build, seed=self.seed + 1)
         if len(images) < self.budget.batch_size:
             raise UsageError(
                 f"batch_size must not exceed {len(images)} images: got {self.budget.batch_size}; set "
@@ -123,11 +100,10 @@ class SelfSupervisedSpace(FeatureSpace):
         train_labels, test_labels = labels_of(real)
         if train_labels is None or test_labels is None:
             return {}
-        with exact_convolutions():
-            train, test = (
-                torch.cat([encoder(to_model_range(chunk.to(device))).cpu() for chunk in part.split(self.chunk_size)])
-                for part in (real.train.values, real.test.values)
-            )
+        train, test = (
+            embed(part.values, encoder, chunk_size=self.chunk_size, device=device).cpu()
+            for part in (real.train, real.test)
+        )
         is_right = probe(train, train_labels.cpu(), test=test) == test_labels.cpu()
         return {"test_accuracy": is_right.to(torch.float64).mean()}
 

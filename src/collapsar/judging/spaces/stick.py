@@ -1,14 +1,13 @@
 """Measuring sticks: frozen classifiers, the same on every machine, so that two laboratories can compare numbers.
 
-`scripts/sticks` trained each on the official training set without the images of the floor (`StickSplit`), and wrote it
-to a file of this package: float16 weights, and as metadata the architecture, the training, the accuracy on the official
-test set, and a digest of all of these. No chain trains one.
+`scripts/sticks` trained each without the images of the floor (`StickSplit`), and wrote it to a file of this package:
+float16 weights, and as metadata the fields of `Stick` and a digest.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.judging.spaces.embedders import make_head
 from collapsar.judging.spaces.feature_cache import checksum
@@ -32,16 +31,13 @@ METADATA_KEY = "stick"  # one entry, because safetensors writes several in no fi
 class StickEncoder(nn.Module):
     """A convolution, blocks that halve the image, and the maximum of each channel over all positions.
 
-    A block is convolution, max pooling over 2x2, normalisation, SiLU, convolution, normalisation, SiLU; convolutions
-    are 3x3. SiLU instead of ReLU keeps every feature alive.
-
-    Args:
-        stem_width: Channels of the first convolution.
-        widths: Channels of each block; the last is the number of features.
+    A block is convolution, max pooling over 2x2, normalisation, SiLU, convolution, normalisation, SiLU. SiLU instead of
+    ReLU keeps every feature alive.
     """
 
     def __init__(self, *, num_channels: int, stem_width: int, widths: Sequence[int]) -> None:
         super().__init__()
+        convolution = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)  # normalisation would cancel a bias
         layers: list[nn.Module] = [convolution(num_channels, stem_width), nn.BatchNorm2d(stem_width), nn.SiLU()]
         for in_width, width in pairwise((stem_width, *widths)):
             layers += [convolution(in_width, width), nn.MaxPool2d(2), nn.BatchNorm2d(width), nn.SiLU()]
@@ -49,13 +45,7 @@ class StickEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
-        features: Tensor = self.layers(images).amax(dim=(2, 3))
-        return features
-
-
-def convolution(in_width: int, out_width: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the image size; normalisation would cancel a bias, so there is none."""
-    return nn.Conv2d(in_width, out_width, kernel_size=3, padding=1, bias=False)
+        return self.layers(images).amax(dim=(2, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +81,7 @@ class Stick:
         test_accuracy: Accuracy on the official test set, with these weights.
         training: Its training settings, as plain values.
         weights: Weights of encoder and head, in float16.
-        factor_accuracy: The same by factor; empty if classes are no combinations of factors.
+        factor_accuracy: Accuracy by factor; empty if classes are no combinations of factors.
     """
 
     data: str
@@ -112,28 +102,18 @@ class Stick:
 
     @cached_property
     def content_hash(self) -> str:
-        """A digest of the weights and the description."""
         content = json.dumps([self.describe(), checksum(dict(self.weights))], sort_keys=True)
         return blake2b(content.encode(), digest_size=16).hexdigest()
 
     def network(self) -> nn.Sequential:
         """Encoder and head with the weights, in float32."""
         network = self.architecture.build()
-        network.load_state_dict(widened(self.weights), strict=False)
+        network.load_state_dict(self.weights, strict=False)  # into float32
         return network
 
 
-def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stored weights in float32, for a network."""
-    return {name: tensor.to(torch.float32) for name, tensor in weights.items()}
-
-
 def read_stick(path: Path) -> Stick:
-    """Read a stick's file; an unchanged file is read only once.
-
-    Raises:
-        UsageError: There is no such file, or its content does not match its content hash.
-    """
+    """Read a stick's file; an unchanged file is read only once."""
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in path.parent.glob("*.safetensors")))
         raise UsageError(f"there is no measuring stick {path.stem!r}: there are {known}")
@@ -146,11 +126,11 @@ def _read(path: Path, changed_at: int) -> Stick:
         with safe_open(path, framework="pt") as file:
             described = json.loads(file.metadata()[METADATA_KEY])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        written = described.pop("content_hash")
-        shape = described.pop("architecture")
-        tuples = {name: tuple(value) for name, value in shape.items() if isinstance(value, list)}
-        architecture = Architecture(**shape | tuples)
-        stick = Stick(**described, architecture=architecture, weights=weights)
+        written, shape = described.pop("content_hash"), described.pop("architecture")
+        sizes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()
+        }
+        stick = Stick(**described, architecture=Architecture(**sizes), weights=weights)
         is_whole = stick.content_hash == written
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         is_whole = False
@@ -187,9 +167,6 @@ class StickSpace(FeatureSpace):
     stick_version: int
     chunk_size: int
 
-    def __post_init__(self) -> None:
-        check_positive(chunk_size=self.chunk_size)
-
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         expected = load_stick(self.stick, version=self.stick_version).architecture
         if tuple(sample_shape) != expected.sample_shape or num_classes != expected.num_classes:
@@ -199,18 +176,13 @@ class StickSpace(FeatureSpace):
             )
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        """Load the stick; only the shape and the number of classes of the real data matter."""
         require_images(real, space_name=f"{self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         return stick_features(self.stick, version=self.stick_version, device=device, chunk_size=self.chunk_size)
 
 
 def stick_features(name: str, *, device: torch.device, version: int | None = None, chunk_size: int = 64) -> FittedSpace:
-    """The feature space of the stick of this name that comes with the package.
-
-    Raises:
-        UsageError: There is no such stick, or it has another version.
-    """
+    """The feature space of the stick of this name that comes with the package."""
     stick = load_stick(name, version=version)
     encoder, head = stick.network()
     return FittedSpace(

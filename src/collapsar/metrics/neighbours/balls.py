@@ -67,39 +67,19 @@ def find_members(
         unit=frame.unit,
         limits=torch.stack([real_radii, real_radii.clamp_max(clip_radius)]).div_(frame.unit).square_(),
         surfaces=surfaces,
+        per_query=torch.zeros(3, len(real), dtype=torch.int64, device=real.device),
+        per_reference=torch.zeros(3, len(surfaces), dtype=torch.int64, device=real.device),
     )
-    per_query = torch.zeros(3, len(real), dtype=torch.int64, device=real.device)
-    per_reference = torch.zeros(3, len(surfaces), dtype=torch.int64, device=real.device)
-
-    def visit(strip: Strip) -> Tensor:
-        counts = balls.count_hits(strip)
-        per_query[:, strip.queries] = counts.per_query
-        per_reference.add_(counts.per_reference)
-        return counts.in_doubt
-
-    visit_strips(visit, queries=real, references=balls.references, frame=frame)
+    visit_strips(balls.count_hits, queries=real, references=balls.references, frame=frame)
     per_synthetic = torch.empty(3, len(order), dtype=torch.int64, device=real.device)
-    per_synthetic[:, order] = per_reference[:, : len(order)]
+    per_synthetic[:, order] = balls.per_reference[:, : len(order)]
     return Membership(
-        num_synthetic_in_ball=per_query[0],
+        num_synthetic_in_ball=balls.per_query[0],
         num_balls_around=per_synthetic[0],
         num_clipped_balls_around=per_synthetic[1],
-        is_recalled=per_query[2] > 0,
+        is_recalled=balls.per_query[2] > 0,
         is_matched=per_synthetic[2] > 0,
     )
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """Numbers of pairs within three limits: the query's ball, its clipped ball, and the reference's ball.
-
-    Methods of `_Balls` add to them in place. A query is in doubt if rounding could decide too many of its pairs; its
-    pairs are not counted.
-    """
-
-    per_query: Int64[Tensor, "limit query"]
-    per_reference: Int64[Tensor, "limit reference"]
-    in_doubt: Bool[Tensor, " query"]
 
 
 @dataclass(frozen=True)
@@ -117,65 +97,66 @@ class _Pairs:
 
 @dataclass(frozen=True)
 class _Balls:
-    """Queries and references with the squared radii of their balls (`limits`, `surfaces`), in units of the frame."""
+    """Queries and references with the squared radii of their balls (`limits`, `surfaces`), in units of the frame.
+
+    `per_query` and `per_reference` count the pairs within three limits: the query's ball, its clipped ball, and the
+    reference's ball.
+    """
 
     queries: Float[Tensor, "query feature"]
     references: Float[Tensor, "reference feature"]
     unit: float
     limits: Float64[Tensor, "ball query"]
     surfaces: Float64[Tensor, " padded"]
+    per_query: Int64[Tensor, "limit query"]
+    per_reference: Int64[Tensor, "limit padded"]
 
-    def count_hits(self, strip: Strip) -> _Counts:
+    def count_hits(self, strip: Strip) -> Bool[Tensor, " place"]:
         """Count pair by pair if hits are rare, else whole tiles: balls around a collapsed set hold much of the other.
 
-        Pairs that rounding could decide are computed again in float64.
+        Pairs that rounding could decide are computed again in float64. A query with too many of these is in doubt: its
+        pairs are not counted, and it is returned.
         """
         own = self.limits[0, strip.queries].to(strip.dtype)
         widest = self.surfaces.to(strip.dtype).view(-1, GROUP_SIZE).amax(1)
         reach = torch.maximum(own, widest[:, None])  # the larger of the two balls, [group, query]
         limits = strip.bound_error(reach).add_(reach)
-        counts = _Counts(
-            per_query=torch.zeros(3, len(own), dtype=torch.int64, device=own.device),
-            per_reference=torch.zeros(3, len(self.surfaces), dtype=torch.int64, device=own.device),
-            in_doubt=torch.zeros_like(own, dtype=torch.bool),
-        )
-        hits = []
+        in_doubt, hits = torch.zeros_like(own, dtype=torch.bool), []
         for tile in strip.tiles:
             grouped = tile.group()
             groups, columns = (grouped.amin(1) <= limits[:, tile.places]).nonzero(as_tuple=True)
             if len(groups) > DENSE_SHARE * len(grouped) * grouped.shape[2]:
-                self._count_whole_tile(strip, tile, counts=counts)
+                in_doubt[tile.places] = self._count_whole_tile(strip, tile)
             else:
                 hits.append((groups, columns + tile.places.start, grouped[groups, :, columns]))
         if hits:
             groups, places, members = (torch.cat(parts) for parts in zip(*hits, strict=True))
             reach = torch.maximum(widest[groups], own[places])
             errors = strip.bound_error(reach, places=places)
-            self._count_pairs(strip, _find_pairs(members, groups, places, reach + errors, errors=errors), counts=counts)
-        return counts
+            in_doubt |= self._count_pairs(strip, _find_pairs(members, groups, places, reach + errors, errors=errors))
+        return in_doubt
 
-    def _count_pairs(self, strip: Strip, pairs: _Pairs, *, counts: _Counts) -> None:
+    def _count_pairs(self, strip: Strip, pairs: _Pairs) -> Tensor:
         gaps = pairs.values - self._find_limits(strip, pairs).to(strip.dtype)
         within = gaps <= (pairs.errors if strip.is_exact else 0.0)
         close = (gaps.abs_() <= pairs.errors).any(0).nonzero()[:, 0]
         is_crowded = _find_crowded(pairs.places[close], size=len(strip.queries))
         close = close[~is_crowded[pairs.places[close]]]
         within[:, close] = self._compare_exactly(strip, pairs.take(close))
-        if not strip.is_exact:
-            counts.in_doubt.logical_or_(is_crowded)
-            within &= ~is_crowded[pairs.places]
+        in_doubt = is_crowded & (not strip.is_exact)
+        within &= ~in_doubt[pairs.places]
         limit, pair = within.nonzero(as_tuple=True)
-        counts.per_query.add_(_count_by_limit(limit, pairs.places[pair], size=len(strip.queries)))
-        counts.per_reference.add_(_count_by_limit(limit, pairs.references[pair], size=len(self.surfaces)))
+        self.per_query[:, strip.queries] += _count_by_limit(limit, pairs.places[pair], size=len(strip.queries))
+        self.per_reference.add_(_count_by_limit(limit, pairs.references[pair], size=len(self.surfaces)))
+        return in_doubt
 
-    def _count_whole_tile(self, strip: Strip, tile: Tile, *, counts: _Counts) -> None:
-        own = self.limits[:, strip.queries[tile.places]]
+    def _count_whole_tile(self, strip: Strip, tile: Tile) -> Tensor:
+        queries = strip.queries[tile.places]
+        own = self.limits[:, queries]
         bounds = [bound.to(strip.dtype) for bound in (*own, self.surfaces[:, None])]
         errors = strip.bound_error(torch.maximum(bounds[0], bounds[2].amax()), places=tile.places)
         close = [_find_close(tile, bound, errors) for bound in bounds]
-        in_doubt = counts.in_doubt[tile.places]
-        if not strip.is_exact:
-            in_doubt.copy_(torch.stack([is_crowded for _, is_crowded in close]).any(0))
+        in_doubt = torch.stack([is_crowded for _, is_crowded in close]).any(0) & (not strip.is_exact)
         kept = (~in_doubt).to(strip.dtype)
         for which, (bound, (pairs, _)) in enumerate(zip(bounds, close, strict=True)):
             # Ones and zeros: a tile of booleans takes ten times as long.
@@ -186,8 +167,9 @@ class _Balls:
             exact = self._compare_exactly(strip, pairs)[which].to(strip.dtype)
             within[pairs.references, pairs.places - tile.places.start] = exact
             within.mul_(kept)
-            counts.per_query[which, tile.places] = within.sum(0).long()
-            counts.per_reference[which] += within.sum(1).long()
+            self.per_query[which, queries] = within.sum(0).long()
+            self.per_reference[which] += within.sum(1).long()
+        return in_doubt
 
     def _compare_exactly(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
         """Which limits the pairs lie within by their distance in float64; a tie is inside.

@@ -1,9 +1,8 @@
 """Overlap of the real and synthetic supports: precision, recall, density, coverage and their variants.
 
 Every sample has a closed ball that reaches to its k-th nearest neighbour in its own set. Precision is the share of
-synthetic samples inside a real ball, recall the share of real samples inside a synthetic ball (Kynkäänniemi et al.
-2019). Density is the number of real balls around a synthetic sample over k, coverage the share of real balls that hold
-a synthetic sample (Naeem et al. 2020). A `RealSide` holds what depends on the real set alone and is computed once.
+synthetic samples inside a real ball, recall the share of real samples inside a synthetic ball. Density is the number of
+real balls around a synthetic sample over k, coverage the share of real balls that hold a synthetic sample.
 """
 
 from dataclasses import dataclass
@@ -40,33 +39,18 @@ class RealSide:
     num_neighbours: int
 
 
-@dataclass(frozen=True)
-class ScoresByClass:
-    """Scores of the real samples of each class, their mean over classes, and the worst class's score."""
-
-    per_class: Float64[Tensor, " class"]
-    macro_mean: float
-    worst: float
-
-
 def neighbour_scores(*, real: Features, synthetic: Features, num_neighbours: int = 5) -> NeighbourScores:
     """Precision, recall, density and coverage of feature sets [num_samples, feature_dim]; sizes may differ.
 
     Raises:
         UsageError: The features fail `check_pair`, or `num_neighbours` is not below both sizes.
     """
-    check_pair(real=real, synthetic=synthetic)
-    _check_num_neighbours(num_neighbours, num_samples=min(len(real), len(synthetic)))
-    real_side = prepare_real_side(real, num_neighbours=num_neighbours)
-    return summarise(count_members(real=real_side, synthetic=synthetic), real=real_side)
+    side = prepare_real_side(real, num_neighbours=num_neighbours)
+    return summarise(count_members(real=side, synthetic=synthetic), real=side)
 
 
 def prepare_real_side(features: Features, *, num_neighbours: int) -> RealSide:
-    """Compute the radii of the real balls, and the counts that calibrate the clipped density.
-
-    Raises:
-        UsageError: The features fail `check_features`, or `num_neighbours` is not below their number.
-    """
+    """Compute the radii of the real balls, and the counts that calibrate the clipped density."""
     check_features(features, name="real")
     _check_num_neighbours(num_neighbours, num_samples=len(features))
     found = find_nearest(features, references=features, num_neighbours=num_neighbours, is_same_set=True)
@@ -81,11 +65,7 @@ def prepare_real_side(features: Features, *, num_neighbours: int) -> RealSide:
 
 
 def count_members(*, real: RealSide, synthetic: Features) -> Membership:
-    """Count which samples lie in which balls: a pass over synthetic pairs, and one over real-synthetic pairs.
-
-    Raises:
-        UsageError: The features fail `check_pair`, or are too few for the real side's `num_neighbours`.
-    """
+    """Count which samples lie in which balls: a pass over synthetic pairs, and one over real-synthetic pairs."""
     check_pair(real=real.features, synthetic=synthetic)
     _check_num_neighbours(real.num_neighbours, num_samples=len(synthetic))
     found = find_nearest(synthetic, references=synthetic, num_neighbours=real.num_neighbours, is_same_set=True)
@@ -108,40 +88,37 @@ def summarise(members: Membership, *, real: RealSide) -> NeighbourScores:
     )
 
 
-def symmetric_precision(members: Membership) -> float:
-    """The smaller of precision and complement precision, the share of synthetic balls that hold a real sample.
+def symmetric_scores(members: Membership) -> dict[str, float]:
+    """symmetric_precision and symmetric_recall: each the smaller of a score and its complement.
 
-    Khayatkhoei & AbdAlmageed 2023, section 5: in high dimensions, precision alone misses a generator that is too wide.
+    Complement precision is the share of synthetic balls that hold a real sample, complement recall is coverage
+    (Khayatkhoei & AbdAlmageed 2023, section 5). In high dimensions, precision alone misses a generator that is too
+    wide.
     """
-    return min(_share(members.is_precise), _share(members.is_matched))
+    return {
+        "symmetric_precision": min(_share(members.is_precise), _share(members.is_matched)),
+        "symmetric_recall": min(_share(members.is_recalled), _share(members.is_covered)),
+    }
 
 
-def symmetric_recall(members: Membership) -> float:
-    """The smaller of recall and complement recall, which is coverage (Khayatkhoei & AbdAlmageed 2023, section 5)."""
-    return min(_share(members.is_recalled), _share(members.is_covered))
+def clipped_scores(members: Membership, *, real: RealSide) -> dict[str, float]:
+    """clipped_density and clipped_coverage: the share of good samples, by either score (Salvy et al. 2025).
 
-
-def clipped_density(members: Membership, *, real: RealSide) -> float:
-    """Share of good samples by density (Salvy et al. 2025); radii are cut at their median, and samples count up to one.
-
-    The mean is divided by that of the real samples among themselves, and cut at one.
+    For the density, radii are cut at their median, a sample counts up to one, and the mean is divided by that of the
+    real samples among themselves. For the coverage, a real ball counts up to k samples. The share is the m / M whose
+    expected mean matches: m of the M synthetic samples come from the real distribution, the others lie in no ball.
     """
-    ideal = float(real.clipped_counts.clamp_max(real.num_neighbours).double().mean())
-    found = float(members.num_clipped_balls_around.clamp_max(real.num_neighbours).double().mean())
-    return min(found / ideal, 1.0)
-
-
-def clipped_coverage(members: Membership, *, real: RealSide) -> float:
-    """Share of good samples by coverage, where each real ball counts up to k synthetic samples (Salvy et al. 2025).
-
-    The share is the m / M whose expected mean matches: m of the M synthetic samples come from the real distribution,
-    the others lie in no ball.
-    """
-    num_neighbours, num_synthetic = real.num_neighbours, len(members.num_balls_around)
-    filled = members.num_synthetic_in_ball.clamp_max(num_neighbours).double().mean() / num_neighbours
-    expected = _expected_filling(num_real=len(real.radii), num_synthetic=num_synthetic, num_neighbours=num_neighbours)
+    k, num_synthetic = real.num_neighbours, len(members.num_balls_around)
+    around_real, around = (
+        float(counts.clamp_max(k).double().mean()) for counts in (real.clipped_counts, members.num_clipped_balls_around)
+    )
+    filled = members.num_synthetic_in_ball.clamp_max(k).double().mean() / k
+    expected = _expected_filling(num_real=len(real.radii), num_synthetic=num_synthetic, num_neighbours=k)
     num_good = int(torch.searchsorted(expected, filled.cpu()))
-    return min(num_good / num_synthetic, 1.0)
+    return {
+        "clipped_density": min(around / around_real, 1.0),
+        "clipped_coverage": min(num_good / num_synthetic, 1.0),
+    }
 
 
 def tail_recall(members: Membership, *, real: RealSide) -> float:
@@ -150,22 +127,15 @@ def tail_recall(members: Membership, *, real: RealSide) -> float:
     return _share(members.is_recalled[real.radii.topk(num_tail).indices])
 
 
-def score_classes(is_hit: Bool[Tensor, " real"], *, real_labels: Labels, num_classes: int) -> ScoresByClass:
-    """Share of hits among the real samples of each class; a lost class hardly moves the share of all samples.
+def score_classes(is_hit: Bool[Tensor, " real"], *, real_labels: Labels, num_classes: int) -> dict[int, float]:
+    """Share of hits among the real samples of each class that has some; a lost class hardly moves the share of all.
 
     Recall takes `is_recalled` of a `Membership` as hits, coverage takes `is_covered`.
-
-    Raises:
-        UsageError: The labels fail `check_labels`, or a class has no real sample.
     """
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(is_hit))
-    sizes = torch.bincount(real_labels, minlength=num_classes)
-    if (sizes == 0).any():
-        missing = (sizes == 0).nonzero().flatten().tolist()
-        raise UsageError(f"every class must have real samples: none for {missing}")
-    hits = torch.bincount(real_labels[is_hit], minlength=num_classes)
-    per_class = hits.double() / sizes
-    return ScoresByClass(per_class=per_class, macro_mean=float(per_class.mean()), worst=float(per_class.amin()))
+    hits, sizes = (labels.bincount(minlength=num_classes) for labels in (real_labels[is_hit], real_labels))
+    shares = (hits.double() / sizes).tolist()
+    return {label: shares[label] for label in sizes.nonzero()[:, 0].tolist()}
 
 
 def _expected_filling(*, num_real: int, num_synthetic: int, num_neighbours: int) -> Tensor:
@@ -175,13 +145,11 @@ def _expected_filling(*, num_real: int, num_synthetic: int, num_neighbours: int)
     """
     m = torch.arange(num_synthetic + 1, dtype=torch.float64)[:, None]
     j = torch.arange(num_neighbours, dtype=torch.float64)
-    rest = torch.tensor(num_real - num_neighbours, dtype=torch.float64)
-    k = torch.tensor(num_neighbours, dtype=torch.float64)
-    is_possible = j <= m
+    k, rest = torch.tensor([num_neighbours, num_real - num_neighbours], dtype=torch.float64)
     others = (m - j).clamp_min(0.0)
     log_choose = torch.lgamma(m + 1.0) - torch.lgamma(j + 1.0) - torch.lgamma(others + 1.0)
     log_probability = log_choose + _log_beta(j + k, others + rest) - _log_beta(k, rest)
-    missing = torch.where(is_possible, (k - j) * log_probability.exp(), 0.0).sum(1)
+    missing = torch.where(j <= m, (k - j) * log_probability.exp(), 0.0).sum(1)
     return 1.0 - missing / k
 
 
@@ -196,6 +164,6 @@ def _share(mask: Tensor) -> float:
 def _check_num_neighbours(num_neighbours: int, *, num_samples: int) -> None:
     if not 1 <= num_neighbours < num_samples:
         raise UsageError(
-            f"num_neighbours must be at least 1 and below the number of samples: "
+            "num_neighbours must be at least 1 and below the number of samples: "
             f"got {num_neighbours} for {num_samples} samples"
         )

@@ -28,9 +28,6 @@ class Frame:
     centre: Float64[Tensor, " feature"]
     unit: float
 
-    def place(self, points: Tensor) -> Tensor:
-        return (points.double() - self.centre).div_(self.unit)
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -90,7 +87,8 @@ class Strip:
 def visit_strips(visit: Callable[[Strip], Tensor], *, queries: Tensor, references: Tensor, frame: Frame) -> None:
     """Call `visit` on strips of all queries, then in float64 on those queries that it returned as doubtful (a mask)."""
     remaining = torch.arange(len(queries), device=queries.device)
-    for dtype in dict.fromkeys((_fast_dtype(), torch.float64)):
+    may_be_coarse = torch.get_float32_matmul_precision() != "highest"  # products in TF32 or bfloat16
+    for dtype in (torch.float64,) if may_be_coarse else (torch.float32, torch.float64):
         strips = _make_strips(remaining, queries, references, frame=frame, dtype=dtype)
         remaining = torch.cat([strip.queries[visit(strip)] for strip in strips])
         if len(remaining) == 0:
@@ -100,13 +98,17 @@ def visit_strips(visit: Callable[[Strip], Tensor], *, queries: Tensor, reference
 def _make_strips(
     chosen: Tensor, queries: Tensor, references: Tensor, *, frame: Frame, dtype: torch.dtype
 ) -> Iterator[Strip]:
-    extended_references = _extend_references(references, frame=frame, dtype=dtype)
-    num_rows, size = len(extended_references), extended_references.element_size()
-    num_columns = _choose_num_columns(num_rows, tile_elements=TILE_ELEMENTS * 4 // size)
+    num_rows = pad_to_groups(len(references))
+    extended_references = _extend(references, frame=frame, dtype=dtype, num_rows=num_rows)  # [y, 1, |y|²]
+    extended_references[len(references) :, -1] = math.inf
+    num_columns = min(TILE_QUERIES, TILE_ELEMENTS * 4 // dtype.itemsize // num_rows)
+    num_columns = num_columns // 32 * 32 or max(1, num_columns)  # rows from a cache line on are written twice as fast
     memory = extended_references.new_empty(2, num_rows * min(num_columns, len(chosen)))
     relative_error = torch.finfo(dtype).eps * (4.0 + math.sqrt(queries.shape[1]))
     for block in chosen.split(STRIP_QUERIES):
-        extended = _extend_queries(queries[block], frame=frame, dtype=dtype)
+        extended = _extend(queries[block], frame=frame, dtype=dtype, num_rows=len(block))
+        extended[:, :-2].mul_(-2.0)
+        extended[:, -2:] = extended[:, -2:].flip(1)  # [-2x, |x|², 1]
         tiles = _make_tiles(extended, extended_references, num_columns=num_columns, memory=memory)
         yield Strip(block, extended[:, -2].clone(), relative_error, tiles)
 
@@ -120,34 +122,13 @@ def _make_tiles(queries: Tensor, references: Tensor, *, num_columns: int, memory
         yield Tile(values, scratch, slice(start, start + shape[1]))
 
 
-def _choose_num_columns(num_rows: int, *, tile_elements: int) -> int:
-    num_columns = min(TILE_QUERIES, tile_elements // num_rows)
-    return num_columns // 32 * 32 or max(1, num_columns)  # rows that start at a cache line are written twice as fast
-
-
-def _extend_references(references: Tensor, *, frame: Frame, dtype: torch.dtype) -> Tensor:
-    """[y, 1, |y|²] of each reference; points at infinity fill the last group."""
-    extended = _extend(references, frame=frame, dtype=dtype, num_rows=pad_to_groups(len(references)))
-    extended[len(references) :, -1] = math.inf
-    return extended
-
-
-def _extend_queries(queries: Tensor, *, frame: Frame, dtype: torch.dtype) -> Tensor:
-    """[-2x, |x|², 1] of each query."""
-    extended = _extend(queries, frame=frame, dtype=dtype, num_rows=len(queries))
-    extended[:, :-2].mul_(-2.0)
-    extended[:, -2:] = extended[:, -2:].flip(1)
-    return extended
-
-
 def _extend(points: Tensor, *, frame: Frame, dtype: torch.dtype, num_rows: int) -> Tensor:
     """[x, 1, |x|²] of each point, then rows of zeros; computed in blocks, because the points are centred in float64."""
     feature_dim = points.shape[1]
     extended = torch.zeros(num_rows, feature_dim + 2, dtype=dtype, device=points.device)
     num_at_once = count_at_once(feature_dim)
-    for start in range(0, len(points), num_at_once):
-        placed = frame.place(points[start : start + num_at_once])
-        rows = extended[start : start + len(placed)]
+    for some, rows in zip(points.split(num_at_once), extended[: len(points)].split(num_at_once), strict=True):
+        placed = (some.double() - frame.centre).div_(frame.unit)
         rows[:, :-2], rows[:, -2], rows[:, -1] = placed, 1.0, placed.square().sum(1)
     return extended
 
@@ -163,11 +144,6 @@ def make_frame(first: Tensor, second: Tensor) -> Frame:
     corners = torch.stack([first.amin(0), first.amax(0), second.amin(0), second.amax(0)])
     farthest = float((corners - centre).abs().amax()) * math.sqrt(len(centre))
     return Frame(centre=centre, unit=2.0 ** math.frexp(farthest)[1])
-
-
-def _fast_dtype() -> torch.dtype:
-    """Float32, unless torch may compute its products in TF32 or bfloat16."""
-    return torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
 
 
 def pad_to_groups(num_references: int) -> int:
