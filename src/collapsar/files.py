@@ -106,14 +106,6 @@ def append_flushed(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def cut_torn_line(path: Path) -> None:
-    """Cut off what follows the last newline: a line that a kill or a full disk left incomplete."""
-    content = path.read_bytes() if path.exists() else b""
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
-
-
 def whole_lines(path: Path) -> list[str]:
     """The lines of a file that end with a newline; none if there is no file."""
     return path.read_text("utf-8", "replace").split("\n")[:-1] if path.exists() else []

@@ -35,30 +35,19 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job of a multirun; called in the process that runs it.
+    """One job of a multirun; called in the process that runs it."""
 
-    Attributes:
-        number: Its number, from 1.
-        title: Its arm and its seed.
-        config: Its composed config, with Hydra's own node.
-        command: The command that repeats this job alone.
-        singletons: The state of Hydra's singletons.
-        working_folder: The folder where the command was typed; relative paths start there.
-        environment: Our own variables that were set there.
-        is_restarted: Whether SLURM or Ray starts the job again if a signal stopped it.
-    """
-
-    number: int
-    title: str
-    config: DictConfig
+    number: int  # from 1
+    title: str  # its arm and its seed
+    config: DictConfig  # with Hydra's own node
     folder: Path
     num_generations: int
-    command: str
+    command: str  # that repeats this job alone
     hydra_context: HydraContext
-    singletons: Any
-    working_folder: Path
-    environment: Mapping[str, str]
-    is_restarted: bool
+    singletons: Any  # the state of Hydra's own
+    working_folder: Path  # where the command was typed; relative paths start there
+    environment: Mapping[str, str]  # our own variables that were set there
+    is_restarted: bool  # whether SLURM or Ray starts the job again if a signal stopped it
 
     def __call__(self, share: Share) -> Outcome:
         """Run the chain with its share of the machine; all its output goes to its log."""

@@ -23,7 +23,7 @@ from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
-from collapsar.jobs import in_turn
+from collapsar.jobs.watch import LOG
 from collapsar.jobs.watched_page import WatchedPage
 from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
@@ -38,26 +38,39 @@ NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to ever
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 """Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
 PAGE = "report.html"  # in the folder of a study, and in that of a chain
+QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
+begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
 PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
 class StudySummary(Callback):
-    """Count the jobs when a multirun starts; write one table and one page over all its chains when it ends."""
+    """Count the jobs when a multirun starts; show and mirror its study, a table and a page, when it ends."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
             os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
-        if config.hydra.launcher._target_.endswith("BasicLauncher") and not config.get("dry_run"):
-            in_turn.announce(num_jobs())
+        if runs_here(config.hydra) and not config.get("dry_run"):
+            logging.getLogger(QUIET).setLevel(logging.WARNING)
+            begun.clear()
+            if number := num_jobs():
+                logger.info("%s, one after another; details are in %s of each run folder", counted(number, "job"), LOG)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
-            page, study = folder / PAGE, show_results([folder], page=folder / PAGE)
-            mirror_study(config, folder, page=page, study=study)
+            from collapsar.report.sections.answer import headline
+
+            study = show_results([folder], page=folder / PAGE)
+            instantiate(config.tracking, _convert_="object").add_study(
+                folder,
+                name=str(config.name),
+                page=folder / PAGE,
+                answer=f"{counted(len(study.chains), 'chain')}. {headline(study.counted)}",
+                is_alert=config.alarm.action != "warn",
+            )
 
 
 def count_jobs(config: DictConfig) -> int:
@@ -117,6 +130,11 @@ def chosen_for(config: DictConfig, folder: Path) -> Chosen:
     return composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)])
 
 
+def runs_here(hydra_config: Any) -> bool:
+    """Whether jobs run in this process, one after another."""
+    return str(hydra_config.launcher._target_).endswith("BasicLauncher")
+
+
 def is_grid(hydra_config: Any) -> bool:
     """Whether a multirun takes every combination of what is swept, for each of its arms if it has any."""
     return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
@@ -165,21 +183,6 @@ def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) ->
     for left in page.parent.glob(f".{page.name}.due*"):  # of the pages before (`watched_page`)
         left.unlink(missing_ok=True)
     return study
-
-
-def mirror_study(config: DictConfig, folder: Path, *, page: Path, study: "Study") -> None:
-    """Mirror a finished study to where its chains are mirrored, with an alert if alarms of its chains give one."""
-    from collapsar.report.sections.answer import headline
-
-    tracking = instantiate(config.tracking, _convert_="object")
-    num_chains = counted(len(study.chains), "chain")
-    tracking.add_study(
-        folder,
-        name=str(config.name),
-        page=page,
-        answer=f"{num_chains}. {headline(study.counted)}",
-        is_alert=config.alarm.action != "warn",
-    )
 
 
 def make_console() -> Console:

@@ -38,26 +38,17 @@ STYLES = {State.FAILED: "bold red", State.RUNNING: "bold", State.WAITING: "dim",
 
 @dataclass(kw_only=True)
 class Watched:
-    """A job as the view knows it; it runs once the log in its folder has grown.
+    """A job as the view knows it; it runs once the log in its folder has grown."""
 
-    Attributes:
-        number: Its number, from 1.
-        title: Its arm and its seed.
-        num_before: Generations that were finished before this multirun.
-        reason: Why it failed.
-    """
-
-    number: int
-    title: str
+    number: int  # from 1
+    title: str  # its arm and its seed
     folder: Path
     num_generations: int
     state: State = State.WAITING
-    num_before: int = 0
-    num_finished: int = 0
-    reason: str = ""
+    reason: str = ""  # why it failed
 
     def __post_init__(self) -> None:
-        self.num_before = self.num_finished = self.count()
+        self.num_before = self.num_finished = self.count()  # generations before this multirun
         self._log_bytes_before = self._log_bytes()
 
     def _log_bytes(self) -> int:

@@ -18,18 +18,9 @@ from PIL.Image import Image
 RGB = 3  # colorspace
 
 
-def crc_table() -> list[int]:
-    """CRC-32C of each byte (Castagnoli's polynomial, reflected)."""
-    table = []
-    for byte in range(256):
-        crc = byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-        table.append(crc)
-    return table
-
-
-TABLE = crc_table()
+TABLE = list(range(256))  # CRC-32C of each byte (Castagnoli's polynomial, reflected)
+for _ in range(8):
+    TABLE = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in TABLE]
 
 
 def crc32c(content: bytes) -> int:

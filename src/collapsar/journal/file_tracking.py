@@ -18,11 +18,11 @@ from collapsar.files import write_atomically
 from collapsar.journal.event_file import EventFile
 from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder, tile
-from collapsar.journal.tracking import ChainTitle, RowTracking
+from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.records.record import GenerationRecord
 
 
-class CSVTracking(RowTracking):
+class CSVTracking(Tracking):
     """Two CSV files."""
 
     def begin(self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any]) -> bool:
@@ -35,14 +35,8 @@ class CSVTracking(RowTracking):
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
         self._metrics.add(score_row(record, is_drawn=False))
 
-    def alert(self, title: str, text: str) -> None:
-        pass
 
-    def finish(self, *, has_failed: bool) -> None:
-        pass
-
-
-class TensorBoardTracking(RowTracking):
+class TensorBoardTracking(Tracking):
     """An event file of TensorBoard."""
 
     def begin(self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any]) -> bool:
@@ -50,20 +44,18 @@ class TensorBoardTracking(RowTracking):
         return True
 
     def write_reading(self, row: dict[str, int | float]) -> None:
-        step = int(row[TRAINING_AXIS])
-        self._events.add_scalars({key: value for key, value in row.items() if key != TRAINING_AXIS}, step=step)
+        step = int(row.pop(TRAINING_AXIS))
+        self._events.add_scalars(row, step=step)
 
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
-        row, strip = score_row(record), store.strip(record.generation)
-        self._events.add_scalars({key: value for key, value in row.items() if key != AXIS}, step=record.generation)
+        row = score_row(record)
+        self._events.add_scalars(row, step=row.pop(AXIS))
         if grid := store.grid(record.generation):
             self._events.add_picture("pictures/samples", grid, step=record.generation)
+        strip = store.strip(record.generation)
         if strip is not None and strip.dtype == torch.uint8:
             picture = tile(strip, num_columns=len(strip))
             self._events.add_picture("pictures/strip", picture, step=record.generation)
-
-    def alert(self, title: str, text: str) -> None:
-        pass
 
     def finish(self, *, has_failed: bool) -> None:
         self._events.close()

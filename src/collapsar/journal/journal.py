@@ -9,16 +9,14 @@ is computed from all records in memory: its time grows with their number, to les
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
-from torch import Tensor
 
 from collapsar import __version__
 from collapsar.errors import NonFiniteError
@@ -34,7 +32,6 @@ from collapsar.machine.signals import Stopped
 from collapsar.records.chosen import CHOICES
 from collapsar.records.commit import commit
 from collapsar.records.record import GenerationRecord
-from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +40,7 @@ ALARMS, STATUS, MACHINE, VERSIONS = "alarms.jsonl", "status.json", "machine.json
 
 
 class Journal:
-    """One chain's journal, while this process holds its folder.
+    """One chain's journal, while this process holds its folder (`RunFolder.claim`).
 
     Attributes:
         write_page: Writes the page of the finished chain for a mirror that takes pages; None: no page.
@@ -61,6 +58,7 @@ class Journal:
         alarm: Alarm,
         write_page: Callable[[], Path] | None = None,
     ) -> None:
+        forget_peak_memory()
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
         self.write_page = write_page
         self.records = store.records()
@@ -71,8 +69,7 @@ class Journal:
             store.write_json(CHOICES, asdict(title.chosen))
         self._progress: ChainProgress | None = None
         if self.records:
-            self._write_profile("stopped" if self._is_stopped else "")
-            store.rewrite_lines(ALARMS, [found.to_json() for found in self._fired])
+            self._derive_files()
         self._note_the_end()
 
     @property
@@ -88,18 +85,11 @@ class Journal:
 
     @contextmanager
     def shown(self, console: Console, *, position: str, steps_per_generation: int) -> Iterator[None]:
-        """Show a chain that is not over on the terminal, in `status.json` and in W&B while it runs.
-
-        Args:
-            console: Where progress is drawn.
-            position: Which job of a multirun it is, in words; empty for a single chain.
-            steps_per_generation: Training steps in each generation; 0 if there are none.
-        """
+        """Show a chain on the terminal (`ChainProgress`), in `status.json` and in W&B while it runs."""
         self._progress = ChainProgress(
             console,
-            chain=self.title.shown,
+            title=self.title,
             position=position,
-            num_generations=self.title.num_generations,
             steps_per_generation=steps_per_generation,
             records=self.records,
         )
@@ -114,49 +104,28 @@ class Journal:
         """Mirror a reading of the losses of the current generation."""
         self.tracking.trained(len(self.records), reading)
 
-    def keep(
-        self,
-        record: GenerationRecord,
-        *,
-        samples: Samples,
-        strip: Tensor | None,
-        save_model: Callable[[Path], None],
-        curve: Sequence[dict[str, float]],
-        pictures: Mapping[str, Tensor] = MappingProxyType({}),
-        table: dict[str, Any] | None = None,
-    ) -> None:
-        """Store a finished generation; then profile, mirror and show the chain, and check the alarm.
-
-        Args:
-            record: What the generation was, and how it scored; machine and peak memory are added here.
-            samples: What the next pool gets.
-            strip: The images of the latents that never change; None if a model has none.
-            save_model: Writes the checkpoint.
-            curve: Training losses, a reading for each group of steps.
-            pictures: More images for the page, by name (`judging.evaluator.Scores`).
-            table: What the page shows of rows of a table; None if samples are not such rows.
-        """
+    def completed(self, record: GenerationRecord) -> GenerationRecord:
+        """A record with the machine of the chain, and the peak memory so far."""
         on_gpu = self.machine is not None and "cuda" in (self.machine.device, self.machine.evaluated_on)
-        record = replace(
+        return replace(
             record,
             peak_memory_bytes=peak_memory_bytes(),
             peak_device_memory_bytes=peak_device_memory_bytes() if on_gpu else None,
             machine=self.machine.to_dict() if self.machine else {},
         )
-        self.store.write_generation(
-            record, samples=samples, strip=strip, save_model=save_model, curve=curve, pictures=pictures, table=table
-        )
+
+    def add(self, record: GenerationRecord) -> None:
+        """Take a generation that the store holds by now: profile, mirror and show the chain, and check the alarm."""
         self.store.forget_unfinished()
         self.records.append(record)
         fired = self.alarm.fired_by_last(self.records)
         self._fired += fired
-        self._write_profile("stopped" if self._is_stopped else "")
+        self._derive_files()
         self.tracking.log(self.store, record)
         self._shown.finished(record)
         if record.entry_gate == "failed":
             floors = " and ".join(f"{share:g} of the floor of {key}" for key, share in SHARES.items())
             logger.info("generation 0 fails the entry gate, %s: %s", floors, gate_evidence(record.metrics))
-        self.store.append_lines(ALARMS, [found.to_json() for found in fired])
         for found in fired:
             self._shown.alarmed(found)
         if fired and self.alarm.action != "warn" and len(fired) == len(self._fired):  # the first of the chain
@@ -177,6 +146,11 @@ class Journal:
         assert self._progress is not None, "a chain is shown while it runs"
         return self._progress
 
+    def _derive_files(self) -> None:
+        """Write the files that are made from the records."""
+        self._write_profile("stopped" if self._is_stopped else "")
+        self.store.rewrite_lines(ALARMS, [found.to_json() for found in self._fired])
+
     def _write_profile(self, ending: Ending) -> None:
         self.store.write_json("profile.json", profile_chain(self.records, ending=ending).to_dict())
 
@@ -190,9 +164,14 @@ class Journal:
             logger.warning("stopped by the %s; alarm=default goes on", reason)
 
     def _note_versions(self) -> None:
-        """Write versions.json, and warn if other code made the generations so far."""
-        here, stored = versions(), self.store.read_json(VERSIONS)
-        made_by, goes_on_with = code_of(stored), code_of(here)
+        """Write versions.json, with the commit to cite; warn if other code made the generations so far."""
+        here: dict[str, Any] = {"python": platform.python_version(), "collapsar": __version__, "commit": commit()}
+        here |= {name: version(name) for name in VERSIONED}
+        stored = self.store.read_json(VERSIONS)
+        made_by, goes_on_with = (
+            f"collapsar {noted.get('collapsar', 'of no known version')}, commit {noted.get('commit') or 'unknown'}"
+            for noted in (stored, here)
+        )
         is_begun = bool(self.records) or self.store.unfinished_path.exists()
         if is_begun and made_by != goes_on_with:
             logger.warning(
@@ -227,36 +206,3 @@ class Journal:
                 self.tracking.add_page(self.write_page)
         finally:
             self.tracking.finish(has_failed=False)
-
-
-@contextmanager
-def open_journal(
-    folder: Path,
-    *,
-    title: ChainTitle,
-    config: dict[str, Any],
-    tracking: Tracking,
-    alarm: Alarm,
-    write_page: Callable[[], Path] | None = None,
-) -> Iterator[Journal]:
-    """The journal of a run folder, which no other process can open meanwhile.
-
-    Raises:
-        UsageError: the folder cannot be written, is held by another process, was made with other settings, or holds a
-            damaged record.
-    """
-    forget_peak_memory()
-    store = RunFolder(folder)
-    with store.claim(config):
-        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm, write_page=write_page)
-
-
-def versions() -> dict[str, Any]:
-    """Versions that the numbers depend on, for the report, and the commit to cite; null if it is unknown."""
-    ours = {"python": platform.python_version(), "collapsar": __version__, "commit": commit()}
-    return ours | {name: version(name) for name in VERSIONED}
-
-
-def code_of(noted: Mapping[str, Any]) -> str:
-    """The code that these versions name, in words."""
-    return f"collapsar {noted.get('collapsar', 'of no known version')}, commit {noted.get('commit') or 'unknown'}"

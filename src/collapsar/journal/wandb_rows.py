@@ -39,14 +39,18 @@ class WandbRows:
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
         """The pictures of a generation and the histogram of its classes."""
         self._records = spaced({**self._records, record.generation: record}, max_rows=MAX_ROWS)
-        pictures = samples_picture(store, record.generation) | self._strip_pictures(store, record.generation)
-        return pictures | class_histogram(record)
+        grid, caption = store.grid(record.generation), f"the first samples of generation {record.generation}"
+        samples = {"pictures/samples": wandb.Image(grid, caption=caption)} if grid else {}
+        return samples | self._strip_pictures(store, record.generation) | class_histogram(record)
 
     def last_row(self) -> dict[str, Any]:
         """What shows the whole chain at once: the moving film strip, classes by generation, recall by class."""
         if not self._records:
             return {}
-        row = self._film() | class_share_picture(self._records) | class_recall_table(self._records)
+        row = class_share_picture(self._records) | class_recall_table(self._records)
+        if strips := self._strips:
+            caption = f"latents that never change, generations {min(strips)} to {max(strips)}"
+            row[FILM] = wandb.Video(moving_picture(strips), caption=caption, format="gif")
         return {AXIS: max(self._records), **row} if row else {}
 
     def _strip_pictures(self, store: RunFolder, generation: int) -> dict[str, Any]:
@@ -57,26 +61,13 @@ class WandbRows:
         self._strips = so_far = spaced({**self._strips, generation: strip}, max_rows=MAX_ROWS)
         latents = f"{len(strip)} latents that never change"
         shown = ", ".join(map(str, so_far)) if len(so_far) <= 20 else f"{min(so_far)} to {max(so_far)}"
-        return {
-            "pictures/strip": wandb.Image(
-                tile(strip, num_columns=len(strip)), caption=f"generation {generation}: {latents}"
-            ),
-            FILM_STRIP: wandb.Image(
-                tile(torch.cat([*so_far.values()]), num_columns=len(strip)),
-                caption=f"{latents}, a row for each generation: {shown}",
-            ),
+        captioned = {
+            "pictures/strip": (strip, f"generation {generation}: {latents}"),
+            FILM_STRIP: (torch.cat([*so_far.values()]), f"{latents}, a row for each generation: {shown}"),
         }
-
-    def _film(self) -> dict[str, Any]:
-        """The film strips as one moving picture."""
-        if not (strips := self._strips):
-            return {}
         return {
-            FILM: wandb.Video(
-                moving_picture(strips),
-                caption=f"latents that never change, generations {min(strips)} to {max(strips)}",
-                format="gif",
-            )
+            key: wandb.Image(tile(images, num_columns=len(strip)), caption=caption)
+            for key, (images, caption) in captioned.items()
         }
 
 
@@ -103,13 +94,6 @@ def moving_picture(strips: Mapping[int, Tensor]) -> io.BytesIO:
     frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS_PER_FRAME, loop=0)
     file.seek(0)
     return file
-
-
-def samples_picture(store: RunFolder, generation: int) -> dict[str, Any]:
-    """The first samples of a generation; empty for vectors."""
-    grid = store.grid(generation)
-    caption = f"the first samples of generation {generation}"
-    return {"pictures/samples": wandb.Image(grid, caption=caption)} if grid else {}
 
 
 def class_histogram(record: GenerationRecord) -> dict[str, Any]:
@@ -156,17 +140,10 @@ def class_recall_table(records: Mapping[int, GenerationRecord]) -> dict[str, Any
 def summarise(profile: Mapping[str, Any], record: GenerationRecord | None) -> dict[str, Any]:
     """A chain's summary for W&B's table of runs: its profile without the evidence, floors, and any last metrics."""
     numbers = {f"profile/{key}": value for key, value in profile.items() if key not in ("findings", "fid_growth")}
-    growth = profile.get("fid_growth") or {}
-    verdicts = {f"verdict/{key}": finding["verdict"] for key, finding in profile.get("findings", {}).items()}
-    metrics = record.metrics if record else {}
-    final = {f"final/{key}": metrics[key] for key in MAIN if key in metrics}
-    return {
-        **numbers,
-        "profile/fid_growth": growth.get("slope"),
-        **verdicts,
-        **final,
-        **(floors(record) if record else {}),
-    }
+    verdicts = {f"verdict/{key}": answer["verdict"] for key, answer in profile.get("findings", {}).items()}
+    final = {} if record is None else {f"final/{key}": record.metrics[key] for key in MAIN if key in record.metrics}
+    growth = {"profile/fid_growth": (profile.get("fid_growth") or {}).get("slope")}
+    return numbers | growth | verdicts | final | (floors(record) if record else {})
 
 
 def notes_of(command: str, records: Sequence[GenerationRecord]) -> str:

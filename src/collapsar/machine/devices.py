@@ -4,7 +4,7 @@ A device is named by its class: `cpu`, `cuda` or `mps`.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -30,38 +30,28 @@ def free_bytes(device: torch.device) -> int:
 @contextmanager
 def device_seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Seed a GPU's generator, and restore its state afterwards. No other GPU is touched; a CPU is not seeded."""
-    if device.type == "cuda":
-        with torch.random.fork_rng(devices=[device]), torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-            yield
-    elif device.type == "mps":
-        state = torch.mps.get_rng_state()
-        torch.mps.manual_seed(seed)
-        try:
-            yield
-        finally:
-            torch.mps.set_rng_state(state)
-    else:
+    if device.type == "cpu":
+        yield
+        return
+    current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with torch.random.fork_rng(devices=[device], device_type=device.type), current:
+        torch.get_device_module(device).manual_seed(seed)
         yield
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
     """States of the global generators that training on a device draws from: the CPU's and the device's own."""
     states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state(device)
     return states
 
 
 def set_random_states(device: torch.device, states: dict[str, torch.Tensor]) -> None:
     """Set the global generators to stored states."""
     torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(states["mps"])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type], device)
 
 
 @contextmanager
@@ -98,9 +88,7 @@ def tensor_cores_allowed(device: torch.device) -> Iterator[None]:
 def explain_out_of_memory(what: str, *, advice: str) -> Iterator[None]:
     """Replace an out-of-memory error of a device, or of the machine, by a DeviceMemoryError of one sentence.
 
-    Args:
-        what: What is done, such as "training generation 3".
-        advice: What to set, such as "lower batch_size=64".
+    `what` is done, such as "training generation 3"; `advice` is what to set, such as "lower batch_size=64".
     """
     try:
         yield

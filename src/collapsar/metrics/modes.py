@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from scipy.special import ndtri
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from collapsar.errors import UsageError
-from collapsar.machine.choice import on_one_thread
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels
 from collapsar.metrics.neighbours.nearest import find_nearest
 
@@ -121,7 +121,7 @@ def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
     check_features(real, name="real")
     if not 1 <= num_bins <= len(real):
         raise UsageError(f"num_bins must lie in 1..{len(real)}, the number of real samples: got {num_bins}")
-    with on_one_thread():
+    with threadpool_limits(limits=1):  # several threads sum in another order, which changes results
         clusters = KMeans(n_clusters=num_bins, n_init=1, random_state=seed % 2**32).fit(real.double().cpu().numpy())
     return RealBins(
         centres=torch.from_numpy(clusters.cluster_centers_).to(real.device),

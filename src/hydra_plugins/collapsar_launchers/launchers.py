@@ -86,9 +86,6 @@ class SubmititLauncher(SideBySide, ABC):
         for job in self._jobs:
             job.cancel(check=False)
 
-    def close(self) -> None:
-        self._jobs.clear()
-
 
 class SlurmLauncher(SubmititLauncher):
     """All jobs at once as one array of SLURM jobs."""
@@ -138,7 +135,7 @@ class RayLauncher(SideBySide):
             ray.init(**self.init)
         self.shares = [Share(threads=self.num_cpus)] * num_jobs
         remote = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.max_retries)
-        self._task, self._references = remote(run_on_ray), list[Any]()
+        self._task, self._references = remote(lambda job, share: job(share)), list[Any]()
 
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
         references = [self._task.remote(job, self.shares[place]) for place, job in jobs]
@@ -155,8 +152,3 @@ class RayLauncher(SideBySide):
         import ray
 
         ray.shutdown()
-
-
-def run_on_ray(job: Job, share: Share) -> Any:
-    """Run a job in a Ray worker."""
-    return job(share)

@@ -59,7 +59,6 @@ class SideBySide(Launcher, ABC):
     def stop(self) -> None:
         """End the running jobs; the same command continues them."""
 
-    @abstractmethod
     def close(self) -> None:
         """Release what the places hold, when all jobs are over."""
 
