@@ -63,7 +63,7 @@ def test_the_page_of_a_study_follows_all_its_chains(launcher, at_once, seen, col
 def watched(tmp_path, written):
     """A page that was due before the command began, as one is that a kill left."""
     (tmp_path / ".report.html.due").write_text("0")
-    return WatchedPage(tmp_path, tmp_path / "report.html", num_chains=1)
+    return WatchedPage(tmp_path, num_chains=1)
 
 
 @pytest.fixture
@@ -115,12 +115,12 @@ def test_a_page_that_another_process_writes_is_left_to_it(watched, written, at_o
 
 
 def test_short_chains_write_no_page_in_their_first_seconds_but_one_after_them(written, tmp_path):
-    page, due = tmp_path / "report.html", tmp_path / ".report.html.due"
-    WatchedPage(tmp_path, page, num_chains=2)()
+    due = tmp_path / ".report.html.due"
+    WatchedPage(tmp_path, num_chains=2)()
     assert written == []
     assert 5 < float(due.read_text()) - time.time() < 15
     due.write_text(str(time.time()))
-    WatchedPage(tmp_path, page, num_chains=2)()
+    WatchedPage(tmp_path, num_chains=2)()
     assert len(written) == 1
 
 

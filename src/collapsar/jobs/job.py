@@ -24,6 +24,7 @@ from collapsar.errors import UsageError, disk_errors_name
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
 from collapsar.jobs.watch import LOG
+from collapsar.jobs.watched_page import PAGE, WatchedPage
 from collapsar.journal.objective import read_objective
 from collapsar.journal.rows import headline
 from collapsar.machine.signals import catch_signals
@@ -86,7 +87,8 @@ def run_chain(
     from collapsar.report.page import write_report
 
     with disk_errors_name(folder):
-        page, position = folder / multirun.PAGE, multirun.job_number(hydra_config)
+        position = multirun.job_number(hydra_config)
+        study, num_chains = (Path(hydra_config.sweep.dir), multirun.num_jobs()) if position else (folder, 1)
         records = experiment.run(
             folder,
             chain=chain,
@@ -96,10 +98,10 @@ def run_chain(
             expected="" if position else forecast.expected(folder, config=settings),
             command=command_of(hydra_config, folder=folder),
             chosen=multirun.chosen_for(config, folder),
-            write_page=lambda: write_report([folder], page),
-            after_generation=multirun.watched_page(hydra_config, folder),
+            write_page=lambda: write_report([folder], folder / PAGE),
+            after_generation=WatchedPage(study, num_chains=num_chains),
         )
-        multirun.show_results([folder], page=page, is_printed=not is_in_turn)
+        multirun.show_results(folder, is_printed=not is_in_turn)
         if is_in_turn:
             say_end(hydra_config, folder, f"is done: {headline(records[-1])}")
     profile = json.loads((folder / "profile.json").read_text())

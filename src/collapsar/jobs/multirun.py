@@ -24,7 +24,7 @@ from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
 from collapsar.jobs.watch import LOG
-from collapsar.jobs.watched_page import WatchedPage
+from collapsar.jobs.watched_page import PAGE
 from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
 from collapsar.records.words import counted
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 """Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
-PAGE = "report.html"  # in the folder of a study, and in that of a chain
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
@@ -63,7 +62,7 @@ class StudySummary(Callback):
         if has_outcome and not config.get("dry_run"):
             from collapsar.report.sections.answer import headline
 
-            study = show_results([folder], page=folder / PAGE)
+            study = show_results(folder)
             instantiate(config.tracking, _convert_="object").add_study(
                 folder,
                 name=str(config.name),
@@ -163,24 +162,17 @@ def num_jobs() -> int:
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
-def watched_page(hydra_config: Any, folder: Path) -> WatchedPage:
-    """The page that a job writes while it runs: that of its multirun, or its own."""
-    is_alone = hydra_config.mode != RunMode.MULTIRUN
-    study = folder if is_alone else Path(hydra_config.sweep.dir)
-    return WatchedPage(study, study / PAGE, num_chains=1 if is_alone else num_jobs())
-
-
-def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) -> "Study":
-    """Print the table of the chains in these folders, if wanted, and write their page; returns their study."""
+def show_results(folder: Path, *, is_printed: bool = True) -> "Study":
+    """Print the table of the chains in a folder, if wanted, and write their page; returns their study."""
     from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
     from collapsar.study.study import read_study
 
-    study = read_study(folders)
+    study = read_study([folder])
     if is_printed:
         make_console().print(report_tables(study))
-    logger.info("page: %s", write_page(study, page))
-    for left in page.parent.glob(f".{page.name}.due*"):  # of the pages before (`watched_page`)
+    logger.info("page: %s", write_page(study, folder / PAGE))
+    for left in folder.glob(f".{PAGE}.due*"):  # of the pages before (`watched_page`)
         left.unlink(missing_ok=True)
     return study
 

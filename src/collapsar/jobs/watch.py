@@ -25,15 +25,12 @@ FRAME_LINES = 3  # of the terminal, kept free above and below the jobs
 
 
 class State(Enum):
-    """The state of a job; a view shows jobs in this order."""
+    """The state of a job, in words, and its style; a view shows jobs in this order."""
 
-    FAILED = "failed"
-    RUNNING = "runs"
-    WAITING = "waits"
-    DONE = "done"
-
-
-STYLES = {State.FAILED: "bold red", State.RUNNING: "bold", State.WAITING: "dim", State.DONE: "green"}
+    FAILED = ("failed", "bold red")
+    RUNNING = ("runs", "bold")
+    WAITING = ("waits", "dim")
+    DONE = ("done", "green")
 
 
 @dataclass(kw_only=True)
@@ -74,10 +71,9 @@ class Watched:
         return self.num_generations - self.num_finished if self.state in (State.RUNNING, State.WAITING) else 0
 
     def line(self) -> str:
-        """The job in one line."""
         progress = f"{self.num_finished}/{self.num_generations}"
         what = f"{self.title}: {self.reason}" if self.reason else self.title
-        return f"{self.number:>4} {self.state.value:<6} {progress}  {what}"
+        return f"{self.number:>4} {self.state.value[0]:<6} {progress}  {what}"
 
 
 class MultirunView:
@@ -87,7 +83,6 @@ class MultirunView:
         self.jobs, self.console, self.start = jobs, console, time.monotonic()
 
     def shown(self) -> AbstractContextManager[None]:
-        """Draw the view within this context, if the console is a terminal."""
         return live_view(self.console, self.view)
 
     def look(self) -> None:
@@ -110,9 +105,8 @@ class MultirunView:
             logger.info("job %d (%s) %s; %s", job.number, job.title, what, self.summary())
 
     def summary(self) -> str:
-        """All jobs in one line, with the time left."""
         counts = {state: sum(job.state is state for job in self.jobs) for state in State}
-        words = [f"{count} {state.value}" for state, count in counts.items() if count]
+        words = [f"{count} {state.value[0]}" for state, count in counts.items() if count]
         left = seconds_left(self.jobs, elapsed=time.monotonic() - self.start)
         return ", ".join(words) + (f", about {duration_text(left)} left" if left else "")
 
@@ -121,7 +115,7 @@ class MultirunView:
         room = max(self.console.height - FRAME_LINES, 1)
         shown = sorted(self.jobs, key=lambda job: list(State).index(job.state))
         hidden = [f"     and {len(shown) - room} more"] if len(shown) > room else []
-        lines = [Text(job.line(), style=STYLES[job.state], overflow="ellipsis", no_wrap=True) for job in shown[:room]]
+        lines = [Text(job.line(), style=job.state.value[1], overflow="ellipsis", no_wrap=True) for job in shown[:room]]
         return Group(*lines, *hidden, Text(self.summary(), style="bold"))
 
 

@@ -14,22 +14,20 @@ from collapsar.records.words import counted
 
 logger = logging.getLogger(__name__)
 
+PAGE = "report.html"  # in the folder of a study, and in that of a chain
 SHARE = 0.03  # of the time, at most, that the writing takes
 MIN_SECONDS, FIRST_SECONDS = 3.0, 0.3  # between two pages, and what writing the first one is taken to cost
 
 
 class WatchedPage:
-    """The page over a folder of chains while some of them run; call it after each generation.
+    """The page over the folder of a study, or of a chain that runs alone; call it after each generation.
 
-    Args:
-        folder: Of the study, or of a chain that runs alone.
-        page: The file; beside it lie the lock, and the time when the next page is due.
-        num_chains: Chains of the study; 0 if unknown.
+    Beside the page lie its lock, and the time when the next page is due. `num_chains` is 0 if it is unknown.
     """
 
-    def __init__(self, folder: Path, page: Path, *, num_chains: int) -> None:
-        self.folder, self.page, self.num_chains = folder, page, num_chains
-        self._due = page.with_name(f".{page.name}.due")
+    def __init__(self, folder: Path, *, num_chains: int) -> None:
+        self.folder, self.page, self.num_chains = folder, folder / PAGE, num_chains
+        self._due = folder / f".{PAGE}.due"
         self._has_failed = False
 
     def __call__(self) -> None:

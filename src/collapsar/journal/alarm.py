@@ -1,9 +1,7 @@
 """The alarm: rules that check after each generation whether a chain is going wrong, and the action that follows.
 
-Which rules have fired depends only on the records so far, so a chain that continues after a kill fires the same rules,
-once each. No rule fires at generation 0: what it lacks is the model's fault, which the entry gate reports
-(`collapsar.journal.profile`). If a record holds a metric's real-against-real floor (`recall_floor`), a change counts
-only if it is large beside it.
+Which rules have fired depends only on the records so far, so a continued chain fires the same rules, once each. If a
+record holds a metric's real-against-real floor (`recall_floor`), a change counts only if it is large beside it.
 """
 
 import json

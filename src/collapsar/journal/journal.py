@@ -1,10 +1,7 @@
 """The journal of a chain: it handles each finished generation, and gives a continued chain its earlier ones.
 
-    store -> profile -> W&B -> progress -> alarm
-
 The records are the truth. `profile.json` and `alarms.jsonl` are made from them again when a folder is opened, so a kill
-between two writes loses nothing. Records are read from disk once, and a generation adds one line to them. The profile
-is computed from all records in memory: its time grows with their number, to less than 0.2 s at a thousand.
+between two writes loses nothing. The profile is computed from all records in memory, in less than .2 s for a thousand.
 """
 
 import logging
@@ -27,7 +24,7 @@ from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine.choice import Machine, read_machine
-from collapsar.machine.memory import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
+from collapsar.machine.devices import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
 from collapsar.machine.signals import Stopped
 from collapsar.records.chosen import CHOICES
 from collapsar.records.commit import commit
@@ -42,11 +39,10 @@ ALARMS, STATUS, MACHINE, VERSIONS = "alarms.jsonl", "status.json", "machine.json
 class Journal:
     """One chain's journal, while this process holds its folder (`RunFolder.claim`).
 
-    Attributes:
-        write_page: Writes the page of the finished chain for a mirror that takes pages; None: no page.
-        records: The finished generations' records, in order.
-        machine: Device, precision and threads of the chain; None before it begins.
+    `write_page` writes the page of the finished chain for a mirror that takes pages; None: no page.
     """
+
+    _progress: ChainProgress  # while the chain is shown
 
     def __init__(
         self,
@@ -61,13 +57,12 @@ class Journal:
         forget_peak_memory()
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
         self.write_page = write_page
-        self.records = store.records()
-        stored = self.records[-1].machine if self.records else store.read_json(MACHINE)
-        self.machine = read_machine(stored or store.read_json(MACHINE))
+        self.records = store.records()  # of the finished generations, in order
+        stored = self.records[-1].machine if self.records else {}
+        self.machine = read_machine(stored or store.read_json(MACHINE))  # None before the chain begins
         self._fired = alarm.fired(self.records)
         if title.chosen:
             store.write_json(CHOICES, asdict(title.chosen))
-        self._progress: ChainProgress | None = None
         if self.records:
             self._derive_files()
         self._note_the_end()
@@ -79,8 +74,7 @@ class Journal:
 
     def fix_machine(self, machine: Machine) -> None:
         """Fix the machine of the chain from here on: it is stored, and named in each record."""
-        if machine.to_dict() != self.store.read_json(MACHINE):
-            self.store.write_json(MACHINE, machine.to_dict())
+        self.store.write_json(MACHINE, machine.to_dict())
         self.machine = machine
 
     @contextmanager
@@ -93,12 +87,32 @@ class Journal:
             steps_per_generation=steps_per_generation,
             records=self.records,
         )
-        with self._tracked(), live_view(console, self._progress.view):
-            yield
+        self.store.write_json(STATUS, {"state": "running"})
+        self._note_versions()
+        try:
+            config = self.config | {"versions": self.store.read_json(VERSIONS)}
+            if chosen := self.title.chosen:
+                config |= {"arm": chosen.arm, "choices": chosen.choices}
+            self.tracking.start(self.store, title=self.title, config=config, records=self.records)
+            with live_view(console, self._progress.view):
+                yield
+        except BaseException as error:
+            if isinstance(error, NonFiniteError):
+                self._write_profile("broke down")
+            is_interrupted = isinstance(error, KeyboardInterrupt | Stopped)
+            why = "interrupted: the same command continues" if is_interrupted else f"{type(error).__name__}: {error}"
+            self.store.write_json(STATUS, {"state": "failed", "message": why})
+            self.tracking.finish(has_failed=True)
+            raise
+        try:
+            if self.write_page is not None:
+                self.tracking.add_page(self.write_page)
+        finally:
+            self.tracking.finish(has_failed=False)
 
     def trained(self, epoch: int, steps: int) -> None:
         """Report how far training came in the current generation."""
-        self._shown.trained(epoch, steps)
+        self._progress.trained(epoch, steps)
 
     def read(self, reading: Mapping[str, int | float]) -> None:
         """Mirror a reading of the losses of the current generation."""
@@ -122,12 +136,12 @@ class Journal:
         self._fired += fired
         self._derive_files()
         self.tracking.log(self.store, record)
-        self._shown.finished(record)
+        self._progress.finished(record)
         if record.entry_gate == "failed":
             floors = " and ".join(f"{share:g} of the floor of {key}" for key, share in SHARES.items())
             logger.info("generation 0 fails the entry gate, %s: %s", floors, gate_evidence(record.metrics))
         for found in fired:
-            self._shown.alarmed(found)
+            self._progress.alarmed(found)
         if fired and self.alarm.action != "warn" and len(fired) == len(self._fired):  # the first of the chain
             names = ", ".join(found.rule for found in fired)
             self.tracking.alert(f"Collapse alarm: {names}", "\n".join(map(str, fired)))
@@ -140,11 +154,6 @@ class Journal:
     @property
     def _is_stopped(self) -> bool:
         return self.alarm.action == "stop" and bool(self._fired) and not self._is_complete
-
-    @property
-    def _shown(self) -> ChainProgress:
-        assert self._progress is not None, "a chain is shown while it runs"
-        return self._progress
 
     def _derive_files(self) -> None:
         """Write the files that are made from the records."""
@@ -181,28 +190,3 @@ class Journal:
         if is_begun and ("begun_by" in stored or made_by != goes_on_with):
             here["begun_by"] = stored.get("begun_by", made_by)
         self.store.write_json(VERSIONS, here)
-
-    @contextmanager
-    def _tracked(self) -> Iterator[None]:
-        """Keep the state of a running chain on disk and in the tracking."""
-        self.store.write_json(STATUS, {"state": "running"})
-        self._note_versions()
-        try:
-            config = self.config | {"versions": self.store.read_json(VERSIONS)}
-            if chosen := self.title.chosen:
-                config |= {"arm": chosen.arm, "choices": chosen.choices}
-            self.tracking.start(self.store, title=self.title, config=config, records=self.records)
-            yield
-        except BaseException as error:
-            if isinstance(error, NonFiniteError):
-                self._write_profile("broke down")
-            is_interrupted = isinstance(error, KeyboardInterrupt | Stopped)
-            why = "interrupted: the same command continues" if is_interrupted else f"{type(error).__name__}: {error}"
-            self.store.write_json(STATUS, {"state": "failed", "message": why})
-            self.tracking.finish(has_failed=True)
-            raise
-        try:
-            if self.write_page is not None:
-                self.tracking.add_page(self.write_page)
-        finally:
-            self.tracking.finish(has_failed=False)

@@ -1,15 +1,7 @@
 """The collapse profile of one chain, made from its records: what happened to the chain as a whole.
 
-It holds half-lives, the growth and course of the error, deaths of classes, and an answer to each definition of collapse
-(`collapsar.journal.definitions`). Half-lives are counted in generations from generation 0.
-
-The entry gate is whether generation 0 reproduces the real data well enough for a loss to mean something. It saw real
-data only, so what it lacks is the model's fault, not collapse. A floor is what real samples reach in place of synthetic
-ones.
-
-A chain that its alarm stopped, or whose numbers broke down, is an outcome. After a breakdown nothing is drawn, so all
-that had not happened by then happens in the generation that broke down. A stopped chain might have lost more later, so
-no definition is answered no.
+The entry gate is whether generation 0 reproduces the real data well enough for a loss to mean something. What counts
+for a chain that ended early stands in README.md of this folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from collapsar.journal.courses import Course, Points, Rate, course_over, growth_rate, half_life, later_half, points
+from collapsar.journal.courses import MIN_POINTS, Course, Points, Rate, course_over, growth_rate, half_life, points
 from collapsar.journal.definitions import Answer, answer_all, dead_classes, died_classes, first_dead_generation
 from collapsar.records.record import GenerationRecord
 
@@ -60,8 +52,9 @@ def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -
     records = sorted(records, key=lambda record: record.generation)
     fid, recall = points(records, "fid"), points(records, "recall")
     variance_name, variance = variance_points(records)
-    late_rate = growth_rate(later_half(fid))
-    course = course_over(later_half(fid), rate=late_rate)
+    late = fid[-max(MIN_POINTS, (len(fid) + 1) // 2) :]
+    late_rate = growth_rate(late)
+    course = course_over(late, rate=late_rate)
     answers = answer_all(records, course=course, rate=late_rate, variance=variance, variance_name=variance_name)
     died, generation, broke_down = first_dead_generation(records), len(records), ending == "broke down"
     if broke_down and any(record.class_shares or record.factor_shares for record in records):

@@ -30,10 +30,7 @@ SHOWN_GENERATIONS = 40  # in a sparkline
 class ChainProgress:
     """The progress of one chain; `view` is redrawn by `collapsar.journal.live`.
 
-    Args:
-        position: Which job of a multirun it is, in words; empty for a single chain.
-        steps_per_generation: Training steps in each generation; 0 if it has none.
-        records: Generations that the store already holds.
+    `position` says which job of a multirun it is, in words; `records` are those that the store already holds.
     """
 
     def __init__(

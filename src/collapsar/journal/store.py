@@ -1,9 +1,7 @@
 """The run folder: what is on disk after each generation, and where a killed run continues.
 
 Files are written under a temporary name, flushed and renamed; files of JSON lines grow by whole lines. A generation is
-finished once its line stands in `records.jsonl`, which is written last; a generation folder without a line is made
-again. A line without a newline at its end was cut short by a kill, and does not count. If a line fails its checksum,
-that generation and all after it are made again.
+finished once its line stands in `records.jsonl`, which is written last; one without a line is made again.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The pictures, tables and the summary that W&B gets of a chain, made from the run folder.
 
-Film strips and classes show the whole chain so far. They keep at most `MAX_ROWS` generations, evenly spaced, so that a
-late generation costs no more than an early one. What shows the whole chain at once is made at its end.
+What shows the whole chain so far keeps at most `MAX_ROWS` generations, evenly spaced, so that a late generation costs
+no more than an early one.
 """
 
 import io

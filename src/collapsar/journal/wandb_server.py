@@ -1,8 +1,7 @@
 """The W&B server that a run goes to, its key, whether it answers, and the upload, in a process of its own.
 
-A chain writes its W&B run into its own folder only. The process of the upload follows that file and uploads it while it
-grows (`wandb beta sync --live`). It ends with the chain: its standard input is a pipe that closes when the chain's
-process ends for any reason.
+That process follows the file of the run (`wandb beta sync --live`). It ends with the chain: its standard input is a
+pipe that closes when the chain's process ends for any reason.
 """
 
 # What wandb's own online mode does not do (0.31, tried against the server in tests/loopback_wandb.py): init_timeout and

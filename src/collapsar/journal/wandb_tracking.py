@@ -1,9 +1,7 @@
 """Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, and one run for the study.
 
-Scores are drawn against `generation`, losses against the steps of the chain, while they are made (`rows`). A run is
-first written to the run folder, where no server can delay it. With an API key and a server that answers, a second
-process uploads it while it grows (`collapsar.journal.wandb_server`). Otherwise it stays there for `wandb sync`, which
-gives the same run. A chain that continues after a kill writes its run anew under the same id.
+A run is first written to the run folder, where no server can delay it. A chain that continues after a kill writes its
+run anew under the same id. What stands in a run, and when it is uploaded, stands in README.md of this folder.
 """
 
 import logging
@@ -88,8 +86,16 @@ class WandbTracking(Tracking):
     def caught_up(self) -> None:
         for folder in self._earlier:  # the new run holds all that they held
             shutil.rmtree(folder)
-        if self.mode in ("online", "shared"):
-            self._begin_upload()
+        if self.mode not in ("online", "shared"):
+            return
+        run = self._active
+        try:
+            entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
+        except (requests.RequestException, KeyError, TypeError) as error:
+            logger.warning("W&B cannot be reached (%s): this run is kept offline", reason(error))
+            return
+        logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
+        self._upload = Upload(Path(run.settings.sync_dir))
 
     def write_reading(self, row: dict[str, int | float]) -> None:
         self._log(row, axis=TRAINING_AXIS)
@@ -169,17 +175,6 @@ class WandbTracking(Tracking):
             logger.info("W&B run %s %s", kept, run.settings.sync_dir)
         elif not upload.finish(timeout_seconds=seconds):
             logger.warning("W&B did not take the whole run: it is %s %s", kept, run.settings.sync_dir)
-
-    def _begin_upload(self) -> None:
-        """Begin the upload of the run, if the server answers."""
-        run = self._active
-        try:
-            entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
-        except (requests.RequestException, KeyError, TypeError) as error:
-            logger.warning("W&B cannot be reached (%s): this run is kept offline", reason(error))
-            return
-        logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
-        self._upload = Upload(Path(run.settings.sync_dir))
 
     def _log(self, row: dict[str, Any], *, axis: str) -> None:
         """Log a row, and draw each of its keys over the axis."""

@@ -1,16 +1,23 @@
-"""Device helpers: free memory, random state, out-of-memory errors.
+"""Device helpers: free memory, peak memory, random state, out-of-memory errors.
 
-A device is named by its class: `cpu`, `cuda` or `mps`.
+A device is named by its class: `cpu`, `cuda` or `mps`. Peaks are counted from the start of a chain: on Linux the kernel
+can reset that of a process (`man 5 proc`, clear_refs and VmHWM); elsewhere it is the peak of the whole process.
 """
 
+import re
+import resource
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import torch
 
 from collapsar.errors import DeviceMemoryError
 
 HOST_MEMORY_TEXTS = ("DefaultCPUAllocator", "MPS backend out of memory")  # these come as plain RuntimeErrors
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+FORGET_PEAK = "5"
 
 
 def has_device(kind: str) -> bool:
@@ -25,6 +32,27 @@ def free_bytes(device: torch.device) -> int:
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     free, _total = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def forget_peak_memory() -> None:
+    """Restart the peak counts of the process and of its device, if the system can."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        CLEAR_REFS.write_text(FORGET_PEAK)
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident set of this process since its peak count was restarted."""
+    if STATUS.exists() and (found := re.search(r"^VmHWM:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)):
+        return int(found[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_device_memory_bytes() -> int | None:
+    """Peak memory of tensors on the CUDA device since its count was restarted; None if CUDA is not in use."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
 
 
 @contextmanager

@@ -81,14 +81,8 @@ class SideBySide(Launcher, ABC):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        composing = track(  # about .3 s a job
-            enumerate(job_overrides, start=initial_job_idx),
-            total=len(job_overrides),
-            description="composing the jobs",
-            console=make_console(),
-            transient=True,
-        )
-        jobs = [self._job(overrides, index=index) for index, overrides in composing]
+        composing = track(job_overrides, description="composing the jobs", console=make_console(), transient=True)
+        jobs = [self._job(overrides, index=index) for index, overrides in enumerate(composing, start=initial_job_idx)]
         run_folders.extend(job.folder for job in jobs)
         self.open(len(jobs), folder)
         try:
