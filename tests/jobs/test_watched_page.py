@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from collapsar.jobs import watched_page
-from collapsar.jobs.watched_page import WatchedPage
+from collapsar.jobs import multirun
+from collapsar.jobs.multirun import WatchedPage
 from collapsar.report import page as page_module
 
 NOTICE = "<strong>Not finished:</strong>"
@@ -17,8 +17,8 @@ NOTICE = "<strong>Not finished:</strong>"
 @pytest.fixture
 def at_once(monkeypatch):
     """Every page is due at once, however long the last one took."""
-    monkeypatch.setattr(watched_page, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(watched_page, "SHARE", 1e9)
+    monkeypatch.setattr(multirun, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(multirun, "SHARE", 1e9)
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ class FEW:
 
 
 def test_a_page_waits_until_writing_takes_a_small_share_of_the_time(watched, written, monkeypatch):
-    monkeypatch.setattr(watched_page, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(watched_page, "SHARE", 0.25)
+    monkeypatch.setattr(multirun, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(multirun, "SHARE", 0.25)
     start = time.time()
     while time.time() < start + 1.4:
         watched()

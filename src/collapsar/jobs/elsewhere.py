@@ -20,17 +20,18 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from collapsar.jobs.failures import BREAKDOWN_EXIT_CODE, FailedJob, exit_code, is_expected, one_line
+from collapsar.jobs.failures import BREAKDOWN_EXIT_CODE, exit_code, is_expected, one_line
 from collapsar.jobs.shares import Share
 from collapsar.jobs.watch import LOG
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended: the objective for a sweeper, and the failure if it failed."""
+    """How a job ended."""
 
-    objective: Any = None
-    failure: FailedJob | None = None
+    objective: Any = None  # for a sweeper
+    reason: str = ""  # why it failed, in one line; empty if it did not
+    exit_code: int = BREAKDOWN_EXIT_CODE  # of the command, if it failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +66,6 @@ class Job:
 
         return DelayedSubmission(self, share)
 
-    def failed(self, reason: str, *, exit_code: int = BREAKDOWN_EXIT_CODE, objective: Any = None) -> Outcome:
-        """The outcome of this job if it failed."""
-        failure = FailedJob(number=self.number, reason=reason, exit_code=exit_code, command=self.command)
-        return Outcome(objective=objective, failure=failure)
-
     def _run(self) -> Outcome:
         from collapsar.config import composition
         from collapsar.jobs import job
@@ -90,14 +86,14 @@ class Job:
             if self.is_restarted:
                 raise  # the job would count as over if it returned an outcome
             code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
-            return self.failed("interrupted: the same command continues", exit_code=code)
+            return Outcome(reason="interrupted: the same command continues", exit_code=code)
         except Exception as error:
             traceback.print_exception(error)
             if is_expected(error):
                 objective = job.objective_of_breakdown(self.config, self.folder)
-                return self.failed(one_line(error), exit_code=exit_code(error), objective=objective)
+                return Outcome(objective=objective, reason=one_line(error), exit_code=exit_code(error))
             text = " ".join(f"{type(error).__name__}: {error}".split())
-            return self.failed(f"{text}; the traceback is in {self.folder / LOG}")
+            return Outcome(reason=f"{text}; the traceback is in {self.folder / LOG}")
 
 
 @contextmanager

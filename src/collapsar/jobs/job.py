@@ -24,7 +24,6 @@ from collapsar.errors import UsageError, disk_errors_name
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
 from collapsar.jobs.watch import LOG
-from collapsar.jobs.watched_page import PAGE, WatchedPage
 from collapsar.journal.objective import read_objective
 from collapsar.journal.rows import headline
 from collapsar.machine.signals import catch_signals
@@ -98,8 +97,8 @@ def run_chain(
             expected="" if position else forecast.expected(folder, config=settings),
             command=command_of(hydra_config, folder=folder),
             chosen=multirun.chosen_for(config, folder),
-            write_page=lambda: write_report([folder], folder / PAGE),
-            after_generation=WatchedPage(study, num_chains=num_chains),
+            write_page=lambda: write_report([folder], folder / multirun.PAGE),
+            after_generation=multirun.WatchedPage(study, num_chains=num_chains),
         )
         multirun.show_results(folder, is_printed=not is_in_turn)
         if is_in_turn:
@@ -113,22 +112,18 @@ def own_log(folder: Path) -> Iterator[None]:
     """Send what a job logs to its own file; only lines of this module reach the terminal."""
     multirun.begun.append(time.monotonic())
     root, file = logging.getLogger(), logging.FileHandler(folder / LOG, delay=True)
+    of_this_module = logging.Filter(__name__)
     terminal = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     root.addHandler(file)
     for handler in terminal:
-        handler.addFilter(is_of_this_module)
+        handler.addFilter(of_this_module)
     try:
         yield
     finally:
         root.removeHandler(file)
         file.close()
         for handler in terminal:
-            handler.removeFilter(is_of_this_module)
-
-
-def is_of_this_module(record: logging.LogRecord) -> bool:
-    """Whether a log record is one of ours."""
-    return record.name == __name__
+            handler.removeFilter(of_this_module)
 
 
 def say_end(hydra_config: Any, folder: Path, outcome: str) -> None:

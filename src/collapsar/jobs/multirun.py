@@ -1,14 +1,16 @@
-"""Multiruns: their jobs, and the table and the page over all their chains."""
+"""Multiruns: their jobs, and the table and the page over all their chains, which is written while they run."""
 
 import json
 import logging
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,7 +26,6 @@ from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
 from collapsar.jobs.watch import LOG
-from collapsar.jobs.watched_page import PAGE
 from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
 from collapsar.records.words import counted
@@ -40,6 +41,9 @@ OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
+PAGE = "report.html"  # in the folder of a study, and in that of a chain
+SHARE = 0.03  # of the time, at most, that the writing takes
+MIN_SECONDS, FIRST_SECONDS = 3.0, 0.3  # between two pages, and what writing the first one is taken to cost
 PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
@@ -162,6 +166,58 @@ def num_jobs() -> int:
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
+class WatchedPage:
+    """The page over the folder of a study, or of a chain that runs alone; call it after each generation.
+
+    One process at a time writes it, at most every few seconds and for a small share of the time; the others go on. Its
+    lock and the time when the next page is due lie beside it. `num_chains` is 0 if it is unknown.
+    """
+
+    def __init__(self, folder: Path, *, num_chains: int) -> None:
+        self.folder, self.page, self.num_chains = folder, folder / PAGE, num_chains
+        self._due = folder / f".{PAGE}.due"
+        self._has_failed = False
+
+    def __call__(self) -> None:
+        """Write the page, unless it is not due yet or another process writes it."""
+        if self._has_failed or self._next() > time.time():
+            return
+        with suppress(Timeout, NotImplementedError, OSError), FileLock(f"{self._due}.lock", timeout=0):
+            if self._next() <= time.time():
+                self._write()
+
+    def _next(self) -> float:
+        """When the next page is due, in seconds since 1970."""
+        if not self._due.exists():
+            self._set_due(FIRST_SECONDS)
+        try:
+            return float(self._due.read_text())
+        except (OSError, ValueError):
+            return 0.0
+
+    def _set_due(self, seconds: float) -> None:
+        """Let the next page wait until a page that takes these seconds to write is a small share of the time."""
+        with suppress(OSError):
+            self._due.write_text(str(time.time() + max(MIN_SECONDS, seconds / SHARE)))
+
+    def _write(self) -> None:
+        from collapsar.report.page import write_page
+        from collapsar.study.study import read_study
+
+        start = time.time()
+        try:
+            study = read_study([self.folder])
+            total = max(self.num_chains, len(study.chains))
+            done = f"{sum(not chain.is_open for chain in study.chains)} of {counted(total, 'chain')}"
+            if total == 1:
+                done = counted(len(study.chains[0].records), "generation")
+            write_page(study, self.page, notice=f"{done} done at {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        except Exception as error:  # a section of a plug-in may fail in any way, and no chain must end by it
+            self._has_failed = True
+            logger.warning("%s is written when the chains are done: %s: %s", self.page, type(error).__name__, error)
+        self._set_due(time.time() - start)
+
+
 def show_results(folder: Path, *, is_printed: bool = True) -> "Study":
     """Print the table of the chains in a folder, if wanted, and write their page; returns their study."""
     from collapsar.report.page import write_page
@@ -172,7 +228,7 @@ def show_results(folder: Path, *, is_printed: bool = True) -> "Study":
     if is_printed:
         make_console().print(report_tables(study))
     logger.info("page: %s", write_page(study, folder / PAGE))
-    for left in folder.glob(f".{PAGE}.due*"):  # of the pages before (`watched_page`)
+    for left in folder.glob(f".{PAGE}.due*"):  # of the pages before (`WatchedPage`)
         left.unlink(missing_ok=True)
     return study
 

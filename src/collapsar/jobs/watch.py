@@ -70,11 +70,6 @@ class Watched:
         """Generations still to come; 0 if the job is over."""
         return self.num_generations - self.num_finished if self.state in (State.RUNNING, State.WAITING) else 0
 
-    def line(self) -> str:
-        progress = f"{self.num_finished}/{self.num_generations}"
-        what = f"{self.title}: {self.reason}" if self.reason else self.title
-        return f"{self.number:>4} {self.state.value[0]:<6} {progress}  {what}"
-
 
 class MultirunView:
     """A view of all jobs that a launcher got at once, in their order; drawn live if the console is a terminal."""
@@ -115,7 +110,12 @@ class MultirunView:
         room = max(self.console.height - FRAME_LINES, 1)
         shown = sorted(self.jobs, key=lambda job: list(State).index(job.state))
         hidden = [f"     and {len(shown) - room} more"] if len(shown) > room else []
-        lines = [Text(job.line(), style=job.state.value[1], overflow="ellipsis", no_wrap=True) for job in shown[:room]]
+        lines = []
+        for job in shown[:room]:
+            word, style = job.state.value
+            what = f"{job.title}: {job.reason}" if job.reason else job.title
+            line = f"{job.number:>4} {word:<6} {job.num_finished}/{job.num_generations}  {what}"
+            lines.append(Text(line, style=style, overflow="ellipsis", no_wrap=True))
         return Group(*lines, *hidden, Text(self.summary(), style="bold"))
 
 

@@ -120,21 +120,18 @@ class EventFile:
         self._write(_bytes(3, b"brain.Event:2"))
 
     def add_scalars(self, values: Mapping[str, int | float], *, step: int) -> None:
-        """Add values at a step, by tag."""
         summary = [
             _bytes(1, _bytes(1, tag.encode()) + b"\x15" + struct.pack("<f", value)) for tag, value in values.items()
         ]
         self._write(_number(2, step) + _bytes(5, b"".join(summary)))
 
     def add_picture(self, tag: str, picture: Image, *, step: int) -> None:
-        """Add a picture at a step."""
         png = io.BytesIO()
         picture.convert("RGB").save(png, format="PNG")
         image = _number(1, picture.height) + _number(2, picture.width) + _number(3, RGB) + _bytes(4, png.getvalue())
         self._write(_number(2, step) + _bytes(5, _bytes(1, _bytes(1, tag.encode()) + _bytes(4, image))))
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def _write(self, content: bytes) -> None:

@@ -64,19 +64,18 @@ class ChainProgress:
         self._num_untrained += bool(record.shared_seconds)  # or the estimate would count it as a quick training
         done, total = (self._num_steps(number) for number in (len(self.records), self.num_generations))
         self._bar.update(self._task, total=total, completed=done)
-        last, seconds = self.num_generations - 1, f"{sum(record.seconds.values()):.1f} s"
-        seconds += ", trained already" if record.shared_seconds else self._left()
+        seconds, num_left = f"{sum(record.seconds.values()):.1f} s", self.num_generations - len(self.records)
+        if record.shared_seconds:
+            seconds += ", trained already"
+        elif num_left:  # generations, each of which may take as long as those of this chain
+            trained = [sum(each.seconds.values()) for each in self.records if not each.shared_seconds]
+            seconds += f", about {duration_text(num_left * median(trained))} left"
+        last = self.num_generations - 1
         logger.info("generation %d/%d: %s (%s)", record.generation, last, headline(record), seconds)
 
     def alarmed(self, fired: Fired) -> None:
         self.last_alarm = [Text(str(fired), style="bold red")]
         logger.warning("%s", fired)
-
-    def _left(self) -> str:
-        """The time left, in words, if generations take as long as those of this run; empty at the end."""
-        trained = [sum(record.seconds.values()) for record in self.records if not record.shared_seconds]
-        num_left = self.num_generations - len(self.records)
-        return f", about {duration_text(num_left * median(trained))} left" if num_left else ""
 
     def _num_steps(self, num_generations: int) -> int:
         """The training steps of this run by the time that so many generations are stored."""

@@ -81,11 +81,9 @@ class RunFolder:
         return [GenerationRecord.from_json(line) for line in whole_lines(self.path / RECORDS)]
 
     def generation_path(self, generation: int) -> Path:
-        """The folder of one generation."""
         return self.path / f"generation_{generation:03d}"
 
     def model_path(self, generation: int) -> Path:
-        """The Lightning checkpoint of its model."""
         return self.generation_path(generation) / MODEL
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import wandb
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from collapsar.journal.rows import AXIS, floors
@@ -84,10 +84,8 @@ def moving_picture(strips: Mapping[int, Tensor]) -> io.BytesIO:
     frames = []
     for generation, strip in strips.items():
         picture = tile(strip, num_columns=(len(strip) + 1) // 2)
-        factor = -(-MIN_FILM_WIDTH // picture.width)
-        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-        frame = Image.new("RGB", (picture.width, picture.height + BAND_PIXELS), "white")
-        frame.paste(picture, (0, BAND_PIXELS))
+        picture = ImageOps.scale(picture, -(-MIN_FILM_WIDTH // picture.width), Image.Resampling.NEAREST)
+        frame = ImageOps.expand(picture, (0, BAND_PIXELS, 0, 0), fill="white")
         ImageDraw.Draw(frame).text((3, 1), f"generation {generation}", fill="black")
         frames.append(frame)
     file = io.BytesIO()

@@ -88,14 +88,13 @@ class SubmititLauncher(SideBySide, ABC):
 
 
 class SlurmLauncher(SubmititLauncher):
-    """All jobs at once as one array of SLURM jobs."""
+    """All jobs at once as one array of SLURM jobs, with the settings of `conf/hydra/launcher/submitit_slurm.yaml`."""
 
     restarts_jobs = True
 
     def __init__(
         self, *, cpus_per_task: int, timeout_min: int, max_num_timeout: int, parameters: Mapping[str, Any] | None
     ) -> None:
-        """Set what each job requests from SLURM, as `conf/hydra/launcher/submitit_slurm.yaml` explains."""
         self.cpus_per_task, self.timeout_min, self.max_num_timeout = cpus_per_task, timeout_min, max_num_timeout
         self.parameters = parameters or {}
 
@@ -106,10 +105,9 @@ class SlurmLauncher(SubmititLauncher):
 
 
 class LocalLauncher(SubmititLauncher):
-    """Processes of this machine, one for each job."""
+    """Processes of this machine, one for each job, which is stopped after `timeout_min`."""
 
     def __init__(self, *, n_jobs: int | None, jobs_per_gpu: int, timeout_min: int) -> None:
-        """Set how many jobs run at once (`shares_here`), and the minutes after which a job is stopped."""
         self.n_jobs, self.jobs_per_gpu, self.timeout_min = n_jobs, jobs_per_gpu, timeout_min
 
     def open(self, num_jobs: int, folder: Path) -> None:
@@ -118,13 +116,12 @@ class LocalLauncher(SubmititLauncher):
 
 
 class RayLauncher(SideBySide):
-    """Each job is a Ray task, which waits until the cluster has room for it."""
+    """Each job is a Ray task, which waits until the cluster has room for what `conf/hydra/launcher/ray.yaml` says."""
 
     package, extra = "ray", "ray"
     restarts_jobs = True
 
     def __init__(self, *, init: Mapping[str, Any], num_cpus: int, num_gpus: float, max_retries: int) -> None:
-        """Set what each job requests from Ray, as `conf/hydra/launcher/ray.yaml` explains."""
         self.init, self.num_cpus, self.num_gpus, self.max_retries = init, num_cpus, num_gpus, max_retries
 
     def open(self, num_jobs: int, folder: Path) -> None:
