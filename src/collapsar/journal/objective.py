@@ -112,7 +112,7 @@ def read_objective(
     """A number, one for each key of a list, or None without an objective; UsageError for what the chain lacks."""
     if objective is None:
         return None
-    numbers = numbers_of(records[-1], profile=profile) if records else numbers_of_profile(profile)
+    numbers = numbers_of(records, profile=profile)
     if profile.get("ending") == "broke down":
         numbers |= {key: worst for key in keys_in(objective) if (worst := worst_final(key)) is not None}
     for key in keys_in(objective):
@@ -127,23 +127,20 @@ def keys_in(objective: str | list[str]) -> list[str]:
     return [objective] if isinstance(objective, str) else objective
 
 
-def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[str, float]:
-    """All numbers that can be an objective, by key."""
-    numbers: dict[str, Any] = {f"final/{key}": value for key, value in record.metrics.items()}
-    never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
-    lasted = record.generation if profile.get("ending") == "stopped" else math.inf
-    numbers |= {f"profile/{key}": lasted for key in never}
-    num_classes = sum(share > 0 for share in record.class_shares.get("real", ()))
-    if 1 < num_classes <= len(profile.get("missing_classes", ())) + 1:
-        numbers["profile/first_dead_generation"] = 0.0  # dead from the start: generation 0 has no class left to lose
-    return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
-
-
-def numbers_of_profile(profile: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a profile, by their keys as objectives."""
+def numbers_of(records: Sequence[GenerationRecord], *, profile: Mapping[str, Any]) -> dict[str, float]:
+    """All numbers of a chain that can be an objective, by key; `EVENTS` that did not happen have the worst value."""
+    numbers: dict[str, Any] = {}
+    for record in records[-1:]:
+        numbers |= {f"final/{key}": value for key, value in record.metrics.items()}
+        never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
+        lasted = record.generation if profile.get("ending") == "stopped" else math.inf
+        numbers |= {f"profile/{key}": lasted for key in never}
+        num_classes = sum(share > 0 for share in record.class_shares.get("real", ()))
+        if 1 < num_classes <= len(profile.get("missing_classes", ())) + 1:
+            numbers["profile/first_dead_generation"] = 0  # dead from the start: generation 0 has no class left to lose
     described = {key: value for key, value in profile.items() if key != "findings"}  # answers, not numbers
-    flat = flatten(described).items()
-    return {f"profile/{key}": float(value) for key, value in flat if isinstance(value, int | float)}
+    numbers |= {f"profile/{key}": value for key, value in flatten(described).items() if isinstance(value, int | float)}
+    return {key: float(value) for key, value in numbers.items()}
 
 
 def worst_final(key: str) -> float | None:

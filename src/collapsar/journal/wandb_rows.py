@@ -34,24 +34,24 @@ class WandbRows:
 
     def __init__(self) -> None:
         self._strips: dict[int, Tensor] = {}
-        self._records: dict[int, GenerationRecord] = {}
+        self.records: dict[int, GenerationRecord] = {}  # with the first and the last
 
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
         """The pictures of a generation and the histogram of its classes."""
-        self._records = spaced({**self._records, record.generation: record}, max_rows=MAX_ROWS)
+        self.records = spaced({**self.records, record.generation: record}, max_rows=MAX_ROWS)
         grid, caption = store.grid(record.generation), f"the first samples of generation {record.generation}"
         samples = {"pictures/samples": wandb.Image(grid, caption=caption)} if grid else {}
         return samples | self._strip_pictures(store, record.generation) | class_histogram(record)
 
     def last_row(self) -> dict[str, Any]:
         """What shows the whole chain at once: the moving film strip, classes by generation, recall by class."""
-        if not self._records:
+        if not self.records:
             return {}
-        row = class_share_picture(self._records) | class_recall_table(self._records)
+        row = class_share_picture(self.records) | class_recall_table(self.records)
         if strips := self._strips:
             caption = f"latents that never change, generations {min(strips)} to {max(strips)}"
             row[FILM] = wandb.Video(moving_picture(strips), caption=caption, format="gif")
-        return {AXIS: max(self._records), **row} if row else {}
+        return {AXIS: max(self.records), **row} if row else {}
 
     def _strip_pictures(self, store: RunFolder, generation: int) -> dict[str, Any]:
         """The film strip of a generation, and the film strips so far, a row for each generation."""

@@ -66,7 +66,6 @@ class WandbTracking(Tracking):
         if self.mode == "disabled":
             return False
         self._store, self._title, self._rows = store, title, WandbRows()
-        self._records: list[GenerationRecord] = []  # the first and the last
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
         arm = title.chosen.arm if title.chosen else f"{title.model}/{title.regime}"
         self._init(
@@ -101,10 +100,9 @@ class WandbTracking(Tracking):
         self._log(row, axis=TRAINING_AXIS)
 
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
-        self._records = [*self._records[:1], record]
         self._log(score_row(record) | self._rows.generation_row(record, store), axis=AXIS)
         self._active.summary.update(summarise(store.read_json("profile.json"), record))
-        self._active.notes = notes_of(self._title.command, self._records)
+        self._active.notes = notes_of(self._title.command, [*self._rows.records.values()])
         if record.generation in self._artifacts:
             self._log_artifact(record)
 
