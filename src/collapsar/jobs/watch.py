@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -22,15 +22,8 @@ logger = logging.getLogger(__name__)
 
 RECORDS, LOG = "records.jsonl", "job.log"
 FRAME_LINES = 3  # of the terminal, kept free above and below the jobs
-
-
-class State(Enum):
-    """The state of a job, in words, and its style; a view shows jobs in this order."""
-
-    FAILED = ("failed", "bold red")
-    RUNNING = ("runs", "bold")
-    WAITING = ("waits", "dim")
-    DONE = ("done", "green")
+State: TypeAlias = Literal["failed", "runs", "waits", "done"]
+STYLES: dict[State, str] = {"failed": "bold red", "runs": "bold", "waits": "dim", "done": "green"}  # in the order shown
 
 
 @dataclass(kw_only=True)
@@ -41,7 +34,7 @@ class Watched:
     title: str  # its arm and its seed
     folder: Path
     num_generations: int
-    state: State = State.WAITING
+    state: State = "waits"
     reason: str = ""  # why it failed
 
     def __post_init__(self) -> None:
@@ -68,7 +61,7 @@ class Watched:
     @property
     def num_left(self) -> int:
         """Generations still to come; 0 if the job is over."""
-        return self.num_generations - self.num_finished if self.state in (State.RUNNING, State.WAITING) else 0
+        return self.num_generations - self.num_finished if self.state in ("runs", "waits") else 0
 
 
 class MultirunView:
@@ -83,16 +76,16 @@ class MultirunView:
     def look(self) -> None:
         """Update which jobs have started, and the progress of those that run."""
         for job in self.jobs:
-            if job.state is State.WAITING and job.has_started:
-                job.state = State.RUNNING
+            if job.state == "waits" and job.has_started:
+                job.state = "runs"
                 self._say("runs", job)
-            if job.state is State.RUNNING:
+            if job.state == "runs":
                 job.num_finished = job.count()
 
     def ended(self, job: Watched, *, reason: str) -> None:
         """Mark a job as over; if there is a reason, it failed."""
         job.num_finished, job.reason = job.count(), reason
-        job.state = State.FAILED if reason else State.DONE
+        job.state = "failed" if reason else "done"
         self._say(f"failed: {reason}" if reason else "is done", job)
 
     def _say(self, what: str, job: Watched) -> None:
@@ -100,22 +93,21 @@ class MultirunView:
             logger.info("job %d (%s) %s; %s", job.number, job.title, what, self.summary())
 
     def summary(self) -> str:
-        counts = {state: sum(job.state is state for job in self.jobs) for state in State}
-        words = [f"{count} {state.value[0]}" for state, count in counts.items() if count]
+        counts = {state: sum(job.state == state for job in self.jobs) for state in STYLES}
+        words = [f"{count} {state}" for state, count in counts.items() if count]
         left = seconds_left(self.jobs, elapsed=time.monotonic() - self.start)
         return ", ".join(words) + (f", about {duration_text(left)} left" if left else "")
 
     def view(self) -> RenderableType:
         """As many jobs as the terminal has room for: failed and running ones before waiting and done ones."""
         room = max(self.console.height - FRAME_LINES, 1)
-        shown = sorted(self.jobs, key=lambda job: list(State).index(job.state))
+        shown = sorted(self.jobs, key=lambda job: list(STYLES).index(job.state))
         hidden = [f"     and {len(shown) - room} more"] if len(shown) > room else []
         lines = []
         for job in shown[:room]:
-            word, style = job.state.value
             what = f"{job.title}: {job.reason}" if job.reason else job.title
-            line = f"{job.number:>4} {word:<6} {job.num_finished}/{job.num_generations}  {what}"
-            lines.append(Text(line, style=style, overflow="ellipsis", no_wrap=True))
+            line = f"{job.number:>4} {job.state:<6} {job.num_finished}/{job.num_generations}  {what}"
+            lines.append(Text(line, style=STYLES[job.state], overflow="ellipsis", no_wrap=True))
         return Group(*lines, *hidden, Text(self.summary(), style="bold"))
 
 
