@@ -212,10 +212,14 @@ def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> 
     for name, text in (("tracking.project", project), ("tracking.entity", entity)):
         if text is not None and not text.strip():
             raise UsageError(f"{name} must be the name of one: got {text!r}")
-    given = {"tracking.project": ("project", project), "tracking.entity": ("entity", entity)}
-    for name, (setting, value) in {**given, "tracking.tags": ("run_tags", tags)}.items():
+    given: dict[str, dict[str, Any]] = {
+        "tracking.project": {"project": project},
+        "tracking.entity": {"entity": entity},
+        "tracking.tags": {"run_tags": tags},
+    }
+    for name, setting in given.items():
         with refusals_name(name):
-            wandb.Settings(**{setting: value})
+            wandb.Settings(**setting)
     for variable in (name for name in os.environ if name.startswith("WANDB_") and name not in READ_HERE):
         with refusals_name(variable):
             wandb.Settings().update_from_env_vars({variable: os.environ[variable]})
