@@ -58,11 +58,6 @@ class Watched:
         except FileNotFoundError:
             return 0
 
-    @property
-    def num_left(self) -> int:
-        """Generations still to come; 0 if the job is over."""
-        return self.num_generations - self.num_finished if self.state in ("runs", "waits") else 0
-
 
 class MultirunView:
     """A view of all jobs that a launcher got at once, in their order; drawn live if the console is a terminal."""
@@ -114,7 +109,7 @@ class MultirunView:
 def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
     """The time that all jobs of a multirun still need at their speed so far; None before any generation is finished."""
     num_finished = sum(job.num_finished - job.num_before for job in jobs)
-    num_left = sum(job.num_left for job in jobs)
+    num_left = sum(job.num_generations - job.num_finished for job in jobs if job.state in ("runs", "waits"))
     if num_left == 0:
         return 0.0
     return elapsed * num_left / num_finished if num_finished else None
