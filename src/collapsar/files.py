@@ -10,7 +10,6 @@ checksums have none: they count as unverified, neither whole nor damaged.
 """
 
 import os
-import re
 from hashlib import blake2b
 from pathlib import Path
 from zipfile import ZipFile
@@ -18,8 +17,7 @@ from zipfile import ZipFile
 from collapsar.errors import disk_errors_name
 
 ARCHIVE_MARK, ARCHIVE_CHECKSUM_BYTES = b"collapsar checksum ", 16
-IN_LINE = re.compile(r'(?P<body>.*), "checksum": "(?P<checksum>[0-9a-f]{16})"\}')
-IN_FILE = re.compile(r"(?P<body>.*)# checksum (?P<checksum>[0-9a-f]{16})\n", re.DOTALL)
+LINE_MARK, FILE_MARK = ', "checksum": "', "# checksum "
 
 
 def checksum(text: str) -> str:
@@ -30,28 +28,24 @@ def checksum(text: str) -> str:
 def line_with_checksum(line: str) -> str:
     """A JSON object on one line, with its checksum as the last entry."""
     body = line.removesuffix("}")
-    return f'{body}, "checksum": "{checksum(body)}"}}'
+    return f'{body}{LINE_MARK}{checksum(body)}"}}'
 
 
 def file_with_checksum(text: str) -> str:
     """A file's text with its checksum in a comment on the last line."""
-    return f"{text}# checksum {checksum(text)}\n"
+    return f"{text}{FILE_MARK}{checksum(text)}\n"
 
 
 def line_is_whole(line: str) -> bool | None:
     """Whether a line matches its checksum; None if it has none."""
-    return _is_whole(IN_LINE, line, mark=', "checksum": "')
+    body, mark, end = line.rpartition(LINE_MARK)
+    return end == f'{checksum(body)}"}}' if mark else None
 
 
 def file_is_whole(text: str) -> bool | None:
     """Whether a file's text matches its checksum; None if it has none."""
-    return _is_whole(IN_FILE, text, mark="# checksum ")
-
-
-def _is_whole(pattern: re.Pattern[str], text: str, *, mark: str) -> bool | None:
-    if found := pattern.fullmatch(text):
-        return checksum(found["body"]) == found["checksum"]
-    return False if mark in text else None
+    body, mark, end = text.rpartition(FILE_MARK)
+    return end == f"{checksum(body)}\n" if mark else None
 
 
 def add_checksum_to_archive(path: Path) -> None:
@@ -104,14 +98,6 @@ def append_flushed(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def cut_torn_line(path: Path) -> None:
-    """Cut off what follows the last newline: a line that a kill or a full disk left incomplete."""
-    content = path.read_bytes() if path.exists() else b""
-    if content and not content.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
 
 
 def whole_lines(path: Path) -> list[str]:

@@ -4,25 +4,38 @@ import pytest
 
 from collapsar.errors import UsageError
 from collapsar.jobs import shares
-from collapsar.jobs.shares import Share, count_cores, shares_of, visible_gpus
+from collapsar.jobs.shares import Share, count_cores, shares_here, visible_gpus
 
 
-def slots(num_slots, *, num_cores, gpus=(), most_threads=None):
+@pytest.fixture
+def shares_of(monkeypatch):
+    """`shares_of(5, n_jobs=2, num_cores=8)`: the shares of jobs on a machine with these cores and GPUs."""
+
+    def call(num_jobs, *, n_jobs, num_cores, gpus=(), jobs_per_gpu=1, most_threads=None):
+        monkeypatch.setattr(shares, "count_cores", lambda: num_cores)
+        monkeypatch.setattr(shares, "visible_gpus", lambda: list(gpus))
+        monkeypatch.setenv("OMP_NUM_THREADS", str(most_threads or ""))
+        return shares_here(num_jobs, n_jobs=n_jobs, jobs_per_gpu=jobs_per_gpu)
+
+    return call
+
+
+@pytest.fixture
+def slots(shares_of):
     """The shares of as many jobs at once as there are."""
-    found = {"num_cores": num_cores, "gpus": gpus, "most_threads": most_threads}
-    return shares_of(num_slots, n_jobs=num_slots, jobs_per_gpu=1, **found)
+    return lambda num_slots, **machine: shares_of(num_slots, n_jobs=num_slots, **machine)
 
 
 @pytest.mark.parametrize(("num_slots", "num_cores", "threads"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (8, 8, 1), (9, 8, 1)])
-def test_cores_are_divided_among_the_jobs(num_slots, num_cores, threads):
+def test_cores_are_divided_among_the_jobs(num_slots, num_cores, threads, slots):
     assert slots(num_slots, num_cores=num_cores) == [Share(threads=threads)] * num_slots
 
 
-def test_gpus_are_given_in_turn():
+def test_gpus_are_given_in_turn(slots):
     assert [share.gpu for share in slots(5, num_cores=8, gpus=["0", "3"])] == ["0", "3", "0", "3", "0"]
 
 
-def test_without_a_gpu_none_is_given():
+def test_without_a_gpu_none_is_given(slots):
     assert slots(2, num_cores=2)[1].environment() == dict.fromkeys(shares.THREADS, "1")
 
 
@@ -44,13 +57,13 @@ def test_what_a_cluster_decides_is_left_to_it():
         (200, [], 1, 100),  # no more places than jobs
     ],
 )
-def test_a_machine_is_filled_unless_a_number_is_asked_for(wanted, gpus, jobs_per_gpu, num_slots):
+def test_a_machine_is_filled_unless_a_number_is_asked_for(wanted, gpus, jobs_per_gpu, num_slots, shares_of):
     found = shares_of(100, n_jobs=wanted, num_cores=16, gpus=gpus, jobs_per_gpu=jobs_per_gpu)
     assert len(found) == num_slots
 
 
 @pytest.mark.parametrize(("wanted", "jobs_per_gpu", "key"), [(0, 1, "n_jobs"), (None, 0, "jobs_per_gpu")])
-def test_no_place_at_all_is_refused_by_the_name_of_the_setting(wanted, jobs_per_gpu, key):
+def test_no_place_at_all_is_refused_by_the_name_of_the_setting(wanted, jobs_per_gpu, key, shares_of):
     with pytest.raises(UsageError, match=rf"hydra.launcher.{key} must be above 0: got 0"):
         shares_of(2, n_jobs=wanted, num_cores=2, gpus=[], jobs_per_gpu=jobs_per_gpu)
 
@@ -58,8 +71,9 @@ def test_no_place_at_all_is_refused_by_the_name_of_the_setting(wanted, jobs_per_
 @pytest.mark.parametrize(
     ("visible", "gpus"), [("0,2", ["0", "2"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"]), ("", []), ("-1", [])]
 )
-def test_jobs_get_no_gpu_that_the_command_does_not_see(visible, gpus):
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible}) == gpus
+def test_jobs_get_no_gpu_that_the_command_does_not_see(visible, gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus() == gpus
 
 
 def driver(folder, monkeypatch, script):
@@ -68,24 +82,28 @@ def driver(folder, monkeypatch, script):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def test_where_nothing_is_said_of_gpus_the_driver_is_asked(tmp_path, monkeypatch):
     driver(tmp_path, monkeypatch, "echo GPU-1; echo GPU-2")
-    assert visible_gpus({}) == ["GPU-1", "GPU-2"]
+    assert visible_gpus() == ["GPU-1", "GPU-2"]
 
 
 def test_a_driver_that_does_not_answer_is_told_of(tmp_path, monkeypatch):
     driver(tmp_path, monkeypatch, "echo no devices; exit 9")
     with pytest.raises(UsageError, match=r"\(no devices\): set CUDA_VISIBLE_DEVICES"):
-        visible_gpus({})
+        visible_gpus()
 
 
-def test_no_more_cores_are_counted_than_slurm_gave():
-    assert count_cores({"SLURM_CPUS_PER_TASK": "1"}) == 1
-    assert count_cores({"SLURM_CPUS_PER_TASK": "100000"}) == count_cores({})
+def test_no_more_cores_are_counted_than_slurm_gave(monkeypatch):
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    here = count_cores()
+    for given, counted in (("1", 1), ("100000", here)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+        assert count_cores() == counted
 
 
-def test_a_limit_of_threads_is_kept():
+def test_a_limit_of_threads_is_kept(slots):
     assert slots(1, num_cores=8, most_threads=2) == [Share(threads=2)]
     assert slots(8, num_cores=8, most_threads=2)[0] == Share(threads=1)

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from collapsar.jobs.watch import MultirunView, State, Watched, seconds_left
+from collapsar.jobs.watch import MultirunView, Watched, seconds_left
 
 
 def job(folder, number=1, *, num_generations=4, num_lines=0):
@@ -31,10 +31,10 @@ def test_a_job_waits_until_its_process_says_something(tmp_path):
     waiting = job(tmp_path)
     view = MultirunView([waiting], console=Console(file=io.StringIO()))
     view.look()
-    assert waiting.state is State.WAITING
+    assert waiting.state == "waits"
     (waiting.folder / "job.log").write_text("hello\n")
     view.look()
-    assert waiting.state is State.RUNNING
+    assert waiting.state == "runs"
 
 
 def test_what_an_earlier_run_said_does_not_count(tmp_path):
@@ -47,7 +47,7 @@ def test_what_an_earlier_run_said_does_not_count(tmp_path):
 
 def test_each_job_has_one_line_and_the_whole_another(tmp_path):
     jobs = [job(tmp_path, number) for number in (1, 2, 3)]
-    jobs[0].state, jobs[1].state, jobs[2].state, jobs[2].reason = State.DONE, State.RUNNING, State.FAILED, "no disk"
+    jobs[0].state, jobs[1].state, jobs[2].state, jobs[2].reason = "done", "runs", "failed", "no disk"
     assert drawn(jobs) == [
         "   3 failed 0/4  seed=3: no disk",
         "   2 runs   0/4  seed=2",
@@ -70,13 +70,13 @@ def test_a_long_line_is_cut_and_does_not_wrap(tmp_path):
 
 def test_the_rest_takes_as_long_as_the_part_before(tmp_path):
     jobs = [job(tmp_path, 1), job(tmp_path, 2)]
-    jobs[0].num_finished, jobs[0].state = 2, State.RUNNING
+    jobs[0].num_finished, jobs[0].state = 2, "runs"
     assert seconds_left(jobs, elapsed=10.0) == pytest.approx(10.0 * 6 / 2)
 
 
 def test_generations_of_an_earlier_command_are_not_taken_for_quick_ones(tmp_path):
     continued = job(tmp_path, num_lines=2)
-    continued.state = State.RUNNING
+    continued.state = "runs"
     assert seconds_left([continued], elapsed=10.0) is None
     (tmp_path / "1" / "records.jsonl").write_text("{}\n" * 3)
     continued.num_finished = continued.count()
@@ -85,5 +85,5 @@ def test_generations_of_an_earlier_command_are_not_taken_for_quick_ones(tmp_path
 
 def test_a_failed_job_is_not_waited_for(tmp_path):
     failed = job(tmp_path)
-    failed.state = State.FAILED
+    failed.state = "failed"
     assert seconds_left([failed], elapsed=10.0) == 0.0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from collapsar.jobs import watched_page
-from collapsar.jobs.watched_page import WatchedPage
+from collapsar.jobs import multirun
+from collapsar.jobs.multirun import WatchedPage
 from collapsar.report import page as page_module
 
 NOTICE = "<strong>Not finished:</strong>"
@@ -17,8 +17,8 @@ NOTICE = "<strong>Not finished:</strong>"
 @pytest.fixture
 def at_once(monkeypatch):
     """Every page is due at once, however long the last one took."""
-    monkeypatch.setattr(watched_page, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(watched_page, "SHARE", 1e9)
+    monkeypatch.setattr(multirun, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(multirun, "SHARE", 1e9)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_page_of_a_study_follows_all_its_chains(launcher, at_once, seen, col
 def watched(tmp_path, written):
     """A page that was due before the command began, as one is that a kill left."""
     (tmp_path / ".report.html.due").write_text("0")
-    return WatchedPage(tmp_path, tmp_path / "report.html", num_chains=1)
+    return WatchedPage(tmp_path, num_chains=1)
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ class FEW:
 
 
 def test_a_page_waits_until_writing_takes_a_small_share_of_the_time(watched, written, monkeypatch):
-    monkeypatch.setattr(watched_page, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(watched_page, "SHARE", 0.25)
+    monkeypatch.setattr(multirun, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(multirun, "SHARE", 0.25)
     start = time.time()
     while time.time() < start + 1.4:
         watched()
@@ -115,12 +115,12 @@ def test_a_page_that_another_process_writes_is_left_to_it(watched, written, at_o
 
 
 def test_short_chains_write_no_page_in_their_first_seconds_but_one_after_them(written, tmp_path):
-    page, due = tmp_path / "report.html", tmp_path / ".report.html.due"
-    WatchedPage(tmp_path, page, num_chains=2)()
+    due = tmp_path / ".report.html.due"
+    WatchedPage(tmp_path, num_chains=2)()
     assert written == []
     assert 5 < float(due.read_text()) - time.time() < 15
     due.write_text(str(time.time()))
-    WatchedPage(tmp_path, page, num_chains=2)()
+    WatchedPage(tmp_path, num_chains=2)()
     assert len(written) == 1
 
 

@@ -9,8 +9,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 
-from collapsar.journal.event_file import EventFile, crc32c
-from collapsar.journal.file_tracking import GrowingTable
+from collapsar.journal.file_tracking import EventFile, GrowingTable, crc32c
 from collapsar.journal.rows import panel_key
 from collapsar.machine import signals
 from collapsar.models.learned import LearnedModel

@@ -4,6 +4,7 @@ import importlib.metadata
 import io
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +18,7 @@ from test_memory import BIG_BYTES, allocate_and_free, needs_a_kernel_that_forget
 from collapsar.errors import NonFiniteError
 from collapsar.journal import journal as journal_module
 from collapsar.journal.alarm import Alarm
-from collapsar.journal.journal import open_journal
+from collapsar.journal.journal import Journal
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, NoTracking, Tracking
 from collapsar.records.record import GenerationRecord
@@ -37,6 +38,9 @@ class NotedTracking(Tracking):
     def __init__(self):
         self.calls = []
 
+    def begin(self, store, *, title, config):
+        return True
+
     def start(self, store, *, title, config, records):
         self.calls.append(("start", [record.generation for record in records]))
 
@@ -54,6 +58,7 @@ class NotedTracking(Tracking):
 def opened(tmp_path):
     """`opened()`: a journal of six generations in one folder, quiet and not mirrored."""
 
+    @contextmanager
     def call(*, tracking=None, alarm=None, num_generations=6):
         title = ChainTitle(
             name="chain",
@@ -64,13 +69,15 @@ def opened(tmp_path):
             num_generations=num_generations,
             seed=0,
         )
-        return open_journal(
-            tmp_path / "run",
-            title=title,
-            config={"seed": 0},
-            tracking=tracking or NoTracking(),
-            alarm=alarm or Alarm(action="warn", rules={}),
-        )
+        store, config = RunFolder(tmp_path / "run"), {"seed": 0}
+        with store.claim(config):
+            yield Journal(
+                store,
+                title=title,
+                config=config,
+                tracking=tracking or NoTracking(),
+                alarm=alarm or Alarm(action="warn", rules={}),
+            )
 
     return call
 
@@ -80,13 +87,11 @@ def shown(journal):
 
 
 def keep(journal, record):
-    journal.keep(
-        record,
-        samples=Samples(torch.zeros(4, 2)),
-        strip=None,
-        save_model=lambda path: path.write_bytes(b""),
-        curve=[],
+    record = journal.completed(record)
+    journal.store.write_generation(
+        record, samples=Samples(torch.zeros(4, 2)), save_model=lambda path: path.write_bytes(b"")
     )
+    journal.add(record)
 
 
 def keep_all(opened, records, **choices):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from collapsar.machine import memory
-from collapsar.machine.memory import CLEAR_REFS, forget_peak_memory, peak_memory_bytes
+from collapsar.machine import devices
+from collapsar.machine.devices import CLEAR_REFS, forget_peak_memory, peak_memory_bytes
 
 BIG_BYTES = 300_000_000
 
@@ -36,7 +36,7 @@ def test_a_peak_is_forgotten():
 
 def test_without_the_kernels_files_the_peak_is_that_of_the_process(monkeypatch):
     allocate_and_free()
-    monkeypatch.setattr(memory, "CLEAR_REFS", Path("/nowhere"))
-    monkeypatch.setattr(memory, "STATUS", Path("/nowhere"))
+    monkeypatch.setattr(devices, "CLEAR_REFS", Path("/nowhere"))
+    monkeypatch.setattr(devices, "STATUS", Path("/nowhere"))
     forget_peak_memory()
     assert peak_memory_bytes() > BIG_BYTES

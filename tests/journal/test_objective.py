@@ -10,7 +10,7 @@ from collapsar.journal.objective import (
     PROFILE_NUMBERS,
     Measured,
     check_objective,
-    numbers_of_profile,
+    numbers_of,
     read_objective,
 )
 from collapsar.journal.profile import profile_chain
@@ -91,7 +91,7 @@ def test_what_was_not_measured_is_refused_with_what_there_is():
 def test_the_numbers_that_an_objective_may_name_are_those_of_a_profile():
     metrics = [{"fid": 2.0**t, "recall": 0.5**t, "trace_ratio": 0.5**t, "classes_dropped": float(t)} for t in range(6)]
     records = [replace(FIRST, generation=t, metrics=own) for t, own in enumerate(metrics)]
-    found = numbers_of_profile(profile_chain(records).to_dict())
+    found = numbers_of((), profile=profile_chain(records).to_dict())
     assert list(found) == [f"profile/{key}" for key in PROFILE_NUMBERS]
 
 

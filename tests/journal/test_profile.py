@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from collapsar.journal.courses import growth_rate, half_life
-from collapsar.journal.findings import error_rises
+from collapsar.journal.definitions import error_rises
 from collapsar.journal.profile import Profile, profile_chain
 from collapsar.records.record import GenerationRecord
 

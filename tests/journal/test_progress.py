@@ -13,6 +13,7 @@ from rich.console import Console
 from collapsar.journal.alarm import Fired
 from collapsar.journal.live import live_view
 from collapsar.journal.progress import ChainProgress, sparkline
+from collapsar.journal.tracking import ChainTitle
 from collapsar.records.record import GenerationRecord
 from tiny_chains import TINY
 
@@ -38,9 +39,10 @@ def record(generation, *, recall, fid, dropped):
 def make_progress(console, *, records=()):
     return ChainProgress(
         console,
-        chain="digits_vae",
+        title=ChainTitle(
+            name="digits_vae", study="s", data="digits", model="vae", regime="replace", num_generations=8, seed=0
+        ),
         position="job 2 of 4, 2 left",
-        num_generations=8,
         steps_per_generation=450,
         records=records,
     )

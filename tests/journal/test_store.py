@@ -46,6 +46,7 @@ with FileLock(sys.argv[1]):
 
 @pytest.fixture
 def folder(tmp_path):
+    (tmp_path / "run").mkdir()
     return RunFolder(tmp_path / "run")
 
 
@@ -303,7 +304,7 @@ def test_the_lock_is_given_back_when_a_chain_fails(folder):
 def test_a_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write to the run folder"):
-        RunFolder(tmp_path / "file" / "run")
+        claimed(RunFolder(tmp_path / "file" / "run"), CONFIG)
 
 
 def test_a_damaged_line_and_all_after_it_count_as_not_written_and_are_kept_aside(folder, caplog):

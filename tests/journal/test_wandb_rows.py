@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from collapsar.journal import wandb_rows
-from collapsar.journal.rows import TRAINING_AXIS, TrainingRows
+from collapsar.journal.rows import TRAINING_AXIS
 from collapsar.journal.store import RunFolder
+from collapsar.journal.tracking import Tracking
 from collapsar.journal.wandb_rows import WandbRows, moving_picture, spaced
 from collapsar.samples import Samples
 from test_records import RECORD
@@ -41,39 +43,65 @@ def test_rows_thin_out_by_doubling():
     assert kept(11, max_rows=4) == [0, 4, 8, 10]
 
 
+class NotedRows(Tracking):
+    """A mirror that notes its rows; `curves` holds the readings of each finished generation."""
+
+    _is_on = True
+
+    def __init__(self, curves):
+        self.rows, self.store = [], RunFolder(Path("nowhere"))
+        self.store.curve = curves.__getitem__
+
+    def begin(self, store, *, title, config):
+        return True
+
+    def write_reading(self, row):
+        self.rows.append(row)
+
+    def finish_generation(self, generation, *, num_steps=None):
+        training = {} if num_steps is None else {"steps": float(num_steps)}
+        self.log(self.store, replace(RECORD, generation=generation, training=training))
+
+    @property
+    def steps(self):
+        return [row[TRAINING_AXIS] for row in self.rows]
+
+
+def curve(*steps):
+    return [{"step": step, "loss": 1.0} for step in steps]
+
+
 def test_steps_add_up_where_generations_differ_in_steps():
-    rows = TrainingRows()
-    steps = [
-        [
-            row[TRAINING_AXIS]
-            for row in rows.rest(
-                replace(RECORD, generation=generation, training={"steps": float(num_steps)}),
-                [{"step": step, "loss": 1.0} for step in range(5, num_steps + 1, 5)],
-            )
-        ]
-        for generation, num_steps in enumerate([10, 5, 15])
-    ]
-    assert steps == [[5, 10], [15], [20, 25, 30]]
+    mirror = NotedRows([curve(5, 10), curve(5), curve(5, 10, 15)])
+    for generation, num_steps in enumerate([10, 5, 15]):
+        mirror.finish_generation(generation, num_steps=num_steps)
+    assert mirror.steps == [5, 10, 15, 20, 25, 30]
+    assert [row["steps/generation"] for row in mirror.rows] == [0, 0, 1, 2, 2, 2]
 
 
 def test_a_generation_without_steps_moves_nothing():
-    rows = TrainingRows()
-    assert rows.rest(replace(RECORD, training={}), []) == []
-    (losses,) = rows.rest(replace(RECORD, training={"steps": 5.0}), [{"step": 5, "loss": 0.5}])
+    mirror = NotedRows([[], [{"step": 5, "loss": 0.5}]])
+    mirror.finish_generation(0)
+    assert mirror.rows == []
+    mirror.finish_generation(1, num_steps=5)
+    (losses,) = mirror.rows
     assert (losses[TRAINING_AXIS], losses["training/loss"]) == (5, 0.5)
 
 
 def test_a_reading_that_was_live_is_no_row_again_when_its_generation_is_finished():
-    rows, curve = TrainingRows(), [{"step": step, "loss": 1.0} for step in (20, 40, 45)]
-    live = [rows.live(0, reading)[TRAINING_AXIS] for reading in curve[:2]]
-    rest = [row[TRAINING_AXIS] for row in rows.rest(replace(RECORD, training={"steps": 45.0}), curve)]
-    assert (live, rest) == ([20, 40], [45])
-    assert rows.live(1, curve[0])[TRAINING_AXIS] == 65
+    mirror = NotedRows([curve(20, 40, 45)])
+    for reading in curve(20, 40):
+        mirror.trained(0, reading)
+    mirror.finish_generation(0, num_steps=45)
+    assert mirror.steps == [20, 40, 45]
+    mirror.trained(1, curve(20)[0])
+    assert mirror.steps[-1] == 65
 
 
 @pytest.fixture
 def store(tmp_path):
     """Six generations with strips of two images and recall by class, one of which was once not measured."""
+    (tmp_path / "run").mkdir()
     folder = RunFolder(tmp_path / "run")
     for generation in range(6):
         folder.write_generation(

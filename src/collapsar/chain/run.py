@@ -25,8 +25,9 @@ from collapsar.drawing.draw import draw
 from collapsar.drawing.judge import Judge, choose_space, make_judge
 from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
-from collapsar.journal.journal import Journal, open_journal
+from collapsar.journal.journal import Journal
 from collapsar.journal.profile import entry_gate
+from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
@@ -91,10 +92,11 @@ def run_chain(
         chosen=chosen,
         command=command,
     )
-    opened = open_journal(
-        folder, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm, write_page=write_page
-    )
-    with torch_settings_kept(), opened as journal:
+    store = RunFolder(folder)
+    with torch_settings_kept(), store.claim(config):
+        journal = Journal(
+            store, title=title, config=config, tracking=parts.tracking, alarm=parts.alarm, write_page=write_page
+        )
         if not journal.is_over:
             machine = parts.machine(journal.machine)  # generation 0 chooses it, later runs restore it
             journal.fix_machine(machine)
@@ -175,15 +177,18 @@ def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) ->
     """Draw from a trained generation, measure its samples and store it."""
     model, scores = turn.training.model, measure(turn, evaluator, seed=parts.seed)
     latents, noise = (make_generator(parts.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
-    journal.keep(
-        record_of(turn, scores, parts),
+    strip = model.film_strip(STRIP_IMAGES, latents=latents, noise=noise)
+    record = journal.completed(record_of(turn, scores, parts))
+    journal.store.write_generation(
+        record,
         samples=turn.synthetic,
-        strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
+        strip=strip,
         save_model=turn.training.save,
         curve=turn.training.curve,
         pictures=scores.pictures,
         table=scores.table_picture,
     )
+    journal.add(record)
 
 
 def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:

@@ -28,7 +28,7 @@ from collapsar.config.experiment import Experiment, check_ranges
 from collapsar.config.plugins import load_plugins
 from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
-from collapsar.journal.objective import check_measured, check_objective
+from collapsar.journal.objective import check_objective
 from collapsar.records.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
 from collapsar.records.settings import (
     arm_settings,
@@ -198,8 +198,7 @@ def check(config: DictConfig) -> None:
     check_choices(config)
     check_levers(levers_of_job())
     load_plugins(own["plugins"])
-    check_objective(own["objective"])
-    check_measured(own["objective"], own["evaluation"])
+    check_objective(own["objective"], own["evaluation"])
     check_numbers(own)
     check_ranges(own)
     for path, part in parts(own):

@@ -20,45 +20,35 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from collapsar.jobs.failures import BREAKDOWN_EXIT_CODE, FailedJob, exit_code, is_expected, one_line
+from collapsar.jobs.failures import BREAKDOWN_EXIT_CODE, exit_code, is_expected, one_line
 from collapsar.jobs.shares import Share
 from collapsar.jobs.watch import LOG
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended: the objective for a sweeper, and the failure if it failed."""
+    """How a job ended."""
 
-    objective: Any = None
-    failure: FailedJob | None = None
+    objective: Any = None  # for a sweeper
+    reason: str = ""  # why it failed, in one line; empty if it did not
+    exit_code: int = BREAKDOWN_EXIT_CODE  # of the command, if it failed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job of a multirun; called in the process that runs it.
+    """One job of a multirun; called in the process that runs it."""
 
-    Attributes:
-        number: Its number, from 1.
-        title: Its arm and its seed.
-        config: Its composed config, with Hydra's own node.
-        command: The command that repeats this job alone.
-        singletons: The state of Hydra's singletons.
-        working_folder: The folder where the command was typed; relative paths start there.
-        environment: Our own variables that were set there.
-        is_restarted: Whether SLURM or Ray starts the job again if a signal stopped it.
-    """
-
-    number: int
-    title: str
-    config: DictConfig
+    number: int  # from 1
+    title: str  # its arm and its seed
+    config: DictConfig  # with Hydra's own node
     folder: Path
     num_generations: int
-    command: str
+    command: str  # that repeats this job alone
     hydra_context: HydraContext
-    singletons: Any
-    working_folder: Path
-    environment: Mapping[str, str]
-    is_restarted: bool
+    singletons: Any  # the state of Hydra's own
+    working_folder: Path  # where the command was typed; relative paths start there
+    environment: Mapping[str, str]  # our own variables that were set there
+    is_restarted: bool  # whether SLURM or Ray starts the job again if a signal stopped it
 
     def __call__(self, share: Share) -> Outcome:
         """Run the chain with its share of the machine; all its output goes to its log."""
@@ -75,11 +65,6 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, share)
-
-    def failed(self, reason: str, *, exit_code: int = BREAKDOWN_EXIT_CODE, objective: Any = None) -> Outcome:
-        """The outcome of this job if it failed."""
-        failure = FailedJob(number=self.number, reason=reason, exit_code=exit_code, command=self.command)
-        return Outcome(objective=objective, failure=failure)
 
     def _run(self) -> Outcome:
         from collapsar.config import composition
@@ -101,14 +86,14 @@ class Job:
             if self.is_restarted:
                 raise  # the job would count as over if it returned an outcome
             code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
-            return self.failed("interrupted: the same command continues", exit_code=code)
+            return Outcome(reason="interrupted: the same command continues", exit_code=code)
         except Exception as error:
             traceback.print_exception(error)
             if is_expected(error):
                 objective = job.objective_of_breakdown(self.config, self.folder)
-                return self.failed(one_line(error), exit_code=exit_code(error), objective=objective)
+                return Outcome(objective=objective, reason=one_line(error), exit_code=exit_code(error))
             text = " ".join(f"{type(error).__name__}: {error}".split())
-            return self.failed(f"{text}; the traceback is in {self.folder / LOG}")
+            return Outcome(reason=f"{text}; the traceback is in {self.folder / LOG}")
 
 
 @contextmanager

@@ -29,19 +29,12 @@ wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))  # as the user set it
 
 @dataclass(frozen=True, kw_only=True)
 class FailedJob:
-    """A job that did not finish.
+    """A job that did not finish."""
 
-    Attributes:
-        number: The number of the job, from 1; None for a single chain or a mistake in the command as a whole.
-        reason: What was wrong, in one line.
-        exit_code: The exit code of the command if this is the first failure.
-        command: The command that repeats this job alone; empty for a single chain.
-    """
-
-    number: int | None
-    reason: str
-    exit_code: int
-    command: str = ""
+    number: int | None  # from 1; None for a single chain or a mistake in the command as a whole
+    reason: str  # what was wrong, in one line
+    exit_code: int  # of the command if this is the first failure
+    command: str = ""  # repeats this job alone; empty for a single chain
 
 
 failed_jobs: list[FailedJob] = []  # of this command
@@ -96,7 +89,7 @@ def one_line(error: Exception) -> str:
     error = find_usage_error(error) or error
     match error, error.__cause__:
         case MissingConfigException(missing_cfg_file=str() as file), _:
-            text = describe_choice(file, options=error.options or options_in(file, search_path=str(error)))
+            text = describe_choice(file, options=error.options, search_path=str(error))
         case OSError(filename=str() as file), _:
             text = f"cannot use {file}: {error.strerror}; hydra.run.dir names the output folder"
         case _, OmegaConfBaseException() as cause if cause.parent_node is not None:
@@ -122,17 +115,16 @@ def find_usage_error(error: BaseException | None) -> UsageError | None:
     return error
 
 
-def describe_choice(file: str, *, options: Sequence[str]) -> str:
-    """Name the missing choice, the closest existing one, and all existing ones."""
+def describe_choice(file: str, *, options: Sequence[str] | None, search_path: str) -> str:
+    """Name the missing choice, the closest existing one, and all existing ones.
+
+    If Hydra names no choices, as for lists, they are found in the folders of its message.
+    """
+    folders = re.findall(r"path=file://(.+)$", search_path, flags=re.MULTILINE)
+    options = options or sorted(path.stem for folder in folders for path in Path(folder, file).parent.glob("*.yaml"))
     group, _, choice = file.rpartition("/")
     available = f"available options in '{group}' are {', '.join(options) or 'none'}"
     return f"Could not find '{file}': {did_you_mean(choice, options)}{available}"
-
-
-def options_in(file: str, *, search_path: str) -> list[str]:
-    """The choices beside a missing one, in the folders of Hydra's message; for lists Hydra names no choices."""
-    folders = re.findall(r"path=file://(.+)$", search_path, flags=re.MULTILINE)
-    return sorted(path.stem for folder in folders for path in Path(folder, file).parent.glob("*.yaml"))
 
 
 def describe_key(error: OmegaConfBaseException) -> str:

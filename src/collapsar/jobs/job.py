@@ -1,10 +1,16 @@
-"""A job: one chain of the command, alone or in a multirun, with its page, its table and its objective."""
+"""A job: one chain of the command, alone or in a multirun, with its page, its table and its objective.
+
+A job of a plain multirun, whose jobs run one after another in this process, leaves one line on the terminal. All else
+that it says goes to `job.log` in its run folder, as it does if jobs run side by side.
+"""
 
 import json
 import logging
 import shutil
+import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +21,13 @@ from omegaconf import DictConfig
 from collapsar.config import composition
 from collapsar.config.tiny import is_tiny
 from collapsar.errors import UsageError, disk_errors_name
-from collapsar.jobs import in_turn, multirun
+from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
+from collapsar.jobs.watch import LOG
 from collapsar.journal.objective import read_objective
+from collapsar.journal.rows import headline
 from collapsar.machine.signals import catch_signals
+from collapsar.records.words import duration_text
 
 if TYPE_CHECKING:
     from collapsar.config.forecast import Forecast
@@ -36,28 +45,29 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
+    is_in_turn = hydra_config.mode == RunMode.MULTIRUN and multirun.runs_here(hydra_config)
     multirun.run_folders.append(folder)
     try:
         with catch_signals():
             composition.check(config)  # finds mistakes that need no torch before torch is imported
             quieten_libraries(is_tiny=is_tiny(config))
-            if not in_turn.is_in_turn(hydra_config) or config.dry_run:
-                return run_chain(config, hydra_config=hydra_config, folder=folder)
-            with in_turn.one_line(folder):
-                return run_chain(config, hydra_config=hydra_config, folder=folder)
+            with own_log(folder) if is_in_turn and not config.dry_run else nullcontext():
+                return run_chain(config, hydra_config=hydra_config, folder=folder, is_in_turn=is_in_turn)
     except Exception as error:
-        if not (hydra_config.launcher._target_.endswith("BasicLauncher") and multirun.is_told_at_the_end(hydra_config)):
+        if not (multirun.runs_here(hydra_config) and multirun.is_told_at_the_end(hydra_config)):
             raise
-        if hydra_config.mode == RunMode.MULTIRUN:
+        if is_in_turn:
             note(error, number=int(hydra_config.job.num) + 1, command=command_of(hydra_config, folder=folder))
-            if in_turn.begun:
-                tell(hydra_config, folder, f"failed: {one_line(error)}")
+            if multirun.begun:
+                say_end(hydra_config, folder, f"failed: {one_line(error)}")
         else:
             note(error)
     return objective_of_breakdown(config, folder)
 
 
-def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float | tuple[float, ...] | None:
+def run_chain(
+    config: DictConfig, *, hydra_config: Any, folder: Path, is_in_turn: bool
+) -> float | tuple[float, ...] | None:
     """Build, run and show the chain of one job, whose settings are checked; returns its objective."""
     experiment, settings = composition.make(config), composition.settings(config)
     if multirun.is_optimised(hydra_config) and settings["objective"] is None:
@@ -68,12 +78,16 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
     if settings["dry_run"]:
         dry_chains.append(forecast.forecast(experiment, folder, chain=chain, config=settings))
         logger.info("%s", forecast.line(dry_chains[-1]))
-        remove_if_new(folder)
+        if not (folder / "config.yaml").exists():  # Hydra made the folder for this dry run
+            shutil.rmtree(folder / ".hydra", ignore_errors=True)
+            with suppress(OSError):
+                folder.rmdir()
         return None
     from collapsar.report.page import write_report
 
     with disk_errors_name(folder):
-        page, position = folder / multirun.PAGE, multirun.job_number(hydra_config)
+        position = multirun.job_number(hydra_config)
+        study, num_chains = (Path(hydra_config.sweep.dir), multirun.num_jobs()) if position else (folder, 1)
         records = experiment.run(
             folder,
             chain=chain,
@@ -83,21 +97,43 @@ def run_chain(config: DictConfig, *, hydra_config: Any, folder: Path) -> float |
             expected="" if position else forecast.expected(folder, config=settings),
             command=command_of(hydra_config, folder=folder),
             chosen=multirun.chosen_for(config, folder),
-            write_page=lambda: write_report([folder], page),
-            after_generation=multirun.watched_page(hydra_config, folder),
+            write_page=lambda: write_report([folder], folder / multirun.PAGE),
+            after_generation=multirun.WatchedPage(study, num_chains=num_chains),
         )
-        is_in_turn = in_turn.is_in_turn(hydra_config)
-        multirun.show_results([folder], page=page, is_printed=not is_in_turn)
+        multirun.show_results(folder, is_printed=not is_in_turn)
         if is_in_turn:
-            tell(hydra_config, folder, in_turn.done(records))
+            say_end(hydra_config, folder, f"is done: {headline(records[-1])}")
     profile = json.loads((folder / "profile.json").read_text())
     return read_objective(settings["objective"], records=records, profile=profile)
 
 
-def tell(hydra_config: Any, folder: Path, outcome: str) -> None:
-    """Log the one line of a job of a plain multirun."""
-    number = int(hydra_config.job.num) + 1
-    in_turn.say_end(number, num_jobs=multirun.num_jobs(), chain=folder.name, outcome=outcome)
+@contextmanager
+def own_log(folder: Path) -> Iterator[None]:
+    """Send what a job logs to its own file; only lines of this module reach the terminal."""
+    multirun.begun.append(time.monotonic())
+    root, file = logging.getLogger(), logging.FileHandler(folder / LOG, delay=True)
+    of_this_module = logging.Filter(__name__)
+    terminal = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
+    root.addHandler(file)
+    for handler in terminal:
+        handler.addFilter(of_this_module)
+    try:
+        yield
+    finally:
+        root.removeHandler(file)
+        file.close()
+        for handler in terminal:
+            handler.removeFilter(of_this_module)
+
+
+def say_end(hydra_config: Any, folder: Path, outcome: str) -> None:
+    """Log the one line of a job of a plain multirun: how it ended, and the time left at the speed so far."""
+    now, number, num_jobs = time.monotonic(), int(hydra_config.job.num) + 1, multirun.num_jobs()
+    left, pace = num_jobs - number, (now - multirun.begun[0]) / len(multirun.begun)
+    of = f" of {num_jobs}" if num_jobs else ""
+    rest = f"; about {duration_text(left * pace)} left" if left > 0 else ""
+    took = duration_text(now - multirun.begun[-1])
+    logger.info("job %d%s (%s) %s (%s)%s", number, of, folder.name, outcome, took, rest)
 
 
 def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[float, ...] | None:
@@ -107,14 +143,6 @@ def objective_of_breakdown(config: DictConfig, folder: Path) -> float | tuple[fl
         if profile.get("ending") == "broke down" and config.get("objective") is not None:
             return read_objective(composition.settings(config)["objective"], records=(), profile=profile)
     return None
-
-
-def remove_if_new(folder: Path) -> None:
-    """Remove the folder that Hydra made for a dry run, unless a chain lies in it."""
-    if not (folder / "config.yaml").exists():
-        shutil.rmtree(folder / ".hydra", ignore_errors=True)
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def sum_up_dry_run(outputs: Path) -> None:

@@ -1,14 +1,16 @@
-"""Multiruns: their jobs, and the table and the page over all their chains."""
+"""Multiruns: their jobs, and the table and the page over all their chains, which is written while they run."""
 
 import json
 import logging
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -23,8 +25,7 @@ from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
-from collapsar.jobs import in_turn
-from collapsar.jobs.watched_page import WatchedPage
+from collapsar.jobs.watch import LOG
 from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
 from collapsar.records.words import counted
@@ -37,27 +38,42 @@ logger = logging.getLogger(__name__)
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
 OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
 """Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
-PAGE = "report.html"  # in the folder of a study, and in that of a chain
+QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
+begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
+PAGE = "report.html"  # in the folder of a study, and in that of a chain
+SHARE = 0.03  # of the time, at most, that the writing takes
+MIN_SECONDS, FIRST_SECONDS = 3.0, 0.3  # between two pages, and what writing the first one is taken to cost
 PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
 class StudySummary(Callback):
-    """Count the jobs when a multirun starts; write one table and one page over all its chains when it ends."""
+    """Count the jobs when a multirun starts; show and mirror its study, a table and a page, when it ends."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
             os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
-        if config.hydra.launcher._target_.endswith("BasicLauncher") and not config.get("dry_run"):
-            in_turn.announce(num_jobs())
+        if runs_here(config.hydra) and not config.get("dry_run"):
+            logging.getLogger(QUIET).setLevel(logging.WARNING)
+            begun.clear()
+            if number := num_jobs():
+                logger.info("%s, one after another; details are in %s of each run folder", counted(number, "job"), LOG)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         has_outcome = any(any(folder.rglob(name)) for name in ("records.jsonl", "profile.json"))
         if has_outcome and not config.get("dry_run"):
-            page, study = folder / PAGE, show_results([folder], page=folder / PAGE)
-            mirror_study(config, folder, page=page, study=study)
+            from collapsar.report.sections.answer import headline
+
+            study = show_results(folder)
+            instantiate(config.tracking, _convert_="object").add_study(
+                folder,
+                name=str(config.name),
+                page=folder / PAGE,
+                answer=f"{counted(len(study.chains), 'chain')}. {headline(study.counted)}",
+                is_alert=config.alarm.action != "warn",
+            )
 
 
 def count_jobs(config: DictConfig) -> int:
@@ -117,6 +133,11 @@ def chosen_for(config: DictConfig, folder: Path) -> Chosen:
     return composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)])
 
 
+def runs_here(hydra_config: Any) -> bool:
+    """Whether jobs run in this process, one after another."""
+    return str(hydra_config.launcher._target_).endswith("BasicLauncher")
+
+
 def is_grid(hydra_config: Any) -> bool:
     """Whether a multirun takes every combination of what is swept, for each of its arms if it has any."""
     return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
@@ -145,41 +166,71 @@ def num_jobs() -> int:
     return int(os.environ.get(NUM_JOBS_VARIABLE, "0"))
 
 
-def watched_page(hydra_config: Any, folder: Path) -> WatchedPage:
-    """The page that a job writes while it runs: that of its multirun, or its own."""
-    is_alone = hydra_config.mode != RunMode.MULTIRUN
-    study = folder if is_alone else Path(hydra_config.sweep.dir)
-    return WatchedPage(study, study / PAGE, num_chains=1 if is_alone else num_jobs())
+class WatchedPage:
+    """The page over the folder of a study, or of a chain that runs alone; call it after each generation.
+
+    One process at a time writes it, at most every few seconds and for a small share of the time; the others go on. Its
+    lock and the time when the next page is due lie beside it. `num_chains` is 0 if it is unknown.
+    """
+
+    def __init__(self, folder: Path, *, num_chains: int) -> None:
+        self.folder, self.page, self.num_chains = folder, folder / PAGE, num_chains
+        self._due = folder / f".{PAGE}.due"
+        self._has_failed = False
+
+    def __call__(self) -> None:
+        """Write the page, unless it is not due yet or another process writes it."""
+        if self._has_failed or self._next() > time.time():
+            return
+        with suppress(Timeout, NotImplementedError, OSError), FileLock(f"{self._due}.lock", timeout=0):
+            if self._next() <= time.time():
+                self._write()
+
+    def _next(self) -> float:
+        """When the next page is due, in seconds since 1970."""
+        if not self._due.exists():
+            self._set_due(FIRST_SECONDS)
+        try:
+            return float(self._due.read_text())
+        except (OSError, ValueError):
+            return 0.0
+
+    def _set_due(self, seconds: float) -> None:
+        """Let the next page wait until a page that takes these seconds to write is a small share of the time."""
+        with suppress(OSError):
+            self._due.write_text(str(time.time() + max(MIN_SECONDS, seconds / SHARE)))
+
+    def _write(self) -> None:
+        from collapsar.report.page import write_page
+        from collapsar.study.study import read_study
+
+        start = time.time()
+        try:
+            study = read_study([self.folder])
+            total = max(self.num_chains, len(study.chains))
+            done = f"{sum(not chain.is_open for chain in study.chains)} of {counted(total, 'chain')}"
+            if total == 1:
+                done = counted(len(study.chains[0].records), "generation")
+            write_page(study, self.page, notice=f"{done} done at {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        except Exception as error:  # a section of a plug-in may fail in any way, and no chain must end by it
+            self._has_failed = True
+            logger.warning("%s is written when the chains are done: %s: %s", self.page, type(error).__name__, error)
+        self._set_due(time.time() - start)
 
 
-def show_results(folders: list[Path], *, page: Path, is_printed: bool = True) -> "Study":
-    """Print the table of the chains in these folders, if wanted, and write their page; returns their study."""
+def show_results(folder: Path, *, is_printed: bool = True) -> "Study":
+    """Print the table of the chains in a folder, if wanted, and write their page; returns their study."""
     from collapsar.report.page import write_page
     from collapsar.report.tables import report_tables
     from collapsar.study.study import read_study
 
-    study = read_study(folders)
+    study = read_study([folder])
     if is_printed:
         make_console().print(report_tables(study))
-    logger.info("page: %s", write_page(study, page))
-    for left in page.parent.glob(f".{page.name}.due*"):  # of the pages before (`watched_page`)
+    logger.info("page: %s", write_page(study, folder / PAGE))
+    for left in folder.glob(f".{PAGE}.due*"):  # of the pages before (`WatchedPage`)
         left.unlink(missing_ok=True)
     return study
-
-
-def mirror_study(config: DictConfig, folder: Path, *, page: Path, study: "Study") -> None:
-    """Mirror a finished study to where its chains are mirrored, with an alert if alarms of its chains give one."""
-    from collapsar.report.sections.answer import headline
-
-    tracking = instantiate(config.tracking, _convert_="object")
-    num_chains = counted(len(study.chains), "chain")
-    tracking.add_study(
-        folder,
-        name=str(config.name),
-        page=page,
-        answer=f"{num_chains}. {headline(study.counted)}",
-        is_alert=config.alarm.action != "warn",
-    )
 
 
 def make_console() -> Console:

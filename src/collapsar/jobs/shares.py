@@ -7,7 +7,6 @@ thread each, so a slot gets no more threads than cores divided by slots, but at 
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from collapsar.errors import UsageError, check_positive
@@ -31,55 +30,36 @@ class Share:
 
 
 def shares_here(num_jobs: int, *, n_jobs: int | None, jobs_per_gpu: int) -> list[Share]:
-    """The shares of this machine's cores and visible GPUs; OMP_NUM_THREADS limits the threads of each job."""
-    return shares_of(
-        num_jobs,
-        n_jobs=n_jobs,
-        jobs_per_gpu=jobs_per_gpu,
-        num_cores=count_cores(os.environ),
-        gpus=visible_gpus(os.environ),
-        most_threads=number_in(os.environ, THREADS[0]),
-    )
-
-
-def shares_of(
-    num_jobs: int,
-    *,
-    n_jobs: int | None,
-    jobs_per_gpu: int,
-    num_cores: int,
-    gpus: Sequence[str],
-    most_threads: int | None = None,
-) -> list[Share]:
-    """The share of each slot: cores divided by slots, from 1 to `most_threads` (None: no limit); GPUs in turn.
+    """The share of each slot: this machine's cores divided by slots, from 1 to OMP_NUM_THREADS; its GPUs in turn.
 
     There are `n_jobs` slots (None: `jobs_per_gpu` on each GPU, or one on each core without a GPU), at most one a job.
     """
     check_positive(**{"hydra.launcher.jobs_per_gpu": jobs_per_gpu})
+    num_cores, gpus = count_cores(), visible_gpus()
     num_at_once = (len(gpus) * jobs_per_gpu or num_cores) if n_jobs is None else n_jobs
     check_positive(**{"hydra.launcher.n_jobs": num_at_once})
     num_slots = min(num_at_once, num_jobs)
     threads = max(num_cores // num_slots, 1)
-    threads = min(threads, most_threads or threads)
+    threads = min(threads, number_in(THREADS[0]) or threads)
     return [Share(threads=threads, gpu=gpus[slot % len(gpus)] if gpus else None) for slot in range(num_slots)]
 
 
-def count_cores(environment: Mapping[str, str]) -> int:
-    """The cores that a process with this environment may use: those it is bound to, or fewer if SLURM gave it fewer."""
+def count_cores() -> int:
+    """The cores that this process may use: those it is bound to, or fewer if SLURM gave it fewer."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(bound, number_in(environment, SLURM_CORES) or bound)
+    return min(bound, number_in(SLURM_CORES) or bound)
 
 
-def number_in(environment: Mapping[str, str], name: str) -> int | None:
-    """A whole number above 0 from a variable; None if it holds none."""
-    text = environment.get(name, "")
+def number_in(variable: str) -> int | None:
+    """A whole number above 0 from the environment; None if the variable holds none."""
+    text = os.environ.get(variable, "")
     return int(text) if text.isdecimal() and int(text) else None
 
 
-def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """The GPUs that a process with this environment sees, each named as in CUDA_VISIBLE_DEVICES."""
-    if VISIBLE_GPUS in environment:
-        return [name.strip() for name in environment[VISIBLE_GPUS].split(",") if name.strip() not in ("", "-1")]
+def visible_gpus() -> list[str]:
+    """The GPUs that this process sees, each named as in CUDA_VISIBLE_DEVICES."""
+    if VISIBLE_GPUS in os.environ:
+        return [name.strip() for name in os.environ[VISIBLE_GPUS].split(",") if name.strip() not in ("", "-1")]
     if shutil.which("nvidia-smi") is None:
         return []
     asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -22,42 +22,23 @@ logger = logging.getLogger(__name__)
 
 RECORDS, LOG = "records.jsonl", "job.log"
 FRAME_LINES = 3  # of the terminal, kept free above and below the jobs
-
-
-class State(Enum):
-    """The state of a job; a view shows jobs in this order."""
-
-    FAILED = "failed"
-    RUNNING = "runs"
-    WAITING = "waits"
-    DONE = "done"
-
-
-STYLES = {State.FAILED: "bold red", State.RUNNING: "bold", State.WAITING: "dim", State.DONE: "green"}
+State: TypeAlias = Literal["failed", "runs", "waits", "done"]
+STYLES: dict[State, str] = {"failed": "bold red", "runs": "bold", "waits": "dim", "done": "green"}  # in the order shown
 
 
 @dataclass(kw_only=True)
 class Watched:
-    """A job as the view knows it; it runs once the log in its folder has grown.
+    """A job as the view knows it; it runs once the log in its folder has grown."""
 
-    Attributes:
-        number: Its number, from 1.
-        title: Its arm and its seed.
-        num_before: Generations that were finished before this multirun.
-        reason: Why it failed.
-    """
-
-    number: int
-    title: str
+    number: int  # from 1
+    title: str  # its arm and its seed
     folder: Path
     num_generations: int
-    state: State = State.WAITING
-    num_before: int = 0
-    num_finished: int = 0
-    reason: str = ""
+    state: State = "waits"
+    reason: str = ""  # why it failed
 
     def __post_init__(self) -> None:
-        self.num_before = self.num_finished = self.count()
+        self.num_before = self.num_finished = self.count()  # generations before this multirun
         self._log_bytes_before = self._log_bytes()
 
     def _log_bytes(self) -> int:
@@ -77,17 +58,6 @@ class Watched:
         except FileNotFoundError:
             return 0
 
-    @property
-    def num_left(self) -> int:
-        """Generations still to come; 0 if the job is over."""
-        return self.num_generations - self.num_finished if self.state in (State.RUNNING, State.WAITING) else 0
-
-    def line(self) -> str:
-        """The job in one line."""
-        progress = f"{self.num_finished}/{self.num_generations}"
-        what = f"{self.title}: {self.reason}" if self.reason else self.title
-        return f"{self.number:>4} {self.state.value:<6} {progress}  {what}"
-
 
 class MultirunView:
     """A view of all jobs that a launcher got at once, in their order; drawn live if the console is a terminal."""
@@ -96,22 +66,21 @@ class MultirunView:
         self.jobs, self.console, self.start = jobs, console, time.monotonic()
 
     def shown(self) -> AbstractContextManager[None]:
-        """Draw the view within this context, if the console is a terminal."""
         return live_view(self.console, self.view)
 
     def look(self) -> None:
         """Update which jobs have started, and the progress of those that run."""
         for job in self.jobs:
-            if job.state is State.WAITING and job.has_started:
-                job.state = State.RUNNING
+            if job.state == "waits" and job.has_started:
+                job.state = "runs"
                 self._say("runs", job)
-            if job.state is State.RUNNING:
+            if job.state == "runs":
                 job.num_finished = job.count()
 
     def ended(self, job: Watched, *, reason: str) -> None:
         """Mark a job as over; if there is a reason, it failed."""
         job.num_finished, job.reason = job.count(), reason
-        job.state = State.FAILED if reason else State.DONE
+        job.state = "failed" if reason else "done"
         self._say(f"failed: {reason}" if reason else "is done", job)
 
     def _say(self, what: str, job: Watched) -> None:
@@ -119,25 +88,28 @@ class MultirunView:
             logger.info("job %d (%s) %s; %s", job.number, job.title, what, self.summary())
 
     def summary(self) -> str:
-        """All jobs in one line, with the time left."""
-        counts = {state: sum(job.state is state for job in self.jobs) for state in State}
-        words = [f"{count} {state.value}" for state, count in counts.items() if count]
+        counts = {state: sum(job.state == state for job in self.jobs) for state in STYLES}
+        words = [f"{count} {state}" for state, count in counts.items() if count]
         left = seconds_left(self.jobs, elapsed=time.monotonic() - self.start)
         return ", ".join(words) + (f", about {duration_text(left)} left" if left else "")
 
     def view(self) -> RenderableType:
         """As many jobs as the terminal has room for: failed and running ones before waiting and done ones."""
         room = max(self.console.height - FRAME_LINES, 1)
-        shown = sorted(self.jobs, key=lambda job: list(State).index(job.state))
+        shown = sorted(self.jobs, key=lambda job: list(STYLES).index(job.state))
         hidden = [f"     and {len(shown) - room} more"] if len(shown) > room else []
-        lines = [Text(job.line(), style=STYLES[job.state], overflow="ellipsis", no_wrap=True) for job in shown[:room]]
+        lines = []
+        for job in shown[:room]:
+            what = f"{job.title}: {job.reason}" if job.reason else job.title
+            line = f"{job.number:>4} {job.state:<6} {job.num_finished}/{job.num_generations}  {what}"
+            lines.append(Text(line, style=STYLES[job.state], overflow="ellipsis", no_wrap=True))
         return Group(*lines, *hidden, Text(self.summary(), style="bold"))
 
 
 def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
     """The time that all jobs of a multirun still need at their speed so far; None before any generation is finished."""
     num_finished = sum(job.num_finished - job.num_before for job in jobs)
-    num_left = sum(job.num_left for job in jobs)
+    num_left = sum(job.num_generations - job.num_finished for job in jobs if job.state in ("runs", "waits"))
     if num_left == 0:
         return 0.0
     return elapsed * num_left / num_finished if num_finished else None

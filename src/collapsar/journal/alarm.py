@@ -1,9 +1,7 @@
 """The alarm: rules that check after each generation whether a chain is going wrong, and the action that follows.
 
-Which rules have fired depends only on the records so far, so a chain that continues after a kill fires the same rules,
-once each. No rule fires at generation 0: what it lacks is the model's fault, which the entry gate reports
-(`collapsar.journal.profile`). If a record holds a metric's real-against-real floor (`recall_floor`), a change counts
-only if it is large beside it.
+Which rules have fired depends only on the records so far, so a continued chain fires the same rules, once each. If a
+record holds a metric's real-against-real floor (`recall_floor`), a change counts only if it is large beside it.
 """
 
 import json
@@ -16,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.journal.courses import MIN_POINTS, Direction, trend_p
-from collapsar.journal.findings import lost_levels
+from collapsar.journal.definitions import lost_levels
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import counted
 
@@ -49,12 +47,9 @@ class Rule(ABC):
 
 
 class Alarm:
-    """Rules, and the action when one fires.
+    """Rules by displayed name (None: switched off), and the action when one fires.
 
-    Args:
-        action: "warn" logs a line; "notify" also sends a W&B alert; "stop" also ends the chain after the generation at
-            which the first rule fires.
-        rules: By displayed name; a rule of null is switched off.
+    "warn" logs a line; "notify" also sends a W&B alert; "stop" also ends the chain after that generation.
     """
 
     def __init__(self, *, action: Action, rules: dict[str, Rule | None]) -> None:
@@ -76,19 +71,12 @@ class Alarm:
 
 @dataclass(frozen=True, kw_only=True)
 class SuddenChange(Rule):
-    """A metric worsens from one generation to the next by more than a share of its earlier value.
+    """A metric worsens from one generation to the next by more than a share of its earlier value and of its floor."""
 
-    Attributes:
-        metric: Its key in the records.
-        direction: Which way is worse.
-        share: Share of the earlier value that the change must exceed.
-        floor_share: The change must also exceed this share of the metric's floor, if it has one.
-    """
-
-    metric: str
-    direction: Direction
+    metric: str  # its key in the records
+    direction: Direction  # which way is worse
     share: float
-    floor_share: float
+    floor_share: float  # counts if the metric has a floor
 
     def __post_init__(self) -> None:
         check_positive(share=self.share)
@@ -107,7 +95,7 @@ class SuddenChange(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondFloor(Rule):
-    """A metric crosses its real-against-real floor (`<metric>_floor`) and lies beyond it by more than a share of it.
+    """A metric crosses its real-against-real floor and lies beyond it by more than a share of it.
 
     Fires when the line is crossed, not while the metric stays beyond it.
     """
@@ -120,7 +108,7 @@ class BeyondFloor(Rule):
         check_positive(floor_share=self.floor_share)
 
     def check(self, records: Records) -> str | None:
-        if not self._is_beyond(records[-1]) or (len(records) > 1 and self._is_beyond(records[-2])):
+        if not self._is_beyond(records[-1]) or any(map(self._is_beyond, records[-2:-1])):
             return None
         value, level = records[-1].metrics[self.metric], floor(records[-1], self.metric)
         return f"{self.metric} is {value:.3g}, where real data against real data give {level:.3g}"
@@ -136,20 +124,14 @@ class BeyondFloor(Rule):
 class Trend(Rule):
     """A metric worsens steadily: Kendall's one-sided rank test over the last generations, and a slope that matters.
 
-    The change over the window is its Theil-Sen slope times its length. Fires when it begins, not while it goes on.
-
-    Attributes:
-        metric: Its key in the records.
-        direction: Which way is worse.
-        num_generations: Length of the window.
-        significance: P value below which a trend counts.
-        floor_share: The change over the window must exceed this share of the metric's floor, if it has one.
+    The change over the window, which is its Theil-Sen slope times its length, must exceed a share of the metric's
+    floor, if it has one. Fires when the trend begins, not while it goes on.
     """
 
     metric: str
     direction: Direction
-    num_generations: int
-    significance: float
+    num_generations: int  # of the window
+    significance: float  # p value below which a trend counts
     floor_share: float
 
     def __post_init__(self) -> None:
@@ -178,13 +160,9 @@ class Trend(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassesDropped(Rule):
-    """More classes are dropped than ever before in the chain.
+    """More classes are dropped than ever before in the chain."""
 
-    Attributes:
-        num_classes: Fewest dropped classes that fire, without those that generation 0 lacks.
-    """
-
-    num_classes: int
+    num_classes: int  # fewest dropped classes that fire, without those that generation 0 lacks
 
     def __post_init__(self) -> None:
         check_positive(num_classes=self.num_classes)

@@ -69,11 +69,6 @@ def growth_rate(series: Points) -> Rate | None:
     return Rate(slope=float(slope), low=float(low), high=float(high), num_points=len(series))
 
 
-def later_half(series: Points) -> Points:
-    """The later half of a series, but at least its last four points."""
-    return series[-max(MIN_POINTS, (len(series) + 1) // 2) :]
-
-
 def course_over(window: Points, *, rate: Rate | None) -> Course:
     """The course of a metric over a window in which it grows at this rate.
 

@@ -1,24 +1,19 @@
 """The journal of a chain: it handles each finished generation, and gives a continued chain its earlier ones.
 
-    store -> profile -> W&B -> progress -> alarm
-
 The records are the truth. `profile.json` and `alarms.jsonl` are made from them again when a folder is opened, so a kill
-between two writes loses nothing. Records are read from disk once, and a generation adds one line to them. The profile
-is computed from all records in memory: its time grows with their number, to less than 0.2 s at a thousand.
+between two writes loses nothing. The profile is computed from all records in memory, in less than .2 s for a thousand.
 """
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
-from torch import Tensor
 
 from collapsar import __version__
 from collapsar.errors import NonFiniteError
@@ -29,12 +24,11 @@ from collapsar.journal.progress import ChainProgress
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine.choice import Machine, read_machine
-from collapsar.machine.memory import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
+from collapsar.machine.devices import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
 from collapsar.machine.signals import Stopped
 from collapsar.records.chosen import CHOICES
 from collapsar.records.commit import commit
 from collapsar.records.record import GenerationRecord
-from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +37,12 @@ ALARMS, STATUS, MACHINE, VERSIONS = "alarms.jsonl", "status.json", "machine.json
 
 
 class Journal:
-    """One chain's journal, while this process holds its folder.
+    """One chain's journal, while this process holds its folder (`RunFolder.claim`).
 
-    Attributes:
-        write_page: Writes the page of the finished chain for a mirror that takes pages; None: no page.
-        records: The finished generations' records, in order.
-        machine: Device, precision and threads of the chain; None before it begins.
+    `write_page` writes the page of the finished chain for a mirror that takes pages; None: no page.
     """
+
+    _progress: ChainProgress  # while the chain is shown
 
     def __init__(
         self,
@@ -61,18 +54,17 @@ class Journal:
         alarm: Alarm,
         write_page: Callable[[], Path] | None = None,
     ) -> None:
+        forget_peak_memory()
         self.store, self.title, self.config, self.tracking, self.alarm = store, title, config, tracking, alarm
         self.write_page = write_page
-        self.records = store.records()
-        stored = self.records[-1].machine if self.records else store.read_json(MACHINE)
-        self.machine = read_machine(stored or store.read_json(MACHINE))
+        self.records = store.records()  # of the finished generations, in order
+        stored = self.records[-1].machine if self.records else {}
+        self.machine = read_machine(stored or store.read_json(MACHINE))  # None before the chain begins
         self._fired = alarm.fired(self.records)
         if title.chosen:
             store.write_json(CHOICES, asdict(title.chosen))
-        self._progress: ChainProgress | None = None
         if self.records:
-            self._write_profile("stopped" if self._is_stopped else "")
-            store.rewrite_lines(ALARMS, [found.to_json() for found in self._fired])
+            self._derive_files()
         self._note_the_end()
 
     @property
@@ -82,130 +74,19 @@ class Journal:
 
     def fix_machine(self, machine: Machine) -> None:
         """Fix the machine of the chain from here on: it is stored, and named in each record."""
-        if machine.to_dict() != self.store.read_json(MACHINE):
-            self.store.write_json(MACHINE, machine.to_dict())
+        self.store.write_json(MACHINE, machine.to_dict())
         self.machine = machine
 
     @contextmanager
     def shown(self, console: Console, *, position: str, steps_per_generation: int) -> Iterator[None]:
-        """Show a chain that is not over on the terminal, in `status.json` and in W&B while it runs.
-
-        Args:
-            console: Where progress is drawn.
-            position: Which job of a multirun it is, in words; empty for a single chain.
-            steps_per_generation: Training steps in each generation; 0 if there are none.
-        """
+        """Show a chain on the terminal (`ChainProgress`), in `status.json` and in W&B while it runs."""
         self._progress = ChainProgress(
             console,
-            chain=self.title.shown,
+            title=self.title,
             position=position,
-            num_generations=self.title.num_generations,
             steps_per_generation=steps_per_generation,
             records=self.records,
         )
-        with self._tracked(), live_view(console, self._progress.view):
-            yield
-
-    def trained(self, epoch: int, steps: int) -> None:
-        """Report how far training came in the current generation."""
-        self._shown.trained(epoch, steps)
-
-    def read(self, reading: Mapping[str, int | float]) -> None:
-        """Mirror a reading of the losses of the current generation."""
-        self.tracking.trained(len(self.records), reading)
-
-    def keep(
-        self,
-        record: GenerationRecord,
-        *,
-        samples: Samples,
-        strip: Tensor | None,
-        save_model: Callable[[Path], None],
-        curve: Sequence[dict[str, float]],
-        pictures: Mapping[str, Tensor] = MappingProxyType({}),
-        table: dict[str, Any] | None = None,
-    ) -> None:
-        """Store a finished generation; then profile, mirror and show the chain, and check the alarm.
-
-        Args:
-            record: What the generation was, and how it scored; machine and peak memory are added here.
-            samples: What the next pool gets.
-            strip: The images of the latents that never change; None if a model has none.
-            save_model: Writes the checkpoint.
-            curve: Training losses, a reading for each group of steps.
-            pictures: More images for the page, by name (`judging.evaluator.Scores`).
-            table: What the page shows of rows of a table; None if samples are not such rows.
-        """
-        on_gpu = self.machine is not None and "cuda" in (self.machine.device, self.machine.evaluated_on)
-        record = replace(
-            record,
-            peak_memory_bytes=peak_memory_bytes(),
-            peak_device_memory_bytes=peak_device_memory_bytes() if on_gpu else None,
-            machine=self.machine.to_dict() if self.machine else {},
-        )
-        self.store.write_generation(
-            record, samples=samples, strip=strip, save_model=save_model, curve=curve, pictures=pictures, table=table
-        )
-        self.store.forget_unfinished()
-        self.records.append(record)
-        fired = self.alarm.fired_by_last(self.records)
-        self._fired += fired
-        self._write_profile("stopped" if self._is_stopped else "")
-        self.tracking.log(self.store, record)
-        self._shown.finished(record)
-        if record.entry_gate == "failed":
-            floors = " and ".join(f"{share:g} of the floor of {key}" for key, share in SHARES.items())
-            logger.info("generation 0 fails the entry gate, %s: %s", floors, gate_evidence(record.metrics))
-        self.store.append_lines(ALARMS, [found.to_json() for found in fired])
-        for found in fired:
-            self._shown.alarmed(found)
-        if fired and self.alarm.action != "warn" and len(fired) == len(self._fired):  # the first of the chain
-            names = ", ".join(found.rule for found in fired)
-            self.tracking.alert(f"Collapse alarm: {names}", "\n".join(map(str, fired)))
-        self._note_the_end()
-
-    @property
-    def _is_complete(self) -> bool:
-        return len(self.records) >= self.title.num_generations
-
-    @property
-    def _is_stopped(self) -> bool:
-        return self.alarm.action == "stop" and bool(self._fired) and not self._is_complete
-
-    @property
-    def _shown(self) -> ChainProgress:
-        assert self._progress is not None, "a chain is shown while it runs"
-        return self._progress
-
-    def _write_profile(self, ending: Ending) -> None:
-        self.store.write_json("profile.json", profile_chain(self.records, ending=ending).to_dict())
-
-    def _note_the_end(self) -> None:
-        if self._is_complete:
-            self.store.forget_unfinished()
-            self.store.write_json(STATUS, {"state": "finished"})
-        elif self._is_stopped:
-            reason = self._fired[0]
-            self.store.write_json(STATUS, {"state": "stopped", "message": f"stopped by the {reason}"})
-            logger.warning("stopped by the %s; alarm=default goes on", reason)
-
-    def _note_versions(self) -> None:
-        """Write versions.json, and warn if other code made the generations so far."""
-        here, stored = versions(), self.store.read_json(VERSIONS)
-        made_by, goes_on_with = code_of(stored), code_of(here)
-        is_begun = bool(self.records) or self.store.unfinished_path.exists()
-        if is_begun and made_by != goes_on_with:
-            logger.warning(
-                "%s was made by %s and goes on with %s: numbers may differ from those of one code",
-                self.store.path, made_by, goes_on_with,
-            )  # fmt: skip
-        if is_begun and ("begun_by" in stored or made_by != goes_on_with):
-            here["begun_by"] = stored.get("begun_by", made_by)
-        self.store.write_json(VERSIONS, here)
-
-    @contextmanager
-    def _tracked(self) -> Iterator[None]:
-        """Keep the state of a running chain on disk and in the tracking."""
         self.store.write_json(STATUS, {"state": "running"})
         self._note_versions()
         try:
@@ -213,7 +94,8 @@ class Journal:
             if chosen := self.title.chosen:
                 config |= {"arm": chosen.arm, "choices": chosen.choices}
             self.tracking.start(self.store, title=self.title, config=config, records=self.records)
-            yield
+            with live_view(console, self._progress.view):
+                yield
         except BaseException as error:
             if isinstance(error, NonFiniteError):
                 self._write_profile("broke down")
@@ -228,35 +110,83 @@ class Journal:
         finally:
             self.tracking.finish(has_failed=False)
 
+    def trained(self, epoch: int, steps: int) -> None:
+        """Report how far training came in the current generation."""
+        self._progress.trained(epoch, steps)
 
-@contextmanager
-def open_journal(
-    folder: Path,
-    *,
-    title: ChainTitle,
-    config: dict[str, Any],
-    tracking: Tracking,
-    alarm: Alarm,
-    write_page: Callable[[], Path] | None = None,
-) -> Iterator[Journal]:
-    """The journal of a run folder, which no other process can open meanwhile.
+    def read(self, reading: Mapping[str, int | float]) -> None:
+        """Mirror a reading of the losses of the current generation."""
+        self.tracking.trained(len(self.records), reading)
 
-    Raises:
-        UsageError: the folder cannot be written, is held by another process, was made with other settings, or holds a
-            damaged record.
-    """
-    forget_peak_memory()
-    store = RunFolder(folder)
-    with store.claim(config):
-        yield Journal(store, title=title, config=config, tracking=tracking, alarm=alarm, write_page=write_page)
+    def completed(self, record: GenerationRecord) -> GenerationRecord:
+        """A record with the machine of the chain, and the peak memory so far."""
+        on_gpu = self.machine is not None and "cuda" in (self.machine.device, self.machine.evaluated_on)
+        return replace(
+            record,
+            peak_memory_bytes=peak_memory_bytes(),
+            peak_device_memory_bytes=peak_device_memory_bytes() if on_gpu else None,
+            machine=self.machine.to_dict() if self.machine else {},
+        )
 
+    def add(self, record: GenerationRecord) -> None:
+        """Take a generation that the store holds by now: profile, mirror and show the chain, and check the alarm."""
+        self.store.forget_unfinished()
+        self.records.append(record)
+        fired = self.alarm.fired_by_last(self.records)
+        self._fired += fired
+        self._derive_files()
+        self.tracking.log(self.store, record)
+        self._progress.finished(record)
+        if record.entry_gate == "failed":
+            floors = " and ".join(f"{share:g} of the floor of {key}" for key, share in SHARES.items())
+            logger.info("generation 0 fails the entry gate, %s: %s", floors, gate_evidence(record.metrics))
+        for found in fired:
+            self._progress.alarmed(found)
+        if fired and self.alarm.action != "warn" and len(fired) == len(self._fired):  # the first of the chain
+            names = ", ".join(found.rule for found in fired)
+            self.tracking.alert(f"Collapse alarm: {names}", "\n".join(map(str, fired)))
+        self._note_the_end()
 
-def versions() -> dict[str, Any]:
-    """Versions that the numbers depend on, for the report, and the commit to cite; null if it is unknown."""
-    ours = {"python": platform.python_version(), "collapsar": __version__, "commit": commit()}
-    return ours | {name: version(name) for name in VERSIONED}
+    @property
+    def _is_complete(self) -> bool:
+        return len(self.records) >= self.title.num_generations
 
+    @property
+    def _is_stopped(self) -> bool:
+        return self.alarm.action == "stop" and bool(self._fired) and not self._is_complete
 
-def code_of(noted: Mapping[str, Any]) -> str:
-    """The code that these versions name, in words."""
-    return f"collapsar {noted.get('collapsar', 'of no known version')}, commit {noted.get('commit') or 'unknown'}"
+    def _derive_files(self) -> None:
+        """Write the files that are made from the records."""
+        self._write_profile("stopped" if self._is_stopped else "")
+        self.store.rewrite_lines(ALARMS, [found.to_json() for found in self._fired])
+
+    def _write_profile(self, ending: Ending) -> None:
+        self.store.write_json("profile.json", profile_chain(self.records, ending=ending).to_dict())
+
+    def _note_the_end(self) -> None:
+        if self._is_complete:
+            self.store.forget_unfinished()
+            self.store.write_json(STATUS, {"state": "finished"})
+        elif self._is_stopped:
+            reason = self._fired[0]
+            self.store.write_json(STATUS, {"state": "stopped", "message": f"stopped by the {reason}"})
+            logger.warning("stopped by the %s; alarm=default goes on", reason)
+
+    def _note_versions(self) -> None:
+        """Write versions.json, with the commit to cite; warn if other code made the generations so far."""
+        here: dict[str, Any] = {"python": platform.python_version(), "collapsar": __version__, "commit": commit()}
+        here |= {name: version(name) for name in VERSIONED}
+        stored = self.store.read_json(VERSIONS)
+        made_by, goes_on_with = (
+            f"collapsar {noted.get('collapsar', 'of no known version')}, commit {noted.get('commit') or 'unknown'}"
+            for noted in (stored, here)
+        )
+        is_begun = bool(self.records) or self.store.unfinished_path.exists()
+        if is_begun and made_by != goes_on_with:
+            logger.warning(
+                "%s was made by %s and goes on with %s: numbers may differ from those of one code",
+                self.store.path, made_by, goes_on_with,
+            )  # fmt: skip
+        if is_begun and ("begun_by" in stored or made_by != goes_on_with):
+            here["begun_by"] = stored.get("begun_by", made_by)
+        self.store.write_json(VERSIONS, here)

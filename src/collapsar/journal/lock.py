@@ -1,7 +1,6 @@
-"""The lock of a run folder: one process works in it, and others learn which one.
+"""The lock of a run folder: one process works in it, and notes its host and process for the messages of others.
 
-The operating system releases the lock when its process ends for any reason, so nothing is left to clear up. The holder
-notes its host and process beside the lock, for the messages of others.
+The operating system releases the lock when its process ends for any reason, so nothing is left to clear up.
 """
 
 import errno
@@ -10,7 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,12 +29,16 @@ def held(folder: Path, *, waits: bool) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        holder = "another process"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            noted = json.loads((folder / HOLDER).read_text())
+            holder = f"process {int(noted['process'])} on {noted['host']}"
         if not waits:
             raise UsageError(
-                f"{holder_of(folder)} is working in {folder}: set wait_for_lock=true to wait for it, or choose another "
-                "folder with hydra.run.dir"
+                f"{holder} is working in {folder}: set wait_for_lock=true to wait for it, or choose another folder "
+                "with hydra.run.dir"
             ) from error
-        logger.info("waiting for %s, which is working in %s", holder_of(folder), folder)
+        logger.info("waiting for %s, which is working in %s", holder, folder)
         lock.acquire()
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
@@ -50,12 +53,3 @@ def held(folder: Path, *, waits: bool) -> Iterator[None]:
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
-
-
-def holder_of(folder: Path) -> str:
-    """The process that holds a folder, in words."""
-    try:
-        holder = json.loads((folder / HOLDER).read_text())
-        return f"process {int(holder['process'])} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"

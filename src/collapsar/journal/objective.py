@@ -38,8 +38,11 @@ NEEDS_FACTORS = re.compile(r"_(common|uncommon|rare)$|^combinations_|^levels_dro
 Objective = str | list[str] | None
 
 
-def check_objective(objective: Any) -> None:
-    """Raise UsageError for an objective that is not null, `final/KEY`, `profile/KEY`, or a list of these keys."""
+def check_objective(objective: Any, evaluation: Any = None) -> None:
+    """Refuse what is not null, `final/KEY`, `profile/KEY`, or a list of these keys that the evaluation can measure.
+
+    Whatever the data: `Measured.check` knows them. Settings of a wrong type are left to the checks of parts.
+    """
     if objective is None:
         return
     for key in objective if isinstance(objective, list) and objective else [objective]:
@@ -49,23 +52,22 @@ def check_objective(objective: Any) -> None:
                 "objective must be null, final/KEY for a metric of the last generation, profile/KEY for a number of "
                 f"the profile, or a list of these: got {key!r}"
             )
+    settings = evaluation if isinstance(evaluation, dict) else {}
+    groups, spaces, table = (settings.get(key) for key in ("metrics", "spaces", "table"))
+    if isinstance(groups, list) and isinstance(spaces, dict):
+        of_table = table.get("metrics") or [] if isinstance(table, dict) else []
+        batch_groups = settings.get("batch_metrics") or []
+        Measured(groups=[*groups, *of_table], batch_groups=batch_groups, spaces=list(spaces)).check(objective)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a chain will measure, according to its settings.
+    """What a chain will measure, according to its settings."""
 
-    Attributes:
-        groups: Groups of metrics.
-        batch_groups: The groups whose values have an interval.
-        spaces: Feature spaces whose names stand before a key.
-        has_factors: Whether the data are drawn from known factors.
-    """
-
-    groups: Sequence[str]
-    batch_groups: Sequence[str]
-    spaces: Sequence[str]
-    has_factors: bool = True
+    groups: Sequence[str]  # of metrics
+    batch_groups: Sequence[str]  # whose values have an interval
+    spaces: Sequence[str]  # feature spaces whose names stand before a key
+    has_factors: bool = True  # whether the data are drawn from known factors
 
     def check(self, objective: Objective) -> None:
         """Raise UsageError, with what there will be, for an objective that no chain with these settings has."""
@@ -104,30 +106,13 @@ class Measured:
         return bool(groups)
 
 
-def check_measured(objective: Objective, evaluation: Any) -> None:
-    """Refuse an objective that the settings of an evaluation do not measure, whatever the data.
-
-    Settings of a wrong type are left to the checks of parts.
-    """
-    settings = evaluation if isinstance(evaluation, dict) else {}
-    groups, spaces, table = (settings.get(key) for key in ("metrics", "spaces", "table"))
-    if isinstance(groups, list) and isinstance(spaces, dict):
-        of_table = table.get("metrics") or [] if isinstance(table, dict) else []
-        batch_groups = settings.get("batch_metrics") or []
-        Measured(groups=[*groups, *of_table], batch_groups=batch_groups, spaces=list(spaces)).check(objective)
-
-
 def read_objective(
     objective: Objective, *, records: Sequence[GenerationRecord], profile: Mapping[str, Any]
 ) -> float | tuple[float, ...] | None:
-    """A chain's value of the objective: a number, one for each of a list, or None without an objective.
-
-    Raises:
-        UsageError: the chain has no such number.
-    """
+    """A number, one for each key of a list, or None without an objective; UsageError for what the chain lacks."""
     if objective is None:
         return None
-    numbers = numbers_of(records[-1], profile=profile) if records else numbers_of_profile(profile)
+    numbers = numbers_of(records, profile=profile)
     if profile.get("ending") == "broke down":
         numbers |= {key: worst for key in keys_in(objective) if (worst := worst_final(key)) is not None}
     for key in keys_in(objective):
@@ -142,23 +127,20 @@ def keys_in(objective: str | list[str]) -> list[str]:
     return [objective] if isinstance(objective, str) else objective
 
 
-def numbers_of(record: GenerationRecord, *, profile: Mapping[str, Any]) -> dict[str, float]:
-    """All numbers that can be an objective, by key."""
-    numbers: dict[str, Any] = {f"final/{key}": value for key, value in record.metrics.items()}
-    never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
-    lasted = record.generation if profile.get("ending") == "stopped" else math.inf
-    numbers |= {f"profile/{key}": lasted for key in never}
-    num_classes = sum(share > 0 for share in record.class_shares.get("real", ()))
-    if 1 < num_classes <= len(profile.get("missing_classes", ())) + 1:
-        numbers["profile/first_dead_generation"] = 0.0  # dead from the start: generation 0 has no class left to lose
-    return {key: float(value) for key, value in numbers.items()} | numbers_of_profile(profile)
-
-
-def numbers_of_profile(profile: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a profile, by their keys as objectives."""
+def numbers_of(records: Sequence[GenerationRecord], *, profile: Mapping[str, Any]) -> dict[str, float]:
+    """All numbers of a chain that can be an objective, by key; `EVENTS` that did not happen have the worst value."""
+    numbers: dict[str, Any] = {}
+    for record in records[-1:]:
+        numbers |= {f"final/{key}": value for key, value in record.metrics.items()}
+        never = [key for key, metrics in EVENTS.items() if any(metric in record.metrics for metric in metrics)]
+        lasted = record.generation if profile.get("ending") == "stopped" else math.inf
+        numbers |= {f"profile/{key}": lasted for key in never}
+        num_classes = sum(share > 0 for share in record.class_shares.get("real", ()))
+        if 1 < num_classes <= len(profile.get("missing_classes", ())) + 1:
+            numbers["profile/first_dead_generation"] = 0  # dead from the start: generation 0 has no class left to lose
     described = {key: value for key, value in profile.items() if key != "findings"}  # answers, not numbers
-    flat = flatten(described).items()
-    return {f"profile/{key}": float(value) for key, value in flat if isinstance(value, int | float)}
+    numbers |= {f"profile/{key}": value for key, value in flatten(described).items() if isinstance(value, int | float)}
+    return {key: float(value) for key, value in numbers.items()}
 
 
 def worst_final(key: str) -> float | None:

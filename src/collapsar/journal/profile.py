@@ -1,15 +1,7 @@
 """The collapse profile of one chain, made from its records: what happened to the chain as a whole.
 
-It holds half-lives, the growth and course of the error, deaths of classes, and an answer to each definition of collapse
-(`collapsar.journal.findings`). Half-lives are counted in generations from generation 0.
-
-The entry gate is whether generation 0 reproduces the real data well enough for a loss to mean something. It saw real
-data only, so what it lacks is the model's fault, not collapse. A floor is what real samples reach in place of synthetic
-ones.
-
-A chain that its alarm stopped, or whose numbers broke down, is an outcome. After a breakdown nothing is drawn, so all
-that had not happened by then happens in the generation that broke down. A stopped chain might have lost more later, so
-no definition is answered no.
+The entry gate is whether generation 0 reproduces the real data well enough for a loss to mean something. What counts
+for a chain that ended early stands in README.md of this folder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from collapsar.journal.courses import Course, Points, Rate, course_over, growth_rate, half_life, later_half, points
-from collapsar.journal.findings import Finding, answer_all, dead_classes, died_classes, first_dead_generation
+from collapsar.journal.courses import MIN_POINTS, Course, Points, Rate, course_over, growth_rate, half_life, points
+from collapsar.journal.definitions import Answer, answer_all, dead_classes, died_classes, first_dead_generation
 from collapsar.records.record import GenerationRecord
 
 EntryGate = Literal["passed", "failed"]
@@ -33,33 +25,19 @@ VARIANCE_KEYS = ("pca/trace_ratio", "trace_ratio")  # PCA of the pixels sees var
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What happened to a chain.
+    """What happened to a chain."""
 
-    Attributes:
-        num_generations: Generations that the profile was made from.
-        ending: How it ended before its last generation; empty if it did not.
-        entry_gate: Whether generation 0 is good enough for losses to mean something; None if that was not measured.
-        recall_half_life: Generations until recall is half of generation 0's, 0 if that is 0; None if it never was.
-        variance_half_life: The same for the variance of the samples; None also if it was not measured.
-        first_dead_generation: First generation that lost a class of generation 0's; None if none did.
-        dead_classes: Classes of generation 0's that the last generation lacks.
-        missing_classes: Classes that generation 0 lacks, which is the model's fault.
-        fid_growth: Slope of FID; None below four generations.
-        fid_course: Course of FID in the later half of the chain.
-        findings: One answer for each definition, by a stable key.
-    """
-
-    num_generations: int
+    num_generations: int  # that the profile was made from
     ending: Ending
-    entry_gate: EntryGate | None
-    recall_half_life: float | None
-    variance_half_life: float | None
-    first_dead_generation: int | None
-    dead_classes: list[int]
-    missing_classes: list[int]
-    fid_growth: Rate | None
-    fid_course: Course
-    findings: dict[str, Finding]
+    entry_gate: EntryGate | None  # None if it was not measured
+    recall_half_life: float | None  # generations until recall is half of generation 0's; None if it never was
+    variance_half_life: float | None  # the same for the variance of the samples; None also if it was not measured
+    first_dead_generation: int | None  # the first that lost a class of generation 0's; None if none did
+    dead_classes: list[int]  # classes of generation 0's that the last generation lacks
+    missing_classes: list[int]  # classes that generation 0 lacks, which is the model's fault
+    fid_growth: Rate | None  # None below four generations
+    fid_course: Course  # in the later half of the chain
+    findings: dict[str, Answer]  # to each definition, by its key
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as JSON values."""
@@ -74,59 +52,45 @@ def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -
     records = sorted(records, key=lambda record: record.generation)
     fid, recall = points(records, "fid"), points(records, "recall")
     variance_name, variance = variance_points(records)
-    late_rate = growth_rate(later_half(fid))
-    course = course_over(later_half(fid), rate=late_rate)
-    profile = Profile(
-        num_generations=len(records),
+    late = fid[-max(MIN_POINTS, (len(fid) + 1) // 2) :]
+    late_rate = growth_rate(late)
+    course = course_over(late, rate=late_rate)
+    answers = answer_all(records, course=course, rate=late_rate, variance=variance, variance_name=variance_name)
+    died, generation, broke_down = first_dead_generation(records), len(records), ending == "broke down"
+    if broke_down and any(record.class_shares or record.factor_shares for record in records):
+        died = generation if died is None else died
+
+    def by_then(time: float | None, *, is_measured: bool) -> float | None:
+        return float(generation) if time is None and broke_down and is_measured else time
+
+    return Profile(
+        num_generations=generation,
         ending=ending,
-        entry_gate=entry_gate(records[0].metrics) if records else None,
-        recall_half_life=half_life(recall),
-        variance_half_life=half_life(variance),
-        first_dead_generation=first_dead_generation(records),
+        entry_gate=entry_gate(records[0].metrics) if records else "failed" if broke_down else None,
+        recall_half_life=by_then(half_life(recall), is_measured=bool(recall) or not records),
+        variance_half_life=by_then(half_life(variance), is_measured=bool(variance)),
+        first_dead_generation=died,
         dead_classes=died_classes(records[-1], first=records[0]) if records else [],
         missing_classes=dead_classes(records[0]) if records else [],
         fid_growth=growth_rate(fid),
         fid_course=course,
-        findings=answer_all(records, course=course, rate=late_rate, variance=variance, variance_name=variance_name),
-    )
-    if ending == "stopped":
-        for key, finding in profile.findings.items():
-            if finding.verdict == "no":  # it might have become a yes
-                evidence = f"{finding.evidence}; then the alarm stopped the chain"
-                profile.findings[key] = replace(finding, verdict="undecided", evidence=evidence)
-    return _broken_down(profile, records) if ending == "broke down" else profile
-
-
-def _broken_down(profile: Profile, records: Sequence[GenerationRecord]) -> Profile:
-    """The profile of a chain whose numbers broke down in the generation after its last record."""
-    generation, died = len(records), profile.first_dead_generation
-    has_classes = any(record.class_shares or record.factor_shares for record in records)
-    has_recall, has_variance = not records or bool(points(records, "recall")), bool(variance_points(records)[1])
-
-    def by_then(time: float | None, *, is_measured: bool) -> float | None:
-        return float(generation) if time is None and is_measured else time
-
-    return replace(
-        profile,
-        entry_gate=profile.entry_gate if records else "failed",
-        recall_half_life=by_then(profile.recall_half_life, is_measured=has_recall),
-        variance_half_life=by_then(profile.variance_half_life, is_measured=has_variance),
-        first_dead_generation=generation if died is None and has_classes else died,
-        findings={
-            key: finding if finding.verdict == "yes" else _after_breakdown(key, finding, generation=generation)
-            for key, finding in profile.findings.items()
-        },
+        findings={key: _at_end(key, answer, ending=ending, end=generation) for key, answer in answers.items()},
     )
 
 
-def _after_breakdown(key: str, finding: Finding, *, generation: int) -> Finding:
-    evidence = f"the numbers broke down in generation {generation}"
-    if generation == 0:
-        return replace(finding, verdict="undecided", evidence=f"{evidence}: there was nothing to lose")
-    evidence = f"{finding.evidence}; then {evidence}"
+def _at_end(key: str, answer: Answer, *, ending: Ending, end: int) -> Answer:
+    """The answer for a chain that ended early, before the generation `end`."""
+    if answer.verdict == "yes" or not ending or (ending == "stopped" and answer.verdict == "undecided"):
+        return answer
+    if ending == "stopped":  # it might have become a yes
+        return replace(answer, verdict="undecided", evidence=f"{answer.evidence}; then the alarm stopped the chain")
+    why = f"the numbers broke down in generation {end}"
+    if end == 0:
+        return replace(answer, verdict="undecided", evidence=f"{why}: there was nothing to lose")
+    evidence = f"{answer.evidence}; then {why}"
     if key in LOST_IN_A_BREAKDOWN:
-        return replace(finding, verdict="yes", evidence=evidence, generation=generation)
-    return replace(finding, verdict="undecided", evidence=evidence)
+        return replace(answer, verdict="yes", evidence=evidence, generation=end)
+    return replace(answer, verdict="undecided", evidence=evidence)
 
 
 def variance_points(records: Sequence[GenerationRecord]) -> tuple[str, Points]:

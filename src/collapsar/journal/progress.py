@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.journal.alarm import Fired
+from collapsar.journal.rows import headline
+from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import bounds_of
 from collapsar.records.record import GenerationRecord
@@ -28,27 +30,20 @@ SHOWN_GENERATIONS = 40  # in a sparkline
 class ChainProgress:
     """The progress of one chain; `view` is redrawn by `collapsar.journal.live`.
 
-    Args:
-        console: Where it is drawn.
-        chain: The chain's name.
-        position: Which job of a multirun it is, in words; empty for a single chain.
-        num_generations: How many there will be.
-        steps_per_generation: Training steps in each; 0 if a generation has none.
-        records: Generations that the store already holds.
+    `position` says which job of a multirun it is, in words; `records` are those that the store already holds.
     """
 
     def __init__(
         self,
         console: Console,
         *,
-        chain: str,
+        title: ChainTitle,
         position: str,
-        num_generations: int,
         steps_per_generation: int,
         records: Sequence[GenerationRecord],
     ) -> None:
-        self.console, self.num_generations = console, num_generations
-        self.title = Text.assemble((chain, "bold"), f"  {position}" if position else "")
+        self.num_generations = title.num_generations
+        self.title = Text.assemble((title.shown, "bold"), f"  {position}" if position else "")
         self.steps_per_generation = max(steps_per_generation, 1)
         self.records, self.last_alarm = list(records), list[Text]()
         self._num_untrained = len(records)  # generations that this run does not train
@@ -56,36 +51,31 @@ class ChainProgress:
             TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("left"),
             TimeRemainingColumn(), console=console,
         )  # fmt: skip
-        self._task = self._bar.add_task(
-            "reading data and fitting the feature spaces", total=self._num_steps(num_generations)
-        )
+        total = self._num_steps(self.num_generations)
+        self._task = self._bar.add_task("reading data and fitting the feature spaces", total=total)
 
     def trained(self, epoch: int, steps: int) -> None:
-        """Show how far training came in the current generation."""
         note = f"generation {len(self.records)}/{self.num_generations - 1}, epoch {epoch}, step {steps}"
         done = self._num_steps(len(self.records)) + min(steps, self.steps_per_generation)
         self._bar.update(self._task, completed=done, description=note)
 
     def finished(self, record: GenerationRecord) -> None:
-        """Show a generation that was stored."""
         self.records.append(record)
         self._num_untrained += bool(record.shared_seconds)  # or the estimate would count it as a quick training
         done, total = (self._num_steps(number) for number in (len(self.records), self.num_generations))
         self._bar.update(self._task, total=total, completed=done)
-        last, seconds = self.num_generations - 1, f"{sum(record.seconds.values()):.1f} s"
-        seconds += ", trained already" if record.shared_seconds else self._left()
+        seconds, num_left = f"{sum(record.seconds.values()):.1f} s", self.num_generations - len(self.records)
+        if record.shared_seconds:
+            seconds += ", trained already"
+        elif num_left:  # generations, each of which may take as long as those of this chain
+            trained = [sum(each.seconds.values()) for each in self.records if not each.shared_seconds]
+            seconds += f", about {duration_text(num_left * median(trained))} left"
+        last = self.num_generations - 1
         logger.info("generation %d/%d: %s (%s)", record.generation, last, headline(record), seconds)
 
     def alarmed(self, fired: Fired) -> None:
-        """Show a rule of the alarm that fired."""
         self.last_alarm = [Text(str(fired), style="bold red")]
         logger.warning("%s", fired)
-
-    def _left(self) -> str:
-        """The time left, in words, if generations take as long as those of this run; empty at the end."""
-        trained = [sum(record.seconds.values()) for record in self.records if not record.shared_seconds]
-        num_left = self.num_generations - len(self.records)
-        return f", about {duration_text(num_left * median(trained))} left" if num_left else ""
 
     def _num_steps(self, num_generations: int) -> int:
         """The training steps of this run by the time that so many generations are stored."""
@@ -102,11 +92,6 @@ class ChainProgress:
             top = highest if math.isfinite(highest) else max(values)
             table.add_row(name, f"{values[-1]:.3g}", sparkline(values, top=top))
         return Group(self.title, self._bar, table, *self.last_alarm)
-
-
-def headline(record: GenerationRecord) -> str:
-    """The headline metrics of a generation, in words."""
-    return ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)
 
 
 def courses(records: Sequence[GenerationRecord]) -> dict[str, list[float]]:

@@ -5,15 +5,13 @@ other key stands behind the name of its section: `distances/kid`, `intervals/rec
 not change in a chain: only those of the headline are rows.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from collapsar.judging.metric_keys import MAIN
 from collapsar.judging.metric_lookup import family_of, split_class, split_key
-from collapsar.records.curve import is_loss
 from collapsar.records.record import GenerationRecord
 
-AXIS, TRAINING_AXIS = "generation", "training/total_step"
+AXIS, TRAINING_AXIS = "generation", "training/total_step"  # of generations, and of readings
 HEADLINE = (*MAIN, "coverage", "density")
 OWN_SECTIONS = ("column", "group", "fitted")  # first parts of keys that name a section by themselves
 
@@ -51,24 +49,6 @@ def score_row(record: GenerationRecord, *, is_drawn: bool = True) -> dict[str, A
     return {AXIS: record.generation, **metrics, **pool, **seconds}
 
 
-class TrainingRows:
-    """The readings of all trainings of a chain, one after the other, each once, on one axis of steps."""
-
-    def __init__(self) -> None:
-        self._steps_before: float = 0  # the present generation
-        self._step_read: float = 0  # of the present generation, while it trains
-
-    def live(self, generation: int, reading: Mapping[str, int | float]) -> dict[str, int | float]:
-        """The row of a reading of the generation that is in training."""
-        self._step_read = reading["step"]
-        values = {f"{'training' if is_loss(name) else 'steps'}/{name}": each for name, each in reading.items()}
-        return values | {TRAINING_AXIS: self._steps_before + reading["step"], "steps/generation": generation}
-
-    def rest(
-        self, record: GenerationRecord, curve: Sequence[Mapping[str, int | float]]
-    ) -> list[dict[str, int | float]]:
-        """The rows of a finished generation that were not live: all of them, if this process did not train it."""
-        rows = [self.live(record.generation, reading) for reading in curve if reading["step"] > self._step_read]
-        self._steps_before += record.training.get("steps", 0)
-        self._step_read = 0
-        return rows
+def headline(record: GenerationRecord) -> str:
+    """The headline metrics of a generation, in words."""
+    return ", ".join(f"{key} {record.metrics[key]:.3g}" for key in MAIN if key in record.metrics)

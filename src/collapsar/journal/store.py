@@ -1,9 +1,7 @@
 """The run folder: what is on disk after each generation, and where a killed run continues.
 
 Files are written under a temporary name, flushed and renamed; files of JSON lines grow by whole lines. A generation is
-finished once its line stands in `records.jsonl`, which is written last; a generation folder without a line is made
-again. A line without a newline at its end was cut short by a kill, and does not count. If a line fails its checksum,
-that generation and all after it are made again.
+finished once its line stands in `records.jsonl`, which is written last; one without a line is made again.
 """
 
 import json
@@ -28,7 +26,6 @@ from collapsar.files import (
     add_checksum_to_archive,
     append_flushed,
     archive_is_whole,
-    cut_torn_line,
     file_is_whole,
     file_with_checksum,
     flush_to_disk,
@@ -53,28 +50,27 @@ GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor up to thi
 
 
 class RunFolder:
-    """One chain's folder, made if it does not exist; `claim` locks it."""
+    """One chain's folder; `claim` makes and locks it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._whole: set[int] = set()  # generations whose samples were read and found undamaged
         self._last_strip: dict[int, Tensor | None] = {}  # of the generation that was written last
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / ".writable", b"")
-            (path / ".writable").unlink()
-        except OSError as error:
-            raise UsageError(f"cannot write to the run folder {path}: {error.strerror}") from error
 
     @contextmanager
     def claim(self, config: dict[str, Any]) -> Iterator[None]:
-        """Hold the folder for one process; raise UsageError if it was made with other settings.
+        """Hold the folder for one process; raise UsageError if it cannot be written or was made with other settings.
 
         If another process holds it, wait for that process if `wait_for_lock` is set, else raise UsageError.
         """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / ".writable", b"")
+            (self.path / ".writable").unlink()
+        except OSError as error:
+            raise UsageError(f"cannot write to the run folder {self.path}: {error.strerror}") from error
         with held(self.path, waits=bool(config.get("wait_for_lock"))):
             self._check_settings(config)
-            cut_torn_line(self.path / RECORDS)
             cut_damaged_lines(self.path / RECORDS)
             text = file_with_checksum(yaml.safe_dump(config, sort_keys=False))
             write_atomically(self.path / CONFIG, text.encode())
@@ -85,11 +81,9 @@ class RunFolder:
         return [GenerationRecord.from_json(line) for line in whole_lines(self.path / RECORDS)]
 
     def generation_path(self, generation: int) -> Path:
-        """The folder of one generation."""
         return self.path / f"generation_{generation:03d}"
 
     def model_path(self, generation: int) -> Path:
-        """The Lightning checkpoint of its model."""
         return self.generation_path(generation) / MODEL
 
     @property
@@ -104,7 +98,8 @@ class RunFolder:
 
     def synthetic(self, generation: int) -> Samples:
         """The samples that a finished generation gave to the next pool, with labels if there were any."""
-        return samples_of(self._arrays(generation, "samples", "labels"))
+        arrays = self._arrays(generation, "samples", "labels")
+        return Samples(arrays["samples"], arrays.get("labels"))
 
     def strip(self, generation: int) -> Tensor | None:
         """The images of the latents that never change; None if a generation has none."""
@@ -137,7 +132,11 @@ class RunFolder:
         pictures: Mapping[str, Tensor] = MappingProxyType({}),
         table: dict[str, Any] | None = None,
     ) -> None:
-        """Write one finished generation, its line last; the arguments are those of `Journal.keep`."""
+        """Write one finished generation, its line last.
+
+        `samples` are what the next pool gets, `strip` the images of the latents that never change (None: the model has
+        none); `pictures` and `table` are for the page (`judging.evaluator.Scores`).
+        """
         final = self.generation_path(record.generation)
         temporary = temporary_of(final)
         for stale in (temporary, final):
@@ -158,7 +157,7 @@ class RunFolder:
             flush_to_disk(path)
         temporary.rename(final)
         flush_to_disk(self.path)
-        self.append_lines(RECORDS, [record.to_json()])
+        append_flushed(self.path / RECORDS, f"{record.to_json()}\n".encode())
         self._whole.discard(record.generation)
         self._last_strip = {record.generation: strip}
 
@@ -170,15 +169,10 @@ class RunFolder:
             return {}
         return content if isinstance(content, dict) else {}
 
-    def append_lines(self, name: str, lines: Sequence[str]) -> None:
-        """Append lines to a file of JSON lines (records.jsonl, alarms.jsonl); without lines, make no file."""
-        if lines:
-            append_flushed(self.path / name, text_of(lines))
-
     def rewrite_lines(self, name: str, lines: Sequence[str]) -> None:
         """Write a file of JSON lines anew; without lines, empty an existing file, but make none."""
         if lines or (self.path / name).exists():
-            write_atomically(self.path / name, text_of(lines))
+            write_atomically(self.path / name, "".join(f"{line}\n" for line in lines).encode())
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a small JSON file of the folder (profile.json, status.json)."""
@@ -186,9 +180,19 @@ class RunFolder:
 
     def _arrays(self, generation: int, *names: str) -> dict[str, Tensor]:
         """Those of the named arrays that a generation has; the whole file's checksum is computed at the first read."""
-        arrays = read_arrays(self.path, generation, *names, is_whole=generation in self._whole)
+        path = self.generation_path(generation) / SAMPLES
+        try:
+            if generation not in self._whole and archive_is_whole(path) is False:
+                raise BadZipFile("damaged, by its checksum")
+            with path.open("rb") as file, np.load(file) as arrays:
+                found = {name: torch.from_numpy(arrays[name]) for name in names if name in arrays or name == "samples"}
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
+            raise UsageError(
+                f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
+                "restore the file, or start again in another folder"
+            ) from error
         self._whole.add(generation)
-        return arrays
+        return found
 
     def _check_settings(self, config: dict[str, Any]) -> None:
         if not (self.path / CONFIG).exists():
@@ -207,34 +211,6 @@ class RunFolder:
                 )
 
 
-def read_samples(folder: Path, generation: int) -> Samples:
-    """What `RunFolder.synthetic` gives, of a run folder that need not be writable."""
-    return samples_of(read_arrays(folder, generation, "samples", "labels"))
-
-
-def read_arrays(folder: Path, generation: int, *names: str, is_whole: bool = False) -> dict[str, Tensor]:
-    """Those of the named arrays that a generation has; UsageError if their file is missing or damaged.
-
-    The checksum is computed unless the file is known to be whole.
-    """
-    path = folder / f"generation_{generation:03d}" / SAMPLES
-    try:
-        if not is_whole and archive_is_whole(path) is False:
-            raise BadZipFile("damaged, by its checksum")
-        with path.open("rb") as file, np.load(file) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in names if name in arrays or name == "samples"}
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
-        raise UsageError(
-            f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
-            "restore the file, or start again in another folder"
-        ) from error
-
-
-def samples_of(arrays: dict[str, Tensor]) -> Samples:
-    """Samples with their labels, if there are any."""
-    return Samples(arrays["samples"], arrays.get("labels"))
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """The resolved configuration of a run folder; raise UsageError if the file is damaged."""
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -248,25 +224,25 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def cut_damaged_lines(path: Path) -> None:
-    """Cut off the first damaged line of the records and all after it, keep them in another file, and log it."""
-    lines = whole_lines(path)
-    first = next((number for number, line in enumerate(lines) if not is_record(line)), None)
-    unverified = sum(line_is_whole(line) is None for line in lines[:first])
-    if unverified:
+    """Cut off an incomplete last line, and the first damaged line with all after it, which are kept in another file."""
+    content = path.read_bytes() if path.exists() else b""
+    *whole, torn = content.split(b"\n")
+    lines = [line.decode("utf-8", "replace") for line in whole]
+    first = next((number for number, line in enumerate(lines) if not is_record(line)), len(lines))
+    if unverified := sum(line_is_whole(line) is None for line in lines[:first]):
         logger.info(
             "%s: %s without a checksum, as in earlier versions, taken as they are", path, counted(unverified, "line")
         )
-    if first is None:
-        return
-    content = path.read_bytes()
-    start = sum(len(line) + 1 for line in content.split(b"\n")[:first])
-    kept = path.with_name(f"damaged_{path.name}")
-    append_flushed(kept, content[start:])
-    write_atomically(path, content[:start])
-    logger.warning(
-        "%s, line %d is damaged: generation %d and those after it are made again; what stood there is kept in %s",
-        path, first + 1, first, kept.name,
-    )  # fmt: skip
+    start = sum(len(line) + 1 for line in whole[:first])
+    if first < len(lines):
+        kept = path.with_name(f"damaged_{path.name}")
+        append_flushed(kept, content[start : len(content) - len(torn)])
+        logger.warning(
+            "%s, line %d is damaged: generation %d and those after it are made again; what stood there is kept in %s",
+            path, first + 1, first, kept.name,
+        )  # fmt: skip
+    if start < len(content):
+        write_atomically(path, content[:start])
 
 
 def is_record(line: str) -> bool:
@@ -278,11 +254,6 @@ def is_record(line: str) -> bool:
     except UsageError:
         return False
     return True
-
-
-def text_of(lines: Sequence[str]) -> bytes:
-    """Lines as the content of a file."""
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def image_grid(images: Tensor) -> Image.Image:

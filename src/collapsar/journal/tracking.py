@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from collapsar.journal.rows import TrainingRows
+from collapsar.journal.rows import TRAINING_AXIS
 from collapsar.journal.store import RunFolder
 from collapsar.records.chosen import Chosen
+from collapsar.records.curve import is_loss
 from collapsar.records.record import GenerationRecord
 
 
@@ -37,89 +38,68 @@ class ChainTitle:
 
 
 class Tracking(ABC):
-    """Mirrors a chain's run folder elsewhere."""
+    """Mirrors a chain's run folder elsewhere; from `start` to `finish` it gets each reading and generation once."""
+
+    _is_on = False
+    _steps_before: float = 0  # the present generation, in all trainings of the chain
+    _step_read: float = 0  # of the present generation, while it trains
 
     @abstractmethod
-    def start(
-        self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], records: Sequence[GenerationRecord]
-    ) -> None:
-        """Start or continue the run of one chain, and mirror its finished generations, given by their records."""
+    def begin(self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any]) -> bool:
+        """Make an empty mirror of one chain; return False if it is switched off."""
 
-    def trained(self, generation: int, reading: Mapping[str, int | float]) -> None:  # noqa: B027  not all mirrors need it
-        """Mirror a reading of the generation in training: its step and epoch, losses, rates, norms of gradients."""
+    def caught_up(self) -> None:  # noqa: B027  a mirror overrides what it takes
+        """Act after the finished generations are mirrored."""
 
-    @abstractmethod
-    def log(self, store: RunFolder, record: GenerationRecord) -> None:
-        """Mirror the next generation; the store already holds it."""
+    def write_reading(self, row: dict[str, int | float]) -> None:  # noqa: B027
+        """Add a reading of the losses, on one axis of steps for all trainings."""
 
-    @abstractmethod
-    def alert(self, title: str, text: str) -> None:
+    def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:  # noqa: B027
+        """Add a finished generation, without the readings of its training."""
+
+    def alert(self, title: str, text: str) -> None:  # noqa: B027
         """Notify the people who watch the run."""
 
     def add_page(self, write: Callable[[], Path]) -> None:  # noqa: B027
         """Mirror the page of the finished chain; only a mirror that takes pages calls `write` for its path."""
 
-    @abstractmethod
-    def finish(self, *, has_failed: bool) -> None:
+    def finish(self, *, has_failed: bool) -> None:  # noqa: B027
         """End the run, so that the next job of a multirun starts its own."""
 
     def add_study(self, folder: Path, *, name: str, page: Path, answer: str, is_alert: bool) -> None:  # noqa: B027
         """Mirror a finished study: its page and its answer in a sentence, which is also an alert if `is_alert`."""
 
-
-class RowTracking(Tracking):
-    """A mirror that is made of rows; after `start`, unless it is switched off, it gets each row once."""
-
-    _training_rows: TrainingRows | None = None  # None if the mirror is switched off
-
-    @abstractmethod
-    def begin(self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any]) -> bool:
-        """Make an empty mirror; return False if it is switched off."""
-
-    def caught_up(self) -> None:
-        """Act after the finished generations are mirrored."""
-
-    @abstractmethod
-    def write_reading(self, row: dict[str, int | float]) -> None:
-        """Add a row of `TrainingRows`."""
-
-    @abstractmethod
-    def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
-        """Add a finished generation, without the readings of its training."""
-
     def start(
         self, store: RunFolder, *, title: ChainTitle, config: dict[str, Any], records: Sequence[GenerationRecord]
     ) -> None:
-        if not self.begin(store, title=title, config=config):
-            return
-        self._training_rows = TrainingRows()
-        for record in records:
-            self.log(store, record)
-        self.caught_up()
+        """Start or continue the run of one chain, and mirror its finished generations, given by their records."""
+        self._is_on, self._steps_before, self._step_read = self.begin(store, title=title, config=config), 0, 0
+        if self._is_on:
+            for record in records:
+                self.log(store, record)
+            self.caught_up()
 
     def trained(self, generation: int, reading: Mapping[str, int | float]) -> None:
-        if self._training_rows is not None:
-            self.write_reading(self._training_rows.live(generation, reading))
+        """Mirror a reading of the generation in training: its step and epoch, losses, rates, norms of gradients."""
+        if self._is_on:
+            self._step_read = reading["step"]
+            values = {f"{'training' if is_loss(name) else 'steps'}/{name}": each for name, each in reading.items()}
+            at = {TRAINING_AXIS: self._steps_before + reading["step"], "steps/generation": generation}
+            self.write_reading(values | at)
 
     def log(self, store: RunFolder, record: GenerationRecord) -> None:
-        if self._training_rows is None:
-            return
-        for row in self._training_rows.rest(record, store.curve(record.generation)):
-            self.write_reading(row)
-        self.write_generation(store, record)
+        """Mirror the next generation, which the store already holds, with the readings that were not mirrored yet."""
+        if self._is_on:
+            for reading in store.curve(record.generation):
+                if reading["step"] > self._step_read:
+                    self.trained(record.generation, reading)
+            self._steps_before += record.training.get("steps", 0)
+            self._step_read = 0
+            self.write_generation(store, record)
 
 
 class NoTracking(Tracking):
     """Mirrors nothing: records stay in the run folder."""
 
-    def start(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def log(self, *_: Any) -> None:
-        pass
-
-    def alert(self, *_: Any) -> None:
-        pass
-
-    def finish(self, **_: Any) -> None:
-        pass
+    def begin(self, *_: Any, **__: Any) -> bool:
+        return False

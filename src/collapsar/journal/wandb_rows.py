@@ -1,7 +1,7 @@
 """The pictures, tables and the summary that W&B gets of a chain, made from the run folder.
 
-Film strips and classes show the whole chain so far. They keep at most `MAX_ROWS` generations, evenly spaced, so that a
-late generation costs no more than an early one. What shows the whole chain at once is made at its end.
+What shows the whole chain so far keeps at most `MAX_ROWS` generations, evenly spaced, so that a late generation costs
+no more than an early one.
 """
 
 import io
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import wandb
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from collapsar.journal.rows import AXIS, floors
@@ -34,20 +34,24 @@ class WandbRows:
 
     def __init__(self) -> None:
         self._strips: dict[int, Tensor] = {}
-        self._records: dict[int, GenerationRecord] = {}
+        self.records: dict[int, GenerationRecord] = {}  # with the first and the last
 
     def generation_row(self, record: GenerationRecord, store: RunFolder) -> dict[str, Any]:
         """The pictures of a generation and the histogram of its classes."""
-        self._records = spaced({**self._records, record.generation: record}, max_rows=MAX_ROWS)
-        pictures = samples_picture(store, record.generation) | self._strip_pictures(store, record.generation)
-        return pictures | class_histogram(record)
+        self.records = spaced({**self.records, record.generation: record}, max_rows=MAX_ROWS)
+        grid, caption = store.grid(record.generation), f"the first samples of generation {record.generation}"
+        samples = {"pictures/samples": wandb.Image(grid, caption=caption)} if grid else {}
+        return samples | self._strip_pictures(store, record.generation) | class_histogram(record)
 
     def last_row(self) -> dict[str, Any]:
         """What shows the whole chain at once: the moving film strip, classes by generation, recall by class."""
-        if not self._records:
+        if not self.records:
             return {}
-        row = self._film() | class_share_picture(self._records) | class_recall_table(self._records)
-        return {AXIS: max(self._records), **row} if row else {}
+        row = class_share_picture(self.records) | class_recall_table(self.records)
+        if strips := self._strips:
+            caption = f"latents that never change, generations {min(strips)} to {max(strips)}"
+            row[FILM] = wandb.Video(moving_picture(strips), caption=caption, format="gif")
+        return {AXIS: max(self.records), **row} if row else {}
 
     def _strip_pictures(self, store: RunFolder, generation: int) -> dict[str, Any]:
         """The film strip of a generation, and the film strips so far, a row for each generation."""
@@ -57,26 +61,13 @@ class WandbRows:
         self._strips = so_far = spaced({**self._strips, generation: strip}, max_rows=MAX_ROWS)
         latents = f"{len(strip)} latents that never change"
         shown = ", ".join(map(str, so_far)) if len(so_far) <= 20 else f"{min(so_far)} to {max(so_far)}"
-        return {
-            "pictures/strip": wandb.Image(
-                tile(strip, num_columns=len(strip)), caption=f"generation {generation}: {latents}"
-            ),
-            FILM_STRIP: wandb.Image(
-                tile(torch.cat([*so_far.values()]), num_columns=len(strip)),
-                caption=f"{latents}, a row for each generation: {shown}",
-            ),
+        captioned = {
+            "pictures/strip": (strip, f"generation {generation}: {latents}"),
+            FILM_STRIP: (torch.cat([*so_far.values()]), f"{latents}, a row for each generation: {shown}"),
         }
-
-    def _film(self) -> dict[str, Any]:
-        """The film strips as one moving picture."""
-        if not (strips := self._strips):
-            return {}
         return {
-            FILM: wandb.Video(
-                moving_picture(strips),
-                caption=f"latents that never change, generations {min(strips)} to {max(strips)}",
-                format="gif",
-            )
+            key: wandb.Image(tile(images, num_columns=len(strip)), caption=caption)
+            for key, (images, caption) in captioned.items()
         }
 
 
@@ -93,23 +84,14 @@ def moving_picture(strips: Mapping[int, Tensor]) -> io.BytesIO:
     frames = []
     for generation, strip in strips.items():
         picture = tile(strip, num_columns=(len(strip) + 1) // 2)
-        factor = -(-MIN_FILM_WIDTH // picture.width)
-        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-        frame = Image.new("RGB", (picture.width, picture.height + BAND_PIXELS), "white")
-        frame.paste(picture, (0, BAND_PIXELS))
+        picture = ImageOps.scale(picture, -(-MIN_FILM_WIDTH // picture.width), Image.Resampling.NEAREST)
+        frame = ImageOps.expand(picture, (0, BAND_PIXELS, 0, 0), fill="white")
         ImageDraw.Draw(frame).text((3, 1), f"generation {generation}", fill="black")
         frames.append(frame)
     file = io.BytesIO()
     frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS_PER_FRAME, loop=0)
     file.seek(0)
     return file
-
-
-def samples_picture(store: RunFolder, generation: int) -> dict[str, Any]:
-    """The first samples of a generation; empty for vectors."""
-    grid = store.grid(generation)
-    caption = f"the first samples of generation {generation}"
-    return {"pictures/samples": wandb.Image(grid, caption=caption)} if grid else {}
 
 
 def class_histogram(record: GenerationRecord) -> dict[str, Any]:
@@ -156,17 +138,10 @@ def class_recall_table(records: Mapping[int, GenerationRecord]) -> dict[str, Any
 def summarise(profile: Mapping[str, Any], record: GenerationRecord | None) -> dict[str, Any]:
     """A chain's summary for W&B's table of runs: its profile without the evidence, floors, and any last metrics."""
     numbers = {f"profile/{key}": value for key, value in profile.items() if key not in ("findings", "fid_growth")}
-    growth = profile.get("fid_growth") or {}
-    verdicts = {f"verdict/{key}": finding["verdict"] for key, finding in profile.get("findings", {}).items()}
-    metrics = record.metrics if record else {}
-    final = {f"final/{key}": metrics[key] for key in MAIN if key in metrics}
-    return {
-        **numbers,
-        "profile/fid_growth": growth.get("slope"),
-        **verdicts,
-        **final,
-        **(floors(record) if record else {}),
-    }
+    verdicts = {f"verdict/{key}": answer["verdict"] for key, answer in profile.get("findings", {}).items()}
+    final = {} if record is None else {f"final/{key}": record.metrics[key] for key in MAIN if key in record.metrics}
+    growth = {"profile/fid_growth": (profile.get("fid_growth") or {}).get("slope")}
+    return numbers | growth | verdicts | final | (floors(record) if record else {})
 
 
 def notes_of(command: str, records: Sequence[GenerationRecord]) -> str:

@@ -1,8 +1,7 @@
 """The W&B server that a run goes to, its key, whether it answers, and the upload, in a process of its own.
 
-A chain writes its W&B run into its own folder only. The process of the upload follows that file and uploads it while it
-grows (`wandb beta sync --live`). It ends with the chain: its standard input is a pipe that closes when the chain's
-process ends for any reason.
+That process follows the file of the run (`wandb beta sync --live`). It ends with the chain: its standard input is a
+pipe that closes when the chain's process ends for any reason.
 """
 
 # What wandb's own online mode does not do (0.31, tried against the server in tests/loopback_wandb.py): init_timeout and
@@ -16,7 +15,6 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeAlias, cast, get_args
 
 import requests
 from requests.utils import get_netrc_auth
@@ -26,14 +24,12 @@ from collapsar.errors import UsageError
 DEFAULT_SERVER = "https://api.wandb.ai"
 
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
+MODES = ("online", "offline", "disabled", "shared")
 EARLIER_MODES = {"dryrun": "offline", "run": "online"}  # old names that W&B still takes
-
 QUIET = {"WANDB_ERROR_REPORTING": "false"}  # W&B's reports of its own errors delay its end if a server hangs
 
-Mode: TypeAlias = Literal["online", "offline", "disabled", "shared"]
 
-
-def chosen_mode() -> Mode:
+def chosen_mode() -> str:
     """The mode that WANDB_DISABLED or WANDB_MODE sets; else online with an API key, offline without one."""
     disabled, mode = (os.environ.get(variable, "").strip() for variable in ("WANDB_DISABLED", "WANDB_MODE"))
     if disabled.lower() not in (*YES, *NO):
@@ -41,9 +37,9 @@ def chosen_mode() -> Mode:
     if disabled.lower() in YES:
         return "disabled"
     mode = EARLIER_MODES.get(mode, mode) or ("online" if api_key() else "offline")
-    if mode not in get_args(Mode):
-        raise UsageError(f"WANDB_MODE must be one of {', '.join(get_args(Mode))}: got {mode!r}")
-    return cast("Mode", mode)
+    if mode not in MODES:
+        raise UsageError(f"WANDB_MODE must be one of {', '.join(MODES)}: got {mode!r}")
+    return mode
 
 
 def server() -> str:
@@ -58,12 +54,7 @@ def api_key() -> str | None:
 
 
 def default_entity(*, timeout_seconds: float) -> str:
-    """The account that the key belongs to, as the server says.
-
-    Raises:
-        requests.RequestException: it does not answer in time, or refuses the key.
-        KeyError, TypeError: it answers something else.
-    """
+    """The account that the key belongs to; a RequestException, KeyError or TypeError if W&B does not say it in time."""
     answer = requests.post(
         f"{server()}/graphql",
         json={"query": "query Viewer { viewer { entity } }"},
@@ -88,11 +79,7 @@ def reason(error: Exception) -> str:
 
 
 class Upload:
-    """The upload of one W&B run.
-
-    Args:
-        folder: W&B's folder of the run (`offline-run-...`); `upload.log` is written there too.
-    """
+    """The upload of W&B's folder of one run (`offline-run-...`); it writes `upload.log` there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,9 +1,7 @@
 """Mirrors the run folder to Weights & Biases: one run a chain, grouped by study, and one run for the study.
 
-Scores are drawn against `generation`, losses against the steps of the chain, while they are made (`rows`). A run is
-first written to the run folder, where no server can delay it. With an API key and a server that answers, a second
-process uploads it while it grows (`collapsar.journal.wandb_server`). Otherwise it stays there for `wandb sync`, which
-gives the same run. A chain that continues after a kill writes its run anew under the same id.
+A run is first written to the run folder, where no server can delay it. A chain that continues after a kill writes its
+run anew under the same id. What stands in a run, and when it is uploaded, stands in README.md of this folder.
 """
 
 import logging
@@ -25,7 +23,7 @@ from collapsar.errors import UsageError, check_positive
 from collapsar.files import write_atomically
 from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder
-from collapsar.journal.tracking import ChainTitle, RowTracking
+from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.wandb_rows import WandbRows, notes_of, summarise
 from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, reason, server
 from collapsar.machine import signals
@@ -40,20 +38,8 @@ LEAVING_SECONDS = 3.0  # limit of the upload after a signal; a continued chain i
 
 
 @dataclass(kw_only=True, eq=False)
-class WandbTracking(RowTracking):
-    """Weights & Biases.
-
-    Attributes:
-        project: W&B project.
-        entity: W&B user or team; null takes the account's default.
-        tags: Put on every run, beside data, model, regime and arm.
-        artifact_generations: Generations whose samples and checkpoint become artifacts; negative ones count from the
-            end of the chain. Each is an input to the next one.
-        system_metrics: Whether W&B samples the load of the machine; null: if a run is online.
-        console: Whether W&B keeps what the command prints; null: if a run is online.
-        connect_timeout_seconds: How long to wait for an answer of the server.
-        finish_timeout_seconds: How long the end of a chain waits for the upload.
-    """
+class WandbTracking(Tracking):
+    """Weights & Biases, with the settings of `conf/tracking/wandb.yaml`."""
 
     project: str
     entity: str | None
@@ -80,10 +66,9 @@ class WandbTracking(RowTracking):
         if self.mode == "disabled":
             return False
         self._store, self._title, self._rows = store, title, WandbRows()
-        self._records: list[GenerationRecord] = []  # the first and the last
         self._artifacts = chosen_generations(self.artifact_generations, num_generations=title.num_generations)
         arm = title.chosen.arm if title.chosen else f"{title.model}/{title.regime}"
-        run = self._init(
+        self._init(
             store.path,
             name=title.shown,
             group=title.study,
@@ -94,26 +79,32 @@ class WandbTracking(RowTracking):
         )
         self._defined = {AXIS, TRAINING_AXIS}
         for axis in self._defined:
-            run.define_metric(axis, hidden=True)
+            self._active.define_metric(axis, hidden=True)
         return True
 
     def caught_up(self) -> None:
         for folder in self._earlier:  # the new run holds all that they held
             shutil.rmtree(folder)
-        if self.mode in ("online", "shared"):
-            self._upload = self._begin_upload(self._active)
+        if self.mode not in ("online", "shared"):
+            return
+        run = self._active
+        try:
+            entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
+        except (requests.RequestException, KeyError, TypeError) as error:
+            logger.warning("W&B cannot be reached (%s): this run is kept offline", reason(error))
+            return
+        logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
+        self._upload = Upload(Path(run.settings.sync_dir))
 
     def write_reading(self, row: dict[str, int | float]) -> None:
-        self._log(self._active, row, axis=TRAINING_AXIS)
+        self._log(row, axis=TRAINING_AXIS)
 
     def write_generation(self, store: RunFolder, record: GenerationRecord) -> None:
-        run = self._active
-        self._records = [*self._records[:1], record]
-        self._log(run, score_row(record) | self._rows.generation_row(record, store), axis=AXIS)
-        run.summary.update(summarise(store.read_json("profile.json"), record))
-        run.notes = notes_of(self._title.command, self._records)
+        self._log(score_row(record) | self._rows.generation_row(record, store), axis=AXIS)
+        self._active.summary.update(summarise(store.read_json("profile.json"), record))
+        self._active.notes = notes_of(self._title.command, [*self._rows.records.values()])
         if record.generation in self._artifacts:
-            self._log_artifact(run, record)
+            self._log_artifact(record)
 
     def alert(self, title: str, text: str) -> None:
         if self._run is not None:
@@ -121,14 +112,14 @@ class WandbTracking(RowTracking):
 
     def add_page(self, write: Callable[[], Path]) -> None:
         if self._run is not None:
-            self._log_page(self._run, write(), name=self._title.name)
+            self._log_page(write(), name=self._title.name)
 
     def add_study(self, folder: Path, *, name: str, page: Path, answer: str, is_alert: bool) -> None:
         if self.mode == "disabled" or os.environ.get("WANDB_SWEEP_ID"):  # an agent's run is one chain
             return
-        run = self._init(folder, name=name, group=name, job_type="study", tags=[], notes=answer, config={})
+        self._init(folder, name=name, group=name, job_type="study", tags=[], notes=answer, config={})
         self.caught_up()
-        self._log_page(run, page, name=name)
+        self._log_page(page, name=name)
         if is_alert:
             self.alert(f"Study {name} is finished", answer)
         self._close(has_failed=False)
@@ -137,10 +128,10 @@ class WandbTracking(RowTracking):
         if self._run is None:
             return
         if row := self._rows.last_row():
-            self._log(self._run, row, axis=AXIS)
+            self._log(row, axis=AXIS)
         if has_failed and (profile := self._store.read_json("profile.json")):  # a breakdown changed it
             self._run.summary.update(summarise(profile, next(reversed(self._store.records()), None)))
-        self._training_rows = None
+        self._is_on = False
         self._close(has_failed=has_failed)
 
     @property
@@ -148,7 +139,7 @@ class WandbTracking(RowTracking):
         assert self._run is not None, "start comes first"
         return self._run
 
-    def _init(self, folder: Path, *, tags: Sequence[str], **given: Any) -> "wandb.Run":
+    def _init(self, folder: Path, *, tags: Sequence[str], **given: Any) -> None:
         """Begin a run that is written to a folder only; `caught_up` deletes the earlier ones there."""
         os.environ.update(QUIET)
         self._earlier = sorted((folder / "wandb").glob("offline-run-*"))
@@ -169,13 +160,10 @@ class WandbTracking(RowTracking):
                 ),
                 **given,
             )
-        return self._run
 
     def _close(self, *, has_failed: bool) -> None:
         """End the run on disk, and wait for its upload."""
-        run, self._run = self._run, None
-        assert run is not None, "start comes first"
-        upload, self._upload = self._upload, None
+        run, upload, self._run, self._upload = self._active, self._upload, None, None
         run.finish(exit_code=int(has_failed))
         seconds = self.finish_timeout_seconds
         if signals.is_asked():
@@ -186,24 +174,14 @@ class WandbTracking(RowTracking):
         elif not upload.finish(timeout_seconds=seconds):
             logger.warning("W&B did not take the whole run: it is %s %s", kept, run.settings.sync_dir)
 
-    def _begin_upload(self, run: "wandb.Run") -> Upload | None:
-        """The upload of the run; None if the server does not answer."""
-        try:
-            entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
-        except (requests.RequestException, KeyError, TypeError) as error:
-            logger.warning("W&B cannot be reached (%s): this run is kept offline", reason(error))
-            return None
-        logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
-        return Upload(Path(run.settings.sync_dir))
-
-    def _log(self, run: "wandb.Run", row: dict[str, Any], *, axis: str) -> None:
+    def _log(self, row: dict[str, Any], *, axis: str) -> None:
         """Log a row, and draw each of its keys over the axis."""
         for key in row.keys() - self._defined:
-            run.define_metric(key, step_metric=axis)
+            self._active.define_metric(key, step_metric=axis)
         self._defined |= row.keys()
-        run.log(row)
+        self._active.log(row)
 
-    def _log_artifact(self, run: "wandb.Run", record: GenerationRecord) -> None:
+    def _log_artifact(self, record: GenerationRecord) -> None:
         """Samples and checkpoint of a generation, as an output of the run and the input to the next chosen one."""
         name, place = artifact_name(self._title.name), self._artifacts.index(record.generation)
         artifact = wandb.Artifact(
@@ -221,12 +199,12 @@ class WandbTracking(RowTracking):
         # The one private call to W&B, tried with 0.31: it notes that the run also uses the artifact, which the public
         # `use_artifact` refuses for a run that is kept offline.
         aliases, is_used_later = ["latest", f"generation-{record.generation}"], place + 1 < len(self._artifacts)
-        run._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
+        self._active._log_artifact(artifact, aliases=aliases, use_after_commit=is_used_later)
 
-    def _log_page(self, run: "wandb.Run", page: Path, *, name: str) -> None:
+    def _log_page(self, page: Path, *, name: str) -> None:
         artifact = wandb.Artifact(artifact_name(f"{name}-page"), type="page")
         artifact.add_file(str(page.resolve()), name="report.html", policy="immutable", skip_cache=True)
-        run.log_artifact(artifact)
+        self._active.log_artifact(artifact)
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
@@ -234,13 +212,14 @@ def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> 
     for name, text in (("tracking.project", project), ("tracking.entity", entity)):
         if text is not None and not text.strip():
             raise UsageError(f"{name} must be the name of one: got {text!r}")
-    for name, given in (
-        ("tracking.project", {"project": project}),
-        ("tracking.entity", {"entity": entity}),
-        ("tracking.tags", {"run_tags": tags}),
-    ):
+    given: dict[str, dict[str, Any]] = {
+        "tracking.project": {"project": project},
+        "tracking.entity": {"entity": entity},
+        "tracking.tags": {"run_tags": tags},
+    }
+    for name, setting in given.items():
         with refusals_name(name):
-            wandb.Settings(**given)
+            wandb.Settings(**setting)
     for variable in (name for name in os.environ if name.startswith("WANDB_") and name not in READ_HERE):
         with refusals_name(variable):
             wandb.Settings().update_from_env_vars({variable: os.environ[variable]})

@@ -18,7 +18,7 @@ from collapsar.data.device_cache import DeviceCache
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_positive
-from collapsar.journal.store import CONFIG, read_config, read_samples
+from collapsar.journal.store import CONFIG, RunFolder, read_config
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named
 from collapsar.samples import Samples, as_samples, from_model_range
 from collapsar.seeding import make_generator
@@ -191,7 +191,7 @@ def folder_origin(folder: Path, *, generation: int, seed: int | None) -> Origin:
             real=real,
             regime=parts.regime,
             seed=parts.seed,
-            stored=lambda earlier: read_samples(folder, earlier),
+            stored=RunFolder(folder).synthetic,
         )
         return Contents(pool=pool, real=real, held_out=held_out)
 

@@ -4,11 +4,8 @@ They change results only by rounding, but a resumed run must match bit for bit.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-from threadpoolctl import threadpool_limits
 
 from collapsar.errors import UsageError
 
@@ -17,23 +14,14 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Device, precision and threads that a chain is trained with.
+    """Device, precision and threads that a chain is trained with."""
 
-    Attributes:
-        device: Class of the device that models are trained and sampled on: cpu, cuda or mps.
-        precision: As Lightning names it: 32-true, bf16-mixed or 16-mixed; None for models that are fitted by formula.
-        threads: CPU threads of torch.
-        evaluated_on: Class of the device that features are computed on: cpu or cuda.
-        cuda_graphs: Whether steps run as CUDA graphs; None unless the device is cuda.
-        compiled: Whether networks are compiled for their training; None unless the device is cuda.
-    """
-
-    device: str
-    precision: str | None
-    threads: int
-    evaluated_on: str
-    cuda_graphs: bool | None = None
-    compiled: bool | None = None
+    device: str  # class of the device that models are trained and sampled on: cpu, cuda or mps
+    precision: str | None  # as Lightning names it: 32-true, bf16-mixed, 16-mixed; None for models fitted by formula
+    threads: int  # CPU threads of torch
+    evaluated_on: str  # class of the device that features are computed on: cpu or cuda
+    cuda_graphs: bool | None = None  # whether steps run as CUDA graphs; None unless the device is cuda
+    compiled: bool | None = None  # whether networks are compiled for training; None unless the device is cuda
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values for machine.json and for each record, without fields that are None."""
@@ -53,11 +41,7 @@ def read_machine(stored: Mapping[str, Any]) -> Machine | None:
 def restore_machine(stored: Machine, *, here: Machine, absent: Mapping[str, bool], may_move: bool) -> Machine:
     """The machine that a stored chain continues with; raise UsageError if a device is absent and it may not move.
 
-    Args:
-        stored: Its machine so far.
-        here: The machine that this computer would choose for it.
-        absent: For each class of device, whether this computer lacks it.
-        may_move: Whether the chain may continue on another device if its own is absent.
+    `here` is what this computer would choose, `absent` says of each class of device whether this computer lacks it.
     """
     missing = [kind for kind in dict.fromkeys((stored.device, stored.evaluated_on)) if absent[kind]]
     if missing and not may_move:
@@ -70,8 +54,3 @@ def restore_machine(stored: Machine, *, here: Machine, absent: Mapping[str, bool
     if absent[stored.device]:
         stored = replace(stored, device=here.device, cuda_graphs=here.cuda_graphs, compiled=here.compiled)
     return stored
-
-
-def on_one_thread() -> AbstractContextManager[Any]:
-    """Limit scikit-learn and NumPy to one thread: several sum in another order, which changes results."""
-    return threadpool_limits(limits=1)

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from collapsar.errors import check_positive
-from collapsar.machine.choice import on_one_thread
 from collapsar.models.shapes import Latents, Rows
 
 MOST_LATENTS = 4096  # a mixture of latents is fitted to at most so many
@@ -54,8 +54,9 @@ class LatentMixture(nn.Module):
 
 def fit_mixture(samples: Rows, mixture: GaussianMixture) -> tuple[Tensor, Tensor, Tensor]:
     """Shares, means and covariances of the components, in float64; an almost converged fit is good enough."""
-    with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # Several threads sum in another order, which changes results.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a collapsed pool has few distinct samples
         mixture.fit(samples.double().cpu().numpy())
     shares, means, covariances = map(torch.from_numpy, (mixture.weights_, mixture.means_, mixture.covariances_))
     return shares, means, covariances

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from collapsar.journal.findings import Verdict
+from collapsar.journal.definitions import Verdict
 from collapsar.records.words import counted
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval

@@ -63,7 +63,7 @@ class Chain:
 
     def samples(self, generation: int | None = None) -> Any:
         """The `Samples` that a generation gave to the next pool; None: the last generation."""
-        return _late("collapsar.journal.store", "read_samples")(self.folder, self._finished(generation))
+        return _late("collapsar.journal.store", "RunFolder")(self.folder).synthetic(self._finished(generation))
 
     def model(self, generation: int | None = None) -> Any:
         """The model of a generation, on the CPU, in evaluation mode; None: the last generation.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from collapsar.journal.courses import Course
-from collapsar.journal.findings import Verdict
+from collapsar.journal.definitions import Verdict
 from collapsar.journal.profile import Profile, variance_points
 from collapsar.judging.metric_keys import MAIN, NOT_NEGATIVE
 from collapsar.judging.metric_lookup import bounds_of

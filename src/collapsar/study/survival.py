@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import norm
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from collapsar.journal.findings import dead_classes, died_classes
+from collapsar.journal.definitions import dead_classes, died_classes
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import CONFIDENCE
 from collapsar.study.waiting import JUST_AFTER_0

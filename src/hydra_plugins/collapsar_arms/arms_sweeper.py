@@ -9,12 +9,11 @@ from collapsar.jobs.multirun import arm_jobs
 
 
 class ArmsSweeper(BasicSweeper):
-    """Every arm with every combination of what is swept; chosen by `hydra/sweeper=arms`."""
+    """Every arm with every combination of what is swept (`conf/hydra/sweeper/arms.yaml`)."""
 
     def __init__(
         self, *, arms: Sequence[str | None], params: dict[str, Any] | None, max_batch_size: int | None
     ) -> None:
-        """Set what the jobs are made of, as `conf/hydra/sweeper/arms.yaml` explains."""
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.arms = arms
 

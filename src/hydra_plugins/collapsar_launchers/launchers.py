@@ -86,19 +86,15 @@ class SubmititLauncher(SideBySide, ABC):
         for job in self._jobs:
             job.cancel(check=False)
 
-    def close(self) -> None:
-        self._jobs.clear()
-
 
 class SlurmLauncher(SubmititLauncher):
-    """All jobs at once as one array of SLURM jobs."""
+    """All jobs at once as one array of SLURM jobs, with the settings of `conf/hydra/launcher/submitit_slurm.yaml`."""
 
     restarts_jobs = True
 
     def __init__(
         self, *, cpus_per_task: int, timeout_min: int, max_num_timeout: int, parameters: Mapping[str, Any] | None
     ) -> None:
-        """Set what each job requests from SLURM, as `conf/hydra/launcher/submitit_slurm.yaml` explains."""
         self.cpus_per_task, self.timeout_min, self.max_num_timeout = cpus_per_task, timeout_min, max_num_timeout
         self.parameters = parameters or {}
 
@@ -109,10 +105,9 @@ class SlurmLauncher(SubmititLauncher):
 
 
 class LocalLauncher(SubmititLauncher):
-    """Processes of this machine, one for each job."""
+    """Processes of this machine, one for each job, which is stopped after `timeout_min`."""
 
     def __init__(self, *, n_jobs: int | None, jobs_per_gpu: int, timeout_min: int) -> None:
-        """Set how many jobs run at once (`shares_here`), and the minutes after which a job is stopped."""
         self.n_jobs, self.jobs_per_gpu, self.timeout_min = n_jobs, jobs_per_gpu, timeout_min
 
     def open(self, num_jobs: int, folder: Path) -> None:
@@ -121,13 +116,12 @@ class LocalLauncher(SubmititLauncher):
 
 
 class RayLauncher(SideBySide):
-    """Each job is a Ray task, which waits until the cluster has room for it."""
+    """Each job is a Ray task, which waits until the cluster has room for what `conf/hydra/launcher/ray.yaml` says."""
 
     package, extra = "ray", "ray"
     restarts_jobs = True
 
     def __init__(self, *, init: Mapping[str, Any], num_cpus: int, num_gpus: float, max_retries: int) -> None:
-        """Set what each job requests from Ray, as `conf/hydra/launcher/ray.yaml` explains."""
         self.init, self.num_cpus, self.num_gpus, self.max_retries = init, num_cpus, num_gpus, max_retries
 
     def open(self, num_jobs: int, folder: Path) -> None:
@@ -138,7 +132,7 @@ class RayLauncher(SideBySide):
             ray.init(**self.init)
         self.shares = [Share(threads=self.num_cpus)] * num_jobs
         remote = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.max_retries)
-        self._task, self._references = remote(run_on_ray), list[Any]()
+        self._task, self._references = remote(lambda job, share: job(share)), list[Any]()
 
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
         references = [self._task.remote(job, self.shares[place]) for place, job in jobs]
@@ -155,8 +149,3 @@ class RayLauncher(SideBySide):
         import ray
 
         ray.shutdown()
-
-
-def run_on_ray(job: Job, share: Share) -> Any:
-    """Run a job in a Ray worker."""
-    return job(share)

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from collapsar.errors import UsageError
 from collapsar.jobs.elsewhere import Job, Outcome
-from collapsar.jobs.failures import command_of, failed_jobs
+from collapsar.jobs.failures import FailedJob, command_of, failed_jobs
 from collapsar.jobs.multirun import chosen_for, is_told_at_the_end, make_console, run_folders
 from collapsar.jobs.shares import Share
 from collapsar.jobs.watch import LOG, MultirunView, Watched
@@ -59,7 +59,6 @@ class SideBySide(Launcher, ABC):
     def stop(self) -> None:
         """End the running jobs; the same command continues them."""
 
-    @abstractmethod
     def close(self) -> None:
         """Release what the places hold, when all jobs are over."""
 
@@ -82,14 +81,8 @@ class SideBySide(Launcher, ABC):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        composing = track(  # about .3 s a job
-            enumerate(job_overrides, start=initial_job_idx),
-            total=len(job_overrides),
-            description="composing the jobs",
-            console=make_console(),
-            transient=True,
-        )
-        jobs = [self._job(overrides, index=index) for index, overrides in composing]
+        composing = track(job_overrides, description="composing the jobs", console=make_console(), transient=True)
+        jobs = [self._job(overrides, index=index) for index, overrides in enumerate(composing, start=initial_job_idx)]
         run_folders.extend(job.folder for job in jobs)
         self.open(len(jobs), folder)
         try:
@@ -124,10 +117,12 @@ class SideBySide(Launcher, ABC):
         """The result for the sweeper: a failure only if it has rules for it, else it would stop at the first one."""
         returned = JobReturn(overrides=list(job.config.hydra.overrides.task), cfg=job.config)
         returned.status, returned.return_value = JobStatus.COMPLETED, outcome.objective
-        if outcome.failure and is_told_at_the_end(self.config.hydra):
-            failed_jobs.append(outcome.failure)
-        elif outcome.failure:
-            returned.status, returned.return_value = JobStatus.FAILED, UsageError(outcome.failure.reason)
+        if outcome.reason and is_told_at_the_end(self.config.hydra):
+            failed_jobs.append(
+                FailedJob(number=job.number, reason=outcome.reason, exit_code=outcome.exit_code, command=job.command)
+            )
+        elif outcome.reason:
+            returned.status, returned.return_value = JobStatus.FAILED, UsageError(outcome.reason)
         return returned
 
 
@@ -157,8 +152,7 @@ def run_all(jobs: Sequence[Job], launcher: SideBySide) -> list[Outcome]:
                     del running[index]
                     free.append(place)
                     outcomes[index] = outcome_of(handle, job=jobs[index])
-                    failure = outcomes[index].failure
-                    view.ended(watched[index], reason=failure.reason if failure else "")
+                    view.ended(watched[index], reason=outcomes[index].reason)
             view.look()
             time.sleep(GLANCE_SECONDS if running else 0)
     return [outcomes[index] for index in range(len(jobs))]
@@ -172,4 +166,4 @@ def outcome_of(handle: Handle, *, job: Job) -> Outcome:
         cause = getattr(error, "cause", None) or error  # Ray wraps what its worker raised before the job began
         what = str(cause).strip().partition("\n")[0] or type(cause).__name__
         log = job.folder / LOG
-        return job.failed(f"its process died ({what})" + (f"; its output is in {log}" if log.exists() else ""))
+        return Outcome(reason=f"its process died ({what})" + (f"; its output is in {log}" if log.exists() else ""))

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from collapsar.errors import UsageError, check_not_negative
@@ -14,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class BisectionSweeper(Search):
-    """Halves an interval; chosen by `hydra/sweeper: bisection` in an experiment."""
+    """Halves an interval; `conf/hydra/sweeper/bisection.yaml` explains the settings."""
 
     def __init__(
         self,
@@ -27,7 +26,6 @@ class BisectionSweeper(Search):
         num_steps: int,
         seeds: str,
     ) -> None:
-        """Set what is searched for, as `conf/hydra/sweeper/bisection.yaml` explains."""
         super().__init__(seeds=seeds)
         check_not_negative(**{"hydra.sweeper.num_steps": num_steps})
         self.setting, self.low, self.high, self.num_steps = setting, low, high, num_steps
@@ -50,7 +48,7 @@ class BisectionSweeper(Search):
         bounds = {"at_least": self.at_least, "at_most": self.at_most}
         content = json.dumps({"setting": self.setting, "objective": objective, **bounds})
         (Path(self.config.hydra.sweep.dir) / SEARCH).write_text(content)
-        match bisect(self._measure, self.is_met, low=self.low, high=self.high, num_steps=self.num_steps):
+        match self.bisect():
             case None, _:
                 logger.info("%s=%s is good enough already", self.setting, self.low)
             case _, None:
@@ -58,39 +56,33 @@ class BisectionSweeper(Search):
             case low, high:
                 logger.info("chains become good enough between %s=%s and %s", self.setting, low, high)
 
-    def is_met(self, objective: float) -> bool:
-        """Whether a chain with this objective is good enough."""
-        return objective >= self.at_least if self.at_least is not None else objective <= (self.at_most or 0.0)
+    def bisect(self) -> tuple[float | None, float | None]:
+        """The two values between which chains become good enough: the last one that is not, and the first one that is.
 
-    def _measure(self, values: Sequence[float]) -> list[float]:
+        Both ends are measured, then the interval is halved `num_steps` times. The first value is None if the smallest
+        is good enough already, the second if none is.
+        """
+        low, high = self.low, self.high
+        if not low < high:
+            raise UsageError(f"hydra.sweeper.low must be below hydra.sweeper.high: got {low} and {high}")
+        is_low_met, is_high_met = self._are_met(low, high)
+        if is_low_met:
+            return None, low
+        if not is_high_met:
+            return high, None
+        for _ in range(self.num_steps):
+            middle = (low + high) / 2
+            low, high = (low, middle) if all(self._are_met(middle)) else (middle, high)
+        return low, high
+
+    def _are_met(self, *values: float) -> list[bool]:
+        """Whether the chains with each of these values, which run at once, are good enough."""
         measured: list[float] = self.objectives([[f"{self.setting}={value}"] for value in values])
-        for value, found in zip(values, measured, strict=True):
-            is_met = "good enough" if self.is_met(found) else "not good enough"
-            logger.info("%s=%s: %s %.3g, %s", self.setting, value, self.config.objective, found, is_met)
-        return measured
-
-
-def bisect(
-    measure: Callable[[Sequence[float]], Sequence[float]],
-    is_met: Callable[[float], bool],
-    *,
-    low: float,
-    high: float,
-    num_steps: int,
-) -> tuple[float | None, float | None]:
-    """The two values between which chains become good enough: the last one that is not, and the first one that is.
-
-    Both ends are measured, then the interval is halved `num_steps` times. The first value is None if the smallest is
-    good enough already, the second if none is.
-    """
-    if not low < high:
-        raise UsageError(f"hydra.sweeper.low must be below hydra.sweeper.high: got {low} and {high}")
-    is_low_met, is_high_met = map(is_met, measure([low, high]))
-    if is_low_met:
-        return None, low
-    if not is_high_met:
-        return high, None
-    for _ in range(num_steps):
-        middle = (low + high) / 2
-        low, high = (low, middle) if is_met(measure([middle])[0]) else (middle, high)
-    return low, high
+        if self.at_least is not None:
+            are_met = [found >= self.at_least for found in measured]
+        else:
+            are_met = [found <= (self.at_most or 0.0) for found in measured]
+        for value, found, is_met in zip(values, measured, are_met, strict=True):
+            verdict = "good enough" if is_met else "not good enough"
+            logger.info("%s=%s: %s %.3g, %s", self.setting, value, self.config.objective, found, verdict)
+        return are_met

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class OptunaSweeper(Search):
-    """Optuna's TPE; chosen by `hydra/sweeper=optuna`."""
+    """Optuna's TPE; `conf/hydra/sweeper/optuna.yaml` explains the settings."""
 
     def __init__(
         self,
@@ -33,7 +33,6 @@ class OptunaSweeper(Search):
         storage: str | None,
         study_name: str,
     ) -> None:
-        """Set what is searched for, as `conf/hydra/sweeper/optuna.yaml` explains."""
         super().__init__(seeds=seeds)
         check_positive(**{"hydra.sweeper.n_trials": n_trials, "hydra.sweeper.n_jobs": n_jobs})
         if importlib.util.find_spec("optuna") is None:

@@ -54,10 +54,7 @@ class Search(Sweeper):
     def objectives(self, trials: Sequence[Sequence[str]]) -> list[Any]:
         """The mean objective over seeds of each trial, which is given by its overrides; a list if there are several.
 
-        The typed overrides may change the seeds, but not the values of a trial.
-
-        Raises:
-            FailedTrialError: a job failed.
+        The typed overrides may change the seeds, but not the values of a trial. A job that fails is a FailedTrialError.
         """
         loader = self.hydra_context.config_loader
         jobs = arm_jobs([""], params=[f"seed={self.seeds}"], typed=self.typed, config_loader=loader)

@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from collapsar.cases.tables.names import Typed
 from collapsar.errors import check_positive
 from collapsar.judging.downstream import area_under_curve
-from collapsar.machine.choice import on_one_thread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
     used: slice | np.ndarray = slice(None)
     if isinstance(predictor, HistGradientBoostingClassifier):
         used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
-    with on_one_thread():
+    with threadpool_limits(limits=1):  # several threads sum in another order, which changes results
         predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
     probabilities = np.zeros((len(test.classes), num_classes))
     probabilities[:, present] = predicted

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from collapsar.journal.findings import GONE_FRACTION
+from collapsar.journal.definitions import GONE_FRACTION
 from collapsar.judging.metric_keys import SHARE
 from collapsar.judging.metric_lookup import bounds_of, split_class, split_column
 from collapsar.report.sections import panels

@@ -31,12 +31,24 @@ KEPT_FRACTION = 0.8  # at least this share of generation 0's value counts as kep
 GONE_FRACTION = 0.1  # below this share of generation 0's value counts as gone
 VANISHED_VARIANCE_FRACTION = 0.05
 
+DEFINITIONS = {
+    "error_rises": "The error rises over the generations",
+    "error_rises_catastrophically": (
+        f"The error rises catastrophically (to {CATASTROPHIC_RATIO:g} times generation 0's)"
+    ),
+    "error_diverges": "The error keeps rising instead of levelling off",
+    "variance_vanishes": "The variance of the samples goes to zero",
+    "modes_disappear": "Tails or modes disappear",
+    "modes_merge": "Modes merge or drift towards the mean: samples lie where no real data are",
+    "real_not_reproduced": "Real data stop being reproduced",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Answer:
     """The answer to one definition of collapse."""
 
-    definition: str  # a sentence
+    definition: str = ""  # a sentence
     verdict: Verdict
     evidence: str  # the numbers behind it
     generation: int | None = None  # the first that shows it; None unless the verdict is yes
@@ -64,113 +76,91 @@ def died_classes(record: GenerationRecord, *, first: GenerationRecord) -> list[i
     return [index for index in dead_classes(record) if first.class_shares and index not in before]
 
 
-def died_levels(record: GenerationRecord, *, first: GenerationRecord) -> list[str]:
-    """Levels of known factors that generation 0, the first record, had and this record lacks."""
+def lost_since(first: GenerationRecord, record: GenerationRecord) -> str:
+    """The levels of factors, or else the number of classes, that generation 0 had and this record lacks, in words."""
     before = lost_levels(first)
-    return [name for name in lost_levels(record) if name in first.factor_shares and name not in before]
-
-
-def num_classes_died(record: GenerationRecord, *, first: GenerationRecord) -> int:
-    """How many classes were lost since generation 0, by name or by the number of classes dropped."""
+    if levels := [name for name in lost_levels(record) if name in first.factor_shares and name not in before]:
+        return f"{', '.join(levels)} lost"
     dropped = points([first, record], "classes_dropped")
     more = int(dropped[-1][1] - dropped[0][1]) if len(dropped) > 1 else 0
-    return max(len(died_classes(record, first=first)), more)
+    number = max(len(died_classes(record, first=first)), more)
+    return f"{counted(number, 'class')} dropped" if number else ""
 
 
 def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
     """The first generation that lost a class or factor level that generation 0 had; None if none did."""
-    for record in records[1:]:
-        if num_classes_died(record, first=records[0]) or died_levels(record, first=records[0]):
-            return record.generation
-    return None
+    return next((record.generation for record in records[1:] if lost_since(records[0], record)), None)
 
 
 def answer_all(
     records: Sequence[GenerationRecord], *, course: Course, rate: Rate | None, variance: Points, variance_name: str
-) -> dict[str, Finding]:
-    """The answer to each definition, by a stable key.
+) -> dict[str, Answer]:
+    """The answer to each of `DEFINITIONS`.
 
     `course` and `rate` are those of FID in the later half; `rate` is None if too few generations were measured.
     """
     fid, recall, precision = (points(records, key) for key in ("fid", "recall", "precision"))
-    return {
+    answers = {
         "error_rises": error_rises(fid),
         "error_rises_catastrophically": error_rises_catastrophically(fid, course=course),
         "error_diverges": error_diverges(fid, course=course, rate=rate),
-        "variance_vanishes": loss(
-            "The variance of the samples goes to zero", variance,
-            name=variance_name, gone_fraction=VANISHED_VARIANCE_FRACTION, kept_fraction=KEPT_FRACTION,
-        ),
+        "variance_vanishes": loss(variance, name=variance_name, gone=VANISHED_VARIANCE_FRACTION, kept=KEPT_FRACTION),
         "modes_disappear": modes_disappear(records, recall=recall),
-        "modes_merge": loss(
-            "Modes merge or drift towards the mean: samples lie where no real data are", precision,
-            name="precision", gone_fraction=HALF, kept_fraction=KEPT_FRACTION,
-        ),
-        "real_not_reproduced": loss(
-            "Real data stop being reproduced", recall,
-            name="recall", gone_fraction=GONE_FRACTION, kept_fraction=HALF,
-        ),
-    }  # fmt: skip
+        "modes_merge": loss(precision, name="precision", gone=HALF, kept=KEPT_FRACTION),
+        "real_not_reproduced": loss(recall, name="recall", gone=GONE_FRACTION, kept=HALF),
+    }
+    return {key: replace(answers[key], definition=definition) for key, definition in DEFINITIONS.items()}
 
 
-def error_rises(fid: Points) -> Finding:
+def error_rises(fid: Points) -> Answer:
     """Whether FID rises at all: a trend by rank, and a last value above the first."""
-    definition = "The error rises over the generations"
     if len(fid) < MIN_POINTS:
-        return _too_short(definition, fid)
+        return _too_short(fid)
     first, last, p = fid[0][1], fid[-1][1], trend_p([value for _, value in fid], "rises")
     evidence = f"FID {first:.4g} to {last:.4g}, Kendall's one-sided p = {p:.2g}"
     if p < SIGNIFICANCE and last > first:
-        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=_first_above(fid, first))
+        return Answer(verdict="yes", evidence=evidence, generation=_first_above(fid, first))
     is_level = last <= first * (1 + LEVEL_TOLERANCE)
-    return Finding(definition=definition, verdict="no" if is_level else "undecided", evidence=evidence)
+    return Answer(verdict="no" if is_level else "undecided", evidence=evidence)
 
 
-def error_rises_catastrophically(fid: Points, *, course: Course) -> Finding:
+def error_rises_catastrophically(fid: Points, *, course: Course) -> Answer:
     """Whether FID ever reaches five times generation 0's; undecided while its course rises or is undecided."""
-    definition = f"The error rises catastrophically (to {CATASTROPHIC_RATIO:g} times generation 0's)"
     if len(fid) < 2:
-        return _too_short(definition, fid)
+        return _too_short(fid)
     if fid[0][1] <= 0:
-        return Finding(definition=definition, verdict="undecided", evidence="FID is 0 at generation 0: no ratio to it")
+        return Answer(verdict="undecided", evidence="FID is 0 at generation 0: no ratio to it")
     worst, bound = max(value for _, value in fid), CATASTROPHIC_RATIO * fid[0][1]
     evidence = f"the highest FID is {worst / fid[0][1]:.3g} times generation 0's"
     if worst >= bound:
-        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=_first_above(fid, bound))
-    is_open = course in ("rises", "undecided")
-    return Finding(definition=definition, verdict="undecided" if is_open else "no", evidence=evidence)
+        return Answer(verdict="yes", evidence=evidence, generation=_first_above(fid, bound))
+    return Answer(verdict="undecided" if course in ("rises", "undecided") else "no", evidence=evidence)
 
 
-def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Finding:
+def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Answer:
     """Whether FID still rises in the later half of the chain, rather than levelling off."""
-    definition = "The error keeps rising instead of levelling off"
     if rate is None:
-        return _too_short(definition, fid)
+        return _too_short(fid)
     slope = f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
     evidence = (
         f"over the last {counted(rate.num_points, 'generation')} FID moves by {slope} a generation: it is {_IS[course]}"
     )
     if course == "rises":
         start = max(fid[-rate.num_points][0], fid[1][0])  # generation 0 cannot have risen
-        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=start)
-    return Finding(definition=definition, verdict="undecided" if course == "undecided" else "no", evidence=evidence)
+        return Answer(verdict="yes", evidence=evidence, generation=start)
+    return Answer(verdict="undecided" if course == "undecided" else "no", evidence=evidence)
 
 
 _IS = {"rises": "rising", "falls": "falling", "levels off": "level", "undecided": "neither clearly rising nor level"}
 
 
-def modes_disappear(records: Sequence[GenerationRecord], *, recall: Points) -> Finding:
+def modes_disappear(records: Sequence[GenerationRecord], *, recall: Points) -> Answer:
     """Whether tails or modes disappear: a class or factor level of generation 0 is lost, or half of its recall."""
-    definition = "Tails or modes disappear"
-    generation = first_dead_generation(records)
-    if generation is not None:
-        record = next(record for record in records if record.generation == generation)
-        names = ", ".join(died_levels(record, first=records[0]))
-        number = num_classes_died(record, first=records[0])
-        dropped = f"{names} lost" if names else f"{counted(number, 'class')} dropped"
-        evidence = f"{dropped} at generation {generation}{_lacking(records[0])}"
-        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=generation)
-    found = loss(definition, recall, name="recall", gone_fraction=HALF, kept_fraction=KEPT_FRACTION)
+    for record in records[1:]:
+        if lost := lost_since(records[0], record):
+            evidence = f"{lost} at generation {record.generation}{_lacking(records[0])}"
+            return Answer(verdict="yes", evidence=evidence, generation=record.generation)
+    found = loss(recall, name="recall", gone=HALF, kept=KEPT_FRACTION)
     has_classes = any(record.class_shares or "classes_dropped" in record.metrics for record in records)
     has_factors = any(record.factor_shares for record in records)
     note = "no factor lost" if has_factors else "no class dropped" if has_classes else "classes not measured"
@@ -181,31 +171,27 @@ def _lacking(first: GenerationRecord) -> str:
     """Text on what generation 0 lacks, which does not count as a loss."""
     dropped = points([first], "classes_dropped")
     number = int(dropped[0][1]) if dropped else len(dead_classes(first))
-    missing = [counted(number, "class")] if number else []
-    lacking = ", ".join([*missing, *lost_levels(first)])
+    lacking = ", ".join([*([counted(number, "class")] if number else []), *lost_levels(first)])
     return f" (generation 0 lacks {lacking}: the model's fault)" if lacking else ""
 
 
-def loss(definition: str, series: Points, *, name: str, gone_fraction: float, kept_fraction: float) -> Finding:
-    """Yes if a value falls to gone_fraction of the first, no if all keep kept_fraction of it, else undecided."""
+def loss(series: Points, *, name: str, gone: float, kept: float) -> Answer:
+    """Yes if a value falls to the share `gone` of the first, no if all keep the share `kept`, else undecided."""
     if not series or series[0][1] <= 0:
         why = f"{name} was {'0 from the start: nothing to lose' if series else 'not measured'}"
-        return Finding(definition=definition, verdict="undecided", evidence=why)
+        return Answer(verdict="undecided", evidence=why)
     if len(series) == 1:
-        return _too_short(definition, series)
+        return _too_short(series)
     first, last, lowest = series[0][1], series[-1][1], min(value for _, value in series)
     evidence = f"{name} {first:.3g} to {last:.3g}, at the lowest {lowest / first:.1%} of generation 0's"
-    if lowest <= gone_fraction * first:
-        generation = next(generation for generation, value in series if value <= gone_fraction * first)
-        return Finding(definition=definition, verdict="yes", evidence=evidence, generation=generation)
-    return Finding(
-        definition=definition, verdict="no" if lowest >= kept_fraction * first else "undecided", evidence=evidence
-    )
+    if lowest <= gone * first:
+        generation = next(generation for generation, value in series if value <= gone * first)
+        return Answer(verdict="yes", evidence=evidence, generation=generation)
+    return Answer(verdict="no" if lowest >= kept * first else "undecided", evidence=evidence)
 
 
-def _too_short(definition: str, series: Points) -> Finding:
-    evidence = f"{counted(len(series), 'generation')} measured: too few to say"
-    return Finding(definition=definition, verdict="undecided", evidence=evidence)
+def _too_short(series: Points) -> Answer:
+    return Answer(verdict="undecided", evidence=f"{counted(len(series), 'generation')} measured: too few to say")
 
 
 def _first_above(series: Points, bound: float) -> int:
