@@ -20,9 +20,7 @@ def values_of(record: GenerationRecord) -> dict[str, float]:
 def fitted_values(fitted: Mapping[str, Any], *, data: str) -> dict[str, float]:
     """The parameters of a Gaussian, of categories or of a linear regression as numbers; empty for other models.
 
-    Args:
-        fitted: As the model gives them for its record.
-        data: The name of the data, as the truth of a regression is known for ours only.
+    `data` is the name of the data, as the truth of a regression is known for ours only.
     """
     found: dict[str, Any] = {}
     if "mean" in fitted and ("variance" in fitted or "covariance" in fitted):

@@ -63,55 +63,26 @@ Curve: TypeAlias = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Law:
-    """What is expected of a fitted parameter of a chain.
+    """What is expected of a fitted parameter of a chain."""
 
-    Attributes:
-        key: The fitted parameter.
-        symbol: The expectation, as `collapsar-verify` names it.
-        formula: The law in one line.
-        source: Who derived it.
-        at: The expected value at a generation, which has been fitted t + 1 times.
-        kind: What the expected value is.
-    """
-
-    key: str
-    symbol: str
-    formula: str
+    key: str  # the fitted parameter
+    symbol: str  # the expectation, as `collapsar-verify` names it
+    formula: str  # in one line
     source: str
-    at: Curve
+    at: Curve  # the expected value at a generation, which has been fitted t + 1 times
     kind: Literal["exact", "lower bound", "approximation"] = "exact"
 
 
-@dataclass(frozen=True)
 class AnalyticChain:
     """The settings of a chain as the laws read them."""
 
-    config: Mapping[str, Any]
-
-    @property
-    def regime(self) -> str:
-        return _class_name(self.config["regime"])
-
-    @property
-    def n(self) -> int:
-        """The number of real samples."""
-        return int(self.config["data"]["num_train"])
-
-    @property
-    def num_synthetic(self) -> int:
-        """The number of synthetic samples in each generation; 0 if it changes."""
-        number = self.config["num_synthetic"]
-        return self.n if number is None else number if isinstance(number, int) else 0
-
-    @property
-    def is_even(self) -> bool:
-        """Whether generations have as many synthetic samples as there are real ones, drawn without bias."""
-        return self.num_synthetic == self.n and self.spread == 1
-
-    @property
-    def spread(self) -> float:
-        """Lambda of the sampling bias; 1 without bias."""
-        return float(self.config["bias"]["spread"])
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config, self.regime = config, _class_name(config["regime"])
+        self.n = int(config["data"]["num_train"])  # real samples
+        number = self.n if config["num_synthetic"] is None else config["num_synthetic"]
+        self.num_synthetic = number if isinstance(number, int) else 0  # in each generation; 0 if it changes
+        self.spread = float(config["bias"]["spread"])  # lambda of the sampling bias; 1 without bias
+        self.is_even = self.num_synthetic == self.n and self.spread == 1  # as many synthetic as real, without bias
 
     def counted(self, share: Any) -> int:
         """A constant share of the real samples' number, as a number of samples; -1 if it is none."""

@@ -2,9 +2,8 @@
 
 SDMetrics' column shapes, which leave missing values out, and column pair trends: correlation for two numbers; for all
 others the contingency table, with numbers in ten bins of equal width, and missing values as a category. The bins are
-those of the real column, open at both ends, as in `ContingencySimilarity`; SDMetrics' report bins each table by its own
-range, and so misses a synthetic column that shrank. Real rows are the held-out ones. The table decides what is valid:
-its ranges are those of the training set.
+those of the real column, open at both ends; SDMetrics' report bins each table by its own range, and so misses a
+synthetic column that shrank. Real rows are the held-out ones; ranges are those of the training set.
 """
 
 import math
@@ -58,22 +57,17 @@ def num_categories_dropped(column: Column, *, real: pd.Series, synthetic: pd.Ser
 def is_outside(column: Column, values: pd.Series) -> np.ndarray:
     """Which values are invalid: numbers out of range, unknown categories, missing values in a column without any."""
     is_missing = values.isna().to_numpy()
-    if column.is_number:
+    if column.minimum is None or column.maximum is None:
+        is_known = values.isin(column.categories).to_numpy()
+    else:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        assert column.minimum is not None, "a number has a range"
-        assert column.maximum is not None, "a number has a range"
         slack = ROUNDING * (column.maximum - column.minimum)
         is_known = (column.minimum - slack <= numbers) & (numbers <= column.maximum + slack)
-    else:
-        is_known = values.isin(column.categories).to_numpy()
     return ~np.where(is_missing, column.may_be_missing, is_known)
 
 
 def boundary_adherence(column: Column, values: pd.Series) -> float:
-    """Share of the numbers that lie within the range of the training set: SDMetrics' BoundaryAdherence.
-
-    NaN if all values are missing.
-    """
+    """Share of the numbers within the training set's range: SDMetrics' BoundaryAdherence; NaN if all are missing."""
     values = values.dropna() if column.may_be_missing else values
     return 1.0 - float(is_outside(column, values).mean()) if len(values) else math.nan
 
@@ -175,9 +169,7 @@ def cramers_v(counts: np.ndarray) -> float:
     0 if all rows are in one category of one of the columns: a constant is associated with nothing.
     """
     counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
-    if min(counts.shape) < 2:
-        return 0.0
-    return float(association(counts, method="cramer"))
+    return 0.0 if min(counts.shape) < 2 else float(association(counts, method="cramer"))
 
 
 def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:

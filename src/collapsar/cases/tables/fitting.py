@@ -5,8 +5,8 @@ ranges from the training rows.
 """
 
 from collections.abc import Mapping
-from datetime import date, time, timedelta
-from typing import Any, cast, get_args
+from numbers import Real
+from typing import cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,21 +15,10 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from collapsar.cases.tables.names import column_error, identifier_override, shown, type_override
 from collapsar.cases.tables.schema import LARGEST_COUNT, Column, Kind, ScaleName, Table, fit_scale
-from collapsar.errors import UsageError, printable
+from collapsar.errors import UsageError
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LARGEST = 1e60  # a larger number could overflow float64 in products of sums of squares
-UNFIT_TYPES: dict[str, Any] = {
-    "lists": (list, tuple, set, np.ndarray),
-    "nested values": dict,
-    "bytes": bytes,
-    "complex numbers": (complex, np.complexfloating),
-    "intervals": pd.Interval,
-    "periods of time": pd.Period,
-    "times": time,
-    "dates": date,
-    "durations": timedelta,
-}
 NARROW = 1e-12  # metrics of columns compare numbers to 14 decimals
 
 
@@ -37,30 +26,26 @@ def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str]) -> dict[str, Ki
     """The kind of every column, in their order.
 
     A guess is `category` for text, for true and false, and for numbers of at most two values; `count` for whole numbers
-    from 0 up; else `continuous`. A column that does not fit its kind, or any, is refused.
+    from 0 up; else `continuous`. A column that does not fit its kind, or holds dates, bytes or lists, is refused.
     """
     kinds: dict[str, Kind] = {}
     for name, column in frame.items():
         values = column.dropna()
         if not len(values):
             raise column_error(name, f"has no value in any row: set {identifier_override(name)}")
-        check_content(name, values)
+        if unfit := [one for one in set(map(type, values)) if not issubclass(one, str | bool | np.bool_ | Real)]:
+            example = shown(next(value for value in values if isinstance(value, unfit[0])))[:60]
+            raise column_error(
+                name,
+                f"holds {example}, which is neither a number nor text: set {identifier_override(name)} to leave it "
+                "out, or write numbers or text in the file",
+            )
         if given.get(name, KINDS[0]) not in KINDS:
             raise UsageError(f"data.types.{shown(name)} must be one of {', '.join(KINDS)}: got {given[name]}")
         kinds[name] = cast(Kind, given[name]) if name in given else guess(values)
         if kinds[name] != "category":
             check_numbers(name, values, kind=kinds[name])
     return kinds
-
-
-def check_content(name: str, values: pd.Series) -> None:
-    """Refuse values that are neither numbers nor texts: dates, bytes, lists."""
-    found = set(map(type, values))
-    held = next((what for what, unfit in UNFIT_TYPES.items() if any(issubclass(one, unfit) for one in found)), None)
-    if held is not None:
-        raise column_error(
-            name, f"holds {held}: set {identifier_override(name)} to leave it out, or write numbers or text in the file"
-        )
 
 
 def guess(values: pd.Series) -> Kind:
@@ -79,7 +64,7 @@ def check_numbers(name: str, values: pd.Series, *, kind: Kind) -> None:
     """Refuse values, none of them missing, that are no numbers of this kind."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if not np.isfinite(numbers).all():
-        bad = printable(str(values[~np.isfinite(numbers)].iloc[0]))
+        bad = shown(values[~np.isfinite(numbers)].iloc[0])
         otherwise = f"set data.types otherwise, or {identifier_override(name)}"
         raise column_error(name, f"must hold finite numbers to be {kind}: got {bad}; {otherwise}")
     if np.abs(numbers).max() > LARGEST:
@@ -130,19 +115,16 @@ def fit_table(
     """
     columns, scales, start = [], {}, 0
     for name, kind in kinds.items():
-        is_missing = bool(frame[name].isna().any())
-        if kind == "category":
-            categories = tuple(sorted(frame[name].dropna().unique()))
-            stop = start + len(categories) + is_missing
-            columns.append(Column(name, kind, start, stop, categories, may_be_missing=is_missing))
-        else:
+        is_missing, ends = bool(frame[name].isna().any()), (None, None)
+        categories = tuple(sorted(frame[name].dropna().unique())) if kind == "category" else ()
+        if kind != "category":
             numbers = frame[name].iloc[train].dropna().to_numpy(dtype=np.float64)
             if not len(numbers):
                 leave_out = f"set {identifier_override(name)}, or another data.test_fraction"
                 raise column_error(name, f"has no value in the {len(train)} training rows: {leave_out}")
-            scales[name] = fit_scale(scale, numbers)
-            stop, (low, high) = start + 1 + is_missing, (float(numbers.min()), float(numbers.max()))
-            columns.append(Column(name, kind, start, stop, (), low, high, may_be_missing=is_missing))
+            scales[name], ends = fit_scale(scale, numbers), (float(numbers.min()), float(numbers.max()))
+        stop = start + (len(categories) or 1) + is_missing
+        columns.append(Column(name, kind, start, stop, categories, *ends, may_be_missing=is_missing))
         start = stop
     return Table(tuple(columns), target, scales, threshold)
 

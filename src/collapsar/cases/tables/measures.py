@@ -34,17 +34,10 @@ LONGEST_NAME = 40  # characters of a column's name in a key
 LINEAR_SCORES = ("auc", "f1", "calibration_error", "brier")  # of logistic regression; boosting has all
 
 
-def table_of(comparison: Comparison) -> Table | None:
-    """The table whose rows the samples are; None for other samples."""
-    table = comparison.real.table
-    assert table is None or isinstance(table, Table), "rows of a table"
-    return table
-
-
 def columns(comparison: Comparison) -> dict[str, float]:
     """column_shapes, boundary_adherence, rows_outside, missing_similarity, categories_dropped; column/NAME/...."""
-    table = table_of(comparison)
-    if table is None:
+    table = comparison.real.table
+    if not isinstance(table, Table):
         return {}
     real, rows = comparison.real.rows, comparison.rows
     sides = {each: {"real": real[each.name], "synthetic": rows[each.name]} for each in table.columns}
@@ -66,8 +59,8 @@ def columns(comparison: Comparison) -> dict[str, float]:
 
 def pairs(comparison: Comparison) -> dict[str, float]:
     """column_pairs, correlation_similarity, contingency_similarity and cramers_v_difference."""
-    table = table_of(comparison)
-    if table is None:
+    table = comparison.real.table
+    if not isinstance(table, Table):
         return {}
     return pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
 
@@ -78,23 +71,25 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
     Boosting alone gives downstream_accuracy, downstream_f1_class_0.., group/NAME/downstream_auc and
     downstream_auc_worst_group.
     """
-    table = table_of(comparison)
-    if table is None or not table.class_names:
+    table = comparison.real.table
+    if not isinstance(table, Table) or not table.class_names:
         return {}
     train, test = (labelled(table, samples) for samples in (comparison.samples, comparison.real.held_out))
-    num_classes = len(table.class_names)
-    values: dict[str, float] = {}
-    for predictor, suffix in ((task.boosting(), ""), (task.linear(), "_linear")):
-        probabilities = predict(predictor, train, test, num_classes=num_classes)
-        scores = score_predictions(probabilities, classes=test.classes, num_bins=task.num_bins)
-        kept = LINEAR_SCORES if suffix else scores
-        values |= {f"downstream_{name}{suffix}": scores[name] for name in kept}
-        if not suffix and task.subgroup is not None:
-            name = find_name(task.subgroup, [column.name for column in table.columns])
-            (column,) = (column for column in table.columns if column.name == name)
-            groups = row_groups(column, comparison.real.rows[column.name])
-            values |= scores_by_group(groups, probabilities, classes=test.classes)
-    return values
+    boosted, linear = (
+        predict(predictor, train, test, num_classes=len(table.class_names))
+        for predictor in (task.boosting(), task.linear())
+    )
+    scores, linear_scores = (
+        score_predictions(probabilities, classes=test.classes, num_bins=task.num_bins)
+        for probabilities in (boosted, linear)
+    )
+    values = {f"downstream_{name}": score for name, score in scores.items()}
+    if task.subgroup is not None:
+        by_name = {column.name: column for column in table.columns}
+        column = by_name[str(find_name(task.subgroup, [*by_name]))]
+        groups = row_groups(column, comparison.real.rows[column.name])
+        values |= scores_by_group(groups, boosted, classes=test.classes)
+    return values | {f"downstream_{name}_linear": linear_scores[name] for name in LINEAR_SCORES}
 
 
 def labelled(table: Table, samples: Samples) -> Labelled:

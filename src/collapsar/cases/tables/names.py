@@ -19,6 +19,13 @@ def shown(name: object) -> str:
     return printable(str(name))
 
 
+def some(words: Iterable[object], *, most: int = 6, between: str = ", ") -> str:
+    """The first few words on one line, and how many more there are."""
+    texts = [shown(word) for word in words]
+    rest = [f"{len(texts) - most} more"] if len(texts) > most else []
+    return between.join([*texts[:most], *rest])
+
+
 def column_error(name: object, problem: str) -> UsageError:
     """The error that refuses a column by its name."""
     return UsageError(f"column {shown(name)} {problem}")
@@ -58,8 +65,7 @@ def find_name(typed: Typed, columns: Sequence[str]) -> str | None:
     A number matches the name that reads as it: 3 the column 3, 202001 the column 2020_01. Text matches the equal name,
     or else the only name that differs in surrounding blanks alone.
     """
-    equal = [name for name in columns if name == typed]
-    meant = equal or [name for name in columns if reads_as(name, typed)]
+    meant = [name for name in columns if name == typed] or [name for name in columns if reads_as(name, typed)]
     return meant[0] if len(meant) == 1 else None
 
 
@@ -81,8 +87,8 @@ def advice(setting: str, typed: object) -> str:
     """How to type a name that was read as a number; empty for text."""
     if typed is None or isinstance(typed, str):
         return ""
-    lists = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
-    example = lists.get(setting, "'2020_01'")
+    examples = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
+    example = examples.get(setting, "'2020_01'")
     return f'; put a name that reads as a number in quotes: "{setting}={example}"'
 
 

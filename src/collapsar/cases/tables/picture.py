@@ -25,9 +25,9 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
     """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows."""
     columns, sides = table.columns[:MOST_COLUMNS], {"real": real, "synthetic": synthetic}
     return {
-        "columns": [histogram(column, real=real[column.name], synthetic=synthetic[column.name]) for column in columns],
+        "columns": [histogram(each, real=real[each.name], synthetic=synthetic[each.name]) for each in columns],
         "association": {
-            side: rounded(association_matrix(columns, real=real, rows=rows)) for side, rows in sides.items()
+            name: rounded(association_matrix(columns, real=real, rows=rows)) for name, rows in sides.items()
         },
         "classes": [text(name) for name in table.class_names],
         "rows": example_rows(columns, synthetic[:NUM_ROWS]),
@@ -71,20 +71,20 @@ def bin_shares(values: pd.Series, edges: np.ndarray) -> list[float]:
 def ordered_shares(column: Column, values: pd.Series, order: np.ndarray) -> list[float]:
     """Share of all values in each category, in this order; those beyond MOST_CATEGORIES are added up."""
     shares = category_shares(column, values)[order] * float(values.notna().mean())
-    rest = [shares[MOST_CATEGORIES:].sum()] * (len(order) > MOST_CATEGORIES)
-    return rounded(np.array([*shares[:MOST_CATEGORIES], *rest]))
+    shown, others = shares[:MOST_CATEGORIES], shares[MOST_CATEGORIES:]
+    return rounded(np.append(shown, others.sum()) if len(others) else shown)
 
 
 def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Rows as texts, "" for a missing value, each marked if it is invalid in its column."""
-    outside = {column.name: is_outside(column, rows[column.name]) for column in columns}
-    cells = {
-        name: [
-            {"text": text(value), "is_outside": bool(bad)} for value, bad in zip(rows[name], outside[name], strict=True)
+    cells = [
+        [
+            {"text": text(value), "is_outside": bool(bad)}
+            for value, bad in zip(rows[column.name], is_outside(column, rows[column.name]), strict=True)
         ]
-        for name in outside
-    }
-    return [list(row) for row in zip(*cells.values(), strict=True)]
+        for column in columns
+    ]
+    return [list(row) for row in zip(*cells, strict=True)]
 
 
 def text(value: Any) -> str:

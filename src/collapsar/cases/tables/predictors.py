@@ -1,8 +1,7 @@
 """Predictors that are trained on synthetic rows and tested on real ones (TSTR).
 
-TSTR is from Esteban, Hyland & Rätsch 2017, section 4.1, https://arxiv.org/abs/1706.02633. The two predictors are
-scikit-learn's gradient boosting on histograms and logistic regression. A row's target column gives its class; the
-predictors do not see that column.
+TSTR is from Esteban, Hyland & Rätsch 2017, section 4.1, https://arxiv.org/abs/1706.02633. A row's target column gives
+its class; the predictors do not see that column.
 """
 
 from dataclasses import dataclass
@@ -34,8 +33,7 @@ class Labelled:
 class TableTask:
     """The predictors that are trained on rows; `conf/table_metrics/default.yaml` explains each setting.
 
-    Of a column of numbers, the subgroups are its lower and upper half. The seed of the boosting is the same for every
-    generation, so that scores differ by the rows alone.
+    The seed of the boosting is the same for every generation, so that scores differ by the rows alone.
     """
 
     num_trees: int
@@ -66,9 +64,8 @@ def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_cl
     present = np.unique(train.classes)
     if len(present) == 1:
         predictor = DummyClassifier(strategy="prior")
-    used: slice | np.ndarray = slice(None)
-    if isinstance(predictor, HistGradientBoostingClassifier):
-        used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
+    is_boosting = isinstance(predictor, HistGradientBoostingClassifier)
+    used = splittable(train.features, min_leaf=predictor.min_samples_leaf) if is_boosting else slice(None)
     with on_one_thread():
         predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
     probabilities = np.zeros((len(test.classes), num_classes))

@@ -1,8 +1,10 @@
 """Tables of mixed columns, with fixed training and test rows: patients, the insured, holders of credit cards.
 
 Two ship with scikit-learn and statsmodels and need no network; two more come with the packages of the extra `tabular`.
+A file of rows that somebody else made, such as another generator, is read as rows of any of them (`read_file`).
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,16 +20,20 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from statsmodels.datasets import randhie
 
-from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
-from collapsar.cases.tables.other_rows import read_rows
+from collapsar.cases.tables.csv_file import read_file
+from collapsar.cases.tables.fitting import as_kind, check_numbers, find_kinds, fit_table, typed
+from collapsar.cases.tables.names import shown, some
+from collapsar.cases.tables.numerals import find_numbers
 from collapsar.cases.tables.picture import table_picture
-from collapsar.cases.tables.schema import Kind, ScaleName, Table
+from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.samples import Samples
+
+logger = logging.getLogger(__name__)
 
 
 class TableSource(Source, ABC):
@@ -87,7 +93,23 @@ class TableSource(Source, ABC):
         return table, Samples(values, table.classes(values)), train, test
 
     def read_file(self, path: Path) -> Samples:
-        return read_rows(path, table=self.fitted[0], csv_settings=self.csv_settings, signs=self.signs)
+        """The rows of a CSV or Parquet file, encoded as the table's own; the columns may stand in any order.
+
+        Raises:
+            UsageError: a column is missing, or holds a value that the table cannot encode.
+        """
+        file, (table, *_) = shown(path), self.fitted
+        kinds = {column.name: column.kind for column in table.columns}
+        rows = read_file(str(path), **self.csv_settings).frame
+        if lacking := [name for name in kinds if name not in rows]:
+            raise UsageError(f"{file} lacks the columns {some(lacking)}: it must have those of the real table")
+        if others := [name for name in rows if name not in kinds]:
+            logger.info("%s: columns left out that the real table does not use: %s", file, some(others))
+        frame, _ = find_numbers(rows[list(kinds)], *self.signs, given=kinds, max_categories=len(rows))
+        for column in table.columns:
+            frame[column.name] = known_values(column, frame[column.name], cells=rows[column.name], file=file)
+        values = table.encode(typed(frame, kinds))
+        return Samples(values, table.classes(values))
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         known = {"sample_shape": self.sample_shape, "blocks": [list(block) for block in self.fitted[0].blocks()]}
@@ -197,3 +219,34 @@ def split(strata: Any, *, num_rows: int, num_first: int) -> tuple[np.ndarray, np
     """The positions of two parts of the rows, `num_first` in the first; both keep the proportions of the strata."""
     first, second = train_test_split(np.arange(num_rows), train_size=num_first, stratify=strata, random_state=0)
     return first, second
+
+
+def known_values(column: Column, values: pd.Series, *, cells: pd.Series, file: str) -> pd.Series:
+    """The values of a column of another file, read from its `cells`; refused if the real column has no such values."""
+    name, num_missing = f"column {shown(column.name)} of {file}", int(values.isna().sum())
+    if num_missing and (not column.may_be_missing or num_missing == len(values)):
+        what = "none" if not column.may_be_missing else "not in every row"
+        raise UsageError(
+            f"{name} has {num_missing} missing values, and the real one {what}: fill them or leave these rows out"
+        )
+    if column.is_number:
+        check_numbers(column.name, values.dropna(), kind=column.kind)
+        return values
+    values = as_categories(column, as_kind(cells, "category"))
+    if strangers := [value for value in values.dropna() if value not in column.categories]:
+        raise UsageError(
+            f"{name} has {len(strangers)} values that the real one lacks, such as {shown(strangers[0])}: leave these "
+            "rows out"
+        )
+    return values
+
+
+def as_categories(column: Column, values: pd.Series) -> pd.Series:
+    """Texts as the real categories; one that writes the number of a category otherwise, as 1.0 for 1, is that one."""
+    strangers = sorted(set(values.dropna()) - set(column.categories))
+    known, others = (
+        pd.to_numeric(pd.Series(texts, index=texts, dtype=object), errors="coerce").dropna()
+        for texts in ([*column.categories], strangers)
+    )
+    by_number = {number: name for name, number in known.items()}
+    return values.replace({text: by_number[number] for text, number in others.items() if number in by_number})

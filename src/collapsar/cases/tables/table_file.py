@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from collapsar.cases.tables.csv_file import read_file
-from collapsar.cases.tables.file_rows import some
 from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
     Typed,
@@ -17,6 +16,7 @@ from collapsar.cases.tables.names import (
     identifier_override,
     listed,
     shown,
+    some,
     type_override,
 )
 from collapsar.cases.tables.numerals import find_numbers, sign
@@ -61,18 +61,17 @@ class TableFile(TableSource):
             raise UsageError(
                 "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
             )
-        self.csv_settings = {
-            "separator": sign("data.separator", separator),
-            "encoding": encoding,
-            "missing": missing,
-        }
+        separator = sign("data.separator", separator)
+        self.csv_settings = {"separator": separator, "encoding": encoding, "missing": missing}
+        self.signs = sign("data.decimal", decimal), sign("data.thousands", thousands)
         rows = read_file(path, **self.csv_settings)
         left_out = find_names("data.identifiers", identifiers, rows.frame)
         given = find_types(types, rows.frame)
         self.target = find_target(target, frame=rows.frame, identifiers=left_out)
         rows = rows.used(target=self.target, identifiers=left_out)
-        self.signs = sign("data.decimal", decimal), sign("data.thousands", thousands)
-        frame, notes = find_numbers(rows, *self.signs, given=given, max_categories=max_categories)
+        frame, notes = find_numbers(
+            rows.frame, *self.signs, given=given, texts=rows.texts, max_categories=max_categories
+        )
         kinds = find_kinds(frame, given=given)
         categories = frame[[name for name, kind in kinds.items() if kind == "category"]]
         texts = find_categories(categories, rows.frame, given=given, target=self.target, max_categories=max_categories)
@@ -176,11 +175,12 @@ def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | f
 def describe(kinds: Mapping[str, Kind], *, target: str, num_classes: int) -> str:
     """The kinds of all columns in one line, and what is not scored if the target has no classes."""
     by_kind = {kind: [shown(name) for name, own in kinds.items() if own == kind] for kind in KINDS}
-    parts = [f"{kind} {', '.join(names)}" for kind, names in by_kind.items() if names]
-    line = f"{'; '.join(parts)}. Target: {shown(target)}"
-    if not num_classes:
-        line += (
-            ", which is a number and has no classes, so that nothing is scored by class or downstream: set "
-            f"{type_override(target, 'category')} or data.threshold=NUMBER for classes"
-        )
-    return f"{line}. Set data.types={{COLUMN: KIND}} where a guess is wrong"
+    guesses = "; ".join(f"{kind} {', '.join(names)}" for kind, names in by_kind.items() if names)
+    unscored = (
+        ", which is a number and has no classes, so that nothing is scored by class or downstream: set "
+        f"{type_override(target, 'category')} or data.threshold=NUMBER for classes"
+    )
+    return (
+        f"{guesses}. Target: {shown(target)}{'' if num_classes else unscored}. Set data.types={{COLUMN: KIND}} where a "
+        "guess is wrong"
+    )

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from collapsar.models.bias import temper_logits
+from collapsar.models.shapes import PerSample, Rows
 
-Rows = Float[Tensor, "sample value"]
 Block = Sequence[Any]
 """Kind (`number`, `flag` or `choice`), start and stop in the vector."""
 
@@ -44,14 +44,12 @@ class Heads(nn.Module):
         self.choices = [slice(start, stop) for kind, start, stop in blocks if kind == "choice"]
         self.num_numbers = len(numbers)
 
-    def negative_log_likelihood(
-        self, outputs: Rows, *, values: Rows, log_sd: Float[Tensor, " number"]
-    ) -> Float[Tensor, " sample"]:
+    def negative_log_likelihood(self, outputs: Rows, *, values: Rows, log_sd: Float[Tensor, " number"]) -> PerSample:
         """-log p of each row, in nats."""
-        errors = (values[:, self.numbers] - outputs[:, self.numbers]) * (-log_sd).exp()
-        is_there = torch.ones_like(errors).index_copy(1, self.flagged, 1 - values[:, self.flags])
-        of_numbers = ((0.5 * errors.square() + log_sd + NORMALISER) * is_there).sum(1)
         flags = values[:, self.flags]
+        errors = (values[:, self.numbers] - outputs[:, self.numbers]) * (-log_sd).exp()
+        is_there = torch.ones_like(errors).index_copy(1, self.flagged, 1 - flags)
+        of_numbers = ((0.5 * errors.square() + log_sd + NORMALISER) * is_there).sum(1)
         of_flags = F.binary_cross_entropy_with_logits(outputs[:, self.flags], flags, reduction="none").sum(1)
         of_choices = [-(values[:, part] * outputs[:, part].log_softmax(1)).sum(1) for part in self.choices]
         return of_numbers + of_flags + sum(of_choices, torch.zeros_like(of_numbers))

@@ -1,8 +1,7 @@
 """The VAE and the GAN of rows of a table: linear layers with the heads of `table_heads.py` (Xu et al. 2019).
 
 As in TVAE (arXiv:1907.00503, appendix), the VAE learns a standard deviation of each number around the decoder's mean.
-`sample_from` chooses draws from the likelihood or its mode. The mode loses the scatter of numbers around their means,
-and all but the likeliest categories.
+The mode of its likelihood loses the scatter of numbers around their means, and all but the likeliest categories.
 
 The GAN's generator outputs numbers directly. Flags and categories are drawn from its logits by Gumbel noise, with
 straight-through gradients, so that the critic sees rows in the form of real ones. As in CTGAN (section 4.3), without
@@ -14,16 +13,17 @@ from math import log
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from collapsar.cases.tables.table_heads import Block, Heads, Rows
+from collapsar.cases.tables.table_heads import Block, Heads
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
-from collapsar.models.layers import Layers, Norm, scaled
+from collapsar.models.layers import Layers, Norm, scaled, unwrapped
 from collapsar.models.learned import MODEL_SPECIFIC_KEYS
+from collapsar.models.shapes import Labels, Latents, Rows, Scalar
 from collapsar.models.vae.vae import VariationalModel
 from collapsar.models.vae.vae_bodies import linear_layers
 
@@ -31,10 +31,7 @@ SMALLEST_LOG_SD = log(0.01)  # of a number: in a constant column it would fall w
 
 
 class TableVAE(VariationalModel):
-    """A VAE of rows of a table, or of any vectors; `conf/model/table_vae.yaml` explains its arguments.
-
-    `sample_from` is `likelihood` (a draw) or `mean` (the means of numbers, the likeliest categories).
-    """
+    """A VAE of rows of a table, or of any vectors; `conf/model/table_vae.yaml` explains its arguments."""
 
     name = "table_vae"
     takes_vectors = True
@@ -81,12 +78,7 @@ class TableVAE(VariationalModel):
         self.log_sd = nn.Parameter(start, requires_grad=number_sd is None)
 
     def decode(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        likelihood_spread: float,
-        labels: Int64[Tensor, " sample"] | None = None,
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
     ) -> Rows:
         outputs = given(self.decoder, latents, labels).float()
         if self.sample_from == "mean":
@@ -96,7 +88,7 @@ class TableVAE(VariationalModel):
     def likeliest(self, outputs: Rows) -> Rows:
         return self.heads.likeliest(outputs)
 
-    def negative_log_likelihood(self, outputs: Rows, *, values: Rows) -> Float[Tensor, ""]:
+    def negative_log_likelihood(self, outputs: Rows, *, values: Rows) -> Scalar:
         return self.heads.negative_log_likelihood(outputs, values=values, log_sd=self._log_sd).mean()
 
     @property
@@ -168,10 +160,8 @@ class TableGAN(AdversarialModel):
         self.heads, self.temperature = Heads(num_values, blocks), temperature
 
     def shown(self, outputs: Rows, generator: torch.Generator | None) -> Rows:
-        if generator is None:
-            uniform = torch.rand_like(outputs)
-        else:
-            uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
+        device = outputs.device if generator is None else None
+        uniform = torch.rand(outputs.shape, generator=generator, device=device).to(outputs.device)
         return self.heads.relaxed(outputs, temperature=self.temperature, uniform=uniform)
 
 
@@ -179,7 +169,7 @@ def make_critic(
     num_values: int, num_units: int, *, layers: Layers, has_spectral_norm: bool, num_classes: int | None
 ) -> nn.Module:
     """Two hidden linear layers and a logit; with `num_classes`, a projection conditions it on the class."""
-    wrap = with_spectral_norm if has_spectral_norm else nn.Identity()
+    wrap = with_spectral_norm if has_spectral_norm else unwrapped
     *hidden, head = linear_layers(num_values, num_units, num_units, 1, layers=layers)
     features = nn.Sequential(*(wrap(layer) if isinstance(layer, nn.Linear) else layer for layer in hidden))
     if num_classes is None:
