@@ -105,10 +105,7 @@ def squared_mean_with_fixed_real(generation: int, *, num_real: int, num_real_kep
 
 
 def squared_mean_under_window(generation: int, *, num_samples: int, num_kept: int) -> float:
-    """E[mu_t²] when a pool holds the last K generations, n samples of each, maximum likelihood.
-
-    The real data count as one. K = 1 is replace, K > t accumulate.
-    """
+    """E[mu_t²] when a pool holds the last K generations (the real data are one), n samples each, maximum likelihood."""
     windows = [range(max(fit - num_kept + 1, 0), fit + 1) for fit in range(generation + 1)]
     return squared_mean_of_pools(windows, num_samples=num_samples, budget=None)
 

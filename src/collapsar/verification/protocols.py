@@ -75,7 +75,6 @@ def regime_protocol(
         num_samples=num_samples,
         num_generations=LAST + 1,
         num_blocks=num_blocks,
-        laws=["fitted/squared_mean", "fitted/variance", "fitted/second_moment"],
         others=[
             Statistic("pool size", float(pool_size), lambda block: float(len(block.pool))),
             Statistic("real weight", real_weight, lambda block: block.pool.real_weight),
@@ -106,7 +105,7 @@ def unbiased_protocols() -> list[Protocol]:
     return [
         diagonal,
         replace(diagonal, num_generations=9, laws=log_variance),
-        replace(diagonal, where="lambda=0.8", bias=narrowed, laws=["fitted/variance"]),
+        replace(diagonal, where="lambda=0.8", bias=narrowed, laws=None),
         replace(diagonal, where="full", model=full, dimensions=32, num_samples=40, num_blocks=1200, laws=log_variance),
     ]
 
@@ -131,13 +130,13 @@ def takeover_protocol() -> Protocol:
         formulas.takeover_probability(share),
         lambda block: (block.model.get_buffer("probabilities")[:, 0] == 1).double().mean().item(),
     )
-    return Protocol(
+    return replace(
+        drift_protocol(),
         data=partial(CategoricalSource, num_categories=3, zipf_exponent=1.0),
         model=partial(Categorical, num_categories=3),
         dimensions=4_000,
         num_samples=2,
         num_generations=20,
-        num_blocks=100,
         laws=[],
         others=[takeover],
     )

@@ -77,14 +77,11 @@ def compare(statistic: Statistic, *, regime: str, blocks: Tensor, threshold: flo
 
 
 def verify(*, seed: int, console: Console) -> list[Check]:
-    """Run every protocol and check its laws.
-
-    Workers are forks of this process, which run the code that it has loaded; threads if forking is not safe.
-    """
+    """Run every protocol and check its laws."""
     everything = protocols()
     num_checks = sum(len(protocol.statistics) for protocol in everything)
     torch.set_num_threads(1)
-    can_fork = sys.platform == "linux"
+    can_fork = sys.platform == "linux"  # forks run the code that this process has loaded; elsewhere they are not safe
     pool = ProcessPoolExecutor(NUM_WORKERS, get_context("fork")) if can_fork else ThreadPoolExecutor(NUM_WORKERS)
     with pool as workers:
         results = workers.map(partial(check_numbered, seed=seed, num_checks=num_checks), range(len(everything)))

@@ -1,11 +1,8 @@
 """Road scenes with a known distribution: pictures drawn from six independent factors, with a long tail of hazards.
 
-A sample's label is the combination of its factors, one of 96. conf/data/scenes.yaml has the probability of each level,
-so the share of every combination is known exactly.
-
-A camera looks along a road to a horizon. Everything that is not a factor is random: places, sizes and colours. Edges
-are one pixel soft; for straight edges this is anti-aliasing by the exact area. Depth runs from 0 at the horizon to 1 at
-the lower border. All pictures are drawn at once, layer upon layer.
+A sample's label is the combination of its factors, one of 96 whose shares are known exactly. A camera looks along a
+road to a horizon. Everything that is not a factor is random: places, sizes and colours. Edges are one pixel soft; for
+straight edges this is anti-aliasing by the exact area. Depth runs from 0 at the horizon to 1 at the lower border.
 """
 
 from collections.abc import Callable
@@ -56,10 +53,7 @@ NUISANCES = (
 
 
 class Scenes(DrawnSource):
-    """Pictures of a road, by day or at night, in fog or not, with or without a vehicle, a pedestrian and a barrier.
-
-    `left` to `occlusion` are shares of all scenes.
-    """
+    """Pictures of a road whose factors are drawn independently; `left` to `occlusion` are shares of all scenes."""
 
     name = "scenes"
 
@@ -147,7 +141,6 @@ def _picture(levels: Int64[Tensor, "sample 6"], draws: Float[Tensor, "sample nui
 
 
 def _land(layout: Layout) -> Images:
-    """Sky with a sun or a moon, grass, and the road with its dashes."""
     sky = layout.by_light(night=_before_night(NIGHT_SKY), day=SKY)
     at_horizon = layout.by_light(night=_before_night(NIGHT_SKY_AT_HORIZON), day=SKY_AT_HORIZON)
     height = (PIXELS / HORIZON).clamp(0, 1)[:, None]  # 1 at the horizon
@@ -166,7 +159,6 @@ def _land(layout: Layout) -> Images:
 
 
 def _paint_vehicle(images: Tensor, layout: Layout) -> None:
-    """The back of a car in one of two lanes: body, window, wheels and tail lights, which shine at night."""
     depth = layout.between("vehicle_depth", 0.30, 0.62)
     side = torch.where(layout.draws["vehicle_lane"] < 0.5, -1.0, 1.0)
     half = 1.4 + 4.6 * depth  # pixels
@@ -185,7 +177,6 @@ def _paint_vehicle(images: Tensor, layout: Layout) -> None:
 
 
 def _paint_pedestrian(images: Tensor, layout: Layout) -> None:
-    """A person on the road or beside it: head, coat and trousers."""
     depth = layout.between("pedestrian_depth", 0.3, 0.75)
     height = (5.0 + 7.0 * depth) * layout.between("pedestrian_size", 0.95, 1.15)
     x = layout.centre(depth) + layout.between("pedestrian_place", -1.0, 1.0) * (layout.half_width(depth) + 2)

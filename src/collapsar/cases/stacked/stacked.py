@@ -2,9 +2,7 @@
 
 Unrolled GAN (Metz et al. 2017), VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2)
 count on it which modes a model captures. They draw images at random; here the digit is drawn first, so that all modes
-are equally likely.
-
-Their measuring stick (frozen classifier) is that of grey images: it reads each channel by itself.
+are equally likely. The measuring stick (frozen classifier) is that of grey images, which reads each channel by itself.
 """
 
 from collections.abc import Sequence
@@ -33,10 +31,7 @@ SAMPLE_SHAPE = [len(COLOURS), 28, 28]
 
 
 class StackedMNIST(Source):
-    """Stacks of three MNIST digits; training stacks of official training images, test stacks of official test images.
-
-    A label is the number that the digits spell, red first.
-    """
+    """Stacks of three official training images, or test images; a label is the number that they spell, red first."""
 
     name = "stacked_mnist"
 

@@ -123,11 +123,9 @@ def correlations(numbers: pd.DataFrame) -> np.ndarray:
 def contingency_tables(
     columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Counts of `rows` for each pair of columns that are not both numbers, by name; numbers in bins of the real ones.
-
-    The last row or column of a table counts missing values.
-    """
-    coded = {each.name: coded_values(each, real=real[each.name], values=rows[each.name]) for each in columns}
+    """Counts of each pair of columns that are not both numbers; numbers are in bins of the real ones, gaps last."""
+    edges = {each.name: bin_edges(real[each.name]) if each.is_number else None for each in columns}
+    coded = {each.name: coded_values(each, rows[each.name], edges=edges[each.name]) for each in columns}
     tables = {}
     for first, second in combinations(columns, 2):
         if not (first.is_number and second.is_number):
@@ -137,14 +135,13 @@ def contingency_tables(
     return tables
 
 
-def coded_values(column: Column, *, real: pd.Series, values: pd.Series) -> tuple[np.ndarray, int]:
-    """Indices of categories, or of bins of the real numbers, and how many there are; the last is of missing values."""
-    if column.is_number:
-        edges = bin_edges(real)
-        codes = np.digitize(values.to_numpy(dtype=np.float64, na_value=np.nan), bins=edges) - 1
-        return np.where(codes < 0, len(edges) - 1, codes), len(edges)
-    codes, num_categories = column.codes(values), len(column.categories)
-    return np.where(codes < 0, num_categories, codes), num_categories + 1
+def coded_values(column: Column, values: pd.Series, *, edges: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Indices of categories, or of bins with open outer ones, and how many there are; the last is of missing values."""
+    if edges is None:
+        codes, num_codes = column.codes(values), len(column.categories) + 1
+        return np.where(codes < 0, num_codes - 1, codes), num_codes
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isnan(numbers), len(edges) - 1, np.searchsorted(edges[1:-1], numbers, side="right")), len(edges)
 
 
 def bin_edges(real: pd.Series) -> np.ndarray:
@@ -164,19 +161,13 @@ def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
 
 
 def cramers_v(counts: np.ndarray) -> float:
-    """Cramér's V of a table of counts (Cramér 1946, Mathematical Methods of Statistics, chapter 21), in [0, 1].
-
-    0 if all rows are in one category of one of the columns: a constant is associated with nothing.
-    """
+    """Cramér's V of counts (Cramér 1946, Mathematical Methods of Statistics, chapter 21), in [0, 1]; constants: 0."""
     counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
     return 0.0 if min(counts.shape) < 2 else float(association(counts, method="cramer"))
 
 
 def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    """The association of each two columns of `rows`: Pearson's rho of two numbers, else Cramér's V.
-
-    Numbers are put into bins of the real rows. NaN if a correlation is undefined.
-    """
+    """Pearson's rho of each two numbers of `rows` (NaN if undefined), else Cramér's V with numbers in real bins."""
     names = [column.name for column in columns]
     numbers = [column.name for column in columns if column.is_number]
     found = pd.DataFrame(1.0, index=names, columns=names)

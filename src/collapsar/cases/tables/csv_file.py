@@ -49,12 +49,11 @@ class FileRows:
 
     def used(self, *, target: str, identifiers: Collection[str]) -> "FileRows":
         """The rows that have a value of the target, without the identifier columns."""
-        has_target, left_out = self.frame[target].notna(), list(self.left_out)
-        frame = self.frame.drop(columns=identifiers)
-        if num_without := int((~has_target).sum()):
-            frame = frame[has_target].reset_index(drop=True)
-            for name in frame.select_dtypes("category"):
-                frame[name] = frame[name].cat.remove_unused_categories()
+        frame = self.frame[self.frame[target].notna()].drop(columns=identifiers).reset_index(drop=True)
+        for name in frame.select_dtypes("category"):
+            frame[name] = frame[name].cat.remove_unused_categories()
+        left_out = list(self.left_out)
+        if num_without := len(self.frame) - len(frame):
             left_out.append(f"{counted(num_without, 'row')} without a value of the target {shown(target)}")
         if identifiers:
             left_out.append(f"identifiers {some(identifiers)}")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype
 
-from collapsar.cases.tables.names import column_error, identifier_override, shown, some, type_override
+from collapsar.cases.tables.names import column_error, shown, some, type_override
 from collapsar.cases.tables.schema import LARGEST_COUNT
 from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
@@ -117,10 +117,10 @@ def find_numbers(
             notes += look_alikes(name, distinct)
         elif unread := signs.unread(distinct):
             check_signs(name, distinct, unread[0], kind=kind)
-            found = nearly_numbers(values, unread)
-            if found and len(distinct) > max_categories:
-                raise UsageError(f"column {found[0]}, or set {identifier_override(name)} to leave it out")
-            notes += [*look_alikes(name, distinct), *found]
+            note = nearly_numbers(values, unread)
+            if note and len(distinct) > max_categories:
+                raise column_error(name, note)
+            notes += [*look_alikes(name, distinct), *([f"{shown(name)} {note}"] if note else [])]
         else:
             columns[name], found = read_numbers(values, signs=signs, kind=kind)
             notes += found
@@ -152,29 +152,21 @@ def check_signs(name: str, distinct: Sequence[str], unread: str, *, kind: str | 
         thousands = f" data.thousands={sign_name(signs.thousands)}" if signs.thousands else ""
         possible[float(signs.plain(unread))] = f"data.decimal={sign_name(signs.decimal)}{thousands}"
     if possible:
-        ways = " or ".join(f"{settings} to read it as {number}" for number, settings in possible.items())
-        raise column_error(
-            name,
-            f"holds {printable(unread)}, which may be a number: set {ways}, or {type_override(name, 'category')} to "
-            "keep it as it stands",
-        )
+        ways = [f"{settings} to read it as {number}" for number, settings in possible.items()]
+        keep = f"{type_override(name, 'category')} to keep it as it stands"
+        raise column_error(name, f"holds {printable(unread)}, which may be a number", *ways, keep)
     if kind is not None:
-        raise column_error(
-            name,
-            f"must hold finite numbers to be {kind}: got {printable(unread)}; add it to data.missing if it stands for "
-            "nothing, or set data.types otherwise",
-        )
+        what = f"must hold finite numbers to be {kind}: got {printable(unread)}"
+        raise column_error(name, what, "add it to data.missing if it stands for nothing", "set data.types otherwise")
 
 
-def nearly_numbers(values: pd.Series, unread: Collection[str]) -> list[str]:
-    """A note if at least half of a column's values are numbers and the rest, `unread`, are not."""
+def nearly_numbers(values: pd.Series, unread: Collection[str]) -> str:
+    """A note if at least half of a column's values are numbers and the rest, `unread`, are not; else empty."""
     num_unread = int(values.isin(unread).sum())
     if 2 * num_unread > values.count():
-        return []
-    return [
-        f"{shown(values.name)} is text: {some(unread, most=3)} ({counted(num_unread, 'row')}) is no number; if it "
-        "stands for nothing, add it to data.missing"
-    ]
+        return ""
+    words = f"{some(unread, most=3)} ({counted(num_unread, 'row')})"
+    return f"is text: {words} is no number; if it stands for nothing, add it to data.missing"
 
 
 def look_alikes(name: str, distinct: Sequence[str]) -> list[str]:
@@ -187,10 +179,7 @@ def look_alikes(name: str, distinct: Sequence[str]) -> list[str]:
 
 
 def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[pd.Series, list[str]]:
-    """A column of texts as numbers, with notes on numbers that float64 rounds, and on codes that are read as numbers.
-
-    Whole numbers that would lose digits are refused unless their kind is given.
-    """
+    """A column of texts as numbers, with notes; whole ones that would lose digits are refused if no kind is given."""
     name, distinct = values.name, values.cat.categories.tolist()
     plain = [signs.plain(text) for text in distinct]
     numbers, notes = np.array([float(text) for text in plain]), []
@@ -207,8 +196,5 @@ def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[
 
 def beyond_counts(name: str, example: str) -> UsageError:
     """The error for a column of whole numbers that float64 rounds."""
-    return column_error(
-        name,
-        f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53: set {identifier_override(name)} to "
-        f"leave it out, or {type_override(name, 'category')}",
-    )
+    what = f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53"
+    return column_error(name, what, type_override(name, "category"))

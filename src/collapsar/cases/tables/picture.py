@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.cases.tables.columns import association_matrix, category_shares, is_outside
+from collapsar.cases.tables.columns import association_matrix, coded_values, is_outside
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.errors import printable
 
@@ -36,19 +36,28 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
 
 def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
     """Shares of all values in each bin or category, and of missing ones; two labels are the ends of a number's bins."""
-    sides = {"real": real, "synthetic": synthetic}
-    if column.is_number:
-        edges = picture_edges(column, real)
+    edges, shares, missing = picture_edges(column, real) if column.is_number else None, {}, {}
+    for side, values in {"real": real, "synthetic": synthetic}.items():
+        codes, num_codes = coded_values(column, values, edges=edges)
+        found = np.bincount(codes, minlength=num_codes) / max(len(codes), 1)
+        shares[side], missing[side] = found[:-1], float(found[-1])
+    if edges is not None:
         half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
         labels = [f"{edges[0] + half:.4g}", f"{edges[-1] - half:.4g}"]
-        shares = {side: bin_shares(values, edges) for side, values in sides.items()}
     else:
-        order = np.argsort(-category_shares(column, real), kind="stable")
+        order = np.argsort(-shares["real"], kind="stable")
         labels = [text(column.categories[place]) for place in order[:MOST_CATEGORIES]]
-        labels += ["others"] * (len(order) > MOST_CATEGORIES)
-        shares = {side: ordered_shares(column, values, order) for side, values in sides.items()}
-    missing = {side: float(values.isna().mean()) for side, values in sides.items()}
-    return {"name": text(column.name), "kind": column.kind, "labels": labels, **shares, "missing": missing}
+        if len(order) > MOST_CATEGORIES:
+            labels.append("others")
+        shares = {side: with_others(found[order]) for side, found in shares.items()}
+    stored = {side: rounded(found) for side, found in shares.items()}
+    return {"name": text(column.name), "kind": column.kind, "labels": labels, **stored, "missing": missing}
+
+
+def with_others(shares: np.ndarray) -> np.ndarray:
+    """The first MOST_CATEGORIES shares, and the sum of the others if there are any."""
+    others = shares[MOST_CATEGORIES:]
+    return np.append(shares[:MOST_CATEGORIES], others.sum()) if len(others) else shares
 
 
 def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
@@ -59,20 +68,6 @@ def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
         width = max(1.0, np.ceil((high - low + 1.0) / NUM_BINS))
         return np.arange(np.floor(low) - 0.5, high + 0.5 + width, width)
     return np.linspace(low, high, NUM_BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
-
-
-def bin_shares(values: pd.Series, edges: np.ndarray) -> list[float]:
-    """Share of all values, missing ones included, in each bin; the outer bins are open."""
-    numbers = values.dropna().to_numpy(dtype=np.float64)
-    bins = np.searchsorted(edges[1:-1], numbers, side="right")
-    return rounded(np.bincount(bins, minlength=len(edges) - 1) / max(len(values), 1))
-
-
-def ordered_shares(column: Column, values: pd.Series, order: np.ndarray) -> list[float]:
-    """Share of all values in each category, in this order; those beyond MOST_CATEGORIES are added up."""
-    shares = category_shares(column, values)[order] * float(values.notna().mean())
-    shown, others = shares[:MOST_CATEGORIES], shares[MOST_CATEGORIES:]
-    return rounded(np.append(shown, others.sum()) if len(others) else shown)
 
 
 def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:

@@ -26,7 +26,7 @@ from scipy.special import ndtr, ndtri
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from collapsar.cases.tables.names import column_error, identifier_override
+from collapsar.cases.tables.names import column_error
 from collapsar.data.real_data import RowFormat
 
 Kind = Literal["continuous", "count", "category"]
@@ -40,10 +40,7 @@ ScaleName = Literal["quantile", "standardise"]
 
 
 class NormalScores:
-    """Normal quantiles of ranks, which are linear between two seen numbers.
-
-    Between them float32 rounds by less than a thousandth of their distance.
-    """
+    """Normal quantiles of ranks, linear between two seen numbers; float32 rounds by < .001 of their distance."""
 
     def __init__(self, numbers: np.ndarray) -> None:
         self.seen, counts = np.unique(numbers, return_counts=True)  # sorted
@@ -189,11 +186,8 @@ class Table(RowFormat):
         scaled = np.where(is_missing, 0.0, self.scales[column.name].transform(filled)[:, 0])
         is_far = np.abs(scaled) > largest
         if is_far.any():
-            raise column_error(
-                column.name,
-                f"holds {numbers[is_far][0]!s}, too far from the numbers of the training rows: write it in other "
-                f"units, or set {identifier_override(column.name)}",
-            )
+            what = f"holds {numbers[is_far][0]!s}, too far from the numbers of the training rows"
+            raise column_error(column.name, what, "write it in other units")
         return np.stack([scaled, is_missing], axis=1)[:, : column.stop - column.start]
 
     def _decoded(self, column: Column, block: Tensor) -> "pd.Series[object]":

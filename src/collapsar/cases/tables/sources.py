@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,8 @@ class TableSource(Source, ABC):
     target: str
     num_available: int  # training rows, with those of the reserve
     num_test: int
+    num_classes: int = 2
+    given_kinds: Mapping[str, Kind] = {}  # those that would be guessed wrong
     csv_settings: Mapping[str, Any] = {"separator": None, "encoding": None, "missing": ("NA", "NaN", "nan")}
     signs: tuple[str | None, str | None] = (None, None)  # decimal and thousands; None: found out
 
@@ -64,14 +66,19 @@ class TableSource(Source, ABC):
         self.labels_are_computed = threshold is not None
 
     @abstractmethod
+    def read_frame(self) -> pd.DataFrame:
+        """All rows, with the columns that are used."""
+
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         """All rows in the types of their kinds, and the kind of each column."""
+        frame = self.read_frame()
+        kinds = find_kinds(frame, given=self.given_kinds)
+        return typed(frame, kinds), kinds
 
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
         training, held_out = (everything[torch.from_numpy(positions)] for positions in (train, test))
-        picture = partial(table_picture, table)
-        real = RealData(training, held_out, self.num_classes, table=table, picture=picture)
+        real = RealData(training, held_out, self.num_classes, table=table, picture=partial(table_picture, table))
         if not self.sizes.reserve:
             return real
         strata = None if training.labels is None else training.labels.numpy()
@@ -82,13 +89,12 @@ class TableSource(Source, ABC):
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
         """The table, all rows encoded by it, and the positions of training and of test rows."""
         frame, kinds = self.rows()
-        strata = frame[self.target]
-        if kinds[self.target] != "category":
-            strata = None if self.threshold is None else strata > self.threshold
+        target, threshold = self.target, self.threshold
+        strata = frame[target]
+        if kinds[target] != "category":
+            strata = None if threshold is None else strata > threshold
         train, test = split(strata, num_rows=len(frame), num_first=len(frame) - self.sizes.test)
-        table = fit_table(
-            frame, train=train, kinds=kinds, target=self.target, scale=self.scale, threshold=self.threshold
-        )
+        table = fit_table(frame, train=train, kinds=kinds, target=target, scale=self.scale, threshold=threshold)
         values = table.encode(frame)
         return table, Samples(values, table.classes(values)), train, test
 
@@ -118,23 +124,7 @@ class TableSource(Source, ABC):
         return with_arguments(recipe, **left_open)
 
 
-class KnownTable(TableSource, ABC):
-    """A table whose sizes are known before it is read; one row in five is held out."""
-
-    num_classes = 2
-    given_kinds: ClassVar[Mapping[str, Kind]] = {}  # those that would be guessed wrong
-
-    @abstractmethod
-    def read_frame(self) -> pd.DataFrame:
-        """All rows, with the columns that are used."""
-
-    def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
-        frame = self.read_frame()
-        kinds = find_kinds(frame, given=self.given_kinds)
-        return typed(frame, kinds), kinds
-
-
-class BreastCancer(KnownTable):
+class BreastCancer(TableSource):
     """569 patients with 30 measurements of cell nuclei, and the diagnosis (Street, Wolberg & Mangasarian 1993)."""
 
     name = "breast_cancer"
@@ -143,11 +133,10 @@ class BreastCancer(KnownTable):
 
     def read_frame(self) -> pd.DataFrame:
         patients = load_breast_cancer(as_frame=True)
-        diagnoses = np.array(patients.target_names)[patients.target]
-        return patients.data.assign(diagnosis=diagnoses)
+        return patients.data.assign(diagnosis=np.array(patients.target_names)[patients.target])
 
 
-class HealthInsurance(KnownTable):
+class HealthInsurance(TableSource):
     """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3).
 
     The target is the number of visits to a doctor in that year. With threshold 0, class 1 has been to a doctor (69 %);
@@ -157,15 +146,13 @@ class HealthInsurance(KnownTable):
     name = "health_insurance"
     num_available, num_test = 16_152, 4_038
     target = "mdvis"
-    given_kinds: ClassVar[Mapping[str, Kind]] = {"lncoins": "category"}  # five plans, by their rate of coinsurance
+    given_kinds: Mapping[str, Kind] = {"lncoins": "category"}  # five plans, by their rate of coinsurance
 
     def __init__(
         self, *, sample_shape: list[int], num_train: int | float | None, threshold: int | float, scale: ScaleName
     ) -> None:
-        if not 0 <= threshold <= MOST_VISITS:
-            raise UsageError(
-                f"data.threshold must lie between 0 and {MOST_VISITS}, or a class is empty: got {threshold}"
-            )
+        if not 0 <= threshold <= 30:  # about one in five hundred has more
+            raise UsageError(f"data.threshold must lie between 0 and 30, or a class is empty: got {threshold}")
         super().__init__(sample_shape=sample_shape, num_train=num_train, scale=scale, threshold=threshold)
 
     def read_frame(self) -> pd.DataFrame:
@@ -173,10 +160,7 @@ class HealthInsurance(KnownTable):
         return people
 
 
-MOST_VISITS = 30  # about one in five hundred has more
-
-
-class AidsTrial(KnownTable):
+class AidsTrial(TableSource):
     """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines.
 
     Left out are row and patient numbers, the days until the outcome, and a constant column.
@@ -185,7 +169,7 @@ class AidsTrial(KnownTable):
     name = "aids_trial"
     num_available, num_test = 1_711, 428
     target = "cens"
-    given_kinds: ClassVar[Mapping[str, Kind]] = {"arms": "category", "strat": "category"}
+    given_kinds: Mapping[str, Kind] = {"arms": "category", "strat": "category"}
 
     def read_frame(self) -> pd.DataFrame:
         folder = folder_of("lifelines", data=self.name)
@@ -193,7 +177,7 @@ class AidsTrial(KnownTable):
         return patients.drop(columns=["pidnum", "days", "zprior"])
 
 
-class CreditDefault(KnownTable):
+class CreditDefault(TableSource):
     """30,000 holders of credit cards in Taiwan: age, bill, and late payments (Yeh & Lien 2009); from causaldata."""
 
     name = "credit_default"
@@ -243,10 +227,7 @@ def known_values(column: Column, values: pd.Series, *, cells: pd.Series, file: s
 
 def as_categories(column: Column, values: pd.Series) -> pd.Series:
     """Texts as the real categories; one that writes the number of a category otherwise, as 1.0 for 1, is that one."""
-    strangers = sorted(set(values.dropna()) - set(column.categories))
-    known, others = (
-        pd.to_numeric(pd.Series(texts, index=texts, dtype=object), errors="coerce").dropna()
-        for texts in ([*column.categories], strangers)
-    )
-    by_number = {number: name for name, number in known.items()}
-    return values.replace({text: by_number[number] for text, number in others.items() if number in by_number})
+    known = pd.Series(column.categories, index=column.categories, dtype=object)
+    by_number = {number: name for name, number in pd.to_numeric(known, errors="coerce").dropna().items()}
+    named = pd.to_numeric(values, errors="coerce").map(by_number)
+    return values.where(values.isin(column.categories) | named.isna(), named)
