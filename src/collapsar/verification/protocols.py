@@ -37,8 +37,8 @@ def protocols() -> list[Protocol]:
 def regime_protocols(*, num_samples: int) -> list[Protocol]:
     """Every regime on diagonal Gaussians fitted by maximum likelihood, with n samples a generation."""
     n = num_samples
-    fresh: Any = partial(FreshReal, is_recycled=False)
-    all_fresh = partial(fresh, fresh_fraction=1.0)
+    fresh = partial(FreshReal, is_recycled=False)
+    all_fresh: Any = partial(fresh, fresh_fraction=1.0)
     golden_ratio = (math.sqrt(5) - 1) / 2
     chain = partial(regime_protocol, num_samples=n)
     weighted = [

@@ -107,7 +107,8 @@ def fit_table(
     """
     columns, scales, start = [], {}, 0
     for name, kind in kinds.items():
-        is_missing, ends = bool(frame[name].isna().any()), (None, None)
+        is_missing = bool(frame[name].isna().any())
+        ends: tuple[float | None, float | None] = (None, None)
         categories = tuple(sorted(frame[name].dropna().unique())) if kind == "category" else ()
         if kind != "category":
             numbers = frame[name].iloc[train].dropna().to_numpy(dtype=np.float64)

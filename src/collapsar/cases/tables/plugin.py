@@ -10,16 +10,15 @@ add_metric(
         of_first_space=True,
         needs="classes",
         keys={
-            f"downstream_{key}": MetricKey(f"Downstream {title}", DOWNSTREAM, SHARE, better)
-            for key, title, better in (
-                ("auc_worst_group", "AUC worst group", "higher"),
-                ("calibration_error", "calibration error", "lower"),
-                ("brier", "Brier score", "lower"),
-                ("auc_linear", "AUC, linear", "higher"),
-                ("f1_linear", "F1, linear", "higher"),
-                ("calibration_error_linear", "calibration error, linear", "lower"),
-                ("brier_linear", "Brier score, linear", "lower"),
-            )
+            "downstream_auc_worst_group": MetricKey("Downstream AUC worst group", DOWNSTREAM, SHARE, "higher"),
+            "downstream_calibration_error": MetricKey("Downstream calibration error", DOWNSTREAM, SHARE, "lower"),
+            "downstream_brier": MetricKey("Downstream Brier score", DOWNSTREAM, SHARE, "lower"),
+            "downstream_auc_linear": MetricKey("Downstream AUC, linear", DOWNSTREAM, SHARE, "higher"),
+            "downstream_f1_linear": MetricKey("Downstream F1, linear", DOWNSTREAM, SHARE, "higher"),
+            "downstream_calibration_error_linear": MetricKey(
+                "Downstream calibration error, linear", DOWNSTREAM, SHARE, "lower"
+            ),
+            "downstream_brier_linear": MetricKey("Downstream Brier score, linear", DOWNSTREAM, SHARE, "lower"),
         },
     ),
 )
@@ -49,4 +48,6 @@ add_metric(
         },
     ),
 )
+
+
 add_section(Section(name="tables", title="The table", content="collapsar.cases.tables.table_pictures:content"))
