@@ -225,7 +225,7 @@ def test_a_table_is_scored_against_a_table(quick, tmp_path, caplog):
         quick(str(synthetic), np.zeros((99, 5), np.float32))
     with pytest.raises(UsageError, match="is a table, and the samples of digits are no rows of one"):
         quick(str(synthetic), "digits")
-    with pytest.raises(UsageError, match=r"data\.target must be a column"):
+    with pytest.raises(UsageError, match=r"data\.target must be one of id, .*: got nothing"):
         quick(str(synthetic), str(real))
 
 

@@ -20,17 +20,19 @@ def values_of(record: GenerationRecord) -> dict[str, float]:
 def fitted_values(fitted: Mapping[str, Any], *, data: str) -> dict[str, float]:
     """The parameters of a Gaussian, of categories or of a linear regression as numbers; empty for other models.
 
-    Args:
-        fitted: As the model gives them for its record.
-        data: The name of the data, as the truth of a regression is known for ours only.
+    `data` is the name of the data, as the truth of a regression is known for ours only: entries are equal, length 1.
     """
     found: dict[str, Any] = {}
     if "mean" in fitted and ("variance" in fitted or "covariance" in fitted):
         found = _gaussian(fitted)
     elif "probabilities" in fitted:
-        found = _categorical(np.asarray(fitted["probabilities"]))
+        shares = np.asarray(fitted["probabilities"])  # [dimension, category]
+        found["heterozygosity"] = (1 - np.square(shares).sum(1)).mean()  # the probability that two draws differ
+        found["alive_categories"] = (shares > 0).sum(1).mean()
     elif "coefficients" in fitted and data == "linear_regression":
-        found = _regression(np.asarray(fitted["coefficients"]))
+        weights = np.asarray(fitted["coefficients"])  # [input, output]
+        errors = np.square(weights - len(weights) ** -0.5).sum(0)  # |w - w*|², the test error beyond the noise
+        found["regression_error"] = errors.mean()
     return {f"fitted/{key}": float(value) for key, value in found.items() if np.isfinite(value)}
 
 
@@ -51,16 +53,3 @@ def _gaussian(fitted: Mapping[str, Any]) -> dict[str, Any]:
         "wasserstein": (np.square(mean) + np.square(sd - 1)).mean(),
         "log_variance": log_det / len(mean),
     }
-
-
-def _categorical(probabilities: np.ndarray) -> dict[str, Any]:
-    """From [dimension, category]: the probability that two draws differ, and the number of categories left."""
-    return {
-        "heterozygosity": (1 - np.square(probabilities).sum(1)).mean(),
-        "alive_categories": (probabilities > 0).sum(1).mean(),
-    }
-
-
-def _regression(coefficients: np.ndarray) -> dict[str, Any]:
-    """From [input, output]: the test error beyond the noise, |w - w*|²; the true w* has equal entries and length 1."""
-    return {"regression_error": np.square(coefficients - len(coefficients) ** -0.5).sum(0).mean()}

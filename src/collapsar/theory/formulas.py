@@ -4,7 +4,12 @@ Convention, everywhere: the real data are independent draws from the truth, *gen
 an expectation is over the real data and all later draws. A parameter has thus been fitted `generation + 1` times, which
 is the exponent below; papers that call the truth generation 0 write t for our generation + 1. The truth of a Gaussian
 is N(0, 1). "Maximum likelihood" divides a variance by n, "unbiased" by n - 1. Exact unless the docstring says bound or
-approximation.
+approximation; derived here unless it names a source:
+
+    Alemohammad et al. 2023, arXiv:2307.01850        Bertrand et al. 2024, arXiv:2310.00429
+    Dohmatob et al. 2024, arXiv:2402.07712           Gerstgrasser et al. 2024, arXiv:2404.01413
+    He, Xu & Cheng 2025, arXiv:2502.18049            Kazdan et al. 2024, arXiv:2410.16713
+    Shumailov et al. 2024, Nature 631                Suresh et al. 2024, arXiv:2412.17646
 """
 
 from collections.abc import Sequence
@@ -14,15 +19,14 @@ SECOND_MOMENT = 1.0
 """E[mu_t² + v_t] in every generation of every regime that samples without bias, fitted by maximum likelihood.
 
 The pool's second moment is a martingale: it is conserved if the pool holds real samples, draws of any earlier model, or
-both, in any proportion or weighting that does not depend on their values. So E[v_t] = 1 - E[mu_t²]. Source: derived.
+both, in any proportion or weighting that does not depend on their values. So E[v_t] = 1 - E[mu_t²].
 """
 
 
 def squared_mean_under_replace(generation: int, *, num_samples: int) -> float:
     """E[mu_t²] = 1 - (1 - 1/n)^(t+1), maximum likelihood: every fit takes a share of 1/n from the variance.
 
-    Source of E[v_t]: Shumailov et al. 2024, Nature 631 (the one-dimensional Gaussian); Alemohammad et al. 2023,
-    arXiv:2307.01850, section 3.1.
+    Source of E[v_t]: Shumailov et al. 2024 (the one-dimensional Gaussian); Alemohammad et al. 2023, section 3.1.
     """
     return 1 - (1 - 1 / num_samples) ** (generation + 1)
 
@@ -31,17 +35,14 @@ def median_variance_under_replace(generation: int, *, num_samples: int, is_unbia
     """The median of v_t, about exp(-2 (t+1) / n), or exp(-(t+1) / (n-1)) when unbiased: an approximation.
 
     A typical chain shrinks faster than the mean, and to 0 even if the mean stays. Source: Alemohammad et al. 2023,
-    arXiv:2307.01850, section 3.1, from the expectation of log v_t.
+    section 3.1, from the expectation of log v_t.
     """
     rate = 1 / (num_samples - 1) if is_unbiased else 2 / num_samples
     return exp(-rate * (generation + 1))
 
 
 def sd_under_replace(generation: int, *, num_samples: int) -> float:
-    """E[sd_t] = a(n)^(t+1), unbiased, with a(n) the bias of a sample's standard deviation.
-
-    Source: Bertrand et al. 2024, arXiv:2310.00429, Proposition 1.
-    """
+    """E[sd_t] = a(n)^(t+1), unbiased, with a(n) of `sd_shrinkage`. Source: Bertrand et al. 2024, Proposition 1."""
     return sd_shrinkage(num_samples) ** (generation + 1)
 
 
@@ -53,8 +54,7 @@ def sd_shrinkage(num_samples: int) -> float:
 def wasserstein_under_replace(generation: int, *, num_samples: int) -> float:
     """E[W2²] = (t+1)/n + 2 (1 - a(n)^(t+1)), unbiased: squared distance of N(mu_t, v_t) from the truth.
 
-    About 1.5 (t+1)/n while that is small. Source: derived; the approximation is Shumailov et al. 2024, supplementary
-    equation 6.
+    About 1.5 (t+1)/n while that is small, which is Shumailov et al. 2024, supplementary equation 6.
     """
     num_fits = generation + 1
     return num_fits / num_samples + 2 * (1 - sd_shrinkage(num_samples) ** num_fits)
@@ -64,8 +64,8 @@ def variance_under_biased_replace(generation: int, *, spread: float) -> float:
     """E[v_t] = lambda^t, unbiased, when each model is sampled with its covariance multiplied by lambda.
 
     The exponent is t, not t + 1: the real data were drawn without bias. Without bias lambda is 1 and the mean stays;
-    yet v_t goes to 0 almost surely (`log_variance_change`). Source: Alemohammad et al. 2023, arXiv:2307.01850,
-    section 3.1 and equation 2; for lambda = 1 also Shumailov et al. 2024, Theorem 3.1.
+    yet v_t goes to 0 almost surely (`log_variance_change`). Source: Alemohammad et al. 2023, section 3.1, equation 2;
+    for lambda = 1 also Shumailov et al. 2024, Theorem 3.1.
     """
     return spread**generation
 
@@ -74,7 +74,7 @@ def squared_mean_under_accumulate(generation: int, *, num_samples: int) -> float
     """E[mu_t²] = 1 - prod_{i=1..t+1} (1 - 1/(n i²)), maximum likelihood, n new samples a generation.
 
     The product is E[v_t]. It tends to sin(pi/sqrt(n)) / (pi/sqrt(n)), above 0 for n > 1 (Euler's product of the sine).
-    Source: Kazdan et al. 2024, arXiv:2410.16713.
+    Source: Kazdan et al. 2024.
     """
     return 1 - prod(1 - 1 / (num_samples * i**2) for i in range(1, generation + 2))
 
@@ -83,7 +83,6 @@ def squared_mean_with_fresh_real(generation: int, *, num_samples: int, fresh_fra
     """E[mu_t²] when a share a of every pool of n is real data never seen before, maximum likelihood.
 
     M_0 = 1/n and M_{t+1} = 1/n + (1-a) (1-a-1/n) M_t. M_t tends to 1 / (1 - a + a n (2 - a)), for any first pool.
-    Source: derived, from conservation.
     """
     decay = (1 - fresh_fraction) * (1 - fresh_fraction - 1 / num_samples)
     return 1 / num_samples * sum(decay**past for past in range(generation + 1))
@@ -93,9 +92,8 @@ def squared_mean_with_fixed_real(generation: int, *, num_real: int, num_real_kep
     """E[mu_t²] when every pool holds k of the same n real samples and m synthetic ones, maximum likelihood.
 
     The k are drawn anew each time; k = n keeps all. With R_t = E[(real mean) mu_t], R_0 = M_0 = 1/n,
-    R_{t+1} = (k/n + m R_t) / (k+m) and M_{t+1} = (k + 2 k m R_t + m² M_t + m (1 - M_t)) / (k+m)².
-    Source: derived, from conservation; the protocols are Alemohammad et al. 2023, arXiv:2307.01850, section 4, and
-    Bertrand et al. 2024, arXiv:2310.00429.
+    R_{t+1} = (k/n + m R_t) / (k+m) and M_{t+1} = (k + 2 k m R_t + m² M_t + m (1 - M_t)) / (k+m)². The protocols are
+    those of Alemohammad et al. 2023, section 4, and Bertrand et al. 2024.
     """
     kept, drawn = num_real_kept, num_synthetic
     squared_mean = shared = 1 / num_real
@@ -107,19 +105,13 @@ def squared_mean_with_fixed_real(generation: int, *, num_real: int, num_real_kep
 
 
 def squared_mean_under_window(generation: int, *, num_samples: int, num_kept: int) -> float:
-    """E[mu_t²] when a pool holds the last K generations, n samples of each, maximum likelihood.
-
-    The real data count as one. K = 1 is replace, K > t accumulate. Source: derived, see `squared_mean_of_pools`.
-    """
+    """E[mu_t²] when a pool holds the last K generations (the real data are one), n samples each, maximum likelihood."""
     windows = [range(max(fit - num_kept + 1, 0), fit + 1) for fit in range(generation + 1)]
     return squared_mean_of_pools(windows, num_samples=num_samples, budget=None)
 
 
 def squared_mean_under_accumulate_subsample(generation: int, *, num_samples: int) -> float:
-    """E[mu_t²] when generations have n samples and a pool is n of all so far, maximum likelihood.
-
-    Source: derived, see `squared_mean_of_pools`; the protocol is Kazdan et al. 2024, arXiv:2410.16713.
-    """
+    """E[mu_t²] when a pool is n of all samples so far, n each generation (Kazdan et al. 2024), maximum likelihood."""
     windows = [range(fit + 1) for fit in range(generation + 1)]
     return squared_mean_of_pools(windows, num_samples=num_samples, budget=num_samples)
 
@@ -130,7 +122,7 @@ def squared_mean_of_pools(windows: Sequence[Sequence[int]], *, num_samples: int,
     Batch 0 is real, batch j + 1 is drawn from fit j. Let S(g, h) be E[x y] of two different samples of batches g and
     h. A sample of batch h is its model's mean plus noise, so S(g, h) is the mean of E[x y] over the y in that model's
     window, x itself included if it lies there (E[x²] = 1, conserved); S(h, h) = E[mu²]. A random subsample of
-    `budget` changes only how often a sample meets itself. Source: derived.
+    `budget` changes only how often a sample meets itself.
     """
     moments = [[0.0]]  # S(0, 0): real samples are independent, truth at 0
     squared_mean = 0.0
@@ -155,8 +147,7 @@ def squared_mean_with_weights(generation: int, *, real_weight: float, num_real: 
     """E[mu_t²] when `num_real` fresh real samples together weigh w and `num_synthetic` synthetic ones 1 - w.
 
     M_0 = 1/n and M_{t+1} = w²/n + (1-w)² (M_t + (1 - M_t)/m), with n real and m synthetic samples, generation 0 fitted
-    to n, maximum likelihood (weighted). Source: derived; with the variance known instead of fitted, (1-w)² (M_t + 1/m),
-    it is He, Xu & Cheng 2025, arXiv:2502.18049.
+    to n, maximum likelihood (weighted). He, Xu & Cheng 2025 have it for a known variance, with (1-w)² (M_t + 1/m).
     """
     squared_mean = 1 / num_real
     for _ in range(generation):
@@ -169,7 +160,7 @@ def golden_ratio_weight(real_per_synthetic: float) -> float:
     """The weight of fresh real data that minimises the limit of E[mu_t²]: w* = (sqrt(k² + 4k) - k) / 2.
 
     k is the number of real samples for each synthetic one; k = 1 gives the reciprocal of the golden ratio, .618.
-    Asymptotic in the number of samples. Source: He, Xu & Cheng 2025, arXiv:2502.18049.
+    Asymptotic in the number of samples. Source: He, Xu & Cheng 2025.
     """
     return (sqrt(real_per_synthetic**2 + 4 * real_per_synthetic) - real_per_synthetic) / 2
 
@@ -184,8 +175,7 @@ def regression_error_under_replace(
 ) -> float:
     """E|w_t - w*|² = (t+1) s² d / (T - d - 1), least squares on T samples with d inputs, isotropic and Gaussian.
 
-    It is the test error beyond the noise. Source: Dohmatob et al. 2024, arXiv:2402.07712; Gerstgrasser et al. 2024,
-    arXiv:2404.01413, Theorem 1.
+    It is the test error beyond the noise. Source: Dohmatob et al. 2024; Gerstgrasser et al. 2024, Theorem 1.
     """
     return (generation + 1) * noise_variance * num_inputs / (num_samples - num_inputs - 1)
 
@@ -196,11 +186,9 @@ def regression_error_under_accumulate(
     """E|w_t - w*|² = s² d / (T - d - 1) sum_{i=1..t+1} 1/i²: at most pi²/6 times the first fit's error.
 
     Each generation adds T new samples at the *same* inputs; with new inputs it is an upper bound.
-    Source: Gerstgrasser et al. 2024, arXiv:2404.01413, Theorem 2.
+    Source: Gerstgrasser et al. 2024, Theorem 2.
     """
-    first = regression_error_under_replace(
-        0, num_samples=num_samples, num_inputs=num_inputs, noise_variance=noise_variance
-    )
+    first = noise_variance * num_inputs / (num_samples - num_inputs - 1)
     return first * sum(1 / i**2 for i in range(1, generation + 2))
 
 
@@ -219,17 +207,14 @@ def zipf_shares(*, num_categories: int, exponent: int | float) -> list[float]:
 
 
 def takeover_probability(share: float) -> float:
-    """The probability that a category is the last one left under replace: its share at the start.
-
-    Source: a share is a martingale that ends at 0 or 1 (Wright-Fisher).
-    """
+    """The probability that a category is the last one left under replace: shares are martingales (Wright-Fisher)."""
     return share
 
 
 def alive_categories_lower_bound(generation: int, *, num_samples: int, shares: Sequence[float]) -> float:
     """E[number of categories with p_k > 0] >= sum_k (1 - exp(-n p_k g_{t+1})), g_1 = 1, g_{j+1} = 1 - exp(-g_j).
 
-    A lower bound, under replace. Source: Suresh et al. 2024, arXiv:2412.17646.
+    A lower bound, under replace. Source: Suresh et al. 2024.
     """
     survival = 1.0
     for _ in range(generation):

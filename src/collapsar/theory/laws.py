@@ -16,43 +16,26 @@ from collapsar.records.settings import OURS, binding_settings, class_name, is_be
 from collapsar.theory import formulas
 
 SHAPE = ("sample_shape", "dimensions", "num_train", "num_reserve")
-READ: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "data": {
-        "GaussianSource": SHAPE,
-        "CategoricalSource": (*SHAPE, "num_categories", "zipf_exponent"),
-        "LinearRegressionSource": (*SHAPE, "num_inputs", "noise_sd"),
-    },
-    "model": {
-        "Gaussian": ("sample_shape", "covariance", "variance"),
-        "Categorical": ("sample_shape", "num_categories"),
-        "LinearRegression": ("sample_shape", "num_inputs", "noise_sd"),
-    },
-    "regime": {
-        "Replace": (),
-        "Accumulate": (),
-        "AccumulateSubsample": ("budget",),
-        "FixedReal": ("synthetic_ratio",),
-        "FreshReal": ("fresh_fraction", "is_recycled"),
-        "Mix": ("real_fraction",),
-        "Window": ("num_kept",),
-        "Weighted": ("real_weight",),
-        "GoldenRatio": (),
-    },
-    "selection": {"KeepAll": ()},
+READ: Mapping[str, tuple[str, ...]] = {
+    "GaussianSource": SHAPE,
+    "CategoricalSource": (*SHAPE, "num_categories", "zipf_exponent"),
+    "LinearRegressionSource": (*SHAPE, "num_inputs", "noise_sd"),
+    "Gaussian": ("sample_shape", "covariance", "variance"),
+    "Categorical": ("sample_shape", "num_categories"),
+    "LinearRegression": ("sample_shape", "num_inputs", "noise_sd"),
+    **dict.fromkeys(("Replace", "Accumulate", "GoldenRatio", "KeepAll"), ()),
+    "AccumulateSubsample": ("budget",),
+    "FixedReal": ("synthetic_ratio",),
+    "FreshReal": ("fresh_fraction", "is_recycled"),
+    "Mix": ("real_fraction",),
+    "Window": ("num_kept",),
+    "Weighted": ("real_weight",),
 }
-"""The classes that have laws, by part, and the settings of each that the laws read."""
+"""The classes of data, models, regimes and selections that have laws, and the settings of each that the laws read."""
 
 NESTED = "regime.regime"  # the inner regime, whose pools the outer one weighs
-WITHOUT_EFFECT = (  # these settings do not change what an analytic model is fitted to
-    "seed",
-    "data.seed",
-    "data.num_test",
-    "size",
-    "batch_size",
-    "num_threads",
-    "trainer",
-    "evaluation",
-)
+# These settings do not change what an analytic model is fitted to.
+WITHOUT_EFFECT = ("seed", "data.seed", "data.num_test", "size", "batch_size", "num_threads", "trainer", "evaluation")
 LONGEST_RECURSION = 50  # generations; the laws of overlapping pools take cubic time
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
@@ -63,55 +46,26 @@ Curve: TypeAlias = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Law:
-    """What is expected of a fitted parameter of a chain.
+    """What is expected of a fitted parameter of a chain."""
 
-    Attributes:
-        key: The fitted parameter.
-        symbol: The expectation, as `collapsar-verify` names it.
-        formula: The law in one line.
-        source: Who derived it.
-        at: The expected value at a generation, which has been fitted t + 1 times.
-        kind: What the expected value is.
-    """
-
-    key: str
-    symbol: str
-    formula: str
+    key: str  # the fitted parameter
+    symbol: str  # the expectation, as `collapsar-verify` names it
+    formula: str  # in one line
     source: str
-    at: Curve
+    at: Curve  # the expected value at a generation, which has been fitted t + 1 times
     kind: Literal["exact", "lower bound", "approximation"] = "exact"
 
 
-@dataclass(frozen=True)
 class AnalyticChain:
     """The settings of a chain as the laws read them."""
 
-    config: Mapping[str, Any]
-
-    @property
-    def regime(self) -> str:
-        return _class_name(self.config["regime"])
-
-    @property
-    def n(self) -> int:
-        """The number of real samples."""
-        return int(self.config["data"]["num_train"])
-
-    @property
-    def num_synthetic(self) -> int:
-        """The number of synthetic samples in each generation; 0 if it changes."""
-        number = self.config["num_synthetic"]
-        return self.n if number is None else number if isinstance(number, int) else 0
-
-    @property
-    def is_even(self) -> bool:
-        """Whether generations have as many synthetic samples as there are real ones, drawn without bias."""
-        return self.num_synthetic == self.n and self.spread == 1
-
-    @property
-    def spread(self) -> float:
-        """Lambda of the sampling bias; 1 without bias."""
-        return float(self.config["bias"]["spread"])
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config, self.regime = config, _class_name(config["regime"])
+        self.n = int(config["data"]["num_train"])  # real samples
+        number = self.n if config["num_synthetic"] is None else config["num_synthetic"]
+        self.num_synthetic = number if isinstance(number, int) else 0  # in each generation; 0 if it changes
+        self.spread = float(config["bias"]["spread"])  # lambda of the sampling bias; 1 without bias
+        self.is_even = self.num_synthetic == self.n and self.spread == 1  # as many synthetic as real, without bias
 
     def counted(self, share: Any) -> int:
         """A constant share of the real samples' number, as a number of samples; -1 if it is none."""
@@ -133,12 +87,12 @@ def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
 
 def _is_known(config: Mapping[str, Any]) -> bool:
     """Whether the laws know every setting that binds the chain, and its model matches its data."""
-    nodes = {part: config.get(part) for part in READ}
+    nodes = {part: config.get(part) for part in ("data", "model", "regime", "selection")}
     if isinstance(nodes["regime"], Mapping) and "regime" in nodes["regime"]:
         nodes[NESTED] = nodes["regime"]["regime"]
     known = [*WITHOUT_EFFECT, "num_synthetic", "bias._target_", "bias.spread"]  # analytic models read the spread
     for part, node in nodes.items():
-        keys = READ[part.partition(".")[0]].get(_class_name(node))
+        keys = READ.get(_class_name(node))
         if keys is None:
             return False
         known += [f"{part}.{key}" for key in ("_target_", "_partial_", *keys)]
@@ -241,13 +195,9 @@ def _shrinking(chain: AnalyticChain) -> Iterator[Law]:
     n = chain.n
     sd = partial(formulas.sd_under_replace, num_samples=n)
     yield Law("fitted/sd", "E[sd]", f"E[sd] = a(n)^(t+1), n = {n}", "Bertrand et al. 2024", sd)
-    yield Law(
-        "fitted/wasserstein",
-        "E[W2²]",
-        f"E[W₂²] = (t+1)/n + 2 (1 − a(n)^(t+1)), n = {n}",
-        f"derived, about {SHUMAILOV}, supplementary equation 6",
-        partial(formulas.wasserstein_under_replace, num_samples=n),
-    )
+    wasserstein = partial(formulas.wasserstein_under_replace, num_samples=n)
+    formula, source = f"E[W₂²] = (t+1)/n + 2 (1 − a(n)^(t+1)), n = {n}", "supplementary equation 6"
+    yield Law("fitted/wasserstein", "E[W2²]", formula, f"derived, about {SHUMAILOV}, {source}", wasserstein)
     num_dimensions = int(chain.config["data"]["dimensions"]) if chain.config["model"]["covariance"] == "full" else 1
     if num_dimensions < n:  # else the determinant is 0
         change = formulas.log_variance_change(num_samples=n, num_dimensions=num_dimensions)
@@ -261,21 +211,12 @@ def _categorical(chain: AnalyticChain) -> Iterator[Law]:
         return
     data, n = chain.config["data"], chain.n
     shares = formulas.zipf_shares(num_categories=data["num_categories"], exponent=data["zipf_exponent"])
-    yield Law(
-        "fitted/heterozygosity",
-        "E[1 - sum p²]",
-        f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {n}",
-        "Wright 1931, Shumailov et al. 2024",
-        partial(formulas.heterozygosity_under_replace, num_samples=n, shares=shares),
-    )
-    yield Law(
-        "fitted/alive_categories",
-        "E[alive], at least",
-        f"at least Σ (1 − exp(−n p g)), n = {n}",
-        "Suresh et al. 2024",
-        partial(formulas.alive_categories_lower_bound, num_samples=n, shares=shares),
-        "lower bound",
-    )
+    different = partial(formulas.heterozygosity_under_replace, num_samples=n, shares=shares)
+    formula = f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {n}"
+    yield Law("fitted/heterozygosity", "E[1 - sum p²]", formula, f"Wright 1931, {SHUMAILOV}", different)
+    alive = partial(formulas.alive_categories_lower_bound, num_samples=n, shares=shares)
+    formula = f"at least Σ (1 − exp(−n p g)), n = {n}"
+    yield Law("fitted/alive_categories", "E[alive], at least", formula, "Suresh et al. 2024", alive, "lower bound")
 
 
 def _regression(chain: AnalyticChain) -> Iterator[Law]:
@@ -287,10 +228,6 @@ def _regression(chain: AnalyticChain) -> Iterator[Law]:
     }.get(chain.regime)
     if found is not None and chain.is_even and n >= num_inputs + 2:
         growth, source, error = found
-        yield Law(
-            "fitted/regression_error",
-            "E|w - w*|²",
-            f"s² d/(T−d−1) · {growth}, T = {n}, d = {num_inputs}",
-            source,
-            partial(error, num_samples=n, num_inputs=num_inputs, noise_variance=noise_sd**2),
-        )
+        law = partial(error, num_samples=n, num_inputs=num_inputs, noise_variance=noise_sd**2)
+        formula = f"s² d/(T−d−1) · {growth}, T = {n}, d = {num_inputs}"
+        yield Law("fitted/regression_error", "E|w - w*|²", formula, source, law)

@@ -10,7 +10,12 @@ from pathlib import Path
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print and write the checks; return 0 if every law holds, 1 if one is broken."""
-    options = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(
+        prog="collapsar-verify", description="Does the loop do what the closed forms say? Exit code 1 if it does not."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all chains (default: 0)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("verify.json"), help="where the JSON list goes")
+    options = parser.parse_args(argv)
     from rich.console import Console
 
     from collapsar.verification.verify import as_table, verify
@@ -22,15 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     broken = [check for check in checks if not check.passed]
     console.print(f"{len(checks) - len(broken)} of {len(checks)} laws hold; {options.output}")
     return 1 if broken else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="collapsar-verify", description="Does the loop do what the closed forms say? Exit code 1 if it does not."
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of all chains (default: 0)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("verify.json"), help="where the JSON list goes")
-    return parser
 
 
 if __name__ == "__main__":

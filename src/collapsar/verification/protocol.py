@@ -1,13 +1,12 @@
 """Protocols: chains whose laws are known, run in blocks of independent chains.
 
-A protocol is written as parts and settings, like a user's chain, and `collapsar.theory.laws` decides which laws hold
-for these. A diagonal Gaussian or a histogram in D dimensions is D independent chains, which form a block. Blocks differ
-in seed.
+A protocol is written as parts and sizes, and `collapsar.theory.laws` decides which laws hold for these. A diagonal
+Gaussian or a histogram in D dimensions is D independent chains, which form a block. Blocks differ in seed.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -16,6 +15,7 @@ import torch
 from collapsar.chain.loop import Loop, Maker
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
+from collapsar.data.regimes import Replace
 from collapsar.drawing.selection import Drawn, KeepAll
 from collapsar.models.bias import ScaledLatents
 from collapsar.models.generative import GenerativeModel
@@ -26,6 +26,7 @@ from collapsar.training.phases import Training
 from collapsar.training.train import fit
 
 Part: TypeAlias = partial[Any]  # a class with its settings
+REPLACE: Part = partial(Replace)
 UNBIASED: Part = partial(ScaledLatents, spread=1.0)
 
 
@@ -43,76 +44,78 @@ class Block:
         return fitted_values(self.model.fitted_parameters(), data=self.model.name)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Statistic:
-    """A number measured on each block, and its expectation.
-
-    Attributes:
-        expected: The value, or the lower bound.
-        is_lower_bound: Whether larger values are right too.
-    """
+    """A number measured on each block, and its expectation."""
 
     name: str
-    expected: float
+    expected: float  # the value, or the lower bound
     measure: Callable[[Block], float]
-    is_lower_bound: bool = False
+    is_lower_bound: bool = False  # whether larger values are right too
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A loop, and what its last generation is measured by.
+    """A loop, and what its last generation is measured by."""
 
-    Attributes:
-        where: What its statistics are called after, beside their symbol; empty if they need no more words.
-        data: The source, without its seed.
-        num_synthetic: Samples that each model gives to the next pool.
-        num_blocks: Number of blocks, each with its own seed.
-        laws: The keys of the laws to check; None for all that are no approximations.
-        others: Statistics that are no laws of fitted parameters.
-        excess: By which share of the law a block is expected to lie above it, from what is known of the block.
-    """
-
-    where: str
-    data: Part
-    model: Part
-    regime: Part
-    num_generations: int
-    num_synthetic: int
-    num_blocks: int
+    where: str = ""  # its statistics have this after their symbol
+    data: Part  # without its sizes and seed
+    model: Part  # without its shape
+    regime: Part = REPLACE
     bias: Part = UNBIASED
-    laws: Sequence[str] | None = None
-    others: Sequence[Statistic] = ()
+    dimensions: int
+    num_samples: int  # in the first pool
+    synthetic_per_real: int = 1  # samples that each model gives to the next pool, for each of the first pool's
+    num_reserve: int = 0
+    num_generations: int
+    num_blocks: int  # each with its own seed
+    laws: Sequence[str] | None = None  # keys of the laws to check; None: of all that are no approximations
+    others: Sequence[Statistic] = ()  # that are no laws of fitted parameters
     excess: Callable[[Block], float] = lambda block: 0.0
+    """By which share of a law a block is expected to lie above it, from what is known of the block."""
+
+    @property
+    def num_synthetic(self) -> int:
+        return self.synthetic_per_real * self.num_samples
+
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        """All parts with their sizes; the source lacks only its seed."""
+        sizes = {"num_train": self.num_samples, "num_test": 1, "num_reserve": self.num_reserve}
+        shape = [self.dimensions]
+        return {
+            "data": partial(self.data, sample_shape=shape, dimensions=self.dimensions, **sizes),
+            "model": partial(self.model, sample_shape=shape),
+            "regime": self.regime,
+            "bias": self.bias,
+            "selection": partial(KeepAll),
+        }
 
     @property
     def config(self) -> dict[str, Any]:
         """Its settings, as they would stand in a chain's resolved config."""
-        return {
-            **{part: settings_of(getattr(self, part)) for part in ("data", "model", "regime", "bias")},
-            "selection": settings_of(partial(KeepAll)),
-            "num_synthetic": self.num_synthetic,
-            "num_generations": self.num_generations,
-        }
+        numbers = {"num_synthetic": self.num_synthetic, "num_generations": self.num_generations}
+        return {name: settings_of(part) for name, part in self.parts.items()} | numbers
 
     @cached_property
     def statistics(self) -> list[Statistic]:
         """The laws to check at the last generation, and the other statistics."""
         laws = laws_of(self.config)
         chosen = [key for key in laws if laws[key].kind != "approximation"] if self.laws is None else self.laws
-        return [*(self._statistic(laws[key]) for key in chosen), *self.others]
+        found = [*(self._statistic(laws[key]) for key in chosen), *self.others]
+        return [replace(each, name=f"{each.name}, {self.where}") for each in found] if self.where else found
 
     def _statistic(self, law: Law) -> Statistic:
         expected = law.at(self.num_generations - 1)
-        return Statistic(
-            name=", ".join(filter(None, [law.symbol, self.where])),
-            expected=expected,
-            measure=lambda block: block.fitted[law.key] - expected * self.excess(block),
-            is_lower_bound=law.kind == "lower bound",
-        )
+
+        def measure(block: Block) -> float:
+            return block.fitted[law.key] - expected * self.excess(block)
+
+        return Statistic(law.symbol, expected, measure, law.kind == "lower bound")
 
     def run(self, seed: int) -> Block:
         """Run one block with the same loop as every experiment."""
-        real = self.data(seed=seed).load()
+        real = self.parts["data"](seed=seed).load()
         loop = Loop(
             real=real,
             regime=make_part(self.regime),
@@ -131,7 +134,7 @@ class BlockMaker(Maker):
         self.protocol, self.seed, self.bias = protocol, seed, protocol.bias()
 
     def train(self, pool: Pool, generation: int) -> Training:
-        return fit(self.protocol.model(), pool, generator=make_generator(self.seed, generation, "train"))
+        return fit(self.protocol.parts["model"](), pool, generator=make_generator(self.seed, generation, "train"))
 
     def draw(self, model: GenerativeModel, generation: int) -> Drawn:
         num_synthetic, generator = self.protocol.num_synthetic, make_generator(self.seed, generation, "sample")

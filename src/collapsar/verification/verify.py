@@ -9,7 +9,7 @@ checks together. The size and the real weight of pools are checked as exact numb
 import math
 import sys
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -31,24 +31,15 @@ NUM_WORKERS = 2  # each runs one protocol at a time; the tensors are too small t
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One law compared with the loop.
+    """One law compared with the loop."""
 
-    Attributes:
-        law: Name of the statistic, and the setting it was measured in.
-        measured: Mean over blocks.
-        expected: The law's value or lower bound.
-        standard_error: Of `measured`; 0 if all blocks agree, as exact numbers do.
-        z: (measured - expected) / standard_error; None if an exact number is wrong.
-        passed: Whether z is within the threshold; for a lower bound, any positive z passes too.
-    """
-
-    law: str
+    law: str  # name of the statistic, and the setting it was measured in
     regime: str
-    measured: float
-    expected: float
-    standard_error: float
-    z: float | None
-    passed: bool
+    measured: float  # mean over blocks
+    expected: float  # the law's value or lower bound
+    standard_error: float  # of `measured`; 0 if all blocks agree, as exact numbers do
+    z: float | None  # (measured - expected) / standard_error; None if an exact number is wrong
+    passed: bool  # whether z is within the threshold; for a lower bound, any positive z passes too
 
 
 def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
@@ -66,19 +57,19 @@ def check(protocol: Protocol, *, seed: int, num_checks: int) -> list[Check]:
 
 def compare(statistic: Statistic, *, regime: str, blocks: Tensor, threshold: float) -> Check:
     """Compare the expectation with the values of all blocks [block]."""
-    difference = blocks.mean().item() - statistic.expected
-    standard_error = (blocks.std() / math.sqrt(len(blocks))).item()
-    rounding = 1e-9 * max(abs(statistic.expected), 1.0)
-    is_exact = standard_error <= rounding
-    if is_exact:
-        standard_error, z = 0.0, 0.0 if abs(difference) <= rounding else None
-    else:
+    measured, expected = blocks.mean().item(), statistic.expected
+    difference, standard_error = measured - expected, (blocks.std() / math.sqrt(len(blocks))).item()
+    rounding = 1e-9 * max(abs(expected), 1.0)
+    z: float | None
+    if standard_error > rounding:
         z = difference / standard_error
+    else:
+        standard_error, z = 0.0, 0.0 if abs(difference) <= rounding else None
     return Check(
         law=statistic.name,
         regime=regime,
-        measured=blocks.mean().item(),
-        expected=statistic.expected,
+        measured=measured,
+        expected=expected,
         standard_error=standard_error,
         z=z,
         passed=z is not None and (z >= -threshold if statistic.is_lower_bound else abs(z) <= threshold),
@@ -90,17 +81,12 @@ def verify(*, seed: int, console: Console) -> list[Check]:
     everything = protocols()
     num_checks = sum(len(protocol.statistics) for protocol in everything)
     torch.set_num_threads(1)
-    with start_workers() as workers:
+    can_fork = sys.platform == "linux"  # forks run the code that this process has loaded; elsewhere they are not safe
+    pool = ProcessPoolExecutor(NUM_WORKERS, get_context("fork")) if can_fork else ThreadPoolExecutor(NUM_WORKERS)
+    with pool as workers:
         results = workers.map(partial(check_numbered, seed=seed, num_checks=num_checks), range(len(everything)))
         progress = track(results, total=len(everything), description="verifying", console=console, transient=True)
         return [result for results_of_one in progress for result in results_of_one]
-
-
-def start_workers() -> Executor:
-    """Forks of this process, which run the code that it has loaded; threads if forking is not safe."""
-    if sys.platform == "linux":
-        return ProcessPoolExecutor(NUM_WORKERS, mp_context=get_context("fork"))
-    return ThreadPoolExecutor(NUM_WORKERS)
 
 
 def check_numbered(number: int, *, seed: int, num_checks: int) -> list[Check]:

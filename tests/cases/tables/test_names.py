@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collapsar.cases.tables.names import find_name, find_names, identifier_override, quoted, type_override
+from collapsar.cases.tables.names import find_name, identifier_override, quoted, type_override
 from collapsar.errors import UsageError
 
 NAMES = st.text(st.sampled_from("aZ09_. ,;:=é'\"\\[]{}()#!%-+/"), min_size=1, max_size=8)
@@ -27,8 +27,9 @@ def typed(override):
 @example("both\\'")
 def test_a_name_is_found_again_by_what_a_message_says_to_type(name):
     others = ["other", "Ä", "x y"]
-    assert find_names("data.identifiers", typed(identifier_override(name)), [name, *others]) == [name]
-    assert find_name(typed(shlex.quote(f"data.target={quoted(name)}")), [name, *others]) == name
+    (identifier,) = typed(identifier_override(name))
+    assert find_name("data.identifiers", identifier, [name, *others]) == name
+    assert find_name("data.target", typed(shlex.quote(f"data.target={quoted(name)}")), [name, *others]) == name
 
 
 @MANY
@@ -38,7 +39,7 @@ def test_a_kind_is_given_by_what_a_message_says_to_type(name):
     entries = typed(override if override.startswith(("'", '"')) else shlex.quote(override))
     if isinstance(entries, list):
         entries = dict([entries[0].rsplit(": ", 1)])
-    assert (find_name(*entries, [name, "other"]), *entries.values()) == (name, "count")
+    assert (find_name("data.types", *entries, [name, "other"]), *entries.values()) == (name, "count")
 
 
 @MANY
@@ -49,10 +50,10 @@ def test_a_name_that_hydra_reads_as_a_number_finds_its_column(name):
     except Exception:
         return
     if isinstance(value, int | float | bool) and value == value:
-        assert find_name(value, [name, "other"]) == name
+        assert find_name("data.target", value, [name, "other"]) == name
 
 
 @pytest.mark.parametrize(("value", "names"), [(3, ["+3", "3"]), (1, ["true", "1.0"]), (100000.0, ["1e5", "1e+5"])])
 def test_a_number_that_several_columns_or_none_could_be_is_refused(value, names):
-    with pytest.raises(UsageError, match=r"data.identifiers must name columns of the table: got"):
-        find_names("data.identifiers", [value], names)
+    with pytest.raises(UsageError, match=rf"data.identifiers must be one of .*: got {value}; put a name that reads"):
+        find_name("data.identifiers", value, names)

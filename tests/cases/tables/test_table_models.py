@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal
 
-from collapsar.cases.tables.table_heads import Heads
-from collapsar.cases.tables.table_models import TableGAN, TableVAE
+from collapsar.cases.tables.table_models import Heads, TableGAN, TableVAE
 from collapsar.errors import UsageError
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood
 from collapsar.samples import Samples

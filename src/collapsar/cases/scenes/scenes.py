@@ -1,15 +1,11 @@
 """Road scenes with a known distribution: pictures drawn from six independent factors, with a long tail of hazards.
 
-A sample's label is the combination of its factors, one of 96. conf/data/scenes.yaml has the probability of each level,
-so the share of every combination is known exactly.
-
-A camera looks along a road to a horizon. Everything that is not a factor is random: places, sizes and colours. Edges
-are one pixel soft; for straight edges this is anti-aliasing by the exact area. Depth runs from 0 at the horizon to 1 at
-the lower border. All pictures are drawn at once, layer upon layer.
+A sample's label is the combination of its factors, one of 96 whose shares are known exactly. A camera looks along a
+road to a horizon. Everything that is not a factor is random: places, sizes and colours. Edges are one pixel soft; for
+straight edges this is anti-aliasing by the exact area. Depth runs from 0 at the horizon to 1 at the lower border.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -32,6 +28,9 @@ FACTORS = ("road", *PRESENCES)
 NUM_COMBINATIONS = len(BENDS) * 2 ** len(PRESENCES)
 ROAD_BENDS = (0.0, -10.0, 10.0)  # of straight, left and right, in pixels at the horizon
 
+Images = Float[Tensor, "sample 3 height width"]
+Coverage = Float[Tensor, "sample row column"]
+Places = Float[Tensor, "sample 1"]
 Colour = Tensor | tuple[float, float, float]  # red, green and blue in [0, 1]; one for all pictures, or one for each
 SKY, SKY_AT_HORIZON = (0.42, 0.63, 0.92), (0.78, 0.88, 0.98)
 NIGHT_SKY, NIGHT_SKY_AT_HORIZON = (0.02, 0.03, 0.10), (0.08, 0.10, 0.22)
@@ -54,10 +53,7 @@ NUISANCES = (
 
 
 class Scenes(DrawnSource):
-    """Pictures of a road, by day or at night, in fog or not, with or without a vehicle, a pedestrian and a barrier.
-
-    `left` to `occlusion` are shares of all scenes.
-    """
+    """Pictures of a road whose factors are drawn independently; `left` to `occlusion` are shares of all scenes."""
 
     name = "scenes"
 
@@ -81,7 +77,7 @@ class Scenes(DrawnSource):
         super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=NUM_COMBINATIONS, seed=seed)
         if list(sample_shape) != [3, SIDE, SIDE]:
             raise UsageError(f"data.sample_shape must be [3, {SIDE}, {SIDE}]: got {sample_shape}")
-        present = dict(zip(PRESENCES, (vehicle, pedestrian, night, fog, occlusion), strict=True))
+        present = dict(zip(PRESENCES, map(float, (vehicle, pedestrian, night, fog, occlusion)), strict=True))
         check_fraction(**{f"data.{name}": share for name, share in {"left": left, "right": right, **present}.items()})
         if left + right > 1:
             raise UsageError(f"data.left and data.right must sum to 1 at most: got {left} and {right}")
@@ -89,9 +85,7 @@ class Scenes(DrawnSource):
 
     @cached_property
     def factors(self) -> Factors:
-        present = [
-            Factor(name, (f"no {name}", name), (1.0 - share, float(share))) for name, share in self._present.items()
-        ]
+        present = (Factor(name, (f"no {name}", name), (1 - share, share)) for name, share in self._present.items())
         return Factors((Factor("road", BENDS, self._bends), *present), hazard="pedestrian")
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
@@ -99,14 +93,14 @@ class Scenes(DrawnSource):
         return Samples(draw_scenes(levels, generator=generator), self.factors.labels(levels))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Layout:
     """What is in the pictures: the level of each factor, and a uniform number in [0, 1) for each nuisance."""
 
-    levels: dict[str, Int64[Tensor, "sample 1"]]
-    draws: dict[str, Float[Tensor, "sample 1"]]
+    def __init__(self, levels: Int64[Tensor, "sample 6"], draws: Float[Tensor, "sample nuisance"]) -> None:
+        self.levels = dict(zip(FACTORS, levels.split(1, dim=1), strict=True))
+        self.draws = dict(zip(NUISANCES, draws.split(1, dim=1), strict=True))
 
-    def between(self, nuisance: str, low: float, high: float) -> Float[Tensor, "sample 1"]:
+    def between(self, nuisance: str, low: float, high: float) -> Places:
         """A nuisance, uniform between two values."""
         return low + (high - low) * self.draws[nuisance]
 
@@ -116,10 +110,6 @@ class Layout:
 
     def by_light(self, *, night: Colour, day: Colour) -> Float[Tensor, "sample 3"]:
         return torch.where(self.levels["night"].bool(), torch.as_tensor(night), torch.as_tensor(day))
-
-    def take(self, chosen: Tensor | slice) -> "Layout":
-        levels, draws = ({name: each[chosen] for name, each in all_.items()} for all_ in (self.levels, self.draws))
-        return Layout(levels=levels, draws=draws)
 
     def centre(self, depth: Tensor) -> Float[Tensor, "sample place"]:
         """The middle of the road at some depths, in pixels from the left."""
@@ -134,29 +124,23 @@ class Layout:
 def draw_scenes(levels: Int64[Tensor, "sample 6"], *, generator: torch.Generator) -> UInt8[Tensor, "sample 3 32 32"]:
     """A picture for each combination of levels; the factors are in the order of FACTORS."""
     draws = torch.rand(len(levels), len(NUISANCES), generator=generator)
-    layout = Layout(
-        levels=dict(zip(FACTORS, levels.split(1, dim=1), strict=True)),
-        draws=dict(zip(NUISANCES, draws.split(1, dim=1), strict=True)),
-    )
     pictures = torch.empty(len(levels), 3, SIDE, SIDE, dtype=torch.uint8)
-    for start in range(0, len(levels), PICTURES_AT_ONCE):
-        chunk = slice(start, start + PICTURES_AT_ONCE)
-        pictures[chunk] = quantise(_picture(layout.take(chunk)))
+    for place in torch.arange(len(levels)).split(PICTURES_AT_ONCE):
+        pictures[place] = quantise(_picture(levels[place], draws[place]))
     return pictures
 
 
-def _picture(layout: Layout) -> Float[Tensor, "sample 3 height width"]:
-    images = _land(layout)
+def _picture(levels: Int64[Tensor, "sample 6"], draws: Float[Tensor, "sample nuisance"]) -> Images:
+    images = _land(Layout(levels, draws))
     for factor, paint_on in LAYERS.items():
-        chosen = layout.levels[factor].nonzero()[:, 0]
+        chosen = levels[:, FACTORS.index(factor)].nonzero()[:, 0]
         some = images[chosen]
-        paint_on(some, layout.take(chosen))
+        paint_on(some, Layout(levels[chosen], draws[chosen]))
         images[chosen] = some
     return images
 
 
-def _land(layout: Layout) -> Float[Tensor, "sample 3 height width"]:
-    """Sky with a sun or a moon, grass, and the road with its dashes."""
+def _land(layout: Layout) -> Images:
     sky = layout.by_light(night=_before_night(NIGHT_SKY), day=SKY)
     at_horizon = layout.by_light(night=_before_night(NIGHT_SKY_AT_HORIZON), day=SKY_AT_HORIZON)
     height = (PIXELS / HORIZON).clamp(0, 1)[:, None]  # 1 at the horizon
@@ -175,7 +159,6 @@ def _land(layout: Layout) -> Float[Tensor, "sample 3 height width"]:
 
 
 def _paint_vehicle(images: Tensor, layout: Layout) -> None:
-    """The back of a car in one of two lanes: body, window, wheels and tail lights, which shine at night."""
     depth = layout.between("vehicle_depth", 0.30, 0.62)
     side = torch.where(layout.draws["vehicle_lane"] < 0.5, -1.0, 1.0)
     half = 1.4 + 4.6 * depth  # pixels
@@ -194,7 +177,6 @@ def _paint_vehicle(images: Tensor, layout: Layout) -> None:
 
 
 def _paint_pedestrian(images: Tensor, layout: Layout) -> None:
-    """A person on the road or beside it: head, coat and trousers."""
     depth = layout.between("pedestrian_depth", 0.3, 0.75)
     height = (5.0 + 7.0 * depth) * layout.between("pedestrian_size", 0.95, 1.15)
     x = layout.centre(depth) + layout.between("pedestrian_place", -1.0, 1.0) * (layout.half_width(depth) + 2)
@@ -239,33 +221,28 @@ LAYERS: dict[str, Callable[[Tensor, Layout], None]] = {  # by factor, from back 
 }
 
 
-def _paint(images: Float[Tensor, "sample 3 height width"], coverage: Tensor, colour: Colour) -> None:
+def _paint(images: Images, coverage: Tensor, colour: Colour) -> None:
     """Blend a colour into every pixel by its coverage in [0, 1]; coverage has rows and columns, or 1 for all alike."""
     coverage = coverage.expand(len(images), SIDE, SIDE)
     images.lerp_(torch.as_tensor(colour)[..., None, None].expand_as(images), coverage[:, None])
 
 
-def _strip(centre: Float[Tensor, "sample row"], half_width: Tensor) -> Float[Tensor, "sample row column"]:
-    """Coverage of the pixels within `half_width` of `centre` in each row."""
+def _strip(centre: Float[Tensor, "sample row"], half_width: Tensor) -> Coverage:
     return (half_width[..., None] - (PIXELS - centre[:, :, None]).abs() + 0.5).clamp(0, 1)
 
 
-def _box(
-    x: Float[Tensor, "sample 1"], y: Float[Tensor, "sample 1"], half_width: Tensor | float, half_height: Tensor | float
-) -> Float[Tensor, "sample row column"]:
+def _box(x: Places, y: Places, half_width: Tensor | float, half_height: Tensor | float) -> Coverage:
     columns = (half_width - (PIXELS - x).abs() + 0.5).clamp(0, 1)
     rows = (half_height - (PIXELS - y).abs() + 0.5).clamp(0, 1)
     return rows[:, :, None] * columns[:, None, :]
 
 
-def _disc(
-    x: Float[Tensor, "sample 1"], y: Float[Tensor, "sample 1"], *, radius: Tensor | float
-) -> Float[Tensor, "sample row column"]:
+def _disc(x: Places, y: Places, *, radius: Tensor | float) -> Coverage:
     distance = torch.hypot(PIXELS[:, None] - y[:, :, None], PIXELS - x[:, :, None])
     return (torch.as_tensor(radius)[..., None] - distance + 0.5).clamp(0, 1)
 
 
-def _row(depth: Float[Tensor, "sample 1"]) -> Float[Tensor, "sample 1"]:
+def _row(depth: Places) -> Places:
     """The pixel row of the ground at a depth."""
     return HORIZON + depth * (SIDE - 1 - HORIZON)
 

@@ -2,13 +2,11 @@
 
 Unrolled GAN (Metz et al. 2017), VEEGAN (Srivastava et al. 2017, section 5.2) and PacGAN (Lin et al. 2018, section 4.2)
 count on it which modes a model captures. They draw images at random; here the digit is drawn first, so that all modes
-are equally likely.
-
-Their measuring stick (frozen classifier) is that of grey images: it reads each channel by itself.
+are equally likely. The measuring stick (frozen classifier) is that of grey images, which reads each channel by itself.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +21,7 @@ from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.judging.spaces.embedders import join
-from collapsar.judging.spaces.stick import load_stick
+from collapsar.judging.spaces.stick import load_stick, stick_features
 from collapsar.samples import Samples, concatenate
 from collapsar.seeding import make_generator
 
@@ -33,10 +31,7 @@ SAMPLE_SHAPE = [len(COLOURS), 28, 28]
 
 
 class StackedMNIST(Source):
-    """Stacks of three MNIST digits; training stacks of official training images, test stacks of official test images.
-
-    A label is the number that the digits spell, red first.
-    """
+    """Stacks of three official training images, or test images; a label is the number that they spell, red first."""
 
     name = "stacked_mnist"
 
@@ -56,25 +51,22 @@ class StackedMNIST(Source):
             raise UsageError(f"data.sample_shape must be {SAMPLE_SHAPE}: got {sample_shape}")
         sizes, num_classes = Sizes(num_train, num_test, num_reserve), NUM_DIGITS ** len(COLOURS)
         super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
-        self.digits = MNIST(sample_shape=[1, 28, 28], num_train=None, root=root)
-        self.seed = seed
+        self.digits, self.seed = MNIST(sample_shape=[1, 28, 28], num_train=None, root=root), seed
 
     @property
     def factors(self) -> Factors:
-        names = {colour: tuple(f"{colour}_{digit}" for digit in range(NUM_DIGITS)) for colour in COLOURS}
         equal = (1 / NUM_DIGITS,) * NUM_DIGITS
-        return Factors(tuple(Factor(colour, levels, equal) for colour, levels in names.items()))
+        return Factors(tuple(Factor(one, tuple(f"{one}_{n}" for n in range(NUM_DIGITS)), equal) for one in COLOURS))
 
     def read(self) -> RealData:
         """All sets. Stacks of images that the measuring stick was not trained on are kept from feature spaces too."""
         official = self.digits.load()
         assert official.stick_split is not None, "MNIST keeps a part from sticks"
-        images = {"train": official.train, "test": official.test, "reserve": official.train}
-        images["unseen"] = official.stick_split.unseen
+        images = (official.train, official.test, official.train, official.stick_split.unseen)
         sizes = asdict(self.sizes) | {"unseen": self.sizes.test}
         train, test, reserve, unseen = (
-            stacked(images[name], size, factors=self.factors, generator=make_generator(self.seed, 0, f"real {name}"))
-            for name, size in sizes.items()
+            stacked(some, size, factors=self.factors, generator=make_generator(self.seed, 0, f"real {name}"))
+            for some, (name, size) in zip(images, sizes.items(), strict=True)
         )
         return RealData(
             train=train,
@@ -126,20 +118,19 @@ class StackedStickSpace(FeatureSpace):
         """The stick without training. Channels are independent, so accuracies multiply."""
         require_images(real, space_name=f"stacked {self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
-        stick = load_stick(self.stick, version=self.stick_version)
-        encoder, head = stick.network()
+        grey = stick_features(self.stick, version=self.stick_version, device=device, chunk_size=self.chunk_size)
+        assert grey.head is not None, "a stick is a classifier"
+        assert grey.test_accuracy is not None, "a stick is a classifier"
         num_channels, factors = real.train.shape[0], real.factors.factors if real.factors else ()
-        return FittedSpace(
+        return replace(
+            grey,
             name=f"{self.stick}_stick_by_channel",
-            feature_dim=num_channels * stick.architecture.widths[-1],
-            embedder=EncoderByChannel(encoder),
-            head=HeadByChannel(head, num_channels=num_channels),
-            test_accuracy=stick.test_accuracy**num_channels,
-            content_hash=stick.content_hash,
-            version=stick.version,
-            device=device,
-            chunk_size=self.chunk_size,
-            factor_accuracy={factor.name: stick.test_accuracy for factor in factors},
+            feature_dim=num_channels * grey.feature_dim,
+            embedder=EncoderByChannel(grey.embedder),
+            head=HeadByChannel(grey.head, num_channels=num_channels),
+            test_accuracy=grey.test_accuracy**num_channels,
+            factor_accuracy={factor.name: grey.test_accuracy for factor in factors},
+            sample_shape=None,
         )
 
 

@@ -2,9 +2,8 @@
 
 SDMetrics' column shapes, which leave missing values out, and column pair trends: correlation for two numbers; for all
 others the contingency table, with numbers in ten bins of equal width, and missing values as a category. The bins are
-those of the real column, open at both ends, as in `ContingencySimilarity`; SDMetrics' report bins each table by its own
-range, and so misses a synthetic column that shrank. Real rows are the held-out ones. The table decides what is valid:
-its ranges are those of the training set.
+those of the real column, open at both ends; SDMetrics' report bins each table by its own range, and so misses a
+synthetic column that shrank. Real rows are the held-out ones; ranges are those of the training set.
 """
 
 import math
@@ -58,22 +57,17 @@ def num_categories_dropped(column: Column, *, real: pd.Series, synthetic: pd.Ser
 def is_outside(column: Column, values: pd.Series) -> np.ndarray:
     """Which values are invalid: numbers out of range, unknown categories, missing values in a column without any."""
     is_missing = values.isna().to_numpy()
-    if column.is_number:
+    if column.minimum is None or column.maximum is None:
+        is_known = values.isin(column.categories).to_numpy()
+    else:
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        assert column.minimum is not None, "a number has a range"
-        assert column.maximum is not None, "a number has a range"
         slack = ROUNDING * (column.maximum - column.minimum)
         is_known = (column.minimum - slack <= numbers) & (numbers <= column.maximum + slack)
-    else:
-        is_known = values.isin(column.categories).to_numpy()
     return ~np.where(is_missing, column.may_be_missing, is_known)
 
 
 def boundary_adherence(column: Column, values: pd.Series) -> float:
-    """Share of the numbers that lie within the range of the training set: SDMetrics' BoundaryAdherence.
-
-    NaN if all values are missing.
-    """
+    """Share of the numbers within the training set's range: SDMetrics' BoundaryAdherence; NaN if all are missing."""
     values = values.dropna() if column.may_be_missing else values
     return 1.0 - float(is_outside(column, values).mean()) if len(values) else math.nan
 
@@ -129,11 +123,9 @@ def correlations(numbers: pd.DataFrame) -> np.ndarray:
 def contingency_tables(
     columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Counts of `rows` for each pair of columns that are not both numbers, by name; numbers in bins of the real ones.
-
-    The last row or column of a table counts missing values.
-    """
-    coded = {each.name: coded_values(each, real=real[each.name], values=rows[each.name]) for each in columns}
+    """Counts of each pair of columns that are not both numbers; numbers are in bins of the real ones, gaps last."""
+    edges = {each.name: bin_edges(real[each.name]) if each.is_number else None for each in columns}
+    coded = {each.name: coded_values(each, rows[each.name], edges=edges[each.name]) for each in columns}
     tables = {}
     for first, second in combinations(columns, 2):
         if not (first.is_number and second.is_number):
@@ -143,14 +135,13 @@ def contingency_tables(
     return tables
 
 
-def coded_values(column: Column, *, real: pd.Series, values: pd.Series) -> tuple[np.ndarray, int]:
-    """Indices of categories, or of bins of the real numbers, and how many there are; the last is of missing values."""
-    if column.is_number:
-        edges = bin_edges(real)
-        codes = np.digitize(values.to_numpy(dtype=np.float64, na_value=np.nan), bins=edges) - 1
-        return np.where(codes < 0, len(edges) - 1, codes), len(edges)
-    codes, num_categories = column.codes(values), len(column.categories)
-    return np.where(codes < 0, num_categories, codes), num_categories + 1
+def coded_values(column: Column, values: pd.Series, *, edges: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Indices of categories, or of bins with open outer ones, and how many there are; the last is of missing values."""
+    if edges is None:
+        codes, num_codes = column.codes(values), len(column.categories) + 1
+        return np.where(codes < 0, num_codes - 1, codes), num_codes
+    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isnan(numbers), len(edges) - 1, np.searchsorted(edges[1:-1], numbers, side="right")), len(edges)
 
 
 def bin_edges(real: pd.Series) -> np.ndarray:
@@ -170,21 +161,13 @@ def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
 
 
 def cramers_v(counts: np.ndarray) -> float:
-    """Cramér's V of a table of counts (Cramér 1946, Mathematical Methods of Statistics, chapter 21), in [0, 1].
-
-    0 if all rows are in one category of one of the columns: a constant is associated with nothing.
-    """
+    """Cramér's V of counts (Cramér 1946, Mathematical Methods of Statistics, chapter 21), in [0, 1]; constants: 0."""
     counts = counts[counts.any(axis=1)][:, counts.any(axis=0)]
-    if min(counts.shape) < 2:
-        return 0.0
-    return float(association(counts, method="cramer"))
+    return 0.0 if min(counts.shape) < 2 else float(association(counts, method="cramer"))
 
 
 def association_matrix(columns: Sequence[Column], *, real: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:
-    """The association of each two columns of `rows`: Pearson's rho of two numbers, else Cramér's V.
-
-    Numbers are put into bins of the real rows. NaN if a correlation is undefined.
-    """
+    """Pearson's rho of each two numbers of `rows` (NaN if undefined), else Cramér's V with numbers in real bins."""
     names = [column.name for column in columns]
     numbers = [column.name for column in columns if column.is_number]
     found = pd.DataFrame(1.0, index=names, columns=names)

@@ -1,8 +1,8 @@
-"""CSV files as text, cell by cell; nothing is shifted, filled up or left out without a note.
+"""Files of users as text, cell by cell; nothing is shifted, filled up or left out without a note.
 
-Every line must have as many fields as the header, or an error names the line. Four things are accepted and reported:
-blank lines, blanks before quoted fields, a separator after the last field of every line, and empty columns without a
-name. `read_file` reads Parquet too.
+Every line of a CSV file must have as many fields as the header, or an error names the line. Four things are accepted
+and reported: blank lines, blanks before quoted fields, a separator after the last field of every line, and empty
+columns without a name.
 """
 
 import codecs
@@ -10,16 +10,20 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype, is_float_dtype
 
-from collapsar.cases.tables.file_rows import FileRows, counted, from_frame, text_column
+from collapsar.cases.tables.names import shown, some
 from collapsar.cases.tables.numerals import Signs, sign_name
 from collapsar.errors import UsageError, printable
+from collapsar.records.words import counted
 
 LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
 SEPARATORS = (",", ";", "\t", "|")
@@ -27,6 +31,45 @@ BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UT
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """The columns of a file, before their kinds are known.
+
+    Text, of which some may write numbers, is categorical, its categories in order of appearance; numbers that the file
+    stores are as they are.
+    """
+
+    frame: pd.DataFrame
+    form: str  # how the file was read
+    missing: Mapping[str, Mapping[str, int]]  # for each word that counts as missing, its cells in each column
+    left_out: tuple[str, ...] = ()  # contents of the file that are in no column, in words
+    texts: Collection[str] = ()  # columns that the file declares as text, even if all texts are numbers
+
+    def used(self, *, target: str, identifiers: Collection[str]) -> "FileRows":
+        """The rows that have a value of the target, without the identifier columns."""
+        frame = self.frame[self.frame[target].notna()].drop(columns=identifiers).reset_index(drop=True)
+        for name in frame.select_dtypes("category"):
+            frame[name] = frame[name].cat.remove_unused_categories()
+        left_out = list(self.left_out)
+        if num_without := len(self.frame) - len(frame):
+            left_out.append(f"{counted(num_without, 'row')} without a value of the target {shown(target)}")
+        if identifiers:
+            left_out.append(f"identifiers {some(identifiers)}")
+        return replace(self, frame=frame, left_out=tuple(left_out))
+
+    def lines(self) -> Iterator[str]:
+        """Lines for the log: how the file was read, what counts as missing, what was left out."""
+        yield self.form
+        words = [
+            f"{printable(word) or 'empty'} {sum(counts.values()):,} ({some(counts, most=4)})"
+            for word, counts in sorted(self.missing.items(), key=lambda item: -sum(item[1].values()))
+        ]
+        if words:
+            yield f"taken for missing values: {some(words)}; data.missing lists the words"
+        if self.left_out:
+            yield f"left out: {'; '.join(self.left_out)}"
 
 
 def read_file(path: str | None, **csv_settings: Any) -> FileRows:
@@ -69,33 +112,24 @@ def read_csv(
     words = {"", *(word.strip() for word in missing if isinstance(word, str))}
     numbers = {float(word) for word in missing if not isinstance(word, str)}
     columns, counts = {}, defaultdict[str, Counter[str]](Counter)
-    cells = zip(*rows, strict=True) if rows else [()] * len(header)
-    for title, name, values in zip(header, names_of(header), cells, strict=True):
+    names = distinct([title.strip() or f"Unnamed: {place}" for place, title in enumerate(header)])
+    for title, name, values in zip(header, names, zip(*rows, strict=True) if rows else [()] * len(header), strict=True):
         column = text_column(values)
-        distinct = column.cat.categories.tolist()
-        if not title.strip() and is_blank(distinct):
+        texts = column.cat.categories.tolist()
+        if not title.strip() and is_blank(texts):
             continue
         gaps = [
-            text
-            for text in distinct
-            if text.strip() in words or (numbers and Signs().read(text) and float(text) in numbers)
+            one for one in texts if one.strip() in words or (numbers and Signs().read(one) and float(one) in numbers)
         ]
-        for text, count in column.value_counts()[gaps].items() if gaps else ():
-            counts[text.strip()][name] += int(count)
+        for one, count in column.value_counts()[gaps].items() if gaps else ():
+            counts[one.strip()][name] += int(count)
         columns[name] = column.cat.remove_categories(gaps)
     if len(columns) < len(header):
         left_out.append(f"{counted(len(header) - len(columns), 'column')} without a name and without a value")
-    name = sign_name(separator)
-    shown = f"{separator} ({name})" if separator.isprintable() and separator not in (" ", name) else name
-    size = f"{counted(len(rows), 'row')} of {counted(len(columns), 'column')}"
-    return FileRows(
-        pd.DataFrame(columns), f"{size}, separated by {shown}, encoding {encoding}", counts, tuple(left_out)
-    )
-
-
-def is_blank(fields: Sequence[str]) -> bool:
-    """Whether a line, or the texts of a column, are blank: at most one field, which holds only blanks."""
-    return len(fields) < 2 and not "".join(fields).strip()
+    sign = sign_name(separator)
+    shown_sign = f"{separator} ({sign})" if separator.isprintable() and separator not in (" ", sign) else sign
+    form = f"{size_of(rows, columns)}, separated by {shown_sign}, encoding {encoding}"
+    return FileRows(pd.DataFrame(columns), form, counts, tuple(left_out))
 
 
 def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
@@ -116,12 +150,20 @@ def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
     return text, chosen
 
 
-def has_blanks_before_quotes(text: str, separator: str) -> bool:
-    """Whether blanks precede any quoted field."""
-    if separator == " " or not re.search(f'{re.escape(separator)} +"', text):
-        return False
-    records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return any(re.match(' +"', field) for fields in records for field in fields)
+def find_separator(text: str) -> str:
+    """The one sign that gives all lines as many fields as the header; a comma if there is only one column."""
+    headers = {one: csv.reader(io.StringIO(text, newline=""), delimiter=one) for one in SEPARATORS}
+    widths = {one: next((len(fields) for fields in rows if not is_blank(fields)), 0) for one, rows in headers.items()}
+    splitting = [one for one in SEPARATORS if widths[one] > 1]
+    fitting = []
+    for one in splitting if len(splitting) > 1 else ():
+        with suppress(UsageError):
+            read_lines(text, one)
+            fitting.append(one)
+    if len(fitting) > 1:
+        found = " or ".join(f"{sign_name(one)} ({widths[one]} columns)" for one in fitting)
+        raise UsageError(f"the file may be separated by {found}: set data.separator")
+    return (fitting or splitting or [","])[0]
 
 
 def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], list[str]]:
@@ -130,7 +172,10 @@ def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], l
     If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
     """
     csv.field_size_limit(LONGEST_FIELD)
-    skips = has_blanks_before_quotes(text, separator)
+    skips = separator != " " and re.search(f'{re.escape(separator)} +"', text) is not None
+    if skips:  # unless this stands within a quoted field
+        fields_as_they_are = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        skips = any(re.match(' +"', field) for fields in fields_as_they_are for field in fields)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=skips)
     try:
         lines = [(reader.line_num, fields) for fields in reader]
@@ -154,22 +199,6 @@ def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], l
     return header, [fields for _, fields in rows], left_out
 
 
-def find_separator(text: str) -> str:
-    """The one sign that gives all lines as many fields as the header; a comma if there is only one column."""
-    headers = {one: csv.reader(io.StringIO(text, newline=""), delimiter=one) for one in SEPARATORS}
-    widths = {one: next((len(fields) for fields in rows if not is_blank(fields)), 0) for one, rows in headers.items()}
-    splitting = [one for one in SEPARATORS if widths[one] > 1]
-    fitting = []
-    for one in splitting if len(splitting) > 1 else ():
-        with suppress(UsageError):
-            read_lines(text, one)
-            fitting.append(one)
-    if len(fitting) > 1:
-        found = " or ".join(f"{sign_name(one)} ({widths[one]} columns)" for one in fitting)
-        raise UsageError(f"the file may be separated by {found}: set data.separator")
-    return (fitting or splitting or [","])[0]
-
-
 def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:
     """Refuse lines with more or fewer fields than the header."""
     if unlike := [(line, len(fields)) for line, fields in rows if len(fields) != width]:
@@ -183,12 +212,48 @@ def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator
         )
 
 
-def names_of(header: Sequence[str]) -> list[str]:
-    """Column names without surrounding blanks; an empty one is named by its place, equal ones are refused."""
-    names = [name.strip() or f"Unnamed: {place}" for place, name in enumerate(header)]
+def is_blank(fields: Sequence[str]) -> bool:
+    """Whether a line, or the texts of a column, are blank: at most one field, which holds only blanks."""
+    return len(fields) < 2 and not "".join(fields).strip()
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The names of columns, which must differ."""
     for place, name in enumerate(names):
-        if name in names[:place]:
-            raise UsageError(
-                f"columns {names.index(name) + 1} and {place + 1} are both named {printable(name)}: rename one of them"
-            )
+        if (first := names.index(name)) < place:
+            raise UsageError(f"columns {first + 1} and {place + 1} are both named {shown(name)}: rename one of them")
     return names
+
+
+def text_column(cells: Iterable[str | None]) -> pd.Series:
+    """A categorical column of these texts; None is a missing value."""
+    codes, texts = pd.factorize(np.array([*cells], dtype=object))
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype=object)))
+
+
+def from_frame(frame: pd.DataFrame) -> FileRows:
+    """The columns of a Parquet file's frame and of its named index."""
+    named = [name for name in frame.index.names if name is not None]
+    left_out = () if named or isinstance(frame.index, pd.RangeIndex) else ("the index, which has no name",)
+    frame = frame.reset_index(level=named) if named else frame.reset_index(drop=True)
+    frame = frame.set_axis(names := distinct([str(name) for name in frame.columns]), axis=1)
+    texts = {name for name in names if infer_dtype(frame[name], skipna=True) in ("string", "categorical")}
+    read = pd.DataFrame({name: text_or_numbers(values) for name, values in frame.items()}, columns=pd.Index(names))
+    missing = {name: int(number) for name, number in read.isna().sum().items() if number}
+    return FileRows(read, f"{size_of(read, names)}, Parquet", {"null": missing} if missing else {}, left_out, texts)
+
+
+def text_or_numbers(values: pd.Series) -> pd.Series:
+    """A column of a frame: strings, categoricals and decimals become text; other types stay as they are."""
+    if is_float_dtype(values):
+        return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    if infer_dtype(values, skipna=True) in ("string", "categorical", "decimal", "empty"):
+        return text_column(
+            None if is_missing else str(value) for value, is_missing in zip(values, values.isna(), strict=True)
+        )
+    return values
+
+
+def size_of(rows: Sequence[Any] | pd.DataFrame, columns: Collection[str]) -> str:
+    """The size of a table in words."""
+    return f"{counted(f'{len(rows):,}', 'row')} of {counted(len(columns), 'column')}"

@@ -5,31 +5,20 @@ ranges from the training rows.
 """
 
 from collections.abc import Mapping
-from datetime import date, time, timedelta
-from typing import Any, cast, get_args
+from numbers import Real
+from typing import cast, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from collapsar.cases.tables.names import column_error, identifier_override, shown, type_override
+from collapsar.cases.tables.names import column_error, shown, type_override
 from collapsar.cases.tables.schema import LARGEST_COUNT, Column, Kind, ScaleName, Table, fit_scale
-from collapsar.errors import UsageError, printable
+from collapsar.errors import UsageError
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LARGEST = 1e60  # a larger number could overflow float64 in products of sums of squares
-UNFIT_TYPES: dict[str, Any] = {
-    "lists": (list, tuple, set, np.ndarray),
-    "nested values": dict,
-    "bytes": bytes,
-    "complex numbers": (complex, np.complexfloating),
-    "intervals": pd.Interval,
-    "periods of time": pd.Period,
-    "times": time,
-    "dates": date,
-    "durations": timedelta,
-}
 NARROW = 1e-12  # metrics of columns compare numbers to 14 decimals
 
 
@@ -37,30 +26,23 @@ def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str]) -> dict[str, Ki
     """The kind of every column, in their order.
 
     A guess is `category` for text, for true and false, and for numbers of at most two values; `count` for whole numbers
-    from 0 up; else `continuous`. A column that does not fit its kind, or any, is refused.
+    from 0 up; else `continuous`. A column that does not fit its kind, or holds dates, bytes or lists, is refused.
     """
     kinds: dict[str, Kind] = {}
     for name, column in frame.items():
         values = column.dropna()
         if not len(values):
-            raise column_error(name, f"has no value in any row: set {identifier_override(name)}")
-        check_content(name, values)
+            raise column_error(name, "has no value in any row")
+        if unfit := [one for one in set(map(type, values)) if not issubclass(one, str | bool | np.bool_ | Real)]:
+            example = shown(next(value for value in values if isinstance(value, unfit[0])))[:60]
+            what = f"holds {example}, which is neither a number nor text"
+            raise column_error(name, what, "write numbers or text in the file")
         if given.get(name, KINDS[0]) not in KINDS:
             raise UsageError(f"data.types.{shown(name)} must be one of {', '.join(KINDS)}: got {given[name]}")
         kinds[name] = cast(Kind, given[name]) if name in given else guess(values)
         if kinds[name] != "category":
             check_numbers(name, values, kind=kinds[name])
     return kinds
-
-
-def check_content(name: str, values: pd.Series) -> None:
-    """Refuse values that are neither numbers nor texts: dates, bytes, lists."""
-    found = set(map(type, values))
-    held = next((what for what, unfit in UNFIT_TYPES.items() if any(issubclass(one, unfit) for one in found)), None)
-    if held is not None:
-        raise column_error(
-            name, f"holds {held}: set {identifier_override(name)} to leave it out, or write numbers or text in the file"
-        )
 
 
 def guess(values: pd.Series) -> Kind:
@@ -79,18 +61,14 @@ def check_numbers(name: str, values: pd.Series, *, kind: Kind) -> None:
     """Refuse values, none of them missing, that are no numbers of this kind."""
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     if not np.isfinite(numbers).all():
-        bad = printable(str(values[~np.isfinite(numbers)].iloc[0]))
-        otherwise = f"set data.types otherwise, or {identifier_override(name)}"
-        raise column_error(name, f"must hold finite numbers to be {kind}: got {bad}; {otherwise}")
+        bad = shown(values[~np.isfinite(numbers)].iloc[0])
+        raise column_error(name, f"must hold finite numbers to be {kind}: got {bad}", "set data.types otherwise")
     if np.abs(numbers).max() > LARGEST:
-        raise column_error(
-            name,
-            f"holds {values.iloc[np.abs(numbers).argmax()]}, and numbers may be at most {LARGEST:g} in size: write it "
-            f"in other units, or set {identifier_override(name)}",
-        )
+        what = f"holds {values.iloc[np.abs(numbers).argmax()]}, and numbers may be at most {LARGEST:g} in size"
+        raise column_error(name, what, "write it in other units")
     if kind == "count" and not are_counts(numbers):
-        continuous = type_override(name, "continuous")
-        raise column_error(name, f"must hold whole numbers from 0 up to 2**53 to be a count: set {continuous}")
+        what = "must hold whole numbers from 0 up to 2**53 to be a count"
+        raise column_error(name, what, f"set {type_override(name, 'continuous')}")
 
 
 def typed(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> pd.DataFrame:
@@ -102,10 +80,9 @@ def as_kind(values: "pd.Series[object]", kind: Kind) -> "pd.Series[object]":
     """A column converted to its kind."""
     if kind == "category":
         return values.map(category_name, na_action="ignore").astype(object).where(values.notna(), None)
-    numbers = pd.to_numeric(values).astype("Float64" if kind == "count" else np.float64)
     if kind == "continuous":
-        return numbers
-    whole = numbers.round().astype("Int64")
+        return pd.to_numeric(values).astype(np.float64)
+    whole = pd.to_numeric(values).astype("Float64").round().astype("Int64")
     return whole if whole.isna().any() else whole.astype(np.int64)
 
 
@@ -131,40 +108,30 @@ def fit_table(
     columns, scales, start = [], {}, 0
     for name, kind in kinds.items():
         is_missing = bool(frame[name].isna().any())
-        if kind == "category":
-            categories = tuple(sorted(frame[name].dropna().unique()))
-            stop = start + len(categories) + is_missing
-            columns.append(Column(name, kind, start, stop, categories, may_be_missing=is_missing))
-        else:
+        ends: tuple[float | None, float | None] = (None, None)
+        categories = tuple(sorted(frame[name].dropna().unique())) if kind == "category" else ()
+        if kind != "category":
             numbers = frame[name].iloc[train].dropna().to_numpy(dtype=np.float64)
             if not len(numbers):
-                leave_out = f"set {identifier_override(name)}, or another data.test_fraction"
-                raise column_error(name, f"has no value in the {len(train)} training rows: {leave_out}")
-            scales[name] = fit_scale(scale, numbers)
-            stop, (low, high) = start + 1 + is_missing, (float(numbers.min()), float(numbers.max()))
-            columns.append(Column(name, kind, start, stop, (), low, high, may_be_missing=is_missing))
+                raise column_error(name, f"has no value in the {len(train)} training rows", "set data.test_fraction")
+            scales[name], ends = fit_scale(scale, numbers), (float(numbers.min()), float(numbers.max()))
+        stop = start + (len(categories) or 1) + is_missing
+        columns.append(Column(name, kind, start, stop, categories, *ends, may_be_missing=is_missing))
         start = stop
     return Table(tuple(columns), target, scales, threshold)
 
 
 def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, train: np.ndarray) -> list[str]:
-    """Notes on numbers that are encoded alike, and on columns without a value in one part.
-
-    `values` are the rows of `frame`, encoded; `train` has the positions of the training rows.
-    """
+    """Notes on numbers that are encoded alike, and on columns without a value in one part; `values` are the rows."""
     notes, rows = [], table.decode(values)
     is_train = np.isin(np.arange(len(frame)), train)
     for column in table.columns:
         name, own = shown(column.name), frame[column.name]
-        notes += [
-            f"{name} has no value in the {part} rows"
-            for part, chosen in (("training", is_train), ("held-out", ~is_train))
-            if own[chosen].isna().all()
-        ]
-        if not column.is_number:
-            continue
-        if num_merged := own.nunique() - rows[column.name].nunique():
+        for part, chosen in {"training": is_train, "held-out": ~is_train}.items():
+            if own[chosen].isna().all():
+                notes.append(f"{name} has no value in the {part} rows")
+        if column.is_number and (num_merged := own.nunique() - rows[column.name].nunique()):
             notes.append(f"{name}: {num_merged} of {own.nunique()} different numbers are encoded like another one")
-        if 0.0 < own.max() - own.min() < NARROW:
+        if column.is_number and 0.0 < own.max() - own.min() < NARROW:
             notes.append(f"{name}: its numbers differ by less than {NARROW:g}, which no metric of columns sees")
     return notes

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, count
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,10 @@ from collapsar.cases.tables.columns import (
     pair_scores,
     share_outside,
 )
-from collapsar.cases.tables.names import advice, find_name, listed, shown
+from collapsar.cases.tables.names import find_name
 from collapsar.cases.tables.predictors import Labelled, TableTask, predict, score_predictions
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.data.real_data import RowFormat
-from collapsar.errors import UsageError
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.downstream import area_under_curve
 from collapsar.judging.measuring import ExtraMetrics, Measure
@@ -31,20 +31,14 @@ from collapsar.samples import Samples
 
 MOST_PARTS = 64  # columns or groups of rows that get their own keys; means are over all
 LONGEST_NAME = 40  # characters of a column's name in a key
+SUBGROUP = "evaluation.table.task.subgroup"
 LINEAR_SCORES = ("auc", "f1", "calibration_error", "brier")  # of logistic regression; boosting has all
-
-
-def table_of(comparison: Comparison) -> Table | None:
-    """The table whose rows the samples are; None for other samples."""
-    table = comparison.real.table
-    assert table is None or isinstance(table, Table), "rows of a table"
-    return table
 
 
 def columns(comparison: Comparison) -> dict[str, float]:
     """column_shapes, boundary_adherence, rows_outside, missing_similarity, categories_dropped; column/NAME/...."""
-    table = table_of(comparison)
-    if table is None:
+    table = comparison.real.table
+    if not isinstance(table, Table):
         return {}
     real, rows = comparison.real.rows, comparison.rows
     sides = {each: {"real": real[each.name], "synthetic": rows[each.name]} for each in table.columns}
@@ -66,8 +60,8 @@ def columns(comparison: Comparison) -> dict[str, float]:
 
 def pairs(comparison: Comparison) -> dict[str, float]:
     """column_pairs, correlation_similarity, contingency_similarity and cramers_v_difference."""
-    table = table_of(comparison)
-    if table is None:
+    table = comparison.real.table
+    if not isinstance(table, Table):
         return {}
     return pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
 
@@ -78,23 +72,25 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
     Boosting alone gives downstream_accuracy, downstream_f1_class_0.., group/NAME/downstream_auc and
     downstream_auc_worst_group.
     """
-    table = table_of(comparison)
-    if table is None or not table.class_names:
+    table = comparison.real.table
+    if not isinstance(table, Table) or not table.class_names:
         return {}
     train, test = (labelled(table, samples) for samples in (comparison.samples, comparison.real.held_out))
-    num_classes = len(table.class_names)
-    values: dict[str, float] = {}
-    for predictor, suffix in ((task.boosting(), ""), (task.linear(), "_linear")):
-        probabilities = predict(predictor, train, test, num_classes=num_classes)
-        scores = score_predictions(probabilities, classes=test.classes, num_bins=task.num_bins)
-        kept = LINEAR_SCORES if suffix else scores
-        values |= {f"downstream_{name}{suffix}": scores[name] for name in kept}
-        if not suffix and task.subgroup is not None:
-            name = find_name(task.subgroup, [column.name for column in table.columns])
-            (column,) = (column for column in table.columns if column.name == name)
-            groups = row_groups(column, comparison.real.rows[column.name])
-            values |= scores_by_group(groups, probabilities, classes=test.classes)
-    return values
+    boosted, linear = (
+        predict(predictor, train, test, num_classes=len(table.class_names))
+        for predictor in (task.boosting(), task.linear())
+    )
+    scores, linear_scores = (
+        score_predictions(probabilities, classes=test.classes, num_bins=task.num_bins)
+        for probabilities in (boosted, linear)
+    )
+    values = {f"downstream_{name}": score for name, score in scores.items()}
+    if task.subgroup is not None:
+        by_name = {column.name: column for column in table.columns}
+        column = by_name[find_name(SUBGROUP, task.subgroup, by_name)]
+        groups = row_groups(column, comparison.real.rows[column.name])
+        values |= scores_by_group(groups, boosted, classes=test.classes)
+    return values | {f"downstream_{name}_linear": linear_scores[name] for name in LINEAR_SCORES}
 
 
 def labelled(table: Table, samples: Samples) -> Labelled:
@@ -120,10 +116,7 @@ def scores_by_group(
 
 
 def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
-    """The rows of each group: of each category, or of the lower and the upper half of a column of numbers.
-
-    There are no groups if all numbers are missing.
-    """
+    """The rows of each category, or of the lower and the upper half of numbers; no groups if all are missing."""
     if not column.is_number:
         return {name: (values == name).to_numpy(dtype=bool) for name in column.categories}
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -134,19 +127,14 @@ def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:
 
 
 def safe_names(names: Iterable[str]) -> dict[str, str]:
-    """Distinct keys for the first names, of a to z, 0 to 9 and _ only.
-
-    Names come from data; such a key can neither end a line, nor a path, nor a tag.
-    """
+    """Distinct keys for the first names; of a to z, 0 to 9 and _ only, so that none can end a line, a path or a tag."""
     keys: dict[str, str] = {}
     for name in list(names)[:MOST_PARTS]:
         plain = unicodedata.normalize("NFKD", name).casefold()
         without_accents = re.sub(r"[\u0300-\u036f]", "", plain)
         stem = re.sub(r"[^a-z0-9]+", "_", without_accents).strip("_")[:LONGEST_NAME] or "unnamed"
-        number, key = 1, stem
-        while key in keys.values():
-            number, key = number + 1, f"{stem}_{number + 1}"
-        keys[name] = key
+        candidates = chain([stem], (f"{stem}_{number}" for number in count(2)))
+        keys[name] = next(key for key in candidates if key not in keys.values())
     return keys
 
 
@@ -162,9 +150,5 @@ class TableMetrics(ExtraMetrics):
 
     def check(self, table: RowFormat) -> None:
         assert isinstance(table, Table), "rows of a table"
-        names, subgroup = [column.name for column in table.columns], self.task.subgroup
-        if subgroup is not None and find_name(subgroup, names) is None:
-            setting = "evaluation.table.task.subgroup"
-            raise UsageError(
-                f"{setting} must be one of {listed(names)}: got {shown(subgroup)}{advice(setting, subgroup)}"
-            )
+        if self.task.subgroup is not None:
+            find_name(SUBGROUP, self.task.subgroup, (column.name for column in table.columns))

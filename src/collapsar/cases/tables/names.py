@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from collapsar.errors import UsageError, printable
 
@@ -19,9 +19,17 @@ def shown(name: object) -> str:
     return printable(str(name))
 
 
-def column_error(name: object, problem: str) -> UsageError:
-    """The error that refuses a column by its name."""
-    return UsageError(f"column {shown(name)} {problem}")
+def some(words: Iterable[object], *, most: int = 6, between: str = ", ") -> str:
+    """The first few words on one line, and how many more there are."""
+    texts = [shown(word) for word in words]
+    rest = [f"{len(texts) - most} more"] if len(texts) > most else []
+    return between.join([*texts[:most], *rest])
+
+
+def column_error(name: object, problem: str, *ways: str) -> UsageError:
+    """The error that refuses a column: leave it out, or take one of these ways."""
+    leave_out = f"set {identifier_override(str(name))} to leave it out"
+    return UsageError(f"column {shown(name)} {problem}; {', or '.join([leave_out, *ways])}")
 
 
 def quoted(name: str) -> str:
@@ -52,54 +60,33 @@ def type_override(name: str, kind: str) -> str:
     return override("data.types", f"[{quoted(f'{name}: {kind}')}]")
 
 
-def find_name(typed: Typed, columns: Sequence[str]) -> str | None:
-    """The column that was meant; None if there is none, or more than one could be.
+def find_name(setting: str, typed: Typed | None, columns: Iterable[str]) -> str:
+    """The column that a setting means; UsageError if there is none, or more than one could be.
 
     A number matches the name that reads as it: 3 the column 3, 202001 the column 2020_01. Text matches the equal name,
     or else the only name that differs in surrounding blanks alone.
     """
-    equal = [name for name in columns if name == typed]
-    meant = equal or [name for name in columns if reads_as(name, typed)]
-    return meant[0] if len(meant) == 1 else None
+    allowed, advice = list(columns), ""
+    meant = [name for name in allowed if name == typed] or [name for name in allowed if reads_as(name, typed)]
+    if len(meant) == 1:
+        return meant[0]
+    if isinstance(typed, int | float):
+        example = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}.get(setting, "'2020_01'")
+        advice = f'; put a name that reads as a number in quotes: "{setting}={example}"'
+    if len(allowed) == 1:
+        advice += "; set data.separator if the file should have more columns"
+    names = ", ".join(printable(quoted(name)) for name in allowed)
+    raise UsageError(f"{setting} must be one of {names}: got {'nothing' if typed is None else shown(typed)}{advice}")
 
 
-def find_names(setting: str, typed: Iterable[Typed], columns: Iterable[str]) -> list[str]:
-    """The columns that were meant; UsageError if a name fits no column."""
-    columns, found = list(columns), []
-    for one in typed:
-        name = find_name(one, columns)
-        if name is None:
-            raise UsageError(
-                f"{setting} must name columns of the table: got {shown(one)}; it has "
-                f"{listed(columns)}{advice(setting, one)}"
-            )
-        found.append(name)
-    return found
-
-
-def advice(setting: str, typed: object) -> str:
-    """How to type a name that was read as a number; empty for text."""
-    if typed is None or isinstance(typed, str):
-        return ""
-    lists = {"data.identifiers": "['2020_01']", "data.types": "['2020_01: count']"}
-    example = lists.get(setting, "'2020_01'")
-    return f'; put a name that reads as a number in quotes: "{setting}={example}"'
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names as settings take them, on one line."""
-    return ", ".join(printable(quoted(name)) for name in names)
-
-
-def reads_as(name: str, value: Typed) -> bool:
+def reads_as(name: str, value: Typed | None) -> bool:
     """Whether Hydra reads this name, without quotes, as this value; whether a text is this name within blanks."""
     if isinstance(value, str):
         return name.strip() == value.strip()
     if isinstance(value, bool):
         return name.lower() == str(value).lower()
-    if isinstance(value, int):
-        return WHOLE.fullmatch(name) is not None and int(name) == value
     try:
-        return WHOLE.fullmatch(name) is None and float(name) == value
+        number = int(name) if WHOLE.fullmatch(name) else float(name)
     except ValueError:
         return False
+    return type(number) is type(value) and number == value

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype
 
-from collapsar.cases.tables.file_rows import FileRows, counted, some
-from collapsar.cases.tables.names import column_error, identifier_override, shown, type_override
+from collapsar.cases.tables.names import column_error, shown, some, type_override
 from collapsar.cases.tables.schema import LARGEST_COUNT
 from collapsar.errors import UsageError, printable
+from collapsar.records.words import counted
 
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
 PADDED = re.compile(r"\s*[+-]?0[0-9]")  # a number that begins with an extra zero, as codes do: 007
@@ -73,10 +73,10 @@ def sign(setting: str, value: str | None) -> str | None:
     """The character that a setting gives as itself or by its name, such as comma."""
     if value is None:
         return None
-    named = {name: one for one, name in SIGN_NAMES.items()}
-    one = named.get(value, "\t" if value == "\\t" else value)
+    one = {name: one for one, name in SIGN_NAMES.items()}.get(value, "\t" if value == "\\t" else value)
     if len(one) != 1 or one in '"\r\n' or one.isalnum():
-        raise UsageError(f"{setting} must be one character, or one of {', '.join(named)}: got {printable(repr(value))}")
+        names = ", ".join(SIGN_NAMES.values())
+        raise UsageError(f"{setting} must be one character, or one of {names}: got {printable(repr(value))}")
     return one
 
 
@@ -86,35 +86,41 @@ def sign_name(one: str) -> str:
 
 
 def find_numbers(
-    rows: FileRows, decimal: str | None, thousands: str | None, *, given: Mapping[str, str], max_categories: int
+    frame: pd.DataFrame,
+    decimal: str | None,
+    thousands: str | None,
+    *,
+    given: Mapping[str, str],
+    texts: Collection[str] = (),
+    max_categories: int,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The columns, as numbers where they can be, and notes for the user.
+    """The columns of a file, as numbers where they can be, and notes for the user.
 
-    `given` are the kinds that the user sets, by column. A text column of more than `max_categories` different values is
-    refused if most of them are numbers.
+    `given` are the kinds that the user sets, by column; `texts` are text even if they write numbers. A text column of
+    more than `max_categories` different values is refused if most of them are numbers.
     """
-    texts = {name: column.cat.categories.tolist() for name, column in rows.frame.select_dtypes("category").items()}
+    written = {name: column.cat.categories.tolist() for name, column in frame.select_dtypes("category").items()}
     may_be_numbers = {
         name: distinct
-        for name, distinct in texts.items()
-        if given.get(name) in ("continuous", "count") or (name not in given and name not in rows.texts)
+        for name, distinct in written.items()
+        if given.get(name) in ("continuous", "count") or (name not in given and name not in texts)
     }
     signs, notes = find_signs(may_be_numbers, decimal=decimal, thousands=thousands)
-    columns = dict(rows.frame.items())
-    for name, values in rows.frame.items():
-        kind, distinct = given.get(name), texts.get(name)
+    columns = dict(frame.items())
+    for name, values in frame.items():
+        kind, distinct = given.get(name), written.get(name)
         if distinct is None:
             is_whole = kind is None and is_integer_dtype(values)
             if is_whole and len(beyond := values[~values.between(-LARGEST_COUNT, LARGEST_COUNT)]):
                 raise beyond_counts(name, str(beyond.iloc[0]))
-        elif name not in may_be_numbers or not distinct:
+        elif not may_be_numbers.get(name):
             notes += look_alikes(name, distinct)
         elif unread := signs.unread(distinct):
             check_signs(name, distinct, unread[0], kind=kind)
-            found = nearly_numbers(values, unread)
-            if found and len(distinct) > max_categories:
-                raise UsageError(f"column {found[0]}, or set {identifier_override(name)} to leave it out")
-            notes += [*look_alikes(name, distinct), *found]
+            note = nearly_numbers(values, unread)
+            if note and len(distinct) > max_categories:
+                raise column_error(name, note)
+            notes += [*look_alikes(name, distinct), *([f"{shown(name)} {note}"] if note else [])]
         else:
             columns[name], found = read_numbers(values, signs=signs, kind=kind)
             notes += found
@@ -124,34 +130,19 @@ def find_numbers(
 def find_signs(
     columns: Mapping[str, Sequence[str]], *, decimal: str | None, thousands: str | None
 ) -> tuple[Signs, list[str]]:
-    """How the file writes numbers, and a note if it uses a decimal comma that no setting announces.
-
-    A file with a comma in one column and a point in another is refused.
-    """
+    """How the file writes numbers, and a note if it uses a decimal comma that no setting announces."""
     point = Signs(decimal or ".", thousands)
     if thousands == point.decimal:
         raise UsageError(f"data.thousands and data.decimal must differ: got {sign_name(thousands)} for both; set both")
     if decimal is not None or thousands == ",":
         return point, []
     comma, grouped = Signs(",", thousands), Signs(".", ",")
-    by_comma = [
-        (name, unread[0])
-        for name, distinct in columns.items()
-        if (unread := point.unread(distinct)) and not comma.unread(distinct) and grouped.unread(distinct)
-    ]
-    if not by_comma:
-        return point, []
-    (name, example), *_ = by_comma
-    for other, distinct in columns.items():
-        if not point.unread(distinct) and (unread := comma.unread(distinct)):
-            raise column_error(
-                name,
-                f"holds {example} and column {shown(other)} holds {printable(unread[0])}: set data.decimal to the sign "
-                f"of both, and data.thousands if the other one groups digits; or {type_override(name, 'category')} if "
-                "it is no number",
-            )
-    number = float(comma.plain(example))
-    return comma, [f"the decimal sign is a comma: {printable(example)} in {shown(name)} is read as {number}"]
+    for name, distinct in columns.items():
+        if (unread := point.unread(distinct)) and not comma.unread(distinct) and grouped.unread(distinct):
+            number = float(comma.plain(unread[0]))
+            note = f"the decimal sign is a comma: {printable(unread[0])} in {shown(name)} is read as {number}"
+            return comma, [note]
+    return point, []
 
 
 def check_signs(name: str, distinct: Sequence[str], unread: str, *, kind: str | None) -> None:
@@ -161,73 +152,49 @@ def check_signs(name: str, distinct: Sequence[str], unread: str, *, kind: str | 
         thousands = f" data.thousands={sign_name(signs.thousands)}" if signs.thousands else ""
         possible[float(signs.plain(unread))] = f"data.decimal={sign_name(signs.decimal)}{thousands}"
     if possible:
-        ways = " or ".join(f"{settings} to read it as {number}" for number, settings in possible.items())
-        raise column_error(
-            name,
-            f"holds {printable(unread)}, which may be a number: set {ways}, or {type_override(name, 'category')} to "
-            "keep it as it stands",
-        )
+        ways = [f"{settings} to read it as {number}" for number, settings in possible.items()]
+        keep = f"{type_override(name, 'category')} to keep it as it stands"
+        raise column_error(name, f"holds {printable(unread)}, which may be a number", *ways, keep)
     if kind is not None:
-        raise column_error(
-            name,
-            f"must hold finite numbers to be {kind}: got {printable(unread)}; add it to data.missing if it stands for "
-            "nothing, or set data.types otherwise",
-        )
+        what = f"must hold finite numbers to be {kind}: got {printable(unread)}"
+        raise column_error(name, what, "add it to data.missing if it stands for nothing", "set data.types otherwise")
 
 
-def nearly_numbers(values: pd.Series, unread: Collection[str]) -> list[str]:
-    """A note if at least half of a column's values are numbers and the rest, `unread`, are not."""
+def nearly_numbers(values: pd.Series, unread: Collection[str]) -> str:
+    """A note if at least half of a column's values are numbers and the rest, `unread`, are not; else empty."""
     num_unread = int(values.isin(unread).sum())
     if 2 * num_unread > values.count():
-        return []
-    words = some([printable(text) for text in unread], most=3)
-    return [
-        f"{shown(values.name)} is text: {words} ({counted(num_unread, 'row')}) is no number; if it stands for nothing, "
-        "add it to data.missing"
-    ]
+        return ""
+    words = f"{some(unread, most=3)} ({counted(num_unread, 'row')})"
+    return f"is text: {words} is no number; if it stands for nothing, add it to data.missing"
 
 
-def look_alikes(name: str, distinct: Sequence[str] | None) -> list[str]:
+def look_alikes(name: str, distinct: Sequence[str]) -> list[str]:
     """A note if two categories differ only in case or in surrounding blanks."""
     seen: dict[str, str] = {}
-    for text in distinct or ():
+    for text in distinct:
         if (other := seen.setdefault(text.strip().casefold(), text)) != text:
             return [f"{shown(name)} has {other!r} and {text!r} as two categories"]
     return []
 
 
 def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[pd.Series, list[str]]:
-    """A column of texts as numbers, with notes on numbers that float64 rounds, and on codes that are read as numbers.
-
-    Infinite numbers are refused, and so are whole numbers that would lose digits, unless their kind is given.
-    """
+    """A column of texts as numbers, with notes; whole ones that would lose digits are refused if no kind is given."""
     name, distinct = values.name, values.cat.categories.tolist()
     plain = [signs.plain(text) for text in distinct]
     numbers, notes = np.array([float(text) for text in plain]), []
-    if not np.isfinite(numbers).all():
-        infinite = printable(distinct[int(np.argmin(np.isfinite(numbers)))])
-        raise column_error(
-            name,
-            f"must hold finite numbers, below 1.8e308: got {infinite}; add it to data.missing if it stands for "
-            f"nothing, or set {identifier_override(name)}",
-        )
     if lost := [place for place, text in enumerate(plain) if not is_held(text)]:
         example, are_whole = distinct[lost[0]].strip(), (numbers == np.rint(numbers)).all()
         if kind is None and are_whole and (np.abs(numbers[lost]) > LARGEST_COUNT).any():
             raise beyond_counts(name, example)
         notes.append(f"{shown(name)}: {example} and {len(lost) - 1} other numbers are rounded to float64")
-    for text, number in zip(distinct, numbers, strict=True):
-        if PADDED.match(text):
-            category = type_override(name, "category")
-            notes.append(f"{shown(name)}: {text.strip()} is read as {number:.15g}; set {category} for codes")
-            break
+    if padded := [place for place, text in enumerate(distinct) if PADDED.match(text)]:
+        code, number = distinct[padded[0]].strip(), numbers[padded[0]]
+        notes.append(f"{shown(name)}: {code} is read as {number:.15g}; set {type_override(name, 'category')} for codes")
     return pd.Series(np.append(numbers, np.nan)[values.cat.codes]), notes
 
 
 def beyond_counts(name: str, example: str) -> UsageError:
     """The error for a column of whole numbers that float64 rounds."""
-    return column_error(
-        name,
-        f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53: set {identifier_override(name)} to "
-        f"leave it out, or {type_override(name, 'category')}",
-    )
+    what = f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53"
+    return column_error(name, what, type_override(name, "category"))

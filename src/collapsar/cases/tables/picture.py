@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.cases.tables.columns import association_matrix, category_shares, is_outside
+from collapsar.cases.tables.columns import association_matrix, coded_values, is_outside
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.errors import printable
 
@@ -25,9 +25,9 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
     """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows."""
     columns, sides = table.columns[:MOST_COLUMNS], {"real": real, "synthetic": synthetic}
     return {
-        "columns": [histogram(column, real=real[column.name], synthetic=synthetic[column.name]) for column in columns],
+        "columns": [histogram(each, real=real[each.name], synthetic=synthetic[each.name]) for each in columns],
         "association": {
-            side: rounded(association_matrix(columns, real=real, rows=rows)) for side, rows in sides.items()
+            name: rounded(association_matrix(columns, real=real, rows=rows)) for name, rows in sides.items()
         },
         "classes": [text(name) for name in table.class_names],
         "rows": example_rows(columns, synthetic[:NUM_ROWS]),
@@ -36,19 +36,28 @@ def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) 
 
 def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
     """Shares of all values in each bin or category, and of missing ones; two labels are the ends of a number's bins."""
-    sides = {"real": real, "synthetic": synthetic}
-    if column.is_number:
-        edges = picture_edges(column, real)
+    edges, shares, missing = picture_edges(column, real) if column.is_number else None, {}, {}
+    for side, values in {"real": real, "synthetic": synthetic}.items():
+        codes, num_codes = coded_values(column, values, edges=edges)
+        found = np.bincount(codes, minlength=num_codes) / max(len(codes), 1)
+        shares[side], missing[side] = found[:-1], float(found[-1])
+    if edges is not None:
         half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
         labels = [f"{edges[0] + half:.4g}", f"{edges[-1] - half:.4g}"]
-        shares = {side: bin_shares(values, edges) for side, values in sides.items()}
     else:
-        order = np.argsort(-category_shares(column, real), kind="stable")
+        order = np.argsort(-shares["real"], kind="stable")
         labels = [text(column.categories[place]) for place in order[:MOST_CATEGORIES]]
-        labels += ["others"] * (len(order) > MOST_CATEGORIES)
-        shares = {side: ordered_shares(column, values, order) for side, values in sides.items()}
-    missing = {side: float(values.isna().mean()) for side, values in sides.items()}
-    return {"name": text(column.name), "kind": column.kind, "labels": labels, **shares, "missing": missing}
+        if len(order) > MOST_CATEGORIES:
+            labels.append("others")
+        shares = {side: with_others(found[order]) for side, found in shares.items()}
+    stored = {side: rounded(found) for side, found in shares.items()}
+    return {"name": text(column.name), "kind": column.kind, "labels": labels, **stored, "missing": missing}
+
+
+def with_others(shares: np.ndarray) -> np.ndarray:
+    """The first MOST_CATEGORIES shares, and the sum of the others if there are any."""
+    others = shares[MOST_CATEGORIES:]
+    return np.append(shares[:MOST_CATEGORIES], others.sum()) if len(others) else shares
 
 
 def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
@@ -61,30 +70,16 @@ def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
     return np.linspace(low, high, NUM_BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
 
 
-def bin_shares(values: pd.Series, edges: np.ndarray) -> list[float]:
-    """Share of all values, missing ones included, in each bin; the outer bins are open."""
-    numbers = values.dropna().to_numpy(dtype=np.float64)
-    bins = np.searchsorted(edges[1:-1], numbers, side="right")
-    return rounded(np.bincount(bins, minlength=len(edges) - 1) / max(len(values), 1))
-
-
-def ordered_shares(column: Column, values: pd.Series, order: np.ndarray) -> list[float]:
-    """Share of all values in each category, in this order; those beyond MOST_CATEGORIES are added up."""
-    shares = category_shares(column, values)[order] * float(values.notna().mean())
-    rest = [shares[MOST_CATEGORIES:].sum()] * (len(order) > MOST_CATEGORIES)
-    return rounded(np.array([*shares[:MOST_CATEGORIES], *rest]))
-
-
 def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Rows as texts, "" for a missing value, each marked if it is invalid in its column."""
-    outside = {column.name: is_outside(column, rows[column.name]) for column in columns}
-    cells = {
-        name: [
-            {"text": text(value), "is_outside": bool(bad)} for value, bad in zip(rows[name], outside[name], strict=True)
+    cells = [
+        [
+            {"text": text(value), "is_outside": bool(bad)}
+            for value, bad in zip(rows[column.name], is_outside(column, rows[column.name]), strict=True)
         ]
-        for name in outside
-    }
-    return [list(row) for row in zip(*cells.values(), strict=True)]
+        for column in columns
+    ]
+    return [list(row) for row in zip(*cells, strict=True)]
 
 
 def text(value: Any) -> str:

@@ -1,8 +1,7 @@
 """Predictors that are trained on synthetic rows and tested on real ones (TSTR).
 
-TSTR is from Esteban, Hyland & Rätsch 2017, section 4.1, https://arxiv.org/abs/1706.02633. The two predictors are
-scikit-learn's gradient boosting on histograms and logistic regression. A row's target column gives its class; the
-predictors do not see that column.
+TSTR is from Esteban, Hyland & Rätsch 2017, section 4.1, https://arxiv.org/abs/1706.02633. A row's target column gives
+its class; the predictors do not see that column.
 """
 
 from dataclasses import dataclass
@@ -32,18 +31,14 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class TableTask:
-    """The predictors that are trained on rows; `conf/table_metrics/default.yaml` explains each setting.
-
-    Of a column of numbers, the subgroups are its lower and upper half. The seed of the boosting is the same for every
-    generation, so that scores differ by the rows alone.
-    """
+    """The predictors that are trained on rows; `conf/table_metrics/default.yaml` explains each setting."""
 
     num_trees: int
     inverse_regularisation: float
     max_iterations: int
     num_bins: int
     subgroup: Typed | None
-    seed: int
+    seed: int  # of the boosting; the same for every generation, so that scores differ by the rows alone
 
     def __post_init__(self) -> None:
         check_positive(num_trees=self.num_trees, inverse_regularisation=self.inverse_regularisation)
@@ -59,16 +54,12 @@ class TableTask:
 
 
 def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_classes: int) -> np.ndarray:
-    """Class probabilities [test row, class] of a predictor trained on `train`.
-
-    A class without training rows has probability 0. If all training rows are of one class, the AUC is .5.
-    """
+    """Class probabilities [test row, class]; a class without training rows has probability 0."""
     present = np.unique(train.classes)
     if len(present) == 1:
-        predictor = DummyClassifier(strategy="prior")
-    used: slice | np.ndarray = slice(None)
-    if isinstance(predictor, HistGradientBoostingClassifier):
-        used = splittable(train.features, min_leaf=predictor.min_samples_leaf)
+        predictor = DummyClassifier(strategy="prior")  # whose AUC is .5
+    is_boosting = isinstance(predictor, HistGradientBoostingClassifier)
+    used = splittable(train.features, min_leaf=predictor.min_samples_leaf) if is_boosting else slice(None)
     with threadpool_limits(limits=1):  # several threads sum in another order, which changes results
         predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
     probabilities = np.zeros((len(test.classes), num_classes))
@@ -117,9 +108,6 @@ def expected_calibration_error(probabilities: np.ndarray, *, classes: np.ndarray
 
 
 def brier_score(probabilities: np.ndarray, *, classes: np.ndarray) -> float:
-    """Half the squared distance of probabilities from the true class, a mean over rows, in [0, 1]; 0 is best.
-
-    Brier 1950 does not halve.
-    """
+    """Half the mean squared distance of probabilities from the true class (Brier 1950: all of it), in [0, 1]."""
     truth = np.eye(probabilities.shape[1])[classes]
     return 0.5 * float(((probabilities - truth) ** 2).sum(axis=1).mean())

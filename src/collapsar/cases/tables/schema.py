@@ -15,7 +15,7 @@ QuantileTransformer maps the smallest and largest number, zeros among them, to -
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,12 @@ from scipy.special import ndtr, ndtri
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from collapsar.cases.tables.names import column_error, identifier_override
+from collapsar.cases.tables.names import column_error
 from collapsar.data.real_data import RowFormat
-from collapsar.errors import UsageError
 
 Kind = Literal["continuous", "count", "category"]
 Vectors = Float[Tensor, "sample dimension"]
+Labels = Int64[Tensor, " sample"]
 LARGEST_ENCODED = 1e18  # float32 holds its square
 LARGEST_COUNT = 2**53  # beyond it float64 skips whole numbers
 MARGIN = 0.01  # of a rank; float32 rounds by less up to some 500,000 numbers
@@ -39,20 +39,8 @@ NARROWEST = 1e-30  # a smaller spread counts as none: in its units, other number
 ScaleName = Literal["quantile", "standardise"]
 
 
-@runtime_checkable
-class Scale(Protocol):
-    """Scales float64 columns [row, 1] without NaN to about standard normal numbers, and back."""
-
-    def transform(self, numbers: np.ndarray) -> np.ndarray: ...
-
-    def inverse_transform(self, scaled: np.ndarray) -> np.ndarray: ...
-
-
 class NormalScores:
-    """Normal quantiles of ranks, which are linear between two seen numbers.
-
-    Between them float32 rounds by less than a thousandth of their distance.
-    """
+    """Normal quantiles of ranks, linear between two seen numbers; float32 rounds by < .001 of their distance."""
 
     def __init__(self, numbers: np.ndarray) -> None:
         self.seen, counts = np.unique(numbers, return_counts=True)  # sorted
@@ -77,19 +65,20 @@ class NormalScores:
         return numbers + self.slope * (np.minimum(scaled - self.low, 0) + np.maximum(scaled - self.high, 0))
 
 
+Scale: TypeAlias = NormalScores | StandardScaler
+"""Scales float64 columns [row, 1] without NaN to about standard normal numbers, and back."""
+
+
 def has_spread(numbers: np.ndarray) -> bool:
     """Whether the standard deviation can serve as a unit; that of equal numbers is only rounding."""
     return bool(np.ptp(numbers) > NARROWEST)
 
 
 def fit_scale(name: ScaleName, numbers: np.ndarray) -> Scale:
-    """The scale of this name, fitted to these numbers; UsageError if there is none of this name."""
-    if name not in get_args(ScaleName):
-        raise UsageError(f"data.scale must be one of {', '.join(get_args(ScaleName))}: got {name}")
+    """The scale of this name, fitted to these numbers."""
     if name == "quantile":
         return NormalScores(numbers)
-    scaler: Scale = StandardScaler(with_std=has_spread(numbers)).fit(numbers[:, None])
-    return scaler
+    return StandardScaler(with_std=has_spread(numbers)).fit(numbers[:, None])
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,6 @@ class Table(RowFormat):
 
     @property
     def width(self) -> int:
-        """Dimensions of an encoded row."""
         return self.columns[-1].stop
 
     @property
@@ -142,32 +130,24 @@ class Table(RowFormat):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the rows' labels, in order; empty if rows have no labels."""
         if not self.target_column.is_number:
             return self.target_column.categories
         return () if self.threshold is None else (f"at most {self.threshold:g}", f"above {self.threshold:g}")
 
     def encode(self, frame: pd.DataFrame, *, largest: float = LARGEST_ENCODED) -> Vectors:
         """Rows as vectors; a number too far from those of the training rows to be encoded is refused."""
-        values = np.zeros((len(frame), self.width), dtype=np.float32)
-        for column in self.columns:
-            values[:, column.block] = self._encoded(column, frame[column.name], largest=largest)
-        return torch.from_numpy(values)
+        blocks = [self._encoded(column, frame[column.name], largest=largest) for column in self.columns]
+        return torch.from_numpy(np.concatenate(blocks, axis=1, dtype=np.float32))
 
     def decode(self, values: Vectors) -> pd.DataFrame:
         """Vectors as rows: categories as strings, counts as integers, missing values as NaN, None or NA."""
-        blocks = {column.name: self._decoded(column, values[:, column.block]) for column in self.columns}
-        return pd.DataFrame(blocks)
+        return pd.DataFrame({each.name: self._decoded(each, values[:, each.block]) for each in self.columns})
 
     def valid(self, values: Vectors) -> Vectors:
-        """The vectors made valid: one category each, whole counts, values missing or not, one scaling for one number.
-
-        Vectors of rows stay as they are.
-        """
+        """The vectors with one category each, whole counts, values missing or not, and one scaling for one number."""
         return self.encode(self.decode(values), largest=np.inf)
 
-    def classes(self, values: Vectors) -> Int64[Tensor, " sample"] | None:
-        """The class of each row's target; None if there are no classes."""
+    def classes(self, values: Vectors) -> Labels | None:
         target = self.target_column
         block = values[:, target.block]
         if not target.is_number:
@@ -176,7 +156,7 @@ class Table(RowFormat):
             return None
         return torch.from_numpy(self._numbers(target, block[:, 0]) > self.threshold).long()
 
-    def with_classes(self, values: Vectors, labels: Int64[Tensor, " sample"]) -> Vectors:
+    def with_classes(self, values: Vectors, labels: Labels) -> Vectors:
         """The same rows with their targets set to these classes; the target must be a category."""
         target = self.target_column
         assert not target.is_number, "no number stands for a class"
@@ -199,19 +179,15 @@ class Table(RowFormat):
         if not column.is_number:
             codes = column.codes(values)
             assert (codes[~is_missing] >= 0).all(), f"a category of {column.name} that the table does not know"
-            return np.eye(column.stop - column.start, dtype=np.float32)[
-                codes
-            ]  # the last, -1, is that of missing values
+            one_hot = np.eye(column.stop - column.start, dtype=np.float32)
+            return one_hot[codes]  # the last, -1, is that of missing values
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         filled = np.where(is_missing, 0.0, numbers)[:, None]
         scaled = np.where(is_missing, 0.0, self.scales[column.name].transform(filled)[:, 0])
         is_far = np.abs(scaled) > largest
         if is_far.any():
-            raise column_error(
-                column.name,
-                f"holds {numbers[is_far][0]!s}, too far from the numbers of the training rows: write it in other "
-                f"units, or set {identifier_override(column.name)}",
-            )
+            what = f"holds {numbers[is_far][0]!s}, too far from the numbers of the training rows"
+            raise column_error(column.name, what, "write it in other units")
         return np.stack([scaled, is_missing], axis=1)[:, : column.stop - column.start]
 
     def _decoded(self, column: Column, block: Tensor) -> "pd.Series[object]":

@@ -1,15 +1,17 @@
 """Tables of mixed columns, with fixed training and test rows: patients, the insured, holders of credit cards.
 
 Two ship with scikit-learn and statsmodels and need no network; two more come with the packages of the extra `tabular`.
+A file of rows that somebody else made, such as another generator, is read as rows of any of them (`read_file`).
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,16 +20,20 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from statsmodels.datasets import randhie
 
-from collapsar.cases.tables.fitting import find_kinds, fit_table, typed
-from collapsar.cases.tables.other_rows import read_rows
+from collapsar.cases.tables.csv_file import read_file
+from collapsar.cases.tables.fitting import as_kind, check_numbers, find_kinds, fit_table, typed
+from collapsar.cases.tables.names import shown, some
+from collapsar.cases.tables.numerals import find_numbers
 from collapsar.cases.tables.picture import table_picture
-from collapsar.cases.tables.schema import Kind, ScaleName, Table
+from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.samples import Samples
+
+logger = logging.getLogger(__name__)
 
 
 class TableSource(Source, ABC):
@@ -40,6 +46,8 @@ class TableSource(Source, ABC):
     target: str
     num_available: int  # training rows, with those of the reserve
     num_test: int
+    num_classes: int = 2
+    given_kinds: Mapping[str, Kind] = {}  # those that would be guessed wrong
     csv_settings: Mapping[str, Any] = {"separator": None, "encoding": None, "missing": ("NA", "NaN", "nan")}
     signs: tuple[str | None, str | None] = (None, None)  # decimal and thousands; None: found out
 
@@ -58,14 +66,19 @@ class TableSource(Source, ABC):
         self.labels_are_computed = threshold is not None
 
     @abstractmethod
+    def read_frame(self) -> pd.DataFrame:
+        """All rows, with the columns that are used."""
+
     def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
         """All rows in the types of their kinds, and the kind of each column."""
+        frame = self.read_frame()
+        kinds = find_kinds(frame, given=self.given_kinds)
+        return typed(frame, kinds), kinds
 
     def read(self) -> RealData:
         table, everything, train, test = self.fitted
         training, held_out = (everything[torch.from_numpy(positions)] for positions in (train, test))
-        picture = partial(table_picture, table)
-        real = RealData(training, held_out, self.num_classes, table=table, picture=picture)
+        real = RealData(training, held_out, self.num_classes, table=table, picture=partial(table_picture, table))
         if not self.sizes.reserve:
             return real
         strata = None if training.labels is None else training.labels.numpy()
@@ -76,18 +89,33 @@ class TableSource(Source, ABC):
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
         """The table, all rows encoded by it, and the positions of training and of test rows."""
         frame, kinds = self.rows()
-        strata = frame[self.target]
-        if kinds[self.target] != "category":
-            strata = None if self.threshold is None else strata > self.threshold
+        target, threshold = self.target, self.threshold
+        strata = frame[target]
+        if kinds[target] != "category":
+            strata = None if threshold is None else strata > threshold
         train, test = split(strata, num_rows=len(frame), num_first=len(frame) - self.sizes.test)
-        table = fit_table(
-            frame, train=train, kinds=kinds, target=self.target, scale=self.scale, threshold=self.threshold
-        )
+        table = fit_table(frame, train=train, kinds=kinds, target=target, scale=self.scale, threshold=threshold)
         values = table.encode(frame)
         return table, Samples(values, table.classes(values)), train, test
 
     def read_file(self, path: Path) -> Samples:
-        return read_rows(path, table=self.fitted[0], csv_settings=self.csv_settings, signs=self.signs)
+        """The rows of a CSV or Parquet file, encoded as the table's own; the columns may stand in any order.
+
+        Raises:
+            UsageError: a column is missing, or holds a value that the table cannot encode.
+        """
+        file, (table, *_) = shown(path), self.fitted
+        kinds = {column.name: column.kind for column in table.columns}
+        rows = read_file(str(path), **self.csv_settings).frame
+        if lacking := [name for name in kinds if name not in rows]:
+            raise UsageError(f"{file} lacks the columns {some(lacking)}: it must have those of the real table")
+        if others := [name for name in rows if name not in kinds]:
+            logger.info("%s: columns left out that the real table does not use: %s", file, some(others))
+        frame, _ = find_numbers(rows[list(kinds)], *self.signs, given=kinds, max_categories=len(rows))
+        for column in table.columns:
+            frame[column.name] = known_values(column, frame[column.name], cells=rows[column.name], file=file)
+        values = table.encode(typed(frame, kinds))
+        return Samples(values, table.classes(values))
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         known = {"sample_shape": self.sample_shape, "blocks": [list(block) for block in self.fitted[0].blocks()]}
@@ -96,23 +124,7 @@ class TableSource(Source, ABC):
         return with_arguments(recipe, **left_open)
 
 
-class KnownTable(TableSource, ABC):
-    """A table whose sizes are known before it is read; one row in five is held out."""
-
-    num_classes = 2
-    given_kinds: ClassVar[Mapping[str, Kind]] = {}  # those that would be guessed wrong
-
-    @abstractmethod
-    def read_frame(self) -> pd.DataFrame:
-        """All rows, with the columns that are used."""
-
-    def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
-        frame = self.read_frame()
-        kinds = find_kinds(frame, given=self.given_kinds)
-        return typed(frame, kinds), kinds
-
-
-class BreastCancer(KnownTable):
+class BreastCancer(TableSource):
     """569 patients with 30 measurements of cell nuclei, and the diagnosis (Street, Wolberg & Mangasarian 1993)."""
 
     name = "breast_cancer"
@@ -121,11 +133,10 @@ class BreastCancer(KnownTable):
 
     def read_frame(self) -> pd.DataFrame:
         patients = load_breast_cancer(as_frame=True)
-        diagnoses = np.array(patients.target_names)[patients.target]
-        return patients.data.assign(diagnosis=diagnoses)
+        return patients.data.assign(diagnosis=np.array(patients.target_names)[patients.target])
 
 
-class HealthInsurance(KnownTable):
+class HealthInsurance(TableSource):
     """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3).
 
     The target is the number of visits to a doctor in that year. With threshold 0, class 1 has been to a doctor (69 %);
@@ -135,15 +146,13 @@ class HealthInsurance(KnownTable):
     name = "health_insurance"
     num_available, num_test = 16_152, 4_038
     target = "mdvis"
-    given_kinds: ClassVar[Mapping[str, Kind]] = {"lncoins": "category"}  # five plans, by their rate of coinsurance
+    given_kinds: Mapping[str, Kind] = {"lncoins": "category"}  # five plans, by their rate of coinsurance
 
     def __init__(
         self, *, sample_shape: list[int], num_train: int | float | None, threshold: int | float, scale: ScaleName
     ) -> None:
-        if not 0 <= threshold <= MOST_VISITS:
-            raise UsageError(
-                f"data.threshold must lie between 0 and {MOST_VISITS}, or a class is empty: got {threshold}"
-            )
+        if not 0 <= threshold <= 30:  # about one in five hundred has more
+            raise UsageError(f"data.threshold must lie between 0 and 30, or a class is empty: got {threshold}")
         super().__init__(sample_shape=sample_shape, num_train=num_train, scale=scale, threshold=threshold)
 
     def read_frame(self) -> pd.DataFrame:
@@ -151,10 +160,7 @@ class HealthInsurance(KnownTable):
         return people
 
 
-MOST_VISITS = 30  # about one in five hundred has more
-
-
-class AidsTrial(KnownTable):
+class AidsTrial(TableSource):
     """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines.
 
     Left out are row and patient numbers, the days until the outcome, and a constant column.
@@ -163,7 +169,7 @@ class AidsTrial(KnownTable):
     name = "aids_trial"
     num_available, num_test = 1_711, 428
     target = "cens"
-    given_kinds: ClassVar[Mapping[str, Kind]] = {"arms": "category", "strat": "category"}
+    given_kinds: Mapping[str, Kind] = {"arms": "category", "strat": "category"}
 
     def read_frame(self) -> pd.DataFrame:
         folder = folder_of("lifelines", data=self.name)
@@ -171,7 +177,7 @@ class AidsTrial(KnownTable):
         return patients.drop(columns=["pidnum", "days", "zprior"])
 
 
-class CreditDefault(KnownTable):
+class CreditDefault(TableSource):
     """30,000 holders of credit cards in Taiwan: age, bill, and late payments (Yeh & Lien 2009); from causaldata."""
 
     name = "credit_default"
@@ -197,3 +203,31 @@ def split(strata: Any, *, num_rows: int, num_first: int) -> tuple[np.ndarray, np
     """The positions of two parts of the rows, `num_first` in the first; both keep the proportions of the strata."""
     first, second = train_test_split(np.arange(num_rows), train_size=num_first, stratify=strata, random_state=0)
     return first, second
+
+
+def known_values(column: Column, values: pd.Series, *, cells: pd.Series, file: str) -> pd.Series:
+    """The values of a column of another file, read from its `cells`; refused if the real column has no such values."""
+    name, num_missing = f"column {shown(column.name)} of {file}", int(values.isna().sum())
+    if num_missing and (not column.may_be_missing or num_missing == len(values)):
+        what = "none" if not column.may_be_missing else "not in every row"
+        raise UsageError(
+            f"{name} has {num_missing} missing values, and the real one {what}: fill them or leave these rows out"
+        )
+    if column.is_number:
+        check_numbers(column.name, values.dropna(), kind=column.kind)
+        return values
+    values = as_categories(column, as_kind(cells, "category"))
+    if strangers := [value for value in values.dropna() if value not in column.categories]:
+        raise UsageError(
+            f"{name} has {len(strangers)} values that the real one lacks, such as {shown(strangers[0])}: leave these "
+            "rows out"
+        )
+    return values
+
+
+def as_categories(column: Column, values: pd.Series) -> pd.Series:
+    """Texts as the real categories; one that writes the number of a category otherwise, as 1.0 for 1, is that one."""
+    known = pd.Series(column.categories, index=column.categories, dtype=object)
+    by_number = {number: name for name, number in pd.to_numeric(known, errors="coerce").dropna().items()}
+    named = pd.to_numeric(values, errors="coerce").map(by_number)
+    return values.where(values.isin(column.categories) | named.isna(), named)

@@ -6,17 +6,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import pandas as pd
 
 from collapsar.cases.tables.csv_file import read_file
-from collapsar.cases.tables.file_rows import some
 from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import (
     Typed,
-    advice,
     column_error,
     find_name,
-    find_names,
-    identifier_override,
-    listed,
     shown,
+    some,
     type_override,
 )
 from collapsar.cases.tables.numerals import find_numbers, sign
@@ -28,10 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class TableFile(TableSource):
-    """Rows of a file that have a target; up to five log lines say how the file was read.
-
-    `conf/data/table.yaml` explains each setting. The checksum distinguishes chains of different files.
-    """
+    """Rows of a file that have a target; `conf/data/table.yaml` explains each setting. The log says how it was read."""
 
     name = "table"
 
@@ -40,7 +33,7 @@ class TableFile(TableSource):
         *,
         sample_shape: list[int] | None,
         path: str | None,
-        checksum: str | None,
+        checksum: str | None,  # distinguishes chains of different files
         target: Typed | None,
         threshold: int | float | None,
         types: Mapping[Typed, str] | Sequence[str] | None,
@@ -61,23 +54,24 @@ class TableFile(TableSource):
             raise UsageError(
                 "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
             )
-        self.csv_settings = {
-            "separator": sign("data.separator", separator),
-            "encoding": encoding,
-            "missing": missing,
-        }
-        rows = read_file(path, **self.csv_settings)
-        left_out = find_names("data.identifiers", identifiers, rows.frame)
-        given = find_types(types, rows.frame)
-        self.target = find_target(target, frame=rows.frame, identifiers=left_out)
-        rows = rows.used(target=self.target, identifiers=left_out)
+        separator = sign("data.separator", separator)
+        self.csv_settings = {"separator": separator, "encoding": encoding, "missing": missing}
         self.signs = sign("data.decimal", decimal), sign("data.thousands", thousands)
-        frame, notes = find_numbers(rows, *self.signs, given=given, max_categories=max_categories)
+        rows = read_file(path, **self.csv_settings)
+        left_out = [find_name("data.identifiers", one, rows.frame) for one in identifiers]
+        given = find_types(types, rows.frame)
+        self.target = find_name("data.target", target, (name for name in rows.frame if name not in left_out))
+        if rows.frame[self.target].isna().all():
+            raise UsageError(f"data.target={shown(self.target)} has no value in any row: set another column")
+        rows = rows.used(target=self.target, identifiers=left_out)
+        frame, notes = find_numbers(
+            rows.frame, *self.signs, given=given, texts=rows.texts, max_categories=max_categories
+        )
         kinds = find_kinds(frame, given=given)
         categories = frame[[name for name, kind in kinds.items() if kind == "category"]]
         texts = find_categories(categories, rows.frame, given=given, target=self.target, max_categories=max_categories)
         frame = typed(frame.assign(**dict(texts)), kinds)
-        self._rows = frame, kinds
+        self.frame, self.given_kinds = frame, kinds
         self.num_classes = count_classes(frame[self.target], kind=kinds[self.target], threshold=threshold)
         self.num_test = round(test_fraction * len(frame))
         self.num_available = len(frame) - self.num_test
@@ -96,35 +90,17 @@ class TableFile(TableSource):
         for line in (*rows.lines(), *understood, describe(kinds, target=self.target, num_classes=self.num_classes)):
             logger.info("%s: %s", printable(str(path)), line)
 
-    def rows(self) -> tuple[pd.DataFrame, dict[str, Kind]]:
-        return self._rows
-
-
-def find_target(target: Typed | None, *, frame: pd.DataFrame, identifiers: Sequence[str]) -> str:
-    """The column that the user means as the target."""
-    allowed = [name for name in frame if name not in identifiers]
-    found = None if target is None else find_name(target, allowed)
-    if found is None:
-        got = "nothing" if target is None else shown(target)
-        more = "; the file has one column: set data.separator if it should have more" if frame.shape[1] == 1 else ""
-        raise UsageError(
-            f"data.target must be a column that is no identifier: got {got}; set one of {listed(allowed)}"
-            f"{advice('data.target', target)}{more}"
-        )
-    if frame[found].isna().all():
-        raise UsageError(f"data.target={shown(found)} has no value in any row: set another column")
-    return found
+    def read_frame(self) -> pd.DataFrame:
+        return self.frame
 
 
 def find_types(types: Mapping[Typed, str] | Sequence[str] | None, columns: Iterable[str]) -> dict[str, str]:
     """The kinds that the user gives, by column: `{COLUMN: KIND}`, or a list of `COLUMN: KIND`."""
     if not isinstance(types, Mapping):
         if unlike := [entry for entry in types or () if ":" not in entry]:
-            raise UsageError(
-                f"data.types must be {{COLUMN: KIND}} or a list of 'COLUMN: KIND': got {printable(unlike[0])}"
-            )
+            raise UsageError(f"data.types must be {{COLUMN: KIND}} or a list of 'COLUMN: KIND': got {shown(unlike[0])}")
         types = {name.strip(): kind.strip() for name, _, kind in (entry.rpartition(":") for entry in types or ())}
-    return dict(zip(find_names("data.types", types, columns), types.values(), strict=True))
+    return {find_name("data.types", name, columns): kind for name, kind in types.items()}
 
 
 def find_categories(
@@ -136,26 +112,20 @@ def find_categories(
     """
     for name, values in numbers.items():
         num_values = values.nunique()
+        more = f"more than data.max_categories={max_categories}"
         if num_values > max_categories and name == target:
             raise UsageError(
-                f"data.target={shown(name)} has {num_values} classes, more than data.max_categories={max_categories}: "
-                f"set data.max_categories={num_values}, another target, or, for numbers, "
-                f"{type_override(name, 'continuous')}"
+                f"data.target={shown(name)} has {num_values} classes, {more}: set data.max_categories={num_values}, "
+                f"another target, or, for numbers, {type_override(name, 'continuous')}"
             )
         if num_values > max_categories and name not in given:
-            raise column_error(
-                name,
-                f"holds text of {num_values} different values, more than data.max_categories={max_categories}: set "
-                f"{identifier_override(name)} to leave it out, or {type_override(name, 'category')}",
-            )
+            what = f"holds text of {num_values} different values, {more}"
+            raise column_error(name, what, type_override(name, "category"))
         yield name, original[name] if name in given or original[name].nunique() == num_values else values
 
 
 def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | float | None) -> int:
-    """Number of classes of a target; 0 for numbers without a threshold.
-
-    There must be at least two classes, each with at least two rows.
-    """
+    """Number of classes of a target, which must be two or more, of two rows or more; 0: numbers without a threshold."""
     name = shown(target.name)
     if kind == "category" and threshold is not None:
         raise UsageError(f"data.threshold is of numbers, and data.target={name} is a category: set data.threshold=null")
@@ -176,11 +146,12 @@ def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | f
 def describe(kinds: Mapping[str, Kind], *, target: str, num_classes: int) -> str:
     """The kinds of all columns in one line, and what is not scored if the target has no classes."""
     by_kind = {kind: [shown(name) for name, own in kinds.items() if own == kind] for kind in KINDS}
-    parts = [f"{kind} {', '.join(names)}" for kind, names in by_kind.items() if names]
-    line = f"{'; '.join(parts)}. Target: {shown(target)}"
-    if not num_classes:
-        line += (
-            ", which is a number and has no classes, so that nothing is scored by class or downstream: set "
-            f"{type_override(target, 'category')} or data.threshold=NUMBER for classes"
-        )
-    return f"{line}. Set data.types={{COLUMN: KIND}} where a guess is wrong"
+    guesses = "; ".join(f"{kind} {', '.join(names)}" for kind, names in by_kind.items() if names)
+    unscored = (
+        ", which is a number and has no classes, so that nothing is scored by class or downstream: set "
+        f"{type_override(target, 'category')} or data.threshold=NUMBER for classes"
+    )
+    return (
+        f"{guesses}. Target: {shown(target)}{'' if num_classes else unscored}. Set data.types={{COLUMN: KIND}} where a "
+        "guess is wrong"
+    )

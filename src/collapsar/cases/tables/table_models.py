@@ -1,40 +1,128 @@
-"""The VAE and the GAN of rows of a table: linear layers with the heads of `table_heads.py` (Xu et al. 2019).
+"""The VAE and the GAN of rows of a table: linear layers with a head for each block of the encoded vector.
 
-As in TVAE (arXiv:1907.00503, appendix), the VAE learns a standard deviation of each number around the decoder's mean.
-`sample_from` chooses draws from the likelihood or its mode. The mode loses the scatter of numbers around their means,
-and all but the likeliest categories.
+    number   a scaled number: the output is its mean
+    flag     1 if the number before it is missing, else 0: the output is a logit
+    choice   one category of several, one-hot: the outputs are logits
 
-The GAN's generator outputs numbers directly. Flags and categories are drawn from its logits by Gumbel noise, with
-straight-through gradients, so that the critic sees rows in the form of real ones. As in CTGAN (section 4.3), without
-its sampling by rare categories.
+A missing number is encoded as 0. It counts in no likelihood, and generated rows have 0 there too.
+
+As in TVAE (Xu et al. 2019, arXiv:1907.00503, appendix), the VAE learns a standard deviation of each number around the
+decoder's mean. The mode of its likelihood loses this scatter, and all but the likeliest categories. The GAN's generator
+outputs numbers directly. Flags and categories are drawn from its logits by Gumbel noise, with straight-through
+gradients, so that the critic sees rows in the form of real ones: as in CTGAN (section 4.3), without its sampling by
+rare categories.
 """
 
 from collections.abc import Sequence
-from math import log
-from typing import Literal
+from math import log, pi
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from collapsar.cases.tables.table_heads import Block, Heads, Rows
 from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.models.bias import temper_logits
 from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
-from collapsar.models.layers import Layers, Norm, scaled
+from collapsar.models.layers import Layers, Norm, scaled, unwrapped
 from collapsar.models.plan import MODEL_SPECIFIC_KEYS
+from collapsar.models.shapes import Labels, Latents, PerSample, Rows, Scalar
 from collapsar.models.vae.vae import VariationalModel
 from collapsar.models.vae.vae_bodies import linear_layers
 
+Block = Sequence[Any]
+"""Kind (`number`, `flag` or `choice`), start and stop in the vector."""
+
+NORMALISER = 0.5 * log(2 * pi)
+SMALLEST_UNIFORM = 1e-10  # keeps log(-log(uniform)) finite
 SMALLEST_LOG_SD = log(0.01)  # of a number: in a constant column it would fall without bound
 
 
-class TableVAE(VariationalModel):
-    """A VAE of rows of a table, or of any vectors; `conf/model/table_vae.yaml` explains its arguments.
+class Heads(nn.Module):
+    """The likelihood of rows, and draws of them; `blocks` None: every value is a number."""
 
-    `sample_from` is `likelihood` (a draw) or `mean` (the means of numbers, the likeliest categories).
-    """
+    numbers: Int64[Tensor, " number"]  # indices of values
+    flags: Int64[Tensor, " flag"]  # indices of values
+    flagged: Int64[Tensor, " flag"]  # indices of numbers
+
+    def __init__(self, num_values: int, blocks: Sequence[Block] | None) -> None:
+        super().__init__()
+        blocks = blocks or [("number", place, place + 1) for place in range(num_values)]
+        numbers = [start for kind, start, _ in blocks if kind == "number"]
+        flags = [start for kind, start, _ in blocks if kind == "flag"]
+        flagged = [numbers.index(flag - 1) for flag in flags]  # a flag follows its number
+        for name, places in {"numbers": numbers, "flags": flags, "flagged": flagged}.items():
+            self.register_buffer(name, torch.tensor(places, dtype=torch.int64), persistent=False)
+        self.choices = [slice(start, stop) for kind, start, stop in blocks if kind == "choice"]
+        self.num_numbers = len(numbers)
+
+    def negative_log_likelihood(self, outputs: Rows, *, values: Rows, log_sd: Float[Tensor, " number"]) -> PerSample:
+        """-log p of each row, in nats."""
+        flags, log_sd = values[:, self.flags], log_sd.clamp(min=SMALLEST_LOG_SD)
+        errors = (values[:, self.numbers] - outputs[:, self.numbers]) * (-log_sd).exp()
+        is_there = torch.ones_like(errors).index_copy(1, self.flagged, 1 - flags)
+        of_numbers = ((0.5 * errors.square() + log_sd + NORMALISER) * is_there).sum(1)
+        of_flags = F.binary_cross_entropy_with_logits(outputs[:, self.flags], flags, reduction="none").sum(1)
+        of_choices = [-(values[:, part] * outputs[:, part].log_softmax(1)).sum(1) for part in self.choices]
+        return of_numbers + of_flags + sum(of_choices, torch.zeros_like(of_numbers))
+
+    def likeliest(self, outputs: Rows) -> Rows:
+        """Rows of the means of numbers and the likeliest flags and categories."""
+        return self._assembled(outputs, numbers=outputs[:, self.numbers], noise=torch.zeros_like(outputs))
+
+    def drawn(
+        self, outputs: Rows, *, log_sd: Float[Tensor, " number"], spread: float, generator: torch.Generator
+    ) -> Rows:
+        """Rows drawn from the likelihood, its density raised to the power 1/lambda; lambda is `spread`."""
+        normal = torch.randn(len(outputs), self.num_numbers, generator=generator).to(outputs.device)
+        numbers = outputs[:, self.numbers] + spread**0.5 * log_sd.clamp(min=SMALLEST_LOG_SD).exp() * normal
+        uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
+        return self._assembled(temper_logits(outputs, spread=spread), numbers=numbers, noise=gumbel(uniform))
+
+    def relaxed(self, outputs: Rows, *, temperature: float, uniform: Rows) -> Rows:
+        """Rows with drawn flags and categories whose gradients are those of softened ones.
+
+        The straight-through Gumbel-softmax estimator (Jang et al. 2017, arXiv:1611.01144, section 2.2). Numbers are the
+        network's outputs. The lower the temperature, the nearer softened categories are to drawn ones; `uniform` is the
+        noise of the draws, in [0, 1).
+        """
+        noise = gumbel(uniform)
+        rows = self._assembled(outputs, numbers=outputs[:, self.numbers], noise=noise)
+        soft = outputs.index_copy(1, self.flags, self._flag_odds(outputs, noise).div(temperature).sigmoid())
+        for part in self.choices:
+            places = torch.arange(part.start, part.stop, device=outputs.device)
+            soft = soft.index_copy(1, places, ((outputs[:, part] + noise[:, part]) / temperature).softmax(1))
+        is_number = torch.zeros(outputs.shape[1], dtype=torch.bool, device=outputs.device)
+        is_number[self.numbers] = True
+        return torch.where(is_number, rows, rows.detach() + soft - soft.detach())
+
+    def _assembled(self, outputs: Tensor, *, numbers: Tensor, noise: Tensor) -> Tensor:
+        """Rows of these numbers, with the flags and categories that are largest after adding the noise."""
+        flags = (self._flag_odds(outputs, noise) > 0).to(outputs.dtype)
+        is_there = torch.ones_like(numbers).index_copy(1, self.flagged, 1 - flags)
+        rows = torch.zeros_like(outputs).index_copy(1, self.numbers, numbers * is_there)
+        rows = rows.index_copy(1, self.flags, flags)
+        for part in self.choices:
+            chosen = (outputs[:, part] + noise[:, part]).argmax(1)
+            places = torch.arange(part.start, part.stop, device=outputs.device)
+            rows = rows.index_copy(1, places, F.one_hot(chosen, len(places)).to(outputs.dtype))
+        return rows
+
+    def _flag_odds(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        """Logits of flags plus logistic noise (a difference of Gumbel variables): above 0 with a flag's probability."""
+        return outputs[:, self.flags] + noise[:, self.flags] - noise[:, self.flags - 1]
+
+
+def gumbel(uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Standard Gumbel variables from uniform ones: the largest of logits plus these is a draw from their softmax."""
+    return -(-uniform.clamp(min=SMALLEST_UNIFORM, max=1 - 1e-7).log()).log()
+
+
+class TableVAE(VariationalModel):
+    """A VAE of rows of a table, or of any vectors; `conf/model/table_vae.yaml` explains its arguments."""
 
     name = "table_vae"
     takes_vectors = True
@@ -81,27 +169,18 @@ class TableVAE(VariationalModel):
         self.log_sd = nn.Parameter(start, requires_grad=number_sd is None)
 
     def decode(
-        self,
-        latents: Float[Tensor, "sample latent"],
-        generator: torch.Generator,
-        *,
-        likelihood_spread: float,
-        labels: Int64[Tensor, " sample"] | None = None,
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
     ) -> Rows:
         outputs = given(self.decoder, latents, labels).float()
         if self.sample_from == "mean":
             return self.likeliest(outputs)
-        return self.heads.drawn(outputs, log_sd=self._log_sd, spread=likelihood_spread, generator=generator)
+        return self.heads.drawn(outputs, log_sd=self.log_sd, spread=likelihood_spread, generator=generator)
 
     def likeliest(self, outputs: Rows) -> Rows:
         return self.heads.likeliest(outputs)
 
-    def negative_log_likelihood(self, outputs: Rows, *, values: Rows) -> Float[Tensor, ""]:
-        return self.heads.negative_log_likelihood(outputs, values=values, log_sd=self._log_sd).mean()
-
-    @property
-    def _log_sd(self) -> Float[Tensor, " number"]:
-        return self.log_sd.clamp(min=SMALLEST_LOG_SD)
+    def negative_log_likelihood(self, outputs: Rows, *, values: Rows) -> Scalar:
+        return self.heads.negative_log_likelihood(outputs, values=values, log_sd=self.log_sd).mean()
 
 
 class TableGAN(AdversarialModel):
@@ -168,10 +247,8 @@ class TableGAN(AdversarialModel):
         self.heads, self.temperature = Heads(num_values, blocks), temperature
 
     def shown(self, outputs: Rows, generator: torch.Generator | None) -> Rows:
-        if generator is None:
-            uniform = torch.rand_like(outputs)
-        else:
-            uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
+        device = outputs.device if generator is None else None
+        uniform = torch.rand(outputs.shape, generator=generator, device=device).to(outputs.device)
         return self.heads.relaxed(outputs, temperature=self.temperature, uniform=uniform)
 
 
@@ -179,7 +256,7 @@ def make_critic(
     num_values: int, num_units: int, *, layers: Layers, has_spectral_norm: bool, num_classes: int | None
 ) -> nn.Module:
     """Two hidden linear layers and a logit; with `num_classes`, a projection conditions it on the class."""
-    wrap = with_spectral_norm if has_spectral_norm else nn.Identity()
+    wrap = with_spectral_norm if has_spectral_norm else unwrapped
     *hidden, head = linear_layers(num_values, num_units, num_units, 1, layers=layers)
     features = nn.Sequential(*(wrap(layer) if isinstance(layer, nn.Linear) else layer for layer in hidden))
     if num_classes is None:

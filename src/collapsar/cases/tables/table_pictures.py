@@ -22,16 +22,12 @@ SHADES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnPicture:
-    """The histograms of a column: of its real rows, then of each generation that is shown.
-
-    They are SVG paths in a box of CELL_WIDTH x CELL_HEIGHT pixels.
-    """
+    """The histograms of a column, SVG paths in a box of CELL_WIDTH x CELL_HEIGHT pixels."""
 
     name: str
-    kind: str  # continuous, count or category
-    labels: list[str]  # the categories; for numbers, the two ends of the histogram
+    values: str  # its categories, or the two ends of the histogram of numbers
     outline: str  # of the real rows' histogram
-    bars: list[tuple[str, float]]  # each histogram, and its missing values in percent
+    bars: list[tuple[str, float]]  # of real rows, then of each generation: the histogram, missing values in percent
     moved: float  # total variation distance of the last histogram from the real one, in percent
 
 
@@ -79,7 +75,8 @@ def table_picture(chain: Chain) -> TablePicture | None:
 def _draw(generations: list[int], pictures: Sequence[Any]) -> TablePicture:
     columns = [_column(stored) for stored in zip(*(picture["columns"] for picture in pictures), strict=False)]
     furthest = sorted(columns, key=lambda column: -column.moved)[:MOST_COLUMNS]
-    real, last = (_matrix(pictures[-1]["association"][side], size=len(columns)) for side in ("real", "synthetic"))
+    real, last = (np.array(pictures[-1]["association"][side], dtype=np.float64) for side in ("real", "synthetic"))
+    real, last = (matrix[: len(columns), : len(columns)].clip(-1.0, 1.0) for matrix in (real, last))
     changes = np.nan_to_num(np.abs(last - real)).sum(axis=0)
     shown = np.sort(np.argsort(-changes, kind="stable")[:MOST_ASSOCIATED])
     cells = np.ix_(shown, shown)
@@ -108,12 +105,10 @@ def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
     highest = max(float(shares.max()) for shares in (real, *drawn)) or 1.0
     missing = [first["missing"]["real"], *(one["missing"]["synthetic"] for one in stored)]
     labels = [str(label) for label in first["labels"]]
-    if first["kind"] != "category" and len(labels) != 2:
-        raise ValueError("numbers lie between two labels")
+    is_category = first["kind"] == "category"
     return ColumnPicture(
         name=str(first["name"]),
-        kind=str(first["kind"]),
-        labels=labels,
+        values=", ".join(labels[:4] + ["…"] * (len(labels) > 4)) if is_category else f"{labels[0]} to {labels[1]}",
         outline=_steps(real, highest=highest),
         bars=[
             (_bars(shares, highest=highest), 100 * float(share))
@@ -146,13 +141,6 @@ def _steps(shares: np.ndarray, *, highest: float) -> str:
     step = CELL_WIDTH / len(shares)
     tops = [f"{CELL_HEIGHT * (1 - share / highest):.1f}H{(place + 1) * step:.1f}" for place, share in enumerate(shares)]
     return f"M0 {CELL_HEIGHT}V" + "V".join(tops) + f"V{CELL_HEIGHT}"
-
-
-def _matrix(stored: Any, *, size: int) -> np.ndarray:
-    matrix = np.array([[np.nan if cell is None else float(cell) for cell in row] for row in stored], dtype=np.float64)
-    if matrix.ndim != 2 or min(matrix.shape) < size:
-        raise ValueError("an association for each two columns")
-    return matrix[:size, :size].clip(-1.0, 1.0)
 
 
 def _shades(matrix: np.ndarray) -> list[Shade]:
