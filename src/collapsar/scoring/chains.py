@@ -23,7 +23,7 @@ from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import config_folder
 from collapsar.samples import Samples
 from collapsar.scoring.parts import made
-from collapsar.scoring.samples_of import read_path
+from collapsar.scoring.samples_of import read_samples
 from collapsar.seeding import make_generator
 from collapsar.study.chains import Chain, read_chains
 
@@ -47,16 +47,12 @@ class StoredGeneration:
         """The samples that this generation, or another one of the chain, gave to the next pool."""
         number = self.number if generation is None else generation
         path = self.chain.folder / f"generation_{number:03d}" / "samples.npz"
-        return read_path(path, name=str(path), side=None).samples
+        return read_samples(path, name=str(path)).samples
 
     def is_of(self, real: str) -> bool:
         """Whether `real` names this chain's data: the data set, or a file with the content of its table."""
         checksum = self.chain.config["data"].get("checksum")
         return real == self.record.data or (checksum is not None and file_checksum(real) == checksum)
-
-    @property
-    def num_threads(self) -> int | None:
-        return self.record.machine.get("threads")
 
     @cached_property
     def source(self) -> Source:

@@ -4,23 +4,24 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from collapsar.data.real_data import RealData
+from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError, printable
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.samples import Samples
 from collapsar.scoring.chains import StoredGeneration, stored_generations
 from collapsar.scoring.examples import examples_of
-from collapsar.scoring.samples_of import natural
+from collapsar.scoring.parts import Options
 from collapsar.scoring.scored_set import ScoredSet
 from collapsar.scoring.scores import Score
 from collapsar.scoring.waiting import waiting_shown
-from collapsar.scoring.yardstick import Options, Yardstick, of_chain, read_real
+from collapsar.scoring.yardstick import Yardstick, of_data, read_real
 
 logger = logging.getLogger(__name__)
 
@@ -155,23 +156,22 @@ def names_of(synthetic: Sequence[Any]) -> list[str]:
 
 def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
     """The scores of stored generations, with the settings of their chains."""
-    last: tuple[Path, Yardstick, RealData] | None = None
-    for each in stored:
-        folder = each.chain.folder
-        if last is None or last[0] != folder:
-            torch.set_num_threads(each.num_threads or torch.get_num_threads())
-            last = folder, *of_chain(each)
-            logger.info("%s: measured with the settings of its chain, as its record was", folder)
-        _, yardstick, clean = last
-        samples = each.samples()
-        if len(samples) < each.record.num_evaluated:
-            logger.warning(
-                "%s: its record measured %d samples and its file holds %d, so values differ from the record",
-                each.name, each.record.num_evaluated, len(samples),
-            )  # fmt: skip
-        num_training = yardstick.evaluator.num_training
-        pool = each.trained_on(clean, num_samples=num_training) if num_training else None
-        yield scored(each.name, samples, yardstick=yardstick, generation=each.number, pool=pool, is_random=False)
+    for folder, generations in groupby(stored, key=lambda each: each.chain.folder):
+        first, *others = generations
+        torch.set_num_threads(first.record.machine.get("threads") or torch.get_num_threads())
+        clean, data = first.source.load(), f"the held-out part of {first.record.data}"
+        yardstick = of_data(first.evaluation, clean, name=data, seed=first.record.seed)
+        logger.info("%s: measured with the settings of its chain, as its record was", folder)
+        for each in (first, *others):
+            samples, num_evaluated = each.samples(), each.record.num_evaluated
+            if len(samples) < num_evaluated:
+                logger.warning(
+                    "%s: its record measured %d samples and its file holds %d, so values differ from the record",
+                    each.name, num_evaluated, len(samples),
+                )  # fmt: skip
+            num_training = yardstick.evaluator.num_training
+            pool = each.trained_on(clean, num_samples=num_training) if num_training else None
+            yield scored(each.name, samples, yardstick=yardstick, generation=each.number, pool=pool, is_random=False)
 
 
 def scored(
@@ -184,16 +184,16 @@ def scored(
     is_random: bool = True,
 ) -> ScoredSet:
     """The scores of one set: of a random part if it is larger than the real side, since folders are often sorted."""
-    measured = samples
-    if is_random and len(samples) > yardstick.num_samples:
+    measured, evaluator = samples, yardstick.evaluator
+    if is_random and len(samples) > evaluator.num_synthetic:
         order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-        measured = samples[order[: yardstick.num_samples].sort().values]
+        measured = samples[order[: evaluator.num_synthetic].sort().values]
         logger.info("%s: %d of %d samples measured, chosen at random", name, len(measured), len(samples))
-    comparisons, scores = yardstick.compare(measured, generation=generation, pool=pool)
+    comparisons = evaluator.compare(measured, seed=yardstick.seed, generation=generation, pool=pool)
     return ScoredSet(
         name=name,
         num_given=len(samples),
-        scores=scores,
+        scores=evaluator.score(comparisons),
         yardstick=yardstick,
         examples=examples_of(comparisons[""]),
     )

@@ -1,7 +1,7 @@
 """The data set and the evaluation that a score uses, composed from `conf` as a chain's are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -24,13 +24,30 @@ STICK = f"stick@evaluation.spaces.{PRIMARY_SPACE}"
 SETTABLE = ("data.", "evaluation.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user chose; `measure.score` explains each."""
+
+    stick: str | None = None  # empty: no stick, even if the data set has one
+    spaces: Sequence[str | FeatureSpace] = ()
+    evaluation: str = "standard"
+    train: Any = None
+    resize: int | None = None
+    is_labelled: bool = True
+    settings: Sequence[str] = ()
+
+    @property
+    def names_settings(self) -> bool:
+        """Whether anything was chosen that a chain's own settings would decide."""
+        return self.train is not None or replace(self, train=None) != Options()
+
+
 def choices(group: str) -> list[str]:
     """The names of the files of a group of `conf`."""
     return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
 
 
-def check_choice(option: str, name: str, known: Sequence[str]) -> None:
-    """Refuse a name that is not among the known ones."""
+def _check_choice(option: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise UsageError(f"{option} must be one of {', '.join(known)}: got {printable(name)}")
 
@@ -43,54 +60,41 @@ def measured_shape(stick: str) -> tuple[int, ...]:
     return tuple(content.get("sample_shape") or ())
 
 
-def shipped_sticks() -> list[str]:
-    """The sticks that belong to a data set."""
-    return [name for name in choices("stick") if measured_shape(name)]
+def check_stick(stick: str, *, shape: tuple[int, ...] | None = None) -> None:
+    """Refuse a stick that does not exist or does not measure samples of a shape; the text lists those that do."""
+    shipped = [name for name in choices("stick") if measured_shape(name)]
+    _check_choice("--stick", stick, [*shipped, "train"])
+    if shape is not None and stick != "train" and measured_shape(stick) != shape:
+        fitting = [name for name in shipped if measured_shape(name) == shape]
+        raise UsageError(
+            f"the {stick} stick measures samples of shape {list(measured_shape(stick))}, and REAL has {list(shape)}: "
+            f"--stick must be {', '.join([*fitting, 'train'])}, or leave it out"
+        )
 
 
-def check_stick(stick: str, *, shape: tuple[int, ...]) -> None:
-    """Refuse a stick that does not exist or does not measure images of this shape; the text lists those that do."""
-    check_choice("--stick", stick, [*shipped_sticks(), "train"])
-    if stick == "train" or measured_shape(stick) == shape:
-        return
-    fitting = [name for name in shipped_sticks() if measured_shape(name) == shape]
-    raise UsageError(
-        f"the {stick} stick measures samples of shape {list(measured_shape(stick))}, and REAL has {list(shape)}: "
-        f"--stick must be {', '.join([*fitting, 'train'])}, or leave it out"
-    )
-
-
-def evaluation_of(
-    data: str, *, stick: str | None, spaces: Sequence[str | FeatureSpace], evaluation: str, settings: Sequence[str]
-) -> tuple[DictConfig, Evaluation]:
-    """The composed configuration, and the evaluation with these spaces.
-
-    Args:
-        data: A data set's name.
-        stick: A stick's name, `train` to train one, empty for none; None takes that of the data set, unless there are
-            `spaces`.
-        spaces: Feature spaces in place of the evaluation's own; the first comes first, after the stick.
-        evaluation: A file of conf/evaluation.
-        settings: Overrides of `data.` and `evaluation.`.
+def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
+    """The composed configuration with a data set of this name, and the evaluation with the spaces that were chosen.
 
     Raises:
         UsageError: a name or a setting is unknown.
     """
-    check_choice("--evaluation", evaluation, choices("evaluation"))
-    for setting in settings:
+    stick, spaces = options.stick, options.spaces
+    _check_choice("--evaluation", options.evaluation, choices("evaluation"))
+    for setting in options.settings:
         if not setting.lstrip("+~").startswith(SETTABLE):
             raise UsageError(f"--set takes settings of data. and evaluation.: got {printable(setting)}")
-    overrides = [f"data={data}", f"evaluation={evaluation}"]
+    overrides = [f"data={data}", f"evaluation={options.evaluation}"]
     if stick:
+        check_stick(stick)
         overrides.append(f"{STICK}={'trained' if stick == 'train' else stick}")
     named, given = choices("space"), {space.name: space for space in spaces if not isinstance(space, str)}
     names = [space if isinstance(space, str) else space.name for space in spaces]
     for space in names:
         if space not in given:
-            check_choice("--space", space, sorted({*named, "pca", "identity"}))
+            _check_choice("--space", space, sorted({*named, "pca", "identity"}))
         if space in named and space not in given:
             overrides.append(f"+space@evaluation.spaces.{space}={space}")
-    config = composed([*overrides, *settings])
+    config = composed([*overrides, *options.settings])
     own = made({"evaluation": config.evaluation})["evaluation"]
     every = {**own.spaces, **given}
     chosen = {name: every[name] for name in ((PRIMARY_SPACE, *names) if names else every) if name in every}

@@ -13,15 +13,10 @@ from collapsar.scoring.yardstick import Yardstick
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSet:
-    """One synthetic set and its scores.
-
-    Attributes:
-        num_given: Samples that the user gave; `scores.num_synthetic` were measured.
-        examples: The worst samples, and those nearest to a training sample.
-    """
+    """One synthetic set and its scores."""
 
     name: str
-    num_given: int
+    num_given: int  # by the user; `scores.num_synthetic` were measured
     scores: Scores
     yardstick: Yardstick
     examples: Examples

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from collapsar.data.real_data import RealData, StickSplit
-from collapsar.data.sources.image_files import OwnImages, listed, read_images
+from collapsar.data.sources.image_files import OwnImages, read_images
+from collapsar.data.sources.pictures import listed
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_fraction

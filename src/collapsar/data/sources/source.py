@@ -10,7 +10,7 @@ import torch
 
 from collapsar.data.factors import Factors
 from collapsar.data.real_data import KnownModes, RealData
-from collapsar.errors import UsageError, check_positive, printable
+from collapsar.errors import UsageError, check_not_negative, check_positive, printable
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 
@@ -25,20 +25,13 @@ class Sizes:
 
 
 class Source(ABC):
-    """A source of real data; its attributes are known before any data are read.
+    """A source of real data; its attributes are known before any data are read."""
 
-    Args:
-        sample_shape: Shape of one sample; models are sized from it.
-        sizes: Sizes of the sets that `load` gives.
-        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
-
-    Attributes:
-        name: As in conf/data.
-        labels_are_computed: Whether a label follows from a number in the sample, so that it cannot be changed alone.
-    """
-
-    name: ClassVar[str]
-    labels_are_computed: bool = False
+    name: ClassVar[str]  # as in conf/data
+    sample_shape: list[int]  # of one sample; models are sized from it
+    sizes: Sizes  # of the sets that `load` gives
+    num_classes: int  # labels run from 0 to num_classes - 1; 0 if samples have none
+    labels_are_computed: bool = False  # whether a label follows from a number in the sample, so it cannot change alone
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int) -> None:
         self.sample_shape, self.sizes, self.num_classes = sample_shape, sizes, num_classes
@@ -82,19 +75,12 @@ class Source(ABC):
 
 
 class DrawnSource(Source, ABC):
-    """A source whose truth is known; each set is drawn from it with its own random stream.
-
-    Raises:
-        UsageError: a size is too small.
-    """
+    """A source whose truth is known; each set is drawn from it with its own random stream."""
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int, seed: int) -> None:
         super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
-        check_positive(num_test=sizes.test)
-        if sizes.train < 1:
-            raise UsageError(f"data.num_train must be at least 1: got {sizes.train}")
-        if sizes.reserve < 0:
-            raise UsageError(f"data.num_reserve must be at least 0: got {sizes.reserve}")
+        check_positive(**{"data.num_train": sizes.train, "data.num_test": sizes.test})
+        check_not_negative(**{"data.num_reserve": sizes.reserve})
         self.seed = seed
 
     @abstractmethod
