@@ -20,7 +20,7 @@ from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.scoring import score
 from collapsar.scoring.own_real import StickOfItsData
-from collapsar.scoring.parts import Options, evaluation_of, source_of
+from collapsar.scoring.parts import Options, evaluation_of, made
 from tiny_tables import people
 
 
@@ -99,7 +99,7 @@ def test_a_stick_is_trained_on_labelled_samples_and_kept(images, quick, tmp_path
 def test_a_stick_that_another_data_set_trains_does_not_see_the_samples(images, digits, tmp_path):
     settings = ["evaluation.spaces.classifier.budget.num_steps=20", "evaluation.spaces.classifier.min_accuracy=0.0"]
     config, evaluation = evaluation_of("digits", Options(stick="train", evaluation="quick", settings=settings))
-    trained, source = evaluation.spaces["classifier"], source_of(config)
+    trained, source = evaluation.spaces["classifier"], made("data", config.data)
     real = RealData(digits.test, digits.test, num_classes=10)
     fit = {"device": torch.device("cpu"), "cache_dir": tmp_path}
     found = StickOfItsData(stick=trained, source=source).fit(real, **fit)

@@ -93,29 +93,20 @@ class Factors:
 
     @cached_property
     def rarities(self) -> dict[Rarity, Tensor]:
-        """Mask of the combinations of each rarity; a rarity without combinations is left out.
-
-        Relative to the share that each would have if all were equally likely, common combinations have at least half,
-        rare ones less than a tenth. A combination that never occurs has no rarity.
-        """
+        """Mask of the combinations of each rarity; one without combinations is left out, as is what never occurs."""
         parts = self.shares * self.num_combinations
-        is_common, is_rare = parts >= COMMON_FROM, (parts > 0) & (parts < RARE_BELOW)
         masks: dict[Rarity, Tensor] = {
-            "common": is_common,
-            "uncommon": (parts >= RARE_BELOW) & ~is_common,
-            "rare": is_rare,
+            "common": parts >= COMMON_FROM,
+            "uncommon": (parts >= RARE_BELOW) & (parts < COMMON_FROM),
+            "rare": (parts > 0) & (parts < RARE_BELOW),
         }
         return {rarity: mask for rarity, mask in masks.items() if bool(mask.any())}
 
     def draw(self, num_samples: int, *, generator: torch.Generator) -> Int64[Tensor, "sample factor"]:
         """Levels of independent samples."""
         draws = torch.rand(num_samples, len(self.factors), generator=generator, dtype=torch.float64)
-        columns = [
-            torch.bucketize(
-                draws[:, place].contiguous(),
-                torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1],
-                right=True,
-            )
-            for place, factor in enumerate(self.factors)
+        edges = [torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1] for factor in self.factors]
+        levels = [
+            torch.bucketize(each.contiguous(), edge, right=True) for each, edge in zip(draws.T, edges, strict=True)
         ]
-        return torch.stack(columns, dim=1)
+        return torch.stack(levels, dim=1)

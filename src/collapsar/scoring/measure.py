@@ -100,12 +100,8 @@ def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) 
 def noted() -> Iterator[list[str]]:
     """Keep what the package logs within the context; it is also logged as usual."""
     notes: list[str] = []
-
-    class Keeper(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            notes.append(record.getMessage())
-
-    package, keeper = logging.getLogger("collapsar"), Keeper()
+    package, keeper = logging.getLogger("collapsar"), logging.Handler()
+    keeper.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
     level = package.level
     package.addHandler(keeper)
     package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
@@ -144,14 +140,13 @@ def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, 
 
 def names_of(synthetic: Sequence[Any]) -> list[str]:
     """The names of sets: their paths, without the folder that several have in common; else their numbers."""
-    if len(synthetic) > 1 and all(isinstance(each, str | Path) for each in synthetic):
-        common = os.path.commonpath([Path(each).resolve().parent for each in synthetic])
-        return [printable(str(Path(each).resolve().relative_to(common))) for each in synthetic]
-    numbered = (f"synthetic {number}" if number > 1 else "synthetic" for number in range(1, len(synthetic) + 1))
-    return [
-        printable(str(each)) if isinstance(each, str | Path) else number
-        for each, number in zip(synthetic, numbered, strict=True)
-    ]
+    paths = [Path(each).resolve() for each in synthetic if isinstance(each, str | Path)]
+    if len(paths) == len(synthetic) > 1:
+        common = os.path.commonpath([path.parent for path in paths])
+        return [printable(str(path.relative_to(common))) for path in paths]
+    numbers = ("synthetic", *(f"synthetic {number}" for number in range(2, len(synthetic) + 1)))
+    pairs = zip(synthetic, numbers, strict=False)
+    return [printable(str(each)) if isinstance(each, str | Path) else number for each, number in pairs]
 
 
 def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:

@@ -14,21 +14,14 @@ from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.samples import Samples
 
 
-@dataclass(frozen=True)
-class OwnSplit:
-    """A user's real samples as the sets of a source, and further ones for the floor; None if there are too few."""
-
-    real: RealData
-    further: Samples | None
-
-
 def split_own(
     own: Samples, *, num_synthetic: int, train: Samples | None, trains_stick: bool, num_classes: int
-) -> OwnSplit:
-    """Split a user's real samples at random, the same way in every run.
+) -> tuple[RealData, Samples | None]:
+    """A user's real samples as the sets of a source, and further ones for the floor; None if there are too few.
 
-    A stick that is trained here gets half of them, so that it has seen none that it measures, unless the user gives a
-    training set. As many as there are synthetic samples are measured with; as many others give the floor.
+    They are split at random, the same way in every run. A stick that is trained here gets half of them, so that it has
+    seen none that it measures, unless the user gives a training set. As many as there are synthetic samples are
+    measured with; as many others give the floor.
     """
     order = torch.randperm(len(own), generator=torch.Generator().manual_seed(0))
     num_for_stick = len(own) // 2 if trains_stick and train is None else 0
@@ -40,7 +33,7 @@ def split_own(
         further = train[choose(len(train), num_samples=num_samples)]
     if train is None:
         train = for_stick if num_for_stick else rest if further else own
-    return OwnSplit(RealData(train=train, test=test, num_classes=num_classes), further)
+    return RealData(train=train, test=test, num_classes=num_classes), further
 
 
 def with_floor(evaluator: Evaluator, further: Samples | None) -> tuple[Evaluator, int]:
@@ -70,8 +63,7 @@ class StickOfItsData(FeatureSpace):
     stick: FeatureSpace
     source: Source
 
-    has_classes = True
-    is_stick = True
+    has_classes, is_stick = True, True
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -1,6 +1,6 @@
 """The data set and the evaluation that a score uses, composed from `conf` as a chain's are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from collapsar.config.composition import register
 from collapsar.config.constructors import check_part, parts
-from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError, printable
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.spaces.base import FeatureSpace
@@ -73,11 +72,7 @@ def check_stick(stick: str, *, shape: tuple[int, ...] | None = None) -> None:
 
 
 def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
-    """The composed configuration with a data set of this name, and the evaluation with the spaces that were chosen.
-
-    Raises:
-        UsageError: a name or a setting is unknown.
-    """
+    """The composed configuration with a data set of this name, and the evaluation with the spaces that were chosen."""
     stick, spaces = options.stick, options.spaces
     _check_choice("--evaluation", options.evaluation, choices("evaluation"))
     for setting in options.settings:
@@ -95,7 +90,7 @@ def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
         if space in named and space not in given:
             overrides.append(f"+space@evaluation.spaces.{space}={space}")
     config = composed([*overrides, *options.settings])
-    own = made({"evaluation": config.evaluation})["evaluation"]
+    own = made("evaluation", config.evaluation)
     every = {**own.spaces, **given}
     chosen = {name: every[name] for name in ((PRIMARY_SPACE, *names) if names else every) if name in every}
     if stick == "" or (names and stick is None):
@@ -103,18 +98,8 @@ def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
     return config, replace(own, spaces=chosen)
 
 
-def source_of(config: DictConfig) -> Source:
-    """The data set of a composed configuration."""
-    source: Source = made({"data": config.data})["data"]
-    return source
-
-
 def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of these overrides.
-
-    Raises:
-        UsageError: Hydra refuses one.
-    """
+    """The configuration of these overrides; UsageError if Hydra refuses one."""
     register()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -123,20 +108,13 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         raise UsageError(printable(str(error.__cause__ or error).partition("\n")[0])) from error
 
 
-def made(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Live parts of their settings, by key, each checked against its constructor.
-
-    Raises:
-        UsageError: a constructor does not take a key or a value.
-    """
-    plain = {
-        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        for key, node in nodes.items()
-    }
-    for path, part in parts(plain):
+def made(key: str, node: Any) -> Any:
+    """The part that stands under a key, made from its settings; UsageError if a constructor refuses them."""
+    settings = {key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node}
+    for path, part in parts(settings):
         check_part(path, part)
     try:
-        return {str(key): value for key, value in instantiate(OmegaConf.create(plain), _convert_="object").items()}
+        return instantiate(OmegaConf.create(settings), _convert_="object")[key]
     except InstantiationException as error:
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error

@@ -6,6 +6,7 @@ without a note; what cannot be read is refused by its name.
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from collapsar.data.sources.pictures import ARRAYS, Named, as_pixels, find_images, load_arrays, natural, read_all
+from collapsar.data.sources.pictures import ARRAYS, Named, as_pixels, find_images, load_arrays, read_all
 from collapsar.errors import UsageError, printable
 from collapsar.files import archive_is_whole
 from collapsar.judging.progress import advance
@@ -30,16 +31,11 @@ KNOWN = "a folder of images, or a file .npz, .npy, .pt, .csv or .parquet"
 
 @dataclass(frozen=True)
 class Given:
-    """Samples as a user gave them.
+    """Samples as a user gave them."""
 
-    Attributes:
-        name: How messages and tables call them.
-        class_names: The names of the labels, from subfolders; empty if labels are numbers or unknown.
-    """
-
-    name: str
+    name: str  # in messages and tables
     samples: Samples
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()  # of the labels, from subfolders; empty if labels are numbers or unknown
 
     @property
     def num_classes(self) -> int:
@@ -53,12 +49,9 @@ class Given:
 
 
 def read_samples(given: Any, *, name: str, side: int | None = None) -> Given:
-    """The samples of a path, an array, a tensor, `Samples`, or a pair of samples and labels.
+    """The samples of a path, an array, a tensor, `Samples`, or a pair of samples and labels; UsageError by its name.
 
     `side` resizes images, after a cut to squares from their middle; None leaves them as they are.
-
-    Raises:
-        UsageError: it cannot be read; the text names the file or array.
     """
     if not isinstance(given, str | os.PathLike):
         values, labels = (given.values, given.labels) if isinstance(given, Samples) else (given, None)
@@ -93,7 +86,8 @@ def _from_arrays(values: Any, labels: Any, *, name: str, side: int | None) -> Gi
             raise UsageError(f"{what} holds NaN or infinite values: leave these samples out")
     else:
         pixels = as_pixels((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), what=what)
-        samples, _ = _read_images([(f"number {place}", None, image) for place, image in enumerate(pixels)], what, side)
+        found = [(f"number {place}", None, image) for place, image in enumerate(pixels)]
+        samples = _from_images(found, name=name, side=side).samples.values
     return Given(name, Samples(samples, None if given_labels is None else _as_labels(given_labels, samples, what=what)))
 
 
@@ -122,43 +116,39 @@ def _read_folder(folder: Path, *, name: str, side: int | None) -> Given:
         raise UsageError(f"{printable(name)} holds no images: give {KNOWN}, or a run folder")
     if num_others:
         logger.info("%s: %s left alone", printable(name), counted(num_others, "file that is no image"))
-    values, own = _read_images(found, printable(name), side)
-    classes = sorted({each for each in own if each is not None}, key=natural)
-    if None in own or len(classes) < 2:
-        return Given(name, Samples(values))
-    places = {each: place for place, each in enumerate(classes)}
-    return Given(name, Samples(values, torch.tensor([places[str(each)] for each in own])), tuple(classes))
+    return _from_images(found, name=name, side=side)
 
 
-def _read_images(found: list[Named], what: str, side: int | None) -> tuple[Tensor, list[str | None]]:
-    """Images as uint8 [N, C, H, W], in colour if any is; and their classes."""
-    count = partial(advance, "images read", of=len(found))
+def _from_images(found: Sequence[Named], *, name: str, side: int | None) -> Given:
+    """Images in colour if any is, else in grey, with their classes."""
+    what, count = printable(name), partial(advance, "images read", of=len(found))
     pictures = read_all(found, what=what, side=side, resize="--resize N (resize=N)", advance=count)
     is_mixed = 0 < pictures.num_grey < len(found)
     mixed = [f"{counted(pictures.num_grey, 'grey image')} read as colour, like the others"] if is_mixed else []
     for note in (*pictures.notes, *mixed):
         logger.info("%s: %s", what, note)
-    return torch.from_numpy(pictures.stacked(3 if is_mixed else None)), pictures.classes
+    values, labels = torch.from_numpy(pictures.stacked(3 if is_mixed else None)), pictures.labels
+    return Given(name, Samples(values, None if labels is None else torch.from_numpy(labels)), pictures.class_names)
 
 
 def alike(given: Given, *, shape: tuple[int, ...], to_name: str) -> Given:
     """The samples with as many channels as those they are compared with, if only that differs; else a refusal."""
-    values, what = given.samples.values, printable(given.name)
-    if given.samples.shape == shape:
+    own, values, what = given.samples.shape, given.samples.values, printable(given.name)
+    if own == shape:
         return given
-    if len(given.samples.shape) != len(shape):
+    if len(own) != len(shape):
         kinds = {1: "vectors", 3: "images"}
-        raise UsageError(f"{what} holds {kinds[values.ndim - 1]} and {to_name} {kinds[len(shape)]}: give two of a kind")
+        raise UsageError(f"{what} holds {kinds[len(own)]} and {to_name} {kinds[len(shape)]}: give two of a kind")
     if len(shape) == 1:
-        raise UsageError(f"{what} has {values.shape[1]} dimensions and {to_name} {shape[0]}: they must be equal")
-    if given.samples.shape[1:] != shape[1:]:
-        here, there = (f"{sides[1]}x{sides[0]}" for sides in (given.samples.shape[1:], shape[1:]))
-        advice = f"add --resize {shape[1]} (resize={shape[1]})" if shape[1] == shape[2] else "add --resize N (resize=N)"
-        raise UsageError(f"{what} holds images of {here} pixels and {to_name} of {there}: {advice}")
-    if shape[0] == 3:
-        logger.info("%s: grey images, read as colour like %s", what, to_name)
-        return replace(given, samples=Samples(values.expand(-1, 3, -1, -1).contiguous(), given.samples.labels))
-    if bool((values == values[:, :1]).all()):
-        logger.info("%s: colour images whose channels are equal, read as grey like %s", what, to_name)
-        return replace(given, samples=Samples(values[:, :1].contiguous(), given.samples.labels))
-    raise UsageError(f"{what} holds colour images and {to_name} grey ones: convert one of the two")
+        raise UsageError(f"{what} has {own[0]} dimensions and {to_name} {shape[0]}: they must be equal")
+    if own[1:] != shape[1:]:
+        side = shape[1] if shape[1] == shape[2] else "N"
+        raise UsageError(
+            f"{what} holds images of {own[2]}x{own[1]} pixels and {to_name} of {shape[2]}x{shape[1]}: add --resize "
+            f"{side} (resize={side})"
+        )
+    if shape[0] == 1 and not bool((values == values[:, :1]).all()):
+        raise UsageError(f"{what} holds colour images and {to_name} grey ones: convert one of the two")
+    how = "grey images, read as colour" if shape[0] == 3 else "colour images whose channels are equal, read as grey"
+    logger.info("%s: %s like %s", what, how, to_name)
+    return replace(given, samples=Samples(values[:, :1].repeat(1, shape[0], 1, 1), given.samples.labels))

@@ -21,7 +21,7 @@ from collapsar.judging.evaluator import Evaluator
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.scoring.chains import stored_generations
 from collapsar.scoring.own_real import StickOfItsData, split_own, with_floor
-from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, source_of
+from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, made
 from collapsar.scoring.samples_of import TABLES, Given, alike, read_samples
 
 logger = logging.getLogger(__name__)
@@ -130,15 +130,15 @@ class RealSide:
     def _prepare_own(self, own: Given, num_synthetic: int) -> Yardstick:
         stick = self.evaluation.spaces.get(PRIMARY_SPACE)
         num_classes = own.num_classes if own.num_classes > 1 else 0
-        split = split_own(
+        data, further = split_own(
             own.samples,
             num_synthetic=min(num_synthetic, self.evaluation.num_samples or num_synthetic),
             train=self.train.samples if self.train else None,
             trains_stick=self.options.stick == "train",
             num_classes=stick.source.num_classes if isinstance(stick, StickOfItsData) else num_classes,
         )
-        evaluation = self._checked(split.real, len(split.real.test))
-        evaluator, floor_size = with_floor(evaluation.prepare(split.real, has_floor=False), split.further)
+        evaluation = self._checked(data, len(data.test))
+        evaluator, floor_size = with_floor(evaluation.prepare(data, has_floor=False), further)
         return Yardstick(
             evaluator=evaluator,
             real_name=self.name,
@@ -195,7 +195,7 @@ def _read_source(data: str, *, name: str, options: Options) -> RealSide:
     if options.train is not None:
         raise UsageError(f"{name} brings its own training set: leave --train out")
     config, evaluation = evaluation_of(data, options)
-    source = source_of(config)
+    source = made("data", config.data)
     if options.stick is not None:
         check_stick(options.stick, shape=tuple(source.sample_shape))
     return RealSide(name=name, options=options, source=source, evaluation=evaluation)
@@ -214,7 +214,7 @@ def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation
     if stick in (None, "train"):  # any data set will do: only the settings of its evaluation count
         return evaluation_of("digits", replace(options, stick=stick or ""))[1]
     config, evaluation = evaluation_of(stick, options)
-    space = StickOfItsData(stick=evaluation.spaces[PRIMARY_SPACE], source=source_of(config))
+    space = StickOfItsData(stick=evaluation.spaces[PRIMARY_SPACE], source=made("data", config.data))
     if own.num_classes not in (0, space.source.num_classes):
         raise UsageError(
             f"the {stick} stick has {space.source.num_classes} classes, and {name} {own.num_classes}: add "

@@ -23,30 +23,18 @@ SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation")
 
 @dataclass(frozen=True, kw_only=True)
 class OwnImages:
-    """Images in the order of their content.
+    """Images in the order of their content."""
 
-    Attributes:
-        images: uint8 [sample, channel, height, width].
-        labels: Index of each image's class; None without classes.
-        contents: Hash of each image's pixels; exact copies share one, and stand side by side.
-        notes: What was done to the files, in words.
-        checksum: Of all pixels and classes.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray | None
+    images: np.ndarray  # uint8 [sample, channel, height, width]
+    labels: np.ndarray | None  # index of each image's class; None without classes
     class_names: tuple[str, ...]
-    contents: tuple[str, ...]
-    notes: tuple[str, ...]
-    checksum: str
+    contents: tuple[str, ...]  # hash of each image's pixels; exact copies share one, and stand side by side
+    notes: tuple[str, ...]  # what was done to the files, in words
+    checksum: str  # of all pixels and classes
 
 
 def read_images(path: str | None, *, image_size: int | None, channels: int | None, skip_broken: bool) -> OwnImages:
-    """All images of a folder or of an array; kept in memory until the folder changes.
-
-    Raises:
-        UsageError: there are none, a file is broken, or their shapes differ; the text says what to set.
-    """
+    """All images of a folder or of an array; kept in memory until the folder changes. UsageErrors say what to set."""
     if path is None:
         raise UsageError("data=images needs images: set data.path to a folder, or to FILE.npz or FILE.npy")
     if image_size is not None and not (isinstance(image_size, int) and image_size >= 1):
@@ -92,19 +80,17 @@ def _read(
             f"{num_grey} of the {num_images} images are grey and the others in colour: set data.channels=1 or 3"
         )
     images, notes = pictures.stacked(channels), [f"{others:,} left out, being no images"] if others else []
-    class_names = sorted({name for name in pictures.classes if name is not None}, key=_in_order)
-    if len(class_names) == 1:
-        notes.append(f"{num_images:,} of one class, {class_names[0]}, which counts as none")
-        class_names = []
-    places = {name: place for place, name in enumerate(class_names)}
-    labels = np.array([places.get(str(name), 0) for name in pictures.classes])
+    class_names, known = pictures.class_names, pictures.labels
+    if not class_names and pictures.classes[0] is not None:
+        notes.append(f"{num_images:,} of one class, {pictures.classes[0]}, which counts as none")
+    labels = np.zeros(num_images, int) if known is None else known
     contents = [blake2b(image.tobytes(), digest_size=12).hexdigest() for image in images]
     order = sorted(range(num_images), key=lambda index: (contents[index], labels[index]))
     lines = [f"{contents[index]} {class_names[labels[index]] if class_names else ''}" for index in order]
     return OwnImages(
         images=np.ascontiguousarray(images[order]),
-        labels=labels[order] if class_names else None,
-        class_names=tuple(class_names),
+        labels=None if known is None else known[order],
+        class_names=class_names,
         contents=tuple(contents[index] for index in order),
         notes=(*notes, *pictures.notes, *_describe_copies(contents, labels, pictures.names)),
         checksum=blake2b("\n".join([str(images.shape), *lines]).encode(), digest_size=8).hexdigest(),
@@ -149,8 +135,3 @@ def _describe_copies(contents: list[str], labels: np.ndarray, names: list[str]) 
         text = f"{num_copies:,} exact copies of others, such as {example}; copies stay on one side of the split"
         num_unclear = sum(len(set(labels[own].tolist())) > 1 for own in copied)
         yield f"{text}; {num_unclear} of them in several classes" if num_unclear else text
-
-
-def _in_order(name: str) -> tuple[float, str]:
-    """Classes that are numbers stand in their order, before the others."""
-    return int(name) if name.isascii() and name.isdigit() else float("inf"), name

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -46,6 +46,18 @@ class Pictures:
     @property
     def num_grey(self) -> int:
         return sum(image.shape[2] == 1 for image in self.images)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, those that are numbers in their order; empty if an image has none, or if there is only one."""
+        names = set(self.classes)
+        return tuple(sorted(map(str, names), key=_class_order)) if len(names - {None}) == len(names) > 1 else ()
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Place of each image's class among `class_names`; None without any."""
+        places = {name: place for place, name in enumerate(self.class_names)}
+        return np.array([places[str(name)] for name in self.classes]) if places else None
 
     def stacked(self, channels: int | None = None) -> np.ndarray:
         """uint8 [sample, channel, height, width] in grey (1) or in colour (3); None: as all images are."""
@@ -237,6 +249,10 @@ def listed(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
     return printable(", ".join([*names[:MOST_NAMED], *more]) or "none")
+
+
+def _class_order(name: str) -> tuple[int | float, str]:
+    return int(name) if name.isascii() and name.isdigit() else float("inf"), name
 
 
 def natural(text: str) -> list[tuple[int, str]]:

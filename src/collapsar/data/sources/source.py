@@ -55,19 +55,11 @@ class Source(ABC):
         """Read or draw all sets."""
 
     def read_file(self, path: Path) -> Samples:
-        """Samples of this kind from a table, CSV or Parquet, that somebody else made.
-
-        Raises:
-            UsageError: the samples are no rows, or the file cannot be read as such rows.
-        """
+        """Samples of this kind from a table, CSV or Parquet, that somebody else made; UsageError if it cannot be."""
         raise UsageError(f"{printable(str(path))} is a table, and the samples of {self.name} are no rows of one")
 
     def load(self) -> RealData:
-        """All sets, checked to have the promised shape and sizes.
-
-        Raises:
-            UsageError: files are missing or damaged.
-        """
+        """All sets, checked to have the promised shape and sizes; UsageError if files are missing or damaged."""
         real = self.read()
         assert list(real.train.shape) == list(self.sample_shape), "conf/data states the shape"
         assert (len(real.train), len(real.test)) == (self.sizes.train, self.sizes.test), "sizes are known beforehand"
