@@ -21,7 +21,7 @@ def split_own(
 
     They are split at random, the same way in every run. A stick that is trained here gets half of them, so that it has
     seen none that it measures, unless the user gives a training set. As many as there are synthetic samples are
-    measured with; as many others give the floor.
+    measured with; as many others, or samples of the training set, give the floor.
     """
     order = torch.randperm(len(own), generator=torch.Generator().manual_seed(0))
     num_for_stick = len(own) // 2 if trains_stick and train is None else 0

@@ -26,10 +26,13 @@ def render(
     sets: Sequence[ScoredSet], *, notes: Sequence[str], floor: Mapping[str, float], shown_keys: Sequence[str]
 ) -> str:
     """The page of the scores of some sets, as HTML."""
+    keys = list(dict.fromkeys(key for each in sets for key, _ in values_of(each.metrics)))
     pictured, main = [sets[place] for place in evenly(len(sets), MAX_PICTURED)], main_keys(shown_keys)
     return template("score.html.jinja", beside="collapsar.scoring.page").render(
         score={"sets": sets, "notes": notes, "floor": floor},
-        families=[(family, keys) for family in FAMILIES if (keys := _keys(sets, family))],
+        families=[
+            (family, found) for family in FAMILIES if (found := [key for key in keys if family_of(key) == family])
+        ],
         main=main,
         curves=[curve for key in main if (curve := _curve(sets, key))],
         draw=draw,
@@ -41,12 +44,6 @@ def render(
         number=number_text,
         versions={"collapsar": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
-
-
-def _keys(sets: Sequence[ScoredSet], family: str) -> list[str]:
-    """All keys of a family that any set measured."""
-    keys = dict.fromkeys(key for each in sets for key, _ in values_of(each.metrics))
-    return [key for key in keys if family_of(key) == family]
 
 
 def _curve(sets: Sequence[ScoredSet], key: str) -> PhaseCurve | None:

@@ -1,9 +1,6 @@
-"""The real side of a score: what synthetic samples are held against, and as many of both sides.
+"""The real side of a score: a data set of ours, whose held-out part is taken as chains take it, or own samples.
 
-REAL is a data set of ours, whose held-out part is taken as chains take it, or a user's own samples. Own samples are all
-measured with, up to the number of synthetic ones. Their floor needs as many further real samples: those left over, or
-those of the training set; without enough of these, two halves of the measured ones, and the floor says that it is of
-half the size.
+As many real samples as synthetic ones are compared. `own_real` says where the floor of own samples comes from.
 """
 
 import logging

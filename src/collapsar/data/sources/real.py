@@ -212,7 +212,7 @@ def as_images(pixels: Tensor | np.ndarray) -> UInt8[Tensor, "sample channel heig
 
 
 def subset_size(num_train: int | float | None, *, num_available: int, num_classes: int) -> int:
-    """Number of training samples that `num_train` means: a number, a share below 1, or null for all; else UsageError."""
+    """Number of training samples that `num_train` means: a number, a share below 1, or null for all."""
     if num_train is None or num_train == num_available:
         return num_available
     size = round(num_train * num_available) if 0 < num_train < 1 else num_train
