@@ -19,8 +19,8 @@ from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.scoring import score
-from collapsar.scoring.own_real import StickOfItsData
 from collapsar.scoring.parts import Options, evaluation_of, made
+from collapsar.scoring.yardstick import StickOfItsData
 from tiny_tables import people
 
 

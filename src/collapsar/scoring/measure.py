@@ -16,9 +16,8 @@ from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.samples import Samples
 from collapsar.scoring.chains import StoredGeneration, stored_generations
-from collapsar.scoring.examples import examples_of
 from collapsar.scoring.parts import Options
-from collapsar.scoring.scored_set import ScoredSet
+from collapsar.scoring.scored_set import ScoredSet, examples_of
 from collapsar.scoring.scores import Score
 from collapsar.scoring.waiting import waiting_shown
 from collapsar.scoring.yardstick import Yardstick, of_data, read_real

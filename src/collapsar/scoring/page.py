@@ -14,8 +14,7 @@ from collapsar.report.sections.films import data_uri, encode, evenly
 from collapsar.report.sections.phase import PhaseCurve, draw
 from collapsar.report.templating import template
 from collapsar.report.wording import number_text
-from collapsar.scoring.examples import Examples
-from collapsar.scoring.scored_set import ScoredSet, arrow, better, cells, main_keys, values_of
+from collapsar.scoring.scored_set import Examples, ScoredSet, arrow, better, cells, main_keys, values_of
 from collapsar.study.intervals import Interval
 
 MAX_PICTURED = 6  # sets whose samples are shown

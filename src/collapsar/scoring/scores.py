@@ -46,19 +46,11 @@ class Score:
 
     def to_json(self) -> str:
         """All values and what they were measured with."""
+        of_scores = ("num_synthetic", "num_real", "metrics", "class_shares", "factor_shares", "feature_spaces")
         sets = [
-            {
-                "name": each.name,
-                "num_given": each.num_given,
-                "num_synthetic": each.scores.num_synthetic,
-                "num_real": each.scores.num_real,
-                "num_floor": each.yardstick.floor_size,
-                "real": each.yardstick.real_name,
-                "metrics": each.metrics,
-                "class_shares": each.scores.class_shares,
-                "factor_shares": each.scores.factor_shares,
-                "feature_spaces": each.scores.feature_spaces,
-            }
+            {"name": each.name, "num_given": each.num_given}
+            | {"num_floor": each.yardstick.floor_size, "real": each.yardstick.real_name}
+            | {key: getattr(each.scores, key) for key in of_scores}
             for each in self.sets
         ]
         return json.dumps({"notes": self.notes, "sets": sets}, indent=1, allow_nan=False) + "\n"

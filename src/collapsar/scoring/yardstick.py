@@ -1,6 +1,6 @@
 """The real side of a score: a data set of ours, whose held-out part is taken as chains take it, or own samples.
 
-As many real samples as synthetic ones are compared. `own_real` says where the floor of own samples comes from.
+As many real samples as synthetic ones are compared.
 """
 
 import logging
@@ -15,9 +15,11 @@ from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError, printable
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.evaluator import Evaluator
+from collapsar.judging.floor import load_floor
+from collapsar.judging.reference import choose
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.scoring.chains import stored_generations
-from collapsar.scoring.own_real import StickOfItsData, split_own, with_floor
 from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, made
 from collapsar.scoring.samples_of import TABLES, Given, alike, read_samples
 
@@ -37,6 +39,24 @@ class Yardstick:
     floor_size: int  # real samples on each side of the floor; 0 without a floor
     class_names: tuple[str, ...] = ()  # empty if classes are numbers
     seed: int = 0  # of the metrics' random draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class StickOfItsData(FeatureSpace):
+    """A stick that is fitted on the data set that it belongs to, whatever it measures."""
+
+    stick: FeatureSpace
+    source: Source
+
+    has_classes, is_stick = True, True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.stick.name
+
+    def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
+        own = real if self.stick.is_stick else self.source.load().for_sticks()
+        return self.stick.fit(own, device=device, cache_dir=cache_dir)
 
 
 def of_data(evaluation: Evaluation, data: RealData, *, name: str, seed: int = 0) -> Yardstick:
@@ -218,3 +238,45 @@ def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation
             "--unlabelled, or choose --stick train"
         )
     return replace(evaluation, spaces={**evaluation.spaces, PRIMARY_SPACE: space})
+
+
+def split_own(
+    own: Samples, *, num_synthetic: int, train: Samples | None, trains_stick: bool, num_classes: int
+) -> tuple[RealData, Samples | None]:
+    """A user's real samples as the sets of a source, and further ones for the floor; None if there are too few.
+
+    They are split at random, the same way in every run. A stick that is trained here gets half of them, so that it has
+    seen none that it measures, unless the user gives a training set. As many as there are synthetic samples are
+    measured with; as many others, or samples of the training set, give the floor.
+    """
+    order = torch.randperm(len(own), generator=torch.Generator().manual_seed(0))
+    num_for_stick = len(own) // 2 if trains_stick and train is None else 0
+    for_stick, others = own[order[:num_for_stick]], order[num_for_stick:]
+    num_samples = min(len(others), num_synthetic)
+    test, rest = own[others[:num_samples].sort().values], own[others[num_samples:].sort().values]
+    further = rest if len(rest) >= num_samples else None
+    if train is not None and further is None and len(train) >= num_samples and not trains_stick:
+        further = train[choose(len(train), num_samples=num_samples)]
+    if train is None:
+        train = for_stick if num_for_stick else rest if further else own
+    return RealData(train=train, test=test, num_classes=num_classes), further
+
+
+def with_floor(evaluator: Evaluator, further: Samples | None) -> tuple[Evaluator, int]:
+    """The evaluator with the floor of further real samples, and its size; without any, that of two halves."""
+    references = dict(evaluator.references)
+    first = references[""]
+    if further is not None:
+        size = evaluator.num_synthetic
+        further = further[choose(len(further), num_samples=size)]
+    else:
+        size = len(first.held_out) // 2
+        halves = torch.randperm(len(first.held_out), generator=torch.Generator().manual_seed(1))
+        held_out, further = first.held_out[halves[:size]], first.held_out[halves[size : 2 * size]]
+        if size <= first.num_neighbours:
+            return evaluator, 0
+        references = {
+            prefix: replace(real, held_out=held_out, training=further.values) for prefix, real in references.items()
+        }
+    floor = load_floor(references, further, measures=evaluator.measures, folder=first.folder)
+    return replace(evaluator, floor=floor), size
