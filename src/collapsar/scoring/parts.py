@@ -6,17 +6,15 @@ from functools import cache
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from collapsar.config.composition import register
 from collapsar.config.constructors import check_part, parts
 from collapsar.errors import UsageError, printable
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.spaces.base import FeatureSpace
+from collapsar.library.composing import compose_settings
 from collapsar.records.settings import QUICK_LOADER, config_folder
 
 STICK = f"stick@evaluation.spaces.{PRIMARY_SPACE}"
@@ -89,23 +87,13 @@ def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
             _check_choice("--space", space, sorted({*named, "pca", "identity"}))
         if space in named and space not in given:
             overrides.append(f"+space@evaluation.spaces.{space}={space}")
-    config = composed([*overrides, *options.settings])
+    config = compose_settings([*overrides, *options.settings], is_chain=False)
     own = made("evaluation", config.evaluation)
     every = {**own.spaces, **given}
     chosen = {name: every[name] for name in ((PRIMARY_SPACE, *names) if names else every) if name in every}
     if stick == "" or (names and stick is None):
         chosen.pop(PRIMARY_SPACE, None)
     return config, replace(own, spaces=chosen)
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of these overrides; UsageError if Hydra refuses one."""
-    register()
-    try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose("config", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(printable(str(error.__cause__ or error).partition("\n")[0])) from error
 
 
 def made(key: str, node: Any) -> Any:

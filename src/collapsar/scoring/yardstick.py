@@ -178,8 +178,8 @@ def read_real(given: Any, *, name: str, options: Options) -> RealSide:
         return _read_source(given, name=f"the held-out part of {given}", options=options)
     name = printable(name)
     if isinstance(given, str | Path) and Path(given).suffix.lower() in TABLES:
-        file = "data.path='" + str(given).replace("'", "\\'") + "'"
-        return _read_source(FOR_TABLES, name=name, options=replace(options, settings=[file, *options.settings]))
+        settings = [f"data.path={given}", *options.settings]
+        return _read_source(FOR_TABLES, name=name, options=replace(options, settings=settings))
     own = read_own(given, name=name, side=options.resize)
     if not options.is_labelled:
         own = own.without_labels

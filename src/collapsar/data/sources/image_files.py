@@ -50,8 +50,8 @@ def read_images(path: str | None, *, image_size: int | None, channels: int | Non
 
 def _changed_at(place: Path) -> tuple[int, ...]:
     """When a file, or a folder and the folders in it, last changed."""
-    folders = [entry.path for entry in os.scandir(place) if entry.is_dir()] if place.is_dir() else []
-    return tuple(Path(each).stat().st_mtime_ns for each in (place, *folders))
+    folders = [Path(entry.path) for entry in os.scandir(place) if entry.is_dir()] if place.is_dir() else []
+    return tuple(each.stat().st_mtime_ns for each in (place, *folders))
 
 
 @lru_cache(maxsize=2)

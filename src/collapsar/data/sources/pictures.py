@@ -77,7 +77,9 @@ def find_images(folder: Path) -> tuple[list[Named], int]:
     images = sorted(
         (place for place in seen if place.suffix.lower() in suffixes), key=lambda place: natural(str(place))
     )
-    found = [(str(place), place.parts[0] if len(place.parts) > 1 else None, folder / place) for place in images]
+    found: list[Named] = [
+        (str(place), place.parts[0] if len(place.parts) > 1 else None, folder / place) for place in images
+    ]
     return found, len(seen) - len(images)
 
 
@@ -187,9 +189,12 @@ def read_all(
             f"{printable(name)} of {wide}x{high}" for (wide, high), name in list(sizes.items())[-2:]
         )
         raise UsageError(f"images of {what} differ in size, as {examples} pixels: set {resize} to resize them")
-    names, classes, images = ([each[place] for each in read] for place in range(3))
-    texts = tuple(f"{number:,} {note}" for note, number in notes.items())
-    return Pictures(images=images, names=names, classes=classes, notes=texts)
+    return Pictures(
+        images=[image for *_, image in read],
+        names=[name for name, *_ in read],
+        classes=[own for _, own, _ in read],
+        notes=tuple(f"{number:,} {note}" for note, number in notes.items()),
+    )
 
 
 def _decode(source: Path | np.ndarray, *, side: int | None) -> tuple[np.ndarray, dict[str, bool]] | Exception:
