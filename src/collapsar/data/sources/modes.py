@@ -23,15 +23,12 @@ class ModesSource(VectorSource, ABC):
     def __post_init__(self) -> None:
         check_positive(mode_sd=self.mode_sd)
         self.centres = self.make_centres()
+        self.known_modes = KnownModes(self.centres, float(self.mode_sd))
         self.begin(dimensions=2, num_classes=len(self.centres))
 
     @abstractmethod
     def make_centres(self) -> Float[Tensor, "mode 2"]:
         """The centres of the modes."""
-
-    @property
-    def known_modes(self) -> KnownModes:
-        return KnownModes(self.centres, float(self.mode_sd))
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         modes = torch.randint(len(self.centres), (num_samples,), generator=generator)
