@@ -118,13 +118,12 @@ def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, 
     """
     if isinstance(synthetic, Mapping):
         given = [(str(name), each) for name, each in synthetic.items()]
-    elif isinstance(synthetic, list):
-        names = names_of(synthetic)
-        given = list(zip(names, synthetic, strict=True))
+    else:
+        several = synthetic if isinstance(synthetic, list) else [synthetic]
+        names = names_of(several)
+        given = list(zip(names, several, strict=True))
         if names == sorted(names):
             given.sort(key=lambda named: natural(named[0]))
-    else:
-        given = [(*names_of([synthetic]), synthetic)]
     if not given:
         raise UsageError("there must be at least one synthetic set: got none")
     sets: list[tuple[str, Any]] = []
