@@ -192,4 +192,4 @@ def test_a_command_without_images_is_one_line_and_exit_code_2(collapsar, tmp_pat
     (tmp_path / "bars" / "dot" / "2.png").write_bytes(b"broken")
     code, stderr = collapsar("data=images", own, "tracking=none")
     assert (code, len(stderr.splitlines())) == (2, 1)
-    assert "1 image cannot be read: dot/2.png" in stderr
+    assert re.search(r"1 image of data\.path=\S+ cannot be read: dot/2\.png", stderr)

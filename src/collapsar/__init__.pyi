@@ -14,7 +14,7 @@ from collapsar.models.gan.gan import GAN as GAN
 from collapsar.models.plan import Plan as Plan
 from collapsar.models.vae.vae import VAE as VAE
 from collapsar.samples import Samples as Samples
-from collapsar.scoring import score as score
+from collapsar.scoring.measure import score as score
 from collapsar.study.study import Study as Study
 from collapsar.study.study import read_study as read_study
 

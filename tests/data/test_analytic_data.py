@@ -114,7 +114,7 @@ def test_outputs_are_linear_in_the_inputs_with_their_own_noise():
     ("build", "message"),
     [
         (lambda: gaussian(sample_shape=[4]), r"sample_shape must be \[3\].*got \[4\]"),
-        (lambda: gaussian(num_train=0), "num_train must be at least 1"),
+        (lambda: gaussian(num_train=0), "num_train must be above 0: got 0"),
         (lambda: gaussian(num_reserve=-1), "num_reserve must be at least 0: got -1"),
         (
             lambda: LinearRegressionSource(sample_shape=[2], dimensions=2, num_inputs=2, noise_sd=1, seed=0, **SIZES),

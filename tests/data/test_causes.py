@@ -268,7 +268,7 @@ def test_pools_after_the_first_are_as_large_as_without_a_cause():
             ["cause=label_noise", "cause.label_noise.fraction=1.1"],
             "cause.label_noise.fraction must lie between 0 and 1",
         ),
-        (["cause=blur", "cause.blur.sd_pixels=3"], "cause.blur.sd_pixels must be at most 2.33 .*: got 3.0; set less"),
+        (["cause=blur", "cause.blur.sd_pixels=3"], "cause.blur.sd_pixels must be at most 2.33 .*: got 3; set less"),
         (["cause=blur", "cause.blur.sd_pixels=0"], "cause.blur.sd_pixels must be above 0: got 0"),
         (["cause=pixel_noise", "cause.pixel_noise.sd=-1"], "cause.pixel_noise.sd must be above 0: got -1"),
         (["cause=long_tail", "cause.long_tail.factor=0.5"], "factor must be at least 1: got 0.5"),

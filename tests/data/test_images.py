@@ -218,7 +218,8 @@ def test_broken_files_are_named_or_left_out_on_demand(folder, caplog):
     (folder / "cats" / "0.png").write_bytes(whole[:40])
     (folder / "dogs" / "1.png").write_text("no image")
     message = refusal(folder)
-    assert "2 images cannot be read: cats/0.png (" in message
+    assert "2 images of data.path=" in message
+    assert "cannot be read: cats/0.png (" in message
     assert "dogs/1.png (" in message
     assert "data.skip_broken=true" in message
     with caplog.at_level(logging.INFO):
@@ -266,14 +267,17 @@ def test_a_folder_that_makes_no_data_is_refused(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": np.zeros((4, 64), np.uint8)}, "must be [sample, height, width]"),
-        ({"images": np.full((4, 8, 8), 300)}, "bytes from 0 to 255, or numbers from 0 to 1: got 300 to 300"),
+        ({"images": np.zeros((4, 64), np.uint8)}, "must be numbers [sample, height, width]"),
+        ({"images": np.full((4, 8, 8), 300)}, "whole numbers from 0 to 255, or floats from 0 to 1: got 300 to 300"),
         ({"images": np.full((4, 8, 8), -0.5)}, "got -0.5 to -0.5"),
         ({"images": np.full((4, 8, 8), np.nan)}, "got nan to nan"),
-        ({"first": np.zeros(1), "second": np.zeros(1)}, "must hold images or samples"),
+        (
+            {"first": np.zeros(1), "second": np.zeros(1)},
+            "must hold one array, or samples and labels: got first, second",
+        ),
         ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3, int)}, "one for each of 4: got [3]"),
         ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.full(4, -1)}, "whole numbers from 0, or texts"),
-        ({"images": np.array([None])}, "cannot be read as npz"),
+        ({"images": np.array([None])}, "cannot be read as .npz"),
     ],
 )
 def test_an_array_that_holds_no_images_is_refused(tmp_path, content, message):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.data.pool_sizes import blank, simulate_pools
 from collapsar.data.regimes import (
     Accumulate,
     AccumulateSubsample,
@@ -23,6 +22,8 @@ from collapsar.data.regimes import (
     Regime,
     Replace,
     Window,
+    blank,
+    simulate_pools,
 )
 from collapsar.data.schedules import Cosine, Linear
 from collapsar.data.weighting import GoldenRatio, Weighted

@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from collapsar.data.sources.image_files import read_images
+from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
-from collapsar.scoring.samples_of import alike, natural, read_samples
+from collapsar.scoring.samples_of import alike, read_samples
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 5, 4), dtype=np.uint8)
@@ -122,13 +124,13 @@ def broken(folder):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (GREY / 127.5 - 1, r"floats must lie in \[0, 1\]: got -1 to 1; scale them as \(x \+ 1\) / 2"),
-        (GREY * 1.0, r"floats must lie in \[0, 1\]: got 0 to 255$"),
-        (np.full((6, 5, 4), np.nan), r"floats must lie in \[0, 1\]: got nan to nan"),
-        (np.full((6, 5, 4), 300), r"whole numbers must lie in \[0, 255\]: got 300 to 300"),
+        (GREY / 127.5 - 1, r"floats from 0 to 1: got -1 to 1; scale them as \(x \+ 1\) / 2"),
+        (GREY * 1.0, r"floats from 0 to 1: got 0 to 255$"),
+        (np.full((6, 5, 4), np.nan), r"floats from 0 to 1: got nan to nan"),
+        (np.full((6, 5, 4), 300), r"whole numbers from 0 to 255, or floats from 0 to 1: got 300 to 300"),
         (np.full((6, 5), np.inf), "NaN or infinite"),
-        (np.zeros((6, 2, 5, 4)), r"got \[6, 2, 5, 4\]"),
-        (np.zeros(6), r"got \[6\]"),
+        (np.zeros((6, 2, 5, 5)), r"got float64 \[6, 2, 5, 5\]"),
+        (np.zeros(6), r"got float64 \[6\]"),
         (np.zeros((0, 5, 4)), "holds no samples"),
         (object(), "must be numbers in an array or a tensor: got object"),
         ((GREY, LABELS[:5]), "labels of gen must be 6 whole numbers"),
@@ -145,7 +147,9 @@ def test_unusable_input_is_refused(given, message):
 
 def test_broken_files_are_named(write, tmp_path):
     folder = broken(write("gen", GREY))
-    with pytest.raises(UsageError, match=r"gen/4.png \(.*\) cannot be read as images: mend or delete them"):
+    with pytest.raises(
+        UsageError, match=r"1 image of .*gen cannot be read: 4\.png \(.*\); mend or remove what is broken$"
+    ):
         read(folder)
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(UsageError, match=r"cut\.npz cannot be read as \.npz"):
@@ -154,7 +158,7 @@ def test_broken_files_are_named(write, tmp_path):
     with pytest.raises(UsageError, match=r"cut\.pt cannot be read as \.pt"):
         read(str(tmp_path / "cut.pt"))
     np.savez(tmp_path / "two.npz", a=GREY, b=GREY)
-    with pytest.raises(UsageError, match=r"two.npz cannot be read as .npz: it must hold one array.*got a, b"):
+    with pytest.raises(UsageError, match=r"two.npz must hold one array, or samples and labels: got a, b"):
         read(str(tmp_path / "two.npz"))
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(UsageError, match=r"got \.txt"):
@@ -167,7 +171,7 @@ def test_broken_files_are_named(write, tmp_path):
 def test_sizes_that_differ_are_refused_by_name_or_resized(write):
     folder = write("gen", GREY)
     Image.fromarray(np.zeros((7, 9), np.uint8)).save(folder / "6.png")
-    with pytest.raises(UsageError, match=r"gen/0.png has 4x5 pixels and .*gen/6.png 9x7; add --resize N"):
+    with pytest.raises(UsageError, match=r"6.png of 9x7 and 0.png of 4x5 pixels: set --resize N \(resize=N\)"):
         read(folder)
     assert read(folder, side=8).samples.shape == (1, 8, 8)
     assert read(GREY, side=4).samples.shape == (1, 4, 4)
@@ -189,3 +193,33 @@ def test_channels_are_matched_if_no_pixel_changes():
 
 def test_names_sort_by_their_numbers():
     assert sorted(["step_10", "step_9", "step_100"], key=natural) == ["step_9", "step_10", "step_100"]
+
+
+def test_a_chain_and_a_score_read_the_same_pixels_from_the_same_files(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    see_through = Image.fromarray(COLOUR[1]).convert("RGBA")
+    see_through.putalpha(Image.fromarray(GREY[1]))
+    odd = {
+        "alpha.png": see_through,
+        "clear_grey.png": see_through.convert("LA"),
+        "palette.gif": Image.fromarray(COLOUR[2]).convert("P"),
+        "deep.png": Image.fromarray(GREY[3].astype(np.uint16) * 256 + 9),
+        "wide.png": Image.fromarray(np.tile(GREY[4], (1, 3))),
+        "plain.png": Image.fromarray(GREY[5]),
+    }
+    for name, image in odd.items():
+        image.save(tmp_path / name)
+    Image.fromarray(COLOUR[3]).save(tmp_path / "key.png", transparency=tuple(COLOUR[3, 0, 0].tolist()))
+    of_chain = read_images(str(tmp_path), image_size=6, channels=3, skip_broken=False)
+    of_score = read(tmp_path, side=6).samples.values
+    assert sorted(map(bytes, of_chain.images)) == sorted(bytes(image.numpy()) for image in of_score)
+    for note in ("reduced from sixteen bits", "laid on white", "with a palette", "cropped to a square"):
+        assert any(note in line for line in of_chain.notes)
+        assert note in caplog.text
+
+
+def test_a_colour_that_a_file_calls_transparent_is_laid_on_white(tmp_path):
+    Image.fromarray(COLOUR[3]).save(tmp_path / "key.png", transparency=tuple(COLOUR[3, 0, 0].tolist()))
+    (found,) = read(tmp_path).samples.values
+    assert found[:, 0, 0].tolist() == [255, 255, 255]
+    assert torch.equal(found[:, 0, 1:], as_stored(COLOUR)[3, :, 0, 1:])

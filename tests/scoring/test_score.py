@@ -19,8 +19,8 @@ from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.scoring import score
-from collapsar.scoring.own_real import StickOfItsData
-from collapsar.scoring.parts import evaluation_of, source_of
+from collapsar.scoring.parts import Options, evaluation_of, made
+from collapsar.scoring.yardstick import StickOfItsData
 from tiny_tables import people
 
 
@@ -97,14 +97,9 @@ def test_a_stick_is_trained_on_labelled_samples_and_kept(images, quick, tmp_path
 
 
 def test_a_stick_that_another_data_set_trains_does_not_see_the_samples(images, digits, tmp_path):
-    config, evaluation = evaluation_of(
-        "digits",
-        stick="train",
-        spaces=(),
-        evaluation="quick",
-        settings=["evaluation.spaces.classifier.budget.num_steps=20", "evaluation.spaces.classifier.min_accuracy=0.0"],
-    )
-    trained, source = evaluation.spaces["classifier"], source_of(config)
+    settings = ["evaluation.spaces.classifier.budget.num_steps=20", "evaluation.spaces.classifier.min_accuracy=0.0"]
+    config, evaluation = evaluation_of("digits", Options(stick="train", evaluation="quick", settings=settings))
+    trained, source = evaluation.spaces["classifier"], made("data", config.data)
     real = RealData(digits.test, digits.test, num_classes=10)
     fit = {"device": torch.device("cpu"), "cache_dir": tmp_path}
     found = StickOfItsData(stick=trained, source=source).fit(real, **fit)
@@ -363,7 +358,7 @@ def test_mistakes_are_one_line_and_exit_code_2(shell, tmp_path, images):
     for arguments, message in (
         (["nowhere", "digits"], "there is no nowhere"),
         (["digits"], "give SYNTHETIC and REAL"),
-        ([tmp_path / "gen.npy", "digits"], "floats must lie in [0, 1]"),
+        ([tmp_path / "gen.npy", "digits"], "floats from 0 to 1"),
         ([tmp_path / "gen.npy", "digits", "--evaluation", "all"], "--evaluation must be one of"),
     ):
         code, out, err = shell(*arguments)

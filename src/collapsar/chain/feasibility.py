@@ -9,7 +9,7 @@ from torch import nn
 
 from collapsar.chain.parts import Parts
 from collapsar.data.causes.cause import num_planted
-from collapsar.data.pool_sizes import simulate_pools
+from collapsar.data.regimes import simulate_pools
 from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured

@@ -32,9 +32,6 @@ class PoolBatches:
         device: Device of the batches.
         generator: A CPU generator that shuffles; its state continues from epoch to epoch.
         chosen: Indices of the samples to use; None for all.
-
-    Raises:
-        UsageError: the batch is larger than the number of samples to use.
     """
 
     def __init__(
@@ -79,24 +76,20 @@ class PoolBatches:
 
     def _begin_epoch(self) -> tuple[Tensor, int]:
         """The order of an epoch, and the number of its batches that were given before."""
-        state, self._resumed = self._resumed, None
-        if state is not None:
+        state, self._resumed = self._resumed or {}, None
+        if state:
             self.generator.set_state(state["now"] if state["before_order"] is None else state["before_order"])
         self._before_order = self.generator.get_state()
-        order = self._draw_order()[: len(self) * self.batch_size]
-        if state is None or state["before_order"] is None:
-            return order, 0
-        self.generator.set_state(state["now"])
-        return order, state["num_given"]
-
-    def _draw_order(self) -> Tensor:
-        weights = self.pool.weights
-        if weights is None:
+        if (weights := self.pool.weights) is None:
             order = torch.randperm(self.num_samples, generator=self.generator)
         else:
             weights = weights if self.chosen is None else weights[self.chosen]
             order = draw_weighted(weights, self.num_samples, generator=self.generator)
-        return order if self.chosen is None else self.chosen[order]
+        order = (order if self.chosen is None else self.chosen[order])[: len(self) * self.batch_size]
+        if state.get("before_order") is None:
+            return order, 0
+        self.generator.set_state(state["now"])
+        return order, state["num_given"]
 
 
 class PoolInOrder:

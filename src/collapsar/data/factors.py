@@ -21,17 +21,11 @@ COMMON_FROM, RARE_BELOW = 0.5, 0.1  # in units of the share that a combination w
 
 @dataclass(frozen=True)
 class Factor:
-    """One property that differs from sample to sample.
-
-    Attributes:
-        levels: Names of its values; no other factor uses them. If there are two, the first is the absence of the
-            second.
-        shares: Probability of each level, summing to 1.
-    """
+    """One property that differs from sample to sample; if it has two levels, the first is the absence of the second."""
 
     name: str
-    levels: tuple[str, ...]
-    shares: tuple[float, ...]
+    levels: tuple[str, ...]  # names of its values; no other factor uses them
+    shares: tuple[float, ...]  # probability of each level, summing to 1
 
     def __post_init__(self) -> None:
         assert len(self.levels) == len(self.shares) > 1, "a share for each of two levels or more"
@@ -41,41 +35,27 @@ class Factor:
 
 @dataclass(frozen=True)
 class Level:
-    """A value of a factor that is reported by name.
-
-    Attributes:
-        factor: Index of its factor.
-        index: Index among the factor's levels.
-        share: Its probability.
-    """
+    """A value of a factor that is reported by name."""
 
     name: str
-    factor: int
-    index: int
-    share: float
+    factor: int  # index of its factor
+    index: int  # among the factor's levels
+    share: float  # its probability
 
 
 @dataclass(frozen=True)
 class Factors:
-    """Independent factors; a sample's label is the combination of their levels.
+    """Independent factors; a sample's label is the combination of their levels."""
 
-    Attributes:
-        factors: In the order of the label's digits.
-        hazard: Second level of the two-level factor that a detector trained on the samples must find; None if there is
-            no such factor.
-    """
-
-    factors: tuple[Factor, ...]
-    hazard: str | None = None
+    factors: tuple[Factor, ...]  # in the order of the label's digits
+    hazard: str | None = None  # second level of the two-level factor that a detector trained on the samples must find
 
     @property
     def num_levels(self) -> tuple[int, ...]:
-        """Number of levels of each factor."""
         return tuple(len(factor.levels) for factor in self.factors)
 
     @property
     def num_combinations(self) -> int:
-        """Number of combinations; labels run from 0 to this number less 1."""
         return math.prod(self.num_levels)
 
     @cached_property
@@ -113,29 +93,20 @@ class Factors:
 
     @cached_property
     def rarities(self) -> dict[Rarity, Tensor]:
-        """Mask of the combinations of each rarity; a rarity without combinations is left out.
-
-        Relative to the share that each would have if all were equally likely, common combinations have at least half,
-        rare ones less than a tenth. A combination that never occurs has no rarity.
-        """
+        """Mask of the combinations of each rarity; one without combinations is left out, as is what never occurs."""
         parts = self.shares * self.num_combinations
-        is_common, is_rare = parts >= COMMON_FROM, (parts > 0) & (parts < RARE_BELOW)
         masks: dict[Rarity, Tensor] = {
-            "common": is_common,
-            "uncommon": (parts >= RARE_BELOW) & ~is_common,
-            "rare": is_rare,
+            "common": parts >= COMMON_FROM,
+            "uncommon": (parts >= RARE_BELOW) & (parts < COMMON_FROM),
+            "rare": (parts > 0) & (parts < RARE_BELOW),
         }
         return {rarity: mask for rarity, mask in masks.items() if bool(mask.any())}
 
     def draw(self, num_samples: int, *, generator: torch.Generator) -> Int64[Tensor, "sample factor"]:
         """Levels of independent samples."""
         draws = torch.rand(num_samples, len(self.factors), generator=generator, dtype=torch.float64)
-        columns = [
-            torch.bucketize(
-                draws[:, place].contiguous(),
-                torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1],
-                right=True,
-            )
-            for place, factor in enumerate(self.factors)
+        edges = [torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1] for factor in self.factors]
+        levels = [
+            torch.bucketize(each.contiguous(), edge, right=True) for each, edge in zip(draws.T, edges, strict=True)
         ]
-        return torch.stack(columns, dim=1)
+        return torch.stack(levels, dim=1)

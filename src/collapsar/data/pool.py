@@ -4,6 +4,7 @@ A pool is a tuple of parts; each part holds samples of one origin. An accumulati
 pools instead of copying them: 50 generations of MNIST take no more memory than their own uint8 samples.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from collapsar.samples import UNLABELLED, Samples
+from collapsar.samples import UNLABELLED, Samples, concatenate
 
 REAL = -1  # the origin of real samples; a synthetic sample's origin is the generation of the model that drew it
 
@@ -35,27 +36,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Pool:
-    """The parts that one generation is trained on; a sample's index counts through the parts in order.
-
-    Attributes:
-        archive: Parts that regimes may draw from later; this generation is not trained on them.
-        part_weights: Weight of each part, summing to 1 and shared evenly by its samples; None gives every sample of
-            the pool the same weight.
-    """
+    """The parts that one generation is trained on; a sample's index counts through the parts in order."""
 
     parts: tuple[Part, ...]
-    archive: tuple[Part, ...] = ()
-    part_weights: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        assert self.part_weights is None or len(self.part_weights) == len(self.parts), "a weight for every part"
+    archive: tuple[Part, ...] = ()  # parts that regimes may draw from later; this generation is not trained on them
+    part_weights: tuple[float, ...] | None = None  # sum to 1, each shared evenly by its samples; None: all are equal
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
     @property
     def device(self) -> torch.device:
-        """The device that holds the parts."""
         return self.parts[0].samples.values.device
 
     @property
@@ -74,17 +65,20 @@ class Pool:
         )
 
     @property
+    def num_real(self) -> int:
+        return sum(len(part) for part in self.parts if part.origin == REAL)
+
+    @property
     def real_fraction(self) -> float:
         """Share of real samples, in [0, 1]."""
-        return self.origins().get("real", 0) / len(self)
+        return self.num_real / len(self)
 
     def origins(self) -> dict[str, int]:
         """Number of samples by origin: "real", or the generation of the model that drew them."""
-        counts: dict[str, int] = {}
+        counts = Counter[str]()
         for part in self.parts:
-            origin = "real" if part.origin == REAL else str(part.origin)
-            counts[origin] = counts.get(origin, 0) + len(part)
-        return counts
+            counts["real" if part.origin == REAL else str(part.origin)] += len(part)
+        return dict(counts)
 
     @property
     def real_weight(self) -> float:
@@ -98,23 +92,17 @@ class Pool:
         """Probability that a training draw takes each sample, summing to 1; None if all are equal."""
         if self.part_weights is None:
             return None
-        sizes = [len(part) for part in self.parts]
-        each = [weight / size for weight, size in zip(self.part_weights, sizes, strict=True)]
-        return torch.tensor(each, dtype=torch.float64).repeat_interleave(torch.tensor(sizes))
+        sizes = torch.tensor([len(part) for part in self.parts])
+        return (torch.tensor(self.part_weights, dtype=torch.float64) / sizes).repeat_interleave(sizes)
 
     def describe(self) -> dict[str, object]:
         """Size, real fraction and origins for the record; for a weighted pool also the real weight."""
-        description: dict[str, object] = {
-            "size": len(self),
-            "real_fraction": self.real_fraction,
-            "origins": self.origins(),
-        }
-        return description if self.part_weights is None else {**description, "real_weight": self.real_weight}
+        weight = {} if self.part_weights is None else {"real_weight": self.real_weight}
+        return {"size": len(self), "real_fraction": self.real_fraction, "origins": self.origins(), **weight}
 
     def concatenated(self) -> Tensor:
         """All values as one tensor [pool_size, ...], for fits that need them at once; batches do not."""
-        values = [part.samples.values for part in self.parts]
-        return values[0] if len(values) == 1 else torch.cat(values)
+        return concatenate([part.samples for part in self.parts]).values
 
     def gather(self, indices: Int64[Tensor, " chosen"]) -> Samples:
         """The samples at `indices`, as new tensors; the pool itself is never copied."""
@@ -145,10 +133,10 @@ class Pool:
 def draw_without_replacement(
     parts: Sequence[Part], *, num_samples: int, generator: torch.Generator | None
 ) -> tuple[Part, ...]:
-    """Choose `num_samples` uniformly from all parts together; return them as parts of the same origins.
+    """`num_samples` of all parts together, chosen uniformly, as parts of the same origins; none is empty.
 
-    Parts left without a sample are dropped. If all samples are taken, the parts are returned uncopied and the generator
-    is not used. Without a generator the choice is evenly spaced, which is enough for a simulation.
+    If all samples are taken, the parts are not copied and the generator is not used. Without a generator the choice is
+    evenly spaced, which is enough for a simulation.
     """
     total = sum(len(part) for part in parts)
     assert num_samples <= total, f"{num_samples} samples of {total}"

@@ -65,23 +65,17 @@ class StickSplit:
     """An official training set in two parts: measuring sticks are trained on one and never see the other.
 
     Chains train on both. To the stick, the unseen part looks like the draws of a perfect generator.
-
-    Attributes:
-        official: The full training set, even if a chain takes only a subset of it.
-        unseen_indices: Indices of the samples that no stick sees.
     """
 
-    official: Samples
+    official: Samples  # the full training set, even if a chain takes only a subset of it
     unseen_indices: Int64[Tensor, " unseen"]
 
     @property
     def unseen(self) -> Samples:
-        """A copy of the samples that no stick sees."""
         return self.official[self.unseen_indices]
 
     @property
     def seen(self) -> Samples:
-        """A copy of the samples that sticks are trained on."""
         is_seen = torch.ones(len(self.official), dtype=torch.bool)
         is_seen[self.unseen_indices] = False
         return self.official[is_seen]
@@ -89,29 +83,17 @@ class StickSplit:
 
 @dataclass(frozen=True)
 class RealData:
-    """A source's sets; train, test and reserve share no sample.
+    """A source's sets; train, test and reserve share no sample."""
 
-    Attributes:
-        train: Training set of generation 0.
-        test: Held out, for evaluation only.
-        num_classes: Labels run from 0 to num_classes - 1; 0 if the data have no classes.
-        reserve: Training data beyond `train`, for regimes that take fresh real samples; None if there are none.
-        known_modes: Modes of the truth, if it is a mixture of known ones.
-        stick_split: How the training set is split for measuring sticks; None if it is not split.
-        table: Format of the rows, if samples are rows of a table.
-        factors: Known factors, if labels are combinations of their levels.
-        picture: For rows of a table: makes the page's picture of real and synthetic rows, as plain JSON.
-    """
-
-    train: Samples
-    test: Samples
-    num_classes: int
-    reserve: Samples | None = None
-    known_modes: KnownModes | None = None
-    stick_split: StickSplit | None = None
-    table: RowFormat | None = None
-    factors: Factors | None = None
-    picture: Callable[..., dict[str, Any]] | None = None
+    train: Samples  # of generation 0
+    test: Samples  # held out, for evaluation only
+    num_classes: int  # labels run from 0 to num_classes - 1; 0 if the data have no classes
+    reserve: Samples | None = None  # training data beyond `train`, for regimes that take fresh real samples
+    known_modes: KnownModes | None = None  # of the truth, if it is a mixture of known ones
+    stick_split: StickSplit | None = None  # of the training set, for measuring sticks
+    table: RowFormat | None = None  # if samples are rows of a table
+    factors: Factors | None = None  # if labels are combinations of the levels of known factors
+    picture: Callable[..., dict[str, Any]] | None = None  # the page's picture of real and synthetic rows, as plain JSON
 
     def hold_out(self, num_held_out: int, *, seed: int) -> tuple["RealData", Samples | None]:
         """The sets without random training samples, kept to validate a chain's models; and these, None if 0."""

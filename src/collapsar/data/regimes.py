@@ -5,14 +5,18 @@ shares it without a copy. A rule that takes a share of the synthetic samples dra
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 
-from collapsar.data.pool import Part, Pool, draw_without_replacement
+from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement
 from collapsar.data.schedules import Scheduled, as_schedule, check_bounds
 from collapsar.errors import UsageError
+from collapsar.samples import Samples
 from collapsar.theory.formulas import nearest
+
+MOST_DRAWN = 10_000  # samples a generation; above, evenly spaced choices give the sizes and origins of drawn ones
 
 
 class Regime(ABC):
@@ -24,7 +28,7 @@ class Regime(ABC):
     def next_pool(
         self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
-        """The pool that the next generation is trained on.
+        """The pool that the next generation is trained on; UsageError if there are too few samples for the rule.
 
         Args:
             pool: What this generation was trained on.
@@ -32,9 +36,6 @@ class Regime(ABC):
             synthetic: Samples of this generation's model; the part's origin is the generation.
             generator: For rules that draw; derived from seed and generation. None in a simulation of large pools.
             reserve: Real data beyond the training set, in a fixed random order, for rules that take fresh samples.
-
-        Raises:
-            UsageError: there are too few samples for the rule.
         """
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:  # noqa: B027
@@ -69,8 +70,7 @@ class Accumulate(Regime):
 class AccumulateSubsample(Regime):
     """A fixed number of samples, drawn anew each generation from all so far (Kazdan et al. 2024, arXiv:2410.16713).
 
-    Args:
-        budget: Samples in each pool, at least 1; null takes the size of the real training set.
+    `budget` is the size of each pool, at least 1; null takes that of the real training set.
     """
 
     name = "accumulate_subsample"
@@ -85,18 +85,16 @@ class AccumulateSubsample(Regime):
     ) -> Pool:
         archive = (*(pool.archive or pool.parts), synthetic)
         budget = self.budget or len(real)
-        if budget > sum(len(part) for part in archive):
-            raise UsageError(
-                f"regime.budget must be at most the {sum(len(part) for part in archive)} samples so far: got {budget}"
-            )
+        num_so_far = sum(map(len, archive))
+        if budget > num_so_far:
+            raise UsageError(f"regime.budget must be at most the {num_so_far} samples so far: got {budget}")
         return Pool(draw_without_replacement(archive, num_samples=budget, generator=generator), archive=archive)
 
 
 class FixedReal(Regime):
     """All real data in every pool, plus samples of synthetic[t] (Alemohammad et al. 2023, synthetic augmentation loop).
 
-    Args:
-        synthetic_ratio: Synthetic samples for each real one, at least 0; a number, a list or a schedule.
+    `synthetic_ratio` is the number of synthetic samples for each real one, at least 0.
     """
 
     name = "fixed_real"
@@ -120,12 +118,8 @@ class FreshReal(Regime):
     """Real data that no generation has seen, topped up with synthetic[t] (Alemohammad et al. 2023, the fresh loop).
 
     The pool is as large as synthetic[t]. Generation t + 1 takes the samples of the reserve that follow those of
-    generation t.
-
-    Args:
-        fresh_fraction: New real samples a generation, as a share of the real training set's size; a number, a list or
-            a schedule. If synthetic[t] is as large as that set, it is the pool's real fraction.
-        is_recycled: Whether an exhausted reserve starts again from its first sample; if not, the chain is refused.
+    generation t. `fresh_fraction` counts them as a share of the real training set's size. If `is_recycled`, an
+    exhausted reserve starts again from its first sample; if not, the chain is refused.
     """
 
     name = "fresh_real"
@@ -137,8 +131,7 @@ class FreshReal(Regime):
     def next_pool(
         self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
     ) -> Pool:
-        start = self._num_taken(synthetic.origin, num_real=len(real))
-        stop = self._num_taken(synthetic.origin + 1, num_real=len(real))
+        start, stop = (self._num_taken(synthetic.origin + step, num_real=len(real)) for step in (0, 1))
         num_reserve = 0 if reserve is None else len(reserve)
         self.check(num_generations=synthetic.origin + 2, num_real=len(real), num_reserve=num_reserve)
         num_synthetic = len(synthetic) - (stop - start)
@@ -149,8 +142,7 @@ class FreshReal(Regime):
             )
         if reserve is None or start == stop:
             return Pool((synthetic,))
-        is_within = stop <= num_reserve
-        fresh = reserve[start:stop] if is_within else reserve[torch.arange(start, stop) % num_reserve]
+        fresh = reserve[start:stop] if stop <= num_reserve else reserve[torch.arange(start, stop) % num_reserve]
         return Pool((fresh, *draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)))
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
@@ -170,9 +162,6 @@ class Mix(Regime):
     """Pools with a given real fraction, drawn anew from the same real data; the rest comes from synthetic[t].
 
     The pool is as large as synthetic[t]. Source: Bertrand et al. 2024, arXiv:2310.00429.
-
-    Args:
-        real_fraction: In [0, 1]; a number, a list or a schedule.
     """
 
     name = "mix"
@@ -196,11 +185,7 @@ class Mix(Regime):
 
 
 class Window(Regime):
-    """The samples of the last K generations; the real data count as the generation before 0 and leave like any other.
-
-    Args:
-        num_kept: K, at least 1. A K of 1 is the regime replace.
-    """
+    """The samples of the last `num_kept` generations; the real data count as the generation before 0."""
 
     name = "window"
 
@@ -214,3 +199,34 @@ class Window(Regime):
     ) -> Pool:
         oldest = synthetic.origin - self.num_kept + 1
         return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
+
+
+def simulate_pools(
+    regime: Regime,
+    *,
+    num_real: int,
+    num_reserve: int,
+    num_synthetic: Sequence[int],
+    generator_at: Callable[[int], torch.Generator],
+) -> list[int]:
+    """Sizes of all pools of a chain, the first of which is the real training set; the regime runs on placeholders.
+
+    `num_synthetic` counts the samples that each generation but the last gives to the next pool. Raises the UsageError
+    that would stop the chain if the regime cannot make one of the pools.
+    """
+    regime.check(num_generations=len(num_synthetic) + 1, num_real=num_real, num_reserve=num_reserve)
+    real = blank(num_real, origin=REAL)
+    reserve = blank(num_reserve, origin=REAL) if num_reserve else None
+    pool = Pool((real,))
+    sizes = [num_real]
+    for generation, num_samples in enumerate(num_synthetic):
+        synthetic = blank(num_samples, origin=generation)
+        generator = generator_at(generation) if max(num_samples, num_real) <= MOST_DRAWN else None
+        pool = regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
+        sizes.append(len(pool))
+    return sizes
+
+
+def blank(num_samples: int, *, origin: int) -> Part:
+    """Placeholder samples with a count and no content."""
+    return Part(Samples(torch.empty(num_samples, 0)), origin)

@@ -28,11 +28,7 @@ class Schedule(ABC):
         """The lowest and the highest possible value."""
 
     def count_at(self, generation: int) -> int:
-        """The value as a number of samples, rounded to the nearest.
-
-        Raises:
-            UsageError: the value is too large for a float.
-        """
+        """The value as a number of samples, rounded to the nearest; UsageError if it is too large for a float."""
         try:
             return nearest(self.at(generation))
         except OverflowError as error:

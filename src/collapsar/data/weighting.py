@@ -1,5 +1,7 @@
 """Regimes that keep another regime's pools and weigh real samples against synthetic ones."""
 
+from abc import ABC, abstractmethod
+
 import torch
 
 from collapsar.data.pool import REAL, Part, Pool
@@ -9,12 +11,27 @@ from collapsar.errors import UsageError
 from collapsar.theory.formulas import golden_ratio_weight
 
 
-class Weighted(Regime):
-    """Another regime's pools, of real and synthetic samples, with a given training weight on the real ones.
+class Reweighted(Regime, ABC):
+    """Another regime's pools, of real and synthetic samples, with another training weight on the real ones."""
 
-    Args:
-        real_weight: Weight of all real samples together, in [0, 1]; a number, a list or a schedule.
-    """
+    regime: Regime
+
+    @abstractmethod
+    def weight_of_real(self, plain: Pool, *, generation: int) -> float:
+        """Weight of all real samples of the other regime's pool together, in [0, 1]."""
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
+    ) -> Pool:
+        plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
+        return weigh_real(plain, real_weight=self.weight_of_real(plain, generation=synthetic.origin))
+
+    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
+        self.regime.check(num_generations=num_generations, num_real=num_real, num_reserve=num_reserve)
+
+
+class Weighted(Reweighted):
+    """A given weight: a number, a list or a schedule."""
 
     name = "weighted"
 
@@ -22,21 +39,14 @@ class Weighted(Regime):
         self.regime = regime
         self.real_weight = check_bounds("regime.real_weight", as_schedule(real_weight), lowest=0, highest=1)
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
-        return weigh_real(plain, real_weight=self.real_weight.at(synthetic.origin))
-
-    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
-        self.regime.check(num_generations=num_generations, num_real=num_real, num_reserve=num_reserve)
+    def weight_of_real(self, plain: Pool, *, generation: int) -> float:
+        return self.real_weight.at(generation)
 
 
-class GoldenRatio(Regime):
-    """Another regime's pools, with the optimal weight on real samples for their number (arXiv:2502.18049).
+class GoldenRatio(Reweighted):
+    """The optimal weight for the numbers of real and synthetic samples, if the real ones are fresh (arXiv:2502.18049).
 
-    The pools must hold real and synthetic samples. The weight is optimal if the real data are fresh. If there are as
-    many real samples as synthetic ones, it is .618, the golden ratio's reciprocal.
+    If there are as many real samples as synthetic ones, it is .618, the golden ratio's reciprocal.
     """
 
     name = "golden_ratio"
@@ -44,21 +54,13 @@ class GoldenRatio(Regime):
     def __init__(self, *, regime: Regime) -> None:
         self.regime = regime
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
-        num_real = plain.origins().get("real", 0)
-        return weigh_real(plain, real_weight=golden_ratio_weight(num_real / max(len(plain) - num_real, 1)))
-
-    def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
-        self.regime.check(num_generations=num_generations, num_real=num_real, num_reserve=num_reserve)
+    def weight_of_real(self, plain: Pool, *, generation: int) -> float:
+        return golden_ratio_weight(plain.num_real / max(len(plain) - plain.num_real, 1))
 
 
 def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
     """The pool with `real_weight` shared evenly by its real samples, and the rest by its synthetic ones."""
-    num_real = sum(len(part) for part in pool.parts if part.origin == REAL)
-    num_synthetic = len(pool) - num_real
+    num_real, num_synthetic = pool.num_real, len(pool) - pool.num_real
     if not num_real or not num_synthetic:
         raise UsageError(
             f"weights need a pool of real and synthetic samples: got {num_real} real and {num_synthetic} synthetic; "

@@ -58,8 +58,8 @@ def _typed(value: Any, *, may_sweep: bool = False) -> str:
     return text if is_plain else QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
-def compose_settings(overrides: Sequence[str]) -> DictConfig:
-    """The composed and checked settings of one chain.
+def compose_settings(overrides: Sequence[str], *, is_chain: bool = True) -> DictConfig:
+    """The composed settings, checked as those of one chain if `is_chain`.
 
     Raises:
         UsageError: a setting that the command would refuse, in the same words.
@@ -69,8 +69,9 @@ def compose_settings(overrides: Sequence[str]) -> DictConfig:
         typed = [as_typed(override, may_sweep=False) for override in overrides]
         with initialize_config_dir(str(config_folder()), version_base="1.3", job_name="collapsar"):
             config = compose("config", typed, return_hydra_config=True)
-            check_levers(composed_levers("config", typed))
-            composition.check(config)
+            if is_chain:
+                check_levers(composed_levers("config", typed))
+                composition.check(config)
         OmegaConf.set_readonly(config, False)
         OmegaConf.set_struct(config, False)
         config.pop("hydra")

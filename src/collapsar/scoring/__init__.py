@@ -3,16 +3,11 @@
 `score` is imported when it is first used, so that `collapsar-score --help` answers at once.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collapsar.scoring.measure import score
-
-__all__ = ["score"]
+from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name != "score":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from collapsar.scoring.measure import score
 

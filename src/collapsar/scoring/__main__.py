@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 if all was measured, 2 with one line on stderr for unusable input, 1 for a breakdown."""
-    options = _parser().parse_args(argv)
-    if len(options.samples) < 2:
+    options = vars(_parser().parse_args(argv))
+    *synthetic, real = options.pop("samples")
+    if not synthetic:
         sys.stderr.write(
             "collapsar-score: give SYNTHETIC and REAL: folders, files, or for REAL the name of a data set\n"
         )
         return 2
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    files = {form: options.pop(form) for form in ("json", "csv", "html")}
     try:
-        _show(_score(options), options)
+        from collapsar.scoring import score  # here, so that --help answers at once
+
+        _show(score(synthetic, real, **options), **files)
     except (UsageError, NonFiniteError, DeviceMemoryError, OSError) as error:
         sys.stderr.write(f"collapsar-score: {printable(str(error))}\n")
         return 1 if isinstance(error, NonFiniteError | DeviceMemoryError) else 2
@@ -32,42 +36,21 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _score(options: argparse.Namespace) -> "Score":
-    """Slow imports stand here, so that --help answers at once."""
-    from collapsar.scoring import score
-
-    *synthetic, real = options.samples
-    return score(
-        synthetic,
-        real,
-        stick=options.stick,
-        space=options.space,
-        evaluation=options.evaluation,
-        train=options.train,
-        resize=options.resize,
-        has_all_generations=options.all,
-        is_labelled=not options.unlabelled,
-        settings=options.set,
-    )
-
-
-def _show(score: "Score", options: argparse.Namespace) -> None:
+def _show(score: "Score", *, json: str | None, csv: str | None, html: str | None) -> None:
     """Print the table, unless stdout gets something else, and write the files."""
     from rich.console import Console
 
-    outputs = {options.json: score.to_json, options.csv: lambda: score.to_frame().to_csv(index=False)}
-    chosen = [(file, write) for file, write in outputs.items() if file is not None]
-    if not any(file == "-" for file, _ in chosen):
+    if "-" not in (json, csv):
         Console().print(score.table())
-    for file, write in chosen:
+    for file, write in ((json, score.to_json), (csv, lambda: score.to_frame().to_csv(index=False))):
         if file == "-":
             sys.stdout.write(write())
-        else:
+        elif file is not None:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             Path(file).write_text(write(), encoding="utf-8")
             sys.stderr.write(f"{file}\n")
-    if options.html is not None:
-        sys.stderr.write(f"{score.to_html(options.html)}\n")
+    if html is not None:
+        sys.stderr.write(f"{score.to_html(html)}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,10 +80,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--evaluation", metavar="NAME", default="standard", help="which metrics: quick, standard, full")
     parser.add_argument("--train", metavar="TRAIN", help="the real samples that the generator saw, for memorisation")
     parser.add_argument("--resize", metavar="N", type=int, help="cut images to squares and resize them to N pixels")
-    parser.add_argument("--all", action="store_true", help="all generations of a run folder, not only the last one")
-    parser.add_argument("--unlabelled", action="store_true", help="ignore subfolders and labels")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        dest="has_all_generations",
+        help="all generations of a run folder, not only the last one",
+    )
+    parser.add_argument("--unlabelled", action="store_false", dest="is_labelled", help="ignore subfolders and labels")
     parser.add_argument(
         "--set",
+        dest="settings",
         metavar="KEY=VALUE",
         action="append",
         default=[],

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from collapsar.chain.loop import pool_of
 from collapsar.config.composition import file_checksum
@@ -23,7 +23,7 @@ from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import config_folder
 from collapsar.samples import Samples
 from collapsar.scoring.parts import made
-from collapsar.scoring.samples_of import read_path
+from collapsar.scoring.samples_of import read_samples
 from collapsar.seeding import make_generator
 from collapsar.study.chains import Chain, read_chains
 
@@ -47,49 +47,37 @@ class StoredGeneration:
         """The samples that this generation, or another one of the chain, gave to the next pool."""
         number = self.number if generation is None else generation
         path = self.chain.folder / f"generation_{number:03d}" / "samples.npz"
-        return read_path(path, name=str(path), side=None).samples
+        return read_samples(path, name=str(path)).samples
 
     def is_of(self, real: str) -> bool:
         """Whether `real` names this chain's data: the data set, or a file with the content of its table."""
         checksum = self.chain.config["data"].get("checksum")
         return real == self.record.data or (checksum is not None and file_checksum(real) == checksum)
 
-    @property
-    def num_threads(self) -> int | None:
-        return self.record.machine.get("threads")
-
     @cached_property
     def source(self) -> Source:
-        source: Source = self._made("data")
-        return source
+        return cast("Source", self._made("data"))
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The evaluation of the chain, on the device of the record if this machine has one."""
         device = self.record.machine.get("evaluated_on", "cpu")
-        evaluation: Evaluation = self._made("evaluation", accelerator=device if has_device(device) else "auto")
-        return evaluation
+        return cast("Evaluation", self._made("evaluation", accelerator=device if has_device(device) else "auto"))
 
     def trained_on(self, clean: RealData, *, num_samples: int) -> Samples:
         """The samples of the generation's pool that novelty is asked against; `clean` is the chain's data as read."""
         source, seed = self.source, self.record.seed
-        causes = checked_causes(
-            self._made("cause"),
-            sample_shape=source.sample_shape,
-            num_classes=source.num_classes,
-            factors=source.factors,
-        )
+        shape, num_classes, factors = source.sample_shape, source.num_classes, source.factors
+        cause, plan, regime = (self._made(key) for key in ("cause", "training", "regime"))
+        causes = checked_causes(cause, sample_shape=shape, num_classes=num_classes, factors=factors)
         real = plant_all(causes, clean, seed=seed)
-        plan, regime = self._made("training"), self._made("regime")
         num_held_out = plan.num_validation(len(real.train)) if plan.holds_out_real else 0
         real, _ = real.hold_out(num_held_out, seed=seed)
         pool = pool_of(self.number, real=real, regime=regime, seed=seed, stored=self.samples)
         return pool.draw(num_samples, generator=make_generator(seed, self.number, "novelty"))
 
     def _made(self, key: str, **changes: Any) -> Any:
-        """A part of the chain, from its resolved settings."""
-        node = self.chain.config.get(key) or {}
-        return made({key: with_known_paths(node) | changes if "_target_" in node else with_known_paths(node)})[key]
+        return made(key, with_known_paths(self.chain.config.get(key) or {}) | changes)
 
 
 def stored_generations(path: Path, *, has_all: bool) -> list[StoredGeneration]:
@@ -120,17 +108,12 @@ def with_known_paths(node: Any) -> Any:
 
 def known_path(target: str) -> str:
     """The present path of a class of ours."""
-    known = known_paths()
+    files = sorted(config_folder().rglob("*.yaml"))
+    paths = [path for file in files for path in re.findall(r"_target_: (collapsar\.[\w.]+)", file.read_text("utf-8"))]
+    known = {path.rpartition(".")[2]: path for path in paths}
     name = str(target).rpartition(".")[2]
     if not str(target).startswith("collapsar.") or name not in known:
         raise UsageError(
             f"the chain uses {target}, which does not come with this package: give REAL as a folder or a file"
         )
     return known[name]
-
-
-def known_paths() -> dict[str, str]:
-    """The classes that `conf` names, by their names."""
-    files = sorted(config_folder().rglob("*.yaml"))
-    paths = [path for file in files for path in re.findall(r"_target_: (collapsar\.[\w.]+)", file.read_text("utf-8"))]
-    return {path.rpartition(".")[2]: path for path in paths}

@@ -4,23 +4,23 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from collapsar.data.real_data import RealData
+from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError, printable
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.samples import Samples
 from collapsar.scoring.chains import StoredGeneration, stored_generations
-from collapsar.scoring.examples import examples_of
-from collapsar.scoring.samples_of import natural
-from collapsar.scoring.scored_set import ScoredSet
+from collapsar.scoring.parts import Options
+from collapsar.scoring.scored_set import ScoredSet, examples_of
 from collapsar.scoring.scores import Score
 from collapsar.scoring.waiting import waiting_shown
-from collapsar.scoring.yardstick import Options, Yardstick, of_chain, read_real
+from collapsar.scoring.yardstick import Yardstick, of_data, read_real
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +99,8 @@ def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) 
 def noted() -> Iterator[list[str]]:
     """Keep what the package logs within the context; it is also logged as usual."""
     notes: list[str] = []
-
-    class Keeper(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            notes.append(record.getMessage())
-
-    package, keeper = logging.getLogger("collapsar"), Keeper()
+    package, keeper = logging.getLogger("collapsar"), logging.Handler()
+    keeper.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
     level = package.level
     package.addHandler(keeper)
     package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
@@ -122,13 +118,12 @@ def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, 
     """
     if isinstance(synthetic, Mapping):
         given = [(str(name), each) for name, each in synthetic.items()]
-    elif isinstance(synthetic, list):
-        names = names_of(synthetic)
-        given = list(zip(names, synthetic, strict=True))
+    else:
+        several = synthetic if isinstance(synthetic, list) else [synthetic]
+        names = names_of(several)
+        given = list(zip(names, several, strict=True))
         if names == sorted(names):
             given.sort(key=lambda named: natural(named[0]))
-    else:
-        given = [(*names_of([synthetic]), synthetic)]
     if not given:
         raise UsageError("there must be at least one synthetic set: got none")
     sets: list[tuple[str, Any]] = []
@@ -143,35 +138,33 @@ def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, 
 
 def names_of(synthetic: Sequence[Any]) -> list[str]:
     """The names of sets: their paths, without the folder that several have in common; else their numbers."""
-    if len(synthetic) > 1 and all(isinstance(each, str | Path) for each in synthetic):
-        common = os.path.commonpath([Path(each).resolve().parent for each in synthetic])
-        return [printable(str(Path(each).resolve().relative_to(common))) for each in synthetic]
-    numbered = (f"synthetic {number}" if number > 1 else "synthetic" for number in range(1, len(synthetic) + 1))
-    return [
-        printable(str(each)) if isinstance(each, str | Path) else number
-        for each, number in zip(synthetic, numbered, strict=True)
-    ]
+    paths = [Path(each).resolve() for each in synthetic if isinstance(each, str | Path)]
+    if len(paths) == len(synthetic) > 1:
+        common = os.path.commonpath([path.parent for path in paths])
+        return [printable(str(path.relative_to(common))) for path in paths]
+    numbers = ("synthetic", *(f"synthetic {number}" for number in range(2, len(synthetic) + 1)))
+    pairs = zip(synthetic, numbers, strict=False)
+    return [printable(str(each)) if isinstance(each, str | Path) else number for each, number in pairs]
 
 
 def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
     """The scores of stored generations, with the settings of their chains."""
-    last: tuple[Path, Yardstick, RealData] | None = None
-    for each in stored:
-        folder = each.chain.folder
-        if last is None or last[0] != folder:
-            torch.set_num_threads(each.num_threads or torch.get_num_threads())
-            last = folder, *of_chain(each)
-            logger.info("%s: measured with the settings of its chain, as its record was", folder)
-        _, yardstick, clean = last
-        samples = each.samples()
-        if len(samples) < each.record.num_evaluated:
-            logger.warning(
-                "%s: its record measured %d samples and its file holds %d, so values differ from the record",
-                each.name, each.record.num_evaluated, len(samples),
-            )  # fmt: skip
-        num_training = yardstick.evaluator.num_training
-        pool = each.trained_on(clean, num_samples=num_training) if num_training else None
-        yield scored(each.name, samples, yardstick=yardstick, generation=each.number, pool=pool, is_random=False)
+    for folder, generations in groupby(stored, key=lambda each: each.chain.folder):
+        first, *others = generations
+        torch.set_num_threads(first.record.machine.get("threads") or torch.get_num_threads())
+        clean, data = first.source.load(), f"the held-out part of {first.record.data}"
+        yardstick = of_data(first.evaluation, clean, name=data, seed=first.record.seed)
+        logger.info("%s: measured with the settings of its chain, as its record was", folder)
+        for each in (first, *others):
+            samples, num_evaluated = each.samples(), each.record.num_evaluated
+            if len(samples) < num_evaluated:
+                logger.warning(
+                    "%s: its record measured %d samples and its file holds %d, so values differ from the record",
+                    each.name, num_evaluated, len(samples),
+                )  # fmt: skip
+            num_training = yardstick.evaluator.num_training
+            pool = each.trained_on(clean, num_samples=num_training) if num_training else None
+            yield scored(each.name, samples, yardstick=yardstick, generation=each.number, pool=pool, is_random=False)
 
 
 def scored(
@@ -184,16 +177,16 @@ def scored(
     is_random: bool = True,
 ) -> ScoredSet:
     """The scores of one set: of a random part if it is larger than the real side, since folders are often sorted."""
-    measured = samples
-    if is_random and len(samples) > yardstick.num_samples:
+    measured, evaluator = samples, yardstick.evaluator
+    if is_random and len(samples) > evaluator.num_synthetic:
         order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-        measured = samples[order[: yardstick.num_samples].sort().values]
+        measured = samples[order[: evaluator.num_synthetic].sort().values]
         logger.info("%s: %d of %d samples measured, chosen at random", name, len(measured), len(samples))
-    comparisons, scores = yardstick.compare(measured, generation=generation, pool=pool)
+    comparisons = evaluator.compare(measured, seed=yardstick.seed, generation=generation, pool=pool)
     return ScoredSet(
         name=name,
         num_given=len(samples),
-        scores=scores,
+        scores=evaluator.score(comparisons),
         yardstick=yardstick,
         examples=examples_of(comparisons[""]),
     )

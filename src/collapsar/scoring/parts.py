@@ -1,27 +1,42 @@
 """The data set and the evaluation that a score uses, composed from `conf` as a chain's are."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from collapsar.config.composition import register
 from collapsar.config.constructors import check_part, parts
-from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError, printable
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.spaces.base import FeatureSpace
+from collapsar.library.composing import compose_settings
 from collapsar.records.settings import QUICK_LOADER, config_folder
 
 STICK = f"stick@evaluation.spaces.{PRIMARY_SPACE}"
 SETTABLE = ("data.", "evaluation.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user chose; `measure.score` explains each."""
+
+    stick: str | None = None  # empty: no stick, even if the data set has one
+    spaces: Sequence[str | FeatureSpace] = ()
+    evaluation: str = "standard"
+    train: Any = None
+    resize: int | None = None
+    is_labelled: bool = True
+    settings: Sequence[str] = ()
+
+    @property
+    def names_settings(self) -> bool:
+        """Whether anything was chosen that a chain's own settings would decide."""
+        return self.train is not None or replace(self, train=None) != Options()
 
 
 def choices(group: str) -> list[str]:
@@ -29,8 +44,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
 
 
-def check_choice(option: str, name: str, known: Sequence[str]) -> None:
-    """Refuse a name that is not among the known ones."""
+def _check_choice(option: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise UsageError(f"{option} must be one of {', '.join(known)}: got {printable(name)}")
 
@@ -43,55 +57,38 @@ def measured_shape(stick: str) -> tuple[int, ...]:
     return tuple(content.get("sample_shape") or ())
 
 
-def shipped_sticks() -> list[str]:
-    """The sticks that belong to a data set."""
-    return [name for name in choices("stick") if measured_shape(name)]
+def check_stick(stick: str, *, shape: tuple[int, ...] | None = None) -> None:
+    """Refuse a stick that does not exist or does not measure samples of a shape; the text lists those that do."""
+    shipped = [name for name in choices("stick") if measured_shape(name)]
+    _check_choice("--stick", stick, [*shipped, "train"])
+    if shape is not None and stick != "train" and measured_shape(stick) != shape:
+        fitting = [name for name in shipped if measured_shape(name) == shape]
+        raise UsageError(
+            f"the {stick} stick measures samples of shape {list(measured_shape(stick))}, and REAL has {list(shape)}: "
+            f"--stick must be {', '.join([*fitting, 'train'])}, or leave it out"
+        )
 
 
-def check_stick(stick: str, *, shape: tuple[int, ...]) -> None:
-    """Refuse a stick that does not exist or does not measure images of this shape; the text lists those that do."""
-    check_choice("--stick", stick, [*shipped_sticks(), "train"])
-    if stick == "train" or measured_shape(stick) == shape:
-        return
-    fitting = [name for name in shipped_sticks() if measured_shape(name) == shape]
-    raise UsageError(
-        f"the {stick} stick measures samples of shape {list(measured_shape(stick))}, and REAL has {list(shape)}: "
-        f"--stick must be {', '.join([*fitting, 'train'])}, or leave it out"
-    )
-
-
-def evaluation_of(
-    data: str, *, stick: str | None, spaces: Sequence[str | FeatureSpace], evaluation: str, settings: Sequence[str]
-) -> tuple[DictConfig, Evaluation]:
-    """The composed configuration, and the evaluation with these spaces.
-
-    Args:
-        data: A data set's name.
-        stick: A stick's name, `train` to train one, empty for none; None takes that of the data set, unless there are
-            `spaces`.
-        spaces: Feature spaces in place of the evaluation's own; the first comes first, after the stick.
-        evaluation: A file of conf/evaluation.
-        settings: Overrides of `data.` and `evaluation.`.
-
-    Raises:
-        UsageError: a name or a setting is unknown.
-    """
-    check_choice("--evaluation", evaluation, choices("evaluation"))
-    for setting in settings:
+def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
+    """The composed configuration with a data set of this name, and the evaluation with the spaces that were chosen."""
+    stick, spaces = options.stick, options.spaces
+    _check_choice("--evaluation", options.evaluation, choices("evaluation"))
+    for setting in options.settings:
         if not setting.lstrip("+~").startswith(SETTABLE):
             raise UsageError(f"--set takes settings of data. and evaluation.: got {printable(setting)}")
-    overrides = [f"data={data}", f"evaluation={evaluation}"]
+    overrides = [f"data={data}", f"evaluation={options.evaluation}"]
     if stick:
+        check_stick(stick)
         overrides.append(f"{STICK}={'trained' if stick == 'train' else stick}")
     named, given = choices("space"), {space.name: space for space in spaces if not isinstance(space, str)}
     names = [space if isinstance(space, str) else space.name for space in spaces]
     for space in names:
         if space not in given:
-            check_choice("--space", space, sorted({*named, "pca", "identity"}))
+            _check_choice("--space", space, sorted({*named, "pca", "identity"}))
         if space in named and space not in given:
             overrides.append(f"+space@evaluation.spaces.{space}={space}")
-    config = composed([*overrides, *settings])
-    own = made({"evaluation": config.evaluation})["evaluation"]
+    config = compose_settings([*overrides, *options.settings], is_chain=False)
+    own = made("evaluation", config.evaluation)
     every = {**own.spaces, **given}
     chosen = {name: every[name] for name in ((PRIMARY_SPACE, *names) if names else every) if name in every}
     if stick == "" or (names and stick is None):
@@ -99,40 +96,13 @@ def evaluation_of(
     return config, replace(own, spaces=chosen)
 
 
-def source_of(config: DictConfig) -> Source:
-    """The data set of a composed configuration."""
-    source: Source = made({"data": config.data})["data"]
-    return source
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The configuration of these overrides.
-
-    Raises:
-        UsageError: Hydra refuses one.
-    """
-    register()
-    try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose("config", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(printable(str(error.__cause__ or error).partition("\n")[0])) from error
-
-
-def made(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Live parts of their settings, by key, each checked against its constructor.
-
-    Raises:
-        UsageError: a constructor does not take a key or a value.
-    """
-    plain = {
-        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        for key, node in nodes.items()
-    }
-    for path, part in parts(plain):
+def made(key: str, node: Any) -> Any:
+    """The part that stands under a key, made from its settings; UsageError if a constructor refuses them."""
+    settings = {key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node}
+    for path, part in parts(settings):
         check_part(path, part)
     try:
-        return {str(key): value for key, value in instantiate(OmegaConf.create(plain), _convert_="object").items()}
+        return instantiate(OmegaConf.create(settings), _convert_="object")[key]
     except InstantiationException as error:
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error

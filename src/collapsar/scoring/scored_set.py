@@ -1,27 +1,38 @@
-"""One synthetic set with its scores, and how its values are written."""
+"""One synthetic set: its scores, how they are written, and samples to look at."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from torch import Tensor
+
+from collapsar.judging.comparison import Comparison
 from collapsar.judging.evaluator import Scores
 from collapsar.judging.metric_keys import MAIN, headline
 from collapsar.judging.metric_lookup import find_metric, split_key
 from collapsar.report.wording import MISSING, number_text
-from collapsar.scoring.examples import Examples
 from collapsar.scoring.yardstick import Yardstick
+
+NUM_EXAMPLES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Samples of one set: tensors in the sample convention, or data frames with rows of a table."""
+
+    worst: Any  # farthest from any held-out real sample, in radii of the ball of the nearest one; the worst first
+    worst_ratios: list[float]
+    nearest: Any  # nearest to a training sample, in distances from that one to its own nearest; the nearest first
+    training: Any  # the training sample beside each of `nearest`
+    nearest_ratios: list[float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSet:
-    """One synthetic set and its scores.
-
-    Attributes:
-        num_given: Samples that the user gave; `scores.num_synthetic` were measured.
-        examples: The worst samples, and those nearest to a training sample.
-    """
+    """One synthetic set and its scores."""
 
     name: str
-    num_given: int
+    num_given: int  # by the user; `scores.num_synthetic` were measured
     scores: Scores
     yardstick: Yardstick
     examples: Examples
@@ -77,3 +88,30 @@ def cells(metrics: Mapping[str, float], key: str) -> tuple[str, str, str]:
 def main_keys(shown_keys: Sequence[str]) -> list[str]:
     """The keys that stand before all others, as far as they were measured."""
     return [key for key in dict.fromkeys((*MAIN, *headline())) if key in shown_keys]
+
+
+def examples_of(comparison: Comparison) -> Examples:
+    """The samples to look at, by the features of one space."""
+    real, side, values = comparison.real, comparison.real.training_side, comparison.samples.values
+    far, far_ratios, _ = _ranked(comparison, references=real.features, radii=real.side.radii, largest=True)
+    near, near_ratios, nearest = _ranked(
+        comparison, references=side.features, radii=side.nearest_distances, largest=False
+    )
+    shown = real.table.decode if real.table else lambda chosen: chosen
+    return Examples(
+        worst=shown(values[far]),
+        worst_ratios=far_ratios,
+        nearest=shown(values[near]),
+        training=shown(real.training[nearest]),
+        nearest_ratios=near_ratios,
+    )
+
+
+def _ranked(
+    comparison: Comparison, *, references: Tensor, radii: Tensor, largest: bool
+) -> tuple[Tensor, list[float], Tensor]:
+    """The samples with the largest or smallest ratios, these, and the nearest reference of each."""
+    found = comparison.nearest(references)
+    ratios = found.distances[:, 0] / radii[found.indices[:, 0]].double().clamp(min=1e-12)
+    top = ratios.topk(min(NUM_EXAMPLES, len(ratios)), largest=largest)
+    return top.indices.cpu(), top.values.tolist(), found.indices[top.indices, 0].cpu()

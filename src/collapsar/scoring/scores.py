@@ -25,14 +25,10 @@ COLUMNS = ("set", "metric", "value", "low", "high", "floor", "better")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Score:
-    """Scores of one synthetic set or several against one real side.
-
-    Attributes:
-        notes: What was converted, left out or chosen when the samples were read.
-    """
+    """Scores of one synthetic set or several against one real side."""
 
     sets: tuple[ScoredSet, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was converted, left out or chosen when the samples were read
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -41,45 +37,30 @@ class Score:
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each set and metric: value, interval, floor, and the better direction."""
-        rows = [
-            (
-                each.name,
-                key,
-                value,
-                *(each.metrics.get(f"{key}_{end}") for end in ("low", "high", "floor")),
-                better(key),
-            )
-            for each in self.sets
-            for key, value in values_of(each.metrics)
-        ]
+        rows = []
+        for each in self.sets:
+            for key, value in values_of(each.metrics):
+                around = (each.metrics.get(f"{key}_{end}") for end in ("low", "high", "floor"))
+                rows.append((each.name, key, value, *around, better(key)))
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def to_json(self) -> str:
         """All values and what they were measured with."""
+        of_scores = ("num_synthetic", "num_real", "metrics", "class_shares", "factor_shares", "feature_spaces")
         sets = [
-            {
-                "name": each.name,
-                "num_given": each.num_given,
-                "num_synthetic": each.scores.num_synthetic,
-                "num_real": each.scores.num_real,
-                "num_floor": each.yardstick.floor_size,
-                "real": each.yardstick.real_name,
-                "metrics": each.metrics,
-                "class_shares": each.scores.class_shares,
-                "factor_shares": each.scores.factor_shares,
-                "feature_spaces": each.scores.feature_spaces,
-            }
+            {"name": each.name, "num_given": each.num_given}
+            | {"num_floor": each.yardstick.floor_size, "real": each.yardstick.real_name}
+            | {key: getattr(each.scores, key) for key in of_scores}
             for each in self.sets
         ]
         return json.dumps({"notes": self.notes, "sets": sets}, indent=1, allow_nan=False) + "\n"
 
     def to_html(self, path: str | Path) -> Path:
         """Write a page with the table, curves of several sets, samples, classes and memorisation; return its path."""
+        page = render(self.sets, notes=self.notes, floor=self.floor, shown_keys=self.shown_keys)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            path, render(self.sets, notes=self.notes, floor=self.floor, shown_keys=self.shown_keys).encode()
-        )
+        write_atomically(path, page.encode())
         return path
 
     @cached_property
@@ -95,34 +76,28 @@ class Score:
         return first if all(other == first for other in others) else {}
 
     def table(self) -> Group:
-        """The table of the terminal."""
-        first = self.sets[0]
+        """The table of the terminal: all metrics of one set, or the main ones of several."""
+        first, is_one = self.sets[0], len(self.sets) == 1
         left_out = len(self.to_frame()["metric"].unique()) - len(self.shown_keys)
         lines = [first.sizes, f"space: {first.spaces}"]
         if left_out:
             lines.append(f"{left_out} more values, of classes and of other spaces: --json, --csv or --html")
-        return Group(self._one() if len(self.sets) == 1 else self._several(), *map(Text, lines))
-
-    def _one(self) -> Table:
-        found = Table(box=box.SIMPLE_HEAD, title=Text(self.sets[0].name), title_justify="left", pad_edge=False)
-        for name in ("metric", "value", "interval", "floor", "better"):
-            found.add_column(name, justify="left" if name in ("metric", "better") else "right")
-        for key in self.shown_keys:
-            found.add_row(title_of(key), *cells(self.sets[0].metrics, key), better(key))
-        return found
-
-    def _several(self) -> Table:
-        found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        found.add_column("set")
-        keys = main_keys(self.shown_keys)
-        for key in keys:
-            found.add_column(f"{title_of(key)} {arrow(key)}".rstrip(), justify="right")
+        title = Text(first.name) if is_one else None
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+        keys = self.shown_keys if is_one else main_keys(self.shown_keys)
+        titles = ("metric", "value", "interval", "floor", "better")
+        for name in titles if is_one else ("set", *(f"{title_of(key)} {arrow(key)}".rstrip() for key in keys)):
+            table.add_column(name, justify="left" if name in ("set", "metric", "better") else "right")
+        if is_one:
+            for key in keys:
+                table.add_row(title_of(key), *cells(first.metrics, key), better(key))
+            return Group(table, *map(Text, lines))
         for each in self.sets:
-            found.add_row(Text(each.name), *(number_text(each.metrics.get(key)) for key in keys))
+            table.add_row(Text(each.name), *(number_text(each.metrics.get(key)) for key in keys))
         if self.floor:
-            found.add_section()
-            found.add_row("floor", *(number_text(self.floor.get(key)) for key in keys))
-        return found
+            table.add_section()
+            table.add_row("floor", *(number_text(self.floor.get(key)) for key in keys))
+        return Group(table, *map(Text, lines))
 
     def __repr__(self) -> str:
         console = Console(file=StringIO(), width=110, color_system=None)

@@ -23,27 +23,17 @@ from collapsar.seeding import make_generator
 
 
 class Cause(ABC):
-    """A defect of a training set.
-
-    Attributes:
-        stage: Causes of lower stages are planted first.
-        needs_labels: Whether it reads or changes classes.
-        needs_images: Whether it needs images and refuses vectors.
-        changes_labels: Whether samples get other labels.
-    """
+    """A defect of a training set."""
 
     name: ClassVar[str]
-    stage: ClassVar[int]
-    needs_labels: ClassVar[bool] = False
-    needs_images: ClassVar[bool] = False
+    stage: ClassVar[int]  # causes of lower stages are planted first
+    needs_labels: ClassVar[bool] = False  # it reads or changes classes
+    needs_images: ClassVar[bool] = False  # it refuses vectors
     changes_labels: ClassVar[bool] = False
 
     @abstractmethod
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
-        """The training set with the defect; `samples` itself is not changed.
-
-        Labels run from 0 to num_classes - 1; num_classes is 0 if the data have no classes.
-        """
+        """The training set with the defect; `samples` itself is not changed. `num_classes` is 0 without classes."""
 
     def for_factors(self, factors: Factors | None) -> "Cause":
         """This cause adapted to the factors of the data, None if they have none; most causes ignore them."""
@@ -64,11 +54,7 @@ class Cause(ABC):
 
 
 def plant_all(causes: Mapping[str, Cause], real: RealData, *, seed: int) -> RealData:
-    """The real sets with the causes planted into the training set; the other sets stay as they are.
-
-    Raises:
-        UsageError: no sample is left.
-    """
+    """The real sets with the causes planted into the training set; UsageError if no sample is left."""
     train = real.train
     for name, cause in in_order(causes):
         generator = make_generator(seed, 0, f"cause {name}")
@@ -90,11 +76,7 @@ def num_planted(causes: Mapping[str, Cause], num_samples: int, *, num_classes: i
 def checked_causes(
     causes: Any, *, sample_shape: Sequence[int], num_classes: int, factors: Factors | None
 ) -> dict[str, Cause]:
-    """The causes by name, adapted to the data.
-
-    Raises:
-        UsageError: a value is not a cause, or the data cannot have its defect; the text says what to choose instead.
-    """
+    """The causes by name, adapted to the data; UsageError if a value is no cause, or the data cannot have it."""
     if not isinstance(causes, Mapping):
         raise UsageError(f"cause must hold causes by name: got {causes!r}; choose files of conf/cause")
     planted: dict[str, Cause] = {}

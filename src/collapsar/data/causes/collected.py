@@ -1,6 +1,7 @@
 """Causes that leave samples out, as if they had never been collected."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -16,23 +17,23 @@ SAMPLES_PER_CHUNK = 4096  # bounds memory only
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class MissingClasses(Cause):
     """Some classes have no samples."""
 
     name, stage, needs_labels = "missing_classes", 0, True
 
-    def __init__(self, *, classes: list[int]) -> None:
-        self.classes = sorted(set(classes))
+    classes: list[int]
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         return samples[~torch.isin(labels_of(samples), torch.tensor(self.classes, dtype=torch.int64))]
 
     def num_left(self, num_samples: int, *, num_classes: int) -> int:
-        return num_samples * (num_classes - len(self.classes)) // num_classes
+        return num_samples * (num_classes - len(set(self.classes))) // num_classes
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         super().check(sample_shape=sample_shape, num_classes=num_classes)
-        if not all(0 <= number < num_classes for number in self.classes) or len(self.classes) >= num_classes:
+        if not set(self.classes) < set(range(num_classes)):
             raise UsageError(
                 f"cause.missing_classes.classes must be some, not all, of 0 to {num_classes - 1}: got {self.classes}; "
                 "set others"
@@ -41,11 +42,7 @@ class MissingClasses(Cause):
 
 @final
 class SimplifiedWorld(Cause):
-    """A simulator that lacks some levels of known factors: no sample has any of them.
-
-    Args:
-        without: Names of those levels.
-    """
+    """A simulator that lacks some levels of known factors: no sample has any of the levels `without`."""
 
     name, stage, needs_labels = "simplified_world", 0, True
 
@@ -80,21 +77,20 @@ class SimplifiedWorld(Cause):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class LongTail(Cause):
     """Class sizes that fall exponentially from class 0 on (Cui et al. 2019, arXiv:1901.05555, section 5.1).
 
     Of n samples in K classes, class k keeps n/K factor^(-k / (K - 1)) random ones, or all if it has fewer.
-
-    Args:
-        factor: Size of the first class divided by that of the last, at least 1.
     """
 
     name, stage, needs_labels = "long_tail", 1, True
 
-    def __init__(self, *, factor: int | float) -> None:
-        if factor < 1:
-            raise UsageError(f"cause.long_tail.factor must be at least 1: got {factor}")
-        self.factor = float(factor)
+    factor: int | float  # size of the first class divided by that of the last, at least 1
+
+    def __post_init__(self) -> None:
+        if self.factor < 1:
+            raise UsageError(f"cause.long_tail.factor must be at least 1: got {self.factor}")
 
     def class_sizes(self, num_samples: int, *, num_classes: int) -> list[int]:
         """The most samples that each class keeps, at least 1 each."""
@@ -112,23 +108,22 @@ class LongTail(Cause):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class BiasedSubset(Cause):
     """The samples that lie towards one end of the first principal component.
 
     Each sample scores strength r + (1 - strength) u, with r its rank along the component from 0 to 1 and u uniform on
     [0, 1]; the highest scores are kept. The component's entry of largest magnitude is positive.
-
-    Args:
-        kept_fraction: Share of the samples that is kept, above 0 and at most 1.
-        strength: In [0, 1]. 1 keeps one side of a cut, 0 keeps random samples.
     """
 
     name, stage = "biased_subset", 2
 
-    def __init__(self, *, kept_fraction: int | float, strength: int | float) -> None:
-        check_positive(**{"cause.biased_subset.kept_fraction": kept_fraction})
-        check_fraction(**{"cause.biased_subset.kept_fraction": kept_fraction, "cause.biased_subset.strength": strength})
-        self.kept_fraction, self.strength = float(kept_fraction), float(strength)
+    kept_fraction: int | float  # of the samples, above 0 and at most 1
+    strength: int | float  # in [0, 1]: 1 keeps one side of a cut, 0 keeps random samples
+
+    def __post_init__(self) -> None:
+        check_share_left(self.name, self.kept_fraction)
+        check_fraction(**{"cause.biased_subset.strength": self.strength})
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         ranks = first_component(samples).argsort(stable=True).argsort().double() / len(samples)
@@ -142,19 +137,16 @@ class BiasedSubset(Cause):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class FewSamples(Cause):
-    """A small random part of the samples.
-
-    Args:
-        kept_fraction: Share of the samples that is kept, above 0 and at most 1.
-    """
+    """A small random part of the samples."""
 
     name, stage = "few_samples", 3
 
-    def __init__(self, *, kept_fraction: int | float) -> None:
-        check_positive(**{"cause.few_samples.kept_fraction": kept_fraction})
-        check_fraction(**{"cause.few_samples.kept_fraction": kept_fraction})
-        self.kept_fraction = float(kept_fraction)
+    kept_fraction: int | float  # of the samples, above 0 and at most 1
+
+    def __post_init__(self) -> None:
+        check_share_left(self.name, self.kept_fraction)
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         num_kept = self.num_left(len(samples), num_classes=num_classes)
@@ -162,6 +154,12 @@ class FewSamples(Cause):
 
     def num_left(self, num_samples: int, *, num_classes: int) -> int:
         return max(1, round(self.kept_fraction * num_samples))
+
+
+def check_share_left(cause: str, fraction: int | float) -> None:
+    """Refuse a kept fraction outside (0, 1]."""
+    check_positive(**{f"cause.{cause}.kept_fraction": fraction})
+    check_fraction(**{f"cause.{cause}.kept_fraction": fraction})
 
 
 def first_component(samples: Samples) -> Float[Tensor, " sample"]:

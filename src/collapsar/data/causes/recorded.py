@@ -1,7 +1,7 @@
 """Causes that spoil samples: wrong labels, poor photographs, copies."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import final
 
@@ -19,20 +19,19 @@ KERNEL_SDS = 3  # radius of a blur's kernel, in standard deviations
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class LabelNoise(Cause):
     """Some samples carry the label of another class, drawn uniformly from the others.
 
     The noise has no effect on a chain that uses no labels: an unconditional model and no judge with classes.
-
-    Args:
-        fraction: Share of the samples, in [0, 1].
     """
 
     name, stage, needs_labels, changes_labels = "label_noise", 4, True, True
 
-    def __init__(self, *, fraction: int | float) -> None:
-        check_fraction(**{"cause.label_noise.fraction": fraction})
-        self.fraction = float(fraction)
+    fraction: int | float  # of the samples, in [0, 1]
+
+    def __post_init__(self) -> None:
+        check_fraction(**{"cause.label_noise.fraction": self.fraction})
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         chosen = some_of(samples, fraction=self.fraction, generator=generator)
@@ -48,20 +47,18 @@ class LabelNoise(Cause):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class Blur(Cause):
-    """Some images are out of focus: blurred with a Gaussian kernel, with reflection at the edges.
-
-    Args:
-        fraction: Share of the images, in [0, 1].
-        sd_pixels: Standard deviation of the kernel, in pixels.
-    """
+    """Some images are out of focus: blurred with a Gaussian kernel, with reflection at the edges."""
 
     name, stage, needs_images = "blur", 5, True
 
-    def __init__(self, *, fraction: int | float, sd_pixels: int | float) -> None:
-        check_fraction(**{"cause.blur.fraction": fraction})
-        check_positive(**{"cause.blur.sd_pixels": sd_pixels})
-        self.fraction, self.sd_pixels = float(fraction), float(sd_pixels)
+    fraction: int | float  # of the images, in [0, 1]
+    sd_pixels: int | float  # standard deviation of the kernel
+
+    def __post_init__(self) -> None:
+        check_fraction(**{"cause.blur.fraction": self.fraction})
+        check_positive(**{"cause.blur.sd_pixels": self.sd_pixels})
 
     @property
     def reach(self) -> int:
@@ -97,20 +94,18 @@ class Blur(Cause):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class PixelNoise(Cause):
-    """Some images have normal noise on every pixel, clipped to the pixel range.
-
-    Args:
-        fraction: Share of the images, in [0, 1].
-        sd: Standard deviation of the noise, in model range (black is 0, white is 1).
-    """
+    """Some images have normal noise on every pixel, clipped to the pixel range."""
 
     name, stage, needs_images = "pixel_noise", 6, True
 
-    def __init__(self, *, fraction: int | float, sd: int | float) -> None:
-        check_fraction(**{"cause.pixel_noise.fraction": fraction})
-        check_positive(**{"cause.pixel_noise.sd": sd})
-        self.fraction, self.sd = float(fraction), float(sd)
+    fraction: int | float  # of the images, in [0, 1]
+    sd: int | float  # standard deviation of the noise, in model range (black is 0, white is 1)
+
+    def __post_init__(self) -> None:
+        check_fraction(**{"cause.pixel_noise.fraction": self.fraction})
+        check_positive(**{"cause.pixel_noise.sd": self.sd})
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         chosen = some_of(samples, fraction=self.fraction, generator=generator)
@@ -122,19 +117,17 @@ class PixelNoise(Cause):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class DuplicatedSamples(Cause):
-    """Some samples are replaced by exact copies of others, labels included; the number of samples stays.
-
-    Args:
-        fraction: Share of the samples that are copies, at least 0 and below 1.
-    """
+    """Some samples are replaced by exact copies of others, labels included; the number of samples stays."""
 
     name, stage = "duplicated_samples", 7
 
-    def __init__(self, *, fraction: int | float) -> None:
-        if not 0 <= fraction < 1:
-            raise UsageError(f"cause.duplicated_samples.fraction must be at least 0 and below 1: got {fraction}")
-        self.fraction = float(fraction)
+    fraction: int | float  # of the samples, that are copies; at least 0 and below 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction < 1:
+            raise UsageError(f"cause.duplicated_samples.fraction must be at least 0 and below 1: got {self.fraction}")
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         num_copies = min(round(self.fraction * len(samples)), len(samples) - 1)

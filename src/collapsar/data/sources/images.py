@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from collapsar.data.real_data import RealData, StickSplit
-from collapsar.data.sources.image_files import OwnImages, listed, read_images
+from collapsar.data.sources.image_files import OwnImages, read_images
+from collapsar.data.sources.pictures import listed
 from collapsar.data.sources.real import subset_size
 from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_fraction
@@ -76,18 +77,16 @@ class Images(Source):
     def read(self) -> RealData:
         found, train = self._found, self._train
         labels = None if found.labels is None else torch.from_numpy(found.labels)
-        everything = Samples(torch.from_numpy(found.images), labels)
-        real = RealData(everything[torch.from_numpy(train)], everything[torch.from_numpy(self._test)], self.num_classes)
+        everything, at = Samples(torch.from_numpy(found.images), labels), torch.from_numpy
+        real = RealData(everything[at(train)], everything[at(self._test)], self.num_classes)
         if self.num_classes:
             unseen = first_by_content(found, train, size=min(self.sizes.test, len(train) // 4))
-            indices = torch.from_numpy(np.searchsorted(train, unseen))
-            real = replace(real, stick_split=StickSplit(official=real.train, unseen_indices=indices))
+            split = StickSplit(official=real.train, unseen_indices=at(np.searchsorted(train, unseen)))
+            real = replace(real, stick_split=split)
         if not self.sizes.reserve:
             return real
         rest = np.setdiff1d(train, self._chosen)
-        return replace(
-            real, train=everything[torch.from_numpy(self._chosen)], reserve=everything[torch.from_numpy(rest)]
-        )
+        return replace(real, train=everything[at(self._chosen)], reserve=everything[at(rest)])
 
 
 def check_classes(found: OwnImages) -> None:

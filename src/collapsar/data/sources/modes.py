@@ -16,33 +16,19 @@ from collapsar.samples import Samples
 
 @dataclass(kw_only=True, eq=False)
 class ModesSource(VectorSource, ABC):
-    """Equally likely, isotropic normal modes in the plane; a sample's label is its mode.
+    """Equally likely, isotropic normal modes in the plane; a sample's label is its mode."""
 
-    Args:
-        mode_sd: Standard deviation of each mode in each dimension.
-    """
-
-    mode_sd: int | float
+    mode_sd: int | float  # in each dimension
 
     def __post_init__(self) -> None:
         check_positive(mode_sd=self.mode_sd)
         self.centres = self.make_centres()
-        super().__post_init__()
-
-    @property
-    def width(self) -> int:
-        return 2
+        self.known_modes = KnownModes(self.centres, float(self.mode_sd))
+        self.begin(dimensions=2, num_classes=len(self.centres))
 
     @abstractmethod
     def make_centres(self) -> Float[Tensor, "mode 2"]:
         """The centres of the modes."""
-
-    def count_classes(self) -> int:
-        return len(self.centres)
-
-    @property
-    def known_modes(self) -> KnownModes:
-        return KnownModes(self.centres, float(self.mode_sd))
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         modes = torch.randint(len(self.centres), (num_samples,), generator=generator)
@@ -70,17 +56,12 @@ class Ring(ModesSource):
 
 @dataclass(kw_only=True, eq=False)
 class Grid(ModesSource):
-    """Modes on a square grid around 0 (the grid of 25 of VEEGAN and PacGAN: 5 a side, 2 apart, sd .05).
-
-    Args:
-        modes_per_side: The grid has modes_per_side² modes.
-        spacing: Distance between neighbouring modes.
-    """
+    """Modes on a square grid around 0 (the grid of 25 of VEEGAN and PacGAN: 5 a side, 2 apart, sd .05)."""
 
     name = "grid"
 
     modes_per_side: int
-    spacing: int | float
+    spacing: int | float  # between neighbouring modes
 
     def __post_init__(self) -> None:
         check_positive(modes_per_side=self.modes_per_side, spacing=self.spacing)

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import torch
 from torchvision import datasets
 
-from collapsar.data.sources.real import MNIST, TorchvisionSource, as_images
+from collapsar.data.sources.real import MNIST, TorchvisionSource, as_images, cifar_checksums
 from collapsar.samples import Samples
 
 EmnistSplit: TypeAlias = Literal["balanced", "letters", "digits"]
@@ -20,11 +20,7 @@ class CIFAR100(TorchvisionSource):
     num_available, num_test, num_unseen, num_classes = 50_000, 10_000, 10_000, 100
     dataset = datasets.CIFAR100
     folder = "cifar-100-python"
-    checksums = {  # noqa: RUF012
-        "meta": "7973b15100ade9c7d40fb424638fde48",
-        "train": "16019d7e3df5f24257cddd939b257f8d",
-        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
-    }
+    checksums = cifar_checksums(dataset)
 
 
 class KMNIST(TorchvisionSource):
@@ -44,10 +40,7 @@ class SVHN(TorchvisionSource):
     num_available, num_test, num_unseen = 73_257, 26_032, 10_000
     dataset = datasets.SVHN
     folder = "."
-    checksums = {  # noqa: RUF012
-        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
-    }
+    checksums = dict([dataset.split_list["train"][1:], dataset.split_list["test"][1:]])  # noqa: RUF012
 
     def read_split(self, is_train: bool, *, download: bool = False) -> Samples:
         split = self.dataset(root=self.root, split="train" if is_train else "test", download=download)

@@ -32,12 +32,7 @@ from collapsar.samples import Samples
 class FixedSource(Source, ABC):
     """Images that are the same in every run; if only a stratified subset is trained on, the rest is the reserve.
 
-    Args:
-        sample_shape: Shape of one image.
-        num_train: Size of the subset; below 1, its share of all training images; null takes all of them.
-
-    Raises:
-        UsageError: no subset has this size.
+    `num_train` is the size of the subset; below 1, its share of all training images; null takes all of them.
     """
 
     num_available: ClassVar[int]
@@ -82,11 +77,7 @@ class Digits(FixedSource):
 
 
 class TorchvisionSource(FixedSource, ABC):
-    """A torchvision data set with its official split.
-
-    Args:
-        root: Folder in torchvision's layout; null takes COLLAPSAR_DATA, else a per-user cache folder.
-    """
+    """A torchvision data set with its official split, below the folder `root` (see `data_root`)."""
 
     dataset: ClassVar[Callable[..., Any]]
     folder: ClassVar[str]  # below root
@@ -123,13 +114,12 @@ class TorchvisionSource(FixedSource, ABC):
 
         Checksums are compared before any file is opened: those of CIFAR-10 are pickles, which could run code.
         """
-        if not self._missing() and not self._damaged():
+        if not self._problem():
             return  # a complete folder may be read-only
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / f".{self.name}.lock"):  # waits for a job that is downloading
-                if self._missing():
-                    self._refuse_damaged()
+                if not all((self.root / self.folder / name).is_file() for name in self.checksums):
                     self.download()
         except (OSError, RuntimeError) as error:
             raise UsageError(
@@ -137,25 +127,30 @@ class TorchvisionSource(FixedSource, ABC):
                 f"({str(error).splitlines()[0]}): put {', '.join(self.checksums)} there, "
                 "or set COLLAPSAR_DATA to a folder that has them"
             ) from error
-        self._refuse_damaged()
+        if problem := self._problem():
+            raise UsageError(problem)
 
     def download(self) -> None:
         """Download all files, with torchvision."""
         self.dataset(root=self.root, train=True, download=True)
 
-    def _missing(self) -> list[str]:
-        return [name for name in self.checksums if not (self.root / self.folder / name).is_file()]
+    def _problem(self) -> str:
+        """What is wrong with the first file that is missing or not official; empty if none is."""
+        for name, checksum in self.checksums.items():
+            path = self.root / self.folder / name
+            if not path.is_file():
+                return f"{path} is missing: the files of {self.name} were downloaded without it"
+            if checksum and (found := md5(path)) != checksum:
+                return (
+                    f"{path} is damaged, or not the official file of {self.name}: its MD5 is {found} where {checksum} "
+                    "is expected; delete it, and it is downloaded again"
+                )
+        return ""
 
-    def _damaged(self) -> list[Path]:
-        paths = {self.root / self.folder / name: checksum for name, checksum in self.checksums.items()}
-        return [path for path, checksum in paths.items() if checksum and path.is_file() and md5(path) != checksum]
 
-    def _refuse_damaged(self) -> None:
-        for path in self._damaged():
-            raise UsageError(
-                f"{path} is damaged, or not the official file of {self.name}: its MD5 is {md5(path)} where "
-                f"{self.checksums[path.name]} is expected; delete it, and it is downloaded again"
-            )
+def cifar_checksums(dataset: Any) -> dict[str, str]:
+    """The checksums that torchvision knows of CIFAR-10 or CIFAR-100."""
+    return {dataset.meta["filename"]: dataset.meta["md5"], **dict(dataset.train_list), **dict(dataset.test_list)}
 
 
 def md5(path: Path) -> str:
@@ -201,15 +196,7 @@ class CIFAR10(TorchvisionSource):
     num_available, num_test, num_unseen = 50_000, 10_000, 10_000
     dataset = datasets.CIFAR10
     folder = "cifar-10-batches-py"
-    checksums = {  # noqa: RUF012
-        "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-        "data_batch_1": "c99cafc152244af753f735de768cd75f",
-        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-        "data_batch_4": "634d18415352ddfa80567beed471001a",
-        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-        "test_batch": "40351d587109b95175f43aff81a1287e",
-    }
+    checksums = cifar_checksums(dataset)
 
 
 def data_root(root: str | None) -> Path:
@@ -225,11 +212,7 @@ def as_images(pixels: Tensor | np.ndarray) -> UInt8[Tensor, "sample channel heig
 
 
 def subset_size(num_train: int | float | None, *, num_available: int, num_classes: int) -> int:
-    """Number of training samples that `num_train` means: a number, a share below 1, or null for all.
-
-    Raises:
-        UsageError: the number is not whole, too small for the classes, or leaves too few samples for a reserve.
-    """
+    """Number of training samples that `num_train` means: a number, a share below 1, or null for all."""
     if num_train is None or num_train == num_available:
         return num_available
     size = round(num_train * num_available) if 0 < num_train < 1 else num_train

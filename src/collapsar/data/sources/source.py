@@ -10,7 +10,7 @@ import torch
 
 from collapsar.data.factors import Factors
 from collapsar.data.real_data import KnownModes, RealData
-from collapsar.errors import UsageError, check_positive, printable
+from collapsar.errors import UsageError, check_not_negative, check_positive, printable
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 
@@ -25,28 +25,17 @@ class Sizes:
 
 
 class Source(ABC):
-    """A source of real data; its attributes are known before any data are read.
+    """A source of real data; its attributes are known before any data are read."""
 
-    Args:
-        sample_shape: Shape of one sample; models are sized from it.
-        sizes: Sizes of the sets that `load` gives.
-        num_classes: Labels run from 0 to num_classes - 1; 0 if samples have none.
-
-    Attributes:
-        name: As in conf/data.
-        labels_are_computed: Whether a label follows from a number in the sample, so that it cannot be changed alone.
-    """
-
-    name: ClassVar[str]
-    labels_are_computed: bool = False
+    name: ClassVar[str]  # as in conf/data
+    sample_shape: list[int]  # of one sample; models are sized from it
+    sizes: Sizes  # of the sets that `load` gives
+    num_classes: int  # labels run from 0 to num_classes - 1; 0 if samples have none
+    labels_are_computed: bool = False  # whether a label follows from a number in the sample, so it cannot change alone
+    known_modes: KnownModes | None = None  # of the truth, if it is a mixture of known ones
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int) -> None:
         self.sample_shape, self.sizes, self.num_classes = sample_shape, sizes, num_classes
-
-    @property
-    def known_modes(self) -> KnownModes | None:
-        """The modes of the truth, if it is a mixture of known ones."""
-        return None
 
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         """A model's recipe, with the settings filled in that it leaves null and only the data know."""
@@ -62,19 +51,11 @@ class Source(ABC):
         """Read or draw all sets."""
 
     def read_file(self, path: Path) -> Samples:
-        """Samples of this kind from a table, CSV or Parquet, that somebody else made.
-
-        Raises:
-            UsageError: the samples are no rows, or the file cannot be read as such rows.
-        """
+        """Samples of this kind from a table, CSV or Parquet, that somebody else made; UsageError if it cannot be."""
         raise UsageError(f"{printable(str(path))} is a table, and the samples of {self.name} are no rows of one")
 
     def load(self) -> RealData:
-        """All sets, checked to have the promised shape and sizes.
-
-        Raises:
-            UsageError: files are missing or damaged.
-        """
+        """All sets, checked to have the promised shape and sizes; UsageError if files are missing or damaged."""
         real = self.read()
         assert list(real.train.shape) == list(self.sample_shape), "conf/data states the shape"
         assert (len(real.train), len(real.test)) == (self.sizes.train, self.sizes.test), "sizes are known beforehand"
@@ -82,19 +63,12 @@ class Source(ABC):
 
 
 class DrawnSource(Source, ABC):
-    """A source whose truth is known; each set is drawn from it with its own random stream.
-
-    Raises:
-        UsageError: a size is too small.
-    """
+    """A source whose truth is known; each set is drawn from it with its own random stream."""
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int, seed: int) -> None:
         super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
-        check_positive(num_test=sizes.test)
-        if sizes.train < 1:
-            raise UsageError(f"data.num_train must be at least 1: got {sizes.train}")
-        if sizes.reserve < 0:
-            raise UsageError(f"data.num_reserve must be at least 0: got {sizes.reserve}")
+        check_positive(**{"data.num_train": sizes.train, "data.num_test": sizes.test})
+        check_not_negative(**{"data.num_reserve": sizes.reserve})
         self.seed = seed
 
     @abstractmethod

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from collapsar.data.pool import Part, Pool
 from collapsar.machine.devices import free_bytes
@@ -31,25 +30,24 @@ class DeviceCache:
 
         Parts that are no longer in the pool are freed first. The archive is not moved: nothing is trained on it.
         """
-        wanted = {key_of(part): part for part in pool.parts}
+        wanted = {_key_of(part): part for part in pool.parts}
         self._held = {key: held for key, held in self._held.items() if key in wanted and device == self._device}
         self._device = device
         if device.type == "cpu":
             return pool
         missing = {key: part for key, part in wanted.items() if key not in self._held}
-        if sum(map(num_bytes, missing.values())) > MOST_OF_FREE * self._free_bytes(device):
+        if sum(map(_num_bytes, missing.values())) > MOST_OF_FREE * self._free_bytes(device):
             self._held.clear()
             return pool
         self._held |= {key: (part.samples, part.samples.to(device)) for key, part in missing.items()}
-        return replace(pool, parts=tuple(Part(self._held[key_of(part)][1], part.origin) for part in pool.parts))
+        return replace(pool, parts=tuple(Part(self._held[_key_of(part)][1], part.origin) for part in pool.parts))
 
 
-def key_of(part: Part) -> Key:
+def _key_of(part: Part) -> Key:
     """Address and shape: while two parts are alive, they share a key only if they hold the same samples."""
     return part.samples.values.data_ptr(), tuple(part.samples.values.shape)
 
 
-def num_bytes(part: Part) -> int:
-    """Memory of a part's values and labels."""
-    tensors: list[Tensor | None] = [part.samples.values, part.samples.labels]
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+def _num_bytes(part: Part) -> int:
+    labels = part.samples.labels
+    return part.samples.values.nbytes + (0 if labels is None else labels.nbytes)
