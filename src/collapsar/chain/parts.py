@@ -23,28 +23,20 @@ from collapsar.training.trainer import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The parts of a chain. Those not named here are the settings of the same name.
-
-    Attributes:
-        num_synthetic: The schedule of `num_synthetic_at`; None takes the real training set's size.
-        cause: The causes by name, adapted to the data.
-        recipe: How each generation's model is made and trained.
-        model: A model of the recipe on the meta device; it has properties but no weights.
-        max_steps: Training steps in each generation; 0 for a model that is fitted by formula.
-    """
+    """The parts of a chain; those without a comment are the settings of the same name."""
 
     name: str
     seed: int
     num_generations: int
-    num_synthetic: Schedule | None
+    num_synthetic: Schedule | None  # of `num_synthetic_at`; None takes the real training set's size
     size: str
     num_threads: int | None
     continue_on_another_device: bool
     data: Source
-    cause: Mapping[str, Cause]
-    recipe: Recipe
-    model: GenerativeModel
-    max_steps: int
+    cause: Mapping[str, Cause]  # by name, adapted to the data
+    recipe: Recipe  # how each generation's model is made and trained
+    model: GenerativeModel  # of the recipe, on the meta device: it has properties but no weights
+    max_steps: int  # of training in each generation; 0 for a model that is fitted by formula
     regime: Regime
     bias: Bias
     correction: Correction | None

@@ -124,18 +124,12 @@ def run_generations(
         evaluator, judge = parts.evaluation.prepare(clean), chain_judge(parts, real)
     with shared_training(parts, journal, real=real) as first:
         maker = ChainMaker(
-            parts=parts,
-            real=real,
-            held_out=held_out,
-            judge=judge,
-            num_evaluated=evaluator.num_synthetic,
-            journal=journal,
-            first=first,
+            parts=parts, real=real, held_out=held_out, evaluator=evaluator, judge=judge, journal=journal, first=first
         )
         sizes = parts.all_num_synthetic
         loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
         for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
-            keep(turn, parts=parts, evaluator=evaluator, journal=journal)
+            maker.keep(turn)
             del turn  # else its model stays in memory until the next one is trained
             after()
             if journal.is_over:
@@ -171,88 +165,17 @@ def shared_training(parts: Parts, journal: Journal, *, real: RealData) -> Abstra
     return claimed(journal.store.path.parent, parts.recipe, config=journal.config, real=real.train)
 
 
-def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) -> None:
-    """Draw from a trained generation, measure its samples and store it."""
-    model, scores = turn.training.model, measure(turn, evaluator, seed=parts.seed)
-    latents, noise = (make_generator(parts.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
-    journal.keep(
-        record_of(turn, scores, parts),
-        samples=turn.synthetic,
-        strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
-        save_model=turn.training.save,
-        curve=turn.training.curve,
-        pictures=scores.pictures,
-        table=scores.table_picture,
-    )
-
-
-def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:
-    """The scores of a generation's samples."""
-    samples = turn.drawn.samples  # drawn before the clock of the evaluation starts
-    advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
-    what = f"measuring generation {turn.generation}"
-    with timed(turn.seconds, "evaluate"), explain_out_of_memory(what, advice=advice):
-        trained_on = None
-        if evaluator.num_training:
-            generator = make_generator(seed, turn.generation, "novelty")
-            trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
-        try:
-            return evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
-
-
-def record_of(turn: Turn, scores: Scores, parts: Parts) -> GenerationRecord:
-    """The record of a turn and its scores."""
-    training, drawn = turn.training, turn.drawn
-    return GenerationRecord(
-        generation=turn.generation,
-        seed=parts.seed,
-        data=parts.data.name,
-        model=training.model.name,
-        regime=parts.regime.name,
-        size=parts.size,
-        pool=turn.pool.describe(),
-        num_evaluated=scores.num_synthetic,
-        num_real=scores.num_real,
-        metrics=scores.metrics,
-        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
-        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
-        shared_seconds=training.shared_seconds,
-        training=training.summary,
-        feature_spaces=scores.feature_spaces,
-        class_shares=scores.class_shares,
-        factor_shares=scores.factor_shares,
-        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
-        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
-        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
-        correction=drawn.corrected_by,
-        fitted=training.model.fitted_parameters(),
-        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class ChainMaker(Maker):
-    """Makes the generations of an experiment's chain.
+    """Makes, measures and stores the generations of an experiment's chain."""
 
-    Attributes:
-        parts: What the chain is made of, on its machine.
-        real: The real sets with their causes.
-        held_out: Real samples that validate each training; None if none are held out.
-        judge: Judges the samples; the model's critic is added.
-        num_evaluated: Samples that are measured; at least so many are drawn.
-        journal: Names the files of the chain, and shows how far a training came.
-        first: The training of generation 0, if other chains share it.
-    """
-
-    parts: Parts
-    real: RealData
-    held_out: Samples | None
-    judge: Judge
-    num_evaluated: int
+    parts: Parts  # on the chain's machine
+    real: RealData  # with their causes
+    held_out: Samples | None  # real samples that validate each training
+    evaluator: Evaluator
+    judge: Judge  # of samples; the model's critic is added
     journal: Journal
-    first: SharedTraining | None
+    first: SharedTraining | None  # of generation 0, if other chains share it
 
     def train(self, pool: Pool, generation: int) -> Training:
         if self.first and generation == 0:
@@ -265,7 +188,7 @@ class ChainMaker(Maker):
             reference = replace(reference, load_first=lambda: model)
         return draw(
             model,
-            max(self.parts.num_synthetic_at(generation), self.num_evaluated),
+            max(self.parts.num_synthetic_at(generation), self.evaluator.num_synthetic),
             bias=self.parts.bias,
             reference=reference,
             selection=self.parts.selection,
@@ -274,6 +197,20 @@ class ChainMaker(Maker):
             as_rows=self.real.table.rows if self.real.table else None,
             seed=self.parts.seed,
             generation=generation,
+        )
+
+    def keep(self, turn: Turn) -> None:
+        """Draw from a trained generation, measure its samples and store it."""
+        model, scores = turn.training.model, self._measure(turn)
+        latents, noise = (make_generator(self.parts.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
+        self.journal.keep(
+            record_of(turn, scores, self.parts),
+            samples=turn.synthetic,
+            strip=model.film_strip(STRIP_IMAGES, latents=latents, noise=noise),
+            save_model=turn.training.save,
+            curve=turn.training.curve,
+            pictures=scores.pictures,
+            table=scores.table_picture,
         )
 
     def _train(self, pool: Pool, generation: int) -> Training:
@@ -305,3 +242,47 @@ class ChainMaker(Maker):
             has_encoder=self.parts.model.encode is not None,
             load_first=lambda: load_stored(self.parts.recipe, self.journal.store.model_path(0)),
         )
+
+    def _measure(self, turn: Turn) -> Scores:
+        samples, seed = turn.drawn.samples, self.parts.seed  # drawn before the clock of the evaluation starts
+        advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
+        what = f"measuring generation {turn.generation}"
+        with timed(turn.seconds, "evaluate"), explain_out_of_memory(what, advice=advice):
+            trained_on = None
+            if self.evaluator.num_training:
+                generator = make_generator(seed, turn.generation, "novelty")
+                trained_on = turn.pool.draw(self.evaluator.num_training, generator=generator)
+            try:
+                return self.evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
+            except NonFiniteError as error:
+                raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
+
+
+def record_of(turn: Turn, scores: Scores, parts: Parts) -> GenerationRecord:
+    """The record of a turn and its scores."""
+    training, drawn = turn.training, turn.drawn
+    return GenerationRecord(
+        generation=turn.generation,
+        seed=parts.seed,
+        data=parts.data.name,
+        model=training.model.name,
+        regime=parts.regime.name,
+        size=parts.size,
+        pool=turn.pool.describe(),
+        num_evaluated=scores.num_synthetic,
+        num_real=scores.num_real,
+        metrics=scores.metrics,
+        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
+        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
+        shared_seconds=training.shared_seconds,
+        training=training.summary,
+        feature_spaces=scores.feature_spaces,
+        class_shares=scores.class_shares,
+        factor_shares=scores.factor_shares,
+        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
+        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
+        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
+        correction=drawn.corrected_by,
+        fitted=training.model.fitted_parameters(),
+        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
+    )

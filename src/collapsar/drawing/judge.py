@@ -30,22 +30,13 @@ def _nothing(*_: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Judge:
-    """What candidates are judged by; `features` and `class_probabilities` take values in the sample convention.
+    """What candidates are judged by; `features` and `class_probabilities` take values in the sample convention."""
 
-    Attributes:
-        features: Features of samples; distances are measured between them.
-        real_features: Gives the features of the real training set; called only by selections that use them.
-        class_probabilities: Probability of each class, from a classifier trained on real data; None without classes.
-        realism: The critic's logit of samples (with their labels, if the model is conditional), higher for samples that
-            it takes for real; None for models without a critic.
-        describe_space: Gives the entry of the features' space in the record.
-    """
-
-    features: Callable[[Tensor], Float[Tensor, "sample feature"]] = _nothing
-    real_features: Callable[[], Float[Tensor, "real feature"]] = _nothing
-    class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None = None
-    realism: Callable[[Samples], Float[Tensor, " sample"]] | None = None
-    describe_space: Callable[[], dict[str, Any]] = dict
+    features: Callable[[Tensor], Float[Tensor, "sample feature"]] = _nothing  # distances are measured between them
+    real_features: Callable[[], Float[Tensor, "real feature"]] = _nothing  # called only by selections that use them
+    class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None = None  # None without classes
+    realism: Callable[[Samples], Float[Tensor, " sample"]] | None = None  # the critic's logit, higher for real samples
+    describe_space: Callable[[], dict[str, Any]] = dict  # the entry of the features' space in the record
 
     @cached_property
     def real_spacing(self) -> float:

@@ -8,8 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from collapsar.drawing.correction import Points, Reference
-from collapsar.drawing.towards_real import Targets, TowardsReal
+from collapsar.drawing.correction import Points, Reference, Targets, TowardsReal
 from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 

@@ -24,36 +24,22 @@ Kept = Int64[Tensor, " kept"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """The samples that were kept.
-
-    Attributes:
-        num_drawn: Candidates that were drawn for them.
-        judged_by: The judge's entry in the record; empty if the selection used none.
-        labels_from: Source of the labels; None without labels.
-        corrected_by: The correction's entry in the record; empty without a correction.
-    """
+    """The samples that were kept."""
 
     samples: Samples
-    num_drawn: int
-    judged_by: dict[str, Any] = field(default_factory=dict)
-    labels_from: LabelsFrom | None = None
-    corrected_by: dict[str, Any] = field(default_factory=dict)
+    num_drawn: int  # candidates that were drawn for them
+    judged_by: dict[str, Any] = field(default_factory=dict)  # the judge's entry in the record; empty if none was used
+    labels_from: LabelsFrom | None = None  # None without labels
+    corrected_by: dict[str, Any] = field(default_factory=dict)  # the correction's entry in the record; may be empty
 
 
 class Selection(ABC):
-    """A rule that keeps some of the candidates.
+    """A rule that keeps some of the candidates."""
 
-    Attributes:
-        name: As in conf/selection.
-        judged_by: What it uses of the judge.
-        needs_classes: Whether it needs the judge's class probabilities.
-        max_draws_per_sample: Give up after this many draws for each sample wanted.
-    """
-
-    name: str
+    name: str  # as in conf/selection
     judged_by: JudgedBy = "space"
-    needs_classes: bool = False
-    max_draws_per_sample: float
+    needs_classes: bool = False  # whether it needs the judge's class probabilities
+    max_draws_per_sample: float  # for each sample wanted; then it gives up
 
     def num_candidates(self, num_wanted: int) -> int:
         """Candidates to draw for the next choice while `num_wanted` samples are missing."""

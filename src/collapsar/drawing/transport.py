@@ -5,8 +5,7 @@ from typing import Any, final
 
 import torch
 
-from collapsar.drawing.correction import Points, Reference, stratified_choice
-from collapsar.drawing.towards_real import Targets, TowardsReal
+from collapsar.drawing.correction import Points, Reference, Targets, TowardsReal, stratified_choice
 from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 

@@ -23,17 +23,11 @@ SEPARATOR = ", "
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What was chosen for a chain, as `choices.json` in its run folder stores it.
+    """What was chosen for a chain, as `choices.json` in its run folder stores it."""
 
-    Attributes:
-        arm: The name of its arm.
-        choices: By group or dotted key: the files of groups, and what was typed.
-        settings: A digest of its arm's settings, which are the same for all seeds.
-    """
-
-    arm: str
-    choices: dict[str, Any]
-    settings: str
+    arm: str  # its name
+    choices: dict[str, Any]  # by group or dotted key: the files of groups, and what was typed
+    settings: str  # a digest of the arm's settings, which are the same for all seeds
 
 
 def read_chosen(folder: Path) -> Chosen | None:

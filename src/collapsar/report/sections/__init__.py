@@ -31,14 +31,14 @@ class Section:
 
 
 SECTIONS = [
-    Section(name="reels", title="What the models draw", content=f"{__name__}.reels:content"),
+    Section(name="reels", title="What the models draw", content=f"{__name__}.films:reels"),
     Section(name="answer", title="The answer", content=f"{__name__}.answer:content"),
     Section(name="forest", title="Against the baseline", content=f"{__name__}.forest:content"),
-    Section(name="comparison", title="Comparison", content=f"{__name__}.comparison:content"),
+    Section(name="comparison", title="Comparison", content=f"{__name__}.runs:comparison"),
     Section(name="curves", title="Through the generations", content=f"{__name__}.curves:content"),
     Section(name="losses", title="Training losses", content=f"{__name__}.losses:content"),
-    Section(name="films", title="The same latents in every generation", content=f"{__name__}.films:content"),
-    Section(name="nearest", title="Nearest real images", content=f"{__name__}.nearest:content"),
+    Section(name="films", title="The same latents in every generation", content=f"{__name__}.films:film_strips"),
+    Section(name="nearest", title="Nearest real images", content=f"{__name__}.films:nearest"),
     Section(name="classes", title="Classes", content=f"{__name__}.classes:class_shares"),
     Section(name="factors", title="Factors", content=f"{__name__}.classes:factor_shares"),
     Section(name="class-scores", title="Scores by class", content=f"{__name__}.classes:scores"),
@@ -74,18 +74,12 @@ def panels(study: "Study", draw: "Callable[[Chain], Any]") -> dict[str, Any] | N
     """
     ranked = sorted((rank, index) for index, arm in enumerate(study.arms) for rank in range(len(arm.chains)))
     kept = [index for _, index in ranked[:MAX_PICTURED_CHAINS]]
-    drawn = [
-        (
-            index,
-            [(chain.seed, found) for chain in arm.chains[: kept.count(index)] if (found := draw(chain)) is not None],
-        )
-        for index, arm in enumerate(study.arms)
-    ]
-    shown = [(index, pairs) for index, pairs in drawn if pairs]
+    shown = []
+    for index, arm in enumerate(study.arms):
+        drawn = [(chain.seed, draw(chain)) for chain in arm.chains[: kept.count(index)]]
+        if pairs := [(seed, found) for seed, found in drawn if found is not None]:
+            shown.append((index, pairs))
     if not shown:
         return None
-    return {
-        "panels": shown,
-        "panel_pixels": max(found.pixels for _, pairs in shown for _, found in pairs),
-        "num_pictured": len(kept),
-    }
+    width = max(found.pixels for _, pairs in shown for _, found in pairs)
+    return {"panels": shown, "panel_pixels": width, "num_pictured": len(kept)}

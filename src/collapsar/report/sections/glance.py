@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from collapsar.judging.metric_lookup import bounds_of, title_of
@@ -17,34 +16,7 @@ LOOKED_AT_FIRST = ("recall", "fid")
 MAX_COLOURED = 6  # of more arms, only those that are pictured have a colour
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """The mean of one arm: its index, its points in SVG's notation, and its last value.
-
-    Attributes:
-        label_y: Height of the label with the last value; None if the line stands in the background.
-    """
-
-    arm: int
-    points: str
-    last: str
-    label_y: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Glance:
-    """One metric by generation: lines, heights of the floors, and the numbers at the ends of both axes."""
-
-    metric: str
-    lines: list[Line]
-    floors: list[float]
-    lowest: str
-    highest: str
-    last_generation: int
-    description: str
-
-
-def glances(study: Study, *, leading: Sequence[Arm]) -> list[Glance]:
+def glances(study: Study, *, leading: Sequence[Arm]) -> list[dict[str, Any]]:
     """The curves; `leading` arms are drawn on top, and of many arms alone in colour."""
     found = [key for key in LOOKED_AT_FIRST if key in study.main_metrics] or study.main_metrics[:2]
     if not any(arm.horizon for arm in study.arms):
@@ -53,47 +25,52 @@ def glances(study: Study, *, leading: Sequence[Arm]) -> list[Glance]:
     return [_glance(study, key, curves[key], leading=leading) for key in found if curves[key]]
 
 
-def _glance(study: Study, key: str, curves: Sequence[dict[str, Any]], *, leading: Sequence[Arm]) -> Glance:
+def _glance(study: Study, key: str, curves: Sequence[dict[str, Any]], *, leading: Sequence[Arm]) -> dict[str, Any]:
+    """One metric: lines, heights of its floors, and the numbers at the ends of both axes.
+
+    A line has `points` in SVG's notation; its `label_y` is None if it stands in the background.
+    """
     floor_values = [floor["value"] for floor in floors([chain for arm in study.arms for chain in arm.chains], key)]
-    lowest, highest = _range(key, [value for curve in curves for value in curve["mean"]] + floor_values)
+    lowest, highest = value_axis(key, [value for curve in curves for value in curve["mean"]] + floor_values)
     last = max(max(curve["generations"]) for curve in curves) or 1
 
     def height(value: float) -> float:
         return round(HEIGHT * (highest - value) / (highest - lowest), 1)
 
-    def points(curve: dict[str, Any]) -> str:
+    def line(curve: dict[str, Any], label_y: float | None) -> dict[str, Any]:
         pairs = zip(curve["generations"], curve["mean"], strict=True)
-        return " ".join(f"{WIDTH * generation / last:.1f},{height(value)}" for generation, value in pairs)
+        points = " ".join(f"{WIDTH * generation / last:.1f},{height(value)}" for generation, value in pairs)
+        return {"arm": curve["arm"], "points": points, "last": number_text(curve["mean"][-1]), "label_y": label_y}
 
-    leads = [any(study.arms[curve["arm"]] is arm for arm in leading) or len(curves) <= MAX_COLOURED for curve in curves]
-    pale = [curve for curve, is_leading in zip(curves, leads, strict=True) if not is_leading]
-    bright = [curve for curve, is_leading in zip(curves, leads, strict=True) if is_leading]
-    bright.sort(key=lambda curve: height(curve["mean"][-1]))
-    places = [None] * len(pale) + _apart([height(curve["mean"][-1]) for curve in bright])
-    named = [
-        (study.arms[curve["arm"]].name, *map(number_text, (curve["mean"][0], curve["mean"][-1]))) for curve in bright
+    bright = [
+        curve
+        for curve in curves
+        if len(curves) <= MAX_COLOURED or any(study.arms[curve["arm"]] is arm for arm in leading)
     ]
-    ends = "; ".join(f"{name} from {first} to {final}" for name, first, final in named)
-    return Glance(
-        metric=key,
-        lines=[
-            Line(arm=curve["arm"], points=points(curve), last=number_text(curve["mean"][-1]), label_y=place)
-            for curve, place in zip([*pale, *bright], places, strict=True)
+    bright.sort(key=lambda curve: height(curve["mean"][-1]))
+    places = _apart([height(curve["mean"][-1]) for curve in bright])
+    ends = [
+        f"{study.arms[curve['arm']].name} from {number_text(curve['mean'][0])} to {number_text(curve['mean'][-1])}"
+        for curve in bright
+    ]
+    return {
+        "metric": key,
+        "lines": [
+            *(line(curve, None) for curve in curves if curve not in bright),
+            *(line(curve, place) for curve, place in zip(bright, places, strict=True)),
         ],
-        floors=[height(value) for value in floor_values],
-        lowest=number_text(lowest),
-        highest=number_text(highest),
-        last_generation=last,
-        description=f"{title_of(key)} by generation: {ends}",
-    )
+        "floors": [height(value) for value in floor_values],
+        "lowest": number_text(lowest),
+        "highest": number_text(highest),
+        "last_generation": last,
+        "description": f"{title_of(key)} by generation: {'; '.join(ends)}",
+    }
 
 
-def _range(key: str, values: Sequence[float]) -> tuple[float, float]:
+def value_axis(key: str, values: Sequence[float]) -> tuple[float, float]:
     """The ends of the axis: the metric's bounds or, if it has none, zero and the values."""
-    lowest, highest = bounds_of(key)
-    if math.isfinite(lowest) and math.isfinite(highest):
-        return lowest, highest
-    return min(0.0, *values), max(0.0, *values) or 1.0
+    bounds = bounds_of(key)
+    return bounds if all(map(math.isfinite, bounds)) else (min(0.0, *values), max(0.0, *values) or 1.0)
 
 
 def _apart(heights: Sequence[float]) -> list[float]:

@@ -5,19 +5,19 @@ value at which each seed's curve crosses it. A seed's curve is linear between th
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from collapsar.judging.metric_lookup import bounds_of
 from collapsar.report.sections.classes import Cell, HeatMap
+from collapsar.report.sections.glance import value_axis
 from collapsar.report.wording import MISSING, number_text
 from collapsar.study.intervals import Interval, t_interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
+METRICS = ("recall", "fid")
 SEARCH = "search.json"  # in the folder of a study: setting, objective, and a bound, at_least or at_most
 
 
@@ -27,15 +27,13 @@ def maps(study: Study) -> dict[str, Any] | None:
     if len(settings) != 2:
         return None
     rows, columns = (_values(study.counted, setting) for setting in settings)
-    finals = {
-        metric: {
-            tuple(arm.arm.distinctions.values()): arm.last[metric].mean for arm in study.counted if metric in arm.last
-        }
-        for metric in ("recall", "fid")
-    }
-    if min(len(rows), len(columns)) < 2 or not any(finals.values()):
+    found = []
+    for metric in METRICS:
+        measured = [summary for summary in study.counted if metric in summary.last]
+        if final := {tuple(one.arm.distinctions.values()): one.last[metric].mean for one in measured}:
+            found.append((metric, _map(rows, columns, final)))
+    if min(len(rows), len(columns)) < 2 or not found:
         return None
-    found = [(metric, _map(rows, columns, final)) for metric, final in finals.items() if final]
     return {"row_setting": settings[0], "column_setting": settings[1], "maps": found}
 
 
@@ -55,32 +53,20 @@ def _map(rows: Sequence[Any], columns: Sequence[Any], final: dict[tuple[Any, ...
         shade = round(100 * (value - low) / (high - low)) if high > low else 50
         return Cell(text=number_text(value), tone="over", shade=shade)
 
-    return HeatMap(
-        heads=("",),
-        columns=columns,
-        rows=[(row, [], [cell(final.get((row, column))) for column in columns]) for row in rows],
-        num_rows=len(rows),
-    )
+    cells = [(row, [], [cell(final.get((row, column))) for column in columns]) for row in rows]
+    return HeatMap(heads=("",), columns=columns, rows=cells, num_rows=len(rows))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseCurve:
-    """The final value of a metric over one setting.
-
-    Attributes:
-        setting: Dotted key of the setting.
-        points: Values of the setting in order, each with the mean of the metric over seeds.
-        threshold: The bound of a search for this metric and setting; None without one.
-        crossing: The value at which curves cross the bound, over seeds; None without a threshold.
-        num_without: Seeds whose curve does not cross the bound.
-    """
+    """The final value of a metric over one setting."""
 
     metric: str
-    setting: str
-    points: list[tuple[float, Interval]]
-    threshold: float | None = None
-    crossing: Interval | None = None
-    num_without: int = 0
+    setting: str  # its dotted key
+    points: list[tuple[float, Interval]]  # values of the setting in order, each with the mean of the metric over seeds
+    threshold: float | None = None  # the bound of a search for this metric and setting
+    crossing: Interval | None = None  # the value at which the curves of seeds cross the bound
+    num_without: int = 0  # seeds whose curve does not cross the bound
 
 
 def curves(study: Study) -> dict[str, Any] | None:
@@ -93,36 +79,30 @@ def curves(study: Study) -> dict[str, Any] | None:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     summaries = sorted(study.counted, key=lambda summary: summary.arm.settings[setting])
-    found_curves = []
-    for metric in ("recall", "fid"):
-        if all(metric in summary.last for summary in summaries):
-            points = [(float(one.arm.settings[setting]), one.last[metric]) for one in summaries]
-            found_curves.append(
-                _with_threshold(PhaseCurve(metric=metric, setting=setting, points=points), summaries, study)
-            )
-    return {"curves": found_curves, "draw": draw} if found_curves else None
+    measured = [metric for metric in METRICS if all(metric in summary.last for summary in summaries)]
+    found = [_curve(metric, setting, summaries=summaries, study=study) for metric in measured]
+    return {"curves": found, "draw": draw} if found else None
 
 
-def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], study: Study) -> PhaseCurve:
-    """A curve with the bound of the study's search and its crossings, if it searched this metric and setting."""
+def _curve(metric: str, setting: str, *, summaries: Sequence[ArmSummary], study: Study) -> PhaseCurve:
+    """A curve, with the bound of the study's search and its crossings if it searched this metric and setting."""
+    values = [float(one.arm.settings[setting]) for one in summaries]
+    points = [(value, one.last[metric]) for value, one in zip(values, summaries, strict=True)]
+    curve = PhaseCurve(metric=metric, setting=setting, points=points)
     files = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
-    if len(files) != 1 or not files[0].exists():  # no search, or several studies
-        return curve
-    search = json.loads(files[0].read_text())
-    if (search["setting"], search["objective"]) != (curve.setting, f"final/{curve.metric}"):
+    search = json.loads(files[0].read_text()) if len(files) == 1 and files[0].exists() else {}  # else several studies
+    if (search.get("setting"), search.get("objective")) != (setting, f"final/{metric}"):
         return curve
     sign, level = (-1.0, search["at_most"]) if search["at_least"] is None else (1.0, search["at_least"])
-    values = [value for value, _ in curve.points]
     by_seed: dict[int, list[tuple[float, float]]] = {}
     for value, summary in zip(values, summaries, strict=True):
         for chain in summary.chains:
-            if curve.metric in chain.last:
-                by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[curve.metric]))
-    crossings = [crossing(points, level=sign * level) for points in by_seed.values()]
+            if metric in chain.last:
+                by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[metric]))
+    crossings = [crossing(heights, level=sign * level) for heights in by_seed.values()]
     reached = [found for found in crossings if found is not None]
-    within = (values[0], values[-1])
-    num_without = len(crossings) - len(reached)
-    return replace(curve, threshold=level, crossing=t_interval(reached, within=within), num_without=num_without)
+    found = t_interval(reached, within=(values[0], values[-1]))
+    return replace(curve, threshold=level, crossing=found, num_without=len(crossings) - len(reached))
 
 
 def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | None:
@@ -147,10 +127,8 @@ def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> dict[
     """
     first, last = curve.points[0][0], curve.points[-1][0]
     points = [(value, *_mean_and_ends(interval)) for value, interval in curve.points]
-    lowest, highest = bounds_of(curve.metric)
-    if not math.isfinite(highest):
-        heights = [end for _, _, *ends in points for end in ends] + [curve.threshold or 0.0]
-        lowest, highest = min(0.0, *heights), max(0.0, *heights) or 1.0
+    heights = [end for _, _, *ends in points for end in ends]
+    lowest, highest = value_axis(curve.metric, [*heights, curve.threshold or 0.0])
 
     def across(value: float) -> float:
         return round(width * (value - first) / (last - first), 1)
@@ -158,7 +136,7 @@ def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> dict[
     def down(value: float) -> float:
         return round(height * (highest - value) / (highest - lowest), 1)
 
-    marks = [(across(value), *map(down, heights)) for value, *heights in points]
+    marks = [(across(value), *map(down, ends)) for value, *ends in points]
     return {
         "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
         "marks": marks,
