@@ -5,7 +5,7 @@ dimensions]. Models see images in *model range*: float32 in [0, 1]. Everything t
 the sample convention, so a resumed chain sees exactly what an uninterrupted one saw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class Samples:
 
     def __getitem__(self, chosen: Tensor | slice) -> "Samples":
         """The chosen samples, in the order of the indices; a slice gives views."""
-        return Samples(self.values[chosen], None if self.labels is None else self.labels[chosen])
+        return self._changed(lambda part: part[chosen])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,20 +42,20 @@ class Samples:
 
     def to(self, device: torch.device) -> "Samples":
         """The samples on a device; nothing is copied if they are already there."""
-        return Samples(self.values.to(device), None if self.labels is None else self.labels.to(device))
+        return self._changed(lambda part: part.to(device))
 
     def sent_to(self, device: torch.device) -> "Samples":
         """The samples on another device; copied to CUDA asynchronously, from pinned memory."""
         if device.type != "cuda":
             return self.to(device)
-        tensors = (None if part is None else part.pin_memory() for part in (self.values, self.labels))
-        values, labels = (None if part is None else part.to(device, non_blocking=True) for part in tensors)
-        assert values is not None
-        return Samples(values, labels)
+        return self._changed(Tensor.pin_memory)._changed(lambda part: part.to(device, non_blocking=True))
 
     def clone(self) -> "Samples":
         """A copy that shares no memory."""
-        return Samples(self.values.clone(), None if self.labels is None else self.labels.clone())
+        return self._changed(Tensor.clone)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Samples":
+        return Samples(change(self.values), None if self.labels is None else change(self.labels))
 
 
 def as_samples(batch: Any, *, shape: Sequence[int], num_classes: int | None = None) -> Samples:

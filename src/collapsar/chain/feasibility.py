@@ -24,10 +24,7 @@ BYTES_PER_NUMBER = 4
 
 
 def build_on_meta(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
-    """Make a model on the meta device: its properties can be read, but it has no weights and cannot draw.
-
-    Raise UsageError if the model refuses a value, or if training it would not fit into the memory of this machine.
-    """
+    """A model on the meta device, which has properties but no weights; refuses one that does not fit into memory."""
     try:
         with torch.device("meta"):
             model = recipe()
@@ -36,27 +33,15 @@ def build_on_meta(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
     except TypeError as error:  # from a constructor that passes on any argument
         raise UsageError(f"the model cannot be made: {error}") from error
     num_weights = sum(weight.numel() for weight in model.parameters()) if isinstance(model, nn.Module) else 0
-    refuse_unless_it_fits("the model", num_weights * BYTES_PER_WEIGHT, advice="lower its sizes")
+    _check_memory("the model", num_weights * BYTES_PER_WEIGHT, advice="lower its sizes")
     return model
 
 
-def check_memory(parts: Parts) -> None:
-    """Refuse real data, or samples of one generation, that would not fit into the memory of this machine."""
-    sizes, is_image = parts.data.sizes, len(parts.data.sample_shape) == 3
-    num_bytes = prod(parts.data.sample_shape) * (1 if is_image else BYTES_PER_NUMBER)
-    num_real = sizes.train + sizes.test + sizes.reserve
-    refuse_unless_it_fits("the real data", num_real * num_bytes, advice="lower data.num_train or its other sizes")
-    num_synthetic = max(parts.all_num_synthetic)
-    refuse_unless_it_fits("the samples of a generation", num_synthetic * num_bytes, advice="lower num_synthetic")
-
-
-def refuse_unless_it_fits(what: str, num_bytes: int, *, advice: str) -> None:
-    """Refuse what is larger than the memory of this machine."""
+def _check_memory(what: str, num_bytes: int, *, advice: str) -> None:
     present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if num_bytes > present:
-        raise UsageError(
-            f"{what} would take {num_bytes / 1e9:.3g} GB, and this machine has {present / 1e9:.3g} GB: {advice}"
-        )
+        takes = f"would take {num_bytes / 1e9:.3g} GB, and this machine has {present / 1e9:.3g} GB"
+        raise UsageError(f"{what} {takes}: {advice}")
 
 
 def check_parts(parts: Parts) -> None:
@@ -71,8 +56,12 @@ def check_parts(parts: Parts) -> None:
     if parts.correction is not None:
         parts.correction.check(model)
     parts.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
-    check_objective_of(parts)
-    check_memory(parts)
+    _check_objective(parts)
+    num_bytes = prod(data.sample_shape) * (1 if len(data.sample_shape) == 3 else BYTES_PER_NUMBER)
+    num_real = data.sizes.train + data.sizes.test + data.sizes.reserve
+    _check_memory("the real data", num_real * num_bytes, advice="lower data.num_train or its other sizes")
+    num_synthetic = max(parts.all_num_synthetic)
+    _check_memory("the samples of a generation", num_synthetic * num_bytes, advice="lower num_synthetic")
     changing = [name for name, cause in parts.cause.items() if cause.changes_labels]
     if changing and data.labels_are_computed:
         raise UsageError(
@@ -82,14 +71,11 @@ def check_parts(parts: Parts) -> None:
     check_sizes(parts, num_real=num_planted(parts.cause, data.sizes.train, num_classes=data.num_classes))
 
 
-def check_objective_of(parts: Parts) -> None:
+def _check_objective(parts: Parts) -> None:
     """Refuse an objective that the evaluation cannot measure on these data."""
     data, evaluation = parts.data, parts.evaluation
-    there = {
-        None: True,
-        "classes": bool(data.num_classes or data.factors),
-        "known modes": bool(data.known_modes or data.factors),
-    }
+    modes = {"classes": data.num_classes, "known modes": data.known_modes}
+    there: dict[str | None, bool] = {None: True, **{need: bool(known or data.factors) for need, known in modes.items()}}
     groups = [*evaluation.metrics, *(evaluation.table.metrics if evaluation.table else ())]
     Measured(
         groups=[group for group in groups if group not in METRICS or there[METRICS[group].needs]],

@@ -3,9 +3,8 @@
     pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is drawn from model[t];
     pool[t+1] = regime(pool[t], real, synthetic[t])
 
-If a generation is already finished, the loop takes its stored samples instead of training, so resuming needs no other
-code. The next pool is made when the next turn is requested, so several loops can run in step. The samples of the last
-generation make no pool.
+A finished generation gives its stored samples instead of a turn, so resuming needs no other code. A pool is made when
+its turn is requested, so several loops can run in step.
 """
 
 import time

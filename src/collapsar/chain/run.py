@@ -1,7 +1,6 @@
 """Run one chain: train and measure every generation that the run folder does not hold yet.
 
-Random numbers are derived from (seed, generation, purpose), and pools are rebuilt from stored samples, so a killed run
-continues with identical numbers.
+Random numbers come from (seed, generation, purpose) and pools from stored samples, so a killed run continues exactly.
 """
 
 import logging

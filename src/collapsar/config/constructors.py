@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.utils import get_method
 
-from collapsar.config.signatures import Signature, imported_signature, read_signature
+from collapsar.config.signatures import Signature, imported_signature
 from collapsar.errors import UsageError, check_finite
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -49,11 +49,6 @@ def check_part(path: str, part: Mapping[Any, Any]) -> None:
     check_arguments(path, part, signature=imported_signature(find_target(path, str(part["_target_"]))))
 
 
-def check_part_early(path: str, part: Mapping[Any, Any]) -> None:
-    """Check keys, types and plain ranges of a part without importing it, if its constructor's source can be read."""
-    check_arguments(path, part, signature=read_signature(str(part["_target_"])))
-
-
 def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature | None) -> None:
     """Refuse an unknown or missing key, a wrong type, or a number out of its range; nothing without a signature.
 
@@ -61,7 +56,7 @@ def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature 
     """
     if signature is None:
         return
-    given = by_name(path, part, signature=signature)
+    given = _by_name(path, part, signature=signature)
     for key, value in given.items():
         if FILLED_IN.get(f"{path}.{key}") != value:
             check_type(f"{path}.{key}", value, annotation=signature.types.get(key, Any))
@@ -73,7 +68,7 @@ def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature 
         check(**{name: given[name] for name in names if isinstance(given.get(name), int | float)})
 
 
-def by_name(path: str, part: Mapping[Any, Any], *, signature: Signature) -> dict[str, Any]:
+def _by_name(path: str, part: Mapping[Any, Any], *, signature: Signature) -> dict[str, Any]:
     """The arguments of a part by name, without those that go to `*args`; refuses too many, and unknown keys."""
     names, listed = signature.named, part.get("_args_", [])
     in_order = [name for name, each in names.items() if each.kind <= Parameter.POSITIONAL_OR_KEYWORD]
@@ -128,8 +123,9 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     for key, value in walk(settings):
         if isinstance(value, float):
             if key.startswith(WORDS) and not math.isfinite(value):
-                advice = f"write '{value}', in quotes"
-                raise UsageError(f"{key} takes words, and {value} without quotes is a number: {advice}")
+                raise UsageError(
+                    f"{key} takes words, and {value} without quotes is a number: write '{value}', in quotes"
+                )
             check_finite(key, value)
             if abs(value) > LARGEST_NUMBER:
                 raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")

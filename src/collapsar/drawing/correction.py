@@ -33,6 +33,7 @@ class Correction(ABC):
     """A rule that changes what a generation draws."""
 
     name: ClassVar[str]  # as in conf/correction
+    recorded: ClassVar[tuple[str, ...]]  # its attributes that stand in the record
     needs_encoder: ClassVar[bool] = False  # of the model
     needs_steps: ClassVar[bool] = False  # a model that is trained in steps
     needs_warm_start: ClassVar[bool] = False  # from the last generation's weights; the experiment then does so
@@ -52,9 +53,9 @@ class Correction(ABC):
         """Whether the samples of this generation are corrected."""
         return True
 
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """The correction's entry in the record."""
+        return {"name": self.name} | {setting: getattr(self, setting) for setting in self.recorded}
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:  # noqa: B027
         """Raise UsageError if the real training set is too small."""
@@ -62,19 +63,14 @@ class Correction(ABC):
     def check(self, model: GenerativeModel) -> None:
         """Raise UsageError, with what to choose instead, if the correction does not suit the model."""
         if self.needs_encoder and model.encode is None:
-            raise UsageError(
-                f"correction={self.name} needs a model with an encoder: choose model=vae or flow, for a table table_vae"
-            )
+            encoders = "choose model=vae or flow, for a table table_vae"
+            raise UsageError(f"correction={self.name} needs a model with an encoder: {encoders}")
         if self.needs_steps and not model.is_trained_in_steps:
-            raise UsageError(
-                f"correction={self.name} needs a model that is trained in steps: choose model=vae, gan or flow, "
-                "for a table table_vae or table_gan"
-            )
+            trained = "choose model=vae, gan or flow, for a table table_vae or table_gan"
+            raise UsageError(f"correction={self.name} needs a model that is trained in steps: {trained}")
         if self.moves_samples and not model.is_continuous:
-            raise UsageError(
-                f"correction={self.name} moves samples, and those of model={model.name} are categories: "
-                "choose correction=none"
-            )
+            moved = f"moves samples, and those of model={model.name} are categories"
+            raise UsageError(f"correction={self.name} {moved}: choose correction=none")
 
 
 class TowardsReal(Correction, ABC):
@@ -84,6 +80,7 @@ class TowardsReal(Correction, ABC):
         strength: lambda, in [0, 1]: 0 leaves samples as they were drawn, 1 moves them to T(z).
     """
 
+    recorded = ("strength",)
     moves_samples = True
     least_drawn = 1  # samples that must be drawn together to be moved
 
@@ -113,9 +110,6 @@ class TowardsReal(Correction, ABC):
             return reference.restore(points, like=samples, bias=bias, generator=generator)[:num_samples]
 
         return moved
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "strength": self.strength}
 
 
 @dataclass(frozen=True, kw_only=True)

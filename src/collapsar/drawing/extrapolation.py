@@ -9,7 +9,7 @@ theta_synthetic are those of this generation, which started from the last one's 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import nn
@@ -32,6 +32,7 @@ class Extrapolation(Correction):
     """
 
     name = "extrapolation"
+    recorded = ("weight",)
     needs_steps = True
     needs_warm_start = True
 
@@ -50,9 +51,6 @@ class Extrapolation(Correction):
 
     def acts_at(self, generation: int) -> bool:
         return generation > 0
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "weight": self.weight}
 
 
 @contextmanager

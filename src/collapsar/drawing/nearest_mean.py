@@ -1,7 +1,7 @@
 """The correction that moves drawn samples to the nearest of a few means of real samples."""
 
 import warnings
-from typing import Any, final
+from typing import final
 
 import torch
 from sklearn.cluster import KMeans
@@ -27,6 +27,7 @@ class NearestMean(TowardsReal):
     """
 
     name = "nearest_mean"
+    recorded = ("strength", "num_means")
 
     def __init__(self, *, strength: int | float, num_means: int) -> None:
         super().__init__(strength=strength)
@@ -45,13 +46,8 @@ class NearestMean(TowardsReal):
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:
         most = num_real // max(num_classes, 1)
         if self.num_means > most:
-            raise UsageError(
-                f"correction.num_means must be at most {most}, the real training samples in a class: "
-                f"got {self.num_means}; set fewer"
-            )
-
-    def describe(self) -> dict[str, Any]:
-        return super().describe() | {"num_means": self.num_means}
+            allowed = f"at most {most}, the real training samples in a class"
+            raise UsageError(f"correction.num_means must be {allowed}: got {self.num_means}; set fewer")
 
 
 def means_of(points: Points, *, num_means: int, generator: torch.Generator) -> Targets:

@@ -26,7 +26,7 @@ class TopScored(Selection):
     def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:
         check_positive(kept_fraction=kept_fraction)
         check_fraction(kept_fraction=kept_fraction)
-        self.score, self.kept_fraction = score, kept_fraction
+        self.kept_fraction = kept_fraction
         self.name = {"realism": "most_realistic", "confidence": "most_confident"}[score]
         self.judged_by = "critic" if score == "realism" else "space"
         self.needs_classes = score == "confidence"
@@ -36,7 +36,7 @@ class TopScored(Selection):
         return ceil(num_wanted / self.kept_fraction)
 
     def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
-        if self.score == "realism":
+        if self.judged_by == "critic":
             assert judge.realism is not None, "checked beforehand"
             scores = judge.realism(candidates)
         else:
@@ -108,16 +108,13 @@ class Curated(Rejection):
         self.favoured_class, self.strength = favoured_class, strength
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
-        assert judge.class_probabilities is not None, "checked beforehand"
         return (self.strength * (judge.class_probabilities(values)[:, self.favoured_class] - 1)).exp()
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
         super().check(num_classes=num_classes, has_critic=has_critic)
         if self.favoured_class >= num_classes:
-            raise UsageError(
-                f"selection.favoured_class must be below {num_classes}, the number of classes: "
-                f"got {self.favoured_class}"
-            )
+            allowed = f"below {num_classes}, the number of classes"
+            raise UsageError(f"selection.favoured_class must be {allowed}: got {self.favoured_class}")
 
 
 @final

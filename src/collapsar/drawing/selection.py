@@ -50,16 +50,12 @@ class Selection(ABC):
         """Indices of the candidates to keep, at most `num_wanted`."""
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
-        """Raise UsageError, with what to choose instead, if the judge cannot serve this selection.
-
-        `num_classes` counts the classes of the judge's classifier (0 if none); `has_critic`: the model has a critic.
-        """
+        """Refuse a judge, whose classifier has `num_classes` (0: none), or a model that cannot serve this selection."""
         if self.judged_by == "critic" and not has_critic:
             raise UsageError(f"selection={self.name} needs a model with a critic: choose model=gan")
         if self.needs_classes and not num_classes:
-            raise UsageError(
-                f"selection={self.name} needs a judge with classes: choose data with one, such as data=digits"
-            )
+            advice = "choose data with one, such as data=digits"
+            raise UsageError(f"selection={self.name} needs a judge with classes: {advice}")
 
     def select(
         self, draw: Callable[[int], Samples], *, num_samples: int, judge: Judge, generator: torch.Generator
@@ -70,10 +66,9 @@ class Selection(ABC):
         while num_kept < num_samples:
             num_candidates = self.num_candidates(num_samples - num_kept)
             if num_drawn + num_candidates > ceil(self.max_draws_per_sample * num_samples):
-                raise UsageError(
-                    f"selection={self.name} kept {num_kept} of {num_drawn} samples drawn and needs {num_samples}: "
-                    "make the selection less strict, or train the model longer"
-                )
+                kept_so_far = f"kept {num_kept} of {num_drawn} samples drawn and needs {num_samples}"
+                advice = "make the selection less strict, or train the model longer"
+                raise UsageError(f"selection={self.name} {kept_so_far}: {advice}")
             candidates = draw(num_candidates)
             chosen = self.choose(candidates, num_wanted=num_samples - num_kept, judge=judge, generator=generator)
             kept.append(candidates[chosen])

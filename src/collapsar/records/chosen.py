@@ -1,7 +1,6 @@
-"""What was chosen for a chain, and the name of its arm, which is made of it: as in `replace, lever=sgd`.
+"""What was chosen for a chain, and the name of its arm: its regime and each other choice, as in `replace, lever=sgd`.
 
-A name holds the regime, and each other choice as it was typed. It is stored with a chain when the chain starts. Folder,
-terminal, W&B, page and exports show this one name.
+It is stored with a chain when the chain starts. Folder, terminal, W&B, page and exports show this one name.
 """
 
 import json
@@ -60,10 +59,7 @@ def arm_name(named: Mapping[str, Any], *, regime: str) -> str:
 def told_apart(chosen: Chosen, known: Sequence[Chosen], *, settings: Mapping[str, Any]) -> Chosen:
     """The same choices, with a name that no other arm of the study has; an arm that is known keeps its name.
 
-    Args:
-        chosen: What was chosen for a chain.
-        known: What was chosen for other chains of the study.
-        settings: The chain's settings by dotted key: its values of what was chosen for another chain only.
+    `settings` of the chain, by dotted key, are its values of what was chosen for another chain only.
     """
     for other in known:
         if other.settings == chosen.settings:

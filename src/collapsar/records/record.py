@@ -1,8 +1,7 @@
 """One JSON line for each finished generation, from which tables, W&B and the report are made.
 
-Metric keys are lower-case and stable. They belong to the measuring stick's feature space unless a prefix names another
-(`pca/recall`); `_floor` is the same metric between two sets of real images of the same sizes. A line ends with a
-checksum of what stands before it.
+Metric keys belong to the measuring stick's feature space unless a prefix names another (`pca/recall`); `_floor` is the
+same metric between two sets of real images of the same sizes. A line ends with a checksum of what stands before it.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Tidy tables for other programs: the records, and the effects of arms.
 
-A chain that its alarm stopped, or that broke down, has rows after its end too: they repeat its last values, as means
-do, and the metric `carried_from` names the generation of these values.
+A chain that ended early has rows after its end too: they repeat its last values, as means do, and the metric
+`carried_from` names the generation of these values.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,4 @@
-"""The page: one HTML file that needs neither a server nor the network.
-
-Each section computes its content, its template lays it out, and the page's own script draws the curves with plotly.js,
-which the page carries.
-"""
+"""The page: one HTML file without a server or the network; plotly.js, which it carries, draws its curves."""
 
 import os
 from collections.abc import Sequence

@@ -1,9 +1,4 @@
-"""Heat maps: which classes and levels of factors shrank, grew or died, and which scores of classes were lost.
-
-Even if every model reproduced its pool's class shares exactly, they would drift, because each pool is a finite draw
-from the last model: the Wright-Fisher process. A share outside the band of this drift was pushed by the model; a class
-that dies within the band may have died of chance.
-"""
+"""Heat maps: which classes and levels of factors shrank, grew or died, and which scores of classes were lost."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -164,18 +159,11 @@ def neutral_band(
 ) -> tuple[tuple[float, float], ...]:
     """Lower and upper quantile of a class's measured share in each generation, if sampling alone moves it.
 
-    The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
-    and the next pool has `num_samples` draws. Counting the share on `num_evaluated` samples is one more draw. Source:
-    Wright 1931.
-
-    Args:
-        share: The class's share of the real training set, in [0, 1].
-        num_samples: Size of each pool.
-        num_evaluated: Samples that each measured share is counted on.
-        num_generations: Generation 0 was trained on the real set, so only measuring scatters it.
-        coverage: Probability of lying in the band, generation by generation, in (0, 1).
-        num_chains: Chains that are simulated, always from the same seed; with 2,000 the quantiles scatter by a few per
-            mille of the share.
+    The neutral chain is Wright-Fisher's under replace (Wright 1931): model t draws the class exactly as often as its
+    pool holds it, and the next pool has `num_samples` draws. Counting the share on `num_evaluated` samples is one more
+    draw, the only one of generation 0. A share outside the band was pushed by the model; a class that dies within the
+    band may have died of chance. `share` is that of the real training set; `coverage` is the probability of lying in
+    the band, generation by generation. With 2,000 simulated chains the quantiles scatter by a few per mille.
     """
     generator = np.random.default_rng(0)
     tail = (1 - coverage) / 2
