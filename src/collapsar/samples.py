@@ -65,7 +65,7 @@ def as_samples(batch: Any, *, shape: Sequence[int], num_classes: int | None = No
         UsageError: it is something else, or its shape, its type, its range or a label (below `num_classes`) is wrong.
     """
     if not isinstance(batch, Samples):
-        batch = _samples_of(batch, shape=tuple(shape))
+        batch = _samples_of(batch, is_image=len(shape) == 3)
     if batch.shape != tuple(shape):
         raise UsageError(f"each sample must have the model's sample_shape, {list(shape)}: got {list(batch.shape)}")
     if num_classes is not None and batch.labels is not None and len(batch):
@@ -75,25 +75,25 @@ def as_samples(batch: Any, *, shape: Sequence[int], num_classes: int | None = No
     return batch
 
 
-def _samples_of(batch: Any, *, shape: tuple[int, ...]) -> Samples:
+def _samples_of(batch: Any, *, is_image: bool) -> Samples:
     parts = list(batch) if isinstance(batch, list | tuple) else [batch]
     if not 1 <= len(parts) <= 2 or not all(isinstance(part, Tensor) and part.ndim for part in parts):
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise UsageError(f"a batch must be a tensor of samples, or samples with their labels: got ({kinds})")
-    values, labels = parts[0], parts[1] if len(parts) == 2 else None
-    if len(shape) == 3 and values.dtype != torch.uint8:
-        low, high = (float(bound) for bound in values.aminmax()) if len(values) else (0.0, 0.0)
-        if not values.is_floating_point() or not (low >= 0 and high <= 1):
+    values, labels = parts if len(parts) == 2 else (*parts, None)
+    if not (is_image and values.dtype == torch.uint8):
+        low, high = (float(bound) for bound in values.aminmax()) if is_image and len(values) else (0.0, 0.0)
+        if is_image and not (values.is_floating_point() and low >= 0 and high <= 1):
             raise UsageError(
                 f"images must be uint8, or floats from 0 to 1: got {values.dtype} from {low:g} to {high:g}; scale them"
             )
+        values = values.float()
     if labels is not None and (labels.is_floating_point() or labels.shape != values.shape[:1]):
         raise UsageError(
             f"labels must be one whole number for each sample: got {labels.dtype} of shape {list(labels.shape)} for "
             f"{len(values)} samples; leave them out if they are no classes"
         )
-    is_kept = len(shape) == 3 and values.dtype == torch.uint8
-    return Samples(values if is_kept else values.float(), None if labels is None else labels.long())
+    return Samples(values, None if labels is None else labels.long())
 
 
 def concatenate(batches: Sequence[Samples]) -> Samples:

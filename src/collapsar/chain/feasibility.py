@@ -1,15 +1,19 @@
-"""Check that the parts of a chain fit together, before anything is read or trained."""
+"""Make the parts of a chain from its settings, and check that they fit together, before anything is read or trained."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from math import prod
+from typing import Any
 
 import torch
 from torch import nn
 
 from collapsar.chain.parts import Parts
-from collapsar.data.causes.cause import num_planted
+from collapsar.data.causes.cause import checked_causes, num_planted
 from collapsar.data.pool_sizes import simulate_pools
+from collapsar.data.schedules import as_schedule, check_bounds
+from collapsar.drawing.correction import check_correction, warm_started
 from collapsar.drawing.judge import check_labeller, choose_space, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.journal.objective import Measured
@@ -18,6 +22,7 @@ from collapsar.models.conditioning import check_classes
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.training.train import check_training
+from collapsar.training.trainer import Recipe, check_trainer
 
 BYTES_PER_WEIGHT = 4 * 4  # float32: the weight, its gradient, and Adam's two averages
 BYTES_PER_NUMBER = 4
@@ -44,8 +49,27 @@ def _check_memory(what: str, num_bytes: int, *, advice: str) -> None:
         raise UsageError(f"{what} {takes}: {advice}")
 
 
-def check_parts(parts: Parts) -> None:
-    """Refuse parts that do not fit together; each is already checked on its own."""
+def checked_parts(settings: Mapping[str, Any]) -> Parts:
+    """The parts that the settings of an `Experiment` make; refuses those that do not fit together."""
+    data, correction, plan = settings["data"], settings["correction"], settings["training"]
+    num_synthetic, shape = settings["num_synthetic"], data.sample_shape
+    if num_synthetic is not None:
+        num_synthetic = check_bounds("num_synthetic", as_schedule(num_synthetic), lowest=1)
+    cause = checked_causes(settings["cause"], sample_shape=shape, num_classes=data.num_classes, factors=data.factors)
+    if correction is not None and check_correction(correction).needs_warm_start:
+        plan = warm_started(plan)
+    made_from, trainer = data.completed(settings["model"]), settings["trainer"]
+    recipe = Recipe(model=made_from, trainer=trainer, plan=plan, batch_size=settings["batch_size"])
+    model = build_on_meta(recipe.model)  # call both recipes once, to refuse a wrong value before any training
+    max_steps = check_trainer(trainer).max_steps if model.is_trained_in_steps else 0
+    given = {each.name: settings[each.name] for each in fields(Parts) if each.name in settings}
+    made = {"num_synthetic": num_synthetic, "cause": cause, "recipe": recipe, "model": model, "max_steps": max_steps}
+    parts = Parts(**given | made)
+    _check_parts(parts)
+    return parts
+
+
+def _check_parts(parts: Parts) -> None:
     data, model = parts.data, parts.model
     model.check_bias(parts.bias)
     check_classes(model.num_classes, of_data=data.num_classes)
@@ -72,7 +96,6 @@ def check_parts(parts: Parts) -> None:
 
 
 def _check_objective(parts: Parts) -> None:
-    """Refuse an objective that the evaluation cannot measure on these data."""
     data, evaluation = parts.data, parts.evaluation
     modes = {"classes": data.num_classes, "known modes": data.known_modes}
     there: dict[str | None, bool] = {None: True, **{need: bool(known or data.factors) for need, known in modes.items()}}

@@ -41,7 +41,7 @@ class Parts:
     bias: Bias
     correction: Correction | None
     selection: Selection
-    judge: Any  # `check_parts` refuses what is no feature space
+    judge: Any  # `choose_space` refuses what is no feature space
     labelled_by: str | None
     evaluation: Evaluation
     tracking: Tracking

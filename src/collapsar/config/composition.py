@@ -159,7 +159,9 @@ def make(config: DictConfig) -> Experiment:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    for path, part in parts(settings(config)):
+    own = settings(config)
+    load_plugins(own["plugins"])
+    for path, part in parts(own):
         check_part(path, part)
     try:
         experiment: Experiment = instantiate(config, _convert_="object")

@@ -4,7 +4,7 @@ Only functions import torch, so a command that asks for help does not wait for i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,30 +65,10 @@ class Experiment:
     objective: Any = MISSING  # see `journal.objective`
 
     def __post_init__(self) -> None:
-        from collapsar.chain.feasibility import build_on_meta, check_parts
-        from collapsar.chain.parts import Parts
-        from collapsar.data.causes.cause import checked_causes
-        from collapsar.data.schedules import as_schedule, check_bounds
-        from collapsar.drawing.correction import check_correction, warm_started
-        from collapsar.training.trainer import Recipe, check_trainer
+        from collapsar.chain.feasibility import checked_parts
 
         check_ranges(vars(self))
-        num_synthetic, plan = None, self.training
-        if self.num_synthetic is not None:
-            num_synthetic = check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
-        shape, num_classes, factors = self.data.sample_shape, self.data.num_classes, self.data.factors
-        cause = checked_causes(self.cause, sample_shape=shape, num_classes=num_classes, factors=factors)
-        if self.correction is not None and check_correction(self.correction).needs_warm_start:
-            plan = warm_started(plan)
-        recipe = Recipe(
-            model=self.data.completed(self.model), trainer=self.trainer, plan=plan, batch_size=self.batch_size
-        )
-        model = build_on_meta(recipe.model)  # call both recipes once, to refuse a wrong value before any training
-        max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
-        made = {"num_synthetic": num_synthetic, "cause": cause, "recipe": recipe, "model": model}
-        given = {each.name: getattr(self, each.name) for each in fields(Parts) if hasattr(self, each.name)}
-        self.parts = Parts(**given | made, max_steps=max_steps)
-        check_parts(self.parts)
+        self.parts = checked_parts(vars(self))
 
     def run(self, folder: Path, **arguments: Any) -> "list[GenerationRecord]":
         """Run the chain: the arguments are those of `run_chain`."""

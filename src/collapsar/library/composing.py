@@ -20,7 +20,6 @@ from collapsar.config.command_line import as_typed, parse
 from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import is_expected, one_line
-from collapsar.judging.plugins import load_plugins
 from collapsar.records.settings import config_folder, flatten
 
 
@@ -41,7 +40,6 @@ def as_overrides(settings: Mapping[str, Any], *, others_below: str = "", may_swe
 
 
 def _typed(value: Any, *, may_sweep: bool = False) -> str:
-    """A value as it is typed in an override."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
@@ -110,7 +108,6 @@ def mistakes_named() -> Iterator[None]:
 def experiment_of(settings: Mapping[str, Any]) -> Experiment:
     """The live experiment of the settings that a run folder holds."""
     composition.register()
-    load_plugins(settings.get("plugins") or [])
     names = [entry.name for entry in fields(Experiment)]
     known = {key: value for key, value in settings.items() if key in names}
     return composition.make(cast("DictConfig", OmegaConf.merge(OmegaConf.structured(Experiment), known)))

@@ -73,7 +73,6 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _answer(summaries: Sequence[ArmSummary]) -> list[str]:
-    """The answer, then warnings."""
     summaries = [summary for summary in summaries if summary.chains]
     if not summaries:
         return ["No chain has finished a generation yet, so there is no answer."]
@@ -151,21 +150,13 @@ def _evidence(summary: ArmSummary) -> str:
 
 
 def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
-    """Warnings about arms with too few seeds."""
     single = [summary.arm.name for summary in summaries if len(summary.chains) == 1]
     if single:
         whose = "" if len(single) == len(summaries) else f" of {'; '.join(single[:MOST_NAMES])}"
         yield f"One seed{whose} has no interval: another seed may answer otherwise."
-    decided = [summary for summary in summaries if fate(summary) in ("collapsed", "kept")]
-    wide = [
-        summary.arm.name
-        for summary in decided
-        if (kept := summary.kept_recall)
-        and kept.low is not None
-        and kept.high is not None
-        and kept.low < HALF < kept.high
-    ]
-    if wide:
+    decided = [(one.arm.name, one.kept_recall) for one in summaries if fate(one) in ("collapsed", "kept")]
+    bounded = [(name, kept.low, kept.high) for name, kept in decided if kept]
+    if wide := [name for name, low, high in bounded if low is not None and high is not None and low < HALF < high]:
         names = _joined(wide)
         yield f"The interval of recall of {names} holds both more and less than half: too few seeds to be sure."
 
@@ -213,7 +204,6 @@ def sentence(summary: ArmSummary) -> str:
 
 
 def _halved(summary: ArmSummary) -> WaitingTime | None:
-    """When recall was halved; None if it was not."""
     return summary.half_life if summary.half_life and 0 < summary.half_life.median < math.inf else None
 
 
@@ -249,22 +239,20 @@ def entry_gate(summaries: Sequence[ArmSummary]) -> str:
     """Whether generation 0 is good enough: which arms passed the gate, failed it, or did not measure it."""
     shares = " and ".join(f"{share:g}" for share in SHARES.values())
     rule = f"Entry gate ({' and '.join(SHARES)} of generation 0 at least {shares} of their floors)"
-    failed, passed, unknown = [], [], []
+    groups: dict[str, list[str]] = {"failed by": [], "passed by": [], "not measured for": []}
     for summary in summaries:
         found = [chain.profile.entry_gate for chain in summary.chains]
         if "failed" in found:
             first = summary.chains[found.index("failed")]
             seeds = f" in {found.count('failed')} of {counted(len(found), 'seed')}" if len(found) > 1 else ""
             evidence = gate_evidence(first.records[0].metrics) if first.records else "broke down"
-            failed.append(f"{summary.arm.name}{seeds}, {evidence}")
-        elif None in found:
-            unknown.append(summary.arm.name)
+            groups["failed by"].append(f"{summary.arm.name}{seeds}, {evidence}")
         elif found:
-            passed.append(summary.arm.name)
+            groups["not measured for" if None in found else "passed by"].append(summary.arm.name)
+    failed, passed, unknown = groups.values()
     if not failed and not unknown:
         return f"{rule}: passed{'' if len(passed) == 1 else f' by all {len(passed)} arms'}."
-    groups = (("failed by", failed), ("passed by", passed), ("not measured for", unknown))
-    return f"{rule}: {'; '.join(f'{words} {_joined(names)}' for words, names in groups if names)}."
+    return f"{rule}: {'; '.join(f'{words} {_joined(names)}' for words, names in groups.items() if names)}."
 
 
 def _joined(names: Sequence[str]) -> str:

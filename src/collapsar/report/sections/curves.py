@@ -42,14 +42,10 @@ def content(study: Study) -> dict[str, Any] | None:
 
 def paths(study: Study) -> dict[str, Any] | None:
     """Paths if precision and recall were measured, survival if classes were counted."""
-    has_path = {"precision", "recall"} <= set(_drawn_metrics(study.chains))
-    survival = survival_curves(study)
-    if has_path:
-        title = "Precision, recall, survival" if survival else "Precision and recall"
-    elif survival:
-        title = "Survival"
-    else:
+    has_path, survival = {"precision", "recall"} <= set(_drawn_metrics(study.chains)), survival_curves(study)
+    if not has_path and not survival:
         return None
+    title = "Precision and recall" if not survival else "Precision, recall, survival" if has_path else "Survival"
     return {"title": title, "has_path": has_path, "charts": {"survival": survival}}
 
 

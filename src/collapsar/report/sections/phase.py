@@ -6,7 +6,6 @@ value at which each seed's curve crosses it. A seed's curve is linear between th
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -57,18 +56,6 @@ def _map(rows: Sequence[Any], columns: Sequence[Any], final: dict[tuple[Any, ...
     return HeatMap(heads=("",), columns=columns, rows=cells, num_rows=len(rows))
 
 
-@dataclass(frozen=True, kw_only=True)
-class PhaseCurve:
-    """The final value of a metric over one setting."""
-
-    metric: str
-    setting: str  # its dotted key
-    points: list[tuple[float, Interval]]  # values of the setting in order, each with the mean of the metric over seeds
-    threshold: float | None = None  # the bound of a search for this metric and setting
-    crossing: Interval | None = None  # the value at which the curves of seeds cross the bound
-    num_without: int = 0  # seeds whose curve does not cross the bound
-
-
 def curves(study: Study) -> dict[str, Any] | None:
     """Curves of final recall and FID if the arms differ in one number only, with three or more values."""
     differing = list(study.differing_settings)
@@ -81,28 +68,33 @@ def curves(study: Study) -> dict[str, Any] | None:
     summaries = sorted(study.counted, key=lambda summary: summary.arm.settings[setting])
     measured = [metric for metric in METRICS if all(metric in summary.last for summary in summaries)]
     found = [_curve(metric, setting, summaries=summaries, study=study) for metric in measured]
-    return {"curves": found, "draw": draw} if found else None
+    return {"curves": found} if found else None
 
 
-def _curve(metric: str, setting: str, *, summaries: Sequence[ArmSummary], study: Study) -> PhaseCurve:
-    """A curve, with the bound of the study's search and its crossings if it searched this metric and setting."""
+def _curve(metric: str, setting: str, *, summaries: Sequence[ArmSummary], study: Study) -> dict[str, Any]:
+    """Values of the setting with the metric's means over seeds, and the `drawing` of this curve.
+
+    If the study's search had a bound for this metric, `threshold`, then `crossing` is the value at which the curves of
+    seeds cross it, and `num_without` counts the seeds whose curve does not.
+    """
     values = [float(one.arm.settings[setting]) for one in summaries]
     points = [(value, one.last[metric]) for value, one in zip(values, summaries, strict=True)]
-    curve = PhaseCurve(metric=metric, setting=setting, points=points)
     files = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
     search = json.loads(files[0].read_text()) if len(files) == 1 and files[0].exists() else {}  # else several studies
-    if (search.get("setting"), search.get("objective")) != (setting, f"final/{metric}"):
-        return curve
-    sign, level = (-1.0, search["at_most"]) if search["at_least"] is None else (1.0, search["at_least"])
-    by_seed: dict[int, list[tuple[float, float]]] = {}
-    for value, summary in zip(values, summaries, strict=True):
-        for chain in summary.chains:
-            if metric in chain.last:
-                by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[metric]))
-    crossings = [crossing(heights, level=sign * level) for heights in by_seed.values()]
-    reached = [found for found in crossings if found is not None]
-    found = t_interval(reached, within=(values[0], values[-1]))
-    return replace(curve, threshold=level, crossing=found, num_without=len(crossings) - len(reached))
+    threshold, found, num_without = None, None, 0
+    if (search.get("setting"), search.get("objective")) == (setting, f"final/{metric}"):
+        sign, threshold = (-1.0, search["at_most"]) if search["at_least"] is None else (1.0, search["at_least"])
+        by_seed: dict[int, list[tuple[float, float]]] = {}
+        for value, summary in zip(values, summaries, strict=True):
+            for chain in summary.chains:
+                if metric in chain.last:
+                    by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[metric]))
+        crossings = [crossing(heights, level=sign * threshold) for heights in by_seed.values()]
+        reached = [value for value in crossings if value is not None]
+        found, num_without = t_interval(reached, within=(values[0], values[-1])), len(crossings) - len(reached)
+    drawing = draw(metric, points, threshold=threshold, crossing=found, width=420, height=220)
+    known = {"metric": metric, "setting": setting, "points": points, "drawing": drawing}
+    return known | {"threshold": threshold, "crossing": found, "num_without": num_without}
 
 
 def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | None:
@@ -118,17 +110,24 @@ def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | 
     return None
 
 
-def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> dict[str, Any]:
+def draw(
+    metric: str,
+    points: Sequence[tuple[float, Interval]],
+    *,
+    threshold: float | None = None,
+    crossing: Interval | None = None,
+    width: int,
+    height: int,
+) -> dict[str, Any]:
     """Lay out a phase curve in a box of this many pixels, from the upper left.
 
     `line` has the points of the mean in SVG's notation; `marks`, for each value, x, y of the mean, and y of both ends
     of its interval; `level` is y of the threshold, and `reached` x of the mean crossing and of both ends of its
     interval, None without one; `lowest` and `highest` are the metric at the lower and the upper edge.
     """
-    first, last = curve.points[0][0], curve.points[-1][0]
-    points = [(value, *_mean_and_ends(interval)) for value, interval in curve.points]
-    heights = [end for _, _, *ends in points for end in ends]
-    lowest, highest = value_axis(curve.metric, [*heights, curve.threshold or 0.0])
+    first, last = points[0][0], points[-1][0]
+    heights = [_mean_and_ends(interval) for _, interval in points]
+    lowest, highest = value_axis(metric, [*(end for _, *ends in heights for end in ends), threshold or 0.0])
 
     def across(value: float) -> float:
         return round(width * (value - first) / (last - first), 1)
@@ -136,12 +135,12 @@ def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> dict[
     def down(value: float) -> float:
         return round(height * (highest - value) / (highest - lowest), 1)
 
-    marks = [(across(value), *map(down, ends)) for value, *ends in points]
+    marks = [(across(value), *map(down, own)) for (value, _), own in zip(points, heights, strict=True)]
     return {
         "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
         "marks": marks,
-        "level": None if curve.threshold is None else down(curve.threshold),
-        "reached": curve.crossing and tuple(map(across, _mean_and_ends(curve.crossing))),
+        "level": None if threshold is None else down(threshold),
+        "reached": crossing and tuple(map(across, _mean_and_ends(crossing))),
         "lowest": lowest,
         "highest": highest,
     }
