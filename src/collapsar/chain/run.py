@@ -13,9 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from collapsar.chain.feasibility import check_sizes
 from collapsar.chain.loop import Loop, Maker, Turn, timed
-from collapsar.chain.parts import Parts
+from collapsar.chain.parts import Parts, check_sizes
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
@@ -48,32 +47,19 @@ STRIP_IMAGES = 12  # of the film strip; their latents are the same in every gene
 
 def run_chain(
     parts: Parts,
-    folder: Path,
+    folder: Path,  # the run folder; a started one is continued
     *,
-    chain: str,
-    config: dict[str, Any],
+    chain: str,  # its name in progress lines and W&B
+    config: dict[str, Any],  # the resolved configuration, stored beside the records
     console: Console,
-    position: str = "",
-    chosen: Chosen | None = None,
-    after_generation: Callable[[], None] = lambda: None,
-    expected: str = "",
-    command: str = "",
-    write_page: Callable[[], Path] | None = None,
+    position: str = "",  # which job of a multirun it is, in words; empty for a single chain
+    chosen: Chosen | None = None,  # the name of its arm and what it is made of; None without a command
+    after_generation: Callable[[], None] = lambda: None,  # called when a generation is stored
+    expected: str = "",  # how long it will take, in words; empty if that is unknown
+    command: str = "",  # that runs the chain, for the notes of W&B
+    write_page: Callable[[], Path] | None = None,  # of the finished chain, for a mirror that takes pages
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
-
-    Args:
-        parts: What the chain is made of.
-        folder: The run folder; a started one is continued.
-        chain: The name of the chain in progress lines and W&B.
-        config: The resolved configuration, stored beside the records.
-        console: Where progress is drawn.
-        position: Which job of a multirun it is, in words; empty for a single chain.
-        chosen: The name of its arm and what it is made of; None without a command.
-        after_generation: Called when a generation is stored.
-        expected: How long it will take, in words; empty if that is unknown.
-        command: The command that runs the chain, for the notes of W&B.
-        write_page: Writes the page of the finished chain for a mirror that takes pages; returns its path.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
@@ -102,37 +88,37 @@ def run_chain(
             where = f"{machine.device}, {counted(machine.threads, 'thread')}"
             shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
             logger.info("%s: %s to go on %s%s", shown, to_go, where, f", {expected}" if expected else "")
-            clean = parts.data.load()
-            real, held_out = own_data(parts, clean)
-            with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
-                run_generations(parts, journal, clean=clean, real=real, held_out=held_out, after=after_generation)
+            run_generations(parts, journal, console=console, position=position, after=after_generation)
         return journal.records
 
 
 def run_generations(
-    parts: Parts,
-    journal: Journal,
-    *,
-    clean: RealData,
-    real: RealData,
-    held_out: Samples | None,
-    after: Callable[[], None],
+    parts: Parts, journal: Journal, *, console: Console, position: str, after: Callable[[], None]
 ) -> None:
-    """Make the generations that the journal does not hold; `clean` are the real sets without their causes."""
-    with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-        evaluator, judge = parts.evaluation.prepare(clean), chain_judge(parts, real)
-    with shared_training(parts, journal, real=real) as first:
-        maker = ChainMaker(
-            parts=parts, real=real, held_out=held_out, evaluator=evaluator, judge=judge, journal=journal, first=first
-        )
-        sizes = parts.all_num_synthetic
-        loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
-        for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
-            maker.keep(turn)
-            del turn  # else its model stays in memory until the next one is trained
-            after()
-            if journal.is_over:
-                break
+    """Make the generations that the journal does not hold."""
+    clean = parts.data.load()
+    real, held_out = own_data(parts, clean)
+    with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
+        with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
+            evaluator, judge = parts.evaluation.prepare(clean), chain_judge(parts, real)
+        with shared_training(parts, journal, real=real) as first:
+            maker = ChainMaker(
+                parts=parts,
+                real=real,
+                held_out=held_out,
+                evaluator=evaluator,
+                judge=judge,
+                journal=journal,
+                first=first,
+            )
+            sizes = parts.all_num_synthetic
+            loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
+            for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
+                maker.keep(turn)
+                del turn  # else its model stays in memory until the next one is trained
+                after()
+                if journal.is_over:
+                    break
 
 
 def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:

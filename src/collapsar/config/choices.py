@@ -90,10 +90,6 @@ def check_choices(config: DictConfig) -> None:
     """Refuse a choice without a file: Hydra skips it in an optional group, such as judge, because some data have none.
 
     Unless typed, a choice that is named for the data may lack a file, and a recipe too: some models have none.
-
-    Raises:
-        UsageError: a recipe of the user's stands where earlier versions looked for it.
-        MissingConfigException: with the existing choices.
     """
     if (node := _hydra_of(config)) is None:
         return

@@ -65,7 +65,7 @@ class Experiment:
     objective: Any = MISSING  # see `journal.objective`
 
     def __post_init__(self) -> None:
-        from collapsar.chain.feasibility import checked_parts
+        from collapsar.chain.parts import checked_parts
 
         check_ranges(vars(self))
         self.parts = checked_parts(vars(self))

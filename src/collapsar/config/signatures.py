@@ -141,7 +141,6 @@ def _is_dataclass(node: ast.stmt) -> bool:
 
 
 def _fields(node: ast.ClassDef) -> ast.arguments:
-    """The arguments that the fields of a dataclass become."""
     fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
     fields = [each for each in fields if "ClassVar" not in ast.unparse(each.annotation)]
     names = [ast.arg(ast.unparse(each.target), each.annotation) for each in fields]

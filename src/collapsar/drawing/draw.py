@@ -35,10 +35,6 @@ def draw(
 
     With `labelled_by="judge"` each sample gets the judge's likeliest class. With None it keeps the class that it was
     drawn for, if any. `as_rows` makes vectors valid rows of a table, with their targets' classes; None for other data.
-
-    Raises:
-        UsageError: too few samples pass the selection.
-        NonFiniteError: the model draws NaN or infinite values.
     """
     generator = make_generator(seed, generation, "sample")
 

@@ -26,10 +26,7 @@ from collapsar.records.settings import config_folder, flatten
 def as_overrides(settings: Mapping[str, Any], *, others_below: str = "", may_sweep: bool = False) -> list[str]:
     """Overrides from keyword arguments; nested mappings become dotted keys, and text is quoted where Hydra needs it.
 
-    Args:
-        settings: Values by key, such as `num_generations` or `model.width`.
-        others_below: The part that a key belongs to if it is no setting of an experiment; empty for none.
-        may_sweep: Whether text with commas is a sweep.
+    A key that is no setting of an experiment belongs to the part `others_below`; text with commas may be a sweep.
     """
     known = {entry.name for entry in fields(Experiment)} | {"hydra", "lever", "experiment"}
     found = []
@@ -57,11 +54,7 @@ def _typed(value: Any, *, may_sweep: bool = False) -> str:
 
 
 def compose_settings(overrides: Sequence[str]) -> DictConfig:
-    """The composed and checked settings of one chain.
-
-    Raises:
-        UsageError: a setting that the command would refuse, in the same words.
-    """
+    """The composed and checked settings of one chain; refused as the command would refuse them, in the same words."""
     composition.register()
     with own_hydra(), mistakes_named():
         typed = [as_typed(override, may_sweep=False) for override in overrides]

@@ -105,7 +105,6 @@ def _without_recipe(model: str) -> dict[str, Any]:
 
 
 def _read(group: str, name: str) -> dict[str, Any]:
-    """Content of a file of `conf`; empty if there is no such file."""
     path = config_folder() / group / f"{name}.yaml"
     return yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
 

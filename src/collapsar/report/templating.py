@@ -63,5 +63,4 @@ def _script_source(script: bytes) -> Markup:
 
 @cache
 def _static(name: str) -> Markup:
-    """A file of the report's static folder, inlined without escaping."""
     return Markup(resources.files("collapsar.report").joinpath("static", name).read_text(encoding="utf-8"))

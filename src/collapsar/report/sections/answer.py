@@ -58,13 +58,10 @@ def fate(summary: ArmSummary) -> str:
     """The answer for one arm, a key of FATES, from the same verdicts as the table of definitions, so the two agree."""
     if "recall" in summary.first and all(chain.first.get("recall", 0.0) < LITTLE for chain in summary.chains):
         return "had little"
-    match summary.verdicts[DECIDING].verdict:
-        case "yes":
-            return "collapsed"
-        case "no":
-            return "in part" if _other_definitions(summary) else "kept"
-        case _:
-            return "undecided"
+    verdict = summary.verdicts[DECIDING].verdict
+    if verdict == "no":
+        return "in part" if _other_definitions(summary) else "kept"
+    return "collapsed" if verdict == "yes" else "undecided"
 
 
 def headline(summaries: Sequence[ArmSummary]) -> str:

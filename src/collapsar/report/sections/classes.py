@@ -221,7 +221,6 @@ def _score_map(arm: Arm, keys: Mapping[int | str, str]) -> HeatMap:
 
 
 def _mean(arm: Arm, key: str, generation: int) -> float | None:
-    """The mean over seeds, last values carried on; None if no chain measured it."""
     values = [value for chain in arm.counted if (value := chain.metrics_at(generation).get(key)) is not None]
     return float(np.mean(values)) if values else None
 
