@@ -5,9 +5,10 @@ Torch is not imported before the experiment is built, so help, completion and re
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from hashlib import file_digest
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from collapsar.config.signatures import read_signature
 from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_measured, check_objective
-from collapsar.judging.plugins import load_plugins
 from collapsar.records.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
 from collapsar.records.settings import (
     arm_settings,
@@ -170,6 +170,16 @@ def make(config: DictConfig) -> Experiment:
             raise error.__cause__ from error
         raise
     return experiment
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Import a user's modules, which add metrics and sections of the page."""
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as error:
+            why = f"cannot be imported ({type(error).__name__}: {error}): set PYTHONPATH to its folder, or leave it out"
+            raise UsageError(f"plugins names {name!r}, which {why}") from error
 
 
 def check(config: DictConfig) -> None:

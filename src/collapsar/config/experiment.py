@@ -36,7 +36,7 @@ class Experiment:
     """One chain of generations. `conf/config.yaml` explains the settings; a comment here names the class of a part."""
 
     name: Any = MISSING  # text; Any, so that check_study_name can refuse a number of a YAML file
-    plugins: list[str] = MISSING  # modules (`judging.plugins`)
+    plugins: list[str] = MISSING  # modules that add metrics and sections of the page
     seed: int = MISSING
     num_generations: int = MISSING  # generation 0 sees real data only
     num_synthetic: Any = MISSING  # `data.schedules.Schedule`, or what it is made from

@@ -260,19 +260,15 @@ def not_finished(arms: Sequence[Arm]) -> str:
     """How many chains the means leave out because they are shorter, and how many count that ended early."""
     left_out = [chain for arm in arms for chain in arm.left_out]
     still = sum(chain.is_open for chain in left_out)
-    endings: list[str] = [chain.ending for arm in arms for chain in arm.counted]
-    ended = [
-        f"{counted(number, 'run')} {words}"
-        for ending, words in (("stopped", "stopped by the alarm"), ("broke down", "whose numbers broke down"))
-        if (number := endings.count(ending))
-    ]
-    clauses = []
-    if still:
-        until = "until they come as far as the longest chain of their arm"
-        clauses.append(f"leave out {counted(still, 'run')} that may go on, {until}")
-    if len(left_out) > still:
-        shorter = counted(len(left_out) - still, "finished run")
-        clauses.append(f"leave out {shorter} with fewer generations than others of the same arm")
-    if ended:
-        clauses.append(f"count {' and '.join(ended)} as outcomes, with the last values carried on")
-    return f"Means, intervals and verdicts {'; '.join(clauses)}." if clauses else ""
+    shorter = len(left_out) - still
+    endings = [str(chain.ending) for arm in arms for chain in arm.counted]
+    words = {"stopped": "stopped by the alarm", "broke down": "whose numbers broke down"}
+    ended = [f"{counted(number, 'run')} {words[ending]}" for ending in words if (number := endings.count(ending))]
+    until = "until they come as far as the longest chain of their arm"
+    clauses = {
+        f"leave out {counted(still, 'run')} that may go on, {until}": still,
+        f"leave out {counted(shorter, 'finished run')} with fewer generations than others of the same arm": shorter,
+        f"count {' and '.join(ended)} as outcomes, with the last values carried on": len(ended),
+    }
+    said = [clause for clause, number in clauses.items() if number]
+    return f"Means, intervals and verdicts {'; '.join(said)}." if said else ""
