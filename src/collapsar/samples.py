@@ -61,8 +61,7 @@ class Samples:
 def as_samples(batch: Any, *, shape: Sequence[int], num_classes: int | None = None) -> Samples:
     """A user's batch as samples: `Samples` as they are, values, or `(values, labels)`; images may be floats in [0, 1].
 
-    Raises:
-        UsageError: it is something else, or its shape, its type, its range or a label (below `num_classes`) is wrong.
+    Anything else is refused, and so is a wrong shape, type, range or label.
     """
     if not isinstance(batch, Samples):
         batch = _samples_of(batch, is_image=len(shape) == 3)

@@ -15,7 +15,7 @@ from planted_comparison import edit_records
 
 from collapsar.report.page import render
 from collapsar.report.sections import SECTIONS
-from collapsar.report.sections.areas import HEIGHT, areas
+from collapsar.report.sections.classes import HEIGHT, areas
 from collapsar.report.sections.films import COLUMNS, GAP, ROWS, pairs
 from collapsar.report.sections.losses import losses
 from collapsar.study.chains import read_chains

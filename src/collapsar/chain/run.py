@@ -122,10 +122,7 @@ def run_generations(
 
 
 def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
-    """The real sets with their causes planted, and the samples held out of the training set; None if none are.
-
-    The evaluator gets the clean sets instead.
-    """
+    """The real sets with causes, which the evaluator never sees, and samples held out of training, if there are any."""
     real, num_held_out = clean, 0
     if parts.cause:
         real = plant_all(parts.cause, clean, seed=parts.seed)

@@ -36,12 +36,9 @@ def walk(value: Any, *, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
     """Every part, which is a setting with a `_target_`, with its dotted key."""
-    return ((key, value) for key, value in walk(settings) if key and is_part(value))
-
-
-def is_part(value: Any) -> bool:
-    """Whether a setting becomes an object."""
-    return isinstance(value, Mapping) and "_target_" in value
+    for key, value in walk(settings):
+        if key and isinstance(value, Mapping) and "_target_" in value:
+            yield key, value
 
 
 def check_part(path: str, part: Mapping[Any, Any]) -> None:
@@ -50,10 +47,7 @@ def check_part(path: str, part: Mapping[Any, Any]) -> None:
 
 
 def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature | None) -> None:
-    """Refuse an unknown or missing key, a wrong type, or a number out of its range; nothing without a signature.
-
-    A recipe (`_partial_`) may leave arguments to its caller, except a recipe in `CALLED_WITHOUT_ARGUMENTS`.
-    """
+    """Refuse an unknown or missing key, a wrong type, or a number out of its range; nothing without a signature."""
     if signature is None:
         return
     given = _by_name(path, part, signature=signature)
@@ -61,7 +55,7 @@ def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature 
         if FILLED_IN.get(f"{path}.{key}") != value:
             check_type(f"{path}.{key}", value, annotation=signature.types.get(key, Any))
     required = [name for name, each in signature.named.items() if each.default is Parameter.empty]
-    missing = [name for name in required if name not in given]
+    missing = [name for name in required if name not in given]  # a recipe's caller may give them
     if missing and (not part.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS):
         raise UsageError(f"{path} needs {', '.join(missing)}: set {path}.{missing[0]}=VALUE")
     for check, names in signature.ranges:
@@ -102,7 +96,7 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
     """
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-    if any(is_part(inner) for _, inner in walk(value)):
+    if any(parts({key: value})):
         return
     errors = []
     for each in (value, tuple(value)) if isinstance(value, list) else (value,):  # YAML has no tuples

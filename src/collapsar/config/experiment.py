@@ -26,9 +26,8 @@ def check_ranges(settings: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} must be at least 1: got {settings[name]}")
     if isinstance(settings["num_synthetic"], int | float):
         check_bounds("num_synthetic", Constant(settings["num_synthetic"]), lowest=1)
-    for name in ("num_threads", "checkpoint_minutes"):
-        if settings[name] is not None:
-            check_positive(**{name: settings[name]})
+    optional = ("num_threads", "checkpoint_minutes")
+    check_positive(**{name: settings[name] for name in optional if settings[name] is not None})
 
 
 @dataclass

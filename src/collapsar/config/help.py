@@ -47,8 +47,8 @@ Completion of groups, names and keys: eval "$(collapsar -sc install=bash)", or z
 def help_text(arguments: Sequence[str] = ()) -> str:
     """The help: each group with its choices, to which the folder of `--config-dir DIR` or `--config-dir=DIR` adds."""
     words = [word for argument in arguments for word in argument.split("=", 1)]
-    own = [Path(folder) for option, folder in pairwise(words) if option in ("--config-dir", "-cd")]
-    folders = [config_folder(), *own]
+    named = [Path(folder) for option, folder in pairwise(words) if option in ("--config-dir", "-cd")]
+    folders = [config_folder(), *named]
     found = {path.name for folder in folders for path in folder.glob("*/") if path.name not in LATER}
     lines = []
     for group in [*GROUPS, *sorted(found - GROUPS.keys())]:

@@ -74,11 +74,7 @@ class Correction(ABC):
 
 
 class TowardsReal(Correction, ABC):
-    """Moves samples towards real ones: z' = (1 - strength) z + strength T(z), with a map T to real points.
-
-    Args:
-        strength: lambda, in [0, 1]: 0 leaves samples as they were drawn, 1 moves them to T(z).
-    """
+    """Moves samples towards real points T(z): z' = (1 - strength) z + strength T(z), with a strength in [0, 1]."""
 
     recorded = ("strength",)
     moves_samples = True

@@ -25,10 +25,8 @@ from collapsar.samples import Samples
 class Extrapolation(Correction):
     """Draws samples with extrapolated weights; the model, its checkpoint and its critic stay as trained.
 
-    Parameters are extrapolated. Buffers, such as the statistics of batch normalisation, stay those of this generation.
-
-    Args:
-        weight: The weight above, any finite number.
+    Parameters are extrapolated by the weight above, any finite number. Buffers, such as the statistics of batch
+    normalisation, stay those of this generation.
     """
 
     name = "extrapolation"

@@ -17,13 +17,10 @@ POINTS_PER_CHUNK = 1024  # bounds memory only
 
 @final
 class NearestMean(TowardsReal):
-    """T(z) is the nearest K-means centre of real samples; each class has its own centres, if there are classes.
+    """T(z) is the nearest of the K-means centres of real samples: `num_means` of each class, if there are classes.
 
-    Source: Gillman et al. 2024, "Self-correcting self-consuming loops" (ICML, arXiv:2402.07087).
-
-    Args:
-        strength: lambda, in [0, 1]; 1 is the projection of the paper.
-        num_means: K for each class; the samples of a class that has fewer are its centres.
+    A class that has fewer samples has these as its centres. A strength of 1 is the projection of the paper. Source:
+    Gillman et al. 2024, "Self-correcting self-consuming loops" (ICML, arXiv:2402.07087).
     """
 
     name = "nearest_mean"

@@ -25,10 +25,7 @@ class PartialSamples(Correction):
 
     A conditional model gets an image's label, and the image keeps it. Otherwise the image loses its label, because the
     class that a redrawn image shows is unknown. If the decoder draws noise, an image and its reconstruction get the
-    same noise, so that the rest x - decode(z) holds none.
-
-    Args:
-        share: Share of the latents, rounded to whole ones, in [0, 1].
+    same noise, so that the rest x - decode(z) holds none. The share, in [0, 1], is rounded to whole latents.
     """
 
     name = "partial_samples"

@@ -45,11 +45,7 @@ class TopScored(Selection):
 
 
 class Rejection(Selection, ABC):
-    """Keeps each candidate with its own probability, until there are enough.
-
-    Args:
-        max_draws_per_sample: Give up after this many draws for each sample wanted; at least 1.
-    """
+    """Keeps each candidate with its own probability, until there are enough or too many were drawn for each wanted."""
 
     def __init__(self, *, max_draws_per_sample: int | float) -> None:
         if max_draws_per_sample < 1:
@@ -67,12 +63,9 @@ class Rejection(Selection, ABC):
 
 @final
 class Verified(Rejection):
-    """Samples that the judge recognises: it gives one class a probability of at least `min_confidence`.
+    """Samples that the judge recognises: it gives one class a probability of at least `min_confidence`, in [0, 1].
 
     After Yi et al. 2025, arXiv:2510.16657; the verifier is a classifier of the chain's own real data.
-
-    Args:
-        min_confidence: In [0, 1].
     """
 
     name = "verified"
@@ -121,9 +114,7 @@ class Curated(Rejection):
 class Deduplicated(Rejection):
     """Samples that are not near copies of a real training sample.
 
-    Args:
-        min_distance: Least distance to the nearest real sample, at least 0, in units of the median distance of real
-            samples to their nearest real neighbours.
+    `min_distance` to the nearest one has the median distance of real samples to their nearest neighbours as its unit.
     """
 
     name = "deduplicated"

@@ -88,10 +88,8 @@ def mistakes_named() -> Iterator[None]:
     try:
         logger.setLevel(logging.WARNING)
         yield
-    except UsageError:
-        raise
     except Exception as error:
-        if not is_expected(error):
+        if isinstance(error, UsageError) or not is_expected(error):
             raise
         raise UsageError(one_line(error)) from error
     finally:

@@ -8,7 +8,7 @@ from collapsar.journal.courses import HALF
 from collapsar.journal.profile import SHARES, gate_evidence
 from collapsar.records.words import counted
 from collapsar.report.sections import predictors
-from collapsar.report.sections.glance import HEIGHT, WIDTH, glances
+from collapsar.report.sections.curves import HEIGHT, WIDTH, glances
 from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study

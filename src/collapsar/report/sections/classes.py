@@ -1,9 +1,10 @@
-"""Heat maps: which classes and levels of factors shrank, grew or died, and which scores of classes were lost."""
+"""Heat maps and areas: which classes and levels of factors shrank, grew or died, which scores of classes were lost."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,6 @@ from collapsar.judging.metric_keys import SHARE
 from collapsar.judging.metric_lookup import bounds_of, split_class, split_column
 from collapsar.records.record import GenerationRecord
 from collapsar.report.sections import panels
-from collapsar.report.sections.areas import WIDTH, areas
 from collapsar.report.wording import MISSING
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
@@ -21,6 +21,10 @@ from collapsar.study.intervals import CONFIDENCE
 from collapsar.study.study import Study
 
 MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
+WIDTH, HEIGHT = 420, 190  # of the areas, in the units of the SVG
+BAR = 34  # width of the bar of real shares at the left
+GAP = 10
+MIN_LABELLED = 0.045  # a thinner band has no room for its name
 OPEN_ARMS = 4  # with more arms, the numbers of their classes are folded
 
 Tone = Literal["over", "under", "dead", ""]
@@ -91,6 +95,41 @@ def class_map(chain: Chain) -> HeatMap | None:
     return replace(found, areas=areas(names, real=known, shares=shares, generations=generations))
 
 
+def areas(
+    names: Sequence[str], *, real: Sequence[float], shares: Sequence[Sequence[float]], generations: Sequence[int]
+) -> dict[str, Any]:
+    """Lay out classes; `real` are shares by class, `shares` the same for each generation.
+
+    A band has its `name`, and its corners in SVG's notation among `real` samples and `drawn` ones. Its names stand at
+    the heights `real_y` and `label_y`, None if it is too thin there. `ticks` are the generations with their places.
+    """
+    first, last = generations[0], generations[-1]
+    left = float(BAR + GAP)
+    places = [left + (WIDTH - left) * (generation - first) / max(last - first, 1) for generation in generations]
+    every = -(-len(generations) // 12)
+    ticks = [(generation, round(x, 1)) for generation, x in zip(generations, places, strict=True)][::every]
+    if len(places) == 1:
+        places, shares = [left, float(WIDTH)], [shares[0], shares[0]]
+    tops, real_tops = [[0.0, *accumulate(row)] for row in shares], [0.0, *accumulate(real)]
+
+    def edge(index: int) -> list[str]:
+        return [f"{x:.1f},{HEIGHT * row[index]:.1f}" for x, row in zip(places, tops, strict=True)]
+
+    bands = []
+    for index, name in enumerate(names):
+        above, below = (f"{HEIGHT * top:.1f}" for top in real_tops[index : index + 2])
+        corners = f"0,{above} {BAR},{above} {BAR},{below} 0,{below}"
+        drawn = " ".join([*edge(index), *edge(index + 1)[::-1]])
+        heights = {"label_y": _middle(tops[-1], index), "real_y": _middle(real_tops, index)}
+        bands.append({"name": name, "real": corners, "drawn": drawn, **heights})
+    return {"bands": bands, "ticks": ticks}
+
+
+def _middle(tops: Sequence[float], index: int) -> float | None:
+    share = tops[index + 1] - tops[index]
+    return round(HEIGHT * (tops[index] + share / 2) + 4, 1) if share >= MIN_LABELLED else None
+
+
 def factor_map(chain: Chain) -> HeatMap | None:
     """The levels of a chain's factors, beside the known share and the one read of real samples; None without any.
 
@@ -130,11 +169,11 @@ def _share_map(
             num_evaluated=records[0].num_evaluated,
             num_generations=records[-1].generation + 1,
         )
-        outside = outside_drift(shares, band=[band[record.generation] for record in records])
-        cells = [
-            _cell(share, known[0], text=f"{100 * share:.{num_decimals}f}", is_drift=not is_out)
-            for share, is_out in zip(shares, outside, strict=True)
-        ]
+        cells = []
+        for record, share in zip(records, shares, strict=True):
+            low, high = band[record.generation]
+            text = f"{100 * share:.{num_decimals}f}"
+            cells.append(_cell(share, known[0], text=text, is_drift=low <= share <= high))
         rows.append((name, [f"{100 * share:.{num_decimals}f}" for share in known], cells))
     return HeatMap(heads=heads, columns=[record.generation for record in records], rows=rows, num_rows=num_rows)
 
@@ -174,11 +213,6 @@ def neutral_band(
         band.append((float(low), float(high)))
         shares = generator.binomial(num_samples, shares) / num_samples
     return tuple(band)
-
-
-def outside_drift(shares: Sequence[float], *, band: Sequence[tuple[float, float]]) -> list[bool]:
-    """Whether a class's share lies outside the band, generation by generation."""
-    return [share < low or share > high for share, (low, high) in zip(shares, band, strict=True)]
 
 
 def scores(study: Study) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from collapsar.report.sections.classes import Cell, HeatMap
-from collapsar.report.sections.glance import value_axis
+from collapsar.report.sections.curves import value_axis
 from collapsar.report.wording import MISSING, number_text
 from collapsar.study.intervals import Interval, t_interval
 from collapsar.study.study import Study
