@@ -16,11 +16,9 @@ from collapsar.samples import Samples
 
 @final
 class TopScored(Selection):
-    """The candidates with the highest scores, in the order drawn.
+    """The share of candidates, above 0 and at most 1, with the highest scores, in the order drawn.
 
-    Args:
-        score: `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
-        kept_fraction: Share of the candidates that is kept, above 0 and at most 1.
+    The score is `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
     """
 
     def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:

@@ -17,6 +17,7 @@ from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
 METRICS = ("recall", "fid")
+WIDTH, HEIGHT = 420, 220  # of the box of a curve, in the units of its SVG
 SEARCH = "search.json"  # in the folder of a study: setting, objective, and a bound, at_least or at_most
 
 
@@ -92,7 +93,7 @@ def _curve(metric: str, setting: str, *, summaries: Sequence[ArmSummary], study:
         crossings = [crossing(heights, level=sign * threshold) for heights in by_seed.values()]
         reached = [value for value in crossings if value is not None]
         found, num_without = t_interval(reached, within=(values[0], values[-1])), len(crossings) - len(reached)
-    drawing = draw(metric, points, threshold=threshold, crossing=found, width=420, height=220)
+    drawing = draw(metric, points, threshold=threshold, crossing=found)
     known = {"metric": metric, "setting": setting, "points": points, "drawing": drawing}
     return known | {"threshold": threshold, "crossing": found, "num_without": num_without}
 
@@ -111,15 +112,9 @@ def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | 
 
 
 def draw(
-    metric: str,
-    points: Sequence[tuple[float, Interval]],
-    *,
-    threshold: float | None = None,
-    crossing: Interval | None = None,
-    width: int,
-    height: int,
+    metric: str, points: Sequence[tuple[float, Interval]], *, threshold: float | None, crossing: Interval | None
 ) -> dict[str, Any]:
-    """Lay out a phase curve in a box of this many pixels, from the upper left.
+    """Lay out a phase curve in its box, from the upper left.
 
     `line` has the points of the mean in SVG's notation; `marks`, for each value, x, y of the mean, and y of both ends
     of its interval; `level` is y of the threshold, and `reached` x of the mean crossing and of both ends of its
@@ -130,10 +125,10 @@ def draw(
     lowest, highest = value_axis(metric, [*(end for _, *ends in heights for end in ends), threshold or 0.0])
 
     def across(value: float) -> float:
-        return round(width * (value - first) / (last - first), 1)
+        return round(WIDTH * (value - first) / (last - first), 1)
 
     def down(value: float) -> float:
-        return round(height * (highest - value) / (highest - lowest), 1)
+        return round(HEIGHT * (highest - value) / (highest - lowest), 1)
 
     marks = [(across(value), *map(down, own)) for (value, _), own in zip(points, heights, strict=True)]
     return {
