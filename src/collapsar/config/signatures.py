@@ -17,7 +17,7 @@ from hydra.utils import get_method
 
 from collapsar import errors
 
-PLAIN_TYPES = {
+PLAIN_TYPES: dict[str, Any] = {
     **{plain.__name__: plain for plain in (int, float, str, bool, list, dict, tuple, Sequence, Mapping)},
     "Any": Any,
     "Literal": Literal,

@@ -76,7 +76,7 @@ class Correction(ABC):
 class TowardsReal(Correction, ABC):
     """Moves samples towards real points T(z): z' = (1 - strength) z + strength T(z), with a strength in [0, 1]."""
 
-    recorded = ("strength",)
+    recorded: ClassVar[tuple[str, ...]] = ("strength",)
     moves_samples = True
     least_drawn = 1  # samples that must be drawn together to be moved
 

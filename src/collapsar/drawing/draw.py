@@ -5,7 +5,7 @@ Before selection, vectors of a table become valid rows, as images are quantised;
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
@@ -50,7 +50,8 @@ def draw(
         candidates = checked_rows(candidates, as_rows)
     lots = make_generator(seed, generation, "selection")
     drawn = selection.select(candidates, num_samples=num_samples, judge=judge, generator=lots)
-    samples, labels_from = drawn.samples, cast("LabelsFrom", "condition" if as_rows is None else "row")
+    samples = drawn.samples
+    labels_from: LabelsFrom = "condition" if as_rows is None else "row"
     if labelled_by == "judge":
         samples, labels_from = Samples(samples.values, judge.classes(samples.values)), "judge"
     labelled = None if samples.labels is None else labels_from

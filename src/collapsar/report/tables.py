@@ -37,8 +37,8 @@ def table_of(study: Study) -> Table:
         table.add_column(_stacked(heading), justify="right", no_wrap=True)
     for summary in study.summaries:
         changes = [_change(summary.first.get(key), summary.last.get(key)) for key in study.main_metrics]
-        times = [_stacked(waiting_text(waiting)) for waiting in (summary.half_life, summary.first_dead)]
-        table.add_row(Text(summary.arm.name), *changes, *times, style="bold")
+        waits = [_stacked(waiting_text(waiting)) for waiting in (summary.half_life, summary.first_dead)]
+        table.add_row(Text(summary.arm.name), *changes, *waits, style="bold")
         chains = summary.arm.chains
         for chain in chains if len(chains) > 1 or any(chain.problem for chain in chains) else ():
             table.add_row(*_chain_row(chain, study.main_metrics))

@@ -53,7 +53,7 @@ def _map(rows: Sequence[Any], columns: Sequence[Any], final: dict[tuple[Any, ...
         shade = round(100 * (value - low) / (high - low)) if high > low else 50
         return Cell(text=number_text(value), tone="over", shade=shade)
 
-    cells = [(row, [], [cell(final.get((row, column))) for column in columns]) for row in rows]
+    cells: list[Any] = [(row, [], [cell(final.get((row, column))) for column in columns]) for row in rows]
     return HeatMap(heads=("",), columns=columns, rows=cells, num_rows=len(rows))
 
 
