@@ -117,9 +117,8 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     for key, value in walk(settings):
         if isinstance(value, float):
             if key.startswith(WORDS) and not math.isfinite(value):
-                raise UsageError(
-                    f"{key} takes words, and {value} without quotes is a number: write '{value}', in quotes"
-                )
+                advice = f"write '{value}', in quotes"
+                raise UsageError(f"{key} takes words, and {value} without quotes is a number: {advice}")
             check_finite(key, value)
             if abs(value) > LARGEST_NUMBER:
                 raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")

@@ -33,10 +33,10 @@ def read_chosen(folder: Path) -> Chosen | None:
     """What was chosen for the chain of a run folder; None if it was made by an earlier version."""
     try:
         content = json.loads((folder / CHOICES).read_text(encoding="utf-8"))
-        arm, choices, settings = content["arm"], dict(content["choices"]), str(content["settings"])
+        arm, choices = printable(str(content["arm"])), dict(content["choices"])
+        return Chosen(arm=arm, choices=choices, settings=str(content["settings"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Chosen(arm=printable(str(arm)), choices=choices, settings=settings)
 
 
 def chosen_in(folders: Iterable[Path]) -> list[Chosen]:

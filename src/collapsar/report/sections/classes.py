@@ -249,9 +249,8 @@ def _score_map(arm: Arm, keys: Mapping[int | str, str]) -> HeatMap:
     lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:MAX_CLASSES])
     is_of_classes = isinstance(next(iter(keys)), int)
     parts = [part for part in (sorted(keys) if is_of_classes else keys) if part in lowest]  # type: ignore[type-var]
-    rows: list[Any] = [
-        (part, [], [_score_cell(score, first=scores[part][0]) for score in scores[part]]) for part in parts
-    ]
+    cells = {part: [_score_cell(score, first=own[0]) for score in own] for part, own in scores.items()}
+    rows: list[Any] = [(part, [], cells[part]) for part in parts]
     head = "class" if is_of_classes else "column"
     return HeatMap(heads=(head,), columns=generations, rows=rows, num_rows=len(keys))
 
