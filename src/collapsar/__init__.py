@@ -4,31 +4,16 @@ Read `chain/loop.py` first: it is the loop, and everything else is a part of it.
 Python; each is imported when it is first used, so that `import collapsar` takes no time.
 """
 
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.2.0"
 
-HOMES = {
-    "Coverage": "judging.metric_modules",
-    "Density": "judging.metric_modules",
-    "Flow": "models.flow.flow",
-    "GAN": "models.gan.gan",
-    "ImprovedPrecision": "judging.metric_modules",
-    "ImprovedRecall": "judging.metric_modules",
-    "NeighbourMetric": "judging.metric_modules",
-    "Plan": "models.plan",
-    "PoolDataModule": "library.pools",
-    "Samples": "samples",
-    "Study": "study.study",
-    "UsageError": "errors",
-    "VAE": "models.vae.vae",
-    "make_model": "library.making",
-    "read_study": "study.study",
-    "run": "library.running",
-    "score": "scoring",
-}
-"""The module of each public name; `__init__.pyi` tells type checkers the same."""
+STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+HOMES = {name: home for home, name in re.findall(r"^from collapsar\.(\S+) import (\w+)", STUB, flags=re.MULTILINE)}
+"""The module of each public name, as `__init__.pyi` tells it to type checkers."""
 
 __all__ = list(HOMES)
 

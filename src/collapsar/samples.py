@@ -5,7 +5,7 @@ dimensions]. Models see images in *model range*: float32 in [0, 1]. Everything t
 the sample convention, so a resumed chain sees exactly what an uninterrupted one saw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class Samples:
 
     def __getitem__(self, chosen: Tensor | slice) -> "Samples":
         """The chosen samples, in the order of the indices; a slice gives views."""
-        return Samples(self.values[chosen], None if self.labels is None else self.labels[chosen])
+        return self._changed(lambda part: part[chosen])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,30 +42,29 @@ class Samples:
 
     def to(self, device: torch.device) -> "Samples":
         """The samples on a device; nothing is copied if they are already there."""
-        return Samples(self.values.to(device), None if self.labels is None else self.labels.to(device))
+        return self._changed(lambda part: part.to(device))
 
     def sent_to(self, device: torch.device) -> "Samples":
         """The samples on another device; copied to CUDA asynchronously, from pinned memory."""
         if device.type != "cuda":
             return self.to(device)
-        tensors = (None if part is None else part.pin_memory() for part in (self.values, self.labels))
-        values, labels = (None if part is None else part.to(device, non_blocking=True) for part in tensors)
-        assert values is not None
-        return Samples(values, labels)
+        return self._changed(Tensor.pin_memory)._changed(lambda part: part.to(device, non_blocking=True))
 
     def clone(self) -> "Samples":
         """A copy that shares no memory."""
-        return Samples(self.values.clone(), None if self.labels is None else self.labels.clone())
+        return self._changed(Tensor.clone)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Samples":
+        return Samples(change(self.values), None if self.labels is None else change(self.labels))
 
 
 def as_samples(batch: Any, *, shape: Sequence[int], num_classes: int | None = None) -> Samples:
     """A user's batch as samples: `Samples` as they are, values, or `(values, labels)`; images may be floats in [0, 1].
 
-    Raises:
-        UsageError: it is something else, or its shape, its type, its range or a label (below `num_classes`) is wrong.
+    Anything else is refused, and so is a wrong shape, type, range or label.
     """
     if not isinstance(batch, Samples):
-        batch = _samples_of(batch, shape=tuple(shape))
+        batch = _samples_of(batch, is_image=len(shape) == 3)
     if batch.shape != tuple(shape):
         raise UsageError(f"each sample must have the model's sample_shape, {list(shape)}: got {list(batch.shape)}")
     if num_classes is not None and batch.labels is not None and len(batch):
@@ -75,25 +74,25 @@ def as_samples(batch: Any, *, shape: Sequence[int], num_classes: int | None = No
     return batch
 
 
-def _samples_of(batch: Any, *, shape: tuple[int, ...]) -> Samples:
+def _samples_of(batch: Any, *, is_image: bool) -> Samples:
     parts = list(batch) if isinstance(batch, list | tuple) else [batch]
     if not 1 <= len(parts) <= 2 or not all(isinstance(part, Tensor) and part.ndim for part in parts):
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise UsageError(f"a batch must be a tensor of samples, or samples with their labels: got ({kinds})")
-    values, labels = parts[0], parts[1] if len(parts) == 2 else None
-    if len(shape) == 3 and values.dtype != torch.uint8:
-        low, high = (float(bound) for bound in values.aminmax()) if len(values) else (0.0, 0.0)
-        if not values.is_floating_point() or not (low >= 0 and high <= 1):
+    values, labels = parts if len(parts) == 2 else (*parts, None)
+    if not (is_image and values.dtype == torch.uint8):
+        low, high = (float(bound) for bound in values.aminmax()) if is_image and len(values) else (0.0, 0.0)
+        if is_image and not (values.is_floating_point() and low >= 0 and high <= 1):
             raise UsageError(
                 f"images must be uint8, or floats from 0 to 1: got {values.dtype} from {low:g} to {high:g}; scale them"
             )
+        values = values.float()
     if labels is not None and (labels.is_floating_point() or labels.shape != values.shape[:1]):
         raise UsageError(
             f"labels must be one whole number for each sample: got {labels.dtype} of shape {list(labels.shape)} for "
             f"{len(values)} samples; leave them out if they are no classes"
         )
-    is_kept = len(shape) == 3 and values.dtype == torch.uint8
-    return Samples(values if is_kept else values.float(), None if labels is None else labels.long())
+    return Samples(values, None if labels is None else labels.long())
 
 
 def concatenate(batches: Sequence[Samples]) -> Samples:

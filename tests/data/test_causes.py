@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from collapsar.chain.feasibility import pool_sizes
+from collapsar.chain.parts import pool_sizes
 from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_all
 from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses, SimplifiedWorld
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise

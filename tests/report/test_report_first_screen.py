@@ -15,11 +15,9 @@ from planted_comparison import edit_records
 
 from collapsar.report.page import render
 from collapsar.report.sections import SECTIONS
-from collapsar.report.sections.areas import HEIGHT, areas
-from collapsar.report.sections.films import GAP
+from collapsar.report.sections.classes import HEIGHT, areas
+from collapsar.report.sections.films import COLUMNS, GAP, ROWS, pairs
 from collapsar.report.sections.losses import losses
-from collapsar.report.sections.nearest import pairs
-from collapsar.report.sections.reels import COLUMNS, ROWS
 from collapsar.study.chains import read_chains
 from collapsar.study.study import read_study
 
@@ -146,15 +144,15 @@ def test_the_foot_names_commit_date_and_command(two_arms):
 def test_losses_of_every_generation_stand_in_their_order(make_run):
     run = make_run(num_generations=4)
     found = losses(read_chains([run])[0])
-    assert [curve.name for curve in found.curves] == ["loss", "kl"]
+    assert [curve["name"] for curve in found.curves] == ["loss", "kl"]
     assert [generation for generation, _ in found.starts] == [0, 1, 2, 3]
     loss = found.curves[0]
-    assert len(loss.lines) == 4
+    assert len(loss["lines"]) == 4
     stored_values = json.loads((run / "generation_003" / "curve.json").read_text())
-    assert loss.highest == max(reading["loss"] for reading in stored_values[1:])  # without each model's first reading
-    places = [float(point.partition(",")[0]) for line in loss.lines for point in line.split()]
+    assert loss["highest"] == max(reading["loss"] for reading in stored_values[1:])  # without the first
+    places = [float(point.partition(",")[0]) for line in loss["lines"] for point in line.split()]
     assert places == sorted(places)
-    heights = [float(point.partition(",")[2]) for point in loss.lines[0].split()]
+    heights = [float(point.partition(",")[2]) for point in loss["lines"][0].split()]
     assert heights == sorted(heights)  # a loss that falls goes down
 
 
@@ -194,12 +192,12 @@ def test_images_of_another_shape_have_no_neighbours(make_run):
 def test_the_height_of_a_band_is_the_share_of_its_class():
     shares = [[0.2, 0.5, 0.3], [0.1, 0.9, 0.0]]
     found = areas(["0", "1", "2"], real=[0.4, 0.3, 0.3], shares=shares, generations=[0, 1])
-    for index, band in enumerate(found.bands):
-        heights = [float(point.partition(",")[2]) for point in band.drawn.split()]
+    for index, band in enumerate(found["bands"]):
+        heights = [float(point.partition(",")[2]) for point in band["drawn"].split()]
         assert heights[3] - heights[0] == pytest.approx(HEIGHT * shares[0][index], abs=0.11)
         assert heights[2] - heights[1] == pytest.approx(HEIGHT * shares[1][index], abs=0.11)
-    assert [band.label_y is None for band in found.bands] == [False, False, True]
-    assert [generation for generation, _ in found.ticks] == [0, 1]
+    assert [band["label_y"] is None for band in found["bands"]] == [False, False, True]
+    assert [generation for generation, _ in found["ticks"]] == [0, 1]
 
 
 def test_classes_are_areas_and_numbers(two_arms):

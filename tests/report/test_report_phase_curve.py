@@ -2,7 +2,7 @@
 
 import pytest
 
-from collapsar.report.sections.phase import PhaseCurve, crossing, draw
+from collapsar.report.sections.phase import HEIGHT, WIDTH, crossing, draw
 from collapsar.study.intervals import Interval
 
 
@@ -27,23 +27,18 @@ def test_where_a_curve_reaches_a_level_twice_the_first_time_counts():
 
 
 def test_a_drawing_has_the_whole_range_of_a_share():
-    curve = PhaseCurve(
-        metric="recall",
-        setting="regime.real_fraction",
-        points=[(0.0, interval(0.0)), (0.25, interval(0.5, 0.1)), (0.5, interval(1.0))],
-        threshold=0.5,
-        crossing=interval(0.25, 0.05),
-    )
-    drawing = draw(curve, width=100, height=50)
-    assert (drawing["lowest"], drawing["highest"], drawing["level"]) == (0.0, 1.0, 25.0)
-    assert drawing["line"] == "0.0,50.0 50.0,25.0 100.0,0.0"
-    assert drawing["marks"][1] == (50.0, 25.0, 30.0, 20.0)
-    assert drawing["reached"] == (50.0, 40.0, 60.0)
+    points = [(0.0, interval(0.0)), (0.25, interval(0.5, 0.1)), (0.5, interval(1.0))]
+    drawing = draw("recall", points, threshold=0.5, crossing=interval(0.25, 0.05))
+    assert (WIDTH, HEIGHT) == (420, 220)
+    assert (drawing["lowest"], drawing["highest"], drawing["level"]) == (0.0, 1.0, 110.0)
+    assert drawing["line"] == "0.0,220.0 210.0,110.0 420.0,0.0"
+    assert drawing["marks"][1] == (210.0, 110.0, 132.0, 88.0)
+    assert drawing["reached"] == (210.0, 168.0, 252.0)
 
 
 def test_a_single_seed_has_no_whisker():
     points = [(value, Interval(mean=2.0, low=None, high=None, num_seeds=1)) for value in (0.0, 1.0)]
-    drawing = draw(PhaseCurve(metric="fid", setting="seed", points=points), width=10, height=10)
+    drawing = draw("fid", points, threshold=None, crossing=None)
     assert drawing["marks"][0] == (0.0, 0.0, 0.0, 0.0)
     assert (drawing["lowest"], drawing["highest"]) == (0.0, 2.0)
 
@@ -51,6 +46,6 @@ def test_a_single_seed_has_no_whisker():
 @pytest.mark.parametrize("value", [0.0, -1e-9, 3.0])
 def test_a_curve_of_equal_values_is_drawn(value):
     flat = [(float(setting), Interval(mean=value, low=value, high=value, num_seeds=2)) for setting in range(3)]
-    drawing = draw(PhaseCurve(metric="fid", setting="seed", points=flat), width=10, height=10)
+    drawing = draw("fid", flat, threshold=None, crossing=None)
     assert drawing["lowest"] <= value <= drawing["highest"]
-    assert all(0.0 <= height <= 10.0 for _, *heights in drawing["marks"] for height in heights)
+    assert all(0.0 <= height <= HEIGHT for _, *heights in drawing["marks"] for height in heights)

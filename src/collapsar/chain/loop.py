@@ -3,9 +3,8 @@
     pool[0] is the real training set; model[t] is trained on pool[t]; synthetic[t] is drawn from model[t];
     pool[t+1] = regime(pool[t], real, synthetic[t])
 
-If a generation is already finished, the loop takes its stored samples instead of training, so resuming needs no other
-code. The next pool is made when the next turn is requested, so several loops can run in step. The samples of the last
-generation make no pool.
+A finished generation gives its stored samples instead of a turn, so resuming needs no other code. A pool is made when
+its turn is requested, so several loops can run in step.
 """
 
 import time
@@ -41,23 +40,14 @@ class Maker(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One generation: already trained; its samples are drawn when they are first requested.
+    """One generation: already trained; its samples are drawn when they are first requested."""
 
-    Attributes:
-        generation: 0 for the model that saw real data only.
-        pool: What the model was trained on.
-        training: The trained model.
-        num_synthetic: Samples that the next pool gets.
-        maker: Draws from the model.
-        seconds: Wall-clock seconds by phase, filled as the phases end.
-    """
-
-    generation: int
-    pool: Pool
+    generation: int  # 0 for the model that saw real data only
+    pool: Pool  # what the model was trained on
     training: Training
-    num_synthetic: int
+    num_synthetic: int  # samples that the next pool gets
     maker: Maker
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # wall-clock, by phase, filled as the phases end
 
     @cached_property
     def drawn(self) -> Drawn:
@@ -93,38 +83,30 @@ class Loop:
     maker: Maker
 
     def turns(self, *, num_finished: int = 0, stored: Callable[[int], Samples] | None = None) -> Iterator[Turn]:
-        """A turn for every generation that is not finished.
-
-        Args:
-            num_finished: Number of first generations that are not trained again.
-            stored: Gives the samples that a finished generation gave to the next pool.
-        """
+        """A turn for every generation after the finished ones, whose samples for the next pool `stored` gives."""
         num_generations = len(self.num_synthetic)
         first = min(num_finished, num_generations - 1)
         pool = pool_of(first, real=self.real, regime=self.regime, seed=self.seed, stored=stored)
         for generation in range(num_finished, num_generations):
-            turn = self._turn(generation, pool)
+            seconds: dict[str, float] = {}
+            with timed(seconds, "train"):
+                training = self.maker.train(pool, generation)
+            seconds["train"] += training.earlier_seconds
+            turn = Turn(
+                generation=generation,
+                pool=pool,
+                training=training,
+                num_synthetic=self.num_synthetic[generation],
+                maker=self.maker,
+                seconds=seconds,
+            )
             yield turn
             synthetic = None if generation + 1 == num_generations else turn.synthetic
-            del turn  # or its model would stay in memory until the next one is trained
+            del turn, training  # or the model would stay in memory until the next one is trained
             if synthetic is not None:
                 pool = next_pool(
                     pool, regime=self.regime, real=self.real, synthetic=synthetic, seed=self.seed, generation=generation
                 )
-
-    def _turn(self, generation: int, pool: Pool) -> Turn:
-        seconds: dict[str, float] = {}
-        with timed(seconds, "train"):
-            training = self.maker.train(pool, generation)
-        seconds["train"] += training.earlier_seconds
-        return Turn(
-            generation=generation,
-            pool=pool,
-            training=training,
-            num_synthetic=self.num_synthetic[generation],
-            maker=self.maker,
-            seconds=seconds,
-        )
 
 
 def next_pool(pool: Pool, *, regime: Regime, real: RealData, synthetic: Samples, seed: int, generation: int) -> Pool:

@@ -1,7 +1,6 @@
 """Run one chain: train and measure every generation that the run folder does not hold yet.
 
-Random numbers are derived from (seed, generation, purpose), and pools are rebuilt from stored samples, so a killed run
-continues with identical numbers.
+Random numbers come from (seed, generation, purpose) and pools from stored samples, so a killed run continues exactly.
 """
 
 import logging
@@ -14,9 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from collapsar.chain.feasibility import check_sizes
 from collapsar.chain.loop import Loop, Maker, Turn, timed
-from collapsar.chain.parts import Parts
+from collapsar.chain.parts import Parts, check_sizes
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
@@ -50,32 +48,19 @@ STRIP_IMAGES = 12  # of the film strip; their latents are the same in every gene
 
 def run_chain(
     parts: Parts,
-    folder: Path,
+    folder: Path,  # the run folder; a started one is continued
     *,
-    chain: str,
-    config: dict[str, Any],
+    chain: str,  # its name in progress lines and W&B
+    config: dict[str, Any],  # the resolved configuration, stored beside the records
     console: Console,
-    position: str = "",
-    chosen: Chosen | None = None,
-    after_generation: Callable[[], None] = lambda: None,
-    expected: str = "",
-    command: str = "",
-    write_page: Callable[[], Path] | None = None,
+    position: str = "",  # which job of a multirun it is, in words; empty for a single chain
+    chosen: Chosen | None = None,  # the name of its arm and what it is made of; None without a command
+    after_generation: Callable[[], None] = lambda: None,  # called when a generation is stored
+    expected: str = "",  # how long it will take, in words; empty if that is unknown
+    command: str = "",  # that runs the chain, for the notes of W&B
+    write_page: Callable[[], Path] | None = None,  # of the finished chain, for a mirror that takes pages
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
-
-    Args:
-        parts: What the chain is made of.
-        folder: The run folder; a started one is continued.
-        chain: The name of the chain in progress lines and W&B.
-        config: The resolved configuration, stored beside the records.
-        console: Where progress is drawn.
-        position: Which job of a multirun it is, in words; empty for a single chain.
-        chosen: The name of its arm and what it is made of; None without a command.
-        after_generation: Called when a generation is stored.
-        expected: How long it will take, in words; empty if that is unknown.
-        command: The command that runs the chain, for the notes of W&B.
-        write_page: Writes the page of the finished chain for a mirror that takes pages; returns its path.
 
     Raises:
         UsageError: settings that do not fit the data, or a folder made with other settings.
@@ -105,50 +90,41 @@ def run_chain(
             where = f"{machine.device}, {counted(machine.threads, 'thread')}"
             shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
             logger.info("%s: %s to go on %s%s", shown, to_go, where, f", {expected}" if expected else "")
-            clean = parts.data.load()
-            real, held_out = own_data(parts, clean)
-            with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
-                run_generations(parts, journal, clean=clean, real=real, held_out=held_out, after=after_generation)
+            run_generations(parts, journal, console=console, position=position, after=after_generation)
         return journal.records
 
 
 def run_generations(
-    parts: Parts,
-    journal: Journal,
-    *,
-    clean: RealData,
-    real: RealData,
-    held_out: Samples | None,
-    after: Callable[[], None],
+    parts: Parts, journal: Journal, *, console: Console, position: str, after: Callable[[], None]
 ) -> None:
-    """Make the generations that the journal does not hold; `clean` are the real sets without their causes."""
-    with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-        evaluator, judge = parts.evaluation.prepare(clean), chain_judge(parts, real)
-    with shared_training(parts, journal, real=real) as first:
-        maker = ChainMaker(
-            parts=parts,
-            real=real,
-            held_out=held_out,
-            judge=judge,
-            num_evaluated=evaluator.num_synthetic,
-            journal=journal,
-            first=first,
-        )
-        sizes = parts.all_num_synthetic
-        loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
-        for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
-            keep(turn, parts=parts, evaluator=evaluator, journal=journal)
-            del turn  # else its model stays in memory until the next one is trained
-            after()
-            if journal.is_over:
-                break
+    """Make the generations that the journal does not hold."""
+    clean = parts.data.load()
+    real, held_out = own_data(parts, clean)
+    with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
+        with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
+            evaluator, judge = parts.evaluation.prepare(clean), chain_judge(parts, real)
+        with shared_training(parts, journal, real=real) as first:
+            maker = ChainMaker(
+                parts=parts,
+                real=real,
+                held_out=held_out,
+                evaluator=evaluator,
+                judge=judge,
+                journal=journal,
+                first=first,
+            )
+            sizes = parts.all_num_synthetic
+            loop = Loop(real=real, regime=parts.regime, seed=parts.seed, num_synthetic=sizes, maker=maker)
+            for turn in loop.turns(num_finished=len(journal.records), stored=journal.store.synthetic):
+                maker.keep(turn)
+                del turn  # else its model stays in memory until the next one is trained
+                after()
+                if journal.is_over:
+                    break
 
 
 def own_data(parts: Parts, clean: RealData) -> tuple[RealData, Samples | None]:
-    """The real sets with their causes planted, and the samples held out of the training set; None if none are.
-
-    The evaluator gets the clean sets instead.
-    """
+    """The real sets with causes, which the evaluator never sees, and samples held out of training, if there are any."""
     real, num_held_out = clean, 0
     if parts.cause:
         real = plant_all(parts.cause, clean, seed=parts.seed)
@@ -173,91 +149,17 @@ def shared_training(parts: Parts, journal: Journal, *, real: RealData) -> Abstra
     return SharedTraining(journal.store.path.parent, parts.recipe, config=journal.config, real=real.train)
 
 
-def keep(turn: Turn, *, parts: Parts, evaluator: Evaluator, journal: Journal) -> None:
-    """Draw from a trained generation, measure its samples and store it."""
-    model, scores = turn.training.model, measure(turn, evaluator, seed=parts.seed)
-    latents, noise = (make_generator(parts.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
-    strip = model.film_strip(STRIP_IMAGES, latents=latents, noise=noise)
-    record = journal.completed(record_of(turn, scores, parts))
-    journal.store.write_generation(
-        record,
-        samples=turn.synthetic,
-        strip=strip,
-        save_model=turn.training.save,
-        curve=turn.training.curve,
-        pictures=scores.pictures,
-        table=scores.table_picture,
-    )
-    journal.add(record)
-
-
-def measure(turn: Turn, evaluator: Evaluator, *, seed: int) -> Scores:
-    """The scores of a generation's samples."""
-    samples = turn.drawn.samples  # drawn before the clock of the evaluation starts
-    advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
-    what = f"measuring generation {turn.generation}"
-    with timed(turn.seconds, "evaluate"), explain_out_of_memory(what, advice=advice):
-        trained_on = None
-        if evaluator.num_training:
-            generator = make_generator(seed, turn.generation, "novelty")
-            trained_on = turn.pool.draw(evaluator.num_training, generator=generator)
-        try:
-            return evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
-
-
-def record_of(turn: Turn, scores: Scores, parts: Parts) -> GenerationRecord:
-    """The record of a turn and its scores."""
-    training, drawn = turn.training, turn.drawn
-    return GenerationRecord(
-        generation=turn.generation,
-        seed=parts.seed,
-        data=parts.data.name,
-        model=training.model.name,
-        regime=parts.regime.name,
-        size=parts.size,
-        pool=turn.pool.describe(),
-        num_evaluated=scores.num_synthetic,
-        num_real=scores.num_real,
-        metrics=scores.metrics,
-        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
-        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
-        shared_seconds=training.shared_seconds,
-        training=training.summary,
-        feature_spaces=scores.feature_spaces,
-        class_shares=scores.class_shares,
-        factor_shares=scores.factor_shares,
-        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
-        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
-        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
-        correction=drawn.corrected_by,
-        fitted=training.model.fitted_parameters(),
-        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class ChainMaker(Maker):
-    """Makes the generations of an experiment's chain.
+    """Makes, measures and stores the generations of an experiment's chain."""
 
-    Attributes:
-        parts: What the chain is made of, on its machine.
-        real: The real sets with their causes.
-        held_out: Real samples that validate each training; None if none are held out.
-        judge: Judges the samples; the model's critic is added.
-        num_evaluated: Samples that are measured; at least so many are drawn.
-        journal: Names the files of the chain, and shows how far a training came.
-        first: The training of generation 0, if other chains share it.
-    """
-
-    parts: Parts
-    real: RealData
-    held_out: Samples | None
-    judge: Judge
-    num_evaluated: int
+    parts: Parts  # on the chain's machine
+    real: RealData  # with their causes
+    held_out: Samples | None  # real samples that validate each training
+    evaluator: Evaluator
+    judge: Judge  # of samples; the model's critic is added
     journal: Journal
-    first: SharedTraining | None
+    first: SharedTraining | None  # of generation 0, if other chains share it
 
     def train(self, pool: Pool, generation: int) -> Training:
         if self.first and generation == 0:
@@ -270,7 +172,7 @@ class ChainMaker(Maker):
             reference = replace(reference, load_first=lambda: model)
         return draw(
             model,
-            max(self.parts.num_synthetic_at(generation), self.num_evaluated),
+            max(self.parts.num_synthetic_at(generation), self.evaluator.num_synthetic),
             bias=self.parts.bias,
             reference=reference,
             selection=self.parts.selection,
@@ -280,6 +182,23 @@ class ChainMaker(Maker):
             seed=self.parts.seed,
             generation=generation,
         )
+
+    def keep(self, turn: Turn) -> None:
+        """Draw from a trained generation, measure its samples and store it."""
+        model, scores = turn.training.model, self._measure(turn)
+        latents, noise = (make_generator(self.parts.seed, 0, f"strip {purpose}") for purpose in ("latents", "noise"))
+        strip = model.film_strip(STRIP_IMAGES, latents=latents, noise=noise)
+        record = self.journal.completed(record_of(turn, scores, self.parts))
+        self.journal.store.write_generation(
+            record,
+            samples=turn.synthetic,
+            strip=strip,
+            save_model=turn.training.save,
+            curve=turn.training.curve,
+            pictures=scores.pictures,
+            table=scores.table_picture,
+        )
+        self.journal.add(record)
 
     def _train(self, pool: Pool, generation: int) -> Training:
         parts, journal, store = self.parts, self.journal, self.journal.store
@@ -310,3 +229,47 @@ class ChainMaker(Maker):
             has_encoder=self.parts.model.encode is not None,
             load_first=lambda: load_stored(self.parts.recipe, self.journal.store.model_path(0)),
         )
+
+    def _measure(self, turn: Turn) -> Scores:
+        samples, seed = turn.drawn.samples, self.parts.seed  # drawn before the clock of the evaluation starts
+        advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
+        what = f"measuring generation {turn.generation}"
+        with timed(turn.seconds, "evaluate"), explain_out_of_memory(what, advice=advice):
+            trained_on = None
+            if self.evaluator.num_training:
+                generator = make_generator(seed, turn.generation, "novelty")
+                trained_on = turn.pool.draw(self.evaluator.num_training, generator=generator)
+            try:
+                return self.evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
+            except NonFiniteError as error:
+                raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
+
+
+def record_of(turn: Turn, scores: Scores, parts: Parts) -> GenerationRecord:
+    """The record of a turn and its scores."""
+    training, drawn = turn.training, turn.drawn
+    return GenerationRecord(
+        generation=turn.generation,
+        seed=parts.seed,
+        data=parts.data.name,
+        model=training.model.name,
+        regime=parts.regime.name,
+        size=parts.size,
+        pool=turn.pool.describe(),
+        num_evaluated=scores.num_synthetic,
+        num_real=scores.num_real,
+        metrics=scores.metrics,
+        batches={"num_batches": scores.num_batches, "batch_size": scores.batch_size} if scores.num_batches else {},
+        seconds={phase: round(value, 3) for phase, value in turn.seconds.items()},
+        shared_seconds=training.shared_seconds,
+        training=training.summary,
+        feature_spaces=scores.feature_spaces,
+        class_shares=scores.class_shares,
+        factor_shares=scores.factor_shares,
+        selection={"num_drawn": drawn.num_drawn, "num_kept": len(drawn.samples)}
+        | ({"judged_by": drawn.judged_by} if drawn.judged_by else {}),
+        labels_from=drawn.labels_from or ("stick" if "downstream_accuracy" in scores.metrics else None),
+        correction=drawn.corrected_by,
+        fitted=training.model.fitted_parameters(),
+        entry_gate=entry_gate(scores.metrics) if turn.generation == 0 else None,
+    )

@@ -36,21 +36,21 @@ BACKGROUND = (
 
 def choices(config: DictConfig) -> dict[str, str]:
     """The choice made in each group; none if Hydra's own node is absent."""
-    node = hydra_of(config)
+    node = _hydra_of(config)
     chosen = node.runtime.choices if node else {}
     return {str(group): str(choice) for group, choice in chosen.items() if choice is not None}
 
 
-def hydra_of(config: DictConfig) -> Any:
+def _hydra_of(config: DictConfig) -> Any:
     """Hydra's own node; a running job asks HydraConfig, as Hydra has removed the node from the config."""
     node = OmegaConf.select(config, "hydra")
     return HydraConfig.get() if node is None and HydraConfig.initialized() else node
 
 
-def typed_overrides(hydra_config: Any) -> list[str]:
-    """The overrides of a job, unresolved because Hydra may fail to read them again."""
-    typed: Any = OmegaConf.to_container(hydra_config.overrides, resolve=False)
-    return [*typed["hydra"], *typed["task"]]
+def _typed(node: Any, *kinds: str) -> list[str]:
+    """The overrides of a job, Hydra's own (`hydra`) or others (`task`); unresolved, or Hydra may fail to read them."""
+    typed: Any = OmegaConf.to_container(node.overrides, resolve=False) if node else {}
+    return [override for kind in kinds for override in typed.get(kind, [])]
 
 
 def typed_choices(overrides: Sequence[str]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def typed_choices(overrides: Sequence[str]) -> dict[str, Any]:
 
 def all_choices(config: DictConfig) -> dict[str, Any]:
     """The chosen files by group, without those that follow from the data, and what was typed for the job."""
-    chosen, typed = choices(config), typed_choices(task_overrides(config))
+    chosen, typed = choices(config), typed_choices(_typed(_hydra_of(config), "task"))
     named = {group: choice for group, choice in chosen.items() if not (group.startswith("hydra/") or is_free(group))}
     of_data = {group for group, choice in named.items() if group == "recipe" or choice == chosen.get("data")}
     return {group: choice for group, choice in named.items() if group == "data" or group not in of_data} | typed
@@ -76,34 +76,25 @@ def naming_choices(config: DictConfig) -> dict[str, Any]:
 
     In a multirun of several arms these are the ones that not all of its jobs have; else all but `BACKGROUND`.
     """
-    node, typed = hydra_of(config), typed_choices(task_overrides(config))
+    node = _hydra_of(config)
+    typed = typed_choices(_typed(node, "task"))
     given = json.loads(os.environ.get(SHARED_VARIABLE, "null"))
     if node is not None and node.mode == RunMode.MULTIRUN and given is not None:
         shared = typed_choices(given)
         return {key: value for key, value in typed.items() if key not in shared or shared[key] != value}
-    is_named = {key: key == "data" or not is_below(key.partition("@")[0], BACKGROUND) for key in typed}
-    return {key: value for key, value in typed.items() if is_named[key]}
-
-
-def task_overrides(config: DictConfig) -> list[str]:
-    """The overrides of a job that are not Hydra's own; none if Hydra's node is absent."""
-    node = hydra_of(config)
-    return OmegaConf.to_container(node.overrides.task, resolve=False) if node else []  # type: ignore[return-value]
+    is_background = {key: key != "data" and is_below(key.partition("@")[0], BACKGROUND) for key in typed}
+    return {key: value for key, value in typed.items() if not is_background[key]}
 
 
 def check_choices(config: DictConfig) -> None:
     """Refuse a choice without a file: Hydra skips it in an optional group, such as judge, because some data have none.
 
     Unless typed, a choice that is named for the data may lack a file, and a recipe too: some models have none.
-
-    Raises:
-        UsageError: a recipe of the user's stands where earlier versions looked for it.
-        MissingConfigException: with the existing choices.
     """
-    if (node := hydra_of(config)) is None:
+    if (node := _hydra_of(config)) is None:
         return
     chosen = choices(config)
-    overrides = OverridesParser.create().parse_overrides(typed_overrides(node))
+    overrides = OverridesParser.create().parse_overrides(_typed(node, "hydra", "task"))
     typed = [(each.get_key_element().lstrip("+"), each.value()) for each in overrides]
     search_path = ConfigSearchPathImpl()
     for each in node.runtime.config_sources:
@@ -125,19 +116,16 @@ def check_choices(config: DictConfig) -> None:
 def check_levers(levers: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse two levers that set one key to different values; `levers` are their values by name and dotted key."""
     for (first, own), (second, other) in combinations(levers.items(), 2):
-        for key in own:
-            if key in other and own[key] != other[key]:
-                raise UsageError(
-                    f"levers {first} and {second} both set {key}, to {own[key]!r} and {other[key]!r}: "
-                    "choose one of them"
-                )
+        for key in (key for key in own if key in other and own[key] != other[key]):
+            values = f"{own[key]!r} and {other[key]!r}"
+            raise UsageError(f"levers {first} and {second} both set {key}, to {values}: choose one of them")
 
 
 def levers_of_job() -> dict[str, dict[str, Any]]:
     """The values that each lever of the running job sets, by dotted key; empty if no job runs."""
     if not (HydraConfig.initialized() and GlobalHydra.instance().is_initialized()):
         return {}
-    return composed_levers(HydraConfig.get().job.config_name, typed_overrides(HydraConfig.get()))
+    return composed_levers(HydraConfig.get().job.config_name, _typed(HydraConfig.get(), "hydra", "task"))
 
 
 def composed_levers(config_name: str | None, overrides: list[str]) -> dict[str, dict[str, Any]]:

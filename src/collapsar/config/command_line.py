@@ -25,27 +25,12 @@ from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder
 
 TEXT_SETTINGS = (
-    "name",
-    "data.root",
-    "data.path",
-    "data.target",
-    "evaluation.cache_folder",
-    "tracking.project",
-    "tracking.entity",
-    "tracking.tags",
-    "data.identifiers",
-    "data.separator",
-    "data.decimal",
-    "data.thousands",
-    "data.encoding",
-    "data.missing",
-    "evaluation.table.task.subgroup",
-    "hydra.run.dir",
-    "hydra.sweep.dir",
-    "hydra.sweep.subdir",
-    "hydra.sweeper.setting",
-    "hydra.sweeper.storage",
-    "hydra.sweeper.study_name",
+    *("name", "evaluation.cache_folder", "evaluation.table.task.subgroup"),
+    *("data.root", "data.path", "data.target", "data.identifiers", "data.missing"),
+    *("data.separator", "data.decimal", "data.thousands", "data.encoding"),
+    *("tracking.project", "tracking.entity", "tracking.tags"),
+    *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
+    *("hydra.sweeper.setting", "hydra.sweeper.storage", "hydra.sweeper.study_name"),
 )
 LISTS_OF_TEXTS = ("tracking.tags", "data.identifiers", "data.missing")
 UNREADABLE = object()
@@ -53,10 +38,7 @@ PART = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,'"])+""")  # one
 
 
 def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
-    """The arguments with options first, and with quotes around text settings that Hydra would change.
-
-    Refuses what cannot be read, and several experiments if Hydra would drop their sweeps.
-    """
+    """The arguments with options first, and with quotes around text settings that Hydra would change."""
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
@@ -82,27 +64,24 @@ def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
 
 
 def as_typed(override: str, *, may_sweep: bool) -> str:
-    """The override, with quotes if Hydra would change its text setting; refuses one that Hydra cannot read.
-
-    If it may sweep, commas separate the values of a sweep; else they are part of the text.
-    """
+    """The override, with quotes if Hydra would change its text setting; refuses one that Hydra cannot read."""
     key, equal, value = override.partition("=")
     setting = key.lstrip("+")
     if not equal and not key.startswith("~"):
         raise UsageError(f"cannot read {override}: an override is KEY=VALUE")
     if setting in TEXT_SETTINGS:
-        override = f"{key}={quoted(value, is_list=setting in LISTS_OF_TEXTS, may_sweep=may_sweep)}"
+        override = f"{key}={_quoted(value, is_list=setting in LISTS_OF_TEXTS, may_sweep=may_sweep)}"
     try:
         parse(override)
     except HydraException as error:
+        advice = f"needs quotes that reach the command, as in '{key}=\"VALUE\"'"
         raise UsageError(
-            f"cannot read {override}: {error}; a value with accents or one of , = ( ) [ ] {{ }} needs quotes that "
-            f"reach the command, as in '{key}=\"VALUE\"'"
+            f"cannot read {override}: {error}; a value with accents or one of , = ( ) [ ] {{ }} {advice}"
         ) from error
     return override
 
 
-def quoted(value: str, *, is_list: bool, may_sweep: bool) -> str:
+def _quoted(value: str, *, is_list: bool, may_sweep: bool) -> str:
     """The value, with quotes if Hydra would read something other than this text; in lists and sweeps, part by part."""
     parsed: Any = UNREADABLE
     with suppress(HydraException):
@@ -110,18 +89,17 @@ def quoted(value: str, *, is_list: bool, may_sweep: bool) -> str:
     if parsed is None or isinstance(parsed, str | QuotedString):
         return value
     if is_list and value.startswith("[") and value.endswith("]") and not isinstance(parsed, Sweep):
-        inner = [quoted(part, is_list=False, may_sweep=False) for part in split(value[1:-1])]
-        return f"[{','.join(inner)}]"
-    parts = split(value)
+        return f"[{','.join(_quoted(part, is_list=False, may_sweep=False) for part in _split(value[1:-1]))}]"
+    parts = _split(value)
     if may_sweep and len(parts) > 1 and (parsed is UNREADABLE or len(getattr(parsed, "list", [])) == len(parts)):
-        return ",".join(quoted(part, is_list=is_list, may_sweep=False) for part in parts)
+        return ",".join(_quoted(part, is_list=is_list, may_sweep=False) for part in parts)
     is_unclear = may_sweep and (isinstance(parsed, Sweep | Glob) or (parsed is UNREADABLE and "," in value))
     if is_list or is_unclear:
         return value
     return QuotedString(text=value.strip(), quote=Quote.single).with_quotes()
 
 
-def split(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     """The parts between commas outside quotes; the whole text as one part if a quote is left open."""
     parts: list[str] = PART.findall(text)
     return [part.strip() for part in parts] if ",".join(parts) == text else [text]
@@ -153,23 +131,20 @@ _apply_to_config = ConfigLoaderImpl._apply_overrides_to_config
 
 def accept_options_of_constructors() -> None:
     """Let Hydra accept overrides of constructor arguments; a second call changes nothing."""
-    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_overrides)  # type: ignore[assignment, method-assign]
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_overrides)  # type: ignore[assignment, method-assign]
 
 
-def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
-    """Hydra's own step, but with one override after the other: one may add the part that the next one sets.
-
-    Typed settings come after the cuts of size=tiny.
-    """
+def _apply_overrides(overrides: list[Override], config: DictConfig) -> None:
+    """One override after the other: one may add the part that the next one sets. They come after size=tiny's cuts."""
     if is_tiny(config):
         cut(config)
     for override in overrides:
-        if override.type == OverrideType.CHANGE and is_option(config, override.key_or_group):
+        if override.type == OverrideType.CHANGE and _is_option(config, override.key_or_group):
             override.type = OverrideType.ADD
         _apply_to_config([override], config)
 
 
-def is_option(config: DictConfig, key: str) -> bool:
+def _is_option(config: DictConfig, key: str) -> bool:
     """Whether a dotted key is absent, but an argument of the part that it would belong to."""
     node: Any = config
     for name in key.split("."):

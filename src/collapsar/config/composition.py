@@ -5,27 +5,21 @@ Torch is not imported before the experiment is built, so help, completion and re
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from hashlib import file_digest
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.config.choices import (
-    all_choices,
-    check_choices,
-    check_levers,
-    choices,
-    levers_of_job,
-    naming_choices,
-)
+from collapsar.config.choices import all_choices, check_choices, check_levers, choices, levers_of_job, naming_choices
 from collapsar.config.command_line import accept_options_of_constructors
-from collapsar.config.constructors import check_numbers, check_part, check_part_early, parts
+from collapsar.config.constructors import check_arguments, check_numbers, check_part, parts
 from collapsar.config.experiment import Experiment, check_ranges
-from collapsar.config.plugins import load_plugins
+from collapsar.config.signatures import read_signature
 from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_objective
@@ -36,8 +30,8 @@ from collapsar.records.settings import (
     config_folder,
     digest,
     flatten,
+    recipe_by_side,
     recipes,
-    setting_by_side,
 )
 
 NAMED_GROUPS = ("data", "model", "regime")
@@ -74,22 +68,13 @@ def own_images(fact: str, path: str | None, image_size: Any, channels: Any, skip
     from collapsar.data.sources.image_files import read_images
 
     found = read_images(path, image_size=image_size, channels=channels, skip_broken=skip_broken)
-    facts = {
-        "shape": list(found.images.shape[1:]),
-        "checksum": found.checksum,
-        "classes": len(found.class_names) or None,
-    }
-    return facts[fact]
+    shape, num_classes = list(found.images.shape[1:]), len(found.class_names) or None
+    return {"shape": shape, "checksum": found.checksum, "classes": num_classes}[fact]
 
 
 def classes_of_data(*, _root_: DictConfig) -> int:
     """The number of classes that data of one's own have; else 10, which is refused for data of another number."""
     return int(_root_.data.get("num_classes") or 10)
-
-
-def recipe_by_side(key: str, size: str, model: str, shape: Any) -> Any:
-    """A setting of the recipe for images of a shape, [channels, height, width]."""
-    return setting_by_side(key, size=size, model=model, side=max(shape[1:]))
 
 
 def study_folder(*, _root_: DictConfig) -> str:
@@ -103,9 +88,8 @@ def check_study_name(name: Any) -> None:
     if not isinstance(name, str):
         raise UsageError(f"name must be a text: got {name!r}; in a YAML file, put quotes around it")
     if not name.strip() or name in (".", "..") or not name.isprintable() or re.search(r"[/\\]", name):
-        raise UsageError(
-            f"name must be the name of one folder, without path separators or control characters: got {name!r}"
-        )
+        allowed = "the name of one folder, without path separators or control characters"
+        raise UsageError(f"name must be {allowed}: got {name!r}")
 
 
 def chain_name(study: str | None = None, *, _root_: DictConfig) -> str:
@@ -160,9 +144,8 @@ def check_size(config: DictConfig) -> None:
     size, data, model = (chosen.get(group) or part_name(config[group]) for group in ("size", "data", "model"))
     names = sorted(path.stem for path in (config_folder() / "recipe").glob("*.yaml"))
     found = ", ".join(f"{name}_{known}" for name in names for known in recipes(name).get(size, {}))
-    raise UsageError(
-        f"size={size} has no recipe for data={data} model={model}: set size=small; there is one for {found}"
-    )
+    missing = f"size={size} has no recipe for data={data} model={model}"
+    raise UsageError(f"{missing}: set size=small; there is one for {found}")
 
 
 def build(config: DictConfig) -> Experiment:
@@ -176,7 +159,9 @@ def make(config: DictConfig) -> Experiment:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    for path, part in parts(settings(config)):
+    own = settings(config)
+    load_plugins(own["plugins"])
+    for path, part in parts(own):
         check_part(path, part)
     try:
         experiment: Experiment = instantiate(config, _convert_="object")
@@ -185,6 +170,16 @@ def make(config: DictConfig) -> Experiment:
             raise error.__cause__ from error
         raise
     return experiment
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Import a user's modules, which add metrics and sections of the page."""
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as error:
+            why = f"cannot be imported ({type(error).__name__}: {error}): set PYTHONPATH to its folder, or leave it out"
+            raise UsageError(f"plugins names {name!r}, which {why}") from error
 
 
 def check(config: DictConfig) -> None:
@@ -202,4 +197,4 @@ def check(config: DictConfig) -> None:
     check_numbers(own)
     check_ranges(own)
     for path, part in parts(own):
-        check_part_early(path, part)
+        check_arguments(path, part, signature=read_signature(str(part["_target_"])))

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.utils import get_method
 
-from collapsar.config.signatures import Signature, imported_signature, read_signature
+from collapsar.config.signatures import Signature, imported_signature
 from collapsar.errors import UsageError, check_finite
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -36,12 +36,9 @@ def walk(value: Any, *, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
     """Every part, which is a setting with a `_target_`, with its dotted key."""
-    return ((key, value) for key, value in walk(settings) if key and is_part(value))
-
-
-def is_part(value: Any) -> bool:
-    """Whether a setting becomes an object."""
-    return isinstance(value, Mapping) and "_target_" in value
+    for key, value in walk(settings):
+        if key and isinstance(value, Mapping) and "_target_" in value:
+            yield key, value
 
 
 def check_part(path: str, part: Mapping[Any, Any]) -> None:
@@ -49,31 +46,23 @@ def check_part(path: str, part: Mapping[Any, Any]) -> None:
     check_arguments(path, part, signature=imported_signature(find_target(path, str(part["_target_"]))))
 
 
-def check_part_early(path: str, part: Mapping[Any, Any]) -> None:
-    """Check keys, types and plain ranges of a part without importing it, if its constructor's source can be read."""
-    check_arguments(path, part, signature=read_signature(str(part["_target_"])))
-
-
 def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature | None) -> None:
-    """Refuse an unknown or missing key, a wrong type, or a number out of its range; nothing without a signature.
-
-    A recipe (`_partial_`) may leave arguments to its caller, except a recipe in `CALLED_WITHOUT_ARGUMENTS`.
-    """
+    """Refuse an unknown or missing key, a wrong type, or a number out of its range; nothing without a signature."""
     if signature is None:
         return
-    given = by_name(path, part, signature=signature)
+    given = _by_name(path, part, signature=signature)
     for key, value in given.items():
         if FILLED_IN.get(f"{path}.{key}") != value:
             check_type(f"{path}.{key}", value, annotation=signature.types.get(key, Any))
     required = [name for name, each in signature.named.items() if each.default is Parameter.empty]
-    missing = [name for name in required if name not in given]
+    missing = [name for name in required if name not in given]  # a recipe's caller may give them
     if missing and (not part.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS):
         raise UsageError(f"{path} needs {', '.join(missing)}: set {path}.{missing[0]}=VALUE")
     for check, names in signature.ranges:
         check(**{name: given[name] for name in names if isinstance(given.get(name), int | float)})
 
 
-def by_name(path: str, part: Mapping[Any, Any], *, signature: Signature) -> dict[str, Any]:
+def _by_name(path: str, part: Mapping[Any, Any], *, signature: Signature) -> dict[str, Any]:
     """The arguments of a part by name, without those that go to `*args`; refuses too many, and unknown keys."""
     names, listed = signature.named, part.get("_args_", [])
     in_order = [name for name, each in names.items() if each.kind <= Parameter.POSITIONAL_OR_KEYWORD]
@@ -107,7 +96,7 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
     """
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-    if any(is_part(inner) for _, inner in walk(value)):
+    if any(parts({key: value})):
         return
     errors = []
     for each in (value, tuple(value)) if isinstance(value, list) else (value,):  # YAML has no tuples

@@ -4,7 +4,7 @@ Only functions import torch, so a command that asks for help does not wait for i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,8 @@ def check_ranges(settings: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} must be at least 1: got {settings[name]}")
     if isinstance(settings["num_synthetic"], int | float):
         check_bounds("num_synthetic", Constant(settings["num_synthetic"]), lowest=1)
-    for name in ("num_threads", "checkpoint_minutes"):
-        if settings[name] is not None:
-            check_positive(**{name: settings[name]})
+    optional = ("num_threads", "checkpoint_minutes")
+    check_positive(**{name: settings[name] for name in optional if settings[name] is not None})
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Experiment:
     """One chain of generations. `conf/config.yaml` explains the settings; a comment here names the class of a part."""
 
     name: Any = MISSING  # text; Any, so that check_study_name can refuse a number of a YAML file
-    plugins: list[str] = MISSING  # modules (`config.plugins`)
+    plugins: list[str] = MISSING  # modules that add metrics and sections of the page
     seed: int = MISSING
     num_generations: int = MISSING  # generation 0 sees real data only
     num_synthetic: Any = MISSING  # `data.schedules.Schedule`, or what it is made from
@@ -65,30 +64,10 @@ class Experiment:
     objective: Any = MISSING  # see `journal.objective`
 
     def __post_init__(self) -> None:
-        from collapsar.chain.feasibility import build_on_meta, check_parts
-        from collapsar.chain.parts import Parts
-        from collapsar.data.causes.cause import checked_causes
-        from collapsar.data.schedules import as_schedule, check_bounds
-        from collapsar.drawing.correction import check_correction, warm_started
-        from collapsar.training.trainer import Recipe, check_trainer
+        from collapsar.chain.parts import checked_parts
 
         check_ranges(vars(self))
-        num_synthetic, plan = None, self.training
-        if self.num_synthetic is not None:
-            num_synthetic = check_bounds("num_synthetic", as_schedule(self.num_synthetic), lowest=1)
-        shape, num_classes, factors = self.data.sample_shape, self.data.num_classes, self.data.factors
-        cause = checked_causes(self.cause, sample_shape=shape, num_classes=num_classes, factors=factors)
-        if self.correction is not None and check_correction(self.correction).needs_warm_start:
-            plan = warm_started(plan)
-        recipe = Recipe(
-            model=self.data.completed(self.model), trainer=self.trainer, plan=plan, batch_size=self.batch_size
-        )
-        model = build_on_meta(recipe.model)  # call both recipes once, to refuse a wrong value before any training
-        max_steps = check_trainer(self.trainer).max_steps if model.is_trained_in_steps else 0
-        made = {"num_synthetic": num_synthetic, "cause": cause, "recipe": recipe, "model": model}
-        given = {each.name: getattr(self, each.name) for each in fields(Parts) if hasattr(self, each.name)}
-        self.parts = Parts(**given | made, max_steps=max_steps)
-        check_parts(self.parts)
+        self.parts = checked_parts(vars(self))
 
     def run(self, folder: Path, **arguments: Any) -> "list[GenerationRecord]":
         """Run the chain: the arguments are those of `run_chain`."""

@@ -33,11 +33,11 @@ FEW = 50  # chains whose settings are compared before a chain begins; a dry run 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """What one generation takes: wall-clock seconds, and bytes on disk; `known_from` says in words how we know."""
+    """What one generation takes."""
 
-    seconds: float
-    num_bytes: int
-    known_from: str
+    seconds: float  # wall-clock
+    num_bytes: int  # on disk
+    known_from: str  # how we know, in words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,11 @@ def forecast(experiment: Experiment, folder: Path, *, chain: str, config: dict[s
     key = str(sorted(alike(config).items()))
     if key not in known:
         known[key] = from_records(folder.parent.parent, alike_to=config) or timed(experiment, config=config)
-    num_finished = len(whole_lines(folder / RECORDS))
-    num_generations = max(experiment.num_generations - num_finished, 0)
-    return Forecast(chain=chain, num_generations=num_generations, generation=known[key])
+    return Forecast(chain=chain, num_generations=_num_left(folder, config), generation=known[key])
+
+
+def _num_left(folder: Path, config: Mapping[str, Any]) -> int:
+    return max(int(config["num_generations"]) - len(whole_lines(folder / RECORDS)), 0)
 
 
 def alike(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,10 +82,8 @@ def alike(config: Mapping[str, Any]) -> dict[str, Any]:
 def expected(folder: Path, *, config: dict[str, Any]) -> str:
     """How long the rest of a chain will take, in words, as the latest of the chains beside it; empty without one."""
     found = from_records(folder.parent.parent, alike_to=config, at_most=FEW)
-    if found is None:
-        return ""
-    num_left = config["num_generations"] - len(whole_lines(folder / RECORDS))
-    return f"about {duration_text(max(num_left, 0) * found.seconds)} (as {found.known_from})"
+    seconds = _num_left(folder, config) * found.seconds if found else 0.0
+    return f"about {duration_text(seconds)} (as {found.known_from})" if found else ""
 
 
 def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | None = None) -> Generation | None:
@@ -91,8 +91,7 @@ def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | N
 
     A chain beside this one that cannot be read, or is deleted meanwhile, does not count.
     """
-    wanted = alike(alike_to)
-    dated = []
+    wanted, dated = alike(alike_to), []
     for path in outputs.glob(f"*/*/{RECORDS}"):
         with suppress(OSError):
             dated.append((path.stat().st_mtime, path))
@@ -135,19 +134,14 @@ def summary(forecasts: Sequence[Forecast], *, free_bytes: int) -> str:
     """The totals of all chains in one line."""
     seconds, num_bytes = (sum(getattr(one, key) for one in forecasts) for key in ("seconds", "num_bytes"))
     to_go = counted(sum(one.num_generations for one in forecasts), "generation")
-    return (
-        f"dry run: {counted(len(forecasts), 'chain')}, {to_go} to go, "
-        f"{duration_text(seconds)} one after another, "
-        f"{num_bytes / 1e9:.2f} GB of {free_bytes / 1e9:.1f} GB that are free"
-    )
+    takes = f"{duration_text(seconds)} one after another, {num_bytes / 1e9:.2f} GB of {free_bytes / 1e9:.1f} GB"
+    return f"dry run: {counted(len(forecasts), 'chain')}, {to_go} to go, {takes} that are free"
 
 
 def line(one: Forecast) -> str:
     """The forecast of one chain in one line."""
-    return (
-        f"{one.chain}: {counted(one.num_generations, 'generation')} to go, {duration_text(one.seconds)}, "
-        f"{one.num_bytes / 1e6:.1f} MB (as {one.generation.known_from})"
-    )
+    takes = f"{duration_text(one.seconds)}, {one.num_bytes / 1e6:.1f} MB (as {one.generation.known_from})"
+    return f"{one.chain}: {counted(one.num_generations, 'generation')} to go, {takes}"
 
 
 def check_disk(forecasts: Sequence[Forecast], outputs: Path) -> int:

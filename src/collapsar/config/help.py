@@ -45,22 +45,14 @@ Completion of groups, names and keys: eval "$(collapsar -sc install=bash)", or z
 
 
 def help_text(arguments: Sequence[str] = ()) -> str:
-    """The help, with the choices that the folder of `--config-dir` adds."""
-    return TEXT.format(groups="\n".join(group_lines([config_folder(), *own_folder(arguments)])))
-
-
-def own_folder(arguments: Sequence[str]) -> list[Path]:
-    """The folder that `--config-dir DIR` or `--config-dir=DIR` names, if it is given."""
+    """The help: each group with its choices, to which the folder of `--config-dir DIR` or `--config-dir=DIR` adds."""
     words = [word for argument in arguments for word in argument.split("=", 1)]
-    return [Path(folder) for option, folder in pairwise(words) if option in ("--config-dir", "-cd")]
-
-
-def group_lines(folders: Sequence[Path]) -> list[str]:
-    """A line or more for each group: its name, what it is, and its choices."""
+    named = [Path(folder) for option, folder in pairwise(words) if option in ("--config-dir", "-cd")]
+    folders = [config_folder(), *named]
     found = {path.name for folder in folders for path in folder.glob("*/") if path.name not in LATER}
     lines = []
     for group in [*GROUPS, *sorted(found - GROUPS.keys())]:
         names = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
         what = f"{GROUPS[group]}: " if group in GROUPS else ""
         lines.append(fill(f"  {group:<13} {what}{', '.join(names)}", width=120, subsequent_indent=" " * 16))
-    return lines
+    return TEXT.format(groups="\n".join(lines))

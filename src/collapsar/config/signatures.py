@@ -17,7 +17,7 @@ from hydra.utils import get_method
 
 from collapsar import errors
 
-PLAIN_TYPES = {
+PLAIN_TYPES: dict[str, Any] = {
     **{plain.__name__: plain for plain in (int, float, str, bool, list, dict, tuple, Sequence, Mapping)},
     "Any": Any,
     "Literal": Literal,
@@ -32,18 +32,12 @@ ANY = "**"  # stands for all names, if a constructor takes `**kwargs`
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """The arguments of a constructor.
-
-    Attributes:
-        types: Types by name, if the annotation needs no import.
-        ranges: The range checks that it always makes, each with the names of the arguments that it checks.
-        is_assumed: Whether its `**kwargs` are assumed to go to its bases.
-    """
+    """The arguments of a constructor."""
 
     parameters: Mapping[str, Parameter]
-    types: Mapping[str, Any]
-    ranges: Sequence[tuple[Callable[..., None], Sequence[str]]] = ()
-    is_assumed: bool = False
+    types: Mapping[str, Any]  # by name, if the annotation needs no import
+    ranges: Sequence[tuple[Callable[..., None], Sequence[str]]] = ()  # its range checks, each with its arguments' names
+    is_assumed: bool = False  # whether its `**kwargs` are assumed to go to its bases
 
     def has(self, kind: Any) -> bool:
         """Whether a parameter is of this kind."""
@@ -98,9 +92,9 @@ def read_source(target: str) -> Signature | None:
         case _, ast.Pass():
             return NOTHING
         case module, ast.FunctionDef() as node:
-            return signature_of(module, parameters_in(node.args), checks=node)
+            return _signature(module, node.args, checks=node)
         case module, ast.ClassDef() as node:
-            return signature_of_class(module, node)
+            return _signature_of_class(module, node)
     return None
 
 
@@ -109,7 +103,7 @@ def definition(target: str) -> tuple[str, ast.stmt] | None:
     module, _, name = target.rpartition(".")
     if target in NO_ARGUMENTS:
         return module, ast.Pass()
-    for node in tree_of(module):
+    for node in _statements(module):
         match node:
             case (
                 ast.FunctionDef(name=found)
@@ -125,73 +119,60 @@ def definition(target: str) -> tuple[str, ast.stmt] | None:
     return None
 
 
-def signature_of_class(module: str, node: ast.ClassDef) -> Signature | None:
-    """The signature of a class: of its fields if it is a dataclass, of its `__init__`, or of its first base."""
+def _signature_of_class(module: str, node: ast.ClassDef) -> Signature | None:
+    """Of its fields if it is a dataclass, of its `__init__`, or of its first base."""
     methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
-    bases = [read_source(f"{module}.{base.id}") if isinstance(base, ast.Name) else None for base in node.bases]
-    if is_dataclass(node):
-        found = [definition(f"{module}.{base.id}") for base in node.bases if isinstance(base, ast.Name)]
-        bases = [base for base, each in zip(bases, found, strict=True) if each and is_dataclass(each[1])]
-        return joined(signature_of(module, fields_in(node), checks=methods.get("__post_init__")), bases)
+    bases = [f"{module}.{base.id}" if isinstance(base, ast.Name) else "" for base in node.bases]
+    if _is_dataclass(node):
+        of_fields = _signature(module, _fields(node), checks=methods.get("__post_init__"))
+        return _joined(of_fields, [base for base in bases if (found := definition(base)) and _is_dataclass(found[1])])
     if "__init__" not in methods:
-        return next((base for base in bases if base is not NOTHING), NOTHING)
-    _self, *parameters = parameters_in(methods["__init__"].args).values()
-    own = {each.name: each for each in parameters if not (each.kind is Parameter.VAR_KEYWORD and bases)}
-    signature = signature_of(module, own, checks=methods["__init__"])
-    return signature if len(own) == len(parameters) else joined(replace(signature, is_assumed=True), bases)
+        return next((base for base in map(read_source, bases) if base is not NOTHING), NOTHING)
+    signature = _signature(module, methods["__init__"].args, checks=methods["__init__"])
+    own = dict(list(signature.parameters.items())[1:])  # without self
+    kept = {name: each for name, each in own.items() if not (each.kind is Parameter.VAR_KEYWORD and bases)}
+    signature = replace(signature, parameters=kept, is_assumed=len(kept) < len(own))
+    return _joined(signature, bases) if signature.is_assumed else signature
 
 
-def is_dataclass(node: ast.stmt) -> bool:
-    """Whether a statement defines a dataclass."""
+def _is_dataclass(node: ast.stmt) -> bool:
     decorators = node.decorator_list if isinstance(node, ast.ClassDef) else []
     return any("dataclass" in ast.unparse(decorator) for decorator in decorators)
 
 
-def joined(own: Signature, bases: Sequence[Signature | None]) -> Signature | None:
+def _fields(node: ast.ClassDef) -> ast.arguments:
+    fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
+    fields = [each for each in fields if "ClassVar" not in ast.unparse(each.annotation)]
+    names = [ast.arg(ast.unparse(each.target), each.annotation) for each in fields]
+    return ast.arguments([], [], kwonlyargs=names, kw_defaults=[each.value for each in fields], defaults=[])
+
+
+def _joined(own: Signature, bases: Sequence[str]) -> Signature | None:
     """A signature with the arguments of its bases; None if one of them cannot be read."""
-    for base in bases:
+    for base in map(read_source, bases):
         if base is None:
             return None
         own = replace(own, parameters={**base.parameters, **own.parameters}, types={**base.types, **own.types})
     return own
 
 
-def signature_of(module: str, parameters: Mapping[str, Parameter], *, checks: ast.FunctionDef | None) -> Signature:
-    """The signature with these parameters, whose annotations are expressions of a module."""
-    types = {name: type_of(module, parameter.annotation) for name, parameter in parameters.items()}
+def _signature(module: str, arguments: ast.arguments, *, checks: ast.FunctionDef | None) -> Signature:
+    """The signature with these arguments, whose annotations are expressions of a module; any default becomes None."""
+    arguments.defaults = [ast.Constant(None)] * len(arguments.defaults)
+    arguments.kw_defaults = [default and ast.Constant(None) for default in arguments.kw_defaults]
+    made: dict[str, Any] = {}
+    exec(f"from __future__ import annotations\ndef made({ast.unparse(arguments)}): ...", made)
+    parameters = inspect.signature(made["made"]).parameters
+    given = {name: each.annotation for name, each in parameters.items() if each.annotation is not Parameter.empty}
+    types = {name: type_of(module, annotation) for name, annotation in given.items()}
     return Signature(
         parameters=parameters,
         types={name: known for name, known in types.items() if known is not None},
-        ranges=[check for line in checks.body if (check := range_in(line, names=parameters))] if checks else (),
+        ranges=[check for line in checks.body if (check := _range(line, names=parameters))] if checks else (),
     )
 
 
-def parameters_in(arguments: ast.arguments) -> dict[str, Parameter]:
-    """The parameters of a function; annotations are expressions, and None stands for any default."""
-    plain, by_name = [*arguments.posonlyargs, *arguments.args], arguments.kwonlyargs
-    defaults = [*[None] * (len(plain) - len(arguments.defaults)), *arguments.defaults]
-    found = [
-        *((Parameter.POSITIONAL_OR_KEYWORD, *each) for each in zip(plain, defaults, strict=True)),
-        (Parameter.VAR_POSITIONAL, arguments.vararg, None),
-        *((Parameter.KEYWORD_ONLY, *each) for each in zip(by_name, arguments.kw_defaults, strict=True)),
-        (Parameter.VAR_KEYWORD, arguments.kwarg, None),
-    ]
-    return {each.arg: parameter(each.arg, kind, each.annotation, default) for kind, each, default in found if each}
-
-
-def fields_in(node: ast.ClassDef) -> dict[str, Parameter]:
-    """The parameters that the fields of a dataclass become."""
-    fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
-    named = [(ast.unparse(each.target), each) for each in fields if "ClassVar" not in ast.unparse(each.annotation)]
-    return {name: parameter(name, Parameter.KEYWORD_ONLY, each.annotation, each.value) for name, each in named}
-
-
-def parameter(name: str, kind: Any, annotation: ast.expr | None, default: ast.expr | None) -> Parameter:
-    """A parameter whose default is None, whatever it is, or that has no default."""
-    return Parameter(name, kind, annotation=annotation, default=None if default else Parameter.empty)
-
-
-def range_in(line: ast.stmt, *, names: Mapping[str, Any]) -> tuple[Callable[..., None], list[str]] | None:
+def _range(line: ast.stmt, *, names: Mapping[str, Any]) -> tuple[Callable[..., None], list[str]] | None:
     """The range check that a line of a constructor makes, and the arguments that it checks as given."""
     match line:
         case ast.Expr(value=ast.Call(func=ast.Name(id=check), keywords=keywords)) if check in RANGES:
@@ -200,28 +181,23 @@ def range_in(line: ast.stmt, *, names: Mapping[str, Any]) -> tuple[Callable[...,
     return None
 
 
-def type_of(module: str, annotation: ast.expr | None) -> Any:
-    """The type that an annotation names; None if it needs an import beyond plain types."""
-    if annotation is None:
-        return None
-    names = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
-    found = {name: PLAIN_TYPES.get(name) or alias(module, name) for name in names}
-    if None in found.values():
-        return None
-    return eval(compile(ast.Expression(annotation), module, "eval"), {"__builtins__": {}}, found)
+@cache
+def type_of(module: str, annotation: str) -> Any:
+    """The type that an annotation of a module names; None if it needs an import beyond plain types and aliases."""
+    known = PLAIN_TYPES.copy()
+    for node in ast.walk(ast.parse(annotation)):
+        if isinstance(node, ast.Name) and node.id not in known:
+            match definition(f"{module}.{node.id}"):
+                case origin, ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+                    is_alias = isinstance(value, ast.Subscript | ast.BinOp)
+                    known[node.id] = type_of(origin, ast.unparse(value)) if is_alias else None
+            if known.get(node.id) is None:
+                return None
+    return eval(annotation, {"__builtins__": {}}, known)
 
 
 @cache
-def alias(module: str, name: str) -> Any:
-    """The type alias of this name in a module, or in the module it is imported from; None if there is none."""
-    match definition(f"{module}.{name}"):
-        case origin, ast.Assign(value=value) | ast.AnnAssign(value=value):
-            return type_of(origin, value) if isinstance(value, ast.Subscript | ast.BinOp) else None
-    return None
-
-
-@cache
-def tree_of(module: str) -> list[ast.stmt]:
+def _statements(module: str) -> list[ast.stmt]:
     """The statements of a module, found without importing its package; empty if it has no source."""
     package, *rest = module.split(".")
     spec = find_spec(package) if package else None

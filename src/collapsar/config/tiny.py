@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from collapsar.records.settings import config_folder, flatten
 
 TINY = "tiny"
-OWN_FILES = "path"  # data with this key are the user's: how many samples they hold is unknown here
+OWN_FILES = "path"  # data with this key are the user's, of an unknown number of samples
 
 
 def is_tiny(config: DictConfig) -> bool:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.errors import UsageError
+from collapsar.errors import UsageError, check_fraction
 from collapsar.models.bias import Bias
 from collapsar.models.generative import Autoencoder, GenerativeModel
 from collapsar.models.plan import Plan
@@ -24,26 +24,20 @@ from collapsar.samples import Samples, quantise, to_model_range
 from collapsar.seeding import make_generator
 
 Points = Float[Tensor, "sample feature"]
+Targets = Float[Tensor, "target feature"]
 Draw = Callable[[int], Samples]
 """Draws the given number of new samples."""
 
 
 class Correction(ABC):
-    """A rule that changes what a generation draws.
+    """A rule that changes what a generation draws."""
 
-    Attributes:
-        name: As in conf/correction.
-        needs_encoder: Whether the model must have an encoder.
-        needs_steps: Whether the model must be trained in steps.
-        needs_warm_start: Whether each generation must start from the last one's weights; the experiment then does so.
-        moves_samples: Whether it moves samples a little; categories cannot be moved.
-    """
-
-    name: ClassVar[str]
-    needs_encoder: ClassVar[bool] = False
-    needs_steps: ClassVar[bool] = False
-    needs_warm_start: ClassVar[bool] = False
-    moves_samples: ClassVar[bool] = False
+    name: ClassVar[str]  # as in conf/correction
+    recorded: ClassVar[tuple[str, ...]]  # its attributes that stand in the record
+    needs_encoder: ClassVar[bool] = False  # of the model
+    needs_steps: ClassVar[bool] = False  # a model that is trained in steps
+    needs_warm_start: ClassVar[bool] = False  # from the last generation's weights; the experiment then does so
+    moves_samples: ClassVar[bool] = False  # a little; categories cannot be moved
 
     @abstractmethod
     def corrected(
@@ -59,9 +53,9 @@ class Correction(ABC):
         """Whether the samples of this generation are corrected."""
         return True
 
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """The correction's entry in the record."""
+        return {"name": self.name} | {setting: getattr(self, setting) for setting in self.recorded}
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:  # noqa: B027
         """Raise UsageError if the real training set is too small."""
@@ -69,35 +63,60 @@ class Correction(ABC):
     def check(self, model: GenerativeModel) -> None:
         """Raise UsageError, with what to choose instead, if the correction does not suit the model."""
         if self.needs_encoder and model.encode is None:
-            raise UsageError(
-                f"correction={self.name} needs a model with an encoder: choose model=vae or flow, for a table table_vae"
-            )
+            encoders = "choose model=vae or flow, for a table table_vae"
+            raise UsageError(f"correction={self.name} needs a model with an encoder: {encoders}")
         if self.needs_steps and not model.is_trained_in_steps:
-            raise UsageError(
-                f"correction={self.name} needs a model that is trained in steps: choose model=vae, gan or flow, "
-                "for a table table_vae or table_gan"
-            )
+            trained = "choose model=vae, gan or flow, for a table table_vae or table_gan"
+            raise UsageError(f"correction={self.name} needs a model that is trained in steps: {trained}")
         if self.moves_samples and not model.is_continuous:
-            raise UsageError(
-                f"correction={self.name} moves samples, and those of model={model.name} are categories: "
-                "choose correction=none"
-            )
+            moved = f"moves samples, and those of model={model.name} are categories"
+            raise UsageError(f"correction={self.name} {moved}: choose correction=none")
+
+
+class TowardsReal(Correction, ABC):
+    """Moves samples towards real points T(z): z' = (1 - strength) z + strength T(z), with a strength in [0, 1]."""
+
+    recorded: ClassVar[tuple[str, ...]] = ("strength",)
+    moves_samples = True
+    least_drawn = 1  # samples that must be drawn together to be moved
+
+    def __init__(self, *, strength: int | float) -> None:
+        check_fraction(**{"correction.strength": strength})
+        self.strength = float(strength)
+
+    @abstractmethod
+    def prepare(self, reference: "Reference") -> Targets:
+        """The real points that samples move towards."""
+
+    @abstractmethod
+    def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
+        """T(z) of each point z."""
+
+    def corrected(
+        self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: "Reference", generator: torch.Generator
+    ) -> Draw:
+        if self.strength == 0:
+            return draw
+
+        def moved(num_samples: int) -> Samples:
+            samples = draw(max(num_samples, self.least_drawn))
+            points = reference.embed(samples)
+            led_to = self.destinations(points, targets=reference.prepared, generator=generator)
+            points = torch.lerp(points, led_to, self.strength)
+            return reference.restore(points, like=samples, bias=bias, generator=generator)[:num_samples]
+
+        return moved
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The real samples that a chain's samples are compared with, and the space of the comparison.
-
-    Attributes:
-        has_encoder: Whether the chain's models have an encoder; samples are then moved in latent space.
-        load_first: Loads generation 0's model, in evaluation mode on its device.
-    """
+    """The real samples that a chain's samples are compared with, and the space of the comparison."""
 
     correction: Correction
     real: Samples
     seed: int
-    has_encoder: bool
-    load_first: Callable[[], GenerativeModel]
+    has_encoder: bool  # of the chain's models; samples are then moved in latent space
+    load_first: Callable[[], GenerativeModel]  # generation 0's, in evaluation mode on its device
 
     @cached_property
     def first(self) -> GenerativeModel:

@@ -5,12 +5,13 @@ Before selection, vectors of a table become valid rows, as images are quantised;
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
 from collapsar.drawing.correction import Draw, Reference
 from collapsar.drawing.judge import Judge
-from collapsar.drawing.selection import Drawn, Selection
+from collapsar.drawing.selection import Drawn, LabelsFrom, Selection
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples, check_finite_values
@@ -34,32 +35,27 @@ def draw(
 
     With `labelled_by="judge"` each sample gets the judge's likeliest class. With None it keeps the class that it was
     drawn for, if any. `as_rows` makes vectors valid rows of a table, with their targets' classes; None for other data.
-
-    Raises:
-        UsageError: too few samples pass the selection.
-        NonFiniteError: the model draws NaN or infinite values.
     """
     generator = make_generator(seed, generation, "sample")
 
     def sample(num_candidates: int) -> Samples:
         return model.sample(num_candidates, generator, bias=bias)
 
-    def select(candidates: Draw) -> Drawn:
-        lots = make_generator(seed, generation, "selection")
-        candidates = candidates if as_rows is None else checked_rows(candidates, as_rows)
-        return selection.select(candidates, num_samples=num_samples, judge=judge, generator=lots)
-
-    if reference is None or not reference.correction.acts_at(generation):
-        drawn = select(sample)
-    else:
-        drawn = select(reference.corrected(sample, model=model, bias=bias, generation=generation))
-        drawn = replace(drawn, corrected_by=reference.correction.describe())
+    candidates: Draw = sample
+    corrected_by: dict[str, Any] = {}
+    if reference is not None and reference.correction.acts_at(generation):
+        candidates = reference.corrected(sample, model=model, bias=bias, generation=generation)
+        corrected_by = reference.correction.describe()
+    if as_rows is not None:
+        candidates = checked_rows(candidates, as_rows)
+    lots = make_generator(seed, generation, "selection")
+    drawn = selection.select(candidates, num_samples=num_samples, judge=judge, generator=lots)
     samples = drawn.samples
+    labels_from: LabelsFrom = "condition" if as_rows is None else "row"
     if labelled_by == "judge":
-        return replace(drawn, samples=Samples(samples.values, judge.classes(samples.values)), labels_from="judge")
-    if samples.labels is None:
-        return drawn
-    return replace(drawn, labels_from="condition" if as_rows is None else "row")
+        samples, labels_from = Samples(samples.values, judge.classes(samples.values)), "judge"
+    labelled = None if samples.labels is None else labels_from
+    return replace(drawn, samples=samples, labels_from=labelled, corrected_by=corrected_by)
 
 
 def checked_rows(draw: Draw, as_rows: Callable[[Tensor], Samples]) -> Draw:

@@ -9,7 +9,7 @@ theta_synthetic are those of this generation, which started from the last one's 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import nn
@@ -25,13 +25,12 @@ from collapsar.samples import Samples
 class Extrapolation(Correction):
     """Draws samples with extrapolated weights; the model, its checkpoint and its critic stay as trained.
 
-    Parameters are extrapolated. Buffers, such as the statistics of batch normalisation, stay those of this generation.
-
-    Args:
-        weight: The weight above, any finite number.
+    Parameters are extrapolated by the weight above, any finite number. Buffers, such as the statistics of batch
+    normalisation, stay those of this generation.
     """
 
     name = "extrapolation"
+    recorded = ("weight",)
     needs_steps = True
     needs_warm_start = True
 
@@ -50,9 +49,6 @@ class Extrapolation(Correction):
 
     def acts_at(self, generation: int) -> bool:
         return generation > 0
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "weight": self.weight}
 
 
 @contextmanager

@@ -17,12 +17,8 @@ from collapsar.samples import Samples
 class Farthest(Selection):
     """Greedy farthest points: each kept sample is the candidate farthest from those kept before it.
 
-    It is greedy within groups, so that the cost grows linearly with the number of samples, not with its square. Source:
-    Gonzalez 1985, Theoretical Computer Science 38.
-
-    Args:
-        kept_fraction: Share of the candidates that is kept, above 0 and at most 1.
-        group_size: Samples kept from one group of candidates.
+    It is greedy within groups that give `group_size` samples each, so that the cost grows linearly with their number.
+    `kept_fraction` of the candidates is kept, above 0 and at most 1. Source: Gonzalez 1985, Theor. Computer Science 38.
     """
 
     name = "farthest"

@@ -25,27 +25,18 @@ ROWS_PER_DISTANCE_CHUNK = 1024  # bounds memory only
 
 
 def _nothing(*_: Tensor) -> Tensor:
-    raise AssertionError("a selection that needs features without a space is refused beforehand")
+    raise AssertionError("a selection that needs features or classes without a space is refused beforehand")
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What candidates are judged by; `features` and `class_probabilities` take values in the sample convention.
+    """What candidates are judged by; `features` and `class_probabilities` take values in the sample convention."""
 
-    Attributes:
-        features: Features of samples; distances are measured between them.
-        real_features: Gives the features of the real training set; called only by selections that use them.
-        class_probabilities: Probability of each class, from a classifier trained on real data; None without classes.
-        realism: The critic's logit of samples (with their labels, if the model is conditional), higher for samples that
-            it takes for real; None for models without a critic.
-        describe_space: Gives the entry of the features' space in the record.
-    """
-
-    features: Callable[[Tensor], Float[Tensor, "sample feature"]] = _nothing
-    real_features: Callable[[], Float[Tensor, "real feature"]] = _nothing
-    class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] | None = None
-    realism: Callable[[Samples], Float[Tensor, " sample"]] | None = None
-    describe_space: Callable[[], dict[str, Any]] = dict
+    features: Callable[[Tensor], Float[Tensor, "sample feature"]] = _nothing  # distances are measured between them
+    real_features: Callable[[], Float[Tensor, "real feature"]] = _nothing  # called only by selections that use them
+    class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] = _nothing  # of spaces with classes
+    realism: Callable[[Samples], Float[Tensor, " sample"]] | None = None  # the critic's logit, higher for real samples
+    describe_space: Callable[[], dict[str, Any]] = dict  # the entry of the features' space in the record
 
     @cached_property
     def real_spacing(self) -> float:
@@ -59,29 +50,21 @@ class Judge:
 
     def confidence(self, samples: Tensor) -> Float[Tensor, " sample"]:
         """Probability of the likeliest class."""
-        assert self.class_probabilities is not None, "checked beforehand"
         return self.class_probabilities(samples).amax(1)
 
     def classes(self, samples: Tensor) -> Int64[Tensor, " sample"]:
         """The likeliest class of each sample, on the CPU."""
-        assert self.class_probabilities is not None, "checked beforehand"
         return self.class_probabilities(samples).argmax(1).cpu()
 
     def describe(self, judged_by: JudgedBy) -> dict[str, Any]:
         """The judge's entry in the record; empty if the judge was not used."""
-        if judged_by == "space":
-            return self.describe_space()
-        return {"name": "critic"} if judged_by == "critic" else {}
+        return self.describe_space() if judged_by == "space" else {"name": "critic"} if judged_by == "critic" else {}
 
 
 def choose_space(
     judge: FeatureSpace | None, *, sample_shape: Sequence[int], judged_by: JudgedBy
 ) -> FeatureSpace | None:
-    """The settings of the space in which samples of this shape are judged; None if no space is used.
-
-    Raises:
-        UsageError: images have no judge, or the judge is a measuring stick or does not suit the shape.
-    """
+    """The settings of the space in which samples of this shape are judged; None if no space is used."""
     is_vector = len(sample_shape) == 1
     advice = "judge=null" if is_vector else "judge=digits for images with classes, else judge=pca"
     if isinstance(judge, FeatureSpace) and judge.is_stick:
@@ -104,7 +87,7 @@ def num_judged_classes(space: FeatureSpace | None, *, num_classes: int) -> int:
 
 
 def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
-    """Raise UsageError if `labelled_by` is unknown, or a judge without classes shall label (`num_judged_classes`)."""
+    """Refuse an unknown `labelled_by`, or a judge without classes as one (`num_judged_classes`)."""
     if labelled_by not in (None, "judge"):
         raise UsageError(f"labelled_by must be null or judge: got {labelled_by}")
     if labelled_by == "judge" and not num_classes:
@@ -117,10 +100,9 @@ def make_judge(space: FittedSpace | None, *, real: Samples) -> Judge:
     """A judge by a space, fitted on this real training set; without a space, one for selections that use none."""
     if space is None:
         return Judge()
-    classify, extract = space.classify, space.extract
     return Judge(
-        features=extract,
-        real_features=cache(lambda: extract(real.values)),
-        class_probabilities=None if space.head is None else lambda samples: classify(extract(samples)),
+        features=space.extract,
+        real_features=cache(lambda: space.extract(real.values)),
+        class_probabilities=lambda samples: space.classify(space.extract(samples)),
         describe_space=space.describe,
     )

@@ -1,15 +1,14 @@
 """The correction that moves drawn samples to the nearest of a few means of real samples."""
 
 import warnings
-from typing import Any, final
+from typing import final
 
 import torch
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from collapsar.drawing.correction import Points, Reference
-from collapsar.drawing.towards_real import Targets, TowardsReal
+from collapsar.drawing.correction import Points, Reference, Targets, TowardsReal
 from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 
@@ -18,16 +17,14 @@ POINTS_PER_CHUNK = 1024  # bounds memory only
 
 @final
 class NearestMean(TowardsReal):
-    """T(z) is the nearest K-means centre of real samples; each class has its own centres, if there are classes.
+    """T(z) is the nearest of the K-means centres of real samples: `num_means` of each class, if there are classes.
 
-    Source: Gillman et al. 2024, "Self-correcting self-consuming loops" (ICML, arXiv:2402.07087).
-
-    Args:
-        strength: lambda, in [0, 1]; 1 is the projection of the paper.
-        num_means: K for each class; the samples of a class that has fewer are its centres.
+    A class that has fewer samples has these as its centres. A strength of 1 is the projection of the paper. Source:
+    Gillman et al. 2024, "Self-correcting self-consuming loops" (ICML, arXiv:2402.07087).
     """
 
     name = "nearest_mean"
+    recorded = ("strength", "num_means")
 
     def __init__(self, *, strength: int | float, num_means: int) -> None:
         super().__init__(strength=strength)
@@ -46,13 +43,8 @@ class NearestMean(TowardsReal):
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:
         most = num_real // max(num_classes, 1)
         if self.num_means > most:
-            raise UsageError(
-                f"correction.num_means must be at most {most}, the real training samples in a class: "
-                f"got {self.num_means}; set fewer"
-            )
-
-    def describe(self) -> dict[str, Any]:
-        return super().describe() | {"num_means": self.num_means}
+            allowed = f"at most {most}, the real training samples in a class"
+            raise UsageError(f"correction.num_means must be {allowed}: got {self.num_means}; set fewer")
 
 
 def means_of(points: Points, *, num_means: int, generator: torch.Generator) -> Targets:

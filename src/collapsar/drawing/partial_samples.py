@@ -6,7 +6,7 @@ Here z is the encoder's mean at a real image x, and z' is z with a share of its 
 the real images, a share of 1 the model's own samples; in between, images are edited instead of replaced.
 """
 
-from typing import Any, cast, final
+from typing import cast, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,13 +25,11 @@ class PartialSamples(Correction):
 
     A conditional model gets an image's label, and the image keeps it. Otherwise the image loses its label, because the
     class that a redrawn image shows is unknown. If the decoder draws noise, an image and its reconstruction get the
-    same noise, so that the rest x - decode(z) holds none.
-
-    Args:
-        share: Share of the latents, rounded to whole ones, in [0, 1].
+    same noise, so that the rest x - decode(z) holds none. The share, in [0, 1], is rounded to whole latents.
     """
 
     name = "partial_samples"
+    recorded = ("share",)
     needs_encoder = True
 
     def __init__(self, *, share: int | float) -> None:
@@ -53,9 +51,6 @@ class PartialSamples(Correction):
             return redrawn(cast("Autoencoder", model), originals, share=self.share, bias=bias, generator=generator)
 
         return drawn
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "share": self.share}
 
 
 def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias, generator: torch.Generator) -> Samples:

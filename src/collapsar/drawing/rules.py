@@ -16,17 +16,15 @@ from collapsar.samples import Samples
 
 @final
 class TopScored(Selection):
-    """The candidates with the highest scores, in the order drawn.
+    """The share of candidates, above 0 and at most 1, with the highest scores, in the order drawn.
 
-    Args:
-        score: `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
-        kept_fraction: Share of the candidates that is kept, above 0 and at most 1.
+    The score is `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
     """
 
     def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:
         check_positive(kept_fraction=kept_fraction)
         check_fraction(kept_fraction=kept_fraction)
-        self.score, self.kept_fraction = score, kept_fraction
+        self.kept_fraction = kept_fraction
         self.name = {"realism": "most_realistic", "confidence": "most_confident"}[score]
         self.judged_by = "critic" if score == "realism" else "space"
         self.needs_classes = score == "confidence"
@@ -36,7 +34,7 @@ class TopScored(Selection):
         return ceil(num_wanted / self.kept_fraction)
 
     def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
-        if self.score == "realism":
+        if self.judged_by == "critic":
             assert judge.realism is not None, "checked beforehand"
             scores = judge.realism(candidates)
         else:
@@ -45,11 +43,7 @@ class TopScored(Selection):
 
 
 class Rejection(Selection, ABC):
-    """Keeps each candidate with its own probability, until there are enough.
-
-    Args:
-        max_draws_per_sample: Give up after this many draws for each sample wanted; at least 1.
-    """
+    """Keeps each candidate with its own probability, until there are enough or too many were drawn for each wanted."""
 
     def __init__(self, *, max_draws_per_sample: int | float) -> None:
         if max_draws_per_sample < 1:
@@ -67,12 +61,9 @@ class Rejection(Selection, ABC):
 
 @final
 class Verified(Rejection):
-    """Samples that the judge recognises: it gives one class a probability of at least `min_confidence`.
+    """Samples that the judge recognises: it gives one class a probability of at least `min_confidence`, in [0, 1].
 
     After Yi et al. 2025, arXiv:2510.16657; the verifier is a classifier of the chain's own real data.
-
-    Args:
-        min_confidence: In [0, 1].
     """
 
     name = "verified"
@@ -108,25 +99,20 @@ class Curated(Rejection):
         self.favoured_class, self.strength = favoured_class, strength
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
-        assert judge.class_probabilities is not None, "checked beforehand"
         return (self.strength * (judge.class_probabilities(values)[:, self.favoured_class] - 1)).exp()
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
         super().check(num_classes=num_classes, has_critic=has_critic)
         if self.favoured_class >= num_classes:
-            raise UsageError(
-                f"selection.favoured_class must be below {num_classes}, the number of classes: "
-                f"got {self.favoured_class}"
-            )
+            allowed = f"below {num_classes}, the number of classes"
+            raise UsageError(f"selection.favoured_class must be {allowed}: got {self.favoured_class}")
 
 
 @final
 class Deduplicated(Rejection):
     """Samples that are not near copies of a real training sample.
 
-    Args:
-        min_distance: Least distance to the nearest real sample, at least 0, in units of the median distance of real
-            samples to their nearest real neighbours.
+    `min_distance` to the nearest one has the median distance of real samples to their nearest neighbours as its unit.
     """
 
     name = "deduplicated"

@@ -24,36 +24,22 @@ Kept = Int64[Tensor, " kept"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """The samples that were kept.
-
-    Attributes:
-        num_drawn: Candidates that were drawn for them.
-        judged_by: The judge's entry in the record; empty if the selection used none.
-        labels_from: Source of the labels; None without labels.
-        corrected_by: The correction's entry in the record; empty without a correction.
-    """
+    """The samples that were kept."""
 
     samples: Samples
-    num_drawn: int
-    judged_by: dict[str, Any] = field(default_factory=dict)
-    labels_from: LabelsFrom | None = None
-    corrected_by: dict[str, Any] = field(default_factory=dict)
+    num_drawn: int  # candidates that were drawn for them
+    judged_by: dict[str, Any] = field(default_factory=dict)  # the judge's entry in the record; empty if none was used
+    labels_from: LabelsFrom | None = None  # None without labels
+    corrected_by: dict[str, Any] = field(default_factory=dict)  # the correction's entry in the record; may be empty
 
 
 class Selection(ABC):
-    """A rule that keeps some of the candidates.
+    """A rule that keeps some of the candidates."""
 
-    Attributes:
-        name: As in conf/selection.
-        judged_by: What it uses of the judge.
-        needs_classes: Whether it needs the judge's class probabilities.
-        max_draws_per_sample: Give up after this many draws for each sample wanted.
-    """
-
-    name: str
+    name: str  # as in conf/selection
     judged_by: JudgedBy = "space"
-    needs_classes: bool = False
-    max_draws_per_sample: float
+    needs_classes: bool = False  # whether it needs the judge's class probabilities
+    max_draws_per_sample: float  # for each sample wanted; then it gives up
 
     def num_candidates(self, num_wanted: int) -> int:
         """Candidates to draw for the next choice while `num_wanted` samples are missing."""
@@ -64,16 +50,12 @@ class Selection(ABC):
         """Indices of the candidates to keep, at most `num_wanted`."""
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
-        """Raise UsageError, with what to choose instead, if the judge cannot serve this selection.
-
-        `num_classes` counts the classes of the judge's classifier (0 if none); `has_critic`: the model has a critic.
-        """
+        """Refuse a judge, whose classifier has `num_classes` (0: none), or a model that cannot serve this selection."""
         if self.judged_by == "critic" and not has_critic:
             raise UsageError(f"selection={self.name} needs a model with a critic: choose model=gan")
         if self.needs_classes and not num_classes:
-            raise UsageError(
-                f"selection={self.name} needs a judge with classes: choose data with one, such as data=digits"
-            )
+            advice = "choose data with one, such as data=digits"
+            raise UsageError(f"selection={self.name} needs a judge with classes: {advice}")
 
     def select(
         self, draw: Callable[[int], Samples], *, num_samples: int, judge: Judge, generator: torch.Generator
@@ -84,10 +66,9 @@ class Selection(ABC):
         while num_kept < num_samples:
             num_candidates = self.num_candidates(num_samples - num_kept)
             if num_drawn + num_candidates > ceil(self.max_draws_per_sample * num_samples):
-                raise UsageError(
-                    f"selection={self.name} kept {num_kept} of {num_drawn} samples drawn and needs {num_samples}: "
-                    "make the selection less strict, or train the model longer"
-                )
+                kept_so_far = f"kept {num_kept} of {num_drawn} samples drawn and needs {num_samples}"
+                advice = "make the selection less strict, or train the model longer"
+                raise UsageError(f"selection={self.name} {kept_so_far}: {advice}")
             candidates = draw(num_candidates)
             chosen = self.choose(candidates, num_wanted=num_samples - num_kept, judge=judge, generator=generator)
             kept.append(candidates[chosen])

@@ -1,12 +1,11 @@
 """The correction by optimal transport of drawn samples to real anchors, one minibatch at a time."""
 
 from math import ceil
-from typing import Any, final
+from typing import final
 
 import torch
 
-from collapsar.drawing.correction import Points, Reference, stratified_choice
-from collapsar.drawing.towards_real import Targets, TowardsReal
+from collapsar.drawing.correction import Points, Reference, Targets, TowardsReal, stratified_choice
 from collapsar.errors import UsageError, check_positive
 from collapsar.seeding import make_generator
 
@@ -32,6 +31,7 @@ class OptimalTransport(TowardsReal):
     """
 
     name = "optimal_transport"
+    recorded = ("strength", "num_anchors", "is_exact")
 
     def __init__(
         self, *, strength: int | float, num_anchors: int, batch_size: int, regularisation: int | float | None
@@ -39,12 +39,11 @@ class OptimalTransport(TowardsReal):
         super().__init__(strength=strength)
         check_positive(**{"correction.num_anchors": num_anchors, "correction.batch_size": batch_size})
         if regularisation is not None and regularisation < SMALLEST_REGULARISATION:
-            raise UsageError(
-                f"correction.regularisation must be at least {SMALLEST_REGULARISATION}, or null for the exact plan: "
-                f"got {regularisation}"
-            )
+            allowed = f"at least {SMALLEST_REGULARISATION}, or null for the exact plan"
+            raise UsageError(f"correction.regularisation must be {allowed}: got {regularisation}")
         self.num_anchors, self.batch_size, self.least_drawn = num_anchors, batch_size, batch_size
         self.regularisation = None if regularisation is None else float(regularisation)
+        self.is_exact = regularisation is None
 
     def prepare(self, reference: Reference) -> Targets:
         generator = make_generator(reference.seed, 0, "anchors")
@@ -52,9 +51,8 @@ class OptimalTransport(TowardsReal):
         return reference.embed(reference.real[chosen])
 
     def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
-        minibatches = points.tensor_split(ceil(len(points) / self.batch_size))
         led_to = []
-        for some in minibatches:
+        for some in points.tensor_split(ceil(len(points) / self.batch_size)):
             anchors = targets
             if len(targets) > self.batch_size:
                 anchors = targets[torch.randperm(len(targets), generator=generator)[: self.batch_size]]
@@ -63,13 +61,8 @@ class OptimalTransport(TowardsReal):
 
     def check_sizes(self, *, num_real: int, num_classes: int) -> None:
         if self.num_anchors > num_real:
-            raise UsageError(
-                f"correction.num_anchors must be at most the {num_real} real training samples: got {self.num_anchors}; "
-                "set fewer"
-            )
-
-    def describe(self) -> dict[str, Any]:
-        return super().describe() | {"num_anchors": self.num_anchors, "is_exact": self.regularisation is None}
+            most = f"at most the {num_real} real training samples"
+            raise UsageError(f"correction.num_anchors must be {most}: got {self.num_anchors}; set fewer")
 
 
 def barycentres(points: Points, anchors: Targets, *, regularisation: float | None) -> Points:

@@ -18,7 +18,6 @@ from collapsar.config import composition
 from collapsar.config.choices import check_levers, composed_levers
 from collapsar.config.command_line import as_typed, parse
 from collapsar.config.experiment import Experiment
-from collapsar.config.plugins import load_plugins
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import is_expected, one_line
 from collapsar.records.settings import config_folder, flatten
@@ -27,10 +26,7 @@ from collapsar.records.settings import config_folder, flatten
 def as_overrides(settings: Mapping[str, Any], *, others_below: str = "", may_sweep: bool = False) -> list[str]:
     """Overrides from keyword arguments; nested mappings become dotted keys, and text is quoted where Hydra needs it.
 
-    Args:
-        settings: Values by key, such as `num_generations` or `model.width`.
-        others_below: The part that a key belongs to if it is no setting of an experiment; empty for none.
-        may_sweep: Whether text with commas is a sweep.
+    A key that is no setting of an experiment belongs to the part `others_below`; text with commas may be a sweep.
     """
     known = {entry.name for entry in fields(Experiment)} | {"hydra", "lever", "experiment"}
     found = []
@@ -41,7 +37,6 @@ def as_overrides(settings: Mapping[str, Any], *, others_below: str = "", may_swe
 
 
 def _typed(value: Any, *, may_sweep: bool = False) -> str:
-    """A value as it is typed in an override."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
@@ -59,11 +54,7 @@ def _typed(value: Any, *, may_sweep: bool = False) -> str:
 
 
 def compose_settings(overrides: Sequence[str], *, is_chain: bool = True) -> DictConfig:
-    """The composed settings, checked as those of one chain if `is_chain`.
-
-    Raises:
-        UsageError: a setting that the command would refuse, in the same words.
-    """
+    """The composed settings, checked as those of one chain if `is_chain`, and refused as the command would."""
     composition.register()
     with own_hydra(), mistakes_named():
         typed = [as_typed(override, may_sweep=False) for override in overrides]
@@ -98,10 +89,8 @@ def mistakes_named() -> Iterator[None]:
     try:
         logger.setLevel(logging.WARNING)
         yield
-    except UsageError:
-        raise
     except Exception as error:
-        if not is_expected(error):
+        if isinstance(error, UsageError) or not is_expected(error):
             raise
         raise UsageError(one_line(error)) from error
     finally:
@@ -111,7 +100,6 @@ def mistakes_named() -> Iterator[None]:
 def experiment_of(settings: Mapping[str, Any]) -> Experiment:
     """The live experiment of the settings that a run folder holds."""
     composition.register()
-    load_plugins(settings.get("plugins") or [])
     names = [entry.name for entry in fields(Experiment)]
     known = {key: value for key, value in settings.items() if key in names}
     return composition.make(cast("DictConfig", OmegaConf.merge(OmegaConf.structured(Experiment), known)))

@@ -17,17 +17,11 @@ from collapsar.training.trainer import FULL_PRECISION, check_trainer
 
 @dataclass(frozen=True, kw_only=True)
 class MadeModel:
-    """A model of a recipe, and how the recipe trains it; unpacks into `model, trainer_arguments`.
+    """A model of a recipe, and how the recipe trains it; unpacks into `model, trainer_arguments`."""
 
-    Attributes:
-        model: Fresh, with the recipe's plan of training.
-        trainer_arguments: Arguments of `lightning.Trainer`.
-        batch_size: Samples in a step.
-    """
-
-    model: LearnedModel
-    trainer_arguments: dict[str, Any]
-    batch_size: int
+    model: LearnedModel  # fresh, with the recipe's plan of training
+    trainer_arguments: dict[str, Any]  # of `lightning.Trainer`
+    batch_size: int  # samples in a step
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.model, self.trainer_arguments))

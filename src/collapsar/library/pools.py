@@ -15,7 +15,6 @@ from collapsar.chain.run import own_data
 from collapsar.data.batches import PoolBatches, PoolInOrder
 from collapsar.data.causes.cause import checked_causes, plant_all
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_positive
 from collapsar.journal.store import CONFIG, RunFolder, read_config
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named
@@ -27,22 +26,13 @@ VALIDATED_AT_ONCE = 1024  # samples
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What a source holds; `held_out` are real samples that a chain kept for validation, `real` its real sets."""
-
-    pool: Pool
-    real: RealData | None = None
-    held_out: Samples | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where the samples of a data module come from; only `read` opens files."""
 
     sample_shape: tuple[int, ...]
     num_classes: int
     seed: int
-    read: Callable[[], Contents]
+    read: Callable[[], tuple[Pool, Samples | None, Samples | None]]  # pool, test set, real samples for validation
 
 
 class PoolDataModule(LightningDataModule):
@@ -113,27 +103,24 @@ class PoolDataModule(LightningDataModule):
                 f"PoolDataModule feeds one device: got {self.trainer.world_size}; set devices=1 of the Trainer"
             )
         if self.pool is None:
-            found = self._origin.read()
-            self.pool, self._held_out = found.pool, found.held_out
-            self.test = found.real.test if found.real else None
+            self.pool, self.test, self._held_out = self._origin.read()
 
     def train_dataloader(self) -> PoolBatches:
         pool, _, trained_on = self._split()
-        pool = self._cache.move(pool, self._device)
-        generator = self._generator("batches")
+        pool, generator = self._cache.move(pool, self._device), self._generator("batches")
         return PoolBatches(
             pool, device=self._device, batch_size=self.batch_size, generator=generator, chosen=trained_on
         )
 
     def val_dataloader(self) -> PoolInOrder | list[Any]:
-        if self._held_out is not None and self.validation_fraction is None:
-            return self._in_order(self._held_out)
         pool, kept, _ = self._split()
+        if self._held_out is not None and self.validation_fraction is None:
+            return self._in_order(_pool(self._held_out))
         return [] if kept is None else self._in_order(pool, chosen=kept)
 
     def test_dataloader(self) -> PoolInOrder | list[Any]:
         self.setup()
-        return [] if self.test is None else self._in_order(self.test)
+        return [] if self.test is None else self._in_order(_pool(self.test))
 
     @property
     def _device(self) -> torch.device:
@@ -152,10 +139,13 @@ class PoolDataModule(LightningDataModule):
         num_kept = max(1, round(self.validation_fraction * len(order)))
         return self.pool, order[:num_kept], order[num_kept:]
 
-    def _in_order(self, samples: Samples | Pool, *, chosen: Tensor | None = None) -> PoolInOrder:
-        pool = samples if isinstance(samples, Pool) else Pool((Part(samples, REAL),))
+    def _in_order(self, pool: Pool, *, chosen: Tensor | None = None) -> PoolInOrder:
         chosen = torch.arange(len(pool)) if chosen is None else chosen
         return PoolInOrder(pool, device=self._device, batch_size=max(self.batch_size, VALIDATED_AT_ONCE), chosen=chosen)
+
+
+def _pool(samples: Samples) -> Pool:
+    return Pool((Part(samples, REAL),))
 
 
 def named_origin(name: str, *, seed: int, settings: Mapping[str, Any]) -> Origin:
@@ -165,14 +155,14 @@ def named_origin(name: str, *, seed: int, settings: Mapping[str, Any]) -> Origin
     config = compose_settings([*overrides, *as_overrides(listed, others_below="data")])
     with mistakes_named():
         data, cause = instantiate(config.data, _convert_="object"), instantiate(config.cause, _convert_="object")
-    shape, num_classes = data.sample_shape, data.num_classes
+    shape, num_classes = tuple(data.sample_shape), data.num_classes
     causes = checked_causes(cause, sample_shape=shape, num_classes=num_classes, factors=data.factors)
 
-    def read() -> Contents:
+    def read() -> tuple[Pool, Samples, None]:
         real = plant_all(causes, data.load(), seed=seed)
-        return Contents(pool=Pool((Part(real.train, REAL),)), real=real)
+        return _pool(real.train), real.test, None
 
-    return Origin(sample_shape=tuple(shape), num_classes=num_classes, seed=seed, read=read)
+    return Origin(sample_shape=shape, num_classes=num_classes, seed=seed, read=read)
 
 
 def folder_origin(folder: Path, *, generation: int, seed: int | None) -> Origin:
@@ -183,24 +173,14 @@ def folder_origin(folder: Path, *, generation: int, seed: int | None) -> Origin:
         raise UsageError(f"generation must be at least 0: got {generation}")
     with mistakes_named():
         parts = experiment_of(read_config(folder / CONFIG)).parts
+    shape, num_classes = tuple(parts.data.sample_shape), parts.data.num_classes
 
-    def read() -> Contents:
+    def read() -> tuple[Pool, Samples, Samples | None]:
         real, held_out = own_data(parts, parts.data.load())
-        pool = pool_of(
-            generation,
-            real=real,
-            regime=parts.regime,
-            seed=parts.seed,
-            stored=RunFolder(folder).synthetic,
-        )
-        return Contents(pool=pool, real=real, held_out=held_out)
+        stored = RunFolder(folder).synthetic
+        return pool_of(generation, real=real, regime=parts.regime, seed=parts.seed, stored=stored), real.test, held_out
 
-    return Origin(
-        sample_shape=tuple(parts.data.sample_shape),
-        num_classes=parts.data.num_classes,
-        seed=parts.seed if seed is None else seed,
-        read=read,
-    )
+    return Origin(sample_shape=shape, num_classes=num_classes, seed=parts.seed if seed is None else seed, read=read)
 
 
 def given_origin(given: Any, *, seed: int) -> Origin:
@@ -216,8 +196,7 @@ def given_origin(given: Any, *, seed: int) -> Origin:
         samples = as_samples(given, shape=shape)
         if samples.values.dtype != torch.uint8:
             samples = Samples(from_model_range(samples.values), samples.labels)
-        given = Pool((Part(samples, REAL),))
-    labels = given.labels
+        given = _pool(samples)
+    shape, labels = given.parts[0].samples.shape, given.labels
     num_classes = 0 if labels is None else int(labels.max()) + 1
-    shape = given.parts[0].samples.shape
-    return Origin(sample_shape=shape, num_classes=num_classes, seed=seed, read=lambda: Contents(pool=given))
+    return Origin(sample_shape=shape, num_classes=num_classes, seed=seed, read=lambda: (given, None, None))

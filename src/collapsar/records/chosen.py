@@ -1,7 +1,6 @@
-"""What was chosen for a chain, and the name of its arm, which is made of it: as in `replace, lever=sgd`.
+"""What was chosen for a chain, and the name of its arm: its regime and each other choice, as in `replace, lever=sgd`.
 
-A name holds the regime, and each other choice as it was typed. It is stored with a chain when the chain starts. Folder,
-terminal, W&B, page and exports show this one name.
+It is stored with a chain when the chain starts. Folder, terminal, W&B, page and exports show this one name.
 """
 
 import json
@@ -23,27 +22,21 @@ SEPARATOR = ", "
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What was chosen for a chain, as `choices.json` in its run folder stores it.
+    """What was chosen for a chain, as `choices.json` in its run folder stores it."""
 
-    Attributes:
-        arm: The name of its arm.
-        choices: By group or dotted key: the files of groups, and what was typed.
-        settings: A digest of its arm's settings, which are the same for all seeds.
-    """
-
-    arm: str
-    choices: dict[str, Any]
-    settings: str
+    arm: str  # its name
+    choices: dict[str, Any]  # by group or dotted key: the files of groups, and what was typed
+    settings: str  # a digest of the arm's settings, which are the same for all seeds
 
 
 def read_chosen(folder: Path) -> Chosen | None:
     """What was chosen for the chain of a run folder; None if it was made by an earlier version."""
     try:
         content = json.loads((folder / CHOICES).read_text(encoding="utf-8"))
-        arm, choices, settings = content["arm"], dict(content["choices"]), str(content["settings"])
+        arm, choices = printable(str(content["arm"])), dict(content["choices"])
+        return Chosen(arm=arm, choices=choices, settings=str(content["settings"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Chosen(arm=printable(str(arm)), choices=choices, settings=settings)
 
 
 def chosen_in(folders: Iterable[Path]) -> list[Chosen]:
@@ -66,10 +59,7 @@ def arm_name(named: Mapping[str, Any], *, regime: str) -> str:
 def told_apart(chosen: Chosen, known: Sequence[Chosen], *, settings: Mapping[str, Any]) -> Chosen:
     """The same choices, with a name that no other arm of the study has; an arm that is known keeps its name.
 
-    Args:
-        chosen: What was chosen for a chain.
-        known: What was chosen for other chains of the study.
-        settings: The chain's settings by dotted key: its values of what was chosen for another chain only.
+    `settings` of the chain, by dotted key, are its values of what was chosen for another chain only.
     """
     for other in known:
         if other.settings == chosen.settings:

@@ -3,7 +3,7 @@
 These binding settings name a chain's folder, must be equal when it is opened again, and separate the report's arms.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
@@ -15,19 +15,9 @@ import yaml
 from collapsar.errors import UsageError
 
 FREE_SETTINGS = (
-    "name",
-    "num_generations",
-    "objective",
-    "share_generation_0",
-    "tracking",
-    "alarm",
-    "data.root",
-    "data.path",  # data.checksum identifies a table
-    "evaluation.cache_folder",
-    "continue_on_another_device",
-    "wait_for_lock",
-    "checkpoint_minutes",
-    "dry_run",
+    *("name", "num_generations", "objective", "share_generation_0", "tracking", "alarm"),
+    *("data.root", "data.path"),  # data.checksum identifies a table
+    *("evaluation.cache_folder", "continue_on_another_device", "wait_for_lock", "checkpoint_minutes", "dry_run"),
 )
 """Settings that do not change what a generation is: a folder may be continued with other values."""
 
@@ -61,7 +51,6 @@ INTRODUCED_AS = {
 }
 """Settings added after this rule first named folders, with the value that leaves a chain unchanged."""
 
-
 UNUSED_WHILE = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
 """Parts whose settings do not count while other settings have these values."""
 
@@ -93,17 +82,16 @@ def recipes(data: str) -> dict[str, dict[str, dict[str, Any]]]:
     return found | {size: recipes(own)[size] if isinstance(own, str) else own for size, own in content.items()}
 
 
-def setting_by_side(key: str, *, size: str, model: str, side: int) -> Any:
-    """The setting of a recipe for images with this longest side; what stands there without a recipe if it has none."""
-    bounds = _read("recipe", "images")["by_side"]
+def recipe_by_side(key: str, size: str, model: str, shape: Sequence[int]) -> Any:
+    """A setting of the recipe for images [channels, height, width]; if it has none, the setting without a recipe."""
+    bounds, side = _read("recipe", "images")["by_side"], max(shape[1:])
     data = next(name for name, most in bounds.items() if most is None or side <= most)
     if model not in recipes(data).get(size, {}):
         raise UsageError(
             f"size={size} has no recipe for model={model} and images of {side} pixels: set size=small, or "
             f"data.image_size={bounds[data] + 1} or more"
         )
-    whole = whole_recipe(recipes(data)[size][model])
-    return whole[key] if key in whole else _without_recipe(model)[key]
+    return (_without_recipe(model) | whole_recipe(recipes(data)[size][model]))[key]
 
 
 @cache
@@ -117,7 +105,6 @@ def _without_recipe(model: str) -> dict[str, Any]:
 
 
 def _read(group: str, name: str) -> dict[str, Any]:
-    """Content of a file of `conf`; empty if there is no such file."""
     path = config_folder() / group / f"{name}.yaml"
     return yaml.load(path.read_text(encoding="utf-8"), QUICK_LOADER) if path.is_file() else {}
 
@@ -136,8 +123,7 @@ def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     """A nested config as one level of dotted keys; lists are values."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        nested = flatten(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-        flat.update(nested)
+        flat |= flatten(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 

@@ -19,10 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> None:
-    """Write the files that the options name, and the page if it is named or nothing else is.
-
-    Slow imports stand where they are needed, so that --help answers at once.
-    """
+    """Write what the options name; slow imports stand where they are needed, so that --help answers at once."""
     from collapsar.report import exports
     from collapsar.report.page import write_page
     from collapsar.study.study import read_study
@@ -57,12 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run folder, or a folder above some")
     parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="the page (default: DIR/report.html)")
     parser.add_argument("--text", action="store_true", help="print the comparison table")
-    parser.add_argument(
-        "--csv",
-        metavar="FILE",
-        type=Path,
-        help="one row a chain, generation and metric, as CSV; of arms against a baseline also FILE_effects.csv",
-    )
+    rows = "one row a chain, generation and metric, as CSV; of arms against a baseline also FILE_effects.csv"
+    parser.add_argument("--csv", metavar="FILE", type=Path, help=rows)
     parser.add_argument("--parquet", metavar="FILE", type=Path, help="the same as Parquet")
     parser.add_argument("--figures", metavar="DIR", type=Path, help="figures for a paper, as SVG and PNG")
     return parser

@@ -1,7 +1,7 @@
 """Tidy tables for other programs: the records, and the effects of arms.
 
-A chain that its alarm stopped, or that broke down, has rows after its end too: they repeat its last values, as means
-do, and the metric `carried_from` names the generation of these values.
+A chain that ended early has rows after its end too: they repeat its last values, as means do, and the metric
+`carried_from` names the generation of these values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from collapsar.errors import UsageError
+from collapsar.records.record import GenerationRecord
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 from collapsar.theory.fitted import values_of
@@ -20,7 +21,7 @@ COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "met
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
     """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
-    rows = [(arm.name, *row) for arm in arms for row in (*_measured(arm), *_carried(arm))]
+    rows = [(arm.name, *row) for arm in arms for row in _rows(arm)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -36,11 +37,7 @@ def write_csv(study: Study, output: Path) -> list[Path]:
 
 
 def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
-    """Write the tidy table as Parquet.
-
-    Raises:
-        UsageError: pyarrow is not installed.
-    """
+    """Write the tidy table as Parquet; raise UsageError if pyarrow is not installed."""
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         tidy(arms).to_parquet(output, index=False)
@@ -49,27 +46,25 @@ def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
     return output
 
 
-def _measured(arm: Arm) -> Iterator[tuple[Any, ...]]:
+def _rows(arm: Arm) -> Iterator[tuple[Any, ...]]:
     for chain in arm.chains:
         for record in chain.records:
-            values: dict[str, float] = dict(values_of(record))
-            for name, phases in (("seconds", record.seconds), ("shared_seconds", record.shared_seconds)):
-                values |= {f"{name}/{phase}": seconds for phase, seconds in phases.items()}
-            for origin, shares in record.class_shares.items():
-                values |= {f"class_share/{origin}/{index}": share for index, share in enumerate(shares)}
-            for level, by_origin in record.factor_shares.items():
-                values |= {f"factor_share/{origin}/{level}": share for origin, share in by_origin.items()}
-            if record.peak_memory_bytes:
-                values["peak_memory_bytes"] = record.peak_memory_bytes
             head = (chain.label, record.seed, record.data, record.model, record.regime, record.generation)
-            yield from ((*head, key, float(value)) for key, value in values.items())
-
-
-def _carried(arm: Arm) -> Iterator[tuple[Any, ...]]:
-    """Rows for the generations after the chains' ends: the values carried on, and the metric `carried_from`."""
+            yield from ((*head, key, float(value)) for key, value in _values(record).items())
     for chain in arm.carried:
         first = chain.records[0] if chain.records else None
-        parts = [first.data, first.model, first.regime] if first else [""] * 3
+        parts = (first.data, first.model, first.regime) if first else ("", "", "")
         for generation in range(chain.last_generation + 1, arm.horizon + 1):
             for key, value in (chain.last_values | {"carried_from": chain.last_generation}).items():
                 yield (chain.label, chain.seed, *parts, generation, key, float(value))
+
+
+def _values(record: GenerationRecord) -> dict[str, float]:
+    values: dict[str, float] = dict(values_of(record))
+    values |= {f"seconds/{phase}": seconds for phase, seconds in record.seconds.items()}
+    values |= {f"shared_seconds/{phase}": seconds for phase, seconds in record.shared_seconds.items()}
+    for origin, shares in record.class_shares.items():
+        values |= {f"class_share/{origin}/{index}": share for index, share in enumerate(shares)}
+    for level, by_origin in record.factor_shares.items():
+        values |= {f"factor_share/{origin}/{level}": share for origin, share in by_origin.items()}
+    return values | ({"peak_memory_bytes": record.peak_memory_bytes} if record.peak_memory_bytes else {})

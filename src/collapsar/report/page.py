@@ -1,8 +1,4 @@
-"""The page: one HTML file that needs neither a server nor the network.
-
-Each section computes its content, its template lays it out, and the page's own script draws the curves with plotly.js,
-which the page carries.
-"""
+"""The page: one HTML file without a server or the network; plotly.js, which it carries, draws its curves."""
 
 import os
 from collections.abc import Sequence
@@ -21,19 +17,12 @@ from collapsar.study.study import Study, read_study
 
 
 def write_report(folders: Sequence[Path], output: Path) -> Path:
-    """Write the page over all runs at and below the folders; return its path.
-
-    Raises:
-        UsageError: there is no such folder, no run in it, or a record cannot be read.
-    """
+    """Write the page over all runs at and below the folders; return its path. Errors are those of `read_study`."""
     return write_page(read_study(folders), output)
 
 
 def write_page(study: Study, output: Path, *, notice: str = "") -> Path:
-    """Write the page over a study, replacing an older page in one step; return its path.
-
-    A study that still runs has a notice of how far it is.
-    """
+    """Write the page over a study, replacing an older page in one step; `notice` says how far a running study is."""
     page = render(study, notice=notice)
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
@@ -46,7 +35,7 @@ def write_page(study: Study, output: Path, *, notice: str = "") -> Path:
 
 
 def render(study: Study, *, notice: str = "") -> str:
-    """The page over a study, as HTML: the sections that have something to show, below a notice if there is one."""
+    """The page over a study, as HTML: a notice if there is one, and the sections that have something to show."""
     load_cases()
     shown: list[dict[str, Any]] = []
     charts: dict[str, Any] = {}

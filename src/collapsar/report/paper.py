@@ -53,15 +53,19 @@ def write_figures(study: Study, folder: Path) -> list[Path]:
     if survival := survival_curves(study):
         drawings["class_survival"] = partial(_draw_survival, content=content, survival=survival)
     folder.mkdir(parents=True, exist_ok=True)
+    paths = []
     with mpl.rc_context(STYLE):
-        paths = [path for name, draw in drawings.items() for path in _write(folder / name, draw)]
+        figures = {name: _figure(draw) for name, draw in drawings.items()}
         for number, found in enumerate(study.comparisons, 1):
-            name = f"forest_{number}" if number > 1 else "forest"
-            paths += _write_forest(folder / name, forest_content(found))
+            figures[f"forest_{number}" if number > 1 else "forest"] = _forest(forest_content(found))
+        for name, figure in figures.items():
+            paths += [folder / f"{name}.svg", folder / f"{name}.png"]
+            figure.savefig(paths[-2], metadata={"Date": None})
+            figure.savefig(paths[-1])
     return paths
 
 
-def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
+def _figure(draw: Callable[[Axes], None]) -> Figure:
     figure = Figure(figsize=(WIDTH_INCHES, HEIGHT_INCHES), layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
@@ -69,14 +73,7 @@ def _write(stem: Path, draw: Callable[[Axes], None]) -> list[Path]:
         more_rows = max(ceil(len(labels) / 2) - 3, 0)  # than fit above the figure
         figure.set_figheight(HEIGHT_INCHES + 0.15 * more_rows)
         figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=7)
-    return _save(figure, stem)
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-    figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1])
-    return paths
+    return figure
 
 
 def _draw_metric(axes: Axes, *, content: dict[str, Any], metric: str) -> None:
@@ -84,7 +81,7 @@ def _draw_metric(axes: Axes, *, content: dict[str, Any], metric: str) -> None:
     for curve in curves:
         if len(curves) <= len(COLOURS):  # more bands would only hide each other
             _draw_band(axes, curve)
-        axes.plot(curve["generations"], curve["mean"], **_look(content, curve), **_marker(curve))
+        axes.plot(curve["generations"], curve["mean"], marker=MARKERS[curve["arm"] % 5], **_look(content, curve))
     for number, law in enumerate(content["laws"][metric]):
         label = "_law" if number else "law"  # matplotlib lists no label that starts with an underscore
         axes.plot(law["generations"], law["values"], "k", linewidth=1.1, linestyle=(0, (1, 1.2)), label=label)
@@ -99,7 +96,7 @@ def _draw_path(axes: Axes, *, content: dict[str, Any]) -> None:
     for curve in content["curves"]["precision"]:
         recall = recalls.get(curve["arm"], ())
         if len(recall) == len(curve["mean"]):
-            axes.plot(recall, curve["mean"], **_look(content, curve), **_marker(curve))
+            axes.plot(recall, curve["mean"], marker=MARKERS[curve["arm"] % 5], **_look(content, curve))
             axes.plot(recall[:1], curve["mean"][:1], "o", color=COLOURS[curve["arm"] % 8], fillstyle="none")
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
@@ -127,18 +124,14 @@ def _draw_band(axes: Axes, curve: dict[str, Any]) -> None:
 def _look(content: dict[str, Any], curve: dict[str, Any]) -> dict[str, Any]:
     arm = curve["arm"]
     label = _plain(content["arms"][arm].lstrip("_"))  # matplotlib lists no label that starts with an underscore
-    return {"color": COLOURS[arm % 8], "linestyle": DASHES[arm % 5], "linewidth": 1.3, "label": label}
-
-
-def _marker(curve: dict[str, Any]) -> dict[str, Any]:
-    return {"marker": MARKERS[curve["arm"] % 5], "markersize": 3}
+    return {"color": COLOURS[arm % 8], "linestyle": DASHES[arm % 5], "linewidth": 1.3, "label": label, "markersize": 3}
 
 
 def _plain(name: str) -> str:
     return name.replace("$", r"\$")  # matplotlib reads dollars as mathematics
 
 
-def _write_forest(stem: Path, content: dict[str, Any]) -> list[Path]:
+def _forest(content: dict[str, Any]) -> Figure:
     """A panel for each outcome, the arms from the best to the worst; 95 % intervals thick, corrected ones thin."""
     arms = content["arms"]
     figure = Figure(figsize=(7.0, 0.55 + 0.17 * len(arms)), layout="constrained")  # inches: two columns wide
@@ -156,4 +149,4 @@ def _write_forest(stem: Path, content: dict[str, Any]) -> list[Path]:
         axes.locator_params(axis="x", nbins=4)
     panels[0].set_yticks(range(len(arms)), [_plain(name) for name in arms])
     panels[0].set_ylim(len(arms) - 0.4, -0.6)
-    return _save(figure, stem)
+    return figure

@@ -36,7 +36,13 @@ def table_of(study: Study) -> Table:
     for heading in (*map(title_of, study.main_metrics), "recall halved", "first dead"):
         table.add_column(_stacked(heading), justify="right", no_wrap=True)
     for summary in study.summaries:
-        _add_arm(table, summary, study.main_metrics)
+        changes = [_change(summary.first.get(key), summary.last.get(key)) for key in study.main_metrics]
+        waits = [_stacked(waiting_text(waiting)) for waiting in (summary.half_life, summary.first_dead)]
+        table.add_row(Text(summary.arm.name), *changes, *waits, style="bold")
+        chains = summary.arm.chains
+        for chain in chains if len(chains) > 1 or any(chain.problem for chain in chains) else ():
+            table.add_row(*_chain_row(chain, study.main_metrics))
+        table.add_section()
     return table
 
 
@@ -100,16 +106,6 @@ def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
                 counts = f"; counted, last values carried on to generation {arm.horizon}"
             notes.append(f"* {arm.name}, seed {chain.seed}: {chain.problem}{counts}")
     return [*notes, *([entry_gate(summaries)] if any(summary.chains for summary in summaries) else [])]
-
-
-def _add_arm(table: Table, summary: ArmSummary, keys: Sequence[str]) -> None:
-    changes = [_change(summary.first.get(key), summary.last.get(key)) for key in keys]
-    times = [_stacked(waiting_text(waiting)) for waiting in (summary.half_life, summary.first_dead)]
-    table.add_row(Text(summary.arm.name), *changes, *times, style="bold")
-    chains = summary.arm.chains
-    for chain in chains if len(chains) > 1 or any(chain.problem for chain in chains) else ():
-        table.add_row(*_chain_row(chain, keys))
-    table.add_section()
 
 
 def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:

@@ -46,10 +46,7 @@ def environment(loader: BaseLoader) -> Environment:
 
 @cache
 def packed_plotly() -> dict[str, str]:
-    """The script of the installed version, as gzip in base64, with its licence's notice and its source for the policy.
-
-    It is read without importing the package, to save time and memory.
-    """
+    """The script as gzip in base64, with its licence's notice and its source for the policy; read without an import."""
     script = Path(str(metadata.distribution("plotly").locate_file(PLOTLY))).read_bytes()
     notice = script[: script.index(b"*/")].decode().strip("/*\n")
     return {  # level 6: higher levels save 3 kB of 2 MB
@@ -66,5 +63,4 @@ def _script_source(script: bytes) -> Markup:
 
 @cache
 def _static(name: str) -> Markup:
-    """A file of the report's static folder, inlined without escaping."""
     return Markup(resources.files("collapsar.report").joinpath("static", name).read_text(encoding="utf-8"))

@@ -15,30 +15,25 @@ MAX_PICTURED_CHAINS = 24  # film strips and class heat maps take most of the pag
 class Section:
     """A part of the page.
 
-    Its template, `NAME.html.jinja`, stands beside the module of its content. It sees `study`, `arms` and the content.
-
-    Attributes:
-        name: Unique; also the id of the element.
-        title: The heading.
-        content: Path of a function of a `Study`, `module:function`, imported when a page is made. It gives what the
-            template needs, or None if the study has nothing to show. An entry `title` replaces the heading; entries of
-            `charts` go to the page's script.
+    Its template, `NAME.html.jinja`, stands beside the module of its content. It sees `study`, `arms` and the content:
+    what a function of the `Study` gives, or None if there is nothing to show. In the content, an entry `title` replaces
+    the heading; entries of `charts` go to the page's script.
     """
 
-    name: str
-    title: str
-    content: str
+    name: str  # unique; also the id of the element
+    title: str  # the heading
+    content: str  # path of the function, `module:function`, imported when a page is made
 
 
 SECTIONS = [
-    Section(name="reels", title="What the models draw", content=f"{__name__}.reels:content"),
+    Section(name="reels", title="What the models draw", content=f"{__name__}.films:reels"),
     Section(name="answer", title="The answer", content=f"{__name__}.answer:content"),
     Section(name="forest", title="Against the baseline", content=f"{__name__}.forest:content"),
-    Section(name="comparison", title="Comparison", content=f"{__name__}.comparison:content"),
+    Section(name="comparison", title="Comparison", content=f"{__name__}.runs:comparison"),
     Section(name="curves", title="Through the generations", content=f"{__name__}.curves:content"),
     Section(name="losses", title="Training losses", content=f"{__name__}.losses:content"),
-    Section(name="films", title="The same latents in every generation", content=f"{__name__}.films:content"),
-    Section(name="nearest", title="Nearest real images", content=f"{__name__}.nearest:content"),
+    Section(name="films", title="The same latents in every generation", content=f"{__name__}.films:film_strips"),
+    Section(name="nearest", title="Nearest real images", content=f"{__name__}.films:nearest"),
     Section(name="classes", title="Classes", content=f"{__name__}.classes:class_shares"),
     Section(name="factors", title="Factors", content=f"{__name__}.classes:factor_shares"),
     Section(name="class-scores", title="Scores by class", content=f"{__name__}.classes:scores"),
@@ -52,11 +47,7 @@ SECTIONS = [
 
 
 def add_section(section: Section, *, before: str = "classes") -> None:
-    """Add a section to the pages made from now on; it replaces one of the same name.
-
-    Raises:
-        ValueError: The page has no section named `before`.
-    """
+    """Add a section to the pages made from now on; it replaces one of the same name."""
     names = [known.name for known in SECTIONS]
     if section.name in names:
         SECTIONS[names.index(section.name)] = section
@@ -67,25 +58,18 @@ def add_section(section: Section, *, before: str = "classes") -> None:
 
 
 def panels(study: "Study", draw: "Callable[[Chain], Any]") -> dict[str, Any] | None:
-    """Content for the macro `by_seed`: what `draw` makes of each arm's chains; None if it makes nothing of any.
+    """Content for the macro `by_seed`: what `draw` makes of each arm's chains, with a width in `pixels`; None without.
 
-    At most MAX_PICTURED_CHAINS are drawn, the first seeds of each arm before second ones. A drawing has its width in
-    `pixels`.
+    At most MAX_PICTURED_CHAINS are drawn, the first seeds of each arm before second ones.
     """
     ranked = sorted((rank, index) for index, arm in enumerate(study.arms) for rank in range(len(arm.chains)))
     kept = [index for _, index in ranked[:MAX_PICTURED_CHAINS]]
-    drawn = [
-        (
-            index,
-            [(chain.seed, found) for chain in arm.chains[: kept.count(index)] if (found := draw(chain)) is not None],
-        )
-        for index, arm in enumerate(study.arms)
-    ]
-    shown = [(index, pairs) for index, pairs in drawn if pairs]
+    shown = []
+    for index, arm in enumerate(study.arms):
+        drawn = [(chain.seed, draw(chain)) for chain in arm.chains[: kept.count(index)]]
+        if pairs := [(seed, found) for seed, found in drawn if found is not None]:
+            shown.append((index, pairs))
     if not shown:
         return None
-    return {
-        "panels": shown,
-        "panel_pixels": max(found.pixels for _, pairs in shown for _, found in pairs),
-        "num_pictured": len(kept),
-    }
+    width = max(found.pixels for _, pairs in shown for _, found in pairs)
+    return {"panels": shown, "panel_pixels": width, "num_pictured": len(kept)}

@@ -8,7 +8,7 @@ from collapsar.journal.courses import HALF
 from collapsar.journal.profile import SHARES, gate_evidence
 from collapsar.records.words import counted
 from collapsar.report.sections import predictors
-from collapsar.report.sections.glance import HEIGHT, WIDTH, glances
+from collapsar.report.sections.curves import HEIGHT, WIDTH, glances
 from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
@@ -58,13 +58,10 @@ def fate(summary: ArmSummary) -> str:
     """The answer for one arm, a key of FATES, from the same verdicts as the table of definitions, so the two agree."""
     if "recall" in summary.first and all(chain.first.get("recall", 0.0) < LITTLE for chain in summary.chains):
         return "had little"
-    match summary.verdicts[DECIDING].verdict:
-        case "yes":
-            return "collapsed"
-        case "no":
-            return "in part" if _other_definitions(summary) else "kept"
-        case _:
-            return "undecided"
+    verdict = summary.verdicts[DECIDING].verdict
+    if verdict == "no":
+        return "in part" if _other_definitions(summary) else "kept"
+    return "collapsed" if verdict == "yes" else "undecided"
 
 
 def headline(summaries: Sequence[ArmSummary]) -> str:
@@ -73,7 +70,6 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _answer(summaries: Sequence[ArmSummary]) -> list[str]:
-    """The answer, then warnings."""
     summaries = [summary for summary in summaries if summary.chains]
     if not summaries:
         return ["No chain has finished a generation yet, so there is no answer."]
@@ -151,21 +147,13 @@ def _evidence(summary: ArmSummary) -> str:
 
 
 def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
-    """Warnings about arms with too few seeds."""
     single = [summary.arm.name for summary in summaries if len(summary.chains) == 1]
     if single:
         whose = "" if len(single) == len(summaries) else f" of {'; '.join(single[:MOST_NAMES])}"
         yield f"One seed{whose} has no interval: another seed may answer otherwise."
-    decided = [summary for summary in summaries if fate(summary) in ("collapsed", "kept")]
-    wide = [
-        summary.arm.name
-        for summary in decided
-        if (kept := summary.kept_recall)
-        and kept.low is not None
-        and kept.high is not None
-        and kept.low < HALF < kept.high
-    ]
-    if wide:
+    decided = [(one.arm.name, one.kept_recall) for one in summaries if fate(one) in ("collapsed", "kept")]
+    bounded = [(name, kept.low, kept.high) for name, kept in decided if kept]
+    if wide := [name for name, low, high in bounded if low is not None and high is not None and low < HALF < high]:
         names = _joined(wide)
         yield f"The interval of recall of {names} holds both more and less than half: too few seeds to be sure."
 
@@ -213,7 +201,6 @@ def sentence(summary: ArmSummary) -> str:
 
 
 def _halved(summary: ArmSummary) -> WaitingTime | None:
-    """When recall was halved; None if it was not."""
     return summary.half_life if summary.half_life and 0 < summary.half_life.median < math.inf else None
 
 
@@ -249,22 +236,20 @@ def entry_gate(summaries: Sequence[ArmSummary]) -> str:
     """Whether generation 0 is good enough: which arms passed the gate, failed it, or did not measure it."""
     shares = " and ".join(f"{share:g}" for share in SHARES.values())
     rule = f"Entry gate ({' and '.join(SHARES)} of generation 0 at least {shares} of their floors)"
-    failed, passed, unknown = [], [], []
+    groups: dict[str, list[str]] = {"failed by": [], "passed by": [], "not measured for": []}
     for summary in summaries:
         found = [chain.profile.entry_gate for chain in summary.chains]
         if "failed" in found:
             first = summary.chains[found.index("failed")]
             seeds = f" in {found.count('failed')} of {counted(len(found), 'seed')}" if len(found) > 1 else ""
             evidence = gate_evidence(first.records[0].metrics) if first.records else "broke down"
-            failed.append(f"{summary.arm.name}{seeds}, {evidence}")
-        elif None in found:
-            unknown.append(summary.arm.name)
+            groups["failed by"].append(f"{summary.arm.name}{seeds}, {evidence}")
         elif found:
-            passed.append(summary.arm.name)
+            groups["not measured for" if None in found else "passed by"].append(summary.arm.name)
+    failed, passed, unknown = groups.values()
     if not failed and not unknown:
         return f"{rule}: passed{'' if len(passed) == 1 else f' by all {len(passed)} arms'}."
-    groups = (("failed by", failed), ("passed by", passed), ("not measured for", unknown))
-    return f"{rule}: {'; '.join(f'{words} {_joined(names)}' for words, names in groups if names)}."
+    return f"{rule}: {'; '.join(f'{words} {_joined(names)}' for words, names in groups.items() if names)}."
 
 
 def _joined(names: Sequence[str]) -> str:
@@ -275,19 +260,15 @@ def not_finished(arms: Sequence[Arm]) -> str:
     """How many chains the means leave out because they are shorter, and how many count that ended early."""
     left_out = [chain for arm in arms for chain in arm.left_out]
     still = sum(chain.is_open for chain in left_out)
-    endings: list[str] = [chain.ending for arm in arms for chain in arm.counted]
-    ended = [
-        f"{counted(number, 'run')} {words}"
-        for ending, words in (("stopped", "stopped by the alarm"), ("broke down", "whose numbers broke down"))
-        if (number := endings.count(ending))
-    ]
-    clauses = []
-    if still:
-        until = "until they come as far as the longest chain of their arm"
-        clauses.append(f"leave out {counted(still, 'run')} that may go on, {until}")
-    if len(left_out) > still:
-        shorter = counted(len(left_out) - still, "finished run")
-        clauses.append(f"leave out {shorter} with fewer generations than others of the same arm")
-    if ended:
-        clauses.append(f"count {' and '.join(ended)} as outcomes, with the last values carried on")
-    return f"Means, intervals and verdicts {'; '.join(clauses)}." if clauses else ""
+    shorter = len(left_out) - still
+    endings = [str(chain.ending) for arm in arms for chain in arm.counted]
+    words = {"stopped": "stopped by the alarm", "broke down": "whose numbers broke down"}
+    ended = [f"{counted(number, 'run')} {words[ending]}" for ending in words if (number := endings.count(ending))]
+    until = "until they come as far as the longest chain of their arm"
+    clauses = {
+        f"leave out {counted(still, 'run')} that may go on, {until}": still,
+        f"leave out {counted(shorter, 'finished run')} with fewer generations than others of the same arm": shorter,
+        f"count {' and '.join(ended)} as outcomes, with the last values carried on": len(ended),
+    }
+    said = [clause for clause, number in clauses.items() if number]
+    return f"Means, intervals and verdicts {'; '.join(said)}." if said else ""

@@ -1,14 +1,10 @@
-"""Heat maps: which classes and levels of factors shrank, grew or died, and which scores of classes were lost.
-
-Even if every model reproduced its pool's class shares exactly, they would drift, because each pool is a finite draw
-from the last model: the Wright-Fisher process. A share outside the band of this drift was pushed by the model; a class
-that dies within the band may have died of chance.
-"""
+"""Heat maps and areas: which classes and levels of factors shrank, grew or died, which scores of classes were lost."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +12,8 @@ import numpy as np
 from collapsar.journal.definitions import GONE_FRACTION
 from collapsar.judging.metric_keys import SHARE
 from collapsar.judging.metric_lookup import bounds_of, split_class, split_column
+from collapsar.records.record import GenerationRecord
 from collapsar.report.sections import panels
-from collapsar.report.sections.areas import WIDTH, Areas, areas
 from collapsar.report.wording import MISSING
 from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
@@ -25,6 +21,10 @@ from collapsar.study.intervals import CONFIDENCE
 from collapsar.study.study import Study
 
 MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
+WIDTH, HEIGHT = 420, 190  # of the areas, in the units of the SVG
+BAR = 34  # width of the bar of real shares at the left
+GAP = 10
+MIN_LABELLED = 0.045  # a thinner band has no room for its name
 OPEN_ARMS = 4  # with more arms, the numbers of their classes are folded
 
 Tone = Literal["over", "under", "dead", ""]
@@ -32,58 +32,33 @@ Tone = Literal["over", "under", "dead", ""]
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A value as it is shown.
-
-    Attributes:
-        tone: The colour: above or below what it is compared with, or dead.
-        shade: Strength of the colour, 0 to 100.
-        is_drift: Whether neutral drift explains the value.
-    """
+    """A value as it is shown."""
 
     text: str
-    tone: Tone = ""
-    shade: int = 0
-    is_drift: bool = False
+    tone: Tone = ""  # the colour: above or below what the value is compared with, or dead
+    shade: int = 0  # strength of the colour, up to 100
+    is_drift: bool = False  # whether neutral drift explains the value
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """Rows of shaded cells, which the macro `heat` lays out.
+    """Rows of shaded cells, which the macro `heat` lays out."""
 
-    Attributes:
-        heads: Headings of the names of rows, and of what is known about them.
-        columns: Headings of the cells, such as generations.
-        rows: Each name, with what is known about it as text, and its cells.
-        num_rows: All rows that there are, shown or not.
-    """
-
-    heads: tuple[str, ...]
-    columns: Sequence[Any]
-    rows: list[tuple[Any, list[str], list[Cell]]]
-    num_rows: int
+    heads: tuple[str, ...]  # of the names of rows, and of what is known about them
+    columns: Sequence[Any]  # headings of the cells, such as generations
+    rows: list[tuple[Any, list[str], list[Cell]]]  # each name, with what is known about it as text, and its cells
+    num_rows: int  # all that there are, shown or not
+    areas: dict[str, Any] = field(default_factory=dict)  # the same as stacked areas; empty if these are not drawn
 
     @property
     def pixels(self) -> int:
         """Approximate width on the page, where a cell with its gap has 40 pixels (report.css)."""
-        return 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassPicture:
-    """The classes of one chain, as stacked areas and as a heat map."""
-
-    areas: Areas
-    heat: HeatMap
-
-    @property
-    def pixels(self) -> int:
-        """Approximate width of the wider one."""
-        return max(WIDTH + 60, self.heat.pixels)
+        return max(WIDTH + 60 if self.areas else 0, 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1)))
 
 
 def class_shares(study: Study) -> dict[str, Any] | None:
-    """Heat maps of the classes, if any were counted."""
-    content = panels(study, class_picture)
+    """Stacked areas and heat maps of the classes, if any were counted."""
+    content = panels(study, class_map)
     return content and content | {
         "is_open": len(study.arms) <= OPEN_ARMS,
         "rows_say_classes": any(record.labels_from == "row" for chain in study.chains for record in chain.records),
@@ -95,45 +70,64 @@ def factor_shares(study: Study) -> dict[str, Any] | None:
     return panels(study, factor_map)
 
 
-def class_picture(chain: Chain) -> ClassPicture | None:
-    """The classes of a chain, drawn and in numbers; None if none were counted."""
-    found = class_map(chain)
-    if found is None:
-        return None
-    records = [record for record in chain.records if record.class_shares]
-    shown = [index for index, _, _ in found.rows]
-
-    def of_shown(shares: Sequence[float]) -> list[float]:
-        own = [shares[index] for index in shown]
-        return own if len(own) == len(shares) else [*own, sum(shares) - sum(own)]
-
-    real = of_shown(records[0].class_shares["real"])
-    layout = areas(
-        [*map(str, shown), "others"][: len(real)],
-        real=real,
-        shares=[of_shown(record.class_shares["synthetic"]) for record in records],
-        generations=[record.generation for record in records],
-    )
-    return ClassPicture(areas=layout, heat=found)
-
-
 def class_map(chain: Chain) -> HeatMap | None:
     """The classes of a chain, the most common ones if there are many; None if none were counted."""
     records = [record for record in chain.records if record.class_shares]
     if not records:
         return None
     real = records[0].class_shares["real"]
-    synthetic = [record.class_shares["synthetic"] for record in records]
     shown = sorted(sorted(range(len(real)), key=lambda index: -real[index])[:MAX_CLASSES])
-    return HeatMap(
+
+    def of_shown(shares: Sequence[float]) -> list[float]:
+        own = [shares[index] for index in shown]
+        return own if len(own) == len(shares) else [*own, sum(shares) - sum(own)]
+
+    shares = [of_shown(record.class_shares["synthetic"]) for record in records]
+    names, known = [*map(str, shown), "others"][: len(shares[0])], of_shown(real)
+    found = _share_map(
+        chain,
+        records,
         heads=("class", "real"),
-        columns=[record.generation for record in records],
-        rows=[
-            (index, [f"{100 * real[index]:.0f}"], _cells([row[index] for row in synthetic], real[index], chain))
-            for index in shown
-        ],
+        levels=[(index, [real[index]], [row[place] for row in shares]) for place, index in enumerate(shown)],
         num_rows=len(real),
     )
+    generations = [record.generation for record in records]
+    return replace(found, areas=areas(names, real=known, shares=shares, generations=generations))
+
+
+def areas(
+    names: Sequence[str], *, real: Sequence[float], shares: Sequence[Sequence[float]], generations: Sequence[int]
+) -> dict[str, Any]:
+    """Lay out classes; `real` are shares by class, `shares` the same for each generation.
+
+    A band has its `name`, and its corners in SVG's notation among `real` samples and `drawn` ones. Its names stand at
+    the heights `real_y` and `label_y`, None if it is too thin there. `ticks` are the generations with their places.
+    """
+    first, last = generations[0], generations[-1]
+    left = float(BAR + GAP)
+    places = [left + (WIDTH - left) * (generation - first) / max(last - first, 1) for generation in generations]
+    every = -(-len(generations) // 12)
+    ticks = [(generation, round(x, 1)) for generation, x in zip(generations, places, strict=True)][::every]
+    if len(places) == 1:
+        places, shares = [left, float(WIDTH)], [shares[0], shares[0]]
+    tops, real_tops = [[0.0, *accumulate(row)] for row in shares], [0.0, *accumulate(real)]
+
+    def edge(index: int) -> list[str]:
+        return [f"{x:.1f},{HEIGHT * row[index]:.1f}" for x, row in zip(places, tops, strict=True)]
+
+    bands = []
+    for index, name in enumerate(names):
+        above, below = (f"{HEIGHT * top:.1f}" for top in real_tops[index : index + 2])
+        corners = f"0,{above} {BAR},{above} {BAR},{below} 0,{below}"
+        drawn = " ".join([*edge(index), *edge(index + 1)[::-1]])
+        heights = {"label_y": _middle(tops[-1], index), "real_y": _middle(real_tops, index)}
+        bands.append({"name": name, "real": corners, "drawn": drawn, **heights})
+    return {"bands": bands, "ticks": ticks}
+
+
+def _middle(tops: Sequence[float], index: int) -> float | None:
+    share = tops[index + 1] - tops[index]
+    return round(HEIGHT * (tops[index] + share / 2) + 4, 1) if share >= MIN_LABELLED else None
 
 
 def factor_map(chain: Chain) -> HeatMap | None:
@@ -144,40 +138,44 @@ def factor_map(chain: Chain) -> HeatMap | None:
     records = [record for record in chain.records if record.factor_shares]
     if not records:
         return None
-    levels = records[0].factor_shares
-    return HeatMap(
-        heads=("level", "known", "read"),
-        columns=[record.generation for record in records],
-        rows=[
-            (
-                level,
-                [f"{100 * first['known']:.1f}", f"{100 * first['real']:.1f}"],
-                _cells(
-                    [record.factor_shares[level]["synthetic"] for record in records], first["known"], chain, digits=1
-                ),
-            )
-            for level, first in list(levels.items())[:MAX_LEVELS]
-        ],
-        num_rows=len(levels),
-    )
-
-
-def _cells(shares: Sequence[float], real: float, chain: Chain, *, digits: int = 0) -> list[Cell]:
-    """A cell for each generation that measured the share, shaded by its distance from the real one."""
-    records = [record for record in chain.records if record.class_shares or record.factor_shares]
-    taken = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
-    band = neutral_band(
-        real,
-        # the fewest samples that a pool took from the generation before; the first pool's size if none took any
-        num_samples=min((size for size in taken if size), default=int(chain.records[0].pool["size"])),
-        num_evaluated=records[0].num_evaluated,
-        num_generations=records[-1].generation + 1,
-    )
-    outside = outside_drift(shares, band=[band[record.generation] for record in records])
-    return [
-        _cell(share, real, text=f"{100 * share:.{digits}f}", is_drift=not is_out)
-        for share, is_out in zip(shares, outside, strict=True)
+    first = records[0].factor_shares
+    levels = [
+        (level, [own["known"], own["real"]], [record.factor_shares[level]["synthetic"] for record in records])
+        for level, own in list(first.items())[:MAX_LEVELS]
     ]
+    return _share_map(
+        chain, records, heads=("level", "known", "read"), levels=levels, num_rows=len(first), num_decimals=1
+    )
+
+
+def _share_map(
+    chain: Chain,
+    records: Sequence[GenerationRecord],
+    *,
+    heads: tuple[str, ...],
+    levels: Sequence[tuple[Any, list[float], list[float]]],
+    num_rows: int,
+    num_decimals: int = 0,
+) -> HeatMap:
+    """A map of shares: each level has real shares, of which the first one counts, and the share in each record."""
+    taken = [record.pool.get("origins", {}).get(str(record.generation - 1)) for record in chain.records]
+    # the fewest samples that a pool took from the generation before; the first pool's size if none took any
+    num_samples = min((size for size in taken if size), default=int(chain.records[0].pool["size"]))
+    rows = []
+    for name, known, shares in levels:
+        band = neutral_band(
+            known[0],
+            num_samples=num_samples,
+            num_evaluated=records[0].num_evaluated,
+            num_generations=records[-1].generation + 1,
+        )
+        cells = []
+        for record, share in zip(records, shares, strict=True):
+            low, high = band[record.generation]
+            text = f"{100 * share:.{num_decimals}f}"
+            cells.append(_cell(share, known[0], text=text, is_drift=low <= share <= high))
+        rows.append((name, [f"{100 * share:.{num_decimals}f}" for share in known], cells))
+    return HeatMap(heads=heads, columns=[record.generation for record in records], rows=rows, num_rows=num_rows)
 
 
 def _cell(share: float, real: float, *, text: str, is_drift: bool) -> Cell:
@@ -200,18 +198,11 @@ def neutral_band(
 ) -> tuple[tuple[float, float], ...]:
     """Lower and upper quantile of a class's measured share in each generation, if sampling alone moves it.
 
-    The neutral chain is Wright-Fisher's under replace: model t draws the class exactly as often as its pool holds it,
-    and the next pool has `num_samples` draws. Counting the share on `num_evaluated` samples is one more draw. Source:
-    Wright 1931.
-
-    Args:
-        share: The class's share of the real training set, in [0, 1].
-        num_samples: Size of each pool.
-        num_evaluated: Samples that each measured share is counted on.
-        num_generations: Generation 0 was trained on the real set, so only measuring scatters it.
-        coverage: Probability of lying in the band, generation by generation, in (0, 1).
-        num_chains: Chains that are simulated, always from the same seed; with 2,000 the quantiles scatter by a few per
-            mille of the share.
+    The neutral chain is Wright-Fisher's under replace (Wright 1931): model t draws the class exactly as often as its
+    pool holds it, and the next pool has `num_samples` draws. Counting the share on `num_evaluated` samples is one more
+    draw, the only one of generation 0. A share outside the band was pushed by the model; a class that dies within the
+    band may have died of chance. `share` is that of the real training set; `coverage` is the probability of lying in
+    the band, generation by generation. With 2,000 simulated chains the quantiles scatter by a few per mille.
     """
     generator = np.random.default_rng(0)
     tail = (1 - coverage) / 2
@@ -222,11 +213,6 @@ def neutral_band(
         band.append((float(low), float(high)))
         shares = generator.binomial(num_samples, shares) / num_samples
     return tuple(band)
-
-
-def outside_drift(shares: Sequence[float], *, band: Sequence[tuple[float, float]]) -> list[bool]:
-    """Whether a class's share lies outside the band, generation by generation."""
-    return [share < low or share > high for share, (low, high) in zip(shares, band, strict=True)]
 
 
 def scores(study: Study) -> dict[str, Any] | None:
@@ -247,41 +233,29 @@ def score_maps(arms: Sequence[Arm]) -> dict[str, list[tuple[int, HeatMap]]]:
     """
     maps: dict[str, list[tuple[int, HeatMap]]] = {}
     for index, arm in enumerate(arms):
-        for metric, keys in _keys_by_metric(arm).items():
-            maps.setdefault(metric, []).append((index, _map(arm, keys)))
+        of_metrics: dict[str, dict[int | str, str]] = {}  # the record key of each class, or of each column
+        for key in dict.fromkeys(key for chain in arm.counted if chain.records for key in chain.records[-1].metrics):
+            if of_part := split_class(key) or (split_column(key) if bounds_of(key) == SHARE else None):
+                metric, part = of_part
+                of_metrics.setdefault(metric, {})[part] = key
+        for metric, keys in of_metrics.items():
+            maps.setdefault(metric, []).append((index, _score_map(arm, keys)))
     return maps
 
 
-def _keys_by_metric(arm: Arm) -> dict[str, dict[int | str, str]]:
-    """By metric, the record key of each class, or of each column if the metric is a share."""
-    found: dict[str, dict[int | str, str]] = {}
-    for key in dict.fromkeys(key for chain in arm.counted if chain.records for key in chain.records[-1].metrics):
-        of_part = split_class(key) or (split_column(key) if bounds_of(key) == SHARE else None)
-        if of_part:
-            metric, part = of_part
-            found.setdefault(metric, {})[part] = key
-    return found
-
-
-def _map(arm: Arm, keys: Mapping[int | str, str]) -> HeatMap:
+def _score_map(arm: Arm, keys: Mapping[int | str, str]) -> HeatMap:
     generations = list(range(max(chain.last_generation for chain in arm.counted) + 1))
     scores = {part: [_mean(arm, key, generation) for generation in generations] for part, key in keys.items()}
     lowest = set(sorted(scores, key=lambda part: scores[part][-1] or 0.0)[:MAX_CLASSES])
     is_of_classes = isinstance(next(iter(keys)), int)
-    return HeatMap(
-        heads=("class" if is_of_classes else "column",),
-        columns=generations,
-        rows=[
-            (part, [], [_score_cell(score, first=scores[part][0]) for score in scores[part]])
-            for part in (sorted(keys) if is_of_classes else keys)  # type: ignore[type-var]
-            if part in lowest
-        ],
-        num_rows=len(keys),
-    )
+    parts = [part for part in (sorted(keys) if is_of_classes else keys) if part in lowest]  # type: ignore[type-var]
+    cells = {part: [_score_cell(score, first=own[0]) for score in own] for part, own in scores.items()}
+    rows: list[Any] = [(part, [], cells[part]) for part in parts]
+    head = "class" if is_of_classes else "column"
+    return HeatMap(heads=(head,), columns=generations, rows=rows, num_rows=len(keys))
 
 
 def _mean(arm: Arm, key: str, generation: int) -> float | None:
-    """The mean over seeds, last values carried on; None if no chain measured it."""
     values = [value for chain in arm.counted if (value := chain.metrics_at(generation).get(key)) is not None]
     return float(np.mean(values)) if values else None
 

@@ -1,8 +1,13 @@
-"""Film strips: the same latents decoded in every generation, as one small PNG for each chain."""
+"""Stored images on the page, as PNGs in data URIs: reels of two arms, film strips, and nearest real images.
+
+A reel has a frame for each generation. The page's script plays it; without a script it scrolls sideways and shows the
+last generation first.
+"""
 
 import base64
 import io
 import zipfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,67 +17,112 @@ import numpy as np
 from PIL import Image
 
 from collapsar.report.sections import MAX_PICTURED_CHAINS, panels
+from collapsar.report.sections.answer import ranked_by_kept
+from collapsar.study.arms import Arm
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study
 
 TOTAL_BYTES = 3_000_000  # of all strips of a page, before base64 adds a third
+MAX_BYTES = 250_000  # of a picture, before base64 adds a third
+ROWS, COLUMNS = 3, 4  # images of a frame of a reel
 GAP = 1  # transparent pixels between images, at their own resolution
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmStrip:
-    """A film strip as a PNG in a data URI: rows are latents, columns generations.
-
-    An image is shown `cell_pixels` wide, a whole multiple of its own width.
-    """
+class Picture:
+    """Images in columns and rows; each is shown `cell_pixels` wide, a whole multiple of its own width."""
 
     uri: str
     generations: tuple[int, ...]
-    num_latents: int
+    num_columns: int
+    num_rows: int
     cell_pixels: int
 
     @property
     def pixels(self) -> int:
-        """Width of the whole strip."""
-        return self.cell_pixels * len(self.generations)
+        """Width of the whole picture."""
+        return self.cell_pixels * self.num_columns
 
 
-def content(study: Study) -> dict[str, Any] | None:
+def reels(study: Study) -> dict[str, Any] | None:
+    """The arm that lost most and the one that kept most, without recall the first and the last; and real images."""
+    ranked = [(one.arm, one.kept_recall) for one in ranked_by_kept(study.counted)]
+    arms = [(arm, f"{100 * kept.mean:.0f}\u202f% of recall left" if kept else "") for arm, kept in ranked]
+    arms = arms or [(arm, "") for arm in study.arms]
+    first, last = _first_reel(arms), _first_reel(arms[::-1])
+    if first is None or last is None:
+        return None
+    title, found = "What the models draw", [first]
+    if first["arm"] is not last["arm"]:
+        found.append(last)
+        kept = "What the arm that lost most and the arm that kept most draw"
+        title = kept if first["kept"] else "What the models of two arms draw"
+    generations = sorted({generation for reel in found for generation in reel["generations"]})
+    return {"title": title, "reels": found, "real": _real_images(first["chain"]), "generations": generations}
+
+
+def _first_reel(arms: Iterable[tuple[Arm, str]]) -> dict[str, Any] | None:
+    """The reel of the first arm that has one, from its first seed that counts."""
+    for arm, kept in arms:
+        for chain in arm.counted or arm.distinct:
+            if columns := strip_columns(chain):
+                png, generations, _ = _fitted(columns, max_bytes=MAX_BYTES, min_rows=ROWS * COLUMNS, lay_out=_framed)
+                return {"arm": arm, "kept": kept, "chain": chain, "uri": data_uri(png), "generations": generations}
+    return None
+
+
+def _framed(stack: np.ndarray) -> np.ndarray:
+    """Columns of images [generation * column, row, ...] of frames, laid out row by row; absent images are black."""
+    stack = stack[:, : ROWS * COLUMNS]
+    missing = ROWS * COLUMNS - stack.shape[1]
+    stack = np.pad(stack, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
+    image = stack.shape[2:]
+    return stack.reshape(-1, ROWS, COLUMNS, *image).swapaxes(1, 2).reshape(-1, ROWS, *image)
+
+
+def _real_images(chain: Chain) -> str:
+    """A frame of real images that the chain was measured against; empty if none were stored."""
+    stored = (stored_images(chain.folder, record.generation, "real") for record in chain.records)
+    real = next((images for images in stored if images is not None), None)
+    return "" if real is None else data_uri(encode(_framed(real[None])))
+
+
+def film_strips(study: Study) -> dict[str, Any] | None:
     """The strips of the chains that stored images."""
     return panels(study, partial(film_strip, num_chains=min(len(study.chains), MAX_PICTURED_CHAINS)))
 
 
-def film_strip(chain: Chain, *, num_chains: int) -> FilmStrip | None:
-    """The strip of a chain, smaller if more chains share the page; None if there are no images."""
+def film_strip(chain: Chain, *, num_chains: int) -> Picture | None:
+    """Rows of latents, columns of generations, smaller if more chains share the page; None if there are no images."""
     columns = strip_columns(chain)
     if not columns:
         return None
-    budget = min(250_000, TOTAL_BYTES // num_chains)
-    generations, stack = tuple(columns), np.stack(list(columns.values()))
-    if stack.shape[-1] > 16:  # larger images are shown larger, so fewer of them fill a screen
-        stack = stack[:, :8]
-    png = encode(stack)
-    if len(png) > budget and stack.shape[2] == 3:
-        png = encode(stack, num_colours=48)
-    if len(png) > budget:
-        keep = max(4, stack.shape[1] * budget // len(png))
-        png, stack = encode(stack[:, :keep], num_colours=48), stack[:, :keep]
-    if len(png) > budget:
-        chosen = evenly(len(generations), max(2, len(generations) * budget // len(png)))
-        generations, stack = tuple(generations[index] for index in chosen), stack[chosen]
-        png = encode(stack, num_colours=48)
-    side = stack.shape[-1]
-    return FilmStrip(
-        uri=data_uri(png),
-        generations=generations,
-        num_latents=stack.shape[1],
-        cell_pixels=cell_pixels(side),
-    )
+    if next(iter(columns.values())).shape[-1] > 16:  # larger images are shown larger, so fewer of them fill a screen
+        columns = {generation: strip[:8] for generation, strip in columns.items()}
+    png, generations, stack = _fitted(columns, max_bytes=min(MAX_BYTES, TOTAL_BYTES // num_chains))
+    return _picture(png, stack, generations=generations)
+
+
+def nearest(study: Study) -> dict[str, Any] | None:
+    """Samples of the last generation of each chain beside the real images nearest to them, if these were stored."""
+    return panels(study, pairs)
+
+
+def pairs(chain: Chain) -> Picture | None:
+    """The last generation's first samples, and below each its nearest real image; None if these were not stored."""
+    generation = chain.last_generation
+    real = stored_images(chain.folder, generation, "nearest")
+    samples = stored_images(chain.folder, generation, "samples") if real is not None else None
+    if real is None or samples is None or real.shape[1:] != samples.shape[1:]:
+        return None
+    count = min(len(samples), len(real), 10 if real.shape[-1] <= 32 else 6)
+    stack = np.stack([samples[:count], real[:count]], axis=1)  # [sample, row, channel, height, width]
+    return _picture(encode(stack), stack, generations=(generation,))
 
 
 def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
     """Strips of at most 24 generations, evenly spread; those unlike the first in shape are left out."""
-    records = [chain.records[index] for index in evenly(len(chain.records), 24)]
+    records = [chain.records[index] for index in _evenly(len(chain.records), 24)]
     read = {record.generation: stored_images(chain.folder, record.generation, "strip") for record in records}
     found = {generation: strip for generation, strip in read.items() if strip is not None}
     shape = next(iter(found.values())).shape if found else ()
@@ -91,9 +141,31 @@ def stored_images(folder: Path, generation: int, name: str) -> np.ndarray | None
     return images if images.dtype == np.uint8 and images.ndim == 4 and images.size else None
 
 
-def evenly(count: int, most: int) -> list[int]:
+def _evenly(count: int, most: int) -> list[int]:
     """At most so many indices below `count`, with the first and the last."""
     return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
+
+
+def _fitted(
+    columns: dict[int, np.ndarray],
+    *,
+    max_bytes: int,
+    min_rows: int = 4,
+    lay_out: Callable[[np.ndarray], np.ndarray] = lambda stack: stack,
+) -> tuple[bytes, tuple[int, ...], np.ndarray]:
+    """A PNG of the columns, and what it shows: if it is too large, it gets fewer colours, then rows, then columns."""
+    generations, stack = tuple(columns), np.stack(list(columns.values()))
+    png = encode(lay_out(stack))
+    if len(png) > max_bytes:
+        png = encode(lay_out(stack), num_colours=48)
+    if len(png) > max_bytes:
+        stack = stack[:, : max(min_rows, stack.shape[1] * max_bytes // len(png))]
+        png = encode(lay_out(stack), num_colours=48)
+    if len(png) > max_bytes:
+        chosen = _evenly(len(generations), max(2, len(generations) * max_bytes // len(png)))
+        generations, stack = tuple(generations[index] for index in chosen), stack[chosen]
+        png = encode(lay_out(stack), num_colours=48)
+    return png, generations, stack
 
 
 def encode(stack: np.ndarray, *, num_colours: int | None = None) -> bytes:
@@ -118,6 +190,9 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def cell_pixels(side: int) -> int:
-    """How wide an image with its gap is shown: a whole multiple of its own width, and at least 40 pixels."""
-    return (side + GAP) * max(1, -(-40 // side))
+def _picture(png: bytes, stack: np.ndarray, *, generations: tuple[int, ...]) -> Picture:
+    num_columns, num_rows, *_, side = stack.shape
+    cell_pixels = (side + GAP) * max(1, -(-40 // side))  # at least 40
+    return Picture(
+        uri=data_uri(png), generations=generations, num_columns=num_columns, num_rows=num_rows, cell_pixels=cell_pixels
+    )

@@ -20,20 +20,13 @@ LARGEST = 1e30  # a loss beyond cannot be drawn
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossCurve:
-    """One loss through a chain: its points in SVG's notation, a line for each generation, and its range."""
-
-    name: str
-    lines: list[str]
-    lowest: float
-    highest: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Losses:
-    """The losses of a chain, and where each of its generations begins, in the units of the drawing."""
+    """The losses of a chain, and where each of its generations begins, in the units of the drawing.
 
-    curves: list[LossCurve]
+    A curve has a `name`, `lines` (for each generation its points in SVG's notation), and its `lowest` and `highest`.
+    """
+
+    curves: list[dict[str, Any]]
     starts: list[tuple[int, float]]
     pixels: int = WIDTH
 
@@ -51,33 +44,32 @@ def losses(chain: Chain) -> Losses | None:
     if not readings:
         return None
     steps = [max(reading["step"] for reading in curve) for curve in readings.values()]
-    ends = np.cumsum(steps) * (WIDTH / sum(steps))
-    starts = list(zip(readings, [0.0, *(round(float(end), 1) for end in ends[:-1])], strict=True))
+    scale = WIDTH / sum(steps)
+    starts = [0.0, *(round(float(end), 1) for end in (np.cumsum(steps) * scale)[:-1])]
     names = dict.fromkeys(name for curve in readings.values() for reading in curve for name in reading)
-    lists, begins = list(readings.values()), [start for _, start in starts]
-    curves = [_curve(name, lists, starts=begins, scale=WIDTH / sum(steps)) for name in names if is_loss(name)]
-    return Losses(curves=curves, starts=starts)
+    lists = list(readings.values())
+    return Losses(
+        curves=[_curve(name, lists, starts=starts, scale=scale) for name in names if is_loss(name)],
+        starts=list(zip(readings, starts, strict=True)),
+    )
 
 
 def _curve(
     name: str, generations: Sequence[Sequence[dict[str, float]]], *, starts: Sequence[float], scale: float
-) -> LossCurve:
+) -> dict[str, Any]:
     """One loss, its readings thinned by means of neighbours; what lies above the range is drawn at its edge."""
     most = max(2, MAX_POINTS // len(generations))
     curves = [_thinned([(one["step"], one[name]) for one in curve if name in one], most) for curve in generations]
     # the first readings of a new model would flatten all others
     values = [value for points in curves for _, value in (points[1:] or points)]
     lowest, highest = min(values), max(values)
-    span = (highest - lowest) or 1.0
 
     def point(start: float, step: float, value: float) -> str:
-        height = HEIGHT * min(max((highest - value) / span, 0.0), 1.0)
+        height = HEIGHT * min(max((highest - value) / ((highest - lowest) or 1.0), 0.0), 1.0)
         return f"{start + step * scale:.1f},{height:.1f}"
 
-    lines = [
-        " ".join(point(start, *one) for one in points) for start, points in zip(starts, curves, strict=True) if points
-    ]
-    return LossCurve(name=printable(name), lines=lines, lowest=lowest, highest=highest)
+    lines = [" ".join(point(start, *one) for one in points) for start, points in zip(starts, curves, strict=True)]
+    return {"name": printable(name), "lines": [line for line in lines if line], "lowest": lowest, "highest": highest}
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
@@ -88,18 +80,15 @@ def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[flo
 
 
 def _read(chain: Chain, generation: int) -> list[dict[str, float]]:
-    """The readings of a generation's losses; empty if none were stored or the file is damaged."""
+    """The readings of a generation's losses, with a step and finite numbers; empty without a file that can be read."""
     try:
         curve = json.loads((chain.folder / f"generation_{generation:03d}" / "curve.json").read_text("utf-8"))
     except (OSError, ValueError):
         return []
-    return [reading for reading in curve if _is_reading(reading)] if isinstance(curve, list) else []
-
-
-def _is_reading(reading: Any) -> bool:
-    """Whether it holds a step and finite numbers; the file may come from somebody else."""
-    return (
-        isinstance(reading, dict)
-        and all(isinstance(value, int | float) and abs(value) < LARGEST for value in reading.values())
+    readings = [reading for reading in curve if isinstance(reading, dict)] if isinstance(curve, list) else []
+    return [
+        reading
+        for reading in readings
+        if all(isinstance(value, int | float) and abs(value) < LARGEST for value in reading.values())
         and reading.get("step", 0) > 0
-    )
+    ]

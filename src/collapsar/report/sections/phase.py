@@ -5,19 +5,19 @@ value at which each seed's curve crosses it. A seed's curve is linear between th
 """
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from collapsar.judging.metric_lookup import bounds_of
 from collapsar.report.sections.classes import Cell, HeatMap
+from collapsar.report.sections.curves import value_axis
 from collapsar.report.wording import MISSING, number_text
 from collapsar.study.intervals import Interval, t_interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
 
+METRICS = ("recall", "fid")
+WIDTH, HEIGHT = 420, 220  # of the box of a curve, in the units of its SVG
 SEARCH = "search.json"  # in the folder of a study: setting, objective, and a bound, at_least or at_most
 
 
@@ -27,15 +27,13 @@ def maps(study: Study) -> dict[str, Any] | None:
     if len(settings) != 2:
         return None
     rows, columns = (_values(study.counted, setting) for setting in settings)
-    finals = {
-        metric: {
-            tuple(arm.arm.distinctions.values()): arm.last[metric].mean for arm in study.counted if metric in arm.last
-        }
-        for metric in ("recall", "fid")
-    }
-    if min(len(rows), len(columns)) < 2 or not any(finals.values()):
+    found = []
+    for metric in METRICS:
+        measured = [summary for summary in study.counted if metric in summary.last]
+        if final := {tuple(one.arm.distinctions.values()): one.last[metric].mean for one in measured}:
+            found.append((metric, _map(rows, columns, final)))
+    if min(len(rows), len(columns)) < 2 or not found:
         return None
-    found = [(metric, _map(rows, columns, final)) for metric, final in finals.items() if final]
     return {"row_setting": settings[0], "column_setting": settings[1], "maps": found}
 
 
@@ -55,32 +53,8 @@ def _map(rows: Sequence[Any], columns: Sequence[Any], final: dict[tuple[Any, ...
         shade = round(100 * (value - low) / (high - low)) if high > low else 50
         return Cell(text=number_text(value), tone="over", shade=shade)
 
-    return HeatMap(
-        heads=("",),
-        columns=columns,
-        rows=[(row, [], [cell(final.get((row, column))) for column in columns]) for row in rows],
-        num_rows=len(rows),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhaseCurve:
-    """The final value of a metric over one setting.
-
-    Attributes:
-        setting: Dotted key of the setting.
-        points: Values of the setting in order, each with the mean of the metric over seeds.
-        threshold: The bound of a search for this metric and setting; None without one.
-        crossing: The value at which curves cross the bound, over seeds; None without a threshold.
-        num_without: Seeds whose curve does not cross the bound.
-    """
-
-    metric: str
-    setting: str
-    points: list[tuple[float, Interval]]
-    threshold: float | None = None
-    crossing: Interval | None = None
-    num_without: int = 0
+    cells: list[Any] = [(row, [], [cell(final.get((row, column))) for column in columns]) for row in rows]
+    return HeatMap(heads=("",), columns=columns, rows=cells, num_rows=len(rows))
 
 
 def curves(study: Study) -> dict[str, Any] | None:
@@ -93,36 +67,35 @@ def curves(study: Study) -> dict[str, Any] | None:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     summaries = sorted(study.counted, key=lambda summary: summary.arm.settings[setting])
-    found_curves = []
-    for metric in ("recall", "fid"):
-        if all(metric in summary.last for summary in summaries):
-            points = [(float(one.arm.settings[setting]), one.last[metric]) for one in summaries]
-            found_curves.append(
-                _with_threshold(PhaseCurve(metric=metric, setting=setting, points=points), summaries, study)
-            )
-    return {"curves": found_curves, "draw": draw} if found_curves else None
+    measured = [metric for metric in METRICS if all(metric in summary.last for summary in summaries)]
+    found = [_curve(metric, setting, summaries=summaries, study=study) for metric in measured]
+    return {"curves": found} if found else None
 
 
-def _with_threshold(curve: PhaseCurve, summaries: Sequence[ArmSummary], study: Study) -> PhaseCurve:
-    """A curve with the bound of the study's search and its crossings, if it searched this metric and setting."""
+def _curve(metric: str, setting: str, *, summaries: Sequence[ArmSummary], study: Study) -> dict[str, Any]:
+    """Values of the setting with the metric's means over seeds, and the `drawing` of this curve.
+
+    If the study's search had a bound for this metric, `threshold`, then `crossing` is the value at which the curves of
+    seeds cross it, and `num_without` counts the seeds whose curve does not.
+    """
+    values = [float(one.arm.settings[setting]) for one in summaries]
+    points = [(value, one.last[metric]) for value, one in zip(values, summaries, strict=True)]
     files = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
-    if len(files) != 1 or not files[0].exists():  # no search, or several studies
-        return curve
-    search = json.loads(files[0].read_text())
-    if (search["setting"], search["objective"]) != (curve.setting, f"final/{curve.metric}"):
-        return curve
-    sign, level = (-1.0, search["at_most"]) if search["at_least"] is None else (1.0, search["at_least"])
-    values = [value for value, _ in curve.points]
-    by_seed: dict[int, list[tuple[float, float]]] = {}
-    for value, summary in zip(values, summaries, strict=True):
-        for chain in summary.chains:
-            if curve.metric in chain.last:
-                by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[curve.metric]))
-    crossings = [crossing(points, level=sign * level) for points in by_seed.values()]
-    reached = [found for found in crossings if found is not None]
-    within = (values[0], values[-1])
-    num_without = len(crossings) - len(reached)
-    return replace(curve, threshold=level, crossing=t_interval(reached, within=within), num_without=num_without)
+    search = json.loads(files[0].read_text()) if len(files) == 1 and files[0].exists() else {}  # else several studies
+    threshold, found, num_without = None, None, 0
+    if (search.get("setting"), search.get("objective")) == (setting, f"final/{metric}"):
+        sign, threshold = (-1.0, search["at_most"]) if search["at_least"] is None else (1.0, search["at_least"])
+        by_seed: dict[int, list[tuple[float, float]]] = {}
+        for value, summary in zip(values, summaries, strict=True):
+            for chain in summary.chains:
+                if metric in chain.last:
+                    by_seed.setdefault(chain.seed, []).append((value, sign * chain.last[metric]))
+        crossings = [crossing(heights, level=sign * threshold) for heights in by_seed.values()]
+        reached = [value for value in crossings if value is not None]
+        found, num_without = t_interval(reached, within=(values[0], values[-1])), len(crossings) - len(reached)
+    drawing = draw(metric, points, threshold=threshold, crossing=found)
+    known = {"metric": metric, "setting": setting, "points": points, "drawing": drawing}
+    return known | {"threshold": threshold, "crossing": found, "num_without": num_without}
 
 
 def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | None:
@@ -138,32 +111,31 @@ def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | 
     return None
 
 
-def draw(curve: PhaseCurve, *, width: int | float, height: int | float) -> dict[str, Any]:
-    """Lay out a phase curve in a box of this many pixels, from the upper left.
+def draw(
+    metric: str, points: Sequence[tuple[float, Interval]], *, threshold: float | None, crossing: Interval | None
+) -> dict[str, Any]:
+    """Lay out a phase curve in its box, from the upper left.
 
     `line` has the points of the mean in SVG's notation; `marks`, for each value, x, y of the mean, and y of both ends
     of its interval; `level` is y of the threshold, and `reached` x of the mean crossing and of both ends of its
     interval, None without one; `lowest` and `highest` are the metric at the lower and the upper edge.
     """
-    first, last = curve.points[0][0], curve.points[-1][0]
-    points = [(value, *_mean_and_ends(interval)) for value, interval in curve.points]
-    lowest, highest = bounds_of(curve.metric)
-    if not math.isfinite(highest):
-        heights = [end for _, _, *ends in points for end in ends] + [curve.threshold or 0.0]
-        lowest, highest = min(0.0, *heights), max(0.0, *heights) or 1.0
+    first, last = points[0][0], points[-1][0]
+    heights = [_mean_and_ends(interval) for _, interval in points]
+    lowest, highest = value_axis(metric, [*(end for _, *ends in heights for end in ends), threshold or 0.0])
 
     def across(value: float) -> float:
-        return round(width * (value - first) / (last - first), 1)
+        return round(WIDTH * (value - first) / (last - first), 1)
 
     def down(value: float) -> float:
-        return round(height * (highest - value) / (highest - lowest), 1)
+        return round(HEIGHT * (highest - value) / (highest - lowest), 1)
 
-    marks = [(across(value), *map(down, heights)) for value, *heights in points]
+    marks = [(across(value), *map(down, own)) for (value, _), own in zip(points, heights, strict=True)]
     return {
         "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
         "marks": marks,
-        "level": None if curve.threshold is None else down(curve.threshold),
-        "reached": curve.crossing and tuple(map(across, _mean_and_ends(curve.crossing))),
+        "level": None if threshold is None else down(threshold),
+        "reached": crossing and tuple(map(across, _mean_and_ends(crossing))),
         "lowest": lowest,
         "highest": highest,
     }

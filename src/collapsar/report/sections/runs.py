@@ -1,4 +1,4 @@
-"""The runs: what they cost, their settings, the commands that reproduce them, and which are not finished."""
+"""The runs: their table, what they cost, their settings, the commands that reproduce them, which are not finished."""
 
 import itertools
 import math
@@ -15,6 +15,13 @@ from collapsar.study.arms import NAMED_PARTS, Arm, part_name
 from collapsar.study.chains import Chain
 from collapsar.study.costs import phases
 from collapsar.study.study import Study
+
+
+def comparison(study: Study) -> dict[str, Any]:
+    """The chains with their arms, if there are more chains than arms that count or one is unfinished."""
+    chains = [(arm, chain) for arm in study.arms for chain in arm.chains if chain.has_outcome]
+    is_needed = len(chains) > len(study.counted) or any(chain.problem for chain in study.chains)
+    return {"with_outcome": chains if is_needed else []}
 
 
 def costs(study: Study) -> dict[str, Any] | None:
