@@ -15,6 +15,7 @@ from collapsar.records.recipes import flattened
 from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer
 
 OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another
+SET_THREADS = "OMP_NUM_THREADS"  # a job side by side reads it when torch has already been imported
 HALF_PRECISION, SCALED_PRECISION = "bf16-mixed", "16-mixed"
 FAST_RATIO = 1.5  # half precision is used if its matrix products are more than this many times as fast
 COMPILED_STEPS = 20_000  # of a generation; on an H200, compiling took 43 s and saved up to 5 ms a step
@@ -39,7 +40,8 @@ def choose_machine(
     own choice. `evaluated_on` is the class of the device that would compute features; `num_steps` is of a generation.
     UsageError if the chain's device is absent and it may not move, or for CUDA graphs or compilation that cannot be.
     """
-    torch.set_num_threads(stored.threads if stored else num_threads or OWN_THREADS)
+    own_threads = int(text) if (text := os.environ.get(SET_THREADS, "")).isdecimal() else OWN_THREADS
+    torch.set_num_threads(stored.threads if stored else num_threads or own_threads or OWN_THREADS)
     device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
     if has_device("cuda"):
         torch.backends.cudnn.deterministic = True  # or transposed convolutions may sum in another order each time

@@ -4,10 +4,12 @@ import os
 import time
 from abc import ABC
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from collapsar.jobs import fork_server
 from collapsar.jobs.elsewhere import Job
 from collapsar.jobs.shares import Share, shares_here
 from hydra_plugins.collapsar_launchers.side_by_side import Handle, SideBySide
@@ -16,7 +18,10 @@ GRACE_SECONDS = 10.0  # for a chain to end after SIGTERM
 
 
 class JoblibLauncher(SideBySide):
-    """One joblib process for each place, so that a process that dies takes no other with it."""
+    """One process for each place, so that a process that dies takes no other with it.
+
+    The processes are forks of one server (`collapsar.jobs.fork_server`).
+    """
 
     package, extra = "joblib", "joblib"
 
@@ -24,28 +29,30 @@ class JoblibLauncher(SideBySide):
         """Set how many jobs run at once (`shares_here`)."""
         self.n_jobs, self.jobs_per_gpu = n_jobs, jobs_per_gpu
 
-    def open(self, num_jobs: int, folder: Path) -> None:
+    def begin(self, num_jobs: int) -> None:
         self.shares = shares_here(num_jobs, n_jobs=self.n_jobs, jobs_per_gpu=self.jobs_per_gpu)
-        self._executors: dict[int, Any] = {}
+        fork_server.start(self.shares[0])
+
+    def open(self, num_jobs: int, folder: Path) -> None:
+        self._executors: dict[int, ProcessPoolExecutor] = {}
 
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
         return [self._start(place, job) for place, job in jobs]
 
     def _start(self, place: int, job: Job) -> Handle:
+        from joblib import wrap_non_picklable_objects  # the state of Hydra's singletons holds functions of functions
+
+        packed = wrap_non_picklable_objects(job)
         try:
-            return self._executor(place).submit(job, self.shares[place])
+            return self._executor(place).submit(packed, self.shares[place])
         except BrokenProcessPool:  # the place's process died in its last job
             del self._executors[place]
-            return self._executor(place).submit(job, self.shares[place])
+            return self._executor(place).submit(packed, self.shares[place])
 
-    def _executor(self, place: int) -> Any:
-        from joblib.externals.loky.process_executor import ProcessPoolExecutor
-
+    def _executor(self, place: int) -> ProcessPoolExecutor:
         if place not in self._executors:
             # Each process has its own group: Ctrl-C reaches only the launcher, and `stop` signals each job once.
-            self._executors[place] = ProcessPoolExecutor(
-                max_workers=1, env=self.shares[place].environment(), initializer=os.setpgrp
-            )
+            self._executors[place] = ProcessPoolExecutor(1, mp_context=fork_server.Context(), initializer=os.setpgrp)
         return self._executors[place]
 
     def stop(self) -> None:
@@ -55,12 +62,12 @@ class JoblibLauncher(SideBySide):
         deadline = time.monotonic() + GRACE_SECONDS
         for process in processes:
             process.join(max(deadline - time.monotonic(), 0))
-        for executor in self._executors.values():
-            executor.shutdown(kill_workers=True)
+            process.kill()
+        self.close()
 
     def close(self) -> None:
         for executor in self._executors.values():
-            executor.shutdown()
+            executor.shutdown(cancel_futures=True)
 
 
 class SubmititLauncher(SideBySide, ABC):

@@ -47,6 +47,9 @@ class SideBySide(Launcher, ABC):
     restarts_jobs = False  # whether a job that a signal stopped is started again
     shares: Sequence[Share]  # of the machine, for the job in each place; `open` sets it
 
+    def begin(self, num_jobs: int) -> None:
+        """Start, before the jobs are composed, what takes a while."""
+
     @abstractmethod
     def open(self, num_jobs: int, folder: Path) -> None:
         """Make places for this number of jobs; `folder` is the study's."""
@@ -81,6 +84,7 @@ class SideBySide(Launcher, ABC):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
+        self.begin(len(job_overrides))
         composing = track(job_overrides, description="composing the jobs", console=make_console(), transient=True)
         jobs = [self._job(overrides, index=index) for index, overrides in enumerate(composing, start=initial_job_idx)]
         run_folders.extend(job.folder for job in jobs)
