@@ -39,6 +39,7 @@ from collapsar.records.settings import (
     recipes,
     setting_by_side,
 )
+from collapsar.study.analysis import read_analysis
 
 NAMED_GROUPS = ("data", "model", "regime")
 RUNS = "*_seed*_*"  # run folders, by their names
@@ -200,6 +201,7 @@ def check(config: DictConfig) -> None:
     load_plugins(own["plugins"])
     check_objective(own["objective"])
     check_measured(own["objective"], own["evaluation"])
+    read_analysis(own)
     check_numbers(own)
     check_ranges(own)
     for path, part in parts(own):

@@ -18,6 +18,7 @@ FREE_SETTINGS = (
     "name",
     "num_generations",
     "objective",
+    "analysis",
     "share_generation_0",
     "tracking",
     "alarm",

@@ -165,18 +165,7 @@ def _late(module: str, name: str) -> Any:
 
 def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
     """The table rows that a chain stored for the page at a generation; None if absent or unreadable."""
-    try:
-        content = json.loads((chain.folder / f"generation_{generation:03d}" / "table.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def class_names(chain: Chain) -> list[str]:
-    """The names of the classes of table rows, in their order; empty if they were not stored."""
-    contents = (row_picture(chain, record.generation) for record in chain.records)
-    names = next((content.get("classes") for content in contents if content is not None), None)
-    return [printable(str(name)) for name in names] if isinstance(names, list) else []
+    return _read_json(chain.folder / f"generation_{generation:03d}" / "table.json") or None
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -297,10 +286,10 @@ def _read_overrides(path: Path) -> tuple[str, ...]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The content of an optional JSON file; empty if it is absent or was cut off while being written."""
+    """The content of an optional JSON file; empty if it is unreadable or was cut off while being written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
