@@ -52,7 +52,7 @@ def test_chains_that_disagree_have_fixed_nothing():
 
 def test_a_command_line_may_fix_it_and_is_refused_before_anything_is_trained():
     check(compose_settings("analysis.smallest_effect=0.5"))
-    with pytest.raises(UsageError, match="analysis.primary"):
+    with pytest.raises(UsageError, match=r"analysis\.primary"):
         check(compose_settings("analysis.primary=fid"))
 
 

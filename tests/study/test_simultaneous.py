@@ -1,4 +1,4 @@
-"""Dunnett's test against tables, scipy's reference and simulation; Smyth's variances against what they were drawn from."""
+"""Dunnett's test against tables, scipy's reference and simulation; Smyth's variances against their known law."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,12 @@ from scipy import stats
 
 from collapsar.study.power import forecast_power, power_of
 from collapsar.study.simultaneous import (
+    SPREAD_LEVEL,
     LargestT,
     block_residuals,
     dunnett_correlation,
     have_one_variance,
+    levene_p,
     moderated,
 )
 
@@ -39,7 +41,7 @@ def test_critical_values_are_those_of_dunnetts_table(num_arms, df, critical):
 
 def test_a_statistic_beyond_the_quantile_has_a_p_value_below_the_level():
     largest = LargestT(dunnett_correlation([range(4)] * 3), df=9)
-    for level in (0.05, 0.05 / 7, 0.05 * 3 / 4):
+    for level in (0.05, 0.05 / 7, 0.05 / 3):
         critical = largest.quantile(level)
         assert largest.p_value(np.nextafter(critical, np.inf)) < level <= largest.p_value(critical)
 
@@ -63,7 +65,7 @@ def test_residuals_of_a_full_table_are_what_rows_and_columns_leave():
     table = np.random.default_rng(1).normal(size=(4, 5)) + 100 * np.arange(5)
     residuals, df = block_residuals([dict(enumerate(row)) for row in table])
     expected = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
-    assert np.array(residuals) == pytest.approx(expected)
+    assert residuals == pytest.approx(expected.ravel())
     assert df == 3 * 4
 
 
@@ -73,11 +75,31 @@ def test_a_missing_chain_costs_one_degree_of_freedom():
     assert block_residuals(table)[1] == 3 * 4 - 1
 
 
-def test_levene_finds_an_arm_that_spreads_ten_times_as_far():
+@pytest.mark.parametrize("num_alike", [2, 7])
+def test_levene_finds_one_arm_that_spreads_ten_times_as_far_beside_what_seeds_add(num_alike):
     generator = np.random.default_rng(3)
-    residuals = [generator.normal(0, scale, 10) for scale in (1, 1, 10)]
-    assert not have_one_variance(residuals)
-    assert have_one_variance(residuals[:2])
+    table = generator.normal(size=(num_alike + 1, 10))
+    table[-1] *= 10
+    assert not have_one_variance([dict(enumerate(row)) for row in table + 100 * np.arange(10)])
+
+
+def test_levenes_p_value_is_that_of_scipy():
+    groups = [np.random.default_rng(6).normal(0, scale, size) for scale, size in ((1, 5), (2, 7), (1, 4))]
+    assert levene_p(groups) == pytest.approx(stats.levene(*groups, center="median").pvalue)
+
+
+def test_levene_finds_nothing_where_nothing_is_or_can_be_seen():
+    table = np.array([[0.0, 1, 2, 3], [1, 0, 3, 2], [0, 1, 3, 2]])
+    assert have_one_variance([dict(enumerate(row)) for row in table[:2]])  # of two arms, one is as far from the other
+    assert have_one_variance([dict(enumerate(row)) for row in 1000.0 ** np.arange(3)[:, None] * table[:, :2]])
+    assert have_one_variance([dict(enumerate(row)) for row in np.ones((3, 4))])
+
+
+def test_levene_rejects_equal_variances_as_often_as_its_level_says_or_less():
+    generator = np.random.default_rng(5)
+    tables = generator.normal(size=(300, 6, 5))
+    rejected = sum(not have_one_variance([dict(enumerate(row)) for row in table]) for table in tables)
+    assert rejected / 300 <= SPREAD_LEVEL
 
 
 def test_moderated_variances_are_those_that_the_prior_and_the_data_give():

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from collapsar.journal.courses import half_life, points
-from collapsar.study.analysis import EARLIER_NAMES, OUTCOMES, RMST, Analysis, shared_analysis
+from collapsar.study.analysis import EARLIER_NAMES, RMST, Analysis, shared_analysis
 from collapsar.study.arms import Arm, by_family
 from collapsar.study.chains import Chain
 from collapsar.study.effects import Effect, effects

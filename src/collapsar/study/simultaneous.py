@@ -9,17 +9,21 @@ arm's variance is moderated by the others' (Smyth 2004, https://doi.org/10.2202/
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from statistics import median
 
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import digamma, polygamma, stdtr, stdtrit
+from scipy.special import digamma, fdtrc, polygamma, stdtr, stdtrit
 
 from collapsar.study.intervals import CONFIDENCE, ROUNDING
 
 NUM_DRAWS = 100_000  # of the largest t; a p value of .05 is known to .0007
 DRAWING_SEED = 0  # the same runs give the same page
 LEVEL = 1 - CONFIDENCE
+SPREAD_LEVEL = (
+    0.25  # of Levene's test: few seeds have little power, and a needless rejection costs little (Bancroft 1964)
+)
 MIN_SEEDS = 3  # for Levene's test, as two residuals are equally far from their median
 MIN_VARIANCES = 3  # to learn from them how far variances differ
 
@@ -41,7 +45,9 @@ class LargestT:
 
     def quantile(self, level: float) -> float:
         """The value that the largest absolute statistic exceeds with this probability."""
-        return float(stdtrit(self.df, 1 - level / 2) if self.num_arms == 1 else np.quantile(self.two_sided, 1 - level, method="higher"))
+        if self.num_arms == 1:
+            return float(stdtrit(self.df, 1 - level / 2))
+        return float(self.two_sided[math.ceil((NUM_DRAWS - 1) * (1 - level))])
 
 
 @lru_cache(maxsize=32)
@@ -63,8 +69,8 @@ def dunnett_correlation(seeds: Sequence[Sequence[int]]) -> np.ndarray:
     return found
 
 
-def block_residuals(arms: Sequence[Mapping[int, float]]) -> tuple[list[np.ndarray], int]:
-    """The residuals of each arm after arms' means and seeds' effects (least squares), and their degrees of freedom."""
+def block_residuals(arms: Sequence[Mapping[int, float]]) -> tuple[np.ndarray, int]:
+    """What arms' means and seeds' effects leave of all outcomes (least squares), and the degrees of freedom of that."""
     seeds = sorted({seed for arm in arms for seed in arm})
     cells = [(index, seeds.index(seed), value) for index, arm in enumerate(arms) for seed, value in arm.items()]
     arm, seed, values = (np.array(column) for column in zip(*cells, strict=True))
@@ -72,16 +78,33 @@ def block_residuals(arms: Sequence[Mapping[int, float]]) -> tuple[list[np.ndarra
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     residuals = values - design @ solution
     residuals[np.abs(residuals) <= ROUNDING * np.abs(values).max()] = 0.0
-    return [residuals[arm == index] for index in range(len(arms))], len(values) - int(rank)
+    return residuals, len(values) - int(rank)
 
 
-def have_one_variance(residuals: Sequence[np.ndarray]) -> bool:
-    """Whether Levene's test about medians finds no difference between the arms' variances; True for two seeds."""
-    tested = [own for own in residuals if len(own) >= MIN_SEEDS]
-    if len(tested) < 2 or not any(own.any() for own in tested):
-        return True
-    with np.errstate(divide="ignore", invalid="ignore"):  # all residuals equally far from their medians
-        return not stats.levene(*tested, center="median").pvalue < LEVEL
+def have_one_variance(arms: Sequence[Mapping[int, float]]) -> bool:
+    """Whether Levene's test finds that the arms' errors spread alike; True for two seeds.
+
+    Errors are what is left of outcomes without the median of their arm, and then of their seed: after least squares,
+    one arm that spreads far would make the errors of the others as large.
+    """
+    centred = [{seed: value - median(arm.values()) for seed, value in arm.items()} for arm in arms]
+    blocks = {seed: median(arm[seed] for arm in centred if seed in arm) for own in centred for seed in own}
+    errors = [[value - blocks[seed] for seed, value in arm.items()] for arm in centred if len(arm) >= MIN_SEEDS]
+    return len(errors) < 2 or levene_p(errors) >= SPREAD_LEVEL
+
+
+def levene_p(groups: Sequence[Sequence[float]]) -> float:
+    """P value of Levene's test about medians (Brown & Forsythe 1974); 1 if all are equally far from them.
+
+    The same as scipy's `levene`, which takes as long as the rest of a judgement.
+    """
+    far = [np.abs(np.array(own) - median(own)) for own in groups]
+    every, df = np.concatenate(far), sum(map(len, far)) - len(far)
+    within = sum(float(((own - own.mean()) ** 2).sum()) for own in far)
+    between = float(((every - every.mean()) ** 2).sum()) - within
+    if within <= ROUNDING * float(every @ every):
+        return 1.0
+    return float(fdtrc(len(far) - 1, df, between / within * df / (len(far) - 1)))
 
 
 def moderated(variances: Sequence[float], dfs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

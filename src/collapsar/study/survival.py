@@ -1,9 +1,9 @@
 """Survival by Kaplan and Meier: of the classes of an arm's chains, and of the recall of its chains.
 
-A class dies when it is first dropped. Only classes that generation 0 has can be lost. A class that lives when its chain ends, finished or not, is censored
-there, not counted as a survivor for good. If the alarm stopped the chain, living classes are carried on to the end of
-the other chains; if the numbers broke down, all classes die. Recall dies when it is half of generation 0's; a chain
-that is stopped or breaks down dies with it.
+A class dies when it is first dropped. Only classes that generation 0 has can be lost. A class that lives when its chain
+ends, finished or not, is censored there, not counted as a survivor for good. If the alarm stopped the chain, living
+classes are carried on to the end of the other chains; if the numbers broke down, all classes die. Recall dies when it
+is half of generation 0's; a chain that is stopped or breaks down dies with it.
 """
 
 from collections.abc import Sequence

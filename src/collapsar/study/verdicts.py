@@ -3,9 +3,9 @@
 What decides is an interval that holds for all arms together with 95 %, from one error variance pooled over arms
 (`collapsar.study.simultaneous`). An arm whose seeds all have one value (recall 0, or no loss to the horizon) would make
 that variance too small: it is left out of it and judged by the variance of its own differences, with Bonferroni's share
-of the level. If variances differ, each arm has its own, moderated if there are enough arms, with Holm's correction. An
-arm is equivalent to the baseline if two one-sided tests (Schuirmann 1987) say that it differs by less than the smallest
-effect that matters.
+of the level. If variances differ, each arm has its own, or that moderated by the others' if it is larger, with Holm's
+correction. An arm is equivalent to the baseline if two one-sided tests (Schuirmann 1987) say that it differs by less
+than the smallest effect that matters.
 """
 
 import math
@@ -103,11 +103,12 @@ def _tests(
 ) -> _Tests:
     """The tests with one variance if it may be assumed; arms that share none are tested on their own."""
     varied = [index for index, arm in enumerate(arms) if not _is_flat(arm)]
-    residuals, df = block_residuals([baseline, *(arms[index] for index in varied)])
-    if not varied or _is_flat(baseline) or not have_one_variance(residuals):
+    alike = [baseline, *(arms[index] for index in varied)]
+    if not varied or _is_flat(baseline) or not have_one_variance(alike):
         return _own_tests(differences, varied, delta=delta, num_outcomes=num_outcomes)
+    residuals, df = block_residuals(alike)
     single = _own_tests(differences, [], delta=delta, num_outcomes=num_outcomes, is_stepped=False)
-    variance = sum(float(own @ own) for own in residuals) / df
+    variance = float(residuals @ residuals) / df
     largest = LargestT(dunnett_correlation([[*arms[index]] for index in varied]), df=df)
     share = num_outcomes * len(arms) / len(varied)  # the arms that are left out have the rest of the level
     critical = largest.quantile(LEVEL / share)
@@ -134,8 +135,9 @@ def _own_tests(
     variances: list[Variance] = ["own"] * len(differences)
     learned = [index for index in varied if spreads[index] > 0]
     if len(learned) >= MIN_VARIANCES:
-        spreads[learned], dfs[learned] = moderated(spreads[learned], dfs[learned])
-        variances = ["moderated" if index in learned else "own" for index in range(len(differences))]
+        for index, variance, df in zip(learned, *moderated(spreads[learned], dfs[learned]), strict=True):
+            if variance > spreads[index]:  # drawn down, an arm that spreads far would be called too easily
+                spreads[index], dfs[index], variances[index] = variance, df, "moderated"
     means = np.array([float(own.mean()) for own in differences])
     errors = np.sqrt(spreads / [len(own) for own in differences])
     p_values = [2 * _tail(abs(mean), error, df) for mean, error, df in zip(means, errors, dfs, strict=True)]

@@ -15,8 +15,8 @@ from collapsar.study.verdicts import ArmVerdict
 NAMED_IN_SENTENCE = 4
 VARIANCES = {
     "pooled": "One error variance, pooled over arms in blocks of seeds, decides (Dunnett).",
-    "moderated": "Variances differ between arms (Levene): each is moderated by the others (Smyth 2004), with Holm's correction.",
-    "own": "Arms whose seeds all have one value, or too few arms to compare variances, are judged by their own variance.",
+    "moderated": "Variances may differ between arms (Levene): each is moderated by the others (Smyth 2004; Holm).",
+    "own": "Arms are judged by their own variance if all their seeds have one value, or few arms have variances.",
 }
 
 
@@ -62,7 +62,8 @@ def sentence(found: Comparison) -> str:
     better, worse = names("better"), names("worse")[::-1]  # the best first, the worst first
     told = f"{_number(better)} better{_listed(better)}, {_number(worse)} worse{_listed(worse)}"
     equal = f"{_number(names('equivalent'))} equivalent to it, " if names("equivalent") else ""
-    return f"Of {len(found.arms)} arms, {told} than {found.baseline.name}, {equal}and {_number(names('undecided'))} undecided."
+    rest = f"{equal}and {_number(names('undecided'))} undecided"
+    return f"Of {len(found.arms)} arms, {told} than {found.baseline.name}, {rest}."
 
 
 def notes(found: Comparison) -> list[str]:
@@ -80,10 +81,16 @@ def notes(found: Comparison) -> list[str]:
     used = {row.deciding.judged.variance: row.deciding.judged.variance for row in found.arms}
     texts = [told, " ".join(VARIANCES[name] for name in VARIANCES if name in used)]
     texts += [f"{row.arm.name}: {row.deciding.judged.reason}." for row in found.arms if row.deciding.judged.reason]
-    texts += [f"Kendall's tau of the order of arms here and in {space}: {tau:.2f}." for space, tau in found.order_tau.items()]
+    texts += [
+        f"Kendall's tau of the order of arms here and in {space}: {tau:.2f}." for space, tau in found.order_tau.items()
+    ]
     if found.below_gate:
         names = ", ".join(arm.name for arm in found.below_gate[:NAMED_IN_SENTENCE])
-        more = f" and {len(found.below_gate) - NAMED_IN_SENTENCE} more" if len(found.below_gate) > NAMED_IN_SENTENCE else ""
+        more = (
+            f" and {len(found.below_gate) - NAMED_IN_SENTENCE} more"
+            if len(found.below_gate) > NAMED_IN_SENTENCE
+            else ""
+        )
         texts.append(f"Exploratory: generation 0 fails the entry gate in {names}{more}.")
     return texts
 
