@@ -107,7 +107,7 @@ def levene_p(groups: Sequence[Sequence[float]]) -> float:
     return float(fdtrc(len(far) - 1, df, between / within * df / (len(far) - 1)))
 
 
-def moderated(variances: Sequence[float], dfs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def moderated(variances: Sequence[float], dfs: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Variances drawn towards what they have in common, and their degrees of freedom, which grow by the same belief.
 
     They may not exceed those of all arms together.

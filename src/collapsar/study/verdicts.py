@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from collapsar.study.intervals import ROUNDING, Interval, paired
 from collapsar.study.simultaneous import (
@@ -57,14 +56,17 @@ class Judgement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tests:
-    """One statistic for each arm, and how its p values and intervals are made from its error."""
+class _Test:
+    """What a mean difference is compared with: its standard error, and the statistic's law with its share of 5 %."""
 
-    errors: list[float]
-    p_values: list[float]
-    p_equivalent: list[float]
-    critical: list[float]
-    variances: list[Variance]
+    error: float
+    law: LargestT
+    variance: Variance
+    share: float = 1.0
+
+    def p_value(self, difference: float, **of_law: bool) -> float:
+        ratio = difference / self.error if self.error else math.copysign(math.inf, difference) if difference else 0.0
+        return min(self.law.p_value(ratio, **of_law) / self.share, 1.0)
 
 
 def judge(
@@ -78,101 +80,64 @@ def judge(
         smallest_effect: The smallest difference that matters; None: no arm is called equivalent.
         num_outcomes: Outcomes that are tested like this one; the level is divided by them.
     """
-    found: list[Judgement | None] = [None] * len(arms)
     tested = [index for index, arm in enumerate(arms) if len(baseline.keys() & arm.keys()) > 1]
-    if not tested:
-        return found
     shared = [{seed: arms[index][seed] for seed in sorted(baseline.keys() & arms[index].keys())} for index in tested]
     differences = [paired([baseline[seed] for seed in arm], list(arm.values())) for arm in shared]
-    tests = _tests(baseline, shared, differences, delta=smallest_effect or 0.0, num_outcomes=num_outcomes)
-    for place, index in enumerate(tested):
-        mean, margin = float(differences[place].mean()), float(tests.critical[place] * tests.errors[place])
-        is_equivalent = smallest_effect is not None and tests.p_equivalent[place] < LEVEL
-        found[index] = Judgement(
-            interval=Interval(mean=mean, low=mean - margin, high=mean + margin, num_seeds=len(shared[place])),
-            p_value=tests.p_values[place],
-            p_equivalent=None if smallest_effect is None else tests.p_equivalent[place],
-            variance=tests.variances[place],
-            verdict="equivalent" if is_equivalent else _verdict(mean, p_value=tests.p_values[place]),
+    found = [
+        (test, float(own.mean())) for test, own in zip(_tests(baseline, shared, differences), differences, strict=True)
+    ]
+    delta = 0.0 if smallest_effect is None else smallest_effect
+    p_values = [min(num_outcomes * test.p_value(abs(mean)), 1.0) for test, mean in found]
+    p_large = [min(num_outcomes * test.p_value(delta - abs(mean), is_one_sided=True), 1.0) for test, mean in found]
+    levels = [LEVEL] * len(found)
+    if not any(test.variance == "pooled" for test, _ in found):
+        levels, p_values, p_large = holm_levels(p_values), holm(p_values), holm(p_large)
+    judged: list[Judgement | None] = [None] * len(arms)
+    for index, arm, (test, mean), level, p_value, p_equivalent in zip(
+        tested, shared, found, levels, p_values, p_large, strict=True
+    ):
+        margin = test.law.quantile(level * test.share / num_outcomes) * test.error if test.error else 0.0
+        verdict: ArmVerdict = "undecided" if p_value >= LEVEL else "better" if mean > 0 else "worse"
+        judged[index] = Judgement(
+            interval=Interval(mean=mean, low=mean - margin, high=mean + margin, num_seeds=len(arm)),
+            p_value=p_value,
+            p_equivalent=None if smallest_effect is None else p_equivalent,
+            variance=test.variance,
+            verdict="equivalent" if smallest_effect is not None and p_equivalent < LEVEL else verdict,
         )
-    return found
+    return judged
 
 
-def _tests(
-    baseline: Values, arms: Sequence[Values], differences: Sequence[np.ndarray], *, delta: float, num_outcomes: int
-) -> _Tests:
-    """The tests with one variance if it may be assumed; arms that share none are tested on their own."""
+def _tests(baseline: Values, arms: Sequence[Values], differences: Sequence[np.ndarray]) -> list[_Test]:
+    """By one variance if it may be assumed, with the level shared among arms; else by each arm's, for Holm's steps."""
+    variances = [float(own.var(ddof=1)) if np.ptp(own) else 0.0 for own in differences]
+    laws = [LargestT(np.ones((1, 1)), df=len(own) - 1) for own in differences]
+    names: list[Variance] = ["own"] * len(arms)
     varied = [index for index, arm in enumerate(arms) if not _is_flat(arm)]
     alike = [baseline, *(arms[index] for index in varied)]
-    if not varied or _is_flat(baseline) or not have_one_variance(alike):
-        return _own_tests(differences, varied, delta=delta, num_outcomes=num_outcomes)
-    residuals, df = block_residuals(alike)
-    single = _own_tests(differences, [], delta=delta, num_outcomes=num_outcomes, is_stepped=False)
-    variance = float(residuals @ residuals) / df
-    largest = LargestT(dunnett_correlation([[*arms[index]] for index in varied]), df=df)
-    share = num_outcomes * len(arms) / len(varied)  # the arms that are left out have the rest of the level
-    critical = largest.quantile(LEVEL / share)
-    for index in varied:
-        mean, error = float(differences[index].mean()), math.sqrt(2 * variance / len(arms[index]))
-        single.errors[index], single.critical[index], single.variances[index] = error, critical, "pooled"
-        single.p_values[index] = min(share * largest.p_value(_ratio(abs(mean), error)), 1.0)
-        beyond = largest.p_value(_ratio(delta - abs(mean), error), is_one_sided=True)
-        single.p_equivalent[index] = min(share * beyond, 1.0)
-    return single
-
-
-def _own_tests(
-    differences: Sequence[np.ndarray],
-    varied: Sequence[int],
-    *,
-    delta: float,
-    num_outcomes: int,
-    is_stepped: bool = True,
-) -> _Tests:
-    """Each arm by the variance of its own differences, those of `varied` moderated, by Holm or by Bonferroni."""
-    dfs = np.array([len(own) - 1.0 for own in differences])
-    spreads = np.array([own.var(ddof=1) if np.ptp(own) else 0.0 for own in differences])
-    variances: list[Variance] = ["own"] * len(differences)
-    learned = [index for index in varied if spreads[index] > 0]
-    if len(learned) >= MIN_VARIANCES:
-        for index, variance, df in zip(learned, *moderated(spreads[learned], dfs[learned]), strict=True):
-            if variance > spreads[index]:  # drawn down, an arm that spreads far would be called too easily
-                spreads[index], dfs[index], variances[index] = variance, df, "moderated"
-    means = np.array([float(own.mean()) for own in differences])
-    errors = np.sqrt(spreads / [len(own) for own in differences])
-    p_values = [2 * _tail(abs(mean), error, df) for mean, error, df in zip(means, errors, dfs, strict=True)]
-    beyond = [_tail(delta - abs(mean), error, df) for mean, error, df in zip(means, errors, dfs, strict=True)]
-    p_values, beyond = ([min(num_outcomes * value, 1.0) for value in values] for values in (p_values, beyond))
-    correct, levels = (holm, holm_levels(p_values)) if is_stepped else (_bonferroni, [LEVEL / len(means)] * len(means))
-    return _Tests(
-        errors=errors.tolist(),
-        p_values=correct(p_values),
-        p_equivalent=correct(beyond),
-        critical=[float(stdtrit(df, 1 - level / num_outcomes / 2)) for df, level in zip(dfs, levels, strict=True)],
-        variances=variances,
-    )
+    is_pooled = bool(varied) and not _is_flat(baseline) and have_one_variance(alike)
+    if is_pooled:
+        residuals, df = block_residuals(alike)
+        law = LargestT(dunnett_correlation([[*arms[index]] for index in varied]), df=df)
+        for index in varied:
+            variances[index], laws[index], names[index] = 2 * float(residuals @ residuals) / df, law, "pooled"
+    elif len(unequal := [index for index in varied if variances[index]]) >= MIN_VARIANCES:
+        raised = moderated([variances[index] for index in unequal], [laws[index].df for index in unequal])
+        for index, variance, df in zip(unequal, *raised, strict=True):
+            if variance > variances[index]:  # drawn down, an arm that spreads far would be called too easily
+                variances[index], laws[index] = float(variance), LargestT(np.ones((1, 1)), df=float(df))
+                names[index] = "moderated"
+    return [
+        _Test(
+            error=math.sqrt(variance / len(own)),
+            law=law,
+            variance=name,
+            share=(len(varied) if name == "pooled" else 1) / len(arms) if is_pooled else 1.0,
+        )
+        for own, variance, law, name in zip(differences, variances, laws, names, strict=True)
+    ]
 
 
 def _is_flat(values: Values) -> bool:
     """Whether all seeds have one value, but for rounding."""
     return float(np.ptp([*values.values()])) <= ROUNDING * max(map(abs, values.values()))
-
-
-def _ratio(value: float, error: float) -> float:
-    """Their quotient; without an error, its limit."""
-    return value / error if error else math.copysign(math.inf, value) if value else 0.0
-
-
-def _tail(value: float, error: float, df: float) -> float:
-    """The probability that Student's t exceeds a value in units of its error."""
-    return float(stdtr(df, -_ratio(value, error)))
-
-
-def _bonferroni(p_values: Sequence[float]) -> list[float]:
-    return [min(len(p_values) * p_value, 1.0) for p_value in p_values]
-
-
-def _verdict(difference: float, *, p_value: float) -> ArmVerdict:
-    if p_value >= LEVEL:
-        return "undecided"
-    return "better" if difference > 0 else "worse"
