@@ -58,7 +58,7 @@ def test_arms_as_far_away_as_the_smallest_effect_are_called_equivalent_in_at_mos
 
 def test_planted_effects_are_found_with_the_power_that_is_forecast():
     generator = np.random.default_rng(2)
-    effect = power_of(num_seeds=NUM_SEEDS, num_arms=NUM_ARMS).effect * np.sqrt(2)  # of two chains' difference
+    effect = power_of(num_seeds=NUM_SEEDS, num_arms=NUM_ARMS)[1] * np.sqrt(2)  # of two chains' difference
     found = 0
     for _ in range(NUM_ANALYSES):
         table = drawn_table(generator, kind="normal")

@@ -42,14 +42,15 @@ class Analysis:
     smallest_effect: float | None = None
 
     def __post_init__(self) -> None:
-        if self.primary is not None and self.primary not in OUTCOMES:
-            raise UsageError(f"analysis.primary must be null or one of {', '.join(OUTCOMES)}: got {self.primary!r}")
-        if self.horizon is not None and (type(self.horizon) is not int or self.horizon < 1):
-            raise UsageError(f"analysis.horizon must be null or a generation from 1 on: got {self.horizon!r}")
-        if self.smallest_effect is not None:
-            if isinstance(self.smallest_effect, bool) or not isinstance(self.smallest_effect, int | float):
-                raise UsageError(f"analysis.smallest_effect must be null or a number: got {self.smallest_effect!r}")
-            check_positive(**{"analysis.smallest_effect": self.smallest_effect})
+        primary, horizon, smallest = self.primary, self.horizon, self.smallest_effect
+        if primary is not None and primary not in OUTCOMES:
+            raise UsageError(f"analysis.primary must be null or one of {', '.join(OUTCOMES)}: got {primary!r}")
+        if horizon is not None and (type(horizon) is not int or horizon < 1):
+            raise UsageError(f"analysis.horizon must be null or a generation from 1 on: got {horizon!r}")
+        if smallest is not None and type(smallest) not in (int, float):
+            raise UsageError(f"analysis.smallest_effect must be null or a number: got {smallest!r}")
+        if smallest is not None:
+            check_positive(**{"analysis.smallest_effect": smallest})
 
     @property
     def digest(self) -> str:
@@ -67,11 +68,10 @@ def read_analysis(settings: Mapping[str, Any]) -> Analysis:
     Raises:
         UsageError: a value is not allowed, or there is no such key.
     """
-    own = settings.get("analysis") or {}
-    known = [field.name for field in fields(Analysis)]
-    if not isinstance(own, Mapping) or (unknown := [str(key) for key in own if key not in known]):
-        wrong = repr(own) if not isinstance(own, Mapping) else ", ".join(unknown)
-        raise UsageError(f"analysis has the keys {', '.join(known)}: got {wrong}")
+    own, known = settings.get("analysis") or {}, [field.name for field in fields(Analysis)]
+    wrong = [str(key) for key in own if key not in known] if isinstance(own, Mapping) else [repr(own)]
+    if wrong:
+        raise UsageError(f"analysis has the keys {', '.join(known)}: got {', '.join(wrong)}")
     return Analysis(**{**own, "primary": EARLIER_NAMES.get(str(own.get("primary")), own.get("primary"))})
 
 

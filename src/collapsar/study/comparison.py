@@ -7,18 +7,18 @@ whose numbers broke down counts with its last values and, if its recall had not 
 that it lasted.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from collapsar.journal.courses import half_life, points
 from collapsar.study.analysis import EARLIER_NAMES, RMST, Analysis, shared_analysis
 from collapsar.study.arms import Arm, by_family
 from collapsar.study.chains import Chain
 from collapsar.study.effects import Effect, effects
-from collapsar.study.survival import RecallSurvival, recall_survival
+from collapsar.study.survival import RecallSurvival, recall_life, recall_survival
 from collapsar.study.verdicts import Values
 
 UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a chain's first one counts
@@ -111,14 +111,10 @@ def outcome_of(chain: Chain, outcome: str, *, horizon: int, space: str = "") -> 
         horizon: The generation that recall survival is restricted to.
         space: The feature space it is measured in; empty: the first one.
     """
-    prefix, outcome = f"{space}/" if space else "", EARLIER_NAMES.get(outcome, outcome)
-    if outcome != RMST:
-        return chain.metrics_at(horizon).get(prefix + outcome)
-    if f"{prefix}recall" not in chain.metrics_at(0):
-        return None
-    halved = half_life(points(chain.records, f"{prefix}recall"))
-    lasted = chain.last_generation + (chain.ending == "broke down") if chain.ending else horizon
-    return float(min(lasted if halved is None else halved, horizon))
+    if (outcome := EARLIER_NAMES.get(outcome, outcome)) != RMST:
+        return chain.metrics_at(horizon).get(f"{space}/{outcome}" if space else outcome)
+    life = recall_life(chain, horizon=horizon, space=space)
+    return None if life is None else life[0]
 
 
 def by_seed(chains: Sequence[Chain], statistic: Callable[[Chain], float | None]) -> dict[int, float]:
@@ -136,41 +132,37 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
     horizon = min(horizon, analysis.horizon or horizon)
     compared = [baseline, *(arm for arm in family if arm is not baseline)]
     chains = [_up_to(arm, horizon) for arm in compared]
-    values = {outcome: _values(chains, outcome, horizon=horizon) for outcome in analysis.outcomes()}
-    found, order_tau = _effects(values, chains, analysis=analysis, horizon=horizon)
+    found, order_tau = _effects(chains, analysis=analysis, horizon=horizon)
+    survivals = [recall_survival(arm.distinct, horizon=horizon) for arm in compared]
     rows = []
-    for arm, own, of_arm in zip(compared[1:], chains[1:], found, strict=True):
+    for arm, own, of_arm, survival in zip(compared[1:], chains[1:], found, survivals[1:], strict=True):
         if of_arm:
-            seeds = {chain.seed for chain in own} & {chain.seed for chain in chains[0]}
-            pairs = {seed: [chain for chain in (*chains[0], *own) if chain.seed == seed] for seed in seeds}
+            shared = {chain.seed for chain in own} & {chain.seed for chain in chains[0]}
             row = ComparedArm(
                 arm=arm,
                 index=arms.index(arm),
                 effects=of_arm,
-                spending=spending([chain for chain in own if chain.seed in seeds], horizon=horizon),
-                num_seeds=len(seeds),
-                num_carried=sum(any(c.last_generation < horizon for c in pair) for pair in pairs.values()),
-                survival=recall_survival(arm.distinct, horizon=horizon),
+                spending=spending([chain for chain in own if chain.seed in shared], horizon=horizon),
+                num_seeds=len(shared),
+                num_carried=len(shared & {c.seed for c in (*chains[0], *own) if c.last_generation < horizon}),
+                survival=survival,
             )
             rows.append(row)
     if len(rows) < 2:
         return None
     shown = [baseline, *(row.arm for row in rows)]
+    failed = [any(chain.profile.entry_gate == "failed" for chain in own) for own in chains]
     return Comparison(
         analysis=analysis,
         baseline=baseline,
         spending=spending(chains[0], horizon=horizon),
-        survival=recall_survival(baseline.distinct, horizon=horizon),
+        survival=survivals[0],
         horizon=horizon,
         outcomes=tuple(outcome for outcome in analysis.outcomes() if any(outcome in row.effects for row in rows)),
         arms=tuple(sorted(rows, key=lambda row: -row.deciding.difference.mean)),
         left_out=tuple(arm for arm in compared if arm not in shown),
         order_tau=order_tau,
-        below_gate=tuple(
-            arm
-            for arm, own in zip(compared, chains, strict=True)
-            if arm in shown and any(chain.profile.entry_gate == "failed" for chain in own)
-        ),
+        below_gate=tuple(arm for arm, is_below in zip(compared, failed, strict=True) if is_below and arm in shown),
     )
 
 
@@ -194,23 +186,21 @@ def _values(chains: Sequence[Sequence[Chain]], outcome: str, *, horizon: int, sp
 
 
 def _effects(
-    values: dict[str, list[Values]], chains: Sequence[Sequence[Chain]], *, analysis: Analysis, horizon: int
+    chains: Sequence[Sequence[Chain]], *, analysis: Analysis, horizon: int
 ) -> tuple[list[dict[str, Effect]], dict[str, float]]:
     """Effects by arm and outcome, and the agreement of spaces on the order of arms.
 
     The primary outcome, the first, is corrected for the number of arms, the secondary ones for their own number too.
     """
-    shared = {outcome: [len(own[0].keys() & arm.keys()) for arm in own[1:]] for outcome, own in values.items()}
-    measured = [outcome for outcome, counts in shared.items() if max(counts, default=0) > 1]
+    values = {outcome: _values(chains, outcome, horizon=horizon) for outcome in analysis.outcomes()}
+    measured = [key for key, (base, *own) in values.items() if any(len(base.keys() & arm.keys()) > 1 for arm in own)]
     found: list[dict[str, Effect]] = [{} for _ in chains[1:]]
-    for place, outcome in enumerate(measured):
-        base, *others = values[outcome]
-        is_stated = outcome == analysis.primary
+    for outcome in measured:
         judged = effects(
-            base,
-            others,
-            smallest_effect=analysis.smallest_effect if is_stated else None,
-            num_outcomes=max(len(measured) - 1, 1) if place else 1,
+            values[outcome][0],
+            values[outcome][1:],
+            smallest_effect=analysis.smallest_effect if outcome == analysis.primary else None,
+            num_outcomes=1 if outcome == measured[0] else len(measured) - 1,
         )
         for own, effect in zip(found, judged, strict=True):
             if effect is not None:
@@ -224,15 +214,15 @@ def _check_spaces(
     """Make an arm undecided if a space that saw no labels does not agree; Kendall's tau of the arms' orders."""
     for space in UNLABELLED:
         base, *others = _values(chains, primary, horizon=horizon, space=space)
-        apart: dict[int, float] = {}
-        for index, (own, arm) in enumerate(zip(found, others, strict=True)):
+        pairs = []
+        for own, arm in zip(found, others, strict=True):
             if primary in own and (seeds := base.keys() & arm.keys()):
-                apart[index] = float(np.mean([arm[seed] - base[seed] for seed in seeds]))
-                own[primary] = agreed(own[primary], apart[index], space=space)
-        if apart:
-            means = [found[index][primary].difference.mean for index in apart]
-            tau = float(kendalltau(means, [*apart.values()]).statistic) if len(apart) > 1 else float("nan")
-            return {space: tau} if np.isfinite(tau) else {}
+                apart = float(np.mean([arm[seed] - base[seed] for seed in seeds]))
+                pairs.append((own[primary].difference.mean, apart))
+                own[primary] = agreed(own[primary], apart, space=space)
+        if pairs:
+            tau = float(kendalltau(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan
+            return {} if math.isnan(tau) else {space: tau}
     return {}
 
 

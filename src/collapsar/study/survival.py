@@ -51,7 +51,7 @@ class RecallSurvival:
 
 def recall_survival(chains: Sequence[Chain], *, horizon: int) -> RecallSurvival | None:
     """The survival of recall up to the horizon; None if no chain measured recall. Open chains are censored."""
-    lives = [_recall_life(chain, horizon) for chain in chains if chain.has_outcome and "recall" in chain.metrics_at(0)]
+    lives = [life for chain in chains if (life := recall_life(chain, horizon=horizon))]
     if not lives:
         return None
     times, deaths = (np.array(column, dtype=float) for column in zip(*lives, strict=True))
@@ -66,14 +66,20 @@ def recall_survival(chains: Sequence[Chain], *, horizon: int) -> RecallSurvival 
     )
 
 
-def _recall_life(chain: Chain, horizon: int) -> tuple[float, bool]:
-    """When the recall of a chain was halved, or was last seen, up to the horizon; and whether it was halved by then."""
-    halved = half_life(points(chain.records, "recall"))
-    if halved is None and chain.ending:
-        halved = float(chain.last_generation + (chain.ending == "broke down"))
-    if halved is not None and halved <= horizon:
-        return halved, True
-    return float(min(chain.last_generation if halved is None else horizon, horizon)), False
+def recall_life(chain: Chain, *, horizon: int, space: str = "") -> tuple[float, bool] | None:
+    """When a chain's recall was halved, or was last seen, up to the horizon, and whether it was halved by then.
+
+    None if recall was not measured in this feature space; the empty one is the first.
+    """
+    key = f"{space}/recall" if space else "recall"
+    if not chain.has_outcome or key not in chain.metrics_at(0):
+        return None
+    time = half_life(points(chain.records, key))
+    if time is None and chain.ending:
+        time = float(chain.last_generation + (chain.ending == "broke down"))
+    if time is None or time > horizon:
+        return float(horizon if time else min(chain.last_generation, horizon)), False
+    return time, True
 
 
 def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurve | None:
