@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from collapsar.config import forecast
+from collapsar.config.composition import settings
 from collapsar.config.forecast import Forecast, Generation, summary
 from collapsar.errors import UsageError
+from collapsar.jobs import job
+from tiny_chains import compose_settings
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +92,17 @@ def test_a_disk_too_small_is_named_with_what_is_needed(tmp_path, monkeypatch):
     generation = Generation(seconds=1.0, num_bytes=2 * 10**9, known_from="x")
     with pytest.raises(UsageError, match=r"the chains need 2.00 GB and .* has 1.00 GB free"):
         forecast.check_disk([Forecast(chain="a", num_generations=1, generation=generation)], tmp_path)
+
+
+def test_a_dry_run_of_a_comparison_says_what_it_can_find(tmp_path, monkeypatch, caplog):
+    arms = [compose_settings("tracking=none", *own) for own in ((), ("model.beta=2",), ("batch_size=32",))]
+    generation = Generation(seconds=1.0, num_bytes=1, known_from="a timed generation")
+    chains = [
+        Forecast(chain="", num_generations=2, generation=generation, config=settings(arm) | {"seed": seed})
+        for arm in arms
+        for seed in range(5)
+    ]
+    monkeypatch.setattr(job, "dry_chains", chains)
+    with caplog.at_level("INFO"):
+        job.sum_up_dry_run(tmp_path)
+    assert "dry run: with 5 seeds and 2 arms an effect of " in caplog.text

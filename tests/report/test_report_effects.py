@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from collapsar.study.effects import effects, holm, holm_levels, probability_of_improvement
+from collapsar.study.effects import effects, probability_of_improvement
+from collapsar.study.simultaneous import holm, holm_levels
 
 NUM_SEEDS, NUM_ARMS, NUM_ANALYSES = 10, 8, 1000
 HORIZON = 7.0
@@ -27,7 +28,7 @@ def test_a_lever_without_effect_is_called_better_or_worse_in_at_most_80_of_1000_
     called = 0
     for _ in range(NUM_ANALYSES):
         found = drawn_effects(generator, shifts=[0.0] * NUM_ARMS)
-        called += any(effect.verdict != "not told apart" for effect in found)
+        called += any(effect.verdict != "undecided" for effect in found)
     assert called <= 80
 
 
@@ -41,7 +42,7 @@ def test_a_lever_with_a_known_effect_is_found_among_those_without():
 def test_a_lever_without_effect_is_rarely_called_beside_one_that_has_one():
     generator = np.random.default_rng(2)
     found = [drawn_effects(generator, shifts=[3.0, *[0.0] * (NUM_ARMS - 1)])[1:] for _ in range(NUM_ANALYSES)]
-    called = [any(effect.verdict != "not told apart" for effect in analysis) for analysis in found]
+    called = [any(effect.verdict != "undecided" for effect in analysis) for analysis in found]
     assert sum(called) <= 80
 
 
@@ -70,12 +71,13 @@ def test_levels_step_down_until_one_is_missed():
     assert holm_levels([0.001, 0.001]) == pytest.approx([0.05 / 2, 0.05])
 
 
-def test_a_verdict_is_given_exactly_where_the_corrected_interval_excludes_zero():
+def test_a_verdict_is_given_exactly_where_the_interval_that_decides_excludes_zero():
     generator = np.random.default_rng(3)
     for _ in range(100):
         for effect in drawn_effects(generator, shifts=[2.0, 1.5, 1.0, 0.5, 0.0]):
-            excludes_zero = effect.corrected.low > 0 or effect.corrected.high < 0
-            assert excludes_zero == (effect.verdict != "not told apart")
+            own, judged = effect.corrected, effect.judged.interval
+            assert (judged.low > 0 or judged.high < 0) == (effect.verdict != "undecided")
+            assert (own.low > 0 or own.high < 0) == (effect.p_value < 0.05)
 
 
 def test_the_corrected_interval_is_never_narrower():
@@ -87,7 +89,7 @@ def test_the_corrected_interval_is_never_narrower():
 def test_an_arm_that_is_better_by_the_same_amount_in_every_seed_is_better():
     baseline = by_seed([10.0, 12.0, 15.0])
     same, better, worse = effects(baseline, [by_seed(np.array([10, 12, 15]) + shift) for shift in (0, 10, -10)])
-    assert [effect.verdict for effect in (same, better, worse)] == ["not told apart", "better", "worse"]
+    assert [effect.verdict for effect in (same, better, worse)] == ["undecided", "better", "worse"]
     assert [effect.p_value for effect in (same, better, worse)] == [1.0, 0.0, 0.0]
     assert (same.difference.low, same.difference.high) == (0.0, 0.0)
     assert (better.corrected.low, better.corrected.high) == (10.0, 10.0)
@@ -101,7 +103,7 @@ def test_differences_that_are_equal_but_for_rounding_are_equal(shift, scale, num
     arm = baseline.copy() + shift * scale
     arm[::2] = np.nextafter(arm[::2], np.inf)
     (effect,) = effects(by_seed(baseline), [by_seed(arm)])
-    assert effect.verdict == {0.0: "not told apart", 0.1: "better", -0.1: "worse"}[shift]
+    assert effect.verdict == {0.0: "undecided", 0.1: "better", -0.1: "worse"}[shift]
     assert effect.p_value == (0.0 if shift else 1.0)
     assert effect.difference.low == effect.difference.high == pytest.approx(shift * scale)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -13,13 +14,14 @@ from rich.console import Console
 from collapsar.records.chosen import CHOICES
 from collapsar.report.__main__ import main
 from collapsar.report.page import write_report
-from collapsar.report.sections.forest import forest_content, sentence, spent_text
+from collapsar.report.sections.forest import forest_content, notes, sentence, spent_text
 from collapsar.report.tables import effects_table
 from collapsar.report.wording import p_text
 from collapsar.study.baselines import find_baseline
 from collapsar.study.chains import read_chains
-from collapsar.study.comparison import outcome_of
+from collapsar.study.comparison import by_seed, outcome_of
 from collapsar.study.study import read_study
+from collapsar.study.verdicts import judge
 
 REPLACE = {"regime._target_": "Replace"}
 
@@ -103,9 +105,101 @@ def test_planted_arms_are_ranked_and_called_as_planted(planted):
     assert verdicts == [
         ("mix, real_fraction=0.1", "better"),
         ("gradient clipping", "better"),
-        ("gradient_clip_norm=2.0", "not told apart"),
+        ("gradient_clip_norm=2.0", "undecided"),
         ("width=8", "worse"),
     ]
+
+
+def fixed_to(folder, **analysis):
+    """The comparison of a folder whose chains fixed this before they ran."""
+    for run in folder.iterdir():
+        change(run, {"analysis": analysis})
+    return compared(folder)
+
+
+def test_what_an_experiment_fixed_decides_and_is_printed_with_its_hash(own_copy, tmp_path):
+    found = fixed_to(own_copy, primary="recall", horizon=3, smallest_effect=0.5)
+    assert (found.horizon, found.outcomes[0]) == (3, "recall")
+    assert {row.deciding.verdict for row in found.arms} == {"equivalent"}
+    said = (
+        f"Fixed before the chains ran (hash {found.analysis.digest}): primary recall, horizon 3, smallest effect 0.5."
+    )
+    assert notes(found)[0] == said
+    page = write_report([own_copy], tmp_path / "page.html").read_text()
+    assert said in page
+    assert page.count(">secondary</span>") == len(found.outcomes) - 1
+    assert (
+        "Of 4 arms, none is better, none is worse than replace, 4 are equivalent to it, and none is undecided." in page
+    )
+
+
+def test_the_hash_is_no_part_of_what_makes_an_arm(own_copy, planted):
+    fixed = fixed_to(own_copy, primary="recall_rmst", horizon=7, smallest_effect=0.1)
+    assert [row.arm.name for row in fixed.arms] == [row.arm.name for row in compared(planted).arms]
+
+
+def test_where_nothing_was_fixed_the_page_says_so(planted):
+    found = compared(planted)
+    assert found.outcomes[0] == "recall_rmst"
+    assert notes(found)[0].startswith("Nothing was fixed before the chains ran, so recall_rmst decides")
+
+
+def test_a_horizon_that_the_chains_do_not_reach_is_said(own_copy):
+    found = fixed_to(own_copy, primary="recall_rmst", horizon=20, smallest_effect=None)
+    assert found.horizon == 7
+    assert "The chains reach generation 7 only." in notes(found)[0]
+
+
+def test_secondary_outcomes_are_corrected_for_their_number_and_the_primary_is_not(planted):
+    found = compared(planted)
+    arms = [found.baseline, *(row.arm for row in found.arms)]
+    for outcome, num_outcomes in (("recall_rmst", 1), ("recall", 4), ("downstream_f1", 4)):
+        base, *others = [by_seed(arm.distinct, partial(outcome_of, outcome=outcome, horizon=7)) for arm in arms]
+        expected = [one.p_value for one in judge(base, others, num_outcomes=num_outcomes)]
+        assert [row.effects[outcome].judged.p_value for row in found.arms] == pytest.approx(expected)
+
+
+def test_a_space_without_labels_that_does_not_agree_leaves_an_arm_undecided(own_copy):
+    for run in own_copy.glob("mix, real_fraction=0.1-*"):
+        edit_records(run, lambda record: record["metrics"].update({"pca/recall": 0.7 * 0.1 ** record["generation"]}))
+    found = compared(own_copy)
+    verdicts = {row.arm.name: row.deciding.verdict for row in found.arms}
+    assert (verdicts["mix, real_fraction=0.1"], verdicts["gradient clipping"]) == ("undecided", "better")
+    assert "mix, real_fraction=0.1: the space pca, which saw no labels, does not agree." in notes(found)
+    assert found.order_tau["pca"] < 1
+
+
+def test_spaces_that_agree_have_a_tau_of_1(planted):
+    assert compared(planted).order_tau["pca"] > 0.6
+
+
+def test_chains_that_fail_the_entry_gate_make_every_verdict_exploratory(planted, own_copy):
+    assert "Exploratory: generation 0 fails the entry gate in " in notes(compared(planted))[-1]
+    for run in own_copy.iterdir():
+        edit_records(run, lambda record: record["metrics"].update(recall_floor=0.63, coverage=0.9, coverage_floor=0.9))
+    found = compared(own_copy)
+    assert found.below_gate == ()
+    assert not any("Exploratory" in note for note in notes(found))
+
+
+def test_recall_survival_is_the_mean_of_its_chains_with_those_that_are_censored_and_at_risk(planted):
+    found = compared(planted)
+    for row in found.arms:
+        times = [outcome_of(chain, "recall_rmst", horizon=7) for chain in row.arm.distinct]
+        assert row.survival.rmst == pytest.approx(sum(times) / len(times))
+        assert row.survival.at_risk == [sum(time >= generation for time in times) for generation in range(8)]
+    best, worst = found.arms[0].survival, found.arms[-1].survival
+    assert (best.censored_share, worst.censored_share) == (0.5, 0)
+    assert (worst.alive[0], worst.alive[-1]) == (1, 0)
+
+
+def test_a_chain_that_is_still_open_is_censored_where_it_is(own_copy):
+    before = compared(own_copy).arms[0].survival
+    records = own_copy / "mix, real_fraction=0.1-0" / "records.jsonl"
+    records.write_text("".join(records.read_text().splitlines(keepends=True)[:3]))
+    after = compared(own_copy).arms[0].survival
+    assert before.at_risk[2:4] == [6, 6]
+    assert after.at_risk[2:4] == [6, 5]
 
 
 def test_a_half_life_is_restricted_to_the_horizon(planted):
@@ -194,7 +288,7 @@ def test_p_values_have_two_digits(value, text):
 def test_the_sentence_names_arms_that_were_told_apart_and_counts_the_others(planted):
     assert sentence(compared(planted)) == (
         "Of 4 arms, 2 are better (mix, real_fraction=0.1, gradient clipping), 1 is worse (width=8) than replace, "
-        "and 1 is not told apart from it."
+        "and 1 is undecided."
     )
 
 

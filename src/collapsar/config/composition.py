@@ -33,6 +33,7 @@ from collapsar.records.settings import (
     recipe_by_side,
     recipes,
 )
+from collapsar.study.analysis import read_analysis
 
 NAMED_GROUPS = ("data", "model", "regime")
 RUNS = "*_seed*_*"  # run folders, by their names
@@ -194,6 +195,7 @@ def check(config: DictConfig) -> None:
     check_levers(levers_of_job())
     load_plugins(own["plugins"])
     check_objective(own["objective"], own["evaluation"])
+    read_analysis(own)
     check_numbers(own)
     check_ranges(own)
     for path, part in parts(own):

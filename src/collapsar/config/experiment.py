@@ -62,6 +62,7 @@ class Experiment:
     wait_for_lock: bool = MISSING  # else a chain whose run folder is in use is refused
     share_generation_0: bool = MISSING  # see `training.shared`
     objective: Any = MISSING  # see `journal.objective`
+    analysis: Any = MISSING  # see `study.analysis`
 
     def __post_init__(self) -> None:
         from collapsar.chain.parts import checked_parts

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,6 +47,7 @@ class Forecast:
     chain: str
     num_generations: int
     generation: Generation
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -65,7 +66,7 @@ def forecast(experiment: Experiment, folder: Path, *, chain: str, config: dict[s
     key = str(sorted(alike(config).items()))
     if key not in known:
         known[key] = from_records(folder.parent.parent, alike_to=config) or timed(experiment, config=config)
-    return Forecast(chain=chain, num_generations=_num_left(folder, config), generation=known[key])
+    return Forecast(chain=chain, num_generations=_num_left(folder, config), generation=known[key], config=config)
 
 
 def _num_left(folder: Path, config: Mapping[str, Any]) -> int:

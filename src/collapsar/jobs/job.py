@@ -149,10 +149,13 @@ def sum_up_dry_run(outputs: Path) -> None:
     """Log the total of all chains of a dry run, if there are any; refuse it if the disk is too small."""
     if dry_chains:
         from collapsar.config import forecast
+        from collapsar.study.power import forecast_power
 
         chains = dry_chains.copy()
         dry_chains.clear()
         logger.info("%s", forecast.summary(chains, free_bytes=forecast.check_disk(chains, outputs)))
+        for sentence in forecast_power([chain.config for chain in chains]):
+            logger.info("dry run: %s", sentence)
 
 
 def quieten_libraries(*, is_tiny: bool) -> None:

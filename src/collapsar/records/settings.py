@@ -15,7 +15,7 @@ import yaml
 from collapsar.errors import UsageError
 
 FREE_SETTINGS = (
-    *("name", "num_generations", "objective", "share_generation_0", "tracking", "alarm"),
+    *("name", "num_generations", "objective", "analysis", "share_generation_0", "tracking", "alarm"),
     *("data.root", "data.path"),  # data.checksum identifies a table
     *("evaluation.cache_folder", "continue_on_another_device", "wait_for_lock", "checkpoint_minutes", "dry_run"),
 )

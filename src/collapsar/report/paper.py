@@ -21,7 +21,10 @@ from collapsar.study.study import Study
 
 COLOURS = ("#0072b2", "#d55e00", "#00875f", "#b0508a", "#8a6d00", "#3a8fbf", "#555b63", "#8b4513")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
-LOOKS = {"better": ("#0a6650", ">"), "worse": ("#a3330a", "<"), "not told apart": ("#57606a", "o")}  # of an effect
+LOOKS = {"better": ("#0a6650", ">"), "worse": ("#a3330a", "<")} | {  # of an effect
+    "equivalent": ("#57606a", "s"),
+    "undecided": ("#57606a", "o"),
+}
 MARKERS = ("o", "s", "D", "^", "v")
 WIDTH_INCHES = 3.4  # one column of a two-column paper
 HEIGHT_INCHES = 0.68 * WIDTH_INCHES

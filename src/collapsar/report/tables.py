@@ -12,10 +12,11 @@ from collapsar.judging.metric_lookup import title_of
 from collapsar.records.words import counted
 from collapsar.report.sections import predictors
 from collapsar.report.sections.answer import entry_gate
-from collapsar.report.sections.forest import sentence, spendings
+from collapsar.report.sections.forest import notes, sentence, spendings
 from collapsar.report.wording import MISSING, growth_text, p_text, short_text, time_of_chain, waiting_text
+from collapsar.study.analysis import OUTCOMES
 from collapsar.study.chains import Chain
-from collapsar.study.comparison import OUTCOMES, Comparison
+from collapsar.study.comparison import Comparison
 from collapsar.study.effects import Effect
 from collapsar.study.intervals import Interval
 from collapsar.study.study import Study
@@ -49,8 +50,9 @@ def table_of(study: Study) -> Table:
 def effects_table(found: Comparison) -> Table:
     """The first outcomes, and the costs beside the baseline's; page and CSV have the rest."""
     table = _table(
-        f"arm minus {found.baseline.name}, seed by seed; 95 % intervals and p after Holm\n"
-        f"half-lives are counted to generation {found.horizon}; costs beside the baseline's",
+        f"arm minus {found.baseline.name}, seed by seed; 95 % intervals and p over all arms together\n"
+        f"recall survival is counted to generation {found.horizon}; costs beside the baseline's\n"
+        + "\n".join(notes(found)),
         title=sentence(found),
     )
     shown = found.outcomes[:2]  # more do not fit a terminal
@@ -59,7 +61,7 @@ def effects_table(found: Comparison) -> Table:
     for row in found.arms:
         cells = [Text(_effect_text(row.effects.get(outcome))) for outcome in shown]
         spent = [text.rpartition(" (")[2].rstrip(")").rpartition(", ")[2] for text in spendings(row, found)]
-        table.add_row(Text(row.arm.name), *cells, row.deciding.verdict.replace(" told", "\ntold"), *spent)
+        table.add_row(Text(row.arm.name), *cells, row.deciding.verdict, *spent)
     return table
 
 
@@ -81,8 +83,9 @@ def _table(caption: str, *, title: str | None = None) -> Table:
 def _effect_text(effect: Effect | None) -> str:
     if effect is None:
         return MISSING
-    bounds = f"[{short_text(effect.corrected.low)},{short_text(effect.corrected.high)}]"
-    return f"{growth_text(effect.difference)}\n{bounds}\n{p_text(effect.p_value)}"
+    judged = effect.judged
+    bounds = f"[{short_text(judged.interval.low)},{short_text(judged.interval.high)}]"
+    return f"{growth_text(judged.interval)}\n{bounds}\n{p_text(judged.p_value)}"
 
 
 def _horizons(summaries: Sequence[ArmSummary]) -> str:

@@ -11,7 +11,7 @@ from collapsar import __version__
 from collapsar.judging.metric_keys import FAMILIES
 from collapsar.judging.metric_lookup import family_of
 from collapsar.report.sections.films import data_uri, encode, evenly
-from collapsar.report.sections.phase import PhaseCurve, draw
+from collapsar.report.sections.phase import draw
 from collapsar.report.templating import template
 from collapsar.report.wording import number_text
 from collapsar.scoring.scored_set import Examples, ScoredSet, arrow, better, cells, main_keys, values_of
@@ -34,7 +34,6 @@ def render(
         ],
         main=main,
         curves=[curve for key in main if (curve := _curve(sets, key))],
-        draw=draw,
         examples=[(each, _pictures(each.examples)) for each in pictured],
         classes=[(each, _classes(each)) for each in pictured if each.scores.class_shares],
         arrow=arrow,
@@ -45,16 +44,17 @@ def render(
     )
 
 
-def _curve(sets: Sequence[ScoredSet], key: str) -> PhaseCurve | None:
+def _curve(sets: Sequence[ScoredSet], key: str) -> dict[str, Any] | None:
     """One metric over the sets, with the floor as its threshold; None if fewer than two sets have it."""
     found = [(float(place), each.metrics) for place, each in enumerate(sets) if key in each.metrics]
     if len(found) < 2:
         return None
-    values = [
+    points = [
         (place, Interval(mean=one[key], low=one.get(f"{key}_low"), high=one.get(f"{key}_high"), num_seeds=1))
         for place, one in found
     ]
-    return PhaseCurve(metric=key, setting="set", points=values, threshold=found[0][1].get(f"{key}_floor"))
+    drawing = draw(key, points, threshold=found[0][1].get(f"{key}_floor"), crossing=None)
+    return {"metric": key, "points": points, "drawing": drawing}
 
 
 def _classes(each: ScoredSet) -> list[tuple[str, float, float]]:

@@ -165,18 +165,7 @@ def _late(module: str, name: str) -> Any:
 
 def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
     """The table rows that a chain stored for the page at a generation; None if absent or unreadable."""
-    try:
-        content = json.loads((chain.folder / f"generation_{generation:03d}" / "table.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def class_names(chain: Chain) -> list[str]:
-    """The names of the classes of table rows, in their order; empty if they were not stored."""
-    contents = (row_picture(chain, record.generation) for record in chain.records)
-    names = next((content.get("classes") for content in contents if content is not None), None)
-    return [printable(str(name)) for name in names] if isinstance(names, list) else []
+    return _read_json(chain.folder / f"generation_{generation:03d}" / "table.json")
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -230,14 +219,15 @@ def _with_present_names(node: Any) -> Any:
 
 def _read_chain(folder: Path, *, label: str, config: dict[str, Any]) -> Chain:
     records = _read_records(folder / "records.jsonl")
-    problem, ending = _outcome(len(records), int(config["num_generations"]), _read_json(folder / "status.json"))
+    versions = _read_json(folder / "versions.json") or {}
+    problem, ending = _outcome(len(records), int(config["num_generations"]), _read_json(folder / "status.json") or {})
     return Chain(
         folder=folder,
         label=label,
         config=config,
         records=records,
         overrides=_read_overrides(folder / ".hydra" / "overrides.yaml"),
-        versions={str(name): str(version) for name, version in _read_json(folder / "versions.json").items() if version},
+        versions={str(name): str(version) for name, version in versions.items() if version},
         problem=problem,
         ending=ending,
         chosen=read_chosen(folder),
@@ -296,13 +286,13 @@ def _read_overrides(path: Path) -> tuple[str, ...]:
     return tuple(map(str, overrides)) if isinstance(overrides, list) else ()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """The content of an optional JSON file; empty if it is absent or was cut off while being written."""
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The content of an optional JSON file; None if it is unreadable or was cut off while being written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _label(run: Path, *, below: Path) -> str:

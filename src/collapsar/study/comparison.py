@@ -1,31 +1,27 @@
 """A comparison: the outcomes and costs of every arm against the baseline of its model.
 
-Half-lives are restricted to the last generation compared, the horizon, as in the restricted mean survival time of
-Royston & Parmar 2013: a chain whose recall never halved counts with the horizon. Differences are then too small if
-both arms outlive it, never too large. A chain without any recall from the start counts with 0. A chain that its alarm
-stopped or whose numbers broke down counts with its last values and, if its recall had not halved by then, with the
-generations that it lasted.
+Recall survival is restricted to the last generation compared, the horizon (restricted mean survival time, Royston &
+Parmar 2013): a chain whose recall never halved counts with the horizon. Differences are then too small if both arms
+outlive it, never too large. A chain without any recall from the start counts with 0. A chain that its alarm stopped or
+whose numbers broke down counts with its last values and, if its recall had not halved by then, with the generations
+that it lasted.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import kendalltau
 
+from collapsar.study.analysis import EARLIER_NAMES, RMST, Analysis, shared_analysis
 from collapsar.study.arms import Arm, by_family
 from collapsar.study.chains import Chain
 from collapsar.study.effects import Effect, effects
+from collapsar.study.survival import RecallSurvival, recall_life, recall_survival
+from collapsar.study.verdicts import Values
 
-HALF_LIFE = "recall_half_life"
-OUTCOMES = {
-    HALF_LIFE: "Recall half-life, in generations",
-    "recall": "Final recall",
-    "recall_worst_class": "Final recall of the worst class",
-    "downstream_auc": "Final downstream AUC",
-    "downstream_accuracy": "Final downstream accuracy",
-    "downstream_f1": "Final downstream F1",
-}
-"""The outcomes that arms are compared by, with their titles. The first decides; more is better in all."""
+UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a chain's first one counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +49,7 @@ class ComparedArm:
         spending: The cost of one of its chains.
         num_seeds: Seeds that it shares with the baseline.
         num_carried: Those of them whose last values are carried on, in this arm or in the baseline.
+        survival: How long its recall lasts; None if recall was not measured.
     """
 
     arm: Arm
@@ -61,6 +58,7 @@ class ComparedArm:
     spending: Spending
     num_seeds: int
     num_carried: int
+    survival: RecallSurvival | None
 
     @property
     def deciding(self) -> Effect:
@@ -73,20 +71,29 @@ class Comparison:
     """All arms of one model against their baseline.
 
     Attributes:
+        analysis: What was fixed before the chains ran.
         baseline: The arm with nothing switched on.
         spending: The cost of one of its chains.
-        horizon: The last generation that is compared; half-lives are restricted to it.
-        outcomes: The measured outcomes, the deciding one first.
+        survival: How long its recall lasts; None if recall was not measured.
+        horizon: The last generation that is compared; recall survival is restricted to it.
+        outcomes: The measured outcomes; the primary one, which decides, is the first.
         arms: The other arms, the most helpful one first.
         left_out: Arms that share fewer than two seeds with the baseline up to the horizon.
+        order_tau: Kendall's tau between the orders of arms on the primary outcome in the first feature space and in
+            one that saw no labels, by the name of that space; empty if it was not measured.
+        below_gate: Arms with a chain whose generation 0 fails the entry gate: with one, all verdicts are exploratory.
     """
 
+    analysis: Analysis
     baseline: Arm
     spending: Spending
+    survival: RecallSurvival | None
     horizon: int
     outcomes: tuple[str, ...]
     arms: tuple[ComparedArm, ...]
     left_out: tuple[Arm, ...]
+    order_tau: dict[str, float]
+    below_gate: tuple[Arm, ...]
 
 
 def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
@@ -95,53 +102,67 @@ def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
     return [comparison for comparison in found if comparison is not None]
 
 
-def outcome_of(chain: Chain, outcome: str, *, horizon: int) -> float | None:
+def outcome_of(chain: Chain, outcome: str, *, horizon: int, space: str = "") -> float | None:
     """The outcome of a chain at the horizon; None if it was not measured.
 
     Args:
         chain: With records up to the horizon at least, or one that ended before it.
-        outcome: One of OUTCOMES.
-        horizon: The generation that half-lives are restricted to.
+        outcome: One of OUTCOMES, or an earlier name of one.
+        horizon: The generation that recall survival is restricted to.
+        space: The feature space it is measured in; empty: the first one.
     """
-    if outcome != HALF_LIFE:
-        return chain.metrics_at(horizon).get(outcome)
-    if "recall" not in chain.metrics_at(0):
-        return None
-    half_life = chain.profile.recall_half_life
-    lasted = chain.last_generation if chain.ending else horizon
-    return float(min(lasted if half_life is None else half_life, horizon))
+    if (outcome := EARLIER_NAMES.get(outcome, outcome)) != RMST:
+        return chain.metrics_at(horizon).get(f"{space}/{outcome}" if space else outcome)
+    life = recall_life(chain, horizon=horizon, space=space)
+    return None if life is None else life[0]
+
+
+def by_seed(chains: Sequence[Chain], statistic: Callable[[Chain], float | None]) -> dict[int, float]:
+    """A statistic of each chain that has it, by seed, as `effects` and `judge` take it."""
+    found = ((chain.seed, statistic(chain)) for chain in chains)
+    return {seed: value for seed, value in found if value is not None}
 
 
 def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
     baseline = next((arm for arm in family if arm.is_baseline), None)
     if baseline is None:
         return None
-    horizon = _horizon([chain for arm in family for chain in arm.distinct])
-    base = _by_seed(baseline, horizon)
-    others = [(arm, _by_seed(arm, horizon)) for arm in family if arm is not baseline]
+    every = [chain for arm in family for chain in arm.distinct]
+    analysis, horizon = shared_analysis([chain.config for chain in every]), _horizon(every)
+    horizon = min(horizon, analysis.horizon or horizon)
+    compared = [baseline, *(arm for arm in family if arm is not baseline)]
+    chains = [_up_to(arm, horizon) for arm in compared]
+    found, order_tau = _effects(chains, analysis=analysis, horizon=horizon)
+    survivals = [recall_survival(arm.distinct, horizon=horizon) for arm in compared]
     rows = []
-    for (arm, own), found in zip(others, _effects(base, [own for _, own in others], horizon=horizon), strict=True):
-        if found:
-            pairs = [(base[seed], own[seed]) for seed in base.keys() & own.keys()]
+    for arm, own, of_arm, survival in zip(compared[1:], chains[1:], found, survivals[1:], strict=True):
+        if of_arm:
+            shared = {chain.seed for chain in own} & {chain.seed for chain in chains[0]}
             row = ComparedArm(
                 arm=arm,
                 index=arms.index(arm),
-                effects=found,
-                spending=spending([chain for _, chain in pairs], horizon=horizon),
-                num_seeds=len(pairs),
-                num_carried=sum(any(chain.last_generation < horizon for chain in pair) for pair in pairs),
+                effects=of_arm,
+                spending=spending([chain for chain in own if chain.seed in shared], horizon=horizon),
+                num_seeds=len(shared),
+                num_carried=len(shared & {c.seed for c in (*chains[0], *own) if c.last_generation < horizon}),
+                survival=survival,
             )
             rows.append(row)
     if len(rows) < 2:
         return None
-    compared = [row.arm for row in rows]
+    shown = [baseline, *(row.arm for row in rows)]
+    failed = [any(chain.profile.entry_gate == "failed" for chain in own) for own in chains]
     return Comparison(
+        analysis=analysis,
         baseline=baseline,
-        spending=spending(list(base.values()), horizon=horizon),
+        spending=spending(chains[0], horizon=horizon),
+        survival=survivals[0],
         horizon=horizon,
-        outcomes=tuple(outcome for outcome in OUTCOMES if any(outcome in row.effects for row in rows)),
+        outcomes=tuple(outcome for outcome in analysis.outcomes() if any(outcome in row.effects for row in rows)),
         arms=tuple(sorted(rows, key=lambda row: -row.deciding.difference.mean)),
-        left_out=tuple(arm for arm, _ in others if arm not in compared),
+        left_out=tuple(arm for arm in compared if arm not in shown),
+        order_tau=order_tau,
+        below_gate=tuple(arm for arm, is_below in zip(compared, failed, strict=True) if is_below and arm in shown),
     )
 
 
@@ -154,25 +175,63 @@ def _horizon(chains: Sequence[Chain]) -> int:
     return max(lengths[len(lengths) // 2] - 1, 0)
 
 
-def _by_seed(arm: Arm, horizon: int) -> dict[int, Chain]:
+def _up_to(arm: Arm, horizon: int) -> list[Chain]:
     """The chains that reached the horizon or ended before it."""
-    counted = (c for c in arm.distinct if len(c.records) > horizon or (c.has_outcome and c.ending))
-    return {chain.seed: chain for chain in counted}
+    return [chain for chain in arm.distinct if len(chain.records) > horizon or (chain.has_outcome and chain.ending)]
 
 
-def _effects(baseline: dict[int, Chain], arms: Sequence[dict[int, Chain]], *, horizon: int) -> list[dict[str, Effect]]:
-    """Effects by arm and outcome; Holm's correction runs over the arms."""
-    found: list[dict[str, Effect]] = [{} for _ in arms]
-    for outcome in OUTCOMES:
-        values = [
-            {seed: outcome_of(chain, outcome, horizon=horizon) for seed, chain in chains.items()}
-            for chains in (baseline, *arms)
-        ]
-        base, *others = [{seed: value for seed, value in own.items() if value is not None} for own in values]
-        for own, effect in zip(found, effects(base, others), strict=True):
+def _values(chains: Sequence[Sequence[Chain]], outcome: str, *, horizon: int, space: str = "") -> list[Values]:
+    """An outcome by seed, for each arm."""
+    return [by_seed(own, lambda chain: outcome_of(chain, outcome, horizon=horizon, space=space)) for own in chains]
+
+
+def _effects(
+    chains: Sequence[Sequence[Chain]], *, analysis: Analysis, horizon: int
+) -> tuple[list[dict[str, Effect]], dict[str, float]]:
+    """Effects by arm and outcome, and the agreement of spaces on the order of arms.
+
+    The primary outcome, the first, is corrected for the number of arms, the secondary ones for their own number too.
+    """
+    values = {outcome: _values(chains, outcome, horizon=horizon) for outcome in analysis.outcomes()}
+    measured = [key for key, (base, *own) in values.items() if any(len(base.keys() & arm.keys()) > 1 for arm in own)]
+    found: list[dict[str, Effect]] = [{} for _ in chains[1:]]
+    for outcome in measured:
+        judged = effects(
+            values[outcome][0],
+            values[outcome][1:],
+            smallest_effect=analysis.smallest_effect if outcome == analysis.primary else None,
+            num_outcomes=1 if outcome == measured[0] else len(measured) - 1,
+        )
+        for own, effect in zip(found, judged, strict=True):
             if effect is not None:
                 own[outcome] = effect
-    return found
+    return found, _check_spaces(found, measured[0], chains, horizon=horizon) if measured else {}
+
+
+def _check_spaces(
+    found: Sequence[dict[str, Effect]], primary: str, chains: Sequence[Sequence[Chain]], *, horizon: int
+) -> dict[str, float]:
+    """Make an arm undecided if a space that saw no labels does not agree; Kendall's tau of the arms' orders."""
+    for space in UNLABELLED:
+        base, *others = _values(chains, primary, horizon=horizon, space=space)
+        pairs = []
+        for own, arm in zip(found, others, strict=True):
+            if primary in own and (seeds := base.keys() & arm.keys()):
+                apart = float(np.mean([arm[seed] - base[seed] for seed in seeds]))
+                pairs.append((own[primary].difference.mean, apart))
+                own[primary] = agreed(own[primary], apart, space=space)
+        if pairs:
+            tau = float(kendalltau(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan
+            return {} if math.isnan(tau) else {space: tau}
+    return {}
+
+
+def agreed(effect: Effect, apart: float, *, space: str) -> Effect:
+    """The effect; undecided if it is better or worse but its difference in another space has not the same sign."""
+    if effect.verdict not in ("better", "worse") or np.sign(apart) == np.sign(effect.difference.mean):
+        return effect
+    reason = f"the space {space}, which saw no labels, does not agree"
+    return replace(effect, judged=replace(effect.judged, verdict="undecided", reason=reason))
 
 
 def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:

@@ -1,22 +1,19 @@
-"""One outcome of several arms against their baseline: paired differences, corrected for the number of arms.
+"""One outcome of several arms against their baseline: differences seed by seed, and what the arms are called.
 
-Differences are arm minus baseline, seed by seed, with Student's t. P values are corrected by Holm over the arms (Holm
-1979). An arm is better or worse only if its interval, of the level that Holm tests it at, excludes zero. If all seeds
-differ by the same amount, the interval is that amount: p is 0, or 1 if the amount is zero (`intervals.paired`,
-`intervals.t_test`).
+What decides is a judgement over all arms together (`collapsar.study.verdicts`). Beside it stands each arm's own paired
+t-test, corrected by Holm over the arms (Holm 1979). If all seeds differ by the same amount, the interval is that
+amount: p is 0, or 1 if the amount is zero (`intervals.paired`, `intervals.t_test`).
 The probability of improvement is Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264), section 4.3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from collapsar.study.intervals import CONFIDENCE, Interval, mean_interval, paired, t_test, without_rounding
-
-ArmVerdict = Literal["better", "worse", "not told apart"]
-Values = Mapping[int, float]  # an arm's outcome by seed
+from collapsar.study.simultaneous import holm, holm_levels
+from collapsar.study.verdicts import ArmVerdict, Judgement, Values, judge
 
 NUM_RESAMPLES = 2000
 RESAMPLING_SEED = 0  # the same runs give the same page
@@ -28,74 +25,59 @@ class Effect:
     """The effect of an arm on one outcome, over the seeds that it shares with the baseline.
 
     Attributes:
+        judged: What it is called, by all arms together.
         difference: Arm minus baseline, with its own 95 % interval.
-        corrected: The same with the interval that decides, of the level at which Holm's procedure tests this arm.
+        corrected: The same with an interval of the level at which Holm's procedure tests this arm.
         p_value: P value of the paired t-test, corrected by Holm.
         improvement: Probability that a run of the arm is better than one of the baseline, with its 95 % interval.
-        verdict: Better or worse if the corrected interval excludes zero.
     """
 
+    judged: Judgement
     difference: Interval
     corrected: Interval
     p_value: float
     improvement: Interval
-    verdict: ArmVerdict
+
+    @property
+    def verdict(self) -> ArmVerdict:
+        return self.judged.verdict
 
 
-def effects(baseline: Values, arms: Sequence[Values], *, num_resamples: int = NUM_RESAMPLES) -> list[Effect | None]:
+def effects(
+    baseline: Values,
+    arms: Sequence[Values],
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    smallest_effect: float | None = None,
+    num_outcomes: int = 1,
+) -> list[Effect | None]:
     """The effect of each arm; None for an arm that shares fewer than two seeds with the baseline.
 
     Args:
         baseline: The baseline's outcome by seed; more is better.
         arms: The outcomes of the other arms; the correction runs over them.
         num_resamples: Draws of the bootstrap for the probability of improvement.
+        smallest_effect: See `judge`.
+        num_outcomes: See `judge`.
     """
-    pairs = [_shared(baseline, arm) for arm in arms]
-    tested = [index for index, (_, own) in enumerate(pairs) if len(own) > 1]
-    differences = [paired(*pairs[index]) for index in tested]
+    judged = judge(baseline, arms, smallest_effect=smallest_effect, num_outcomes=num_outcomes)
+    tested = [index for index, one in enumerate(judged) if one is not None]
+    pairs = [_shared(baseline, arms[index]) for index in tested]
+    differences = [paired(*pair) for pair in pairs]
     p_values = [t_test(own) for own in differences]
     found: list[Effect | None] = [None] * len(arms)
-    for index, own, level, p_value in zip(tested, differences, holm_levels(p_values), holm(p_values), strict=True):
-        corrected = mean_interval(own, confidence=1 - level)
+    levels = zip(holm_levels(p_values), holm(p_values), strict=True)
+    for index, pair, own, (level, p_value) in zip(tested, pairs, differences, levels, strict=True):
+        judgement = judged[index]
+        assert judgement is not None, "it is tested"
         found[index] = Effect(
+            judged=judgement,
             difference=mean_interval(own, confidence=CONFIDENCE),
-            corrected=corrected,
+            corrected=mean_interval(own, confidence=1 - level),
             p_value=p_value,
-            improvement=probability_of_improvement(*pairs[index], num_resamples=num_resamples),
-            verdict=_verdict(corrected.mean, p_value=p_value),
+            improvement=probability_of_improvement(*pair, num_resamples=num_resamples),
         )
     return found
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected by Holm's step-down procedure.
-
-    The same as statsmodels' `multipletests`, which takes a tenth of a second because each call collects garbage.
-    """
-    order = np.argsort(p_values, kind="stable")
-    stepped = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
-    return _in_place(np.minimum(np.maximum.accumulate(stepped), 1.0), order)
-
-
-def holm_levels(p_values: Sequence[float]) -> list[float]:
-    """The level at which Holm's procedure tests each hypothesis.
-
-    The smallest of m p values is compared with .05 / m, the next with .05 / (m - 1), and so on. Once a p value is not
-    below its level, that level holds for all that follow. So p is below its level if and only if Holm's p is below .05.
-    """
-    order = np.argsort(p_values, kind="stable")
-    levels = (1 - CONFIDENCE) / np.arange(len(p_values), 0, -1)
-    missed = np.flatnonzero(np.asarray(p_values)[order] >= levels)
-    if len(missed):
-        levels[missed[0] :] = levels[missed[0]]
-    return _in_place(levels, order)
-
-
-def _in_place(ranked: np.ndarray, order: np.ndarray) -> list[float]:
-    """Values in order of rank, put back into the original order."""
-    found = np.empty(len(ranked))
-    found[order] = ranked
-    return [float(value) for value in found]
 
 
 def probability_of_improvement(
@@ -116,9 +98,3 @@ def probability_of_improvement(
 def _shared(baseline: Values, arm: Values) -> tuple[np.ndarray, np.ndarray]:
     seeds = sorted(baseline.keys() & arm.keys())
     return np.array([baseline[seed] for seed in seeds]), np.array([arm[seed] for seed in seeds])
-
-
-def _verdict(difference: float, *, p_value: float) -> ArmVerdict:
-    if p_value >= 1 - CONFIDENCE:
-        return "not told apart"
-    return "better" if difference > 0 else "worse"

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collapsar.errors import printable
 from collapsar.journal.courses import HALF, points
 from collapsar.records.settings import flatten
 from collapsar.study.arms import Arm, by_family
 from collapsar.study.baselines import PLAIN_REGIME
-from collapsar.study.chains import Chain, class_names
+from collapsar.study.chains import Chain, row_picture
 from collapsar.study.waiting import WaitingTime, waiting_time
 
 AUC = "downstream_auc"
@@ -207,10 +208,17 @@ def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
     assert matched is not None, "the key is of this kind"
     name = matched[1]
     if kind is CLASSES:
-        names = class_names(chain)
+        names = _class_names(chain)
         return f"rows of class {names[int(name)] if int(name) < len(names) else name}"
     if kind is LEVELS:
         return f"samples with {name}"
     found = flatten(chain.config).get(SUBGROUP)
     column = "group" if found is None else found
     return f"rows with {column} {re.sub(r'(?<=[0-9])_(?=[0-9])', '.', name).replace('_', ' ')}"  # a decimal point
+
+
+def _class_names(chain: Chain) -> list[str]:
+    """The names of the classes of table rows, in their order; empty if they were not stored."""
+    contents = (row_picture(chain, record.generation) for record in chain.records)
+    names = next((content.get("classes") for content in contents if content is not None), None)
+    return [printable(str(name)) for name in names] if isinstance(names, list) else []

@@ -1,8 +1,9 @@
-"""Survival of classes: Kaplan-Meier over the classes of an arm's chains; a class dies when it is first dropped.
+"""Survival by Kaplan and Meier: of the classes of an arm's chains, and of the recall of its chains.
 
-Only classes that generation 0 has can be lost. A class that lives when its chain ends, finished or not, is censored
-there, not counted as a survivor for good. If the alarm stopped the chain, living classes are carried on to the end of
-the other chains; if the numbers broke down, all classes die.
+A class dies when it is first dropped. Only classes that generation 0 has can be lost. A class that lives when its chain
+ends, finished or not, is censored there, not counted as a survivor for good. If the alarm stopped the chain, living
+classes are carried on to the end of the other chains; if the numbers broke down, all classes die. Recall dies when it
+is half of generation 0's; a chain that is stopped or breaks down dies with it.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from scipy.stats import norm
 from statsmodels.duration.survfunc import SurvfuncRight
 
+from collapsar.journal.courses import half_life, points
 from collapsar.journal.definitions import dead_classes, died_classes
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import CONFIDENCE
@@ -28,6 +30,56 @@ class SurvivalCurve:
     high: list[float | None]
     num_classes: int
     num_deaths: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallSurvival:
+    """How long the recall of an arm's chains lasts, until it is half of generation 0's.
+
+    Attributes:
+        rmst: Restricted mean survival time, in generations: the area under the curve up to the horizon.
+        censored_share: Share of the chains that end, or reach the horizon, with more than half of their recall.
+        alive: Share of chains with more than half of their recall at each generation, from 0 to the horizon.
+        at_risk: Chains known to have more than half of it until then, at each of these generations.
+    """
+
+    rmst: float
+    censored_share: float
+    alive: list[float]
+    at_risk: list[int]
+
+
+def recall_survival(chains: Sequence[Chain], *, horizon: int) -> RecallSurvival | None:
+    """The survival of recall up to the horizon; None if no chain measured recall. Open chains are censored."""
+    lives = [life for chain in chains if (life := recall_life(chain, horizon=horizon))]
+    if not lives:
+        return None
+    times, deaths = (np.array(column, dtype=float) for column in zip(*lives, strict=True))
+    curve = SurvfuncRight(np.maximum(times, JUST_AFTER_0), deaths)
+    shares, ends = np.array([1.0, *curve.surv_prob]), np.array([0.0, *curve.surv_times, horizon])
+    generations = np.arange(horizon + 1)
+    return RecallSurvival(
+        rmst=round(float(np.diff(ends) @ shares), 6),
+        censored_share=float(1 - deaths.mean()),
+        alive=shares[np.searchsorted(curve.surv_times, generations, side="right")].tolist(),
+        at_risk=[int((times >= generation).sum()) for generation in generations],
+    )
+
+
+def recall_life(chain: Chain, *, horizon: int, space: str = "") -> tuple[float, bool] | None:
+    """When a chain's recall was halved, or was last seen, up to the horizon, and whether it was halved by then.
+
+    None if recall was not measured in this feature space; the empty one is the first.
+    """
+    key = f"{space}/recall" if space else "recall"
+    if not chain.has_outcome or key not in chain.metrics_at(0):
+        return None
+    time = half_life(points(chain.records, key))
+    if time is None and chain.ending:
+        time = float(chain.last_generation + (chain.ending == "broke down"))
+    if time is None or time > horizon:
+        return float(horizon if time else min(chain.last_generation, horizon)), False
+    return time, True
 
 
 def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurve | None:

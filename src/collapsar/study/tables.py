@@ -7,6 +7,7 @@ from difflib import get_close_matches
 import pandas as pd
 
 from collapsar.errors import UsageError
+from collapsar.study.analysis import RMST
 from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain
 from collapsar.study.comparison import Comparison
@@ -14,6 +15,8 @@ from collapsar.theory.fitted import values_of
 
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
 EFFECT_COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict"]
+EFFECT_COLUMNS += ["judged_low", "judged_high", "p_judged", "p_equivalent", "variance", "reason"]
+EFFECT_COLUMNS += ["is_primary", "is_exploratory", "horizon", "analysis", "censored_share"]
 EFFECT_COLUMNS += ["seconds", "training_steps", "real_samples", "baseline_seconds", "baseline_training_steps"]
 EFFECT_COLUMNS += ["baseline_real_samples"]
 
@@ -63,6 +66,10 @@ def effects_table(comparisons: Sequence[Comparison]) -> pd.DataFrame:
             *(effect.difference.mean, effect.difference.low, effect.difference.high),
             *(effect.corrected.low, effect.corrected.high, effect.p_value),
             *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
+            *(effect.judged.interval.low, effect.judged.interval.high, effect.judged.p_value),
+            *(effect.judged.p_equivalent, effect.judged.variance, effect.judged.reason),
+            *(outcome == found.outcomes[0], bool(found.below_gate), found.horizon, found.analysis.digest),
+            row.survival.censored_share if row.survival and outcome == RMST else None,
             *(*astuple(row.spending), *astuple(found.spending)),
         )
         for found in comparisons

@@ -122,7 +122,7 @@ def pairs(chain: Chain) -> Picture | None:
 
 def strip_columns(chain: Chain) -> dict[int, np.ndarray]:
     """Strips of at most 24 generations, evenly spread; those unlike the first in shape are left out."""
-    records = [chain.records[index] for index in _evenly(len(chain.records), 24)]
+    records = [chain.records[index] for index in evenly(len(chain.records), 24)]
     read = {record.generation: stored_images(chain.folder, record.generation, "strip") for record in records}
     found = {generation: strip for generation, strip in read.items() if strip is not None}
     shape = next(iter(found.values())).shape if found else ()
@@ -141,7 +141,7 @@ def stored_images(folder: Path, generation: int, name: str) -> np.ndarray | None
     return images if images.dtype == np.uint8 and images.ndim == 4 and images.size else None
 
 
-def _evenly(count: int, most: int) -> list[int]:
+def evenly(count: int, most: int) -> list[int]:
     """At most so many indices below `count`, with the first and the last."""
     return sorted({round(index) for index in np.linspace(0, count - 1, min(count, most))})
 
@@ -162,7 +162,7 @@ def _fitted(
         stack = stack[:, : max(min_rows, stack.shape[1] * max_bytes // len(png))]
         png = encode(lay_out(stack), num_colours=48)
     if len(png) > max_bytes:
-        chosen = _evenly(len(generations), max(2, len(generations) * max_bytes // len(png)))
+        chosen = evenly(len(generations), max(2, len(generations) * max_bytes // len(png)))
         generations, stack = tuple(generations[index] for index in chosen), stack[chosen]
         png = encode(lay_out(stack), num_colours=48)
     return png, generations, stack

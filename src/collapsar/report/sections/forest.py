@@ -1,15 +1,23 @@
 """Comparisons of arms with their baseline: the forest plot, a sentence, and costs beside the baseline's."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
 from collapsar.report.wording import number_text, p_text
-from collapsar.study.comparison import OUTCOMES, ComparedArm, Comparison
-from collapsar.study.effects import ArmVerdict, Effect
+from collapsar.study.analysis import OUTCOMES
+from collapsar.study.comparison import ComparedArm, Comparison
+from collapsar.study.effects import Effect
 from collapsar.study.study import Study
+from collapsar.study.survival import RecallSurvival
+from collapsar.study.verdicts import ArmVerdict
 
 NAMED_IN_SENTENCE = 4
+VARIANCES = {
+    "pooled": "One error variance, pooled over arms in blocks of seeds, decides (Dunnett).",
+    "moderated": "Variances may differ between arms (Levene): each is moderated by the others (Smyth 2004; Holm).",
+    "own": "Arms are judged by their own variance if all their seeds have one value, or few arms have variances.",
+}
 
 
 def content(study: Study) -> dict[str, Any] | None:
@@ -17,7 +25,8 @@ def content(study: Study) -> dict[str, Any] | None:
     if not study.comparisons:
         return None
     charts = {"forests": [forest_content(found) for found in study.comparisons]}
-    return {"sentence": sentence, "spendings": spendings, "outcomes": OUTCOMES, "charts": charts}
+    told = {"sentence": sentence, "notes": notes, "spendings": spendings, "survivals": survivals}
+    return {**told, "outcomes": OUTCOMES, "charts": charts}
 
 
 def forest_content(found: Comparison) -> dict[str, Any]:
@@ -36,11 +45,11 @@ def _effect_content(effect: Effect | None) -> dict[str, Any] | None:
         return None
     return {
         "mean": effect.difference.mean,
-        "low": effect.difference.low,
-        "high": effect.difference.high,
+        "low": effect.judged.interval.low,
+        "high": effect.judged.interval.high,
         "corrected": [effect.corrected.low, effect.corrected.high],
         "verdict": effect.verdict,
-        "note": f"{p_text(effect.p_value)}, better in {effect.improvement.mean:.0%} of pairs of runs",
+        "note": f"{p_text(effect.judged.p_value)}, better in {effect.improvement.mean:.0%} of pairs of runs",
     }
 
 
@@ -52,8 +61,44 @@ def sentence(found: Comparison) -> str:
 
     better, worse = names("better"), names("worse")[::-1]  # the best first, the worst first
     told = f"{_number(better)} better{_listed(better)}, {_number(worse)} worse{_listed(worse)}"
-    rest = f"{_number(names('not told apart'))} not told apart from it"
-    return f"Of {len(found.arms)} arms, {told} than {found.baseline.name}, and {rest}."
+    equal = f"{_number(names('equivalent'))} equivalent to it, " if names("equivalent") else ""
+    rest = f"{equal}and {_number(names('undecided'))} undecided"
+    return f"Of {len(found.arms)} arms, {told} than {found.baseline.name}, {rest}."
+
+
+def notes(found: Comparison) -> list[str]:
+    """What was fixed before the chains ran, which variance decides, and what makes a verdict weaker."""
+    fixed, primary = found.analysis, found.outcomes[0]
+    if not fixed.digest:
+        told = f"Nothing was fixed before the chains ran, so {primary} decides, the first outcome that is measured."
+    else:
+        said = [f"{name} {value}" for name, value in asdict(fixed).items() if value is not None]
+        told = f"Fixed before the chains ran (hash {fixed.digest}): {', '.join(said).replace('_', ' ')}."
+        if fixed.primary != primary:
+            told += f" The primary outcome is not measured: {primary} decides."
+        if (fixed.horizon or 0) > found.horizon:
+            told += f" The chains reach generation {found.horizon} only."
+    used = {row.deciding.judged.variance: row.deciding.judged.variance for row in found.arms}
+    texts = [told, " ".join(VARIANCES[name] for name in VARIANCES if name in used)]
+    texts += [f"{row.arm.name}: {row.deciding.judged.reason}." for row in found.arms if row.deciding.judged.reason]
+    texts += [
+        f"Kendall's tau of the order of arms here and in {space}: {tau:.2f}." for space, tau in found.order_tau.items()
+    ]
+    if found.below_gate:
+        names = ", ".join(arm.name for arm in found.below_gate[:NAMED_IN_SENTENCE])
+        more = (
+            f" and {len(found.below_gate) - NAMED_IN_SENTENCE} more"
+            if len(found.below_gate) > NAMED_IN_SENTENCE
+            else ""
+        )
+        texts.append(f"Exploratory: generation 0 fails the entry gate in {names}{more}.")
+    return texts
+
+
+def survivals(found: Comparison) -> list[tuple[str, RecallSurvival]]:
+    """How long recall lasts in each arm that measured it, the baseline first."""
+    rows = [(found.baseline.name, found.survival), *((row.arm.name, row.survival) for row in found.arms)]
+    return [(name, survival) for name, survival in rows if survival is not None]
 
 
 def _number(names: Sequence[str]) -> str:

@@ -128,7 +128,7 @@
   // Panels side by side with the arms' names at the left; every verdict has a colour and a mark of its own.
   const VERDICTS = {
     better: { colour: "--no", symbol: "triangle-right" }, worse: { colour: "--yes", symbol: "triangle-left" },
-    "not told apart": { colour: "--muted", symbol: "circle-open" },
+    equivalent: { colour: "--muted", symbol: "square" }, undecided: { colour: "--muted", symbol: "circle-open" },
   };
   const effectTraces = (forest, panel, axis) => Object.entries(VERDICTS).flatMap(([verdict, look]) => {
     const rows = panel.effects.map((effect, row) => ({ effect, row })).filter(({ effect }) => effect?.verdict === verdict);

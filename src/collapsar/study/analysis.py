@@ -1,0 +1,81 @@
+"""How a comparison is judged, as the experiment's file says it before any chain runs: `analysis` in the settings.
+
+The primary outcome decides. All others are secondary, and their tests are corrected for their number too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from collapsar.errors import UsageError, check_positive
+from collapsar.records.settings import digest
+
+RMST = "recall_rmst"
+OUTCOMES = {
+    RMST: "Recall survival, in generations",
+    "recall": "Final recall",
+    "recall_worst_class": "Final recall of the worst class",
+    "downstream_auc": "Final downstream AUC",
+    "downstream_accuracy": "Final downstream accuracy",
+    "downstream_f1": "Final downstream F1",
+}
+"""The outcomes that arms are compared by, with their titles; more is better in all.
+
+Recall survival is the restricted mean survival time of recall: generations until it is half of generation 0's, counted
+to the horizon at most.
+"""
+EARLIER_NAMES = {"recall_half_life": RMST}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """What was fixed for a comparison.
+
+    Attributes:
+        primary: The outcome that decides; None: the first one that is measured.
+        horizon: The last generation that is compared; None: that of the median chain.
+        smallest_effect: The smallest difference of the primary outcome that matters, in its units; None: not said.
+    """
+
+    primary: str | None = None
+    horizon: int | None = None
+    smallest_effect: float | None = None
+
+    def __post_init__(self) -> None:
+        primary, horizon, smallest = self.primary, self.horizon, self.smallest_effect
+        if primary is not None and primary not in OUTCOMES:
+            raise UsageError(f"analysis.primary must be null or one of {', '.join(OUTCOMES)}: got {primary!r}")
+        if horizon is not None and (type(horizon) is not int or horizon < 1):
+            raise UsageError(f"analysis.horizon must be null or a generation from 1 on: got {horizon!r}")
+        if smallest is not None and type(smallest) not in (int, float):
+            raise UsageError(f"analysis.smallest_effect must be null or a number: got {smallest!r}")
+        if smallest is not None:
+            check_positive(**{"analysis.smallest_effect": smallest})
+
+    @property
+    def digest(self) -> str:
+        """Eight characters that change with what was fixed; empty if nothing was."""
+        return "" if self == Analysis() else digest(asdict(self))
+
+    def outcomes(self) -> list[str]:
+        """All outcomes, the primary one first."""
+        return sorted(OUTCOMES, key=lambda outcome: outcome != self.primary)
+
+
+def read_analysis(settings: Mapping[str, Any]) -> Analysis:
+    """The analysis of a chain's settings; of an earlier version, one that fixes nothing.
+
+    Raises:
+        UsageError: a value is not allowed, or there is no such key.
+    """
+    own, known = settings.get("analysis") or {}, [field.name for field in fields(Analysis)]
+    wrong = [str(key) for key in own if key not in known] if isinstance(own, Mapping) else [repr(own)]
+    if wrong:
+        raise UsageError(f"analysis has the keys {', '.join(known)}: got {', '.join(wrong)}")
+    return Analysis(**{**own, "primary": EARLIER_NAMES.get(str(own.get("primary")), own.get("primary"))})
+
+
+def shared_analysis(settings: Sequence[Mapping[str, Any]]) -> Analysis:
+    """The analysis that all chains fixed; if they differ, nothing was fixed before."""
+    found = {read_analysis(own) for own in settings}
+    return found.pop() if len(found) == 1 else Analysis()

@@ -1,0 +1,143 @@
+"""What each arm is called beside its baseline: better, worse, equivalent or undecided.
+
+What decides is an interval that holds for all arms together with 95 %, from one error variance pooled over arms
+(`collapsar.study.simultaneous`). An arm whose seeds all have one value (recall 0, or no loss to the horizon) would make
+that variance too small: it is left out of it and judged by the variance of its own differences, with Bonferroni's share
+of the level. If variances differ, each arm has its own, or that moderated by the others' if it is larger, with Holm's
+correction. An arm is equivalent to the baseline if two one-sided tests (Schuirmann 1987) say that it differs by less
+than the smallest effect that matters.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from collapsar.study.intervals import ROUNDING, Interval, paired
+from collapsar.study.simultaneous import (
+    LEVEL,
+    MIN_VARIANCES,
+    LargestT,
+    block_residuals,
+    dunnett_correlation,
+    have_one_variance,
+    holm,
+    holm_levels,
+    moderated,
+)
+
+ArmVerdict = Literal["better", "worse", "equivalent", "undecided"]
+Variance = Literal["pooled", "moderated", "own"]
+Values = Mapping[int, float]  # an arm's outcome by seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What an arm is called on one outcome.
+
+    Attributes:
+        interval: Arm minus baseline, with the interval that decides: 95 % over all arms together.
+        p_value: Of no difference, corrected for the number of arms and of outcomes.
+        p_equivalent: Of a difference as large as the smallest effect, corrected too; None without a smallest effect.
+        variance: What the interval rests on: the variance of all arms, the arm's own, or that moderated by the others'.
+        verdict: Equivalent if the arm differs by less than the smallest effect; else better or worse if the interval
+            excludes zero.
+        reason: Why the verdict is undecided although the interval excludes zero; else empty.
+    """
+
+    interval: Interval
+    p_value: float
+    p_equivalent: float | None
+    variance: Variance
+    verdict: ArmVerdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Test:
+    """What a mean difference is compared with: its standard error, and the statistic's law with its share of 5 %."""
+
+    error: float
+    law: LargestT
+    variance: Variance
+    share: float = 1.0
+
+    def p_value(self, difference: float, **of_law: bool) -> float:
+        ratio = difference / self.error if self.error else math.copysign(math.inf, difference) if difference else 0.0
+        return min(self.law.p_value(ratio, **of_law) / self.share, 1.0)
+
+
+def judge(
+    baseline: Values, arms: Sequence[Values], *, smallest_effect: float | None = None, num_outcomes: int = 1
+) -> list[Judgement | None]:
+    """What each arm is called; None for an arm that shares fewer than two seeds with the baseline.
+
+    Args:
+        baseline: The baseline's outcome by seed; more is better.
+        arms: The outcomes of the other arms; the correction runs over them.
+        smallest_effect: The smallest difference that matters; None: no arm is called equivalent.
+        num_outcomes: Outcomes that are tested like this one; the level is divided by them.
+    """
+    tested = [index for index, arm in enumerate(arms) if len(baseline.keys() & arm.keys()) > 1]
+    shared = [{seed: arms[index][seed] for seed in sorted(baseline.keys() & arms[index].keys())} for index in tested]
+    differences = [paired([baseline[seed] for seed in arm], list(arm.values())) for arm in shared]
+    found = [
+        (test, float(own.mean())) for test, own in zip(_tests(baseline, shared, differences), differences, strict=True)
+    ]
+    delta = 0.0 if smallest_effect is None else smallest_effect
+    p_values = [min(num_outcomes * test.p_value(abs(mean)), 1.0) for test, mean in found]
+    p_large = [min(num_outcomes * test.p_value(delta - abs(mean), is_one_sided=True), 1.0) for test, mean in found]
+    levels = [LEVEL] * len(found)
+    if not any(test.variance == "pooled" for test, _ in found):
+        levels, p_values, p_large = holm_levels(p_values), holm(p_values), holm(p_large)
+    judged: list[Judgement | None] = [None] * len(arms)
+    for index, arm, (test, mean), level, p_value, p_equivalent in zip(
+        tested, shared, found, levels, p_values, p_large, strict=True
+    ):
+        margin = test.law.quantile(level * test.share / num_outcomes) * test.error if test.error else 0.0
+        verdict: ArmVerdict = "undecided" if p_value >= LEVEL else "better" if mean > 0 else "worse"
+        judged[index] = Judgement(
+            interval=Interval(mean=mean, low=mean - margin, high=mean + margin, num_seeds=len(arm)),
+            p_value=p_value,
+            p_equivalent=None if smallest_effect is None else p_equivalent,
+            variance=test.variance,
+            verdict="equivalent" if smallest_effect is not None and p_equivalent < LEVEL else verdict,
+        )
+    return judged
+
+
+def _tests(baseline: Values, arms: Sequence[Values], differences: Sequence[np.ndarray]) -> list[_Test]:
+    """By one variance if it may be assumed, with the level shared among arms; else by each arm's, for Holm's steps."""
+    variances = [float(own.var(ddof=1)) if np.ptp(own) else 0.0 for own in differences]
+    laws = [LargestT(np.ones((1, 1)), df=len(own) - 1) for own in differences]
+    names: list[Variance] = ["own"] * len(arms)
+    varied = [index for index, arm in enumerate(arms) if not _is_flat(arm)]
+    alike = [baseline, *(arms[index] for index in varied)]
+    is_pooled = bool(varied) and not _is_flat(baseline) and have_one_variance(alike)
+    if is_pooled:
+        residuals, df = block_residuals(alike)
+        law = LargestT(dunnett_correlation([[*arms[index]] for index in varied]), df=df)
+        for index in varied:
+            variances[index], laws[index], names[index] = 2 * float(residuals @ residuals) / df, law, "pooled"
+    elif len(unequal := [index for index in varied if variances[index]]) >= MIN_VARIANCES:
+        raised = moderated([variances[index] for index in unequal], [laws[index].df for index in unequal])
+        for index, variance, df in zip(unequal, *raised, strict=True):
+            if variance > variances[index]:  # drawn down, an arm that spreads far would be called too easily
+                variances[index], laws[index] = float(variance), LargestT(np.ones((1, 1)), df=float(df))
+                names[index] = "moderated"
+    return [
+        _Test(
+            error=math.sqrt(variance / len(own)),
+            law=law,
+            variance=name,
+            share=(len(varied) if name == "pooled" else 1) / len(arms) if is_pooled else 1.0,
+        )
+        for own, variance, law, name in zip(differences, variances, laws, names, strict=True)
+    ]
+
+
+def _is_flat(values: Values) -> bool:
+    """Whether all seeds have one value, but for rounding."""
+    return float(np.ptp([*values.values()])) <= ROUNDING * max(map(abs, values.values()))
