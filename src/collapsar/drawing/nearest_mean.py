@@ -4,8 +4,6 @@ import warnings
 from typing import final
 
 import torch
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from collapsar.drawing.correction import Points, Reference, Targets, TowardsReal
@@ -51,6 +49,9 @@ def means_of(points: Points, *, num_means: int, generator: torch.Generator) -> T
     """K-means centres of the points; the points themselves if there are at most `num_means`."""
     if len(points) <= num_means:
         return points
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     start = int(torch.randint(2**31, (), generator=generator))
     with threadpool_limits(limits=1), warnings.catch_warnings():  # several threads sum in another order
         warnings.simplefilter("ignore", ConvergenceWarning)  # raised if samples coincide

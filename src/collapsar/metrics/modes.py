@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Float64, Int64
 from scipy.special import ndtri
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -73,6 +72,8 @@ def low_confidence_share(probabilities: Float[Tensor, "sample class"], *, thresh
 
 def fit_bins(real: Features, *, num_bins: int, seed: int) -> RealBins:
     """Cluster the real features, at least as many as bins, for `score_bins`: scikit-learn's k-means on the CPU."""
+    from sklearn.cluster import KMeans
+
     check_features(real, name="real", min_samples=num_bins)
     with threadpool_limits(limits=1):  # several threads sum in another order, which changes results
         clusters = KMeans(n_clusters=num_bins, n_init=1, random_state=seed % 2**32).fit(real.double().cpu().numpy())

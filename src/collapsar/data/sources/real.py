@@ -18,8 +18,6 @@ import torch
 from filelock import FileLock
 from jaxtyping import Int64, UInt8
 from platformdirs import user_cache_path
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision import datasets
 
@@ -66,6 +64,9 @@ class Digits(FixedSource):
     num_available, num_test, num_unseen = 1_437, 360, 360
 
     def read_all(self) -> RealData:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
         digits = load_digits()
         images = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
         labels = torch.from_numpy(digits.target.astype(np.int64))
@@ -227,6 +228,8 @@ def subset_size(num_train: int | float | None, *, num_available: int, num_classe
 def stratified_indices(samples: Samples, *, size: int) -> tuple[Int64[Tensor, " chosen"], Int64[Tensor, " rest"]]:
     """Split into `size` samples, with the classes in their own proportions, and the rest; the same in every run."""
     assert samples.labels is not None, "real images are labelled"
+    from sklearn.model_selection import train_test_split
+
     indices = np.arange(len(samples))
     chosen, rest = train_test_split(indices, train_size=size, stratify=samples.labels.numpy(), random_state=0)
     return torch.from_numpy(chosen), torch.from_numpy(rest)
