@@ -87,4 +87,4 @@ def damage_told(problem: str, *, advice: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise UsageError(f"{problem} ({type(error).__name__}): {advice}") from error
+        raise UsageError(f"{problem} ({type(error).__name__}); {advice}") from error
