@@ -26,7 +26,7 @@ HOMES = {
     "make_model": "library.making",
     "read_study": "study.study",
     "run": "library.running",
-    "score": "scoring",
+    "score": "scoring.measure",
 }
 """The module of each public name; `__init__.pyi` tells type checkers the same."""
 
