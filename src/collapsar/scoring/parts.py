@@ -51,10 +51,11 @@ def _check_choice(option: str, name: str, known: Sequence[str]) -> None:
 
 @cache
 def measured_shape(stick: str) -> tuple[int, ...]:
-    """The shape of the images that a stick measures: that of its data set."""
+    """The shape of the samples that a stick measures: that of its data set; empty if it is not known."""
     path = config_folder() / "data" / f"{stick}.yaml"
     content = yaml.load(path.read_text("utf-8"), QUICK_LOADER) if path.is_file() else {}
-    return tuple(content.get("sample_shape") or ())
+    shape = content.get("sample_shape")
+    return tuple(shape) if isinstance(shape, list) else ()  # images of one's own have no shape before they are read
 
 
 def check_stick(stick: str, *, shape: tuple[int, ...] | None = None) -> None:

@@ -92,7 +92,7 @@ def test_roads_bend_to_where_they_are_said_to():
         ("data.fog=1.5", "data.fog must lie between 0 and 1"),
         ("data.left=0.9", "data.left and data.right must sum to 1 at most: got 0.9 and 0.2"),
         ("data.sample_shape=[3,64,64]", r"data.sample_shape must be \[3, 32, 32\]: got \[3, 64, 64\]"),
-        ("data.num_train=0", "data.num_train must be at least 1: got 0"),
+        ("data.num_train=0", "data.num_train must be above 0: got 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(override, message):
