@@ -68,7 +68,7 @@ class ChainProgress:
         if record.shared_seconds:
             seconds += ", trained already"
         elif num_left:  # generations, each of which may take as long as those of this chain
-            trained = [sum(each.seconds.values()) for each in self.records if not each.shared_seconds]
+            trained = [sum(each.seconds.values(), 0.0) for each in self.records if not each.shared_seconds]
             seconds += f", about {duration_text(num_left * median(trained))} left"
         last = self.num_generations - 1
         logger.info("generation %d/%d: %s (%s)", record.generation, last, headline(record), seconds)
