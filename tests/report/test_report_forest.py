@@ -170,11 +170,19 @@ def test_a_space_without_labels_that_does_not_agree_leaves_an_arm_undecided(own_
 
 
 def test_spaces_that_agree_have_a_tau_of_1(planted):
-    assert compared(planted).order_tau["pca"] > 0.6
+    assert compared(planted).order_tau == {"pca": pytest.approx(1.0)}
+
+
+def test_without_a_space_that_saw_no_labels_the_page_says_that_verdicts_rest_on_one(own_copy):
+    for run in own_copy.iterdir():
+        edit_records(run, lambda record: record["metrics"].pop("pca/recall"))
+    found = compared(own_copy)
+    assert found.order_tau == {}
+    assert "so verdicts rest on one space" in notes(found)[2]
 
 
 def test_chains_that_fail_the_entry_gate_make_every_verdict_exploratory(planted, own_copy):
-    assert "Exploratory: generation 0 fails the entry gate in " in notes(compared(planted))[-1]
+    assert "Exploratory: generation 0 fails the entry gate in 5 arms (" in notes(compared(planted))[-1]
     for run in own_copy.iterdir():
         edit_records(run, lambda record: record["metrics"].update(recall_floor=0.63, coverage=0.9, coverage_floor=0.9))
     found = compared(own_copy)

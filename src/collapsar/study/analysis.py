@@ -43,7 +43,7 @@ class Analysis:
 
     def __post_init__(self) -> None:
         primary, horizon, smallest = self.primary, self.horizon, self.smallest_effect
-        if primary is not None and primary not in OUTCOMES:
+        if primary is not None and (not isinstance(primary, str) or primary not in OUTCOMES):
             raise UsageError(f"analysis.primary must be null or one of {', '.join(OUTCOMES)}: got {primary!r}")
         if horizon is not None and (type(horizon) is not int or horizon < 1):
             raise UsageError(f"analysis.horizon must be null or a generation from 1 on: got {horizon!r}")
@@ -68,7 +68,8 @@ def read_analysis(settings: Mapping[str, Any]) -> Analysis:
     Raises:
         UsageError: a value is not allowed, or there is no such key.
     """
-    own, known = settings.get("analysis") or {}, [field.name for field in fields(Analysis)]
+    own, known = settings.get("analysis"), [field.name for field in fields(Analysis)]
+    own = {} if own is None else own
     wrong = [str(key) for key in own if key not in known] if isinstance(own, Mapping) else [repr(own)]
     if wrong:
         raise UsageError(f"analysis has the keys {', '.join(known)}: got {', '.join(wrong)}")
