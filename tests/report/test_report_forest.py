@@ -336,6 +336,11 @@ def test_the_csv_of_effects_stands_beside_that_of_the_chains(planted, tmp_path):
     row = compared(planted).arms[0]
     assert table["difference"][0] == row.deciding.difference.mean
     assert (table["arm"][0], table["verdict"][0], table["seeds"][0]) == (row.arm.name, "better", 6)
+    judged = row.deciding.judged
+    assert (table["judged_low"][0], table["judged_high"][0]) == (judged.interval.low, judged.interval.high)
+    assert (table["variance"][0], table["p_judged"][0]) == (judged.variance, pytest.approx(judged.p_value))
+    assert table["is_primary"].tolist() == (table["outcome"] == "recall_rmst").tolist()
+    assert table["censored_share"][0] == row.survival.censored_share
 
 
 def test_the_figures_for_a_paper_have_the_forest(planted, tmp_path):

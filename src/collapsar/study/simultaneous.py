@@ -31,7 +31,7 @@ MIN_VARIANCES = 3  # to learn from them how far variances differ
 class LargestT:
     """The largest of several correlated t statistics, by draws of scipy's multivariate t; exact for a single one."""
 
-    def __init__(self, correlation: np.ndarray, *, df: float) -> None:
+    def __init__(self, correlation: np.ndarray, *, df: int | float) -> None:
         self.num_arms, self.df = len(correlation), df
         if self.num_arms > 1:
             self.two_sided, self.one_sided = _draws(correlation.tobytes(), self.num_arms, df)
@@ -51,7 +51,7 @@ class LargestT:
 
 
 @lru_cache(maxsize=32)
-def _draws(correlation: bytes, num_arms: int, df: float) -> tuple[np.ndarray, np.ndarray]:
+def _draws(correlation: bytes, num_arms: int, df: int | float) -> tuple[np.ndarray, np.ndarray]:
     shape = np.frombuffer(correlation).reshape(num_arms, num_arms)
     law = stats.multivariate_t(shape=shape, df=df, allow_singular=True, seed=DRAWING_SEED)
     drawn = law.rvs(NUM_DRAWS)
@@ -107,7 +107,7 @@ def levene_p(groups: Sequence[Sequence[float]]) -> float:
     return float(fdtrc(len(far) - 1, df, between / within * df / (len(far) - 1)))
 
 
-def moderated(variances: Sequence[float], dfs: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def moderated(variances: Sequence[float] | np.ndarray, dfs: Sequence[int | float]) -> tuple[np.ndarray, np.ndarray]:
     """Variances drawn towards what they have in common, and their degrees of freedom, which grow by the same belief.
 
     They may not exceed those of all arms together.

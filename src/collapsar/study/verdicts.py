@@ -70,7 +70,7 @@ class _Test:
 
 
 def judge(
-    baseline: Values, arms: Sequence[Values], *, smallest_effect: float | None = None, num_outcomes: int = 1
+    baseline: Values, arms: Sequence[Values], *, smallest_effect: int | float | None = None, num_outcomes: int = 1
 ) -> list[Judgement | None]:
     """What each arm is called; None for an arm that shares fewer than two seeds with the baseline.
 

@@ -16,7 +16,7 @@ from collapsar.study.verdicts import ArmVerdict
 NAMED_IN_SENTENCE = 4
 VARIANCES = {
     "pooled": "Verdicts rest on one error variance, pooled over arms in blocks of seeds (Dunnett).",
-    "moderated": "Variances may differ (Levene): those below what arms have in common are moderated (Smyth 2004; Holm).",
+    "moderated": "Variances may differ (Levene): those below what arms share are moderated (Smyth 2004; Holm).",
     "own": "An arm is judged by its own variance if none can be shared with it, or if its own is larger.",
 }
 
