@@ -21,9 +21,7 @@ from collapsar.study.intervals import CONFIDENCE, ROUNDING
 NUM_DRAWS = 100_000  # of the largest t; a p value of .05 is known to .0007
 DRAWING_SEED = 0  # the same runs give the same page
 LEVEL = 1 - CONFIDENCE
-SPREAD_LEVEL = (
-    0.25  # of Levene's test: few seeds have little power, and a needless rejection costs little (Bancroft 1964)
-)
+SPREAD_LEVEL = 0.25  # of Levene's test: few seeds have little power, and a needless rejection costs little
 MIN_SEEDS = 3  # for Levene's test, as two residuals are equally far from their median
 MIN_VARIANCES = 3  # to learn from them how far variances differ
 
@@ -50,7 +48,7 @@ class LargestT:
         return float(self.two_sided[math.ceil((NUM_DRAWS - 1) * (1 - level))])
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _draws(correlation: bytes, num_arms: int, df: int | float) -> tuple[np.ndarray, np.ndarray]:
     shape = np.frombuffer(correlation).reshape(num_arms, num_arms)
     law = stats.multivariate_t(shape=shape, df=df, allow_singular=True, seed=DRAWING_SEED)
