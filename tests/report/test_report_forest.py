@@ -170,11 +170,19 @@ def test_a_space_without_labels_that_does_not_agree_leaves_an_arm_undecided(own_
 
 
 def test_spaces_that_agree_have_a_tau_of_1(planted):
-    assert compared(planted).order_tau["pca"] > 0.6
+    assert compared(planted).order_tau == {"pca": pytest.approx(1.0)}
+
+
+def test_without_a_space_that_saw_no_labels_the_page_says_that_verdicts_rest_on_one(own_copy):
+    for run in own_copy.iterdir():
+        edit_records(run, lambda record: record["metrics"].pop("pca/recall"))
+    found = compared(own_copy)
+    assert found.order_tau == {}
+    assert "so verdicts rest on one space" in notes(found)[2]
 
 
 def test_chains_that_fail_the_entry_gate_make_every_verdict_exploratory(planted, own_copy):
-    assert "Exploratory: generation 0 fails the entry gate in " in notes(compared(planted))[-1]
+    assert "Exploratory: generation 0 fails the entry gate in 5 arms (" in notes(compared(planted))[-1]
     for run in own_copy.iterdir():
         edit_records(run, lambda record: record["metrics"].update(recall_floor=0.63, coverage=0.9, coverage_floor=0.9))
     found = compared(own_copy)
@@ -328,6 +336,11 @@ def test_the_csv_of_effects_stands_beside_that_of_the_chains(planted, tmp_path):
     row = compared(planted).arms[0]
     assert table["difference"][0] == row.deciding.difference.mean
     assert (table["arm"][0], table["verdict"][0], table["seeds"][0]) == (row.arm.name, "better", 6)
+    judged = row.deciding.judged
+    assert (table["judged_low"][0], table["judged_high"][0]) == (judged.interval.low, judged.interval.high)
+    assert (table["variance"][0], table["p_judged"][0]) == (judged.variance, pytest.approx(judged.p_value))
+    assert table["is_primary"].tolist() == (table["outcome"] == "recall_rmst").tolist()
+    assert table["censored_share"][0] == row.survival.censored_share
 
 
 def test_the_figures_for_a_paper_have_the_forest(planted, tmp_path):

@@ -24,6 +24,13 @@ def test_t_interval_of_three_values_is_the_worked_example():
     assert (interval.mean, interval.low, interval.high) == pytest.approx((2.0, 2 - 2.4841377, 2 + 2.4841377))
 
 
+def test_a_t_interval_of_99_percent_is_that_of_scipy():
+    values = [1.0, 2.5, 2.0, 4.0]
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.99)
+    interval = t_interval(values, confidence=0.99)
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+
+
 def test_t_interval_covers_the_mean_in_19_of_20_cases():
     draws = np.random.default_rng(0).normal(5.0, 2.0, (600, 4))
     intervals = [t_interval(row.tolist()) for row in draws]

@@ -29,12 +29,14 @@ def test_the_hash_changes_with_each_choice():
     ("analysis", "words"),
     [
         ({"primary": "recal"}, "analysis.primary must be null or one of recall_rmst, "),
+        ({"primary": [0]}, "got [0]"),
         ({"horizon": 0}, "analysis.horizon must be null or a generation from 1 on: got 0"),
         ({"horizon": 2.5}, "got 2.5"),
         ({"horizon": True}, "got True"),
         ({"smallest_effect": -1}, "analysis.smallest_effect must be above 0: got -1"),
         ({"smallest_effect": "much"}, "analysis.smallest_effect must be null or a number: got 'much'"),
         ({"delta": 1}, "analysis has the keys primary, horizon, smallest_effect: got delta"),
+        ([], "analysis has the keys primary, horizon, smallest_effect: got []"),
         ([1], "analysis has the keys primary, horizon, smallest_effect: got [1]"),
     ],
 )

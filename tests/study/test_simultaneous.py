@@ -84,7 +84,7 @@ def test_levene_finds_one_arm_that_spreads_ten_times_as_far_beside_what_seeds_ad
 
 
 def test_levenes_p_value_is_that_of_scipy():
-    groups = [np.random.default_rng(6).normal(0, scale, size) for scale, size in ((1, 5), (2, 7), (1, 4))]
+    groups = [np.random.default_rng(6).normal(0, scale, size).tolist() for scale, size in ((1, 5), (2, 7), (1, 4))]
     assert levene_p(groups) == pytest.approx(stats.levene(*groups, center="median").pvalue)
 
 

@@ -39,18 +39,7 @@ class Analysis:
 
     primary: str | None = None
     horizon: int | None = None
-    smallest_effect: float | None = None
-
-    def __post_init__(self) -> None:
-        primary, horizon, smallest = self.primary, self.horizon, self.smallest_effect
-        if primary is not None and primary not in OUTCOMES:
-            raise UsageError(f"analysis.primary must be null or one of {', '.join(OUTCOMES)}: got {primary!r}")
-        if horizon is not None and (type(horizon) is not int or horizon < 1):
-            raise UsageError(f"analysis.horizon must be null or a generation from 1 on: got {horizon!r}")
-        if smallest is not None and type(smallest) not in (int, float):
-            raise UsageError(f"analysis.smallest_effect must be null or a number: got {smallest!r}")
-        if smallest is not None:
-            check_positive(**{"analysis.smallest_effect": smallest})
+    smallest_effect: int | float | None = None
 
     @property
     def digest(self) -> str:
@@ -68,11 +57,22 @@ def read_analysis(settings: Mapping[str, Any]) -> Analysis:
     Raises:
         UsageError: a value is not allowed, or there is no such key.
     """
-    own, known = settings.get("analysis") or {}, [field.name for field in fields(Analysis)]
+    own, known = settings.get("analysis"), [field.name for field in fields(Analysis)]
+    own = {} if own is None else own
     wrong = [str(key) for key in own if key not in known] if isinstance(own, Mapping) else [repr(own)]
     if wrong:
         raise UsageError(f"analysis has the keys {', '.join(known)}: got {', '.join(wrong)}")
-    return Analysis(**{**own, "primary": EARLIER_NAMES.get(str(own.get("primary")), own.get("primary"))})
+    primary, horizon, smallest_effect = (own.get(name) for name in known)
+    primary = EARLIER_NAMES.get(str(primary), primary)
+    if primary is not None and (not isinstance(primary, str) or primary not in OUTCOMES):
+        raise UsageError(f"analysis.primary must be null or one of {', '.join(OUTCOMES)}: got {primary!r}")
+    if horizon is not None and (type(horizon) is not int or horizon < 1):
+        raise UsageError(f"analysis.horizon must be null or a generation from 1 on: got {horizon!r}")
+    if smallest_effect is not None:
+        if type(smallest_effect) not in (int, float):
+            raise UsageError(f"analysis.smallest_effect must be null or a number: got {smallest_effect!r}")
+        check_positive(**{"analysis.smallest_effect": smallest_effect})
+    return Analysis(primary=primary, horizon=horizon, smallest_effect=smallest_effect)
 
 
 def shared_analysis(settings: Sequence[Mapping[str, Any]]) -> Analysis:

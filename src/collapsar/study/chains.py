@@ -277,11 +277,9 @@ def _outcome(num_finished: int, num_generations: int, status: dict[str, Any]) ->
 
 
 def _read_overrides(path: Path) -> tuple[str, ...]:
-    if not path.exists():
-        return ()
     try:
         overrides = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return ()
     return tuple(map(str, overrides)) if isinstance(overrides, list) else ()
 

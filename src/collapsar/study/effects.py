@@ -48,7 +48,7 @@ def effects(
     arms: Sequence[Values],
     *,
     num_resamples: int = NUM_RESAMPLES,
-    smallest_effect: float | None = None,
+    smallest_effect: int | float | None = None,
     num_outcomes: int = 1,
 ) -> list[Effect | None]:
     """The effect of each arm; None for an arm that shares fewer than two seeds with the baseline.

@@ -38,11 +38,13 @@ class PairedDifference:
     p_value: float | None
 
 
-def t_interval(values: Sequence[float], *, within: tuple[float, float] = ANY) -> Interval | None:
+def t_interval(
+    values: Sequence[float], *, confidence: float = CONFIDENCE, within: tuple[float, float] = ANY
+) -> Interval | None:
     """The mean and its t-interval, cut to the possible values; None without values."""
     if len(values) < 2:
         return Interval(mean=float(values[0]), low=None, high=None, num_seeds=1) if len(values) else None
-    return mean_interval(np.asarray(values, float), within=within)
+    return mean_interval(np.asarray(values, float), confidence=confidence, within=within)
 
 
 def mean_interval(values: np.ndarray, *, confidence: float = CONFIDENCE, within: tuple[float, float] = ANY) -> Interval:

@@ -21,9 +21,7 @@ from collapsar.study.intervals import CONFIDENCE, ROUNDING
 NUM_DRAWS = 100_000  # of the largest t; a p value of .05 is known to .0007
 DRAWING_SEED = 0  # the same runs give the same page
 LEVEL = 1 - CONFIDENCE
-SPREAD_LEVEL = (
-    0.25  # of Levene's test: few seeds have little power, and a needless rejection costs little (Bancroft 1964)
-)
+SPREAD_LEVEL = 0.25  # of Levene's test: few seeds have little power, and a needless rejection costs little
 MIN_SEEDS = 3  # for Levene's test, as two residuals are equally far from their median
 MIN_VARIANCES = 3  # to learn from them how far variances differ
 
@@ -31,7 +29,7 @@ MIN_VARIANCES = 3  # to learn from them how far variances differ
 class LargestT:
     """The largest of several correlated t statistics, by draws of scipy's multivariate t; exact for a single one."""
 
-    def __init__(self, correlation: np.ndarray, *, df: float) -> None:
+    def __init__(self, correlation: np.ndarray, *, df: int | float) -> None:
         self.num_arms, self.df = len(correlation), df
         if self.num_arms > 1:
             self.two_sided, self.one_sided = _draws(correlation.tobytes(), self.num_arms, df)
@@ -50,8 +48,8 @@ class LargestT:
         return float(self.two_sided[math.ceil((NUM_DRAWS - 1) * (1 - level))])
 
 
-@lru_cache(maxsize=32)
-def _draws(correlation: bytes, num_arms: int, df: float) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=8)
+def _draws(correlation: bytes, num_arms: int, df: int | float) -> tuple[np.ndarray, np.ndarray]:
     shape = np.frombuffer(correlation).reshape(num_arms, num_arms)
     law = stats.multivariate_t(shape=shape, df=df, allow_singular=True, seed=DRAWING_SEED)
     drawn = law.rvs(NUM_DRAWS)
@@ -107,7 +105,7 @@ def levene_p(groups: Sequence[Sequence[float]]) -> float:
     return float(fdtrc(len(far) - 1, df, between / within * df / (len(far) - 1)))
 
 
-def moderated(variances: Sequence[float], dfs: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def moderated(variances: Sequence[float] | np.ndarray, dfs: Sequence[int | float]) -> tuple[np.ndarray, np.ndarray]:
     """Variances drawn towards what they have in common, and their degrees of freedom, which grow by the same belief.
 
     They may not exceed those of all arms together.

@@ -70,7 +70,7 @@ class _Test:
 
 
 def judge(
-    baseline: Values, arms: Sequence[Values], *, smallest_effect: float | None = None, num_outcomes: int = 1
+    baseline: Values, arms: Sequence[Values], *, smallest_effect: int | float | None = None, num_outcomes: int = 1
 ) -> list[Judgement | None]:
     """What each arm is called; None for an arm that shares fewer than two seeds with the baseline.
 
@@ -140,4 +140,4 @@ def _tests(baseline: Values, arms: Sequence[Values], differences: Sequence[np.nd
 
 def _is_flat(values: Values) -> bool:
     """Whether all seeds have one value, but for rounding."""
-    return float(np.ptp([*values.values()])) <= ROUNDING * max(map(abs, values.values()))
+    return bool(np.ptp([*values.values()]) <= ROUNDING * max(map(abs, values.values())))

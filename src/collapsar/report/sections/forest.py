@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
+from collapsar.records.words import counted
 from collapsar.report.wording import number_text, p_text
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.comparison import ComparedArm, Comparison
@@ -14,9 +15,9 @@ from collapsar.study.verdicts import ArmVerdict
 
 NAMED_IN_SENTENCE = 4
 VARIANCES = {
-    "pooled": "One error variance, pooled over arms in blocks of seeds, decides (Dunnett).",
-    "moderated": "Variances may differ between arms (Levene): each is moderated by the others (Smyth 2004; Holm).",
-    "own": "Arms are judged by their own variance if all their seeds have one value, or few arms have variances.",
+    "pooled": "Verdicts rest on one error variance, pooled over arms in blocks of seeds (Dunnett).",
+    "moderated": "Variances may differ (Levene): those below what arms share are moderated (Smyth 2004; Holm).",
+    "own": "An arm is judged by its own variance if none can be shared with it, or if its own is larger.",
 }
 
 
@@ -69,29 +70,26 @@ def sentence(found: Comparison) -> str:
 def notes(found: Comparison) -> list[str]:
     """What was fixed before the chains ran, which variance decides, and what makes a verdict weaker."""
     fixed, primary = found.analysis, found.outcomes[0]
+    said = [f"{name} {value}" for name, value in asdict(fixed).items() if value is not None]
+    told = f"Fixed before the chains ran (hash {fixed.digest}): {', '.join(said).replace('_', ' ')}."
     if not fixed.digest:
         told = f"Nothing was fixed before the chains ran, so {primary} decides, the first outcome that is measured."
-    else:
-        said = [f"{name} {value}" for name, value in asdict(fixed).items() if value is not None]
-        told = f"Fixed before the chains ran (hash {fixed.digest}): {', '.join(said).replace('_', ' ')}."
-        if fixed.primary != primary:
-            told += f" The primary outcome is not measured: {primary} decides."
-        if (fixed.horizon or 0) > found.horizon:
-            told += f" The chains reach generation {found.horizon} only."
-    used = {row.deciding.judged.variance: row.deciding.judged.variance for row in found.arms}
-    texts = [told, " ".join(VARIANCES[name] for name in VARIANCES if name in used)]
+    elif fixed.primary != primary:
+        told += f" {primary} decides, the first outcome that is measured."
+    if (fixed.horizon or 0) > found.horizon:
+        told += f" The chains reach generation {found.horizon} only."
+    used = {row.deciding.judged.variance for row in found.arms}
+    texts = [told, " ".join(text for name, text in VARIANCES.items() if name in used)]
     texts += [f"{row.arm.name}: {row.deciding.judged.reason}." for row in found.arms if row.deciding.judged.reason]
     texts += [
-        f"Kendall's tau of the order of arms here and in {space}: {tau:.2f}." for space, tau in found.order_tau.items()
+        f"Kendall's tau of the orders of arms in this space and in {space}: {number_text(tau, num_digits=2)}."
+        for space, tau in found.order_tau.items()
     ]
-    if found.below_gate:
-        names = ", ".join(arm.name for arm in found.below_gate[:NAMED_IN_SENTENCE])
-        more = (
-            f" and {len(found.below_gate) - NAMED_IN_SENTENCE} more"
-            if len(found.below_gate) > NAMED_IN_SENTENCE
-            else ""
-        )
-        texts.append(f"Exploratory: generation 0 fails the entry gate in {names}{more}.")
+    if not found.order_tau and "recall" in primary:
+        texts.append("No feature space that saw no labels was measured, so verdicts rest on one space.")
+    if names := [arm.name for arm in found.below_gate]:
+        told = counted(len(names), "arm")
+        texts.append(f"Exploratory: generation 0 fails the entry gate in {told}{_listed(names)}.")
     return texts
 
 
