@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from collapsar.cases.tables.predictors import Labelled, predict
+from collapsar.cases.tables.measures import Labelled, predict
 from collapsar.drawing.nearest_mean import means_of
 from collapsar.metrics.modes import fit_bins
 from collapsar.models.analytic.analytic import Mixture

@@ -11,7 +11,7 @@ from collapsar.config.choices import check_levers, composed_levers
 from collapsar.errors import UsageError
 from collapsar.jobs.multirun import arm_jobs, count_jobs, is_grid
 
-ARMS_SWEEPER = "hydra_plugins.collapsar_arms.arms_sweeper.ArmsSweeper"
+ARMS_SWEEPER = "hydra_plugins.collapsar_arms.ArmsSweeper"
 ARMS = ["", "lever=[gradient_clipping]", "regime=mix regime.real_fraction=0.1"]
 QUICK = ("num_generations=1", "name=study", "tracking=none", "evaluation.metrics=[support]")
 

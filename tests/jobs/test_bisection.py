@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from collapsar.errors import UsageError
-from hydra_plugins.collapsar_searches.bisection_sweeper import BisectionSweeper
+from hydra_plugins.collapsar_searches import BisectionSweeper
 
 INTERVAL = {"low": 0.0, "high": 1.0}
 

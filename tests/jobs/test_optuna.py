@@ -11,7 +11,7 @@ from collapsar.errors import UsageError
 
 optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 
-from hydra_plugins.collapsar_searches.optuna_sweeper import OptunaSweeper, distribution, search_space  # noqa: E402
+from hydra_plugins.collapsar_searches import OptunaSweeper, distribution, search_space  # noqa: E402
 
 SHARE = {"share": "interval(0.0,1.0)"}
 

@@ -43,8 +43,8 @@ def test_a_job_is_told_of_its_gpu_by_the_environment():
     assert Share(threads=2, gpu="GPU-7").environment()["CUDA_VISIBLE_DEVICES"] == "GPU-7"
 
 
-def test_what_a_cluster_decides_is_left_to_it():
-    assert Share(threads=None).environment() == {}
+def test_the_gpu_that_a_cluster_chooses_is_left_to_it():
+    assert Share(threads=2).environment() == dict.fromkeys(shares.THREADS, "2")
 
 
 @pytest.mark.parametrize(

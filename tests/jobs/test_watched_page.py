@@ -1,5 +1,6 @@
 """The page of a study that still runs is written again after generations, at little cost, and says so."""
 
+import os
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +35,12 @@ def seen(monkeypatch):
     return texts
 
 
+def due_at(folder, seconds):
+    due = folder / ".report.html.due"
+    due.touch()
+    os.utime(due, (seconds, seconds))
+
+
 def left_over(folder):
     return [path.name for path in folder.iterdir() if path.name.startswith(".report")]
 
@@ -62,7 +69,7 @@ def test_the_page_of_a_study_follows_all_its_chains(launcher, at_once, seen, col
 @pytest.fixture
 def watched(tmp_path, written):
     """A page that was due before the command began, as one is that a kill left."""
-    (tmp_path / ".report.html.due").write_text("0")
+    due_at(tmp_path, 0)
     return WatchedPage(tmp_path, num_chains=1)
 
 
@@ -101,7 +108,7 @@ def test_a_page_waits_until_writing_takes_a_small_share_of_the_time(watched, wri
 
 
 def test_a_page_that_was_just_written_by_another_process_waits_too(watched, written, at_once, tmp_path):
-    (tmp_path / ".report.html.due").write_text(str(time.time() + 60))
+    due_at(tmp_path, time.time() + 60)
     watched()
     assert written == []
 
@@ -115,11 +122,10 @@ def test_a_page_that_another_process_writes_is_left_to_it(watched, written, at_o
 
 
 def test_short_chains_write_no_page_in_their_first_seconds_but_one_after_them(written, tmp_path):
-    due = tmp_path / ".report.html.due"
     WatchedPage(tmp_path, num_chains=2)()
     assert written == []
-    assert 5 < float(due.read_text()) - time.time() < 15
-    due.write_text(str(time.time()))
+    assert 5 < (tmp_path / ".report.html.due").stat().st_mtime - time.time() < 15
+    due_at(tmp_path, time.time())
     WatchedPage(tmp_path, num_chains=2)()
     assert len(written) == 1
 

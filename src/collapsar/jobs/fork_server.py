@@ -10,11 +10,15 @@ from multiprocessing import forkserver
 from types import ModuleType
 from typing import Any
 
-from collapsar.jobs.shares import Share
+from collapsar.jobs.shares import THREADS, Share
 
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 METHOD = "forkserver" if CAN_FORK else "spawn"
-PRELOADED = "collapsar.jobs.preloaded"
+PRELOADED = [  # what most chains import
+    *("lightning.pytorch", "torchmetrics", "collapsar.chain.run", "collapsar.config.experiment"),
+    *("collapsar.config.forecast", "collapsar.jobs.job", "collapsar.report.page", "collapsar.report.tables"),
+    "collapsar.training.train",
+]
 NO_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow's allocator starts one when it is imported
 own: Any = multiprocessing.get_context(METHOD)
 
@@ -41,9 +45,9 @@ class Context(type(own)):  # type: ignore[misc]
 def start(share: Share) -> None:
     """Start the server with the threads of this share, if there is none yet; it imports in the background."""
     if CAN_FORK:
-        forkserver.set_forkserver_preload([PRELOADED])
+        forkserver.set_forkserver_preload(PRELOADED)
         before = dict(os.environ)
-        os.environ |= Share(threads=share.threads).environment() | NO_THREAD  # read when libraries are loaded
+        os.environ |= dict.fromkeys(THREADS, str(share.threads)) | NO_THREAD  # read when libraries are loaded
         try:
             forkserver.ensure_running()
         finally:

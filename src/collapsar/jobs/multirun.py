@@ -169,8 +169,8 @@ def num_jobs() -> int:
 class WatchedPage:
     """The page over the folder of a study, or of a chain that runs alone; call it after each generation.
 
-    One process at a time writes it, at most every few seconds and for a small share of the time; the others go on. Its
-    lock and the time when the next page is due lie beside it. `num_chains` is 0 if it is unknown.
+    One process at a time writes it, at most every few seconds and for a small share of the time; the others go on.
+    Beside it lie its lock, and a file whose time of change is when the next page is due. `num_chains` is 0 if unknown.
     """
 
     def __init__(self, folder: Path, *, num_chains: int) -> None:
@@ -180,25 +180,19 @@ class WatchedPage:
 
     def __call__(self) -> None:
         """Write the page, unless it is not due yet or another process writes it."""
-        if self._has_failed or self._next() > time.time():
+        if self._has_failed:
             return
         with suppress(Timeout, NotImplementedError, OSError), FileLock(f"{self._due}.lock", timeout=0):
-            if self._next() <= time.time():
+            if not self._due.exists():
+                self._set_due(FIRST_SECONDS)
+            if self._due.stat().st_mtime <= time.time():
                 self._write()
-
-    def _next(self) -> float:
-        """When the next page is due, in seconds since 1970."""
-        if not self._due.exists():
-            self._set_due(FIRST_SECONDS)
-        try:
-            return float(self._due.read_text())
-        except (OSError, ValueError):
-            return 0.0
 
     def _set_due(self, seconds: float) -> None:
         """Let the next page wait until a page that takes these seconds to write is a small share of the time."""
-        with suppress(OSError):
-            self._due.write_text(str(time.time() + max(MIN_SECONDS, seconds / SHARE)))
+        due = time.time() + max(MIN_SECONDS, seconds / SHARE)
+        self._due.touch()
+        os.utime(self._due, (due, due))
 
     def _write(self) -> None:
         from collapsar.report.page import write_page

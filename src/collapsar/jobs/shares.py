@@ -20,12 +20,12 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 class Share:
     """A job's share of a machine."""
 
-    threads: int | None  # CPU threads; None leaves the job's own number
+    threads: int  # on the CPU
     gpu: str | None = None  # the only one that the job sees, by index or UUID; None leaves all that it finds
 
     def environment(self) -> dict[str, str]:
         """The environment variables that set this share in a process that has not loaded its libraries yet."""
-        threads = {} if self.threads is None else dict.fromkeys(THREADS, str(self.threads))
+        threads = dict.fromkeys(THREADS, str(self.threads))
         return threads if self.gpu is None else threads | {VISIBLE_GPUS: self.gpu}
 
 

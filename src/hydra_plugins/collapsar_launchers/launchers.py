@@ -3,9 +3,11 @@
 import os
 import time
 from abc import ABC
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,14 @@ class JoblibLauncher(SideBySide):
     package, extra = "joblib", "joblib"
 
     def __init__(self, *, n_jobs: int | None, jobs_per_gpu: int) -> None:
-        """Set how many jobs run at once (`shares_here`)."""
         self.n_jobs, self.jobs_per_gpu = n_jobs, jobs_per_gpu
 
-    def begin(self, num_jobs: int) -> None:
+    def open(self, num_jobs: int, folder: Path) -> None:
         self.shares = shares_here(num_jobs, n_jobs=self.n_jobs, jobs_per_gpu=self.jobs_per_gpu)
         fork_server.start(self.shares[0])
-
-    def open(self, num_jobs: int, folder: Path) -> None:
-        self._executors: dict[int, ProcessPoolExecutor] = {}
+        # Each process has its own group: Ctrl-C reaches only the launcher, and `stop` signals each job once.
+        executor = partial(ProcessPoolExecutor, 1, mp_context=fork_server.Context(), initializer=os.setpgrp)
+        self._executors = defaultdict[int, ProcessPoolExecutor](executor)  # by place
 
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
         return [self._start(place, job) for place, job in jobs]
@@ -44,16 +45,10 @@ class JoblibLauncher(SideBySide):
 
         packed = wrap_non_picklable_objects(job)
         try:
-            return self._executor(place).submit(packed, self.shares[place])
+            return self._executors[place].submit(packed, self.shares[place])
         except BrokenProcessPool:  # the place's process died in its last job
             del self._executors[place]
-            return self._executor(place).submit(packed, self.shares[place])
-
-    def _executor(self, place: int) -> ProcessPoolExecutor:
-        if place not in self._executors:
-            # Each process has its own group: Ctrl-C reaches only the launcher, and `stop` signals each job once.
-            self._executors[place] = ProcessPoolExecutor(1, mp_context=fork_server.Context(), initializer=os.setpgrp)
-        return self._executors[place]
+            return self._executors[place].submit(packed, self.shares[place])
 
     def stop(self) -> None:
         processes = [process for executor in self._executors.values() for process in executor._processes.values()]

@@ -47,12 +47,9 @@ class SideBySide(Launcher, ABC):
     restarts_jobs = False  # whether a job that a signal stopped is started again
     shares: Sequence[Share]  # of the machine, for the job in each place; `open` sets it
 
-    def begin(self, num_jobs: int) -> None:
-        """Start, before the jobs are composed, what takes a while."""
-
     @abstractmethod
     def open(self, num_jobs: int, folder: Path) -> None:
-        """Make places for this number of jobs; `folder` is the study's."""
+        """Make places for this number of jobs, before they are composed; `folder` is the study's."""
 
     @abstractmethod
     def start(self, jobs: Sequence[tuple[int, Job]]) -> list[Handle]:
@@ -84,14 +81,13 @@ class SideBySide(Launcher, ABC):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.begin(len(job_overrides))
         composing = track(job_overrides, description="composing the jobs", console=make_console(), transient=True)
-        jobs = [self._job(overrides, index=index) for index, overrides in enumerate(composing, start=initial_job_idx)]
-        run_folders.extend(job.folder for job in jobs)
-        self.open(len(jobs), folder)
+        self.open(len(job_overrides), folder)
         try:
+            jobs = [self._job(each, index=index) for index, each in enumerate(composing, start=initial_job_idx)]
+            run_folders.extend(job.folder for job in jobs)
             outcomes = run_all(jobs, self)
-        except BaseException:  # such as a signal (`collapsar.machine.signals`)
+        except BaseException:  # such as a job that cannot be composed, or a signal (`collapsar.machine.signals`)
             self.stop()
             raise
         self.close()

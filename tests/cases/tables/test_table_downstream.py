@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from collapsar.cases.tables import predictors as downstream
-from collapsar.cases.tables.predictors import (
+from collapsar.cases.tables import measures
+from collapsar.cases.tables.measures import (
     Labelled,
     TableTask,
     brier_score,
@@ -137,15 +137,15 @@ def test_features_that_no_tree_can_split_on_change_nothing(num_categories, monke
         for rows in (train, test)
     ]
     found = predict(TASK.boosting(), *both, num_classes=2)
-    monkeypatch.setattr(downstream, "splittable", lambda features, *, min_leaf: np.arange(features.shape[1]))
+    monkeypatch.setattr(measures, "splittable", lambda features, *, min_leaf: np.arange(features.shape[1]))
     assert np.array_equal(found, predict(TASK.boosting(), *both, num_classes=2))
 
 
 def test_features_of_which_fewer_rows_than_a_leaf_needs_differ_are_left_out():
     features = np.zeros((50, 4))
     features[:19, 0], features[:20, 1], features[:31, 2], features[:, 3] = 1.0, 1.0, 1.0, np.arange(50)
-    assert downstream.splittable(features, min_leaf=20).tolist() == [1, 3]
-    assert downstream.splittable(features[:, :1], min_leaf=20).tolist() == [0]
+    assert measures.splittable(features, min_leaf=20).tolist() == [1, 3]
+    assert measures.splittable(features[:, :1], min_leaf=20).tolist() == [0]
 
 
 def test_no_trees_are_refused():

@@ -36,14 +36,7 @@ class StackedMNIST(Source):
     name = "stacked_mnist"
 
     def __init__(
-        self,
-        *,
-        sample_shape: list[int],
-        num_train: int,
-        num_test: int,
-        num_reserve: int,
-        root: str | None,
-        seed: int,
+        self, *, sample_shape: list[int], num_train: int, num_test: int, num_reserve: int, root: str | None, seed: int
     ) -> None:
         check_positive(**{"data.num_train": num_train, "data.num_test": num_test})
         check_not_negative(**{"data.num_reserve": num_reserve})

@@ -3,11 +3,10 @@
 A number is the nearest float64; a column of whole numbers that would lose digits is refused.
 """
 
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +20,7 @@ from collapsar.records.words import counted
 
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
 PADDED = re.compile(r"\s*[+-]?0[0-9]")  # a number that begins with an extra zero, as codes do: 007
-ALWAYS_HELD = 15  # decimal digits that float64 always preserves
+EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])  # an exponent beyond these gives NaN
 SIGN_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space", ".": "point", "'": "apostrophe"}
 
 
@@ -55,12 +54,7 @@ class Signs:
 
 def is_held(text: str) -> bool:
     """Whether float64 preserves the number that a plain text writes."""
-    if len(text) <= ALWAYS_HELD and "e" not in text.lower():
-        return True
-    number = float(text)
-    if number == 0.0:
-        return not re.split("[eE]", text)[0].strip("+-0.")
-    return repr(number) == text or (math.isfinite(number) and Decimal(repr(number)) == Decimal(text))
+    return bool(EXACT.create_decimal(text) == Decimal(repr(float(text))))
 
 
 def possible_signs(texts: Sequence[str]) -> list[Signs]:

@@ -45,19 +45,11 @@ def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[
         half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
         labels = [f"{edges[0] + half:.4g}", f"{edges[-1] - half:.4g}"]
     else:
-        order = np.argsort(-shares["real"], kind="stable")
-        labels = [text(column.categories[place]) for place in order[:MOST_CATEGORIES]]
-        if len(order) > MOST_CATEGORIES:
-            labels.append("others")
-        shares = {side: with_others(found[order]) for side, found in shares.items()}
+        first, others = np.split(np.argsort(-shares["real"], kind="stable"), [MOST_CATEGORIES])
+        labels = [text(column.categories[place]) for place in first] + (["others"] if len(others) else [])
+        shares = {side: np.append(found[first], found[others].sum())[: len(labels)] for side, found in shares.items()}
     stored = {side: rounded(found) for side, found in shares.items()}
     return {"name": text(column.name), "kind": column.kind, "labels": labels, **stored, "missing": missing}
-
-
-def with_others(shares: np.ndarray) -> np.ndarray:
-    """The first MOST_CATEGORIES shares, and the sum of the others if there are any."""
-    others = shares[MOST_CATEGORIES:]
-    return np.append(shares[:MOST_CATEGORIES], others.sum()) if len(others) else shares
 
 
 def picture_edges(column: Column, real: pd.Series) -> np.ndarray:

@@ -7,14 +7,7 @@ import pandas as pd
 
 from collapsar.cases.tables.csv_file import read_file
 from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
-from collapsar.cases.tables.names import (
-    Typed,
-    column_error,
-    find_name,
-    shown,
-    some,
-    type_override,
-)
+from collapsar.cases.tables.names import Typed, column_error, find_name, shown, some, type_override
 from collapsar.cases.tables.numerals import find_numbers, sign
 from collapsar.cases.tables.schema import Kind, ScaleName
 from collapsar.cases.tables.sources import TableSource

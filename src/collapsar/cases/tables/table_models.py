@@ -91,13 +91,10 @@ class Heads(nn.Module):
         """
         noise = gumbel(uniform)
         rows = self._assembled(outputs, numbers=outputs[:, self.numbers], noise=noise)
-        soft = outputs.index_copy(1, self.flags, self._flag_odds(outputs, noise).div(temperature).sigmoid())
+        soft = rows.index_copy(1, self.flags, self._flag_odds(outputs, noise).div(temperature).sigmoid())
         for part in self.choices:
-            places = torch.arange(part.start, part.stop, device=outputs.device)
-            soft = soft.index_copy(1, places, ((outputs[:, part] + noise[:, part]) / temperature).softmax(1))
-        is_number = torch.zeros(outputs.shape[1], dtype=torch.bool, device=outputs.device)
-        is_number[self.numbers] = True
-        return torch.where(is_number, rows, rows.detach() + soft - soft.detach())
+            soft[:, part] = ((outputs[:, part] + noise[:, part]) / temperature).softmax(1)
+        return rows.detach() + soft - soft.detach()
 
     def _assembled(self, outputs: Tensor, *, numbers: Tensor, noise: Tensor) -> Tensor:
         """Rows of these numbers, with the flags and categories that are largest after adding the noise."""
@@ -106,9 +103,7 @@ class Heads(nn.Module):
         rows = torch.zeros_like(outputs).index_copy(1, self.numbers, numbers * is_there)
         rows = rows.index_copy(1, self.flags, flags)
         for part in self.choices:
-            chosen = (outputs[:, part] + noise[:, part]).argmax(1)
-            places = torch.arange(part.start, part.stop, device=outputs.device)
-            rows = rows.index_copy(1, places, F.one_hot(chosen, len(places)).to(outputs.dtype))
+            rows[:, part] = F.one_hot((outputs[:, part] + noise[:, part]).argmax(1), part.stop - part.start)
         return rows
 
     def _flag_odds(self, outputs: Tensor, noise: Tensor) -> Tensor:

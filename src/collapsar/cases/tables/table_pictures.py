@@ -41,7 +41,6 @@ class TablePicture:
 
     generations: list[int]  # the first, the middle and the last one
     columns: list[ColumnPicture]  # those whose histogram moved most, furthest first
-    num_columns: int  # that the chain stored
     names: list[str]  # of the association maps: columns whose associations changed most
     maps: dict[str, list[Shade]]  # associations by title, in cells of width 1: real, last generation, difference
     sheets: list[tuple[int, list[list[tuple[str, bool]]]]]  # generation, its first rows as texts, whether invalid
@@ -83,7 +82,6 @@ def _draw(generations: list[int], pictures: Sequence[Any]) -> TablePicture:
     return TablePicture(
         generations=generations,
         columns=furthest,
-        num_columns=len(columns),
         names=[columns[place].name for place in shown],
         maps={
             "Real rows": _shades(real[cells]),

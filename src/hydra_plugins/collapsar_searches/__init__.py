@@ -1,1 +1,0 @@
-"""Sweepers that search for the best chain, or the first good one; Hydra finds them below `hydra_plugins`."""
