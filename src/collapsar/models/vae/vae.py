@@ -97,11 +97,6 @@ class VariationalModel(LearnedModel, ABC):
                 "bias=tempered_likelihood does nothing to the decoder's mean: set model.sample_from=likelihood, "
                 "or choose bias=scaled_latents or truncated_latents"
             )
-        if bias.spread != 1 and bias.likelihood_spread == 1 and self.mixture is not None:
-            raise UsageError(
-                f"bias={bias.name} narrows N(0, I), and model.latent_components draws latents from a mixture: "
-                "set model.latent_components=null, or bias=none"
-            )
 
     def check_pool_size(self, pool_size: int) -> None:
         if self.mixture is not None and len(self.mixture.weights) > pool_size:
@@ -121,7 +116,7 @@ class VariationalModel(LearnedModel, ABC):
         batch = some(MOST_LATENTS)
         mu, logvar = self.posterior(to_model_range(batch.values), self.classes_of(batch))
         noise = torch.randn(mu.shape, generator=generator).to(mu.device)
-        self.mixture.fit(mu + (0.5 * logvar).exp() * noise, seed=generator.initial_seed())
+        self.mixture.fit(mu + (0.5 * logvar).exp() * noise, generator=generator)
 
     def posterior(self, values: Values, labels: Labels | None) -> tuple[Latents, Latents]:
         """Means and log-variances of q(z|x) for samples in model range, or of q(z|x, y) in a conditional VAE."""
