@@ -22,6 +22,8 @@ from torch.optim.swa_utils import AveragedModel
 from collapsar.models.plan import Plan
 from collapsar.samples import Samples
 
+ADAM_BETAS = (0.9, 0.999)  # torch's own
+
 Losses = dict[str, Tensor]
 """Scalars by name; the first is minimised, the others are only logged."""
 
@@ -40,7 +42,7 @@ class Player:
     module: nn.Module
     losses: Callable[[Samples, Any], Losses]
     learning_rate: float
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_betas: tuple[float, float] = ADAM_BETAS
     steps_per_move: int = 1
     average: AveragedModel | None = None
     is_sampled: bool = True

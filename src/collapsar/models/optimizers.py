@@ -1,10 +1,12 @@
 """Torch's optimisers, by the names of `Plan.optimizer`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+
+from collapsar.errors import UsageError
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -16,6 +18,13 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 FUSED = ("adam", "adamw", "sgd")  # these have a fused step on every device
 MOMENTUM = 0.9  # of sgd
+
+
+def as_betas(adam_betas: Sequence[float]) -> tuple[float, float]:
+    """The betas of Adam; UsageError if they are not two numbers in [0, 1)."""
+    if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
+        raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
+    return adam_betas[0], adam_betas[1]
 
 
 def make_optimizer(

@@ -22,7 +22,7 @@ from collapsar.cases.tables.table_heads import Block, Heads, Rows
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
-from collapsar.models.layers import Layers, Norm, scaled
+from collapsar.models.layers import InitialWeights, Layers, Norm, scaled
 from collapsar.models.learned import MODEL_SPECIFIC_KEYS
 from collapsar.models.vae.vae import VariationalModel
 from collapsar.models.vae.vae_bodies import linear_layers
@@ -51,6 +51,8 @@ class TableVAE(VariationalModel):
         number_sd: float | None = None,
         sample_from: Literal["mean", "likelihood"] = "likelihood",
         learning_rate: float = 0.001,
+        adam_betas: Sequence[float] | None = None,
+        initial_weights: InitialWeights | None = None,
         norm: Norm | None = None,
         depth: int | None = None,
         dropout: float | None = None,
@@ -68,6 +70,7 @@ class TableVAE(VariationalModel):
             beta=beta,
             sample_from=sample_from,
             learning_rate=learning_rate,
+            adam_betas=adam_betas,
             latent_components=latent_components,
             num_classes=num_classes,
         )
@@ -76,6 +79,7 @@ class TableVAE(VariationalModel):
         self.smallest_batch = 2 if layers.norm == "batch" else 1
         self.encoder = labelled_layers(num_values, num_units, 2 * num_latents, layers=layers, num_classes=num_classes)
         self.decoder = labelled_layers(num_latents, num_units, num_values, layers=layers, num_classes=num_classes)
+        self.begin(initial_weights)
         self.heads = Heads(num_values, blocks)
         start = torch.full((self.heads.num_numbers,), log(number_sd or 1.0))
         self.log_sd = nn.Parameter(start, requires_grad=number_sd is None)

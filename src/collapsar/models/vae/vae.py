@@ -22,10 +22,11 @@ from torch import nn
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.bias import Bias, temper_logits, temper_sd
 from collapsar.models.conditioning import LabelledImages, given
-from collapsar.models.course import Losses, Player
-from collapsar.models.layers import Layers, Norm, scaled, without_last
+from collapsar.models.course import ADAM_BETAS, Losses, Player
+from collapsar.models.layers import InitialWeights, Layers, Norm, begin_as_he, scaled, without_last
 from collapsar.models.learned import MODEL_SPECIFIC_KEYS, LearnedModel
 from collapsar.models.mixtures import MOST_LATENTS, LatentMixture
+from collapsar.models.optimizers import as_betas
 from collapsar.models.plan import Plan
 from collapsar.models.pretext import Representation
 from collapsar.models.shapes import Images, Labels, Latents, Scalar, Values
@@ -52,6 +53,7 @@ class VariationalModel(LearnedModel, ABC):
         beta: float,
         sample_from: Literal["mean", "likelihood"],
         learning_rate: float,
+        adam_betas: Sequence[float] | None,
         latent_components: int | None,
         num_classes: int | None,
     ) -> None:
@@ -59,8 +61,17 @@ class VariationalModel(LearnedModel, ABC):
         check_positive(learning_rate=learning_rate)
         check_not_negative(beta=beta)
         self.beta, self.sample_from, self.learning_rate = beta, sample_from, learning_rate
+        self.adam_betas = ADAM_BETAS if adam_betas is None else as_betas(adam_betas)
         self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
         self.num_concluded = 0 if self.mixture is None else MOST_LATENTS
+
+    def begin(self, initial_weights: InitialWeights | None) -> None:
+        """Draw the initial weights of both networks in this way; None leaves torch's."""
+        if initial_weights == "he":
+            begin_as_he(self.encoder)
+            begin_as_he(self.decoder)
+        elif initial_weights is not None:
+            raise UsageError(f"model.initial_weights must be he, or null: got {initial_weights}")
 
     @abstractmethod
     def negative_log_likelihood(self, outputs: Values, *, values: Values) -> Scalar:
@@ -124,7 +135,7 @@ class VariationalModel(LearnedModel, ABC):
         return mu, logvar
 
     def players(self) -> Sequence[Player]:
-        return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate)]
+        return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate, adam_betas=self.adam_betas)]
 
     def losses(self, batch: Samples, shared: Any) -> Losses:
         """The negative evidence lower bound as `loss`, and its two terms."""
@@ -157,6 +168,8 @@ class VAE(VariationalModel):
         pixel_sd: float = 0.1,
         sample_from: Literal["mean", "likelihood"] = "mean",
         learning_rate: float = 0.001,
+        adam_betas: Sequence[float] | None = None,
+        initial_weights: InitialWeights | None = None,
         norm: Norm | None = None,
         depth: int | None = None,
         dropout: float | None = None,
@@ -172,6 +185,7 @@ class VAE(VariationalModel):
             beta=beta,
             sample_from=sample_from,
             learning_rate=learning_rate,
+            adam_betas=adam_betas,
             latent_components=latent_components,
             num_classes=num_classes,
         )
@@ -187,6 +201,7 @@ class VAE(VariationalModel):
             layers=layers,
             num_classes=num_classes,
         )
+        self.begin(initial_weights)
 
     def decode(
         self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
