@@ -20,7 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from collapsar.cases.tables.table_heads import Block, Heads, Rows
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors, given
+from collapsar.models.conditioning import LabelledLatents, OneHotLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
 from collapsar.models.layers import InitialWeights, Layers, Norm, scaled
 from collapsar.models.learned import MODEL_SPECIFIC_KEYS
@@ -158,9 +158,13 @@ class TableGAN(AdversarialModel):
         self.save_hyperparameters()
         layers = Layers(norm=norm or "batch", depth=depth or 0)
         self.smallest_batch = 2 if layers.norm == "batch" else 1
-        self.generator = labelled_layers(
-            num_latents, scaled(generator_width, width_factor), num_values, layers=layers, num_classes=num_classes
+        num_marks = 0 if num_classes is None else num_classes + 1
+        num_units = scaled(generator_width, width_factor)
+        self.generator = nn.Sequential(
+            *linear_layers(num_latents + num_marks, num_units, num_units, num_values, layers=layers)
         )
+        if num_classes is not None:
+            self.generator = OneHotLatents(self.generator, num_classes=num_classes)
         self.averaged_generator = averaged(self.generator, decay=ema_decay)
         self.critic = make_critic(
             num_values,
