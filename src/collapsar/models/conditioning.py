@@ -18,6 +18,9 @@ from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, W
 from collapsar.samples import UNLABELLED, Samples
 
 
+CLASS_SIZE = 2.0  # of the one-hot vectors of generators
+
+
 class Condition(nn.Module):
     """The classes that a model is conditioned on, from 0 to num_classes - 1, and how often each is drawn.
 
@@ -99,8 +102,8 @@ class LabelledLatents(nn.Module):
 class OneHotLatents(nn.Module):
     """A generator whose latents are followed by the class as a one-hot vector of `num_classes + 1` numbers.
 
-    The vector must vary little beside the latents: batch norm keeps a generator from ignoring its latents, because it
-    scales what little they change back to variance 1, unless classes vary enough (`conf/recipe/README.md` has figures).
+    The vector must vary little beside the latents. Batch norm keeps a generator from ignoring its latents, as it scales
+    the little that they change back to variance 1; it does not if classes vary enough (`conf/recipe/README.md`).
     """
 
     def __init__(self, network: nn.Module, *, num_classes: int) -> None:
@@ -108,7 +111,7 @@ class OneHotLatents(nn.Module):
         self.network, self.num_classes = network, num_classes
 
     def forward(self, latents: Latents, labels: Labels) -> Float[Tensor, "sample ..."]:
-        return self.network(torch.cat([latents, F.one_hot(labels, self.num_classes + 1).to(latents)], dim=1))
+        return self.network(torch.cat([latents, CLASS_SIZE * F.one_hot(labels, self.num_classes + 1)], dim=1))
 
 
 class ProjectionCritic(nn.Module):
