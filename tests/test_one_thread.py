@@ -12,7 +12,6 @@ from collapsar.cases.tables.measures import Labelled, predict
 from collapsar.drawing.nearest_mean import means_of
 from collapsar.metrics.modes import fit_bins
 from collapsar.models.analytic.analytic import Mixture
-from collapsar.models.mixtures import LatentMixture
 
 
 def seeded():
@@ -27,7 +26,6 @@ FITS = {
     "bins": lambda: fit_bins(CLOUD, num_bins=5, seed=0),
     "means": lambda: means_of(CLOUD, num_means=5, generator=seeded()),
     "mixture": lambda: Mixture(sample_shape=[8], **MIXTURE).fit(CLOUD, weights=None, generator=seeded()),
-    "latent_mixture": lambda: LatentMixture(5, latent_dim=8).fit(CLOUD, seed=0),
     "predictor": lambda: predict(LogisticRegression(), ROWS, ROWS, num_classes=2),
 }
 

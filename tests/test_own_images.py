@@ -91,7 +91,7 @@ def test_an_override_a_lever_and_an_image_size_change_a_recipe_that_is_found_by_
         )
     )
     assert config["data"]["sample_shape"] == [1, 28, 28]
-    assert (config["model"]["width"], config["model"]["body"], config["model"]["num_classes"]) == (12, "patch", 3)
+    assert (config["model"]["width"], config["model"]["body"], config["model"]["num_classes"]) == (12, "mlp", 3)
     assert config["training"]["schedule"] == "cosine"
 
 

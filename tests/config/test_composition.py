@@ -305,7 +305,7 @@ def test_every_lever_sets_keys_that_stand_as_null(lever):
     plain, set_by_lever = (flatten(settings(compose_settings(*given))) for given in ([], [f"lever=[{lever}]"]))
     changed = {key: plain[key] for key in plain if plain[key] != set_by_lever.get(key, "replaced")}
     assert changed
-    assert set(changed.values()) == {None} or changed == {"model.body": "conv"}
+    assert set(changed.values()) == {None} or changed == {"model.body": "mlp"}
     build_from(f"lever=[{lever}]")
 
 

@@ -16,7 +16,7 @@ SHORT = {"trainer": {"max_steps": 4, "accelerator": "cpu"}}
 def test_a_recipe_gives_a_model_the_arguments_of_its_trainer_and_its_plan():
     made = make_model("vae", data="mnist", width=8, lever=["ema"], **SHORT)
     model, arguments = made
-    assert (model.hparams.body, model.hparams.width, made.batch_size) == ("patch", 8, 128)
+    assert (model.hparams.body, model.hparams.width, made.batch_size) == ("mlp", 8, 128)
     assert model.plan.settings().keys() == {"schedule", "warmup_fraction", "average_decay"}
     assert Trainer(**arguments).max_steps == 4
 

@@ -94,6 +94,29 @@ def test_the_class_changes_the_image(family):
     assert not torch.allclose(images[0], images[1])
 
 
+def test_a_generator_gets_latents_and_the_class_as_one_number():
+    generator_network = conditional("gan").generator
+    seen = []
+    generator_network.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    latents = torch.randn(2, GAN_SETTINGS["latent_dim"])
+    generator_network(latents, torch.tensor([1, NUM_CLASSES]))
+    assert torch.equal(seen[0], torch.cat([latents, torch.tensor([[0.0, 2, 0, 0], [0, 0, 0, 2]])], dim=1))
+
+
+def test_images_of_one_class_vary_nearly_as_much_as_without_classes_before_any_training():
+    """Else batch norm cannot keep the generator from ignoring its latents."""
+
+    def variance_within(model, labels):
+        with torch.no_grad():
+            latents = torch.randn(256, model.latent_dim, generator=generator())
+            outputs = model.generator(latents) if labels is None else model.generator(latents, labels)
+        return outputs[::NUM_CLASSES].var(0).mean() / outputs.var(0).mean()
+
+    wide = {"latent_dim": 32, "generator_width": 16}
+    model = conditional("gan", **wide).train()
+    assert variance_within(model, torch.arange(256) % NUM_CLASSES) > 0.9
+
+
 @every_model
 def test_a_film_strip_has_the_same_classes_in_every_generation(family):
     model = conditional(family)
@@ -179,7 +202,7 @@ def share_that_shows_its_class(tmp_path, *overrides):
     return (space.classify(space.extract(samples.values)).argmax(1) == samples.labels).float().mean()
 
 
-@pytest.mark.parametrize(("family", "num_steps"), [("vae", 200), ("gan", 150)])
+@pytest.mark.parametrize(("family", "num_steps"), [("vae", 200), ("gan", 270)])
 def test_samples_show_the_class_they_were_drawn_for(family, num_steps, tmp_path):
     assert share_that_shows_its_class(tmp_path, f"model={family}", f"trainer.max_steps={num_steps}") > 0.95
 

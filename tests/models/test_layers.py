@@ -7,7 +7,7 @@ from torch.nn.utils import parametrize
 
 from collapsar.errors import UsageError
 from collapsar.models.gan.gan import GAN
-from collapsar.models.layers import num_groups
+from collapsar.models.layers import begin_as_he, num_groups
 from collapsar.models.vae.vae import VAE
 from collapsar.training.pretraining import features_of
 from tiny_models import GAN_SETTINGS, VAE_SETTINGS
@@ -165,3 +165,33 @@ def test_every_layer_of_a_critic_has_its_spectral_norm_with_everything_on(family
 def test_a_setting_out_of_range_is_refused(family, change, message):
     with pytest.raises(UsageError, match=message):
         make(family, "conv", **change)
+
+
+def weights_of(network):
+    kinds = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
+    return [layer.weight for layer in network.modules() if isinstance(layer, kinds)]
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize(("family", "body"), VAES, ids=lambda part: getattr(part, "name", part))
+def test_he_scales_all_weights_but_those_of_the_last_layers(family, body, num_classes):
+    plain, begun = (make(family, body, initial_weights=way, num_classes=num_classes) for way in (None, "he"))
+    for network in ("encoder", "decoder"):
+        *before, last_before = weights_of(getattr(plain, network))
+        *after, last_after = weights_of(getattr(begun, network))
+        assert torch.equal(last_before, last_after)
+        assert all(torch.allclose(6**0.5 * old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_he_keeps_the_size_of_what_goes_through_a_deep_network():
+    torch.manual_seed(0)
+    network = nn.Sequential(*[layer for _ in range(20) for layer in (nn.Linear(400, 400, bias=False), nn.ReLU())])
+    network.append(nn.Linear(400, 400, bias=False))
+    begin_as_he(network)
+    inputs = torch.randn(200, 400)
+    assert network[:-1](inputs).square().mean() == pytest.approx(inputs.square().mean(), rel=0.5)
+
+
+def test_other_initial_weights_are_refused():
+    with pytest.raises(UsageError, match=r"model.initial_weights must be he, or null: got glorot"):
+        make(VAE, "mlp", initial_weights="glorot")

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
+from sklearn.mixture._gaussian_mixture import _estimate_gaussian_parameters
 
 from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
-from collapsar.models.mixtures import LatentMixture
+from collapsar.models.mixtures import LatentMixture, fit_mixture, log_densities, maximised, spread_out
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.training.train import train
@@ -27,7 +29,7 @@ def two_clouds(num_samples=1000):
 
 def fitted():
     mixture = LatentMixture(2, latent_dim=2)
-    mixture.fit(two_clouds(), seed=0)
+    mixture.fit(two_clouds(), generator=generator())
     return mixture
 
 
@@ -101,13 +103,50 @@ def test_a_checkpoint_holds_the_mixture(tmp_path):
 
 
 @pytest.mark.parametrize("bias", [ScaledLatents(spread=0.5), TruncatedLatents(spread=0.5)], ids=lambda bias: bias.name)
-def test_a_bias_of_latents_is_refused(bias):
-    with pytest.raises(UsageError, match=f"bias={bias.name} .* set model.latent_components=null, or bias=none"):
-        make_vae().check_bias(bias)
+def test_a_bias_of_latents_narrows_each_component_and_keeps_the_shares(bias):
+    make_vae().check_bias(bias)
+    noise = bias.draw_latents(40_000, latent_dim=2, generator=generator())
+    placed = fitted().place(noise, generator(1))
+    right = placed[placed[:, 0] > 0]
+    assert len(right) / len(placed) == pytest.approx(0.75, abs=0.02)
+    assert torch.allclose(right.T.cov().diagonal(), 0.5 * torch.tensor([0.25, 4.0]), rtol=0.15)
 
 
-def test_a_bias_of_the_likelihood_is_not():
+def test_a_bias_of_the_likelihood_goes_with_it():
     make_vae(sample_from="likelihood").check_bias(TemperedLikelihood(spread=0.5))
+
+
+def test_a_step_is_that_of_scikit_learn():
+    rows = two_clouds().double()
+    belongs = torch.rand(3, len(rows), generator=generator(), dtype=torch.float64).softmax(0)
+    shares, means, factors = maximised(rows, belongs)
+    weights, centres, covariances = _estimate_gaussian_parameters(rows.numpy(), belongs.T.numpy(), 1e-4, "full")
+    assert torch.allclose(len(rows) * shares, torch.from_numpy(weights))
+    assert torch.allclose(means, torch.from_numpy(centres))
+    assert torch.allclose(factors @ factors.mT, torch.from_numpy(covariances))
+
+
+def test_densities_are_those_of_normal_distributions():
+    shares, means, factors = fit_mixture(two_clouds(), num_components=3, generator=generator())
+    normal = torch.distributions.MultivariateNormal(means.unsqueeze(1), scale_tril=factors.unsqueeze(1))
+    rows = two_clouds().double()
+    assert torch.allclose(log_densities(rows, means=means, factors=factors), normal.log_prob(rows))
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_a_fit_is_as_likely_as_that_of_scikit_learn():
+    rows = torch.cat([two_clouds(), two_clouds() @ torch.tensor([[0.0, 1.0], [-1.0, 0.0]])]).double()
+    shares, means, factors = fit_mixture(rows, num_components=4, generator=generator())
+    ours = (shares.log().unsqueeze(1) + log_densities(rows, means=means, factors=factors)).logsumexp(0).mean()
+    theirs = GaussianMixture(4, reg_covar=1e-4, random_state=0, n_init=3).fit(rows.numpy()).score(rows.numpy())
+    assert float(ours) == pytest.approx(theirs, abs=0.02)
+
+
+def test_fewer_distinct_samples_than_components_are_fitted():
+    rows = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).repeat(10, 1)
+    shares, means, factors = fit_mixture(rows, num_components=5, generator=generator())
+    assert all(each.isfinite().all() for each in (shares, means, factors))
+    assert spread_out(rows, 2, generator()).unique(dim=0).shape == (2, 2)
 
 
 def test_more_components_than_samples_are_refused():

@@ -208,3 +208,13 @@ def test_a_decoder_that_gives_nan_is_refused():
 def test_a_setting_out_of_range_is_refused(change, message):
     with pytest.raises(UsageError, match=message):
         make_vae(**change)
+
+
+def test_the_betas_of_adam_are_torchs_unless_they_are_set():
+    assert make_vae().configure_optimizers()[0].param_groups[0]["betas"] == (0.9, 0.999)
+    assert make_vae(adam_betas=[0.8, 0.95]).configure_optimizers()[0].param_groups[0]["betas"] == (0.8, 0.95)
+
+
+def test_betas_that_are_no_decays_are_refused():
+    with pytest.raises(UsageError, match=r"adam_betas must be two numbers from 0 up to"):
+        make_vae(adam_betas=[0.9, 1.0])

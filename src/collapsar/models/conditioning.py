@@ -1,13 +1,14 @@
 """Conditional models: how their networks take a class, and which classes they are sampled with.
 
-Encoders see images with a learnt plane of the class as one more channel. Decoders and generators get latents with a
-learnt vector of the class appended (as in Mirza & Osindero 2014, arXiv:1411.1784). A critic adds to its logit the inner
-product of its last features with a vector of the class (the projection discriminator, Miyato & Koyama 2018,
-arXiv:1802.05637, equation 3). All three work with any body. Samples of unknown class get the extra class `num_classes`:
+Encoders see images with a learnt plane of the class as one more channel. Decoders get latents with a learnt vector of
+the class appended, generators with a one-hot vector (Mirza & Osindero 2014, arXiv:1411.1784). A critic adds to its
+logit the inner product of its last features with a vector of the class (the projection discriminator, Miyato & Koyama
+2018, arXiv:1802.05637, equation 3). All work with any body. Samples of unknown class get the extra class `num_classes`:
 networks learn from them, but no sample is drawn with that class.
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,6 +16,8 @@ from collapsar.errors import UsageError, check_positive
 from collapsar.models.layers import without_last
 from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, Weights
 from collapsar.samples import UNLABELLED, Samples
+
+CLASS_SIZE = 2.0  # of the one-hot vectors of generators
 
 
 class Condition(nn.Module):
@@ -84,7 +87,7 @@ class LabelledImages(nn.Module):
 
 
 class LabelledLatents(nn.Module):
-    """A decoder or generator whose latents are followed by a learnt vector of the class, of the same size."""
+    """A decoder whose latents are followed by a learnt vector of the class, of the same size."""
 
     def __init__(self, network: nn.Module, *, num_classes: int, latent_dim: int) -> None:
         super().__init__()
@@ -93,6 +96,21 @@ class LabelledLatents(nn.Module):
 
     def forward(self, latents: Latents, labels: Labels) -> Float[Tensor, "sample ..."]:
         return self.network(torch.cat([latents, self.vectors(labels)], dim=1))
+
+
+class OneHotLatents(nn.Module):
+    """A generator whose latents are followed by the class as a one-hot vector of `num_classes + 1` numbers.
+
+    The vector must vary little beside the latents. Batch norm keeps a generator from ignoring its latents, as it scales
+    the little that they change back to variance 1; it does not if classes vary enough (`conf/recipe/README.md`).
+    """
+
+    def __init__(self, network: nn.Module, *, num_classes: int) -> None:
+        super().__init__()
+        self.network, self.num_classes = network, num_classes
+
+    def forward(self, latents: Latents, labels: Labels) -> Float[Tensor, "sample ..."]:
+        return self.network(torch.cat([latents, CLASS_SIZE * F.one_hot(labels, self.num_classes + 1)], dim=1))
 
 
 class ProjectionCritic(nn.Module):

@@ -19,8 +19,11 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
+from collapsar.errors import UsageError
 from collapsar.models.plan import Plan
 from collapsar.samples import Samples
+
+ADAM_BETAS = (0.9, 0.999)  # torch's own
 
 Losses = dict[str, Tensor]
 """Scalars by name; the first is minimised, the others are only logged."""
@@ -29,6 +32,13 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 FUSED = ("adam", "adamw", "sgd")  # these have a fused step on every device
 MOMENTUM = 0.9  # of sgd
+
+
+def as_betas(adam_betas: Sequence[float]) -> tuple[float, float]:
+    """The betas of Adam; UsageError if they are not two numbers in [0, 1)."""
+    if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
+        raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
+    return adam_betas[0], adam_betas[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +54,7 @@ class Player:
     module: nn.Module
     losses: Callable[[Samples, Any], Losses]
     learning_rate: float
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_betas: tuple[float, float] = ADAM_BETAS
     steps_per_move: int = 1
     average: AveragedModel | None = None
     is_sampled: bool = True

@@ -6,7 +6,7 @@ in each stage. The unit depends on the body: see `vae_bodies.py` and `gan_bodies
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, sqrt
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from collapsar.errors import UsageError
 
 Norm = Literal["none", "batch", "group", "layer"]
+InitialWeights = Literal["he"]
+"""How initial weights are drawn if not as torch draws them."""
 Wrap = Callable[[Any], nn.Module]
 """What is done to each layer with weights, such as a spectral norm."""
 unwrapped: Wrap = nn.Identity()
@@ -84,6 +86,16 @@ def begun_at_zero(layer: nn.Module) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+def begin_as_he(network: nn.Module) -> None:
+    """Give initial weights the variance 2 / inputs of He et al. (2015, arXiv:1502.01852); torch draws with 1 / (3 inputs).
+
+    Biases and the last layer keep torch's, so that the first outputs stay small.
+    """
+    *hidden, _ = [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    for layer in hidden:
+        layer.weight.data.mul_(sqrt(6))
 
 
 def num_groups(num_channels: int) -> int:

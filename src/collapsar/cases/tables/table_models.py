@@ -25,9 +25,9 @@ from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.models.bias import temper_logits
-from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors, given
+from collapsar.models.conditioning import LabelledLatents, OneHotLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
-from collapsar.models.layers import Layers, Norm, scaled, unwrapped
+from collapsar.models.layers import InitialWeights, Layers, Norm, scaled, unwrapped
 from collapsar.models.plan import MODEL_SPECIFIC_KEYS
 from collapsar.models.shapes import Labels, Latents, PerSample, Rows, Scalar
 from collapsar.models.vae.vae import VariationalModel
@@ -134,6 +134,8 @@ class TableVAE(VariationalModel):
         number_sd: float | None = None,
         sample_from: Literal["mean", "likelihood"] = "likelihood",
         learning_rate: float = 0.001,
+        adam_betas: Sequence[float] | None = None,
+        initial_weights: InitialWeights | None = None,
         norm: Norm | None = None,
         depth: int | None = None,
         dropout: float | None = None,
@@ -151,6 +153,7 @@ class TableVAE(VariationalModel):
             beta=beta,
             sample_from=sample_from,
             learning_rate=learning_rate,
+            adam_betas=adam_betas,
             latent_components=latent_components,
             num_classes=num_classes,
         )
@@ -159,6 +162,7 @@ class TableVAE(VariationalModel):
         self.smallest_batch = 2 if layers.norm == "batch" else 1
         self.encoder = labelled_layers(num_values, num_units, 2 * num_latents, layers=layers, num_classes=num_classes)
         self.decoder = labelled_layers(num_latents, num_units, num_values, layers=layers, num_classes=num_classes)
+        self.begin(initial_weights)
         self.heads = Heads(num_values, blocks)
         start = torch.full((self.heads.num_numbers,), log(number_sd or 1.0))
         self.log_sd = nn.Parameter(start, requires_grad=number_sd is None)
@@ -228,9 +232,13 @@ class TableGAN(AdversarialModel):
         self.save_hyperparameters()
         layers = Layers(norm=norm or "batch", depth=depth or 0)
         self.smallest_batch = 2 if layers.norm == "batch" else 1
-        self.generator = labelled_layers(
-            num_latents, scaled(generator_width, width_factor), num_values, layers=layers, num_classes=num_classes
+        num_marks = 0 if num_classes is None else num_classes + 1
+        num_units = scaled(generator_width, width_factor)
+        self.generator = nn.Sequential(
+            *linear_layers(num_latents + num_marks, num_units, num_units, num_values, layers=layers)
         )
+        if num_classes is not None:
+            self.generator = OneHotLatents(self.generator, num_classes=num_classes)
         self.averaged_generator = averaged(self.generator, decay=ema_decay)
         self.critic = make_critic(
             num_values,

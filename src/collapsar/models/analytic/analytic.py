@@ -4,19 +4,21 @@ They are fitted to a whole pool at once, without a Trainer. Samples are float32 
 histogram treats each dimension separately: a chain in D dimensions is D independent chains (`collapsar-verify`).
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.machine.choice import on_one_thread
 from collapsar.models.bias import UNBIASED, Bias, temper_probabilities
 from collapsar.models.generative import GenerativeModel
-from collapsar.models.mixtures import fit_mixture
 from collapsar.models.shapes import PerSample, Rows
 from collapsar.samples import Samples
 from collapsar.seeding import draw_weighted
@@ -213,7 +215,11 @@ class Mixture(AnalyticModel):
             samples = samples[draw_weighted(weights, len(samples), generator=generator)]
         start = int(torch.randint(2**31, (), generator=generator))
         mixture = GaussianMixture(self.num_components, random_state=start, **self.settings)
-        self.shares, self.means, self.covariances = (fitted.float() for fitted in fit_mixture(samples, mixture))
+        with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
+            warnings.simplefilter("ignore", ConvergenceWarning)  # an almost converged fit is good enough
+            mixture.fit(samples.double().cpu().numpy())
+        fitted = mixture.weights_, mixture.means_, mixture.covariances_
+        self.shares, self.means, self.covariances = (torch.from_numpy(each).float() for each in fitted)
 
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         roots = square_root(spread * self.covariances)

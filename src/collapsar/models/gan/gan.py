@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.errors import check_fraction, check_not_negative, check_positive
 from collapsar.models.augmentation import transformed_differentiably
 from collapsar.models.conditioning import given
-from collapsar.models.course import Losses, Player
+from collapsar.models.course import Losses, Player, as_betas
 from collapsar.models.gan.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
 from collapsar.models.layers import Layers, Norm, scaled, unwrapped
 from collapsar.models.learned import LearnedModel
@@ -71,12 +71,10 @@ class AdversarialModel(LearnedModel, ABC):
             critic_learning_rate=critic_learning_rate,
         )
         check_not_negative(gradient_penalty=gradient_penalty)
-        if len(adam_betas) != 2 or not all(0 <= beta < 1 for beta in adam_betas):
-            raise UsageError(f"adam_betas must be two numbers from 0 up to, but not including, 1: got {adam_betas}")
         self.loss, self.gradient_penalty, self.critic_steps = loss, gradient_penalty, critic_steps
         self.may_be_compiled = loss != "wgan_gp"  # its penalty differentiates twice
         self.learning_rates = (critic_learning_rate, generator_learning_rate)
-        self.adam_betas = (adam_betas[0], adam_betas[1])
+        self.adam_betas = as_betas(adam_betas)
 
     @abstractmethod
     def shown(self, outputs: Values, generator: torch.Generator | None) -> Values:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.models.conditioning import LabelledLatents, ProjectionCritic, begun_vectors
+from collapsar.models.conditioning import OneHotLatents, ProjectionCritic, begun_vectors
 from collapsar.models.layers import PLAIN, Layers, Residual, Wrap, convolution, unwrapped, without_last
 from collapsar.models.networks import bottom_shape, downsampler, extra_convolutions, stage_channels, upsampler
 from collapsar.models.shapes import Images
@@ -52,11 +52,11 @@ def make_rivals(
 ) -> tuple[nn.Module, nn.Module]:
     """A body's generator and critic, with channels-last weights; they take classes if `num_classes` is set."""
     make_generator, make_critic = NETWORKS[body]
-    input_dim = latent_dim if num_classes is None else 2 * latent_dim
+    input_dim = latent_dim if num_classes is None else latent_dim + num_classes + 1
     generator = make_generator(sample_shape, latent_dim=input_dim, width=generator_width, layers=generator_layers)
     critic = make_critic(sample_shape, width=critic_width, wrap=wrap, layers=critic_layers)
     if num_classes is not None:
-        generator = LabelledLatents(generator, num_classes=num_classes, latent_dim=latent_dim)
+        generator = OneHotLatents(generator, num_classes=num_classes)
         *_, head = critic.children()
         assert isinstance(head, nn.Linear), "every critic ends in one"
         vectors = begun_vectors(num_classes, feature_dim=head.in_features)

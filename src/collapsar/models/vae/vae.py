@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from collapsar.errors import UsageError, check_not_negative, check_positive
-from collapsar.models.bias import Bias, temper_logits, temper_sd
+from collapsar.models.bias import temper_logits, temper_sd
 from collapsar.models.conditioning import given
-from collapsar.models.course import Losses, Player
-from collapsar.models.layers import Layers, Norm, scaled
+from collapsar.models.course import ADAM_BETAS, Losses, Player, as_betas
+from collapsar.models.layers import InitialWeights, Layers, Norm, begin_as_he, scaled
 from collapsar.models.learned import LearnedModel
 from collapsar.models.mixtures import MOST_LATENTS, LatentMixture
 from collapsar.models.plan import MODEL_SPECIFIC_KEYS, Plan
@@ -50,6 +50,7 @@ class VariationalModel(LearnedModel, ABC):
         beta: float,
         sample_from: Literal["mean", "likelihood"],
         learning_rate: float,
+        adam_betas: Sequence[float] | None,
         latent_components: int | None,
         num_classes: int | None,
     ) -> None:
@@ -58,9 +59,18 @@ class VariationalModel(LearnedModel, ABC):
         check_not_negative(beta=beta)
         self.beta, self.sample_from, self.learning_rate = beta, sample_from, learning_rate
         self.has_likelihood = sample_from == "likelihood"
+        self.adam_betas = ADAM_BETAS if adam_betas is None else as_betas(adam_betas)
         self.mixture = None if latent_components is None else LatentMixture(latent_components, latent_dim=latent_dim)
         self.num_concluded = 0 if self.mixture is None else MOST_LATENTS
         self.smallest_pool = (f"model.latent_components={latent_components}", latent_components or 1)
+
+    def begin(self, initial_weights: InitialWeights | None) -> None:
+        """Draw the initial weights of both networks in this way; None leaves torch's."""
+        if initial_weights == "he":
+            begin_as_he(self.encoder)
+            begin_as_he(self.decoder)
+        elif initial_weights is not None:
+            raise UsageError(f"model.initial_weights must be he, or null: got {initial_weights}")
 
     @abstractmethod
     def negative_log_likelihood(self, outputs: Values, *, values: Values) -> Scalar:
@@ -86,14 +96,6 @@ class VariationalModel(LearnedModel, ABC):
         """The mean of q(z|x) for each sample, or of q(z|x, y) in a conditional VAE; float32, on the CPU."""
         return self.in_chunks(samples, lambda values, labels: self.posterior(values, labels)[0])
 
-    def check_bias(self, bias: Bias) -> None:
-        super().check_bias(bias)
-        if bias.spread != 1 and bias.likelihood_spread == 1 and self.mixture is not None:
-            raise UsageError(
-                f"bias={bias.name} narrows N(0, I), and model.latent_components draws latents from a mixture: "
-                "set model.latent_components=null, or bias=none"
-            )
-
     def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
         return noise if self.mixture is None else self.mixture.place(noise, generator)
 
@@ -105,7 +107,7 @@ class VariationalModel(LearnedModel, ABC):
         batch = some(MOST_LATENTS)
         mu, logvar = self.posterior(to_model_range(batch.values), self.classes_of(batch))
         noise = torch.randn(mu.shape, generator=generator).to(mu.device)
-        self.mixture.fit(mu + (0.5 * logvar).exp() * noise, seed=generator.initial_seed())
+        self.mixture.fit(mu + (0.5 * logvar).exp() * noise, generator=generator)
 
     def posterior(self, values: Values, labels: Labels | None) -> tuple[Latents, Latents]:
         """Means and log-variances of q(z|x) for samples in model range, or of q(z|x, y) in a conditional VAE."""
@@ -113,7 +115,7 @@ class VariationalModel(LearnedModel, ABC):
         return mu, logvar
 
     def players(self) -> Sequence[Player]:
-        return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate)]
+        return [Player(module=self, losses=self.losses, learning_rate=self.learning_rate, adam_betas=self.adam_betas)]
 
     def losses(self, batch: Samples, shared: Any) -> Losses:
         """The negative evidence lower bound as `loss`, and its two terms."""
@@ -147,6 +149,8 @@ class VAE(VariationalModel):
         pixel_sd: float = 0.1,
         sample_from: Literal["mean", "likelihood"] = "mean",
         learning_rate: float = 0.001,
+        adam_betas: Sequence[float] | None = None,
+        initial_weights: InitialWeights | None = None,
         norm: Norm | None = None,
         depth: int | None = None,
         dropout: float | None = None,
@@ -162,6 +166,7 @@ class VAE(VariationalModel):
             beta=beta,
             sample_from=sample_from,
             learning_rate=learning_rate,
+            adam_betas=adam_betas,
             latent_components=latent_components,
             num_classes=num_classes,
         )
@@ -177,6 +182,7 @@ class VAE(VariationalModel):
             layers=layers,
             num_classes=num_classes,
         )
+        self.begin(initial_weights)
 
     def decode(
         self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
