@@ -17,7 +17,6 @@ from collapsar.models.layers import without_last
 from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, Weights
 from collapsar.samples import UNLABELLED, Samples
 
-
 CLASS_SIZE = 2.0  # of the one-hot vectors of generators
 
 
