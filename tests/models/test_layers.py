@@ -185,11 +185,13 @@ def test_he_scales_all_weights_but_those_of_the_last_layers(family, body, num_cl
 
 def test_he_keeps_the_size_of_what_goes_through_a_deep_network():
     torch.manual_seed(0)
-    network = nn.Sequential(*[layer for _ in range(20) for layer in (nn.Linear(400, 400, bias=False), nn.ReLU())])
+    network = nn.Sequential(*[layer for _ in range(10) for layer in (nn.Linear(400, 400, bias=False), nn.ReLU())])
     network.append(nn.Linear(400, 400, bias=False))
     begin_as_he(network)
     inputs = torch.randn(200, 400)
-    assert network[:-1](inputs).square().mean() == pytest.approx(inputs.square().mean(), rel=0.5)
+    with torch.no_grad():
+        size = network[:-1](inputs).square().mean().item()
+    assert size == pytest.approx(1.0, rel=0.5)
 
 
 def test_other_initial_weights_are_refused():

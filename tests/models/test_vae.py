@@ -218,3 +218,14 @@ def test_the_betas_of_adam_are_torchs_unless_they_are_set():
 def test_betas_that_are_no_decays_are_refused():
     with pytest.raises(UsageError, match=r"adam_betas must be two numbers from 0 up to"):
         make_vae(adam_betas=[0.9, 1.0])
+
+
+def test_a_conditional_model_has_a_beta_of_its_own_if_one_is_set():
+    assert make_vae(beta=0.5, conditional_beta=0.1).beta == 0.5
+    assert make_vae(beta=0.5, conditional_beta=0.1, num_classes=3).beta == 0.1
+    assert make_vae(beta=0.5, num_classes=3).beta == 0.5
+
+
+def test_a_negative_beta_of_conditional_models_is_refused():
+    with pytest.raises(UsageError, match="beta must be at least 0"):
+        make_vae(conditional_beta=-0.1, num_classes=3)

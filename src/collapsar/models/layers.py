@@ -89,7 +89,7 @@ def begun_at_zero(layer: nn.Module) -> nn.Module:
 
 
 def begin_as_he(network: nn.Module) -> None:
-    """Give initial weights the variance of He et al. (2015, arXiv:1502.01852), 2 / inputs; torch draws 1 / (3 inputs).
+    """Give initial weights the variance 2 / inputs of He et al. (2015, arXiv:1502.01852); torch has 1 / (3 inputs).
 
     Biases and the last layer keep torch's, so that the first outputs stay small.
     """

@@ -92,7 +92,7 @@ def log_densities(
     return -0.5 * whitened.square().sum(1) - log_volumes
 
 
-def spread_out(rows: Rows, num_centres: int, generator: torch.Generator) -> Rows:
+def spread_out(rows: Rows, num_centres: int, generator: torch.Generator) -> Float[Tensor, "centre dimension"]:
     """Samples drawn in proportion to their squared distance from those before (Arthur & Vassilvitskii 2007)."""
     chosen = [int(torch.randint(len(rows), (), generator=generator))]
     distances = torch.full((len(rows),), inf, dtype=rows.dtype)

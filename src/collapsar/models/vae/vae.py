@@ -145,6 +145,7 @@ class VAE(VariationalModel):
         latent_dim: int = 16,
         width: int = 32,
         beta: float = 1.0,
+        conditional_beta: float | None = None,
         likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
         pixel_sd: float = 0.1,
         sample_from: Literal["mean", "likelihood"] = "mean",
@@ -163,7 +164,7 @@ class VAE(VariationalModel):
         super().__init__(
             sample_shape=sample_shape,
             latent_dim=scaled(latent_dim, latent_factor),
-            beta=beta,
+            beta=beta if num_classes is None or conditional_beta is None else conditional_beta,
             sample_from=sample_from,
             learning_rate=learning_rate,
             adam_betas=adam_betas,
