@@ -23,7 +23,7 @@ from collapsar.config.tiny import is_tiny
 from collapsar.errors import UsageError, disk_errors_name
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
-from collapsar.jobs.watch import LOG
+from collapsar.jobs.processes import LOG
 from collapsar.journal.objective import read_objective
 from collapsar.journal.rows import headline
 from collapsar.machine.signals import catch_signals

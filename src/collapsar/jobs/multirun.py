@@ -25,7 +25,7 @@ from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
-from collapsar.jobs.watch import LOG
+from collapsar.jobs.processes import LOG
 from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
 from collapsar.records.words import counted
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
-OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
-"""Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
+OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")  # only in Optuna, Ax, Nevergrad, our bisection
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process

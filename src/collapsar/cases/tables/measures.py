@@ -13,7 +13,6 @@ from itertools import chain, count
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -140,9 +139,8 @@ def labelled(table: Table, samples: Samples) -> Labelled:
     values = samples.values.cpu()
     classes = table.classes(values)
     assert classes is not None, "there are class names"
-    is_target = torch.zeros(values.shape[1], dtype=torch.bool)
-    is_target[table.target_column.block] = True
-    return Labelled(features=values[:, ~is_target].double().numpy(), classes=classes.numpy())
+    features = np.delete(values.double().numpy(), table.target_column.block, axis=1)
+    return Labelled(features=features, classes=classes.numpy())
 
 
 def scores_by_group(

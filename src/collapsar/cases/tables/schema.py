@@ -117,10 +117,6 @@ class Table(RowFormat):
     threshold: float | None = None  # of a target of numbers: class 1 is above it, class 0 not; None: no classes
 
     @property
-    def width(self) -> int:
-        return self.columns[-1].stop
-
-    @property
     def fingerprint(self) -> str:
         return f"{self.target} {self.columns}"
 

@@ -75,7 +75,7 @@ class TableFile(TableSource):
             )
         super().__init__(sample_shape=sample_shape or [], num_train=num_train, scale=scale, threshold=threshold)
         table, everything, train, _ = self.fitted
-        self.sample_shape = [table.width]
+        self.sample_shape = [table.columns[-1].stop]
         if sample_shape not in (None, self.sample_shape):
             raise UsageError(f"data.sample_shape must be {self.sample_shape}, or null: got {sample_shape}")
         notes += encoding_notes(frame, everything.values, table=table, train=train)
