@@ -44,9 +44,7 @@ class TableFile(TableSource):
         check_fraction(**{"data.test_fraction": test_fraction})
         check_positive(**{"data.max_categories": max_categories})
         if not missing:
-            raise UsageError(
-                "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
-            )
+            raise UsageError("data.missing must hold a word: set data.missing=[''] to take only empty cells as missing")
         separator = sign("data.separator", separator)
         self.csv_settings = {"separator": separator, "encoding": encoding, "missing": missing}
         self.signs = sign("data.decimal", decimal), sign("data.thousands", thousands)
