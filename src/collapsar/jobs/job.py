@@ -159,10 +159,7 @@ def sum_up_dry_run(outputs: Path) -> None:
 
 
 def quieten_libraries(*, is_tiny: bool) -> None:
-    """Hide Lightning's information messages and warnings, which would crowd out the chain's own lines.
-
-    With size=tiny, warnings that there are few samples are hidden too.
-    """
+    """Hide messages of Lightning, which would crowd out the chain's own, and for size=tiny those on few samples."""
     import lightning.pytorch  # noqa: F401  importing it sets the levels of its loggers
 
     for name in ("lightning.pytorch", "lightning.fabric"):

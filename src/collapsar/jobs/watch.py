@@ -118,10 +118,7 @@ def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
 def run_all(
     jobs: Sequence[Job], *, num_places: int, start: Callable[[Sequence[tuple[int, Job]]], list[Handle]]
 ) -> list[Outcome]:
-    """Run each job as soon as a place is free, and show the progress; returns how each job ended.
-
-    `start` submits some jobs, each with the number of a free place.
-    """
+    """Run each job as soon as a place is free, and show the progress; returns how each job ended."""
     watched = [Watched(job) for job in jobs]
     waiting, free = list(range(len(jobs))), list(range(num_places))
     running: dict[int, tuple[int, Handle]] = {}  # place and handle by the index of the job

@@ -225,8 +225,8 @@ def distinct(names: list[str]) -> list[str]:
     return names
 
 
-def text_column(cells: Iterable[str | None]) -> pd.Series:
-    """A categorical column of these texts; None is a missing value."""
+def text_column(cells: Iterable[object]) -> pd.Series:
+    """A categorical column of these texts; what pandas takes for missing is missing."""
     codes, texts = pd.factorize(np.array([*cells], dtype=object))
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype=object)))
 
@@ -248,9 +248,7 @@ def text_or_numbers(values: pd.Series) -> pd.Series:
     if is_float_dtype(values):
         return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan))
     if infer_dtype(values, skipna=True) in ("string", "categorical", "decimal", "empty"):
-        return text_column(
-            None if is_missing else str(value) for value, is_missing in zip(values, values.isna(), strict=True)
-        )
+        return text_column(values.astype(object).map(str, na_action="ignore"))
     return values
 
 
