@@ -43,7 +43,6 @@ begun: list[float] = []  # when each job of this multirun began, if they run one
 PAGE = "report.html"  # in the folder of a study, and in that of a chain
 SHARE = 0.03  # of the time, at most, that the writing takes
 MIN_SECONDS, FIRST_SECONDS = 3.0, 0.3  # between two pages, and what writing the first one is taken to cost
-PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
 class StudySummary(Callback):
@@ -229,4 +228,4 @@ def show_results(folder: Path, *, is_printed: bool = True) -> "Study":
 def make_console() -> Console:
     """The console for progress and tables; without a terminal, wide enough for a table."""
     console = Console(stderr=True)
-    return console if console.is_terminal else Console(stderr=True, width=PLAIN_WIDTH)
+    return console if console.is_terminal else Console(stderr=True, width=120)

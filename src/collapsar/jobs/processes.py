@@ -35,7 +35,6 @@ from collapsar.jobs.failures import Outcome, exit_code, is_expected, one_line
 
 LOG = "job.log"  # in a run folder
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-SLURM_CORES = "SLURM_CPUS_PER_TASK"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 PRELOADED = [  # what most chains import
@@ -78,7 +77,7 @@ def shares_here(num_jobs: int, *, n_jobs: int | None, jobs_per_gpu: int) -> list
 def count_cores() -> int:
     """The cores that this process may use: those it is bound to, or fewer if SLURM gave it fewer."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(bound, number_in(SLURM_CORES) or bound)
+    return min(bound, number_in("SLURM_CPUS_PER_TASK") or bound)
 
 
 def number_in(variable: str) -> int | None:

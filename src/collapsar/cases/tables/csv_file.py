@@ -25,7 +25,6 @@ from collapsar.cases.tables.numerals import Signs, sign_name
 from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
 
-LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
 SEPARATORS = (",", ";", "\t", "|")
 BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UTF-16
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
@@ -171,7 +170,7 @@ def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], l
 
     If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
     """
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(2**31 - 1)  # characters, the most that the csv module takes
     skips = separator != " " and re.search(f'{re.escape(separator)} +"', text) is not None
     if skips:  # unless this stands within a quoted field
         fields_as_they_are = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
