@@ -59,7 +59,8 @@ class TableFile(TableSource):
             rows.frame, *self.signs, given=given, texts=rows.texts, max_categories=max_categories
         )
         kinds = find_kinds(frame, given=given)
-        for name in (name for name, kind in kinds.items() if kind == "category"):
+        categories = [name for name, kind in kinds.items() if kind == "category"]
+        for name in categories:
             num_values, is_given = frame[name].nunique(), name in given
             check_categories(name, num_values, is_target=name == self.target, is_given=is_given, most=max_categories)
             if is_given or rows.frame[name].nunique() == num_values:  # else a number that is written in several ways
