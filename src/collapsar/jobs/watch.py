@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
@@ -27,6 +27,7 @@ State: TypeAlias = Literal["failed", "runs", "waits", "done"]
 STYLES: dict[State, str] = {"failed": "bold red", "runs": "bold", "waits": "dim", "done": "green"}  # in the order shown
 
 
+@runtime_checkable
 class Handle(Protocol):
     """A submitted job: the future of joblib, submitit or Ray."""
 
