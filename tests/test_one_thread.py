@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from collapsar.cases.tables.measures import Labelled, predict
+from collapsar.cases.tables.measures import predict
 from collapsar.drawing.nearest_mean import means_of
 from collapsar.metrics.modes import fit_bins
 from collapsar.models.analytic.analytic import Mixture
@@ -19,14 +19,15 @@ def seeded():
 
 
 CLOUD = torch.randn(2000, 8, generator=seeded())
-ROWS = Labelled(features=CLOUD.double().numpy(), classes=(CLOUD[:, 0] > 0).long().numpy())
+ROWS = CLOUD.double().numpy()
+ROW_CLASSES = (CLOUD[:, 0] > 0).long().numpy()
 MIXTURE = {"num_components": 5, "num_starts": 1, "max_steps": 3, "min_variance": 1e-4}
 
 FITS = {
     "bins": lambda: fit_bins(CLOUD, num_bins=5, seed=0),
     "means": lambda: means_of(CLOUD, num_means=5, generator=seeded()),
     "mixture": lambda: Mixture(sample_shape=[8], **MIXTURE).fit(CLOUD, weights=None, generator=seeded()),
-    "predictor": lambda: predict(LogisticRegression(), ROWS, ROWS, num_classes=2),
+    "predictor": lambda: predict(LogisticRegression(), ROWS, ROW_CLASSES, test=ROWS, num_classes=2),
 }
 
 

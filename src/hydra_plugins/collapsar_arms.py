@@ -25,9 +25,8 @@ class ArmsSweeper(BasicSweeper):
     def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
         """The jobs in batches; `overrides`, in which Hydra joins `params` and the command line, is unused."""
         assert self.hydra_context is not None
-        jobs = arm_jobs(
-            self.arms, params=self._parse_config(), typed=self.typed, config_loader=self.hydra_context.config_loader
-        )
+        loader = self.hydra_context.config_loader
+        jobs = arm_jobs(self.arms, params=self._parse_config(), typed=self.typed, config_loader=loader)
         return [list(batch) for batch in self.split_overrides_to_chunks(jobs, max_batch_size)]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

@@ -30,7 +30,6 @@ class RecipeSource(ConfigSource):
         return "recipes"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The recipe at a path; raises ConfigLoadError if there is none."""
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found: {config_path}")
         _, data, size, model = config_path.split("/")
@@ -49,7 +48,6 @@ class RecipeSource(ConfigSource):
         return group == GROUP and model in recipes(data).get(SAME_AS.get(size, size), {})
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """The names of all recipes, as `recipe=` takes them."""
         if config_path != GROUP or results_filter == ObjectType.GROUP:
             return []
         files = sorted(path.stem for path in (config_folder() / GROUP).glob("*.yaml"))

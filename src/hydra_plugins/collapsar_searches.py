@@ -86,10 +86,7 @@ def mean(objectives: Sequence[Any]) -> Any:
 
 
 class BisectionSweeper(Search):
-    """Finds the smallest value of a setting at which chains are good enough; the page draws the curve.
-
-    `conf/hydra/sweeper/bisection.yaml` explains the settings.
-    """
+    """Finds the smallest good enough value of a setting; `conf/hydra/sweeper/bisection.yaml` explains the arguments."""
 
     def __init__(
         self,

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from collapsar.jobs.failures import FailedJob, command_of, lines
+from collapsar.jobs.failures import Outcome, command_of, lines
 
 
 def failed(number, reason):
-    return FailedJob(number=number, reason=reason, exit_code=1, command=f"collapsar seed={number}")
+    return Outcome(number=number, reason=reason, exit_code=1, command=f"collapsar seed={number}")
 
 
 def test_each_failed_job_is_named_below_its_reason_with_the_command_that_repeats_it():
@@ -26,7 +26,7 @@ def test_a_reason_that_all_jobs_share_is_told_once():
 
 
 def test_a_single_chain_has_a_reason_only():
-    assert list(lines([FailedJob(number=None, reason="wrong", exit_code=2)], num_jobs=0)) == ["collapsar: wrong"]
+    assert list(lines([Outcome(reason="wrong", exit_code=2)], num_jobs=0)) == ["collapsar: wrong"]
 
 
 def test_the_command_can_be_pasted_into_a_shell():

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collapsar.jobs import fork_server
-from collapsar.jobs.shares import Share
+from collapsar.jobs.processes import ForkContext, Share, start_fork_server
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
 
@@ -26,8 +25,8 @@ def seen():
 
 
 def test_processes_begin_with_everything_imported_and_the_server_has_one_thread():
-    fork_server.start(Share(threads=1))
-    context = fork_server.Context()
+    start_fork_server(Share(threads=1))
+    context = ForkContext()
     with ProcessPoolExecutor(1, mp_context=context) as first, ProcessPoolExecutor(1, mp_context=context) as second:
         (parent, names, threads, server_threads), other = (pool.submit(seen).result(120) for pool in (first, second))
     assert parent == other[0] == forkserver._forkserver._forkserver_pid

@@ -2,13 +2,13 @@
 
 import importlib.util
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from small_job import job_in
 
-from collapsar.jobs.elsewhere import Outcome
-from hydra_plugins.collapsar_launchers import side_by_side as side_by_side_module
-from hydra_plugins.collapsar_launchers.side_by_side import run_all
+from collapsar.jobs import watch
+from collapsar.jobs.failures import Outcome
+from collapsar.jobs.watch import run_all
 from tiny_chains import recorded
 
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit"}
@@ -79,8 +79,6 @@ def test_a_job_that_dies_is_named_with_its_reason_and_its_command_and_stops_no_o
 class CountingPlaces:
     """Two places whose jobs run for three glances; notes which folders are in use together."""
 
-    shares = (None, None)
-
     def __init__(self):
         self.running, self.together = [], []
 
@@ -106,14 +104,10 @@ class CountingHandle:
 
 
 def test_jobs_of_one_chain_run_one_after_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(side_by_side_module, "GLANCE_SECONDS", 0)
+    monkeypatch.setattr(watch, "GLANCE_SECONDS", 0)
     folders = [tmp_path / name for name in ("a", "a", "b", "a", "b")]
-    jobs = [
-        SimpleNamespace(number=number, title="", folder=folder, num_generations=1)
-        for number, folder in enumerate(folders)
-    ]
     places = CountingPlaces()
-    outcomes = run_all(jobs, places)
+    outcomes = run_all([job_in(folder) for folder in folders], num_places=2, start=places.start)
     assert not places.running
     assert [outcome.objective for outcome in outcomes] == ["a", "a", "b", "a", "b"]
     assert places.together[0] == [tmp_path / "a", tmp_path / "b"]

@@ -4,6 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
+from small_job import job_in
 
 from collapsar.jobs.watch import MultirunView, Watched, seconds_left
 
@@ -13,12 +14,7 @@ def job(folder, number=1, *, num_generations=4, num_lines=0):
     run.mkdir()
     if num_lines:
         (run / "records.jsonl").write_text("{}\n" * num_lines)
-    return Watched(
-        number=number,
-        title=f"seed={number}",
-        folder=run,
-        num_generations=num_generations,
-    )
+    return Watched(job_in(run, number=number, title=f"seed={number}", num_generations=num_generations))
 
 
 def drawn(jobs, *, height=25):
@@ -32,7 +28,7 @@ def test_a_job_waits_until_its_process_says_something(tmp_path):
     view = MultirunView([waiting], console=Console(file=io.StringIO()))
     view.look()
     assert waiting.state == "waits"
-    (waiting.folder / "job.log").write_text("hello\n")
+    (waiting.job.folder / "job.log").write_text("hello\n")
     view.look()
     assert waiting.state == "runs"
 
@@ -41,8 +37,9 @@ def test_what_an_earlier_run_said_does_not_count(tmp_path):
     folder = tmp_path / "1"
     folder.mkdir()
     (folder / "job.log").write_text("long ago\n")
-    found = Watched(number=1, title="", folder=folder, num_generations=1)
-    assert not found.has_started
+    waiting = Watched(job_in(folder))
+    MultirunView([waiting], console=Console(file=io.StringIO())).look()
+    assert waiting.state == "waits"
 
 
 def test_each_job_has_one_line_and_the_whole_another(tmp_path):
@@ -63,9 +60,7 @@ def test_more_jobs_than_a_terminal_has_lines_are_counted(tmp_path):
 
 
 def test_a_long_line_is_cut_and_does_not_wrap(tmp_path):
-    long = job(tmp_path)
-    long.title = "x" * 200
-    assert len(drawn([long])) == 2
+    assert len(drawn([Watched(job_in(tmp_path, title="x" * 200))])) == 2
 
 
 def test_the_rest_takes_as_long_as_the_part_before(tmp_path):

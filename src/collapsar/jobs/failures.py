@@ -28,23 +28,24 @@ wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR"))  # as the user set it
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailedJob:
-    """A job that did not finish."""
+class Outcome:
+    """How a job ended."""
 
-    number: int | None  # from 1; None for a single chain or a mistake in the command as a whole
-    reason: str  # what was wrong, in one line
-    exit_code: int  # of the command if this is the first failure
+    objective: Any = None  # for a sweeper
+    reason: str = ""  # why it failed, in one line; empty if it did not
+    exit_code: int = BREAKDOWN_EXIT_CODE  # of the command if this is its first failure
+    number: int | None = None  # of the job, from 1; None for a single chain or a mistake in the command as a whole
     command: str = ""  # repeats this job alone; empty for a single chain
 
 
-failed_jobs: list[FailedJob] = []  # of this command
+failed_jobs: list[Outcome] = []  # of this command
 
 
 def note(error: Exception, *, number: int | None = None, command: str = "") -> None:
     """Keep an expected error for the end of the command; raises any other one, and each if tracebacks are wanted."""
     if wants_traceback or not is_expected(error):
         raise error
-    job = FailedJob(number=number, reason=one_line(error), exit_code=exit_code(error), command=command)
+    job = Outcome(reason=one_line(error), exit_code=exit_code(error), number=number, command=command)
     failed_jobs.append(job)
 
 
@@ -55,7 +56,7 @@ def is_expected(error: Exception) -> bool:
     return isinstance(error, EXPECTED_ERRORS) or (is_of_hydra and isinstance(error, ValueError | TypeError))
 
 
-def lines(failed: Sequence[FailedJob], *, num_jobs: int) -> Iterator[str]:
+def lines(failed: Sequence[Outcome], *, num_jobs: int) -> Iterator[str]:
     """Each reason, and below it the jobs that had it, unless all `num_jobs` had it (0 if their number is unknown)."""
     for reason in dict.fromkeys(job.reason for job in failed):
         jobs = [job for job in failed if job.reason == reason and job.number is not None]

@@ -23,7 +23,7 @@ from collapsar.config.tiny import is_tiny
 from collapsar.errors import UsageError, disk_errors_name
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
-from collapsar.jobs.watch import LOG
+from collapsar.jobs.processes import LOG
 from collapsar.journal.objective import read_objective
 from collapsar.journal.rows import headline
 from collapsar.machine.signals import catch_signals
@@ -159,10 +159,7 @@ def sum_up_dry_run(outputs: Path) -> None:
 
 
 def quieten_libraries(*, is_tiny: bool) -> None:
-    """Hide Lightning's information messages and warnings, which would crowd out the chain's own lines.
-
-    With size=tiny, warnings that there are few samples are hidden too.
-    """
+    """Hide messages of Lightning, which would crowd out the chain's own, and for size=tiny those on few samples."""
     import lightning.pytorch  # noqa: F401  importing it sets the levels of its loggers
 
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -25,7 +25,7 @@ from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.errors import UsageError
-from collapsar.jobs.watch import LOG
+from collapsar.jobs.processes import LOG
 from collapsar.records.chosen import Chosen
 from collapsar.records.settings import SEEDS
 from collapsar.records.words import counted
@@ -36,15 +36,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
-OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")
-"""Keys that only the configs of these sweepers have: Optuna, Ax, Nevergrad, and our bisection."""
+OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")  # only in Optuna, Ax, Nevergrad, our bisection
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
 PAGE = "report.html"  # in the folder of a study, and in that of a chain
 SHARE = 0.03  # of the time, at most, that the writing takes
 MIN_SECONDS, FIRST_SECONDS = 3.0, 0.3  # between two pages, and what writing the first one is taken to cost
-PLAIN_WIDTH = 120  # characters in a line, if there is no terminal
 
 
 class StudySummary(Callback):
@@ -230,4 +228,4 @@ def show_results(folder: Path, *, is_printed: bool = True) -> "Study":
 def make_console() -> Console:
     """The console for progress and tables; without a terminal, wide enough for a table."""
     console = Console(stderr=True)
-    return console if console.is_terminal else Console(stderr=True, width=PLAIN_WIDTH)
+    return console if console.is_terminal else Console(stderr=True, width=120)

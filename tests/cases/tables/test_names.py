@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collapsar.cases.tables.names import find_name, identifier_override, quoted, type_override
+from collapsar.cases.tables.names import column_error, find_name, quoted, type_override
 from collapsar.errors import UsageError
 
 NAMES = st.text(st.sampled_from("aZ09_. ,;:=é'\"\\[]{}()#!%-+/"), min_size=1, max_size=8)
@@ -27,7 +27,8 @@ def typed(override):
 @example("both\\'")
 def test_a_name_is_found_again_by_what_a_message_says_to_type(name):
     others = ["other", "Ä", "x y"]
-    (identifier,) = typed(identifier_override(name))
+    message = str(column_error(name, "is wrong"))
+    (identifier,) = typed(message.partition(" is wrong; set ")[2].removesuffix(" to leave it out"))
     assert find_name("data.identifiers", identifier, [name, *others]) == name
     assert find_name("data.target", typed(shlex.quote(f"data.target={quoted(name)}")), [name, *others]) == name
 

@@ -1,6 +1,7 @@
 """Predictors that learn from rows and are scored on real ones."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from collapsar.cases.tables import measures
 from collapsar.cases.tables.measures import (
-    Labelled,
     TableTask,
     brier_score,
     expected_calibration_error,
@@ -21,6 +21,11 @@ from collapsar.judging.downstream import area_under_curve
 TASK = TableTask(num_trees=20, inverse_regularisation=1.0, max_iterations=500, num_bins=15, subgroup=None, seed=0)
 
 
+class Labelled(NamedTuple):
+    features: np.ndarray
+    classes: np.ndarray
+
+
 def rows_of(num_rows, *, seed, num_classes=2, distance=2.0):
     """Round clouds about `distance` apart, one for each class."""
     generator = np.random.default_rng(seed)
@@ -31,7 +36,7 @@ def rows_of(num_rows, *, seed, num_classes=2, distance=2.0):
 
 
 def score(predictor, train, test, *, num_classes=2):
-    probabilities = predict(predictor, train, test, num_classes=num_classes)
+    probabilities = predict(predictor, *train, test=test.features, num_classes=num_classes)
     return score_predictions(probabilities, classes=test.classes, num_bins=15)
 
 
@@ -127,7 +132,7 @@ def test_calibration_errors_of_two_bins_do_not_cancel():
 @pytest.mark.parametrize("num_categories", [2, 30, 300])
 def test_features_that_no_tree_can_split_on_change_nothing(num_categories, monkeypatch):
     train, test = rows_of(300, seed=0), rows_of(200, seed=1)
-    both = [
+    train, test = (
         Labelled(
             features=np.hstack(
                 [np.eye(num_categories)[np.arange(len(rows.classes)) ** 2 % num_categories], rows.features]
@@ -135,10 +140,10 @@ def test_features_that_no_tree_can_split_on_change_nothing(num_categories, monke
             classes=rows.classes,
         )
         for rows in (train, test)
-    ]
-    found = predict(TASK.boosting(), *both, num_classes=2)
+    )
+    found = predict(TASK.boosting(), *train, test=test.features, num_classes=2)
     monkeypatch.setattr(measures, "splittable", lambda features, *, min_leaf: np.arange(features.shape[1]))
-    assert np.array_equal(found, predict(TASK.boosting(), *both, num_classes=2))
+    assert np.array_equal(found, predict(TASK.boosting(), *train, test=test.features, num_classes=2))
 
 
 def test_features_of_which_fewer_rows_than_a_leaf_needs_differ_are_left_out():

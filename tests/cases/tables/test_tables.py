@@ -61,7 +61,7 @@ def table_of(frame, num_train, scale):
 
 
 def random_vectors(table, seed):
-    return 3 * torch.randn(20, table.width, generator=torch.Generator().manual_seed(seed))
+    return 3 * torch.randn(20, table.columns[-1].stop, generator=torch.Generator().manual_seed(seed))
 
 
 def refusal_of(encode):

@@ -25,7 +25,6 @@ from collapsar.cases.tables.numerals import Signs, sign_name
 from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
 
-LONGEST_FIELD = 2**31 - 1  # characters, the most that the csv module can be told
 SEPARATORS = (",", ";", "\t", "|")
 BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UTF-16
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
@@ -171,7 +170,7 @@ def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], l
 
     If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
     """
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(2**31 - 1)  # characters, the most that the csv module takes
     skips = separator != " " and re.search(f'{re.escape(separator)} +"', text) is not None
     if skips:  # unless this stands within a quoted field
         fields_as_they_are = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -225,8 +224,8 @@ def distinct(names: list[str]) -> list[str]:
     return names
 
 
-def text_column(cells: Iterable[str | None]) -> pd.Series:
-    """A categorical column of these texts; None is a missing value."""
+def text_column(cells: Iterable[object]) -> pd.Series:
+    """A categorical column of these texts; what pandas takes for missing is missing."""
     codes, texts = pd.factorize(np.array([*cells], dtype=object))
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts, dtype=object)))
 
@@ -248,9 +247,7 @@ def text_or_numbers(values: pd.Series) -> pd.Series:
     if is_float_dtype(values):
         return pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan))
     if infer_dtype(values, skipna=True) in ("string", "categorical", "decimal", "empty"):
-        return text_column(
-            None if is_missing else str(value) for value, is_missing in zip(values, values.isna(), strict=True)
-        )
+        return text_column(values.astype(object).map(str, na_action="ignore"))
     return values
 
 

@@ -13,7 +13,6 @@ from itertools import chain, count
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -45,14 +44,6 @@ MOST_PARTS = 64  # columns or groups of rows that get their own keys; means are 
 LONGEST_NAME = 40  # characters of a column's name in a key
 SUBGROUP = "evaluation.table.task.subgroup"
 LINEAR_SCORES = ("auc", "f1", "calibration_error", "brier")  # of logistic regression; boosting has all
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """Rows without their target, and the class of each."""
-
-    features: np.ndarray  # [row, feature], without missing values
-    classes: np.ndarray  # indices from 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,30 +110,29 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
     table = comparison.real.table
     if not isinstance(table, Table) or not table.class_names:
         return {}
-    train, test = (labelled(table, samples) for samples in (comparison.samples, comparison.real.held_out))
+    rows = labelled(table, comparison.samples)
+    features, classes = labelled(table, comparison.real.held_out)
     boosted, linear = (
-        predict(predictor, train, test, num_classes=len(table.class_names))
+        predict(predictor, *rows, test=features, num_classes=len(table.class_names))
         for predictor in (task.boosting(), task.linear())
     )
-    scores_of = partial(score_predictions, classes=test.classes, num_bins=task.num_bins)
+    scores_of = partial(score_predictions, classes=classes, num_bins=task.num_bins)
     values = {f"downstream_{name}": score for name, score in scores_of(boosted).items()}
     if task.subgroup is not None:
         by_name = {column.name: column for column in table.columns}
         column = by_name[find_name(SUBGROUP, task.subgroup, by_name)]
         groups = row_groups(column, comparison.real.rows[column.name])
-        values |= scores_by_group(groups, boosted, classes=test.classes)
+        values |= scores_by_group(groups, boosted, classes=classes)
     linear_scores = scores_of(linear)
     return values | {f"downstream_{name}_linear": linear_scores[name] for name in LINEAR_SCORES}
 
 
-def labelled(table: Table, samples: Samples) -> Labelled:
-    """Features and classes for predictors: a row's target gives its class and is not a feature."""
+def labelled(table: Table, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Features [row, feature] and classes for predictors: a row's target gives its class and is not a feature."""
     values = samples.values.cpu()
     classes = table.classes(values)
     assert classes is not None, "there are class names"
-    is_target = torch.zeros(values.shape[1], dtype=torch.bool)
-    is_target[table.target_column.block] = True
-    return Labelled(features=values[:, ~is_target].double().numpy(), classes=classes.numpy())
+    return np.delete(values.double().numpy(), table.target_column.block, axis=1), classes.numpy()
 
 
 def scores_by_group(
@@ -180,16 +170,18 @@ def safe_names(names: Iterable[str]) -> dict[str, str]:
     return keys
 
 
-def predict(predictor: BaseEstimator, train: Labelled, test: Labelled, *, num_classes: int) -> np.ndarray:
-    """Class probabilities [test row, class]; a class without training rows has probability 0."""
-    present = np.unique(train.classes)
+def predict(
+    predictor: BaseEstimator, features: np.ndarray, classes: np.ndarray, *, test: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Class probabilities [test row, class] of test features; a class without training rows has probability 0."""
+    present = np.unique(classes)
     if len(present) == 1:
         predictor = DummyClassifier(strategy="prior")  # whose AUC is .5
     is_boosting = isinstance(predictor, HistGradientBoostingClassifier)
-    used = splittable(train.features, min_leaf=predictor.min_samples_leaf) if is_boosting else slice(None)
+    used = splittable(features, min_leaf=predictor.min_samples_leaf) if is_boosting else slice(None)
     with threadpool_limits(limits=1):  # several threads sum in another order, which changes results
-        predicted = predictor.fit(train.features[:, used], train.classes).predict_proba(test.features[:, used])
-    probabilities = np.zeros((len(test.classes), num_classes))
+        predicted = predictor.fit(features[:, used], classes).predict_proba(test[:, used])
+    probabilities = np.zeros((len(test), num_classes))
     probabilities[:, present] = predicted
     return probabilities
 

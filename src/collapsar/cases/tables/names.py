@@ -28,7 +28,7 @@ def some(words: Iterable[object], *, most: int = 6, between: str = ", ") -> str:
 
 def column_error(name: object, problem: str, *ways: str) -> UsageError:
     """The error that refuses a column: leave it out, or take one of these ways."""
-    leave_out = f"set {identifier_override(str(name))} to leave it out"
+    leave_out = f"set {override('data.identifiers', f'[{quoted(str(name))}]')} to leave it out"
     return UsageError(f"column {shown(name)} {problem}; {', or '.join([leave_out, *ways])}")
 
 
@@ -46,11 +46,6 @@ def override(key: str, value: str) -> str:
     if "'" not in text and " " not in text:
         return text
     return shlex.quote(text) if "'" not in text or set('"$`\\!') & set(text) else f'"{text}"'
-
-
-def identifier_override(name: str) -> str:
-    """The setting that leaves a column out."""
-    return override("data.identifiers", f"[{quoted(name)}]")
 
 
 def type_override(name: str, kind: str) -> str:

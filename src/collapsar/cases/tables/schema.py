@@ -1,15 +1,14 @@
 """The schema of a table: its columns, each with a block of the encoded vector, and the encoding in both directions.
 
 A row is a float32 vector. A number is scaled. If its column has missing values, a flag follows, 1 for a missing number
-and 0 for others, and a missing number is encoded as 0. A category is one-hot; if its column has missing values, they
-are an extra category, the last. The encoding loses nothing but float32 rounding: categories, missing values and, under
-normal scores, each number seen in training come back exactly.
+and 0 for others, and a missing number is encoded as 0. A category is one-hot; missing values are an extra category, the
+last. The encoding loses only float32 rounding: categories, missing values and, under normal scores, each number seen in
+training come back exactly.
 
 The scale `quantile` gives normal scores, the normal quantile of (rank - 1/2) / n (Blom 1958, Statistical Estimates and
 Transformed Beta-Variables). Equal numbers share their middle rank; all of their ranks, and .01 of a rank beyond, map
-back to them. So a column keeps its many zeros, and seen numbers come back exactly from float32. Beyond the seen
-numbers the scale is linear, with the column's standard deviation as slope, and loses nothing. scikit-learn's
-QuantileTransformer maps the smallest and largest number, zeros among them, to -5.2 and 5.2, and cuts off the rest.
+back to them, so a column keeps its many zeros. Beyond the seen numbers the scale is linear, with the column's standard
+deviation as slope. scikit-learn's QuantileTransformer sends the ends, zeros among them, to -5.2 and 5.2, and cuts off.
 """
 
 from collections.abc import Iterator, Mapping
@@ -115,10 +114,6 @@ class Table(RowFormat):
     target: str  # the column to predict, never missing; its classes are the labels of rows
     scales: Mapping[str, Scale]  # of each column of numbers, fitted on the training set
     threshold: float | None = None  # of a target of numbers: class 1 is above it, class 0 not; None: no classes
-
-    @property
-    def width(self) -> int:
-        return self.columns[-1].stop
 
     @property
     def fingerprint(self) -> str:

@@ -33,6 +33,7 @@ from collapsar.errors import UsageError
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.samples import Samples
 
+split = partial(train_test_split, random_state=0)
 logger = logging.getLogger(__name__)
 
 
@@ -82,7 +83,7 @@ class TableSource(Source, ABC):
         if not self.sizes.reserve:
             return real
         strata = None if training.labels is None else training.labels.numpy()
-        chosen, rest = split(strata, num_rows=len(train), num_first=self.sizes.train)
+        chosen, rest = split(np.arange(len(train)), train_size=self.sizes.train, stratify=strata)
         return replace(real, train=training[torch.from_numpy(chosen)], reserve=training[torch.from_numpy(rest)])
 
     @cached_property
@@ -93,17 +94,13 @@ class TableSource(Source, ABC):
         strata = frame[target]
         if kinds[target] != "category":
             strata = None if threshold is None else strata > threshold
-        train, test = split(strata, num_rows=len(frame), num_first=len(frame) - self.sizes.test)
+        train, test = split(np.arange(len(frame)), test_size=self.sizes.test, stratify=strata)
         table = fit_table(frame, train=train, kinds=kinds, target=target, scale=self.scale, threshold=threshold)
         values = table.encode(frame)
         return table, Samples(values, table.classes(values)), train, test
 
     def read_file(self, path: Path) -> Samples:
-        """The rows of a CSV or Parquet file, encoded as the table's own; the columns may stand in any order.
-
-        Raises:
-            UsageError: a column is missing, or holds a value that the table cannot encode.
-        """
+        """The rows of a CSV or Parquet file, encoded as the table's own; the columns may stand in any order."""
         file, (table, *_) = shown(path), self.fitted
         kinds = {column.name: column.kind for column in table.columns}
         rows = read_file(str(path), **self.csv_settings).frame
@@ -197,12 +194,6 @@ def folder_of(package: str, *, data: str) -> Path:
             "choose data=breast_cancer or health_insurance"
         )
     return Path(found.origin).parent
-
-
-def split(strata: Any, *, num_rows: int, num_first: int) -> tuple[np.ndarray, np.ndarray]:
-    """The positions of two parts of the rows, `num_first` in the first; both keep the proportions of the strata."""
-    first, second = train_test_split(np.arange(num_rows), train_size=num_first, stratify=strata, random_state=0)
-    return first, second
 
 
 def known_values(column: Column, values: pd.Series, *, cells: pd.Series, file: str) -> pd.Series:

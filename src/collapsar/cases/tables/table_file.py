@@ -1,7 +1,7 @@
 """A user's own table, a CSV or Parquet file: the kinds of its columns are guessed, and the guess is logged."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -44,9 +44,7 @@ class TableFile(TableSource):
         check_fraction(**{"data.test_fraction": test_fraction})
         check_positive(**{"data.max_categories": max_categories})
         if not missing:
-            raise UsageError(
-                "data.missing must hold a word: set data.missing=[''] to take only empty cells for missing"
-            )
+            raise UsageError("data.missing must hold a word: set data.missing=[''] to take only empty cells as missing")
         separator = sign("data.separator", separator)
         self.csv_settings = {"separator": separator, "encoding": encoding, "missing": missing}
         self.signs = sign("data.decimal", decimal), sign("data.thousands", thousands)
@@ -61,9 +59,13 @@ class TableFile(TableSource):
             rows.frame, *self.signs, given=given, texts=rows.texts, max_categories=max_categories
         )
         kinds = find_kinds(frame, given=given)
-        categories = frame[[name for name, kind in kinds.items() if kind == "category"]]
-        texts = find_categories(categories, rows.frame, given=given, target=self.target, max_categories=max_categories)
-        frame = typed(frame.assign(**dict(texts)), kinds)
+        categories = [name for name, kind in kinds.items() if kind == "category"]
+        for name in categories:
+            num_values, is_given = frame[name].nunique(), name in given
+            check_categories(name, num_values, is_target=name == self.target, is_given=is_given, most=max_categories)
+            if is_given or rows.frame[name].nunique() == num_values:  # else a number that is written in several ways
+                frame[name] = rows.frame[name]
+        frame = typed(frame, kinds)
         self.frame, self.given_kinds = frame, kinds
         self.num_classes = count_classes(frame[self.target], kind=kinds[self.target], threshold=threshold)
         self.num_test = round(test_fraction * len(frame))
@@ -75,7 +77,7 @@ class TableFile(TableSource):
             )
         super().__init__(sample_shape=sample_shape or [], num_train=num_train, scale=scale, threshold=threshold)
         table, everything, train, _ = self.fitted
-        self.sample_shape = [table.width]
+        self.sample_shape = [table.columns[-1].stop]
         if sample_shape not in (None, self.sample_shape):
             raise UsageError(f"data.sample_shape must be {self.sample_shape}, or null: got {sample_shape}")
         notes += encoding_notes(frame, everything.values, table=table, train=train)
@@ -96,25 +98,17 @@ def find_types(types: Mapping[Typed, str] | Sequence[str] | None, columns: Itera
     return {find_name("data.types", name, columns): kind for name, kind in types.items()}
 
 
-def find_categories(
-    numbers: pd.DataFrame, original: pd.DataFrame, *, given: Collection[str], target: str, max_categories: int
-) -> Iterator[tuple[str, pd.Series]]:
-    """The columns of `numbers` that are categories, with the text of their cells; too many categories are refused.
-
-    Only if a column's kind is guessed, and it writes one number in several ways, that number is the category.
-    """
-    for name, values in numbers.items():
-        num_values = values.nunique()
-        more = f"more than data.max_categories={max_categories}"
-        if num_values > max_categories and name == target:
-            raise UsageError(
-                f"data.target={shown(name)} has {num_values} classes, {more}: set data.max_categories={num_values}, "
-                f"another target, or, for numbers, {type_override(name, 'continuous')}"
-            )
-        if num_values > max_categories and name not in given:
-            what = f"holds text of {num_values} different values, {more}"
-            raise column_error(name, what, type_override(name, "category"))
-        yield name, original[name] if name in given or original[name].nunique() == num_values else values
+def check_categories(name: str, num_values: int, *, is_target: bool, is_given: bool, most: int) -> None:
+    """Refuse too many categories; a column whose kind the user gives may have any number, unless it is the target."""
+    more = f"more than data.max_categories={most}"
+    if num_values > most and is_target:
+        raise UsageError(
+            f"data.target={shown(name)} has {num_values} classes, {more}: set data.max_categories={num_values}, "
+            f"another target, or, for numbers, {type_override(name, 'continuous')}"
+        )
+    if num_values > most and not is_given:
+        what = f"holds text of {num_values} different values, {more}"
+        raise column_error(name, what, type_override(name, "category"))
 
 
 def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | float | None) -> int:

@@ -57,7 +57,6 @@ class Heads(nn.Module):
         for name, places in {"numbers": numbers, "flags": flags, "flagged": flagged}.items():
             self.register_buffer(name, torch.tensor(places, dtype=torch.int64), persistent=False)
         self.choices = [slice(start, stop) for kind, start, stop in blocks if kind == "choice"]
-        self.num_numbers = len(numbers)
 
     def negative_log_likelihood(self, outputs: Rows, *, values: Rows, log_sd: Float[Tensor, " number"]) -> PerSample:
         """-log p of each row, in nats."""
@@ -77,7 +76,7 @@ class Heads(nn.Module):
         self, outputs: Rows, *, log_sd: Float[Tensor, " number"], spread: float, generator: torch.Generator
     ) -> Rows:
         """Rows drawn from the likelihood, its density raised to the power 1/lambda; lambda is `spread`."""
-        normal = torch.randn(len(outputs), self.num_numbers, generator=generator).to(outputs.device)
+        normal = torch.randn(len(outputs), len(self.numbers), generator=generator).to(outputs.device)
         numbers = outputs[:, self.numbers] + spread**0.5 * log_sd.clamp(min=SMALLEST_LOG_SD).exp() * normal
         uniform = torch.rand(outputs.shape, generator=generator).to(outputs.device)
         return self._assembled(temper_logits(outputs, spread=spread), numbers=numbers, noise=gumbel(uniform))
@@ -164,7 +163,7 @@ class TableVAE(VariationalModel):
         self.decoder = labelled_layers(num_latents, num_units, num_values, layers=layers, num_classes=num_classes)
         self.begin(initial_weights)
         self.heads = Heads(num_values, blocks)
-        start = torch.full((self.heads.num_numbers,), log(number_sd or 1.0))
+        start = torch.full((len(self.heads.numbers),), log(number_sd or 1.0))
         self.log_sd = nn.Parameter(start, requires_grad=number_sd is None)
 
     def decode(

@@ -3,8 +3,8 @@
 import pytest
 
 from collapsar.errors import UsageError
-from collapsar.jobs import shares
-from collapsar.jobs.shares import Share, count_cores, shares_here, visible_gpus
+from collapsar.jobs import processes
+from collapsar.jobs.processes import Share, count_cores, shares_here, visible_gpus
 
 
 @pytest.fixture
@@ -12,8 +12,8 @@ def shares_of(monkeypatch):
     """`shares_of(5, n_jobs=2, num_cores=8)`: the shares of jobs on a machine with these cores and GPUs."""
 
     def call(num_jobs, *, n_jobs, num_cores, gpus=(), jobs_per_gpu=1, most_threads=None):
-        monkeypatch.setattr(shares, "count_cores", lambda: num_cores)
-        monkeypatch.setattr(shares, "visible_gpus", lambda: list(gpus))
+        monkeypatch.setattr(processes, "count_cores", lambda: num_cores)
+        monkeypatch.setattr(processes, "visible_gpus", lambda: list(gpus))
         monkeypatch.setenv("OMP_NUM_THREADS", str(most_threads or ""))
         return shares_here(num_jobs, n_jobs=n_jobs, jobs_per_gpu=jobs_per_gpu)
 
@@ -36,7 +36,7 @@ def test_gpus_are_given_in_turn(slots):
 
 
 def test_without_a_gpu_none_is_given(slots):
-    assert slots(2, num_cores=2)[1].environment() == dict.fromkeys(shares.THREADS, "1")
+    assert slots(2, num_cores=2)[1].environment() == dict.fromkeys(processes.THREADS, "1")
 
 
 def test_a_job_is_told_of_its_gpu_by_the_environment():
@@ -44,7 +44,7 @@ def test_a_job_is_told_of_its_gpu_by_the_environment():
 
 
 def test_the_gpu_that_a_cluster_chooses_is_left_to_it():
-    assert Share(threads=2).environment() == dict.fromkeys(shares.THREADS, "2")
+    assert Share(threads=2).environment() == dict.fromkeys(processes.THREADS, "2")
 
 
 @pytest.mark.parametrize(
