@@ -41,21 +41,14 @@ class Classified:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Samples with their features and a classifier's answers; computes once what metrics share.
-
-    Attributes:
-        samples: The synthetic samples, with labels if the model gives them.
-        classified: The classes of both sides; None without a classifier.
-        pool: Samples that the model was trained on; None if they are unknown.
-        seed: The experiment's seed.
-    """
+    """Samples with their features and a classifier's answers; computes once what metrics share."""
 
     real: RealReference
-    samples: Samples
+    samples: Samples  # synthetic, with labels if the model gives them
     features: Float[Tensor, "synthetic feature"]
-    classified: Classified | None = None
-    pool: TrainingSide | None = None
-    seed: int
+    classified: Classified | None = None  # None without a classifier
+    pool: TrainingSide | None = None  # samples that the model was trained on; None if they are unknown
+    seed: int  # the experiment's
     generation: int
 
     @property

@@ -34,27 +34,17 @@ MEASURING_SEED = 0  # for random draws that are the same in every chain
 
 @dataclass(frozen=True, kw_only=True)
 class RealReference:
-    """The real side of one feature space.
+    """The real side of one feature space."""
 
-    Attributes:
-        name: The space's name in the settings.
-        held_out: Real samples to compare synthetic ones with; labelled if the data have classes.
-        training: Some or all real samples that the first model was trained on, for novelty.
-        num_classes: Labels run from 0 to num_classes - 1; 0 if the data have no classes.
-        num_neighbours: k of the balls.
-        folder: Folder to store results in for other chains; None stores nothing.
-        table: Format of the vectors if they are rows of a table.
-    """
-
-    name: str
+    name: str  # of the space in the settings
     space: FittedSpace
-    held_out: Samples
-    training: Tensor
-    num_classes: int
+    held_out: Samples  # real samples to compare synthetic ones with; labelled if the data have classes
+    training: Tensor  # some or all real samples that the first model was trained on, for novelty
+    num_classes: int  # 0 if the data have none
     known_modes: KnownModes | None
-    num_neighbours: int
-    folder: Path | None
-    table: RowFormat | None = None
+    num_neighbours: int  # k of the balls
+    folder: Path | None  # where results are stored for other chains; None stores nothing
+    table: RowFormat | None = None  # format of the vectors if they are rows of a table
 
     @cached_property
     def rows(self) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -32,15 +31,11 @@ class PCASpace(FeatureSpace):
     """Coordinates along the leading principal axes of the real pixels in [0, 1], neither whitened nor scaled.
 
     It shows the variance that a classifier learns to ignore.
-
-    Args:
-        num_components: The number of axes; fewer if the samples have fewer dimensions.
     """
 
-    name: ClassVar[str] = "pca"
-    version: ClassVar[int] = 1
+    name = "pca"
 
-    num_components: int
+    num_components: int  # fewer if the samples have fewer dimensions
     chunk_size: int
 
     def __post_init__(self) -> None:

@@ -40,11 +40,7 @@ class RealSide:
 
 
 def neighbour_scores(*, real: Features, synthetic: Features, num_neighbours: int = 5) -> NeighbourScores:
-    """Precision, recall, density and coverage of feature sets [num_samples, feature_dim]; sizes may differ.
-
-    Raises:
-        UsageError: The features fail `check_pair`, or `num_neighbours` is not below both sizes.
-    """
+    """Precision, recall, density and coverage of feature sets [num_samples, feature_dim] of more than k samples."""
     side = prepare_real_side(real, num_neighbours=num_neighbours)
     return summarise(count_members(real=side, synthetic=synthetic), real=side)
 
