@@ -55,6 +55,7 @@ def draw(
     samples = drawn.samples
     labels_from: LabelsFrom = "condition" if as_rows is None else "row"
     if labelled_by == "judge":
-        samples, labels_from = Samples(samples.values, judge.classes(samples.values)), "judge"
+        likeliest = judge.class_probabilities(samples.values).argmax(1).cpu()
+        samples, labels_from = Samples(samples.values, likeliest), "judge"
     labelled = None if samples.labels is None else labels_from
     return replace(drawn, samples=samples, labels_from=labelled, corrected_by=corrected_by)

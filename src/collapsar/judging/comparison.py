@@ -15,7 +15,7 @@ from collapsar.judging.reference import RealReference
 from collapsar.metrics import frechet
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.neighbours.balls import Membership
-from collapsar.metrics.neighbours.nearest import Neighbours, find_nearest
+from collapsar.metrics.neighbours.nearest import find_nearest
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.seeding import make_generator
 
@@ -90,7 +90,7 @@ class Comparison:
         """
         if not self._has_full_moments or self.features.shape[1] > MAX_TORCHMETRICS_DIMENSIONS:
             return "collapsar"
-        is_reliable = self.real.is_well_conditioned and frechet.is_well_conditioned(self.moments)
+        is_reliable = self.real.moments.is_well_conditioned and self.moments.is_well_conditioned
         return "torchmetrics" if is_reliable else "collapsar"
 
     @property
@@ -116,9 +116,10 @@ class Comparison:
             return own
         return self.classified.classes if self.classified else None
 
-    def nearest(self, references: Tensor, *, chosen: Tensor | slice = slice(None)) -> Neighbours:
-        """The reference nearest to each synthetic sample, or to each chosen one."""
-        return find_nearest(self.features[chosen], references=references, num_neighbours=1)
+    def nearest(self, references: Tensor, *, chosen: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Distance and index of the reference nearest to each synthetic sample, or to each chosen one."""
+        distances, indices = find_nearest(self.features[chosen], references=references, num_neighbours=1)
+        return distances[:, 0], indices[:, 0]
 
     def make_generator(self, purpose: str) -> torch.Generator:
         """A generator for a metric that shuffles; no two metrics or spaces share a stream."""

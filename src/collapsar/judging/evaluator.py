@@ -112,6 +112,6 @@ class Evaluator:
     def _pictures(self, first: Comparison) -> dict[str, Tensor]:
         real, training = first.real, first.real.training_side if self.num_training else None
         references = training.features if training else real.features
-        nearest = first.nearest(references, chosen=slice(NUM_PICTURED)).indices[:, 0].cpu()
+        _, nearest = first.nearest(references, chosen=slice(NUM_PICTURED))
         images = real.training if training else real.held_out.values
-        return {"real": real.held_out.values[:NUM_PICTURED], "nearest": images[nearest]}
+        return {"real": real.held_out.values[:NUM_PICTURED], "nearest": images[nearest.cpu()]}

@@ -6,7 +6,7 @@ with the same random subset of the held-out samples.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
@@ -21,7 +21,7 @@ from collapsar.data.real_data import KnownModes, RowFormat
 from collapsar.judging.metric_modules import GivenFeatures
 from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
-from collapsar.metrics.frechet import Moments, compute_moments, is_well_conditioned, mean_kernel
+from collapsar.metrics.frechet import Moments, compute_moments, mean_kernel
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
@@ -45,6 +45,7 @@ class RealReference:
     num_neighbours: int  # k of the balls
     folder: Path | None  # where results are stored for other chains; None stores nothing
     table: RowFormat | None = None  # format of the vectors if they are rows of a table
+    _bins: dict[int, RealBins] = field(default_factory=dict, init=False)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -80,10 +81,6 @@ class RealReference:
         return Moments(**self._keep("moments", lambda: vars(compute_moments(self.features))))
 
     @cached_property
-    def is_well_conditioned(self) -> bool:
-        return is_well_conditioned(self.moments)
-
-    @cached_property
     def frechet_metric(self) -> FrechetInceptionDistance:
         """FID by torchmetrics, with the real side filled: reset it, update it with synthetic features, compute."""
         metric = FrechetInceptionDistance(feature=GivenFeatures(self.moments.mean), reset_real_features=False)
@@ -108,10 +105,6 @@ class RealReference:
             fit = partial(fit_bins, self.features, num_bins=num_bins, seed=seed)
             self._bins[num_bins] = RealBins(**self._keep(f"bins{num_bins}-{seed}", lambda: vars(fit())))
         return self._bins[num_bins]
-
-    @cached_property
-    def _bins(self) -> dict[int, RealBins]:
-        return {}
 
     @cached_property
     def key(self) -> str:

@@ -7,6 +7,7 @@ is the sum of the singular values of F1' F2 for any factors S = F F', so the cod
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float64
@@ -26,18 +27,18 @@ class Moments:
     mean: Float64[Tensor, " feature"]
     covariance: Float64[Tensor, "feature feature"]
 
+    @cached_property
+    def is_well_conditioned(self) -> bool:
+        """Whether the covariance's condition number is below `MAX_CONDITION`; else rounding decides its matrix root."""
+        eigenvalues = torch.linalg.eigvalsh(self.covariance)
+        return float(eigenvalues[0]) * MAX_CONDITION > float(eigenvalues[-1])
+
 
 def compute_moments(features: Features) -> Moments:
     """Mean and unbiased covariance in float64; features are centred before they are squared."""
     check_features(features, name="the")
     centred, mean = _centre(features)
     return Moments(mean=mean, covariance=centred.T @ centred / (len(features) - 1))
-
-
-def is_well_conditioned(moments: Moments) -> bool:
-    """Whether the covariance's condition number is below `MAX_CONDITION`; else rounding decides its matrix root."""
-    eigenvalues = torch.linalg.eigvalsh(moments.covariance)
-    return float(eigenvalues[0]) * MAX_CONDITION > float(eigenvalues[-1])
 
 
 def frechet_distance(*, real: Features, synthetic: Features) -> float:

@@ -101,14 +101,6 @@ def content_hash(space: FeatureSpace, real: RealData) -> str:
     return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def load_or_fit(
-    space: FeatureSpace, real: RealData, *, cache_dir: Path, fit: Callable[[], dict[str, Tensor]]
-) -> tuple[str, dict[str, Tensor]]:
-    """Content hash and tensors of a space, from the cache or from `fit`."""
-    key = content_hash(space, real)
-    return key, load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=fit)
-
-
 def load_or_train(
     space: FeatureSpace,
     real: RealData,
@@ -123,7 +115,8 @@ def load_or_train(
     The accuracy is the entry `test_accuracy` of what `train` gives; None without it. A space that confuses the real
     classes is refused: its values for synthetic samples mean nothing.
     """
-    key, weights = load_or_fit(space, real, cache_dir=cache_dir, fit=train)
+    key = content_hash(space, real)
+    weights = load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=train)
     accuracy = float(weights.pop("test_accuracy")) if "test_accuracy" in weights else None
     if accuracy is not None and accuracy < min_accuracy:
         raise UsageError(
@@ -139,10 +132,8 @@ def digest_real(real: RealData) -> str:
     digest = blake2b(digest_size=16)
     train_labels, test_labels = labels_of(real)
     for tensor in (real.train.values, train_labels, real.test.values, test_labels):
-        if tensor is None:
-            digest.update(b"absent")
-        else:
-            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(b"absent" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor is not None:
             digest.update(tensor.contiguous().cpu().numpy().data)
     return digest.hexdigest()
 

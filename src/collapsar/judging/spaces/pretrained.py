@@ -95,10 +95,11 @@ class DinoV2Space(FeatureSpace):
                 f"repository must be a clone of facebookresearch/dinov2: no hubconf.py in {self.repository}"
             )
         weights = load_weights(Path(self.weights_path)) if self.weights_path else None
-        weights_file = f"the file {self.model}_pretrain.pth"
-        advice = f"set repository to a local clone of facebookresearch/dinov2, and weights_path to {weights_file}"
+        wanted = (
+            f"repository to a local clone of facebookresearch/dinov2, and weights_path to {self.model}_pretrain.pth"
+        )
         build = partial(self._build, weights)
-        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=advice)
+        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=f"set {wanted}")
         embedder = DinoEmbedder(network).eval()
         with torch.no_grad():
             feature_dim = embedder(torch.zeros(1, 3, 224, 224)).shape[1]
