@@ -222,13 +222,9 @@ METRICS: dict[str, Metric] = {
 }
 """All groups by their names in `conf/evaluation`; case studies and plug-ins add to them."""
 
-MAIN = tuple(name for metric in METRICS.values() for name, key in metric.keys.items() if key.is_main)
-WITHOUT_SAMPLES = {
-    name: key.without_samples
-    for metric in METRICS.values()
-    for name, key in metric.keys.items()
-    if key.without_samples is not None
-}
+_KEYS = {name: key for metric in METRICS.values() for name, key in metric.keys.items()}
+MAIN = tuple(name for name, key in _KEYS.items() if key.is_main)
+WITHOUT_SAMPLES = {name: key.without_samples for name, key in _KEYS.items() if key.without_samples is not None}
 
 
 def add_metric(name: str, metric: Metric) -> None:
