@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from collapsar.config.composition import build
-from collapsar.drawing.correction import Reference, check_correction, stratified_choice, warm_started
+from collapsar.drawing.correction import Reference, check_correction, stratified_choice
 from collapsar.drawing.extrapolation import Extrapolation, extrapolated
 from collapsar.drawing.nearest_mean import NearestMean, means_of
 from collapsar.drawing.partial_samples import PartialSamples, is_redrawn, shuffled_rounds
@@ -22,7 +22,6 @@ from collapsar.models.bias import UNBIASED, TemperedLikelihood
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.generative import GenerativeModel
-from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
@@ -433,9 +432,11 @@ def test_more_anchors_or_means_than_real_samples_are_refused():
         NearestMean(strength=1, num_means=4).check_sizes(num_real=39, num_classes=10)
 
 
-@pytest.mark.parametrize(("chosen", "begun_with"), [(None, "weights"), ("weights_and_optimizer",) * 2])
+@pytest.mark.parametrize(("chosen", "begun_with"), [("null", "weights"), ("weights_and_optimizer",) * 2])
 def test_a_correction_that_needs_a_warm_start_switches_it_on_where_none_is_chosen(chosen, begun_with):
-    assert warm_started(replace(DEFAULT_PLAN, warm_start=chosen)) == replace(DEFAULT_PLAN, warm_start=begun_with)
+    settings = "correction=extrapolation", f"training.warm_start={chosen}"
+    plan, without = (build(compose_settings(*some)).parts.recipe.plan for some in (settings, ()))
+    assert plan == replace(without, warm_start=begun_with)
 
 
 def test_an_extrapolated_chain_begins_with_the_last_weights():

@@ -16,7 +16,7 @@ from collapsar.data.causes.cause import Cause, checked_causes, num_planted
 from collapsar.data.regimes import Regime, simulate_pools
 from collapsar.data.schedules import Schedule, as_schedule, check_bounds
 from collapsar.data.sources.source import Source
-from collapsar.drawing.correction import Correction, check_correction, warm_started
+from collapsar.drawing.correction import Correction, check_correction
 from collapsar.drawing.judge import JudgedBy, check_labeller, choose_space, num_judged_classes
 from collapsar.drawing.selection import Selection
 from collapsar.errors import UsageError
@@ -129,7 +129,7 @@ def checked_parts(settings: Mapping[str, Any]) -> Parts:
         num_synthetic = check_bounds("num_synthetic", as_schedule(num_synthetic), lowest=1)
     cause = checked_causes(settings["cause"], sample_shape=shape, num_classes=data.num_classes, factors=data.factors)
     if correction is not None and check_correction(correction).needs_warm_start:
-        plan = warm_started(plan)
+        plan = replace(plan, warm_start=plan.warm_start or "weights")  # without the optimiser's state
     made_from, trainer = data.completed(settings["model"]), settings["trainer"]
     recipe = Recipe(model=made_from, trainer=trainer, plan=plan, batch_size=settings["batch_size"])
     model = build_on_meta(recipe.model)  # call both recipes once, to refuse a wrong value before any training

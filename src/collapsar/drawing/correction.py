@@ -8,7 +8,7 @@ images in model range.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -19,7 +19,6 @@ from torch import Tensor
 from collapsar.errors import UsageError, check_fraction
 from collapsar.models.bias import Bias
 from collapsar.models.generative import Autoencoder, GenerativeModel
-from collapsar.models.plan import Plan
 from collapsar.samples import Samples, quantise, to_model_range
 from collapsar.seeding import make_generator
 
@@ -156,11 +155,6 @@ def check_correction(correction: Any) -> Correction:
     if not isinstance(correction, Correction):
         raise UsageError(f"correction must be a correction: got {correction!r}; choose a file of conf/correction")
     return correction
-
-
-def warm_started(plan: Plan) -> Plan:
-    """The plan with a warm start: its own, or the last generation's weights without the optimiser's state."""
-    return replace(plan, warm_start=plan.warm_start or "weights")
 
 
 def stratified_choice(samples: Samples, num_chosen: int, *, generator: torch.Generator) -> Int64[Tensor, " chosen"]:

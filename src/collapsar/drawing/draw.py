@@ -5,6 +5,7 @@ Before selection, vectors of a table become valid rows, as images are quantised;
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -36,34 +37,25 @@ def draw(
     With `labelled_by="judge"` each sample gets the judge's likeliest class. With None it keeps the class that it was
     drawn for, if any. `as_rows` makes vectors valid rows of a table, with their targets' classes; None for other data.
     """
-    generator = make_generator(seed, generation, "sample")
-
-    def sample(num_candidates: int) -> Samples:
-        return model.sample(num_candidates, generator, bias=bias)
-
-    candidates: Draw = sample
+    sample: Draw = partial(model.sample, generator=make_generator(seed, generation, "sample"), bias=bias)
     corrected_by: dict[str, Any] = {}
     if reference is not None and reference.correction.acts_at(generation):
-        candidates = reference.corrected(sample, model=model, bias=bias, generation=generation)
+        sample = reference.corrected(sample, model=model, bias=bias, generation=generation)
         corrected_by = reference.correction.describe()
-    if as_rows is not None:
-        candidates = checked_rows(candidates, as_rows)
+
+    def candidates(num_candidates: int) -> Samples:
+        samples = sample(num_candidates)
+        if as_rows is None:
+            return samples
+        check_finite_values(samples.values)
+        return as_rows(samples.values)
+
     lots = make_generator(seed, generation, "selection")
     drawn = selection.select(candidates, num_samples=num_samples, judge=judge, generator=lots)
     samples = drawn.samples
     labels_from: LabelsFrom = "condition" if as_rows is None else "row"
     if labelled_by == "judge":
-        samples, labels_from = Samples(samples.values, judge.classes(samples.values)), "judge"
+        likeliest = judge.class_probabilities(samples.values).argmax(1).cpu()
+        samples, labels_from = Samples(samples.values, likeliest), "judge"
     labelled = None if samples.labels is None else labels_from
     return replace(drawn, samples=samples, labels_from=labelled, corrected_by=corrected_by)
-
-
-def checked_rows(draw: Draw, as_rows: Callable[[Tensor], Samples]) -> Draw:
-    """Make `draw` return rows; NonFiniteError if a value is not finite."""
-
-    def drawn(num_candidates: int) -> Samples:
-        values = draw(num_candidates).values
-        check_finite_values(values)
-        return as_rows(values)
-
-    return drawn

@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.errors import UsageError
@@ -51,10 +51,6 @@ class Judge:
     def confidence(self, samples: Tensor) -> Float[Tensor, " sample"]:
         """Probability of the likeliest class."""
         return self.class_probabilities(samples).amax(1)
-
-    def classes(self, samples: Tensor) -> Int64[Tensor, " sample"]:
-        """The likeliest class of each sample, on the CPU."""
-        return self.class_probabilities(samples).argmax(1).cpu()
 
     def describe(self, judged_by: JudgedBy) -> dict[str, Any]:
         """The judge's entry in the record; empty if the judge was not used."""

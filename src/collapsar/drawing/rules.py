@@ -84,10 +84,7 @@ class Curated(Rejection):
 
     The reward r is `strength` times the probability of a favoured class. Keeping a candidate with probability
     exp(r - strength) draws from this density exactly. Source: Ferbach et al. 2024, arXiv:2407.09499, whose curated pool
-    has it in the limit of many candidates.
-
-    Args:
-        strength: Reward of a sample that surely has the favoured class, at least 0; 0 keeps all samples.
+    has it in the limit of many candidates. A strength of 0 keeps all samples.
     """
 
     name = "curated"

@@ -21,13 +21,9 @@ class OptimalTransport(TowardsReal):
     The plan moves the equally weighted samples of a minibatch to equally weighted anchors at the cost of squared
     distance. T(z_i) is the mean of the anchors that sample i goes to, weighted by the plan (Ferradans et al. 2014,
     arXiv:1307.5551, eq. 15; minibatches: Fatras et al. 2020, arXiv:1910.04091). The anchors are drawn once, with each
-    class in proportion. Each minibatch uses all anchors, or `batch_size` random ones if there are more.
-
-    Args:
-        num_anchors: Real samples, at least 1.
-        batch_size: Most samples in a minibatch. At least this many are drawn; those beyond the wanted are dropped.
-        regularisation: Weight of the plan's entropy (Cuturi 2013, arXiv:1306.0895) in units of the mean cost; null
-            takes the exact plan.
+    class in proportion. A minibatch has at most `batch_size` samples, and as many random anchors at most. At least
+    `batch_size` samples are drawn; those beyond the wanted are dropped. `regularisation` is the weight of the plan's
+    entropy (Cuturi 2013, arXiv:1306.0895) in units of the mean cost; null takes the exact plan.
     """
 
     name = "optimal_transport"

@@ -15,7 +15,7 @@ from collapsar.judging.reference import RealReference
 from collapsar.metrics import frechet
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.neighbours.balls import Membership
-from collapsar.metrics.neighbours.nearest import Neighbours, find_nearest
+from collapsar.metrics.neighbours.nearest import find_nearest
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.seeding import make_generator
 
@@ -41,21 +41,14 @@ class Classified:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Samples with their features and a classifier's answers; computes once what metrics share.
-
-    Attributes:
-        samples: The synthetic samples, with labels if the model gives them.
-        classified: The classes of both sides; None without a classifier.
-        pool: Samples that the model was trained on; None if they are unknown.
-        seed: The experiment's seed.
-    """
+    """Samples with their features and a classifier's answers; computes once what metrics share."""
 
     real: RealReference
-    samples: Samples
+    samples: Samples  # synthetic, with labels if the model gives them
     features: Float[Tensor, "synthetic feature"]
-    classified: Classified | None = None
-    pool: TrainingSide | None = None
-    seed: int
+    classified: Classified | None = None  # None without a classifier
+    pool: TrainingSide | None = None  # samples that the model was trained on; None if they are unknown
+    seed: int  # the experiment's
     generation: int
 
     @property
@@ -97,7 +90,7 @@ class Comparison:
         """
         if not self._has_full_moments or self.features.shape[1] > MAX_TORCHMETRICS_DIMENSIONS:
             return "collapsar"
-        is_reliable = self.real.is_well_conditioned and frechet.is_well_conditioned(self.moments)
+        is_reliable = self.real.moments.is_well_conditioned and self.moments.is_well_conditioned
         return "torchmetrics" if is_reliable else "collapsar"
 
     @property
@@ -123,9 +116,10 @@ class Comparison:
             return own
         return self.classified.classes if self.classified else None
 
-    def nearest(self, references: Tensor, *, chosen: Tensor | slice = slice(None)) -> Neighbours:
-        """The reference nearest to each synthetic sample, or to each chosen one."""
-        return find_nearest(self.features[chosen], references=references, num_neighbours=1)
+    def nearest(self, references: Tensor, *, chosen: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Distance and index of the reference nearest to each synthetic sample, or to each chosen one."""
+        distances, indices = find_nearest(self.features[chosen], references=references, num_neighbours=1)
+        return distances[:, 0], indices[:, 0]
 
     def make_generator(self, purpose: str) -> torch.Generator:
         """A generator for a metric that shuffles; no two metrics or spaces share a stream."""

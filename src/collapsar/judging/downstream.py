@@ -22,17 +22,11 @@ from collapsar.samples import Samples, to_model_range
 
 @dataclass(frozen=True, kw_only=True)
 class DownstreamTask:
-    """Trains the downstream classifier.
+    """Trains the downstream classifier."""
 
-    Args:
-        budget: The training budget, the same for any number of samples.
-        seed: Seed of weights and batches; the same for every generation, so that only the samples differ.
-        chunk_size: Test samples classified at once.
-    """
-
-    budget: TrainingBudget
-    seed: int
-    chunk_size: int
+    budget: TrainingBudget  # the same for any number of samples
+    seed: int  # of weights and batches; the same for every generation, so that only the samples differ
+    chunk_size: int  # test samples classified at once
 
     def __post_init__(self) -> None:
         check_positive(chunk_size=self.chunk_size)

@@ -22,54 +22,36 @@ NUM_PICTURED = 12  # samples whose nearest real image is kept for the page
 class Scores:
     """One generation's scores, as they stand in the record.
 
-    Attributes:
-        metrics: Values by metric key.
-        class_shares: Share of each class among "real" and "synthetic" samples; empty without classes, and if classes
-            are combinations of known factors.
-        factor_shares: For each level of a known factor, its "known" share and its shares among "real" and "synthetic"
-            samples by the classifier; empty without known factors.
-        feature_spaces: Description of each space by name; its `fid_by` is the library that computed the FID.
-        num_synthetic: Number of synthetic samples measured, against `num_real` held-out real ones.
-        num_batches: Batches whose spread gives `_low` and `_high`, of `batch_size` samples each; 0 for none.
-        pictures: For the page, "real" held-out images, and of the first samples the "nearest" real image each: of the
-            training set if novelty is measured, else of the held-out set; empty for other samples than images.
-        table_picture: The page's picture of a table's rows, as plain JSON; None for other samples.
+    `class_shares` is empty without classes, `factor_shares` without known factors, whose combinations are no classes
+    there. `pictures` has "real" held-out images and the "nearest" real image to each of the first samples, of the
+    training set if novelty is measured, else of the held-out set; it is empty for other samples than images.
     """
 
     metrics: dict[str, float]
-    class_shares: dict[str, list[float]]
-    factor_shares: dict[str, dict[str, float]]
-    feature_spaces: dict[str, dict[str, Any]]
-    num_synthetic: int
-    num_real: int
-    num_batches: int
+    class_shares: dict[str, list[float]]  # of each class, among "real" and "synthetic" samples
+    factor_shares: dict[str, dict[str, float]]  # by level: "known", and as the classifier reads "real" and "synthetic"
+    feature_spaces: dict[str, dict[str, Any]]  # descriptions by name; `fid_by` is the library that computed the FID
+    num_synthetic: int  # measured
+    num_real: int  # held-out ones that they are measured against
+    num_batches: int  # whose spread gives `_low` and `_high`; 0 for none
     batch_size: int
     pictures: dict[str, Tensor] = field(compare=False)  # tensors have no single truth
-    table_picture: dict[str, Any] | None = None
+    table_picture: dict[str, Any] | None = None  # the page's picture of a table's rows, as plain JSON
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """Scores all generations of a chain against one real side.
+    """Scores all generations of a chain against one real side."""
 
-    Attributes:
-        references: The real side in each space, by key prefix; the first space's prefix is empty.
-        floor: Values of real samples by metric key.
-        measures: Measures of all samples, by group; `batch_measures` are those of each batch.
-        num_batches: Disjoint batches of a generation's samples, for intervals of level `confidence`; 0 for none.
-        num_training: Samples of a pool for novelty; 0 if novelty is not measured.
-        picture: Makes `table_picture` from real and synthetic rows; None for other samples.
-    """
-
-    references: Mapping[str, RealReference]
-    floor: Mapping[str, float]
-    measures: Mapping[str, Measure]
-    batch_measures: Mapping[str, Measure]
-    num_batches: int
-    confidence: float
-    num_training: int
+    references: Mapping[str, RealReference]  # the real side in each space, by key prefix; the first prefix is empty
+    floor: Mapping[str, float]  # values of real samples by metric key
+    measures: Mapping[str, Measure]  # of all samples, by group
+    batch_measures: Mapping[str, Measure]  # of each batch
+    num_batches: int  # disjoint batches of a generation's samples, for intervals; 0 for none
+    confidence: float  # level of the intervals
+    num_training: int  # samples of a pool for novelty; 0 if novelty is not measured
     factors: Factors | None
-    picture: Callable[..., dict[str, Any]] | None
+    picture: Callable[..., dict[str, Any]] | None  # makes `table_picture` from real and synthetic rows
 
     @property
     def num_synthetic(self) -> int:
@@ -130,6 +112,6 @@ class Evaluator:
     def _pictures(self, first: Comparison) -> dict[str, Tensor]:
         real, training = first.real, first.real.training_side if self.num_training else None
         references = training.features if training else real.features
-        nearest = first.nearest(references, chosen=slice(NUM_PICTURED)).indices[:, 0].cpu()
+        _, nearest = first.nearest(references, chosen=slice(NUM_PICTURED))
         images = real.training if training else real.held_out.values
-        return {"real": real.held_out.values[:NUM_PICTURED], "nearest": images[nearest]}
+        return {"real": real.held_out.values[:NUM_PICTURED], "nearest": images[nearest.cpu()]}

@@ -17,13 +17,9 @@ Measure = Callable[[Comparison], dict[str, float]]
 
 
 class ExtraMetrics(ABC):
-    """Extra groups of metrics for rows of a table (`evaluation.table`), the interface for a case study's own.
+    """Extra groups of metrics for rows of a table (`evaluation.table`), the interface for a case study's own."""
 
-    Attributes:
-        metrics: Names of the groups to measure.
-    """
-
-    metrics: Sequence[str]
+    metrics: Sequence[str]  # groups to measure
 
     @abstractmethod
     def groups(self) -> Mapping[str, Measure]:
@@ -31,11 +27,7 @@ class ExtraMetrics(ABC):
 
     @abstractmethod
     def check(self, table: RowFormat) -> None:
-        """Check that the settings suit these rows.
-
-        Raises:
-            UsageError: They do not; the message says what to set.
-        """
+        """Raise UsageError, with what to set, if the settings do not suit these rows."""
 
 
 def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure]) -> dict[str, float]:

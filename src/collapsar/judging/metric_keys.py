@@ -27,54 +27,34 @@ FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COLUMNS, COVERAGE, DIVERSITY, MEMORIS
 
 @dataclass(frozen=True)
 class MetricKey:
-    """Description of one metric key.
+    """Description of one metric key."""
 
-    Attributes:
-        title: Its name for readers.
-        family: The section of the page that shows it, one of FAMILIES.
-        bounds: Lowest and highest possible value.
-        better: The direction in which a better generator moves it; None if there is none.
-        is_main: Whether tables, progress lines and the summary of a W&B run show it, and the page before all families.
-        is_headline: Whether the page shows it before all families, even if it is not main.
-        without_samples: Its value for a chain that broke down before its first record; None if there is none.
-    """
-
-    title: str
-    family: str
-    bounds: tuple[float, float] = ANY
-    better: Literal["higher", "lower"] | None = None
-    is_main: bool = False
-    is_headline: bool = False
-    without_samples: float | None = None
+    title: str  # for readers
+    family: str  # the section of the page that shows it, one of FAMILIES
+    bounds: tuple[float, float] = ANY  # lowest and highest possible value
+    better: Literal["higher", "lower"] | None = None  # where a better generator moves it
+    is_main: bool = False  # whether tables, progress lines and W&B's summary show it, and the page before all families
+    is_headline: bool = False  # whether the page shows it before all families, even if it is not main
+    without_samples: float | None = None  # value for a chain that broke down before its first record, if there is one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """A group of keys that one function measures.
 
-    Attributes:
-        keys: Description of each value, by its name in the records.
-        measure: `module:function` that takes a `Comparison` and returns the values; imported late, so that this table
-            needs no torch. None if the values come from elsewhere.
-        of_factors: The function for data drawn from known factors, if it differs.
-        settings: Further arguments of the function, each with the name of its setting in `evaluation`.
-        version: Raise it if the numbers change, so that stored floors are measured anew.
-        also: Keys of other groups that the function may return too.
-        of_first_space: Whether it is measured in the first feature space only.
-        needs: What the data must have; known factors stand for both.
-        floor: Real samples that stand for synthetic ones: those that no stick has seen, or held-out ones; None for no
-            floor.
+    `measure` names it as `module:function`, which is imported late, so that this table needs no torch; None if the
+    values come from elsewhere. The function takes a `Comparison` and its `settings`, and returns the values.
     """
 
-    keys: Mapping[str, MetricKey]
+    keys: Mapping[str, MetricKey]  # by their names in the records
     measure: str | None = None
-    of_factors: str | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    version: int = 1
-    also: tuple[str, ...] = ()
-    of_first_space: bool = False
-    needs: Literal["classes", "known modes"] | None = None
-    floor: Literal["unseen", "held out"] | None = "unseen"
+    of_factors: str | None = None  # the function for data drawn from known factors, if it differs
+    settings: Mapping[str, str] = field(default_factory=dict)  # its further arguments, by their names in `evaluation`
+    version: int = 1  # raise it if the numbers change, so that stored floors are measured anew
+    also: tuple[str, ...] = ()  # keys of other groups that the function may return too
+    of_first_space: bool = False  # whether it is measured in the first feature space only
+    needs: Literal["classes", "known modes"] | None = None  # of the data; known factors stand for both
+    floor: Literal["unseen", "held out"] | None = "unseen"  # by real samples that no stick has seen, or held-out ones
 
 
 _OF_SUITE = {
@@ -242,13 +222,9 @@ METRICS: dict[str, Metric] = {
 }
 """All groups by their names in `conf/evaluation`; case studies and plug-ins add to them."""
 
-MAIN = tuple(name for metric in METRICS.values() for name, key in metric.keys.items() if key.is_main)
-WITHOUT_SAMPLES = {
-    name: key.without_samples
-    for metric in METRICS.values()
-    for name, key in metric.keys.items()
-    if key.without_samples is not None
-}
+_KEYS = {name: key for metric in METRICS.values() for name, key in metric.keys.items()}
+MAIN = tuple(name for name, key in _KEYS.items() if key.is_main)
+WITHOUT_SAMPLES = {name: key.without_samples for name, key in _KEYS.items() if key.without_samples is not None}
 
 
 def add_metric(name: str, metric: Metric) -> None:

@@ -116,12 +116,10 @@ class GivenFeatures(nn.Module):
 class Neighbourhoods:
     """The balls of the features that were compared last, so that scores of the same features share one pass over pairs.
 
-    Attributes:
-        is_prepared: Whether the real side was given, with its own k; else `compare` prepares that of the real features.
-        members: Which samples lay in which balls at the last comparison.
+    A prepared real side has its own k; without one, `compare` prepares that of the real features.
     """
 
-    members: Membership | None = None
+    members: Membership | None = None  # of the last comparison
     _synthetic: Tensor | None = None
 
     def __init__(self, *, num_neighbours: int, real_side: RealSide | None) -> None:

@@ -6,7 +6,7 @@ with the same random subset of the held-out samples.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
@@ -21,7 +21,7 @@ from collapsar.data.real_data import KnownModes, RowFormat
 from collapsar.judging.metric_modules import GivenFeatures
 from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
-from collapsar.metrics.frechet import Moments, compute_moments, is_well_conditioned, mean_kernel
+from collapsar.metrics.frechet import Moments, compute_moments, mean_kernel
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
@@ -34,27 +34,18 @@ MEASURING_SEED = 0  # for random draws that are the same in every chain
 
 @dataclass(frozen=True, kw_only=True)
 class RealReference:
-    """The real side of one feature space.
+    """The real side of one feature space."""
 
-    Attributes:
-        name: The space's name in the settings.
-        held_out: Real samples to compare synthetic ones with; labelled if the data have classes.
-        training: Some or all real samples that the first model was trained on, for novelty.
-        num_classes: Labels run from 0 to num_classes - 1; 0 if the data have no classes.
-        num_neighbours: k of the balls.
-        folder: Folder to store results in for other chains; None stores nothing.
-        table: Format of the vectors if they are rows of a table.
-    """
-
-    name: str
+    name: str  # of the space in the settings
     space: FittedSpace
-    held_out: Samples
-    training: Tensor
-    num_classes: int
+    held_out: Samples  # real samples to compare synthetic ones with; labelled if the data have classes
+    training: Tensor  # some or all real samples that the first model was trained on, for novelty
+    num_classes: int  # 0 if the data have none
     known_modes: KnownModes | None
-    num_neighbours: int
-    folder: Path | None
-    table: RowFormat | None = None
+    num_neighbours: int  # k of the balls
+    folder: Path | None  # where results are stored for other chains; None stores nothing
+    table: RowFormat | None = None  # format of the vectors if they are rows of a table
+    _bins: dict[int, RealBins] = field(default_factory=dict, init=False)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -90,10 +81,6 @@ class RealReference:
         return Moments(**self._keep("moments", lambda: vars(compute_moments(self.features))))
 
     @cached_property
-    def is_well_conditioned(self) -> bool:
-        return is_well_conditioned(self.moments)
-
-    @cached_property
     def frechet_metric(self) -> FrechetInceptionDistance:
         """FID by torchmetrics, with the real side filled: reset it, update it with synthetic features, compute."""
         metric = FrechetInceptionDistance(feature=GivenFeatures(self.moments.mean), reset_real_features=False)
@@ -118,10 +105,6 @@ class RealReference:
             fit = partial(fit_bins, self.features, num_bins=num_bins, seed=seed)
             self._bins[num_bins] = RealBins(**self._keep(f"bins{num_bins}-{seed}", lambda: vars(fit())))
         return self._bins[num_bins]
-
-    @cached_property
-    def _bins(self) -> dict[int, RealBins]:
-        return {}
 
     @cached_property
     def key(self) -> str:

@@ -7,12 +7,12 @@ is the sum of the singular values of F1' F2 for any factors S = F F', so the cod
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from collapsar.errors import UsageError
 from collapsar.metrics.checks import Features, check_features, check_pair
 
 MAX_CONDITION = 1e8  # up to here a general eigenvalue routine loses less than 1e-6 of a Fréchet distance
@@ -27,18 +27,18 @@ class Moments:
     mean: Float64[Tensor, " feature"]
     covariance: Float64[Tensor, "feature feature"]
 
+    @cached_property
+    def is_well_conditioned(self) -> bool:
+        """Whether the covariance's condition number is below `MAX_CONDITION`; else rounding decides its matrix root."""
+        eigenvalues = torch.linalg.eigvalsh(self.covariance)
+        return float(eigenvalues[0]) * MAX_CONDITION > float(eigenvalues[-1])
+
 
 def compute_moments(features: Features) -> Moments:
     """Mean and unbiased covariance in float64; features are centred before they are squared."""
     check_features(features, name="the")
     centred, mean = _centre(features)
     return Moments(mean=mean, covariance=centred.T @ centred / (len(features) - 1))
-
-
-def is_well_conditioned(moments: Moments) -> bool:
-    """Whether the covariance's condition number is below `MAX_CONDITION`; else rounding decides its matrix root."""
-    eigenvalues = torch.linalg.eigvalsh(moments.covariance)
-    return float(eigenvalues[0]) * MAX_CONDITION > float(eigenvalues[-1])
 
 
 def frechet_distance(*, real: Features, synthetic: Features) -> float:
@@ -58,10 +58,6 @@ def frechet_distance(*, real: Features, synthetic: Features) -> float:
 
 def frechet_distance_from_moments(*, real: Moments, synthetic: Moments) -> float:
     """Fréchet distance between two Gaussians given by their moments."""
-    if real.mean.shape != synthetic.mean.shape:
-        raise UsageError(
-            f"real and synthetic moments must have the same dimension: got {len(real.mean)} and {len(synthetic.mean)}"
-        )
     squared_shift = float((real.mean - synthetic.mean).square().sum())
     traces = float(real.covariance.trace() + synthetic.covariance.trace())
     return max(squared_shift + traces - 2.0 * _trace_of_root(real.covariance, synthetic.covariance), 0.0)

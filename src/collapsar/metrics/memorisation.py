@@ -23,8 +23,8 @@ class TrainingSide:
 def prepare_training_side(features: Features) -> TrainingSide:
     """Compute the part of `memorisation_scores` that does not depend on the generator."""
     check_features(features, name="training")
-    found = find_nearest(features, references=features, num_neighbours=1, is_same_set=True)
-    return TrainingSide(features, nearest_distances=found.distances[:, 0].clone())
+    distances, _ = find_nearest(features, references=features, num_neighbours=1, is_same_set=True)
+    return TrainingSide(features, nearest_distances=distances[:, 0].clone())
 
 
 def memorisation_scores(*, training: TrainingSide, synthetic: Features) -> dict[str, float]:
@@ -38,7 +38,7 @@ def memorisation_scores(*, training: TrainingSide, synthetic: Features) -> dict[
     """
     check_pair(real=training.features, synthetic=synthetic, min_samples=1)
     found = find_nearest(synthetic, references=training.features, num_neighbours=1)
-    distances, nearest = found.distances[:, 0], found.indices[:, 0]
+    distances, nearest = (each[:, 0] for each in found)
     typical = training.nearest_distances.quantile(0.5)
     return {
         "authenticity": float((distances > training.nearest_distances[nearest]).double().mean()),
@@ -60,7 +60,7 @@ def holdout_scores(*, training: Features, held_out: Features, synthetic: Feature
     check_pair(real=held_out, synthetic=synthetic, min_samples=1)
     assert len(training) == len(held_out), "a larger set has nearer samples"
     to_training, to_held_out, between = (
-        find_nearest(asking, references=references, num_neighbours=1).distances[:, 0]
+        find_nearest(asking, references=references, num_neighbours=1)[0][:, 0]
         for asking, references in ((synthetic, training), (synthetic, held_out), (held_out, training))
     )
     is_closer = (to_training < to_held_out).double() + 0.5 * (to_training == to_held_out).double()

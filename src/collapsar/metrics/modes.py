@@ -91,8 +91,8 @@ def score_bins(bins: RealBins, *, synthetic: Features, significance: float = 0.0
     """
     check_features(synthetic, name="synthetic", min_samples=1)
     num_bins, num_real = len(bins.counts), int(bins.counts.sum())
-    found = find_nearest(synthetic, references=bins.centres, num_neighbours=1).indices[:, 0]
-    real_shares, shares = bins.counts.double() / num_real, class_shares(found, num_classes=num_bins)
+    _, found = find_nearest(synthetic, references=bins.centres, num_neighbours=1)
+    real_shares, shares = bins.counts.double() / num_real, class_shares(found[:, 0], num_classes=num_bins)
     pooled = (real_shares * num_real + shares * len(synthetic)) / (num_real + len(synthetic))
     standard_error = (pooled * (1.0 - pooled) * (1.0 / num_real + 1.0 / len(synthetic))).sqrt()
     critical = float(ndtri(1.0 - significance / 2.0))  # two-sided, two-proportion z-test

@@ -111,7 +111,7 @@ def _ranked(
     comparison: Comparison, *, references: Tensor, radii: Tensor, largest: bool
 ) -> tuple[Tensor, list[float], Tensor]:
     """The samples with the largest or smallest ratios, these, and the nearest reference of each."""
-    found = comparison.nearest(references)
-    ratios = found.distances[:, 0] / radii[found.indices[:, 0]].double().clamp(min=1e-12)
+    distances, nearest = comparison.nearest(references)
+    ratios = distances / radii[nearest].double().clamp(min=1e-12)
     top = ratios.topk(min(NUM_EXAMPLES, len(ratios)), largest=largest)
-    return top.indices.cpu(), top.values.tolist(), found.indices[top.indices, 0].cpu()
+    return top.indices.cpu(), top.values.tolist(), nearest[top.indices].cpu()

@@ -8,7 +8,6 @@ are equally likely. The measuring stick (frozen classifier) is that of grey imag
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -89,10 +88,9 @@ def stacked(images: Samples, num_samples: int, *, factors: Factors, generator: t
 class StackedStickSpace(FeatureSpace):
     """The features of a grey-image stick for every channel; a class is a combination of the channels' classes."""
 
-    name: ClassVar[str] = "stacked_stick"
-    version: ClassVar[int] = 1
-    has_classes: ClassVar[bool] = True
-    is_stick: ClassVar[bool] = True
+    name = "stacked_stick"
+    has_classes = True
+    is_stick = True
 
     stick: str
     stick_version: int

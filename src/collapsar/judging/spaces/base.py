@@ -18,40 +18,27 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.judging.progress import advance
-from collapsar.judging.spaces.embedders import exact_convolutions
+from collapsar.judging.spaces.embedders import embed
 from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.records.settings import path_of_others
-from collapsar.samples import to_model_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedSpace:
-    """A frozen map from samples to features.
-
-    Args:
-        embedder: Maps samples in model range to features; in eval mode, without gradients.
-        head: Maps features to class logits, if the space is a classifier.
-        test_accuracy: The classifier's accuracy on the real test set; a linear probe's if the space ignores labels.
-        content_hash: Identifies data and settings, or the weights of a pretrained network.
-        chunk_size: Samples embedded at once; bounds memory and changes results only by float32 rounding.
-        factor_accuracy: The classifier's test accuracy by factor, if classes are combinations of factors.
-        sample_shape: The only shape of samples that it takes, if there is one.
-        chosen_because: Why this space was chosen for the data, in words; empty if the settings name it.
-    """
+    """A frozen map from samples to features."""
 
     name: str
     feature_dim: int
-    embedder: nn.Module
-    head: nn.Module | None = None
-    test_accuracy: float | None = None
-    content_hash: str
+    embedder: nn.Module  # from samples in model range to features
+    head: nn.Module | None = None  # from features to class logits, if the space is a classifier
+    test_accuracy: float | None = None  # on the real test set; a linear probe's if the space ignores labels
+    content_hash: str  # of data and settings, or of the weights of a pretrained network
     version: int
     device: torch.device
-    chunk_size: int
-    factor_accuracy: Mapping[str, float] = field(default_factory=dict)
-    sample_shape: tuple[int, ...] | None = None
-    chosen_because: str = ""
+    chunk_size: int  # samples embedded at once; bounds memory and changes results only by float32 rounding
+    factor_accuracy: Mapping[str, float] = field(default_factory=dict)  # if classes are combinations of factors
+    sample_shape: tuple[int, ...] | None = None  # the only one that it takes, if there is one
+    chosen_because: str = ""  # why it was chosen for the data, in words; empty if the settings name it
 
     def __post_init__(self) -> None:
         for module in (self.embedder, self.head):
@@ -61,12 +48,7 @@ class FittedSpace:
     @torch.no_grad()
     def extract(self, samples: Tensor) -> Float[Tensor, "sample {self.feature_dim}"]:
         """The features of samples, on the space's device; raises NonFiniteError if one is NaN or infinite."""
-        chunks = []
-        with exact_convolutions():
-            for chunk in samples.split(self.chunk_size):
-                chunks.append(self.embedder(to_model_range(chunk.to(self.device))))
-                advance("samples embedded", len(chunk), of=len(samples))
-        features = torch.cat(chunks).to(torch.float32)
+        features = embed(samples, self.embedder, chunk_size=self.chunk_size, device=self.device).to(torch.float32)
         if num_bad := int((~features.isfinite()).sum()):
             raise NonFiniteError(f"features of the {self.name} space hold {num_bad} NaN or infinite values")
         return features
@@ -86,20 +68,13 @@ class FittedSpace:
 
 
 class FeatureSpace(ABC):
-    """The settings of a feature space.
-
-    Attributes:
-        version: Version of the method; raise it if numbers change.
-        has_classes: Whether the fitted space gives class probabilities.
-        takes_vectors: Whether it takes vectors; else it takes images.
-        is_stick: Whether it is a measuring stick, a frozen classifier that no chain trains.
-    """
+    """The settings of a feature space."""
 
     name: ClassVar[str]
-    version: ClassVar[int]
-    has_classes: ClassVar[bool] = False
-    takes_vectors: ClassVar[bool] = False
-    is_stick: ClassVar[bool] = False
+    version: ClassVar[int] = 1  # of the method; a space whose numbers change raises it
+    has_classes: ClassVar[bool] = False  # whether the fitted space gives class probabilities
+    takes_vectors: ClassVar[bool] = False  # else it takes images
+    is_stick: ClassVar[bool] = False  # a measuring stick: a frozen classifier that no chain trains
 
     def __post_init__(self) -> None:
         check_positive(chunk_size=getattr(self, "chunk_size", 1))
@@ -109,11 +84,7 @@ class FeatureSpace(ABC):
 
     @abstractmethod
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        """Fit the space on the real training samples, or load it from the cache.
-
-        Raises:
-            UsageError: The samples do not suit the space, or the fitted space is too inaccurate.
-        """
+        """Fit the space on the real training samples, or load it; UsageError if it is unsuitable or too inaccurate."""
 
     def fitted(self, embedder: nn.Module, key: str, *, feature_dim: int, **others: Any) -> FittedSpace:
         """The fitted space of this name and version, with `key` as its content hash; `others` are further fields."""
@@ -130,14 +101,6 @@ def content_hash(space: FeatureSpace, real: RealData) -> str:
     return blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def load_or_fit(
-    space: FeatureSpace, real: RealData, *, cache_dir: Path, fit: Callable[[], dict[str, Tensor]]
-) -> tuple[str, dict[str, Tensor]]:
-    """Content hash and tensors of a space, from the cache or from `fit`."""
-    key = content_hash(space, real)
-    return key, load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=fit)
-
-
 def load_or_train(
     space: FeatureSpace,
     real: RealData,
@@ -152,7 +115,8 @@ def load_or_train(
     The accuracy is the entry `test_accuracy` of what `train` gives; None without it. A space that confuses the real
     classes is refused: its values for synthetic samples mean nothing.
     """
-    key, weights = load_or_fit(space, real, cache_dir=cache_dir, fit=train)
+    key = content_hash(space, real)
+    weights = load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=train)
     accuracy = float(weights.pop("test_accuracy")) if "test_accuracy" in weights else None
     if accuracy is not None and accuracy < min_accuracy:
         raise UsageError(
@@ -168,10 +132,8 @@ def digest_real(real: RealData) -> str:
     digest = blake2b(digest_size=16)
     train_labels, test_labels = labels_of(real)
     for tensor in (real.train.values, train_labels, real.test.values, test_labels):
-        if tensor is None:
-            digest.update(b"absent")
-        else:
-            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(b"absent" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor is not None:
             digest.update(tensor.contiguous().cpu().numpy().data)
     return digest.hexdigest()
 

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,30 +25,22 @@ logger = logging.getLogger(__name__)
 class ClassifierSpace(FeatureSpace):
     """The penultimate features of a small classifier, trained on the real training set and frozen.
 
-    Args:
-        augmentation: Without it, the classifier misreads noisy digits, which then look like dropped classes.
-        min_accuracy: `fit` raises UsageError if the accuracy on the real test set is lower.
-        seed: Seed of the classifier, which belongs to the space and not to a chain.
-        sticks: Measuring sticks of the package, of which the first is taken that reads the real test set well enough.
-        min_stick_accuracy: The accuracy on the real test set from which a stick is taken.
-        without_classes: The space of data without classes; null refuses them.
-        must_be_accurate: Whether an inaccurate classifier is refused, and not replaced by `without_classes`.
+    The first of the `sticks` that reads the real test set well enough is taken instead.
     """
 
-    name: ClassVar[str] = "classifier"
-    version: ClassVar[int] = 1
-    has_classes: ClassVar[bool] = True
+    name = "classifier"
+    has_classes = True
 
     feature_dim: int
     budget: TrainingBudget
-    augmentation: Augmentation
-    min_accuracy: float
-    seed: int
+    augmentation: Augmentation  # without it, the classifier misreads noisy digits, which then look like dropped classes
+    min_accuracy: float  # on the real test set; below it `fit` raises UsageError
+    seed: int  # of the classifier, which belongs to the space and not to a chain
     chunk_size: int
     sticks: Sequence[FeatureSpace] = ()
-    min_stick_accuracy: float = 0.9
-    without_classes: FeatureSpace | None = None
-    must_be_accurate: bool = True
+    min_stick_accuracy: float = 0.9  # on the real test set, from which a stick is taken
+    without_classes: FeatureSpace | None = None  # the space of data without classes; null refuses them
+    must_be_accurate: bool = True  # whether an inaccurate classifier is refused, not replaced by `without_classes`
 
     def __post_init__(self) -> None:
         check_positive(feature_dim=self.feature_dim, chunk_size=self.chunk_size)

@@ -52,9 +52,7 @@ class FactorHead(nn.Module):
 
     The log-probability of a combination is the sum of those of its levels. So the cross-entropy of combinations is the
     sum of the factors' cross-entropies, and the likeliest combination has the likeliest level of each factor.
-
-    Args:
-        num_levels: Levels of each factor, in the order of a combination's digits (`collapsar.data.factors`).
+    `num_levels` are those of each factor, in the order of a combination's digits (`collapsar.data.factors`).
     """
 
     def __init__(self, feature_dim: int, num_levels: Sequence[int]) -> None:
@@ -81,17 +79,11 @@ def make_head(feature_dim: int, *, num_classes: int, num_levels: Sequence[int] =
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBudget:
-    """A fixed number of steps of AdamW under a one-cycle learning rate (Smith & Topin 2019, arXiv:1708.07120).
+    """A fixed number of steps of AdamW under a one-cycle learning rate (Smith & Topin 2019, arXiv:1708.07120)."""
 
-    Args:
-        num_steps: Optimiser steps, for any number of samples.
-        batch_size: Samples per step, drawn with replacement except in the self-supervised space.
-        learning_rate: The peak of the cycle.
-    """
-
-    num_steps: int
-    batch_size: int
-    learning_rate: float
+    num_steps: int  # for any number of samples
+    batch_size: int  # drawn with replacement except in the self-supervised space
+    learning_rate: float  # the peak of the cycle
     weight_decay: float
 
     def __post_init__(self) -> None:
@@ -143,8 +135,12 @@ def train_classifier(
 
 def embed(samples: Tensor, network: nn.Module, *, chunk_size: int, device: torch.device) -> Tensor:
     """The network's outputs of samples in the sample convention, computed in chunks of bounded memory."""
+    chunks = []
     with exact_convolutions():
-        return torch.cat([network(to_model_range(chunk.to(device))) for chunk in samples.split(chunk_size)])
+        for chunk in samples.split(chunk_size):
+            chunks.append(network(to_model_range(chunk.to(device))))
+            advance("samples embedded", len(chunk), of=len(samples))
+    return torch.cat(chunks)
 
 
 def exact_convolutions() -> AbstractContextManager[None]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -16,9 +15,8 @@ from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_has
 class IdentitySpace(FeatureSpace):
     """Features are the samples themselves; for vectors, whose geometry is known."""
 
-    name: ClassVar[str] = "identity"
-    version: ClassVar[int] = 1
-    takes_vectors: ClassVar[bool] = True
+    name = "identity"
+    takes_vectors = True
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         if real.train.values.ndim != 2:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import check_positive
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_fit
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash
+from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.samples import to_model_range
 
 
@@ -32,23 +32,19 @@ class PCASpace(FeatureSpace):
     """Coordinates along the leading principal axes of the real pixels in [0, 1], neither whitened nor scaled.
 
     It shows the variance that a classifier learns to ignore.
-
-    Args:
-        num_components: The number of axes; fewer if the samples have fewer dimensions.
     """
 
-    name: ClassVar[str] = "pca"
-    version: ClassVar[int] = 1
+    name = "pca"
 
-    num_components: int
+    num_components: int  # fewer if the samples have fewer dimensions
     chunk_size: int
 
     def __post_init__(self) -> None:
         check_positive(num_components=self.num_components, chunk_size=self.chunk_size)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        fit = partial(self._principal_axes, real.train.values, device)
-        key, found = load_or_fit(self, real, cache_dir=cache_dir, fit=fit)
+        fit, key = partial(self._principal_axes, real.train.values, device), content_hash(self, real)
+        found = load_or_compute(cache_dir / f"{self.name}-{key}.pt", key=key, compute=fit)
         return self.fitted(PrincipalAxes(**found), key, feature_dim=found["axes"].shape[1], device=device)
 
     def _principal_axes(self, samples: Tensor, device: torch.device) -> dict[str, Tensor]:

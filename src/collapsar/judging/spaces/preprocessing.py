@@ -22,25 +22,16 @@ class Augmentation:
     """Random affine map, blur and noise, drawn anew for each image.
 
     A classifier trained without them takes noisy or shifted digits for other classes and reports dropped modes that are
-    still there.
-
-    Args:
-        rotation_degrees: The largest rotation in either direction.
-        shift_fraction: The largest shift, as a fraction of the image side.
-        scale_change: Zoom is uniform in [1 - scale_change, 1 + scale_change].
-        shear: The largest horizontal shear (0.1 moves the top row by a twentieth of the height, the bottom row back).
-        blur: The largest weight, in [0, 1], of the image smoothed by the binomial kernel (1, 2, 1) x (1, 2, 1) / 16.
-        noise_std: The largest standard deviation of Gaussian noise, in units of the [0, 1] range.
-        flip: Whether to mirror images left to right, each with probability one half.
+    still there. Each setting is the largest change.
     """
 
-    rotation_degrees: float
-    shift_fraction: float
-    scale_change: float
-    shear: float
-    blur: float
-    noise_std: float
-    flip: bool
+    rotation_degrees: float  # in either direction
+    shift_fraction: float  # of the image side
+    scale_change: float  # zoom is uniform in [1 - scale_change, 1 + scale_change]
+    shear: float  # horizontal; 0.1 moves the top row by a twentieth of the height, the bottom row back
+    blur: float  # weight in [0, 1] of the image smoothed by the binomial kernel (1, 2, 1) x (1, 2, 1) / 16
+    noise_std: float  # standard deviation of Gaussian noise, in units of the [0, 1] range
+    flip: bool  # whether to mirror images left to right, each with probability one half
 
     def __post_init__(self) -> None:
         check_not_negative(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from filelock import FileLock
@@ -54,18 +53,12 @@ class DinoEmbedder(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class InceptionSpace(FeatureSpace):
-    """torch-fidelity's Inception v3: the space of published FID, KID, precision and recall.
+    """torch-fidelity's Inception v3: the space of published FID, KID, precision and recall."""
 
-    Args:
-        weights_path: torch-fidelity's weights file; None for the one in torch.hub's folder, downloaded once.
-        chunk_size: Images embedded at once (about 25 MB of memory each).
-    """
+    name = "inception"
 
-    name: ClassVar[str] = "inception"
-    version: ClassVar[int] = 1
-
-    weights_path: str | None
-    chunk_size: int
+    weights_path: str | None  # torch-fidelity's file; None for the one in torch.hub's folder, downloaded once
+    chunk_size: int  # images of about 25 MB of memory each
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         require_images(real, space_name=self.name)
@@ -86,20 +79,13 @@ class InceptionSpace(FeatureSpace):
 
 @dataclass(frozen=True, kw_only=True)
 class DinoV2Space(FeatureSpace):
-    """DINOv2 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193), the space that Stein et al. 2023 recommend.
+    """DINOv2 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193), the space that Stein et al. 2023 recommend."""
 
-    Args:
-        model: The entry point in the repository, such as dinov2_vits14.
-        repository: A local clone of facebookresearch/dinov2; None for torch.hub's copy, downloaded once.
-        weights_path: The weights file; None for the repository's own, downloaded once.
-    """
+    name = "dinov2"
 
-    name: ClassVar[str] = "dinov2"
-    version: ClassVar[int] = 1
-
-    model: str
-    repository: str | None
-    weights_path: str | None
+    model: str  # the entry point in the repository, such as dinov2_vits14
+    repository: str | None  # a local clone of facebookresearch/dinov2; None for torch.hub's copy, downloaded once
+    weights_path: str | None  # None for the repository's own weights, downloaded once
     chunk_size: int
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
@@ -109,10 +95,11 @@ class DinoV2Space(FeatureSpace):
                 f"repository must be a clone of facebookresearch/dinov2: no hubconf.py in {self.repository}"
             )
         weights = load_weights(Path(self.weights_path)) if self.weights_path else None
-        weights_file = f"the file {self.model}_pretrain.pth"
-        advice = f"set repository to a local clone of facebookresearch/dinov2, and weights_path to {weights_file}"
+        wanted = (
+            f"repository to a local clone of facebookresearch/dinov2, and weights_path to {self.model}_pretrain.pth"
+        )
         build = partial(self._build, weights)
-        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=advice)
+        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=f"set {wanted}")
         embedder = DinoEmbedder(network).eval()
         with torch.no_grad():
             feature_dim = embedder(torch.zeros(1, 3, 224, 224)).shape[1]

@@ -8,7 +8,6 @@ features; nothing else uses the labels.
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -39,26 +38,16 @@ class SimilarityLogits(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class SelfSupervisedSpace(FeatureSpace):
-    """Features of an encoder trained by contrast on the real training images, without labels.
+    """Features of an encoder trained by contrast on the real training images, without labels."""
 
-    Args:
-        temperature: Divides the similarities.
-        budget: Training budget; a batch holds two views of batch_size images.
-        augmentation: Makes the views; features learn to ignore it.
-        min_accuracy: `fit` raises UsageError if the linear probe's accuracy on the real test set is lower; unused
-            without labels.
-        seed: Seed of the encoder, which belongs to the space and not to a chain.
-    """
-
-    name: ClassVar[str] = "self_supervised"
-    version: ClassVar[int] = 1
+    name = "self_supervised"
 
     feature_dim: int
-    temperature: float
-    budget: TrainingBudget
-    augmentation: Augmentation
-    min_accuracy: float
-    seed: int
+    temperature: float  # divides the similarities
+    budget: TrainingBudget  # a batch holds two views of batch_size images
+    augmentation: Augmentation  # makes the views; features learn to ignore it
+    min_accuracy: float  # of a linear probe on the real test set, if it has labels; below it `fit` raises UsageError
+    seed: int  # of the encoder, which belongs to the space and not to a chain
     chunk_size: int
 
     def __post_init__(self) -> None:

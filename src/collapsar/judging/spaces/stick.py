@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -50,19 +50,13 @@ class StickEncoder(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The sizes of a stick's network.
-
-    Attributes:
-        stem_width: Channels of the first convolution.
-        widths: Channels of each block; the last is the number of features.
-        num_levels: Levels of each factor, if classes are combinations of factors (`FactorHead`).
-    """
+    """The sizes of a stick's network."""
 
     sample_shape: tuple[int, int, int]
     num_classes: int
-    stem_width: int
-    widths: tuple[int, ...]
-    num_levels: tuple[int, ...] = ()
+    stem_width: int  # channels of the first convolution
+    widths: tuple[int, ...]  # channels of each block; the last is the number of features
+    num_levels: tuple[int, ...] = ()  # of each factor, if classes are combinations of factors (`FactorHead`)
 
     def build(self) -> nn.Sequential:
         """An encoder and a head with random weights."""
@@ -73,24 +67,15 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class Stick:
-    """The content of a stick's file.
+    """The content of a stick's file."""
 
-    Attributes:
-        data: The data set that it measures.
-        version: A stick that gives other numbers has another version.
-        test_accuracy: Accuracy on the official test set, with these weights.
-        training: Its training settings, as plain values.
-        weights: Weights of encoder and head, in float16.
-        factor_accuracy: Accuracy by factor; empty if classes are no combinations of factors.
-    """
-
-    data: str
-    version: int
+    data: str  # the data set that it measures
+    version: int  # a stick that gives other numbers has another version
     architecture: Architecture
-    test_accuracy: float
-    training: Mapping[str, Any]
-    weights: Mapping[str, Tensor]
-    factor_accuracy: Mapping[str, float] = field(default_factory=dict)
+    test_accuracy: float  # on the official test set, with these weights
+    training: Mapping[str, Any]  # its training settings, as plain values
+    weights: Mapping[str, Tensor]  # of encoder and head, in float16
+    factor_accuracy: Mapping[str, float] = field(default_factory=dict)  # if classes are combinations of factors
 
     def describe(self) -> dict[str, Any]:
         """All but the weights, as plain values; the entries about factors only if there are factors."""
@@ -112,16 +97,12 @@ class Stick:
         return network
 
 
+@lru_cache
 def read_stick(path: Path) -> Stick:
-    """Read a stick's file; an unchanged file is read only once."""
+    """Read a stick's file, once in a process."""
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in path.parent.glob("*.safetensors")))
         raise UsageError(f"there is no measuring stick {path.stem!r}: there are {known}")
-    return _read(path, path.stat().st_mtime_ns)
-
-
-@lru_cache
-def _read(path: Path, changed_at: int) -> Stick:
     try:
         with safe_open(path, framework="pt") as file:
             described = json.loads(file.metadata()[METADATA_KEY])
@@ -151,20 +132,14 @@ def load_stick(name: str, *, version: int | None) -> Stick:
 
 @dataclass(frozen=True, kw_only=True)
 class StickSpace(FeatureSpace):
-    """The features of a measuring stick that comes with the package.
+    """The features of a measuring stick that comes with the package."""
 
-    Args:
-        stick: The data set that it was made for: the name of a file in `sticks`, such as mnist.
-        stick_version: The expected version; another raises UsageError, because its numbers are not comparable.
-    """
+    name = "stick"
+    has_classes = True
+    is_stick = True
 
-    name: ClassVar[str] = "stick"
-    version: ClassVar[int] = 1
-    has_classes: ClassVar[bool] = True
-    is_stick: ClassVar[bool] = True
-
-    stick: str
-    stick_version: int
+    stick: str  # the data set that it was made for: the name of a file in `sticks`, such as mnist
+    stick_version: int  # another raises UsageError, because its numbers are not comparable
     chunk_size: int
 
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:

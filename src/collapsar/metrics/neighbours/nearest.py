@@ -5,7 +5,6 @@ finds them. Their distances are computed again in float64. A query is in doubt i
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -16,22 +15,14 @@ from collapsar.metrics.neighbours.tiles import GROUP_SIZE, Strip, count_at_once,
 NUM_SPARE = 2  # additional candidates, so that few queries are in doubt
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest references of each query, nearest first."""
-
-    distances: Float64[Tensor, "query neighbour"]
-    indices: Int64[Tensor, "query neighbour"]
-
-
 def find_nearest(
     queries: Float[Tensor, "query feature"],
     *,
     references: Float[Tensor, "reference feature"],
     num_neighbours: int,
     is_same_set: bool = False,
-) -> Neighbours:
-    """The `num_neighbours` nearest references of each query.
+) -> tuple[Float64[Tensor, "query neighbour"], Int64[Tensor, "query neighbour"]]:
+    """Distances and indices of the `num_neighbours` nearest references of each query, nearest first.
 
     `is_same_set` says that queries and references are the same points: no point is then its own neighbour.
     `num_neighbours` is at most the number of references, less one in the same set.
@@ -52,7 +43,7 @@ def find_nearest(
         return (highest - strip.bound_error(reach) < reach) & (num_candidates < num_allowed)
 
     visit_strips(visit, queries=queries, references=references, frame=frame)
-    return Neighbours(distances=distances, indices=indices)
+    return distances, indices
 
 
 def _find_smallest(strip: Strip, count: int, *, is_same_set: bool) -> tuple[Tensor, Tensor]:

@@ -40,11 +40,7 @@ class RealSide:
 
 
 def neighbour_scores(*, real: Features, synthetic: Features, num_neighbours: int = 5) -> NeighbourScores:
-    """Precision, recall, density and coverage of feature sets [num_samples, feature_dim]; sizes may differ.
-
-    Raises:
-        UsageError: The features fail `check_pair`, or `num_neighbours` is not below both sizes.
-    """
+    """Precision, recall, density and coverage of feature sets [num_samples, feature_dim] of more than k samples."""
     side = prepare_real_side(real, num_neighbours=num_neighbours)
     return summarise(count_members(real=side, synthetic=synthetic), real=side)
 
@@ -53,13 +49,13 @@ def prepare_real_side(features: Features, *, num_neighbours: int) -> RealSide:
     """Compute the radii of the real balls, and the counts that calibrate the clipped density."""
     check_features(features, name="real")
     _check_num_neighbours(num_neighbours, num_samples=len(features))
-    found = find_nearest(features, references=features, num_neighbours=num_neighbours, is_same_set=True)
-    radii = found.distances[:, -1].clone()
-    in_clipped_ball = found.distances <= radii.quantile(0.5)
+    distances, nearest = find_nearest(features, references=features, num_neighbours=num_neighbours, is_same_set=True)
+    radii = distances[:, -1].clone()
+    in_clipped_ball = distances <= radii.quantile(0.5)
     return RealSide(
         features=features,
         radii=radii,
-        clipped_counts=torch.bincount(found.indices[in_clipped_ball], minlength=len(features)),
+        clipped_counts=torch.bincount(nearest[in_clipped_ball], minlength=len(features)),
         num_neighbours=num_neighbours,
     )
 
@@ -68,12 +64,12 @@ def count_members(*, real: RealSide, synthetic: Features) -> Membership:
     """Count which samples lie in which balls: a pass over synthetic pairs, and one over real-synthetic pairs."""
     check_pair(real=real.features, synthetic=synthetic)
     _check_num_neighbours(real.num_neighbours, num_samples=len(synthetic))
-    found = find_nearest(synthetic, references=synthetic, num_neighbours=real.num_neighbours, is_same_set=True)
+    distances, _ = find_nearest(synthetic, references=synthetic, num_neighbours=real.num_neighbours, is_same_set=True)
     return find_members(
         real=real.features,
         synthetic=synthetic,
         real_radii=real.radii,
-        synthetic_radii=found.distances[:, -1],
+        synthetic_radii=distances[:, -1],
         clip_radius=float(real.radii.quantile(0.5)),
     )
 

@@ -34,16 +34,11 @@ class Tile:
     """Squared distances of all references to some queries; points at infinity pad the references.
 
     The long side comes first: products and minima take half the time that they take when transposed.
-
-    Attributes:
-        values: Squared distances in units of the frame.
-        scratch: Memory of the same shape, free to use.
-        places: Places of the queries in the strip.
     """
 
-    values: Float[Tensor, "reference query"]
-    scratch: Float[Tensor, "reference query"]
-    places: slice
+    values: Float[Tensor, "reference query"]  # in units of the frame
+    scratch: Float[Tensor, "reference query"]  # free to use
+    places: slice  # of the queries in the strip
 
     def group(self) -> Tensor:
         """The same values as [group, member, query]."""
@@ -52,19 +47,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class Strip:
-    """Some queries and their tiles, which share one piece of memory.
+    """Some queries and their tiles, which share one piece of memory."""
 
-    Attributes:
-        queries: Indices of the queries.
-        squared_norms: Their squared distances from the centre, in units of the frame.
-        relative_error: Error of a value, relative to (|x| + |y|)²; see `bound_error`.
-        tiles: An iterator that can be read once; each tile overwrites the one before.
-    """
-
-    queries: Int64[Tensor, " query"]
-    squared_norms: Float[Tensor, " query"]
-    relative_error: float
-    tiles: Iterator[Tile]
+    queries: Int64[Tensor, " query"]  # their indices
+    squared_norms: Float[Tensor, " query"]  # their squared distances from the centre, in units of the frame
+    relative_error: float  # of a value, relative to (|x| + |y|)²; see `bound_error`
+    tiles: Iterator[Tile]  # can be read once; each tile overwrites the one before
 
     @property
     def dtype(self) -> torch.dtype:
