@@ -4,10 +4,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import omegaconf as omegaconf_module
 
 import collapsar.__main__ as command
 from collapsar.jobs.failures import failed_jobs
@@ -19,6 +22,28 @@ def no_network_tracking(monkeypatch):
     """W&B stays offline whatever the machine's own settings are."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def texts_are_parsed_once():
+    """OmegaConf parses a YAML file once as long as its text is the same: a command reads some seventy, three times.
+
+    It copies what it gets from the parser, so nothing of one test reaches another.
+    """
+    parsed = {}
+
+    def load(stream, Loader):  # noqa: N803  the name is that of PyYAML
+        if isinstance(stream, str):
+            return yaml.load(stream, Loader=Loader)
+        text = stream.read()
+        if text not in parsed:
+            stream.seek(0)  # an error names the file
+            parsed[text] = yaml.load(stream, Loader=Loader)
+        return parsed[text]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(omegaconf_module, "yaml", SimpleNamespace(**{**vars(yaml), "load": load}))
+        yield
 
 
 @pytest.fixture(scope="session")

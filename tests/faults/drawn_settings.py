@@ -6,6 +6,7 @@ Everything is imported once; each command runs in a fork, in a folder of its own
 that were drawn least come first, so that a long row of draws reaches them all.
 """
 
+import gc
 import json
 import os
 import random
@@ -181,16 +182,17 @@ def recorded(folder):
 
 def import_everything(folder):
     """Run a chain here, so that the forks find all modules imported."""
+    composition.register()
     with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
         config = compose("config", overrides=["data=digits", "selection=most_confident", *OF_IMAGES, *SHORT])
     settings = composition.settings(config)
     composition.build(config).run(folder, chain="", config=settings, console=Console(quiet=True))
+    gc.freeze()  # a fork that collects garbage would copy every page of these objects
 
 
 def main():
     root, seed, number = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    composition.register()
     import_everything(root / "first")
     rng, counts = random.Random(seed), Counter()
     for index in range(number):

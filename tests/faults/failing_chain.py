@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from drawn_settings import import_everything
 
 from collapsar import __main__ as program
 from collapsar.journal import journal, wandb_tracking  # noqa: F401  imported before the forks
@@ -56,6 +57,7 @@ def run_forked(folder, overrides, *, number=0, error=0):
 def main():
     root, first, stride, *overrides = sys.argv[1:]
     torch.set_num_threads(1)
+    import_everything(Path(root) / "first")
     number, chain = int(first), 0
     while True:
         folder, error = Path(root) / f"run_{number}", ERRORS[chain % len(ERRORS)]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from drawn_settings import import_everything
 
 from collapsar import __main__ as program
 from collapsar.journal import journal  # noqa: F401  imported before the forks
@@ -71,6 +72,7 @@ def main():
     root, name, count, seed, *overrides = sys.argv[1:]
     torch.set_num_threads(1)
     Path(root).mkdir(exist_ok=True)
+    import_everything(Path(root) / "first")
     instants, number = random.Random(int(seed)), signal.Signals[name]
     begin = time.monotonic()
     tell(folder=Path(root) / "whole", code=wait(start(Path(root) / "whole", overrides), seconds=600))

@@ -151,19 +151,12 @@ class Evaluation:
         spaces = {
             name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
         }
-        widest, num_samples = max(space.feature_dim for space in spaces.values()), self.sample_size(len(real.test))
-        if num_samples < min(len(real.test), ENOUGH_SAMPLES * widest):
-            logger.warning(
-                "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more; if fewer are "
-                "held out, read fid_debiased, and fid beside fid_floor",
-                num_samples, widest, ENOUGH_SAMPLES * widest,
-            )  # fmt: skip
         # Vectors are cheap to measure and often drawn anew for each seed: their files would fill the folder.
         kept_in = self.cache_dir if len(real.train.shape) > 1 or real.table is not None else None
         train, test = (
             Samples(part.values, labels) for part, labels in zip((real.train, real.test), labels_of(real), strict=True)
         )
-        test = test[choose(len(test), num_samples=num_samples)]
+        test = test[choose(len(test), num_samples=self.sample_size(len(test)))]
         references = {
             f"{name}/" if index else "": RealReference(
                 name=name,
@@ -183,7 +176,7 @@ class Evaluation:
         measures = {group: measure for group, measure in every.items() if group in groups}
         unseen = real.stick_split.unseen if real.stick_split and real.num_classes else train
         in_place = unseen[choose(len(unseen), num_samples=len(test))]  # in place of synthetic samples
-        return Evaluator(
+        evaluator = Evaluator(
             references=references,
             floor=load_floor(references, in_place, measures=measures, folder=kept_in) if has_floor else {},
             measures=measures,
@@ -194,6 +187,18 @@ class Evaluation:
             factors=real.factors,
             picture=real.picture,
         )
+        self.warn_about_few(evaluator, real)
+        return evaluator
+
+    def warn_about_few(self, evaluator: Evaluator, real: RealData) -> None:
+        """Log a warning if the samples are few for the dimensions of a space."""
+        widest = max(each.space.feature_dim for each in evaluator.references.values())
+        if evaluator.num_synthetic < min(len(real.test), ENOUGH_SAMPLES * widest):
+            logger.warning(
+                "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more; if fewer are "
+                "held out, read fid_debiased, and fid beside fid_floor",
+                evaluator.num_synthetic, widest, ENOUGH_SAMPLES * widest,
+            )  # fmt: skip
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
         """The spaces for vectors if the samples are vectors, else those for images; the stick's comes first."""

@@ -1,6 +1,7 @@
 """Predictors that learn from rows and are scored on real ones."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -156,3 +157,9 @@ def test_features_of_which_fewer_rows_than_a_leaf_needs_differ_are_left_out():
 def test_no_trees_are_refused():
     with pytest.raises(UsageError, match="num_trees must be above 0: got 0"):
         TableTask(num_trees=0, inverse_regularisation=1.0, max_iterations=1, num_bins=1, subgroup=None, seed=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_the_boosting_does_not_take_is_refused(seed):
+    with pytest.raises(UsageError, match=f"task.seed must lie between 0 and 4294967295: got {seed}"):
+        replace(TASK, seed=seed)

@@ -34,7 +34,7 @@ from collapsar.cases.tables.columns import (
 from collapsar.cases.tables.names import Typed, find_name
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.data.real_data import RowFormat
-from collapsar.errors import check_positive
+from collapsar.errors import UsageError, check_positive
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.downstream import area_under_curve
 from collapsar.judging.measuring import ExtraMetrics, Measure
@@ -60,6 +60,8 @@ class TableTask:
     def __post_init__(self) -> None:
         check_positive(num_trees=self.num_trees, inverse_regularisation=self.inverse_regularisation)
         check_positive(max_iterations=self.max_iterations, num_bins=self.num_bins)
+        if not 0 <= self.seed < 2**32:  # as scikit-learn has it
+            raise UsageError(f"evaluation.table.task.seed must lie between 0 and {2**32 - 1}: got {self.seed}")
 
     def boosting(self) -> BaseEstimator:
         """Gradient boosting on histograms (Ke et al. 2017, LightGBM)."""
