@@ -11,12 +11,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.machine.choice import on_one_thread
 from collapsar.models.bias import UNBIASED, Bias, temper_probabilities
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.shapes import PerSample, Rows
@@ -211,11 +209,15 @@ class Mixture(AnalyticModel):
         self.settings = {"n_init": num_starts, "max_iter": max_steps, "reg_covar": min_variance}
 
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
         if weights is not None:
             samples = samples[draw_weighted(weights, len(samples), generator=generator)]
         start = int(torch.randint(2**31, (), generator=generator))
         mixture = GaussianMixture(self.num_components, random_state=start, **self.settings)
-        with on_one_thread(), warnings.catch_warnings():  # a collapsed pool has fewer distinct samples than components
+        # Several threads sum in another order; a collapsed pool has fewer distinct samples than components.
+        with threadpool_limits(limits=1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # an almost converged fit is good enough
             mixture.fit(samples.double().cpu().numpy())
         fitted = mixture.weights_, mixture.means_, mixture.covariances_
