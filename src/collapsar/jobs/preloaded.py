@@ -1,5 +1,7 @@
 """What most chains import; the fork server imports it once for all its processes."""
 
+import gc
+
 import lightning.pytorch  # noqa: F401
 import torchmetrics  # noqa: F401
 
@@ -11,3 +13,5 @@ import collapsar.jobs.job
 import collapsar.report.page
 import collapsar.report.tables
 import collapsar.training.train  # noqa: F401
+
+gc.freeze()  # a fork that collects garbage would copy every page of these objects
