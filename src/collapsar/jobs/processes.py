@@ -40,7 +40,7 @@ CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 PRELOADED = [  # what most chains import
     *("lightning.pytorch", "torchmetrics", "collapsar.chain.run", "collapsar.config.experiment"),
     *("collapsar.config.forecast", "collapsar.jobs.job", "collapsar.report.page", "collapsar.report.tables"),
-    "collapsar.training.train",
+    *("collapsar.training.train", "collapsar.jobs.frozen"),
 ]
 NO_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow's allocator starts one when it is imported
 own: Any = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")

@@ -16,7 +16,7 @@ from collapsar.cases.tables.columns import (
     num_categories_dropped,
     share_outside,
 )
-from collapsar.cases.tables.fitting import typed
+from collapsar.cases.tables.fitting import as_kind, category_name, typed
 from collapsar.cases.tables.schema import Column
 from mixed_tables import KINDS, mixed_rows, mixed_table
 
@@ -135,3 +135,20 @@ def test_a_row_is_outside_where_any_of_its_values_is():
 def test_missing_similarity_is_the_difference_of_shares():
     real, synthetic = pd.Series([1.0, np.nan, np.nan, np.nan]), pd.Series([1.0, 2.0])
     assert missing_similarity(real=real, synthetic=synthetic) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([1, 0, 3, 1], "int64"),
+        ([1.0, math.nan, 0.5, -0.0, 0.0], "float64"),
+        ([0.1, 1.0, math.nan], "float32"),
+        ([True, False], "bool"),
+        ([1, None, 2], "Int64"),
+        ([1, True, "1", 1.0, None], "object"),
+    ],
+)
+def test_every_number_of_a_category_has_its_own_name(values, dtype):
+    column = pd.Series(values, dtype=dtype)
+    expected = [None if pd.isna(value) else category_name(value) for value in column.astype(object)]
+    assert as_kind(column, "category").tolist() == expected

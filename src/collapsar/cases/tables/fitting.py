@@ -6,7 +6,7 @@ ranges from the training rows.
 
 from collections.abc import Mapping
 from numbers import Real
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,10 @@ def typed(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> pd.DataFrame:
 def as_kind(values: "pd.Series[object]", kind: Kind) -> "pd.Series[object]":
     """A column converted to its kind."""
     if kind == "category":
-        return values.map(category_name, na_action="ignore").astype(object).where(values.notna(), None)
+        name: Any = category_name
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf":  # few different numbers in many rows
+            name = {number: category_name(number) for number in values.dropna().unique().tolist()}
+        return values.map(name, na_action="ignore").astype(object).where(values.notna(), None)
     if kind == "continuous":
         return pd.to_numeric(values).astype(np.float64)
     whole = pd.to_numeric(values).astype("Float64").round().astype("Int64")
