@@ -8,6 +8,8 @@ from pathlib import Path
 
 from collapsar.errors import UsageError, printable
 
+WIDTH = 140  # of the board without a terminal
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, 1 if a control or a bundle's check fails, 2 with one line if the input cannot be used."""
@@ -49,7 +51,7 @@ def _findings(options: argparse.Namespace) -> int:
         logging.getLogger(__name__).info("finding %d of %d: %s", number, len(findings), each.claim)
         rows.append(decide(each, options.output, max_look=options.looks))
         written = write_board(rows, options.output)
-    console = Console()
+    console = Console(width=None if Console().is_terminal else WIDTH)
     console.print(as_table(rows))
     if options.bundle:
         from collapsar.findings.bundles import write_bundle
@@ -66,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         "What is stored is not run again. Exit code 1 if a control fails.",
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="findings of conf/finding (default: all)")
-    parser.add_argument("--track", choices=("cpu", "gpu"), default="cpu", help="which ones, without names (default: cpu)")
+    parser.add_argument(
+        "--track", choices=("cpu", "gpu"), default="cpu", help="which ones, without names (default: cpu)"
+    )
     parser.add_argument("--list", action="store_true", help="list the findings, and run none")
     default = Path("outputs/findings")
     parser.add_argument("--output", metavar="DIR", type=Path, default=default, help=f"chains and board ({default})")

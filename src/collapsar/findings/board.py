@@ -13,7 +13,7 @@ from rich.table import Table
 from collapsar import __version__
 from collapsar.files import write_atomically
 from collapsar.findings.chains import collect
-from collapsar.findings.finding import Finding, Region
+from collapsar.findings.finding import Control, Finding, Region, key_of
 from collapsar.findings.judge import ControlResult, Judged, Judgement, judge_finding
 from collapsar.findings.values import Evidence, all_chains
 from collapsar.records.commit import commit
@@ -55,16 +55,21 @@ def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Ro
         if row.judgement.verdict == "undecided":
             row = _judge(finding, output / finding.folder_name, look=look)
     for number, control in enumerate(finding.controls, 1):
-        own = replace(finding, command=(*finding.command, *control.overrides), controls=())
+        own = controlled(finding, control)
         found = _judge(own, output / f"{finding.folder_name}_control{number}", look=row.judgement.look)
         verdict = found.judgement.verdict
         text = f"{verdict}, expected {control.expect}"
         result = ControlResult(name=" ".join(control.overrides), held=verdict == control.expect, text=text)
         controls = (*row.judgement.controls, result)
-        row = replace(
-            row, judgement=replace(row.judgement, controls=controls), seconds=row.seconds + found.seconds
-        )
+        row = replace(row, judgement=replace(row.judgement, controls=controls), seconds=row.seconds + found.seconds)
     return row
+
+
+def controlled(finding: Finding, control: Control) -> Finding:
+    """The finding with the overrides of a control, which replace those of the same keys."""
+    keys = {key_of(each) for each in control.overrides}
+    command = [each for each in finding.command if key_of(each) not in keys]
+    return finding.model_copy(update={"command": (*command, *control.overrides), "controls": ()})
 
 
 def _judge(finding: Finding, folder: Path, *, look: int) -> Row:
@@ -73,13 +78,15 @@ def _judge(finding: Finding, folder: Path, *, look: int) -> Row:
 
 def make_row(judgement: Judgement, evidence: Evidence) -> Row:
     """The row of a judgement, with cost and hash of its chains."""
-    records = [record for chain in all_chains(evidence.chains) for record in chain.records]
-    text = "".join(sorted(record.to_json() for record in records))
+    chains = all_chains(evidence.chains)
+    records = [record for chain in chains for record in chain.records]
+    files = [chain.folder / "records.jsonl" for chain in chains if chain.records]
+    content = sorted(blake2b(path.read_bytes()).hexdigest() for path in files)
     return Row(
         judgement=judgement,
         evidence=evidence,
         seconds=sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records),
-        records=blake2b(text.encode(), digest_size=8).hexdigest(),
+        records=blake2b("".join(content).encode(), digest_size=8).hexdigest(),
     )
 
 
@@ -100,7 +107,8 @@ def as_table(rows: Sequence[Row]) -> Table:
                 str(finding.row) if first else "",
                 finding.name if first else "",
                 f"[{STYLES[judgement.verdict]}]{judgement.verdict}[/]{standing}" if first else "",
-                f"{own.statistic.name}\n[{STYLES[own.verdict]}]{own.verdict}[/]" + (f": {own.reason}" if own.reason else ""),
+                f"{own.statistic.name}\n[{STYLES[own.verdict]}]{own.verdict}[/]"
+                + (f": {own.reason}" if own.reason else ""),
                 interval_words(own),
                 deciding_words(own),
                 str(judgement.look) if first else "",
@@ -115,7 +123,9 @@ def interval_words(judged: Judged) -> str:
     """The mean with its interval: 0.59 [0.588, 0.592]."""
     if judged.interval is None:
         return MISSING
-    return f"{number_text(judged.interval.mean)} [{number_text(judged.interval.low)}, {number_text(judged.interval.high)}]"
+    return (
+        f"{number_text(judged.interval.mean)} [{number_text(judged.interval.low)}, {number_text(judged.interval.high)}]"
+    )
 
 
 def deciding_words(judged: Judged) -> str:
@@ -130,7 +140,9 @@ def deciding_words(judged: Judged) -> str:
 def _region_words(region: Region | None) -> str:
     if region is None:
         return MISSING
-    low, high = (number_text(end) if math.isfinite(end) else ("−∞" if end < 0 else "∞") for end in (region.low, region.high))
+    low, high = (
+        number_text(end) if math.isfinite(end) else ("−∞" if end < 0 else "∞") for end in (region.low, region.high)
+    )
     return f"{low} to {high}"
 
 
@@ -142,8 +154,11 @@ def as_content(rows: Sequence[Row]) -> dict[str, Any]:
 def _content_of(row: Row) -> dict[str, Any]:
     judgement, finding = row.judgement, row.finding
     return {
-        **{key: getattr(finding, key) for key in ("name", "row", "tier", "protocol", "source", "claim", "track", "hash")},
-        "scope": dict(finding.scope),
+        **{
+            key: getattr(finding, key)
+            for key in ("name", "row", "tier", "protocol", "source", "claim", "track", "hash")
+        },
+        "scope": finding.scope.model_dump(),
         "command": [*finding.command],
         "arms": {arm: [*own] for arm, own in finding.arms.items()},
         "verdict": judgement.verdict,
@@ -196,10 +211,13 @@ def picture(judged: Judged) -> Mapping[str, Any] | None:
         return None
     if judged.expected is not None:
         error, law = judged.standard_error or 0.0, judged.expected
-        yes, no = [Region(low=law - 3 * error, high=law + 3 * error)], [
-            Region(low=-math.inf, high=law - 4 * error),
-            Region(low=law + 4 * error, high=math.inf),
-        ]
+        yes, no = (
+            [Region(low=law - 3 * error, high=law + 3 * error)],
+            [
+                Region(low=-math.inf, high=law - 4 * error),
+                Region(low=law + 4 * error, high=math.inf),
+            ],
+        )
     else:
         yes, no = [own for own in [statistic.reproduced] if own is not None], [*statistic.contradicted]
     ends = [end for region in (*yes, *no) for end in (region.low, region.high) if math.isfinite(end)]

@@ -2,12 +2,12 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from collapsar.errors import UsageError
 from collapsar.findings.finding import Finding
-from collapsar.findings.values import Chains, Evidence, is_dead
+from collapsar.findings.values import Chains, Evidence, is_dead, summarised
 from collapsar.library.running import run
 from collapsar.study.chains import CONFIG, Chain
 from collapsar.study.study import read_study
@@ -21,8 +21,10 @@ def collect(finding: Finding, folder: Path, *, look: int) -> Evidence:
     Raises:
         UsageError: a chain is refused before it begins.
     """
-    refusal = run_missing(finding, folder, look=look)
-    evidence = stored_evidence(finding, folder, look=look)
+    evidence, refusal = stored_evidence(finding, folder, look=look), ""
+    if missing := _missing(finding, evidence, look=look):
+        refusal = _run(finding, missing, folder)
+        evidence = stored_evidence(finding, folder, look=look)
     open_chains = [(arm, seed) for arm, seed in _jobs(finding, look) if not _has_ended(evidence.chains[arm].get(seed))]
     if open_chains:
         arm, seed = open_chains[0]
@@ -30,14 +32,17 @@ def collect(finding: Finding, folder: Path, *, look: int) -> Evidence:
     return evidence
 
 
-def run_missing(finding: Finding, folder: Path, *, look: int) -> str:
-    """Run the chains that are not finished, seed by seed; returns why some were refused, empty if none was."""
-    chains = stored_evidence(finding, folder, look=look).chains
+def _missing(finding: Finding, evidence: Evidence, *, look: int) -> dict[str, list[int]]:
+    """The seeds of each arm whose chains are not finished."""
     seeds: dict[str, list[int]] = {}
     for arm, seed in _jobs(finding, look):
-        chain = chains[arm].get(seed)
-        if chain is None or (chain.is_open and not chain.problem.startswith("failed")):
+        if not _has_ended(evidence.chains[arm].get(seed)):
             seeds.setdefault(arm, []).append(seed)
+    return seeds
+
+
+def _run(finding: Finding, seeds: Mapping[str, Sequence[int]], folder: Path) -> str:
+    """Run these seeds of the arms; returns why some were refused, empty if none was."""
     refusals = []
     for wanted in dict.fromkeys(map(tuple, seeds.values())):
         arms = [arm for arm, own in seeds.items() if tuple(own) == wanted]
@@ -65,10 +70,11 @@ def stored_evidence(finding: Finding, folder: Path, *, look: int) -> Evidence:
     """The stored chains of the first `look` seeds; of several of one seed, the one that was begun last."""
     found: dict[str, dict[int, Chain]] = {arm: {} for arm in finding.arms}
     expected = {overrides_of(finding, arm, seed): (arm, seed) for arm, seed in _jobs(finding, look)}
+    keys = [own.metric for own in finding.statistics]
     for chain in sorted(_read(folder), key=lambda chain: (chain.folder / CONFIG).stat().st_mtime):
         place = expected.get(frozenset(chain.overrides))
         if place is not None:
-            found[place[0]][place[1]] = chain
+            found[place[0]][place[1]] = summarised(chain, keys=keys)
     chains: Chains = {arm: dict(sorted(own.items())) for arm, own in found.items()}
     configs = {arm: next(iter(own.values())).config for arm, own in chains.items() if own}
     return Evidence(chains=chains, configs=configs)

@@ -5,12 +5,13 @@ A statistic is reproduced if its interval lies inside `reproduced`, and contradi
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import did_you_mean
@@ -18,12 +19,6 @@ from collapsar.judging.metric_keys import load_cases
 from collapsar.judging.metric_lookup import find_metric
 from collapsar.records.settings import config_folder, digest
 
-TIERS = ("exact", "same_setting", "analogue")
-TRACKS = ("cpu", "gpu")
-REDUCTIONS = ("mean", "last", "slope", "relative_slope", "area", "ratio_to_first", "rmst", "kendall", "argmin")
-VERDICTS = ("reproduced", "contradicted", "undecided")
-SCOPE = ("data", "family", "does_not_show")
-LOOKS = (5, 10, 20)
 PARAMETER = "parameter/"  # followed by the name of a fitted parameter and an index into its last axis
 LAW = "law"
 
@@ -35,17 +30,64 @@ class Region:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"[{self.low:g}, {self.high:g}]"
+
     def holds(self, low: float, high: float) -> bool:
         """Whether an interval lies inside."""
         return self.low <= low and high <= self.high
 
-    def meets(self, other: "Region") -> bool:
-        """Whether the two share a point."""
-        return self.low <= other.high and other.low <= self.high
+
+def key_of(override: str) -> str:
+    """The key that an override sets."""
+    return override.partition("=")[0].lstrip("+~")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Statistic:
+def _region(content: Any) -> Any:
+    if content is None or isinstance(content, Region):
+        return content
+    is_pair = isinstance(content, list) and len(content) == 2
+    low, high = (
+        (end if value is None else value for value, end in zip(content, (-math.inf, math.inf), strict=True))
+        if is_pair
+        else (1, 0)
+    )
+    if not all(isinstance(end, int | float) for end in (low, high)) or not low <= high:
+        raise ValueError(f"a region is [lowest, highest], null for no end: got {content!r}")
+    return Region(low=float(low), high=float(high))
+
+
+def _generations(content: Any) -> Any:
+    found = content if isinstance(content, list | tuple) else [content, content]
+    if len(found) != 2 or not all(type(each) is int for each in found) or not 0 <= found[0] <= found[1]:
+        raise ValueError(f"generations must be one, or the first and the last: got {content!r}")
+    return tuple(found)
+
+
+def _metric(key: str) -> str:
+    load_cases()
+    if not key.startswith(PARAMETER) and find_metric(key) is None:
+        raise ValueError(f"there is no metric {key!r}")
+    return key
+
+
+def _override(text: str) -> str:
+    if "=" not in text or " " in text or key_of(text) in ("seed", "name") or text.startswith("hydra"):
+        raise ValueError(f"an override is KEY=VALUE without spaces, and not of seed, name or hydra: got {text!r}")
+    return text
+
+
+Override = Annotated[str, AfterValidator(_override)]
+MetricName = Annotated[str, AfterValidator(_metric)]
+Bounds = Annotated[Region, BeforeValidator(_region)]
+Seeds = Annotated[int, Field(ge=2)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Statistic(_Part):
     """One number of a chain, and what it says.
 
     Attributes:
@@ -59,42 +101,69 @@ class Statistic:
     """
 
     name: str
-    metric: str
-    generations: tuple[int, int]
+    metric: MetricName
+    generations: Annotated[tuple[int, int], BeforeValidator(_generations)]
     arm: str | None = None
     minus: str | None = None
-    other: str | None = None
+    other: MetricName | None = None
     over: str | None = None
-    reduce: str = "mean"
-    expected: float | str | None = None
-    reproduced: Region | None = None
-    contradicted: tuple[Region, ...] = ()
+    reduce: Literal[
+        "mean", "last", "slope", "relative_slope", "area", "ratio_to_first", "rmst", "kendall", "argmin"
+    ] = "mean"
+    expected: float | Literal["law"] | None = None
+    reproduced: Bounds | None = None
+    contradicted: tuple[Bounds, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Statistic":
+        for key, reduce in (("other", "kendall"), ("over", "argmin")):
+            if (getattr(self, key) is None) == (self.reduce == reduce):
+                raise ValueError(f"{self.name}: {key} goes with reduce: {reduce}, and only with it")
+        if (self.arm is None) != (self.reduce == "argmin") or (self.minus and self.minus == self.arm):
+            raise ValueError(f"{self.name}: it needs an arm, and minus another one or none; argmin takes no arm")
+        if (self.expected is None) == (self.reproduced is None) or (self.expected is not None and self.contradicted):
+            raise ValueError(f"{self.name}: either expected decides, or reproduced and contradicted do")
+        if self.expected != LAW and self.expected is not None and not (self.expected and math.isfinite(self.expected)):
+            raise ValueError(f"{self.name}: expected must be law, or a finite number that is not 0")
+        for no in self.contradicted:
+            yes = self.reproduced
+            if yes and yes.low <= no.high and no.low <= yes.high:
+                raise ValueError(f"{self.name}: reproduced and contradicted overlap: {yes} and {no}")
+        if self.minus and any(own and own.holds(0.0, 0.0) for own in (self.reproduced, *self.contradicted)):
+            raise ValueError(f"{self.name}: 0, which is no difference, must lie in the gap between the regions")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Control:
+class Control(_Part):
     """The finding with further overrides, and the verdict that it must then get."""
 
-    overrides: tuple[str, ...]
-    expect: str
+    overrides: tuple[Override, ...]
+    expect: Literal["reproduced", "contradicted", "undecided"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
+class Scope(_Part):
+    """What the chains are, and what they do not show."""
+
+    data: str
+    family: str
+    does_not_show: str
+
+
+class Finding(_Part):
     """A claim as a contract; `protocol` rises with every change of meaning."""
 
     name: str
-    protocol: int
-    tier: str
-    row: int
+    protocol: Annotated[int, Field(ge=1)]
+    tier: Literal["exact", "same_setting", "analogue"]
+    row: Annotated[int, Field(ge=1)]
     source: str
     claim: str
-    scope: Mapping[str, str]
-    track: str
-    command: tuple[str, ...]
-    arms: Mapping[str, tuple[str, ...]]
-    statistics: tuple[Statistic, ...]
-    looks: tuple[int, ...] = LOOKS
+    scope: Scope
+    track: Literal["cpu", "gpu"]
+    command: tuple[Override, ...]
+    arms: Annotated[dict[str, tuple[Override, ...]], Field(min_length=1)]
+    statistics: Annotated[tuple[Statistic, ...], Field(min_length=1)]
+    looks: Annotated[tuple[Seeds, ...], Field(min_length=1)] = (5, 10, 20)
     controls: tuple[Control, ...] = ()
 
     @property
@@ -105,7 +174,39 @@ class Finding:
     @property
     def hash(self) -> str:
         """Eight characters that change with anything that the finding says."""
-        return digest({"finding": repr(asdict(self))})
+        return digest({"finding": self.model_dump_json()})
+
+    @model_validator(mode="after")
+    def _check(self) -> "Finding":
+        if [*self.looks] != sorted(set(self.looks)):
+            raise ValueError(f"looks must rise: got {[*self.looks]}")
+        shared = {key_of(each) for each in self.command}
+        twice = [key for own in self.arms.values() for each in own if (key := key_of(each)) in shared]
+        if twice or len(set(self.arms.values())) < len(self.arms):
+            raise ValueError(
+                f"arms must differ, and set no key that command sets: got {', '.join(twice) or 'equal arms'}"
+            )
+        if len({own.name for own in self.statistics}) < len(self.statistics):
+            raise ValueError("each statistic needs a name of its own")
+        for own in self.statistics:
+            for arm in (own.arm, own.minus):
+                if arm is not None and arm not in self.arms:
+                    raise ValueError(f"{own.name}: there is no arm {arm!r}: there are {', '.join(self.arms)}")
+            if own.expected is not None and self.tier != "exact":
+                raise ValueError(f"{own.name}: expected needs tier: exact: got {self.tier}")
+        return self
+
+
+def load_findings(names: Sequence[str] = (), *, track: str | None = None) -> list[Finding]:
+    """The findings of these names, or all of a track, by row; UsageError if there is no such finding."""
+    folder = config_folder() / "finding"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no finding {name!r}: {did_you_mean(name, known)}there are {', '.join(known)}")
+    found = [load_finding(folder / f"{name}.yaml") for name in names or known]
+    chosen = [each for each in found if names or track in (None, each.track)]
+    return sorted(chosen, key=lambda each: (each.row, each.name))
 
 
 def load_finding(path: Path) -> Finding:
@@ -116,162 +217,11 @@ def load_finding(path: Path) -> Finding:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return make_finding(path.stem, content)
+        return Finding.model_validate({**content, "name": path.stem} if isinstance(content, dict) else content)
     except yaml.YAMLError as error:
         raise UsageError(f"{path.name} is not YAML: {str(error).splitlines()[0]}") from error
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except UsageError as error:
-        raise UsageError(f"{path.name}: {error}") from error
-
-
-def load_findings(names: Sequence[str] = (), *, track: str | None = None, folder: Path | None = None) -> list[Finding]:
-    """The findings of these names, or all of a track, by row; UsageError if there is no such finding."""
-    folder = folder or config_folder() / "finding"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    for name in names:
-        if name not in known:
-            raise UsageError(f"there is no finding {name!r}: {did_you_mean(name, known)}there are {', '.join(known)}")
-    found = [load_finding(folder / f"{name}.yaml") for name in names or known]
-    return sorted(
-        (each for each in found if names or track in (None, each.track)), key=lambda each: (each.row, each.name)
-    )
-
-
-def make_finding(name: str, content: Any) -> Finding:
-    """The finding that this content of a YAML file states; raises UsageError as `load_finding` does."""
-    given = _keys("the finding", content, Finding, without=("name",))
-    arms = _mapping("arms", given["arms"])
-    given |= {
-        "arms": {str(arm): _overrides(f"arms.{arm}", own) for arm, own in arms.items()},
-        "command": _overrides("command", given["command"]),
-        "scope": {key: str(text) for key, text in _mapping("scope", given["scope"]).items()},
-        "statistics": tuple(_statistic(own, arms=[*map(str, arms)]) for own in _list("statistics", given["statistics"])),
-        "looks": tuple(_list("looks", given.get("looks", LOOKS))),
-        "controls": tuple(_control(own) for own in _list("controls", given.get("controls", ()))),
-    }
-    finding = Finding(name=name, **given)
-    _one_of("tier", finding.tier, TIERS)
-    _one_of("track", finding.track, TRACKS)
-    for key in ("protocol", "row"):
-        if type(given[key]) is not int or given[key] < 1:
-            raise UsageError(f"{key} must be a whole number from 1 on: got {given[key]!r}")
-    if sorted(finding.scope) != sorted(SCOPE):
-        raise UsageError(f"scope has the keys {', '.join(SCOPE)}: got {', '.join(finding.scope) or 'none'}")
-    if not finding.looks or any(type(look) is not int or look < 2 for look in finding.looks):
-        raise UsageError(f"looks must be whole numbers from 2 on: got {list(finding.looks)}")
-    if [*finding.looks] != sorted(set(finding.looks)):
-        raise UsageError(f"looks must rise: got {list(finding.looks)}")
-    for each in (*finding.command, *(override for own in finding.arms.values() for override in own)):
-        if each.startswith(("seed=", "hydra", "name=")):
-            raise UsageError(f"the board sets seed, name and hydra itself: got {each}")
-    if len({own for own in finding.arms.values()}) < len(finding.arms):
-        raise UsageError("arms must differ in their overrides")
-    if not finding.statistics or len({own.name for own in finding.statistics}) < len(finding.statistics):
-        raise UsageError("statistics must name at least one, each with a name of its own")
-    if finding.tier != "exact" and any(own.expected is not None for own in finding.statistics):
-        raise UsageError(f"expected needs tier: exact: got {finding.tier}")
-    return finding
-
-
-def _statistic(content: Any, *, arms: Sequence[str]) -> Statistic:
-    given = _keys("a statistic", content, Statistic)
-    name, metrics = given["name"], [given["metric"], *([given["other"]] if given.get("other") else [])]
-    where = f"statistic {name!r}"
-    load_cases()
-    for metric in metrics:
-        if not str(metric).startswith(PARAMETER) and find_metric(str(metric)) is None:
-            raise UsageError(f"{where}: there is no metric {metric!r}")
-    first, *rest = _list(f"{where}: generations", given["generations"])
-    last = rest[-1] if rest else first
-    if len(rest) > 1 or not all(type(each) is int for each in (first, last)) or not 0 <= first <= last:
-        raise UsageError(f"{where}: generations must be one, or the first and the last: got {given['generations']!r}")
-    given["generations"] = (first, last)
-    given["reproduced"] = None if given.get("reproduced") is None else _region(where, given["reproduced"])
-    given["contradicted"] = tuple(_region(where, own) for own in given.get("contradicted") or ())
-    made = Statistic(**given)
-    _one_of(f"{where}: reduce", made.reduce, REDUCTIONS)
-    for key, value in (("other", made.other), ("over", made.over)):
-        if (value is None) == (made.reduce == {"other": "kendall", "over": "argmin"}[key]):
-            raise UsageError(f"{where}: {key} goes with reduce: {'kendall' if key == 'other' else 'argmin'}, and only so")
-    for arm in (made.arm, made.minus):
-        if arm is not None:
-            _one_of(f"{where}: arm", arm, arms)
-    if (made.arm is None) != (made.reduce == "argmin") or (made.minus is not None and made.minus == made.arm):
-        raise UsageError(f"{where}: it needs an arm, minus another one or none; argmin takes no arm")
-    _check_decision(where, made)
-    return made
-
-
-def _check_decision(where: str, made: Statistic) -> None:
-    """Refuse a statistic that nothing or two things decide, and regions that overlap or hold the lack of an effect."""
-    expected = made.expected
-    if (expected is None) == (made.reproduced is None and not made.contradicted):
-        raise UsageError(f"{where}: either expected decides, or reproduced and contradicted do")
-    if expected is None and made.reproduced is None:
-        raise UsageError(f"{where}: reproduced is missing")
-    if isinstance(expected, str) and expected != LAW:
-        raise UsageError(f"{where}: expected must be law, a number or null: got {expected!r}")
-    if not isinstance(expected, str | None) and (isinstance(expected, bool) or not math.isfinite(expected) or not expected):
-        raise UsageError(f"{where}: expected must be finite and not 0: got {expected!r}")
-    for region in made.contradicted:
-        if made.reproduced is not None and region.meets(made.reproduced):
-            shown = [[own.low, own.high] for own in (made.reproduced, region)]
-            raise UsageError(f"{where}: reproduced and contradicted overlap: got {shown[0]} and {shown[1]}")
-    regions = [own for own in (made.reproduced, *made.contradicted) if own is not None]
-    if made.minus is not None and any(own.holds(0.0, 0.0) for own in regions):
-        raise UsageError(f"{where}: 0, which is no difference, must lie in the gap between the regions")
-
-
-def _control(content: Any) -> Control:
-    given = _keys("a control", content, Control)
-    _one_of("expect", given["expect"], VERDICTS)
-    return Control(overrides=_overrides("controls", given["overrides"]), expect=given["expect"])
-
-
-def _keys(what: str, content: Any, of: type, *, without: Sequence[str] = ()) -> dict[str, Any]:
-    """The content as arguments of a class; UsageError for an unknown or a missing key."""
-    given = _mapping(what, content)
-    known = {field.name: field for field in fields(of) if field.name not in without}  # type: ignore[arg-type]
-    for key in given:
-        if key not in known:
-            raise UsageError(f"{what} has no key {key!r}: {did_you_mean(str(key), [*known])}allowed: {', '.join(known)}")
-    missing = [key for key, field in known.items() if field.default is MISSING and key not in given]
-    if missing:
-        raise UsageError(f"{what} lacks {', '.join(missing)}")
-    return dict(given)
-
-
-def _mapping(what: str, content: Any) -> Mapping[Any, Any]:
-    if not isinstance(content, Mapping) or not content:
-        raise UsageError(f"{what} must be a mapping: got {content!r}")
-    return content
-
-
-def _list(what: str, content: Any) -> Sequence[Any]:
-    found = content if isinstance(content, list | tuple) else [content]
-    if not found and what not in ("controls",):
-        raise UsageError(f"{what} must not be empty")
-    return found
-
-
-def _overrides(what: str, content: Any) -> tuple[str, ...]:
-    if not isinstance(content, list) or not all(isinstance(each, str) and "=" in each for each in content):
-        raise UsageError(f"{what} must be a list of overrides KEY=VALUE: got {content!r}")
-    if any(" " in each for each in content):
-        raise UsageError(f"{what}: an override has no spaces: got {content!r}")
-    return tuple(content)
-
-
-def _region(where: str, content: Any) -> Region:
-    if not isinstance(content, list) or len(content) != 2:
-        raise UsageError(f"{where}: a region is [lowest, highest], null for no end: got {content!r}")
-    low, high = (end if value is None else value for value, end in zip(content, (-math.inf, math.inf), strict=True))
-    if not all(isinstance(end, int | float) and not math.isnan(end) for end in (low, high)) or low > high:
-        raise UsageError(f"{where}: a region is [lowest, highest], null for no end: got {content!r}")
-    return Region(low=float(low), high=float(high))
-
-
-def _one_of(what: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{what} must be one of {', '.join(allowed)}: got {value!r}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        text = "no such key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{path.name}: {f'{place}: ' if place else ''}{text}") from error

@@ -16,7 +16,6 @@ from collapsar.findings.values import Evidence, against_itself, all_chains, expe
 from collapsar.judging.metric_lookup import split_key
 from collapsar.study.comparison import UNLABELLED
 from collapsar.study.intervals import Interval, mean_interval
-from collapsar.theory.fitted import values_of
 
 Verdict: TypeAlias = Literal["reproduced", "contradicted", "undecided"]
 CONFIDENCE = 0.99
@@ -67,9 +66,7 @@ class Judgement:
     dead: tuple[str, ...] = ()
 
 
-def judge_values(
-    statistic: Statistic, values: Sequence[float], *, expected: float | None = None
-) -> Judged:
+def judge_values(statistic: Statistic, values: Sequence[float], *, expected: float | None = None) -> Judged:
     """What the values of a statistic, one for each seed, say."""
     if len(values) < 2 or not all(map(math.isfinite, values)):
         reason = "it was not measured in all chains" if len(values) > 1 else "fewer than two seeds"
@@ -77,7 +74,7 @@ def judge_values(
     found = np.asarray(values, dtype=float)
     interval = mean_interval(found, confidence=CONFIDENCE)
     error = float(found.std(ddof=1)) / math.sqrt(len(found)) if np.ptp(found) > 0 else 0.0
-    assert interval.low is not None and interval.high is not None, "there are two seeds"
+    low, high = interval.low or 0.0, interval.high or 0.0  # neither is None, as there are two seeds
     verdict: Verdict = "undecided"
     reason = ""
     if expected is not None:
@@ -88,9 +85,9 @@ def judge_values(
             reason = "" if is_precise else f"standard error {error / abs(expected):.1%}, more than {PRECISION:.0%}"
         elif apart > BEYOND * error:
             verdict = "contradicted"
-    elif statistic.reproduced is not None and statistic.reproduced.holds(interval.low, interval.high):
+    elif statistic.reproduced is not None and statistic.reproduced.holds(low, high):
         verdict = "reproduced"
-    elif any(region.holds(interval.low, interval.high) for region in statistic.contradicted):
+    elif any(region.holds(low, high) for region in statistic.contradicted):
         verdict = "contradicted"
     return Judged(
         statistic=statistic, verdict=verdict, interval=interval, standard_error=error, expected=expected, reason=reason
@@ -138,7 +135,9 @@ def _controls(finding: Finding, evidence: Evidence, judged: Sequence[Judged]) ->
     for own in judged:
         name = own.statistic.name
         if own.statistic.minus is not None:
-            itself = judge_values(own.statistic, [*against_itself(own.statistic, evidence).values()], expected=own.expected)
+            itself = judge_values(
+                own.statistic, [*against_itself(own.statistic, evidence).values()], expected=own.expected
+            )
             held = itself.verdict != "reproduced" if own.expected is not None else itself.verdict == "undecided"
             found.append(ControlResult(name=f"{name}: baseline against itself", held=held, text=itself.verdict))
         if own.expected is not None:
@@ -163,14 +162,14 @@ def _agreed(judged: Judged, finding: Finding, evidence: Evidence) -> Judged:
     if judged.verdict == "undecided" or split_key(statistic.metric).space:
         return judged
     neutral = 1.0 if statistic.reduce == "ratio_to_first" else 0.0
+    own = np.mean([*seed_values(finding, statistic, evidence).values()]) - neutral
     for space in UNLABELLED:
-        key = f"{space}/{statistic.metric}"
-        if all(key in values_of(chain.records[0]) for chain in all_chains(evidence.chains) if chain.records):
-            own = np.mean([*seed_values(finding, statistic, evidence).values()]) - neutral
-            apart = np.mean([*seed_values(finding, statistic, evidence, space=space).values()]) - neutral
-            if np.sign(own) == np.sign(apart):
-                return judged
-            return replace(judged, verdict="undecided", reason=f"the space {space}, which saw no labels, does not agree")
+        apart = np.mean([*seed_values(finding, statistic, evidence, space=space).values()]) - neutral
+        if np.sign(own) == np.sign(apart):
+            return judged
+        if not np.isnan(apart):
+            reason = f"the space {space}, which saw no labels, does not agree"
+            return replace(judged, verdict="undecided", reason=reason)
     return replace(judged, verdict="undecided", reason="no space that saw no labels was measured")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from collapsar.errors import UsageError
-from collapsar.findings.finding import LAW, PARAMETER, Finding, Statistic
+from collapsar.findings.finding import LAW, PARAMETER, Finding, Statistic, key_of
 from collapsar.journal.courses import half_life
 from collapsar.judging.metric_keys import WITHOUT_SAMPLES
 from collapsar.judging.metric_lookup import find_metric, split_key
@@ -41,11 +41,11 @@ class Evidence:
     is_reversed: bool = False
 
     def swapped(self) -> "Evidence":
-        """Each arm with the chains of the next one; a single arm with its generations reversed."""
+        """Each arm with the chains of another one, half of all away; a single arm with its generations reversed."""
         arms = [*self.chains]
         if len(arms) == 1:
             return replace(self, is_reversed=True)
-        return replace(self, chains={arm: self.chains[arms[index - 1]] for index, arm in enumerate(arms)})
+        return replace(self, chains={arm: self.chains[arms[index - len(arms) // 2]] for index, arm in enumerate(arms)})
 
 
 def seed_values(finding: Finding, statistic: Statistic, evidence: Evidence, *, space: str = "") -> dict[int, float]:
@@ -77,7 +77,9 @@ def expected_value(statistic: Statistic, evidence: Evidence) -> float | None:
         if arm is not None:
             law = laws_of(evidence.configs[arm]).get(statistic.metric)
             if law is None or law.kind != "exact":
-                raise UsageError(f"statistic {statistic.name!r}: no exact law of {statistic.metric} holds for arm {arm}")
+                raise UsageError(
+                    f"statistic {statistic.name!r}: no exact law of {statistic.metric} holds for arm {arm}"
+                )
             first = 0 if statistic.reduce == "ratio_to_first" else statistic.generations[0]
             curve = [(each, law.at(each)) for each in range(first, statistic.generations[1] + 1)]
             found.append(_reduced(statistic, curve, curve))
@@ -87,8 +89,10 @@ def expected_value(statistic: Statistic, evidence: Evidence) -> float | None:
 def _argmin(finding: Finding, statistic: Statistic, evidence: Evidence, *, space: str) -> dict[int, float]:
     places = {arm: place for arm in finding.arms if (place := _place(finding, arm, str(statistic.over))) is not None}
     if len(places) < 2:
-        raise UsageError(f"statistic {statistic.name!r}: two arms at least must set {statistic.over}: got {len(places)}")
-    mean = replace(statistic, reduce="mean")
+        raise UsageError(
+            f"statistic {statistic.name!r}: two arms at least must set {statistic.over}: got {len(places)}"
+        )
+    mean = statistic.model_copy(update={"reduce": "mean"})
     values = {arm: _of_chains(mean, evidence, arm, space=space) for arm in places}
     seeds = set.intersection(*(set(own) for own in values.values()))
     return {seed: places[min(places, key=lambda arm: values[arm][seed])] for seed in sorted(seeds)}
@@ -96,7 +100,7 @@ def _argmin(finding: Finding, statistic: Statistic, evidence: Evidence, *, space
 
 def _place(finding: Finding, arm: str, key: str) -> float | None:
     """The number that an arm sets a dotted key to; None if it sets none."""
-    found = [each.partition("=")[2] for each in (*finding.command, *finding.arms[arm]) if each.partition("=")[0] == key]
+    found = [each.partition("=")[2] for each in (*finding.command, *finding.arms[arm]) if key_of(each) == key]
     return float(found[-1]) if found else None
 
 
@@ -114,24 +118,32 @@ def _of_chains(statistic: Statistic, evidence: Evidence, arm: str, *, space: str
 
 def is_dead(chain: Chain) -> bool:
     """Whether a chain ended before its last generation by itself, or was refused."""
-    return bool(chain.ending) or chain.problem.startswith("failed")
+    return bool(chain.ending) or f": {UsageError.__name__}" in chain.problem
 
 
 def _curve(chain: Chain, key: str, *, first: int, last: int) -> Curve:
     """A metric by generation, NaN where it was not measured; after the end of a dead chain its worst value."""
-    values = {record.generation: _value(record, key) for record in chain.records}
+    values = {record.generation: record.metrics.get(key, math.nan) for record in chain.records}
     after = worst_value(key) if is_dead(chain) else math.nan
-    return [(each, values.get(each, after if each > chain.last_generation else math.nan)) for each in range(first, last + 1)]
+    return [
+        (each, values.get(each, after if each > chain.last_generation else math.nan)) for each in range(first, last + 1)
+    ]
 
 
-def _value(record: GenerationRecord, key: str) -> float:
-    if not key.startswith(PARAMETER):
-        return float(values_of(record).get(key, math.nan))
+def summarised(chain: Chain, *, keys: Sequence[str]) -> Chain:
+    """The chain with its fitted parameters as metrics, and with those of `keys` that name one; without the rest."""
+    records = []
+    for record in chain.records:
+        own = {key: value for key in keys if (value := _parameter(record, key)) is not None}
+        records.append(replace(record, metrics={**values_of(record), **own}, fitted={}))
+    return replace(chain, records=tuple(records))
+
+
+def _parameter(record: GenerationRecord, key: str) -> float | None:
     name, _, index = key.removeprefix(PARAMETER).partition("/")
-    if name not in record.fitted:
-        return math.nan
-    parameter = np.asarray(record.fitted[name])
-    return float(parameter[..., int(index or 0)].mean())
+    if not key.startswith(PARAMETER) or name not in record.fitted:
+        return None
+    return float(np.asarray(record.fitted[name])[..., int(index or 0)].mean())
 
 
 def worst_value(key: str) -> float:
