@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -73,17 +73,13 @@ def controlled(finding: Finding, control: Control) -> Finding:
 
 
 def _judge(finding: Finding, folder: Path, *, look: int) -> Row:
-    return make_row(judge_finding(finding, evidence := collect(finding, folder, look=look), look=look), evidence)
-
-
-def make_row(judgement: Judgement, evidence: Evidence) -> Row:
-    """The row of a judgement, with cost and hash of its chains."""
+    evidence = collect(finding, folder, look=look)
     chains = all_chains(evidence.chains)
     records = [record for chain in chains for record in chain.records]
     files = [chain.folder / "records.jsonl" for chain in chains if chain.records]
     content = sorted(blake2b(path.read_bytes()).hexdigest() for path in files)
     return Row(
-        judgement=judgement,
+        judgement=judge_finding(finding, evidence, look=look),
         evidence=evidence,
         seconds=sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records),
         records=blake2b("".join(content).encode(), digest_size=8).hexdigest(),
@@ -132,18 +128,8 @@ def deciding_words(judged: Judged) -> str:
     """What decides: the law's value, or the regions."""
     if judged.expected is not None:
         return f"law {number_text(judged.expected)}"
-    statistic = judged.statistic
-    no = " or ".join(_region_words(region) for region in statistic.contradicted)
-    return f"yes {_region_words(statistic.reproduced)}" + (f", no {no}" if no else "")
-
-
-def _region_words(region: Region | None) -> str:
-    if region is None:
-        return MISSING
-    low, high = (
-        number_text(end) if math.isfinite(end) else ("−∞" if end < 0 else "∞") for end in (region.low, region.high)
-    )
-    return f"{low} to {high}"
+    no = " or ".join(map(str, judged.statistic.contradicted))
+    return f"yes {judged.statistic.reproduced}" + (f", no {no}" if no else "")
 
 
 def as_content(rows: Sequence[Row]) -> dict[str, Any]:
@@ -167,18 +153,13 @@ def _content_of(row: Row) -> dict[str, Any]:
         "statistics": [
             {
                 "name": own.statistic.name,
-                "verdict": own.verdict,
-                "reason": own.reason,
-                "mean": own.interval.mean if own.interval else None,
-                "low": own.interval.low if own.interval else None,
-                "high": own.interval.high if own.interval else None,
-                "standard_error": own.standard_error,
-                "expected": own.expected,
                 "decides": deciding_words(own),
+                **{key: getattr(own, key) for key in ("verdict", "reason", "standard_error", "expected")},
+                **(asdict(own.interval) if own.interval else {}),
             }
             for own in judgement.judged
         ],
-        "controls": [{"name": own.name, "held": own.held, "text": own.text} for own in judgement.controls],
+        "controls": [asdict(control) for control in judgement.controls],
         "chains": {arm: [*own] for arm, own in row.evidence.chains.items()},
         "ended_early": [*judgement.dead],
         "seconds": round(row.seconds, 1),

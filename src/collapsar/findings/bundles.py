@@ -122,17 +122,13 @@ def _changed_recipes(finding: Finding, evidence: Evidence) -> list[str]:
     """Arms whose chains differ from what this version would run, or from each other."""
     found = []
     for arm, own in evidence.chains.items():
-        now = _settings_now(finding, arm)
+        now = arm_settings(settings(compose_settings([*finding.command, *finding.arms[arm]])))
         for chain in own.values():
             stored = arm_settings(chain.config)
             changed = sorted(key for key in stored.keys() | now.keys() if stored.get(key) != now.get(key))
             if changed:
                 found.append(f"{chain.label}: the recipe has changed in {', '.join(changed[:3])}")
     return found
-
-
-def _settings_now(finding: Finding, arm: str) -> dict[str, Any]:
-    return arm_settings(settings(compose_settings([*finding.command, *finding.arms[arm]])))
 
 
 def run_again(finding: Finding, evidence: Evidence, files: Mapping[str, str]) -> list[str]:

@@ -31,7 +31,7 @@ class Region:
     high: float
 
     def __str__(self) -> str:
-        return f"[{self.low:g}, {self.high:g}]"
+        return f"[{self.low:g}, {self.high:g}]".replace("inf", "∞").replace("-", "−")
 
     def holds(self, low: float, high: float) -> bool:
         """Whether an interval lies inside."""
@@ -123,7 +123,7 @@ class Statistic(_Part):
             raise ValueError(f"{self.name}: it needs an arm, and minus another one or none; argmin takes no arm")
         if (self.expected is None) == (self.reproduced is None) or (self.expected is not None and self.contradicted):
             raise ValueError(f"{self.name}: either expected decides, or reproduced and contradicted do")
-        if self.expected != LAW and self.expected is not None and not (self.expected and math.isfinite(self.expected)):
+        if isinstance(self.expected, float) and not (self.expected and math.isfinite(self.expected)):
             raise ValueError(f"{self.name}: expected must be law, or a finite number that is not 0")
         for no in self.contradicted:
             yes = self.reproduced

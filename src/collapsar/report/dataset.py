@@ -95,12 +95,13 @@ def import_csv(file: Path, folder: Path) -> list[Path]:
     for (arm, seed), own in rows.groupby(["arm", "seed"], sort=False):
         start = re.sub(r"[^\w.-]+", "_", str(arm))[:40]
         run = folder / file.stem / f"{start}_seed{seed}_{digest({'arm': arm, 'seed': int(seed)})}"
-        names = {"data": file.stem, "model": FOREIGN, "regime": str(arm)}
         records = [
             GenerationRecord(
                 generation=int(generation),
                 seed=int(seed),
-                **names,
+                data=file.stem,
+                model=FOREIGN,
+                regime=str(arm),
                 pool={"size": 0, "real_fraction": 0.0, "origins": {}},
                 num_evaluated=0,
                 num_real=0,
@@ -109,8 +110,14 @@ def import_csv(file: Path, folder: Path) -> list[Path]:
             )
             for generation, found in own.groupby("generation")
         ]
-        config = {part: {"name": name} for part, name in names.items()}
-        config |= {"name": file.stem, "seed": int(seed), "num_generations": records[-1].generation + 1}
+        config = {
+            "name": file.stem,
+            "seed": int(seed),
+            "num_generations": records[-1].generation + 1,
+            "data": {"name": file.stem},
+            "model": {"name": FOREIGN},
+            "regime": {"name": str(arm)},
+        }
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / "config.yaml", yaml.safe_dump(config).encode())
         write_atomically(run / "records.jsonl", "".join(f"{record.to_json()}\n" for record in records).encode())
