@@ -125,6 +125,14 @@ def test_a_chain_that_broke_down_counts_as_the_worst_and_is_shown():
     assert judge_finding(own, found, look=2).dead == ("chain of seed 1: broke down after 1 of 4",)
 
 
+def test_a_metric_without_a_worst_finite_value_is_undecided_once_a_chain_broke_down():
+    own = finding(statistic(metric="fid", reproduced=[0, 9], contradicted=[[10, None]]))
+    dead = chain({"fid": [1.0]}, seed=1, config=CONFIG, ending="broke down", problem="broke down after 1 of 4")
+    chains = {"treated": {0: chain({"fid": [1.0] * 4}, seed=0, config=CONFIG), 1: dead}, "plain": {}}
+    judged = judge_finding(own, Evidence(chains=chains, configs={}), look=2).judged[0]
+    assert (judged.verdict, judged.reason) == ("undecided", "its worst value is infinite")
+
+
 def test_an_open_chain_decides_nothing():
     own = finding(statistic())
     chains = {seed: chain({"recall": [0.9]}, seed=seed, config=CONFIG, problem="unfinished") for seed in range(5)}
@@ -196,3 +204,11 @@ def test_argmin_gives_the_setting_of_the_best_arm():
         for arm, value in (("narrow", 1.0), ("wide", 2.0))
     }
     assert seed_values(own, best, Evidence(chains=chains, configs={})) == {0: 0.5}
+
+
+def test_argmin_of_a_metric_that_an_arm_lacks_is_not_measured():
+    best = statistic(reduce="argmin", over="bias.spread", arm=None, reproduced=[0.4, 0.6], contradicted=[[0.8, 1]])
+    own = finding(best, arms={"narrow": ["bias.spread=0.5"], "wide": ["bias.spread=0.9"]})
+    curves = {"narrow": {"recall": [1.0] * 4}, "wide": {"precision": [1.0] * 4}}
+    chains = {arm: {0: chain(curve, seed=0, config=CONFIG)} for arm, curve in curves.items()}
+    assert np.isnan(seed_values(own, best, Evidence(chains=chains, configs={}))[0])

@@ -69,7 +69,8 @@ class Judgement:
 def judge_values(statistic: Statistic, values: Sequence[float], *, expected: float | None = None) -> Judged:
     """What the values of a statistic, one for each seed, say."""
     if len(values) < 2 or not all(map(math.isfinite, values)):
-        reason = "it was not measured in all chains" if len(values) > 1 else "fewer than two seeds"
+        reason = "it was not measured in all chains" if any(map(math.isnan, values)) else "its worst value is infinite"
+        reason = reason if len(values) > 1 else "fewer than two seeds"
         return Judged(statistic=statistic, verdict="undecided", interval=None, expected=expected, reason=reason)
     found = np.asarray(values, dtype=float)
     interval = mean_interval(found, confidence=CONFIDENCE)

@@ -95,7 +95,9 @@ def _argmin(finding: Finding, statistic: Statistic, evidence: Evidence, *, space
     mean = statistic.model_copy(update={"reduce": "mean"})
     values = {arm: _of_chains(mean, evidence, arm, space=space) for arm in places}
     seeds = set.intersection(*(set(own) for own in values.values()))
-    return {seed: places[min(places, key=lambda arm: values[arm][seed])] for seed in sorted(seeds)}
+    best = {seed: min(places, key=lambda arm: values[arm][seed]) for seed in sorted(seeds)}
+    measured = {seed: not any(math.isnan(own[seed]) for own in values.values()) for seed in best}
+    return {seed: places[arm] if measured[seed] else math.nan for seed, arm in best.items()}
 
 
 def _place(finding: Finding, arm: str, key: str) -> float | None:
