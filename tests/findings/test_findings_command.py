@@ -104,7 +104,7 @@ def test_a_law_is_looked_up_by_the_settings_of_the_arm(board, tmp_path):
 def test_a_missing_law_a_refused_chain_and_an_unknown_name_give_exit_code_2(board):
     code, _, err, _ = board(statistics=[LAW | {"metric": "fitted/sd", "expected": "law"}])
     assert (code, err.splitlines()[-1]) == (
-        4,
+        2,
         "collapsar-findings: statistic 'variance': no exact law of fitted/sd holds for arm replace",
     )
     code, _, err, _ = board(command=[*TINY, "data.dimension=3"])

@@ -13,13 +13,13 @@ from rich.table import Table
 from collapsar import __version__
 from collapsar.files import write_atomically
 from collapsar.findings.chains import collect
-from collapsar.findings.finding import Control, Finding, Region, key_of
-from collapsar.findings.judge import ControlResult, Judged, Judgement, judge_finding
+from collapsar.findings.finding import Finding, Region, key_of
+from collapsar.findings.judge import BEYOND, WITHIN, ControlResult, Judged, Judgement, judge_finding
 from collapsar.findings.values import Evidence, all_chains
 from collapsar.records.commit import commit
 from collapsar.records.words import duration_text
 from collapsar.report.templating import template
-from collapsar.report.wording import MISSING, number_text
+from collapsar.report.wording import interval_text, number_text
 
 STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}
 WIDTH, MARGIN = 300.0, 12.0  # of a picture, in units of its own
@@ -55,7 +55,9 @@ def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Ro
         if row.judgement.verdict == "undecided":
             row = _judge(finding, output / finding.folder_name, look=look)
     for number, control in enumerate(finding.controls, 1):
-        own = controlled(finding, control)
+        keys = {key_of(each) for each in control.overrides}
+        command = (*(each for each in finding.command if key_of(each) not in keys), *control.overrides)
+        own = finding.model_copy(update={"command": command, "controls": ()})
         found = _judge(own, output / f"{finding.folder_name}_control{number}", look=row.judgement.look)
         verdict = found.judgement.verdict
         text = f"{verdict}, expected {control.expect}"
@@ -63,13 +65,6 @@ def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Ro
         controls = (*row.judgement.controls, result)
         row = replace(row, judgement=replace(row.judgement, controls=controls), seconds=row.seconds + found.seconds)
     return row
-
-
-def controlled(finding: Finding, control: Control) -> Finding:
-    """The finding with the overrides of a control, which replace those of the same keys."""
-    keys = {key_of(each) for each in control.overrides}
-    command = [each for each in finding.command if key_of(each) not in keys]
-    return finding.model_copy(update={"command": (*command, *control.overrides), "controls": ()})
 
 
 def _judge(finding: Finding, folder: Path, *, look: int) -> Row:
@@ -105,7 +100,7 @@ def as_table(rows: Sequence[Row]) -> Table:
                 f"[{STYLES[judgement.verdict]}]{judgement.verdict}[/]{standing}" if first else "",
                 f"{own.statistic.name}\n[{STYLES[own.verdict]}]{own.verdict}[/]"
                 + (f": {own.reason}" if own.reason else ""),
-                interval_words(own),
+                interval_text(own.interval),
                 deciding_words(own),
                 str(judgement.look) if first else "",
                 duration_text(row.seconds) if first else "",
@@ -113,15 +108,6 @@ def as_table(rows: Sequence[Row]) -> Table:
                 end_section=own is judgement.judged[-1],
             )
     return table
-
-
-def interval_words(judged: Judged) -> str:
-    """The mean with its interval: 0.59 [0.588, 0.592]."""
-    if judged.interval is None:
-        return MISSING
-    return (
-        f"{number_text(judged.interval.mean)} [{number_text(judged.interval.low)}, {number_text(judged.interval.high)}]"
-    )
 
 
 def deciding_words(judged: Judged) -> str:
@@ -140,13 +126,8 @@ def as_content(rows: Sequence[Row]) -> dict[str, Any]:
 def _content_of(row: Row) -> dict[str, Any]:
     judgement, finding = row.judgement, row.finding
     return {
-        **{
-            key: getattr(finding, key)
-            for key in ("name", "row", "tier", "protocol", "source", "claim", "track", "hash")
-        },
-        "scope": finding.scope.model_dump(),
-        "command": [*finding.command],
-        "arms": {arm: [*own] for arm, own in finding.arms.items()},
+        **finding.model_dump(mode="json", exclude={"looks", "controls", "statistics"}),
+        "hash": finding.hash,
         "verdict": judgement.verdict,
         "standing": [*judgement.standing],
         "seeds": judgement.look,
@@ -174,7 +155,6 @@ def write_board(rows: Sequence[Row], output: Path) -> list[Path]:
     page = template("board.html.jinja", beside="collapsar.findings.board").render(
         board=content,
         rows=rows,
-        interval_words=interval_words,
         deciding_words=deciding_words,
         duration_text=duration_text,
         picture=picture,
@@ -192,13 +172,8 @@ def picture(judged: Judged) -> Mapping[str, Any] | None:
         return None
     if judged.expected is not None:
         error, law = judged.standard_error or 0.0, judged.expected
-        yes, no = (
-            [Region(low=law - 3 * error, high=law + 3 * error)],
-            [
-                Region(low=-math.inf, high=law - 4 * error),
-                Region(low=law + 4 * error, high=math.inf),
-            ],
-        )
+        yes = [Region(low=law - WITHIN * error, high=law + WITHIN * error)]
+        no = [Region(low=-math.inf, high=law - BEYOND * error), Region(low=law + BEYOND * error, high=math.inf)]
     else:
         yes, no = [own for own in [statistic.reproduced] if own is not None], [*statistic.contradicted]
     ends = [end for region in (*yes, *no) for end in (region.low, region.high) if math.isfinite(end)]

@@ -69,7 +69,10 @@ def _run(finding: Finding, seeds: Mapping[str, Sequence[int]], folder: Path) -> 
 def stored_evidence(finding: Finding, folder: Path, *, look: int) -> Evidence:
     """The stored chains of the first `look` seeds; of several of one seed, the one that was begun last."""
     found: dict[str, dict[int, Chain]] = {arm: {} for arm in finding.arms}
-    expected = {overrides_of(finding, arm, seed): (arm, seed) for arm, seed in _jobs(finding, look)}
+    expected = {
+        frozenset((*finding.command, *finding.arms[arm], f"seed={seed}")): (arm, seed)
+        for arm, seed in _jobs(finding, look)
+    }
     keys = [own.metric for own in finding.statistics]
     for chain in sorted(_read(folder), key=lambda chain: (chain.folder / CONFIG).stat().st_mtime):
         place = expected.get(frozenset(chain.overrides))
@@ -78,11 +81,6 @@ def stored_evidence(finding: Finding, folder: Path, *, look: int) -> Evidence:
     chains: Chains = {arm: dict(sorted(own.items())) for arm, own in found.items()}
     configs = {arm: next(iter(own.values())).config for arm, own in chains.items() if own}
     return Evidence(chains=chains, configs=configs)
-
-
-def overrides_of(finding: Finding, arm: str, seed: int) -> frozenset[str]:
-    """What the chain of an arm and a seed is started with."""
-    return frozenset((*finding.command, *finding.arms[arm], f"seed={seed}"))
 
 
 def _read(folder: Path) -> Sequence[Chain]:

@@ -87,7 +87,8 @@ def expected_value(statistic: Statistic, evidence: Evidence) -> float | None:
 
 
 def _argmin(finding: Finding, statistic: Statistic, evidence: Evidence, *, space: str) -> dict[int, float]:
-    places = {arm: place for arm in finding.arms if (place := _place(finding, arm, str(statistic.over))) is not None}
+    set_by = {arm: [each for each in own if key_of(each) == statistic.over] for arm, own in finding.arms.items()}
+    places = {arm: float(own[-1].partition("=")[2]) for arm, own in set_by.items() if own}
     if len(places) < 2:
         raise UsageError(
             f"statistic {statistic.name!r}: two arms at least must set {statistic.over}: got {len(places)}"
@@ -98,12 +99,6 @@ def _argmin(finding: Finding, statistic: Statistic, evidence: Evidence, *, space
     best = {seed: min(places, key=lambda arm: values[arm][seed]) for seed in sorted(seeds)}
     measured = {seed: not any(math.isnan(own[seed]) for own in values.values()) for seed in best}
     return {seed: places[arm] if measured[seed] else math.nan for seed, arm in best.items()}
-
-
-def _place(finding: Finding, arm: str, key: str) -> float | None:
-    """The number that an arm sets a dotted key to; None if it sets none."""
-    found = [each.partition("=")[2] for each in (*finding.command, *finding.arms[arm]) if key_of(each) == key]
-    return float(found[-1]) if found else None
 
 
 def _of_chains(statistic: Statistic, evidence: Evidence, arm: str, *, space: str) -> dict[int, float]:
