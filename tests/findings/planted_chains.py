@@ -95,6 +95,11 @@ def planted_curves(finding, configs):
         curve = curve_of(own, target, configs[own.arm])
         known = curves[own.arm].setdefault(own.metric, curve)
         known += curve[len(known) :]
+        first, last = own.generations
+        if own.reduce in ("mean", "last") and own.expected != LAW:
+            known[first : last + 1] = curve[first:]
+        if own.other:
+            curves[own.arm][own.other] = [float(-place) for place in range(last + 1)]
     length = max(len(curve) for own in curves.values() for curve in own.values())
     for own in curves.values():
         for key, curve in list(own.items()):
@@ -138,7 +143,7 @@ def curve_of(own, target, config):
         case "rmst":
             return [0.5 ** max((place - first) / target, 0) for place in places]
         case "kendall":
-            return [float(place * (1 if target > 0 else -1)) for place in places]
+            return [float(place * (-1 if target > 0 else 1)) for place in places]
     return [target] * (last + 1)
 
 

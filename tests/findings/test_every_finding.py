@@ -26,7 +26,7 @@ def test_a_finding_is_reproduced_by_chains_that_do_what_it_claims(case):
 @pytest.mark.parametrize("seed", range(5))
 def test_controls_hold_for_every_finding(case, seed):
     finding, evidence = case[0], planted(*case, seed=seed)
-    assert together(judge_statistics(finding, evidence.swapped())) != "reproduced"
+    assert together(judge_statistics(finding, evidence.swapped(finding))) != "reproduced"
     for own in finding.statistics:
         if own.minus is not None and own.expected is None:
             assert judge_values(own, [*against_itself(own, evidence).values()]).verdict == "undecided"

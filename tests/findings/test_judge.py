@@ -212,3 +212,15 @@ def test_argmin_of_a_metric_that_an_arm_lacks_is_not_measured():
     curves = {"narrow": {"recall": [1.0] * 4}, "wide": {"precision": [1.0] * 4}}
     chains = {arm: {0: chain(curve, seed=0, config=CONFIG)} for arm, curve in curves.items()}
     assert np.isnan(seed_values(own, best, Evidence(chains=chains, configs={}))[0])
+
+
+def test_generations_are_reversed_if_a_finding_says_the_same_of_all_arms():
+    rising = {"reduce": "slope", "reproduced": [0.1, None], "contradicted": [[None, 0]], "generations": [0, 3]}
+    own = finding(statistic(**rising), statistic(name="other", arm="plain", **rising))
+    curve = {"recall": [0.1, 0.3, 0.5, 0.7]}
+    chains = {seed: chain(curve, seed=seed, config=CONFIG) for seed in range(5)}
+    judgement = judge_finding(own, Evidence(chains={"treated": chains, "plain": chains}, configs={}), look=5)
+    assert judgement.verdict == "reproduced"
+    assert [(each.name, each.held, each.text) for each in judgement.controls] == [
+        ("generations reversed", True, "contradicted")
+    ]

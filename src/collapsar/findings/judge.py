@@ -130,9 +130,10 @@ def together(judged: Sequence[Judged]) -> Verdict:
 
 def _controls(finding: Finding, evidence: Evidence, judged: Sequence[Judged]) -> list[ControlResult]:
     """Arms swapped, the baseline against itself, and wrong laws; each as far as it applies to the finding."""
-    swapped = together(judge_statistics(finding, evidence.swapped()))
-    what = "arms swapped" if len(finding.arms) > 1 else "generations reversed"
-    found = [ControlResult(name=what, held=swapped != "reproduced", text=swapped)]
+    swapped = evidence.swapped(finding)
+    verdict = together(judge_statistics(finding, swapped))
+    what = "generations reversed" if swapped.is_reversed else "arms swapped"
+    found = [ControlResult(name=what, held=verdict != "reproduced", text=verdict)]
     for own in judged:
         name = own.statistic.name
         if own.statistic.minus is not None:

@@ -33,19 +33,27 @@ class Evidence:
     Attributes:
         chains: By arm and seed; a control may exchange them.
         configs: Of each arm, from which its laws follow.
-        is_reversed: Whether generations run backwards, which is the control of a finding with one arm.
+        is_reversed: Whether generations run backwards, as a control.
     """
 
     chains: Chains
     configs: Mapping[str, Mapping[str, Any]]
     is_reversed: bool = False
 
-    def swapped(self) -> "Evidence":
-        """Each arm with the chains of another one, half of all away; a single arm with its generations reversed."""
-        arms = [*self.chains]
-        if len(arms) == 1:
+    def swapped(self, finding: Finding) -> "Evidence":
+        """Each arm with the chains of another one, half of all away.
+
+        If the finding says the same of all arms, or has only one, generations are reversed instead.
+        """
+        arms = [*finding.arms]
+        other = {arm: arms[index - len(arms) // 2] for index, arm in enumerate(arms)}
+        plain = {own.model_copy(update={"name": ""}) for own in finding.statistics}
+        exchanged = {
+            own.model_copy(update={arm: other.get(getattr(own, arm)) for arm in ("arm", "minus")}) for own in plain
+        }
+        if plain == exchanged and all(own.arm for own in plain):
             return replace(self, is_reversed=True)
-        return replace(self, chains={arm: self.chains[arms[index - len(arms) // 2]] for index, arm in enumerate(arms)})
+        return replace(self, chains={arm: self.chains[other[arm]] for arm in arms})
 
 
 def seed_values(finding: Finding, statistic: Statistic, evidence: Evidence, *, space: str = "") -> dict[int, float]:
@@ -108,7 +116,7 @@ def _of_chains(statistic: Statistic, evidence: Evidence, arm: str, *, space: str
         keys = [f"{space}/{key}" if space else key for key in (statistic.metric, statistic.other or statistic.metric)]
         curves = [_curve(chain, key, first=0, last=last) for key in keys]
         if evidence.is_reversed:
-            curves = [[(at, value) for at, (_, value) in enumerate(reversed(own))] for own in curves]
+            curves[0] = [(at, value) for at, (_, value) in enumerate(reversed(curves[0]))]
         found[seed] = _reduced(statistic, *(own if is_ratio else own[first:] for own in curves))
     return found
 
