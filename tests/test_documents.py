@@ -34,6 +34,7 @@ BEFORE = re.compile(r"(?:[A-Z_]+=\S+ |nohup |srun )*")  # what may stand before 
 ARMS = "hydra.sweeper.arms="
 HYDRA = ("collapsar", "run")
 PARSERS = {
+    "collapsar-findings": "collapsar.findings.__main__",
     "collapsar-report": "collapsar.report.__main__",
     "collapsar-score": "collapsar.scoring.__main__",
     "collapsar-verify": "collapsar.verification.__main__",

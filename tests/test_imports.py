@@ -92,7 +92,11 @@ def test_completion_imports_nothing_heavy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["collapsar.report.__main__", "collapsar.verification.__main__", "collapsar.jobs.bench"]
+    "module",
+    [
+        *("collapsar.findings.__main__", "collapsar.report.__main__", "collapsar.verification.__main__"),
+        "collapsar.jobs.bench",
+    ],
 )
 def test_help_of_the_other_commands_imports_nothing_heavy(module, tmp_path):
     code, modules, text = call(module, "--help", folder=tmp_path)

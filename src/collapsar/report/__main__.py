@@ -24,6 +24,10 @@ def _report(options: argparse.Namespace) -> None:
     from collapsar.report.page import write_page
     from collapsar.study.study import read_study
 
+    for file in options.imported:
+        from collapsar.report.dataset import import_csv
+
+        import_csv(file, options.folders[0])
     study = read_study(options.folders)
     written = []
     if options.text:
@@ -36,6 +40,10 @@ def _report(options: argparse.Namespace) -> None:
         written += exports.write_csv(study, options.csv)
     if options.parquet:
         written.append(exports.write_parquet(study.arms, options.parquet))
+    if options.dataset:
+        from collapsar.report.dataset import write_dataset
+
+        written += write_dataset(study, options.dataset)
     if options.figures:
         from collapsar.report.paper import write_figures
 
@@ -48,8 +56,8 @@ def _report(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="collapsar-report",
-        description="One HTML page over all runs at and below the folders. With --text, --csv, --parquet or --figures "
-        "these are made instead, and the page too if -o names it.",
+        description="One HTML page over all runs at and below the folders. With --text, --csv, --parquet, --dataset or "
+        "--figures these are made instead, and the page too if -o names it.",
     )
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run folder, or a folder above some")
     parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="the page (default: DIR/report.html)")
@@ -57,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     rows = "one row a chain, generation and metric, as CSV; of arms against a baseline also FILE_effects.csv"
     parser.add_argument("--csv", metavar="FILE", type=Path, help=rows)
     parser.add_argument("--parquet", metavar="FILE", type=Path, help="the same as Parquet")
+    dataset = "the same as a data set: Parquet with a Croissant description"
+    parser.add_argument("--dataset", metavar="DIR", type=Path, help=dataset)
+    columns = "put other people's chains below DIR first: a CSV of generation, seed, arm, metric and value"
+    parser.add_argument(
+        "--import", dest="imported", metavar="FILE", type=Path, action="append", default=[], help=columns
+    )
     parser.add_argument("--figures", metavar="DIR", type=Path, help="figures for a paper, as SVG and PNG")
     return parser
 

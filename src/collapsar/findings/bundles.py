@@ -1,0 +1,152 @@
+"""Bundles: the chains of a finding in one folder that somebody else can check and run again in part.
+
+A bundle holds the finding, the verdict, and of each chain its settings, records, versions and status. Its hash runs
+over all of these files.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from collapsar.config.composition import settings
+from collapsar.errors import UsageError
+from collapsar.findings.board import Row, as_content
+from collapsar.findings.chains import stored_evidence
+from collapsar.findings.finding import Finding, load_finding
+from collapsar.findings.values import Evidence, all_chains, is_dead, summarised
+from collapsar.library.composing import compose_settings
+from collapsar.library.running import run
+from collapsar.records.settings import arm_settings, config_folder
+from collapsar.study.chains import Chain, read_chains
+
+MANIFEST, FINDING, BOARD, CHAINS = "manifest.json", "finding.yaml", "board.json", "chains"
+KEPT = ("config.yaml", "records.jsonl", "versions.json", "status.json", ".hydra/overrides.yaml")
+MIN_SEEDS = 10
+FIRST_TRIAL_SEED = 100  # searches use seeds from here on, so that none is reported
+TOLERANCE = 1e-4  # relative: another machine rounds differently
+
+
+def write_bundle(row: Row, folder: Path) -> Path:
+    """Write the bundle of a finding below a folder; returns its path. UsageError if it is already there."""
+    finding, bundle = row.finding, folder / row.finding.folder_name
+    if bundle.exists():
+        raise UsageError(f"{bundle} is already there: name another folder, or delete it")
+    for chain in all_chains(row.evidence.chains):
+        for name in KEPT:
+            if (file := chain.folder / name).is_file():
+                place = bundle / CHAINS / chain.folder.name / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)
+    shutil.copyfile(config_folder() / "finding" / f"{finding.name}.yaml", bundle / FINDING)
+    (bundle / BOARD).write_text(json.dumps(as_content([row]), indent=1) + "\n", encoding="utf-8")
+    manifest = {"finding": finding.name, "protocol": finding.protocol, "look": row.judgement.look}
+    manifest |= {"hash": finding.hash, "files": file_hashes(bundle)}
+    (bundle / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return bundle
+
+
+def file_hashes(bundle: Path) -> dict[str, str]:
+    """The hash of each file of a bundle, by its path, without the manifest."""
+    files = sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        path.relative_to(bundle).as_posix(): blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in files
+    }
+
+
+def check_bundle(bundle: Path) -> list[str]:
+    """What is wrong with a bundle, in lines; empty if it is accepted. One of its chains is run again.
+
+    Raises:
+        UsageError: the folder is no bundle.
+    """
+    manifest = _manifest(bundle)
+    own = load_finding(config_folder() / "finding" / f"{manifest['finding']}.yaml")
+    files = file_hashes(bundle)
+    if files != manifest["files"]:
+        changed = sorted(
+            name for name in files.keys() | manifest["files"].keys() if files.get(name) != manifest["files"].get(name)
+        )
+        return [f"files differ from the manifest: {', '.join(changed[:3])}"]
+    if (manifest["protocol"], manifest["hash"]) != (own.protocol, own.hash):
+        return [
+            f"protocol {manifest['protocol']}, finding {manifest['hash']}: this version has {own.protocol}, {own.hash}"
+        ]
+    chains = read_chains([bundle / CHAINS])
+    evidence = stored_evidence(own, bundle / CHAINS, look=int(manifest["look"]))
+    problems = [*_refusals(own, chains, evidence), *_changed_recipes(own, evidence)]
+    return problems or run_again(own, evidence, files)
+
+
+def _manifest(bundle: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{bundle} is no bundle: its {MANIFEST} cannot be read") from error
+    keys = ("finding", "protocol", "look", "hash", "files")
+    if not isinstance(content, dict) or any(key not in content for key in keys):
+        raise UsageError(f"{bundle / MANIFEST} must have the keys {', '.join(keys)}")
+    return content
+
+
+def _refusals(finding: Finding, chains: Sequence[Chain], evidence: Evidence) -> list[str]:
+    """Too few seeds, seeds that are missing, trials among the chains, chains without an end, and failed gates."""
+    found = []
+    for arm, own in evidence.chains.items():
+        if len(own) < MIN_SEEDS:
+            found.append(f"arm {arm} has {len(own)} seeds: {MIN_SEEDS} at least")
+        if sorted(own) != [*range(len(own))]:
+            found.append(
+                f"arm {arm} must have all seeds from 0 on, failures too: got {', '.join(map(str, sorted(own)))}"
+            )
+        elif len(own) < max(map(len, evidence.chains.values())):
+            found.append(f"arm {arm} lacks seeds that other arms have")
+    placed = {chain.folder for chain in all_chains(evidence.chains)}
+    for chain in chains:
+        if chain.config.get("objective") is not None and chain.seed < FIRST_TRIAL_SEED:
+            found.append(f"{chain.label} is a trial on a reported seed: searches use seeds from {FIRST_TRIAL_SEED} on")
+        elif chain.folder not in placed:
+            found.append(f"{chain.label} is of no arm: another recipe or protocol")
+        elif chain.is_open and not is_dead(chain):
+            found.append(f"{chain.label} has not ended: {chain.problem}")
+        elif chain.profile.entry_gate == "failed":
+            found.append(f"{chain.label} fails the entry gate")
+    return found
+
+
+def _changed_recipes(finding: Finding, evidence: Evidence) -> list[str]:
+    """Arms whose chains differ from what this version would run, or from each other."""
+    found = []
+    for arm, own in evidence.chains.items():
+        now = arm_settings(settings(compose_settings([*finding.command, *finding.arms[arm]])))
+        for chain in own.values():
+            stored = arm_settings(chain.config)
+            changed = sorted(key for key in stored.keys() | now.keys() if stored.get(key) != now.get(key))
+            if changed:
+                found.append(f"{chain.label}: the recipe has changed in {', '.join(changed[:3])}")
+    return found
+
+
+def run_again(finding: Finding, evidence: Evidence, files: Mapping[str, str]) -> list[str]:
+    """Run one chain again, chosen by the bundle's hash, and compare its numbers."""
+    places = [(arm, seed) for arm, own in evidence.chains.items() for seed in own]
+    chosen = int(blake2b(json.dumps(files, sort_keys=True).encode(), digest_size=8).hexdigest(), 16) % len(places)
+    arm, seed = places[chosen]
+    stored = evidence.chains[arm][seed]
+    with TemporaryDirectory() as folder:
+        run([*finding.command, *finding.arms[arm], f"seed={seed}", f"hydra.run.dir={folder}/chain"])
+        keys = [own.metric for own in finding.statistics]
+        again = summarised(read_chains([Path(folder)])[0], keys=keys)
+    if len(again.records) != len(stored.records):
+        return [f"{stored.label}: {len(stored.records)} generations are stored, {len(again.records)} come out"]
+    for one, other in zip(stored.records, again.records, strict=True):
+        for key in sorted(one.metrics.keys() | other.metrics.keys()):
+            pair = one.metrics.get(key, math.nan), other.metrics.get(key, math.nan)
+            if not math.isclose(*pair, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+                where = f"{stored.label}, generation {one.generation}"
+                return [f"{where}: {key} is {pair[0]:g}, and {pair[1]:g} when run again"]
+    return []

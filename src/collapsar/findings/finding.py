@@ -1,0 +1,227 @@
+"""A finding: a published claim, the chains that test it, and the regions that decide, as `conf/finding` states it.
+
+A statistic is reproduced if its interval lies inside `reproduced`, and contradicted if inside a region of
+`contradicted`; the gap between them is the smallest effect that matters.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml  # type: ignore[import-untyped]
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from collapsar.errors import UsageError
+from collapsar.jobs.failures import did_you_mean
+from collapsar.judging.metric_keys import load_cases
+from collapsar.judging.metric_lookup import find_metric
+from collapsar.records.settings import config_folder, digest
+
+PARAMETER = "parameter/"  # followed by the name of a fitted parameter and an index into its last axis
+LAW = "law"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A closed interval; its ends may be infinite."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"[{self.low:g}, {self.high:g}]".replace("inf", "∞").replace("-", "−")
+
+    def holds(self, low: float, high: float) -> bool:
+        """Whether an interval lies inside."""
+        return self.low <= low and high <= self.high
+
+
+def key_of(override: str) -> str:
+    """The key that an override sets."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _region(content: Any) -> Any:
+    if content is None or isinstance(content, Region):
+        return content
+    is_pair = isinstance(content, list) and len(content) == 2
+    low, high = (
+        (end if value is None else value for value, end in zip(content, (-math.inf, math.inf), strict=True))
+        if is_pair
+        else (1, 0)
+    )
+    if not all(isinstance(end, int | float) for end in (low, high)) or not low <= high:
+        raise ValueError(f"a region is [lowest, highest], null for no end: got {content!r}")
+    return Region(low=float(low), high=float(high))
+
+
+def _generations(content: Any) -> Any:
+    found = content if isinstance(content, list | tuple) else [content, content]
+    if len(found) != 2 or not all(type(each) is int for each in found) or not 0 <= found[0] <= found[1]:
+        raise ValueError(f"generations must be one, or the first and the last: got {content!r}")
+    return tuple(found)
+
+
+def _metric(key: str) -> str:
+    load_cases()
+    if not key.startswith(PARAMETER) and find_metric(key) is None:
+        raise ValueError(f"there is no metric {key!r}")
+    return key
+
+
+def _override(text: str) -> str:
+    if "=" not in text or " " in text or key_of(text) in ("seed", "name") or text.startswith("hydra"):
+        raise ValueError(f"an override is KEY=VALUE without spaces, and not of seed, name or hydra: got {text!r}")
+    return text
+
+
+Override = Annotated[str, AfterValidator(_override)]
+MetricName = Annotated[str, AfterValidator(_metric)]
+Bounds = Annotated[Region, BeforeValidator(_region)]
+Seeds = Annotated[int, Field(ge=2)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Statistic(_Part):
+    """One number of a chain, and what it says.
+
+    Attributes:
+        metric: A key of the records, a fitted parameter's `fitted/...`, or `parameter/NAME/INDEX`.
+        arm: Whose chains; None for `argmin`, which takes all arms that set `over`.
+        minus: The arm whose number of the same seed is subtracted.
+        other: The metric whose order `kendall` compares with.
+        over: The setting whose value `argmin` returns.
+        generations: The first and last generation.
+        expected: The law's value (`law`) or a number; None: the regions decide.
+    """
+
+    name: str
+    metric: MetricName
+    generations: Annotated[tuple[int, int], BeforeValidator(_generations)]
+    arm: str | None = None
+    minus: str | None = None
+    other: MetricName | None = None
+    over: str | None = None
+    reduce: Literal[
+        "mean", "last", "slope", "relative_slope", "area", "ratio_to_first", "rmst", "kendall", "argmin"
+    ] = "mean"
+    expected: float | Literal["law"] | None = None
+    reproduced: Bounds | None = None
+    contradicted: tuple[Bounds, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Statistic":
+        for key, reduce in (("other", "kendall"), ("over", "argmin")):
+            if (getattr(self, key) is None) == (self.reduce == reduce):
+                raise ValueError(f"{self.name}: {key} goes with reduce: {reduce}, and only with it")
+        if (self.arm is None) != (self.reduce == "argmin") or (self.minus and self.minus == self.arm):
+            raise ValueError(f"{self.name}: it needs an arm, and minus another one or none; argmin takes no arm")
+        if (self.expected is None) == (self.reproduced is None) or (self.expected is not None and self.contradicted):
+            raise ValueError(f"{self.name}: either expected decides, or reproduced and contradicted do")
+        if isinstance(self.expected, float) and not (self.expected and math.isfinite(self.expected)):
+            raise ValueError(f"{self.name}: expected must be law, or a finite number that is not 0")
+        for no in self.contradicted:
+            yes = self.reproduced
+            if yes and yes.low <= no.high and no.low <= yes.high:
+                raise ValueError(f"{self.name}: reproduced and contradicted overlap: {yes} and {no}")
+        if self.minus and any(own and own.holds(0.0, 0.0) for own in (self.reproduced, *self.contradicted)):
+            raise ValueError(f"{self.name}: 0, which is no difference, must lie in the gap between the regions")
+        return self
+
+
+class Control(_Part):
+    """The finding with further overrides, and the verdict that it must then get."""
+
+    overrides: tuple[Override, ...]
+    expect: Literal["reproduced", "contradicted", "undecided"]
+
+
+class Scope(_Part):
+    """What the chains are, and what they do not show."""
+
+    data: str
+    family: str
+    does_not_show: str
+
+
+class Finding(_Part):
+    """A claim as a contract; `protocol` rises with every change of meaning."""
+
+    name: str
+    protocol: Annotated[int, Field(ge=1)]
+    tier: Literal["exact", "same_setting", "analogue"]
+    row: Annotated[int, Field(ge=1)]
+    source: str
+    claim: str
+    scope: Scope
+    track: Literal["cpu", "gpu"]
+    command: tuple[Override, ...]
+    arms: Annotated[dict[str, tuple[Override, ...]], Field(min_length=1)]
+    statistics: Annotated[tuple[Statistic, ...], Field(min_length=1)]
+    looks: Annotated[tuple[Seeds, ...], Field(min_length=1)] = (5, 10, 20)
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def folder_name(self) -> str:
+        """Its folder below the output; another protocol has another one."""
+        return f"{self.name}_v{self.protocol}"
+
+    @property
+    def hash(self) -> str:
+        """Eight characters that change with anything that the finding says."""
+        return digest({"finding": self.model_dump_json()})
+
+    @model_validator(mode="after")
+    def _check(self) -> "Finding":
+        if [*self.looks] != sorted(set(self.looks)):
+            raise ValueError(f"looks must rise: got {[*self.looks]}")
+        shared = {key_of(each) for each in self.command}
+        twice = [key for own in self.arms.values() for each in own if (key := key_of(each)) in shared]
+        if twice or len(set(self.arms.values())) < len(self.arms):
+            raise ValueError(
+                f"arms must differ, and set no key that command sets: got {', '.join(twice) or 'equal arms'}"
+            )
+        if len({own.name for own in self.statistics}) < len(self.statistics):
+            raise ValueError("each statistic needs a name of its own")
+        for own in self.statistics:
+            for arm in (own.arm, own.minus):
+                if arm is not None and arm not in self.arms:
+                    raise ValueError(f"{own.name}: there is no arm {arm!r}: there are {', '.join(self.arms)}")
+            if own.expected is not None and self.tier != "exact":
+                raise ValueError(f"{own.name}: expected needs tier: exact: got {self.tier}")
+        return self
+
+
+def load_findings(names: Sequence[str] = (), *, track: str | None = None) -> list[Finding]:
+    """The findings of these names, or all of a track, by row; UsageError if there is no such finding."""
+    folder = config_folder() / "finding"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no finding {name!r}: {did_you_mean(name, known)}there are {', '.join(known)}")
+    found = [load_finding(folder / f"{name}.yaml") for name in names or known]
+    chosen = [each for each in found if names or track in (None, each.track)]
+    return sorted(chosen, key=lambda each: (each.row, each.name))
+
+
+def load_finding(path: Path) -> Finding:
+    """The finding that a YAML file states.
+
+    Raises:
+        UsageError: a key is unknown or missing, a value is not allowed, or regions overlap.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Finding.model_validate({**content, "name": path.stem} if isinstance(content, dict) else content)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path.name} is not YAML: {str(error).splitlines()[0]}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        text = "no such key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{path.name}: {f'{place}: ' if place else ''}{text}") from error

@@ -1,0 +1,175 @@
+"""The command `collapsar-findings` on tiny findings: what it runs, continues, writes and returns."""
+
+import json
+import logging
+
+import pytest
+import yaml
+
+from collapsar.findings import bundles, chains, finding
+from collapsar.findings.__main__ import main
+
+TINY = [
+    *("data=gaussian", "data.dimensions=5000", "data.num_train=10", "data.num_test=10", "data.num_reserve=0"),
+    *("model=gaussian", "evaluation.metrics=[]", "evaluation.num_batches=0", "tracking=none", "alarm=none"),
+    "num_generations=2",
+]
+LAW = {"name": "variance", "arm": "replace", "metric": "fitted/variance", "generations": 1}
+CONTENT = {
+    "protocol": 1,
+    "tier": "exact",
+    "row": 1,
+    "source": "nobody",
+    "claim": "variance dies",
+    "scope": {"data": "none", "family": "none", "does_not_show": "all"},
+    "track": "cpu",
+    "command": TINY,
+    "arms": {"replace": ["regime=replace"], "accumulate": ["regime=accumulate"]},
+    "statistics": [LAW | {"minus": "accumulate", "reproduced": [None, -0.01], "contradicted": [[0.01, None]]}],
+    "looks": [4, 5],
+}
+
+
+@pytest.fixture
+def board(tmp_path, monkeypatch, capfd):
+    """`board(options, **content)` writes a finding, runs the command in a folder: exit code, output, errors, runs."""
+    (tmp_path / "conf" / "finding").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for module in (finding, bundles):
+        monkeypatch.setattr(module, "config_folder", lambda: tmp_path / "conf")
+    runs, plain = [], chains.run
+    monkeypatch.setattr(chains, "run", lambda *given, **more: (runs.append(given), plain(*given, **more))[1])
+
+    def call(*options, **content):
+        (tmp_path / "conf" / "finding" / "tiny.yaml").write_text(yaml.safe_dump(CONTENT | content, sort_keys=False))
+        runs.clear()
+        level, handlers = logging.getLogger().level, logging.getLogger().handlers[:]
+        try:
+            code = main([*options, "--output", "board"])
+        finally:
+            logging.getLogger().setLevel(level)
+            logging.getLogger().handlers[:] = handlers
+        out, err = capfd.readouterr()
+        return code, out, err, len(runs)
+
+    return call
+
+
+def content_of(tmp_path):
+    return json.loads((tmp_path / "board" / "board.json").read_text())["findings"][0]
+
+
+def test_the_board_is_run_and_written_and_the_same_command_runs_nothing(board, tmp_path):
+    code, out, _, num_runs = board()
+    assert (code, num_runs) == (0, 1)
+    first = content_of(tmp_path)
+    assert (first["verdict"], first["seeds"]) == ("reproduced", 4)
+    assert first["chains"] == {"replace": [*range(4)], "accumulate": [*range(4)]}
+    page = (tmp_path / "board" / "board.html").read_text()
+    assert "variance dies" in page
+    assert "<svg" in page
+    assert "reproduced" in out
+    code, _, _, num_runs = board()
+    assert (code, num_runs, content_of(tmp_path)) == (0, 0, first)
+
+
+def test_an_undecided_finding_gets_more_seeds_up_to_the_last_look(board, tmp_path):
+    undecided = LAW | {"minus": "accumulate", "reproduced": [None, -9], "contradicted": [[9, None]]}
+    assert board(statistics=[undecided])[3] == 2
+    assert (content_of(tmp_path)["verdict"], content_of(tmp_path)["seeds"]) == ("undecided", 5)
+    assert board("--looks", "4", statistics=[undecided])[3] == 0
+    assert content_of(tmp_path)["seeds"] == 4
+
+
+def test_a_control_that_fails_gives_exit_code_1(board, tmp_path):
+    wide = LAW | {"reproduced": [0, 2], "contradicted": [[3, 4]]}
+    code, out, *_ = board(statistics=[wide])
+    assert code == 1
+    assert "FAILED: arms swapped" in out
+    assert content_of(tmp_path)["controls"] == [{"name": "arms swapped", "held": False, "text": "reproduced"}]
+
+
+@pytest.mark.parametrize(("expect", "code"), [("undecided", 0), ("reproduced", 1)])
+def test_a_control_of_its_own_is_run_with_the_finding(board, tmp_path, expect, code):
+    control = {"overrides": ["data.num_train=10000", "data.dimensions=2"], "expect": expect}
+    assert board("--looks", "2", controls=[control])[0] == code
+    assert content_of(tmp_path)["controls"][-1]["text"] == f"undecided, expected {expect}"
+
+
+def test_a_law_is_looked_up_by_the_settings_of_the_arm(board, tmp_path):
+    board(statistics=[LAW | {"expected": "law"}])
+    assert content_of(tmp_path)["statistics"][0]["expected"] == pytest.approx(0.81)
+
+
+def test_a_missing_law_a_refused_chain_and_an_unknown_name_give_exit_code_2(board):
+    code, _, err, _ = board(statistics=[LAW | {"metric": "fitted/sd", "expected": "law"}])
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "collapsar-findings: statistic 'variance': no exact law of fitted/sd holds for arm replace",
+    )
+    code, _, err, _ = board(command=[*TINY, "data.dimension=3"])
+    assert (code, "data.dimension is not an option" in err) == (2, True)
+    code, _, err, _ = board("tinny")
+    assert (code, err) == (2, "collapsar-findings: there is no finding 'tinny': did you mean tiny? there are tiny\n")
+    code, _, err, _ = board("--looks", "1")
+    assert (code, err) == (2, "collapsar-findings: --looks must be at least 2 seeds: got 1\n")
+
+
+def test_findings_are_listed_without_a_run(board):
+    code, out, _, num_runs = board("--list")
+    assert (code, out, num_runs) == (0, "  1 tiny (exact, cpu): variance dies\n", 0)
+
+
+@pytest.fixture
+def bundle(board, tmp_path):
+    assert board("--bundle", "bundles", looks=[10])[0] == 0
+    return tmp_path / "bundles" / "tiny_v1"
+
+
+def test_a_bundle_is_accepted_after_one_of_its_chains_ran_again(board, bundle):
+    code, out, *_ = board("--check", str(bundle), looks=[10])
+    assert (code, out.splitlines()[-1]) == (0, "the bundle is accepted")
+    code, _, err, _ = board("--bundle", "bundles", looks=[10])
+    assert code == 2
+    assert "is already there" in err
+
+
+def resealed(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"] = bundles.file_hashes(bundle)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_bundle_is_refused_for_what_is_wrong_with_it(board, bundle):
+    def problem(**content):
+        code, out, *_ = board("--check", str(bundle), **{"looks": [10]} | content)
+        assert code == 1
+        return out
+
+    assert "this version has 2" in problem(protocol=2)
+    chain = next((bundle / "chains").glob("*replace_seed3*"))
+    config = chain / "config.yaml"
+    plain = config.read_text()
+    assert "num_train: 10\n" in plain
+    config.write_text(plain.replace("num_train: 10\n", "num_train: 11\n").partition("# checksum")[0])
+    assert "files differ from the manifest" in problem()
+    resealed(bundle)
+    assert "the recipe has changed in data.num_train" in problem()
+    config.write_text(plain.replace("objective: null", "objective: final/recall").partition("# checksum")[0])
+    resealed(bundle)
+    assert "is a trial on a reported seed" in problem()
+    config.write_text(plain)
+    chain.rename(bundle.parent / "away")
+    resealed(bundle)
+    text = problem()
+    assert "arm replace has 9 seeds: 10 at least" in text
+    assert "must have all seeds from 0 on, failures too: got 0, 1, 2, 4" in text
+    (bundle.parent / "away").rename(chain)
+    for records in (bundle / "chains").glob("*/records.jsonl"):
+        lines = [json.loads(line) for line in records.read_text().splitlines()]
+        for line in lines:
+            line.pop("checksum", None)
+            line["fitted"]["variance"] = [2 * value for value in line["fitted"]["variance"]]
+        records.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    resealed(bundle)
+    assert "when run again" in problem()
