@@ -143,7 +143,7 @@ def test_no_classifier_is_trained_on_the_way_to_a_generation_that_nobody_judges(
 
 
 def test_categories_are_judged_by_what_they_are(tmp_path):
-    source = build("data=categorical", "data.num_categories=3").data
+    source = build("data=categorical", "model=categorical", "data.num_categories=3").data
     space = CategorySpace().fit(source.load(), device=torch.device("cpu"), cache_dir=tmp_path)
     values = torch.tensor([[2.0], [0.0]])
     assert space.classify(space.extract(values)).tolist() == [[0, 0, 1], [1, 0, 0]]
@@ -152,4 +152,4 @@ def test_categories_are_judged_by_what_they_are(tmp_path):
 @pytest.mark.parametrize("overrides", [("data=gaussian",), ("data=grid",), ("data=categorical", "data.dimensions=2")])
 def test_what_is_no_category_is_refused(overrides, tmp_path):
     with pytest.raises(UsageError, match="choose data=categorical"):
-        CategorySpace().fit(build(*overrides).data.load(), device=torch.device("cpu"), cache_dir=tmp_path)
+        CategorySpace().fit(build("model=kde", *overrides).data.load(), device=torch.device("cpu"), cache_dir=tmp_path)

@@ -72,7 +72,7 @@ def blocks(record):
 )
 def test_the_real_loop_follows_every_law_that_is_drawn(overrides, keys, tmp_path):
     size = () if "data.dimensions=800" in overrides else ("data.dimensions=800",)
-    if "num_synthetic=35" in overrides:
+    if "regime=weighted" in overrides:
         size = (*size, "regime.regime.synthetic_ratio=1.5")
     records = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides, *size)
     drawn = laws_of(settings(*SCORES, *overrides, *size))
@@ -334,6 +334,7 @@ def test_fitted_values_are_the_worked_example():
             "fitted/sd": 1.25,
             "fitted/wasserstein": (1 + 1 + 9 + 0.25) / 2,
             "fitted/log_variance": 0.0,
+            "fitted/effective_sample_size": 1.5 / 5.625,
         }
     )
     full = fitted_gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.6], [0.6, 1.0]])

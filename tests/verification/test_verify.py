@@ -19,7 +19,7 @@ from collapsar.verification.__main__ import main
 from collapsar.verification.protocols import protocols
 from collapsar.verification.verify import Check, as_table, check
 
-NUM_CHECKS = 134
+NUM_CHECKS = 131
 APPROXIMATIONS = {"median v", "n_e by 1.5 / E[W₂²]", "n_e by 1 / E[μ²]"}
 REGIMES = [
     regimes.Replace,
@@ -168,8 +168,9 @@ def test_a_law_that_is_one_per_cent_wrong_fails(monkeypatch, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["squared_mean", "variance"])
-@pytest.mark.parametrize("number", [0, 3, 4, None])
+@pytest.mark.parametrize(
+    ("part", "number"), [("squared_mean", None), ("variance", None), ("variance", 0), ("variance", 3), ("variance", 4)]
+)
 def test_a_moment_that_is_one_per_cent_wrong_fails(monkeypatch, part, number):
     law = recursions.moments_with_fresh_real
 
