@@ -7,7 +7,7 @@ and `WITHOUT_EFFECT` binds it (a cause, a correction, a lever, a labeller, or a 
 parameters (`fitted`); metrics of drawn samples have biases of their own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -117,7 +117,7 @@ def _conserved(chain: AnalyticChain) -> Iterator[Law]:
 
 def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
     """Any number of samples a generation, with a bias; what real samples a fit is worth needs fresh ones."""
-    moments = partial(recursions.moments_with_fresh_real, **sizes, scale=spread)
+    moments = _moments(sizes, scale=spread)
     shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, λ = {spread:g}"
     if spread != 1:
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
@@ -137,6 +137,12 @@ def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
         yield Law(f"fitted/{key}", f"n_e by {formula}", f"n_e = {formula}, {shown}", MAD, size, "approximation")
 
 
+def _moments(
+    sizes: Mapping[str, int], *, scale: float = 1.0, added: float = 0.0
+) -> Callable[[int], recursions.Moments]:
+    return lambda generation: recursions.moments_with_fresh_real(generation, **sizes, scale=scale, added=added)
+
+
 def _kernels(chain: AnalyticChain) -> Iterator[Law]:
     """A kernel around each sample adds its variance, an absolute or a relative one, in every generation."""
     model, sizes, share = chain.config["model"], chain.fresh_sizes, chain.real_share
@@ -151,7 +157,7 @@ def _kernels(chain: AnalyticChain) -> Iterator[Law]:
     kernel = f"h = {added**0.5:g}" if added else f"c = {relative:.3g}"
     if sizes is not None:
         scale = 1 + relative**2
-        moments = partial(recursions.moments_with_fresh_real, **sizes, scale=scale, added=added)
+        moments = _moments(sizes, scale=scale, added=added)
         shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, {kernel}"
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
         variance: Curve = lambda t: scale * moments(t).variance + added  # noqa: E731
@@ -182,7 +188,7 @@ def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
         case _ if not chain.is_even:
             if (sizes := chain.fresh_sizes) is None:
                 return None
-            moments = partial(recursions.moments_with_fresh_real, **sizes)
+            moments = _moments(sizes)
             shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}"
             return shown, DERIVED, lambda t: moments(t).squared_mean
         case "Replace":

@@ -21,7 +21,8 @@ from collapsar.models.bias import ScaledLatents
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.theory.fitted import fitted_values
-from collapsar.theory.laws import Law, laws_of
+from collapsar.theory.law import Law
+from collapsar.theory.laws import laws_of
 from collapsar.training.phases import Training
 from collapsar.training.train import fit
 

@@ -115,10 +115,10 @@ class Flow(LearnedModel):
         def velocity(position: Values, time: float) -> Values:
             return self.velocities(position, torch.full((len(position),), time, device=position.device), labels)
 
-        grid = {"begin": begin, "end": end, "num_steps": self.num_steps}
+        way = partial(solve, solver=self.solver)
         if self.churn and generator is not None:
-            return solve_with_noise(velocity, start, **grid, churn=self.churn, generator=generator)
-        return solve(velocity, start, **grid, solver=self.solver)
+            way = partial(solve_with_noise, churn=self.churn, generator=generator)
+        return way(velocity, start, begin=begin, end=end, num_steps=self.num_steps)
 
     def velocities(self, position: Values, time: PerSample, labels: Labels | None = None) -> Values:
         """The velocity of each sample at its own time, in [0, 1]."""
