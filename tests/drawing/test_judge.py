@@ -9,6 +9,7 @@ from collapsar.config import composition
 from collapsar.drawing.judge import choose_space, make_judge, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.judging.spaces import classifier as classifier_module
+from collapsar.judging.spaces.categories import CategorySpace
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.pca import PCASpace
@@ -139,3 +140,16 @@ def test_no_classifier_is_trained_on_the_way_to_a_generation_that_nobody_judges(
     monkeypatch.setattr(embedders, "train_classifier", lambda *_, **__: pytest.fail("a classifier was trained"))
     fresh = ("tracking=none", f"evaluation.cache_folder={tmp_path / 'spaces'}", "num_generations=1")
     assert len(build_and_run(tmp_path / "run", *tiny, *fresh)) == 1
+
+
+def test_categories_are_judged_by_what_they_are(tmp_path):
+    source = build("data=categorical", "model=categorical", "data.num_categories=3").data
+    space = CategorySpace().fit(source.load(), device=torch.device("cpu"), cache_dir=tmp_path)
+    values = torch.tensor([[2.0], [0.0]])
+    assert space.classify(space.extract(values)).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("overrides", [("data=gaussian",), ("data=grid",), ("data=categorical", "data.dimensions=2")])
+def test_what_is_no_category_is_refused(overrides, tmp_path):
+    with pytest.raises(UsageError, match="choose data=categorical"):
+        CategorySpace().fit(build("model=kde", *overrides).data.load(), device=torch.device("cpu"), cache_dir=tmp_path)

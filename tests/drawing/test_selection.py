@@ -13,6 +13,7 @@ from collapsar.drawing.rules import Curated, Deduplicated, TopScored, Verified
 from collapsar.drawing.selection import KeepAll, Selection
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
+from collapsar.theory.recursions import curated_shares
 
 CONF = Path(__file__).parents[2] / "conf" / "selection"
 
@@ -61,6 +62,7 @@ SELECTIONS = [
     TopScored(score="confidence", kept_fraction=1),
     Verified(min_confidence=0.8, max_draws_per_sample=20),
     Curated(favoured_class=1, strength=1.0, max_draws_per_sample=20),
+    Curated(favoured_class=[0, 1], strength=1.0, max_draws_per_sample=20, num_choices=3),
     Deduplicated(min_distance=0.2, max_draws_per_sample=20),
     Farthest(kept_fraction=0.3, group_size=7),
 ]
@@ -84,7 +86,7 @@ def test_kept_samples_keep_their_labels(selection):
 
 @pytest.mark.parametrize(
     ("selection", "judged_by"),
-    list(zip(SELECTIONS, [{}, {"name": "critic"}, *[{"name": "identity"}] * 5], strict=True)),
+    list(zip(SELECTIONS, [{}, {"name": "critic"}, *[{"name": "identity"}] * 6], strict=True)),
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_what_was_drawn_says_who_judged_it(selection, judged_by):
@@ -123,6 +125,61 @@ def test_curated_samples_are_p_times_exp_of_the_reward():
     expected_mean = (exp * (strength - 1) + 1) / (strength * (exp - 1))  # of the density exp(3 x) on [0, 1]
     assert selected.samples.values[:, 0].mean().item() == pytest.approx(expected_mean.item(), abs=0.01)
     assert selected.samples.values[:, 1].mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+class Coins:
+    """A "model" of classes 0, 1 and 2 with the shares .5, .3 and .2."""
+
+    shares = (0.5, 0.3, 0.2)
+
+    def __init__(self):
+        self.generator, self.num_drawn = torch.Generator().manual_seed(0), 0
+
+    def __call__(self, num_samples):
+        self.num_drawn += num_samples
+        codes = torch.multinomial(torch.tensor(self.shares), num_samples, replacement=True, generator=self.generator)
+        return Samples(codes.float().unsqueeze(1), codes)
+
+
+def one_hot(values):
+    return torch.nn.functional.one_hot(values[:, 0].long(), 3).float()
+
+
+@pytest.mark.parametrize("favoured", [1, [1], [0, 2]])
+@pytest.mark.parametrize("num_choices", [2, 4])
+def test_the_choice_among_k_has_its_law(favoured, num_choices):
+    settings = {"favoured_class": favoured, "strength": 1.5, "num_choices": num_choices}
+    model, number = Coins(), 40_000
+    curated = Curated(**settings, max_draws_per_sample=1)
+    drawn = curated.select(
+        model, num_samples=number, judge=judge(class_probabilities=one_hot), generator=torch.Generator().manual_seed(1)
+    )
+    assert drawn.num_drawn == model.num_drawn == number * num_choices
+    law = curated_shares(
+        Coins.shares, favoured=curated.favoured, strength=curated.strength, num_choices=curated.num_choices
+    )
+    shares = drawn.samples.labels.bincount(minlength=3) / number
+    assert shares.tolist() == pytest.approx(law, abs=4 * 0.5 / number**0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_choices": 1}, "num_choices must be at least 2, or null: got 1"),
+        ({"favoured_class": [0, 0], "num_choices": 2}, r"must hold different classes, at least one: got \[0, 0\]"),
+        ({"favoured_class": [], "num_choices": 2}, r"must hold different classes, at least one: got \[\]"),
+        ({"favoured_class": [0, 1]}, r"num_choices must be set for several favoured classes: got null for \[0, 1\]"),
+    ],
+)
+def test_choices_that_cannot_be_made_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        Curated(**{"favoured_class": 0, "strength": 1.0, "max_draws_per_sample": 2} | settings)
+
+
+def test_every_favoured_class_must_exist():
+    curated = Curated(favoured_class=[0, 5], strength=1.0, max_draws_per_sample=2, num_choices=2)
+    with pytest.raises(UsageError, match="favoured_class must be below 3, the number of classes: got 5"):
+        curated.check(num_classes=3, has_critic=False)
 
 
 def test_without_reward_curation_keeps_everything():

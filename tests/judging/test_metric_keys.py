@@ -118,4 +118,5 @@ def test_groups_that_need_classes_or_modes_say_so():
     metric_keys()  # imports the case studies
     needs = {group: metric.needs for group, metric in METRICS.items() if metric.needs}
     of_classes = {"classes", "recall_by_class", "coverage_by_class", "downstream", "table_downstream"}
-    assert needs == {**dict.fromkeys(of_classes, "classes"), "known_modes": "known modes"}
+    of_modes = {"known_modes", "variance_within_modes"}
+    assert needs == {**dict.fromkeys(of_classes, "classes"), **dict.fromkeys(of_modes, "known modes")}

@@ -27,6 +27,7 @@ def settings(tmp_path_factory):
     """`evaluation=full`, with a spread of every group over batches, and networks trained for an instant."""
     node = OmegaConf.load(CONF / "evaluation" / "standard.yaml")
     node.metrics = OmegaConf.load(CONF / "evaluation" / "full.yaml").metrics
+    node.metrics.append("variance_within_modes")
     node.batch_metrics = [group for group in node.metrics if group != "downstream"]
     node.spaces.classifier = OmegaConf.load(CONF / "stick" / "digits.yaml")
     node.spaces.self_supervised = OmegaConf.load(CONF / "space" / "self_supervised.yaml")
@@ -89,7 +90,7 @@ def of_fitted():
     """Parameters of each kind of analytic model, as a generation's record holds them."""
     found = {}
     for data, fitted in (
-        ("gaussian", {"mean": [0.1, 0.0], "variance": [0.9, 1.1]}),
+        ("gaussian", {"mean": [0.1, 0.0, 0.0], "variance": [0.9, 1.1, 1.0]}),
         ("categorical", {"probabilities": [[0.5, 0.5, 0.0]]}),
         ("linear_regression", {"coefficients": [[0.4], [0.8]]}),
     ):
@@ -104,7 +105,8 @@ def better(key):
 
 @pytest.fixture(scope="module")
 def recorded(perfect, of_ring, of_table, of_scenes, of_fitted):
-    return [perfect, of_ring, of_table, of_scenes, of_fitted]
+    of_a_vae = {"first_encoder_sd": 0.7}  # by `chain.run`, see tests/chain/test_first_encoder.py
+    return [perfect, of_ring, of_table, of_scenes, of_fitted, of_a_vae]
 
 
 def test_every_recorded_key_is_in_the_table(recorded):

@@ -14,6 +14,7 @@ from collapsar.metrics.modes import (
     low_confidence_share,
     mode_scores,
     score_bins,
+    variance_around_means,
 )
 
 
@@ -159,3 +160,12 @@ def test_bins_are_the_clusters_of_scikit_learn():
     shares = torch.from_numpy(clusters.predict(synthetic.double().numpy())).bincount(minlength=12) / 500
     expected = jensen_shannon_divergence(shares.double(), reference=bins.counts.double() / 600)
     assert score_bins(bins, synthetic=synthetic)["ndb_jensen_shannon"] == pytest.approx(expected)
+
+
+def test_variance_within_modes_is_that_of_the_modes_however_far_they_lie_apart():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [50.0, 50.0]])
+    samples = centres[torch.arange(6_000) % 3] + 0.5 + 0.2 * torch.randn(6_000, 2, generator=generator)
+    assert variance_around_means(samples, centres=centres) == pytest.approx(0.04, rel=0.05)
+    few = samples[:3]  # one in each mode
+    assert variance_around_means(torch.cat([few, few + 0.2]), centres=centres) == pytest.approx(0.02, rel=1e-3)

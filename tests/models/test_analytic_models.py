@@ -28,8 +28,8 @@ def categorical(*, dimensions=2, num_categories=4):
     return Categorical(sample_shape=[dimensions], num_categories=num_categories)
 
 
-def kernel_density(*, bandwidth=None):
-    return KernelDensity(sample_shape=[2], bandwidth=bandwidth)
+def kernel_density(*, bandwidth=None, absolute_bandwidth=None):
+    return KernelDensity(sample_shape=[2], bandwidth=bandwidth, absolute_bandwidth=absolute_bandwidth)
 
 
 def linear_regression(*, dimensions=2, num_inputs=1):
@@ -234,6 +234,13 @@ def test_a_kernel_density_adds_the_kernel_to_the_sample():
     )
 
 
+def test_an_absolute_bandwidth_is_the_same_for_every_pool():
+    model = kernel_density(absolute_bandwidth=0.25)
+    for scale in (1.0, 100.0):
+        model.fit(scale * two_clusters(), weights=None, generator=generator())
+        assert model.kernel_sd.tolist() == [0.25, 0.25]
+
+
 def test_a_kernel_density_uses_scotts_rule():
     model = kernel_density()
     model.fit(two_clusters(400), weights=None, generator=generator())
@@ -268,6 +275,8 @@ def test_regression_answers_its_own_inputs_in_order():
         (lambda: LinearRegression(sample_shape=[3], num_inputs=None, noise_sd=1.0), "choose data=linear_regression"),
         (lambda: LinearRegression(sample_shape=[3], num_inputs=3, noise_sd=1.0), "between 1 and 2: got 3"),
         (lambda: kernel_density(bandwidth=0.0), "bandwidth must be above 0"),
+        (lambda: kernel_density(absolute_bandwidth=-1.0), "absolute_bandwidth must be above 0"),
+        (lambda: kernel_density(bandwidth=0.5, absolute_bandwidth=0.5), "exclude each other: got 0.5 and 0.5"),
         (lambda: mixture(num_components=0), "num_components must be above 0"),
     ],
 )

@@ -255,3 +255,59 @@ def test_a_setting_out_of_range_is_refused(change, message):
 def test_vectors_are_not_augmented():
     with pytest.raises(UsageError, match=r"set training\.augmentation=null"):
         make_flow(**PLANE).check_plan(replace(DEFAULT_PLAN, augmentation=["flip"]))
+
+
+# Stopping early, and noise on the way
+
+
+def spread_of(model, *, seed=0):
+    values = model.sample(20_000, generator(seed)).values.double()
+    return values.mean().item(), values.var().item()
+
+
+@pytest.mark.parametrize("changes", [{"stopped_early": 0}, {"churn": 0}, {"stopped_early": None, "churn": None}])
+def test_neither_changes_a_bit_at_zero(changes):
+    plain, same = gaussian_flow(), gaussian_flow(**changes)
+    assert torch.equal(plain.sample(50, generator()).values, same.sample(50, generator()).values)
+    samples = Samples(normal(5, 2).float())
+    assert torch.equal(plain.encode(samples), same.encode(samples))
+
+
+@pytest.mark.parametrize("early", [0.1, 0.3])
+def test_a_flow_that_is_stopped_early_adds_the_noise_that_is_left(early):
+    mean, variance = spread_of(gaussian_flow(stopped_early=early))
+    assert mean == pytest.approx(MEAN, abs=0.01)
+    assert variance == pytest.approx(SD**2 + (early / (1 - early)) ** 2, rel=0.03)
+
+
+def test_its_encoder_leads_back_to_the_noise():
+    model, latents = gaussian_flow(stopped_early=0.2, num_steps=200), normal(20, 2).float()
+    values = model.decode(latents, generator(), likelihood_spread=1.0)
+    assert torch.allclose(model.encode(Samples(values)), latents, atol=1e-3)
+
+
+@pytest.mark.parametrize("early", [0.0, 0.2])
+def test_noise_on_the_way_keeps_the_distribution_and_changes_the_samples(early):
+    model = gaussian_flow(num_steps=400, stopped_early=early, churn=3.0)
+    mean, variance = spread_of(model)
+    assert mean == pytest.approx(MEAN, abs=0.02)
+    assert variance == pytest.approx(SD**2 + (early / (1 - early)) ** 2, rel=0.05)
+    first, again, other = (model.sample(50, generator(seed)).values for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    latents = normal(50, 2).float()
+    ways = [model.decode(latents, generator(seed), likelihood_spread=1.0) for seed in (0, 1)]
+    assert (ways[0] - ways[1]).abs().min() > 1e-4
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stopped_early": 1.0}, r"model\.stopped_early must be at least 0 and below 1, or null: got 1\.0"),
+        ({"stopped_early": -0.1}, r"model\.stopped_early must be at least 0"),
+        ({"churn": -1}, r"model\.churn must be at least 0: got -1"),
+    ],
+)
+def test_times_and_noise_out_of_range_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        make_flow(**PLANE, **changes)

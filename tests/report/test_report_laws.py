@@ -25,6 +25,7 @@ LAST = 3
 LOOP = ("tracking=none", f"num_generations={LAST + 1}")
 SCORES = ("evaluation=quick", "evaluation.metrics=[diversity]", "evaluation.num_batches=0", "data.num_test=40")
 GAUSSIAN = ("data=gaussian", "model=gaussian", "data.num_train=20")
+KERNELS = ("data=gaussian", "model=kde", "data.num_train=20")
 UNBIASED = (*GAUSSIAN, "model.variance=unbiased")
 CATEGORICAL = ("data=categorical", "model=categorical", "data.num_train=50", "data.num_categories=8")
 REGRESSION = ("data=linear_regression", "model=linear_regression", "data.num_train=800", "data.num_inputs=4")
@@ -53,14 +54,25 @@ def blocks(record):
         ((*GAUSSIAN, "regime=fresh_real"), "variance squared_mean second_moment"),
         ((*GAUSSIAN, "regime=window", "regime.num_kept=2"), "variance squared_mean second_moment"),
         ((*GAUSSIAN, "regime=weighted", "num_synthetic=35"), "second_moment"),
+        ((*GAUSSIAN, "num_synthetic=35"), "variance squared_mean second_moment"),
+        ((*GAUSSIAN, "bias=scaled_latents", "num_synthetic=35"), "variance squared_mean"),
+        ((*GAUSSIAN, "regime=fresh_real", "bias=scaled_latents"), "variance squared_mean"),
+        ((*KERNELS, "model.absolute_bandwidth=0.5"), "variance squared_mean second_moment"),
+        ((*KERNELS, "model.absolute_bandwidth=0.5", "regime=fresh_real"), "variance squared_mean second_moment"),
+        ((*KERNELS, "model.absolute_bandwidth=0.5", "regime=mix"), "second_moment"),
+        ((*KERNELS, "model.absolute_bandwidth=0.5", "regime=accumulate_subsample"), "second_moment"),
+        ((*KERNELS, "model.bandwidth=0.5", "regime=fresh_real"), "variance squared_mean second_moment"),
+        (KERNELS, "variance squared_mean second_moment"),
         (UNBIASED, "variance median_variance sd wasserstein log_variance"),
         ((*UNBIASED, "bias=scaled_latents"), "variance"),
         ((*CATEGORICAL, "data.dimensions=800"), "heterozygosity"),
+        ((*CATEGORICAL, "data.dimensions=800", "regime=accumulate"), "heterozygosity"),
+        ((*CATEGORICAL, "data.dimensions=800", "regime=mix", "data.num_train=10"), "heterozygosity"),
     ],
 )
 def test_the_real_loop_follows_every_law_that_is_drawn(overrides, keys, tmp_path):
     size = () if "data.dimensions=800" in overrides else ("data.dimensions=800",)
-    if "num_synthetic=35" in overrides:
+    if "regime=weighted" in overrides:
         size = (*size, "regime.regime.synthetic_ratio=1.5")
     records = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides, *size)
     drawn = laws_of(settings(*SCORES, *overrides, *size))
@@ -81,6 +93,34 @@ def test_the_real_loop_follows_the_laws_of_regression(regime, tmp_path):
     law = laws(*overrides)["fitted/regression_error"].at(LAST)
     # All outputs share the inputs, whose scatter is about sqrt(2 / (4 * 800)) of the error.
     assert values_of(record)["fitted/regression_error"] == pytest.approx(law, rel=0.12)
+
+
+CURATED = ("selection=curated", "judge=categories", "data.num_train=4000", "data.num_test=100")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("selection.num_choices=2",),
+        ("selection.num_choices=4", "regime=mix"),
+        ("selection.num_choices=4", "selection.favoured_class=[0,3]", "selection.strength=4"),
+        ("selection.favoured_class=2", "regime=fixed_real"),
+    ],
+)
+def test_curated_categories_follow_their_law(overrides, tmp_path):
+    overrides = (*CATEGORICAL, *CURATED, *overrides)
+    record = build_and_run(tmp_path / "run", *LOOP, *SCORES, *overrides)[-1]
+    drawn = laws(*overrides)
+    assert set(drawn) == {"fitted/heterozygosity", "fitted/entropy"}
+    for key, law in drawn.items():
+        assert values_of(record)[key] == pytest.approx(law.at(LAST), abs=0.06), key
+
+
+def test_curation_has_no_law_without_the_judge_that_knows_categories():
+    assert laws(*GAUSSIAN, *CURATED) == {}
+    assert laws(*CATEGORICAL, *CURATED, "regime=accumulate") == {}
+    assert laws(*CATEGORICAL, *CURATED, "bias=scaled_latents") == {}
+    assert laws(*CATEGORICAL, "selection=curated") == {}
 
 
 def test_categories_alive_are_no_fewer_than_the_bound(tmp_path):
@@ -128,13 +168,16 @@ def test_laws_are_those_of_theory():
     "overrides",
     [
         ("data=digits", "model=vae"),
-        ("data=gaussian", "model=kde"),
+        (*KERNELS, "num_synthetic=35"),
+        (*KERNELS, "model.bandwidth=0.5", "regime=accumulate"),
+        (*KERNELS, "model.absolute_bandwidth=0.5", "bias=scaled_latents"),
+        ("data=grid", "model=kde", "model.absolute_bandwidth=0.5"),
         ("data=gaussian", "model=mixture"),
-        (*GAUSSIAN, "bias=scaled_latents"),
+        (*GAUSSIAN, "bias=scaled_latents", "regime=accumulate"),
         (*GAUSSIAN, "selection=farthest"),
         (*UNBIASED, "regime=accumulate"),
         (*UNBIASED, "num_synthetic=35"),
-        (*CATEGORICAL, "regime=accumulate"),
+        (*CATEGORICAL, "regime=accumulate", "num_synthetic=35"),
         (*CATEGORICAL, "bias=scaled_latents"),
         (*REGRESSION, "num_synthetic=35"),
     ],
@@ -146,7 +189,7 @@ def test_no_law_is_drawn_where_a_convention_differs(overrides):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("num_synthetic=35",),
+        ("num_synthetic=35", "regime=accumulate"),
         ("num_synthetic=[20,30,40,50]",),
         ("regime=mix_linear",),
         ("regime=golden_ratio",),
@@ -179,6 +222,7 @@ BASES = {
     UNBIASED: "variance median_variance sd wasserstein log_variance",
     CATEGORICAL: "heterozygosity alive_categories",
     REGRESSION: "regression_error",
+    KERNELS: "variance squared_mean second_moment",
     (*GAUSSIAN, "regime=accumulate"): "variance squared_mean second_moment",
     (*GAUSSIAN, "regime=weighted"): "second_moment",
     (*REGRESSION, "regime=accumulate"): "regression_error",
@@ -290,6 +334,7 @@ def test_fitted_values_are_the_worked_example():
             "fitted/sd": 1.25,
             "fitted/wasserstein": (1 + 1 + 9 + 0.25) / 2,
             "fitted/log_variance": 0.0,
+            "fitted/effective_sample_size": 1.5 / 5.625,
         }
     )
     full = fitted_gaussian(mean=[0.0, 0.0], covariance=[[1.0, 0.6], [0.6, 1.0]])

@@ -12,14 +12,15 @@ from collapsar.data import regimes, weighting
 from collapsar.data.pool import REAL, Part
 from collapsar.models.analytic import analytic
 from collapsar.samples import Samples
-from collapsar.theory import formulas
+from collapsar.theory import formulas, recursions
 from collapsar.theory.laws import laws_of
 from collapsar.verification import protocols as protocols_module
 from collapsar.verification.__main__ import main
 from collapsar.verification.protocols import protocols
 from collapsar.verification.verify import Check, as_table, check
 
-NUM_CHECKS = 119
+NUM_CHECKS = 131
+APPROXIMATIONS = {"median v", "n_e by 1.5 / E[W₂²]", "n_e by 1 / E[μ²]"}
 REGIMES = [
     regimes.Replace,
     regimes.Accumulate,
@@ -148,6 +149,10 @@ LAWS = {
     "heterozygosity_under_replace": protocols_module.drift_protocol,
     "alive_categories_lower_bound": protocols_module.drift_protocol,
     "takeover_probability": protocols_module.takeover_protocol,
+    "heterozygosity": protocols_module.drift_with_real_protocol,
+    "first_passage_share": protocols_module.passage_protocol,
+    "second_moment_with_kernels": lambda: protocols_module.kernel_protocols()[0],
+    "second_moment_with_accumulated_kernels": lambda: protocols_module.kernel_protocols()[1],
     "regression_error_under_replace": lambda: protocols_module.regression_protocol(partial(regimes.Replace)),
     "regression_error_under_accumulate": lambda: protocols_module.regression_protocol(partial(regimes.Accumulate)),
 }
@@ -156,9 +161,25 @@ LAWS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAWS)
 def test_a_law_that_is_one_per_cent_wrong_fails(monkeypatch, name):
-    law = getattr(formulas, name)
-    monkeypatch.setattr(formulas, name, lambda *args, **kwargs: 1.01 * law(*args, **kwargs))
+    module = formulas if hasattr(formulas, name) else recursions
+    law = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args, **kwargs: 1.01 * law(*args, **kwargs))
     assert broken(LAWS[name]())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "number"), [("squared_mean", None), ("variance", None), ("variance", 0), ("variance", 3), ("variance", 4)]
+)
+def test_a_moment_that_is_one_per_cent_wrong_fails(monkeypatch, part, number):
+    law = recursions.moments_with_fresh_real
+
+    def wrong(*args, **kwargs):
+        found = law(*args, **kwargs)
+        return replace(found, **{part: 1.01 * getattr(found, part)})
+
+    monkeypatch.setattr(recursions, "moments_with_fresh_real", wrong)
+    assert broken(protocols_module.biased_protocol() if number is None else protocols_module.kernel_protocols()[number])
 
 
 @pytest.mark.slow
@@ -174,15 +195,23 @@ def test_an_unbiased_variance_that_is_one_per_cent_wrong_fails(monkeypatch):
 
 
 def test_every_formula_is_one_that_verification_reads():
-    public = {name for name, value in vars(formulas).items() if getattr(value, "__module__", "") == formulas.__name__}
+    public = {
+        name
+        for module in (formulas, recursions)
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__
+    }
     indirect = {"sd_shrinkage", "squared_mean_of_pools", "golden_ratio_weight", "zipf_shares", "nearest"}
-    assert public == {*LAWS, *indirect, "median_variance_under_replace"}  # which is an approximation
+    indirect |= {"Moments", "moments_with_fresh_real"}
+    approximations = {"median_variance_under_replace", "wasserstein_of_moments", "effective_sample_size"}
+    approximations |= {"curated_shares", "entropy"}
+    assert public == {*LAWS, *indirect, *approximations}
 
 
 def test_a_run_checks_every_law_that_is_drawn_but_approximations():
     drawn = {law.symbol for protocol in protocols() for law in laws_of(protocol.config).values()}
     checked = {statistic.name for protocol in protocols() for statistic in protocol.statistics}
-    assert {symbol for symbol in drawn if not any(name.startswith(symbol) for name in checked)} == {"median v"}
+    assert {symbol for symbol in drawn if not any(name.startswith(symbol) for name in checked)} == APPROXIMATIONS
     assert sum(len(protocol.statistics) for protocol in protocols()) == NUM_CHECKS
 
 

@@ -152,6 +152,10 @@ def _check_parts(parts: Parts) -> None:
     if parts.correction is not None:
         parts.correction.check(model)
     parts.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
+    if parts.evaluation.first_encoder and model.posterior_sd is None:
+        raise UsageError(
+            f"evaluation.first_encoder=true needs a VAE: got model={model.name}; set it to null, or choose model=vae"
+        )
     _check_objective(parts)
     num_bytes = prod(data.sample_shape) * (1 if len(data.sample_shape) == 3 else BYTES_PER_NUMBER)
     num_real = data.sizes.train + data.sizes.test + data.sizes.reserve

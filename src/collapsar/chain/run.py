@@ -231,6 +231,10 @@ class ChainMaker(Maker):
             load_first=lambda: load_stored(self.parts.recipe, self.journal.store.model_path(0)),
         )
 
+    @cached_property
+    def _first_model(self) -> GenerativeModel:
+        return load_stored(self.parts.recipe, self.journal.store.model_path(0))
+
     def _measure(self, turn: Turn) -> Scores:
         samples, seed = turn.drawn.samples, self.parts.seed  # drawn before the clock of the evaluation starts
         advice = "lower evaluation.num_samples, or set evaluation.accelerator=cpu"
@@ -241,9 +245,15 @@ class ChainMaker(Maker):
                 generator = make_generator(seed, turn.generation, "novelty")
                 trained_on = turn.pool.draw(self.evaluator.num_training, generator=generator)
             try:
-                return self.evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
+                scores = self.evaluator.evaluate(samples, seed=seed, generation=turn.generation, pool=trained_on)
             except NonFiniteError as error:
                 raise NonFiniteError(f"{error}, of samples of generation {turn.generation}") from error
+            if not self.parts.evaluation.first_encoder:
+                return scores
+            first = self._first_model if turn.generation else turn.training.model
+            assert first.posterior_sd is not None, "checked beforehand"
+            spread = first.posterior_sd(samples[: scores.num_synthetic])
+            return replace(scores, metrics=scores.metrics | {"first_encoder_sd": spread})
 
 
 def record_of(turn: Turn, scores: Scores, parts: Parts) -> GenerationRecord:

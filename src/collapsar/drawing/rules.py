@@ -1,6 +1,7 @@
 """Selections that judge each candidate by itself: the best by a score, or each kept with a probability."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from math import ceil
 from typing import Literal, final
 
@@ -84,25 +85,58 @@ class Curated(Rejection):
 
     The reward r is `strength` times the probability of a favoured class. Keeping a candidate with probability
     exp(r - strength) draws from this density exactly. Source: Ferbach et al. 2024, arXiv:2407.09499, whose curated pool
-    has it in the limit of many candidates. A strength of 0 keeps all samples.
+    has it in the limit of many candidates. With `num_choices`, each kept sample is chosen among so many candidates,
+    with probabilities proportional to exp(r). A strength of 0 keeps all samples. Each class of a list is favoured by
+    an equal share of the people who choose; a list needs `num_choices`.
     """
 
     name = "curated"
     needs_classes = True
 
-    def __init__(self, *, favoured_class: int, strength: int | float, max_draws_per_sample: int | float) -> None:
-        super().__init__(max_draws_per_sample=max_draws_per_sample)
-        check_not_negative(**{"selection.favoured_class": favoured_class, "selection.strength": strength})
-        self.favoured_class, self.strength = favoured_class, strength
+    def __init__(
+        self,
+        *,
+        favoured_class: int | Sequence[int],
+        strength: int | float,
+        max_draws_per_sample: int | float,
+        num_choices: int | None = None,
+    ) -> None:
+        super().__init__(max_draws_per_sample=max_draws_per_sample if num_choices is None else num_choices)
+        self.favoured = [favoured_class] if isinstance(favoured_class, int) else list(favoured_class)
+        for liked in self.favoured:
+            check_not_negative(**{"selection.favoured_class": liked})
+        check_not_negative(**{"selection.strength": strength})
+        if num_choices is not None and num_choices < 2:
+            raise UsageError(f"selection.num_choices must be at least 2, or null: got {num_choices}")
+        if len(set(self.favoured)) < len(self.favoured) or not self.favoured:
+            raise UsageError(f"selection.favoured_class must hold different classes, at least one: got {self.favoured}")
+        if len(self.favoured) > 1 and num_choices is None:
+            raise UsageError(
+                f"selection.num_choices must be set for several favoured classes: got null for {self.favoured}"
+            )
+        self.strength, self.num_choices = strength, num_choices
+
+    def num_candidates(self, num_wanted: int) -> int:
+        return num_wanted * (self.num_choices or 1)
+
+    def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
+        if self.num_choices is None:
+            return super().choose(candidates, num_wanted=num_wanted, judge=judge, generator=generator)
+        people = torch.randint(len(self.favoured), (num_wanted,), generator=generator)
+        liked = torch.tensor(self.favoured)[people].repeat_interleave(self.num_choices).unsqueeze(1)
+        rewards = self.strength * judge.class_probabilities(candidates.values).cpu().gather(1, liked).squeeze(1)
+        chances = rewards.reshape(num_wanted, self.num_choices).softmax(1)
+        chosen = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+        return torch.arange(num_wanted) * self.num_choices + chosen
 
     def acceptance(self, values: Tensor, *, judge: Judge) -> Float[Tensor, " sample"]:
-        return (self.strength * (judge.class_probabilities(values)[:, self.favoured_class] - 1)).exp()
+        return (self.strength * (judge.class_probabilities(values)[:, self.favoured[0]] - 1)).exp()
 
     def check(self, *, num_classes: int, has_critic: bool) -> None:
         super().check(num_classes=num_classes, has_critic=has_critic)
-        if self.favoured_class >= num_classes:
+        if (largest := max(self.favoured)) >= num_classes:
             allowed = f"below {num_classes}, the number of classes"
-            raise UsageError(f"selection.favoured_class must be {allowed}: got {self.favoured_class}")
+            raise UsageError(f"selection.favoured_class must be {allowed}: got {largest}")
 
 
 @final

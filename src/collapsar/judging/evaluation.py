@@ -53,6 +53,7 @@ class Evaluation:
         accelerator: Device of the features: `auto`, `cpu`, or `cuda` (also `gpu`); not MPS, which has no float64.
         cache_folder: Folder of fitted spaces and real sides; null for a per-user cache folder.
         table: Extra metrics for tables; null for none.
+        first_encoder: Whether the encoder of a chain's generation 0, a VAE's, measures all generations' samples too.
     """
 
     spaces: Mapping[str, FeatureSpace]
@@ -69,6 +70,7 @@ class Evaluation:
     accelerator: str
     cache_folder: str | None
     table: ExtraMetrics | None = None
+    first_encoder: bool | None = None
 
     def __post_init__(self) -> None:
         check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)

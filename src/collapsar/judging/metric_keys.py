@@ -195,6 +195,11 @@ _OF_SUITE = {
             "reverse_kl": MetricKey("Reverse KL", CLASSES, NOT_NEGATIVE, "lower"),
         },
     ),
+    "variance_within_modes": Metric(
+        needs="known modes",
+        of_first_space=True,
+        keys={"within_mode_variance": MetricKey("Variance within modes, ratio", DIVERSITY, NOT_NEGATIVE)},
+    ),
     "privacy": Metric(
         floor=None,  # it compares with held-out samples itself, and training samples would count as copies
         keys={
@@ -203,6 +208,7 @@ _OF_SUITE = {
         },
     ),
 }
+_FIRST_ENCODER = {"first_encoder_sd": MetricKey("Spread of q(z|x), encoder of generation 0", DIVERSITY, NOT_NEGATIVE)}
 _FITTED = {
     "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
     "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
@@ -210,15 +216,21 @@ _FITTED = {
     "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
     "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
     "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
+    "fitted/effective_sample_size": MetricKey("Real samples that a fit is worth", FITTED, NOT_NEGATIVE, "higher"),
+    "fitted/effective_sample_size_of_mean": MetricKey(
+        "Real samples that its mean is worth", FITTED, NOT_NEGATIVE, "higher"
+    ),
     "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
     "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
     "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
+    "fitted/entropy": MetricKey("Entropy of the categories", FITTED, NOT_NEGATIVE),
     "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
 }
 
 METRICS: dict[str, Metric] = {
     **{name: replace(metric, measure=f"collapsar.judging.suite:{name}") for name, metric in _OF_SUITE.items()},
     "fitted": Metric(keys=_FITTED),
+    "first_encoder": Metric(keys=_FIRST_ENCODER),
 }
 """All groups by their names in `conf/evaluation`; case studies and plug-ins add to them."""
 

@@ -16,7 +16,14 @@ from collapsar.judging.reference import choose
 from collapsar.metrics.diversity import diversity_scores
 from collapsar.metrics.frechet import debiased_frechet_distance, frechet_distance_at_infinity, kernel_distance
 from collapsar.metrics.memorisation import holdout_scores, memorisation_scores
-from collapsar.metrics.modes import class_shares, known_mode_scores, low_confidence_share, mode_scores, score_bins
+from collapsar.metrics.modes import (
+    class_shares,
+    known_mode_scores,
+    low_confidence_share,
+    mode_scores,
+    score_bins,
+    variance_around_means,
+)
 from collapsar.metrics.neighbours.scores import clipped_scores, score_classes, symmetric_scores, tail_recall
 from collapsar.samples import Samples
 
@@ -146,6 +153,15 @@ def known_modes(comparison: Comparison) -> Values:
     if modes is None:
         return {}
     return known_mode_scores(comparison.samples.values, centres=modes.centres, standard_deviation=modes.mode_sd)
+
+
+def variance_within_modes(comparison: Comparison) -> Values:
+    """within_mode_variance, for data with known modes."""
+    modes, samples = comparison.real.known_modes, comparison.samples.values
+    if modes is None or len(samples) <= len(modes.centres):
+        return {}
+    variance = variance_around_means(samples, centres=modes.centres)
+    return {"within_mode_variance": variance / modes.mode_sd**2}
 
 
 def class_histogram(classified: Classified) -> dict[str, list[float]]:

@@ -110,10 +110,7 @@ def known_mode_scores(
     nearest one of a high-quality sample (Srivastava et al. 2017, VEEGAN, section 5.1). The reverse KL compares the
     shares of all samples by nearest mode with uniform shares (Lin et al. 2018, PacGAN, section 4.1).
     """
-    check_pair(real=centres, synthetic=samples, min_samples=1)
-    # Take differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
-    exact_mode = "donot_use_mm_for_euclid_dist"
-    nearest_distances, nearest_modes = torch.cdist(samples.double(), centres.double(), compute_mode=exact_mode).min(1)
+    nearest_distances, nearest_modes = _nearest_modes(samples, centres)
     is_high_quality = nearest_distances <= HIGH_QUALITY_RADIUS * standard_deviation
     num_modes = len(centres)
     uniform = torch.full((num_modes,), 1.0 / num_modes, dtype=torch.float64, device=samples.device)
@@ -122,3 +119,24 @@ def known_mode_scores(
         "high_quality_share": float(is_high_quality.double().mean()),
         "reverse_kl": kl_divergence(class_shares(nearest_modes, num_classes=num_modes), reference=uniform),
     }
+
+
+def variance_around_means(samples: Features, *, centres: Float[Tensor, "mode feature"]) -> float:
+    """Variance within modes, per dimension and without bias: of samples around the mean of those with their mode.
+
+    A sample's mode is the nearest one. There must be more samples than modes; one alone in its mode adds nothing.
+    """
+    modes, values = _nearest_modes(samples, centres)[1], samples.double()
+    present, places = modes.unique(return_inverse=True)
+    sums = values.new_zeros(len(present), values.shape[1]).index_add_(0, places, values)
+    means = sums / places.bincount().unsqueeze(1)
+    return float((values - means[places]).square().sum()) / ((len(values) - len(present)) * values.shape[1])
+
+
+def _nearest_modes(samples: Features, centres: Float[Tensor, "mode feature"]) -> tuple[Tensor, Tensor]:
+    """Distance to the nearest mode, and which that is."""
+    check_pair(real=centres, synthetic=samples, min_samples=1)
+    # Take differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
+    exact_mode = "donot_use_mm_for_euclid_dist"
+    distances, modes = torch.cdist(samples.double(), centres.double(), compute_mode=exact_mode).min(1)
+    return distances, modes

@@ -24,6 +24,7 @@ class GenerativeModel(nn.Module, ABC):
         smallest_pool: A setting, and how many samples a pool must have for it.
         num_classes: Number of classes that it is conditioned on; None for models that see no labels.
         is_continuous: Whether a correction may move samples; false if samples are categories.
+        posterior_sd: Mean standard deviation of q(z|x) over samples; None for models other than VAEs.
         encode: Latents of samples, the encoder's means, on the CPU; None for models without encoder (`Autoencoder`).
     """
 
@@ -35,6 +36,7 @@ class GenerativeModel(nn.Module, ABC):
     num_classes: int | None = None
     is_continuous: ClassVar[bool] = True
     encode: ClassVar[Callable[[Any, Samples], Latents] | None] = None
+    posterior_sd: ClassVar[Callable[[Any, Samples], float] | None] = None
 
     @abstractmethod
     def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:

@@ -54,6 +54,7 @@ class Plan:
     al. 2016 (arXiv:1606.04934, section 3.4); confidence cap, the truncated cross entropy of arXiv:2509.08972.
     """
 
+    budget: Literal["steps", "epochs"] | None = None
     gradient_clip_norm: float | None = None
     optimizer: Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"] | None = None
     weight_decay: float | None = None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from collapsar.records.record import GenerationRecord
+from collapsar.theory.recursions import effective_sample_size
 
 
 def values_of(record: GenerationRecord) -> dict[str, float]:
@@ -20,15 +21,19 @@ def values_of(record: GenerationRecord) -> dict[str, float]:
 def fitted_values(fitted: Mapping[str, Any], *, data: str) -> dict[str, float]:
     """The parameters of a Gaussian, of categories or of a linear regression as numbers; empty for other models.
 
-    `data` is the name of the data, as the truth of a regression is known for ours only: entries are equal, length 1.
+    `data` is the name of the data, whose truth is known for ours only: N(0, 1), and a regression's equal entries of
+    length 1.
     """
     found: dict[str, Any] = {}
     if "mean" in fitted and ("variance" in fitted or "covariance" in fitted):
         found = _gaussian(fitted)
+        if data == "gaussian" and "kernel_sd" not in fitted:
+            found |= _sample_sizes(found, num_dimensions=len(fitted["mean"]))
     elif "probabilities" in fitted:
         shares = np.asarray(fitted["probabilities"])  # [dimension, category]
         found["heterozygosity"] = (1 - np.square(shares).sum(1)).mean()  # the probability that two draws differ
         found["alive_categories"] = (shares > 0).sum(1).mean()
+        found["entropy"] = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1).mean()  # in nats
     elif "coefficients" in fitted and data == "linear_regression":
         weights = np.asarray(fitted["coefficients"])  # [input, output]
         errors = np.square(weights - len(weights) ** -0.5).sum(0)  # |w - w*|², the test error beyond the noise
@@ -53,3 +58,15 @@ def _gaussian(fitted: Mapping[str, Any]) -> dict[str, Any]:
         "wasserstein": (np.square(mean) + np.square(sd - 1)).mean(),
         "log_variance": log_det / len(mean),
     }
+
+
+def _sample_sizes(moments: Mapping[str, Any], *, num_dimensions: int) -> dict[str, Any]:
+    """How many samples of N(0, 1) would give a fit as good, in W2² and in its mean alone.
+
+    The mean of D dimensions' squared means, each about normal, is inverted without bias: (D - 2) / sum mu².
+    """
+    with np.errstate(divide="ignore"):  # an exact fit is worth infinitely many, and gets no entry
+        found = {"effective_sample_size": effective_sample_size(moments["wasserstein"])}
+        if num_dimensions > 2:
+            found["effective_sample_size_of_mean"] = (1 - 2 / num_dimensions) / moments["squared_mean"]
+    return found

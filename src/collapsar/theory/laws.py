@@ -8,12 +8,12 @@ parameters (`fitted`); metrics of drawn samples have biases of their own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from collapsar.records.settings import OURS, binding_settings, class_name, is_below
-from collapsar.theory import formulas
+from collapsar.records.settings import OURS, binding_settings, is_below
+from collapsar.theory import formulas, recursions
+from collapsar.theory.law import AnalyticChain, Curve, Law, own_class
 
 SHAPE = ("sample_shape", "dimensions", "num_train", "num_reserve")
 READ: Mapping[str, tuple[str, ...]] = {
@@ -23,7 +23,10 @@ READ: Mapping[str, tuple[str, ...]] = {
     "Gaussian": ("sample_shape", "covariance", "variance"),
     "Categorical": ("sample_shape", "num_categories"),
     "LinearRegression": ("sample_shape", "num_inputs", "noise_sd"),
+    "KernelDensity": ("sample_shape", "bandwidth", "absolute_bandwidth"),
     **dict.fromkeys(("Replace", "Accumulate", "GoldenRatio", "KeepAll"), ()),
+    "Curated": ("favoured_class", "strength", "num_choices", "max_draws_per_sample"),
+    "CategorySpace": (),
     "AccumulateSubsample": ("budget",),
     "FixedReal": ("synthetic_ratio",),
     "FreshReal": ("fresh_fraction", "is_recycled"),
@@ -31,8 +34,9 @@ READ: Mapping[str, tuple[str, ...]] = {
     "Window": ("num_kept",),
     "Weighted": ("real_weight",),
 }
-"""The classes of data, models, regimes and selections that have laws, and the settings of each that the laws read."""
+"""The classes of parts that have laws, and the settings of each that the laws read."""
 
+SOURCES = {"KernelDensity": "GaussianSource"}  # that models have laws on; others: their namesake
 NESTED = "regime.regime"  # the inner regime, whose pools the outer one weighs
 # These settings do not change what an analytic model is fitted to.
 WITHOUT_EFFECT = ("seed", "data.seed", "data.num_test", "size", "batch_size", "num_threads", "trainer", "evaluation")
@@ -41,58 +45,32 @@ DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
 SHUMAILOV = "Shumailov et al. 2024"
 
-Curve: TypeAlias = Callable[[int], float]
-
-
-@dataclass(frozen=True)
-class Law:
-    """What is expected of a fitted parameter of a chain."""
-
-    key: str  # the fitted parameter
-    symbol: str  # the expectation, as `collapsar-verify` names it
-    formula: str  # in one line
-    source: str
-    at: Curve  # the expected value at a generation, which has been fitted t + 1 times
-    kind: Literal["exact", "lower bound", "approximation"] = "exact"
-
-
-class AnalyticChain:
-    """The settings of a chain as the laws read them."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config, self.regime = config, _class_name(config["regime"])
-        self.n = int(config["data"]["num_train"])  # real samples
-        number = self.n if config["num_synthetic"] is None else config["num_synthetic"]
-        self.num_synthetic = number if isinstance(number, int) else 0  # in each generation; 0 if it changes
-        self.spread = float(config["bias"]["spread"])  # lambda of the sampling bias; 1 without bias
-        self.is_even = self.num_synthetic == self.n and self.spread == 1  # as many synthetic as real, without bias
-
-    def counted(self, share: Any) -> int:
-        """A constant share of the real samples' number, as a number of samples; -1 if it is none."""
-        return formulas.nearest(share * self.n) if isinstance(share, int | float) and share <= 1 else -1
-
-    def lasts(self, num_fresh: int) -> bool:
-        """Whether there are so many fresh real samples for each pool."""
-        num_needed = num_fresh * (int(self.config["num_generations"]) - 1)
-        return num_fresh >= 0 and num_needed <= self.config["data"]["num_reserve"]
-
 
 def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
     """The laws that hold for a chain with these settings, by the key of the fitted parameter; empty for most chains."""
     if not _is_known(config):
         return {}
-    laws = {"Gaussian": _gaussian, "Categorical": _categorical, "LinearRegression": _regression}
-    return {law.key: law for law in laws[_class_name(config["model"])](AnalyticChain(config))}
+    if own_class(config["selection"]) == "Curated":
+        return {law.key: law for law in _curated(AnalyticChain(config))}
+    laws = {
+        "Gaussian": _gaussian,
+        "KernelDensity": _kernels,
+        "Categorical": _categorical,
+        "LinearRegression": _regression,
+    }
+    return {law.key: law for law in laws[own_class(config["model"])](AnalyticChain(config))}
 
 
 def _is_known(config: Mapping[str, Any]) -> bool:
     """Whether the laws know every setting that binds the chain, and its model matches its data."""
     nodes = {part: config.get(part) for part in ("data", "model", "regime", "selection")}
+    if own_class(nodes["selection"]) == "Curated":
+        nodes["judge"] = config.get("judge")
     if isinstance(nodes["regime"], Mapping) and "regime" in nodes["regime"]:
         nodes[NESTED] = nodes["regime"]["regime"]
     known = [*WITHOUT_EFFECT, "num_synthetic", "bias._target_", "bias.spread"]  # analytic models read the spread
     for part, node in nodes.items():
-        keys = READ.get(_class_name(node))
+        keys = READ.get(own_class(node))
         if keys is None:
             return False
         known += [f"{part}.{key}" for key in ("_target_", "_partial_", *keys)]
@@ -100,15 +78,9 @@ def _is_known(config: Mapping[str, Any]) -> bool:
     return (
         str(config["bias"].get("_target_", OURS)).startswith(OURS)
         and all(is_below(key, tuple(known)) for key in binding_settings(config))
-        and _class_name(data) == f"{_class_name(model)}Source"
+        and own_class(data) == SOURCES.get(own_class(model), f"{own_class(model)}Source")
         and all(data[key] == model[key] for key in data.keys() & model.keys() - {"_target_"})
     )
-
-
-def _class_name(node: Any) -> str:
-    """A part's class name without its module; empty for a class that is not ours, which may do anything."""
-    target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
-    return class_name(target) if target.startswith(OURS) else ""
 
 
 def _gaussian(chain: AnalyticChain) -> Iterator[Law]:
@@ -116,8 +88,10 @@ def _gaussian(chain: AnalyticChain) -> Iterator[Law]:
     n, spread = chain.n, chain.spread
     is_replace = chain.regime == "Replace" and chain.num_synthetic == n > 1
     is_unbiased = chain.config["model"]["variance"] == "unbiased"
-    if spread == 1 and not is_unbiased:
+    if not is_unbiased and spread == 1:
         yield from _conserved(chain)
+    if not is_unbiased and (sizes := chain.fresh_sizes) is not None:
+        yield from _with_fresh_real(sizes, spread=spread)
     if spread == 1 and is_replace:
         rate = "(t+1)/(n−1)" if is_unbiased else "2 (t+1)/n"
         median = partial(formulas.median_variance_under_replace, num_samples=n, is_unbiased=is_unbiased)
@@ -141,6 +115,68 @@ def _conserved(chain: AnalyticChain) -> Iterator[Law]:
     yield Law("fitted/second_moment", "E[mu² + v]", "E[μ² + v] = 1", DERIVED, lambda _: total)
 
 
+def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
+    """Any number of samples a generation, with a bias; what real samples a fit is worth needs fresh ones."""
+    moments = _moments(sizes, scale=spread)
+    shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, λ = {spread:g}"
+    if spread != 1:
+        yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
+        yield Law("fitted/variance", "E[v]", f"E[v] = {shown}", DERIVED, lambda t: moments(t).variance)
+    if not sizes["num_fresh"]:
+        return
+
+    def distance(generation: int) -> float:
+        return recursions.wasserstein_of_moments(moments(generation))
+
+    yield Law("fitted/wasserstein", "E[W2²]", f"E[W₂²], about {shown}", DERIVED, distance, "approximation")
+    worth: Mapping[str, tuple[str, Curve]] = {
+        "effective_sample_size": ("1.5 / E[W₂²]", lambda t: recursions.effective_sample_size(distance(t))),
+        "effective_sample_size_of_mean": ("1 / E[μ²]", lambda t: 1 / moments(t).squared_mean),
+    }
+    for key, (formula, size) in worth.items():
+        yield Law(f"fitted/{key}", f"n_e by {formula}", f"n_e = {formula}, {shown}", MAD, size, "approximation")
+
+
+def _moments(
+    sizes: Mapping[str, int], *, scale: float = 1.0, added: float = 0.0
+) -> Callable[[int], recursions.Moments]:
+    return lambda generation: recursions.moments_with_fresh_real(generation, **sizes, scale=scale, added=added)
+
+
+def _kernels(chain: AnalyticChain) -> Iterator[Law]:
+    """A kernel around each sample adds its variance, an absolute or a relative one, in every generation."""
+    model, sizes, share = chain.config["model"], chain.fresh_sizes, chain.real_share
+    if chain.spread != 1:
+        return
+    added, relative = (model.get("absolute_bandwidth") or 0.0) ** 2, 0.0
+    if not added:
+        dimensions = int(chain.config["data"]["dimensions"])
+        if model["bandwidth"] is None and chain.num_synthetic != chain.n:
+            return  # Scott's rule depends on the pool's size
+        relative = model["bandwidth"] or chain.n ** (-1 / (dimensions + 4))
+    kernel = f"h = {added**0.5:g}" if added else f"c = {relative:.3g}"
+    if sizes is not None:
+        scale = 1 + relative**2
+        moments = _moments(sizes, scale=scale, added=added)
+        shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, {kernel}"
+        yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
+        variance: Curve = lambda t: scale * moments(t).variance + added  # noqa: E731
+        yield Law("fitted/variance", "E[v]", f"E[v] = {shown}", DERIVED, variance)
+        if not added:
+            second: Curve = lambda t: moments(t).squared_mean + variance(t)  # noqa: E731
+            yield Law("fitted/second_moment", "E[mu² + v]", f"E[μ² + v] = {shown}", DERIVED, second)
+    if not added:
+        return
+    if share is not None:
+        grown = partial(recursions.second_moment_with_kernels, kernel_variance=added, real_share=share)
+        formula = f"1 + h² (1 − (1−a)^(t+1))/a, a = {share:.3g}" if share else "1 + h² (t+1)"
+        yield Law("fitted/second_moment", "E[mu² + v]", f"E[μ² + v] = {formula}, {kernel}", DERIVED, grown)
+    elif chain.regime in ("Accumulate", "AccumulateSubsample") and chain.is_even:
+        grown = partial(recursions.second_moment_with_accumulated_kernels, kernel_variance=added)
+        formula = f"E[μ² + v] = 1 + h² Σ 1/i for i = 1 … t+1, {kernel}"
+        yield Law("fitted/second_moment", "E[mu² + v]", formula, "Kazdan et al. 2024", grown)
+
+
 def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
     """The formula of E[v] = 1 - E[μ²], its source, and E[μ²] under the regime; None if no law is known."""
     regime, n = chain.config["regime"], chain.n
@@ -150,7 +186,11 @@ def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
         case "Weighted" | "GoldenRatio":
             return _squared_mean_with_weights(chain)
         case _ if not chain.is_even:
-            return None
+            if (sizes := chain.fresh_sizes) is None:
+                return None
+            moments = _moments(sizes)
+            shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}"
+            return shown, DERIVED, lambda t: moments(t).squared_mean
         case "Replace":
             law: Curve = partial(formulas.squared_mean_under_replace, num_samples=n)
             return f"(1 − 1/n)^(t+1), n = {n}", f"{SHUMAILOV}, {MAD}", law
@@ -207,16 +247,50 @@ def _shrinking(chain: AnalyticChain) -> Iterator[Law]:
 
 
 def _categorical(chain: AnalyticChain) -> Iterator[Law]:
-    if chain.regime != "Replace" or not chain.is_even:
-        return
+    """Categories drift as a Gaussian's mean does: as one-hot vectors they are fitted by maximum likelihood too."""
     data, n = chain.config["data"], chain.n
     shares = formulas.zipf_shares(num_categories=data["num_categories"], exponent=data["zipf_exponent"])
+    if chain.spread != 1:
+        return
+    if chain.regime != "Replace" or not chain.is_even:
+        if (found := _squared_mean(chain)) is not None:
+            formula, source, squared_mean = found
+            law: Curve = lambda t: recursions.heterozygosity(1 - squared_mean(t), shares=shares)  # noqa: E731
+            yield Law("fitted/heterozygosity", "E[1 - sum p²]", f"E[1 − Σp²] = H₀ · {formula}", source, law)
+        return
     different = partial(formulas.heterozygosity_under_replace, num_samples=n, shares=shares)
     formula = f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {n}"
     yield Law("fitted/heterozygosity", "E[1 - sum p²]", formula, f"Wright 1931, {SHUMAILOV}", different)
     alive = partial(formulas.alive_categories_lower_bound, num_samples=n, shares=shares)
     formula = f"at least Σ (1 − exp(−n p g)), n = {n}"
     yield Law("fitted/alive_categories", "E[alive], at least", formula, "Suresh et al. 2024", alive, "lower bound")
+
+
+def _curated(chain: AnalyticChain) -> Iterator[Law]:
+    """Categories that people choose, in the limit of many samples, which do not drift."""
+    data, selection, real_share = chain.config["data"], chain.config["selection"], chain.real_share
+    if own_class(chain.config["model"]) != "Categorical" or chain.spread != 1 or real_share is None:
+        return
+    real = formulas.zipf_shares(num_categories=data["num_categories"], exponent=data["zipf_exponent"])
+    liked, num_choices = selection["favoured_class"], selection.get("num_choices")
+    rule = {"strength": selection["strength"], "num_choices": num_choices}
+    favoured = [liked] if isinstance(liked, int) else list(liked)
+
+    def shares(generation: int) -> list[float]:
+        found = real
+        for _ in range(generation):
+            chosen = recursions.curated_shares(found, favoured=favoured, **rule)
+            found = [real_share * own + (1 - real_share) * new for own, new in zip(real, chosen, strict=True)]
+        return found
+
+    among = "many" if num_choices is None else num_choices
+    shown = f"p' = p E[K e^r / Σ e^r], K = {among}, a real share of {real_share:.3g}"
+    laws: Mapping[str, tuple[str, Curve]] = {
+        "heterozygosity": ("1 - sum p²", lambda t: 1 - sum(share**2 for share in shares(t))),
+        "entropy": ("entropy", lambda t: recursions.entropy(shares(t))),
+    }
+    for key, (symbol, law) in laws.items():
+        yield Law(f"fitted/{key}", symbol, f"{symbol} by {shown}", "Ferbach et al. 2024", law, "approximation")
 
 
 def _regression(chain: AnalyticChain) -> Iterator[Law]:

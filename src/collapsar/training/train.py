@@ -16,6 +16,7 @@ from collapsar.machine import signals
 from collapsar.models.analytic.analytic import AnalyticModel
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
+from collapsar.records.recipes import flattened
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.callbacks import LossMonitor, OnReading, OnSteps
@@ -61,6 +62,8 @@ def train(
             return fit(cast("AnalyticModel", model), pool, generator=make_generator(seed, generation, "train"))
         learner = cast("LearnedModel", model)
         learner.plan = recipe.plan
+        if real is not None:
+            recipe = recipe.for_pool(len(pool), num_real=len(real))
         if start is not None:
             begin_with(learner, start)
         with signals.deferred():
@@ -95,6 +98,11 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
         return
     learner = cast("LearnedModel", model)
     check_batch_size(recipe.batch_size, pool_size=num_trained_on)
+    if recipe.plan.budget is not None and flattened(recipe.trainer).keywords.get("max_steps", -1) < 1:
+        raise UsageError(
+            f"training.budget={recipe.plan.budget} counts trainer.max_steps: set that to at least 1, or the budget "
+            "to null"
+        )
     if recipe.batch_size < learner.smallest_batch:
         raise UsageError(
             f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {recipe.batch_size}"

@@ -100,6 +100,13 @@ class Recipe:
     batch_size: int
     device_cache: DeviceCache = field(default_factory=DeviceCache)
 
+    def for_pool(self, pool_size: int, *, num_real: int) -> "Recipe":
+        """The recipe with steps in proportion to the pool, if the plan's budget counts epochs."""
+        if self.plan.budget != "epochs":
+            return self
+        num_steps = max(1, round(flattened(self.trainer).keywords["max_steps"] * pool_size / num_real))
+        return replace(self, trainer=with_arguments(self.trainer, max_steps=num_steps))
+
     def on(self, machine: Machine) -> "Recipe":
         """The recipe with the machine's choices in place of what is left open."""
         plan = replace(self.plan, cuda_graphs=machine.cuda_graphs, compiled=machine.compiled)

@@ -4,13 +4,13 @@ A protocol is written as parts and sizes, and `collapsar.theory.laws` decides wh
 Gaussian or a histogram in D dimensions is D independent chains, which form a block. Blocks differ in seed.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
 from collapsar.chain.loop import Loop, Maker
 from collapsar.data.pool import Pool
@@ -21,7 +21,8 @@ from collapsar.models.bias import ScaledLatents
 from collapsar.models.generative import GenerativeModel
 from collapsar.seeding import make_generator
 from collapsar.theory.fitted import fitted_values
-from collapsar.theory.laws import Law, laws_of
+from collapsar.theory.law import Law
+from collapsar.theory.laws import laws_of
 from collapsar.training.phases import Training
 from collapsar.training.train import fit
 
@@ -37,6 +38,7 @@ class Block:
     model: GenerativeModel
     pool: Pool
     real: RealData
+    watched: list[Tensor]  # `Protocol.watch` of each generation's model
 
     @cached_property
     def fitted(self) -> dict[str, float]:
@@ -71,6 +73,7 @@ class Protocol:
     num_blocks: int  # each with its own seed
     laws: Sequence[str] | None = None  # keys of the laws to check; None: of all that are no approximations
     others: Sequence[Statistic] = ()  # that are no laws of fitted parameters
+    watch: Callable[[GenerativeModel], Tensor] | None = None  # what a block keeps of each generation's model
     excess: Callable[[Block], float] = lambda block: 0.0
     """By which share of a law a block is expected to lie above it, from what is known of the block."""
 
@@ -123,8 +126,11 @@ class Protocol:
             num_synthetic=[self.num_synthetic] * self.num_generations,
             maker=BlockMaker(self, seed=seed),
         )
-        last = deque(loop.turns(), maxlen=1).pop()
-        return Block(model=last.training.model, pool=last.pool, real=real)
+        watched, watch = [], self.watch
+        for turn in loop.turns():
+            if watch is not None:
+                watched.append(watch(turn.training.model))
+        return Block(model=turn.training.model, pool=turn.pool, real=real, watched=watched)
 
 
 class BlockMaker(Maker):

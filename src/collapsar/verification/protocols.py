@@ -14,10 +14,10 @@ import torch
 from collapsar.data.regimes import Accumulate, AccumulateSubsample, FixedReal, FreshReal, Mix, Replace, Window
 from collapsar.data.sources.analytic import CategoricalSource, GaussianSource, LinearRegressionSource
 from collapsar.data.weighting import GoldenRatio, Weighted
-from collapsar.models.analytic.analytic import Categorical, Gaussian, LinearRegression
+from collapsar.models.analytic.analytic import Categorical, Gaussian, KernelDensity, LinearRegression
 from collapsar.models.bias import ScaledLatents
-from collapsar.theory import formulas
-from collapsar.verification.protocol import Block, Part, Protocol, Statistic, undeclared_real_weight
+from collapsar.theory import formulas, recursions
+from collapsar.verification.protocol import REPLACE, Block, Part, Protocol, Statistic, undeclared_real_weight
 
 LAST = 3  # generation of most protocols
 
@@ -28,7 +28,11 @@ def protocols() -> list[Protocol]:
         *(protocol for size in (10, 100) for protocol in regime_protocols(num_samples=size)),
         *unbiased_protocols(),
         drift_protocol(),
+        drift_with_real_protocol(),
         takeover_protocol(),
+        passage_protocol(),
+        biased_protocol(),
+        *kernel_protocols(),
         regression_protocol(partial(Replace)),
         regression_protocol(partial(Accumulate)),
     ]
@@ -120,6 +124,83 @@ def drift_protocol() -> Protocol:
         num_generations=3,
         num_blocks=100,
     )
+
+
+def drift_with_real_protocol() -> Protocol:
+    """Categories whose pools have a quarter of fresh real samples."""
+    return replace(
+        drift_protocol(),
+        where="fresh real",
+        regime=partial(FreshReal, fresh_fraction=0.25, is_recycled=False),
+        num_samples=8,
+        num_reserve=3 * 2,
+        num_generations=LAST + 1,
+    )
+
+
+def passage_protocol() -> Protocol:
+    """The share of chains that have lost half of their variance at some time, under replace."""
+    diagonal, num_samples, num_generations = unbiased_protocols()[0], 10, 10
+    share = recursions.first_passage_share(num_generations - 1, num_samples=num_samples, fraction=0.5)
+    passed = Statistic(
+        "P(v <= 1/2 so far)",
+        share,
+        lambda block: (torch.stack(block.watched).amin(0) <= 0.5).double().mean().item(),
+    )
+    return replace(
+        diagonal,
+        dimensions=2_000,
+        num_generations=num_generations,
+        num_blocks=100,
+        laws=[],
+        others=[passed],
+        watch=lambda model: model.get_buffer("covariance"),
+    )
+
+
+def biased_protocol() -> Protocol:
+    """Fresh real data and twice as many samples in all, with a bias."""
+    return Protocol(
+        where="fresh real, lambda=0.7",
+        data=partial(GaussianSource),
+        model=partial(Gaussian, covariance="diagonal", variance="maximum_likelihood"),
+        regime=partial(FreshReal, fresh_fraction=1.0, is_recycled=False),
+        bias=partial(ScaledLatents, spread=0.7),
+        dimensions=6_000,
+        num_samples=10,
+        synthetic_per_real=2,
+        num_reserve=10 * LAST,
+        num_generations=LAST + 1,
+        num_blocks=150,
+    )
+
+
+def kernel_protocols() -> list[Protocol]:
+    """Kernel densities: an absolute bandwidth under three regimes, and a relative one under two.
+
+    All dimensions draw the same kernels, so pools are large, and E[mu²] is too variable to be checked.
+    """
+    fresh = partial(FreshReal, fresh_fraction=0.5, is_recycled=False)
+    absolute = Protocol(
+        where="h=0.6",
+        data=partial(GaussianSource),
+        model=partial(KernelDensity, bandwidth=None, absolute_bandwidth=0.6),
+        regime=fresh,
+        dimensions=300,
+        num_samples=100,
+        num_reserve=50 * LAST,
+        num_generations=LAST + 1,
+        num_blocks=300,
+        laws=["fitted/variance", "fitted/second_moment"],
+    )
+    relative = partial(KernelDensity, bandwidth=0.5, absolute_bandwidth=None)
+    return [
+        absolute,
+        replace(absolute, regime=partial(Accumulate), laws=None),
+        replace(absolute, regime=partial(FixedReal, synthetic_ratio=1.0), laws=None),
+        replace(absolute, where="c=0.5", model=relative),
+        replace(absolute, where="c=0.5", model=relative, regime=REPLACE),
+    ]
 
 
 def takeover_protocol() -> Protocol:

@@ -234,7 +234,7 @@ class KernelDensity(AnalyticModel):
     """A normal kernel around each sample of the pool, on which the bias acts; each generation adds its variance.
 
     `bandwidth` is the kernel's standard deviation, above 0, in units of each dimension's own; null: Scott's rule,
-    n^(-1/(D+4)).
+    n^(-1/(D+4)). `absolute_bandwidth` is the same in the data's unit, in every generation, and takes its place.
     """
 
     name = "kde"
@@ -243,17 +243,26 @@ class KernelDensity(AnalyticModel):
     weights: Tensor
     kernel_sd: Tensor
 
-    def __init__(self, *, sample_shape: Sequence[int], bandwidth: float | None) -> None:
+    def __init__(
+        self, *, sample_shape: Sequence[int], bandwidth: float | None, absolute_bandwidth: float | None = None
+    ) -> None:
         super().__init__(sample_shape=sample_shape)
-        if bandwidth is not None:
-            check_positive(bandwidth=bandwidth)
-        self.bandwidth = bandwidth
+        given = {"model.bandwidth": bandwidth, "model.absolute_bandwidth": absolute_bandwidth}
+        check_positive(**{key: value for key, value in given.items() if value is not None})
+        if None not in given.values():
+            raise UsageError(
+                f"model.bandwidth and model.absolute_bandwidth exclude each other: got {bandwidth} and "
+                f"{absolute_bandwidth}; set one of them to null"
+            )
+        self.bandwidth, self.absolute_bandwidth = bandwidth, absolute_bandwidth
 
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         shares = torch.full((len(samples),), 1 / len(samples)) if weights is None else weights.float()
         spread = (shares @ (samples - shares @ samples).square()).sqrt()
         relative = self.bandwidth or len(samples) ** (-1 / (self.num_dimensions + 4))
-        self.centres, self.weights, self.kernel_sd = samples, shares, relative * spread
+        own = self.absolute_bandwidth
+        self.kernel_sd = relative * spread if own is None else torch.full_like(spread, own)
+        self.centres, self.weights = samples, shares
 
     def draw(self, num_samples: int, generator: torch.Generator, *, spread: float) -> Rows:
         variance = spread * self.kernel_sd.square()

@@ -7,7 +7,9 @@ transport path, eq. 20-23, and sigma_min = 0):
     x_t = (1 - t) x_0 + t x_1,    loss = E |v(x_t, t) - (x_1 - x_0)|^2,    x_0 ~ N(0, I),  t ~ U(0, 1)
 
 The minimum is v(x, t) = E[x_1 - x_0 | x_t = x]. Latents are x_0, as many as a sample has values. The encoder solves the
-equation from t = 1 back to 0. Networks see images in [-1, 1] and vectors divided by `vector_sd`.
+equation from t = 1 back to 0. If a flow is stopped early, at 1 - t0, samples are x / (1 - t0): the noise that is left
+adds (t0 / (1 - t0))² to their variance in every generation, as a diffusion does that is stopped early. Networks see
+images in [-1, 1] and vectors divided by `vector_sd`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from collapsar.errors import UsageError, check_positive
+from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.models.course import Losses, Player
 from collapsar.models.flow.flow_bodies import BODIES, Body
 from collapsar.models.layers import Layers, Norm, scaled
@@ -52,11 +54,18 @@ class Flow(LearnedModel):
         dropout: float | None = None,
         width_factor: float | None = None,
         num_classes: int | None = None,
+        stopped_early: float | None = None,
+        churn: float | None = None,
     ) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=prod(sample_shape), num_classes=num_classes)
         check_positive(
             patch_side=patch_side, width=width, vector_sd=vector_sd, num_steps=num_steps, learning_rate=learning_rate
         )
+        if stopped_early is not None and not 0 <= stopped_early < 1:
+            raise UsageError(f"model.stopped_early must be at least 0 and below 1, or null: got {stopped_early}")
+        if churn is not None:
+            check_not_negative(**{"model.churn": churn})
+        self.stopped_early, self.churn = stopped_early or 0.0, churn or 0.0
         self.save_hyperparameters()
         self.is_of_images = len(self.sample_shape) == 3
         self.plan_keys = frozenset({"augmentation"} if self.is_of_images else {})
@@ -78,19 +87,38 @@ class Flow(LearnedModel):
     def decode(
         self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
     ) -> Values:
-        data = self._solve(latents.unflatten(1, self.sample_shape), labels, begin=0.0, end=1.0)
+        data = self._solve(
+            latents.unflatten(1, self.sample_shape), labels, begin=0.0, end=self.end, generator=generator
+        )
+        data = data / self.end  # of the data's size, with the noise that is left
         return 0.5 * (data + 1) if self.is_of_images else self.vector_sd * data
 
     def encode(self, samples: Samples) -> Latents:
         """The noise of each sample, from the same solver run backwards; float32, on the CPU."""
-        backwards = partial(self._solve, begin=1.0, end=0.0)
-        return self.in_chunks(samples, lambda values, labels: backwards(self._seen(values), labels)).flatten(1)
+        backwards = partial(self._solve, begin=self.end, end=0.0)
+        return self.in_chunks(samples, lambda own, labels: backwards(self.end * self._seen(own), labels)).flatten(1)
 
-    def _solve(self, start: Values, labels: Labels | None, *, begin: float, end: float) -> Values:
+    @property
+    def end(self) -> float:
+        """The time at which samples are taken."""
+        return 1 - self.stopped_early
+
+    def _solve(
+        self,
+        start: Values,
+        labels: Labels | None,
+        *,
+        begin: float,
+        end: float,
+        generator: torch.Generator | None = None,
+    ) -> Values:
         def velocity(position: Values, time: float) -> Values:
             return self.velocities(position, torch.full((len(position),), time, device=position.device), labels)
 
-        return solve(velocity, start, begin=begin, end=end, num_steps=self.num_steps, solver=self.solver)
+        way = partial(solve, solver=self.solver)
+        if self.churn and generator is not None:
+            way = partial(solve_with_noise, churn=self.churn, generator=generator)
+        return way(velocity, start, begin=begin, end=end, num_steps=self.num_steps)
 
     def velocities(self, position: Values, time: PerSample, labels: Labels | None = None) -> Values:
         """The velocity of each sample at its own time, in [0, 1]."""
@@ -142,4 +170,30 @@ def solve(
         if solver == "midpoint":
             slope = velocity(position + 0.5 * step * slope, time + 0.5 * step)
         position = position + step * slope
+    return position
+
+
+def solve_with_noise(
+    velocity: Callable[[Values, float], Values],
+    start: Values,
+    *,
+    begin: float,
+    end: float,
+    num_steps: int,
+    churn: float,
+    generator: torch.Generator,
+) -> Values:
+    """Solve dx = (v + c (t v - x)) dt + sqrt(2 c (1 - t)) dW, which has the same distributions as dx = v dt.
+
+    The score of x_t is (t v - x) / (1 - t), and c (1 - t) times it undoes what the noise adds (Song et al. 2021,
+    arXiv:2011.13456, for diffusions). Steps are Euler-Maruyama's; the last one adds no noise.
+    """
+    position, step = start, (end - begin) / num_steps
+    for number in range(num_steps):
+        time = begin + number * step
+        slope = velocity(position, time)
+        position = position + step * (slope + churn * (time * slope - position))
+        if number + 1 < num_steps:
+            noise = torch.randn(position.shape, generator=generator).to(position.device)
+            position = position + (2 * churn * (1 - time) * step) ** 0.5 * noise
     return position

@@ -96,6 +96,11 @@ class VariationalModel(LearnedModel, ABC):
         """The mean of q(z|x) for each sample, or of q(z|x, y) in a conditional VAE; float32, on the CPU."""
         return self.in_chunks(samples, lambda values, labels: self.posterior(values, labels)[0])
 
+    def posterior_sd(self, samples: Samples) -> float:
+        """Standard deviation of q(z|x), averaged over latents and samples."""
+        spreads = self.in_chunks(samples, lambda values, labels: (0.5 * self.posterior(values, labels)[1]).exp())
+        return float(spreads.mean(dtype=torch.float64))
+
     def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
         return noise if self.mixture is None else self.mixture.place(noise, generator)
 
