@@ -210,7 +210,7 @@ def test_a_run_folder_made_with_other_settings_is_one_line_and_exit_code_2(run):
     assert run("hydra.run.dir=here", "num_generations=1")[0] == 0
     code, stderr = run("hydra.run.dir=here", "num_generations=1", "model.width=8")
     assert code == 2
-    assert "here was made with other settings: model.width was 32 and is now 8" in only_line(stderr)
+    assert "here was made with other settings: model.width was 12 and is now 8" in only_line(stderr)
 
 
 def test_the_traceback_is_shown_where_it_is_asked_for(run, monkeypatch):
