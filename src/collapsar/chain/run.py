@@ -28,7 +28,6 @@ from collapsar.journal.profile import entry_gate
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
-from collapsar.judging.kept import prepare_once
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
 from collapsar.records.chosen import Chosen
@@ -103,7 +102,7 @@ def run_generations(
     real, held_out = own_data(parts, clean)
     with journal.shown(console, position=position, steps_per_generation=parts.max_steps):
         with explain_out_of_memory("fitting the feature spaces", advice="set evaluation.accelerator=cpu"):
-            evaluator, judge = prepare_once(parts.evaluation, clean), chain_judge(parts, real)
+            evaluator, judge = parts.evaluation.prepare_once(clean), chain_judge(parts, real)
         with shared_training(parts, journal, real=real) as first:
             maker = ChainMaker(
                 parts=parts,

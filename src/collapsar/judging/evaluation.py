@@ -24,6 +24,7 @@ from collapsar.judging.measuring import ExtraMetrics, Measure
 from collapsar.judging.metric_keys import METRICS, load_cases
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.spaces.base import FeatureSpace, labels_of
+from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ PRIMARY_SPACE = "classifier"
 MOST_SAMPLES = 10_000
 ENOUGH_SAMPLES = 10  # for each dimension: with fewer, the bias of the Fréchet distance is not small beside the floor
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
+_last: list[tuple["Evaluation", str, Evaluator]] = []  # at most one: of `prepare_once`, with what it was prepared from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,16 @@ class Evaluation:
             groups[name] = partial(resolve_name(str(function)), **settings)
         return groups | dict(self.table.groups() if self.table else {})
 
+    def prepare_once(self, real: RealData) -> Evaluator:
+        """What `prepare` gives; this process's last one again if settings, data and number of threads are the same."""
+        prepared_from = describe(real)
+        if _last and _last[0][:2] == (self, prepared_from):
+            self.warn_about_few(_last[0][2], real)
+        else:
+            _last.clear()  # first, so that memory never holds two
+            _last.append((self, prepared_from, self.prepare(real)))
+        return _last[0][2]
+
     def prepare(self, real: RealData, *, has_floor: bool = True) -> Evaluator:
         """Fit the spaces on the data that measuring sticks may see, and measure the floor if `has_floor`.
 
@@ -210,6 +222,19 @@ class Evaluation:
         if not suitable:
             raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
         return suitable
+
+
+def describe(real: RealData) -> str:
+    """Text of all that an evaluator depends on beside its settings."""
+    split, modes = real.stick_split, real.known_modes
+    sets = {"train": real.train, "test": real.test}
+    if split and split.official is not real.train:
+        sets["official"] = split.official
+    tensors = {name: samples.values for name, samples in sets.items()}
+    tensors |= {f"{name} labels": samples.labels for name, samples in sets.items() if samples.labels is not None}
+    tensors |= {"unseen": split.unseen_indices} if split else {}
+    facts = (real.num_classes, real.factors, modes and (modes.centres.tolist(), modes.mode_sd), torch.get_num_threads())
+    return f"{checksum(tensors)} {facts} {real.table and real.table.fingerprint}"
 
 
 def measured_groups() -> list[str]:

@@ -9,7 +9,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, ClassVar
@@ -156,13 +155,7 @@ def cifar_checksums(dataset: Any) -> dict[str, str]:
 
 
 def md5(path: Path) -> str:
-    """The MD5 of a file, as its publishers state it; that of an unchanged file is computed once."""
-    facts = path.stat()
-    return _md5(path, facts.st_mtime_ns, facts.st_size)
-
-
-@lru_cache
-def _md5(path: Path, changed_at: int, num_bytes: int) -> str:
+    """The MD5 of a file, as its publishers state it."""
     with path.open("rb") as file:
         return file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

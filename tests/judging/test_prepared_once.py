@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from collapsar.data.real_data import StickSplit
-from collapsar.judging import kept
-from collapsar.judging.evaluation import Evaluation
-from collapsar.judging.kept import describe
+from collapsar.judging import evaluation as evaluation_module
+from collapsar.judging.evaluation import Evaluation, describe
 from collapsar.samples import Samples
 from tiny_chains import recorded
 
@@ -18,7 +17,7 @@ def prepared(monkeypatch) -> list[Evaluation]:
     """The settings of each evaluator that is prepared from here on."""
     settings, prepare = [], Evaluation.prepare
     monkeypatch.setattr(Evaluation, "prepare", lambda self, *real: settings.append(self) or prepare(self, *real))
-    monkeypatch.setattr(kept, "_last", [])
+    monkeypatch.setattr(evaluation_module, "_last", [])
     return settings
 
 
@@ -30,7 +29,7 @@ def test_chains_of_a_study_prepare_the_real_side_once_and_record_what_they_would
         run_chain(tmp_path / name, *overrides)
     assert len(prepared) == 1
     for name, overrides in chains.items():
-        monkeypatch.setattr(kept, "_last", [])
+        monkeypatch.setattr(evaluation_module, "_last", [])
         run_chain(tmp_path / "alone" / name, *overrides)
         assert recorded(tmp_path / name) == recorded(tmp_path / "alone" / name)
 
@@ -40,11 +39,11 @@ def test_chains_of_a_study_prepare_the_real_side_once_and_record_what_they_would
     ["data.num_train=210", "stick@evaluation.spaces.classifier=trained", "evaluation.num_neighbours=3"],
 )
 def test_another_split_stick_or_setting_prepares_anew(tmp_path, run_chain, prepared, other):
-    trained = ("evaluation.spaces.classifier.budget.num_steps=5", "evaluation.spaces.classifier.min_accuracy=0")
+    trained = ("evaluation.spaces.classifier.budget.num_steps=5", "evaluation.spaces.classifier.min_accuracy=0.0")
     run_chain(tmp_path / "first", "num_generations=1")
     run_chain(tmp_path / "other", "num_generations=1", other, *(trained if "stick" in other else ()))
     assert len(prepared) == 2
-    assert len(kept._last) == 1
+    assert len(evaluation_module._last) == 1
 
 
 def test_an_evaluator_depends_on_threads_and_on_all_real_sets_but_the_reserve(digits, monkeypatch):
