@@ -18,7 +18,13 @@ class Moments:
 
 
 def moments_with_fresh_real(
-    generation: int, *, num_real: int, num_samples: int, num_fresh: int, scale: float = 1.0, added: float = 0.0
+    generation: int,
+    *,
+    num_real: int,
+    num_samples: int,
+    num_fresh: int,
+    scale: int | float = 1.0,
+    added: int | float = 0.0,
 ) -> Moments:
     """Pools of N samples, k of them fresh real, if a model is sampled with the variance W = s v + h²; first n real.
 
@@ -49,7 +55,7 @@ def wasserstein_of_moments(moments: Moments) -> float:
     return moments.squared_mean + moments.variance + 1 - 2 * sd
 
 
-def effective_sample_size(wasserstein: float) -> float:
+def effective_sample_size(wasserstein: int | float) -> float:
     """How many real samples give a fit as good as one with this E[W2²]: 1.5 / E[W2²], to the first order.
 
     Source: Alemohammad et al. 2023, figures 10 to 12 and 30. Without bias it tends to (2-a) n for n fresh samples, a
@@ -58,7 +64,7 @@ def effective_sample_size(wasserstein: float) -> float:
     return 1.5 / wasserstein
 
 
-def second_moment_with_kernels(generation: int, *, kernel_variance: float, real_share: float) -> float:
+def second_moment_with_kernels(generation: int, *, kernel_variance: int | float, real_share: int | float) -> float:
     """E[mu_t² + v_t] = 1 + h² (1 - (1-a)^(t+1)) / a, if a kernel of sd h is around each sample of a pool.
 
     A share a of each pool is real, the same samples or fresh ones; without any, 1 + h² (t+1). v_t is the variance of
@@ -68,7 +74,7 @@ def second_moment_with_kernels(generation: int, *, kernel_variance: float, real_
     return 1 + kernel_variance * grown
 
 
-def second_moment_with_accumulated_kernels(generation: int, *, kernel_variance: float) -> float:
+def second_moment_with_accumulated_kernels(generation: int, *, kernel_variance: int | float) -> float:
     """E[mu_t² + v_t] = 1 + h² sum_{i=1..t+1} 1/i under accumulate, as many new samples a generation as real ones.
 
     The samples of the pool have h² less. Source: Kazdan et al. 2024.
@@ -76,7 +82,7 @@ def second_moment_with_accumulated_kernels(generation: int, *, kernel_variance: 
     return 1 + kernel_variance * sum(1 / i for i in range(1, generation + 2))
 
 
-def heterozygosity(variance: float, *, shares: Sequence[float]) -> float:
+def heterozygosity(variance: int | float, *, shares: Sequence[float]) -> float:
     """E[1 - sum_k p_k²] = E[v_t] H_0, with E[v_t] of a Gaussian fitted by maximum likelihood under the same regime.
 
     As one-hot vectors, categories have a second moment of 1, which sampling conserves. With the truth's shares p and
@@ -86,7 +92,7 @@ def heterozygosity(variance: float, *, shares: Sequence[float]) -> float:
 
 
 def curated_shares(
-    shares: Sequence[float], *, favoured: Sequence[int], strength: float, num_choices: int | None
+    shares: Sequence[float], *, favoured: Sequence[int], strength: int | float, num_choices: int | None
 ) -> list[float]:
     """Shares after curation of infinitely many samples: each is the choice of one person among K, who favours a class.
 
@@ -121,7 +127,7 @@ def entropy(shares: Sequence[float]) -> float:
     return -sum(share * log(share) for share in shares if share > 0)
 
 
-def first_passage_share(generation: int, *, num_samples: int, fraction: float) -> float:
+def first_passage_share(generation: int, *, num_samples: int, fraction: int | float) -> float:
     """P(v_s <= fraction for an s <= t) under replace, unbiased: the share of chains that have lost so much variance.
 
     log v_t is a random walk whose steps are those of log(chi²_{n-1} / (n-1)); its density is summed on a grid. For

@@ -54,8 +54,8 @@ class Flow(LearnedModel):
         dropout: float | None = None,
         width_factor: float | None = None,
         num_classes: int | None = None,
-        stopped_early: float | None = None,
-        churn: float | None = None,
+        stopped_early: int | float | None = None,
+        churn: int | float | None = None,
     ) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=prod(sample_shape), num_classes=num_classes)
         check_positive(
