@@ -69,7 +69,6 @@ def test_what_both_sides_refuse_is_no_difference(compare):
 def test_all_choices_of_conf_are_posed_but_what_runs_and_searches(same_configs):
     posed = {override for combination in same_configs.combinations(config_folder()) for override in combination}
     named = {override.partition("=")[2].strip("[]") for override in posed}
-    groups = [
-        path for path in config_folder().iterdir() if path.is_dir() and path.name not in ("hydra", "recipe", "finding")
-    ]
+    others = ("hydra", "recipe", "finding")
+    groups = [path for path in config_folder().iterdir() if path.is_dir() and path.name not in others]
     assert {path.stem for group in groups for path in group.glob("*.yaml")} <= named

@@ -21,7 +21,7 @@ def test_each_command_is_named(command):
 
 def test_each_group_stands_with_its_choices_but_recipes_launchers_and_sweepers():
     words = set(help_text().replace(",", " ").replace("=", " ").split())
-    groups = {path.name for path in config_folder().glob("*/")} - {"recipe", "hydra"}
+    groups = {path.name for path in config_folder().glob("*/")} - {"recipe", "hydra", "finding"}
     for group in groups:
         assert {group, *(path.stem for path in (config_folder() / group).glob("*.yaml"))} <= words
     assert words.isdisjoint({"recipe", "submitit_slurm", "bisection"})

@@ -12,7 +12,7 @@ from collapsar.findings.__main__ import main
 TINY = [
     *("data=gaussian", "data.dimensions=5000", "data.num_train=10", "data.num_test=10", "data.num_reserve=0"),
     *("model=gaussian", "evaluation.metrics=[]", "evaluation.num_batches=0", "tracking=none", "alarm=none"),
-    "num_generations=2",
+    *("num_generations=2", "share_generation_0=false", "num_threads=null"),  # which sweepers spell in another way
 ]
 LAW = {"name": "variance", "arm": "replace", "metric": "fitted/variance", "generations": 1}
 CONTENT = {

@@ -22,7 +22,8 @@ GROUPS = {
     "tracking": "who follows the run",
     "alarm": "what happens when a chain collapses",
 }
-LATER = ("recipe", "hydra")  # recipes follow from data, size and model; launchers and sweepers stand in conf/hydra
+LATER = ("recipe", "hydra", "finding")
+"""Folders of conf that are no groups here: recipes follow from data, size and model, and findings have a command."""
 TEXT = """\
 collapsar trains each generation of a model on what the last one made, and measures what dies. Settings are KEY=VALUE or
 GROUP=NAME; the same command continues what was stopped.
@@ -31,6 +32,7 @@ GROUP=NAME; the same command continues what was stopped.
   collapsar -m regime=replace,accumulate seed=0,1,2    every combination; hydra/launcher=joblib runs them side by side
   collapsar-score SYNTHETIC REAL                       the metrics of samples of your own
   collapsar-report FOLDER...                           one page, tables and figures of chains that have run
+  collapsar-findings NAME...                           published claims: their chains, run and decided
   collapsar-verify                                     chains with known solutions, held against them
   collapsar-bench                                      how fast this machine trains
 

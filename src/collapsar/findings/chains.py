@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from collapsar.config.command_line import parse
 from collapsar.errors import UsageError
 from collapsar.findings.finding import Finding
 from collapsar.findings.values import Chains, Evidence, is_dead, summarised
@@ -70,17 +71,22 @@ def stored_evidence(finding: Finding, folder: Path, *, look: int) -> Evidence:
     """The stored chains of the first `look` seeds; of several of one seed, the one that was begun last."""
     found: dict[str, dict[int, Chain]] = {arm: {} for arm in finding.arms}
     expected = {
-        frozenset((*finding.command, *finding.arms[arm], f"seed={seed}")): (arm, seed)
+        meaning((*finding.command, *finding.arms[arm], f"seed={seed}")): (arm, seed)
         for arm, seed in _jobs(finding, look)
     }
     keys = [own.metric for own in finding.statistics]
     for chain in sorted(_read(folder), key=lambda chain: (chain.folder / CONFIG).stat().st_mtime):
-        place = expected.get(frozenset(chain.overrides))
+        place = expected.get(meaning(chain.overrides))
         if place is not None:
             found[place[0]][place[1]] = summarised(chain, keys=keys)
     chains: Chains = {arm: dict(sorted(own.items())) for arm, own in found.items()}
     configs = {arm: next(iter(own.values())).config for arm, own in chains.items() if own}
     return Evidence(chains=chains, configs=configs)
+
+
+def meaning(overrides: Sequence[str]) -> frozenset[str]:
+    """The overrides in one spelling: Hydra's sweepers write False where false was typed."""
+    return frozenset(f"{own.key_or_group}={own.value()!r}" for own in map(parse, overrides))
 
 
 def _read(folder: Path) -> Sequence[Chain]:
