@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from collapsar import make_model
 from collapsar.errors import UsageError
 from collapsar.models.gan.gan import GAN
 from collapsar.models.layers import begin_as_he, num_groups
@@ -195,5 +196,5 @@ def test_he_keeps_the_size_of_what_goes_through_a_deep_network():
 
 
 def test_other_initial_weights_are_refused():
-    with pytest.raises(UsageError, match=r"model.initial_weights must be he, or null: got glorot"):
-        make(VAE, "mlp", initial_weights="glorot")
+    with pytest.raises(UsageError, match=r"model.initial_weights has a wrong value: got 'glorot'; .* 'he'"):
+        make_model("vae", initial_weights="glorot")

@@ -214,9 +214,9 @@ def test_a_model_whose_decoder_fails_is_in_training_mode_again(monkeypatch):
 def test_validating_leaves_the_generator_of_any_gpu_as_it_was(monkeypatch):
     """No MPS is needed: a list of what its generator was set to stands for it."""
     states = ["as it was"]
-    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda *_: states[-1])
     for name in ("manual_seed", "set_rng_state"):
-        monkeypatch.setattr(torch.mps, name, states.append)
+        monkeypatch.setattr(torch.mps, name, lambda state, *_: states.append(state))
     monkeypatch.setattr(Duel, "device", torch.device("mps"))
     model = Duel()
     monkeypatch.setattr(model, "log", lambda *arguments, **others: None)
