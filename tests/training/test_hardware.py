@@ -116,7 +116,15 @@ def test_the_number_of_threads_is_written_down_where_torch_chose_it(threads, mon
     assert settle().threads == threads
 
 
+@pytest.mark.parametrize("given", ["3", "2,1"])
+def test_a_job_side_by_side_takes_the_threads_of_its_share_if_that_is_a_number(given, monkeypatch):
+    monkeypatch.setattr(hardware, "OWN_THREADS", 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert settle().threads == (3 if given == "3" else 2)
+
+
 def test_a_chain_that_leaves_threads_to_torch_does_not_inherit_those_of_the_one_before(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(hardware, "OWN_THREADS", 2)
     assert settle(num_threads=1).threads == 1
     assert settle().threads == 2

@@ -7,6 +7,7 @@ whose numbers broke down counts with its last values and, if its recall had not 
 that it lasted.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,7 +80,7 @@ class Comparison:
         arms: The other arms, the most helpful one first.
         left_out: Arms that share fewer than two seeds with the baseline up to the horizon.
         order_tau: Kendall's tau between the orders of arms on the primary outcome in the first feature space and in
-            one that saw no labels, by the name of that space; empty if none was measured.
+            one that saw no labels, by the name of that space; NaN for a single arm, empty if none was measured.
         below_gate: Arms with a chain whose generation 0 fails the entry gate: with one, all verdicts are exploratory.
     """
 
@@ -220,7 +221,7 @@ def _check_spaces(
                 pairs.append((own[primary].difference.mean, apart))
                 own[primary] = agreed(own[primary], apart, space=space)
         if pairs:
-            return {space: float(kendalltau(*zip(*pairs, strict=True)).statistic)}
+            return {space: float(kendalltau(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan}
     return {}
 
 

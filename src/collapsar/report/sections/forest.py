@@ -1,5 +1,6 @@
 """Comparisons of arms with their baseline: the forest plot, a sentence, and costs beside the baseline's."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from typing import Any
@@ -84,6 +85,7 @@ def notes(found: Comparison) -> list[str]:
     texts += [
         f"Kendall's tau of the orders of arms in this space and in {space}: {number_text(tau, num_digits=2)}."
         for space, tau in found.order_tau.items()
+        if math.isfinite(tau)
     ]
     if not found.order_tau and "recall" in primary:
         texts.append("No feature space that saw no labels was measured, so verdicts rest on one space.")
