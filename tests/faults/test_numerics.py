@@ -7,6 +7,7 @@ import torch
 
 from collapsar.errors import NonFiniteError
 from collapsar.journal.store import RunFolder
+from collapsar.judging import evaluation
 from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.embedders import TrainingBudget, train_classifier
 from collapsar.models.gan.gan import GAN
@@ -28,6 +29,7 @@ def test_features_that_break_down_name_the_space_and_the_generation(run_chain, t
         return original(self, samples)
 
     is_second = False
+    monkeypatch.setattr(evaluation, "_last", [])  # what is broken here is not kept for other tests
     monkeypatch.setattr(FittedSpace, "extract", broken)
     run_chain(tmp_path / "run", "num_generations=1")
     is_second = True
