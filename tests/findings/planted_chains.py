@@ -13,6 +13,18 @@ from collapsar.records.record import GenerationRecord
 from collapsar.study.chains import Chain
 from collapsar.theory.laws import laws_of
 
+PLAIN = {
+    "protocol": 1,
+    "tier": "analogue",
+    "row": 1,
+    "source": "nobody",
+    "claim": "nothing",
+    "scope": {"data": "none", "family": "none", "does_not_show": "all"},
+    "track": "cpu",
+    "command": ["data=gaussian"],
+    "arms": {"treated": ["bias.spread=0.5"], "plain": []},
+}
+
 NOISE = 1e-3  # relative, between seeds
 INSIDE = 0.5  # how far inside a region a planted value lies if it has one end, as a share of its size
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from planted_chains import chain
+from planted_chains import PLAIN, chain
 
 from collapsar.findings.finding import Finding, Statistic
 from collapsar.findings.judge import judge_finding, judge_values
@@ -18,20 +18,7 @@ def statistic(**given):
 
 
 def finding(*statistics, **given):
-    plain = {
-        "name": "planted",
-        "protocol": 1,
-        "tier": "analogue",
-        "row": 1,
-        "source": "nobody",
-        "claim": "nothing",
-        "scope": {"data": "none", "family": "none", "does_not_show": "all"},
-        "track": "cpu",
-        "command": ["data=gaussian"],
-        "arms": {"treated": ["bias.spread=0.5"], "plain": []},
-        "statistics": statistics,
-    }
-    return Finding.model_validate(plain | given)
+    return Finding.model_validate(PLAIN | {"name": "planted", "statistics": statistics} | given)
 
 
 def around(mean, *, sd=0.01, num=10):

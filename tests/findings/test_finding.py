@@ -2,21 +2,11 @@
 
 import pytest
 import yaml
+from planted_chains import PLAIN
 
 from collapsar.errors import UsageError
 from collapsar.findings.finding import load_finding, load_findings
 
-PLAIN = {
-    "protocol": 1,
-    "tier": "analogue",
-    "row": 1,
-    "source": "nobody",
-    "claim": "nothing",
-    "scope": {"data": "none", "family": "none", "does_not_show": "all"},
-    "track": "cpu",
-    "command": ["data=gaussian"],
-    "arms": {"treated": ["bias.spread=0.5"], "plain": []},
-}
 STATISTIC = {
     "name": "own",
     "arm": "treated",

@@ -6,7 +6,6 @@ A chain that broke down, was stopped by its alarm or was refused has the worst v
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -185,7 +184,8 @@ def _relative_slope(curve: Curve) -> float:
 
 
 def _area(curve: Curve) -> float:
-    return sum((value + later) / 2 * (end - start) for (start, value), (end, later) in pairwise(curve))
+    places, values = zip(*curve, strict=True)
+    return float(np.trapezoid(values, places))
 
 
 def _survival(curve: Curve) -> float:
