@@ -311,3 +311,64 @@ def test_noise_on_the_way_keeps_the_distribution_and_changes_the_samples(early):
 def test_times_and_noise_out_of_range_are_refused(changes, message):
     with pytest.raises(UsageError, match=message):
         make_flow(**PLANE, **changes)
+
+
+# Guidance
+
+
+class OfClasses(nn.Module):
+    """Learnt, of a Gaussian that the class moves by 2, and an unknown class (2) not at all; keeps the labels it saw."""
+
+    def forward(self, position, time, labels):
+        self.labels = labels
+        moved = torch.tensor([-2.0, 2.0, 0.0])[labels][:, None]
+        return gaussian_velocity(position - time.reshape(-1, 1) * moved, time.reshape(-1, 1)) + moved
+
+
+def flow_of_classes(**changes):
+    model = make_flow(**{**PLANE, "num_classes": 2, "num_steps": 40, **changes})
+    model.network = OfClasses()
+    return model
+
+
+@pytest.mark.parametrize("guidance", [0.5, 2.0])
+def test_guidance_moves_a_class_away_from_what_all_classes_have(guidance):
+    """With one spread for all, velocities are linear in the mean: the class's is moved by 1 + w times what it was."""
+    drawn = flow_of_classes(guidance=guidance).sample(20_000, generator())
+    for label, moved in ((0, -2.0), (1, 2.0)):
+        own = drawn.values[drawn.labels == label]
+        assert own.mean().item() == pytest.approx(MEAN + (1 + guidance) * moved, abs=0.02)
+        assert own.std().item() == pytest.approx(SD, rel=0.03)
+
+
+def test_no_guidance_is_the_flow_without_it_to_the_bit():
+    plain, same = flow_of_classes(), flow_of_classes(guidance=0)
+    assert torch.equal(plain.sample(50, generator()).values, same.sample(50, generator()).values)
+    batch = Samples(normal(64, 2).float(), labels=torch.arange(64) % 2)
+    for model in (plain, same):
+        model.losses(batch, None)
+    assert torch.equal(plain.network.labels, same.network.labels)
+
+
+def test_a_tenth_of_the_classes_is_hidden_in_training_if_sampling_is_guided():
+    batch = Samples(normal(20_000, 2).float(), labels=torch.arange(20_000) % 2)
+    model, plain = flow_of_classes(guidance=1), flow_of_classes()
+    for trained in (model, plain):
+        trained.losses(batch, None)
+    is_hidden = model.network.labels == 2
+    assert is_hidden.float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(model.network.labels[~is_hidden], batch.labels[~is_hidden])
+    assert torch.equal(plain.network.labels, batch.labels)
+
+
+def test_a_guided_encoder_leads_back_to_the_noise():
+    model, latents, labels = flow_of_classes(guidance=1, num_steps=200), normal(20, 2).float(), torch.arange(20) % 2
+    values = model.decode(latents, generator(), likelihood_spread=1.0, labels=labels)
+    assert torch.allclose(model.encode(Samples(values, labels=labels)), latents, atol=1e-3)
+
+
+def test_guidance_needs_classes_and_is_not_negative():
+    with pytest.raises(UsageError, match=r"guidance=1 needs a model of classes: set lever=\[class_conditional\]"):
+        make_flow(**PLANE, guidance=1)
+    with pytest.raises(UsageError, match=r"model\.guidance must be at least 0: got -1"):
+        make_flow(**PLANE, num_classes=2, guidance=-1)

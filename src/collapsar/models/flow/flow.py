@@ -10,6 +10,10 @@ The minimum is v(x, t) = E[x_1 - x_0 | x_t = x]. Latents are x_0, as many as a s
 equation from t = 1 back to 0. If a flow is stopped early, at 1 - t0, samples are x / (1 - t0): the noise that is left
 adds (t0 / (1 - t0))² to their variance in every generation, as a diffusion does that is stopped early. Networks see
 images in [-1, 1] and vectors divided by `vector_sd`.
+
+Guidance w samples from (1 + w) v(x, t, class) - w v(x, t) (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, of
+velocities). The network learns v(x, t) from samples whose class is hidden. It is the sampling bias of the diffusions in
+Alemohammad et al. 2023.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,6 +33,7 @@ from collapsar.models.shapes import Labels, Latents, PerSample, Values
 from collapsar.samples import Samples, to_model_range
 
 Solver = Literal["euler", "midpoint"]
+HIDDEN_CLASSES = 0.1  # share of a batch whose class is hidden if sampling is guided; the authors have .1 and .2
 
 
 class Flow(LearnedModel):
@@ -56,6 +61,7 @@ class Flow(LearnedModel):
         num_classes: int | None = None,
         stopped_early: int | float | None = None,
         churn: int | float | None = None,
+        guidance: int | float | None = None,
     ) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=prod(sample_shape), num_classes=num_classes)
         check_positive(
@@ -63,9 +69,10 @@ class Flow(LearnedModel):
         )
         if stopped_early is not None and not 0 <= stopped_early < 1:
             raise UsageError(f"model.stopped_early must be at least 0 and below 1, or null: got {stopped_early}")
-        if churn is not None:
-            check_not_negative(**{"model.churn": churn})
-        self.stopped_early, self.churn = stopped_early or 0.0, churn or 0.0
+        check_not_negative(**{"model.churn": churn or 0, "model.guidance": guidance or 0})
+        if guidance and num_classes is None:
+            raise UsageError(f"model.guidance={guidance} needs a model of classes: set lever=[class_conditional]")
+        self.stopped_early, self.churn, self.guidance = stopped_early or 0.0, churn or 0.0, guidance or 0.0
         self.save_hyperparameters()
         self.is_of_images = len(self.sample_shape) == 3
         self.plan_keys = frozenset({"augmentation"} if self.is_of_images else {})
@@ -113,7 +120,11 @@ class Flow(LearnedModel):
         generator: torch.Generator | None = None,
     ) -> Values:
         def velocity(position: Values, time: float) -> Values:
-            return self.velocities(position, torch.full((len(position),), time, device=position.device), labels)
+            times = torch.full((len(position),), time, device=position.device)
+            own = self.velocities(position, times, labels)
+            if not self.guidance or labels is None:
+                return own
+            return torch.lerp(self.velocities(position, times, self.hidden(labels)), own, 1 + self.guidance)
 
         way = partial(solve, solver=self.solver)
         if self.churn and generator is not None:
@@ -124,6 +135,10 @@ class Flow(LearnedModel):
         """The velocity of each sample at its own time, in [0, 1]."""
         velocity: Tensor = self.network(position, time, labels)
         return velocity.float()
+
+    def hidden(self, labels: Labels) -> Labels:
+        """The label of an unknown class in place of each."""
+        return torch.full_like(labels, self.num_classes or 0)
 
     def _seen(self, values: Values) -> Values:
         """Values in model range, scaled for the network."""
@@ -137,7 +152,10 @@ class Flow(LearnedModel):
         data = self._seen(self.augmented(to_model_range(batch.values)))
         noise = torch.randn_like(data)
         time = torch.rand(len(data), device=data.device)
-        velocity = self.velocities(between(noise, data, time=time), time, self.classes_of(batch))
+        labels = self.classes_of(batch)
+        if self.guidance and labels is not None:
+            labels = self.hidden(labels).where(torch.rand_like(time) < HIDDEN_CLASSES, labels)
+        velocity = self.velocities(between(noise, data, time=time), time, labels)
         return {"loss": (velocity - (data - noise)).square().sum() / len(data)}
 
 
