@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from collapsar.config import composition
-from collapsar.config.tiny import is_tiny
+from collapsar.config.command_line import is_tiny
 from collapsar.errors import UsageError, disk_errors_name
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
@@ -49,7 +49,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     multirun.run_folders.append(folder)
     try:
         with catch_signals():
-            composition.check(config)  # finds mistakes that need no torch before torch is imported
+            composition.check(config)
             quieten_libraries(is_tiny=is_tiny(config))
             with own_log(folder) if is_in_turn and not config.dry_run else nullcontext():
                 return run_chain(config, hydra_config=hydra_config, folder=folder, is_in_turn=is_in_turn)
