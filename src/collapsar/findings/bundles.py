@@ -15,9 +15,9 @@ from typing import Any
 
 from collapsar.config.composition import settings
 from collapsar.errors import UsageError
-from collapsar.findings.board import Row, as_content
-from collapsar.findings.chains import stored_evidence
+from collapsar.findings.board import as_content, stored_evidence
 from collapsar.findings.finding import Finding, load_finding
+from collapsar.findings.judge import Judgement
 from collapsar.findings.values import Evidence, all_chains, is_dead, summarised
 from collapsar.library.composing import compose_settings
 from collapsar.library.running import run
@@ -31,7 +31,7 @@ FIRST_TRIAL_SEED = 100  # searches use seeds from here on, so that none is repor
 TOLERANCE = 1e-4  # relative: another machine rounds differently
 
 
-def write_bundle(row: Row, folder: Path) -> Path:
+def write_bundle(row: Judgement, folder: Path) -> Path:
     """Write the bundle of a finding below a folder; returns its path. UsageError if it is already there."""
     finding, bundle = row.finding, folder / row.finding.folder_name
     if bundle.exists():
@@ -44,7 +44,7 @@ def write_bundle(row: Row, folder: Path) -> Path:
                 shutil.copyfile(file, place)
     shutil.copyfile(config_folder() / "finding" / f"{finding.name}.yaml", bundle / FINDING)
     (bundle / BOARD).write_text(json.dumps(as_content([row]), indent=1) + "\n", encoding="utf-8")
-    manifest = {"finding": finding.name, "protocol": finding.protocol, "look": row.judgement.look}
+    manifest = {"finding": finding.name, "protocol": finding.protocol, "look": row.look}
     manifest |= {"hash": finding.hash, "files": file_hashes(bundle)}
     (bundle / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return bundle
