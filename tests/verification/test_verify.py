@@ -252,7 +252,7 @@ def test_every_regime_is_verified_in_large_and_small_pools():
 
 def test_blocks_are_chains_of_their_own():
     protocol = regime_protocol("replace", num_samples=100)
-    first, again, other = (protocol.run(seed).model.get_buffer("mean") for seed in (1, 1, 2))
+    first, again, other = (protocol.run(seed).models[-1].get_buffer("mean") for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

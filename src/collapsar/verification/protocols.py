@@ -124,12 +124,13 @@ def drift_with_real_protocol() -> Protocol:
 def passage_protocol() -> Protocol:
     """The share of chains that have lost half of their variance at some time, under replace."""
     sizes: Any = {"dimensions": 2_000, "num_generations": 10, "num_blocks": 100}
-    passed = Statistic(
-        "P(v <= 1/2 so far)",
-        recursions.first_passage_share(9, num_samples=UNBIASED.num_samples, fraction=0.5),
-        lambda block: (torch.stack(block.watched).amin(0) <= 0.5).double().mean().item(),
-    )
-    return replace(UNBIASED, watch=lambda model: model.get_buffer("covariance"), laws=[], others=[passed], **sizes)
+
+    def has_passed(block: Block) -> float:
+        variances = torch.stack([model.get_buffer("covariance") for model in block.models])
+        return (variances.amin(0) <= 0.5).double().mean().item()
+
+    share = recursions.first_passage_share(9, num_samples=UNBIASED.num_samples, fraction=0.5)
+    return replace(UNBIASED, laws=[], others=[Statistic("P(v <= 1/2 so far)", share, has_passed)], **sizes)
 
 
 def biased_protocol() -> Protocol:
@@ -173,7 +174,7 @@ def takeover_protocol() -> Protocol:
     takeover = Statistic(
         "P(first takes over)",
         formulas.zipf_shares(num_categories=3, exponent=1.0)[0],
-        lambda block: (block.model.get_buffer("probabilities")[:, 0] == 1).double().mean().item(),
+        lambda block: (block.models[-1].get_buffer("probabilities")[:, 0] == 1).double().mean().item(),
     )
     data, model = partial(CATEGORIES.data, num_categories=3), partial(CATEGORIES.model, num_categories=3)
     sizes: Any = {"dimensions": 4_000, "num_samples": 2, "num_generations": 20}
@@ -186,7 +187,7 @@ def regression_protocol(regime: Part) -> Protocol:
 
     def excess(block: Block) -> float:
         # Each block has its own design X, so it differs from the law as trace (X'X)^-1 does from its known mean.
-        inputs = block.model.get_buffer("inputs")[:num_samples].double()
+        inputs = block.models[-1].get_buffer("inputs")[:num_samples].double()
         return torch.linalg.inv(inputs.T @ inputs).trace().item() * (num_samples - num_inputs - 1) / num_inputs - 1
 
     return Protocol(

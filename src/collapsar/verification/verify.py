@@ -46,17 +46,16 @@ UNBIASED: Part = partial(ScaledLatents, spread=1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The end of a block: its last model, the pool of that model, and all the real data."""
+    """A block that has run: the model of each generation, the pool of the last one, and all the real data."""
 
-    model: GenerativeModel
+    models: Sequence[GenerativeModel]
     pool: Pool
     real: RealData
-    watched: list[Tensor]  # `Protocol.watch` of each generation's model
 
     @cached_property
     def fitted(self) -> dict[str, float]:
         """The fitted parameters, averaged over the chains of the block as in the report."""
-        return fitted_values(self.model.fitted_parameters(), data=self.model.name)
+        return fitted_values(self.models[-1].fitted_parameters(), data=self.models[-1].name)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,6 @@ class Protocol:
     num_blocks: int  # each with its own seed
     laws: Sequence[str] | None = None  # keys of the laws to check; None: of all that are no approximations
     others: Sequence[Statistic] = ()  # that are no laws of fitted parameters
-    watch: Callable[[GenerativeModel], Tensor] | None = None  # what a block keeps of each generation's model
     excess: Callable[[Block], float] = lambda block: 0.0
     """By which share of a law a block is expected to lie above it, from what is known of the block."""
 
@@ -139,11 +137,8 @@ class Protocol:
             num_synthetic=[self.num_synthetic] * self.num_generations,
             maker=BlockMaker(self, seed=seed),
         )
-        watched, watch = [], self.watch
-        for turn in loop.turns():
-            if watch is not None:
-                watched.append(watch(turn.training.model))
-        return Block(model=turn.training.model, pool=turn.pool, real=real, watched=watched)
+        turns = [*loop.turns()]
+        return Block(models=[turn.training.model for turn in turns], pool=turns[-1].pool, real=real)
 
 
 class BlockMaker(Maker):
