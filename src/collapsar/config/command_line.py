@@ -51,17 +51,11 @@ def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
     overrides: list[str] = known.overrides
     if known.shell_completion or known.experimental_rerun:
         return list(arguments)
-    options, rest = list[str](), overrides.copy()
-    for argument in arguments:
-        if rest and argument == rest[0]:
-            rest.pop(0)
-        else:
-            options.append(argument)
     may_sweep = known.multirun or any(override.startswith(("experiment=", "hydra.mode=")) for override in overrides)
     typed = [as_typed(override, may_sweep=may_sweep) for override in overrides]
     if known.multirun:
         refuse_dropped_sweeps(typed, folders=[config_folder(), Path(known.config_dir or config_folder())])
-    return [*options, *typed]
+    return [*(argument for argument in arguments if argument not in overrides), *typed]
 
 
 def as_typed(override: str, *, may_sweep: bool) -> str:

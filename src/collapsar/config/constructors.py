@@ -6,7 +6,6 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -101,11 +100,7 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
     try:
         return get_method(name)
     except Exception as error:
-        module = name.partition(".")[0]
-        if module.isidentifier() and find_spec(module) is None:
-            why = f"there is no {module}.py in {Path.cwd()}, and no module {module} on PYTHONPATH"
-        else:
-            why = str(error).strip().splitlines()[-1]
+        why = f"{str(error).strip().splitlines()[-1]} Modules are found in {Path.cwd()} and on PYTHONPATH"
         raise UsageError(f"{path}._target_ names nothing that can be called: {name!r}; {why}") from error
 
 
