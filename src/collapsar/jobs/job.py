@@ -41,7 +41,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     """Run one chain, write its page and print its table; returns its objective, None if it failed.
 
     A breakdown is an outcome of the chain: it is reported at the end, and a sweeper gets an objective for it. Launchers
-    other than Hydra's own and sweepers of other packages get the error itself: they have rules for it.
+    other than Hydra's own get the error itself.
     """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -54,7 +54,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
             with own_log(folder) if is_in_turn and not config.dry_run else nullcontext():
                 return run_chain(config, hydra_config=hydra_config, folder=folder, is_in_turn=is_in_turn)
     except Exception as error:
-        if not (multirun.runs_here(hydra_config) and multirun.is_told_at_the_end(hydra_config)):
+        if not multirun.runs_here(hydra_config):
             raise
         if is_in_turn:
             note(error, number=int(hydra_config.job.num) + 1, command=command_of(hydra_config, folder=folder))
