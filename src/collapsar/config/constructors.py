@@ -4,7 +4,6 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 """
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
 from pathlib import Path
@@ -16,7 +15,6 @@ from collapsar.errors import UsageError, check_finite
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 FILLED_IN = {"trainer.precision": "auto"}  # replaced before the recipe is called, so its type is not checked
-WORDS = ("data.target", "data.identifiers", "data.missing", "evaluation.table.task.subgroup")
 LARGEST_WHOLE_NUMBER = 2**63 - 1  # of int64, the widest integer of a tensor
 LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38; this leaves room to multiply
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes: the config sets all arguments
@@ -131,9 +129,6 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     """Refuse a number that is NaN, infinite or too large for a tensor, at any depth."""
     for key, value in walk(settings):
         if isinstance(value, float):
-            if key.startswith(WORDS) and not math.isfinite(value):
-                advice = f"write '{value}', in quotes"
-                raise UsageError(f"{key} takes words, and {value} without quotes is a number: {advice}")
             check_finite(key, value)
             if abs(value) > LARGEST_NUMBER:
                 raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")

@@ -5,7 +5,7 @@ precision of one per cent, and contradicted beyond four. The rules stand in READ
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal, TypeAlias
@@ -119,7 +119,7 @@ def judge_values(statistic: Statistic, values: Sequence[float], *, expected: flo
 def judge_finding(finding: Finding, evidence: Evidence, *, look: int) -> Judgement:
     """The verdict of a finding on its chains, with its controls."""
     judged, chains = judge_statistics(finding, evidence), all_chains(evidence.chains)
-    is_of_images = any(_is_image(chain.config) for chain in chains)
+    is_of_images = any(len(chain.config["data"].get("sample_shape") or ()) == 3 for chain in chains)
     if is_of_images:
         judged = [_agreed(own, finding, evidence) for own in judged]
     records = [record for chain in chains for record in chain.records]
@@ -172,12 +172,6 @@ def _controls(finding: Finding, evidence: Evidence, judged: Sequence[Judged]) ->
             held = "reproduced" not in verdicts
             found.append(ControlResult(name=f"{name}: a law off by 2 %", held=held, text=text))
     return found
-
-
-def _is_image(config: Mapping[str, object]) -> bool:
-    data = config.get("data")
-    shape = data.get("sample_shape") if isinstance(data, Mapping) else None
-    return isinstance(shape, list) and len(shape) == 3
 
 
 def _agreed(judged: Judged, finding: Finding, evidence: Evidence) -> Judged:

@@ -101,23 +101,20 @@ def visible_gpus() -> list[str]:
     return answer.stdout.split()
 
 
-class Process(own.Process):
-    """A process that does not run the caller's script again, which may have no guard against that."""
-
-    @staticmethod
-    def _Popen(process: Any) -> Any:  # noqa: N802  the name is that of `multiprocessing`
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return own.Process._Popen(process)
-        finally:
-            sys.modules["__main__"] = main
-
-
 class ForkContext(type(own)):  # type: ignore[misc]
-    """The context of such processes."""
+    """The context of the processes in which jobs run."""
 
-    Process = Process
+    class Process(own.Process):
+        """A process that does not run the caller's script again, which may have no guard against that."""
+
+        @staticmethod
+        def _Popen(process: Any) -> Any:  # noqa: N802  the name is that of `multiprocessing`
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return own.Process._Popen(process)
+            finally:
+                sys.modules["__main__"] = main
 
 
 def start_fork_server(share: Share) -> None:
