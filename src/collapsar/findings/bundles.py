@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,14 +84,12 @@ def check_bundle(bundle: Path) -> list[str]:
 
 
 def _manifest(bundle: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{bundle} is no bundle: its {MANIFEST} cannot be read") from error
     keys = ("finding", "protocol", "look", "hash", "files")
-    if not isinstance(content, dict) or any(key not in content for key in keys):
-        raise UsageError(f"{bundle / MANIFEST} must have the keys {', '.join(keys)}")
-    return content
+    with suppress(OSError, ValueError):
+        content = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.keys() >= set(keys):
+            return content
+    raise UsageError(f"{bundle} is no bundle: its {MANIFEST} must hold the keys {', '.join(keys)}")
 
 
 def _refusals(finding: Finding, chains: Sequence[Chain], evidence: Evidence) -> list[str]:

@@ -52,11 +52,8 @@ class Watched:
 
     def count(self) -> int:
         """Finished generations in the run folder, at most as many as the chain wants."""
-        try:
-            with (self.job.folder / "records.jsonl").open("rb") as lines:
-                return min(sum(1 for _ in lines), self.job.num_generations)
-        except FileNotFoundError:
-            return 0
+        records = self.job.folder / "records.jsonl"
+        return min(records.read_bytes().count(b"\n"), self.job.num_generations) if records.exists() else 0
 
 
 class MultirunView:

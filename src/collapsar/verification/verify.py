@@ -1,10 +1,9 @@
-"""`collapsar-verify`: chains whose laws are known, run in blocks of independent chains, and held against closed forms.
+"""`collapsar-verify`: chains whose laws are known, run in blocks, and held against closed forms.
 
-A protocol is written as parts and sizes, the same regimes, pools, sources and models as in every experiment; only the
-laws in `theory`, which say what holds for them, are independent of these. A diagonal Gaussian or a histogram in D
-dimensions is D independent chains, which form a block. Blocks differ in seed, and standard errors are taken over them,
-because the chains of a block share the regime's draws. The threshold is a quantile of Student's t: true laws fail in
-less than one run of a thousand, all checks together. The size and the real weight of pools are exact numbers.
+A protocol is written as the parts of any experiment; only the laws of `theory` are independent of them. A diagonal
+Gaussian or a histogram in D dimensions is D independent chains, which form a block. Chains of a block share the
+regime's draws, so standard errors are taken over blocks, which differ in seed. The threshold is a quantile of Student's
+t: true laws fail in less than one run of a thousand, all checks together. Sizes and real weights of pools are exact.
 """
 
 import math
