@@ -52,7 +52,7 @@ def test_median_variance_is_approximated(rng, is_unbiased):
 def test_unbiased_variance_keeps_its_mean_and_shrinks_in_every_other_sense(rng):
     mean, variance = replace_chain(rng, num_samples=10, num_fits=5, ddof=1)
     assert_mean(variance, formulas.variance_under_biased_replace(4, spread=1.0))
-    assert_mean(np.sqrt(variance), formulas.sd_under_replace(4, num_samples=10))
+    assert_mean(np.sqrt(variance), formulas.sd_shrinkage(10) ** 5)
     assert_mean(np.log(variance), 5 * formulas.log_variance_change(num_samples=10, num_dimensions=1))
     distance = mean**2 + (np.sqrt(variance) - 1) ** 2
     assert_mean(distance, formulas.wasserstein_under_replace(4, num_samples=10))

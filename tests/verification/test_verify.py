@@ -141,11 +141,11 @@ LAWS = {
     "squared_mean_with_fixed_real": lambda: regime_protocol("fixed_real", num_samples=10),
     "squared_mean_of_pools": lambda: regime_protocol("window", num_samples=10),
     "squared_mean_with_weights": lambda: regime_protocol("weighted", num_samples=10),
-    "sd_under_replace": lambda: unbiased_protocol(0),
+    "sd_shrinkage": lambda: unbiased_protocol(0),
     "wasserstein_under_replace": lambda: unbiased_protocol(0),
     "log_variance_change": lambda: unbiased_protocol(1),
     "variance_under_biased_replace": lambda: unbiased_protocol(2),
-    "alive_categories_lower_bound": lambda: protocols_module.CATEGORIES,
+    "alive_categories_lower_bound": lambda: replace(protocols_module.CATEGORIES),
     "heterozygosity": protocols_module.drift_with_real_protocol,
     "first_passage_share": protocols_module.passage_protocol,
     "second_moment_with_kernels": lambda: protocols_module.kernel_protocols()[0],
@@ -154,7 +154,7 @@ LAWS = {
 ELSEWHERE = [
     ("squared_mean_of_pools", lambda: regime_protocol("accumulate_subsample", num_samples=10)),
     ("second_moment_with_kernels", lambda: protocols_module.kernel_protocols()[1]),
-    ("heterozygosity", lambda: protocols_module.CATEGORIES),
+    ("heterozygosity", lambda: replace(protocols_module.CATEGORIES)),
     ("regression_error", lambda: protocols_module.regression_protocol(partial(regimes.Accumulate))),
 ]
 
@@ -214,7 +214,7 @@ def test_every_formula_is_one_that_verification_reads():
         for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__
     }
-    indirect = {"sd_shrinkage", "golden_ratio_weight", "zipf_shares", "nearest"}
+    indirect = {"golden_ratio_weight", "zipf_shares", "nearest"}
     indirect |= {"Moments", "moments_with_fresh_real"}
     approximations = {"median_variance_under_replace", "wasserstein_of_moments", "effective_sample_size"}
     approximations |= {"curated_shares", "entropy"}

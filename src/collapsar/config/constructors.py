@@ -111,18 +111,16 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
 
     if any(parts({key: value})):
         return
-    errors = []
-    for each in (value, tuple(value)) if isinstance(value, list) else (value,):  # YAML has no tuples
+    text = ""
+    for each in (tuple(value), value) if isinstance(value, list) else (value,):  # YAML has no tuples
         try:
-            adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-            adapter.validate_python(each, strict=True)
+            TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(each, strict=True)
+            return
         except PydanticSchemaGenerationError:
             return
         except ValidationError as error:
-            errors.append(str(error.errors()[0]["msg"]))
-        else:
-            return
-    raise UsageError(f"{key} has a wrong value: got {value!r}; {errors[0][0].lower()}{errors[0][1:]}")
+            text = str(error.errors()[0]["msg"])
+    raise UsageError(f"{key} has a wrong value: got {value!r}; {text[0].lower()}{text[1:]}")
 
 
 def check_numbers(settings: Mapping[str, Any]) -> None:

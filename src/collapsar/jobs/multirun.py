@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
-OPTIMISER_SETTINGS = ("direction", "at_least")  # of Optuna and of the bisection
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
@@ -143,7 +142,9 @@ def is_grid(hydra_config: Any) -> bool:
 
 def is_optimised(hydra_config: Any) -> bool:
     """Whether a multirun searches for the best chain and so needs an objective."""
-    return hydra_config.mode == RunMode.MULTIRUN and any(key in hydra_config.sweeper for key in OPTIMISER_SETTINGS)
+    return hydra_config.mode == RunMode.MULTIRUN and any(
+        key in hydra_config.sweeper for key in ("direction", "at_least")
+    )
 
 
 def job_number(hydra_config: Any) -> str:

@@ -41,13 +41,11 @@ def median_variance_under_replace(generation: int, *, num_samples: int, is_unbia
     return exp(-rate * (generation + 1))
 
 
-def sd_under_replace(generation: int, *, num_samples: int) -> float:
-    """E[sd_t] = a(n)^(t+1), unbiased, with a(n) of `sd_shrinkage`. Source: Bertrand et al. 2024, Proposition 1."""
-    return sd_shrinkage(num_samples) ** (generation + 1)
-
-
 def sd_shrinkage(num_samples: int) -> float:
-    """a(n) = sqrt(2/(n-1)) Gamma(n/2) / Gamma((n-1)/2) < 1: E[sd] of n Gaussian samples, variance unbiased."""
+    """a(n) = sqrt(2/(n-1)) Gamma(n/2) / Gamma((n-1)/2) < 1: E[sd] of n Gaussian samples, variance unbiased.
+
+    Under replace E[sd_t] = a(n)^(t+1). Source: Bertrand et al. 2024, Proposition 1.
+    """
     return sqrt(2 / (num_samples - 1)) * exp(lgamma(num_samples / 2) - lgamma((num_samples - 1) / 2))
 
 

@@ -223,8 +223,8 @@ def _squared_mean_with_weights(chain: AnalyticChain) -> tuple[str, str, Curve] |
 def _shrinking(chain: AnalyticChain) -> Iterator[Law]:
     """Under replace an unbiased variance shrinks, though not in the mean."""
     n = chain.n
-    sd = partial(formulas.sd_under_replace, num_samples=n)
-    yield Law("fitted/sd", "E[sd]", f"E[sd] = a(n)^(t+1), n = {n}", "Bertrand et al. 2024", sd)
+    shrinkage, formula = formulas.sd_shrinkage(n), f"E[sd] = a(n)^(t+1), n = {n}"
+    yield Law("fitted/sd", "E[sd]", formula, "Bertrand et al. 2024", lambda t: shrinkage ** (t + 1))
     wasserstein = partial(formulas.wasserstein_under_replace, num_samples=n)
     formula, source = f"E[W₂²] = (t+1)/n + 2 (1 − a(n)^(t+1)), n = {n}", "supplementary equation 6"
     yield Law("fitted/wasserstein", "E[W2²]", formula, f"derived, about {SHUMAILOV}, {source}", wasserstein)
