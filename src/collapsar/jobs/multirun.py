@@ -142,9 +142,8 @@ def is_grid(hydra_config: Any) -> bool:
 
 def is_optimised(hydra_config: Any) -> bool:
     """Whether a multirun searches for the best chain and so needs an objective."""
-    return hydra_config.mode == RunMode.MULTIRUN and any(
-        key in hydra_config.sweeper for key in ("direction", "at_least")
-    )
+    sweeper = hydra_config.sweeper
+    return hydra_config.mode == RunMode.MULTIRUN and ("direction" in sweeper or "at_least" in sweeper)
 
 
 def job_number(hydra_config: Any) -> str:
