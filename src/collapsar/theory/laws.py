@@ -7,9 +7,9 @@ and `WITHOUT_EFFECT` binds it (a cause, a correction, a lever, a labeller, or a 
 parameters (`fitted`); metrics of drawn samples have biases of their own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from collapsar.records.settings import OURS, binding_settings, is_below
 from collapsar.theory import formulas, recursions
@@ -44,6 +44,7 @@ LONGEST_RECURSION = 50  # generations; the laws of overlapping pools take cubic 
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
 SHUMAILOV = "Shumailov et al. 2024"
+MomentsAt: TypeAlias = Callable[[int], recursions.Moments]
 
 
 def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
@@ -117,7 +118,7 @@ def _conserved(chain: AnalyticChain) -> Iterator[Law]:
 
 def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
     """Any number of samples a generation, with a bias; what real samples a fit is worth needs fresh ones."""
-    moments = partial(recursions.moments_with_fresh_real, **sizes, scale=spread)
+    moments: MomentsAt = lambda t: recursions.moments_with_fresh_real(t, **sizes, scale=spread)  # noqa: E731
     shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, λ = {spread:g}"
     if spread != 1:
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
@@ -151,7 +152,9 @@ def _kernels(chain: AnalyticChain) -> Iterator[Law]:
     kernel = f"h = {added**0.5:g}" if added else f"c = {relative:.3g}"
     if sizes is not None:
         scale = 1 + relative**2
-        moments = partial(recursions.moments_with_fresh_real, **sizes, scale=scale, added=added)
+        moments: MomentsAt = lambda t: recursions.moments_with_fresh_real(  # noqa: E731
+            t, **sizes, scale=scale, added=added
+        )
         shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, {kernel}"
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
         variance: Curve = lambda t: scale * moments(t).variance + added  # noqa: E731
@@ -182,9 +185,8 @@ def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
             law: Curve = partial(formulas.squared_mean_under_replace, num_samples=n)
             return f"(1 − 1/n)^(t+1), n = {n}", f"{SHUMAILOV}, {MAD}", law
         case "Replace" | "FreshReal" if (sizes := chain.fresh_sizes) is not None:
-            moments = partial(recursions.moments_with_fresh_real, **sizes)
             shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}"
-            return shown, DERIVED, lambda t: moments(t).squared_mean
+            return shown, DERIVED, lambda t: recursions.moments_with_fresh_real(t, **sizes).squared_mean
         case _ if not chain.is_even:
             return None
         case "Accumulate":
