@@ -153,7 +153,7 @@ def build(tmp_path, monkeypatch):
         ("trainer.callbacks=[{_target_:mine.Missing}]", r"trainer.callbacks\[0\]._target_ .*'mine.Missing'; .*Missing"),
         (
             "trainer.callbacks=[{_target_:elsewhere.A}]",
-            "there is no elsewhere.py in .*, .* on PYTHONPATH",
+            r"trainer.callbacks\[0\]._target_ .*module .elsewhere. .*found in .* and on PYTHONPATH",
         ),
         (
             "trainer.callbacks=[{_target_:builtins.dict}]",

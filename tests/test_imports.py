@@ -62,10 +62,9 @@ def heavy(modules):
         (["regime=foo"], 2, "Could not find 'regime/foo'"),
         (["judge=mnits"], 2, "did you mean mnist?"),
         (["modell=vae"], 2, "did you mean model?"),
-        (["model.widht=3"], 2, "did you mean width?"),
         (["name=a/b"], 2, "name must be the name of one folder"),
-        (["model.latent_dim=0"], 2, "latent_dim must be above 0: got 0"),
-        (["trainer.max_steps=many"], 2, "trainer.max_steps has a wrong value: got 'many'"),
+        (["seed=-1"], 2, "seed must be at least 0: got -1"),
+        (["data.num_train=1e31"], 2, "data.num_train must be at most 1e+30 in size"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

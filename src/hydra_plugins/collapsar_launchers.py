@@ -27,7 +27,7 @@ from rich.progress import track
 
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import Outcome, command_of, failed_jobs
-from collapsar.jobs.multirun import chosen_for, is_told_at_the_end, make_console, run_folders
+from collapsar.jobs.multirun import chosen_for, make_console, run_folders
 from collapsar.jobs.processes import ForkContext, Job, Share, shares_here, start_fork_server
 from collapsar.jobs.watch import Handle, run_all
 
@@ -109,13 +109,11 @@ class SideBySide(Launcher, ABC):
         )
 
     def _returned(self, job: Job, outcome: Outcome) -> JobReturn:
-        """The result for the sweeper: a failure only if it has rules for it, else it would stop at the first one."""
+        """The result for the sweeper: completed in any case, else it would stop at the first failure."""
+        if outcome.reason:
+            failed_jobs.append(replace(outcome, number=job.number, command=job.command))
         returned = JobReturn(overrides=list(job.config.hydra.overrides.task), cfg=job.config)
         returned.status, returned.return_value = JobStatus.COMPLETED, outcome.objective
-        if outcome.reason and is_told_at_the_end(self.config.hydra):
-            failed_jobs.append(replace(outcome, number=job.number, command=job.command))
-        elif outcome.reason:
-            returned.status, returned.return_value = JobStatus.FAILED, UsageError(outcome.reason)
         return returned
 
 

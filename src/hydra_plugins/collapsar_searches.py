@@ -62,8 +62,8 @@ class Search(Sweeper):
     def search(self) -> None:
         """Run trials one after another, or several at once."""
 
-    def objectives(self, trials: Sequence[Sequence[str]]) -> list[Any]:
-        """The mean objective over seeds of each trial, which is given by its overrides; a list if there are several.
+    def objectives(self, trials: Sequence[Sequence[str]]) -> list[list[float]]:
+        """The mean over seeds of each objective of each trial, which is given by its overrides.
 
         The typed overrides may change the seeds, but not the values of a trial. A job that fails is a FailedTrialError.
         """
@@ -75,14 +75,9 @@ class Search(Sweeper):
         found = [job.return_value for job in returned]
         if None in found:
             raise FailedTrialError
-        return [mean(found[first : first + len(jobs)]) for first in range(0, len(found), len(jobs))]
-
-
-def mean(objectives: Sequence[Any]) -> Any:
-    """The mean of numbers, or of tuples element by element."""
-    if isinstance(objectives[0], int | float):
-        return fmean(objectives)
-    return [fmean(values) for values in zip(*objectives, strict=True)]
+        rows = [value if isinstance(value, Sequence) else [value] for value in found]
+        trials_of_rows = [rows[first : first + len(jobs)] for first in range(0, len(rows), len(jobs))]
+        return [[fmean(values) for values in zip(*own, strict=True)] for own in trials_of_rows]
 
 
 class BisectionSweeper(Search):
@@ -151,7 +146,7 @@ class BisectionSweeper(Search):
 
     def _are_met(self, *values: float) -> list[bool]:
         """Whether the chains with each of these values, which run at once, are good enough."""
-        measured: list[float] = self.objectives([[f"{self.setting}={value}"] for value in values])
+        measured = [found for (found,) in self.objectives([[f"{self.setting}={value}"] for value in values])]
         are_met = [self.lowest <= found <= self.highest for found in measured]
         for value, found, is_met in zip(values, measured, are_met, strict=True):
             verdict = "good enough" if is_met else "not good enough"
@@ -198,9 +193,8 @@ class OptunaSweeper(Search):
             trials = self._next(study, space, count=min(left, self.num_at_once))
             measured = self.objectives([[f"{key}={value}" for key, value in trial.params.items()] for trial in trials])
             for trial, found in zip(trials, measured, strict=True):
-                values = found if isinstance(found, list) else [found]
-                study.tell(trial.number, values)
-                logger.info("trial %d of %d: %s: %s", trial.number + 1, self.num_trials, trial.params, values)
+                study.tell(trial.number, found)
+                logger.info("trial %d of %d: %s: %s", trial.number + 1, self.num_trials, trial.params, found)
         for best in study.best_trials:
             logger.info("best: trial %d, %s: %s", best.number + 1, best.params, best.values)
 

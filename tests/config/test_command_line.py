@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from collapsar.config.command_line import TEXT_SETTINGS, as_typed, readable_by_hydra
-from collapsar.config.signatures import read_signature
+from collapsar.config.constructors import find_target, types_of
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder
 
@@ -30,8 +30,8 @@ TEXTS = (str, str | None, Sequence[str], Sequence[str] | None)
 def texts_of(group):
     """Settings of a group whose constructors take any text."""
     targets = {OmegaConf.load(path)._target_ for path in (config_folder() / group).glob("*.yaml")}
-    signatures = [signature for signature in map(read_signature, targets) if signature]
-    return {f"{group}.{name}" for each in signatures for name, kind in each.types.items() if kind in TEXTS}
+    types = [types_of(find_target(group, target)) for target in targets if target.startswith("collapsar")]
+    return {f"{group}.{name}" for each in types for name, kind in each.items() if kind in TEXTS}
 
 
 def test_every_setting_of_data_and_tracking_that_is_a_text_keeps_what_was_typed():

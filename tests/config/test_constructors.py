@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from collapsar.config.composition import config_folder
-from collapsar.config.constructors import check_part, parts
+from collapsar.config.constructors import ANY, check_part, options_of, parts
 from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
 
@@ -107,7 +107,7 @@ def test_what_a_call_would_take_is_allowed(part):
         (node(Collecting, _args_=["one"]), "part.number has a wrong value: got 'one'"),
         (node(Listing, numbers=[1], is_sorted=True), "part.numbers is not an option: part takes is_sorted"),
         (node(Listing, _args_=[1]), "part needs is_sorted"),
-        (node(Digits, _args_=[1, 2, 3, 4, 5]), "part._args_ has 5 values: part takes at most"),
+        (node(Digits, _args_=[1, 2, 3, 4, 5]), "part has too many positional arguments: it takes sample_shape"),
     ],
     ids=str,
 )
@@ -125,3 +125,16 @@ def test_a_recipe_that_is_called_without_arguments_needs_them_all(path):
 def test_parts_are_found_in_lists_and_maps():
     config = {"a": {"_target_": "A", "b": [{"_target_": "B"}, [{"c": {"_target_": "C"}}]]}, "d": 1}
     assert [path for path, _ in parts(config)] == ["a", "a.b[0]", "a.b[1][0].c"]
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        (f"{__name__}.Collecting", {"number", ANY}),
+        (f"{__name__}.Listing", {"is_sorted"}),
+        ("collapsar.models.bias.ScaledLatents", {"spread"}),
+        *((target, set()) for target in ("collapsar.nowhere.X", "collapsar.models.vae.vae.Nothing", "X", "")),
+    ],
+)
+def test_the_options_of_a_part_are_the_arguments_of_its_constructor(target, names):
+    assert options_of(target) == names

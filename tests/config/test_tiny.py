@@ -5,7 +5,7 @@ import time
 import pytest
 
 from collapsar.config import composition
-from collapsar.config.tiny import OWN_FILES
+from collapsar.config.command_line import OWN_FILES
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder, flatten
 from tiny_chains import build_and_run, compose_settings

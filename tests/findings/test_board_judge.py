@@ -118,7 +118,7 @@ def test_a_chain_that_broke_down_counts_as_the_worst_and_is_shown():
     treated = {0: chain({"recall": [0.9] * 4}, seed=0, config=CONFIG), 1: dead}
     found = Evidence(chains={"treated": treated, "plain": plain}, configs={"treated": CONFIG, "plain": CONFIG})
     assert seed_values(own, own.statistics[0], found) == {0: pytest.approx(0.4), 1: -0.5}
-    assert judge_finding(own, found, look=2).dead == ("chain of seed 1: broke down after 1 of 4",)
+    assert judge_finding(own, found, look=2).dead == ["chain of seed 1: broke down after 1 of 4"]
 
 
 def test_a_metric_without_a_worst_finite_value_is_undecided_once_a_chain_broke_down():

@@ -6,7 +6,8 @@ import logging
 import pytest
 import yaml
 
-from collapsar.findings import bundles, chains, finding
+from collapsar.findings import board as board_module
+from collapsar.findings import bundles, finding
 from collapsar.findings.__main__ import main
 
 TINY = [
@@ -37,8 +38,8 @@ def board(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for module in (finding, bundles):
         monkeypatch.setattr(module, "config_folder", lambda: tmp_path / "conf")
-    runs, plain = [], chains.run
-    monkeypatch.setattr(chains, "run", lambda *given, **more: (runs.append(given), plain(*given, **more))[1])
+    runs, plain = [], board_module.run
+    monkeypatch.setattr(board_module, "run", lambda *given, **more: (runs.append(given), plain(*given, **more))[1])
 
     def call(*options, **content):
         (tmp_path / "conf" / "finding" / "tiny.yaml").write_text(yaml.safe_dump(CONTENT | content, sort_keys=False))

@@ -19,7 +19,7 @@ def sweeper(*, measure=lambda value: value, num_steps=1, at_least=None, at_most=
     def objectives(trials):
         values = [float(override.removeprefix("x=")) for (override,) in trials]
         made.tried.append(values)
-        return [float(measure(value)) for value in values]
+        return [[float(measure(value))] for value in values]
 
     made.objectives = objectives
     return made

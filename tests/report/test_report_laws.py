@@ -15,7 +15,7 @@ from collapsar.report.exports import tidy
 from collapsar.report.sections.curves import chart_content
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains
-from collapsar.theory import formulas
+from collapsar.theory import formulas, recursions
 from collapsar.theory.fitted import fitted_values, values_of
 from collapsar.theory.laws import laws_of
 from tiny_chains import build_and_run, compose_settings
@@ -147,16 +147,16 @@ def test_laws_are_those_of_theory():
     expected = {
         ("regime=replace",): formulas.squared_mean_under_replace(LAST, **sized),
         ("regime=accumulate",): formulas.squared_mean_under_accumulate(LAST, **sized),
-        ("regime=accumulate_subsample",): formulas.squared_mean_under_accumulate_subsample(LAST, **sized),
+        ("regime=accumulate_subsample",): formulas.squared_mean_of_pools(LAST, num_kept=None, budget=20, **sized),
         ("regime=fixed_real", "regime.synthetic_ratio=0.5"): formulas.squared_mean_with_fixed_real(
             LAST, num_real=20, num_real_kept=20, num_synthetic=10
         ),
         ("regime=mix", "regime.real_fraction=0.3"): formulas.squared_mean_with_fixed_real(
             LAST, num_real=20, num_real_kept=6, num_synthetic=14
         ),
-        ("regime=fresh_real", "regime.fresh_fraction=0.2"): formulas.squared_mean_with_fresh_real(
-            LAST, fresh_fraction=0.2, **sized
-        ),
+        ("regime=fresh_real", "regime.fresh_fraction=0.2"): recursions.moments_with_fresh_real(
+            LAST, num_real=20, num_samples=20, num_fresh=4
+        ).squared_mean,
     }
     for overrides, value in expected.items():
         found = laws(*GAUSSIAN, *overrides)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapsar.theory import formulas
+from collapsar.theory import formulas, recursions
 
 NUM_CHAINS = 40_000
 
@@ -52,7 +52,7 @@ def test_median_variance_is_approximated(rng, is_unbiased):
 def test_unbiased_variance_keeps_its_mean_and_shrinks_in_every_other_sense(rng):
     mean, variance = replace_chain(rng, num_samples=10, num_fits=5, ddof=1)
     assert_mean(variance, formulas.variance_under_biased_replace(4, spread=1.0))
-    assert_mean(np.sqrt(variance), formulas.sd_under_replace(4, num_samples=10))
+    assert_mean(np.sqrt(variance), formulas.sd_shrinkage(10) ** 5)
     assert_mean(np.log(variance), 5 * formulas.log_variance_change(num_samples=10, num_dimensions=1))
     distance = mean**2 + (np.sqrt(variance) - 1) ** 2
     assert_mean(distance, formulas.wasserstein_under_replace(4, num_samples=10))
@@ -86,28 +86,6 @@ def test_variance_under_accumulate_tends_to_its_limit():
     assert late == pytest.approx(sin(angle) / angle, rel=1e-5)
 
 
-def test_fresh_real_data_bound_the_walk_of_the_mean(rng):
-    mean, variance = fit(rng.normal(size=(NUM_CHAINS, 20)), ddof=0)
-    for _ in range(6):
-        synthetic = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 15))
-        mean, variance = fit(np.concatenate([rng.normal(size=(NUM_CHAINS, 5)), synthetic], axis=1), ddof=0)
-    expected = formulas.squared_mean_with_fresh_real(6, num_samples=20, fresh_fraction=0.25)
-    assert_mean(mean**2, expected)
-    assert_mean(variance, 1 - expected)
-
-
-def test_the_walk_with_fresh_real_data_tends_to_its_limit():
-    settings = {"num_samples": 200, "fresh_fraction": 0.2}
-    limit = 1 / (1 - 0.2 + 0.2 * 200 * (2 - 0.2))
-    assert formulas.squared_mean_with_fresh_real(500, **settings) == pytest.approx(limit)
-    assert limit == pytest.approx(0.0137, rel=0.01)
-
-
-def test_without_fresh_data_the_mean_walks_as_under_replace():
-    fresh = formulas.squared_mean_with_fresh_real(7, num_samples=30, fresh_fraction=0.0)
-    assert fresh == pytest.approx(formulas.squared_mean_under_replace(7, num_samples=30))
-
-
 def test_the_walk_with_kept_real_data_follows_its_recursion(rng):
     real = rng.normal(size=(NUM_CHAINS, 12))
     mean, variance = fit(real, ddof=0)
@@ -126,7 +104,7 @@ def test_the_walk_of_a_subsample_follows_its_recursion(rng):
         mean, variance = fit(rng.permuted(archive, axis=1)[:, :8], ddof=0)
         drawn = mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 8))
         archive = np.concatenate([archive, drawn], axis=1)
-    assert_mean(mean**2, formulas.squared_mean_under_accumulate_subsample(3, num_samples=8))
+    assert_mean(mean**2, formulas.squared_mean_of_pools(3, num_samples=8, num_kept=None, budget=8))
 
 
 def test_the_walk_of_a_window_follows_its_recursion(rng):
@@ -134,12 +112,12 @@ def test_the_walk_of_a_window_follows_its_recursion(rng):
     for _ in range(6):
         mean, variance = fit(np.concatenate(batches[-2:], axis=1), ddof=0)
         batches.append(mean[:, None] + np.sqrt(variance)[:, None] * rng.normal(size=(NUM_CHAINS, 8)))
-    assert_mean(mean**2, formulas.squared_mean_under_window(5, num_samples=8, num_kept=2))
+    assert_mean(mean**2, formulas.squared_mean_of_pools(5, num_samples=8, num_kept=2, budget=None))
 
 
 def test_a_window_lies_between_replace_and_accumulate():
     settings = {"num_samples": 9}
-    one, all_of_them = (formulas.squared_mean_under_window(6, num_kept=kept, **settings) for kept in (1, 7))
+    one, all_of_them = (formulas.squared_mean_of_pools(6, num_kept=kept, budget=None, **settings) for kept in (1, 7))
     assert one == pytest.approx(formulas.squared_mean_under_replace(6, **settings))
     assert all_of_them == pytest.approx(formulas.squared_mean_under_accumulate(6, **settings))
 
@@ -175,11 +153,8 @@ def test_golden_ratio_weight_gives_the_published_errors():
     assert errors == pytest.approx([0.618, 0.667], abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("accumulates", "law"),
-    [(False, formulas.regression_error_under_replace), (True, formulas.regression_error_under_accumulate)],
-)
-def test_regression_error_follows_its_law(rng, accumulates, law):
+@pytest.mark.parametrize("accumulates", [False, True])
+def test_regression_error_follows_its_law(rng, accumulates):
     num_samples, num_inputs, errors = 20, 4, []
     for _ in range(4000):
         inputs = rng.normal(size=(num_samples, num_inputs))
@@ -190,13 +165,15 @@ def test_regression_error_follows_its_law(rng, accumulates, law):
             outputs.append(inputs @ weights + rng.normal(size=(num_samples, 10)))
             weights = fitter @ (np.mean(outputs, axis=0) if accumulates else outputs[-1])
         errors.append((weights**2).sum(0).mean())
-    assert_mean(np.array(errors), law(4, num_samples=num_samples, num_inputs=num_inputs, noise_variance=1.0))
+    settings = {"num_samples": num_samples, "num_inputs": num_inputs, "noise_variance": 1.0}
+    assert_mean(np.array(errors), formulas.regression_error(4, accumulates=accumulates, **settings))
 
 
 def test_regression_error_under_accumulate_never_passes_its_bound():
     settings = {"num_samples": 50, "num_inputs": 10, "noise_variance": 1.0}
-    first = formulas.regression_error_under_replace(0, **settings)
-    assert formulas.regression_error_under_accumulate(5000, **settings) == pytest.approx(pi**2 / 6 * first, rel=1e-3)
+    first = formulas.regression_error(0, accumulates=False, **settings)
+    late = formulas.regression_error(5000, accumulates=True, **settings)
+    assert late == pytest.approx(pi**2 / 6 * first, rel=1e-3)
 
 
 SHARES = [0.5, 0.3, 0.15, 0.05]
@@ -211,14 +188,15 @@ def wright_fisher(rng, *, num_samples, num_fits):
 
 def test_heterozygosity_decays_under_replace(rng):
     shares = wright_fisher(rng, num_samples=20, num_fits=11)
-    expected = formulas.heterozygosity_under_replace(10, num_samples=20, shares=SHARES)
+    variance = 1 - formulas.squared_mean_under_replace(10, num_samples=20)
+    expected = recursions.heterozygosity(variance, shares=SHARES)
     assert_mean(1 - (shares**2).sum(1), expected)
 
 
 def test_a_category_takes_over_as_often_as_its_share_says(rng):
     shares = wright_fisher(rng, num_samples=8, num_fits=150)
     for number, share in enumerate(SHARES):
-        assert_mean((shares[:, number] == 1.0).astype(float), formulas.takeover_probability(share))
+        assert_mean((shares[:, number] == 1.0).astype(float), share)
 
 
 @pytest.mark.parametrize("generation", [0, 3, 12])

@@ -40,11 +40,11 @@ SIZES = [
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize(("spread", "relative", "absolute"), [(0.7, 0, 0), (1, 0.5, 0), (1, 0, 0.6)])
+@pytest.mark.parametrize(("spread", "relative", "absolute"), [(1, 0, 0), (0.7, 0, 0), (1, 0.5, 0), (1, 0, 0.6)])
 def test_moments_with_fresh_real_data(rng, sizes, spread, relative, absolute):
     def draw(pool, number):
         noise = rng.normal(size=(NUM_CHAINS, number))
-        if spread != 1:
+        if not (relative or absolute):
             return pool.mean(1, keepdims=True) + sqrt(spread) * pool.std(1, keepdims=True) * noise
         chosen = np.take_along_axis(pool, rng.integers(pool.shape[1], size=(NUM_CHAINS, number)), axis=1)
         return chosen + (absolute + relative * pool.std(1, keepdims=True)) * noise
@@ -59,11 +59,18 @@ def test_moments_with_fresh_real_data(rng, sizes, spread, relative, absolute):
 def test_moments_without_bias_are_those_of_the_simpler_forms():
     for generation in (0, 1, 7):
         fresh = recursions.moments_with_fresh_real(generation, num_real=20, num_samples=20, num_fresh=4)
-        simple = formulas.squared_mean_with_fresh_real(generation, num_samples=20, fresh_fraction=0.2)
-        assert fresh.squared_mean == pytest.approx(simple)
+        decay = 0.8 * (0.8 - 1 / 20)  # M_{t+1} = 1/n + (1-a) (1-a-1/n) M_t
+        assert fresh.squared_mean == pytest.approx(sum(decay**past for past in range(generation + 1)) / 20)
         assert fresh.squared_mean + fresh.variance == pytest.approx(formulas.SECOND_MOMENT)
         none = recursions.moments_with_fresh_real(generation, num_real=20, num_samples=20, num_fresh=0)
         assert none.squared_mean == pytest.approx(formulas.squared_mean_under_replace(generation, num_samples=20))
+
+
+def test_the_walk_with_fresh_real_data_tends_to_its_limit():
+    late = recursions.moments_with_fresh_real(500, num_real=200, num_samples=200, num_fresh=40)
+    limit = 1 / (1 - 0.2 + 0.2 * 200 * (2 - 0.2))
+    assert late.squared_mean == pytest.approx(limit)
+    assert limit == pytest.approx(0.0137, rel=0.01)
 
 
 def test_a_relative_kernel_diverges_from_its_critical_share_on():
@@ -141,7 +148,7 @@ def test_accumulated_kernels_grow_harmonically(rng):
     for _ in range(3):
         chosen = np.take_along_axis(pool, rng.integers(pool.shape[1], size=(NUM_CHAINS, 6)), axis=1)
         pool = np.concatenate([pool, chosen + 0.6 * rng.normal(size=(NUM_CHAINS, 6))], axis=1)
-    law = recursions.second_moment_with_accumulated_kernels(3, kernel_variance=0.36)
+    law = recursions.second_moment_with_kernels(3, kernel_variance=0.36, real_share=None)
     assert_mean((pool**2).mean(1) + 0.36, law)
 
 
@@ -150,8 +157,9 @@ def test_categories_with_real_data_keep_their_heterozygosity(rng):
     counts = rng.multinomial(8, shares, size=NUM_CHAINS)
     for _ in range(3):
         counts = rng.multinomial(2, shares, size=NUM_CHAINS) + rng.multinomial(drawn, counts / 8)
-    variance = 1 - formulas.squared_mean_with_fresh_real(3, num_samples=8, fresh_fraction=0.25)
-    assert_mean(1 - ((counts / 8) ** 2).sum(1), recursions.heterozygosity(variance, shares=shares.tolist()))
+    moments = recursions.moments_with_fresh_real(3, num_real=8, num_samples=8, num_fresh=2)
+    expected = recursions.heterozygosity(moments.variance, shares=shares.tolist())
+    assert_mean(1 - ((counts / 8) ** 2).sum(1), expected)
 
 
 def test_curation_by_choice_among_k_nears_its_limit():

@@ -138,41 +138,46 @@ def unbiased_protocol(number):
 LAWS = {
     "squared_mean_under_replace": lambda: regime_protocol("replace", num_samples=10),
     "squared_mean_under_accumulate": lambda: regime_protocol("accumulate", num_samples=10),
-    "squared_mean_under_accumulate_subsample": lambda: regime_protocol("accumulate_subsample", num_samples=10),
     "squared_mean_with_fixed_real": lambda: regime_protocol("fixed_real", num_samples=10),
-    "squared_mean_with_fresh_real": lambda: regime_protocol("fresh_real", num_samples=10),
-    "squared_mean_under_window": lambda: regime_protocol("window", num_samples=10),
+    "squared_mean_of_pools": lambda: regime_protocol("window", num_samples=10),
     "squared_mean_with_weights": lambda: regime_protocol("weighted", num_samples=10),
-    "sd_under_replace": lambda: unbiased_protocol(0),
+    "sd_shrinkage": lambda: unbiased_protocol(0),
     "wasserstein_under_replace": lambda: unbiased_protocol(0),
     "log_variance_change": lambda: unbiased_protocol(1),
     "variance_under_biased_replace": lambda: unbiased_protocol(2),
-    "heterozygosity_under_replace": protocols_module.drift_protocol,
-    "alive_categories_lower_bound": protocols_module.drift_protocol,
-    "takeover_probability": protocols_module.takeover_protocol,
+    "alive_categories_lower_bound": lambda: replace(protocols_module.CATEGORIES),
     "heterozygosity": protocols_module.drift_with_real_protocol,
     "first_passage_share": protocols_module.passage_protocol,
     "second_moment_with_kernels": lambda: protocols_module.kernel_protocols()[0],
-    "second_moment_with_accumulated_kernels": lambda: protocols_module.kernel_protocols()[1],
-    "regression_error_under_replace": lambda: protocols_module.regression_protocol(partial(regimes.Replace)),
-    "regression_error_under_accumulate": lambda: protocols_module.regression_protocol(partial(regimes.Accumulate)),
+    "regression_error": lambda: protocols_module.regression_protocol(partial(regimes.Replace)),
 }
+ELSEWHERE = [
+    ("squared_mean_of_pools", lambda: regime_protocol("accumulate_subsample", num_samples=10)),
+    ("second_moment_with_kernels", lambda: protocols_module.kernel_protocols()[1]),
+    ("heterozygosity", lambda: replace(protocols_module.CATEGORIES)),
+    ("regression_error", lambda: protocols_module.regression_protocol(partial(regimes.Accumulate))),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LAWS)
-def test_a_law_that_is_one_per_cent_wrong_fails(monkeypatch, name):
+@pytest.mark.parametrize(("name", "protocol"), [*LAWS.items(), *ELSEWHERE])
+def test_a_law_that_is_one_per_cent_wrong_fails(monkeypatch, name, protocol):
     module = formulas if hasattr(formulas, name) else recursions
     law = getattr(module, name)
     monkeypatch.setattr(module, name, lambda *args, **kwargs: 1.01 * law(*args, **kwargs))
-    assert broken(LAWS[name]())
+    assert broken(protocol())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("part", "number"), [("squared_mean", None), ("variance", None), ("variance", 0), ("variance", 3), ("variance", 4)]
+    ("part", "protocol"),
+    [
+        *((part, protocols_module.biased_protocol) for part in ("squared_mean", "variance")),
+        ("squared_mean", lambda: regime_protocol("fresh_real", num_samples=10)),
+        *(("variance", lambda number=number: protocols_module.kernel_protocols()[number]) for number in (0, 3, 4)),
+    ],
 )
-def test_a_moment_that_is_one_per_cent_wrong_fails(monkeypatch, part, number):
+def test_a_moment_that_is_one_per_cent_wrong_fails(monkeypatch, part, protocol):
     law = recursions.moments_with_fresh_real
 
     def wrong(*args, **kwargs):
@@ -180,7 +185,14 @@ def test_a_moment_that_is_one_per_cent_wrong_fails(monkeypatch, part, number):
         return replace(found, **{part: 1.01 * getattr(found, part)})
 
     monkeypatch.setattr(recursions, "moments_with_fresh_real", wrong)
-    assert broken(protocols_module.biased_protocol() if number is None else protocols_module.kernel_protocols()[number])
+    assert broken(protocol())
+
+
+@pytest.mark.slow
+def test_a_share_of_takeovers_one_per_cent_off_fails():
+    protocol = protocols_module.takeover_protocol()
+    wrong = [replace(each, expected=1.01 * each.expected) for each in protocol.others]
+    assert broken(replace(protocol, others=wrong)) == ["P(first takes over)"]
 
 
 @pytest.mark.slow
@@ -202,7 +214,7 @@ def test_every_formula_is_one_that_verification_reads():
         for name, value in vars(module).items()
         if getattr(value, "__module__", "") == module.__name__
     }
-    indirect = {"sd_shrinkage", "squared_mean_of_pools", "golden_ratio_weight", "zipf_shares", "nearest"}
+    indirect = {"golden_ratio_weight", "zipf_shares", "nearest"}
     indirect |= {"Moments", "moments_with_fresh_real"}
     approximations = {"median_variance_under_replace", "wasserstein_of_moments", "effective_sample_size"}
     approximations |= {"curated_shares", "entropy"}
@@ -240,7 +252,7 @@ def test_every_regime_is_verified_in_large_and_small_pools():
 
 def test_blocks_are_chains_of_their_own():
     protocol = regime_protocol("replace", num_samples=100)
-    first, again, other = (protocol.run(seed).model.get_buffer("mean") for seed in (1, 1, 2))
+    first, again, other = (protocol.run(seed).models[-1].get_buffer("mean") for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -251,7 +263,7 @@ def small_run():
 
 
 def test_the_command_writes_its_checks_and_says_that_all_is_well(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("collapsar.verification.verify.protocols", small_run)
+    monkeypatch.setattr("collapsar.verification.protocols.protocols", small_run)
     assert main(["--output", str(tmp_path / "verify.json")]) == 0
     written = json.loads((tmp_path / "verify.json").read_text())
     assert len(written) == 12
@@ -261,7 +273,7 @@ def test_the_command_writes_its_checks_and_says_that_all_is_well(monkeypatch, tm
 
 
 def test_the_command_fails_when_a_regime_is_broken(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("collapsar.verification.verify.protocols", small_run)
+    monkeypatch.setattr("collapsar.verification.protocols.protocols", small_run)
     plant(monkeypatch, regimes.Mix, lose)
     assert main(["--output", str(tmp_path / "verify.json")]) == 1
     assert "FAILED" in capsys.readouterr().out

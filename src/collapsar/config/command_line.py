@@ -1,4 +1,4 @@
-"""The command line on its way into Hydra: put options first, quote text settings, and accept every argument of a part.
+"""The command line on its way into Hydra: put options first, quote text settings, accept every argument, cut size=tiny.
 
 Hydra reads `name=2024_01_15` as the number 20240115, and refuses accents, `=` and brackets without quotes. Hydra also
 refuses a key without `+` that no file contains, but a user's YAML may list no more than its `_target_`.
@@ -17,12 +17,11 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, OverrideType, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from collapsar.config.signatures import ANY, options_of
-from collapsar.config.tiny import cut, is_tiny
+from collapsar.config.constructors import ANY, options_of
 from collapsar.errors import UsageError
-from collapsar.records.settings import config_folder
+from collapsar.records.settings import config_folder, flatten
 
 TEXT_SETTINGS = (
     *("name", "evaluation.cache_folder", "evaluation.table.task.subgroup"),
@@ -34,6 +33,8 @@ TEXT_SETTINGS = (
 )
 LISTS_OF_TEXTS = ("tracking.tags", "data.identifiers", "data.missing")
 UNREADABLE = object()
+TINY = "tiny"
+OWN_FILES = "path"  # data with this key are the user's, of an unknown number of samples
 PART = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,'"])+""")  # one part between commas outside quotes
 
 
@@ -50,17 +51,11 @@ def readable_by_hydra(arguments: Sequence[str]) -> list[str]:
     overrides: list[str] = known.overrides
     if known.shell_completion or known.experimental_rerun:
         return list(arguments)
-    options, rest = list[str](), overrides.copy()
-    for argument in arguments:
-        if rest and argument == rest[0]:
-            rest.pop(0)
-        else:
-            options.append(argument)
     may_sweep = known.multirun or any(override.startswith(("experiment=", "hydra.mode=")) for override in overrides)
     typed = [as_typed(override, may_sweep=may_sweep) for override in overrides]
     if known.multirun:
         refuse_dropped_sweeps(typed, folders=[config_folder(), Path(known.config_dir or config_folder())])
-    return [*options, *typed]
+    return [*(argument for argument in arguments if argument not in overrides), *typed]
 
 
 def as_typed(override: str, *, may_sweep: bool) -> str:
@@ -142,6 +137,24 @@ def _apply_overrides(overrides: list[Override], config: DictConfig) -> None:
         if override.type == OverrideType.CHANGE and _is_option(config, override.key_or_group):
             override.type = OverrideType.ADD
         _apply_to_config([override], config)
+
+
+def is_tiny(config: DictConfig) -> bool:
+    """Whether a composed config has size=tiny."""
+    return "size" in config and not OmegaConf.is_missing(config, "size") and config["size"] == TINY
+
+
+def cut(config: DictConfig) -> None:
+    """Lower the numbers of a composed config that `conf/tiny.yaml` names; a number that is null counts as larger."""
+    limits = yaml.safe_load((config_folder() / f"{TINY}.yaml").read_text())
+    if OWN_FILES in (config["data"] or {}):
+        del limits["data.num_train"], limits["evaluation.num_samples"]
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    for key, value in flatten(plain).items():
+        for end, limit in limits.items():
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if f".{key}".endswith(f".{end}") and (value is None or (is_number and value > limit)):
+                OmegaConf.update(config, key, limit)
 
 
 def _is_option(config: DictConfig, key: str) -> bool:

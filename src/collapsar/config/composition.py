@@ -1,6 +1,6 @@
 """How Hydra composes an experiment: the schema, names of folders and chains, and checks before anything runs.
 
-Torch is not imported before the experiment is built, so help, completion and refused choices are fast.
+Torch is not imported before constructors are checked, so help, completion and refused choices are fast.
 """
 
 import re
@@ -16,11 +16,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from collapsar.config.choices import all_choices, check_choices, check_levers, choices, levers_of_job, naming_choices
-from collapsar.config.command_line import accept_options_of_constructors
-from collapsar.config.constructors import check_arguments, check_numbers, check_part, parts
+from collapsar.config.command_line import TINY, accept_options_of_constructors, is_tiny
+from collapsar.config.constructors import check_numbers, check_part, parts
 from collapsar.config.experiment import Experiment, check_ranges
-from collapsar.config.signatures import read_signature
-from collapsar.config.tiny import TINY, is_tiny
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_objective
 from collapsar.records.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
@@ -156,14 +154,11 @@ def build(config: DictConfig) -> Experiment:
 
 
 def make(config: DictConfig) -> Experiment:
-    """The live experiment of settings that `check` let through; an imported constructor may still refuse a value."""
+    """The live experiment of settings that `check` let through; a constructor may still refuse a value."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    own = settings(config)
-    load_plugins(own["plugins"])
-    for path, part in parts(own):
-        check_part(path, part)
+    load_plugins(config["plugins"])
     try:
         experiment: Experiment = instantiate(config, _convert_="object")
     except InstantiationException as error:
@@ -184,7 +179,7 @@ def load_plugins(names: Sequence[str]) -> None:
 
 
 def check(config: DictConfig) -> None:
-    """Refuse invalid settings as far as possible without importing torch, which takes seconds."""
+    """Refuse invalid settings: first those whose checks need no torch, which takes seconds to import."""
     known = [entry.name for entry in fields(Experiment)]
     for key in config:
         if key not in (*known, "hydra"):
@@ -199,4 +194,4 @@ def check(config: DictConfig) -> None:
     check_numbers(own)
     check_ranges(own)
     for path, part in parts(own):
-        check_arguments(path, part, signature=read_signature(str(part["_target_"])))
+        check_part(path, part)

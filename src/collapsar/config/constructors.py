@@ -3,24 +3,23 @@
 Hydra itself notices a wrong key only when the part is made, and under `_partial_` only when the recipe is called.
 """
 
-import math
+import inspect
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from inspect import Parameter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from hydra.utils import get_method
 
-from collapsar.config.signatures import Signature, imported_signature
 from collapsar.errors import UsageError, check_finite
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 FILLED_IN = {"trainer.precision": "auto"}  # replaced before the recipe is called, so its type is not checked
-WORDS = ("data.target", "data.identifiers", "data.missing", "evaluation.table.task.subgroup")
 LARGEST_WHOLE_NUMBER = 2**63 - 1  # of int64, the widest integer of a tensor
 LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38; this leaves room to multiply
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes: the config sets all arguments
+COLLECTING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+ANY = "**"  # stands for all names, if a constructor takes `**kwargs`
 
 
 def walk(value: Any, *, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -41,39 +40,57 @@ def parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]
             yield key, value
 
 
+def options_of(target: str) -> frozenset[str]:
+    """The names of a `_target_`'s arguments, with `ANY` if it takes `**kwargs`; empty if there is no such target."""
+    try:
+        parameters = inspect.signature(get_method(target)).parameters.values()
+    except Exception:  # the user's module may raise anything; find_target refuses the target later, in words
+        return frozenset()
+    named = [each for each in parameters if each.kind is not Parameter.VAR_POSITIONAL]
+    return frozenset(ANY if each.kind is Parameter.VAR_KEYWORD else each.name for each in named)
+
+
 def check_part(path: str, part: Mapping[Any, Any]) -> None:
-    """Refuse arguments that the constructor named by `_target_` would not take."""
-    check_arguments(path, part, signature=imported_signature(find_target(path, str(part["_target_"]))))
-
-
-def check_arguments(path: str, part: Mapping[Any, Any], *, signature: Signature | None) -> None:
-    """Refuse an unknown or missing key, a wrong type, or a number out of its range; nothing without a signature."""
-    if signature is None:
+    """Refuse an unknown or missing argument of the constructor that `_target_` names, or one of a wrong type."""
+    target = find_target(path, str(part["_target_"]))
+    try:
+        signature = inspect.signature(target)
+    except ValueError:  # some classes written in C have none
         return
     given = _by_name(path, part, signature=signature)
+    types = types_of(target)
     for key, value in given.items():
         if FILLED_IN.get(f"{path}.{key}") != value:
-            check_type(f"{path}.{key}", value, annotation=signature.types.get(key, Any))
-    required = [name for name, each in signature.named.items() if each.default is Parameter.empty]
+            check_type(f"{path}.{key}", value, annotation=types.get(key, Any))
+    parameters = signature.parameters.values()
+    required = [each.name for each in parameters if each.default is Parameter.empty and each.kind not in COLLECTING]
     missing = [name for name in required if name not in given]  # a recipe's caller may give them
     if missing and (not part.get("_partial_") or path in CALLED_WITHOUT_ARGUMENTS):
         raise UsageError(f"{path} needs {', '.join(missing)}: set {path}.{missing[0]}=VALUE")
-    for check, names in signature.ranges:
-        check(**{name: given[name] for name in names if isinstance(given.get(name), int | float)})
 
 
-def _by_name(path: str, part: Mapping[Any, Any], *, signature: Signature) -> dict[str, Any]:
-    """The arguments of a part by name, without those that go to `*args`; refuses too many, and unknown keys."""
-    names, listed = signature.named, part.get("_args_", [])
-    in_order = [name for name, each in names.items() if each.kind <= Parameter.POSITIONAL_OR_KEYWORD]
-    if len(listed) > len(in_order) and not signature.has(Parameter.VAR_POSITIONAL):
-        raise UsageError(f"{path}._args_ has {len(listed)} values: {path} takes at most {len(in_order)}")
+def _by_name(path: str, part: Mapping[Any, Any], *, signature: inspect.Signature) -> dict[str, Any]:
+    """The arguments of a part by name, without those that go to `*args`."""
     given = {str(key): value for key, value in part.items() if key not in HYDRA_KEYS}
-    unknown = [] if signature.has(Parameter.VAR_KEYWORD) else [key for key in given if key not in names]
+    names = [name for name, each in signature.parameters.items() if each.kind not in COLLECTING]
+    takes_any = any(each.kind is Parameter.VAR_KEYWORD for each in signature.parameters.values())
+    unknown = [key for key in given if not takes_any and key not in names]
     if unknown:
         advice = "; leave out a lever that sets it, or choose another model" if path == "model" else ""
         raise UsageError(f"{path}.{unknown[0]} is not an option: {path} takes {', '.join(names) or 'none'}{advice}")
-    return dict(zip(in_order, listed, strict=False)) | given
+    try:
+        bound = signature.bind_partial(*part.get("_args_", ()), **given)
+    except TypeError as error:
+        raise UsageError(f"{path} has {error}: it takes {', '.join(names) or 'none'}") from error
+    return {name: value for name, value in bound.arguments.items() if name in names}
+
+
+def types_of(target: Callable[..., Any]) -> Mapping[str, Any]:
+    """The types of a constructor's arguments; none if Python cannot resolve one of them."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):
+        return {}
 
 
 def find_target(path: str, name: str) -> Callable[..., Any]:
@@ -81,11 +98,7 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
     try:
         return get_method(name)
     except Exception as error:
-        module = name.partition(".")[0]
-        if module.isidentifier() and find_spec(module) is None:
-            why = f"there is no {module}.py in {Path.cwd()}, and no module {module} on PYTHONPATH"
-        else:
-            why = str(error).strip().splitlines()[-1]
+        why = f"{str(error).strip().splitlines()[-1]} Modules are found in {Path.cwd()} and on PYTHONPATH"
         raise UsageError(f"{path}._target_ names nothing that can be called: {name!r}; {why}") from error
 
 
@@ -98,27 +111,22 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
 
     if any(parts({key: value})):
         return
-    errors = []
-    for each in (value, tuple(value)) if isinstance(value, list) else (value,):  # YAML has no tuples
+    text = ""
+    for each in (tuple(value), value) if isinstance(value, list) else (value,):  # YAML has no tuples
         try:
-            adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-            adapter.validate_python(each, strict=True)
+            TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(each, strict=True)
+            return
         except PydanticSchemaGenerationError:
             return
         except ValidationError as error:
-            errors.append(str(error.errors()[0]["msg"]))
-        else:
-            return
-    raise UsageError(f"{key} has a wrong value: got {value!r}; {errors[0][0].lower()}{errors[0][1:]}")
+            text = str(error.errors()[0]["msg"])
+    raise UsageError(f"{key} has a wrong value: got {value!r}; {text[0].lower()}{text[1:]}")
 
 
 def check_numbers(settings: Mapping[str, Any]) -> None:
     """Refuse a number that is NaN, infinite or too large for a tensor, at any depth."""
     for key, value in walk(settings):
         if isinstance(value, float):
-            if key.startswith(WORDS) and not math.isfinite(value):
-                advice = f"write '{value}', in quotes"
-                raise UsageError(f"{key} takes words, and {value} without quotes is a number: {advice}")
             check_finite(key, value)
             if abs(value) > LARGEST_NUMBER:
                 raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")

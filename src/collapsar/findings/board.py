@@ -1,112 +1,157 @@
-"""The board: findings run and judged, as a table, as JSON, and as a page without scripts."""
+"""The board: findings are run as far as their chains are not stored, judged, and shown.
+
+It is a table, JSON, and a page without scripts.
+"""
 
 import json
+import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from collapsar import __version__
+from collapsar.config.command_line import parse
+from collapsar.errors import UsageError
 from collapsar.files import write_atomically
-from collapsar.findings.chains import collect
 from collapsar.findings.finding import Finding, Region, key_of
 from collapsar.findings.judge import BEYOND, WITHIN, ControlResult, Judged, Judgement, judge_finding
-from collapsar.findings.values import Evidence, all_chains
+from collapsar.findings.values import Chains, Evidence, is_dead, summarised
+from collapsar.library.running import run
 from collapsar.records.commit import commit
 from collapsar.records.words import duration_text
 from collapsar.report.templating import template
 from collapsar.report.wording import interval_text, number_text
+from collapsar.study.chains import CONFIG, Chain
+from collapsar.study.study import read_study
+
+logger = logging.getLogger(__name__)
 
 STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}
 WIDTH, MARGIN = 300.0, 12.0  # of a picture, in units of its own
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A finding on the board: its judgement, the chains behind it, what they cost, and the hash of their records."""
-
-    judgement: Judgement
-    evidence: Evidence
-    seconds: float
-    records: str
-
-    @property
-    def finding(self) -> Finding:
-        return self.judgement.finding
-
-    @property
-    def controls_hold(self) -> bool:
-        return all(control.held for control in self.judgement.controls)
-
-
-def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Row:
+def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Judgement:
     """Run and judge a finding, look by look until it is decided, and then its own controls.
 
     Raises:
         UsageError: a chain is refused, or no law holds for it.
     """
     looks = [look for look in finding.looks if max_look is None or look <= max_look] or [max_look or finding.looks[0]]
-    row = _judge(finding, output / finding.folder_name, look=looks[0])
-    for look in looks[1:]:
-        if row.judgement.verdict == "undecided":
-            row = _judge(finding, output / finding.folder_name, look=look)
+    for look in looks:
+        found = judge_finding(finding, collect(finding, output / finding.folder_name, look=look), look=look)
+        if found.verdict != "undecided":
+            break
     for number, control in enumerate(finding.controls, 1):
         keys = {key_of(each) for each in control.overrides}
         command = (*(each for each in finding.command if key_of(each) not in keys), *control.overrides)
         own = finding.model_copy(update={"command": command, "controls": ()})
-        found = _judge(own, output / f"{finding.folder_name}_control{number}", look=row.judgement.look)
-        verdict = found.judgement.verdict
-        text = f"{verdict}, expected {control.expect}"
-        result = ControlResult(name=" ".join(control.overrides), held=verdict == control.expect, text=text)
-        controls = (*row.judgement.controls, result)
-        row = replace(row, judgement=replace(row.judgement, controls=controls), seconds=row.seconds + found.seconds)
-    return row
+        evidence = collect(own, output / f"{finding.folder_name}_control{number}", look=found.look)
+        apart = judge_finding(own, evidence, look=found.look)
+        text = f"{apart.verdict}, expected {control.expect}"
+        result = ControlResult(name=" ".join(control.overrides), held=apart.verdict == control.expect, text=text)
+        found = replace(found, controls=(*found.controls, result), seconds=found.seconds + apart.seconds)
+    return found
 
 
-def _judge(finding: Finding, folder: Path, *, look: int) -> Row:
-    evidence = collect(finding, folder, look=look)
-    chains = all_chains(evidence.chains)
-    records = [record for chain in chains for record in chain.records]
-    files = [chain.folder / "records.jsonl" for chain in chains if chain.records]
-    content = sorted(blake2b(path.read_bytes()).hexdigest() for path in files)
-    return Row(
-        judgement=judge_finding(finding, evidence, look=look),
-        evidence=evidence,
-        seconds=sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records),
-        records=blake2b("".join(content).encode(), digest_size=8).hexdigest(),
-    )
+def collect(finding: Finding, folder: Path, *, look: int) -> Evidence:
+    """The chains of the first `look` seeds of each arm, after running those that are not finished.
+
+    Raises:
+        UsageError: a chain is refused before it begins.
+    """
+    evidence, refusal = stored_evidence(finding, folder, look=look), ""
+    if missing := _missing(finding, evidence, look=look):
+        refusal = _run(finding, missing, folder)
+        evidence = stored_evidence(finding, folder, look=look)
+    for arm, seeds in _missing(finding, evidence, look=look).items():
+        text = f"{finding.name}: arm {arm}, seed {seeds[0]} did not end; the same command continues"
+        raise UsageError(refusal or text)
+    return evidence
 
 
-def as_table(rows: Sequence[Row]) -> Table:
+def _missing(finding: Finding, evidence: Evidence, *, look: int) -> dict[str, list[int]]:
+    """The seeds of each arm whose chains are not finished."""
+    seeds = {
+        arm: [
+            seed for seed in range(look) if (chain := own.get(seed)) is None or (chain.is_open and not is_dead(chain))
+        ]
+        for arm, own in evidence.chains.items()
+    }
+    return {arm: own for arm, own in seeds.items() if own}
+
+
+def _run(finding: Finding, seeds: Mapping[str, Sequence[int]], folder: Path) -> str:
+    """Run these seeds of the arms; returns why some were refused, empty if none was."""
+    refusals = []
+    for wanted in dict.fromkeys(map(tuple, seeds.values())):
+        arms = [arm for arm, own in seeds.items() if tuple(own) == wanted]
+        texts = ",".join(f'"{" ".join(finding.arms[arm])}"' for arm in arms)
+        logger.info("%s: %s, seeds %s", finding.name, ", ".join(arms), ", ".join(map(str, wanted)))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # chains that broke down are outcomes, which the board shows
+                run(
+                    [
+                        *finding.command,
+                        f"seed={','.join(map(str, wanted))}",
+                        "hydra/sweeper=arms",
+                        f"hydra.sweeper.arms=[{texts}]",
+                        f"hydra.sweep.dir={folder.resolve()}",
+                    ],
+                    is_multirun=True,
+                )
+        except UsageError as error:
+            refusals.append(str(error).splitlines()[0])
+    return "; ".join(refusals)
+
+
+def stored_evidence(finding: Finding, folder: Path, *, look: int) -> Evidence:
+    """The stored chains of the first `look` seeds; of several of one seed, the one that was begun last."""
+    found: dict[str, dict[int, Chain]] = {arm: {} for arm in finding.arms}
+    expected = {
+        meaning((*finding.command, *own, f"seed={seed}")): (arm, seed)
+        for arm, own in finding.arms.items()
+        for seed in range(look)
+    }
+    keys = [own.metric for own in finding.statistics]
+    stored = read_study(folder).chains if any(folder.glob(f"*/{CONFIG}")) else []
+    for chain in sorted(stored, key=lambda chain: (chain.folder / CONFIG).stat().st_mtime):
+        place = expected.get(meaning(chain.overrides))
+        if place is not None:
+            found[place[0]][place[1]] = summarised(chain, keys=keys)
+    chains: Chains = {arm: dict(sorted(own.items())) for arm, own in found.items()}
+    configs = {arm: next(iter(own.values())).config for arm, own in chains.items() if own}
+    return Evidence(chains=chains, configs=configs)
+
+
+def meaning(overrides: Sequence[str]) -> frozenset[str]:
+    """The overrides in one spelling: Hydra's sweepers write False where false was typed."""
+    return frozenset(f"{own.key_or_group}={own.value()!r}" for own in map(parse, overrides))
+
+
+def as_table(rows: Sequence[Judgement]) -> Table:
     """The board for the terminal."""
     table = Table("row", "finding", "verdict", "statistic", "99 % interval", "decides", title="findings")
     table.add_column("seeds", justify="right")
     table.add_column("cost", justify="right")
     table.add_column("controls")
     for row in rows:
-        judgement, finding = row.judgement, row.finding
-        failed = [control.name for control in judgement.controls if not control.held]
-        controls = f"[bold red]FAILED: {'; '.join(failed)}[/]" if failed else f"{len(judgement.controls)} hold"
-        standing = "".join(f"\n({text})" for text in (finding.tier, *judgement.standing))
-        for place, own in enumerate(judgement.judged):
-            first = place == 0
-            table.add_row(
-                str(finding.row) if first else "",
-                finding.name if first else "",
-                f"[{STYLES[judgement.verdict]}]{judgement.verdict}[/]{standing}" if first else "",
-                f"{own.statistic.name}\n[{STYLES[own.verdict]}]{own.verdict}[/]"
-                + (f": {own.reason}" if own.reason else ""),
-                interval_text(own.interval),
-                deciding_words(own),
-                str(judgement.look) if first else "",
-                duration_text(row.seconds) if first else "",
-                controls if first else "",
-                end_section=own is judgement.judged[-1],
-            )
+        failed = [control.name for control in row.controls if not control.held]
+        controls = f"[bold red]FAILED: {'; '.join(failed)}[/]" if failed else f"{len(row.controls)} hold"
+        standing = "".join(f"\n({text})" for text in (row.finding.tier, *row.standing))
+        start = [str(row.finding.row), row.finding.name, f"[{STYLES[row.verdict]}]{row.verdict}[/]{standing}"]
+        end = [str(row.look), duration_text(row.seconds), controls]
+        for own in row.judged:
+            verdict = f"[{STYLES[own.verdict]}]{own.verdict}[/]" + (f": {own.reason}" if own.reason else "")
+            cells = [f"{own.statistic.name}\n{verdict}", interval_text(own.interval), deciding_words(own)]
+            table.add_row(*start, *cells, *end, end_section=own is row.judged[-1])
+            start = end = [""] * 3  # once for all statistics of a finding
     return table
 
 
@@ -118,19 +163,18 @@ def deciding_words(judged: Judged) -> str:
     return f"yes {judged.statistic.reproduced}" + (f", no {no}" if no else "")
 
 
-def as_content(rows: Sequence[Row]) -> dict[str, Any]:
+def as_content(rows: Sequence[Judgement]) -> dict[str, Any]:
     """The board as JSON values."""
     return {"collapsar": __version__, "commit": commit(), "findings": [_content_of(row) for row in rows]}
 
 
-def _content_of(row: Row) -> dict[str, Any]:
-    judgement, finding = row.judgement, row.finding
+def _content_of(row: Judgement) -> dict[str, Any]:
     return {
-        **finding.model_dump(mode="json", exclude={"looks", "controls", "statistics"}),
-        "hash": finding.hash,
-        "verdict": judgement.verdict,
-        "standing": [*judgement.standing],
-        "seeds": judgement.look,
+        **row.finding.model_dump(mode="json", exclude={"looks", "controls", "statistics"}),
+        "hash": row.finding.hash,
+        "verdict": row.verdict,
+        "standing": [*row.standing],
+        "seeds": row.look,
         "statistics": [
             {
                 "name": own.statistic.name,
@@ -138,17 +182,17 @@ def _content_of(row: Row) -> dict[str, Any]:
                 **{key: getattr(own, key) for key in ("verdict", "reason", "standard_error", "expected")},
                 **(asdict(own.interval) if own.interval else {}),
             }
-            for own in judgement.judged
+            for own in row.judged
         ],
-        "controls": [asdict(control) for control in judgement.controls],
+        "controls": [asdict(control) for control in row.controls],
         "chains": {arm: [*own] for arm, own in row.evidence.chains.items()},
-        "ended_early": [*judgement.dead],
+        "ended_early": row.dead,
         "seconds": round(row.seconds, 1),
         "records": row.records,
     }
 
 
-def write_board(rows: Sequence[Row], output: Path) -> list[Path]:
+def write_board(rows: Sequence[Judgement], output: Path) -> list[Path]:
     """Write `board.json` and `board.html`, whole or not at all; return their paths."""
     output.mkdir(parents=True, exist_ok=True)
     content = as_content(rows)
@@ -183,8 +227,7 @@ def picture(judged: Judged) -> Mapping[str, Any] | None:
     lowest, highest = lowest - spare, highest + spare
 
     def place(value: float) -> float:
-        share = (min(max(value, lowest), highest) - lowest) / (highest - lowest)
-        return round(MARGIN + share * (WIDTH - 2 * MARGIN), 2)
+        return round(float(np.interp(value, (lowest, highest), (MARGIN, WIDTH - MARGIN))), 2)
 
     def bars(regions: Sequence[Region]) -> list[tuple[float, float]]:
         return [(place(own.low), round(place(own.high) - place(own.low), 2)) for own in regions]

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +16,9 @@ from typing import Any
 
 from collapsar.config.composition import settings
 from collapsar.errors import UsageError
-from collapsar.findings.board import Row, as_content
-from collapsar.findings.chains import stored_evidence
+from collapsar.findings.board import as_content, stored_evidence
 from collapsar.findings.finding import Finding, load_finding
+from collapsar.findings.judge import Judgement
 from collapsar.findings.values import Evidence, all_chains, is_dead, summarised
 from collapsar.library.composing import compose_settings
 from collapsar.library.running import run
@@ -31,7 +32,7 @@ FIRST_TRIAL_SEED = 100  # searches use seeds from here on, so that none is repor
 TOLERANCE = 1e-4  # relative: another machine rounds differently
 
 
-def write_bundle(row: Row, folder: Path) -> Path:
+def write_bundle(row: Judgement, folder: Path) -> Path:
     """Write the bundle of a finding below a folder; returns its path. UsageError if it is already there."""
     finding, bundle = row.finding, folder / row.finding.folder_name
     if bundle.exists():
@@ -44,7 +45,7 @@ def write_bundle(row: Row, folder: Path) -> Path:
                 shutil.copyfile(file, place)
     shutil.copyfile(config_folder() / "finding" / f"{finding.name}.yaml", bundle / FINDING)
     (bundle / BOARD).write_text(json.dumps(as_content([row]), indent=1) + "\n", encoding="utf-8")
-    manifest = {"finding": finding.name, "protocol": finding.protocol, "look": row.judgement.look}
+    manifest = {"finding": finding.name, "protocol": finding.protocol, "look": row.look}
     manifest |= {"hash": finding.hash, "files": file_hashes(bundle)}
     (bundle / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return bundle
@@ -83,14 +84,12 @@ def check_bundle(bundle: Path) -> list[str]:
 
 
 def _manifest(bundle: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{bundle} is no bundle: its {MANIFEST} cannot be read") from error
     keys = ("finding", "protocol", "look", "hash", "files")
-    if not isinstance(content, dict) or any(key not in content for key in keys):
-        raise UsageError(f"{bundle / MANIFEST} must have the keys {', '.join(keys)}")
-    return content
+    with suppress(OSError, ValueError):
+        content = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(content, dict) and content.keys() >= set(keys):
+            return content
+    raise UsageError(f"{bundle} is no bundle: its {MANIFEST} must hold the keys {', '.join(keys)}")
 
 
 def _refusals(finding: Finding, chains: Sequence[Chain], evidence: Evidence) -> list[str]:

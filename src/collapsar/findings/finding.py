@@ -30,6 +30,10 @@ class Region:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"a region is [lowest, highest], null for no end: got {self}")
+
     def __str__(self) -> str:
         return f"[{self.low:g}, {self.high:g}]".replace("inf", "∞").replace("-", "−")
 
@@ -44,24 +48,10 @@ def key_of(override: str) -> str:
 
 
 def _region(content: Any) -> Any:
-    if content is None or isinstance(content, Region):
+    if not isinstance(content, list) or len(content) != 2:
         return content
-    is_pair = isinstance(content, list) and len(content) == 2
-    low, high = (
-        (end if value is None else value for value, end in zip(content, (-math.inf, math.inf), strict=True))
-        if is_pair
-        else (1, 0)
-    )
-    if not all(isinstance(end, int | float) for end in (low, high)) or not low <= high:
-        raise ValueError(f"a region is [lowest, highest], null for no end: got {content!r}")
-    return Region(low=float(low), high=float(high))
-
-
-def _generations(content: Any) -> Any:
-    found = content if isinstance(content, list | tuple) else [content, content]
-    if len(found) != 2 or not all(type(each) is int for each in found) or not 0 <= found[0] <= found[1]:
-        raise ValueError(f"generations must be one, or the first and the last: got {content!r}")
-    return tuple(found)
+    low, high = content
+    return {"low": -math.inf if low is None else low, "high": math.inf if high is None else high}
 
 
 def _metric(key: str) -> str:
@@ -102,7 +92,7 @@ class Statistic(_Part):
 
     name: str
     metric: MetricName
-    generations: Annotated[tuple[int, int], BeforeValidator(_generations)]
+    generations: Annotated[tuple[int, int], BeforeValidator(lambda own: [own, own] if isinstance(own, int) else own)]
     arm: str | None = None
     minus: str | None = None
     other: MetricName | None = None
@@ -119,6 +109,8 @@ class Statistic(_Part):
         for key, reduce in (("other", "kendall"), ("over", "argmin")):
             if (getattr(self, key) is None) == (self.reduce == reduce):
                 raise ValueError(f"{self.name}: {key} goes with reduce: {reduce}, and only with it")
+        if not 0 <= self.generations[0] <= self.generations[1]:
+            raise ValueError(f"generations must be one, or the first and the last: got {self.generations}")
         if (self.arm is None) != (self.reduce == "argmin") or (self.minus and self.minus == self.arm):
             raise ValueError(f"{self.name}: it needs an arm, and minus another one or none; argmin takes no arm")
         if (self.expected is None) == (self.reproduced is None) or (self.expected is not None and self.contradicted):

@@ -5,8 +5,9 @@ precision of one per cent, and contradicted beyond four. The rules stand in READ
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -49,21 +50,41 @@ class ControlResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A finding, judged.
+    """A finding, judged on the chains of `evidence`.
 
     Attributes:
         look: Seeds of each arm that were judged.
+        seconds: What the chains cost, and those of the finding's own controls.
         standing: What the verdict is worth beside its tier: exploratory, or of digits; empty if nothing limits it.
-        dead: Labels of the chains that count as the worst outcome, with how each ended.
     """
 
     finding: Finding
-    verdict: Verdict
+    evidence: Evidence
     judged: tuple[Judged, ...]
     controls: tuple[ControlResult, ...]
     look: int
+    seconds: float
     standing: tuple[str, ...] = ()
-    dead: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        return together(self.judged)
+
+    @property
+    def controls_hold(self) -> bool:
+        return all(control.held for control in self.controls)
+
+    @property
+    def dead(self) -> list[str]:
+        """Labels of the chains that count as the worst outcome, with how each ended."""
+        return [f"{chain.label}: {chain.problem}" for chain in all_chains(self.evidence.chains) if is_dead(chain)]
+
+    @property
+    def records(self) -> str:
+        """The hash of the chains' records."""
+        files = [chain.folder / "records.jsonl" for chain in all_chains(self.evidence.chains) if chain.records]
+        content = sorted(blake2b(path.read_bytes()).hexdigest() for path in files)
+        return blake2b("".join(content).encode(), digest_size=8).hexdigest()
 
 
 def judge_values(statistic: Statistic, values: Sequence[float], *, expected: float | None = None) -> Judged:
@@ -97,18 +118,19 @@ def judge_values(statistic: Statistic, values: Sequence[float], *, expected: flo
 
 def judge_finding(finding: Finding, evidence: Evidence, *, look: int) -> Judgement:
     """The verdict of a finding on its chains, with its controls."""
-    judged = judge_statistics(finding, evidence)
-    is_of_images = any(_is_image(chain.config) for chain in all_chains(evidence.chains))
+    judged, chains = judge_statistics(finding, evidence), all_chains(evidence.chains)
+    is_of_images = any(len(chain.config["data"].get("sample_shape") or ()) == 3 for chain in chains)
     if is_of_images:
         judged = [_agreed(own, finding, evidence) for own in judged]
+    records = [record for chain in chains for record in chain.records]
     return Judgement(
         finding=finding,
-        verdict=together(judged),
+        evidence=evidence,
         judged=tuple(judged),
         controls=tuple(_controls(finding, evidence, judged)),
         look=look,
+        seconds=sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records),
         standing=tuple(_standing(finding, evidence)) if is_of_images else (),
-        dead=tuple(f"{chain.label}: {chain.problem}" for chain in all_chains(evidence.chains) if is_dead(chain)),
     )
 
 
@@ -150,12 +172,6 @@ def _controls(finding: Finding, evidence: Evidence, judged: Sequence[Judged]) ->
             held = set(verdicts) == {"contradicted"}
             found.append(ControlResult(name=f"{name}: a law off by 2 %", held=held, text=text))
     return found
-
-
-def _is_image(config: Mapping[str, object]) -> bool:
-    data = config.get("data")
-    shape = data.get("sample_shape") if isinstance(data, Mapping) else None
-    return isinstance(shape, list) and len(shape) == 3
 
 
 def _agreed(judged: Judged, finding: Finding, evidence: Evidence) -> Judged:

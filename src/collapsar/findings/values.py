@@ -113,7 +113,7 @@ def _of_chains(statistic: Statistic, evidence: Evidence, arm: str, *, space: str
     is_ratio, found = statistic.reduce == "ratio_to_first", {}
     for seed, chain in evidence.chains.get(arm, {}).items():
         keys = [f"{space}/{key}" if space else key for key in (statistic.metric, statistic.other or statistic.metric)]
-        curves = [_curve(chain, key, first=0, last=last) for key in keys]
+        curves = [_curve(chain, key, last=last) for key in keys]
         if evidence.is_reversed:
             curves[0] = [(at, value) for at, (_, value) in enumerate(reversed(curves[0]))]
         found[seed] = _reduced(statistic, *(own if is_ratio else own[first:] for own in curves))
@@ -125,13 +125,11 @@ def is_dead(chain: Chain) -> bool:
     return bool(chain.ending) or f": {UsageError.__name__}" in chain.problem
 
 
-def _curve(chain: Chain, key: str, *, first: int, last: int) -> Curve:
+def _curve(chain: Chain, key: str, *, last: int) -> Curve:
     """A metric by generation, NaN where it was not measured; after the end of a dead chain its worst value."""
     values = {record.generation: record.metrics.get(key, math.nan) for record in chain.records}
     after = worst_value(key) if is_dead(chain) else math.nan
-    return [
-        (each, values.get(each, after if each > chain.last_generation else math.nan)) for each in range(first, last + 1)
-    ]
+    return [(at, values.get(at, after if at > chain.last_generation else math.nan)) for at in range(last + 1)]
 
 
 def summarised(chain: Chain, *, keys: Sequence[str]) -> Chain:
@@ -183,11 +181,6 @@ def _relative_slope(curve: Curve) -> float:
     return _slope(curve) / middle if middle else math.nan
 
 
-def _area(curve: Curve) -> float:
-    places, values = zip(*curve, strict=True)
-    return float(np.trapezoid(values, places))
-
-
 def _survival(curve: Curve) -> float:
     """Generations until the value is half of the first one, the last generation at most."""
     horizon, time = float(curve[-1][0] - curve[0][0]), half_life(curve)
@@ -199,7 +192,7 @@ REDUCTIONS: Mapping[str, Callable[[Curve], float]] = {
     "last": lambda curve: curve[-1][1],
     "slope": _slope,
     "relative_slope": _relative_slope,
-    "area": _area,
+    "area": lambda curve: float(np.trapezoid([value for _, value in curve], [place for place, _ in curve])),
     "rmst": _survival,
 }
 

@@ -17,7 +17,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from collapsar.config.signatures import ANY, options_of
+from collapsar.config.constructors import ANY, options_of
 from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, is_of_disk, printable
 
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1

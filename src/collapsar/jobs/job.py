@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from collapsar.config import composition
-from collapsar.config.tiny import is_tiny
+from collapsar.config.command_line import is_tiny
 from collapsar.errors import UsageError, disk_errors_name
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
@@ -41,7 +41,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     """Run one chain, write its page and print its table; returns its objective, None if it failed.
 
     A breakdown is an outcome of the chain: it is reported at the end, and a sweeper gets an objective for it. Launchers
-    other than Hydra's own and sweepers of other packages get the error itself: they have rules for it.
+    other than Hydra's own get the error itself.
     """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -49,12 +49,12 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     multirun.run_folders.append(folder)
     try:
         with catch_signals():
-            composition.check(config)  # finds mistakes that need no torch before torch is imported
+            composition.check(config)
             quieten_libraries(is_tiny=is_tiny(config))
             with own_log(folder) if is_in_turn and not config.dry_run else nullcontext():
                 return run_chain(config, hydra_config=hydra_config, folder=folder, is_in_turn=is_in_turn)
     except Exception as error:
-        if not (multirun.runs_here(hydra_config) and multirun.is_told_at_the_end(hydra_config)):
+        if not multirun.runs_here(hydra_config):
             raise
         if is_in_turn:
             note(error, number=int(hydra_config.job.num) + 1, command=command_of(hydra_config, folder=folder))

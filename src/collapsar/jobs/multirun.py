@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
-OPTIMISER_SETTINGS = ("direction", "ax_config", "optim", "at_least")  # only in Optuna, Ax, Nevergrad, our bisection
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
@@ -141,14 +140,10 @@ def is_grid(hydra_config: Any) -> bool:
     return str(hydra_config.sweeper._target_).endswith(("BasicSweeper", "ArmsSweeper"))
 
 
-def is_told_at_the_end(hydra_config: Any) -> bool:
-    """Whether we report failed jobs at the end while the others go on; other sweepers have rules of their own."""
-    return is_grid(hydra_config) or str(hydra_config.sweeper._target_).startswith("hydra_plugins.collapsar_")
-
-
 def is_optimised(hydra_config: Any) -> bool:
     """Whether a multirun searches for the best chain and so needs an objective."""
-    return hydra_config.mode == RunMode.MULTIRUN and any(key in hydra_config.sweeper for key in OPTIMISER_SETTINGS)
+    sweeper = hydra_config.sweeper
+    return hydra_config.mode == RunMode.MULTIRUN and ("direction" in sweeper or "at_least" in sweeper)
 
 
 def job_number(hydra_config: Any) -> str:

@@ -36,14 +36,13 @@ from collapsar.jobs.failures import Outcome, exit_code, is_expected, one_line
 LOG = "job.log"  # in a run folder
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 PRELOADED = [  # what most chains import
     *("lightning.pytorch", "torchmetrics", "collapsar.chain.run", "collapsar.config.experiment"),
     *("collapsar.config.forecast", "collapsar.jobs.job", "collapsar.report.page", "collapsar.report.tables"),
     *("collapsar.training.train", "collapsar.jobs.frozen"),
 ]
 NO_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow's allocator starts one when it is imported
-own: Any = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
+own: Any = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,36 +101,32 @@ def visible_gpus() -> list[str]:
     return answer.stdout.split()
 
 
-class Process(own.Process):
-    """A process that does not run the caller's script again, which may have no guard against that."""
-
-    @staticmethod
-    def _Popen(process: Any) -> Any:  # noqa: N802  the name is that of `multiprocessing`
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return own.Process._Popen(process)
-        finally:
-            sys.modules["__main__"] = main
-
-
 class ForkContext(type(own)):  # type: ignore[misc]
-    """The context of such processes."""
+    """The context of the processes in which jobs run."""
 
-    Process = Process
+    class Process(own.Process):
+        """A process that does not run the caller's script again, which may have no guard against that."""
+
+        @staticmethod
+        def _Popen(process: Any) -> Any:  # noqa: N802  the name is that of `multiprocessing`
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return own.Process._Popen(process)
+            finally:
+                sys.modules["__main__"] = main
 
 
 def start_fork_server(share: Share) -> None:
     """Start the server with the threads of this share, if there is none yet; it imports in the background."""
-    if CAN_FORK:
-        forkserver.set_forkserver_preload(PRELOADED)
-        before = dict(os.environ)
-        os.environ |= dict.fromkeys(THREADS, str(share.threads)) | NO_THREAD  # read when libraries are loaded
-        try:
-            forkserver.ensure_running()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+    forkserver.set_forkserver_preload(PRELOADED)
+    before = dict(os.environ)
+    os.environ |= dict.fromkeys(THREADS, str(share.threads)) | NO_THREAD  # read when libraries are loaded
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ each start and end of a job logs one line.
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from rich.console import Console, Group, RenderableType
@@ -53,11 +52,8 @@ class Watched:
 
     def count(self) -> int:
         """Finished generations in the run folder, at most as many as the chain wants."""
-        try:
-            with (self.job.folder / "records.jsonl").open("rb") as lines:
-                return min(sum(1 for _ in lines), self.job.num_generations)
-        except FileNotFoundError:
-            return 0
+        records = self.job.folder / "records.jsonl"
+        return min(records.read_bytes().count(b"\n"), self.job.num_generations) if records.exists() else 0
 
 
 class MultirunView:
@@ -65,9 +61,6 @@ class MultirunView:
 
     def __init__(self, jobs: Sequence[Watched], *, console: Console) -> None:
         self.jobs, self.console, self.start = jobs, console, time.monotonic()
-
-    def shown(self) -> AbstractContextManager[None]:
-        return live_view(self.console, self.view)
 
     def look(self) -> None:
         """Update which jobs have started, and the progress of those that run."""
@@ -125,7 +118,7 @@ def run_all(
     running: dict[int, tuple[int, Handle]] = {}  # place and handle by the index of the job
     outcomes: dict[int, Outcome] = {}
     view = MultirunView(watched, console=make_console())
-    with view.shown():
+    with live_view(view.console, view.view):
         while waiting or running:
             in_use, starting = {jobs[index].folder for index in running}, dict[int, int]()
             for index in waiting:

@@ -41,13 +41,11 @@ def median_variance_under_replace(generation: int, *, num_samples: int, is_unbia
     return exp(-rate * (generation + 1))
 
 
-def sd_under_replace(generation: int, *, num_samples: int) -> float:
-    """E[sd_t] = a(n)^(t+1), unbiased, with a(n) of `sd_shrinkage`. Source: Bertrand et al. 2024, Proposition 1."""
-    return sd_shrinkage(num_samples) ** (generation + 1)
-
-
 def sd_shrinkage(num_samples: int) -> float:
-    """a(n) = sqrt(2/(n-1)) Gamma(n/2) / Gamma((n-1)/2) < 1: E[sd] of n Gaussian samples, variance unbiased."""
+    """a(n) = sqrt(2/(n-1)) Gamma(n/2) / Gamma((n-1)/2) < 1: E[sd] of n Gaussian samples, variance unbiased.
+
+    Under replace E[sd_t] = a(n)^(t+1). Source: Bertrand et al. 2024, Proposition 1.
+    """
     return sqrt(2 / (num_samples - 1)) * exp(lgamma(num_samples / 2) - lgamma((num_samples - 1) / 2))
 
 
@@ -79,15 +77,6 @@ def squared_mean_under_accumulate(generation: int, *, num_samples: int) -> float
     return 1 - prod(1 - 1 / (num_samples * i**2) for i in range(1, generation + 2))
 
 
-def squared_mean_with_fresh_real(generation: int, *, num_samples: int, fresh_fraction: float) -> float:
-    """E[mu_t²] when a share a of every pool of n is real data never seen before, maximum likelihood.
-
-    M_0 = 1/n and M_{t+1} = 1/n + (1-a) (1-a-1/n) M_t. M_t tends to 1 / (1 - a + a n (2 - a)), for any first pool.
-    """
-    decay = (1 - fresh_fraction) * (1 - fresh_fraction - 1 / num_samples)
-    return 1 / num_samples * sum(decay**past for past in range(generation + 1))
-
-
 def squared_mean_with_fixed_real(generation: int, *, num_real: int, num_real_kept: int, num_synthetic: int) -> float:
     """E[mu_t²] when every pool holds k of the same n real samples and m synthetic ones, maximum likelihood.
 
@@ -104,29 +93,19 @@ def squared_mean_with_fixed_real(generation: int, *, num_real: int, num_real_kep
     return squared_mean
 
 
-def squared_mean_under_window(generation: int, *, num_samples: int, num_kept: int) -> float:
-    """E[mu_t²] when a pool holds the last K generations (the real data are one), n samples each, maximum likelihood."""
-    windows = [range(max(fit - num_kept + 1, 0), fit + 1) for fit in range(generation + 1)]
-    return squared_mean_of_pools(windows, num_samples=num_samples, budget=None)
+def squared_mean_of_pools(generation: int, *, num_samples: int, num_kept: int | None, budget: int | None) -> float:
+    """E[mu_t²] when pools hold the last `num_kept` batches of n samples (None: all), or `budget` random ones of these.
 
-
-def squared_mean_under_accumulate_subsample(generation: int, *, num_samples: int) -> float:
-    """E[mu_t²] when a pool is n of all samples so far, n each generation (Kazdan et al. 2024), maximum likelihood."""
-    windows = [range(fit + 1) for fit in range(generation + 1)]
-    return squared_mean_of_pools(windows, num_samples=num_samples, budget=num_samples)
-
-
-def squared_mean_of_pools(windows: Sequence[Sequence[int]], *, num_samples: int, budget: int | None) -> float:
-    """E[mu²] of the last model, when fit j sees the batches in windows[j], n samples each.
-
-    Batch 0 is real, batch j + 1 is drawn from fit j. Let S(g, h) be E[x y] of two different samples of batches g and
+    Maximum likelihood; with all batches and a budget of n, Kazdan et al. 2024. Batch 0 is real, batch j + 1 is drawn
+    from fit j, which sees the batches in its window. Let S(g, h) be E[x y] of two different samples of batches g and
     h. A sample of batch h is its model's mean plus noise, so S(g, h) is the mean of E[x y] over the y in that model's
-    window, x itself included if it lies there (E[x²] = 1, conserved); S(h, h) = E[mu²]. A random subsample of
-    `budget` changes only how often a sample meets itself.
+    window, x itself included if it lies there (E[x²] = 1, conserved); S(h, h) = E[mu²]. A random subsample changes only
+    how often a sample meets itself.
     """
     moments = [[0.0]]  # S(0, 0): real samples are independent, truth at 0
     squared_mean = 0.0
-    for window in windows:
+    for fit in range(generation + 1):
+        window = range(0 if num_kept is None else max(fit - num_kept + 1, 0), fit + 1)
         window_size = num_samples * len(window)
         with_window = [
             sum(num_samples * moments[batch][other] for other in window)
@@ -170,45 +149,23 @@ def nearest(number: int | float) -> int:
     return floor(number + 0.5)
 
 
-def regression_error_under_replace(
-    generation: int, *, num_samples: int, num_inputs: int, noise_variance: float
+def regression_error(
+    generation: int, *, num_samples: int, num_inputs: int, noise_variance: float, accumulates: bool
 ) -> float:
-    """E|w_t - w*|² = (t+1) s² d / (T - d - 1), least squares on T samples with d inputs, isotropic and Gaussian.
+    """E|w_t - w*|² = s² d / (T - d - 1) (t+1), least squares on T samples with d inputs, isotropic and Gaussian.
 
-    It is the test error beyond the noise. Source: Dohmatob et al. 2024; Gerstgrasser et al. 2024, Theorem 1.
-    """
-    return (generation + 1) * noise_variance * num_inputs / (num_samples - num_inputs - 1)
-
-
-def regression_error_under_accumulate(
-    generation: int, *, num_samples: int, num_inputs: int, noise_variance: float
-) -> float:
-    """E|w_t - w*|² = s² d / (T - d - 1) sum_{i=1..t+1} 1/i²: at most pi²/6 times the first fit's error.
-
-    Each generation adds T new samples at the *same* inputs; with new inputs it is an upper bound.
-    Source: Gerstgrasser et al. 2024, Theorem 2.
+    It is the test error beyond the noise. If pools accumulate, each generation adds T new samples at the *same* inputs,
+    and sum_{i=1..t+1} 1/i² <= pi²/6 stands for t + 1; with new inputs it is an upper bound.
+    Source: Dohmatob et al. 2024 (replace); Gerstgrasser et al. 2024, Theorems 1 and 2.
     """
     first = noise_variance * num_inputs / (num_samples - num_inputs - 1)
-    return first * sum(1 / i**2 for i in range(1, generation + 2))
-
-
-def heterozygosity_under_replace(generation: int, *, num_samples: int, shares: Sequence[float]) -> float:
-    """E[1 - sum_k p_k²] = (1 - 1/n)^(t+1) H_0 for categories: two draws differ less and less often.
-
-    Source: Wright-Fisher drift (Wright 1931, Genetics 16); Shumailov et al. 2024, the discrete case.
-    """
-    return (1 - 1 / num_samples) ** (generation + 1) * (1 - sum(share**2 for share in shares))
+    return first * (sum(1 / i**2 for i in range(1, generation + 2)) if accumulates else generation + 1)
 
 
 def zipf_shares(*, num_categories: int, exponent: int | float) -> list[float]:
     """Shares proportional to (k + 1)^-s for k = 0 to K - 1: a few frequent categories and a tail; equal for s = 0."""
     unnormalised = [(rank + 1) ** -exponent for rank in range(num_categories)]
     return [share / sum(unnormalised) for share in unnormalised]
-
-
-def takeover_probability(share: float) -> float:
-    """The probability that a category is the last one left under replace: shares are martingales (Wright-Fisher)."""
-    return share
 
 
 def alive_categories_lower_bound(generation: int, *, num_samples: int, shares: Sequence[float]) -> float:

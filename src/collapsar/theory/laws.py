@@ -9,7 +9,7 @@ parameters (`fitted`); metrics of drawn samples have biases of their own.
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from collapsar.records.settings import OURS, binding_settings, is_below
 from collapsar.theory import formulas, recursions
@@ -44,6 +44,7 @@ LONGEST_RECURSION = 50  # generations; the laws of overlapping pools take cubic 
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
 SHUMAILOV = "Shumailov et al. 2024"
+MomentsAt: TypeAlias = Callable[[int], recursions.Moments]
 
 
 def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
@@ -117,7 +118,7 @@ def _conserved(chain: AnalyticChain) -> Iterator[Law]:
 
 def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
     """Any number of samples a generation, with a bias; what real samples a fit is worth needs fresh ones."""
-    moments = _moments(sizes, scale=spread)
+    moments: MomentsAt = lambda t: recursions.moments_with_fresh_real(t, **sizes, scale=spread)  # noqa: E731
     shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, λ = {spread:g}"
     if spread != 1:
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
@@ -137,12 +138,6 @@ def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
         yield Law(f"fitted/{key}", f"n_e by {formula}", f"n_e = {formula}, {shown}", MAD, size, "approximation")
 
 
-def _moments(
-    sizes: Mapping[str, int], *, scale: float = 1.0, added: float = 0.0
-) -> Callable[[int], recursions.Moments]:
-    return lambda generation: recursions.moments_with_fresh_real(generation, **sizes, scale=scale, added=added)
-
-
 def _kernels(chain: AnalyticChain) -> Iterator[Law]:
     """A kernel around each sample adds its variance, an absolute or a relative one, in every generation."""
     model, sizes, share = chain.config["model"], chain.fresh_sizes, chain.real_share
@@ -157,7 +152,9 @@ def _kernels(chain: AnalyticChain) -> Iterator[Law]:
     kernel = f"h = {added**0.5:g}" if added else f"c = {relative:.3g}"
     if sizes is not None:
         scale = 1 + relative**2
-        moments = _moments(sizes, scale=scale, added=added)
+        moments: MomentsAt = lambda t: recursions.moments_with_fresh_real(  # noqa: E731
+            t, **sizes, scale=scale, added=added
+        )
         shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, {kernel}"
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
         variance: Curve = lambda t: scale * moments(t).variance + added  # noqa: E731
@@ -165,16 +162,15 @@ def _kernels(chain: AnalyticChain) -> Iterator[Law]:
         if not added:
             second: Curve = lambda t: moments(t).squared_mean + variance(t)  # noqa: E731
             yield Law("fitted/second_moment", "E[mu² + v]", f"E[μ² + v] = {shown}", DERIVED, second)
-    if not added:
+    accumulates = chain.regime in ("Accumulate", "AccumulateSubsample") and chain.is_even
+    if not added or (share is None and not accumulates):
         return
+    grown = partial(recursions.second_moment_with_kernels, kernel_variance=added, real_share=share)
+    formula, source = "1 + h² Σ 1/i for i = 1 … t+1", "Kazdan et al. 2024"
     if share is not None:
-        grown = partial(recursions.second_moment_with_kernels, kernel_variance=added, real_share=share)
         formula = f"1 + h² (1 − (1−a)^(t+1))/a, a = {share:.3g}" if share else "1 + h² (t+1)"
-        yield Law("fitted/second_moment", "E[mu² + v]", f"E[μ² + v] = {formula}, {kernel}", DERIVED, grown)
-    elif chain.regime in ("Accumulate", "AccumulateSubsample") and chain.is_even:
-        grown = partial(recursions.second_moment_with_accumulated_kernels, kernel_variance=added)
-        formula = f"E[μ² + v] = 1 + h² Σ 1/i for i = 1 … t+1, {kernel}"
-        yield Law("fitted/second_moment", "E[mu² + v]", formula, "Kazdan et al. 2024", grown)
+        source = DERIVED
+    yield Law("fitted/second_moment", "E[mu² + v]", f"E[μ² + v] = {formula}, {kernel}", source, grown)
 
 
 def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
@@ -185,23 +181,22 @@ def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
     match chain.regime:
         case "Weighted" | "GoldenRatio":
             return _squared_mean_with_weights(chain)
-        case _ if not chain.is_even:
-            if (sizes := chain.fresh_sizes) is None:
-                return None
-            moments = _moments(sizes)
-            shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}"
-            return shown, DERIVED, lambda t: moments(t).squared_mean
-        case "Replace":
+        case "Replace" if chain.is_even:
             law: Curve = partial(formulas.squared_mean_under_replace, num_samples=n)
             return f"(1 − 1/n)^(t+1), n = {n}", f"{SHUMAILOV}, {MAD}", law
+        case "Replace" | "FreshReal" if (sizes := chain.fresh_sizes) is not None:
+            shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}"
+            return shown, DERIVED, lambda t: recursions.moments_with_fresh_real(t, **sizes).squared_mean
+        case _ if not chain.is_even:
+            return None
         case "Accumulate":
             law = partial(formulas.squared_mean_under_accumulate, num_samples=n)
             return f"∏ (1 − 1/(n i²)) for i = 1 … t+1, n = {n}", "Kazdan et al. 2024", law
         case "AccumulateSubsample" if is_short and regime["budget"] in (None, n):
-            law = partial(formulas.squared_mean_under_accumulate_subsample, num_samples=n)
+            law = partial(formulas.squared_mean_of_pools, num_samples=n, num_kept=None, budget=n)
             return f"a recursion for {n} of all samples so far", DERIVED, law
         case "Window" if is_short:
-            law = partial(formulas.squared_mean_under_window, num_samples=n, num_kept=regime["num_kept"])
+            law = partial(formulas.squared_mean_of_pools, num_samples=n, num_kept=regime["num_kept"], budget=None)
             return f"a recursion for the last {regime['num_kept']} generations of {n}", DERIVED, law
         case "FixedReal" if (drawn := chain.counted(regime["synthetic_ratio"])) >= 0:
             law = partial(kept, num_real_kept=n, num_synthetic=drawn)
@@ -209,9 +204,6 @@ def _squared_mean(chain: AnalyticChain) -> tuple[str, str, Curve] | None:
         case "Mix" if (real := chain.counted(regime["real_fraction"])) >= 0:
             law = partial(kept, num_real_kept=real, num_synthetic=n - real)
             return f"a recursion for {real} real and {n - real} synthetic samples", DERIVED, law
-        case "FreshReal" if chain.lasts(fresh := chain.counted(regime["fresh_fraction"])):
-            law = partial(formulas.squared_mean_with_fresh_real, num_samples=n, fresh_fraction=fresh / n)
-            return f"a recursion for {fresh} fresh real samples of {n}", DERIVED, law
     return None
 
 
@@ -233,8 +225,8 @@ def _squared_mean_with_weights(chain: AnalyticChain) -> tuple[str, str, Curve] |
 def _shrinking(chain: AnalyticChain) -> Iterator[Law]:
     """Under replace an unbiased variance shrinks, though not in the mean."""
     n = chain.n
-    sd = partial(formulas.sd_under_replace, num_samples=n)
-    yield Law("fitted/sd", "E[sd]", f"E[sd] = a(n)^(t+1), n = {n}", "Bertrand et al. 2024", sd)
+    shrinkage, formula = formulas.sd_shrinkage(n), f"E[sd] = a(n)^(t+1), n = {n}"
+    yield Law("fitted/sd", "E[sd]", formula, "Bertrand et al. 2024", lambda t: shrinkage ** (t + 1))
     wasserstein = partial(formulas.wasserstein_under_replace, num_samples=n)
     formula, source = f"E[W₂²] = (t+1)/n + 2 (1 − a(n)^(t+1)), n = {n}", "supplementary equation 6"
     yield Law("fitted/wasserstein", "E[W2²]", formula, f"derived, about {SHUMAILOV}, {source}", wasserstein)
@@ -250,20 +242,16 @@ def _categorical(chain: AnalyticChain) -> Iterator[Law]:
     """Categories drift as a Gaussian's mean does: as one-hot vectors they are fitted by maximum likelihood too."""
     data, n = chain.config["data"], chain.n
     shares = formulas.zipf_shares(num_categories=data["num_categories"], exponent=data["zipf_exponent"])
-    if chain.spread != 1:
-        return
-    if chain.regime != "Replace" or not chain.is_even:
-        if (found := _squared_mean(chain)) is not None:
-            formula, source, squared_mean = found
-            law: Curve = lambda t: recursions.heterozygosity(1 - squared_mean(t), shares=shares)  # noqa: E731
-            yield Law("fitted/heterozygosity", "E[1 - sum p²]", f"E[1 − Σp²] = H₀ · {formula}", source, law)
-        return
-    different = partial(formulas.heterozygosity_under_replace, num_samples=n, shares=shares)
-    formula = f"E[1 − Σp²] = (1 − 1/n)^(t+1) H₀, n = {n}"
-    yield Law("fitted/heterozygosity", "E[1 - sum p²]", formula, f"Wright 1931, {SHUMAILOV}", different)
-    alive = partial(formulas.alive_categories_lower_bound, num_samples=n, shares=shares)
-    formula = f"at least Σ (1 − exp(−n p g)), n = {n}"
-    yield Law("fitted/alive_categories", "E[alive], at least", formula, "Suresh et al. 2024", alive, "lower bound")
+    drifts = chain.regime == "Replace" and chain.is_even  # is_even: without bias
+    if chain.spread == 1 and (found := _squared_mean(chain)) is not None:
+        formula, source, squared_mean = found
+        source = f"Wright 1931, {SHUMAILOV}" if drifts else source
+        law: Curve = lambda t: recursions.heterozygosity(1 - squared_mean(t), shares=shares)  # noqa: E731
+        yield Law("fitted/heterozygosity", "E[1 - sum p²]", f"E[1 − Σp²] = H₀ · {formula}", source, law)
+    if drifts:
+        alive = partial(formulas.alive_categories_lower_bound, num_samples=n, shares=shares)
+        formula = f"at least Σ (1 − exp(−n p g)), n = {n}"
+        yield Law("fitted/alive_categories", "E[alive], at least", formula, "Suresh et al. 2024", alive, "lower bound")
 
 
 def _curated(chain: AnalyticChain) -> Iterator[Law]:
@@ -296,12 +284,11 @@ def _curated(chain: AnalyticChain) -> Iterator[Law]:
 def _regression(chain: AnalyticChain) -> Iterator[Law]:
     """With T samples, d inputs and noise s²; every generation answers the same inputs, as the laws assume."""
     num_inputs, noise_sd, n = chain.config["data"]["num_inputs"], chain.config["data"]["noise_sd"], chain.n
-    found = {
-        "Replace": ("(t+1)", "Dohmatob et al. 2024", formulas.regression_error_under_replace),
-        "Accumulate": ("Σ 1/i²", "Gerstgrasser et al. 2024", formulas.regression_error_under_accumulate),
-    }.get(chain.regime)
-    if found is not None and chain.is_even and n >= num_inputs + 2:
-        growth, source, error = found
-        law = partial(error, num_samples=n, num_inputs=num_inputs, noise_variance=noise_sd**2)
-        formula = f"s² d/(T−d−1) · {growth}, T = {n}, d = {num_inputs}"
-        yield Law("fitted/regression_error", "E|w - w*|²", formula, source, law)
+    accumulates = chain.regime == "Accumulate"
+    if chain.regime not in ("Replace", "Accumulate") or not chain.is_even or n < num_inputs + 2:
+        return
+    settings = {"num_samples": n, "num_inputs": num_inputs, "noise_variance": noise_sd**2}
+    growth, source = ("Σ 1/i²", "Gerstgrasser et al. 2024") if accumulates else ("(t+1)", "Dohmatob et al. 2024")
+    formula = f"s² d/(T−d−1) · {growth}, T = {n}, d = {num_inputs}"
+    law = partial(formulas.regression_error, accumulates=accumulates, **settings)
+    yield Law("fitted/regression_error", "E|w - w*|²", formula, source, law)

@@ -36,7 +36,7 @@ def moments_with_fresh_real(
 
     A Gaussian with bias lambda has s = lambda; a kernel of sd c sqrt(v) has s = 1 + c², one of sd h adds h². V_t stays
     bounded if and only if (1-a) s < 1, so a relative kernel diverges if a <= c²/(1+c²). In large pools it tends to
-    (a + (1-a) h²) / (1-(1-a) s).
+    (a + (1-a) h²) / (1-(1-a) s). If s = 1 and h = 0, M_t tends to 1 / (1 - a + a N (2-a)).
     """
     fresh = num_fresh / num_samples
     squared_mean, variance, scatter = 1 / num_real, 1 - 1 / num_real, 2 / num_real
@@ -64,27 +64,23 @@ def effective_sample_size(wasserstein: int | float) -> float:
     return 1.5 / wasserstein
 
 
-def second_moment_with_kernels(generation: int, *, kernel_variance: int | float, real_share: int | float) -> float:
+def second_moment_with_kernels(
+    generation: int, *, kernel_variance: int | float, real_share: int | float | None
+) -> float:
     """E[mu_t² + v_t] = 1 + h² (1 - (1-a)^(t+1)) / a, if a kernel of sd h is around each sample of a pool.
 
-    A share a of each pool is real, the same samples or fresh ones; without any, 1 + h² (t+1). v_t is the variance of
-    the density, its kernel included.
+    A share a of each pool is real, the same samples or fresh ones; without any, 1 + h² (t+1). None: pools accumulate,
+    as many new samples a generation as real ones, and 1 + h² sum_{i=1..t+1} 1/i (Kazdan et al. 2024). v_t is the
+    variance of the density, its kernel included; the samples of the pool have h² less.
     """
-    grown = sum((1 - real_share) ** past for past in range(generation + 1))
-    return 1 + kernel_variance * grown
-
-
-def second_moment_with_accumulated_kernels(generation: int, *, kernel_variance: int | float) -> float:
-    """E[mu_t² + v_t] = 1 + h² sum_{i=1..t+1} 1/i under accumulate, as many new samples a generation as real ones.
-
-    The samples of the pool have h² less. Source: Kazdan et al. 2024.
-    """
-    return 1 + kernel_variance * sum(1 / i for i in range(1, generation + 2))
+    pasts = range(generation + 1)
+    return 1 + kernel_variance * sum(1 / (1 + i) if real_share is None else (1 - real_share) ** i for i in pasts)
 
 
 def heterozygosity(variance: int | float, *, shares: Sequence[float]) -> float:
     """E[1 - sum_k p_k²] = E[v_t] H_0, with E[v_t] of a Gaussian fitted by maximum likelihood under the same regime.
 
+    Under replace this is the Wright-Fisher drift, (1 - 1/n)^(t+1) H_0 (Wright 1931, Genetics 16).
     As one-hot vectors, categories have a second moment of 1, which sampling conserves. With the truth's shares p and
     E[p_t] = p the squared error is E sum_k (p_tk - p_k)² = H_0 (1 - E[v_t]) (with real data: arXiv:2602.10531).
     """

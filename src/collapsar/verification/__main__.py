@@ -18,10 +18,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     from rich.console import Console
 
+    from collapsar.verification.protocols import protocols
     from collapsar.verification.verify import as_table, verify
 
     console = Console()
-    checks = verify(seed=options.seed, console=console)
+    checks = verify(protocols, seed=options.seed, console=console)
     options.output.write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n")
     console.print(as_table(checks))
     broken = [check for check in checks if not check.passed]

@@ -11,15 +11,33 @@ from typing import Any
 
 import torch
 
-from collapsar.data.regimes import Accumulate, AccumulateSubsample, FixedReal, FreshReal, Mix, Replace, Window
+from collapsar.data.regimes import Accumulate, AccumulateSubsample, FixedReal, FreshReal, Mix, Window
 from collapsar.data.sources.analytic import CategoricalSource, GaussianSource, LinearRegressionSource
 from collapsar.data.weighting import GoldenRatio, Weighted
 from collapsar.models.analytic.analytic import Categorical, Gaussian, KernelDensity, LinearRegression
 from collapsar.models.bias import ScaledLatents
 from collapsar.theory import formulas, recursions
-from collapsar.verification.protocol import REPLACE, Block, Part, Protocol, Statistic, undeclared_real_weight
+from collapsar.verification.verify import REPLACE, Block, Part, Protocol, Statistic, undeclared_real_weight
 
 LAST = 3  # generation of most protocols
+FRESH: Part = partial(FreshReal, is_recycled=False)
+GAUSSIANS = Protocol(
+    data=partial(GaussianSource),
+    model=partial(Gaussian, covariance="diagonal", variance="maximum_likelihood"),
+    dimensions=12_000,
+    num_samples=10,
+    num_generations=LAST + 1,
+    num_blocks=125,
+)
+UNBIASED = replace(GAUSSIANS, where="unbiased", model=partial(Gaussian, covariance="diagonal", variance="unbiased"))
+CATEGORIES = Protocol(
+    data=partial(CategoricalSource, num_categories=10, zipf_exponent=1.0),
+    model=partial(Categorical, num_categories=10),
+    dimensions=1_000,
+    num_samples=100,
+    num_generations=3,
+    num_blocks=100,
+)
 
 
 def protocols() -> list[Protocol]:
@@ -27,13 +45,13 @@ def protocols() -> list[Protocol]:
     return [
         *(protocol for size in (10, 100) for protocol in regime_protocols(num_samples=size)),
         *unbiased_protocols(),
-        drift_protocol(),
+        CATEGORIES,
         drift_with_real_protocol(),
         takeover_protocol(),
         passage_protocol(),
         biased_protocol(),
         *kernel_protocols(),
-        regression_protocol(partial(Replace)),
+        regression_protocol(REPLACE),
         regression_protocol(partial(Accumulate)),
     ]
 
@@ -41,8 +59,7 @@ def protocols() -> list[Protocol]:
 def regime_protocols(*, num_samples: int) -> list[Protocol]:
     """Every regime on diagonal Gaussians fitted by maximum likelihood, with n samples a generation."""
     n = num_samples
-    fresh = partial(FreshReal, is_recycled=False)
-    all_fresh: Any = partial(fresh, fresh_fraction=1.0)
+    all_fresh: Any = partial(FRESH, fresh_fraction=1.0)
     golden_ratio = (math.sqrt(5) - 1) / 2
     chain = partial(regime_protocol, num_samples=n)
     weighted = [
@@ -50,11 +67,11 @@ def regime_protocols(*, num_samples: int) -> list[Protocol]:
         chain(partial(GoldenRatio, regime=all_fresh), pool_size=2 * n, real_weight=golden_ratio),
     ]
     return [
-        chain(partial(Replace), pool_size=n, real_weight=0.0),
+        chain(REPLACE, pool_size=n, real_weight=0.0),
         chain(partial(Accumulate), pool_size=(LAST + 1) * n, real_weight=1 / (LAST + 1)),
         chain(partial(AccumulateSubsample, budget=None), pool_size=n, real_weight=1 / (LAST + 1), num_choices=6_000),
         chain(partial(FixedReal, synthetic_ratio=1.0), pool_size=2 * n, real_weight=0.5),
-        replace(chain(partial(fresh, fresh_fraction=0.2), pool_size=n, real_weight=0.2), num_reserve=LAST * n // 5),
+        replace(chain(partial(FRESH, fresh_fraction=0.2), pool_size=n, real_weight=0.2), num_reserve=LAST * n // 5),
         chain(partial(Mix, real_fraction=0.3), pool_size=n, real_weight=0.3, num_choices=4_000),
         chain(partial(Window, num_kept=2), pool_size=2 * n, real_weight=0.0),
         *(replace(each, synthetic_per_real=2, num_reserve=LAST * n) for each in weighted),
@@ -70,21 +87,13 @@ def regime_protocol(
     blocks: enough for an error of one per cent in a law to lie seven standard errors away.
     """
     dimensions, num_blocks = (1_500, 110) if num_samples > 50 else (800, num_choices) if num_choices else (12_000, 125)
-    return Protocol(
-        where=f"n={num_samples}",
-        data=partial(GaussianSource),
-        model=partial(Gaussian, covariance="diagonal", variance="maximum_likelihood"),
-        regime=regime,
-        dimensions=dimensions,
-        num_samples=num_samples,
-        num_generations=LAST + 1,
-        num_blocks=num_blocks,
-        others=[
-            Statistic("pool size", float(pool_size), lambda block: float(len(block.pool))),
-            Statistic("real weight", real_weight, lambda block: block.pool.real_weight),
-            Statistic("undeclared real weight", 0.0, undeclared_real_weight),
-        ],
-    )
+    others = [
+        Statistic("pool size", float(pool_size), lambda block: float(len(block.pool))),
+        Statistic("real weight", real_weight, lambda block: block.pool.real_weight),
+        Statistic("undeclared real weight", 0.0, undeclared_real_weight),
+    ]
+    sizes: Any = {"dimensions": dimensions, "num_samples": num_samples, "num_blocks": num_blocks}
+    return replace(GAUSSIANS, where=f"n={num_samples}", regime=regime, others=others, **sizes)
 
 
 def unbiased_protocols() -> list[Protocol]:
@@ -93,16 +102,7 @@ def unbiased_protocols() -> list[Protocol]:
     A longer chain shows the steady fall of the log variance better. A full covariance matrix is fitted to few samples
     for its size.
     """
-    diagonal = Protocol(
-        where="unbiased",
-        data=partial(GaussianSource),
-        model=partial(Gaussian, covariance="diagonal", variance="unbiased"),
-        dimensions=12_000,
-        num_samples=10,
-        num_generations=LAST + 1,
-        num_blocks=125,
-        laws=["fitted/variance", "fitted/sd", "fitted/wasserstein"],
-    )
+    diagonal = replace(UNBIASED, laws=["fitted/variance", "fitted/sd", "fitted/wasserstein"])
     narrowed = partial(ScaledLatents, spread=0.8)
     full = partial(Gaussian, covariance="full", variance="unbiased")
     log_variance = ["fitted/log_variance"]
@@ -114,65 +114,30 @@ def unbiased_protocols() -> list[Protocol]:
     ]
 
 
-def drift_protocol() -> Protocol:
-    """Categories with a tail under replace."""
-    return Protocol(
-        data=partial(CategoricalSource, num_categories=10, zipf_exponent=1.0),
-        model=partial(Categorical, num_categories=10),
-        dimensions=1_000,
-        num_samples=100,
-        num_generations=3,
-        num_blocks=100,
-    )
-
-
 def drift_with_real_protocol() -> Protocol:
     """Categories whose pools have a quarter of fresh real samples."""
-    return replace(
-        drift_protocol(),
-        where="fresh real",
-        regime=partial(FreshReal, fresh_fraction=0.25, is_recycled=False),
-        num_samples=8,
-        num_reserve=3 * 2,
-        num_generations=LAST + 1,
-    )
+    regime = partial(FRESH, fresh_fraction=0.25)
+    sizes: Any = {"num_samples": 8, "num_reserve": 2 * LAST, "num_generations": LAST + 1}
+    return replace(CATEGORIES, where="fresh real", regime=regime, **sizes)
 
 
 def passage_protocol() -> Protocol:
     """The share of chains that have lost half of their variance at some time, under replace."""
-    diagonal, num_samples, num_generations = unbiased_protocols()[0], 10, 10
-    share = recursions.first_passage_share(num_generations - 1, num_samples=num_samples, fraction=0.5)
-    passed = Statistic(
-        "P(v <= 1/2 so far)",
-        share,
-        lambda block: (torch.stack(block.watched).amin(0) <= 0.5).double().mean().item(),
-    )
-    return replace(
-        diagonal,
-        dimensions=2_000,
-        num_generations=num_generations,
-        num_blocks=100,
-        laws=[],
-        others=[passed],
-        watch=lambda model: model.get_buffer("covariance"),
-    )
+    sizes: Any = {"dimensions": 2_000, "num_generations": 10, "num_blocks": 100}
+
+    def has_passed(block: Block) -> float:
+        variances = torch.stack([model.get_buffer("covariance") for model in block.models])
+        return (variances.amin(0) <= 0.5).double().mean().item()
+
+    share = recursions.first_passage_share(9, num_samples=UNBIASED.num_samples, fraction=0.5)
+    return replace(UNBIASED, laws=[], others=[Statistic("P(v <= 1/2 so far)", share, has_passed)], **sizes)
 
 
 def biased_protocol() -> Protocol:
     """Fresh real data and twice as many samples in all, with a bias."""
-    return Protocol(
-        where="fresh real, lambda=0.7",
-        data=partial(GaussianSource),
-        model=partial(Gaussian, covariance="diagonal", variance="maximum_likelihood"),
-        regime=partial(FreshReal, fresh_fraction=1.0, is_recycled=False),
-        bias=partial(ScaledLatents, spread=0.7),
-        dimensions=6_000,
-        num_samples=10,
-        synthetic_per_real=2,
-        num_reserve=10 * LAST,
-        num_generations=LAST + 1,
-        num_blocks=150,
-    )
+    sizes: Any = {"dimensions": 6_000, "synthetic_per_real": 2, "num_reserve": 10 * LAST, "num_blocks": 150}
+    bias, regime = partial(ScaledLatents, spread=0.7), partial(FRESH, fresh_fraction=1.0)
+    return replace(GAUSSIANS, where="fresh real, lambda=0.7", bias=bias, regime=regime, **sizes)
 
 
 def kernel_protocols() -> list[Protocol]:
@@ -180,47 +145,40 @@ def kernel_protocols() -> list[Protocol]:
 
     All dimensions draw the same kernels, so pools are large, and E[mu²] is too variable to be checked.
     """
-    fresh = partial(FreshReal, fresh_fraction=0.5, is_recycled=False)
-    absolute = Protocol(
+    absolute = replace(
+        GAUSSIANS,
         where="h=0.6",
-        data=partial(GaussianSource),
         model=partial(KernelDensity, bandwidth=None, absolute_bandwidth=0.6),
-        regime=fresh,
+        regime=partial(FRESH, fresh_fraction=0.5),
         dimensions=300,
         num_samples=100,
         num_reserve=50 * LAST,
-        num_generations=LAST + 1,
         num_blocks=300,
         laws=["fitted/variance", "fitted/second_moment"],
     )
-    relative = partial(KernelDensity, bandwidth=0.5, absolute_bandwidth=None)
+    relative = replace(absolute, where="c=0.5", model=partial(KernelDensity, bandwidth=0.5, absolute_bandwidth=None))
     return [
         absolute,
         replace(absolute, regime=partial(Accumulate), laws=None),
         replace(absolute, regime=partial(FixedReal, synthetic_ratio=1.0), laws=None),
-        replace(absolute, where="c=0.5", model=relative),
-        replace(absolute, where="c=0.5", model=relative, regime=REPLACE),
+        relative,
+        replace(relative, regime=REPLACE),
     ]
 
 
 def takeover_protocol() -> Protocol:
-    """Categories under replace until only one is left; one chain in a million is undecided after 20 generations."""
-    share = formulas.zipf_shares(num_categories=3, exponent=1.0)[0]
+    """Categories under replace until only one is left; one chain in a million is undecided after 20 generations.
+
+    Shares are martingales, so a category is the last one left with the probability of its share in the truth.
+    """
     takeover = Statistic(
         "P(first takes over)",
-        formulas.takeover_probability(share),
-        lambda block: (block.model.get_buffer("probabilities")[:, 0] == 1).double().mean().item(),
+        formulas.zipf_shares(num_categories=3, exponent=1.0)[0],
+        lambda block: (block.models[-1].get_buffer("probabilities")[:, 0] == 1).double().mean().item(),
     )
-    return replace(
-        drift_protocol(),
-        data=partial(CategoricalSource, num_categories=3, zipf_exponent=1.0),
-        model=partial(Categorical, num_categories=3),
-        dimensions=4_000,
-        num_samples=2,
-        num_generations=20,
-        laws=[],
-        others=[takeover],
-    )
+    data, model = partial(CATEGORIES.data, num_categories=3), partial(CATEGORIES.model, num_categories=3)
+    sizes: Any = {"dimensions": 4_000, "num_samples": 2, "num_generations": 20}
+    return replace(CATEGORIES, data=data, model=model, laws=[], others=[takeover], **sizes)
 
 
 def regression_protocol(regime: Part) -> Protocol:
@@ -229,7 +187,7 @@ def regression_protocol(regime: Part) -> Protocol:
 
     def excess(block: Block) -> float:
         # Each block has its own design X, so it differs from the law as trace (X'X)^-1 does from its known mean.
-        inputs = block.model.get_buffer("inputs")[:num_samples].double()
+        inputs = block.models[-1].get_buffer("inputs")[:num_samples].double()
         return torch.linalg.inv(inputs.T @ inputs).trace().item() * (num_samples - num_inputs - 1) / num_inputs - 1
 
     return Protocol(

@@ -1,18 +1,19 @@
-"""`collapsar-verify`: checks the loop against closed forms.
+"""`collapsar-verify`: chains whose laws are known, run in blocks, and held against closed forms.
 
-The chains use the same regimes, pools, data sources and model classes as every experiment (see `protocols`); only the
-laws in `theory` are independent of them. Standard errors are taken over blocks, because the chains of a block share the
-regime's draws. The threshold is a quantile of Student's t: true laws fail in less than one run of a thousand, all
-checks together. The size and the real weight of pools are checked as exact numbers.
+A protocol is written as the parts of any experiment; only the laws of `theory` are independent of them. A diagonal
+Gaussian or a histogram in D dimensions is D independent chains, which form a block. Chains of a block share the
+regime's draws, so standard errors are taken over blocks, which differ in seed. The threshold is a quantile of Student's
+t: true laws fail in less than one run of a thousand, all checks together. Sizes and real weights of pools are exact.
 """
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from multiprocessing import get_context
+from typing import Any, TypeAlias
 
 import torch
 from rich.console import Console
@@ -21,12 +22,157 @@ from rich.table import Table
 from scipy import stats
 from torch import Tensor
 
-from collapsar.seeding import derive_seed
-from collapsar.verification.protocol import Protocol, Statistic, make_part
-from collapsar.verification.protocols import protocols
+from collapsar.chain.loop import Loop, Maker
+from collapsar.data.pool import Pool
+from collapsar.data.real_data import RealData
+from collapsar.data.regimes import Replace
+from collapsar.drawing.selection import Drawn, KeepAll
+from collapsar.models.bias import ScaledLatents
+from collapsar.models.generative import GenerativeModel
+from collapsar.seeding import derive_seed, make_generator
+from collapsar.theory.fitted import fitted_values
+from collapsar.theory.law import Law
+from collapsar.theory.laws import laws_of
+from collapsar.training.phases import Training
+from collapsar.training.train import fit
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run; 1e-3 is promised, but skewed statistics have longer tails than Student's t
 NUM_WORKERS = 2  # each runs one protocol at a time; the tensors are too small to split
+Part: TypeAlias = partial[Any]  # a class with its settings
+REPLACE: Part = partial(Replace)
+UNBIASED: Part = partial(ScaledLatents, spread=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A block that has run: the model of each generation, the pool of the last one, and all the real data."""
+
+    models: Sequence[GenerativeModel]
+    pool: Pool
+    real: RealData
+
+    @cached_property
+    def fitted(self) -> dict[str, float]:
+        """The fitted parameters, averaged over the chains of the block as in the report."""
+        return fitted_values(self.models[-1].fitted_parameters(), data=self.models[-1].name)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number measured on each block, and its expectation."""
+
+    name: str
+    expected: float  # the value, or the lower bound
+    measure: Callable[[Block], float]
+    is_lower_bound: bool = False  # whether larger values are right too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A loop, and what its last generation is measured by."""
+
+    where: str = ""  # its statistics have this after their symbol
+    data: Part  # without its sizes and seed
+    model: Part  # without its shape
+    regime: Part = REPLACE
+    bias: Part = UNBIASED
+    dimensions: int
+    num_samples: int  # in the first pool
+    synthetic_per_real: int = 1  # samples that each model gives to the next pool, for each of the first pool's
+    num_reserve: int = 0
+    num_generations: int
+    num_blocks: int  # each with its own seed
+    laws: Sequence[str] | None = None  # keys of the laws to check; None: of all that are no approximations
+    others: Sequence[Statistic] = ()  # that are no laws of fitted parameters
+    excess: Callable[[Block], float] = lambda block: 0.0
+    """By which share of a law a block is expected to lie above it, from what is known of the block."""
+
+    @property
+    def num_synthetic(self) -> int:
+        return self.synthetic_per_real * self.num_samples
+
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        """All parts with their sizes; the source lacks only its seed."""
+        sizes = {"num_train": self.num_samples, "num_test": 1, "num_reserve": self.num_reserve}
+        shape = [self.dimensions]
+        return {
+            "data": partial(self.data, sample_shape=shape, dimensions=self.dimensions, **sizes),
+            "model": partial(self.model, sample_shape=shape),
+            "regime": self.regime,
+            "bias": self.bias,
+            "selection": partial(KeepAll),
+        }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings, as they would stand in a chain's resolved config."""
+        numbers = {"num_synthetic": self.num_synthetic, "num_generations": self.num_generations}
+        return {name: settings_of(part) for name, part in self.parts.items()} | numbers
+
+    @cached_property
+    def statistics(self) -> list[Statistic]:
+        """The laws to check at the last generation, and the other statistics."""
+        laws = laws_of(self.config)
+        chosen = [key for key in laws if laws[key].kind != "approximation"] if self.laws is None else self.laws
+        found = [*(self._statistic(laws[key]) for key in chosen), *self.others]
+        return [replace(each, name=f"{each.name}, {self.where}") for each in found] if self.where else found
+
+    def _statistic(self, law: Law) -> Statistic:
+        expected = law.at(self.num_generations - 1)
+
+        def measure(block: Block) -> float:
+            return block.fitted[law.key] - expected * self.excess(block)
+
+        return Statistic(law.symbol, expected, measure, law.kind == "lower bound")
+
+    def run(self, seed: int) -> Block:
+        """Run one block with the same loop as every experiment."""
+        real = self.parts["data"](seed=seed).load()
+        loop = Loop(
+            real=real,
+            regime=make_part(self.regime),
+            seed=seed,
+            num_synthetic=[self.num_synthetic] * self.num_generations,
+            maker=BlockMaker(self, seed=seed),
+        )
+        turns = [*loop.turns()]
+        return Block(models=[turn.training.model for turn in turns], pool=turns[-1].pool, real=real)
+
+
+class BlockMaker(Maker):
+    """Makes the generations of one block: models are fitted by formula, and every drawn sample is kept."""
+
+    def __init__(self, protocol: Protocol, *, seed: int) -> None:
+        self.protocol, self.seed, self.bias = protocol, seed, protocol.bias()
+
+    def train(self, pool: Pool, generation: int) -> Training:
+        return fit(self.protocol.parts["model"](), pool, generator=make_generator(self.seed, generation, "train"))
+
+    def draw(self, model: GenerativeModel, generation: int) -> Drawn:
+        num_synthetic, generator = self.protocol.num_synthetic, make_generator(self.seed, generation, "sample")
+        return Drawn(model.sample(num_synthetic, generator, bias=self.bias), num_synthetic)
+
+
+def make_part(part: Part) -> Any:
+    """The object that a part describes, with the parts inside it."""
+    return part(**{key: make_part(value) for key, value in part.keywords.items() if isinstance(value, partial)})
+
+
+def settings_of(part: Part) -> dict[str, Any]:
+    """A part as a node of a resolved config."""
+    nested = {key: settings_of(value) if isinstance(value, partial) else value for key, value in part.keywords.items()}
+    return {"_target_": f"{part.func.__module__}.{part.func.__name__}", **nested}
+
+
+def undeclared_real_weight(block: Block) -> float:
+    """Training weight of real samples, found in the pool by their values, less the weight that the pool declares."""
+    real = [samples.values[:, :2] for samples in (block.real.train, block.real.reserve) if samples is not None]
+    pool = block.pool.concatenated()[:, :2]  # two values: one alone may coincide by chance
+    is_real = (pool.unsqueeze(1) == torch.cat(real)).all(2).any(1)
+    weights = block.pool.weights
+    found = is_real.double().mean() if weights is None else weights[is_real].sum()
+    return found.item() - block.pool.real_weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +222,22 @@ def compare(statistic: Statistic, *, regime: str, blocks: Tensor, threshold: flo
     )
 
 
-def verify(*, seed: int, console: Console) -> list[Check]:
-    """Run every protocol and check its laws."""
-    everything = protocols()
+def verify(make: Callable[[], list[Protocol]], *, seed: int, console: Console) -> list[Check]:
+    """Run every protocol and check its laws; `make` is a function of a module, which other processes call again."""
+    everything = make()
     num_checks = sum(len(protocol.statistics) for protocol in everything)
     torch.set_num_threads(1)
     can_fork = sys.platform == "linux"  # forks run the code that this process has loaded; elsewhere they are not safe
     pool = ProcessPoolExecutor(NUM_WORKERS, get_context("fork")) if can_fork else ThreadPoolExecutor(NUM_WORKERS)
     with pool as workers:
-        results = workers.map(partial(check_numbered, seed=seed, num_checks=num_checks), range(len(everything)))
+        checked = partial(_check_numbered, make=make, seed=seed, num_checks=num_checks)
+        results = workers.map(checked, range(len(everything)))
         progress = track(results, total=len(everything), description="verifying", console=console, transient=True)
         return [result for results_of_one in progress for result in results_of_one]
 
 
-def check_numbered(number: int, *, seed: int, num_checks: int) -> list[Check]:
-    """The checks of one protocol, chosen by number because protocols cannot be sent to another process."""
-    return check(protocols()[number], seed=seed, num_checks=num_checks)
+def _check_numbered(number: int, *, make: Callable[[], list[Protocol]], seed: int, num_checks: int) -> list[Check]:
+    return check(make()[number], seed=seed, num_checks=num_checks)  # protocols cannot be sent to another process
 
 
 def as_table(checks: Sequence[Check]) -> Table:

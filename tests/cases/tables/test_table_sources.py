@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from collapsar.cases.tables import sources as tables_module
+from collapsar.config.command_line import as_typed, parse
 from collapsar.config.composition import build, chain_name, file_checksum, settings
+from collapsar.config.constructors import walk
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.causes.recorded import LabelNoise
 from collapsar.errors import UsageError
@@ -245,8 +247,9 @@ def test_names_of_columns_are_text_wherever_they_are_typed(header, overrides, tm
 
 
 @pytest.mark.parametrize("override", ["data.target=nan", "data.identifiers=[nan]", "data.missing=[NA,NaN]"])
-def test_a_word_that_hydra_reads_as_no_number_is_asked_for_in_quotes(override, of_file):
-    with pytest.raises(UsageError, match="takes words, and nan without quotes is a number: write 'nan', in quotes"):
+def test_a_word_that_looks_like_no_number_is_a_word_for_the_command_and_no_number_in_yaml(override, of_file):
+    assert not any(isinstance(value, float) for _, value in walk(parse(as_typed(override, may_sweep=False)).value()))
+    with pytest.raises(UsageError, match="must be a finite number: got nan"):
         of_file(people(), override)
 
 
