@@ -22,23 +22,14 @@ LEADING = {"size": "small", "model.body": None}  # batch and budget follow from 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Arm:
-    """Chains that differ only in the seed.
+    """Chains that differ only in the seed."""
 
-    Attributes:
-        name: Its name, such as "replace, lever=sgd", which no other arm of the study has.
-        family: Its data and its model; arms of one family are compared with each other.
-        is_baseline: Whether it is the arm of its family with nothing switched on (`baselines`).
-        distinctions: What sets it apart from the other arms, by part or dotted key; None if a key is absent from it.
-        settings: The settings its chains share, by dotted key.
-        chains: In the order of their seeds.
-    """
-
-    name: str
-    family: tuple[str, str]
-    is_baseline: bool
-    distinctions: dict[str, Any]
-    settings: dict[str, Any]
-    chains: tuple[Chain, ...]
+    name: str  # its name, such as "replace, lever=sgd", which no other arm of the study has
+    family: tuple[str, str]  # its data and its model; arms of one family are compared with each other
+    is_baseline: bool  # whether it is the arm of its family with nothing switched on (`baselines`)
+    distinctions: dict[str, Any]  # what sets it apart from other arms, by part or dotted key; None if absent from it
+    settings: dict[str, Any]  # the settings its chains share, by dotted key
+    chains: tuple[Chain, ...]  # in the order of their seeds
 
     def __repr__(self) -> str:
         seeds = ", ".join(str(chain.seed) for chain in self.chains)

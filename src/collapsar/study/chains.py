@@ -34,28 +34,17 @@ OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run fold
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Chain:
-    """One run folder.
-
-    Attributes:
-        label: Its path below the folder that was read.
-        config: The resolved configuration, with the present names of its classes.
-        records: Its finished generations, in order.
-        overrides: The overrides it was started with; empty if unknown.
-        chosen: What was chosen for it, and the name of its arm; None if an earlier version made it.
-        versions: The packages it ran with; empty if unknown.
-        problem: Why it is not finished; empty if it is.
-        ending: How it ended before its last generation, which is an outcome; empty if it is finished or still open.
-    """
+    """One run folder."""
 
     folder: Path
-    label: str
-    config: dict[str, Any]
-    records: tuple[GenerationRecord, ...]
-    overrides: tuple[str, ...]
-    versions: dict[str, str]
-    problem: str
-    ending: Ending = ""
-    chosen: Chosen | None = None
+    label: str  # its path below the folder that was read
+    config: dict[str, Any]  # the resolved configuration, with the present names of its classes
+    records: tuple[GenerationRecord, ...]  # its finished generations, in order
+    overrides: tuple[str, ...]  # the overrides it was started with; empty if unknown
+    versions: dict[str, str]  # the packages it ran with; empty if unknown
+    problem: str  # why it is not finished; empty if it is
+    ending: Ending = ""  # how it ended before its last generation, an outcome; empty if finished or still open
+    chosen: Chosen | None = None  # what was chosen for it, and the name of its arm; None if an earlier version made it
 
     def __repr__(self) -> str:
         state = self.problem or counted(len(self.records), "generation")

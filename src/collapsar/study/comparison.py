@@ -26,39 +26,24 @@ UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a 
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """The cost of a chain of an arm, as means over the chains that are compared.
+    """The cost of a chain of an arm, as means over the chains that are compared."""
 
-    Attributes:
-        seconds: Seconds of all phases; a first model that another chain trained counts with the time of that training.
-        num_steps: Training steps of all generations; 0 for models that are fitted by formula.
-        num_real: Real samples in all its pools; a sample in two pools counts twice.
-    """
-
-    seconds: float
-    num_steps: float
-    num_real: float
+    seconds: float  # of all phases; a first model from another chain counts with its training's time
+    num_steps: float  # training steps of all generations; 0 for models that are fitted by formula
+    num_real: float  # real samples in all its pools; a sample in two pools counts twice
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedArm:
-    """An arm against its baseline.
-
-    Attributes:
-        index: Its place among all arms, which sets its colour.
-        effects: By outcome; without outcomes that the two did not both measure on at least two shared seeds.
-        spending: The cost of one of its chains.
-        num_seeds: Seeds that it shares with the baseline.
-        num_carried: Those of them whose last values are carried on, in this arm or in the baseline.
-        survival: How long its recall lasts; None if recall was not measured.
-    """
+    """An arm against its baseline."""
 
     arm: Arm
-    index: int
-    effects: dict[str, Effect]
-    spending: Spending
-    num_seeds: int
-    num_carried: int
-    survival: RecallSurvival | None
+    index: int  # its place among all arms, which sets its colour
+    effects: dict[str, Effect]  # by outcome; without those measured on fewer than two shared seeds
+    spending: Spending  # the cost of one of its chains
+    num_seeds: int  # seeds that it shares with the baseline
+    num_carried: int  # those of them whose last values are carried on, in this arm or in the baseline
+    survival: RecallSurvival | None  # how long its recall lasts; None if recall was not measured
 
     @property
     def deciding(self) -> Effect:
@@ -68,32 +53,20 @@ class ComparedArm:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All arms of one model against their baseline.
+    """All arms of one model against their baseline."""
 
-    Attributes:
-        analysis: What was fixed before the chains ran.
-        baseline: The arm with nothing switched on.
-        spending: The cost of one of its chains.
-        survival: How long its recall lasts; None if recall was not measured.
-        horizon: The last generation that is compared; recall survival is restricted to it.
-        outcomes: The measured outcomes; the primary one, which decides, is the first.
-        arms: The other arms, the most helpful one first.
-        left_out: Arms that share fewer than two seeds with the baseline up to the horizon.
-        order_tau: Kendall's tau between the orders of arms on the primary outcome in the first feature space and in
-            one that saw no labels, by the name of that space; NaN for a single arm, empty if none was measured.
-        below_gate: Arms with a chain whose generation 0 fails the entry gate: with one, all verdicts are exploratory.
-    """
-
-    analysis: Analysis
-    baseline: Arm
-    spending: Spending
-    survival: RecallSurvival | None
-    horizon: int
-    outcomes: tuple[str, ...]
-    arms: tuple[ComparedArm, ...]
-    left_out: tuple[Arm, ...]
+    analysis: Analysis  # what was fixed before the chains ran
+    baseline: Arm  # the arm with nothing switched on
+    spending: Spending  # the cost of one of its chains
+    survival: RecallSurvival | None  # how long its recall lasts; None if recall was not measured
+    horizon: int  # the last generation that is compared; recall survival is restricted to it
+    outcomes: tuple[str, ...]  # the measured outcomes; the primary one, which decides, is the first
+    arms: tuple[ComparedArm, ...]  # the other arms, the most helpful one first
+    left_out: tuple[Arm, ...]  # arms that share fewer than two seeds with the baseline up to the horizon
+    # Kendall's tau between the orders of arms on the primary outcome in the first feature space and in one that saw no
+    # labels, by the name of that space; NaN for a single arm, empty if none was measured
     order_tau: dict[str, float]
-    below_gate: tuple[Arm, ...]
+    below_gate: tuple[Arm, ...]  # arms of which a chain fails the entry gate; with one, verdicts are exploratory
 
 
 def comparisons(arms: Sequence[Arm]) -> list[Comparison]:

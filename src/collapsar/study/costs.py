@@ -16,21 +16,13 @@ from collapsar.study.arms import Arm
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCost:
-    """The costs of an arm's chains.
+    """The costs of an arm's chains."""
 
-    Attributes:
-        arm: The arm's name.
-        phase_seconds: Mean seconds of a generation, by phase; a shared training counts with its time where it was done.
-        chain_seconds: Mean seconds that a chain spent itself.
-        shared_seconds: Mean seconds, over chains, of trainings that another chain did.
-        peak_bytes: Largest resident memory of any generation; None if unknown.
-    """
-
-    arm: str
-    phase_seconds: dict[str, float]
-    chain_seconds: float
-    shared_seconds: float
-    peak_bytes: int | None
+    arm: str  # the arm's name
+    phase_seconds: dict[str, float]  # mean of a generation, by phase; a shared training counts in full
+    chain_seconds: float  # mean seconds that a chain spent itself
+    shared_seconds: float  # mean seconds, over chains, of trainings that another chain did
+    peak_bytes: int | None  # largest resident memory of any generation; None if unknown
 
 
 def costs(arms: Sequence[Arm]) -> list[ArmCost]:

@@ -22,21 +22,13 @@ TIE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """The effect of an arm on one outcome, over the seeds that it shares with the baseline.
+    """The effect of an arm on one outcome, over the seeds that it shares with the baseline."""
 
-    Attributes:
-        judged: What it is called, by all arms together.
-        difference: Arm minus baseline, with its own 95 % interval.
-        corrected: The same with an interval of the level at which Holm's procedure tests this arm.
-        p_value: P value of the paired t-test, corrected by Holm.
-        improvement: Probability that a run of the arm is better than one of the baseline, with its 95 % interval.
-    """
-
-    judged: Judgement
-    difference: Interval
-    corrected: Interval
-    p_value: float
-    improvement: Interval
+    judged: Judgement  # what it is called, by all arms together
+    difference: Interval  # arm minus baseline, with its own 95 % interval
+    corrected: Interval  # the same with an interval of the level at which Holm's procedure tests this arm
+    p_value: float  # P value of the paired t-test, corrected by Holm
+    improvement: Interval  # probability that a run of the arm is better than one of the baseline, with its interval
 
     @property
     def verdict(self) -> ArmVerdict:

@@ -32,21 +32,13 @@ SUBGROUP = "evaluation.table.task.subgroup"  # the setting that names the column
 
 @dataclass(frozen=True, kw_only=True)
 class PartKind:
-    """Parts of the real samples that have scores of their own.
+    """Parts of the real samples that have scores of their own."""
 
-    Attributes:
-        key: Pattern of their metric keys; its group is the name of the part.
-        noun: The word for one of them.
-        score: The name of their score.
-        worthless: The score of a predictor that has learned nothing.
-        lead: Words for the score beyond that.
-    """
-
-    key: re.Pattern[str]
-    noun: str
-    score: str
-    worthless: float
-    lead: str
+    key: re.Pattern[str]  # pattern of their metric keys; its group is the name of the part
+    noun: str  # the word for one of them
+    score: str  # the name of their score
+    worthless: float  # the score of a predictor that has learned nothing
+    lead: str  # words for the score beyond that
 
 
 AREA = ("AUC", CHANCE, "lead over chance")
@@ -62,38 +54,24 @@ GROUPS, LEVELS, CLASSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class PartLoss:
-    """The loss of a part, over the seeds of an arm.
+    """The loss of a part, over the seeds of an arm."""
 
-    Attributes:
-        words: Words for its samples.
-        half_life: Generations until half of the lead that generation 0's predictor had is lost.
-        first: The mean score of generation 0.
-        last: The mean score of the last generation.
-    """
-
-    words: str
+    words: str  # words for its samples
     kind: PartKind
-    half_life: WaitingTime
-    first: float
-    last: float
+    half_life: WaitingTime  # generations until half of the lead that generation 0's predictor had is lost
+    first: float  # the mean score of generation 0
+    last: float  # the mean score of the last generation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping:
-    """How long an arm's predictor stays useful, over seeds.
-
-    Attributes:
-        num_seeds: Seeds that were scored.
-        chance: Generations until it is no better than chance.
-        real: Generations until it is worse than the one trained on real samples; None if that is not recorded.
-        parts: The losses of its parts, the earliest first.
-    """
+    """How long an arm's predictor stays useful, over seeds."""
 
     arm: Arm
-    num_seeds: int
-    chance: WaitingTime
-    real: WaitingTime | None
-    parts: tuple[PartLoss, ...]
+    num_seeds: int  # seeds that were scored
+    chance: WaitingTime  # generations until it is no better than chance
+    real: WaitingTime | None  # until it is worse than the one trained on real samples; None if that is not recorded
+    parts: tuple[PartLoss, ...]  # the losses of its parts, the earliest first
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -109,14 +87,10 @@ class Keeping:
 
 @dataclass(frozen=True, kw_only=True)
 class Keepings:
-    """All arms of one model on one data source, the baseline first.
-
-    Attributes:
-        reference: What was trained on real samples; empty if that is not recorded.
-    """
+    """All arms of one model on one data source, the baseline first."""
 
     arms: tuple[Keeping, ...]
-    reference: str
+    reference: str  # what was trained on real samples; empty if that is not recorded
 
     @property
     def longest(self) -> tuple[Keeping, ...]:

@@ -21,23 +21,14 @@ from collapsar.study.waiting import WaitingTime, waiting_time
 
 @dataclass(frozen=True, kw_only=True)
 class ArmFinding:
-    """One definition of collapse over the seeds of an arm.
+    """One definition of collapse over the seeds of an arm."""
 
-    Attributes:
-        definition: The definition in words.
-        counts: How many chains answered yes, no and undecided.
-        verdict: The answer that all chains gave, otherwise undecided.
-        generation: The median generation at which it happened; None if it did not.
-        evidence: Evidence of the first chain that answered yes or, if none did, of the first chain.
-        seed: The seed of that chain.
-    """
-
-    definition: str
-    counts: dict[Verdict, int]
-    verdict: Verdict
-    generation: int | None
-    evidence: str
-    seed: int
+    definition: str  # the definition in words
+    counts: dict[Verdict, int]  # how many chains answered yes, no and undecided
+    verdict: Verdict  # the answer that all chains gave, otherwise undecided
+    generation: int | None  # the median generation at which it happened; None if it did not
+    evidence: str  # evidence of the first chain that answered yes or, if none did, of the first chain
+    seed: int  # the seed of that chain
 
 
 @dataclass(frozen=True)

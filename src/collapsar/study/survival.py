@@ -34,19 +34,12 @@ class SurvivalCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class RecallSurvival:
-    """How long the recall of an arm's chains lasts, until it is half of generation 0's.
+    """How long the recall of an arm's chains lasts, until it is half of generation 0's."""
 
-    Attributes:
-        rmst: Restricted mean survival time, in generations: the area under the curve up to the horizon.
-        censored_share: Share of the chains that end, or reach the horizon, with more than half of their recall.
-        alive: Share of chains with more than half of their recall at each generation, from 0 to the horizon.
-        at_risk: Chains known to have more than half of it until then, at each of these generations.
-    """
-
-    rmst: float
-    censored_share: float
-    alive: list[float]
-    at_risk: list[int]
+    rmst: float  # restricted mean survival time, in generations: the area under the curve up to the horizon
+    censored_share: float  # share of the chains that end, or reach the horizon, with more than half of their recall
+    alive: list[float]  # share of chains with more than half of their recall at each generation, from 0 to the horizon
+    at_risk: list[int]  # chains known to have more than half of it until then, at each of these generations
 
 
 def recall_survival(chains: Sequence[Chain], *, horizon: int) -> RecallSurvival | None:

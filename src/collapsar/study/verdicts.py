@@ -35,24 +35,14 @@ Values = Mapping[int, float]  # an arm's outcome by seed
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What an arm is called on one outcome.
+    """What an arm is called on one outcome."""
 
-    Attributes:
-        interval: Arm minus baseline, with the interval that decides: 95 % over all arms together.
-        p_value: Of no difference, corrected for the number of arms and of outcomes.
-        p_equivalent: Of a difference as large as the smallest effect, corrected too; None without a smallest effect.
-        variance: What the interval rests on: the variance of all arms, the arm's own, or that moderated by the others'.
-        verdict: Equivalent if the arm differs by less than the smallest effect; else better or worse if the interval
-            excludes zero.
-        reason: Why the verdict is undecided although the interval excludes zero; else empty.
-    """
-
-    interval: Interval
-    p_value: float
-    p_equivalent: float | None
-    variance: Variance
-    verdict: ArmVerdict
-    reason: str = ""
+    interval: Interval  # arm minus baseline, with the interval that decides: 95 % over all arms together
+    p_value: float  # of no difference, corrected for the number of arms and of outcomes
+    p_equivalent: float | None  # of a difference as large as the smallest effect, corrected too; None without one
+    variance: Variance  # what the interval rests on: all arms' variance, the arm's own, or that moderated
+    verdict: ArmVerdict  # equivalent if it differs by less than the smallest effect; else by its interval
+    reason: str = ""  # why the verdict is undecided although the interval excludes zero; else empty
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,19 +15,12 @@ JUST_AFTER_0 = 1e-9  # statsmodels takes positive times only
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingTime:
-    """Generations until something happened, over seeds: infinite if it did not happen within the chain.
+    """Generations until something happened, over seeds: infinite if it did not happen within the chain."""
 
-    Attributes:
-        median: Median over seeds, by Kaplan-Meier if chains are censored; infinite if it was not reached.
-        low: The earliest seed.
-        high: The latest seed.
-        num_generations: Last generation of the longest chain, the bound that infinity stands for.
-    """
-
-    median: float
-    low: float
-    high: float
-    num_generations: int
+    median: float  # median over seeds, by Kaplan-Meier if chains are censored; infinite if it was not reached
+    low: float  # the earliest seed
+    high: float  # the latest seed
+    num_generations: int  # last generation of the longest chain, the bound that infinity stands for
 
 
 def waiting_time(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> WaitingTime | None:
