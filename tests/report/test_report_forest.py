@@ -17,7 +17,7 @@ from collapsar.report.page import write_report
 from collapsar.report.sections.forest import forest_content, notes, sentence, spent_text
 from collapsar.report.tables import effects_table
 from collapsar.report.wording import p_text
-from collapsar.study.baselines import find_baseline
+from collapsar.study.arms import find_baseline
 from collapsar.study.chains import read_chains
 from collapsar.study.comparison import by_seed, outcome_of
 from collapsar.study.study import read_study

@@ -14,8 +14,7 @@ from collapsar.report.wording import number_text, waiting_text
 from collapsar.study.chains import read_chains
 from collapsar.study.intervals import bands, paired_difference, t_interval
 from collapsar.study.study import read_study
-from collapsar.study.survival import class_survival
-from collapsar.study.waiting import waiting_time
+from collapsar.study.survival import class_survival, waiting_time
 
 
 def test_t_interval_of_three_values_is_the_worked_example():

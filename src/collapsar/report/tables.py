@@ -17,10 +17,10 @@ from collapsar.report.wording import MISSING, growth_text, p_text, short_text, t
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.chains import Chain
 from collapsar.study.comparison import Comparison
-from collapsar.study.effects import Effect
 from collapsar.study.intervals import Interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
+from collapsar.study.verdicts import Effect
 
 
 def report_tables(study: Study) -> Group:

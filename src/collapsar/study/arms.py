@@ -1,7 +1,9 @@
 """Arms: the chains whose settings differ only in the seed, each with the name that was stored with its chains.
 
 Chains of earlier versions have no names: their arms are named by the settings that differ from those of the baseline
-or, without one, from those of the other arms.
+or, without one, from those of the other arms. The baseline has nothing switched on: it is the arm with the fewest
+settings; among equals the one that differs least from the others; among equals the one under `replace`. If several are
+left, as in a sweep over the values of one number, there is no baseline.
 """
 
 import json
@@ -13,10 +15,11 @@ from typing import Any
 from collapsar.errors import printable
 from collapsar.records.chosen import FRONT, SEPARATOR, setting_text
 from collapsar.records.settings import arm_settings, flatten
-from collapsar.study.baselines import differing_keys, find_baseline
 from collapsar.study.chains import Chain
 
 NAMED_PARTS = (*FRONT, "regime")
+MIN_OTHERS = 2  # arms beside the baseline; with one there is nothing to rank
+PLAIN_REGIME = ("regime._target_", "Replace")
 LEADING = {"size": "small", "model.body": None}  # batch and budget follow from these; the value if one is absent
 
 
@@ -26,7 +29,7 @@ class Arm:
 
     name: str  # its name, such as "replace, lever=sgd", which no other arm of the study has
     family: tuple[str, str]  # its data and its model; arms of one family are compared with each other
-    is_baseline: bool  # whether it is the arm of its family with nothing switched on (`baselines`)
+    is_baseline: bool  # whether it is the arm of its family with nothing switched on
     distinctions: dict[str, Any]  # what sets it apart from other arms, by part or dotted key; None if absent from it
     settings: dict[str, Any]  # the settings its chains share, by dotted key
     chains: tuple[Chain, ...]  # in the order of their seeds
@@ -213,3 +216,19 @@ def _order(values: Sequence[Any]) -> list[Any]:
     """Distinct values: sorted if they are numbers, else in their order."""
     distinct = [value for index, value in enumerate(values) if value not in values[:index]]
     return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct
+
+
+def find_baseline(arms: Sequence[Mapping[str, Any]]) -> int | None:
+    """The index of the baseline among arms of one model, given their settings by dotted key; None if there is none."""
+    if len(arms) <= MIN_OTHERS:
+        return None
+    distances = [sum(len(differing_keys(own, other)) for other in arms) for own in arms]
+    key, plain = PLAIN_REGIME
+    ranks = [(len(own), far, own.get(key) != plain) for own, far in zip(arms, distances, strict=True)]
+    first = min(ranks)
+    return ranks.index(first) if ranks.count(first) == 1 else None
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The settings that differ: those of the first arm before those that only the second has."""
+    return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]

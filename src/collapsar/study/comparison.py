@@ -17,9 +17,8 @@ from scipy.stats import kendalltau
 from collapsar.study.analysis import EARLIER_NAMES, RMST, Analysis, shared_analysis
 from collapsar.study.arms import Arm, by_family
 from collapsar.study.chains import Chain
-from collapsar.study.effects import Effect, effects
 from collapsar.study.survival import RecallSurvival, recall_life, recall_survival
-from collapsar.study.verdicts import Values
+from collapsar.study.verdicts import Effect, Values, effects
 
 UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a chain's first one counts
 

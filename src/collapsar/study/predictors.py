@@ -15,10 +15,9 @@ import numpy as np
 from collapsar.errors import printable
 from collapsar.journal.courses import HALF, points
 from collapsar.records.settings import flatten
-from collapsar.study.arms import Arm, by_family
-from collapsar.study.baselines import PLAIN_REGIME
+from collapsar.study.arms import PLAIN_REGIME, Arm, by_family
 from collapsar.study.chains import Chain, row_picture
-from collapsar.study.waiting import WaitingTime, waiting_time
+from collapsar.study.survival import WaitingTime, waiting_time
 
 AUC = "downstream_auc"
 CHANCE = 0.5  # AUC of guessing, however common the classes are

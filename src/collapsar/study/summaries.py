@@ -16,7 +16,7 @@ from collapsar.judging.metric_lookup import bounds_of
 from collapsar.study.arms import Arm, num_choices_apart
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval, PairedDifference, paired_difference, t_interval
-from collapsar.study.waiting import WaitingTime, waiting_time
+from collapsar.study.survival import WaitingTime, waiting_time
 
 
 @dataclass(frozen=True, kw_only=True)

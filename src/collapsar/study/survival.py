@@ -1,11 +1,13 @@
-"""Survival by Kaplan and Meier: of the classes of an arm's chains, and of the recall of its chains.
+"""Survival by Kaplan and Meier: of the classes of an arm's chains, of the recall of its chains, and waiting times.
 
 A class dies when it is first dropped. Only classes that generation 0 has can be lost. A class that lives when its chain
 ends, finished or not, is censored there, not counted as a survivor for good. If the alarm stopped the chain, living
 classes are carried on to the end of the other chains; if the numbers broke down, all classes die. Recall dies when it
-is half of generation 0's; a chain that is stopped or breaks down dies with it.
+is half of generation 0's; a chain that is stopped or breaks down dies with it. A waiting time is a median over seeds: a
+chain that ended before the event is censored there, as its time is "later than", not "never".
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +19,8 @@ from collapsar.journal.courses import half_life, points
 from collapsar.journal.definitions import dead_classes, died_classes
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import CONFIDENCE
-from collapsar.study.waiting import JUST_AFTER_0
+
+JUST_AFTER_0 = 1e-9  # statsmodels takes positive times only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,16 @@ class RecallSurvival:
     censored_share: float  # share of the chains that end, or reach the horizon, with more than half of their recall
     alive: list[float]  # share of chains with more than half of their recall at each generation, from 0 to the horizon
     at_risk: list[int]  # chains known to have more than half of it until then, at each of these generations
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingTime:
+    """Generations until something happened, over seeds: infinite if it did not happen within the chain."""
+
+    median: float  # median over seeds, by Kaplan-Meier if chains are censored; infinite if it was not reached
+    low: float  # the earliest seed
+    high: float  # the latest seed
+    num_generations: int  # last generation of the longest chain, the bound that infinity stands for
 
 
 def recall_survival(chains: Sequence[Chain], *, horizon: int) -> RecallSurvival | None:
@@ -129,3 +142,25 @@ def _bounds(curve: SurvfuncRight) -> tuple[list[float | None], list[float | None
 
 def _finite(values: np.ndarray) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def waiting_time(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> WaitingTime | None:
+    """The waiting time over chains; None without chains.
+
+    Args:
+        times: When it happened to each chain; None if it did not.
+        lengths: Last generation of each chain.
+    """
+    if not times:
+        return None
+    known = [math.inf if time is None else float(time) for time in times]
+    return WaitingTime(median=_median(known, lengths), low=min(known), high=max(known), num_generations=max(lengths))
+
+
+def _median(times: Sequence[float], lengths: Sequence[int]) -> float:
+    has_happened = np.isfinite(times)
+    if has_happened.all():
+        return float(np.median(times))
+    observed = np.where(has_happened, times, lengths)
+    median = SurvfuncRight(np.maximum(observed, JUST_AFTER_0), has_happened.astype(float)).quantile(0.5)
+    return float(round(median, 6)) if np.isfinite(median) else math.inf

@@ -13,7 +13,7 @@ from collapsar.report.wording import in_generations, interval_text, number_text,
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
-from collapsar.study.waiting import WaitingTime
+from collapsar.study.survival import WaitingTime
 
 LITTLE = 0.05  # an arm that began with less recall has too little to lose
 DECIDING = "modes_disappear"  # the definition that decides the answer
