@@ -25,7 +25,7 @@ from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.wandb_rows import WandbRows, notes_of, summarise
-from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, reason, server
+from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, server
 from collapsar.machine import signals
 from collapsar.records.record import GenerationRecord
 
@@ -91,7 +91,7 @@ class WandbTracking(Tracking):
         try:
             entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
         except (requests.RequestException, KeyError, TypeError) as error:
-            logger.warning("W&B cannot be reached (%s): this run is kept offline", reason(error))
+            logger.warning("W&B cannot be reached (%s: %r): this run is kept offline", server(), error)
             return
         logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
         self._upload = Upload(Path(run.settings.sync_dir))
