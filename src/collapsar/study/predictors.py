@@ -29,7 +29,7 @@ MIN_LEAD = 0.05  # with a smaller lead, noise decides when half of it is lost
 SUBGROUP = "evaluation.table.task.subgroup"  # the setting that names the column of groups
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PartKind:
     """Parts of the real samples that have scores of their own."""
 
@@ -41,14 +41,9 @@ class PartKind:
 
 
 AREA = ("AUC", CHANCE, "lead over chance")
-GROUPS, LEVELS, CLASSES = (
-    PartKind(key=re.compile(key), noun=noun, score=score, worthless=worthless, lead=lead)
-    for key, noun, (score, worthless, lead) in (
-        (rf"group/(\w+)/{AUC}", "group", AREA),
-        (rf"{AUC}_where_(\w+)(?<!_floor)", "factor", AREA),
-        (r"downstream_f1_class_(\d+)", "class", ("F1", 0.0, "F1")),
-    )
-)
+GROUPS = PartKind(re.compile(rf"group/(\w+)/{AUC}"), "group", *AREA)
+LEVELS = PartKind(re.compile(rf"{AUC}_where_(\w+)(?<!_floor)"), "factor", *AREA)
+CLASSES = PartKind(re.compile(r"downstream_f1_class_(\d+)"), "class", "F1", 0.0, "F1")
 
 
 @dataclass(frozen=True, kw_only=True)
