@@ -4,22 +4,28 @@ Recall survival is restricted to the last generation compared, the horizon (rest
 Parmar 2013): a chain whose recall never halved counts with the horizon. Differences are then too small if both arms
 outlive it, never too large. A chain without any recall from the start counts with 0. A chain that its alarm stopped or
 whose numbers broke down counts with its last values and, if its recall had not halved by then, with the generations
-that it lasted.
+that it lasted. What a comparison can find is said before it runs: effects in standard deviations (sd) of a seed's
+difference from the baseline, with one variance pooled over arms.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
+from scipy.optimize import brentq
+from scipy.stats import kendalltau, nct
 
 from collapsar.study.analysis import EARLIER_NAMES, RMST, Analysis, shared_analysis
-from collapsar.study.arms import Arm, by_family
+from collapsar.study.arms import Arm, by_family, group_arms
 from collapsar.study.chains import Chain
+from collapsar.study.simultaneous import LEVEL, LargestT, dunnett_correlation
 from collapsar.study.survival import RecallSurvival, recall_life, recall_survival
 from collapsar.study.verdicts import Effect, Values, effects
 
+POWER = 0.8
 UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a chain's first one counts
 
 
@@ -214,3 +220,35 @@ def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:
         num_steps=float(np.sum([record.training.get("steps", 0) for record in records])) / len(chains),
         num_real=float(np.sum([record.pool["origins"].get("real", 0) for record in records])) / len(chains),
     )
+
+
+def power_of(*, num_seeds: int, num_arms: int) -> tuple[float, float]:
+    """The half-width of intervals that hold for all arms together with 95 %, and the effect found with 80 %.
+
+    With so many arms beside the baseline, and so many seeds of each, at least two.
+    """
+    df = num_arms * (num_seeds - 1)
+    critical = LargestT(dunnett_correlation([range(num_seeds)] * num_arms), df=df).quantile(LEVEL)
+    shift = brentq(lambda away: nct.sf(critical, df, away) - POWER, 0, 10 * critical)
+    return critical / math.sqrt(num_seeds), shift / math.sqrt(num_seeds)
+
+
+def forecast_power(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each comparison that chains of these settings would make."""
+    chains = [
+        Chain(folder=Path(), label="", config={**own}, records=(), overrides=(), versions={}, problem="unfinished")
+        for own in settings
+    ]
+    found = []
+    for family in by_family(group_arms(chains)):
+        num_seeds, num_arms = min(len(arm.distinct) for arm in family), len(family) - 1
+        if num_seeds > 1 and any(arm.is_baseline for arm in family):
+            half_width, effect = power_of(num_seeds=num_seeds, num_arms=num_arms)
+            fixed = shared_analysis(settings)
+            matters = f"; {fixed.smallest_effect:g} of {fixed.primary} matters" if fixed.smallest_effect else ""
+            found.append(
+                f"with {num_seeds} seeds and {num_arms} arms an effect of {effect:.2f} sd is found "
+                f"({POWER:.0%} power; intervals are +- {half_width:.2f} sd; sd is that of a seed's difference "
+                f"from the baseline{matters}{f'; hash {fixed.digest}' if fixed.digest else ''})"
+            )
+    return found
