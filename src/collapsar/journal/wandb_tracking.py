@@ -210,17 +210,13 @@ class WandbTracking(Tracking):
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
     """Refuse settings and environment variables that W&B would refuse, with the text of W&B."""
-    for name, text in (("tracking.project", project), ("tracking.entity", entity)):
-        if text is not None and not text.strip():
-            raise UsageError(f"{name} must be the name of one: got {text!r}")
-    given: dict[str, dict[str, Any]] = {
-        "tracking.project": {"project": project},
-        "tracking.entity": {"entity": entity},
-        "tracking.tags": {"run_tags": tags},
-    }
-    for name, setting in given.items():
-        with refusals_name(name):
-            wandb.Settings(**setting)
+    given: dict[str, Any] = {"project": project, "entity": entity, "run_tags": tags}
+    for name, value in given.items():
+        setting = f"tracking.{name.removeprefix('run_')}"
+        if isinstance(value, str) and not value.strip():
+            raise UsageError(f"{setting} must be the name of one: got {value!r}")
+        with refusals_name(setting):
+            wandb.Settings(**{name: value})
     for variable in (name for name in os.environ if name.startswith("WANDB_") and name not in READ_HERE):
         with refusals_name(variable):
             wandb.Settings().update_from_env_vars({variable: os.environ[variable]})

@@ -96,7 +96,6 @@ def recipe_by_side(key: str, size: str, model: str, shape: Sequence[int]) -> Any
 
 @cache
 def _without_recipe(model: str) -> dict[str, Any]:
-    """The settings by dotted key that a recipe may change, as the files of `conf` have them."""
     parts = {"training": _read("training", "default"), "trainer": _read("trainer", "default"), "model": {}}
     own = _read("model", model)
     for name in (*own.pop("defaults", []), "_self_"):

@@ -87,7 +87,6 @@ def _effect_text(effect: Effect | None) -> str:
 
 
 def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
-    """What became of unfinished chains, and whether generation 0 passed the entry gate."""
     notes = []
     for arm in (summary.arm for summary in summaries):
         for chain in (chain for chain in arm.chains if chain.problem):
@@ -109,7 +108,6 @@ def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:
-    """First and last mean, and the interval of the last on a line of its own."""
     means = f"{short_text(first.mean if first else None)}→{short_text(last.mean if last else None)}"
     if last is None or last.low is None:
         return means

@@ -183,7 +183,6 @@ def _texts(distinctions: Mapping[str, Any]) -> list[str]:
 
 
 def _order(values: Sequence[Any]) -> list[Any]:
-    """Distinct values: sorted if they are numbers, else in their order."""
     distinct = [value for index, value in enumerate(values) if value not in values[:index]]
     return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct
 

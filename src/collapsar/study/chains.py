@@ -3,9 +3,8 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -181,7 +180,6 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _is_study(folder: Path) -> bool:
-    """Whether a folder directly contains run folders."""
     return any(folder.glob(f"*/{CONFIG}"))
 
 
@@ -240,9 +238,7 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
                 f"{path}, line {number}: {error}; the command that made the chain makes this generation and those "
                 "after it again"
             ) from error
-        # Each line of JSON has its own copies of the keys, which take more memory than the values over 200 chains.
-        shared = {sys.intern(key): value for key, value in record.metrics.items()}
-        records[record.generation] = replace(record, metrics=shared)
+        records[record.generation] = record
     return tuple(records[generation] for generation in sorted(records))
 
 

@@ -154,12 +154,10 @@ def _horizon(chains: Sequence[Chain]) -> int:
 
 
 def _up_to(arm: Arm, horizon: int) -> list[Chain]:
-    """The chains that reached the horizon or ended before it."""
     return [chain for chain in arm.distinct if len(chain.records) > horizon or (chain.has_outcome and chain.ending)]
 
 
 def _values(chains: Sequence[Sequence[Chain]], outcome: str, *, horizon: int, space: str = "") -> list[Values]:
-    """An outcome by seed, for each arm."""
     return [by_seed(own, lambda chain: outcome_of(chain, outcome, horizon=horizon, space=space)) for own in chains]
 
 

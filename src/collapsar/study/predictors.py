@@ -141,7 +141,6 @@ def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
 
 
 def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | None:
-    """The loss of a part; None if generation 0's predictor had no lead."""
     first = {chain.seed: own[0][1] for chain in chains if (own := points(chain.records, key))}
     leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
     halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
@@ -186,7 +185,6 @@ def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
 
 
 def _class_names(chain: Chain) -> list[str]:
-    """The names of the classes of table rows, in their order; empty if they were not stored."""
     contents = (row_picture(chain, record.generation) for record in chain.records)
     names = next((content.get("classes") for content in contents if content is not None), None)
     return [printable(str(name)) for name in names] if isinstance(names, list) else []

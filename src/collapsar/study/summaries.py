@@ -104,7 +104,6 @@ class ArmSummary:
     def _waiting_time(
         self, measure: Callable[[Profile], int | float | None], is_measured: Callable[[Chain], bool]
     ) -> WaitingTime | None:
-        """Over the chains that measured it, whether they are finished or not."""
         measured = [chain for chain in self.arm.distinct if chain.has_outcome and is_measured(chain)]
         return waiting_time(
             [measure(chain.profile) for chain in measured],

@@ -149,7 +149,6 @@ def _tests(baseline: Values, arms: Sequence[Values], differences: Sequence[np.nd
 
 
 def _is_flat(values: Values) -> bool:
-    """Whether all seeds have one value, but for rounding."""
     return bool(np.ptp([*values.values()]) <= ROUNDING * max(map(abs, values.values())))
 
 

@@ -159,7 +159,6 @@ def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
 
 
 def _other_definitions(summary: ArmSummary) -> list[str]:
-    """Definitions other than the deciding one that all seeds answer with yes."""
     return [found.definition for key, found in summary.verdicts.items() if key != DECIDING and found.verdict == "yes"]
 
 

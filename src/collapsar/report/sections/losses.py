@@ -73,7 +73,6 @@ def _curve(
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """Means of neighbouring points, at most so many."""
     size = max(1, math.ceil(len(points) / most))
     groups = [points[first : first + size] for first in range(0, len(points), size)]
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]

@@ -38,13 +38,11 @@ def maps(study: Study) -> dict[str, Any] | None:
 
 
 def _values(summaries: Sequence[ArmSummary], setting: str) -> list[Any]:
-    """The values of a setting: numbers in order, others as they come."""
     values = list(dict.fromkeys(summary.arm.distinctions[setting] for summary in summaries))
     return sorted(values) if all(isinstance(value, int | float) for value in values) else values
 
 
 def _map(rows: Sequence[Any], columns: Sequence[Any], final: dict[tuple[Any, ...], float]) -> HeatMap:
-    """Final values, shaded from the lowest to the highest of the map."""
     low, high = min(final.values()), max(final.values())
 
     def cell(value: float | None) -> Cell:
