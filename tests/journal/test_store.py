@@ -20,9 +20,9 @@ from collapsar import files as files_module
 from collapsar.errors import UsageError
 from collapsar.files import append_flushed, write_atomically
 from collapsar.journal import store as store_module
-from collapsar.journal.store import RunFolder, image_grid, read_config
+from collapsar.journal.store import RunFolder, image_grid
 from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import FREE_SETTINGS, flatten, is_free
+from collapsar.records.settings import FREE_SETTINGS, flatten, is_free, read_config
 from collapsar.samples import Samples
 from test_records import RECORD
 

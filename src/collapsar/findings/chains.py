@@ -10,7 +10,8 @@ from collapsar.errors import UsageError
 from collapsar.findings.finding import Finding
 from collapsar.findings.values import Chains, Evidence, is_dead, summarised
 from collapsar.library.running import run
-from collapsar.study.chains import CONFIG, Chain
+from collapsar.records.settings import CONFIG
+from collapsar.study.chains import Chain
 from collapsar.study.study import read_study
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,6 @@ from collapsar.files import (
     add_checksum_to_archive,
     append_flushed,
     archive_is_whole,
-    file_is_whole,
     file_with_checksum,
     flush_to_disk,
     line_is_whole,
@@ -36,12 +35,12 @@ from collapsar.files import (
 )
 from collapsar.journal.lock import held
 from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import binding_settings
+from collapsar.records.settings import CONFIG, binding_settings, read_config
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
-RECORDS, CONFIG = "records.jsonl", "config.yaml"
+RECORDS = "records.jsonl"
 MODEL, SAMPLES, GRID = "model.ckpt", "samples.npz", "grid.png"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor up to this side
@@ -201,18 +200,6 @@ class RunFolder:
                     f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
                     f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
                 )
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The resolved configuration of a run folder; raise UsageError if the file is damaged."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        config = yaml.safe_load(text) if file_is_whole(text) is not False else None
-    except yaml.YAMLError:
-        config = None
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
-    return config
 
 
 def cut_damaged_lines(path: Path) -> None:

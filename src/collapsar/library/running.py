@@ -19,7 +19,7 @@ from collapsar.jobs import failures, multirun
 from collapsar.jobs.job import run_job, sum_up_dry_run
 from collapsar.library.composing import as_overrides, mistakes_named, own_hydra
 from collapsar.machine.signals import Stopped
-from collapsar.study.chains import CONFIG
+from collapsar.records.settings import CONFIG
 from collapsar.study.study import read_study
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"

@@ -13,11 +13,11 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import NonFiniteError, UsageError, printable
-from collapsar.files import file_is_whole
 from collapsar.journal.profile import Ending, Profile, profile_chain
 from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
 from collapsar.records.chosen import Chosen, read_chosen
 from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import CONFIG, read_config
 from collapsar.records.words import counted
 from collapsar.theory.fitted import values_of
 
@@ -27,7 +27,6 @@ EARLIER_PATHS = {
 }
 """Present names of renamed classes, by old name; a class that only moved is recognised by its name."""
 
-CONFIG = "config.yaml"
 OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run folder
 
 
@@ -185,14 +184,8 @@ def _is_study(folder: Path) -> bool:
 
 def _read_config(path: Path) -> dict[str, Any] | None:
     """The resolved config; None if the file is something else, such as a defaults list, or W&B's copy."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if file_is_whole(text) is False:
-        raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
-    try:
-        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    is_run = isinstance(config, dict) and isinstance(config.get("num_generations"), int) and "defaults" not in config
+    config = read_config(path)
+    is_run = isinstance(config.get("num_generations"), int) and "defaults" not in config
     return _with_present_names(config) if is_run else None
 
 
