@@ -290,7 +290,7 @@ def test_a_file_system_without_locks_is_named(folder, monkeypatch):
     def acquire(*_, **__):
         raise NotImplementedError("FileSystem does not appear to support flock")
 
-    monkeypatch.setattr("collapsar.journal.lock.FileLock.acquire", acquire)
+    monkeypatch.setattr("collapsar.journal.store.FileLock.acquire", acquire)
     with pytest.raises(UsageError, match=r"cannot be locked .*: its file system has no locks"):
         claimed(folder, CONFIG)
 

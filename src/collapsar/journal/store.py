@@ -4,11 +4,14 @@ Files are written under a temporary name, flushed and renamed; files of JSON lin
 finished once its line stands in `records.jsonl`, which is written last; one without a line is made again.
 """
 
+import errno
 import json
 import logging
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -33,7 +37,6 @@ from collapsar.files import (
     whole_lines,
     write_atomically,
 )
-from collapsar.journal.lock import held
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import CONFIG, binding_settings, read_config
 from collapsar.samples import Samples
@@ -41,6 +44,8 @@ from collapsar.samples import Samples
 logger = logging.getLogger(__name__)
 
 RECORDS = "records.jsonl"
+LOCK, HOLDER = ".lock", ".holder"  # the operating system gives the lock back when its process ends for any reason
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 MODEL, SAMPLES, GRID = "model.ckpt", "samples.npz", "grid.png"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor up to this side
@@ -200,6 +205,39 @@ class RunFolder:
                     f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
                     f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
                 )
+
+
+@contextmanager
+def held(folder: Path, *, waits: bool) -> Iterator[None]:
+    """Hold a run folder for this process; if `waits`, wait for another process that holds it, else raise UsageError."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        holder = "another process"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            noted = json.loads((folder / HOLDER).read_text())
+            holder = f"process {int(noted['process'])} on {noted['host']}"
+        if not waits:
+            raise UsageError(
+                f"{holder} is working in {folder}: set wait_for_lock=true to wait for it, or choose another folder "
+                "with hydra.run.dir"
+            ) from error
+        logger.info("waiting for %s, which is working in %s", holder, folder)
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
+            raise
+        raise UsageError(
+            f"{folder} cannot be locked ({error}): its file system has no locks; choose a folder on another one with "
+            "hydra.run.dir"
+        ) from error
+    try:
+        (folder / HOLDER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
 
 
 def cut_damaged_lines(path: Path) -> None:
