@@ -25,14 +25,21 @@ class ArmCost:
     peak_bytes: int | None  # largest resident memory of any generation; None if unknown
 
 
-def costs(arms: Sequence[Arm]) -> list[ArmCost]:
-    """The cost of every arm that has records."""
-    return [_cost(arm) for arm in arms if any(chain.records for chain in arm.chains)]
-
-
-def phases(found: Sequence[ArmCost]) -> list[str]:
-    """The phases that any arm measured, in their order."""
-    return list(dict.fromkeys(phase for cost in found for phase in cost.phase_seconds))
+def cost_of(arm: Arm) -> ArmCost | None:
+    """The costs of an arm; None without records."""
+    chains = [chain for chain in arm.chains if chain.records]
+    if not chains:
+        return None
+    records = [record for chain in chains for record in chain.records]
+    seconds = [record.seconds | record.shared_seconds for record in records]
+    names = dict.fromkeys(phase for found in seconds for phase in found)
+    return ArmCost(
+        arm=arm.name,
+        phase_seconds={name: float(np.mean([found.get(name, 0.0) for found in seconds])) for name in names},
+        chain_seconds=sum(sum(record.seconds.values()) for record in records) / len(chains),
+        shared_seconds=sum(sum(record.shared_seconds.values()) for record in records) / len(chains),
+        peak_bytes=max(record.peak_memory_bytes for record in records) or None,
+    )
 
 
 def study_seconds(arms: Sequence[Arm]) -> float:
@@ -46,17 +53,3 @@ def study_seconds(arms: Sequence[Arm]) -> float:
 
 def _training_key(record: GenerationRecord) -> str:
     return json.dumps([record.seed, record.generation, record.training], sort_keys=True)
-
-
-def _cost(arm: Arm) -> ArmCost:
-    chains = [chain for chain in arm.chains if chain.records]
-    records = [record for chain in chains for record in chain.records]
-    seconds = [record.seconds | record.shared_seconds for record in records]
-    names = dict.fromkeys(phase for found in seconds for phase in found)
-    return ArmCost(
-        arm=arm.name,
-        phase_seconds={name: float(np.mean([found.get(name, 0.0) for found in seconds])) for name in names},
-        chain_seconds=sum(sum(record.seconds.values()) for record in records) / len(chains),
-        shared_seconds=sum(sum(record.shared_seconds.values()) for record in records) / len(chains),
-        peak_bytes=max(record.peak_memory_bytes for record in records) or None,
-    )

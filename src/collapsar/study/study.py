@@ -16,7 +16,7 @@ from collapsar.study.analysis import RMST
 from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain, read_chains
 from collapsar.study.comparison import Comparison, comparisons
-from collapsar.study.costs import ArmCost, costs, study_seconds
+from collapsar.study.costs import ArmCost, cost_of, study_seconds
 from collapsar.study.predictors import Keepings, keepings
 from collapsar.study.summaries import ArmSummary, Contrast, contrasts
 from collapsar.theory.fitted import values_of
@@ -144,7 +144,7 @@ class Study:
 
     @cached_property
     def costs(self) -> list[ArmCost]:
-        return costs(self.arms)
+        return [cost for arm in self.arms if (cost := cost_of(arm))]
 
     @cached_property
     def seconds(self) -> float:
