@@ -73,14 +73,9 @@ def write_dataset(study: Study, folder: Path) -> list[Path]:
 
 
 def import_csv(file: Path, folder: Path) -> None:
-    """Write other people's chains as run folders, so that they stand on the page.
+    """Write other people's chains as run folders, below a folder of the study that is named for the file.
 
-    Args:
-        file: A CSV with the columns generation, seed, arm, metric and value, one row for each value.
-        folder: The folder of the study; chains go to a folder below it that is named for the file.
-
-    Raises:
-        UsageError: the file cannot be read, lacks a column, or has a value that cannot be used.
+    The file is a CSV with the columns NEEDED, one row for each value; UsageError if it cannot be used.
     """
     for (arm, seed), own in _checked_rows(file).groupby(["arm", "seed"], sort=False):
         start = re.sub(r"[^\w.-]+", "_", str(arm))[:40]

@@ -95,7 +95,7 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
         for base in [baselines.get(arm.family)]
     ]
     arms = _made_unique(named)
-    orders = {key: _order([arm.distinctions[key] for arm in arms]) for arm in arms[:1] for key in arm.distinctions}
+    orders = {key: in_order([arm.distinctions[key] for arm in arms]) for arm in arms[:1] for key in arm.distinctions}
     return sorted(arms, key=lambda arm: [orders[key].index(value) for key, value in arm.distinctions.items()])
 
 
@@ -182,7 +182,8 @@ def _texts(distinctions: Mapping[str, Any]) -> list[str]:
     return [setting_text(key, value) for key, value in distinctions.items() if value is not None]
 
 
-def _order(values: Sequence[Any]) -> list[Any]:
+def in_order(values: Sequence[Any]) -> list[Any]:
+    """Distinct values: sorted if they are numbers, else as they come."""
     distinct = [value for index, value in enumerate(values) if value not in values[:index]]
     return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct
 

@@ -113,7 +113,7 @@ def _baseline_first(arms: Sequence[Arm]) -> list[Arm]:
     """The arms, the baseline first; without one, the arm under `replace`, then with the fewest settings, is first."""
     key, plain = PLAIN_REGIME
     first = min(arms, key=lambda arm: (not arm.is_baseline, arm.settings.get(key) != plain, len(arm.settings)))
-    return [first, *(arm for arm in arms if arm is not first)]
+    return sorted(arms, key=lambda arm: arm is not first)
 
 
 def _keeping(arm: Arm, chains: Sequence[Chain], *, reference: str) -> Keeping:
@@ -121,13 +121,8 @@ def _keeping(arm: Arm, chains: Sequence[Chain], *, reference: str) -> Keeping:
     assert chance is not None, "there is a chain"
     references = {chain.seed: points(chain.records, reference)[0][1] for chain in chains} if reference else {}
     below = {seed: math.nextafter(score, 0.0) for seed, score in references.items()}  # an equal score is not worse
-    return Keeping(
-        arm=arm,
-        num_seeds=len(chains),
-        chance=chance,
-        real=_wait(chains, AUC, below),
-        parts=_parts(chains),
-    )
+    real = _wait(chains, AUC, below)
+    return Keeping(arm=arm, num_seeds=len(chains), chance=chance, real=real, parts=_parts(chains))
 
 
 def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:

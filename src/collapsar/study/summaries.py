@@ -7,6 +7,7 @@ first record counts with the worst.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 from collapsar.journal.courses import Course
 from collapsar.journal.definitions import Verdict
@@ -122,22 +123,17 @@ class Contrast:
 
 def contrasts(summaries: Sequence[ArmSummary]) -> list[Contrast]:
     """Paired differences of final values, between arms of equal length that share seeds and differ in one choice."""
-    pairs = [(one, other) for index, one in enumerate(summaries) for other in summaries[index + 1 :]]
-    return [
-        Contrast(first=one.arm.name, second=other.arm.name, differences=differences)
-        for one, other in pairs
-        if num_choices_apart(one.arm, other.arm) == 1 and (differences := _differences(one, other))
-    ]
-
-
-def _differences(one: ArmSummary, other: ArmSummary) -> dict[str, PairedDifference]:
-    found: dict[str, PairedDifference] = {}
-    if not (one.chains and other.chains) or one.arm.horizon != other.arm.horizon:
-        return found
-    for key in MAIN:
-        first, second = ({c.seed: c.last[key] for c in arm.chains if key in c.last} for arm in (one, other))
-        if (difference := paired_difference(first, second)) is not None:
-            found[key] = difference
+    found = []
+    for pair in combinations(summaries, 2):
+        one, other = (summary.arm for summary in pair)
+        if num_choices_apart(one, other) == 1 and one.horizon == other.horizon:
+            differences: dict[str, PairedDifference] = {}
+            for key in MAIN:
+                first, second = ({c.seed: c.last[key] for c in summary.chains if key in c.last} for summary in pair)
+                if (difference := paired_difference(first, second)) is not None:
+                    differences[key] = difference
+            if differences:
+                found.append(Contrast(first=one.name, second=other.name, differences=differences))
     return found
 
 

@@ -100,15 +100,14 @@ def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurv
     times, deaths = (np.array(column, dtype=float) for column in zip(*lifetimes, strict=True))
     end = float(times.max())
     curve = SurvfuncRight(np.maximum(times, JUST_AFTER_0), deaths)
-    steps = [
-        (float(round(time, 6)), float(alive)) for time, alive in zip(curve.surv_times, curve.surv_prob, strict=True)
-    ]
-    low, high = _bounds(curve)
+    alive, low, high = (
+        [1.0, *values, *(values[-1:] or [1.0])] for values in (curve.surv_prob.tolist(), *_bounds(curve))
+    )
     return SurvivalCurve(
-        generations=[0.0, *(time for time, _ in steps), end],
-        alive=[1.0, *(alive for _, alive in steps), steps[-1][1] if steps else 1.0],
-        low=[1.0, *low, low[-1] if low else 1.0],
-        high=[1.0, *high, high[-1] if high else 1.0],
+        generations=[0.0, *np.round(curve.surv_times, 6).tolist(), end],
+        alive=alive,
+        low=low,
+        high=high,
         num_classes=len(lifetimes),
         num_deaths=int(deaths.sum()),
     )
@@ -137,20 +136,12 @@ def _bounds(curve: SurvfuncRight) -> tuple[list[float | None], list[float | None
         log_alive = np.log(curve.surv_prob)
         spread = norm.ppf((1 + CONFIDENCE) / 2) * curve.surv_prob_se / (curve.surv_prob * np.abs(log_alive))
         low, high = curve.surv_prob ** np.exp(spread), curve.surv_prob ** np.exp(-spread)
-    return _finite(low), _finite(high)
-
-
-def _finite(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+    found = [[float(value) if np.isfinite(value) else None for value in values] for values in (low, high)]
+    return found[0], found[1]
 
 
 def waiting_time(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> WaitingTime | None:
-    """The waiting time over chains; None without chains.
-
-    Args:
-        times: When it happened to each chain; None if it did not.
-        lengths: Last generation of each chain.
-    """
+    """The waiting time over chains, by when it happened to each (None: it did not), and each one's last generation."""
     if not times:
         return None
     known = [math.inf if time is None else float(time) for time in times]
