@@ -91,7 +91,9 @@ class WandbTracking(Tracking):
         try:
             entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
         except (requests.RequestException, KeyError, TypeError) as error:
-            logger.warning("W&B cannot be reached (%s: %r): this run is kept offline", server(), error)
+            answer = getattr(error, "response", None)
+            why = type(error).__name__ if answer is None else f"HTTP {answer.status_code}"
+            logger.warning("W&B cannot be reached (%s: %s): this run is kept offline", server(), why)
             return
         logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
         self._upload = Upload(Path(run.settings.sync_dir))
