@@ -164,7 +164,6 @@ class WandbTracking(Tracking):
             )
 
     def _close(self, *, has_failed: bool) -> None:
-        """End the run on disk, and wait for its upload."""
         run, upload, self._run, self._upload = self._run, self._upload, None, None
         assert run is not None, "start comes first"
         run.finish(exit_code=int(has_failed))

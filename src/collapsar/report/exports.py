@@ -115,8 +115,6 @@ def _checked_rows(file: Path) -> pd.DataFrame:
         raise UsageError(f"{file} cannot be read as CSV: {error}") from error
     if missing := [name for name in NEEDED if name not in rows]:
         raise UsageError(f"{file} lacks the columns {', '.join(missing)}: it needs {', '.join(NEEDED)}")
-    if rows.empty:
-        raise UsageError(f"{file} has no rows")
     for name in ("generation", "seed"):
         if not pd.api.types.is_integer_dtype(rows[name]) or (rows[name] < 0).any():
             raise UsageError(f"{file}: {name} must be whole numbers from 0 on")

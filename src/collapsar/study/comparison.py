@@ -9,7 +9,7 @@ difference from the baseline, with one variance pooled over arms.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from collapsar.study.arms import Arm, by_family, group_arms
 from collapsar.study.chains import Chain
 from collapsar.study.simultaneous import LEVEL, LargestT, dunnett_correlation
 from collapsar.study.survival import RecallSurvival, recall_life, recall_survival
-from collapsar.study.verdicts import Effect, Values, effects
+from collapsar.study.verdicts import Effect, effects
 
 POWER = 0.8
 UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a chain's first one counts
@@ -95,9 +95,9 @@ def outcome_of(chain: Chain, outcome: str, *, horizon: int, space: str = "") -> 
     return None if life is None else life[0]
 
 
-def by_seed(chains: Sequence[Chain], statistic: Callable[[Chain], float | None]) -> dict[int, float]:
-    """A statistic of each chain that has it, by seed, as `effects` and `judge` take it."""
-    found = ((chain.seed, statistic(chain)) for chain in chains)
+def by_seed(chains: Sequence[Chain], outcome: str, *, horizon: int, space: str = "") -> dict[int, float]:
+    """The outcome of each chain that has it, by seed, as `effects` and `judge` take it."""
+    found = ((chain.seed, outcome_of(chain, outcome, horizon=horizon, space=space)) for chain in chains)
     return {seed: value for seed, value in found if value is not None}
 
 
@@ -157,10 +157,6 @@ def _up_to(arm: Arm, horizon: int) -> list[Chain]:
     return [chain for chain in arm.distinct if len(chain.records) > horizon or (chain.has_outcome and chain.ending)]
 
 
-def _values(chains: Sequence[Sequence[Chain]], outcome: str, *, horizon: int, space: str = "") -> list[Values]:
-    return [by_seed(own, lambda chain: outcome_of(chain, outcome, horizon=horizon, space=space)) for own in chains]
-
-
 def _effects(
     chains: Sequence[Sequence[Chain]], *, analysis: Analysis, horizon: int
 ) -> tuple[list[dict[str, Effect]], dict[str, float]]:
@@ -168,7 +164,7 @@ def _effects(
 
     The primary outcome, the first, is corrected for the number of arms, the secondary ones for their own number too.
     """
-    values = {outcome: _values(chains, outcome, horizon=horizon) for outcome in analysis.outcomes()}
+    values = {outcome: [by_seed(own, outcome, horizon=horizon) for own in chains] for outcome in analysis.outcomes()}
     measured = [key for key, (base, *own) in values.items() if any(len(base.keys() & arm.keys()) > 1 for arm in own)]
     found: list[dict[str, Effect]] = [{} for _ in chains[1:]]
     for outcome in measured:
@@ -189,7 +185,7 @@ def _check_spaces(
 ) -> dict[str, float]:
     """Make an arm undecided if a space that saw no labels does not agree; Kendall's tau of the arms' orders."""
     for space in UNLABELLED:
-        base, *others = _values(chains, primary, horizon=horizon, space=space)
+        base, *others = [by_seed(own, primary, horizon=horizon, space=space) for own in chains]
         pairs = []
         for own, arm in zip(found, others, strict=True):
             if primary in own and (seeds := base.keys() & arm.keys()):
