@@ -13,7 +13,7 @@ from collapsar.config.composition import build, config_folder, settings
 from collapsar.jobs.multirun import arm_jobs
 from collapsar.records.chosen import arm_name
 from collapsar.records.settings import arm_settings
-from collapsar.study.baselines import find_baseline
+from collapsar.study.arms import find_baseline
 from tiny_chains import compose_settings
 
 PRESETS = sorted((config_folder() / "experiment").glob("*.yaml"))

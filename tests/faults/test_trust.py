@@ -13,10 +13,11 @@ from rich.console import Console
 
 from collapsar.config import composition
 from collapsar.errors import UsageError, printable
-from collapsar.journal.store import RunFolder, read_config
+from collapsar.journal.store import RunFolder
 from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.judging.spaces.pretrained import load_weights
 from collapsar.judging.spaces.stick import read_stick
+from collapsar.records.settings import read_config
 from collapsar.report.page import write_report
 from collapsar.report.sections.films import stored_images
 from collapsar.report.tables import report_tables

@@ -97,8 +97,9 @@ def test_the_view_fits_a_narrow_terminal(progress):
     assert max(map(len, shown(progress, width=60).splitlines())) <= 60
 
 
-def test_on_a_terminal_each_generation_leaves_its_line_above_the_view(caplog):
+def test_on_a_terminal_each_generation_leaves_its_line_above_the_view(caplog, monkeypatch):
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(io.StringIO())])
     terminal = Console(force_terminal=True, file=io.StringIO(), width=200)
     with live_view(terminal, (progress := make_progress(terminal)).view):
         for generation in (6, 7):
@@ -108,21 +109,18 @@ def test_on_a_terminal_each_generation_leaves_its_line_above_the_view(caplog):
     assert "generation 7/7: fid 9" in drawn
 
 
-def test_log_lines_stand_above_the_view_and_go_their_own_way_again():
+def test_log_lines_stand_above_the_view_and_go_their_own_way_again(monkeypatch):
     terminal = io.StringIO()
-    handler = logging.StreamHandler(io.StringIO())
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        console = Console(force_terminal=True, file=terminal)
-        with live_view(console, make_progress(console).view):
-            assert handler not in root.handlers
-            logging.getLogger("collapsar").warning("a line")
-        assert handler in root.handlers
-    finally:
-        root.removeHandler(handler)
-    assert "a line" in terminal.getvalue()
-    assert handler.stream.getvalue() == ""
+    handler = logging.StreamHandler(plain := io.StringIO())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    console = Console(force_terminal=True, file=terminal)
+    with live_view(console, make_progress(console).view):
+        logging.getLogger("collapsar").warning("a line [0, 1]")
+    assert "a line [0, 1]" in terminal.getvalue()
+    assert plain.getvalue() == ""
+    logging.getLogger("collapsar").warning("another")
+    assert plain.getvalue() == "another\n"
+    assert "another" not in terminal.getvalue()
 
 
 def test_without_a_terminal_a_generation_and_an_alarm_are_a_line_each(caplog):

@@ -7,7 +7,7 @@ from planted_runs import write_run
 
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains
-from collapsar.study.costs import costs, study_seconds
+from collapsar.study.costs import cost_of, study_seconds
 
 LOSS = {"steps": 450.0, "loss": 0.25}
 
@@ -35,21 +35,21 @@ def with_seconds(chain, parts):
 TAKEN = {"seconds": {"train": 0.1, "sample": 1.0}, "shared_seconds": {"train": 14.0}}
 
 
-def cost_of(arms, regime):
-    (cost,) = (cost for cost in costs(arms) if regime in cost.arm)
+def one_cost(arms, regime):
+    (cost,) = (cost_of(arm) for arm in arms if regime in arm.name)
     return cost
 
 
 def test_a_chain_counts_what_it_spent_itself_and_the_shared_training_stands_apart(arms_of):
     arms = arms_of(replace={}, accumulate=TAKEN)
-    owner, taker = (cost_of(arms, regime) for regime in ("replace", "accumulate"))
+    owner, taker = (one_cost(arms, regime) for regime in ("replace", "accumulate"))
     assert (owner.chain_seconds, owner.shared_seconds) == (28.0, 0.0)
     assert (taker.chain_seconds, taker.shared_seconds) == (pytest.approx(14.1), 14.0)
 
 
 def test_a_shared_training_counts_in_its_phase_as_long_as_it_took(arms_of):
     arms = arms_of(replace={}, accumulate=TAKEN)
-    assert [cost.phase_seconds for cost in costs(arms)] == [{"train": 13.0, "sample": 1.0}] * 2
+    assert [cost.phase_seconds for cost in map(cost_of, arms)] == [{"train": 13.0, "sample": 1.0}] * 2
 
 
 def test_a_study_counts_a_training_once_that_one_of_its_chains_did(arms_of):

@@ -5,11 +5,17 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from collapsar.study.effects import effects, probability_of_improvement
 from collapsar.study.simultaneous import holm, holm_levels
+from collapsar.study.verdicts import effects, probability_of_improvement
 
 NUM_SEEDS, NUM_ARMS, NUM_ANALYSES = 10, 8, 1000
 HORIZON = 7.0
+
+
+@pytest.fixture
+def _few_resamples(monkeypatch):
+    """Quick analyses: no verdict rests on the bootstrap."""
+    monkeypatch.setattr("collapsar.study.verdicts.NUM_RESAMPLES", 1)
 
 
 def by_seed(values):
@@ -20,9 +26,10 @@ def drawn_effects(generator, *, shifts):
     """One analysis of noisy half-lives, censored at the horizon: a baseline, and arms that are shifted by so much."""
     values = 3.0 + np.array([0.0, *shifts])[:, None] + generator.normal(0, 1, (len(shifts) + 1, NUM_SEEDS))
     baseline, *arms = np.minimum(values, HORIZON)
-    return effects(by_seed(baseline), [by_seed(arm) for arm in arms], num_resamples=1)
+    return effects(by_seed(baseline), [by_seed(arm) for arm in arms])
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_a_lever_without_effect_is_called_better_or_worse_in_at_most_80_of_1000_analyses():
     generator = np.random.default_rng(0)
     called = 0
@@ -32,6 +39,7 @@ def test_a_lever_without_effect_is_called_better_or_worse_in_at_most_80_of_1000_
     assert called <= 80
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_a_lever_with_a_known_effect_is_found_among_those_without():
     generator = np.random.default_rng(1)
     found = [drawn_effects(generator, shifts=[3.0, -3.0, *[0.0] * (NUM_ARMS - 2)])[:2] for _ in range(200)]
@@ -39,6 +47,7 @@ def test_a_lever_with_a_known_effect_is_found_among_those_without():
     assert sum(worse.verdict == "worse" for _, worse in found) >= 190
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_a_lever_without_effect_is_rarely_called_beside_one_that_has_one():
     generator = np.random.default_rng(2)
     found = [drawn_effects(generator, shifts=[3.0, *[0.0] * (NUM_ARMS - 1)])[1:] for _ in range(NUM_ANALYSES)]
@@ -71,6 +80,7 @@ def test_levels_step_down_until_one_is_missed():
     assert holm_levels([0.001, 0.001]) == pytest.approx([0.05 / 2, 0.05])
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_a_verdict_is_given_exactly_where_the_interval_that_decides_excludes_zero():
     generator = np.random.default_rng(3)
     for _ in range(100):
@@ -80,6 +90,7 @@ def test_a_verdict_is_given_exactly_where_the_interval_that_decides_excludes_zer
             assert (own.low > 0 or own.high < 0) == (effect.p_value < 0.05)
 
 
+@pytest.mark.usefixtures("_few_resamples")
 def test_the_corrected_interval_is_never_narrower():
     for effect in drawn_effects(np.random.default_rng(4), shifts=[1.0, 0.0]):
         assert effect.corrected.low <= effect.difference.low

@@ -15,7 +15,6 @@ from planted_comparison import edit_records
 
 from collapsar.report.page import render
 from collapsar.report.sections import SECTIONS
-from collapsar.report.sections.classes import HEIGHT, areas
 from collapsar.report.sections.films import COLUMNS, GAP, ROWS, pairs
 from collapsar.report.sections.losses import losses
 from collapsar.study.chains import read_chains
@@ -189,15 +188,25 @@ def test_images_of_another_shape_have_no_neighbours(make_run):
     assert pairs(read_chains([run])[0]) is None
 
 
-def test_the_height_of_a_band_is_the_share_of_its_class():
-    shares = [[0.2, 0.5, 0.3], [0.1, 0.9, 0.0]]
-    found = areas(["0", "1", "2"], real=[0.4, 0.3, 0.3], shares=shares, generations=[0, 1])
-    for index, band in enumerate(found["bands"]):
-        heights = [float(point.partition(",")[2]) for point in band["drawn"].split()]
-        assert heights[3] - heights[0] == pytest.approx(HEIGHT * shares[0][index], abs=0.11)
-        assert heights[2] - heights[1] == pytest.approx(HEIGHT * shares[1][index], abs=0.11)
-    assert [band["label_y"] is None for band in found["bands"]] == [False, False, True]
-    assert [generation for generation, _ in found["ticks"]] == [0, 1]
+def test_the_height_of_a_band_is_the_share_of_its_class(make_run):
+    run = make_run(num_generations=2)
+    shares = [{"real": [0.4, 0.3, 0.3], "synthetic": own} for own in ([0.2, 0.5, 0.3], [0.1, 0.9, 0.0])]
+    edit_records(run, lambda record: record.update(class_shares=shares[record["generation"]]))
+    drawing = section(render(read_study([run])), "classes").split('<svg class="areas"')[1].partition("</svg>")[0]
+    bands = re.findall(r'<polygon class="drawn" points="([^"]+)"', drawing)
+    assert len(bands) == 3
+    for index, band in enumerate(bands):
+        places, heights = zip(*(map(float, point.split(",")) for point in band.split()), strict=True)
+        assert places == (44.0, 420.0, 420.0, 44.0)
+        assert heights[3] - heights[0] == pytest.approx(190 * shares[0]["synthetic"][index], abs=0.11)
+        assert heights[2] - heights[1] == pytest.approx(190 * shares[1]["synthetic"][index], abs=0.11)
+    labels = re.findall(r'<text x="(-?\d+)" y="([\d.]+)" text-anchor="(?:end|start)">(\d)</text>', drawing)
+    assert [(x, name) for x, _, name in labels] == [("-5", "0"), ("425", "0"), ("-5", "1"), ("425", "1"), ("-5", "2")]
+    assert float(labels[3][1]) == pytest.approx(190 * 0.55 + 4)  # the middle of its band
+    assert re.findall(r'<text x="([\d.]+)" y="206" text-anchor="middle">(\d)<', drawing) == [
+        ("44.0", "0"),
+        ("420.0", "1"),
+    ]
 
 
 def test_classes_are_areas_and_numbers(two_arms):

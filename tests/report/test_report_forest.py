@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-from functools import partial
 
 import pandas as pd
 import pytest
@@ -17,7 +16,7 @@ from collapsar.report.page import write_report
 from collapsar.report.sections.forest import forest_content, notes, sentence, spent_text
 from collapsar.report.tables import effects_table
 from collapsar.report.wording import p_text
-from collapsar.study.baselines import find_baseline
+from collapsar.study.arms import find_baseline
 from collapsar.study.chains import read_chains
 from collapsar.study.comparison import by_seed, outcome_of
 from collapsar.study.study import read_study
@@ -154,7 +153,7 @@ def test_secondary_outcomes_are_corrected_for_their_number_and_the_primary_is_no
     found = compared(planted)
     arms = [found.baseline, *(row.arm for row in found.arms)]
     for outcome, num_outcomes in (("recall_rmst", 1), ("recall", 4), ("downstream_f1", 4)):
-        base, *others = [by_seed(arm.distinct, partial(outcome_of, outcome=outcome, horizon=7)) for arm in arms]
+        base, *others = [by_seed(arm.distinct, outcome, horizon=7) for arm in arms]
         expected = [one.p_value for one in judge(base, others, num_outcomes=num_outcomes)]
         assert [row.effects[outcome].judged.p_value for row in found.arms] == pytest.approx(expected)
 

@@ -12,7 +12,7 @@ from collapsar.report.page import render
 from collapsar.report.sections.predictors import answer, generations, joined
 from collapsar.report.tables import report_tables
 from collapsar.study.study import read_study
-from collapsar.study.waiting import WaitingTime
+from collapsar.study.survival import WaitingTime
 
 AUC = [0.9, 0.75, 0.6, 0.45, 0.45]  # below .8 in generation 1, and below chance in generation 3
 GROUPS = {"a": [0.9, 0.9, 0.8, 0.6, 0.6], "b": [0.8, 0.6, 0.5, 0.4, 0.4]}  # half of their lead is lost at .7 and .65

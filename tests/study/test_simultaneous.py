@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapsar.study.power import forecast_power, power_of
+from collapsar.study.comparison import forecast_power, power_of
 from collapsar.study.simultaneous import (
     SPREAD_LEVEL,
     LargestT,

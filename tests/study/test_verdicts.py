@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapsar.study.power import power_of
+from collapsar.study.comparison import power_of
 from collapsar.study.verdicts import judge
 
 NUM_SEEDS, NUM_ARMS, NUM_SHUFFLES, NUM_ANALYSES = 5, 8, 1000, 500

@@ -20,10 +20,10 @@ from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
 from collapsar.files import whole_lines
 from collapsar.journal.alarm import Alarm
-from collapsar.journal.store import CONFIG, RECORDS, read_config
+from collapsar.journal.store import RECORDS
 from collapsar.journal.tracking import NoTracking
 from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import SEEDS, binding_settings, first_training_settings, flatten
+from collapsar.records.settings import CONFIG, SEEDS, binding_settings, first_training_settings, flatten, read_config
 from collapsar.records.words import counted, duration_text
 
 logger = logging.getLogger(__name__)

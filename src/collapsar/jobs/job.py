@@ -149,7 +149,7 @@ def sum_up_dry_run(outputs: Path) -> None:
     """Log the total of all chains of a dry run, if there are any; refuse it if the disk is too small."""
     if dry_chains:
         from collapsar.config import forecast
-        from collapsar.study.power import forecast_power
+        from collapsar.study.comparison import forecast_power
 
         chains = dry_chains.copy()
         dry_chains.clear()

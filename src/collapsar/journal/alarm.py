@@ -8,9 +8,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
-from statistics import median
 from typing import Literal, TypeAlias
+
+from scipy import stats
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.journal.courses import MIN_POINTS, Direction, trend_p
@@ -151,7 +151,7 @@ class Trend(Rule):
         values = measured(records[-self.num_generations :], self.metric)
         if len(values) < self.num_generations:
             return False
-        change = theil_sen_slope(values) * (self.num_generations - 1)
+        change = float(stats.theilslopes(values).slope) * (self.num_generations - 1)
         smallest = self.floor_share * floor(records[-1], self.metric)
         return worse_by(0.0, change, direction=self.direction) > smallest and (
             trend_p(values, self.direction) < self.significance
@@ -204,12 +204,3 @@ def floor(record: GenerationRecord, metric: str) -> float:
 def worse_by(before: float, now: float, *, direction: Direction) -> float:
     """How much worse `now` is than `before`; negative if it is better."""
     return before - now if direction == "falls" else now - before
-
-
-def theil_sen_slope(values: Sequence[float]) -> float:
-    """The median slope over all pairs of values, which are a unit apart (Theil 1950, Sen 1968).
-
-    SciPy's `theilslopes` computes the interval too, which takes too long for every rule and generation.
-    """
-    pairs = combinations(enumerate(values), 2)
-    return median((later - earlier) / (end - start) for (start, earlier), (end, later) in pairs)

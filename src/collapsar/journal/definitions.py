@@ -168,7 +168,6 @@ def modes_disappear(records: Sequence[GenerationRecord], *, recall: Points) -> A
 
 
 def _lacking(first: GenerationRecord) -> str:
-    """Text on what generation 0 lacks, which does not count as a loss."""
     dropped = points([first], "classes_dropped")
     number = int(dropped[0][1]) if dropped else len(dead_classes(first))
     lacking = ", ".join([*([counted(number, "class")] if number else []), *lost_levels(first)])

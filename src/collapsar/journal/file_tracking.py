@@ -76,28 +76,24 @@ class GrowingTable:
     """A new CSV file that grows by rows; a row with a new column makes the file be written anew."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._columns = path, list[str]()
+        self.path, self._columns, self._rows = path, list[str](), list[dict[str, Any]]()
         path.unlink(missing_ok=True)
 
     def add(self, row: dict[str, Any]) -> None:
         """Add a row, with empty cells for columns that it lacks."""
         new = [name for name in row if name not in self._columns]
-        if not new:
-            with self.path.open("a", newline="") as file:
-                file.write(self._lines([row]))
-            return
-        earlier: list[dict[str, Any]] = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                earlier = list(csv.DictReader(file))
         self._columns += new
-        header = {name: name for name in self._columns}
-        write_atomically(self.path, self._lines([header, *earlier, row]).encode())
-
-    def _lines(self, rows: list[dict[str, Any]]) -> str:
+        self._rows.append(row)
         text = io.StringIO()
-        csv.DictWriter(text, self._columns, restval="", lineterminator="\n").writerows(rows)
-        return text.getvalue()
+        table = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
+        if new:
+            table.writeheader()
+            table.writerows(self._rows)
+            write_atomically(self.path, text.getvalue().encode())
+        else:
+            table.writerow(row)
+            with self.path.open("a", newline="") as file:
+                file.write(text.getvalue())
 
 
 def crc32c(content: bytes) -> int:

@@ -156,7 +156,6 @@ class Journal:
         return self.alarm.action == "stop" and bool(self._fired) and not self._is_complete
 
     def _derive_files(self) -> None:
-        """Write the files that are made from the records."""
         self._write_profile("stopped" if self._is_stopped else "")
         self.store.rewrite_lines(ALARMS, [found.to_json() for found in self._fired])
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.file_proxy import FileProxy
 from rich.live import Live
-from rich.text import Text
 
 
 @contextmanager
@@ -15,24 +15,11 @@ def live_view(console: Console, view: Callable[[], RenderableType]) -> Iterator[
     if not console.is_terminal:
         yield
         return
-    root = logging.getLogger()
-    plain = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
-    root.handlers = [*(handler for handler in root.handlers if handler not in plain), above := AboveTheView(console)]
-    for allowed in (allowed for handler in plain for allowed in handler.filters):
-        above.addFilter(allowed)
+    plain = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
+    streams = [handler.setStream(FileProxy(console, handler.stream)) for handler in plain]
     try:
         with Live(console=console, get_renderable=view, transient=True):
             yield
     finally:
-        root.handlers = [*(handler for handler in root.handlers if handler is not above), *plain]
-
-
-class AboveTheView(logging.Handler):
-    """Writes log lines above a live view; lines that are printed past it would tear the view apart."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(Text(record.getMessage()))
+        for handler, stream in zip(plain, streams, strict=True):
+            handler.setStream(stream)

@@ -79,7 +79,6 @@ def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -
 
 
 def _at_end(key: str, answer: Answer, *, ending: Ending, end: int) -> Answer:
-    """The answer for a chain that ended early, before the generation `end`."""
     if answer.verdict == "yes" or not ending or (ending == "stopped" and answer.verdict == "undecided"):
         return answer
     if ending == "stopped":  # it might have become a yes

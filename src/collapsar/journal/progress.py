@@ -78,7 +78,6 @@ class ChainProgress:
         logger.warning("%s", fired)
 
     def _num_steps(self, num_generations: int) -> int:
-        """The training steps of this run by the time that so many generations are stored."""
         return (num_generations - self._num_untrained) * self.steps_per_generation
 
     def view(self) -> RenderableType:

@@ -4,11 +4,14 @@ Files are written under a temporary name, flushed and renamed; files of JSON lin
 finished once its line stands in `records.jsonl`, which is written last; one without a line is made again.
 """
 
+import errno
 import json
 import logging
+import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -26,7 +30,6 @@ from collapsar.files import (
     add_checksum_to_archive,
     append_flushed,
     archive_is_whole,
-    file_is_whole,
     file_with_checksum,
     flush_to_disk,
     line_is_whole,
@@ -34,16 +37,15 @@ from collapsar.files import (
     whole_lines,
     write_atomically,
 )
-from collapsar.journal.lock import held
 from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import binding_settings
-from collapsar.records.words import counted
+from collapsar.records.settings import CONFIG, binding_settings, read_config
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
-RECORDS, CONFIG = "records.jsonl", "config.yaml"
-EARLIER = "0.1."  # folders of this version cannot be continued
+RECORDS = "records.jsonl"
+LOCK, HOLDER = ".lock", ".holder"  # the operating system gives the lock back when its process ends for any reason
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 MODEL, SAMPLES, GRID = "model.ckpt", "samples.npz", "grid.png"  # in the folder of a generation
 GRID_IMAGES = 64
 GRID_SIDE_PIXELS = 32  # smaller images are enlarged by a whole factor up to this side
@@ -110,11 +112,10 @@ class RunFolder:
     def grid(self, generation: int) -> Image.Image | None:
         """The first samples of a finished generation, tiled; None if they are no images."""
         path = self.generation_path(generation) / GRID
-        if path.exists():
-            with Image.open(path) as grid:
-                return grid.copy()
-        values = self.synthetic(generation).values
-        return image_grid(values) if values.dtype == torch.uint8 else None
+        if not path.exists():
+            return None
+        with Image.open(path) as grid:
+            return grid.copy()
 
     def curve(self, generation: int) -> list[dict[str, float]]:
         """The training losses of a finished generation, by "step"; empty if nothing was trained in steps."""
@@ -197,11 +198,6 @@ class RunFolder:
     def _check_settings(self, config: dict[str, Any]) -> None:
         if not (self.path / CONFIG).exists():
             return
-        version = str(self.read_json("versions.json").get("collapsar"))
-        if version.startswith(EARLIER) and (self.path / RECORDS).exists():
-            raise UsageError(
-                f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
-            )
         before, now = binding_settings(read_config(self.path / CONFIG)), binding_settings(config)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
@@ -211,16 +207,37 @@ class RunFolder:
                 )
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The resolved configuration of a run folder; raise UsageError if the file is damaged."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+@contextmanager
+def held(folder: Path, *, waits: bool) -> Iterator[None]:
+    """Hold a run folder for this process; if `waits`, wait for another process that holds it, else raise UsageError."""
+    lock = FileLock(folder / LOCK)
     try:
-        config = yaml.safe_load(text) if file_is_whole(text) is not False else None
-    except yaml.YAMLError:
-        config = None
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
-    return config
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        holder = "another process"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            noted = json.loads((folder / HOLDER).read_text())
+            holder = f"process {int(noted['process'])} on {noted['host']}"
+        if not waits:
+            raise UsageError(
+                f"{holder} is working in {folder}: set wait_for_lock=true to wait for it, or choose another folder "
+                "with hydra.run.dir"
+            ) from error
+        logger.info("waiting for %s, which is working in %s", holder, folder)
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
+            raise
+        raise UsageError(
+            f"{folder} cannot be locked ({error}): its file system has no locks; choose a folder on another one with "
+            "hydra.run.dir"
+        ) from error
+    try:
+        (folder / HOLDER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
 
 
 def cut_damaged_lines(path: Path) -> None:
@@ -229,10 +246,6 @@ def cut_damaged_lines(path: Path) -> None:
     *whole, torn = content.split(b"\n")
     lines = [line.decode("utf-8", "replace") for line in whole]
     first = next((number for number, line in enumerate(lines) if not is_record(line)), len(lines))
-    if unverified := sum(line_is_whole(line) is None for line in lines[:first]):
-        logger.info(
-            "%s: %s without a checksum, as in earlier versions, taken as they are", path, counted(unverified, "line")
-        )
     start = sum(len(line) + 1 for line in whole[:first])
     if first < len(lines):
         kept = path.with_name(f"damaged_{path.name}")

@@ -13,8 +13,7 @@ from typing import Any
 from collapsar.journal.rows import TRAINING_AXIS
 from collapsar.journal.store import RunFolder
 from collapsar.records.chosen import Chosen
-from collapsar.records.curve import is_loss
-from collapsar.records.record import GenerationRecord
+from collapsar.records.record import GenerationRecord, is_loss
 
 
 @dataclass(frozen=True, kw_only=True)

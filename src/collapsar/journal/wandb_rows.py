@@ -54,7 +54,6 @@ class WandbRows:
         return {AXIS: max(self.records), **row} if row else {}
 
     def _strip_pictures(self, store: RunFolder, generation: int) -> dict[str, Any]:
-        """The film strip of a generation, and the film strips so far, a row for each generation."""
         strip = store.strip(generation)
         if strip is None or strip.dtype != torch.uint8:
             return {}

@@ -65,19 +65,6 @@ def default_entity(*, timeout_seconds: float) -> str:
     return str(answer.json()["data"]["viewer"]["entity"])
 
 
-def reason(error: Exception) -> str:
-    """Why the server cannot be used, in a few words."""
-    match error:
-        case requests.Timeout():
-            return f"{server()} does not answer"
-        case requests.HTTPError(response=requests.Response() as answer):
-            return f"{server()} answers {answer.status_code}"
-        case requests.ConnectionError():
-            return f"{server()} refuses connections"
-        case _:
-            return f"{server()} does not answer as W&B does"
-
-
 class Upload:
     """The upload of W&B's folder of one run (`offline-run-...`); it writes `upload.log` there."""
 

@@ -25,7 +25,7 @@ from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.wandb_rows import WandbRows, notes_of, summarise
-from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, reason, server
+from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, server
 from collapsar.machine import signals
 from collapsar.records.record import GenerationRecord
 
@@ -91,7 +91,9 @@ class WandbTracking(Tracking):
         try:
             entity = self.entity or default_entity(timeout_seconds=self.connect_timeout_seconds)
         except (requests.RequestException, KeyError, TypeError) as error:
-            logger.warning("W&B cannot be reached (%s): this run is kept offline", reason(error))
+            answer = getattr(error, "response", None)
+            why = type(error).__name__ if answer is None else f"HTTP {answer.status_code}"
+            logger.warning("W&B cannot be reached (%s: %s): this run is kept offline", server(), why)
             return
         logger.info("W&B run: %s/%s/%s/runs/%s", server().replace("//api.", "//"), entity, self.project, run.id)
         self._upload = Upload(Path(run.settings.sync_dir))
@@ -162,7 +164,6 @@ class WandbTracking(Tracking):
             )
 
     def _close(self, *, has_failed: bool) -> None:
-        """End the run on disk, and wait for its upload."""
         run, upload, self._run, self._upload = self._run, self._upload, None, None
         assert run is not None, "start comes first"
         run.finish(exit_code=int(has_failed))
@@ -210,17 +211,13 @@ class WandbTracking(Tracking):
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
     """Refuse settings and environment variables that W&B would refuse, with the text of W&B."""
-    for name, text in (("tracking.project", project), ("tracking.entity", entity)):
-        if text is not None and not text.strip():
-            raise UsageError(f"{name} must be the name of one: got {text!r}")
-    given: dict[str, dict[str, Any]] = {
-        "tracking.project": {"project": project},
-        "tracking.entity": {"entity": entity},
-        "tracking.tags": {"run_tags": tags},
-    }
-    for name, setting in given.items():
-        with refusals_name(name):
-            wandb.Settings(**setting)
+    given: dict[str, Any] = {"project": project, "entity": entity, "run_tags": tags}
+    for name, value in given.items():
+        setting = f"tracking.{name.removeprefix('run_')}"
+        if isinstance(value, str) and not value.strip():
+            raise UsageError(f"{setting} must be the name of one: got {value!r}")
+        with refusals_name(setting):
+            wandb.Settings(**{name: value})
     for variable in (name for name in os.environ if name.startswith("WANDB_") and name not in READ_HERE):
         with refusals_name(variable):
             wandb.Settings().update_from_env_vars({variable: os.environ[variable]})

@@ -14,7 +14,7 @@ from collapsar.journal.rows import AXIS, HEADLINE, TRAINING_AXIS, panel_key
 from collapsar.journal.wandb_rows import CLASS_HISTOGRAM, CLASS_SHARES, FILM, FILM_STRIP, RECALL_BY_CLASS
 from collapsar.journal.wandb_server import api_key
 from collapsar.judging.metric_lookup import title_of
-from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE
+from collapsar.records.record import GRADIENT_NORM, LEARNING_RATE
 
 PROFILE = {
     "Half-life of recall (generations)": "profile/recall_half_life",

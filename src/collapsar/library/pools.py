@@ -16,8 +16,9 @@ from collapsar.data.batches import PoolBatches, PoolInOrder
 from collapsar.data.causes.cause import checked_causes, plant_all
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError, check_positive
-from collapsar.journal.store import CONFIG, RunFolder, read_config
+from collapsar.journal.store import RunFolder
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named
+from collapsar.records.settings import CONFIG, read_config
 from collapsar.samples import Samples, as_samples, from_model_range
 from collapsar.seeding import make_generator
 from collapsar.training.device_cache import DeviceCache

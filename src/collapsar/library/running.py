@@ -19,8 +19,8 @@ from collapsar.jobs import failures, multirun
 from collapsar.jobs.job import run_job, sum_up_dry_run
 from collapsar.library.composing import as_overrides, mistakes_named, own_hydra
 from collapsar.machine.signals import Stopped
-from collapsar.study.chains import CONFIG, read_chains
-from collapsar.study.tables import records_table
+from collapsar.records.settings import CONFIG
+from collapsar.study.study import read_study
 
 FULL_ERRORS = "HYDRA_FULL_ERROR"
 
@@ -58,7 +58,7 @@ def run(overrides: Sequence[str] = (), *, is_multirun: bool = False, **settings:
         failed, folders = failures.failed_jobs.copy(), list(dict.fromkeys(multirun.run_folders))
         lines = [line.removeprefix("collapsar: ") for line in failures.lines(failed, num_jobs=len(folders))]
     begun = [folder for folder in folders if (folder / CONFIG).is_file()]
-    table = records_table(read_chains(begun)) if begun else pd.DataFrame()
+    table = read_study(begun).records if begun else pd.DataFrame()
     if failed and (table.empty or any(job.exit_code == failures.USAGE_EXIT_CODE for job in failed)):
         raise UsageError("\n".join(lines))
     if failed:

@@ -25,7 +25,7 @@ from collapsar.models.latent import LatentModel
 from collapsar.models.own_fit import OwnFit
 from collapsar.models.plan import DEFAULT_PLAN, MODEL_SPECIFIC_KEYS, Plan
 from collapsar.models.shapes import Values
-from collapsar.records.curve import GRADIENT_NORM, LEARNING_RATE, is_loss
+from collapsar.records.record import GRADIENT_NORM, LEARNING_RATE, is_loss
 from collapsar.samples import Samples, as_samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step

@@ -11,6 +11,11 @@ from typing import Any
 from collapsar.errors import UsageError
 from collapsar.files import line_is_whole, line_with_checksum
 
+LEARNING_RATE, GRADIENT_NORM = (
+    "learning_rate",
+    "gradient_norm",
+)  # in curves; of several networks, each with its name
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRecord:
@@ -62,3 +67,8 @@ class GenerationRecord:
             return cls(**{key: value for key, value in content.items() if key in known})
         except (json.JSONDecodeError, TypeError, AttributeError) as error:
             raise UsageError(f"not a generation record ({error}): {line[:80]!r}") from error
+
+
+def is_loss(name: str) -> bool:
+    """Whether an entry of a reading of a training's curve (`curve.json`) is a loss."""
+    return name not in ("step", "epoch") and not name.startswith((LEARNING_RATE, GRADIENT_NORM))

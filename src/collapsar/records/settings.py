@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from collapsar.errors import UsageError
+from collapsar.files import file_is_whole
 
+CONFIG = "config.yaml"  # of a run folder
 FREE_SETTINGS = (
     *("name", "num_generations", "objective", "analysis", "share_generation_0", "tracking", "alarm"),
     *("data.root", "data.path"),  # data.checksum identifies a table
@@ -96,7 +98,6 @@ def recipe_by_side(key: str, size: str, model: str, shape: Sequence[int]) -> Any
 
 @cache
 def _without_recipe(model: str) -> dict[str, Any]:
-    """The settings by dotted key that a recipe may change, as the files of `conf` have them."""
     parts = {"training": _read("training", "default"), "trainer": _read("trainer", "default"), "model": {}}
     own = _read("model", model)
     for name in (*own.pop("defaults", []), "_self_"):
@@ -125,6 +126,19 @@ def flatten(config: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         flat |= flatten(value, prefix=f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The resolved configuration of a run folder, empty if the file holds none; UsageError if it is damaged."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    damaged = UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
+    if file_is_whole(text) is False:
+        raise damaged
+    try:
+        config = yaml.load(text, QUICK_LOADER)
+    except yaml.YAMLError as error:
+        raise damaged from error
+    return config if isinstance(config, dict) else {}
 
 
 def is_free(key: str) -> bool:

@@ -25,9 +25,7 @@ def _report(options: argparse.Namespace) -> None:
     from collapsar.study.study import read_study
 
     for file in options.imported:
-        from collapsar.report.dataset import import_csv
-
-        import_csv(file, options.folders[0])
+        exports.import_csv(file, options.folders[0])
     study = read_study(options.folders)
     written = []
     if options.text:
@@ -41,9 +39,7 @@ def _report(options: argparse.Namespace) -> None:
     if options.parquet:
         written.append(exports.write_parquet(study.arms, options.parquet))
     if options.dataset:
-        from collapsar.report.dataset import write_dataset
-
-        written += write_dataset(study, options.dataset)
+        written += exports.write_dataset(study, options.dataset)
     if options.figures:
         from collapsar.report.paper import write_figures
 

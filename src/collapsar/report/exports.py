@@ -1,22 +1,34 @@
-"""Tidy tables for other programs: the records, and the effects of arms.
+"""Tidy tables for other programs: the records, also as a data set, and the effects of arms; and chains from a CSV.
 
 A chain that ended early has rows after its end too: they repeat its last values, as means do, and the metric
-`carried_from` names the generation of these values.
+`carried_from` names the generation of these values. A data set has a
+Croissant description (MLCommons, version 1.0: http://mlcommons.org/croissant/1.0).
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import UsageError
+from collapsar.files import write_atomically
 from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import digest
+from collapsar.report.templating import template
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 from collapsar.theory.fitted import values_of
 
 COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
+TABLE, DESCRIPTION = "records.parquet", "croissant.json"
+TYPES = {"seed": "sc:Integer", "generation": "sc:Integer", "value": "sc:Float"}  # of columns; others hold text
+NEEDED = ("generation", "seed", "arm", "metric", "value")
+FOREIGN = "foreign"
 
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
@@ -44,6 +56,78 @@ def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
     except ImportError as error:
         raise UsageError("--parquet needs pyarrow: install collapsar[parquet], or use --csv") from error
     return output
+
+
+def write_dataset(study: Study, folder: Path) -> list[Path]:
+    """Write the records of a study as Parquet, and a Croissant description beside it; returns both paths."""
+    table, description = write_parquet(study.arms, folder / TABLE), folder / DESCRIPTION
+    content = template("croissant.json.jinja").render(
+        name="-".join(dict.fromkeys(str(chain.config.get("name", "runs")) for chain in study.chains)),
+        num_chains=len(study.chains),
+        table=TABLE,
+        checksum=sha256(table.read_bytes()).hexdigest(),
+        columns={column: TYPES.get(column, "sc:Text") for column in COLUMNS},
+    )
+    write_atomically(description, content.encode())
+    return [table, description]
+
+
+def import_csv(file: Path, folder: Path) -> None:
+    """Write other people's chains as run folders, below a folder of the study that is named for the file.
+
+    The file is a CSV with the columns NEEDED, one row for each value; UsageError if it cannot be used.
+    """
+    for (arm, seed), own in _checked_rows(file).groupby(["arm", "seed"], sort=False):
+        start = re.sub(r"[^\w.-]+", "_", str(arm))[:40]
+        run = folder / file.stem / f"{start}_seed{seed}_{digest({'arm': arm, 'seed': int(seed)})}"
+        records = [
+            GenerationRecord(
+                generation=int(generation),
+                seed=int(seed),
+                data=file.stem,
+                model=FOREIGN,
+                regime=str(arm),
+                pool={"size": 0, "real_fraction": 0.0, "origins": {}},
+                num_evaluated=0,
+                num_real=0,
+                metrics=dict(zip(found["metric"], found["value"].astype(float), strict=True)),
+                seconds={},
+            )
+            for generation, found in own.groupby("generation")
+        ]
+        config = {
+            "name": file.stem,
+            "seed": int(seed),
+            "num_generations": records[-1].generation + 1,
+            "data": {"name": file.stem},
+            "model": {"name": FOREIGN},
+            "regime": {"name": str(arm)},
+        }
+        run.mkdir(parents=True, exist_ok=True)
+        write_atomically(run / "config.yaml", yaml.safe_dump(config).encode())
+        write_atomically(run / "records.jsonl", "".join(f"{record.to_json()}\n" for record in records).encode())
+
+
+def _checked_rows(file: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read as CSV: {error}") from error
+    if missing := [name for name in NEEDED if name not in rows]:
+        raise UsageError(f"{file} lacks the columns {', '.join(missing)}: it needs {', '.join(NEEDED)}")
+    for name in ("generation", "seed"):
+        if not pd.api.types.is_integer_dtype(rows[name]) or (rows[name] < 0).any():
+            raise UsageError(f"{file}: {name} must be whole numbers from 0 on")
+    if not pd.api.types.is_numeric_dtype(rows["value"]) or not np.isfinite(rows["value"]).all():
+        raise UsageError(f"{file}: value must be finite numbers")
+    twice = rows[rows.duplicated(["generation", "seed", "arm", "metric"])]
+    if len(twice):
+        first = twice.iloc[0]
+        raise UsageError(
+            f"{file} has {first['metric']} of {first['arm']}, seed {first['seed']}, generation "
+            f"{first['generation']} twice"
+        )
+    return rows
 
 
 def _rows(arm: Arm) -> Iterator[tuple[Any, ...]]:

@@ -60,6 +60,5 @@ def render(study: Study, *, notice: str = "") -> str:
 
 
 def _title(chains: Sequence[Chain]) -> str:
-    """The names of the studies; without one, the label of a lone chain."""
     names = list(dict.fromkeys(str(name) for chain in chains if (name := chain.config.get("name"))))
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") or (chains[0].label if len(chains) == 1 else "runs")

@@ -1,6 +1,5 @@
 """The terminal's tables: arms with their first and last values and times, and their effects against baselines."""
 
-import math
 from collections.abc import Sequence
 
 from rich import box
@@ -9,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.judging.metric_lookup import title_of
-from collapsar.records.words import counted
 from collapsar.report.sections import predictors
 from collapsar.report.sections.answer import entry_gate
 from collapsar.report.sections.forest import notes, sentence, spendings
@@ -17,10 +15,10 @@ from collapsar.report.wording import MISSING, growth_text, p_text, short_text, t
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.chains import Chain
 from collapsar.study.comparison import Comparison
-from collapsar.study.effects import Effect
 from collapsar.study.intervals import Interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
+from collapsar.study.verdicts import Effect
 
 
 def report_tables(study: Study) -> Group:
@@ -31,7 +29,7 @@ def report_tables(study: Study) -> Group:
 
 def table_of(study: Study) -> Table:
     """The table of arms, with a row for each seed if there are several; the caption lists unfinished chains."""
-    times = f"times in generations, with their range{_horizons(study.summaries)}"
+    times = "times in generations, with their range; >N: not in N generations"
     values = "generation 0→last, with its 95 % interval over seeds"
     table = _table("\n".join([values, times, *_notes(study.summaries)]))
     for heading in (*map(title_of, study.main_metrics), "recall halved", "first dead"):
@@ -88,19 +86,7 @@ def _effect_text(effect: Effect | None) -> str:
     return f"{growth_text(judged.interval)}\n{bounds}\n{p_text(judged.p_value)}"
 
 
-def _horizons(summaries: Sequence[ArmSummary]) -> str:
-    """The meaning of >N, for the caption; empty if every event happened."""
-    times = [time for summary in summaries for time in (summary.half_life, summary.first_dead) if time is not None]
-    never = sorted({time.num_generations for time in times if not math.isfinite(time.high)})
-    if never == [0]:
-        return "; >0: there is one generation only"
-    if len(never) == 1:
-        return f"; >{never[0]}: not in {counted(never[0], 'generation')}"
-    return "; >N: not in N generations" if never else ""
-
-
 def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
-    """What became of unfinished chains, and whether generation 0 passed the entry gate."""
     notes = []
     for arm in (summary.arm for summary in summaries):
         for chain in (chain for chain in arm.chains if chain.problem):
@@ -122,7 +108,6 @@ def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:
-    """First and last mean, and the interval of the last on a line of its own."""
     means = f"{short_text(first.mean if first else None)}→{short_text(last.mean if last else None)}"
     if last is None or last.low is None:
         return means

@@ -7,7 +7,7 @@ from collapsar.journal.definitions import Verdict
 from collapsar.records.words import counted
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval
-from collapsar.study.waiting import WaitingTime
+from collapsar.study.survival import WaitingTime
 
 MISSING = "–"
 

@@ -29,17 +29,11 @@ EARLIER_NAMES = {"recall_half_life": RMST}
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """What was fixed for a comparison.
+    """What was fixed for a comparison."""
 
-    Attributes:
-        primary: The outcome that decides; None: the first one that is measured.
-        horizon: The last generation that is compared; None: that of the median chain.
-        smallest_effect: The smallest difference of the primary outcome that matters, in its units; None: not said.
-    """
-
-    primary: str | None = None
-    horizon: int | None = None
-    smallest_effect: int | float | None = None
+    primary: str | None = None  # the outcome that decides; None: the first one that is measured
+    horizon: int | None = None  # the last generation that is compared; None: that of the median chain
+    smallest_effect: int | float | None = None  # smallest difference of the primary outcome that matters, in its units
 
     @property
     def digest(self) -> str:

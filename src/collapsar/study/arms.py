@@ -1,44 +1,38 @@
 """Arms: the chains whose settings differ only in the seed, each with the name that was stored with its chains.
 
 Chains of earlier versions have no names: their arms are named by the settings that differ from those of the baseline
-or, without one, from those of the other arms.
+or, without one, from those of the other arms. The baseline has nothing switched on: it is the arm with the fewest
+settings; among equals the one that differs least from the others; among equals the one under `replace`. If several are
+left, as in a sweep over the values of one number, there is no baseline.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from collapsar.errors import printable
 from collapsar.records.chosen import FRONT, SEPARATOR, setting_text
 from collapsar.records.settings import arm_settings, flatten
-from collapsar.study.baselines import differing_keys, find_baseline
 from collapsar.study.chains import Chain
 
 NAMED_PARTS = (*FRONT, "regime")
+MIN_OTHERS = 2  # arms beside the baseline; with one there is nothing to rank
+PLAIN_REGIME = ("regime._target_", "Replace")
 LEADING = {"size": "small", "model.body": None}  # batch and budget follow from these; the value if one is absent
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Arm:
-    """Chains that differ only in the seed.
+    """Chains that differ only in the seed."""
 
-    Attributes:
-        name: Its name, such as "replace, lever=sgd", which no other arm of the study has.
-        family: Its data and its model; arms of one family are compared with each other.
-        is_baseline: Whether it is the arm of its family with nothing switched on (`baselines`).
-        distinctions: What sets it apart from the other arms, by part or dotted key; None if a key is absent from it.
-        settings: The settings its chains share, by dotted key.
-        chains: In the order of their seeds.
-    """
-
-    name: str
-    family: tuple[str, str]
-    is_baseline: bool
-    distinctions: dict[str, Any]
-    settings: dict[str, Any]
-    chains: tuple[Chain, ...]
+    name: str  # its name, such as "replace, lever=sgd", which no other arm of the study has
+    family: tuple[str, str]  # its data and its model; arms of one family are compared with each other
+    is_baseline: bool  # whether it is the arm of its family with nothing switched on
+    distinctions: dict[str, Any]  # what sets it apart from other arms, by part or dotted key; None if absent from it
+    settings: dict[str, Any]  # the settings its chains share, by dotted key
+    chains: tuple[Chain, ...]  # in the order of their seeds
 
     def __repr__(self) -> str:
         seeds = ", ".join(str(chain.seed) for chain in self.chains)
@@ -91,30 +85,17 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
     groups: dict[str, list[Chain]] = {}
     for chain in chains:
         groups.setdefault(json.dumps(arm_settings(chain.config), sort_keys=True, default=str), []).append(chain)
-    members = [tuple(sorted(group, key=lambda chain: chain.seed)) for group in groups.values()]
-    settings = [arm_settings(group[0].config) for group in members]
-    parts = [{part: part_name(group, part) for part in NAMED_PARTS} for group in members]
-    distinctions = _distinctions(members, settings, parts)
-    families = [(own["data"], own["model"]) for own in parts]
-    baselines = _baselines(families, settings)
-    names = [
-        next((chain.chosen.arm for chain in group if chain.chosen), None)
-        or _plain_name(distinctions[index], settings[index], parts[index], baseline=baselines.get(families[index]))
-        for index, group in enumerate(members)
+    arms = [_unnamed(sorted(group, key=lambda chain: chain.seed)) for group in groups.values()]
+    arms = [replace(arm, distinctions=own) for arm, own in zip(arms, _distinctions(arms), strict=True)]
+    found = [(own, find_baseline([arm.settings for arm in own])) for own in by_family(arms)]
+    baselines = {own[0].family: own[index] for own, index in found if index is not None}
+    named = [
+        replace(arm, name=_name(arm, baseline=base), is_baseline=arm is base)
+        for arm in arms
+        for base in [baselines.get(arm.family)]
     ]
-    names = _made_unique(names, members, settings, parts)
-    arms = [
-        Arm(
-            name=printable(names[index]),
-            family=family,
-            is_baseline=settings[index] == baselines.get(family),
-            distinctions=distinctions[index],
-            settings=settings[index],
-            chains=group,
-        )
-        for index, (family, group) in enumerate(zip(families, members, strict=True))
-    ]
-    orders = {key: _order([own[key] for own in distinctions]) for key in distinctions[0]} if distinctions else {}
+    arms = _made_unique(named)
+    orders = {key: in_order([arm.distinctions[key] for arm in arms]) for arm in arms[:1] for key in arm.distinctions}
     return sorted(arms, key=lambda arm: [orders[key].index(value) for key, value in arm.distinctions.items()])
 
 
@@ -143,82 +124,81 @@ def part_name(chains: Sequence[Chain], part: str) -> str:
     return str(content.get("name") or str(content.get("_target_", part)).rsplit(".", 1)[-1].lower())
 
 
-def _distinctions(
-    members: Sequence[Sequence[Chain]], settings: Sequence[dict[str, Any]], parts: Sequence[dict[str, str]]
-) -> list[dict[str, Any]]:
+def _unnamed(chains: Sequence[Chain]) -> Arm:
+    return Arm(
+        name="",
+        family=(part_name(chains, "data"), part_name(chains, "model")),
+        is_baseline=False,
+        distinctions={},
+        settings=arm_settings(chains[0].config),
+        chains=tuple(chains),
+    )
+
+
+def _distinctions(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """For each arm, the parts and settings that tell the arms apart, without those that follow from earlier ones."""
-    columns: dict[str, list[Any]] = {part: [own[part] for own in parts] for part in NAMED_PARTS}
-    flat = [flatten(group[0].config) for group in members]
+    columns: dict[str, list[Any]] = {part: [part_name(arm.chains, part) for arm in arms] for part in NAMED_PARTS}
+    flat = [flatten(arm.chains[0].config) for arm in arms]
     columns |= {key: [config.get(key, absent) for config in flat] for key, absent in LEADING.items()}
-    keys = dict.fromkeys(key for shared in settings for key in shared)
-    columns |= {key: [shared.get(key) for shared in settings] for key in keys if key not in LEADING}
+    keys = dict.fromkeys(key for arm in arms for key in arm.settings)
+    columns |= {key: [arm.settings.get(key) for arm in arms] for key in keys if key not in LEADING}
     chosen: dict[str, list[Any]] = {}
-    known = [""] * len(members)
+    known = [""] * len(arms)
     for key, values in columns.items():
         refined = [f"{before}|{value}" for before, value in zip(known, values, strict=True)]
         if len(set(refined)) > len(set(known)):
             chosen[key], known = values, refined
-    return [{key: values[index] for key, values in chosen.items()} for index in range(len(members))]
+    return [{key: values[index] for key, values in chosen.items()} for index in range(len(arms))]
 
 
-def _baselines(
-    families: Sequence[tuple[str, str]], settings: Sequence[dict[str, Any]]
-) -> dict[tuple[str, str], dict[str, Any]]:
-    """The settings of the baseline of each family that has one."""
-    found = {}
-    for family in dict.fromkeys(families):
-        own = [shared for other, shared in zip(families, settings, strict=True) if other == family]
-        if (index := find_baseline(own)) is not None:
-            found[family] = own[index]
-    return found
-
-
-def _plain_name(
-    distinctions: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    parts: Mapping[str, str],
-    *,
-    baseline: Mapping[str, Any] | None,
-) -> str:
-    """The name of an arm whose chains have none: the settings that set it apart from a baseline or the other arms."""
+def _name(arm: Arm, *, baseline: Arm | None) -> str:
+    """The stored name or, without one, the settings that set the arm apart from a baseline or the other arms."""
+    if stored := next((chain.chosen.arm for chain in arm.chains if chain.chosen), None):
+        return stored
+    regime = part_name(arm.chains, "regime")
     if baseline is None:
-        present = {key: value for key, value in distinctions.items() if value is not None}
+        present = {key: value for key, value in arm.distinctions.items() if value is not None}
         front = [str(present.pop(part)) for part in NAMED_PARTS if part in present]
-        return SEPARATOR.join([*front, *_texts(present)]) or f"{parts['model']}, {parts['regime']}"
-    apart = {key: settings.get(key) for key in differing_keys(settings, baseline) if key != "regime._target_"}
-    front = [parts[part] for part in NAMED_PARTS if part in distinctions or part == "regime"]
-    return SEPARATOR.join([*front, *(setting_text(key, value) for key, value in apart.items())])
+        return SEPARATOR.join([*front, *_texts(present)]) or f"{arm.family[1]}, {regime}"
+    apart = [key for key in differing_keys(arm.settings, baseline.settings) if key != "regime._target_"]
+    front = [str(arm.distinctions[part]) for part in FRONT if part in arm.distinctions]
+    return SEPARATOR.join([*front, regime, *(setting_text(key, arm.settings.get(key)) for key in apart)])
 
 
-def _made_unique(
-    names: Sequence[str],
-    members: Sequence[Sequence[Chain]],
-    settings: Sequence[dict[str, Any]],
-    parts: Sequence[dict[str, str]],
-) -> list[str]:
-    """The names of arms; those that several studies gave to different arms are completed by what differs."""
-    unique = list(names)
+def _made_unique(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms; names that several studies gave to different arms are completed by what differs."""
+    names = [arm.name for arm in arms]
     for name in {name for name in names if names.count(name) > 1}:
-        alike = [index for index, other in enumerate(names) if other == name]
-        apart = _distinctions(
-            [members[index] for index in alike],
-            [settings[index] for index in alike],
-            [parts[index] for index in alike],
-        )
-        for index, own in zip(alike, apart, strict=True):
+        alike = [index for index, arm in enumerate(arms) if arm.name == name]
+        for index, own in zip(alike, _distinctions([arms[index] for index in alike]), strict=True):
             front = [own.pop(part) for part in FRONT if part in own]
-            unique[index] = SEPARATOR.join([*front, name, *_texts(own)])
-    return [
-        f"{name} ({number})" if (number := 1 + unique[:index].count(name)) > 1 else name
-        for index, name in enumerate(unique)
-    ]
+            names[index] = SEPARATOR.join([*front, name, *_texts(own)])
+    counts = [1 + names[:index].count(name) for index, name in enumerate(names)]
+    names = [f"{name} ({count})" if count > 1 else name for name, count in zip(names, counts, strict=True)]
+    return [replace(arm, name=printable(name)) for arm, name in zip(arms, names, strict=True)]
 
 
 def _texts(distinctions: Mapping[str, Any]) -> list[str]:
     return [setting_text(key, value) for key, value in distinctions.items() if value is not None]
 
 
-def _order(values: Sequence[Any]) -> list[Any]:
-    """Distinct values: sorted if they are numbers, else in their order."""
+def in_order(values: Sequence[Any]) -> list[Any]:
+    """Distinct values: sorted if they are numbers, else as they come."""
     distinct = [value for index, value in enumerate(values) if value not in values[:index]]
     return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct
+
+
+def find_baseline(arms: Sequence[Mapping[str, Any]]) -> int | None:
+    """The index of the baseline among arms of one model, given their settings by dotted key; None if there is none."""
+    if len(arms) <= MIN_OTHERS:
+        return None
+    distances = [sum(len(differing_keys(own, other)) for other in arms) for own in arms]
+    key, plain = PLAIN_REGIME
+    ranks = [(len(own), far, own.get(key) != plain) for own, far in zip(arms, distances, strict=True)]
+    first = min(ranks)
+    return ranks.index(first) if ranks.count(first) == 1 else None
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The settings that differ: those of the first arm before those that only the second has."""
+    return [key for key in dict.fromkeys([*one, *other]) if one.get(key) != other.get(key)]

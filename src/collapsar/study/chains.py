@@ -3,9 +3,8 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from collapsar.errors import NonFiniteError, UsageError, printable
-from collapsar.files import file_is_whole
 from collapsar.journal.profile import Ending, Profile, profile_chain
 from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
 from collapsar.records.chosen import Chosen, read_chosen
 from collapsar.records.record import GenerationRecord
+from collapsar.records.settings import CONFIG, read_config
 from collapsar.records.words import counted
 from collapsar.theory.fitted import values_of
 
@@ -28,34 +27,22 @@ EARLIER_PATHS = {
 }
 """Present names of renamed classes, by old name; a class that only moved is recognised by its name."""
 
-CONFIG = "config.yaml"
 OF_A_RUN = re.compile(r"generation_\d+|wandb|\..*")  # folders inside a run folder
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Chain:
-    """One run folder.
-
-    Attributes:
-        label: Its path below the folder that was read.
-        config: The resolved configuration, with the present names of its classes.
-        records: Its finished generations, in order.
-        overrides: The overrides it was started with; empty if unknown.
-        chosen: What was chosen for it, and the name of its arm; None if an earlier version made it.
-        versions: The packages it ran with; empty if unknown.
-        problem: Why it is not finished; empty if it is.
-        ending: How it ended before its last generation, which is an outcome; empty if it is finished or still open.
-    """
+    """One run folder."""
 
     folder: Path
-    label: str
-    config: dict[str, Any]
-    records: tuple[GenerationRecord, ...]
-    overrides: tuple[str, ...]
-    versions: dict[str, str]
-    problem: str
-    ending: Ending = ""
-    chosen: Chosen | None = None
+    label: str  # its path below the folder that was read
+    config: dict[str, Any]  # the resolved configuration, with the present names of its classes
+    records: tuple[GenerationRecord, ...]  # its finished generations, in order
+    overrides: tuple[str, ...]  # the overrides it was started with; empty if unknown
+    versions: dict[str, str]  # the packages it ran with; empty if unknown
+    problem: str  # why it is not finished; empty if it is
+    ending: Ending = ""  # how it ended before its last generation, an outcome; empty if finished or still open
+    chosen: Chosen | None = None  # what was chosen for it, and the name of its arm; None if an earlier version made it
 
     def __repr__(self) -> str:
         state = self.problem or counted(len(self.records), "generation")
@@ -192,20 +179,13 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _is_study(folder: Path) -> bool:
-    """Whether a folder directly contains run folders."""
     return any(folder.glob(f"*/{CONFIG}"))
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:
     """The resolved config; None if the file is something else, such as a defaults list, or W&B's copy."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if file_is_whole(text) is False:
-        raise UsageError(f"{path} is damaged: delete it, and the command that made the chain writes it anew")
-    try:
-        config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    is_run = isinstance(config, dict) and isinstance(config.get("num_generations"), int) and "defaults" not in config
+    config = read_config(path)
+    is_run = isinstance(config.get("num_generations"), int) and "defaults" not in config
     return _with_present_names(config) if is_run else None
 
 
@@ -251,9 +231,7 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
                 f"{path}, line {number}: {error}; the command that made the chain makes this generation and those "
                 "after it again"
             ) from error
-        # Each line of JSON has its own copies of the keys, which take more memory than the values over 200 chains.
-        shared = {sys.intern(key): value for key, value in record.metrics.items()}
-        records[record.generation] = replace(record, metrics=shared)
+        records[record.generation] = record
     return tuple(records[generation] for generation in sorted(records))
 
 

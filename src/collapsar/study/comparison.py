@@ -4,61 +4,51 @@ Recall survival is restricted to the last generation compared, the horizon (rest
 Parmar 2013): a chain whose recall never halved counts with the horizon. Differences are then too small if both arms
 outlive it, never too large. A chain without any recall from the start counts with 0. A chain that its alarm stopped or
 whose numbers broke down counts with its last values and, if its recall had not halved by then, with the generations
-that it lasted.
+that it lasted. What a comparison can find is said before it runs: effects in standard deviations (sd) of a seed's
+difference from the baseline, with one variance pooled over arms.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
+from scipy.optimize import brentq
+from scipy.stats import kendalltau, nct
 
 from collapsar.study.analysis import EARLIER_NAMES, RMST, Analysis, shared_analysis
-from collapsar.study.arms import Arm, by_family
+from collapsar.study.arms import Arm, by_family, group_arms
 from collapsar.study.chains import Chain
-from collapsar.study.effects import Effect, effects
+from collapsar.study.simultaneous import LEVEL, LargestT, dunnett_correlation
 from collapsar.study.survival import RecallSurvival, recall_life, recall_survival
-from collapsar.study.verdicts import Values
+from collapsar.study.verdicts import Effect, effects
 
+POWER = 0.8
 UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a chain's first one counts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """The cost of a chain of an arm, as means over the chains that are compared.
+    """The cost of a chain of an arm, as means over the chains that are compared."""
 
-    Attributes:
-        seconds: Seconds of all phases; a first model that another chain trained counts with the time of that training.
-        num_steps: Training steps of all generations; 0 for models that are fitted by formula.
-        num_real: Real samples in all its pools; a sample in two pools counts twice.
-    """
-
-    seconds: float
-    num_steps: float
-    num_real: float
+    seconds: float  # of all phases; a first model from another chain counts with its training's time
+    num_steps: float  # training steps of all generations; 0 for models that are fitted by formula
+    num_real: float  # real samples in all its pools; a sample in two pools counts twice
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedArm:
-    """An arm against its baseline.
-
-    Attributes:
-        index: Its place among all arms, which sets its colour.
-        effects: By outcome; without outcomes that the two did not both measure on at least two shared seeds.
-        spending: The cost of one of its chains.
-        num_seeds: Seeds that it shares with the baseline.
-        num_carried: Those of them whose last values are carried on, in this arm or in the baseline.
-        survival: How long its recall lasts; None if recall was not measured.
-    """
+    """An arm against its baseline."""
 
     arm: Arm
-    index: int
-    effects: dict[str, Effect]
-    spending: Spending
-    num_seeds: int
-    num_carried: int
-    survival: RecallSurvival | None
+    index: int  # its place among all arms, which sets its colour
+    effects: dict[str, Effect]  # by outcome; without those measured on fewer than two shared seeds
+    spending: Spending  # the cost of one of its chains
+    num_seeds: int  # seeds that it shares with the baseline
+    num_carried: int  # those of them whose last values are carried on, in this arm or in the baseline
+    survival: RecallSurvival | None  # how long its recall lasts; None if recall was not measured
 
     @property
     def deciding(self) -> Effect:
@@ -68,32 +58,20 @@ class ComparedArm:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All arms of one model against their baseline.
+    """All arms of one model against their baseline."""
 
-    Attributes:
-        analysis: What was fixed before the chains ran.
-        baseline: The arm with nothing switched on.
-        spending: The cost of one of its chains.
-        survival: How long its recall lasts; None if recall was not measured.
-        horizon: The last generation that is compared; recall survival is restricted to it.
-        outcomes: The measured outcomes; the primary one, which decides, is the first.
-        arms: The other arms, the most helpful one first.
-        left_out: Arms that share fewer than two seeds with the baseline up to the horizon.
-        order_tau: Kendall's tau between the orders of arms on the primary outcome in the first feature space and in
-            one that saw no labels, by the name of that space; NaN for a single arm, empty if none was measured.
-        below_gate: Arms with a chain whose generation 0 fails the entry gate: with one, all verdicts are exploratory.
-    """
-
-    analysis: Analysis
-    baseline: Arm
-    spending: Spending
-    survival: RecallSurvival | None
-    horizon: int
-    outcomes: tuple[str, ...]
-    arms: tuple[ComparedArm, ...]
-    left_out: tuple[Arm, ...]
+    analysis: Analysis  # what was fixed before the chains ran
+    baseline: Arm  # the arm with nothing switched on
+    spending: Spending  # the cost of one of its chains
+    survival: RecallSurvival | None  # how long its recall lasts; None if recall was not measured
+    horizon: int  # the last generation that is compared; recall survival is restricted to it
+    outcomes: tuple[str, ...]  # the measured outcomes; the primary one, which decides, is the first
+    arms: tuple[ComparedArm, ...]  # the other arms, the most helpful one first
+    left_out: tuple[Arm, ...]  # arms that share fewer than two seeds with the baseline up to the horizon
+    # Kendall's tau between the orders of arms on the primary outcome in the first feature space and in one that saw no
+    # labels, by the name of that space; NaN for a single arm, empty if none was measured
     order_tau: dict[str, float]
-    below_gate: tuple[Arm, ...]
+    below_gate: tuple[Arm, ...]  # arms of which a chain fails the entry gate; with one, verdicts are exploratory
 
 
 def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
@@ -117,9 +95,9 @@ def outcome_of(chain: Chain, outcome: str, *, horizon: int, space: str = "") -> 
     return None if life is None else life[0]
 
 
-def by_seed(chains: Sequence[Chain], statistic: Callable[[Chain], float | None]) -> dict[int, float]:
-    """A statistic of each chain that has it, by seed, as `effects` and `judge` take it."""
-    found = ((chain.seed, statistic(chain)) for chain in chains)
+def by_seed(chains: Sequence[Chain], outcome: str, *, horizon: int, space: str = "") -> dict[int, float]:
+    """The outcome of each chain that has it, by seed, as `effects` and `judge` take it."""
+    found = ((chain.seed, outcome_of(chain, outcome, horizon=horizon, space=space)) for chain in chains)
     return {seed: value for seed, value in found if value is not None}
 
 
@@ -176,13 +154,7 @@ def _horizon(chains: Sequence[Chain]) -> int:
 
 
 def _up_to(arm: Arm, horizon: int) -> list[Chain]:
-    """The chains that reached the horizon or ended before it."""
     return [chain for chain in arm.distinct if len(chain.records) > horizon or (chain.has_outcome and chain.ending)]
-
-
-def _values(chains: Sequence[Sequence[Chain]], outcome: str, *, horizon: int, space: str = "") -> list[Values]:
-    """An outcome by seed, for each arm."""
-    return [by_seed(own, lambda chain: outcome_of(chain, outcome, horizon=horizon, space=space)) for own in chains]
 
 
 def _effects(
@@ -192,7 +164,7 @@ def _effects(
 
     The primary outcome, the first, is corrected for the number of arms, the secondary ones for their own number too.
     """
-    values = {outcome: _values(chains, outcome, horizon=horizon) for outcome in analysis.outcomes()}
+    values = {outcome: [by_seed(own, outcome, horizon=horizon) for own in chains] for outcome in analysis.outcomes()}
     measured = [key for key, (base, *own) in values.items() if any(len(base.keys() & arm.keys()) > 1 for arm in own)]
     found: list[dict[str, Effect]] = [{} for _ in chains[1:]]
     for outcome in measured:
@@ -213,7 +185,7 @@ def _check_spaces(
 ) -> dict[str, float]:
     """Make an arm undecided if a space that saw no labels does not agree; Kendall's tau of the arms' orders."""
     for space in UNLABELLED:
-        base, *others = _values(chains, primary, horizon=horizon, space=space)
+        base, *others = [by_seed(own, primary, horizon=horizon, space=space) for own in chains]
         pairs = []
         for own, arm in zip(found, others, strict=True):
             if primary in own and (seeds := base.keys() & arm.keys()):
@@ -242,3 +214,35 @@ def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:
         num_steps=float(np.sum([record.training.get("steps", 0) for record in records])) / len(chains),
         num_real=float(np.sum([record.pool["origins"].get("real", 0) for record in records])) / len(chains),
     )
+
+
+def power_of(*, num_seeds: int, num_arms: int) -> tuple[float, float]:
+    """The half-width of intervals that hold for all arms together with 95 %, and the effect found with 80 %.
+
+    With so many arms beside the baseline, and so many seeds of each, at least two.
+    """
+    df = num_arms * (num_seeds - 1)
+    critical = LargestT(dunnett_correlation([range(num_seeds)] * num_arms), df=df).quantile(LEVEL)
+    shift = brentq(lambda away: nct.sf(critical, df, away) - POWER, 0, 10 * critical)
+    return critical / math.sqrt(num_seeds), shift / math.sqrt(num_seeds)
+
+
+def forecast_power(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each comparison that chains of these settings would make."""
+    chains = [
+        Chain(folder=Path(), label="", config={**own}, records=(), overrides=(), versions={}, problem="unfinished")
+        for own in settings
+    ]
+    found = []
+    for family in by_family(group_arms(chains)):
+        num_seeds, num_arms = min(len(arm.distinct) for arm in family), len(family) - 1
+        if num_seeds > 1 and any(arm.is_baseline for arm in family):
+            half_width, effect = power_of(num_seeds=num_seeds, num_arms=num_arms)
+            fixed = shared_analysis(settings)
+            matters = f"; {fixed.smallest_effect:g} of {fixed.primary} matters" if fixed.smallest_effect else ""
+            found.append(
+                f"with {num_seeds} seeds and {num_arms} arms an effect of {effect:.2f} sd is found "
+                f"({POWER:.0%} power; intervals are +- {half_width:.2f} sd; sd is that of a seed's difference "
+                f"from the baseline{matters}{f'; hash {fixed.digest}' if fixed.digest else ''})"
+            )
+    return found

@@ -16,31 +16,30 @@ from collapsar.study.arms import Arm
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCost:
-    """The costs of an arm's chains.
+    """The costs of an arm's chains."""
 
-    Attributes:
-        arm: The arm's name.
-        phase_seconds: Mean seconds of a generation, by phase; a shared training counts with its time where it was done.
-        chain_seconds: Mean seconds that a chain spent itself.
-        shared_seconds: Mean seconds, over chains, of trainings that another chain did.
-        peak_bytes: Largest resident memory of any generation; None if unknown.
-    """
-
-    arm: str
-    phase_seconds: dict[str, float]
-    chain_seconds: float
-    shared_seconds: float
-    peak_bytes: int | None
+    arm: str  # the arm's name
+    phase_seconds: dict[str, float]  # mean of a generation, by phase; a shared training counts in full
+    chain_seconds: float  # mean seconds that a chain spent itself
+    shared_seconds: float  # mean seconds, over chains, of trainings that another chain did
+    peak_bytes: int | None  # largest resident memory of any generation; None if unknown
 
 
-def costs(arms: Sequence[Arm]) -> list[ArmCost]:
-    """The cost of every arm that has records."""
-    return [_cost(arm) for arm in arms if any(chain.records for chain in arm.chains)]
-
-
-def phases(found: Sequence[ArmCost]) -> list[str]:
-    """The phases that any arm measured, in their order."""
-    return list(dict.fromkeys(phase for cost in found for phase in cost.phase_seconds))
+def cost_of(arm: Arm) -> ArmCost | None:
+    """The costs of an arm; None without records."""
+    chains = [chain for chain in arm.chains if chain.records]
+    if not chains:
+        return None
+    records = [record for chain in chains for record in chain.records]
+    seconds = [record.seconds | record.shared_seconds for record in records]
+    names = dict.fromkeys(phase for found in seconds for phase in found)
+    return ArmCost(
+        arm=arm.name,
+        phase_seconds={name: float(np.mean([found.get(name, 0.0) for found in seconds])) for name in names},
+        chain_seconds=sum(sum(record.seconds.values()) for record in records) / len(chains),
+        shared_seconds=sum(sum(record.shared_seconds.values()) for record in records) / len(chains),
+        peak_bytes=max(record.peak_memory_bytes for record in records) or None,
+    )
 
 
 def study_seconds(arms: Sequence[Arm]) -> float:
@@ -54,17 +53,3 @@ def study_seconds(arms: Sequence[Arm]) -> float:
 
 def _training_key(record: GenerationRecord) -> str:
     return json.dumps([record.seed, record.generation, record.training], sort_keys=True)
-
-
-def _cost(arm: Arm) -> ArmCost:
-    chains = [chain for chain in arm.chains if chain.records]
-    records = [record for chain in chains for record in chain.records]
-    seconds = [record.seconds | record.shared_seconds for record in records]
-    names = dict.fromkeys(phase for found in seconds for phase in found)
-    return ArmCost(
-        arm=arm.name,
-        phase_seconds={name: float(np.mean([found.get(name, 0.0) for found in seconds])) for name in names},
-        chain_seconds=sum(sum(record.seconds.values()) for record in records) / len(chains),
-        shared_seconds=sum(sum(record.shared_seconds.values()) for record in records) / len(chains),
-        peak_bytes=max(record.peak_memory_bytes for record in records) or None,
-    )

@@ -15,10 +15,9 @@ import numpy as np
 from collapsar.errors import printable
 from collapsar.journal.courses import HALF, points
 from collapsar.records.settings import flatten
-from collapsar.study.arms import Arm, by_family
-from collapsar.study.baselines import PLAIN_REGIME
+from collapsar.study.arms import PLAIN_REGIME, Arm, by_family
 from collapsar.study.chains import Chain, row_picture
-from collapsar.study.waiting import WaitingTime, waiting_time
+from collapsar.study.survival import WaitingTime, waiting_time
 
 AUC = "downstream_auc"
 CHANCE = 0.5  # AUC of guessing, however common the classes are
@@ -30,70 +29,43 @@ MIN_LEAD = 0.05  # with a smaller lead, noise decides when half of it is lost
 SUBGROUP = "evaluation.table.task.subgroup"  # the setting that names the column of groups
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PartKind:
-    """Parts of the real samples that have scores of their own.
+    """Parts of the real samples that have scores of their own."""
 
-    Attributes:
-        key: Pattern of their metric keys; its group is the name of the part.
-        noun: The word for one of them.
-        score: The name of their score.
-        worthless: The score of a predictor that has learned nothing.
-        lead: Words for the score beyond that.
-    """
-
-    key: re.Pattern[str]
-    noun: str
-    score: str
-    worthless: float
-    lead: str
+    key: re.Pattern[str]  # pattern of their metric keys; its group is the name of the part
+    noun: str  # the word for one of them
+    score: str  # the name of their score
+    worthless: float  # the score of a predictor that has learned nothing
+    lead: str  # words for the score beyond that
 
 
 AREA = ("AUC", CHANCE, "lead over chance")
-GROUPS, LEVELS, CLASSES = (
-    PartKind(key=re.compile(key), noun=noun, score=score, worthless=worthless, lead=lead)
-    for key, noun, (score, worthless, lead) in (
-        (rf"group/(\w+)/{AUC}", "group", AREA),
-        (rf"{AUC}_where_(\w+)(?<!_floor)", "factor", AREA),
-        (r"downstream_f1_class_(\d+)", "class", ("F1", 0.0, "F1")),
-    )
-)
+GROUPS = PartKind(re.compile(rf"group/(\w+)/{AUC}"), "group", *AREA)
+LEVELS = PartKind(re.compile(rf"{AUC}_where_(\w+)(?<!_floor)"), "factor", *AREA)
+CLASSES = PartKind(re.compile(r"downstream_f1_class_(\d+)"), "class", "F1", 0.0, "F1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartLoss:
-    """The loss of a part, over the seeds of an arm.
+    """The loss of a part, over the seeds of an arm."""
 
-    Attributes:
-        words: Words for its samples.
-        half_life: Generations until half of the lead that generation 0's predictor had is lost.
-        first: The mean score of generation 0.
-        last: The mean score of the last generation.
-    """
-
-    words: str
+    words: str  # words for its samples
     kind: PartKind
-    half_life: WaitingTime
-    first: float
-    last: float
+    half_life: WaitingTime  # generations until half of the lead that generation 0's predictor had is lost
+    first: float  # the mean score of generation 0
+    last: float  # the mean score of the last generation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping:
-    """How long an arm's predictor stays useful, over seeds.
-
-    Attributes:
-        num_seeds: Seeds that were scored.
-        chance: Generations until it is no better than chance.
-        real: Generations until it is worse than the one trained on real samples; None if that is not recorded.
-        parts: The losses of its parts, the earliest first.
-    """
+    """How long an arm's predictor stays useful, over seeds."""
 
     arm: Arm
-    num_seeds: int
-    chance: WaitingTime
-    real: WaitingTime | None
-    parts: tuple[PartLoss, ...]
+    num_seeds: int  # seeds that were scored
+    chance: WaitingTime  # generations until it is no better than chance
+    real: WaitingTime | None  # until it is worse than the one trained on real samples; None if that is not recorded
+    parts: tuple[PartLoss, ...]  # the losses of its parts, the earliest first
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -109,14 +81,10 @@ class Keeping:
 
 @dataclass(frozen=True, kw_only=True)
 class Keepings:
-    """All arms of one model on one data source, the baseline first.
-
-    Attributes:
-        reference: What was trained on real samples; empty if that is not recorded.
-    """
+    """All arms of one model on one data source, the baseline first."""
 
     arms: tuple[Keeping, ...]
-    reference: str
+    reference: str  # what was trained on real samples; empty if that is not recorded
 
     @property
     def longest(self) -> tuple[Keeping, ...]:
@@ -145,7 +113,7 @@ def _baseline_first(arms: Sequence[Arm]) -> list[Arm]:
     """The arms, the baseline first; without one, the arm under `replace`, then with the fewest settings, is first."""
     key, plain = PLAIN_REGIME
     first = min(arms, key=lambda arm: (not arm.is_baseline, arm.settings.get(key) != plain, len(arm.settings)))
-    return [first, *(arm for arm in arms if arm is not first)]
+    return sorted(arms, key=lambda arm: arm is not first)
 
 
 def _keeping(arm: Arm, chains: Sequence[Chain], *, reference: str) -> Keeping:
@@ -153,13 +121,8 @@ def _keeping(arm: Arm, chains: Sequence[Chain], *, reference: str) -> Keeping:
     assert chance is not None, "there is a chain"
     references = {chain.seed: points(chain.records, reference)[0][1] for chain in chains} if reference else {}
     below = {seed: math.nextafter(score, 0.0) for seed, score in references.items()}  # an equal score is not worse
-    return Keeping(
-        arm=arm,
-        num_seeds=len(chains),
-        chance=chance,
-        real=_wait(chains, AUC, below),
-        parts=_parts(chains),
-    )
+    real = _wait(chains, AUC, below)
+    return Keeping(arm=arm, num_seeds=len(chains), chance=chance, real=real, parts=_parts(chains))
 
 
 def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
@@ -173,7 +136,6 @@ def _parts(chains: Sequence[Chain]) -> tuple[PartLoss, ...]:
 
 
 def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | None:
-    """The loss of a part; None if generation 0's predictor had no lead."""
     first = {chain.seed: own[0][1] for chain in chains if (own := points(chain.records, key))}
     leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
     halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
@@ -218,7 +180,6 @@ def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
 
 
 def _class_names(chain: Chain) -> list[str]:
-    """The names of the classes of table rows, in their order; empty if they were not stored."""
     contents = (row_picture(chain, record.generation) for record in chain.records)
     names = next((content.get("classes") for content in contents if content is not None), None)
     return [printable(str(name)) for name in names] if isinstance(names, list) else []

@@ -146,7 +146,6 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
 
 
 def _in_place(ranked: np.ndarray, order: np.ndarray) -> list[float]:
-    """Values in order of rank, put back into the original order."""
     found = np.empty(len(ranked))
     found[order] = ranked
     return [float(value) for value in found]

@@ -1,7 +1,8 @@
 """A study: the chains below some folders, read once, and what they show, computed when it is first asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,21 @@ import pandas as pd
 from collapsar.errors import UsageError
 from collapsar.judging.metric_keys import MAIN
 from collapsar.records.words import counted
+from collapsar.study.analysis import RMST
 from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain, read_chains
 from collapsar.study.comparison import Comparison, comparisons
-from collapsar.study.costs import ArmCost, costs, study_seconds
+from collapsar.study.costs import ArmCost, cost_of, study_seconds
 from collapsar.study.predictors import Keepings, keepings
 from collapsar.study.summaries import ArmSummary, Contrast, contrasts
-from collapsar.study.tables import curves_table, effects_table, records_table
+from collapsar.theory.fitted import values_of
+
+EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
+EFFECT_COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict"]
+EFFECT_COLUMNS += ["judged_low", "judged_high", "p_judged", "p_equivalent", "variance", "reason"]
+EFFECT_COLUMNS += ["is_primary", "is_exploratory", "horizon", "analysis", "censored_share"]
+EFFECT_COLUMNS += ["seconds", "training_steps", "real_samples", "baseline_seconds", "baseline_training_steps"]
+EFFECT_COLUMNS += ["baseline_real_samples"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,17 +60,56 @@ class Study:
 
     @cached_property
     def records(self) -> pd.DataFrame:
-        """One row for each generation of each chain, with every metric that was recorded."""
-        return records_table(self.chains)
+        """One row for each generation of each chain: arm, chain, parts, seed, generation, and each recorded metric."""
+        arms = {id(chain): arm.name for arm in self.arms for chain in arm.chains}
+        rows = [
+            {
+                "arm": arms[id(chain)],
+                "chain": chain.label,
+                **{part: getattr(record, part) for part in ("seed", "data", "model", "regime", "generation")},
+                **values_of(record),
+            }
+            for chain in self.chains
+            for record in chain.records
+        ]
+        return pd.DataFrame(rows)
 
     def curves(self, key: str) -> pd.DataFrame:
         """A metric by generation (rows), arm and seed (columns); UsageError if no chain has recorded it."""
-        return curves_table(self.arms, key)
+        curves = {
+            (arm.name, chain.seed): pd.Series(
+                {record.generation: values_of(record).get(key) for record in chain.records}, dtype=float
+            )
+            for arm in self.arms
+            for chain in arm.distinct
+        }
+        if all(curve.isna().all() for curve in curves.values()):
+            known = sorted({name for arm in self.arms for chain in arm.chains for name in chain.last_values})
+            close = get_close_matches(key, known, n=3) or known
+            raise UsageError(f"no chain has recorded {key!r}: there are {', '.join(close)}")
+        table = pd.DataFrame(curves).sort_index()
+        return table.rename_axis(index="generation", columns=["arm", "seed"])
 
     @cached_property
     def effects(self) -> pd.DataFrame:
         """Each arm against the baseline of its model, by outcome; empty without a baseline, or with a single seed."""
-        return effects_table(self.comparisons)
+        rows = [
+            (
+                *(found.baseline.name, row.arm.name, outcome, effect.difference.num_seeds),
+                *(effect.difference.mean, effect.difference.low, effect.difference.high),
+                *(effect.corrected.low, effect.corrected.high, effect.p_value),
+                *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
+                *(effect.judged.interval.low, effect.judged.interval.high, effect.judged.p_value),
+                *(effect.judged.p_equivalent, effect.judged.variance, effect.judged.reason),
+                *(outcome == found.outcomes[0], bool(found.below_gate), found.horizon, found.analysis.digest),
+                row.survival.censored_share if row.survival and outcome == RMST else None,
+                *(*astuple(row.spending), *astuple(found.spending)),
+            )
+            for found in self.comparisons
+            for row in found.arms
+            for outcome, effect in row.effects.items()
+        ]
+        return pd.DataFrame(rows, columns=EFFECT_COLUMNS)
 
     @cached_property
     def arms(self) -> list[Arm]:
@@ -96,7 +144,7 @@ class Study:
 
     @cached_property
     def costs(self) -> list[ArmCost]:
-        return costs(self.arms)
+        return [cost for arm in self.arms if (cost := cost_of(arm))]
 
     @cached_property
     def seconds(self) -> float:

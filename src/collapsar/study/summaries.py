@@ -7,6 +7,7 @@ first record counts with the worst.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 from collapsar.journal.courses import Course
 from collapsar.journal.definitions import Verdict
@@ -16,28 +17,19 @@ from collapsar.judging.metric_lookup import bounds_of
 from collapsar.study.arms import Arm, num_choices_apart
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval, PairedDifference, paired_difference, t_interval
-from collapsar.study.waiting import WaitingTime, waiting_time
+from collapsar.study.survival import WaitingTime, waiting_time
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmFinding:
-    """One definition of collapse over the seeds of an arm.
+    """One definition of collapse over the seeds of an arm."""
 
-    Attributes:
-        definition: The definition in words.
-        counts: How many chains answered yes, no and undecided.
-        verdict: The answer that all chains gave, otherwise undecided.
-        generation: The median generation at which it happened; None if it did not.
-        evidence: Evidence of the first chain that answered yes or, if none did, of the first chain.
-        seed: The seed of that chain.
-    """
-
-    definition: str
-    counts: dict[Verdict, int]
-    verdict: Verdict
-    generation: int | None
-    evidence: str
-    seed: int
+    definition: str  # the definition in words
+    counts: dict[Verdict, int]  # how many chains answered yes, no and undecided
+    verdict: Verdict  # the answer that all chains gave, otherwise undecided
+    generation: int | None  # the median generation at which it happened; None if it did not
+    evidence: str  # evidence of the first chain that answered yes or, if none did, of the first chain
+    seed: int  # the seed of that chain
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,6 @@ class ArmSummary:
     def _waiting_time(
         self, measure: Callable[[Profile], int | float | None], is_measured: Callable[[Chain], bool]
     ) -> WaitingTime | None:
-        """Over the chains that measured it, whether they are finished or not."""
         measured = [chain for chain in self.arm.distinct if chain.has_outcome and is_measured(chain)]
         return waiting_time(
             [measure(chain.profile) for chain in measured],
@@ -132,22 +123,17 @@ class Contrast:
 
 def contrasts(summaries: Sequence[ArmSummary]) -> list[Contrast]:
     """Paired differences of final values, between arms of equal length that share seeds and differ in one choice."""
-    pairs = [(one, other) for index, one in enumerate(summaries) for other in summaries[index + 1 :]]
-    return [
-        Contrast(first=one.arm.name, second=other.arm.name, differences=differences)
-        for one, other in pairs
-        if num_choices_apart(one.arm, other.arm) == 1 and (differences := _differences(one, other))
-    ]
-
-
-def _differences(one: ArmSummary, other: ArmSummary) -> dict[str, PairedDifference]:
-    found: dict[str, PairedDifference] = {}
-    if not (one.chains and other.chains) or one.arm.horizon != other.arm.horizon:
-        return found
-    for key in MAIN:
-        first, second = ({c.seed: c.last[key] for c in arm.chains if key in c.last} for arm in (one, other))
-        if (difference := paired_difference(first, second)) is not None:
-            found[key] = difference
+    found = []
+    for pair in combinations(summaries, 2):
+        one, other = (summary.arm for summary in pair)
+        if num_choices_apart(one, other) == 1 and one.horizon == other.horizon:
+            differences: dict[str, PairedDifference] = {}
+            for key in MAIN:
+                first, second = ({c.seed: c.last[key] for c in summary.chains if key in c.last} for summary in pair)
+                if (difference := paired_difference(first, second)) is not None:
+                    differences[key] = difference
+            if differences:
+                found.append(Contrast(first=one.name, second=other.name, differences=differences))
     return found
 
 

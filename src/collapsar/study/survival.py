@@ -1,11 +1,13 @@
-"""Survival by Kaplan and Meier: of the classes of an arm's chains, and of the recall of its chains.
+"""Survival by Kaplan and Meier: of the classes of an arm's chains, of the recall of its chains, and waiting times.
 
 A class dies when it is first dropped. Only classes that generation 0 has can be lost. A class that lives when its chain
 ends, finished or not, is censored there, not counted as a survivor for good. If the alarm stopped the chain, living
 classes are carried on to the end of the other chains; if the numbers broke down, all classes die. Recall dies when it
-is half of generation 0's; a chain that is stopped or breaks down dies with it.
+is half of generation 0's; a chain that is stopped or breaks down dies with it. A waiting time is a median over seeds: a
+chain that ended before the event is censored there, as its time is "later than", not "never".
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +19,8 @@ from collapsar.journal.courses import half_life, points
 from collapsar.journal.definitions import dead_classes, died_classes
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import CONFIDENCE
-from collapsar.study.waiting import JUST_AFTER_0
+
+JUST_AFTER_0 = 1e-9  # statsmodels takes positive times only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +37,22 @@ class SurvivalCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class RecallSurvival:
-    """How long the recall of an arm's chains lasts, until it is half of generation 0's.
+    """How long the recall of an arm's chains lasts, until it is half of generation 0's."""
 
-    Attributes:
-        rmst: Restricted mean survival time, in generations: the area under the curve up to the horizon.
-        censored_share: Share of the chains that end, or reach the horizon, with more than half of their recall.
-        alive: Share of chains with more than half of their recall at each generation, from 0 to the horizon.
-        at_risk: Chains known to have more than half of it until then, at each of these generations.
-    """
+    rmst: float  # restricted mean survival time, in generations: the area under the curve up to the horizon
+    censored_share: float  # share of the chains that end, or reach the horizon, with more than half of their recall
+    alive: list[float]  # share of chains with more than half of their recall at each generation, from 0 to the horizon
+    at_risk: list[int]  # chains known to have more than half of it until then, at each of these generations
 
-    rmst: float
-    censored_share: float
-    alive: list[float]
-    at_risk: list[int]
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingTime:
+    """Generations until something happened, over seeds: infinite if it did not happen within the chain."""
+
+    median: float  # median over seeds, by Kaplan-Meier if chains are censored; infinite if it was not reached
+    low: float  # the earliest seed
+    high: float  # the latest seed
+    num_generations: int  # last generation of the longest chain, the bound that infinity stands for
 
 
 def recall_survival(chains: Sequence[Chain], *, horizon: int) -> RecallSurvival | None:
@@ -94,15 +100,14 @@ def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurv
     times, deaths = (np.array(column, dtype=float) for column in zip(*lifetimes, strict=True))
     end = float(times.max())
     curve = SurvfuncRight(np.maximum(times, JUST_AFTER_0), deaths)
-    steps = [
-        (float(round(time, 6)), float(alive)) for time, alive in zip(curve.surv_times, curve.surv_prob, strict=True)
-    ]
-    low, high = _bounds(curve)
+    alive, low, high = (
+        [1.0, *values, *(values[-1:] or [1.0])] for values in (curve.surv_prob.tolist(), *_bounds(curve))
+    )
     return SurvivalCurve(
-        generations=[0.0, *(time for time, _ in steps), end],
-        alive=[1.0, *(alive for _, alive in steps), steps[-1][1] if steps else 1.0],
-        low=[1.0, *low, low[-1] if low else 1.0],
-        high=[1.0, *high, high[-1] if high else 1.0],
+        generations=[0.0, *np.round(curve.surv_times, 6).tolist(), end],
+        alive=alive,
+        low=low,
+        high=high,
         num_classes=len(lifetimes),
         num_deaths=int(deaths.sum()),
     )
@@ -131,8 +136,22 @@ def _bounds(curve: SurvfuncRight) -> tuple[list[float | None], list[float | None
         log_alive = np.log(curve.surv_prob)
         spread = norm.ppf((1 + CONFIDENCE) / 2) * curve.surv_prob_se / (curve.surv_prob * np.abs(log_alive))
         low, high = curve.surv_prob ** np.exp(spread), curve.surv_prob ** np.exp(-spread)
-    return _finite(low), _finite(high)
+    found = [[float(value) if np.isfinite(value) else None for value in values] for values in (low, high)]
+    return found[0], found[1]
 
 
-def _finite(values: np.ndarray) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+def waiting_time(times: Sequence[int | float | None], *, lengths: Sequence[int]) -> WaitingTime | None:
+    """The waiting time over chains, by when it happened to each (None: it did not), and each one's last generation."""
+    if not times:
+        return None
+    known = [math.inf if time is None else float(time) for time in times]
+    return WaitingTime(median=_median(known, lengths), low=min(known), high=max(known), num_generations=max(lengths))
+
+
+def _median(times: Sequence[float], lengths: Sequence[int]) -> float:
+    has_happened = np.isfinite(times)
+    if has_happened.all():
+        return float(np.median(times))
+    observed = np.where(has_happened, times, lengths)
+    median = SurvfuncRight(np.maximum(observed, JUST_AFTER_0), has_happened.astype(float)).quantile(0.5)
+    return float(round(median, 6)) if np.isfinite(median) else math.inf

@@ -1,11 +1,12 @@
-"""What each arm is called beside its baseline: better, worse, equivalent or undecided.
+"""One outcome of several arms against their baseline: better, worse, equivalent or undecided, and by how much.
 
 What decides is an interval that holds for all arms together with 95 %, from one error variance pooled over arms
 (`collapsar.study.simultaneous`). An arm whose seeds all have one value (recall 0, or no loss to the horizon) would make
 that variance too small: it is left out of it and judged by the variance of its own differences, with Bonferroni's share
 of the level. If variances differ, each arm has its own, or that moderated by the others' if it is larger, with Holm's
 correction. An arm is equivalent to the baseline if two one-sided tests (Schuirmann 1987) say that it differs by less
-than the smallest effect that matters.
+than the smallest effect that matters. Beside what decides stands each arm's own paired t-test (Holm 1979), and the
+probability of improvement (Agarwal et al. 2021, https://arxiv.org/abs/2108.13264, section 4.3).
 """
 
 import math
@@ -15,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from collapsar.study.intervals import ROUNDING, Interval, paired
+from collapsar.study.intervals import CONFIDENCE, ROUNDING, Interval, mean_interval, paired, t_test, without_rounding
 from collapsar.study.simultaneous import (
     LEVEL,
     MIN_VARIANCES,
@@ -32,27 +33,36 @@ ArmVerdict = Literal["better", "worse", "equivalent", "undecided"]
 Variance = Literal["pooled", "moderated", "own"]
 Values = Mapping[int, float]  # an arm's outcome by seed
 
+NUM_RESAMPLES = 2000  # of the bootstrap
+RESAMPLING_SEED = 0  # the same runs give the same page
+TIE = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What an arm is called on one outcome.
+    """What an arm is called on one outcome."""
 
-    Attributes:
-        interval: Arm minus baseline, with the interval that decides: 95 % over all arms together.
-        p_value: Of no difference, corrected for the number of arms and of outcomes.
-        p_equivalent: Of a difference as large as the smallest effect, corrected too; None without a smallest effect.
-        variance: What the interval rests on: the variance of all arms, the arm's own, or that moderated by the others'.
-        verdict: Equivalent if the arm differs by less than the smallest effect; else better or worse if the interval
-            excludes zero.
-        reason: Why the verdict is undecided although the interval excludes zero; else empty.
-    """
+    interval: Interval  # arm minus baseline, with the interval that decides: 95 % over all arms together
+    p_value: float  # of no difference, corrected for the number of arms and of outcomes
+    p_equivalent: float | None  # of a difference as large as the smallest effect, corrected too; None without one
+    variance: Variance  # what the interval rests on: all arms' variance, the arm's own, or that moderated
+    verdict: ArmVerdict  # equivalent if it differs by less than the smallest effect; else by its interval
+    reason: str = ""  # why the verdict is undecided although the interval excludes zero; else empty
 
-    interval: Interval
-    p_value: float
-    p_equivalent: float | None
-    variance: Variance
-    verdict: ArmVerdict
-    reason: str = ""
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """The effect of an arm on one outcome, over the seeds that it shares with the baseline."""
+
+    judged: Judgement  # what it is called, by all arms together
+    difference: Interval  # arm minus baseline, with its own 95 % interval
+    corrected: Interval  # the same with an interval of the level at which Holm's procedure tests this arm
+    p_value: float  # P value of the paired t-test, corrected by Holm
+    improvement: Interval  # probability that a run of the arm is better than one of the baseline, with its interval
+
+    @property
+    def verdict(self) -> ArmVerdict:
+        return self.judged.verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,5 +149,46 @@ def _tests(baseline: Values, arms: Sequence[Values], differences: Sequence[np.nd
 
 
 def _is_flat(values: Values) -> bool:
-    """Whether all seeds have one value, but for rounding."""
     return bool(np.ptp([*values.values()]) <= ROUNDING * max(map(abs, values.values())))
+
+
+def effects(
+    baseline: Values, arms: Sequence[Values], *, smallest_effect: int | float | None = None, num_outcomes: int = 1
+) -> list[Effect | None]:
+    """The effect of each arm, by the arguments of `judge`; None for an arm that is not judged."""
+    judged = judge(baseline, arms, smallest_effect=smallest_effect, num_outcomes=num_outcomes)
+    pairs = {index: _shared(baseline, arms[index]) for index, one in enumerate(judged) if one is not None}
+    differences = {index: paired(*pair) for index, pair in pairs.items()}
+    p_values = [t_test(own) for own in differences.values()]
+    levels = dict(zip(pairs, holm_levels(p_values), strict=True))
+    corrected = dict(zip(pairs, holm(p_values), strict=True))
+    return [
+        None
+        if one is None
+        else Effect(
+            judged=one,
+            difference=mean_interval(differences[index]),
+            corrected=mean_interval(differences[index], confidence=1 - levels[index]),
+            p_value=corrected[index],
+            improvement=probability_of_improvement(*pairs[index]),
+        )
+        for index, one in enumerate(judged)
+    ]
+
+
+def probability_of_improvement(baseline: np.ndarray, arm: np.ndarray) -> Interval:
+    """How often a run of the arm is better than one of the baseline, over all pairs of runs; a tie counts half.
+
+    The interval is a percentile bootstrap, stratified by arm: the runs of each arm are resampled on their own.
+    """
+    ahead = np.sign(without_rounding(baseline[None, :], arm[:, None])) * TIE + TIE  # [arm's run, baseline's run]
+    generator = np.random.default_rng(RESAMPLING_SEED)
+    own, base = (generator.multinomial(n, np.full(n, 1 / n), size=NUM_RESAMPLES) for n in (len(arm), len(baseline)))
+    drawn = ((own @ ahead) * base).sum(axis=1) / ahead.size
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(mean=float(ahead.mean()), low=float(low), high=float(high), num_seeds=len(arm))
+
+
+def _shared(baseline: Values, arm: Values) -> tuple[np.ndarray, np.ndarray]:
+    seeds = sorted(baseline.keys() & arm.keys())
+    return np.array([baseline[seed] for seed in seeds]), np.array([arm[seed] for seed in seeds])

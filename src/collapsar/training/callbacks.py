@@ -14,7 +14,7 @@ from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError
 from collapsar.models.learned import LearnedModel
-from collapsar.records.curve import is_loss
+from collapsar.records.record import is_loss
 
 STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that not every step waits for the GPU
 LIGHTNINGS_WORDS = "conditioned on metric"  # in the RuntimeError of an EarlyStopping

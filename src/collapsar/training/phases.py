@@ -37,7 +37,7 @@ class Training:
     Attributes:
         summary: Number of steps and epochs, and each loss averaged over the last group of steps.
         curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
-            its last step, and norms of gradients within it (`records.curve`).
+            its last step, and norms of gradients within it (`records.record`).
         save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
         shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
         earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.

@@ -21,10 +21,7 @@ from collapsar.study.intervals import CONFIDENCE
 from collapsar.study.study import Study
 
 MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
-WIDTH, HEIGHT = 420, 190  # of the areas, in the units of the SVG
-BAR = 34  # width of the bar of real shares at the left
-GAP = 10
-MIN_LABELLED = 0.045  # a thinner band has no room for its name
+AREAS_PIXELS = 480  # width of the areas on the page
 OPEN_ARMS = 4  # with more arms, the numbers of their classes are folded
 
 Tone = Literal["over", "under", "dead", ""]
@@ -48,12 +45,13 @@ class HeatMap:
     columns: Sequence[Any]  # headings of the cells, such as generations
     rows: list[tuple[Any, list[str], list[Cell]]]  # each name, with what is known about it as text, and its cells
     num_rows: int  # all that there are, shown or not
-    areas: dict[str, Any] = field(default_factory=dict)  # the same as stacked areas; empty if these are not drawn
+    # of stacked areas, the names of the bands, and their edges in [0, 1] among real samples and in each column
+    areas: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pixels(self) -> int:
         """Approximate width on the page, where a cell with its gap has 40 pixels (report.css)."""
-        return max(WIDTH + 60 if self.areas else 0, 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1)))
+        return max(AREAS_PIXELS if self.areas else 0, 40 * (len(self.columns) + 2 * max(1, len(self.heads) - 1)))
 
 
 def class_shares(study: Study) -> dict[str, Any] | None:
@@ -83,7 +81,6 @@ def class_map(chain: Chain) -> HeatMap | None:
         return own if len(own) == len(shares) else [*own, sum(shares) - sum(own)]
 
     shares = [of_shown(record.class_shares["synthetic"]) for record in records]
-    names, known = [*map(str, shown), "others"][: len(shares[0])], of_shown(real)
     found = _share_map(
         chain,
         records,
@@ -91,43 +88,9 @@ def class_map(chain: Chain) -> HeatMap | None:
         levels=[(index, [real[index]], [row[place] for row in shares]) for place, index in enumerate(shown)],
         num_rows=len(real),
     )
-    generations = [record.generation for record in records]
-    return replace(found, areas=areas(names, real=known, shares=shares, generations=generations))
-
-
-def areas(
-    names: Sequence[str], *, real: Sequence[float], shares: Sequence[Sequence[float]], generations: Sequence[int]
-) -> dict[str, Any]:
-    """Lay out classes; `real` are shares by class, `shares` the same for each generation.
-
-    A band has its `name`, and its corners in SVG's notation among `real` samples and `drawn` ones. Its names stand at
-    the heights `real_y` and `label_y`, None if it is too thin there. `ticks` are the generations with their places.
-    """
-    first, last = generations[0], generations[-1]
-    left = float(BAR + GAP)
-    places = [left + (WIDTH - left) * (generation - first) / max(last - first, 1) for generation in generations]
-    every = -(-len(generations) // 12)
-    ticks = [(generation, round(x, 1)) for generation, x in zip(generations, places, strict=True)][::every]
-    if len(places) == 1:
-        places, shares = [left, float(WIDTH)], [shares[0], shares[0]]
-    tops, real_tops = [[0.0, *accumulate(row)] for row in shares], [0.0, *accumulate(real)]
-
-    def edge(index: int) -> list[str]:
-        return [f"{x:.1f},{HEIGHT * row[index]:.1f}" for x, row in zip(places, tops, strict=True)]
-
-    bands = []
-    for index, name in enumerate(names):
-        above, below = (f"{HEIGHT * top:.1f}" for top in real_tops[index : index + 2])
-        corners = f"0,{above} {BAR},{above} {BAR},{below} 0,{below}"
-        drawn = " ".join([*edge(index), *edge(index + 1)[::-1]])
-        heights = {"label_y": _middle(tops[-1], index), "real_y": _middle(real_tops, index)}
-        bands.append({"name": name, "real": corners, "drawn": drawn, **heights})
-    return {"bands": bands, "ticks": ticks}
-
-
-def _middle(tops: Sequence[float], index: int) -> float | None:
-    share = tops[index + 1] - tops[index]
-    return round(HEIGHT * (tops[index] + share / 2) + 4, 1) if share >= MIN_LABELLED else None
+    tops = [[0.0, *accumulate(row)] for row in (of_shown(real), *shares)]
+    names = [*map(str, shown), "others"][: len(shares[0])]
+    return replace(found, areas={"names": names, "real": tops[0], "drawn": tops[1:]})
 
 
 def factor_map(chain: Chain) -> HeatMap | None:

@@ -83,7 +83,6 @@ def is_curve(key: str) -> bool:
 
 
 def _drawn_metrics(chains: Sequence[Chain]) -> list[str]:
-    """Metric keys that get a curve of their own, the headline first."""
     keys = dict.fromkeys(key for chain in chains for record in chain.records for key in values_of(record))
     leading = headline()
     return [*(key for key in leading if key in keys), *(key for key in keys if is_curve(key) and key not in leading)]
@@ -142,7 +141,6 @@ def floors(chains: Sequence[Chain], metric: str) -> list[dict[str, Any]]:
 
 
 def _laws(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By metric, the law of each arm that has one, at the generations of the arm's longest chain."""
     found: dict[str, list[dict[str, Any]]] = {metric: [] for metric in metrics}
     for index, arm in enumerate(arms):
         longest = max(arm.chains, key=lambda chain: len(chain.records))

@@ -62,7 +62,6 @@ def reels(study: Study) -> dict[str, Any] | None:
 
 
 def _first_reel(arms: Iterable[tuple[Arm, str]]) -> dict[str, Any] | None:
-    """The reel of the first arm that has one, from its first seed that counts."""
     for arm, kept in arms:
         for chain in arm.counted or arm.distinct:
             if columns := strip_columns(chain):
@@ -81,7 +80,6 @@ def _framed(stack: np.ndarray) -> np.ndarray:
 
 
 def _real_images(chain: Chain) -> str:
-    """A frame of real images that the chain was measured against; empty if none were stored."""
     stored = (stored_images(chain.folder, record.generation, "real") for record in chain.records)
     real = next((images for images in stored if images is not None), None)
     return "" if real is None else data_uri(encode(_framed(real[None])))

@@ -9,10 +9,9 @@ from collapsar.records.words import counted
 from collapsar.report.wording import number_text, p_text
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.comparison import ComparedArm, Comparison
-from collapsar.study.effects import Effect
 from collapsar.study.study import Study
 from collapsar.study.survival import RecallSurvival
-from collapsar.study.verdicts import ArmVerdict
+from collapsar.study.verdicts import ArmVerdict, Effect
 
 NAMED_IN_SENTENCE = 4
 VARIANCES = {

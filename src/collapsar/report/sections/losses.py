@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from collapsar.errors import printable
-from collapsar.records.curve import is_loss
+from collapsar.records.record import is_loss
 from collapsar.report.sections import panels
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study
@@ -73,7 +73,6 @@ def _curve(
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """Means of neighbouring points, at most so many."""
     size = max(1, math.ceil(len(points) / most))
     groups = [points[first : first + size] for first in range(0, len(points), size)]
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]

@@ -12,6 +12,7 @@ from typing import Any
 from collapsar.report.sections.classes import Cell, HeatMap
 from collapsar.report.sections.curves import value_axis
 from collapsar.report.wording import MISSING, number_text
+from collapsar.study.arms import in_order
 from collapsar.study.intervals import Interval, t_interval
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
@@ -26,7 +27,7 @@ def maps(study: Study) -> dict[str, Any] | None:
     settings = list(study.counted[0].arm.distinctions) if study.counted else []
     if len(settings) != 2:
         return None
-    rows, columns = (_values(study.counted, setting) for setting in settings)
+    rows, columns = (in_order([one.arm.distinctions[setting] for one in study.counted]) for setting in settings)
     found = []
     for metric in METRICS:
         measured = [summary for summary in study.counted if metric in summary.last]
@@ -37,14 +38,7 @@ def maps(study: Study) -> dict[str, Any] | None:
     return {"row_setting": settings[0], "column_setting": settings[1], "maps": found}
 
 
-def _values(summaries: Sequence[ArmSummary], setting: str) -> list[Any]:
-    """The values of a setting: numbers in order, others as they come."""
-    values = list(dict.fromkeys(summary.arm.distinctions[setting] for summary in summaries))
-    return sorted(values) if all(isinstance(value, int | float) for value in values) else values
-
-
 def _map(rows: Sequence[Any], columns: Sequence[Any], final: dict[tuple[Any, ...], float]) -> HeatMap:
-    """Final values, shaded from the lowest to the highest of the map."""
     low, high = min(final.values()), max(final.values())
 
     def cell(value: float | None) -> Cell:

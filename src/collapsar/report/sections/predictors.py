@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from collapsar.records.words import counted
 from collapsar.report.wording import in_generations, number_text, waiting_text
 from collapsar.study.predictors import Keeping, Keepings
-from collapsar.study.waiting import WaitingTime
+from collapsar.study.survival import WaitingTime
 
 MOST_NAMES = 3
 

@@ -13,7 +13,6 @@ from typing import Any
 from collapsar.records.words import counted
 from collapsar.study.arms import NAMED_PARTS, Arm, part_name
 from collapsar.study.chains import Chain
-from collapsar.study.costs import phases
 from collapsar.study.study import Study
 
 
@@ -26,7 +25,8 @@ def comparison(study: Study) -> dict[str, Any]:
 
 def costs(study: Study) -> dict[str, Any] | None:
     """The phases that any arm measured."""
-    return {"phases": phases(study.costs)} if study.costs else None
+    phases = list(dict.fromkeys(phase for cost in study.costs for phase in cost.phase_seconds))
+    return {"phases": phases} if study.costs else None
 
 
 def unfinished(study: Study) -> dict[str, Any] | None:
