@@ -1,7 +1,6 @@
 """The selection that keeps candidates far from each other."""
 
 from math import ceil
-from typing import final
 
 import torch
 from jaxtyping import Float
@@ -13,7 +12,6 @@ from collapsar.errors import check_fraction, check_positive
 from collapsar.samples import Samples
 
 
-@final
 class Farthest(Selection):
     """Greedy farthest points: each kept sample is the candidate farthest from those kept before it.
 

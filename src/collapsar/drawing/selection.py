@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64
@@ -77,7 +77,6 @@ class Selection(ABC):
         return Drawn(concatenate(kept), num_drawn, judge.describe(self.judged_by))
 
 
-@final
 class KeepAll(Selection):
     """Every sample, in the order drawn."""
 

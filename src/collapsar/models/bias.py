@@ -16,7 +16,7 @@ are the same.
 
 from abc import ABC, abstractmethod
 from math import exp, inf, pi, sqrt
-from typing import ClassVar, final
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -45,7 +45,6 @@ class Bias(ABC):
         """Latents for a model whose prior is standard normal, on the CPU."""
 
 
-@final
 class ScaledLatents(Bias):
     """Latents from N(0, lambda I): their standard deviation is sqrt(lambda)."""
 
@@ -55,7 +54,6 @@ class ScaledLatents(Bias):
         return sqrt(self.spread) * torch.randn(num_samples, latent_dim, generator=generator)
 
 
-@final
 class TruncatedLatents(Bias):
     """Each latent variable from N(0, 1), redrawn while beyond +-tau (Brock et al. 2019, the truncation trick)."""
 
@@ -69,7 +67,6 @@ class TruncatedLatents(Bias):
         return torch.special.ndtri(quantiles).float()
 
 
-@final
 class TemperedLikelihood(Bias):
     """The decoder's likelihood at temperature lambda, latents unchanged; needs a model that draws from a likelihood."""
 
