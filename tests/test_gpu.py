@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from collapsar.config import composition
+from collapsar.data.batches import DeviceCache
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import DeviceMemoryError
 from collapsar.machine.devices import device_seeded, free_bytes
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train as train_module
-from collapsar.training.device_cache import DeviceCache
 from collapsar.training.train import train
 from test_experiment import lasting
 from test_levers_in_chains import LEVERS, NEEDED, is_refused

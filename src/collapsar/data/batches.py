@@ -1,4 +1,4 @@
-"""A pool as batches for Lightning, gathered by index on the device that holds the pool.
+"""A pool as batches for Lightning, gathered by index on the device that holds the pool; and the cache on that device.
 
 There is no DataLoader: for small images its workers cost more than the training step. Samples are gathered a few
 thousand at a time, so a pool of many parts costs no more than one of one part. The order is drawn on the CPU, so it is
@@ -7,15 +7,17 @@ memory while that device works on earlier ones.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from collapsar.data.pool import Pool
+from collapsar.data.pool import Part, Pool
 from collapsar.errors import UsageError
+from collapsar.machine.devices import free_bytes
 from collapsar.samples import Samples
 from collapsar.seeding import draw_weighted
 
@@ -117,3 +119,44 @@ def check_batch_size(batch_size: int, *, pool_size: int) -> None:
     """Raise UsageError if the batch size is below 1 or above the size of the pool."""
     if not 1 <= batch_size <= pool_size:
         raise UsageError(f"batch_size must be between 1 and the pool's {pool_size} samples: got {batch_size}")
+
+
+MOST_OF_FREE = 0.5  # share of a device's free memory for pools; models, gradients and activations need the rest
+
+Key = tuple[int, tuple[int, ...]]
+
+
+class DeviceCache:
+    """The parts of one chain's pools that a device holds."""
+
+    def __init__(self, *, free_bytes: Callable[[torch.device], int] = free_bytes) -> None:
+        self._free_bytes = free_bytes
+        self._held: dict[Key, tuple[Samples, Samples]] = {}  # original and copy: the key is a live original's address
+        self._device = torch.device("cpu")
+
+    def move(self, pool: Pool, device: torch.device) -> Pool:
+        """The pool with its parts on the device; unchanged if the device is a CPU or if they do not fit.
+
+        Parts that are no longer in the pool are freed first. The archive is not moved: nothing is trained on it.
+        """
+        wanted = {_key_of(part): part for part in pool.parts}
+        self._held = {key: held for key, held in self._held.items() if key in wanted and device == self._device}
+        self._device = device
+        if device.type == "cpu":
+            return pool
+        missing = {key: part for key, part in wanted.items() if key not in self._held}
+        if sum(map(_num_bytes, missing.values())) > MOST_OF_FREE * self._free_bytes(device):
+            self._held.clear()
+            return pool
+        self._held |= {key: (part.samples, part.samples.to(device)) for key, part in missing.items()}
+        return replace(pool, parts=tuple(Part(self._held[_key_of(part)][1], part.origin) for part in pool.parts))
+
+
+def _key_of(part: Part) -> Key:
+    """Address and shape: while two parts are alive, they share a key only if they hold the same samples."""
+    return part.samples.values.data_ptr(), tuple(part.samples.values.shape)
+
+
+def _num_bytes(part: Part) -> int:
+    labels = part.samples.labels
+    return part.samples.values.nbytes + (0 if labels is None else labels.nbytes)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from collapsar.errors import UsageError, check_fraction
 from collapsar.models.bias import Bias
-from collapsar.models.generative import Autoencoder, GenerativeModel
+from collapsar.models.generative import GenerativeModel, LatentModel
 from collapsar.samples import Samples, quantise, to_model_range
 from collapsar.seeding import make_generator
 
@@ -134,14 +134,13 @@ class Reference:
 
     def embed(self, samples: Samples) -> Points:
         """Points of samples: their latents, or their flattened values in model range."""
-        if self.has_encoder:
-            return cast("Autoencoder", self.first).encode(samples)
-        return to_model_range(samples.values).flatten(1)
+        encode = self.first.encode if self.has_encoder else None
+        return to_model_range(samples.values).flatten(1) if encode is None else encode(samples)
 
     def restore(self, points: Points, *, like: Samples, bias: Bias, generator: torch.Generator) -> Samples:
         """Samples at these points, with the labels of `like`, the samples that were moved there."""
         if self.has_encoder:
-            first, spread = cast("Autoencoder", self.first), bias.likelihood_spread
+            first, spread = cast("LatentModel", self.first), bias.likelihood_spread
             labels = None if first.num_classes is None else like.labels
             values = first.render(points, generator, labels=labels, likelihood_spread=spread)
         else:

@@ -11,8 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from collapsar.drawing.correction import Draw, Reference
-from collapsar.drawing.judge import Judge
-from collapsar.drawing.selection import Drawn, LabelsFrom, Selection
+from collapsar.drawing.selection import Drawn, Judge, LabelsFrom, Selection
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples, check_finite_values

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.drawing.judge import Judge
-from collapsar.drawing.selection import Kept, Selection
+from collapsar.drawing.selection import Judge, Kept, Selection
 from collapsar.errors import check_fraction, check_positive
 from collapsar.samples import Samples
 

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.drawing.judge import ROWS_PER_DISTANCE_CHUNK, Judge
-from collapsar.drawing.selection import Kept, Selection
+from collapsar.drawing.selection import ROWS_PER_DISTANCE_CHUNK, Judge, Kept, Selection
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.samples import Samples
 

@@ -5,18 +5,106 @@ the experiment's `Judge` and knows neither models nor metrics.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from math import ceil
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.drawing.judge import Judge, JudgedBy
 from collapsar.errors import UsageError
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
+from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.samples import Samples, concatenate
+
+JudgedBy = Literal["nobody", "critic", "space"]  # what a selection uses
+
+REAL_SAMPLES_FOR_SPACING = 2_000  # enough for the median distance to the nearest neighbour
+ROWS_PER_DISTANCE_CHUNK = 1024  # bounds memory only
+
+
+def _nothing(*_: Tensor) -> Tensor:
+    raise AssertionError("a selection that needs features or classes without a space is refused beforehand")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What candidates are judged by; `features` and `class_probabilities` take values in the sample convention."""
+
+    features: Callable[[Tensor], Float[Tensor, "sample feature"]] = _nothing  # distances are measured between them
+    real_features: Callable[[], Float[Tensor, "real feature"]] = _nothing  # called only by selections that use them
+    class_probabilities: Callable[[Tensor], Float[Tensor, "sample category"]] = _nothing  # of spaces with classes
+    realism: Callable[[Samples], Float[Tensor, " sample"]] | None = None  # the critic's logit, higher for real samples
+    describe_space: Callable[[], dict[str, Any]] = dict  # the entry of the features' space in the record
+
+    @cached_property
+    def real_spacing(self) -> float:
+        """Median distance of real training samples to their nearest real neighbours."""
+        features = self.real_features()
+        nearest = [
+            torch.cdist(rows, features).topk(2, dim=1, largest=False).values[:, 1]  # the nearest is the sample itself
+            for rows in features[:REAL_SAMPLES_FOR_SPACING].split(ROWS_PER_DISTANCE_CHUNK)
+        ]
+        return torch.cat(nearest).median().item()
+
+    def confidence(self, samples: Tensor) -> Float[Tensor, " sample"]:
+        """Probability of the likeliest class."""
+        return self.class_probabilities(samples).amax(1)
+
+    def describe(self, judged_by: JudgedBy) -> dict[str, Any]:
+        """The judge's entry in the record; empty if the judge was not used."""
+        return self.describe_space() if judged_by == "space" else {"name": "critic"} if judged_by == "critic" else {}
+
+
+def choose_space(
+    judge: FeatureSpace | None, *, sample_shape: Sequence[int], judged_by: JudgedBy
+) -> FeatureSpace | None:
+    """The settings of the space in which samples of this shape are judged; None if no space is used."""
+    is_vector = len(sample_shape) == 1
+    advice = "judge=null" if is_vector else "judge=digits for images with classes, else judge=pca"
+    if isinstance(judge, FeatureSpace) and judge.is_stick:
+        raise UsageError("judge must not be a measuring stick, which would measure its own choice: choose judge=digits")
+    if judge is not None and (not isinstance(judge, FeatureSpace) or judge.takes_vectors != is_vector):
+        raise UsageError(
+            f"judge must be a feature space for samples of shape {list(sample_shape)}: got {type(judge).__name__}; "
+            f"choose {advice}"
+        )
+    if judged_by != "space":
+        return None
+    if judge is None and not is_vector:
+        raise UsageError(f"this selection needs a judge of images, and there is none: choose {advice}")
+    return judge or IdentitySpace()
+
+
+def num_judged_classes(space: FeatureSpace | None, *, num_classes: int) -> int:
+    """The number of the data's classes if the judge gives their probabilities; else 0."""
+    return num_classes if space is not None and space.has_classes else 0
+
+
+def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
+    """Refuse an unknown `labelled_by`, or a judge without classes as one (`num_judged_classes`)."""
+    if labelled_by not in (None, "judge"):
+        raise UsageError(f"labelled_by must be null or judge: got {labelled_by}")
+    if labelled_by == "judge" and not num_classes:
+        raise UsageError(
+            "labelled_by=judge needs a judge with classes, as judge=digits for data with classes: set labelled_by=null"
+        )
+
+
+def make_judge(space: FittedSpace | None, *, real: Samples) -> Judge:
+    """A judge by a space, fitted on this real training set; without a space, one for selections that use none."""
+    if space is None:
+        return Judge()
+    return Judge(
+        features=space.extract,
+        real_features=cache(lambda: space.extract(real.values)),
+        class_probabilities=lambda samples: space.classify(space.extract(samples)),
+        describe_space=space.describe,
+    )
+
 
 LabelsFrom = Literal["condition", "judge", "row"]
 Kept = Int64[Tensor, " kept"]

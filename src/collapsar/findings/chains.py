@@ -9,7 +9,7 @@ from collapsar.config.command_line import parse
 from collapsar.errors import UsageError
 from collapsar.findings.finding import Finding
 from collapsar.findings.values import Chains, Evidence, is_dead, summarised
-from collapsar.library.running import run
+from collapsar.library.composing import run
 from collapsar.study.chains import CONFIG, Chain
 from collapsar.study.study import read_study
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from collapsar.chain.loop import pool_of
 from collapsar.chain.run import own_data
-from collapsar.data.batches import PoolBatches, PoolInOrder
+from collapsar.data.batches import DeviceCache, PoolBatches, PoolInOrder
 from collapsar.data.causes.cause import checked_causes, plant_all
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError, check_positive
@@ -20,7 +20,6 @@ from collapsar.journal.store import CONFIG, RunFolder, read_config
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named
 from collapsar.samples import Samples, as_samples, from_model_range
 from collapsar.seeding import make_generator
-from collapsar.training.device_cache import DeviceCache
 
 VALIDATED_AT_ONCE = 1024  # samples
 

@@ -21,6 +21,7 @@ from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
+from collapsar.data.batches import DeviceCache
 from collapsar.errors import UsageError
 from collapsar.machine.choice import AUTO, Machine
 from collapsar.machine.devices import torch_settings_kept
@@ -28,7 +29,6 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.models.plan import Plan
 from collapsar.records.recipes import flattened, with_arguments
-from collapsar.training.device_cache import DeviceCache
 from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
 
 TrainerRecipe = Callable[..., Trainer]

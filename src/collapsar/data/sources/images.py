@@ -8,18 +8,17 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from collapsar.data.real_data import RealData, StickSplit
+from collapsar.data.real_data import RealData, Sizes, Source, StickSplit
 from collapsar.data.sources.image_files import OwnImages, read_images
 from collapsar.data.sources.pictures import listed
 from collapsar.data.sources.real import subset_size
-from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_fraction
 from collapsar.records.words import counted
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
-SMALLEST_SIDE = 4  # of `models.networks`
+SMALLEST_SIDE = 4  # of `models.layers`
 
 
 class Images(Source):

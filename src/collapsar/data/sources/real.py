@@ -21,8 +21,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 from torchvision import datasets
 
-from collapsar.data.real_data import RealData, StickSplit
-from collapsar.data.sources.source import Sizes, Source
+from collapsar.data.real_data import RealData, Sizes, Source, StickSplit
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 

@@ -1,6 +1,6 @@
 """Bodies of the VAE: encoders and decoders sized from the shape of the data, chosen by name.
 
-    conv      strided convolutions, and transposed ones back (`networks.py`)
+    conv      strided convolutions, and transposed ones back (`layers.py`)
     residual  `conv` with a residual block, at first the identity, after each halving of the sides
     patch     a convolution on patches, two linear layers, and a pixel shuffle back: most of its work is in large
               matrix products, which a CPU does several times faster than small convolutions
@@ -22,8 +22,18 @@ import torch
 from torch import nn
 
 from collapsar.models.conditioning import LabelledImages, LabelledLatents
-from collapsar.models.layers import PLAIN, Layers, Residual, begun_at_zero, convolution
-from collapsar.models.networks import bottom_shape, check_image_shape, downsampler, stage_channels, upsampler
+from collapsar.models.layers import (
+    PLAIN,
+    Layers,
+    Residual,
+    begun_at_zero,
+    bottom_shape,
+    check_image_shape,
+    convolution,
+    downsampler,
+    stage_channels,
+    upsampler,
+)
 
 Body = Literal["conv", "patch", "mlp", "residual"]
 Coder = tuple[nn.Module, nn.Module]
