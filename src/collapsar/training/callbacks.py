@@ -1,4 +1,4 @@
-"""Our callbacks of a training: they read losses, keep the best weights, and check what configured callbacks monitor.
+"""Our callbacks of a training: they read losses, and keep the best weights.
 
 `BestWeights` keeps weights in memory, because Lightning's ModelCheckpoint would write files of its own.
 """
@@ -12,13 +12,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.errors import NonFiniteError
 from collapsar.models.learned import LearnedModel
 from collapsar.records.curve import is_loss
 
 STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that not every step waits for the GPU
-LIGHTNINGS_WORDS = "conditioned on metric"  # in the RuntimeError of an EarlyStopping
-VALIDATED = "validation/"
 
 OnSteps = Callable[[int, int], None]
 """Called with (epoch, steps done) now and then during training."""
@@ -58,8 +56,6 @@ class LossMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == 1:
-            check_monitors(trainer, pl_module)
         self.num_steps += 1
         self._unread.append((trainer.current_epoch, outputs))
         if len(self._unread) >= STEPS_BETWEEN_READINGS:
@@ -117,30 +113,3 @@ class BestWeights(EarlyStopping):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.step, self.weights = state_dict["step"], state_dict["weights"]
-
-
-def check_monitors(trainer: Trainer, model: LightningModule) -> None:
-    """Refuse a callback of Lightning's that monitors a value that the model did not log in its first step.
-
-    A user's own models and callbacks may log more at any time; with these a callback is refused only if Lightning
-    itself misses the value (`TrainingInSteps`).
-    """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
-    if not {type(each).__module__.split(".")[0] for each in (model, *callbacks)} <= {"collapsar", "lightning"}:
-        return
-    for callback in callbacks:
-        wanted = getattr(callback, "monitor", None)
-        is_to_come = trainer.enable_validation and str(wanted).startswith(VALIDATED)
-        if wanted is not None and wanted not in trainer.callback_metrics and not is_to_come:
-            raise unmonitored(type(callback).__name__, wanted, trainer=trainer)
-
-
-def unmonitored(callback: str, wanted: str, *, trainer: Trainer) -> UsageError:
-    """The error for a callback that monitors a value that is not logged."""
-    logged = sorted(map(str, trainer.callback_metrics))
-    is_validated = any(name.startswith(VALIDATED) for name in logged)
-    advice = "" if is_validated else f"; with training.validation_fraction also {VALIDATED}... of them"
-    return UsageError(
-        f"trainer.callbacks: {callback} monitors {wanted!r}, which is not logged: "
-        f"monitor one of {', '.join(logged)}{advice}"
-    )

@@ -21,7 +21,7 @@ from collapsar.models.learned import LearnedModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.samples import Samples
 from collapsar.seeding import derive_seed, make_generator
-from collapsar.training.callbacks import LIGHTNINGS_WORDS, VALIDATED, BestWeights, LossMonitor, unmonitored
+from collapsar.training.callbacks import BestWeights, LossMonitor
 from collapsar.training.loggers import Place
 from collapsar.training.pretraining import pretrain
 from collapsar.training.trainer import Recipe, make_trainer, total_steps
@@ -72,7 +72,7 @@ class TrainingInSteps:
             place = Place(folder=self.folder, generation=self.generation, seed=self.seed, first_step=first_step)
         self.best: BestWeights | None = None
         if self.plan.early_stopping_patience is not None:
-            self.best = BestWeights(f"{VALIDATED}{model.watched}", patience=self.plan.early_stopping_patience)
+            self.best = BestWeights(f"validation/{model.watched}", patience=self.plan.early_stopping_patience)
         ours = [self.monitor, *([self.best] if self.best else [])]
         self.trainer = make_trainer(self.recipe.trainer, *ours, place=place)
         self.device: torch.device = self.trainer.strategy.root_device
@@ -153,8 +153,8 @@ class TrainingInSteps:
         except MisconfigurationException as error:
             raise UsageError(f"trainer cannot train: {str(error).splitlines()[0]}") from error
         except RuntimeError as error:
-            if LIGHTNINGS_WORDS in str(error):
-                raise unmonitored("EarlyStopping", str(error).split("`")[1], trainer=self.trainer) from error
+            if "conditioned on metric" in str(error):  # an EarlyStopping monitors what is not logged
+                raise UsageError(f"trainer.callbacks: {' '.join(str(error).split())}") from error
             raise
         except SystemExit as error:  # Lightning turns Ctrl-C into this if our handler is not installed
             raise KeyboardInterrupt from error
