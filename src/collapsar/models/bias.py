@@ -14,7 +14,6 @@ three biases act on different parts of a latent variable model; on an analytic m
 are the same.
 """
 
-from abc import ABC, abstractmethod
 from math import exp, inf, pi, sqrt
 from typing import ClassVar
 
@@ -28,7 +27,7 @@ from collapsar.errors import UsageError
 from collapsar.models.shapes import Latents
 
 
-class Bias(ABC):
+class Bias:
     """How sampling departs from the model's own distribution; `spread` is lambda, in (0, 1]."""
 
     name: ClassVar[str]
@@ -40,9 +39,9 @@ class Bias(ABC):
         self.spread = float(spread)
         self.likelihood_spread = self.spread if self.tempers_likelihood else 1.0  # lambda of the decoder's likelihood
 
-    @abstractmethod
     def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
-        """Latents for a model whose prior is standard normal, on the CPU."""
+        """Latents for a model whose prior is standard normal, on the CPU; unbiased if the likelihood is tempered."""
+        return torch.randn(num_samples, latent_dim, generator=generator)
 
 
 class ScaledLatents(Bias):
@@ -72,9 +71,6 @@ class TemperedLikelihood(Bias):
 
     name = "tempered_likelihood"
     tempers_likelihood = True
-
-    def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
-        return torch.randn(num_samples, latent_dim, generator=generator)
 
 
 UNBIASED = ScaledLatents(spread=1.0)
