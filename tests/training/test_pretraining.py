@@ -18,9 +18,8 @@ from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
-from collapsar.training.phases import with_real
 from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain
-from collapsar.training.train import train
+from collapsar.training.train import train, with_real
 from collapsar.training.trainer import total_steps
 from collapsar.training.unfinished import Unfinished
 from tiny_chains import compose_settings

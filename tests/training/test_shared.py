@@ -15,8 +15,8 @@ import torch
 from collapsar.machine import signals
 from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
-from collapsar.training import phases
 from collapsar.training import stored as shared_module
+from collapsar.training import train as phases
 from collapsar.training import train as train_module
 from test_experiment import lasting, samples, weights
 from tiny_chains import build_and_run, fail_in

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from collapsar.errors import UsageError, check_fraction
 from collapsar.models.bias import Bias
-from collapsar.models.generative import GenerativeModel, LatentModel
+from collapsar.models.generative import Autoencoder, GenerativeModel
 from collapsar.samples import Samples, quantise, to_model_range
 from collapsar.seeding import make_generator
 
@@ -140,7 +140,7 @@ class Reference:
     def restore(self, points: Points, *, like: Samples, bias: Bias, generator: torch.Generator) -> Samples:
         """Samples at these points, with the labels of `like`, the samples that were moved there."""
         if self.has_encoder:
-            first, spread = cast("LatentModel", self.first), bias.likelihood_spread
+            first, spread = cast("Autoencoder", self.first), bias.likelihood_spread
             labels = None if first.num_classes is None else like.labels
             values = first.render(points, generator, labels=labels, likelihood_spread=spread)
         else:

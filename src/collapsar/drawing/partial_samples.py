@@ -15,7 +15,7 @@ from torch import Tensor
 from collapsar.drawing.correction import Correction, Draw, Reference
 from collapsar.errors import check_fraction
 from collapsar.models.bias import Bias
-from collapsar.models.generative import GenerativeModel, LatentModel
+from collapsar.models.generative import Autoencoder, GenerativeModel
 from collapsar.samples import Samples, from_model_range, to_model_range
 
 
@@ -47,14 +47,13 @@ class PartialSamples(Correction):
                 originals = Samples(originals.values)
             if self.share == 0:
                 return originals
-            return redrawn(cast("LatentModel", model), originals, share=self.share, bias=bias, generator=generator)
+            return redrawn(cast("Autoencoder", model), originals, share=self.share, bias=bias, generator=generator)
 
         return drawn
 
 
-def redrawn(model: LatentModel, originals: Samples, *, share: float, bias: Bias, generator: torch.Generator) -> Samples:
+def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias, generator: torch.Generator) -> Samples:
     """Redraw a share of each image by the formula above."""
-    assert model.encode is not None, "checked beforehand"
     latents = model.encode(originals)
     noise = bias.draw_latents(len(latents), latent_dim=latents.shape[1], generator=generator)
     anew = model.place_latents(noise, generator)

@@ -36,8 +36,7 @@ from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.records.recipes import flattened
 from collapsar.records.settings import OURS, class_name, config_folder, digest, first_training_settings
 from collapsar.samples import Samples
-from collapsar.training.phases import Training
-from collapsar.training.trainer import Recipe, configured_list, make_trainer
+from collapsar.training.trainer import Recipe, Training, configured_list, make_trainer
 from collapsar.training.unfinished import DAMAGE, checksum
 
 

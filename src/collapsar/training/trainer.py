@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.models.plan import Plan
 from collapsar.records.recipes import flattened, with_arguments
-from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
+from collapsar.training.callbacks import FOLDER, Place, configured_loggers, placed
 
 TrainerRecipe = Callable[..., Trainer]
 
@@ -111,6 +112,27 @@ class Recipe:
         """The recipe with the machine's choices in place of what is left open."""
         plan = replace(self.plan, cuda_graphs=machine.cuda_graphs, compiled=machine.compiled)
         return replace(self, trainer=on_machine(self.trainer, machine), plan=plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A trained model, in evaluation mode on the device it was trained on, and how it was trained.
+
+    Attributes:
+        summary: Number of steps and epochs, and each loss averaged over the last group of steps.
+        curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
+            its last step, and norms of gradients within it (`records.curve`).
+        save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
+        shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
+        earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.
+    """
+
+    model: GenerativeModel
+    summary: dict[str, float]
+    curve: list[dict[str, float]]
+    save: Callable[[Path], None]
+    shared_seconds: dict[str, float] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
 
 
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:

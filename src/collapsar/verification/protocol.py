@@ -23,8 +23,8 @@ from collapsar.seeding import make_generator
 from collapsar.theory.fitted import fitted_values
 from collapsar.theory.law import Law
 from collapsar.theory.laws import laws_of
-from collapsar.training.phases import Training
 from collapsar.training.train import fit
+from collapsar.training.trainer import Training
 
 Part: TypeAlias = partial[Any]  # a class with its settings
 REPLACE: Part = partial(Replace)

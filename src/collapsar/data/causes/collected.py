@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.data.causes.cause import Cause, labels_of
-from collapsar.data.factors import Factors
+from collapsar.data.real_data import Factors
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.samples import Samples, to_model_range
 
