@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from collapsar.config import composition
-from collapsar.data.batches import DeviceCache
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, DeviceCache, Part, Pool
 from collapsar.errors import DeviceMemoryError
 from collapsar.machine.devices import device_seeded, free_bytes
 from collapsar.samples import Samples

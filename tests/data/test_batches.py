@@ -11,9 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from collapsar.config.composition import build
-from collapsar.data import batches as batches_module
-from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data import pool as batches_module
+from collapsar.data.pool import REAL, Part, Pool, PoolBatches, PoolInOrder, check_batch_size
 from collapsar.data.regimes import Accumulate
 from collapsar.errors import UsageError
 from collapsar.samples import Samples

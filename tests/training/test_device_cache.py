@@ -8,8 +8,7 @@ import weakref
 import pytest
 import torch
 
-from collapsar.data.batches import MOST_OF_FREE, DeviceCache, PoolBatches
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import MOST_OF_FREE, REAL, DeviceCache, Part, Pool, PoolBatches
 from collapsar.samples import Samples
 
 CPU, META = torch.device("cpu"), torch.device("meta")

@@ -8,8 +8,7 @@ from lightning import Trainer
 from torch import nn
 
 from collapsar.config import composition
-from collapsar.data.batches import PoolBatches
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, Part, Pool, PoolBatches
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.models.gan.gan import GAN

@@ -4,6 +4,7 @@ pool[t+1] = regime(pool[t], real, synthetic[t]), with pool[0] the real training 
 shares it without a copy. A rule that takes a share of the synthetic samples draws them without replacement.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
@@ -45,26 +46,39 @@ class Regime(ABC):
         """
 
 
-class Replace(Regime):
+class Window(Regime):
+    """The samples of the last `num_kept` generations; the real data count as the generation before 0."""
+
+    name = "window"
+
+    def __init__(self, *, num_kept: int) -> None:
+        if num_kept < 1:
+            raise UsageError(f"regime.num_kept must be at least 1 generation: got {num_kept}")
+        self.num_kept = num_kept
+
+    def next_pool(
+        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
+    ) -> Pool:
+        oldest = synthetic.origin - self.num_kept + 1
+        return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
+
+
+class Replace(Window):
     """Only the last generation's samples: pool[t+1] = synthetic[t] (Shumailov et al. 2024; MAD's fully synthetic)."""
 
     name = "replace"
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        return Pool((synthetic,))
+    def __init__(self) -> None:
+        super().__init__(num_kept=1)
 
 
-class Accumulate(Regime):
+class Accumulate(Window):
     """Everything so far: pool[t+1] = pool[t] + synthetic[t] (Gerstgrasser et al. 2024, arXiv:2404.01413)."""
 
     name = "accumulate"
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        return Pool((*pool.parts, synthetic))
+    def __init__(self) -> None:
+        super().__init__(num_kept=sys.maxsize)
 
 
 class AccumulateSubsample(Regime):
@@ -182,23 +196,6 @@ class Mix(Regime):
         num_synthetic = len(synthetic) - num_real
         chosen_synthetic = draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)
         return Pool((*chosen_real, *chosen_synthetic))
-
-
-class Window(Regime):
-    """The samples of the last `num_kept` generations; the real data count as the generation before 0."""
-
-    name = "window"
-
-    def __init__(self, *, num_kept: int) -> None:
-        if num_kept < 1:
-            raise UsageError(f"regime.num_kept must be at least 1 generation: got {num_kept}")
-        self.num_kept = num_kept
-
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        oldest = synthetic.origin - self.num_kept + 1
-        return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
 
 
 def simulate_pools(

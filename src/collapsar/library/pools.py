@@ -12,9 +12,8 @@ from torch import Tensor
 
 from collapsar.chain.loop import pool_of
 from collapsar.chain.run import own_data
-from collapsar.data.batches import DeviceCache, PoolBatches, PoolInOrder
 from collapsar.data.causes.cause import checked_causes, plant_all
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, DeviceCache, Part, Pool, PoolBatches, PoolInOrder
 from collapsar.errors import UsageError, check_positive
 from collapsar.journal.store import CONFIG, RunFolder, read_config
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named

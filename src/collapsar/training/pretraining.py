@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from collapsar.data.batches import PoolBatches
+from collapsar.data.pool import PoolBatches
 from collapsar.errors import NonFiniteError, UsageError, check_positive
 from collapsar.judging.spaces.self_supervised import SimilarityLogits
 from collapsar.machine import signals

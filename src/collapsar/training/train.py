@@ -14,8 +14,7 @@ import torch
 from lightning import Callback
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, Part, Pool, PoolBatches, PoolInOrder, check_batch_size
 from collapsar.errors import UsageError
 from collapsar.machine import signals
 from collapsar.machine.devices import device_seeded, explain_out_of_memory, tensor_cores_allowed

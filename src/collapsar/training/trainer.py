@@ -22,7 +22,7 @@ from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
-from collapsar.data.batches import DeviceCache
+from collapsar.data.pool import DeviceCache
 from collapsar.errors import UsageError
 from collapsar.machine.choice import AUTO, Machine
 from collapsar.machine.devices import torch_settings_kept
