@@ -146,7 +146,7 @@ def test_a_full_device_names_the_setting_to_lower(cuda):
 
 
 def test_a_part_is_uploaded_once_a_chain(cuda):
-    held, pool = DeviceCache(), random_pool(1000, num_parts=2)
+    held, pool = DeviceCache(free_bytes=free_bytes), random_pool(1000, num_parts=2)
     first = [part.samples.values.data_ptr() for part in held.move(Pool(pool.parts[:1]), cuda).parts]
     both = [part.samples.values.data_ptr() for part in held.move(pool, cuda).parts]
     assert both[:1] == first

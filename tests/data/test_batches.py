@@ -173,7 +173,9 @@ def accumulated(*, num_generations, num_samples, shape):
     real = images(REAL)
     pool = Pool((real,))
     for generation in range(num_generations):
-        pool = Accumulate().next_pool(pool, real=real, synthetic=images(generation), generator=torch.Generator())
+        pool = Accumulate().next_pool(
+            pool, real=real, synthetic=images(generation), generator=torch.Generator(), reserve=None
+        )
     return pool
 
 

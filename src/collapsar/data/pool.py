@@ -20,7 +20,6 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from collapsar.errors import UsageError
-from collapsar.machine.devices import free_bytes
 from collapsar.samples import UNLABELLED, Samples, concatenate
 from collapsar.seeding import draw_weighted
 
@@ -266,7 +265,7 @@ Key = tuple[int, tuple[int, ...]]
 class DeviceCache:
     """The parts of one chain's pools that a device holds."""
 
-    def __init__(self, *, free_bytes: Callable[[torch.device], int] = free_bytes) -> None:
+    def __init__(self, *, free_bytes: Callable[[torch.device], int]) -> None:
         self._free_bytes = free_bytes
         self._held: dict[Key, tuple[Samples, Samples]] = {}  # original and copy: the key is a live original's address
         self._device = torch.device("cpu")

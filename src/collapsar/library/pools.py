@@ -17,10 +17,10 @@ from collapsar.data.pool import REAL, DeviceCache, Part, Pool, PoolBatches, Pool
 from collapsar.errors import UsageError, check_positive
 from collapsar.journal.store import CONFIG, RunFolder, read_config
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named
+from collapsar.machine.devices import free_bytes
 from collapsar.samples import Samples, as_samples, from_model_range
 from collapsar.seeding import make_generator
-
-VALIDATED_AT_ONCE = 1024  # samples
+from collapsar.training.train import VALIDATED_AT_ONCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class PoolDataModule(LightningDataModule):
         self.pool: Pool | None = None
         self.test: Samples | None = None
         self._held_out: Samples | None = None
-        self._cache = DeviceCache()
+        self._cache = DeviceCache(free_bytes=free_bytes)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the samples; a second call does nothing."""

@@ -156,7 +156,6 @@ class SharedTraining:
             self.lock.release()
 
     def _kept(self) -> Training | None:
-        """The stored training; None if there is none, or it is damaged."""
         if not self.path.exists():
             return None
         try:

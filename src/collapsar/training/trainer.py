@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 from collapsar.data.pool import DeviceCache
 from collapsar.errors import UsageError
 from collapsar.machine.choice import AUTO, Machine
-from collapsar.machine.devices import torch_settings_kept
+from collapsar.machine.devices import free_bytes, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.models.plan import Plan
@@ -99,7 +100,7 @@ class Recipe:
     trainer: TrainerRecipe
     plan: Plan
     batch_size: int
-    device_cache: DeviceCache = field(default_factory=DeviceCache)
+    device_cache: DeviceCache = field(default_factory=partial(DeviceCache, free_bytes=free_bytes))
 
     def for_pool(self, pool_size: int, *, num_real: int) -> "Recipe":
         """The recipe with steps in proportion to the pool, if the plan's budget counts epochs."""

@@ -121,7 +121,6 @@ def _check_folders(found: list[Named], *, what: str) -> None:
 
 
 def _named_images(path: Path, *, what: str) -> list[Named]:
-    """The images of an array in a file, and their classes if labels stand beside it."""
     values, labels = (None if array is None else np.asarray(array) for array in load_arrays(path, what=what))
     pixels = as_pixels(np.asarray(values), what=what)
     if labels is not None and labels.shape != (len(pixels),):

@@ -114,7 +114,6 @@ class Flow(LearnedModel):
         return velocity.float()
 
     def _seen(self, values: Values) -> Values:
-        """Values in model range, scaled for the network."""
         return 2 * values - 1 if self.is_of_images else values / self.vector_sd
 
     def players(self) -> Sequence[Player]:
