@@ -45,8 +45,32 @@ class Regime(ABC):
         """
 
 
-class Window(Regime):
+class LastGenerations(Regime, ABC):
     """The samples of the last `num_kept` generations; the real data count as the generation before 0."""
+
+    num_kept: int
+
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
+        oldest = synthetic.origin - self.num_kept + 1
+        return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
+
+
+class Replace(LastGenerations):
+    """Only the last generation's samples: pool[t+1] = synthetic[t] (Shumailov et al. 2024; MAD's fully synthetic)."""
+
+    name = "replace"
+    num_kept = 1
+
+
+class Accumulate(LastGenerations):
+    """Everything so far: pool[t+1] = pool[t] + synthetic[t] (Gerstgrasser et al. 2024, arXiv:2404.01413)."""
+
+    name = "accumulate"
+    num_kept = sys.maxsize
+
+
+class Window(LastGenerations):
+    """Those of any number of generations, at least 1."""
 
     name = "window"
 
@@ -54,28 +78,6 @@ class Window(Regime):
         if num_kept < 1:
             raise UsageError(f"regime.num_kept must be at least 1 generation: got {num_kept}")
         self.num_kept = num_kept
-
-    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
-        oldest = synthetic.origin - self.num_kept + 1
-        return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
-
-
-class Replace(Window):
-    """Only the last generation's samples: pool[t+1] = synthetic[t] (Shumailov et al. 2024; MAD's fully synthetic)."""
-
-    name = "replace"
-
-    def __init__(self) -> None:
-        super().__init__(num_kept=1)
-
-
-class Accumulate(Window):
-    """Everything so far: pool[t+1] = pool[t] + synthetic[t] (Gerstgrasser et al. 2024, arXiv:2404.01413)."""
-
-    name = "accumulate"
-
-    def __init__(self) -> None:
-        super().__init__(num_kept=sys.maxsize)
 
 
 class AccumulateSubsample(Regime):
