@@ -142,11 +142,7 @@ def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | Non
     `place` is None for a Trainer that trains nothing. A precision of `auto` is float32.
     """
     flat = flattened(recipe)
-    takes = inspect.signature(flat.func).parameters.values()
-    names = {each.name for each in takes} | (
-        SAFE.keys() if any(each.kind == each.VAR_KEYWORD for each in takes) else set()
-    )
-    own: dict[str, Any] = {key: value for key, value in SAFE.items() if key in names - flat.keywords.keys()}
+    own: dict[str, Any] = {key: value for key, value in SAFE.items() if key not in flat.keywords}
     if flat.keywords.get("precision") == AUTO:
         own["precision"] = FULL_PRECISION
     own["callbacks"] = [*copy.deepcopy(configured_list(recipe, "callbacks")), *callbacks]
