@@ -84,12 +84,8 @@ class TowardsReal(Correction, ABC):
         self.strength = float(strength)
 
     @abstractmethod
-    def prepare(self, reference: "Reference") -> Targets:
-        """The real points that samples move towards."""
-
-    @abstractmethod
     def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
-        """T(z) of each point z."""
+        """T(z) of each point z; the targets are what `prepare` gives, the real points that samples move towards."""
 
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: "Reference", generator: torch.Generator
