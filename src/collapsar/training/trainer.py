@@ -205,7 +205,7 @@ def check_arguments(recipe: TrainerRecipe) -> None:
     for index, callback in enumerate(configured_list(recipe, "callbacks")):
         check_callback(f"trainer.callbacks[{index}]", callback, has_logger=bool(loggers))
     for index, logger in enumerate(loggers):
-        _copy(f"trainer.logger[{index}]", logger)
+        _check_copies(f"trainer.logger[{index}]", logger)
     for index, plugin in enumerate(configured_list(recipe, "plugins")):
         if isinstance(plugin, AsyncCheckpointIO | LayerSync):
             raise UsageError(
@@ -222,16 +222,7 @@ def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
             raise UsageError(f"{key} cannot be used in a chain: got {type(callback).__name__}; {advice}")
     if isinstance(callback, lightning_callbacks.DeviceStatsMonitor) and not has_logger:
         raise UsageError(f"{key} is DeviceStatsMonitor, which needs a logger: set trainer.logger=true")
-    copied, file = _copy(key, callback), io.BytesIO()
-    try:
-        torch.save(copied.state_dict(), file)
-        file.seek(0)
-        torch.load(file, weights_only=True)
-    except Exception as error:
-        raise UsageError(
-            f"the state_dict of {key} ({type(callback).__name__}) cannot be stored ({type(error).__name__}): "
-            "it may hold numbers, text, tensors, lists and dicts"
-        ) from error
+    _check_copies(key, callback)
 
 
 def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
@@ -253,12 +244,17 @@ def _plugins(recipe: TrainerRecipe) -> list[Any]:
     return found if is_placed else [*found, LightningEnvironment()]
 
 
-def _copy(key: str, part: Any) -> Any:
+def _check_copies(key: str, part: Any) -> None:
     try:
-        return copy.deepcopy(part)
+        copied, file = copy.deepcopy(part), io.BytesIO()
+        if isinstance(copied, Callback):
+            torch.save(copied.state_dict(), file)
+            file.seek(0)
+            torch.load(file, weights_only=True)
     except Exception as error:
         raise UsageError(
-            f"{key} ({type(part).__name__}) cannot be copied, and each generation has a copy of its own: {error}"
+            f"{key} ({type(part).__name__}) cannot be copied or stored ({type(error).__name__}): each generation has a "
+            "copy of its own, whose state_dict may hold numbers, text, tensors, lists and dicts"
         ) from error
 
 
