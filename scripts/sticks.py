@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from collapsar.cases.scenes.scenes import NUM_COMBINATIONS, Scenes
-from collapsar.data.factors import Factors
+from collapsar.data.real_data import Factors, Source
 from collapsar.data.sources.real import CIFAR10, MNIST, Digits
-from collapsar.data.sources.source import Source
 from collapsar.judging.spaces.preprocessing import binomial_blur
 from collapsar.judging.spaces.stick import FOLDER, METADATA_KEY, Architecture, Stick
 from collapsar.samples import Samples, to_model_range

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from collapsar.config import composition
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, DeviceCache, Part, Pool
 from collapsar.errors import DeviceMemoryError
 from collapsar.machine.devices import device_seeded, free_bytes
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train as train_module
-from collapsar.training.device_cache import DeviceCache
 from collapsar.training.train import train
 from test_experiment import lasting
 from test_levers_in_chains import LEVERS, NEEDED, is_refused
@@ -147,7 +146,7 @@ def test_a_full_device_names_the_setting_to_lower(cuda):
 
 
 def test_a_part_is_uploaded_once_a_chain(cuda):
-    held, pool = DeviceCache(), random_pool(1000, num_parts=2)
+    held, pool = DeviceCache(free_bytes=free_bytes), random_pool(1000, num_parts=2)
     first = [part.samples.values.data_ptr() for part in held.move(Pool(pool.parts[:1]), cuda).parts]
     both = [part.samples.values.data_ptr() for part in held.move(pool, cuda).parts]
     assert both[:1] == first

@@ -124,14 +124,13 @@ def test_a_callback_may_stand_alone_and_a_multirun_counts_in_every_chain(run, tm
 CALLBACKS = "lightning.pytorch.callbacks"
 
 
-def test_a_callback_that_monitors_what_is_not_there_is_one_line_at_the_first_step(run, tmp_path):
+def test_a_callback_that_monitors_what_is_not_there_is_one_line_after_the_first_epoch(run, tmp_path):
     before = set(tmp_path.iterdir())
     code, stderr, (folder,) = run(f"trainer.callbacks=[{STOPPING % 'validation/loss'}]")
     assert code == 2
-    assert lines_of(stderr)[-1] == (
-        "collapsar: trainer.callbacks: EarlyStopping monitors 'validation/loss', which is not logged: monitor one of "
-        "kl, loss, reconstruction; with training.validation_fraction also validation/... of them"
-    )
+    (line,) = [line for line in lines_of(stderr) if "trainer.callbacks" in line]
+    assert line.startswith("collapsar: trainer.callbacks: Early stopping conditioned on metric `validation/loss` which")
+    assert "`loss`" in line
     assert not (folder / "records.jsonl").exists()
     assert set(tmp_path.iterdir()) - before <= {tmp_path / "outputs", tmp_path / "__pycache__"}
 
@@ -148,8 +147,8 @@ def build(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.callbacks=[{_target_:mine.Locked}]", r"trainer.callbacks\[0\] \(Locked\) cannot be copied"),
-        ("trainer.callbacks=[{_target_:mine.Unstorable}]", r"the state_dict of trainer.callbacks\[0\] \(Unstorable\)"),
+        ("trainer.callbacks=[{_target_:mine.Locked}]", r"trainer.callbacks\[0\] \(Locked\) cannot be copied or"),
+        ("trainer.callbacks=[{_target_:mine.Unstorable}]", r"trainer.callbacks\[0\] \(Unstorable\) .* stored"),
         ("trainer.callbacks=[{_target_:mine.Missing}]", r"trainer.callbacks\[0\]._target_ .*'mine.Missing'; .*Missing"),
         (
             "trainer.callbacks=[{_target_:elsewhere.A}]",

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from collapsar.config import composition
-from collapsar.drawing.draw import draw
-from collapsar.drawing.judge import Judge
-from collapsar.drawing.selection import KeepAll
+from collapsar.drawing.selection import Judge, KeepAll, draw
 from collapsar.errors import UsageError
 from collapsar.models.bias import UNBIASED
 from collapsar.models.generative import GenerativeModel

@@ -9,8 +9,8 @@ from hydra.errors import HydraException
 
 from collapsar.config import composition
 from collapsar.config.experiment import Experiment
+from collapsar.data.real_data import Source
 from collapsar.data.sources.real import TorchvisionSource
-from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError
 from collapsar.records.settings import config_folder
 from collapsar.samples import Samples

@@ -6,9 +6,9 @@ from collapsar.judging.metric_modules import Density as Density
 from collapsar.judging.metric_modules import ImprovedPrecision as ImprovedPrecision
 from collapsar.judging.metric_modules import ImprovedRecall as ImprovedRecall
 from collapsar.judging.metric_modules import NeighbourMetric as NeighbourMetric
-from collapsar.library.making import make_model as make_model
+from collapsar.library.composing import make_model as make_model
+from collapsar.library.composing import run as run
 from collapsar.library.pools import PoolDataModule as PoolDataModule
-from collapsar.library.running import run as run
 from collapsar.models.flow.flow import Flow as Flow
 from collapsar.models.gan.gan import GAN as GAN
 from collapsar.models.plan import Plan as Plan

@@ -66,15 +66,9 @@ def archive_is_whole(path: Path) -> bool | None:
 
 def _archive_checksum(path: Path) -> tuple[str, bytes]:
     """The checksum of all bytes before the stored one; and the end of the file: the mark and the stored checksum."""
-    digest, end = blake2b(digest_size=8), path.stat().st_size - ARCHIVE_CHECKSUM_BYTES
-    left = end
-    with path.open("rb") as file:
-        while left > 0:
-            chunk = file.read(min(left, 1 << 20))
-            digest.update(chunk)
-            left -= len(chunk)
-        file.seek(max(0, end - len(ARCHIVE_MARK)))
-        return digest.hexdigest(), file.read()
+    content = memoryview(path.read_bytes())
+    digest = blake2b(content[:-ARCHIVE_CHECKSUM_BYTES], digest_size=8).hexdigest()
+    return digest, bytes(content[-ARCHIVE_CHECKSUM_BYTES - len(ARCHIVE_MARK) :])
 
 
 def write_atomically(path: Path, content: bytes) -> None:

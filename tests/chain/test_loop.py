@@ -11,7 +11,7 @@ from collapsar.drawing.selection import Drawn
 from collapsar.errors import NonFiniteError
 from collapsar.models.analytic.analytic import Gaussian
 from collapsar.samples import Samples
-from collapsar.training.phases import Training
+from collapsar.training.trainer import Training
 
 NUM_REAL, NUM_GENERATIONS = 6, 4
 

@@ -11,9 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from collapsar.config.composition import build
-from collapsar.data import batches as batches_module
-from collapsar.data.batches import PoolBatches, PoolInOrder, check_batch_size
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data import pool as batches_module
+from collapsar.data.pool import REAL, Part, Pool, PoolBatches, PoolInOrder, check_batch_size
 from collapsar.data.regimes import Accumulate
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
@@ -174,7 +173,9 @@ def accumulated(*, num_generations, num_samples, shape):
     real = images(REAL)
     pool = Pool((real,))
     for generation in range(num_generations):
-        pool = Accumulate().next_pool(pool, real=real, synthetic=images(generation), generator=torch.Generator())
+        pool = Accumulate().next_pool(
+            pool, real=real, synthetic=images(generation), generator=torch.Generator(), reserve=None
+        )
     return pool
 
 

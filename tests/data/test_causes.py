@@ -7,8 +7,7 @@ from collapsar.chain.parts import pool_sizes
 from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_all
 from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses, SimplifiedWorld
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise
-from collapsar.data.factors import Factor, Factors
-from collapsar.data.real_data import RealData
+from collapsar.data.real_data import Factor, Factors, RealData
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from collapsar.data.factors import Factor, Factors
+from collapsar.data.real_data import Factor, Factors
 from collapsar.errors import UsageError
 
 WORLD = Factors(

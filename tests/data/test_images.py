@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from collapsar.data.sources.image_files import read_images
-from collapsar.data.sources.images import Images
+from collapsar.data.sources.images import Images, read_images
 from collapsar.errors import UsageError
 
 AS_THEY_ARE = {"image_size": None, "channels": None, "skip_broken": False}

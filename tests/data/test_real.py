@@ -438,7 +438,9 @@ def test_a_house_number_0_is_of_class_0(tmp_path, monkeypatch):
 def test_files_of_another_number_of_images_are_refused(tmp_path, monkeypatch, source):
     made = make_other(source, tmp_path, monkeypatch)
     OTHERS[source][2](tmp_path, (300, 200))
-    with pytest.raises(UsageError, match=f"{source.name} must have 800 and 200 images: got 300 and 200"):
+    with pytest.raises(
+        UsageError, match=rf"the files of {source.name} in .*\(they hold 300 and 200 images, not 800 and 200\): delete "
+    ):
         made.load()
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collapsar.data.schedules import Constant, Cosine, Growth, Linear, Listed, as_schedule, check_bounds
+from collapsar.data.schedules import Constant, Cosine, Linear, Listed, as_schedule, check_bounds
 from collapsar.errors import UsageError
 
 numbers = st.floats(0, 1000, allow_nan=False)
@@ -13,7 +13,6 @@ recipes = st.one_of(  # called in the test: the type checker draws random number
     st.builds(partial, st.just(Listed), st.lists(numbers, min_size=12, max_size=12)),
     st.builds(partial, st.just(Linear), first=numbers, last=numbers, num_generations=st.integers(1, 12)),
     st.builds(partial, st.just(Cosine), first=numbers, last=numbers, num_generations=st.integers(1, 12)),
-    st.builds(partial, st.just(Growth), first=numbers, factor=st.floats(0.1, 3)),
 )
 
 
@@ -42,9 +41,9 @@ def test_cosine_is_half_way_in_the_middle_and_flat_at_the_ends():
     assert 1 - schedule.at(1) < 0.25
 
 
-def test_growth_multiplies():
-    schedule = Growth(first=100, factor=1.5)
-    assert [schedule.count_at(generation) for generation in range(4)] == [100, 150, 225, 338]
+def test_a_count_is_rounded_to_the_nearest_sample():
+    schedule = Linear(first=100, last=101, num_generations=4)
+    assert [schedule.count_at(generation) for generation in range(4)] == [100, 100, 101, 101]
 
 
 def test_a_number_is_constant_and_a_list_goes_generation_by_generation():
@@ -61,10 +60,10 @@ def test_a_list_refuses_generations_beyond_its_end():
     ("build", "message"),
     [
         (lambda: as_schedule([]), r"got \[\]"),
-        (lambda: Growth(first=1, factor=0), "got 0"),
         (lambda: Linear(first=1, last=0, num_generations=0), "got 0"),
         (lambda: check_bounds("x", as_schedule([0.5, 1.2]), lowest=0, highest=1), r"x must be between 0 and 1.*1\.2"),
         (lambda: check_bounds("x", as_schedule(-1), lowest=0), "x must be at least 0 .*got -1"),
+        (lambda: check_bounds("x", as_schedule(float("inf")), lowest=0), "x must be at least 0 .*got inf"),
     ],
 )
 def test_bad_schedules_are_refused(build, message):

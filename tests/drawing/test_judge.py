@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from collapsar.config import composition
-from collapsar.drawing.judge import choose_space, make_judge, num_judged_classes
+from collapsar.drawing.selection import choose_space, make_judge, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.judging.spaces import classifier as classifier_module
 from collapsar.judging.spaces.categories import CategorySpace

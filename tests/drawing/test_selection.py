@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from collapsar.drawing.farthest import Farthest, farthest_points
-from collapsar.drawing.judge import Judge
 from collapsar.drawing.rules import Curated, Deduplicated, TopScored, Verified
-from collapsar.drawing.selection import KeepAll, Selection
+from collapsar.drawing.selection import Judge, KeepAll, Selection
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 from collapsar.theory.recursions import curated_shares

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from collapsar.data.factors import Factor, Factors
+from collapsar.data.real_data import Factor, Factors
 from collapsar.judging.comparison import Classified
 from collapsar.judging.factor_suite import factor_histogram, factor_scores, hazard_scores
 

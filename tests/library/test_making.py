@@ -5,8 +5,7 @@ import torch
 from lightning import Trainer
 
 from collapsar.errors import UsageError
-from collapsar.library.composing import as_overrides
-from collapsar.library.making import make_model
+from collapsar.library.composing import as_overrides, make_model
 from collapsar.library.pools import PoolDataModule
 from collapsar.seeding import derive_seed
 

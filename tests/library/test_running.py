@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from collapsar.errors import UsageError
-from collapsar.library.running import run
+from collapsar.library.composing import run
 
 
 @pytest.fixture

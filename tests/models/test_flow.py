@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models import latent
+from collapsar.models import conditioning
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
 from collapsar.models.flow.flow import Flow, between, solve
 from collapsar.models.plan import DEFAULT_PLAN
@@ -188,7 +188,7 @@ def test_samples_are_images_of_the_datas_shape(body, shape):
 def test_samples_do_not_depend_on_the_chunk_size(monkeypatch):
     model = trained_a_little()
     expected = model.sample(50, generator()).values.int()
-    monkeypatch.setattr(latent, "SAMPLES_PER_CHUNK", 7)
+    monkeypatch.setattr(conditioning, "SAMPLES_PER_CHUNK", 7)
     differs = (model.sample(50, generator()).values.int() - expected).abs() > 1
     assert differs.float().mean() < 1e-3
 

@@ -10,9 +10,9 @@ from lightning import Trainer
 
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
+from collapsar.models.course import compiled, networks_of
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
-from collapsar.models.graphs import compiled, networks_of
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE

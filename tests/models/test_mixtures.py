@@ -9,8 +9,8 @@ from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.errors import UsageError
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
-from collapsar.models.mixtures import LatentMixture, fit_mixture, log_densities, maximised, spread_out
 from collapsar.models.vae.vae import VAE
+from collapsar.models.vae.vae_bodies import LatentMixture, fit_mixture, log_densities, maximised, spread_out
 from collapsar.samples import Samples
 from collapsar.training.train import train
 from tiny_chains import compose_settings

@@ -6,7 +6,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from collapsar.errors import NonFiniteError, UsageError
-from collapsar.models import latent
+from collapsar.models import conditioning
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from tiny_models import VAE_SWITCHED_OFF
@@ -165,7 +165,7 @@ def test_the_mean_of_given_latents_draws_nothing():
 def test_samples_do_not_depend_on_the_chunk_size(sample_from, likelihood, monkeypatch):
     model = make_vae(sample_from=sample_from, likelihood=likelihood)
     expected = model.sample(200, generator()).values.int()
-    monkeypatch.setattr(latent, "SAMPLES_PER_CHUNK", 7)
+    monkeypatch.setattr(conditioning, "SAMPLES_PER_CHUNK", 7)
     differs = (
         model.sample(200, generator()).values.int() - expected
     ).abs() > 1  # one level: rounding of a batched product

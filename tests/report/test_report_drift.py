@@ -74,7 +74,7 @@ def test_neutral_drift_is_that_of_the_runs_own_samples(make_run):
     assert [cells[generation].is_drift for generation in (0, 1, 7)] == [False, False, True]
 
 
-@pytest.mark.parametrize("schedule", [[1437, 900, 500], {"_target_": "collapsar.data.schedules.Growth", "first": 9}])
+@pytest.mark.parametrize("schedule", [[1437, 900, 500], {"_target_": "collapsar.data.schedules.Linear", "first": 9}])
 def test_a_schedule_of_sample_numbers_still_has_a_drift_band(schedule, make_run):
     run = make_run()
     config = yaml.safe_load((run / "config.yaml").read_text()) | {"num_synthetic": schedule}

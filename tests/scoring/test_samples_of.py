@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from collapsar.data.sources.image_files import read_images
+from collapsar.data.sources.images import read_images
 from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError
 from collapsar.samples import Samples

@@ -8,10 +8,8 @@ import weakref
 import pytest
 import torch
 
-from collapsar.data.batches import PoolBatches
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import MOST_OF_FREE, REAL, DeviceCache, Part, Pool, PoolBatches
 from collapsar.samples import Samples
-from collapsar.training.device_cache import MOST_OF_FREE, DeviceCache
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 PART_BYTES = 10 * 64 + 10 * 8  # uint8 images and int64 labels

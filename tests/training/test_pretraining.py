@@ -8,8 +8,7 @@ from lightning import Trainer
 from torch import nn
 
 from collapsar.config import composition
-from collapsar.data.batches import PoolBatches
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, Part, Pool, PoolBatches
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.models.gan.gan import GAN
@@ -18,9 +17,8 @@ from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
-from collapsar.training.phases import with_real
 from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain
-from collapsar.training.train import train
+from collapsar.training.train import train, with_real
 from collapsar.training.trainer import total_steps
 from collapsar.training.unfinished import Unfinished
 from tiny_chains import compose_settings

@@ -15,8 +15,8 @@ import torch
 from collapsar.machine import signals
 from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
-from collapsar.training import phases
-from collapsar.training import shared as shared_module
+from collapsar.training import stored as shared_module
+from collapsar.training import train as phases
 from collapsar.training import train as train_module
 from test_experiment import lasting, samples, weights
 from tiny_chains import build_and_run, fail_in
@@ -72,9 +72,14 @@ def begun(study, tmp_path):
 
 
 def kept(tmp_path):
-    """The folder of the one kept training."""
-    (folder,) = (path for path in (tmp_path / ".generation_0").iterdir() if path.is_dir())
-    return folder
+    """The file of the one kept training."""
+    (path,) = (tmp_path / ".generation_0").glob("*.ckpt")
+    return path
+
+
+def parts_of(path):
+    """Checksum, note and checkpoint of a kept training."""
+    return path.read_bytes().split(b"\n", 2)
 
 
 # Once, where chains start alike
@@ -205,7 +210,7 @@ def test_each_chain_stores_a_copy_of_its_own(run_shared, tmp_path):
     for name in "ab":
         run_shared(name, FIRST, "model=gan")
     first, second = (tmp_path / name / "generation_000" / "model.ckpt" for name in "ab")
-    assert first.read_bytes() == second.read_bytes() == (kept(tmp_path) / "model.ckpt").read_bytes()
+    assert first.read_bytes() == second.read_bytes() == parts_of(kept(tmp_path))[2]
     assert {path.stat().st_nlink for path in (first, second)} == {1}
     GAN.load_from_checkpoint(second, weights_only=True)
     assert (tmp_path / "a" / "generation_000" / "curve.json").read_bytes() == (
@@ -215,7 +220,7 @@ def test_each_chain_stores_a_copy_of_its_own(run_shared, tmp_path):
 
 def test_a_chain_spends_its_own_seconds_and_marks_those_of_the_other(run_shared, tmp_path):
     first, second = (run_shared(name, FIRST)[0] for name in "ab")
-    note = json.loads((kept(tmp_path) / "training.json").read_text())
+    note = json.loads(parts_of(kept(tmp_path))[1])
     assert first.shared_seconds == {}
     assert second.shared_seconds == note["seconds"]
     assert note["seconds"]["train"] == pytest.approx(first.seconds["train"], abs=0.2)
@@ -274,22 +279,23 @@ def test_a_chain_killed_after_its_first_training_takes_over_its_own_model(run_sh
 
 def test_what_a_kill_left_half_kept_is_made_anew(begun, run_shared, trained, tmp_path):
     whole = kept(tmp_path)
-    (whole / "training.json").unlink()
     whole.rename(whole.with_name(f".{whole.name}.partial"))
     run_shared("b", FIRST)
     assert trained == [0]
-    assert sorted(path.name for path in kept(tmp_path).iterdir()) == ["model.ckpt", "training.json"]
+    assert sorted(path.suffix for path in whole.parent.iterdir()) == [".ckpt", ".lock"]
 
 
-@pytest.mark.parametrize("name", ["model.ckpt", "training.json"])
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "missing", "other"])
-def test_a_damaged_model_is_trained_again_with_a_line(name, damage, begun, run_shared, trained, tmp_path, caplog):
-    path = kept(tmp_path) / name
+@pytest.mark.parametrize("damage", ["cut", "note", "weights", "empty", "other"])
+def test_a_damaged_model_is_trained_again_with_a_line(damage, begun, run_shared, trained, tmp_path, caplog):
+    path = kept(tmp_path)
     content = path.read_bytes()
-    position = content.index(b'"loss": ') + 8 if name == "training.json" else len(content) // 2
-    flipped = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
-    broken = {"cut": content[: len(content) // 2], "flipped": flipped, "empty": b"", "other": b"[1, 2]"}
-    path.write_bytes(broken[damage]) if damage in broken else path.unlink()
+
+    def flipped(position):
+        return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+    broken = {"cut": content[: len(content) // 2], "empty": b"", "other": b"[1, 2]"}
+    broken |= {"note": flipped(content.index(b'"loss": ') + 8), "weights": flipped(len(content) * 3 // 4)}
+    path.write_bytes(broken[damage])
     assert lasting(run_shared("b", FIRST)) == lasting(begun)
     assert trained == [0]
     assert "is damaged" in caplog.text

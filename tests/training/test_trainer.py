@@ -12,7 +12,7 @@ from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
 from collapsar.errors import UsageError
 from collapsar.machine.choice import Machine
-from collapsar.training.loggers import Place
+from collapsar.training.callbacks import Place
 from collapsar.training.trainer import REFUSED, REFUSED_CALLBACKS, check_trainer, make_trainer, on_machine
 
 LIGHTNINGS = {"_target_": "lightning.Trainer", "_partial_": True, "_convert_": "object"}

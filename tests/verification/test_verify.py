@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from functools import partial
-from inspect import isabstract
 
 import pytest
 import torch
@@ -246,7 +245,7 @@ def test_every_regime_is_verified_in_large_and_small_pools():
     below = list(regimes.Regime.__subclasses__())
     for regime in below:
         below += regime.__subclasses__()
-    concrete = {regime.__name__ for regime in below if not isabstract(regime)}
+    concrete = {regime.__name__ for regime in below if "name" in vars(regime)}
     assert concrete == {regime_class.__name__ for regime_class in REGIMES}
 
 

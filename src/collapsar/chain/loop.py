@@ -23,7 +23,7 @@ from collapsar.machine.devices import explain_out_of_memory
 from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
-from collapsar.training.phases import Training
+from collapsar.training.trainer import Training
 
 
 class Maker(ABC):

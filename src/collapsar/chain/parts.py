@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from collapsar.data.causes.cause import Cause, checked_causes, num_planted
+from collapsar.data.real_data import Source
 from collapsar.data.regimes import Regime, simulate_pools
 from collapsar.data.schedules import Schedule, as_schedule, check_bounds
-from collapsar.data.sources.source import Source
 from collapsar.drawing.correction import Correction, check_correction
-from collapsar.drawing.judge import JudgedBy, check_labeller, choose_space, num_judged_classes
-from collapsar.drawing.selection import Selection
+from collapsar.drawing.selection import JudgedBy, Selection, check_labeller, choose_space, num_judged_classes
 from collapsar.errors import UsageError
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.objective import Measured

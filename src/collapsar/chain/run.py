@@ -19,9 +19,7 @@ from collapsar.data.causes.cause import plant_all
 from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
 from collapsar.drawing.correction import Reference
-from collapsar.drawing.draw import draw
-from collapsar.drawing.judge import Judge, choose_space, make_judge
-from collapsar.drawing.selection import Drawn
+from collapsar.drawing.selection import Drawn, Judge, choose_space, draw, make_judge
 from collapsar.errors import NonFiniteError
 from collapsar.journal.journal import Journal
 from collapsar.journal.profile import entry_gate
@@ -36,9 +34,8 @@ from collapsar.records.words import counted
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator
 from collapsar.training import train
-from collapsar.training.phases import Training
-from collapsar.training.shared import SharedTraining, can_be_shared
-from collapsar.training.stored import load_stored
+from collapsar.training.stored import SharedTraining, can_be_shared, load_stored
+from collapsar.training.trainer import Training
 from collapsar.training.unfinished import Unfinished, belonging
 
 logger = logging.getLogger(__name__)

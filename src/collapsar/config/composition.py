@@ -64,7 +64,7 @@ def file_checksum(path: str | None) -> str | None:
 
 def own_images(fact: str, path: str | None, image_size: Any, channels: Any, skip_broken: bool) -> Any:
     """The shape, the checksum or the number of classes (None for none) of the images at a path."""
-    from collapsar.data.sources.image_files import read_images
+    from collapsar.data.sources.images import read_images
 
     found = read_images(path, image_size=image_size, channels=channels, skip_broken=skip_broken)
     shape, num_classes = list(found.images.shape[1:]), len(found.class_names) or None

@@ -43,14 +43,14 @@ class Experiment:
     batch_size: int = MISSING
     num_threads: int | None = MISSING  # the smallest networks run best on one
     continue_on_another_device: bool = MISSING
-    data: Any = MISSING  # `data.sources.source.Source`
+    data: Any = MISSING  # `data.real_data.Source`
     cause: Any = MISSING  # `data.causes.cause.Cause`, by name
     model: Any = MISSING  # recipe of a `models.generative.GenerativeModel`
     regime: Any = MISSING  # `data.regimes.Regime`
     bias: Any = MISSING  # `models.bias.Bias`
     correction: Any = MISSING  # `drawing.correction.Correction`; one that needs a warm start switches it on
     selection: Any = MISSING  # `drawing.selection.Selection`
-    judge: Any = MISSING  # a feature space, fitted on the chain's own real training set (`drawing.judge`)
+    judge: Any = MISSING  # a feature space, fitted on the chain's own real training set (`drawing.selection`)
     labelled_by: str | None = MISSING
     evaluation: Any = MISSING  # `judging.evaluation.Evaluation`
     training: Any = MISSING  # `models.plan.Plan`
@@ -60,7 +60,7 @@ class Experiment:
     dry_run: bool = MISSING  # see `config.forecast`
     checkpoint_minutes: float | None = MISSING  # see `training.unfinished`
     wait_for_lock: bool = MISSING  # else a chain whose run folder is in use is refused
-    share_generation_0: bool = MISSING  # see `training.shared`
+    share_generation_0: bool = MISSING  # see `training.stored`
     objective: Any = MISSING  # see `journal.objective`
     analysis: Any = MISSING  # see `study.analysis`
 

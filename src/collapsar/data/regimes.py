@@ -4,9 +4,10 @@ pool[t+1] = regime(pool[t], real, synthetic[t]), with pool[0] the real training 
 shares it without a copy. A rule that takes a share of the synthetic samples draws them without replacement.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 
@@ -16,6 +17,7 @@ from collapsar.errors import UsageError
 from collapsar.samples import Samples
 from collapsar.theory.formulas import nearest
 
+Lots: TypeAlias = torch.Generator | None  # of rules that draw
 MOST_DRAWN = 10_000  # samples a generation; above, evenly spaced choices give the sizes and origins of drawn ones
 
 
@@ -25,9 +27,7 @@ class Regime(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         """The pool that the next generation is trained on; UsageError if there are too few samples for the rule.
 
         Args:
@@ -45,26 +45,39 @@ class Regime(ABC):
         """
 
 
-class Replace(Regime):
+class LastGenerations(Regime, ABC):
+    """The samples of the last `num_kept` generations; the real data count as the generation before 0."""
+
+    num_kept: int
+
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
+        oldest = synthetic.origin - self.num_kept + 1
+        return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
+
+
+class Replace(LastGenerations):
     """Only the last generation's samples: pool[t+1] = synthetic[t] (Shumailov et al. 2024; MAD's fully synthetic)."""
 
     name = "replace"
-
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        return Pool((synthetic,))
+    num_kept = 1
 
 
-class Accumulate(Regime):
+class Accumulate(LastGenerations):
     """Everything so far: pool[t+1] = pool[t] + synthetic[t] (Gerstgrasser et al. 2024, arXiv:2404.01413)."""
 
     name = "accumulate"
+    num_kept = sys.maxsize
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        return Pool((*pool.parts, synthetic))
+
+class Window(LastGenerations):
+    """Those of any number of generations, at least 1."""
+
+    name = "window"
+
+    def __init__(self, *, num_kept: int) -> None:
+        if num_kept < 1:
+            raise UsageError(f"regime.num_kept must be at least 1 generation: got {num_kept}")
+        self.num_kept = num_kept
 
 
 class AccumulateSubsample(Regime):
@@ -80,9 +93,7 @@ class AccumulateSubsample(Regime):
             raise UsageError(f"regime.budget must be at least 1, or null for the real data's size: got {budget}")
         self.budget = budget
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         archive = (*(pool.archive or pool.parts), synthetic)
         budget = self.budget or len(real)
         num_so_far = sum(map(len, archive))
@@ -102,9 +113,7 @@ class FixedReal(Regime):
     def __init__(self, *, synthetic_ratio: Scheduled) -> None:
         self.synthetic_ratio = check_bounds("regime.synthetic_ratio", as_schedule(synthetic_ratio), lowest=0)
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         num_synthetic = nearest(self.synthetic_ratio.at(synthetic.origin) * len(real))
         if num_synthetic > len(synthetic):
             raise UsageError(
@@ -128,9 +137,7 @@ class FreshReal(Regime):
         self.fresh_fraction = check_bounds("regime.fresh_fraction", as_schedule(fresh_fraction), lowest=0)
         self.is_recycled = is_recycled
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         start, stop = (self._num_taken(synthetic.origin + step, num_real=len(real)) for step in (0, 1))
         num_reserve = 0 if reserve is None else len(reserve)
         self.check(num_generations=synthetic.origin + 2, num_real=len(real), num_reserve=num_reserve)
@@ -169,9 +176,7 @@ class Mix(Regime):
     def __init__(self, *, real_fraction: Scheduled) -> None:
         self.real_fraction = check_bounds("regime.real_fraction", as_schedule(real_fraction), lowest=0, highest=1)
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         num_real = nearest(self.real_fraction.at(synthetic.origin) * len(synthetic))
         if num_real > len(real):
             raise UsageError(
@@ -182,23 +187,6 @@ class Mix(Regime):
         num_synthetic = len(synthetic) - num_real
         chosen_synthetic = draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)
         return Pool((*chosen_real, *chosen_synthetic))
-
-
-class Window(Regime):
-    """The samples of the last `num_kept` generations; the real data count as the generation before 0."""
-
-    name = "window"
-
-    def __init__(self, *, num_kept: int) -> None:
-        if num_kept < 1:
-            raise UsageError(f"regime.num_kept must be at least 1 generation: got {num_kept}")
-        self.num_kept = num_kept
-
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
-        oldest = synthetic.origin - self.num_kept + 1
-        return Pool((*(part for part in pool.parts if part.origin >= oldest), synthetic))
 
 
 def simulate_pools(

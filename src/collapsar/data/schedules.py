@@ -28,11 +28,8 @@ class Schedule(ABC):
         """The lowest and the highest possible value."""
 
     def count_at(self, generation: int) -> int:
-        """The value as a number of samples, rounded to the nearest; UsageError if it is too large for a float."""
-        try:
-            return nearest(self.at(generation))
-        except OverflowError as error:
-            raise UsageError(f"a schedule grows beyond all bounds in generation {generation}: lower it") from error
+        """The value as a number of samples, rounded to the nearest."""
+        return nearest(self.at(generation))
 
 
 class Constant(Schedule):
@@ -105,23 +102,6 @@ class Cosine(Ramp):
         return (1 - cos(pi * progress)) / 2
 
 
-class Growth(Schedule):
-    """`first`, then each value is `factor` (above 0) times the one before."""
-
-    def __init__(self, *, first: Number, factor: Number) -> None:
-        if not factor > 0:
-            raise UsageError(f"a schedule's factor must be above 0: got {factor}")
-        self.first, self.factor = first, factor
-
-    def at(self, generation: int) -> Number:
-        return self.first * self.factor**generation
-
-    @property
-    def bounds(self) -> tuple[Number, Number]:
-        limit = self.first if self.factor == 1 else inf if self.factor > 1 else 0.0
-        return min(self.first, limit), max(self.first, limit)
-
-
 Scheduled: TypeAlias = Number | Sequence[Number] | Schedule
 
 
@@ -133,9 +113,9 @@ def as_schedule(value: Scheduled) -> Schedule:
 
 
 def check_bounds(name: str, schedule: Schedule, *, lowest: Number, highest: Number = inf) -> Schedule:
-    """Return the schedule; raise UsageError, with its name, if it can leave [lowest, highest]."""
+    """Return the schedule; raise UsageError, with its name, if it can leave [lowest, highest] or be infinite."""
     low, high = schedule.bounds
-    if not lowest <= low <= high <= highest:
+    if not lowest <= low <= high <= highest or high == inf:
         allowed = f"at least {lowest}" if highest == inf else f"between {lowest} and {highest}"
         raise UsageError(f"{name} must be {allowed} in every generation: got {low if low < lowest else high}")
     return schedule

@@ -2,10 +2,8 @@
 
 from abc import ABC, abstractmethod
 
-import torch
-
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.data.regimes import Regime
+from collapsar.data.regimes import Lots, Regime
 from collapsar.data.schedules import Scheduled, as_schedule, check_bounds
 from collapsar.errors import UsageError
 from collapsar.theory.formulas import golden_ratio_weight
@@ -20,9 +18,7 @@ class Reweighted(Regime, ABC):
     def weight_of_real(self, plain: Pool, *, generation: int) -> float:
         """Weight of all real samples of the other regime's pool together, in [0, 1]."""
 
-    def next_pool(
-        self, pool: Pool, *, real: Part, synthetic: Part, generator: torch.Generator | None, reserve: Part | None = None
-    ) -> Pool:
+    def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         plain = self.regime.next_pool(pool, real=real, synthetic=synthetic, generator=generator, reserve=reserve)
         return weigh_real(plain, real_weight=self.weight_of_real(plain, generation=synthetic.origin))
 

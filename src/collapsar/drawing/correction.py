@@ -84,12 +84,8 @@ class TowardsReal(Correction, ABC):
         self.strength = float(strength)
 
     @abstractmethod
-    def prepare(self, reference: "Reference") -> Targets:
-        """The real points that samples move towards."""
-
-    @abstractmethod
     def destinations(self, points: Points, *, targets: Targets, generator: torch.Generator) -> Points:
-        """T(z) of each point z."""
+        """T(z) of each point z; the targets are what `prepare` gives, the real points that samples move towards."""
 
     def corrected(
         self, draw: Draw, *, model: GenerativeModel, bias: Bias, reference: "Reference", generator: torch.Generator
@@ -134,9 +130,8 @@ class Reference:
 
     def embed(self, samples: Samples) -> Points:
         """Points of samples: their latents, or their flattened values in model range."""
-        if self.has_encoder:
-            return cast("Autoencoder", self.first).encode(samples)
-        return to_model_range(samples.values).flatten(1)
+        encode = self.first.encode if self.has_encoder else None
+        return to_model_range(samples.values).flatten(1) if encode is None else encode(samples)
 
     def restore(self, points: Points, *, like: Samples, bias: Bias, generator: torch.Generator) -> Samples:
         """Samples at these points, with the labels of `like`, the samples that were moved there."""

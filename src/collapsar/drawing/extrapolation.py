@@ -9,7 +9,6 @@ theta_synthetic are those of this generation, which started from the last one's 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import final
 
 import torch
 from torch import nn
@@ -21,7 +20,6 @@ from collapsar.models.generative import GenerativeModel
 from collapsar.samples import Samples
 
 
-@final
 class Extrapolation(Correction):
     """Draws samples with extrapolated weights; the model, its checkpoint and its critic stay as trained.
 

@@ -1,19 +1,16 @@
 """The selection that keeps candidates far from each other."""
 
 from math import ceil
-from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.drawing.judge import Judge
-from collapsar.drawing.selection import Kept, Selection
+from collapsar.drawing.selection import Judge, Kept, Selection
 from collapsar.errors import check_fraction, check_positive
 from collapsar.samples import Samples
 
 
-@final
 class Farthest(Selection):
     """Greedy farthest points: each kept sample is the candidate farthest from those kept before it.
 

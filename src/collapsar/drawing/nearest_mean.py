@@ -1,7 +1,6 @@
 """The correction that moves drawn samples to the nearest of a few means of real samples."""
 
 import warnings
-from typing import final
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -13,7 +12,6 @@ from collapsar.seeding import make_generator
 POINTS_PER_CHUNK = 1024  # bounds memory only
 
 
-@final
 class NearestMean(TowardsReal):
     """T(z) is the nearest of the K-means centres of real samples: `num_means` of each class, if there are classes.
 

@@ -6,7 +6,7 @@ Here z is the encoder's mean at a real image x, and z' is z with a share of its 
 the real images, a share of 1 the model's own samples; in between, images are edited instead of replaced.
 """
 
-from typing import cast, final
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,7 +19,6 @@ from collapsar.models.generative import Autoencoder, GenerativeModel
 from collapsar.samples import Samples, from_model_range, to_model_range
 
 
-@final
 class PartialSamples(Correction):
     """Real images of which this generation's own encoder and decoder redraw a share.
 

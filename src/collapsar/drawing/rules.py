@@ -3,19 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import ceil
-from typing import Literal, final
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.drawing.judge import ROWS_PER_DISTANCE_CHUNK, Judge
-from collapsar.drawing.selection import Kept, Selection
+from collapsar.drawing.selection import ROWS_PER_DISTANCE_CHUNK, Judge, Kept, Selection
 from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.samples import Samples
 
 
-@final
 class TopScored(Selection):
     """The share of candidates, above 0 and at most 1, with the highest scores, in the order drawn.
 
@@ -60,7 +58,6 @@ class Rejection(Selection, ABC):
         return (lots < self.acceptance(candidates.values, judge=judge).cpu()).nonzero().squeeze(1)[:num_wanted]
 
 
-@final
 class Verified(Rejection):
     """Samples that the judge recognises: it gives one class a probability of at least `min_confidence`, in [0, 1].
 
@@ -79,7 +76,6 @@ class Verified(Rejection):
         return (judge.confidence(values) >= self.min_confidence).float()
 
 
-@final
 class Curated(Rejection):
     """Curation by people: draws from a density proportional to p exp(r), with p the density of the candidates.
 
@@ -139,7 +135,6 @@ class Curated(Rejection):
             raise UsageError(f"selection.favoured_class must be {allowed}: got {largest}")
 
 
-@final
 class Deduplicated(Rejection):
     """Samples that are not near copies of a real training sample.
 

@@ -1,7 +1,6 @@
 """The correction by optimal transport of drawn samples to real anchors, one minibatch at a time."""
 
 from math import ceil
-from typing import final
 
 import torch
 
@@ -14,7 +13,6 @@ MOST_SINKHORN_STEPS = 1_000
 SINKHORN_PRECISION = 1e-6  # error of the plan's marginals at which the steps end
 
 
-@final
 class OptimalTransport(TowardsReal):
     """T is the barycentric map of an optimal transport plan from drawn samples to real anchors.
 

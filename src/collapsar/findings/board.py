@@ -24,10 +24,11 @@ from collapsar.findings.judge import BEYOND, WITHIN, ControlResult, Judged, Judg
 from collapsar.findings.values import Chains, Evidence, is_dead, summarised
 from collapsar.library.running import run
 from collapsar.records.commit import commit
+from collapsar.records.settings import CONFIG
 from collapsar.records.words import duration_text
 from collapsar.report.templating import template
 from collapsar.report.wording import interval_text, number_text
-from collapsar.study.chains import CONFIG, Chain
+from collapsar.study.chains import Chain
 from collapsar.study.study import read_study
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,7 @@ from collapsar.findings.board import as_content, stored_evidence
 from collapsar.findings.finding import Finding, load_finding
 from collapsar.findings.judge import Judgement
 from collapsar.findings.values import Evidence, all_chains, is_dead, summarised
-from collapsar.library.composing import compose_settings
-from collapsar.library.running import run
+from collapsar.library.composing import compose_settings, run
 from collapsar.records.settings import arm_settings, config_folder
 from collapsar.study.chains import Chain, read_chains
 

@@ -32,6 +32,7 @@ from omegaconf import DictConfig
 
 from collapsar.errors import UsageError, check_positive
 from collapsar.jobs.failures import Outcome, exit_code, is_expected, one_line
+from collapsar.machine.choice import number_in
 
 LOG = "job.log"  # in a run folder
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
@@ -77,12 +78,6 @@ def count_cores() -> int:
     """The cores that this process may use: those it is bound to, or fewer if SLURM gave it fewer."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(bound, number_in("SLURM_CPUS_PER_TASK") or bound)
-
-
-def number_in(variable: str) -> int | None:
-    """A whole number above 0 from the environment; None if the variable holds none."""
-    text = os.environ.get(variable, "")
-    return int(text) if text.isdecimal() and int(text) else None
 
 
 def visible_gpus() -> list[str]:

@@ -14,8 +14,7 @@ from pkgutil import resolve_name
 import torch
 from platformdirs import user_cache_path
 
-from collapsar.data.factors import Factors
-from collapsar.data.real_data import RealData
+from collapsar.data.real_data import Factors, RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from collapsar.data.factors import Factors
+from collapsar.data.real_data import Factors
 from collapsar.judging.comparison import Comparison, compare
 from collapsar.judging.factor_suite import factor_histogram
 from collapsar.judging.measuring import Measure, intervals_around, measure

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.data.factors import Factors
+from collapsar.data.real_data import Factors
 from collapsar.judging.comparison import Classified, Comparison
 from collapsar.judging.downstream import DownstreamTask, area_under_curve, score_logits
 from collapsar.metrics.modes import DROPPED_BELOW, class_shares, kl_divergence, low_confidence_share

@@ -1,12 +1,17 @@
-"""Settings from Python: keyword arguments become overrides, and Hydra composes them as for the command."""
+"""From Python: settings that become overrides, models by recipe, and chains, all made as the commands make them."""
 
 import logging
+import os
+import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+import hydra
+import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,11 +21,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from collapsar.config import composition
 from collapsar.config.choices import check_levers, composed_levers
-from collapsar.config.command_line import as_typed, parse
+from collapsar.config.command_line import as_typed, parse, readable_by_hydra
 from collapsar.config.experiment import Experiment
 from collapsar.errors import UsageError
+from collapsar.jobs import failures, multirun
 from collapsar.jobs.failures import is_expected, one_line
-from collapsar.records.settings import config_folder, flatten
+from collapsar.jobs.job import run_job, sum_up_dry_run
+from collapsar.machine.choice import AUTO
+from collapsar.machine.signals import Stopped
+from collapsar.models.learned import LearnedModel
+from collapsar.models.own_fit import check_own_fit
+from collapsar.records.recipes import flattened
+from collapsar.records.settings import CONFIG, config_folder, flatten
+from collapsar.study.study import read_study
+from collapsar.training.hardware import choose_precision
+from collapsar.training.trainer import FULL_PRECISION, check_trainer
 
 
 def as_overrides(settings: Mapping[str, Any], *, others_below: str = "", may_sweep: bool = False) -> list[str]:
@@ -103,3 +118,112 @@ def experiment_of(settings: Mapping[str, Any]) -> Experiment:
     names = [entry.name for entry in fields(Experiment)]
     known = {key: value for key, value in settings.items() if key in names}
     return composition.make(cast("DictConfig", OmegaConf.merge(OmegaConf.structured(Experiment), known)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeModel:
+    """A model of a recipe, and how the recipe trains it; unpacks into `model, trainer_arguments`."""
+
+    model: LearnedModel  # fresh, with the recipe's plan of training
+    trainer_arguments: dict[str, Any]  # of `lightning.Trainer`
+    batch_size: int  # samples in a step
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.model, self.trainer_arguments))
+
+
+def make_model(model: str, *, data: str = "digits", size: str = "small", **overrides: Any) -> MadeModel:
+    """A model as the recipe of `conf/recipe` makes it for a data set, and the arguments of its Trainer.
+
+    Initial weights come from torch's own generator, so `lightning.seed_everything` repeats them.
+
+    Args:
+        model: As in conf/model.
+        data: As in conf/data.
+        size: The recipe: small for two CPU cores, full for a GPU.
+        overrides: Arguments of the model (`width=64`), or settings of a chain (`lever=["cosine"]`,
+            `trainer={"max_steps": 100}`).
+
+    Raises:
+        UsageError: as the command would refuse it, or a setting that only a chain carries out.
+    """
+    chosen = as_overrides({"model": model, "data": data, "size": size})
+    config = compose_settings([*chosen, *as_overrides(overrides, others_below="model")])
+    with mistakes_named():
+        recipe = composition.make(config).parts.recipe
+        check_own_fit(recipe.plan, precision=FULL_PRECISION, num_steps=0, is_validated=True)
+        made = recipe.model()
+        if not isinstance(made, LearnedModel):
+            raise UsageError(f"model={model} is fitted by a formula, without a Trainer: choose vae, gan or flow")
+        arguments = dict(flattened(recipe.trainer).keywords)
+        if arguments.get("precision") == AUTO:
+            device = check_trainer(recipe.trainer).strategy.root_device.type
+            arguments["precision"] = choose_precision(recipe.trainer, device=device)
+    made.plan = recipe.plan
+    return MadeModel(model=made, trainer_arguments=arguments, batch_size=recipe.batch_size)
+
+
+FULL_ERRORS = "HYDRA_FULL_ERROR"
+
+
+def run(overrides: Sequence[str] = (), *, is_multirun: bool = False, **settings: Any) -> pd.DataFrame:
+    """Run one chain, or all chains of a multirun, as the command `collapsar` does; what was stopped is continued.
+
+    Args:
+        overrides: As on the command line, such as `["data=mnist", "lever=[ema]"]`; options, such as `--config-dir`,
+            may stand among them.
+        is_multirun: Whether commas sweep, as with the option `-m`: `run(["seed=0,1"], is_multirun=True)`.
+        settings: The same as keyword arguments; mappings stand for dotted keys: `run(model={"width": 8}, seed=1)`.
+
+    Returns:
+        One row for each generation of each chain, in the order of the jobs: arm, chain, seed, data, model, regime,
+        generation, and each metric that was recorded. Its `attrs` hold the `folder` of the chain, or of the study, and
+        the `failures`: lines about the chains that broke down, which are also a warning.
+
+    Raises:
+        UsageError: the command would end with exit code 2, or no chain has a record.
+        KeyboardInterrupt: Ctrl-C; the same call continues.
+    """
+    options = ["-m"] if is_multirun else []
+    typed = [*options, *overrides, *as_overrides(settings, may_sweep=is_multirun)]
+    conf = composition.register()
+    with own_hydra(), command_of_its_own(), mistakes_named():
+        sys.argv = ["collapsar", *readable_by_hydra(typed)]
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run_job)()
+        except Stopped as stop:
+            if stop.code == 130:
+                raise KeyboardInterrupt from stop
+            raise
+        sum_up_dry_run(Path("outputs"))
+        failed, folders = failures.failed_jobs.copy(), list(dict.fromkeys(multirun.run_folders))
+        lines = [line.removeprefix("collapsar: ") for line in failures.lines(failed, num_jobs=len(folders))]
+    begun = [folder for folder in folders if (folder / CONFIG).is_file()]
+    table = read_study(begun).records if begun else pd.DataFrame()
+    if failed and (table.empty or any(job.exit_code == failures.USAGE_EXIT_CODE for job in failed)):
+        raise UsageError("\n".join(lines))
+    if failed:
+        warnings.warn("\n".join(lines), stacklevel=2)
+    common = Path(os.path.commonpath(folders)) if folders else Path()
+    table.attrs |= {"folder": str(common), "failures": lines}
+    return table
+
+
+@contextmanager
+def command_of_its_own() -> Iterator[None]:
+    """Within this context, a fresh command; afterwards, the logging, arguments and environment of the caller."""
+    root, arguments = logging.getLogger(), sys.argv
+    handlers, level = root.handlers[:], root.level
+    kept = {name: os.environ.get(name) for name in (FULL_ERRORS, multirun.NUM_JOBS_VARIABLE)}
+    os.environ[FULL_ERRORS] = "1"  # else Hydra prints a traceback and exits
+    failures.failed_jobs.clear()
+    multirun.run_folders.clear()
+    try:
+        yield
+    finally:
+        sys.argv, root.handlers[:] = arguments, handlers
+        root.setLevel(level)
+        for name, value in kept.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

@@ -12,18 +12,16 @@ from torch import Tensor
 
 from collapsar.chain.loop import pool_of
 from collapsar.chain.run import own_data
-from collapsar.data.batches import PoolBatches, PoolInOrder
 from collapsar.data.causes.cause import checked_causes, plant_all
-from collapsar.data.pool import REAL, Part, Pool
+from collapsar.data.pool import REAL, DeviceCache, Part, Pool, PoolBatches, PoolInOrder
 from collapsar.errors import UsageError, check_positive
 from collapsar.journal.store import RunFolder
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named
+from collapsar.machine.devices import free_bytes
 from collapsar.records.settings import CONFIG, read_config
 from collapsar.samples import Samples, as_samples, from_model_range
 from collapsar.seeding import make_generator
-from collapsar.training.device_cache import DeviceCache
-
-VALIDATED_AT_ONCE = 1024  # samples
+from collapsar.training.train import VALIDATED_AT_ONCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,7 @@ class PoolDataModule(LightningDataModule):
         self.pool: Pool | None = None
         self.test: Samples | None = None
         self._held_out: Samples | None = None
-        self._cache = DeviceCache()
+        self._cache = DeviceCache(free_bytes=free_bytes)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the samples; a second call does nothing."""

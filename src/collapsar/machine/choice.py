@@ -3,6 +3,7 @@
 They change results only by rounding, but a resumed run must match bit for bit.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -54,3 +55,9 @@ def restore_machine(stored: Machine, *, here: Machine, absent: Mapping[str, bool
     if absent[stored.device]:
         stored = replace(stored, device=here.device, cuda_graphs=here.cuda_graphs, compiled=here.compiled)
     return stored
+
+
+def number_in(variable: str) -> int | None:
+    """A whole number above 0 from the environment; None if the variable holds none."""
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() and int(text) else None

@@ -26,8 +26,6 @@ class Stopped(SystemExit):
 
 @dataclass
 class _State:
-    """The state of signal handling in this process."""
-
     asked: int | None = None  # exit code of the signal that came
     is_deferred: bool = False  # whether a signal is only noted
     previous: "dict[signal.Signals, signal._HANDLER]" = field(default_factory=dict)  # what ours replaced

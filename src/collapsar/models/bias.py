@@ -14,9 +14,8 @@ three biases act on different parts of a latent variable model; on an analytic m
 are the same.
 """
 
-from abc import ABC, abstractmethod
 from math import exp, inf, pi, sqrt
-from typing import ClassVar, final
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,7 +27,7 @@ from collapsar.errors import UsageError
 from collapsar.models.shapes import Latents
 
 
-class Bias(ABC):
+class Bias:
     """How sampling departs from the model's own distribution; `spread` is lambda, in (0, 1]."""
 
     name: ClassVar[str]
@@ -40,12 +39,11 @@ class Bias(ABC):
         self.spread = float(spread)
         self.likelihood_spread = self.spread if self.tempers_likelihood else 1.0  # lambda of the decoder's likelihood
 
-    @abstractmethod
     def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
-        """Latents for a model whose prior is standard normal, on the CPU."""
+        """Latents for a model whose prior is standard normal, on the CPU; unbiased if the likelihood is tempered."""
+        return torch.randn(num_samples, latent_dim, generator=generator)
 
 
-@final
 class ScaledLatents(Bias):
     """Latents from N(0, lambda I): their standard deviation is sqrt(lambda)."""
 
@@ -55,7 +53,6 @@ class ScaledLatents(Bias):
         return sqrt(self.spread) * torch.randn(num_samples, latent_dim, generator=generator)
 
 
-@final
 class TruncatedLatents(Bias):
     """Each latent variable from N(0, 1), redrawn while beyond +-tau (Brock et al. 2019, the truncation trick)."""
 
@@ -69,15 +66,11 @@ class TruncatedLatents(Bias):
         return torch.special.ndtri(quantiles).float()
 
 
-@final
 class TemperedLikelihood(Bias):
     """The decoder's likelihood at temperature lambda, latents unchanged; needs a model that draws from a likelihood."""
 
     name = "tempered_likelihood"
     tempers_likelihood = True
-
-    def draw_latents(self, num_samples: int, *, latent_dim: int, generator: torch.Generator) -> Latents:
-        return torch.randn(num_samples, latent_dim, generator=generator)
 
 
 UNBIASED = ScaledLatents(spread=1.0)

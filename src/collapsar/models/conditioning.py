@@ -1,4 +1,6 @@
-"""Conditional models: how their networks take a class, and which classes they are sampled with.
+"""Models that decode latents, how they are sampled, and how the networks of conditional ones take a class.
+
+A CPU generator draws all latents before any is decoded, so samples are the same on any device, up to rounding.
 
 Encoders see images with a learnt plane of the class as one more channel. Decoders get latents with a learnt vector of
 the class appended, generators with a one-hot vector (Mirza & Osindero 2014, arXiv:1411.1784). A critic adds to its
@@ -7,16 +9,24 @@ logit the inner product of its last features with a vector of the class (the pro
 networks learn from them, but no sample is drawn with that class.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from lightning import LightningModule
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError, check_positive
-from collapsar.models.layers import without_last
-from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, Weights
-from collapsar.samples import UNLABELLED, Samples
+from collapsar.models.bias import UNBIASED, Bias
+from collapsar.models.generative import GenerativeModel
+from collapsar.models.layers import check_image_shape, without_last
+from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, Values, Weights
+from collapsar.samples import UNLABELLED, Samples, from_model_range, to_model_range
 
+SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
 CLASS_SIZE = 2.0  # of the one-hot vectors of generators
 
 
@@ -144,3 +154,107 @@ def given(network: nn.Module, inputs: Tensor, labels: Labels | None) -> Tensor:
     """Apply a network to inputs, and to their classes if the model is conditional."""
     output: Tensor = network(inputs) if labels is None else network(inputs, labels)
     return output
+
+
+class LatentModel(GenerativeModel, LightningModule, ABC):
+    """A model that decodes latents, which are standard normal unless `place_latents` is overridden.
+
+    Attributes:
+        takes_vectors: Whether samples may be vectors; else they are images.
+        has_likelihood: Whether its samples are drawn from a likelihood, which a bias can temper.
+        autocast_dtype: Type that networks compute in; None: the type of their weights.
+        condition: Its classes, and how often each is drawn; None for models that see no labels.
+    """
+
+    takes_vectors: ClassVar[bool] = False
+    has_likelihood: bool = True
+
+    def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None) -> None:
+        super().__init__()
+        is_vector = self.takes_vectors and len(sample_shape) == 1
+        self.sample_shape = tuple(sample_shape) if is_vector else check_image_shape(sample_shape)
+        self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.condition = None if num_classes is None else Condition(num_classes)
+        self.autocast_dtype: torch.dtype | None = None
+
+    @abstractmethod
+    def decode(
+        self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
+    ) -> Values:
+        """One image in model range, or one vector, for each latent; only conditional models get labels.
+
+        Generator and lambda (`bias.py`) are for decoders that draw from a likelihood.
+        """
+
+    def place_latents(self, noise: Latents, generator: torch.Generator) -> Latents:
+        """Latents from normal noise, on the CPU; models that are not sampled from N(0, I) override it."""
+        return noise
+
+    def check_bias(self, bias: Bias) -> None:
+        if bias.likelihood_spread != 1 and not self.has_likelihood:
+            raise UsageError(
+                f"bias=tempered_likelihood does nothing to model={self.name}, which draws from no likelihood: choose "
+                "bias=scaled_latents or truncated_latents, or for a VAE set model.sample_from=likelihood"
+            )
+
+    def classes_of(self, batch: Samples) -> Labels | None:
+        """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""
+        return self.condition.of(batch) if self.condition else None
+
+    @torch.inference_mode()
+    def in_chunks(self, samples: Samples, function: Callable[[Values, Labels | None], Tensor]) -> Tensor:
+        """A function of samples in model range and their classes, in chunks for the device's memory; on the CPU."""
+        starts = range(0, len(samples), SAMPLES_PER_CHUNK)
+        chunks = (samples[start : start + SAMPLES_PER_CHUNK].to(self.device) for start in starts)
+        return torch.cat([function(to_model_range(chunk.values), self.classes_of(chunk)).cpu() for chunk in chunks])
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Values:
+        """Decode latents, and in a conditional model the class of each, with gradients; images are in model range."""
+        if (labels is None) != (self.condition is None):
+            rule = "has no classes, and takes no labels" if labels is not None else "is conditional, and needs labels"
+            raise UsageError(f"this model {rule}: model.num_classes is {self.num_classes}")
+        classes = {} if labels is None else {"labels": labels}
+        return self.decode(latents, torch.default_generator, likelihood_spread=1.0, **classes)
+
+    def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:
+        generator = generator or torch.default_generator
+        noise = bias.draw_latents(num_samples, latent_dim=self.latent_dim, generator=generator)
+        latents = self.place_latents(noise, generator)
+        labels = self.condition.draw(num_samples, generator) if self.condition else None
+        rendered = self.render(latents, generator, labels=labels, likelihood_spread=bias.likelihood_spread)
+        return Samples(rendered, labels)
+
+    @torch.inference_mode()
+    def render(
+        self,
+        latents: Latents,
+        generator: torch.Generator,
+        *,
+        labels: Labels | None = None,
+        likelihood_spread: float = 1.0,
+    ) -> Tensor:
+        """Images or vectors of these latents and, in a conditional model, labels; on the CPU."""
+        assert (labels is None) == (self.condition is None), "a conditional model needs labels, and no other takes any"
+        dtype = torch.uint8 if len(self.sample_shape) == 3 else torch.float32
+        rendered = torch.empty((len(latents), *self.sample_shape), dtype=dtype)
+        is_mixed, was_training = self.autocast_dtype is not None, self.training
+        self.eval()
+        try:
+            with torch.autocast(self.device.type, dtype=self.autocast_dtype, enabled=is_mixed):
+                for start in range(0, len(latents), SAMPLES_PER_CHUNK):
+                    chunk = slice(start, start + SAMPLES_PER_CHUNK)
+                    given = {} if labels is None else {"labels": labels[chunk].to(self.device)}
+                    points = latents[chunk].to(self.device)
+                    values = self.decode(points, generator, likelihood_spread=likelihood_spread, **given)
+                    rendered[chunk] = from_model_range(values)
+        finally:
+            self.train(was_training)
+        return rendered
+
+    def film_strip(self, num_images: int, *, latents: torch.Generator, noise: torch.Generator) -> Tensor | None:
+        if len(self.sample_shape) == 1:
+            return None
+        normal = torch.randn(num_images, self.latent_dim, generator=latents)
+        labels = self.condition.in_turn(num_images) if self.condition else None
+        return self.render(self.place_latents(normal, latents), noise, labels=labels)

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from collapsar.errors import UsageError
 from collapsar.machine.devices import device_seeded
 from collapsar.models import augmentation
-from collapsar.models.course import Course, Losses, Player
-from collapsar.models.graphs import GraphedSteps, follow
-from collapsar.models.latent import LatentModel
+from collapsar.models.conditioning import LatentModel
+from collapsar.models.course import Course, GraphedSteps, Losses, Player, follow
 from collapsar.models.own_fit import OwnFit
 from collapsar.models.plan import DEFAULT_PLAN, MODEL_SPECIFIC_KEYS, Plan
 from collapsar.models.shapes import Values

@@ -1,4 +1,4 @@
-"""A fit without a chain: what `training/phases.py` does there around a fit, a callback of the model does here."""
+"""A fit without a chain: what `training/train.py` does there around a fit, a callback of the model does here."""
 
 from typing import Any
 

@@ -14,8 +14,7 @@ from typing import Any, cast
 from collapsar.chain.loop import pool_of
 from collapsar.config.composition import file_checksum
 from collapsar.data.causes.cause import checked_causes, plant_all
-from collapsar.data.real_data import RealData
-from collapsar.data.sources.source import Source
+from collapsar.data.real_data import RealData, Source
 from collapsar.errors import UsageError
 from collapsar.judging.evaluation import Evaluation
 from collapsar.machine.devices import has_device

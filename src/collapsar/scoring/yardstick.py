@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from collapsar.data.real_data import RealData
-from collapsar.data.sources.source import Source
+from collapsar.data.real_data import RealData, Source
 from collapsar.errors import UsageError, printable
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.evaluator import Evaluator

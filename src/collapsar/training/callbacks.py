@@ -1,15 +1,24 @@
-"""Our callbacks of a training: they read losses, keep the best weights, and check what configured callbacks monitor.
+"""What watches a training: our callbacks, which read losses and keep the best weights, and the loggers of a user.
 
-`BestWeights` keeps weights in memory, because Lightning's ModelCheckpoint would write files of its own.
+`BestWeights` keeps weights in memory, because Lightning's ModelCheckpoint would write files of its own. Each generation
+has its own copies of the loggers. Those that write files do so below the run folder:
+
+RUN/SAVE_DIR/NAME/generation_003/                  a training that began with its first step
+RUN/SAVE_DIR/NAME/generation_003_from_step_400/    one that continued after a kill
 """
 
-from collections.abc import Callable, Mapping
+import copy
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
 
 from collapsar.errors import NonFiniteError, UsageError
@@ -17,8 +26,6 @@ from collapsar.models.learned import LearnedModel
 from collapsar.records.record import is_loss
 
 STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that not every step waits for the GPU
-LIGHTNINGS_WORDS = "conditioned on metric"  # in the RuntimeError of an EarlyStopping
-VALIDATED = "validation/"
 
 OnSteps = Callable[[int, int], None]
 """Called with (epoch, steps done) now and then during training."""
@@ -58,8 +65,6 @@ class LossMonitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == 1:
-            check_monitors(trainer, pl_module)
         self.num_steps += 1
         self._unread.append((trainer.current_epoch, outputs))
         if len(self._unread) >= STEPS_BETWEEN_READINGS:
@@ -119,28 +124,58 @@ class BestWeights(EarlyStopping):
         self.step, self.weights = state_dict["step"], state_dict["weights"]
 
 
-def check_monitors(trainer: Trainer, model: LightningModule) -> None:
-    """Refuse a callback of Lightning's that monitors a value that the model did not log in its first step.
+FOLDER = "logs"  # in the run folder, for files without a folder of their own
+FILE_LOGGERS = (CSVLogger, TensorBoardLogger)
 
-    A user's own models and callbacks may log more at any time; with these a callback is refused only if Lightning
-    itself misses the value (`TrainingInSteps`).
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a training's loggers and callbacks write; `first_step` is above 0 if it continues after a kill."""
+
+    folder: Path
+    generation: int
+    seed: int
+    first_step: int = 0
+
+    @property
+    def version(self) -> str:
+        """The version under which loggers write the training."""
+        return f"generation_{self.generation:03d}" + (f"_from_step_{self.first_step}" if self.first_step else "")
+
+
+def configured_loggers(configured: Any) -> list[Logger]:
+    """The loggers that a recipe sets: none for null and false, a CSV file for true; UsageError for what is none."""
+    if configured is None or isinstance(configured, bool):
+        return [CSVLogger(FOLDER, name=None)] if configured else []
+    loggers = list(configured) if isinstance(configured, list | tuple) else [configured]
+    for logger in loggers:
+        if not isinstance(logger, Logger):
+            raise UsageError(f"trainer.logger must be false, true or a logger: got {configured!r}")
+        if type(logger).__module__.startswith("lightning.") and not isinstance(logger, FILE_LOGGERS):
+            raise UsageError(
+                f"trainer.logger takes {' and '.join(each.__name__ for each in FILE_LOGGERS)} of Lightning's loggers: "
+                f"got {type(logger).__name__}; for Weights & Biases set tracking=wandb"
+            )
+    return loggers
+
+
+def placed(loggers: Iterable[Logger], place: Place | None) -> list[Logger]:
+    """Copies of loggers for a training, which log its generation and seed.
+
+    Their files lie below its place, or in an absolute `save_dir` in a folder named like the run folder. If the training
+    starts from its first step, the files that an earlier start of it left are deleted.
     """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a Lightning connector sets it
-    if not {type(each).__module__.split(".")[0] for each in (model, *callbacks)} <= {"collapsar", "lightning"}:
-        return
-    for callback in callbacks:
-        wanted = getattr(callback, "monitor", None)
-        is_to_come = trainer.enable_validation and str(wanted).startswith(VALIDATED)
-        if wanted is not None and wanted not in trainer.callback_metrics and not is_to_come:
-            raise unmonitored(type(callback).__name__, wanted, trainer=trainer)
-
-
-def unmonitored(callback: str, wanted: str, *, trainer: Trainer) -> UsageError:
-    """The error for a callback that monitors a value that is not logged."""
-    logged = sorted(map(str, trainer.callback_metrics))
-    is_validated = any(name.startswith(VALIDATED) for name in logged)
-    advice = "" if is_validated else f"; with training.validation_fraction also {VALIDATED}... of them"
-    return UsageError(
-        f"trainer.callbacks: {callback} monitors {wanted!r}, which is not logged: "
-        f"monitor one of {', '.join(logged)}{advice}"
-    )
+    copies: list[Any] = copy.deepcopy(list(loggers))
+    if place is None:
+        return copies
+    for logger in copies:
+        if isinstance(logger, FILE_LOGGERS):
+            save_dir = Path(str(logger.save_dir))
+            root = save_dir / place.folder.name if save_dir.is_absolute() else place.folder / save_dir
+            version = place.version if logger._version is None else f"{logger._version}_{place.version}"
+            vars(logger).update(_root_dir=str(root), _save_dir=str(root), _version=version)  # there are no setters
+            folder = Path(logger.log_dir)
+            for stale in [] if place.first_step else (folder, *folder.parent.glob(f"{folder.name}_from_step_*")):
+                shutil.rmtree(stale, ignore_errors=True)
+        logger.log_hyperparams({"generation": place.generation, "seed": place.seed})
+    return copies

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.machine.choice import AUTO, Machine, restore_machine
+from collapsar.machine.choice import AUTO, Machine, number_in, restore_machine
 from collapsar.machine.devices import has_device
 from collapsar.models.plan import DEFAULT_PLAN, Plan
 from collapsar.records.recipes import flattened
@@ -40,8 +40,7 @@ def choose_machine(
     own choice. `evaluated_on` is the class of the device that would compute features; `num_steps` is of a generation.
     UsageError if the chain's device is absent and it may not move, or for CUDA graphs or compilation that cannot be.
     """
-    own_threads = int(text) if (text := os.environ.get(SET_THREADS, "")).isdecimal() else OWN_THREADS
-    torch.set_num_threads(stored.threads if stored else num_threads or own_threads or OWN_THREADS)
+    torch.set_num_threads(stored.threads if stored else num_threads or number_in(SET_THREADS) or OWN_THREADS)
     device = "cpu" if trainer is None else check_trainer(trainer).strategy.root_device.type
     if has_device("cuda"):
         torch.backends.cudnn.deterministic = True  # or transposed convolutions may sum in another order each time

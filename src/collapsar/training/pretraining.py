@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from collapsar.data.batches import PoolBatches
+from collapsar.data.pool import PoolBatches
 from collapsar.errors import NonFiniteError, UsageError, check_positive
 from collapsar.judging.spaces.self_supervised import SimilarityLogits
 from collapsar.machine import signals
 from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
-from collapsar.models.pretext import Pretext
+from collapsar.models.plan import Pretext
 from collapsar.models.shapes import Images
 from collapsar.samples import to_model_range
 from collapsar.training.callbacks import STEPS_BETWEEN_READINGS, OnSteps

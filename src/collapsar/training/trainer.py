@@ -8,8 +8,10 @@ import copy
 import inspect
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,15 +23,16 @@ from lightning.pytorch import callbacks as lightning_callbacks
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
+from collapsar.data.pool import DeviceCache
 from collapsar.errors import UsageError
 from collapsar.machine.choice import AUTO, Machine
-from collapsar.machine.devices import torch_settings_kept
+from collapsar.machine.devices import free_bytes, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.models.plan import Plan
+from collapsar.records.chosen import value_text
 from collapsar.records.recipes import flattened, with_arguments
-from collapsar.training.device_cache import DeviceCache
-from collapsar.training.loggers import FOLDER, Place, configured_loggers, placed
+from collapsar.training.callbacks import FOLDER, Place, configured_loggers, placed
 
 TrainerRecipe = Callable[..., Trainer]
 
@@ -41,35 +44,34 @@ CHECKPOINTS = "each generation's model is kept in the run folder, as generation_
 PRINTS_NO_MODEL = "a chain prints no model, and generation_000/model.ckpt in its folder holds one"
 LIGHTNING_VARIABLES = "PL_TRAINER_"  # from the environment Lightning takes what its Trainer is not given
 
-REFUSED_BY_ADVICE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {  # what to set instead: arguments, allowed values
-    ON_ONE_DEVICE: {"strategy": ("auto",), "use_distributed_sampler": (True,), "sync_batchnorm": (False,)},
-    CHECKPOINTS: {"enable_checkpointing": (False,), "model_registry": (None,)},
-    PRINTS_NO_MODEL: {"enable_model_summary": (False,)},
-    f"{OF_A_FIT}: set evaluation.num_samples": {"limit_test_batches": (None, 1.0)},
-    f"{OF_A_FIT}: set num_synthetic": {"limit_predict_batches": (None, 1.0)},
-    "a chain shows its own progress": {"enable_progress_bar": (False,)},
-    "a pool is shuffled anew in each epoch": {"reload_dataloaders_every_n_epochs": (0,)},
-    "a training that ends by the clock cannot be repeated: set trainer.max_steps": {"max_time": (None,)},
-    "algorithms that are chosen by speed give other numbers each time": {"benchmark": (None, False)},
-    "callbacks and loggers need what it switches off": {"barebones": (False,)},
-    "files of a training lie in the run folder, which hydra.run.dir names": {"default_root_dir": (None,)},
-    "for a short try set trainer.max_steps and num_generations": {"fast_dev_run": (False,)},
-    "run collapsar-bench training": {"profiler": (None,)},
-    "set batch_size": {"accumulate_grad_batches": (1,)},
-    "set data.num_train": {"overfit_batches": (0.0, 0)},
-    "set trainer.max_steps or data.num_train": {"limit_train_batches": (None, 1.0)},
-    "set training.gradient_clip_norm": {"gradient_clip_val": (None,), "gradient_clip_algorithm": (None,)},
-    "set training.validation_checks": {
-        "val_check_interval": (None, 1.0),
-        "check_val_every_n_epoch": (1,),
-        "num_sanity_val_steps": (0,),
-    },
-    "set training.validation_fraction": {"limit_val_batches": (None, 1.0)},
-    "the first loss that is not finite is named anyway, with its step": {"detect_anomaly": (False,)},
+REFUSED_BY_ADVICE: Mapping[str, Sequence[str]] = {  # what to set instead: arguments that keep their default
+    ON_ONE_DEVICE: ["strategy", "use_distributed_sampler", "sync_batchnorm"],
+    CHECKPOINTS: ["enable_checkpointing", "model_registry"],
+    PRINTS_NO_MODEL: ["enable_model_summary"],
+    f"{OF_A_FIT}: set evaluation.num_samples": ["limit_test_batches"],
+    f"{OF_A_FIT}: set num_synthetic": ["limit_predict_batches"],
+    "a chain shows its own progress": ["enable_progress_bar"],
+    "a pool is shuffled anew in each epoch": ["reload_dataloaders_every_n_epochs"],
+    "a training that ends by the clock cannot be repeated: set trainer.max_steps": ["max_time"],
+    "algorithms that are chosen by speed give other numbers each time": ["benchmark"],
+    "callbacks and loggers need what it switches off": ["barebones"],
+    "files of a training lie in the run folder, which hydra.run.dir names": ["default_root_dir"],
+    "for a short try set trainer.max_steps and num_generations": ["fast_dev_run"],
+    "run collapsar-bench training": ["profiler"],
+    "set batch_size": ["accumulate_grad_batches"],
+    "set data.num_train": ["overfit_batches"],
+    "set trainer.max_steps or data.num_train": ["limit_train_batches"],
+    "set training.gradient_clip_norm": ["gradient_clip_val", "gradient_clip_algorithm"],
+    "set training.validation_checks": ["val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps"],
+    "set training.validation_fraction": ["limit_val_batches"],
+    "the first loss that is not finite is named anyway, with its step": ["detect_anomaly"],
 }
-REFUSED = {key: (taken, advice) for advice, keys in REFUSED_BY_ADVICE.items() for key, taken in keys.items()}
-QUIET = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary", "num_sanity_val_steps")
-SAFE = {key: REFUSED[key][0][0] for key in QUIET}  # replace Lightning's defaults if a recipe sets nothing
+REFUSED = {key: advice for advice, keys in REFUSED_BY_ADVICE.items() for key in keys}
+SAFE = {  # replace Lightning's defaults if a recipe sets nothing
+    **dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
+    "num_sanity_val_steps": 0,
+}
+DEFAULTS = {key: each.default for key, each in inspect.signature(Trainer).parameters.items()} | SAFE
 REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
     lightning_callbacks.Checkpoint: f"{CHECKPOINTS}; training.early_stopping_patience keeps the best weights",
     ProgressBar: "a chain shows its own progress",
@@ -98,7 +100,7 @@ class Recipe:
     trainer: TrainerRecipe
     plan: Plan
     batch_size: int
-    device_cache: DeviceCache = field(default_factory=DeviceCache)
+    device_cache: DeviceCache = field(default_factory=partial(DeviceCache, free_bytes=free_bytes))
 
     def for_pool(self, pool_size: int, *, num_real: int) -> "Recipe":
         """The recipe with steps in proportion to the pool, if the plan's budget counts epochs."""
@@ -113,17 +115,34 @@ class Recipe:
         return replace(self, trainer=on_machine(self.trainer, machine), plan=plan)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A trained model, in evaluation mode on the device it was trained on, and how it was trained.
+
+    Attributes:
+        summary: Number of steps and epochs, and each loss averaged over the last group of steps.
+        curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
+            its last step, and norms of gradients within it (`records.record`).
+        save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
+        shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
+        earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.
+    """
+
+    model: GenerativeModel
+    summary: dict[str, float]
+    curve: list[dict[str, float]]
+    save: Callable[[Path], None]
+    shared_seconds: dict[str, float] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
+
+
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:
     """A fresh Trainer with these callbacks after copies of the configured ones, and with copies of its loggers.
 
     `place` is None for a Trainer that trains nothing. A precision of `auto` is float32.
     """
     flat = flattened(recipe)
-    takes = inspect.signature(flat.func).parameters.values()
-    names = {each.name for each in takes} | (
-        SAFE.keys() if any(each.kind == each.VAR_KEYWORD for each in takes) else set()
-    )
-    own: dict[str, Any] = {key: value for key, value in SAFE.items() if key in names - flat.keywords.keys()}
+    own: dict[str, Any] = {key: value for key, value in SAFE.items() if key not in flat.keywords}
     if flat.keywords.get("precision") == AUTO:
         own["precision"] = FULL_PRECISION
     own["callbacks"] = [*copy.deepcopy(configured_list(recipe, "callbacks")), *callbacks]
@@ -179,15 +198,14 @@ def check_arguments(recipe: TrainerRecipe) -> None:
             raise UsageError(f"{variable} would pass by the configuration: unset it, and set trainer.{key}")
     own = flattened(recipe).keywords
     for key, value in own.items():
-        taken, advice = REFUSED.get(key, ((), ""))
-        if taken and not any(type(value) is type(each) and value == each for each in taken):
-            shown = " or ".join(_as_typed(each) for each in dict.fromkeys(taken))
-            raise UsageError(f"trainer.{key} must be {shown}: got {_as_typed(value)}; {advice}")
+        if key in REFUSED and (type(value) is not type(DEFAULTS[key]) or value != DEFAULTS[key]):
+            shown = f"must be {_as_typed(DEFAULTS[key])}: got {_as_typed(value)}"
+            raise UsageError(f"trainer.{key} {shown}; {REFUSED[key]}")
     loggers = configured_loggers(own.get("logger"))
     for index, callback in enumerate(configured_list(recipe, "callbacks")):
         check_callback(f"trainer.callbacks[{index}]", callback, has_logger=bool(loggers))
     for index, logger in enumerate(loggers):
-        _copy(f"trainer.logger[{index}]", logger)
+        _check_copies(f"trainer.logger[{index}]", logger)
     for index, plugin in enumerate(configured_list(recipe, "plugins")):
         if isinstance(plugin, AsyncCheckpointIO | LayerSync):
             raise UsageError(
@@ -204,16 +222,7 @@ def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
             raise UsageError(f"{key} cannot be used in a chain: got {type(callback).__name__}; {advice}")
     if isinstance(callback, lightning_callbacks.DeviceStatsMonitor) and not has_logger:
         raise UsageError(f"{key} is DeviceStatsMonitor, which needs a logger: set trainer.logger=true")
-    copied, file = _copy(key, callback), io.BytesIO()
-    try:
-        torch.save(copied.state_dict(), file)
-        file.seek(0)
-        torch.load(file, weights_only=True)
-    except Exception as error:
-        raise UsageError(
-            f"the state_dict of {key} ({type(callback).__name__}) cannot be stored ({type(error).__name__}): "
-            "it may hold numbers, text, tensors, lists and dicts"
-        ) from error
+    _check_copies(key, callback)
 
 
 def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
@@ -235,17 +244,21 @@ def _plugins(recipe: TrainerRecipe) -> list[Any]:
     return found if is_placed else [*found, LightningEnvironment()]
 
 
-def _copy(key: str, part: Any) -> Any:
+def _check_copies(key: str, part: Any) -> None:
     try:
-        return copy.deepcopy(part)
+        copied, file = copy.deepcopy(part), io.BytesIO()
+        if isinstance(copied, Callback):
+            torch.save(copied.state_dict(), file)
+            file.seek(0)
+            torch.load(file, weights_only=True)
     except Exception as error:
         raise UsageError(
-            f"{key} ({type(part).__name__}) cannot be copied, and each generation has a copy of its own: {error}"
+            f"{key} ({type(part).__name__}) cannot be copied or stored ({type(error).__name__}): each generation has a "
+            "copy of its own, whose state_dict may hold numbers, text, tensors, lists and dicts"
         ) from error
 
 
 def _as_typed(value: Any) -> str:
     """A value as typed in an override; an object as its class name."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value) if isinstance(value, int | float | str | list | dict) else type(value).__name__
+    is_shown = value is None or isinstance(value, int | float | str | list | dict)
+    return value_text(value) if is_shown else type(value).__name__

@@ -172,7 +172,6 @@ class Checkpoints(Callback):
         return [each for each in trainer.callbacks if each is not self]  # type: ignore[attr-defined]
 
     def _present(self, trainer: Trainer, model: LearnedModel) -> State:
-        """The state before the next step."""
         return {
             "phase": "training",
             "step": trainer.global_step + int(self.pretrained.get("pretraining_steps", 0)),

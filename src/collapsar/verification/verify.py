@@ -33,8 +33,8 @@ from collapsar.seeding import derive_seed, make_generator
 from collapsar.theory.fitted import fitted_values
 from collapsar.theory.law import Law
 from collapsar.theory.laws import laws_of
-from collapsar.training.phases import Training
 from collapsar.training.train import fit
+from collapsar.training.trainer import Training
 
 FALSE_ALARM_RATE = 5e-4  # of a whole run; 1e-3 is promised, but skewed statistics have longer tails than Student's t
 NUM_WORKERS = 2  # each runs one protocol at a time; the tensors are too small to split

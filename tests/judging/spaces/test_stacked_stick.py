@@ -14,7 +14,7 @@ from collapsar.cases.stacked.stacked import (
     stacked,
 )
 from collapsar.data.real_data import RealData
-from collapsar.drawing.judge import choose_space
+from collapsar.drawing.selection import choose_space
 from collapsar.errors import UsageError
 from collapsar.judging.factor_suite import factor_scores
 from collapsar.judging.spaces.stick import FOLDER, read_stick

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from collapsar.data.factors import Factor, Factors
-from collapsar.data.sources.source import DrawnSource, Sizes
+from collapsar.data.real_data import DrawnSource, Factor, Factors, Sizes
 from collapsar.errors import UsageError, check_fraction
 from collapsar.samples import Samples, quantise
 

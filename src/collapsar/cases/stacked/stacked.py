@@ -13,10 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.data.factors import Factor, Factors
-from collapsar.data.real_data import RealData, StickSplit
+from collapsar.data.real_data import Factor, Factors, RealData, Sizes, Source, StickSplit
 from collapsar.data.sources.real import MNIST
-from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError, check_not_negative, check_positive
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
 from collapsar.judging.spaces.embedders import join

@@ -26,9 +26,8 @@ from collapsar.cases.tables.names import shown, some
 from collapsar.cases.tables.numerals import find_numbers
 from collapsar.cases.tables.picture import table_picture
 from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table
-from collapsar.data.real_data import RealData
+from collapsar.data.real_data import RealData, Sizes, Source
 from collapsar.data.sources.real import subset_size
-from collapsar.data.sources.source import Sizes, Source
 from collapsar.errors import UsageError
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.samples import Samples

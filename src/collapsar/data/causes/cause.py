@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from collapsar.data.factors import Factors
-from collapsar.data.real_data import RealData
+from collapsar.data.real_data import Factors, RealData
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 from collapsar.seeding import make_generator

@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.data.causes.cause import Cause, labels_of
-from collapsar.data.factors import Factors
+from collapsar.data.real_data import Factors
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.samples import Samples, to_model_range
 
 SAMPLES_PER_CHUNK = 4096  # bounds memory only
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class MissingClasses(Cause):
     """Some classes have no samples."""
@@ -40,7 +38,6 @@ class MissingClasses(Cause):
             )
 
 
-@final
 class SimplifiedWorld(Cause):
     """A simulator that lacks some levels of known factors: no sample has any of the levels `without`."""
 
@@ -76,7 +73,6 @@ class SimplifiedWorld(Cause):
         return round(self._kept_share * num_samples)
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class LongTail(Cause):
     """Class sizes that fall exponentially from class 0 on (Cui et al. 2019, arXiv:1901.05555, section 5.1).
@@ -107,7 +103,6 @@ class LongTail(Cause):
         return min(num_samples, sum(self.class_sizes(num_samples, num_classes=num_classes)))
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class BiasedSubset(Cause):
     """The samples that lie towards one end of the first principal component.
@@ -136,7 +131,6 @@ class BiasedSubset(Cause):
         return max(1, round(self.kept_fraction * num_samples))
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class FewSamples(Cause):
     """A small random part of the samples."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,6 @@ IMAGES_PER_CHUNK = 4096  # bounds memory only
 KERNEL_SDS = 3  # radius of a blur's kernel, in standard deviations
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class LabelNoise(Cause):
     """Some samples carry the label of another class, drawn uniformly from the others.
@@ -46,7 +44,6 @@ class LabelNoise(Cause):
             raise UsageError(f"cause=label_noise needs at least 2 classes: got {num_classes}; choose data=digits")
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class Blur(Cause):
     """Some images are out of focus: blurred with a Gaussian kernel, with reflection at the edges."""
@@ -93,7 +90,6 @@ class Blur(Cause):
         return F.conv2d(rows, kernel.view(1, 1, -1, 1)).reshape(images.shape)
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class PixelNoise(Cause):
     """Some images have normal noise on every pixel, clipped to the pixel range."""
@@ -116,7 +112,6 @@ class PixelNoise(Cause):
         return replace(samples, values=values)
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class DuplicatedSamples(Cause):
     """Some samples are replaced by exact copies of others, labels included; the number of samples stays."""

@@ -10,7 +10,7 @@ from math import sqrt
 
 import torch
 
-from collapsar.data.sources.source import DrawnSource, Sizes
+from collapsar.data.real_data import DrawnSource, Sizes
 from collapsar.errors import UsageError, check_positive
 from collapsar.samples import Samples
 from collapsar.theory.formulas import zipf_shares

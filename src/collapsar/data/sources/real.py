@@ -21,8 +21,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 from torchvision import datasets
 
-from collapsar.data.real_data import RealData, StickSplit
-from collapsar.data.sources.source import Sizes, Source
+from collapsar.data.real_data import RealData, Sizes, Source, StickSplit
 from collapsar.errors import UsageError
 from collapsar.samples import Samples
 
@@ -90,19 +89,16 @@ class TorchvisionSource(FixedSource, ABC):
 
     def read_all(self) -> RealData:
         self._require_files()
+        expected = self.num_available, self.num_test
         try:
             train, test = (self.read_split(is_train) for is_train in (True, False))
+            if (len(train), len(test)) != expected:
+                raise ValueError(f"they hold {len(train)} and {len(test)} images, not {expected[0]} and {expected[1]}")
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
             raise UsageError(
                 f"the files of {self.name} in {self.root / self.folder} cannot be read ({error}): delete "
                 f"{', '.join(self.checksums)}, and they are downloaded again"
             ) from error
-        sizes = len(train), len(test)
-        if sizes != (self.num_available, self.num_test):
-            raise UsageError(
-                f"{self.name} must have {self.num_available} and {self.num_test} images: got {sizes[0]} and {sizes[1]} "
-                f"in {self.root / self.folder}; put its official files there"
-            )
         return RealData(train, test, self.num_classes)
 
     def read_split(self, is_train: bool, *, download: bool = False) -> Samples:

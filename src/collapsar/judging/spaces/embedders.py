@@ -52,7 +52,7 @@ class FactorHead(nn.Module):
 
     The log-probability of a combination is the sum of those of its levels. So the cross-entropy of combinations is the
     sum of the factors' cross-entropies, and the likeliest combination has the likeliest level of each factor.
-    `num_levels` are those of each factor, in the order of a combination's digits (`collapsar.data.factors`).
+    `num_levels` are those of each factor, in the order of a combination's digits (`collapsar.data.real_data`).
     """
 
     def __init__(self, feature_dim: int, num_levels: Sequence[int]) -> None:

@@ -202,10 +202,8 @@ class Mixture(AnalyticModel):
         check_positive(
             num_components=num_components, num_starts=num_starts, max_steps=max_steps, min_variance=min_variance
         )
-        self.num_components, self.smallest_pool = (
-            num_components,
-            (f"model.num_components={num_components}", num_components),
-        )
+        self.num_components = num_components
+        self.smallest_pool = (f"model.num_components={num_components}", num_components)
         self.settings = {"n_init": num_starts, "max_iter": max_steps, "reg_covar": min_variance}
 
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:

@@ -94,9 +94,8 @@ class Flow(LearnedModel):
     def decode(
         self, latents: Latents, generator: torch.Generator, *, likelihood_spread: float, labels: Labels | None = None
     ) -> Values:
-        data = self._solve(
-            latents.unflatten(1, self.sample_shape), labels, begin=0.0, end=self.end, generator=generator
-        )
+        noise = latents.unflatten(1, self.sample_shape)
+        data = self._solve(noise, labels, begin=0.0, end=self.end, churn=self.churn, generator=generator)
         data = data / self.end  # of the data's size, with the noise that is left
         return 0.5 * (data + 1) if self.is_of_images else self.vector_sd * data
 
@@ -105,20 +104,7 @@ class Flow(LearnedModel):
         backwards = partial(self._solve, begin=self.end, end=0.0)
         return self.in_chunks(samples, lambda own, labels: backwards(self.end * self._seen(own), labels)).flatten(1)
 
-    @property
-    def end(self) -> float:
-        """The time at which samples are taken."""
-        return 1 - self.stopped_early
-
-    def _solve(
-        self,
-        start: Values,
-        labels: Labels | None,
-        *,
-        begin: float,
-        end: float,
-        generator: torch.Generator | None = None,
-    ) -> Values:
+    def _solve(self, start: Values, labels: Labels | None, **way: Any) -> Values:
         def velocity(position: Values, time: float) -> Values:
             times = torch.full((len(position),), time, device=position.device)
             own = self.velocities(position, times, labels)
@@ -126,10 +112,12 @@ class Flow(LearnedModel):
                 return own
             return torch.lerp(self.velocities(position, times, self.hidden(labels)), own, 1 + self.guidance)
 
-        way = partial(solve, solver=self.solver)
-        if self.churn and generator is not None:
-            way = partial(solve_with_noise, churn=self.churn, generator=generator)
-        return way(velocity, start, begin=begin, end=end, num_steps=self.num_steps)
+        return solve(velocity, start, num_steps=self.num_steps, solver=self.solver, **way)
+
+    @property
+    def end(self) -> float:
+        """The time at which samples are taken."""
+        return 1 - self.stopped_early
 
     def velocities(self, position: Values, time: PerSample, labels: Labels | None = None) -> Values:
         """The velocity of each sample at its own time, in [0, 1]."""
@@ -141,7 +129,6 @@ class Flow(LearnedModel):
         return torch.full_like(labels, self.num_classes or 0)
 
     def _seen(self, values: Values) -> Values:
-        """Values in model range, scaled for the network."""
         return 2 * values - 1 if self.is_of_images else values / self.vector_sd
 
     def players(self) -> Sequence[Player]:
@@ -175,43 +162,28 @@ def solve(
     end: float,
     num_steps: int,
     solver: Solver,
+    churn: float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> Values:
     """Solve dx/dt = v(x, t) from `start` in equal steps of time; if end is below begin, time runs backwards.
 
     `euler` takes the velocity at the beginning of a step, with an error of order 1 / num_steps; `midpoint` that where
     `euler` is after half of the step, with an error of order 1 / num_steps².
+
+    With a churn c above 0 it solves dx = (v + c (t v - x)) dt + sqrt(2 c (1 - t)) dW, which has the same distributions,
+    with the generator's noise. The score of x_t is (t v - x) / (1 - t), and c (1 - t) times it undoes what the noise
+    adds (Song et al. 2021, arXiv:2011.13456, for diffusions). Steps are Euler-Maruyama's; the last one adds no noise.
     """
     position, step = start, (end - begin) / num_steps
     for number in range(num_steps):
         time = begin + number * step
         slope = velocity(position, time)
-        if solver == "midpoint":
+        if churn:
+            slope = slope + churn * (time * slope - position)
+        elif solver == "midpoint":
             slope = velocity(position + 0.5 * step * slope, time + 0.5 * step)
         position = position + step * slope
-    return position
-
-
-def solve_with_noise(
-    velocity: Callable[[Values, float], Values],
-    start: Values,
-    *,
-    begin: float,
-    end: float,
-    num_steps: int,
-    churn: float,
-    generator: torch.Generator,
-) -> Values:
-    """Solve dx = (v + c (t v - x)) dt + sqrt(2 c (1 - t)) dW, which has the same distributions as dx = v dt.
-
-    The score of x_t is (t v - x) / (1 - t), and c (1 - t) times it undoes what the noise adds (Song et al. 2021,
-    arXiv:2011.13456, for diffusions). Steps are Euler-Maruyama's; the last one adds no noise.
-    """
-    position, step = start, (end - begin) / num_steps
-    for number in range(num_steps):
-        time = begin + number * step
-        slope = velocity(position, time)
-        position = position + step * (slope + churn * (time * slope - position))
-        if number + 1 < num_steps:
+        if churn and number + 1 < num_steps:
             noise = torch.randn(position.shape, generator=generator).to(position.device)
             position = position + (2 * churn * (1 - time) * step) ** 0.5 * noise
     return position

@@ -21,8 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.errors import UsageError
-from collapsar.models.layers import Layers, begun_at_zero, convolution
-from collapsar.models.networks import check_image_shape, num_halvings
+from collapsar.models.layers import Layers, begun_at_zero, check_image_shape, convolution, num_halvings
 from collapsar.models.shapes import Images, Labels, PerSample, Values
 
 Body = Literal["unet", "mlp"]

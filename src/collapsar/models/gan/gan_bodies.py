@@ -27,8 +27,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.models.conditioning import OneHotLatents, ProjectionCritic, begun_vectors
-from collapsar.models.layers import PLAIN, Layers, Residual, Wrap, convolution, unwrapped, without_last
-from collapsar.models.networks import bottom_shape, downsampler, extra_convolutions, stage_channels, upsampler
+from collapsar.models.layers import (
+    PLAIN,
+    Layers,
+    Residual,
+    Wrap,
+    bottom_shape,
+    convolution,
+    downsampler,
+    extra_convolutions,
+    stage_channels,
+    unwrapped,
+    upsampler,
+    without_last,
+)
 from collapsar.models.shapes import Images
 
 Body = Literal["conv", "sn_conv", "sn_residual"]
@@ -65,7 +77,7 @@ def make_rivals(
 
 
 def conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
-    """4x4 convolutions of stride two, and a linear layer (`networks.py`)."""
+    """4x4 convolutions of stride two, and a linear layer (`layers.py`)."""
     return nn.Sequential(
         downsampler(sample_shape, width=width, activation=partial(nn.LeakyReLU, 0.2), layers=layers, wrap=wrap),
         wrap(nn.Linear(prod(bottom_shape(sample_shape, width=width)), 1)),

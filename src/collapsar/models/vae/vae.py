@@ -25,10 +25,9 @@ from collapsar.models.conditioning import given
 from collapsar.models.course import ADAM_BETAS, Losses, Player, as_betas
 from collapsar.models.layers import InitialWeights, Layers, Norm, begin_as_he, scaled
 from collapsar.models.learned import LearnedModel
-from collapsar.models.mixtures import MOST_LATENTS, LatentMixture
 from collapsar.models.plan import MODEL_SPECIFIC_KEYS, Plan
 from collapsar.models.shapes import Images, Labels, Latents, Scalar, Values
-from collapsar.models.vae.vae_bodies import Body, make_coder
+from collapsar.models.vae.vae_bodies import MOST_LATENTS, Body, LatentMixture, make_coder
 from collapsar.samples import Samples, as_samples, to_model_range
 
 
