@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from collapsar.judging.comparison import Comparison, compare
-from collapsar.judging.measuring import Measure, measure
+from collapsar.judging.evaluator import Measure, measure
 from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.reference import MEASURING_SEED, RealReference
 from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
