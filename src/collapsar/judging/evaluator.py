@@ -16,12 +16,11 @@ from torch import Tensor
 from collapsar.data.factors import Factors
 from collapsar.data.real_data import RowFormat
 from collapsar.judging.comparison import Comparison, compare
-from collapsar.judging.factor_suite import factor_histogram
 from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.metric_lookup import bounds_of
 from collapsar.judging.progress import advance
 from collapsar.judging.reference import RealReference, choose
-from collapsar.judging.suite import class_histogram
+from collapsar.judging.suite import class_histogram, factor_histogram
 from collapsar.samples import Samples
 
 Measure = Callable[[Comparison], dict[str, float]]
