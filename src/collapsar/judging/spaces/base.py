@@ -141,13 +141,3 @@ def digest_real(real: RealData) -> str:
 def labels_of(real: RealData) -> tuple[Int[Tensor, " train"] | None, Int[Tensor, " test"] | None]:
     """Classes of the training and the test samples; None for data without classes, even if they have labels."""
     return (real.train.labels, real.test.labels) if real.num_classes else (None, None)
-
-
-def require_images(real: RealData, *, space_name: str) -> None:
-    """Raise UsageError for samples that are not images."""
-    values = real.train.values
-    if values.ndim != 4 or values.dtype != torch.uint8:
-        raise UsageError(
-            f"the {space_name} space takes uint8 images [sample, channel, height, width]: got {values.dtype} "
-            f"{tuple(values.shape)}; use the identity or pca space for vectors"
-        )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.judging.spaces.feature_cache import checksum
 from collapsar.judging.spaces.preprocessing import grey_to_rgb, resize
 from collapsar.samples import quantise
@@ -61,7 +61,6 @@ class InceptionSpace(FeatureSpace):
     chunk_size: int  # images of about 25 MB of memory each
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        require_images(real, space_name=self.name)
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
@@ -89,7 +88,6 @@ class DinoV2Space(FeatureSpace):
     chunk_size: int
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        require_images(real, space_name=self.name)
         if self.repository is not None and not (Path(self.repository) / "hubconf.py").is_file():
             raise UsageError(
                 f"repository must be a clone of facebookresearch/dinov2: no hubconf.py in {self.repository}"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.judging.spaces.embedders import make_head
 from collapsar.judging.spaces.feature_cache import checksum
 
@@ -151,7 +151,6 @@ class StickSpace(FeatureSpace):
             )
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        require_images(real, space_name=f"{self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         return stick_features(self.stick, version=self.stick_version, device=device, chunk_size=self.chunk_size)
 
