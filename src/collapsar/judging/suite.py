@@ -1,10 +1,8 @@
-"""The metrics of the record: each function takes a `Comparison` and returns the values of one group by key.
+"""The metrics of the record, in the groups of `metrics.yaml`: each function takes a `Comparison` and returns values.
 
-`metrics.yaml` lists the groups and their keys. A function leaves out what it cannot measure, such as classes of
-unlabelled data or a ratio to zero.
-
-Functions that take `factors` are for data drawn from known factors. There a class is a combination of levels, and most
-are rare, so that scores by class would be noise: these metrics are by factor, by rarity, and over all combinations.
+A function leaves out what it cannot measure, such as classes of unlabelled data or a ratio to zero. Functions that take
+`factors` are for data drawn from known ones, where a class is a combination of levels: most are rare, so these metrics
+are by factor, by rarity, and over all combinations.
 """
 
 from collections.abc import Callable

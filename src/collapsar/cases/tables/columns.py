@@ -1,12 +1,8 @@
-"""Metrics of columns and of pairs: how close their distributions are to the real ones, and which values are valid.
+"""Metrics of columns and of pairs: how close they are to the real ones, and which values are valid; their picture.
 
-SDMetrics' column shapes, which leave missing values out, and column pair trends: correlation for two numbers; for all
-others the contingency table, with numbers in ten bins of equal width, and missing values as a category. The bins are
-those of the real column, open at both ends; SDMetrics' report bins each table by its own range, and so misses a
-synthetic column that shrank. Real rows are the held-out ones; ranges are those of the training set.
-
-`table_picture` is what the page shows of a table, as plain JSON. Real rows appear there as histograms and associations
-only, never one by one: a page is shared more widely than a table.
+SDMetrics' column shapes, which leave missing values out, and column pair trends: correlation for two numbers, for all
+others the contingency table, with missing values as a category and numbers in ten bins of the real column. SDMetrics
+bins each table by its own range, and so misses a synthetic column that shrank. Ranges are those of the training set.
 """
 
 import math
@@ -195,7 +191,10 @@ def mean_of(scores: np.ndarray) -> float:
 
 
 def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Any]:
-    """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows."""
+    """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows.
+
+    Real rows never appear one by one: a page is shared more widely than a table.
+    """
     columns, sides = table.columns[:MOST_COLUMNS], {"real": real, "synthetic": synthetic}
     return {
         "columns": [histogram(each, real=real[each.name], synthetic=synthetic[each.name]) for each in columns],
