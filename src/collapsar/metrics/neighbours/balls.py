@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.metrics.neighbours.tiles import (
+from collapsar.metrics.neighbours.nearest import (
     GROUP_SIZE,
     Strip,
     Tile,
