@@ -9,7 +9,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from collapsar.config import composition
 from collapsar.errors import UsageError
-from collapsar.judging import floor as floor_module
+from collapsar.judging import evaluator as evaluator_module
 from collapsar.judging.metric_modules import SpaceFeatures
 from collapsar.judging.reference import choose
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
@@ -222,7 +222,7 @@ def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(experiment,
 
 
 def test_the_floor_is_measured_once_for_all_chains(experiment, digits, evaluator, monkeypatch):
-    monkeypatch.setattr(floor_module, "measure_floor", lambda *_, **__: pytest.fail("the floor was measured again"))
+    monkeypatch.setattr(evaluator_module, "measure_floor", lambda *_, **__: pytest.fail("the floor was measured again"))
     again = experiment.evaluation.prepare(digits)
     samples = digits.train
     scores = [each.evaluate(samples, seed=0, generation=0).metrics for each in (evaluator, again)]

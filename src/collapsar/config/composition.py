@@ -157,20 +157,25 @@ def build(config: DictConfig) -> Experiment:
 
 def make(config: DictConfig) -> Experiment:
     """The live experiment of settings that `check` let through; an imported constructor may still refuse a value."""
+    own = settings(config)
+    load_plugins(own["plugins"])
+    experiment: Experiment = instantiated(config, own)
+    return experiment
+
+
+def instantiated(config: DictConfig, own: Mapping[str, Any]) -> Any:
+    """What a configuration makes; `own` are its settings, whose parts are checked against their constructors first."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    own = settings(config)
-    load_plugins(own["plugins"])
     for path, part in parts(own):
         check_part(path, part)
     try:
-        experiment: Experiment = instantiate(config, _convert_="object")
+        return instantiate(config, _convert_="object")
     except InstantiationException as error:
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error
         raise
-    return experiment
 
 
 def load_plugins(names: Sequence[str]) -> None:

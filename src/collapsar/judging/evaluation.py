@@ -18,8 +18,7 @@ from collapsar.data.factors import Factors
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
 from collapsar.judging.downstream import DownstreamTask
-from collapsar.judging.evaluator import Evaluator, ExtraMetrics, Measure
-from collapsar.judging.floor import load_floor
+from collapsar.judging.evaluator import Evaluator, ExtraMetrics, Measure, load_floor
 from collapsar.judging.metric_keys import METRICS, load_cases
 from collapsar.judging.reference import RealReference, choose
 from collapsar.judging.spaces.base import FeatureSpace, labels_of
