@@ -21,8 +21,7 @@ from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator, ExtraMetrics, Measure, load_floor
 from collapsar.judging.metric_keys import METRICS, load_cases
 from collapsar.judging.reference import RealReference, choose
-from collapsar.judging.spaces.base import FeatureSpace, labels_of
-from collapsar.judging.spaces.feature_cache import checksum
+from collapsar.judging.spaces.base import FeatureSpace, checksum, labels_of
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)

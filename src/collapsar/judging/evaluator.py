@@ -24,7 +24,7 @@ from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.metric_lookup import bounds_of
 from collapsar.judging.progress import advance
 from collapsar.judging.reference import MEASURING_SEED, RealReference, choose
-from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
+from collapsar.judging.spaces.base import checksum, load_or_compute
 from collapsar.judging.suite import class_histogram, factor_histogram
 from collapsar.records.recipes import flattened
 from collapsar.records.settings import path_of_others

@@ -19,8 +19,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from collapsar.data.real_data import KnownModes, RowFormat
 from collapsar.judging.metric_modules import GivenFeatures
-from collapsar.judging.spaces.base import FittedSpace
-from collapsar.judging.spaces.feature_cache import checksum, load_or_compute
+from collapsar.judging.spaces.base import FittedSpace, checksum, load_or_compute
 from collapsar.metrics.frechet import Moments, compute_moments, mean_kernel
 from collapsar.metrics.memorisation import TrainingSide, prepare_training_side
 from collapsar.metrics.modes import RealBins, fit_bins

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
-from collapsar.judging.spaces.feature_cache import checksum
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, checksum
 from collapsar.judging.spaces.preprocessing import grey_to_rgb, resize
 from collapsar.samples import quantise
 

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, checksum
 from collapsar.judging.spaces.embedders import make_head
-from collapsar.judging.spaces.feature_cache import checksum
 
 FOLDER = Path(__file__).parent / "sticks"
 METADATA_KEY = "stick"  # one entry, because safetensors writes several in no fixed order
