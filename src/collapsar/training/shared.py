@@ -26,7 +26,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 import collapsar
 from collapsar.errors import disk_errors_name, is_of_disk
 from collapsar.files import flush_to_disk, temporary_of
-from collapsar.judging.spaces.base import checksum
+from collapsar.judging.spaces import base
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.records.recipes import flattened
@@ -148,7 +148,7 @@ def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) 
 def content_of(samples: Samples) -> str:
     """A stable digest of every value and label."""
     labels = {} if samples.labels is None else {"labels": samples.labels}
-    return checksum({"values": samples.values, **labels})
+    return base.checksum({"values": samples.values, **labels})
 
 
 def code_of(recipe: Recipe) -> str:
