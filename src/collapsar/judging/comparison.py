@@ -95,7 +95,6 @@ class Comparison:
 
     @property
     def _has_full_moments(self) -> bool:
-        """Whether there are more samples than dimensions on both sides."""
         return min(len(self.real.features), len(self.features)) > self.features.shape[1]
 
     @cached_property

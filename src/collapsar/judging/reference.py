@@ -113,7 +113,6 @@ class RealReference:
         return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
     def _keep(self, part: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What `compute` gives, from the folder if it is there."""
         if self.folder is None:
             return compute()
         path = self.folder / f"real-{self.space.name}-{part}-{self.key}.pt"

@@ -110,7 +110,6 @@ class RealSide:
         return self._labelled(found, found.samples.labels, known=known)
 
     def _labelled(self, found: Given, labels: torch.Tensor, *, known: list[str]) -> Given:
-        """Synthetic samples with the labels of the known classes."""
         what = printable(found.name)
         if not found.class_names:
             if int(labels.max()) >= len(known):
@@ -207,7 +206,6 @@ def read_own(given: Any, *, name: str, side: int | None) -> Given:
 
 
 def _read_source(data: str, *, name: str, options: Options) -> RealSide:
-    """REAL as a data set of ours."""
     if options.train is not None:
         raise UsageError(f"{name} brings its own training set: leave --train out")
     config, evaluation = evaluation_of(data, options)
@@ -218,7 +216,6 @@ def _read_source(data: str, *, name: str, options: Options) -> RealSide:
 
 
 def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation:
-    """The evaluation of a user's own samples, by a stick and its own data if one is chosen."""
     stick = options.stick
     if stick is not None:
         check_stick(stick, shape=own.samples.shape)

@@ -195,6 +195,5 @@ class Table(RowFormat):
         return pd.Series(np.where(is_missing, np.nan, numbers))
 
     def _numbers(self, column: Column, scaled: Float[Tensor, " sample"]) -> np.ndarray:
-        """The numbers behind scaled ones; counts are rounded."""
         numbers = self.scales[column.name].inverse_transform(scaled[:, None].numpy().astype(np.float64))[:, 0]
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers

@@ -89,7 +89,6 @@ class Heads(nn.Module):
         return rows.detach() + soft - soft.detach()
 
     def _assembled(self, outputs: Tensor, *, numbers: Tensor, noise: Tensor) -> Tensor:
-        """Rows of these numbers, with the flags and categories that are largest after adding the noise."""
         flags = (self._flag_odds(outputs, noise) > 0).to(outputs.dtype)
         is_there = torch.ones_like(numbers).index_copy(1, self.flagged, 1 - flags)
         rows = torch.zeros_like(outputs).index_copy(1, self.numbers, numbers * is_there)
