@@ -1,4 +1,4 @@
-"""A chain's evaluator: one generation's samples in, the metrics of its record out, by the keys of `metric_lookup`.
+"""A chain's evaluator: one generation's samples in, the metrics of its record out, by the keys of `metric_keys`.
 
 Measures run in all feature spaces; intervals come from batches of one generation's samples. The floor is the metrics of
 as many real samples in place of synthetic ones (`Metric.floor` says which), stored for all chains that would measure
@@ -20,8 +20,7 @@ from torch import Tensor
 from collapsar.data.factors import Factors
 from collapsar.data.real_data import RowFormat
 from collapsar.judging.comparison import Comparison, compare
-from collapsar.judging.metric_keys import METRICS
-from collapsar.judging.metric_lookup import bounds_of
+from collapsar.judging.metric_keys import METRICS, bounds_of
 from collapsar.judging.progress import advance
 from collapsar.judging.reference import MEASURING_SEED, RealReference, choose
 from collapsar.judging.spaces.base import checksum, load_or_compute

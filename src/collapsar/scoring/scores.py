@@ -21,8 +21,16 @@ from collapsar import __version__
 from collapsar.files import write_atomically
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.evaluator import Scores
-from collapsar.judging.metric_keys import FAMILIES, MAIN, headline
-from collapsar.judging.metric_lookup import family_of, find_metric, split_class, split_key, title_of
+from collapsar.judging.metric_keys import (
+    FAMILIES,
+    MAIN,
+    family_of,
+    find_metric,
+    headline,
+    split_class,
+    split_key,
+    title_of,
+)
 from collapsar.report.sections.films import data_uri, encode, evenly
 from collapsar.report.sections.phase import draw
 from collapsar.report.templating import template
