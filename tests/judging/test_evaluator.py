@@ -10,8 +10,8 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from collapsar.config import composition
 from collapsar.errors import UsageError
 from collapsar.judging import evaluator as evaluator_module
+from collapsar.judging.comparison import choose
 from collapsar.judging.metric_modules import SpaceFeatures
-from collapsar.judging.reference import choose
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
 from collapsar.samples import Samples
 from tiny_chains import compose_settings

@@ -9,9 +9,9 @@ import torch
 
 from collapsar.data.real_data import RealData
 from collapsar.judging import evaluator, suite
+from collapsar.judging.comparison import RealReference
 from collapsar.judging.evaluator import describe_floor, load_floor, measure_floor
 from collapsar.judging.metric_keys import METRICS
-from collapsar.judging.reference import RealReference
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.samples import Samples
 
@@ -92,7 +92,7 @@ def test_the_version_of_a_measure_that_is_not_asked_for_changes_nothing(referenc
 
 
 @pytest.mark.parametrize(
-    "constant", ["collapsar.judging.evaluator.FLOOR_VERSION", "collapsar.judging.reference.KEPT_VERSION"]
+    "constant", ["collapsar.judging.evaluator.FLOOR_VERSION", "collapsar.judging.comparison.KEPT_VERSION"]
 )
 def test_another_version_of_what_floors_rest_on_has_another_floor(references, monkeypatch, constant):
     before = describe_floor(references, draw(40), measures=MEASURES)

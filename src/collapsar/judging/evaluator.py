@@ -19,10 +19,9 @@ from torch import Tensor
 
 from collapsar.data.factors import Factors
 from collapsar.data.real_data import RowFormat
-from collapsar.judging.comparison import Comparison, compare
+from collapsar.judging.comparison import MEASURING_SEED, Comparison, RealReference, choose, compare
 from collapsar.judging.metric_keys import METRICS, bounds_of
 from collapsar.judging.progress import advance
-from collapsar.judging.reference import MEASURING_SEED, RealReference, choose
 from collapsar.judging.spaces.base import checksum, load_or_compute
 from collapsar.judging.suite import class_histogram, factor_histogram
 from collapsar.records.recipes import flattened

@@ -12,9 +12,8 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from collapsar.data.factors import Factors
-from collapsar.judging.comparison import Classified, Comparison
+from collapsar.judging.comparison import Classified, Comparison, choose
 from collapsar.judging.downstream import DownstreamTask, has_hazard, hazard_scores, score_logits
-from collapsar.judging.reference import choose
 from collapsar.metrics.diversity import diversity_scores
 from collapsar.metrics.frechet import debiased_frechet_distance, frechet_distance_at_infinity, kernel_distance
 from collapsar.metrics.memorisation import holdout_scores, memorisation_scores

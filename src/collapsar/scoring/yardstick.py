@@ -13,9 +13,9 @@ import torch
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.source import Source
 from collapsar.errors import UsageError, printable
+from collapsar.judging.comparison import choose
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.evaluator import Evaluator, load_floor
-from collapsar.judging.reference import choose
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.scoring.chains import stored_generations
