@@ -22,16 +22,7 @@ from collapsar.records.settings import QUICK_LOADER
 
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)
-AT_LEAST_ONE = (1.0, math.inf)
 SHARE = (0.0, 1.0)
-BOUNDS = {
-    None: ANY,
-    "not negative": NOT_NEGATIVE,
-    "at least one": AT_LEAST_ONE,
-    "share": SHARE,
-    "Jensen-Shannon": (0.0, math.log(2.0)),  # in nats
-}
-"""The bounds of a key by their names in `metrics.yaml`."""
 
 DISTANCES, DOWNSTREAM, COVERAGE = "Distances", "Downstream", "Coverage of the real data"
 DIVERSITY, MEMORISATION, CLASSES = "Diversity", "Memorisation", "Classes and modes"
@@ -88,7 +79,8 @@ def add_metrics(path: Path) -> None:
     for name, group in yaml.load(path.read_text("utf-8"), QUICK_LOADER).items():
         family, rows = group.pop("family"), group.pop("keys")
         keys = {
-            key: MetricKey(family=family, **row | {"bounds": BOUNDS[row.get("bounds")]}) for key, row in rows.items()
+            key: MetricKey(family=family, **row | {"bounds": tuple(map(float, row.get("bounds", ANY)))})
+            for key, row in rows.items()
         }
         add_metric(name, Metric(keys=keys, **group))
 

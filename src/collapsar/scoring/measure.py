@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError, printable
-from collapsar.judging.progress import listening
+from collapsar.judging.progress import listeners
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.samples import Samples
@@ -115,10 +115,11 @@ def waiting_shown(progress: bool | None) -> Iterator[None]:
         if time.monotonic() - start > PATIENCE_SECONDS:
             bars.start()
 
+    listeners.append(heard)
     try:
-        with listening(heard):
-            yield
+        yield
     finally:
+        listeners.remove(heard)
         bars.stop()
 
 
