@@ -185,6 +185,15 @@ def test_settings_that_do_not_fit_are_refused(override, num_real, message):
         )
 
 
+@pytest.mark.parametrize(
+    ("names", "sample_shape"), [(["identity"], [1, 8, 8]), (["pca"], [2]), (["classifier", "pca"], [2])]
+)
+def test_no_image_is_measured_in_a_space_of_vectors_and_no_vector_in_one_of_images(experiment, names, sample_shape):
+    evaluation = replace(experiment.evaluation, spaces={name: experiment.evaluation.spaces[name] for name in names})
+    with pytest.raises(UsageError, match=f"none of the feature spaces {', '.join(names)} suits this data"):
+        evaluation.check(num_real=100, sample_shape=sample_shape, num_classes=10)
+
+
 @pytest.mark.parametrize("accelerator", ["tpu", "CPU", "cuda:0", ""])
 def test_an_accelerator_that_does_not_exist_is_refused(experiment, accelerator):
     with pytest.raises(UsageError, match=f"accelerator must be among auto, cpu, cuda, gpu: got {accelerator}$"):
