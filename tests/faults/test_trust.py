@@ -14,7 +14,7 @@ from rich.console import Console
 from collapsar.config import composition
 from collapsar.errors import UsageError, printable
 from collapsar.journal.store import RunFolder
-from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.base import load_or_compute
 from collapsar.judging.spaces.pretrained import load_weights
 from collapsar.judging.spaces.stick import read_stick
 from collapsar.records.settings import read_config

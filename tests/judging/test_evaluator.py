@@ -9,9 +9,9 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from collapsar.config import composition
 from collapsar.errors import UsageError
-from collapsar.judging import floor as floor_module
+from collapsar.judging import evaluator as evaluator_module
+from collapsar.judging.comparison import choose
 from collapsar.judging.metric_modules import SpaceFeatures
-from collapsar.judging.reference import choose
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
@@ -185,6 +185,15 @@ def test_settings_that_do_not_fit_are_refused(override, num_real, message):
         )
 
 
+@pytest.mark.parametrize(
+    ("names", "sample_shape"), [(["identity"], [1, 8, 8]), (["pca"], [2]), (["classifier", "pca"], [2])]
+)
+def test_no_image_is_measured_in_a_space_of_vectors_and_no_vector_in_one_of_images(experiment, names, sample_shape):
+    evaluation = replace(experiment.evaluation, spaces={name: experiment.evaluation.spaces[name] for name in names})
+    with pytest.raises(UsageError, match=f"none of the feature spaces {', '.join(names)} suits this data"):
+        evaluation.check(num_real=100, sample_shape=sample_shape, num_classes=10)
+
+
 @pytest.mark.parametrize("accelerator", ["tpu", "CPU", "cuda:0", ""])
 def test_an_accelerator_that_does_not_exist_is_refused(experiment, accelerator):
     with pytest.raises(UsageError, match=f"accelerator must be among auto, cpu, cuda, gpu: got {accelerator}$"):
@@ -222,7 +231,7 @@ def test_vectors_are_measured_as_they_are_and_images_in_other_spaces(experiment,
 
 
 def test_the_floor_is_measured_once_for_all_chains(experiment, digits, evaluator, monkeypatch):
-    monkeypatch.setattr(floor_module, "measure_floor", lambda *_, **__: pytest.fail("the floor was measured again"))
+    monkeypatch.setattr(evaluator_module, "measure_floor", lambda *_, **__: pytest.fail("the floor was measured again"))
     again = experiment.evaluation.prepare(digits)
     samples = digits.train
     scores = [each.evaluate(samples, seed=0, generation=0).metrics for each in (evaluator, again)]

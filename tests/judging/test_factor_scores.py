@@ -7,7 +7,8 @@ import torch
 
 from collapsar.data.real_data import Factor, Factors
 from collapsar.judging.comparison import Classified
-from collapsar.judging.factor_suite import factor_histogram, factor_scores, hazard_scores
+from collapsar.judging.downstream import hazard_scores
+from collapsar.judging.suite import factor_histogram, factor_scores
 
 # Two coins that fall 3 : 1 and 9 : 1; combinations have .675, .075, .225 and .025.
 WORLD = Factors(

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from collapsar.data.real_data import RealData
-from collapsar.judging import floor as floors
-from collapsar.judging import suite
-from collapsar.judging.floor import describe_floor, load_floor, measure_floor
+from collapsar.judging import evaluator, suite
+from collapsar.judging.comparison import RealReference
+from collapsar.judging.evaluator import describe_floor, load_floor, measure_floor
 from collapsar.judging.metric_keys import METRICS
-from collapsar.judging.reference import RealReference
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.samples import Samples
 
@@ -75,7 +74,7 @@ def test_a_floor_is_found_again(references):
 
 
 def test_nan_in_a_floor_that_an_earlier_version_stored_reaches_no_record(references, monkeypatch, tmp_path):
-    monkeypatch.setattr(floors, "measure_floor", lambda *_args, **_settings: {"fid": 1.5, "column_pairs": math.nan})
+    monkeypatch.setattr(evaluator, "measure_floor", lambda *_args, **_settings: {"fid": 1.5, "column_pairs": math.nan})
     stored = [load_floor(references, draw(40), measures=MEASURES, folder=tmp_path) for _ in range(2)]
     assert stored == [{"fid": 1.5}, {"fid": 1.5}]
 
@@ -93,7 +92,7 @@ def test_the_version_of_a_measure_that_is_not_asked_for_changes_nothing(referenc
 
 
 @pytest.mark.parametrize(
-    "constant", ["collapsar.judging.floor.FLOOR_VERSION", "collapsar.judging.reference.KEPT_VERSION"]
+    "constant", ["collapsar.judging.evaluator.FLOOR_VERSION", "collapsar.judging.comparison.KEPT_VERSION"]
 )
 def test_another_version_of_what_floors_rest_on_has_another_floor(references, monkeypatch, constant):
     before = describe_floor(references, draw(40), measures=MEASURES)

@@ -11,7 +11,7 @@ from scipy import stats
 
 from collapsar.data.real_data import RealData
 from collapsar.judging.comparison import Comparison
-from collapsar.judging.measuring import intervals_around
+from collapsar.judging.evaluator import intervals_around
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
 

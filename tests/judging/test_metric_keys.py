@@ -14,10 +14,15 @@ from collapsar.judging.metric_keys import (
     OTHER,
     SHARE,
     WITHOUT_SAMPLES,
+    bounds_of,
+    family_of,
+    find_metric,
     headline,
     metric_keys,
+    split_class,
+    split_column,
+    title_of,
 )
-from collapsar.judging.metric_lookup import bounds_of, family_of, find_metric, split_class, split_column, title_of
 
 
 @pytest.mark.parametrize(

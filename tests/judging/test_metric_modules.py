@@ -17,7 +17,7 @@ from torchmetrics.wrappers import FeatureShare
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging import metric_modules
-from collapsar.judging.comparison import Comparison, compare
+from collapsar.judging.comparison import Comparison, RealReference, compare
 from collapsar.judging.metric_modules import (
     Coverage,
     Density,
@@ -27,7 +27,6 @@ from collapsar.judging.metric_modules import (
     NeighbourMetric,
     extract,
 )
-from collapsar.judging.reference import RealReference
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.stick import stick_features
 from collapsar.metrics.frechet import frechet_distance

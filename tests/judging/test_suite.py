@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from collapsar.data.real_data import KnownModes, RealData
 from collapsar.errors import UsageError
-from collapsar.judging import reference as reference_module
+from collapsar.judging import comparison
 from collapsar.samples import Samples
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -184,8 +184,8 @@ def test_two_evaluations_are_equal(evaluator, perfect, fresh):
 def test_next_chain_reads_the_real_side_from_disk_and_scores_the_same(
     digits, settings, evaluator, perfect, fresh, monkeypatch
 ):
-    monkeypatch.setattr(reference_module, "prepare_real_side", None)
-    monkeypatch.setattr(reference_module, "mean_kernel", None)
+    monkeypatch.setattr(comparison, "prepare_real_side", None)
+    monkeypatch.setattr(comparison, "mean_kernel", None)
     again = settings.prepare(digits)
     assert again.evaluate(drawn(fresh), seed=0, generation=0, pool=fresh[720:]) == perfect
 

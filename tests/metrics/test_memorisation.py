@@ -5,7 +5,7 @@ import torch
 
 from collapsar.errors import UsageError
 from collapsar.metrics.memorisation import holdout_scores, memorisation_scores, prepare_training_side
-from collapsar.metrics.neighbours import tiles
+from collapsar.metrics.neighbours import nearest
 
 
 def draw(num_samples, feature_dim, *, seed=0):
@@ -61,9 +61,9 @@ def test_memorising_with_a_little_noise_is_seen_by_the_ratio():
 def test_tiles_do_not_change_the_result(monkeypatch):
     training, synthetic = draw(200, 5), draw(150, 5, seed=1)
     whole = memorisation_scores(training=prepare_training_side(training), synthetic=synthetic)
-    monkeypatch.setattr(tiles, "TILE_ELEMENTS", 500)
+    monkeypatch.setattr(nearest, "TILE_ELEMENTS", 500)
     side = prepare_training_side(training)
-    monkeypatch.setattr(tiles, "TILE_ELEMENTS", 100)
+    monkeypatch.setattr(nearest, "TILE_ELEMENTS", 100)
     assert whole == memorisation_scores(training=side, synthetic=synthetic)
 
 

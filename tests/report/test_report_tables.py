@@ -50,7 +50,9 @@ def test_a_column_that_moved_says_how_far(run):
 
 def test_a_category_that_died_has_no_bar(run):
     (plan,) = (column for column in picture_of(run).columns if column.name == "plan")
-    assert [path.count("M") for path, _ in plan.bars] == [4, 4, 4, 3]
+    assert [sum(share > 0 for share in shares) for shares, _ in plan.bars] == [4, 4, 4, 3]
+    paths = re.findall(r'aria-label="plan, [^"]*"><path class="\w+" d="([^"]*)"', render(read_study([run])))
+    assert [path.count("M") for path in paths] == [4, 4, 4, 3]
 
 
 def test_maps_are_of_real_rows_of_the_last_generation_and_of_their_difference(run):

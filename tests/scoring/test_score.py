@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-import collapsar.scoring.waiting as waiting
+import collapsar.scoring.measure as measure
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
@@ -378,7 +378,7 @@ def test_a_sweep_is_drawn_as_curves(images, quick, tmp_path):
 
 
 def test_a_long_wait_is_shown_with_the_time_left(images, quick, monkeypatch, capsys):
-    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(measure, "PATIENCE_SECONDS", 0.0)
     quick(images[0][:100], "digits", progress=True)
     shown = capsys.readouterr().err
     assert "metrics measured" in shown

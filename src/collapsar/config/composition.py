@@ -155,17 +155,22 @@ def build(config: DictConfig) -> Experiment:
 
 def make(config: DictConfig) -> Experiment:
     """The live experiment of settings that `check` let through; a constructor may still refuse a value."""
+    load_plugins(config["plugins"])
+    experiment: Experiment = instantiated(config)
+    return experiment
+
+
+def instantiated(config: DictConfig) -> Any:
+    """What a configuration makes whose parts were checked against their constructors."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    load_plugins(config["plugins"])
     try:
-        experiment: Experiment = instantiate(config, _convert_="object")
+        return instantiate(config, _convert_="object")
     except InstantiationException as error:
         if isinstance(error.__cause__, UsageError):
             raise error.__cause__ from error
         raise
-    return experiment
 
 
 def load_plugins(names: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from collapsar.files import write_atomically
 from collapsar.findings.finding import Finding, Region, key_of
 from collapsar.findings.judge import BEYOND, WITHIN, ControlResult, Judged, Judgement, judge_finding
 from collapsar.findings.values import Chains, Evidence, is_dead, summarised
-from collapsar.library.running import run
+from collapsar.library.composing import run
 from collapsar.records.commit import commit
 from collapsar.records.settings import CONFIG
 from collapsar.records.words import duration_text

@@ -15,8 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from collapsar.errors import UsageError
 from collapsar.jobs.failures import did_you_mean
-from collapsar.judging.metric_keys import load_cases
-from collapsar.judging.metric_lookup import find_metric
+from collapsar.judging.metric_keys import find_metric, load_cases
 from collapsar.records.settings import config_folder, digest
 
 PARAMETER = "parameter/"  # followed by the name of a fitted parameter and an index into its last axis

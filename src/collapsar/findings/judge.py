@@ -14,7 +14,7 @@ import numpy as np
 
 from collapsar.findings.finding import Finding, Statistic
 from collapsar.findings.values import Evidence, against_itself, all_chains, expected_value, is_dead, seed_values
-from collapsar.judging.metric_lookup import split_key
+from collapsar.judging.metric_keys import split_key
 from collapsar.study.comparison import UNLABELLED
 from collapsar.study.intervals import Interval, mean_interval
 

@@ -14,8 +14,7 @@ from scipy import stats
 from collapsar.errors import UsageError
 from collapsar.findings.finding import LAW, PARAMETER, Finding, Statistic, key_of
 from collapsar.journal.courses import half_life
-from collapsar.judging.metric_keys import WITHOUT_SAMPLES
-from collapsar.judging.metric_lookup import find_metric, split_key
+from collapsar.judging.metric_keys import WITHOUT_SAMPLES, find_metric, split_key
 from collapsar.records.record import GenerationRecord
 from collapsar.study.chains import Chain
 from collapsar.theory.fitted import values_of

@@ -12,8 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from collapsar.errors import UsageError
-from collapsar.judging.metric_keys import METRICS, metric_keys
-from collapsar.judging.metric_lookup import SUFFIXES, find_metric, groups_of, keys_of, split_key
+from collapsar.judging.metric_keys import METRICS, SUFFIXES, find_metric, groups_of, keys_of, metric_keys, split_key
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import flatten
 

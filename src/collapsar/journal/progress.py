@@ -16,8 +16,7 @@ from rich.text import Text
 from collapsar.journal.alarm import Fired
 from collapsar.journal.rows import headline
 from collapsar.journal.tracking import ChainTitle
-from collapsar.judging.metric_keys import MAIN
-from collapsar.judging.metric_lookup import bounds_of
+from collapsar.judging.metric_keys import MAIN, bounds_of
 from collapsar.records.record import GenerationRecord
 from collapsar.records.words import duration_text
 

@@ -7,8 +7,7 @@ not change in a chain: only those of the headline are rows.
 
 from typing import Any
 
-from collapsar.judging.metric_keys import MAIN
-from collapsar.judging.metric_lookup import family_of, split_class, split_key
+from collapsar.judging.metric_keys import MAIN, family_of, split_class, split_key
 from collapsar.records.record import GenerationRecord
 
 AXIS, TRAINING_AXIS = "generation", "training/total_step"  # of generations, and of readings

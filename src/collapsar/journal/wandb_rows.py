@@ -16,8 +16,7 @@ from torch import Tensor
 
 from collapsar.journal.rows import AXIS, floors
 from collapsar.journal.store import RunFolder, tile
-from collapsar.judging.metric_keys import MAIN
-from collapsar.judging.metric_lookup import split_class, title_of
+from collapsar.judging.metric_keys import MAIN, split_class, title_of
 from collapsar.records.record import GenerationRecord
 
 FILM, FILM_STRIP, CLASS_SHARES = "pictures/film", "pictures/film_strip", "pictures/class_shares"

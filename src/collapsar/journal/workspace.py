@@ -13,7 +13,7 @@ from wandb_workspaces import expr
 from collapsar.journal.rows import AXIS, HEADLINE, TRAINING_AXIS, panel_key
 from collapsar.journal.wandb_rows import CLASS_HISTOGRAM, CLASS_SHARES, FILM, FILM_STRIP, RECALL_BY_CLASS
 from collapsar.journal.wandb_server import api_key
-from collapsar.judging.metric_lookup import title_of
+from collapsar.judging.metric_keys import title_of
 from collapsar.records.record import GRADIENT_NORM, LEARNING_RATE
 
 PROFILE = {

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_f1_score
 
+from collapsar.data.real_data import Factors
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.spaces.embedders import TrainingBudget, build_seeded, embed, train_classifier
 from collapsar.metrics.checks import check_labels
@@ -107,3 +108,34 @@ def area_under_curve(probabilities: np.ndarray, *, classes: np.ndarray) -> float
     told_apart = np.flatnonzero((counts > 0) & (counts < len(classes)))
     areas = [roc_auc_score(classes == one, probabilities[:, one]) for one in told_apart]
     return float(np.mean(areas)) if areas else float("nan")
+
+
+def hazard_scores(
+    logits: Float[Tensor, "sample class"], *, labels: Int64[Tensor, " sample"], factors: Factors
+) -> dict[str, float]:
+    """Score a hazard detector: downstream_.. on all samples, and .._where_.. on the samples with each level.
+
+    The logits are those of absence and presence, the labels are the true combinations. An AUC of .5 is chance on every
+    level, however common the hazard is there. Levels are left out if all or none of their samples have the hazard.
+    """
+    target = has_hazard(labels, factors=factors)
+    values = _detector_scores(logits, target)
+    for level in factors.levels:
+        chosen = factors.has(level, labels)
+        if 0 < int(target[chosen].sum()) < int(chosen.sum()):
+            there = _detector_scores(logits[chosen], target[chosen])
+            values[f"downstream_accuracy_where_{level.name}"] = there["downstream_accuracy"]
+            values[f"downstream_f1_where_{level.name}"] = there["downstream_f1_class_1"]
+            values[f"downstream_auc_where_{level.name}"] = there["downstream_auc"]
+    return values
+
+
+def has_hazard(labels: Int64[Tensor, " sample"], *, factors: Factors) -> Int64[Tensor, " sample"]:
+    """Whether each combination has the hazard, as 0 or 1."""
+    level = next(level for level in factors.levels if level.name == factors.hazard)
+    return factors.has(level, labels).long()
+
+
+def _detector_scores(logits: Tensor, target: Tensor) -> dict[str, float]:
+    area = area_under_curve(logits.double().softmax(dim=1).cpu().numpy(), classes=target.cpu().numpy())
+    return score_logits(logits, labels=target) | {"downstream_auc": area}

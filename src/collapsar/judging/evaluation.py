@@ -16,14 +16,11 @@ from platformdirs import user_cache_path
 
 from collapsar.data.real_data import Factors, RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.judging.comparison import RealReference, choose
 from collapsar.judging.downstream import DownstreamTask
-from collapsar.judging.evaluator import Evaluator
-from collapsar.judging.floor import load_floor
-from collapsar.judging.measuring import ExtraMetrics, Measure
+from collapsar.judging.evaluator import Evaluator, ExtraMetrics, Measure, load_floor
 from collapsar.judging.metric_keys import METRICS, load_cases
-from collapsar.judging.reference import RealReference, choose
-from collapsar.judging.spaces.base import FeatureSpace, labels_of
-from collapsar.judging.spaces.feature_cache import checksum
+from collapsar.judging.spaces.base import FeatureSpace, checksum, labels_of
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -39,22 +36,7 @@ _last: list[tuple["Evaluation", str, Evaluator]] = []  # at most one: of `prepar
 class Evaluation:
     """Which metrics to measure, in which spaces, and on how many samples.
 
-    Args:
-        spaces: Feature spaces by name; `prepare` uses those that suit the data.
-        metrics: Groups of metrics, by the names in `conf/evaluation`.
-        num_samples: Held-out real samples, and as many synthetic ones; null for the whole test set, at most 10,000.
-        num_neighbours: k of the neighbour metrics.
-        num_batches: Disjoint batches of a generation's samples that give `_low` and `_high`; 0 for none.
-        batch_metrics: Groups of metrics that get `_low` and `_high`.
-        confidence: Confidence level of these intervals.
-        low_confidence: A sample looks like no class if its most probable class has a probability below this.
-        num_bins: Clusters of the real samples, for NDB.
-        num_training: Samples of the real training set, and of the pool, for novelty.
-        downstream: The task that a classifier learns from synthetic samples.
-        accelerator: Device of the features: `auto`, `cpu`, or `cuda` (also `gpu`); not MPS, which has no float64.
-        cache_folder: Folder of fitted spaces and real sides; null for a per-user cache folder.
-        table: Extra metrics for tables; null for none.
-        first_encoder: Whether the encoder of a chain's generation 0, a VAE's, measures all generations' samples too.
+    `conf/evaluation/standard.yaml` explains each setting; `prepare` uses the spaces that suit the data.
     """
 
     spaces: Mapping[str, FeatureSpace]
@@ -70,7 +52,7 @@ class Evaluation:
     downstream: DownstreamTask
     accelerator: str
     cache_folder: str | None
-    table: ExtraMetrics | None = None
+    table: ExtraMetrics | None = None  # extra metrics for tables
     first_encoder: bool | None = None
 
     def __post_init__(self) -> None:

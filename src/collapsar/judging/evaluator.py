@@ -1,21 +1,49 @@
-"""A chain's evaluator: one generation's samples in, the metrics of its record out, by the keys of `metric_lookup`."""
+"""A chain's evaluator: one generation's samples in, the metrics of its record out, by the keys of `metric_keys`.
 
-from collections.abc import Callable, Mapping
+Measures run in all feature spaces; intervals come from batches of one generation's samples. The floor is the metrics of
+as many real samples in place of synthetic ones (`Metric.floor` says which), stored for all chains that would measure
+the same.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
+from scipy import stats
 from torch import Tensor
 
-from collapsar.data.real_data import Factors
-from collapsar.judging.comparison import Comparison, compare
-from collapsar.judging.factor_suite import factor_histogram
-from collapsar.judging.measuring import Measure, intervals_around, measure
-from collapsar.judging.reference import RealReference, choose
-from collapsar.judging.suite import class_histogram
+from collapsar.data.real_data import Factors, RowFormat
+from collapsar.judging.comparison import MEASURING_SEED, Comparison, RealReference, choose, compare
+from collapsar.judging.metric_keys import METRICS, bounds_of
+from collapsar.judging.progress import advance
+from collapsar.judging.spaces.base import checksum, load_or_compute
+from collapsar.judging.suite import class_histogram, factor_histogram
+from collapsar.records.recipes import flattened
+from collapsar.records.settings import path_of_others
 from collapsar.samples import Samples
 
+Measure = Callable[[Comparison], dict[str, float]]
+FLOOR_VERSION = 2  # raise it if floors are measured differently and numbers change
 NUM_PICTURED = 12  # samples whose nearest real image is kept for the page
+
+
+class ExtraMetrics(ABC):
+    """Extra groups of metrics for rows of a table (`evaluation.table`), the interface for a case study's own."""
+
+    metrics: Sequence[str]  # groups to measure
+
+    @abstractmethod
+    def groups(self) -> Mapping[str, Measure]:
+        """All available measures by group, with their settings."""
+
+    @abstractmethod
+    def check(self, table: RowFormat) -> None:
+        """Raise UsageError, with what to set, if the settings do not suit these rows."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +143,96 @@ class Evaluator:
         _, nearest = first.nearest(references, chosen=slice(NUM_PICTURED))
         images = real.training if training else real.held_out.values
         return {"real": real.held_out.values[:NUM_PICTURED], "nearest": images[nearest.cpu()]}
+
+
+def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measure]) -> dict[str, float]:
+    """The finite values of all measures (by group) in all spaces (by key prefix): a record never holds NaN."""
+    values: dict[str, float] = {}
+    for prefix, comparison in comparisons.items():
+        for group, each in measures.items():
+            if not (prefix and group in METRICS and METRICS[group].of_first_space):
+                values |= {f"{prefix}{key}": value for key, value in each(comparison).items() if math.isfinite(value)}
+            advance("metrics measured", of=len(comparisons) * len(measures))
+    return values
+
+
+def intervals_around(
+    metrics: Mapping[str, float], batches: Sequence[Mapping[str, float]], *, confidence: float
+) -> dict[str, float]:
+    """`_low` and `_high` of each value that all batches of the samples have, cut to the metric's bounds.
+
+    The centre is the value of all samples, because a batch's own value is biased by its smaller size. The width is that
+    of Student's t-interval of the batches' mean. No bootstrap: a set drawn with replacement holds duplicates, which
+    bias neighbour metrics and the Fréchet distance.
+    """
+    ends: dict[str, float] = {}
+    quantile = float(stats.t.ppf(0.5 + confidence / 2.0, df=len(batches) - 1))
+    for key in batches[0] if len(batches) > 1 else ():
+        if key in metrics and all(key in batch for batch in batches):
+            values = torch.tensor([batch[key] for batch in batches], dtype=torch.float64)
+            mean = float(values.mean())
+            high = mean + quantile * float(values.std()) / math.sqrt(len(batches))
+            if math.isfinite(high):
+                half_width, (lowest, highest) = high - mean, bounds_of(key)
+                ends[f"{key}_low"] = max(metrics[key] - half_width, lowest)
+                ends[f"{key}_high"] = min(metrics[key] + half_width, highest)
+    return ends
+
+
+def load_floor(
+    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure], folder: Path | None
+) -> dict[str, float]:
+    """The floor by metric key without the suffix, loaded from the folder or measured; without a folder, not stored.
+
+    `samples` are real ones in place of synthetic ones, as many as a generation's measured samples.
+    """
+    if folder is None:
+        return measure_floor(references, samples, measures=measures)
+
+    def compute() -> dict[str, Tensor]:
+        floor = measure_floor(references, samples, measures=measures)
+        return {key: torch.tensor(value, dtype=torch.float64) for key, value in floor.items()}
+
+    content = describe_floor(references, samples, measures=measures)
+    digest = blake2b(content.encode(), digest_size=16).hexdigest()
+    stored = load_or_compute(folder / f"floor-{digest}.pt", key=content, compute=compute)
+    return {key: float(value) for key, value in stored.items() if value.isfinite()}  # version 0.2 stored NaN too
+
+
+def measure_floor(
+    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
+) -> dict[str, float]:
+    """The floor by metric key; only that of held-out samples if the samples are fewer than these."""
+    kinds = {group: METRICS[group].floor if group in METRICS else "unseen" for group in measures}
+    unseen, held_out = (
+        {group: measures[group] for group in measures if kinds[group] == kind} for kind in ("unseen", "held out")
+    )
+    floor: dict[str, float] = {}
+    if all(len(samples) >= len(real.held_out) for real in references.values()):
+        floor |= measure(compare(references, samples, pool=None, seed=MEASURING_SEED, generation=0), unseen)
+    of_held_out = {  # the real side already has their features
+        prefix: Comparison(real=real, samples=real.held_out, features=real.features, seed=MEASURING_SEED, generation=0)
+        for prefix, real in references.items()
+        if held_out
+    }
+    return floor | measure(of_held_out, held_out)
+
+
+def describe_floor(
+    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
+) -> str:
+    """Text of all that the floor depends on: samples, labels, real sides, and measures with version and settings."""
+    real = next(iter(references.values()))
+    given = {"samples": samples.values, "labels": samples.labels, "held-out labels": real.held_out.labels}
+    sides = {prefix: (reference.key, reference.num_neighbours) for prefix, reference in references.items()}
+    groups = {
+        group: (
+            METRICS[group].version if group in METRICS else 1,
+            flattened(each).keywords,
+            *path_of_others(flattened(each).func),
+        )
+        for group, each in measures.items()
+    }
+    digests = checksum({name: tensor for name, tensor in given.items() if tensor is not None})
+    table = f" {real.table.fingerprint}" if real.table else ""
+    return f"{FLOOR_VERSION} {digests} {sides} {groups}{table}"

@@ -1,28 +1,36 @@
-"""The table of metrics: each key's title, family, bounds and better direction, by the group that is measured at once.
+"""The table of metrics, `metrics.yaml`: each key's title, family, bounds and better direction, by group.
 
-The function of `suite` with a group's name measures it. `{index}` stands for the number of a class and `{name}` for the
-name of a factor's level; `metric_lookup` says what else may stand before and after a name.
+A recorded key is a name with an optional prefix and suffix. The prefix is the feature space (`pca/recall`; none for the
+first space), `fitted` (a parameter of an analytic model) or a part of a table (`column/age/column_shape`,
+`group/male/..`). The suffix is `_floor` (real samples in place of synthetic ones), `_low` or `_high` (of an interval).
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Literal
 
+import yaml
+
+from collapsar.records.settings import QUICK_LOADER
+
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)
-AT_LEAST_ONE = (1.0, math.inf)
 SHARE = (0.0, 1.0)
-JENSEN_SHANNON = (0.0, math.log(2.0))  # in nats
 
 DISTANCES, DOWNSTREAM, COVERAGE = "Distances", "Downstream", "Coverage of the real data"
 DIVERSITY, MEMORISATION, CLASSES = "Diversity", "Memorisation", "Classes and modes"
 COLUMNS, FITTED, OTHER = "Columns of the table", "Fitted parameters", "Other"
 FAMILIES = (FITTED, DISTANCES, DOWNSTREAM, COLUMNS, COVERAGE, DIVERSITY, MEMORISATION, CLASSES, OTHER)  # page order
+SUFFIXES = ("_floor", "_low", "_high")
+FITTED_SPACE = "fitted"
+COLUMN_SPACE = "column/"  # followed by the column's name
 
 
 @dataclass(frozen=True)
@@ -46,202 +54,41 @@ class Metric:
     values come from elsewhere. The function takes a `Comparison` and its `settings`, and returns the values.
     """
 
-    keys: Mapping[str, MetricKey]  # by their names in the records
+    keys: Mapping[str, MetricKey]  # by their names in the records; {index} is a class's number, {name} a level's name
     measure: str | None = None
     of_factors: str | None = None  # the function for data drawn from known factors, if it differs
     settings: Mapping[str, str] = field(default_factory=dict)  # its further arguments, by their names in `evaluation`
     version: int = 1  # raise it if the numbers change, so that stored floors are measured anew
-    also: tuple[str, ...] = ()  # keys of other groups that the function may return too
+    also: Sequence[str] = ()  # keys of other groups that the function may return too
     of_first_space: bool = False  # whether it is measured in the first feature space only
     needs: Literal["classes", "known modes"] | None = None  # of the data; known factors stand for both
     floor: Literal["unseen", "held out"] | None = "unseen"  # by real samples that no stick has seen, or held-out ones
 
 
-_OF_SUITE = {
-    "frechet": Metric(version=2, keys={"fid": MetricKey("FID", DISTANCES, NOT_NEGATIVE, "lower", is_main=True)}),
-    "frechet_debiased": Metric(keys={"fid_debiased": MetricKey("FID, debiased", DISTANCES, ANY, "lower")}),
-    "frechet_relative": Metric(
-        version=2, keys={"fid_relative": MetricKey("FID, relative", DISTANCES, NOT_NEGATIVE, "lower")}
-    ),
-    "frechet_infinity": Metric(keys={"fid_infinity": MetricKey("FID, infinity", DISTANCES, ANY, "lower")}),
-    "kernel": Metric(keys={"kid": MetricKey("KID", DISTANCES, ANY, "lower")}),
-    "support": Metric(
-        keys={
-            "precision": MetricKey("Precision", COVERAGE, SHARE, "higher", is_main=True, without_samples=0.0),
-            "recall": MetricKey("Recall", COVERAGE, SHARE, "higher", is_main=True, without_samples=0.0),
-            "density": MetricKey("Density", COVERAGE, NOT_NEGATIVE, "higher", is_headline=True),
-            "coverage": MetricKey("Coverage", COVERAGE, SHARE, "higher", is_headline=True),
-        },
-    ),
-    "support_clipped": Metric(
-        keys={
-            "clipped_density": MetricKey("Clipped density", COVERAGE, SHARE, "higher"),
-            "clipped_coverage": MetricKey("Clipped coverage", COVERAGE, SHARE, "higher"),
-        },
-    ),
-    "support_symmetric": Metric(
-        keys={
-            "symmetric_precision": MetricKey("Symmetric precision", COVERAGE, SHARE, "higher"),
-            "symmetric_recall": MetricKey("Symmetric recall", COVERAGE, SHARE, "higher"),
-        },
-    ),
-    "support_tail": Metric(keys={"tail_recall": MetricKey("Tail recall", COVERAGE, SHARE, "higher")}),
-    "recall_by_class": Metric(
-        needs="classes",
-        of_factors="collapsar.judging.factor_suite:recall_by_rarity",
-        keys={
-            "recall_class_{index}": MetricKey("Recall class {index}", COVERAGE, SHARE, "higher"),
-            "recall_worst_class": MetricKey("Recall worst class", COVERAGE, SHARE, "higher", without_samples=0.0),
-            "recall_macro_mean": MetricKey("Recall macro mean", COVERAGE, SHARE, "higher"),
-            "recall_common": MetricKey("Recall of common combinations", COVERAGE, SHARE, "higher"),
-            "recall_uncommon": MetricKey("Recall of uncommon combinations", COVERAGE, SHARE, "higher"),
-            "recall_rare": MetricKey("Recall of rare combinations", COVERAGE, SHARE, "higher"),
-        },
-    ),
-    "coverage_by_class": Metric(
-        needs="classes",
-        of_factors="collapsar.judging.factor_suite:coverage_by_rarity",
-        keys={
-            "coverage_class_{index}": MetricKey("Coverage class {index}", COVERAGE, SHARE, "higher"),
-            "coverage_worst_class": MetricKey("Coverage worst class", COVERAGE, SHARE, "higher"),
-            "coverage_macro_mean": MetricKey("Coverage macro mean", COVERAGE, SHARE, "higher"),
-            "coverage_common": MetricKey("Coverage of common combinations", COVERAGE, SHARE, "higher"),
-            "coverage_uncommon": MetricKey("Coverage of uncommon combinations", COVERAGE, SHARE, "higher"),
-            "coverage_rare": MetricKey("Coverage of rare combinations", COVERAGE, SHARE, "higher"),
-        },
-    ),
-    "bins": Metric(
-        settings={"num_bins": "num_bins"},
-        keys={
-            "ndb": MetricKey("NDB", CLASSES, SHARE, "lower"),
-            "ndb_jensen_shannon": MetricKey("NDB Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
-        },
-    ),
-    "diversity": Metric(
-        keys={
-            "trace_ratio": MetricKey("Trace ratio", DIVERSITY, NOT_NEGATIVE),
-            "generalised_variance": MetricKey("Generalised variance", DIVERSITY, NOT_NEGATIVE),
-            "effective_rank": MetricKey("Effective rank", DIVERSITY, NOT_NEGATIVE),
-            "vendi": MetricKey("Vendi", DIVERSITY, AT_LEAST_ONE),
-        },
-    ),
-    "novelty": Metric(
-        floor="held out",  # training samples are in the training set
-        keys={
-            "authenticity": MetricKey("Authenticity", MEMORISATION, SHARE),
-            "duplicates": MetricKey("Duplicates", MEMORISATION, SHARE, "lower"),
-            "nearest_ratio": MetricKey("Nearest ratio", MEMORISATION, NOT_NEGATIVE),
-            "pool_authenticity": MetricKey("Pool authenticity", MEMORISATION, SHARE),
-            "pool_duplicates": MetricKey("Pool duplicates", MEMORISATION, SHARE, "lower"),
-            "pool_nearest_ratio": MetricKey("Pool nearest ratio", MEMORISATION, NOT_NEGATIVE),
-        },
-    ),
-    "classes": Metric(
-        settings={"low_confidence": "low_confidence"},
-        needs="classes",
-        of_first_space=True,
-        of_factors="collapsar.judging.factor_suite:combinations",
-        keys={
-            "class_entropy": MetricKey("Class entropy", CLASSES, NOT_NEGATIVE),
-            "class_kl": MetricKey("Class KL", CLASSES, NOT_NEGATIVE, "lower"),
-            "class_jensen_shannon": MetricKey("Class Jensen-Shannon", CLASSES, JENSEN_SHANNON, "lower"),
-            "class_total_variation": MetricKey("Class total variation", CLASSES, SHARE, "lower"),
-            "effective_classes": MetricKey("Effective classes", CLASSES, AT_LEAST_ONE),
-            "classes_dropped": MetricKey("Classes dropped", CLASSES, NOT_NEGATIVE, "lower", is_main=True),
-            "low_confidence_share": MetricKey("Low confidence share", CLASSES, SHARE, "lower"),
-            "factor_share_{name}": MetricKey("Share of {name}", CLASSES, SHARE),
-            "levels_dropped": MetricKey("Levels of factors dropped", CLASSES, NOT_NEGATIVE, "lower", is_headline=True),
-            "combinations_alive": MetricKey("Combinations alive", CLASSES, NOT_NEGATIVE, "higher", is_headline=True),
-            "combinations_alive_common": MetricKey("Common combinations alive", CLASSES, SHARE, "higher"),
-            "combinations_alive_uncommon": MetricKey("Uncommon combinations alive", CLASSES, SHARE, "higher"),
-            "combinations_alive_rare": MetricKey("Rare combinations alive", CLASSES, SHARE, "higher"),
-            "combinations_share_common": MetricKey("Share of common combinations", CLASSES, SHARE),
-            "combinations_share_uncommon": MetricKey("Share of uncommon combinations", CLASSES, SHARE),
-            "combinations_share_rare": MetricKey("Share of rare combinations", CLASSES, SHARE),
-            "combinations_kl": MetricKey("Combinations KL", CLASSES, NOT_NEGATIVE, "lower"),
-            "combinations_total_variation": MetricKey("Combinations total variation", CLASSES, SHARE, "lower"),
-        },
-    ),
-    "downstream": Metric(
-        settings={"task": "downstream"},
-        needs="classes",
-        of_first_space=True,
-        of_factors="collapsar.judging.factor_suite:hazard",
-        version=2,
-        keys={
-            "downstream_accuracy": MetricKey(
-                "Downstream accuracy", DOWNSTREAM, SHARE, "higher", is_headline=True, without_samples=0.0
-            ),
-            "downstream_f1": MetricKey("Downstream F1", DOWNSTREAM, SHARE, "higher", without_samples=0.0),
-            "downstream_f1_class_{index}": MetricKey("Downstream F1 class {index}", DOWNSTREAM, SHARE, "higher"),
-            "downstream_accuracy_where_{name}": MetricKey(
-                "Downstream accuracy where {name}", DOWNSTREAM, SHARE, "higher"
-            ),
-            "downstream_f1_where_{name}": MetricKey("Downstream F1 where {name}", DOWNSTREAM, SHARE, "higher"),
-            "downstream_auc_where_{name}": MetricKey("Downstream AUC where {name}", DOWNSTREAM, SHARE, "higher"),
-            "downstream_loss": MetricKey("Downstream loss", DOWNSTREAM, NOT_NEGATIVE, "lower"),
-            "downstream_auc": MetricKey(
-                "Downstream AUC", DOWNSTREAM, SHARE, "higher", is_headline=True, without_samples=0.5
-            ),
-        },
-    ),
-    "known_modes": Metric(
-        needs="known modes",
-        of_first_space=True,
-        of_factors="collapsar.judging.factor_suite:modes",
-        keys={
-            "modes_captured": MetricKey("Modes captured", CLASSES, NOT_NEGATIVE, "higher"),
-            "high_quality_share": MetricKey("High quality share", CLASSES, SHARE, "higher"),
-            "reverse_kl": MetricKey("Reverse KL", CLASSES, NOT_NEGATIVE, "lower"),
-        },
-    ),
-    "variance_within_modes": Metric(
-        needs="known modes",
-        of_first_space=True,
-        keys={"within_mode_variance": MetricKey("Variance within modes, ratio", DIVERSITY, NOT_NEGATIVE)},
-    ),
-    "privacy": Metric(
-        floor=None,  # it compares with held-out samples itself, and training samples would count as copies
-        keys={
-            "closer_to_training": MetricKey("Closer to training than to held-out samples", MEMORISATION, SHARE),
-            "nearest_p5_ratio": MetricKey("Nearest training sample, 5th percentile, ratio", MEMORISATION, NOT_NEGATIVE),
-        },
-    ),
-}
-_FIRST_ENCODER = {"first_encoder_sd": MetricKey("Spread of q(z|x), encoder of generation 0", DIVERSITY, NOT_NEGATIVE)}
-_FITTED = {
-    "fitted/variance": MetricKey("Variance", FITTED, NOT_NEGATIVE),
-    "fitted/squared_mean": MetricKey("Squared mean", FITTED, NOT_NEGATIVE, "lower"),
-    "fitted/second_moment": MetricKey("Second moment", FITTED, NOT_NEGATIVE),
-    "fitted/median_variance": MetricKey("Variance, median over dimensions", FITTED, NOT_NEGATIVE),
-    "fitted/sd": MetricKey("Standard deviation", FITTED, NOT_NEGATIVE),
-    "fitted/wasserstein": MetricKey("Squared Wasserstein distance to the truth", FITTED, NOT_NEGATIVE, "lower"),
-    "fitted/effective_sample_size": MetricKey("Real samples that a fit is worth", FITTED, NOT_NEGATIVE, "higher"),
-    "fitted/effective_sample_size_of_mean": MetricKey(
-        "Real samples that its mean is worth", FITTED, NOT_NEGATIVE, "higher"
-    ),
-    "fitted/log_variance": MetricKey("Log determinant of the covariance, per dimension", FITTED),
-    "fitted/heterozygosity": MetricKey("Heterozygosity, 1 − Σp²", FITTED, SHARE),
-    "fitted/alive_categories": MetricKey("Categories alive", FITTED, NOT_NEGATIVE, "higher"),
-    "fitted/entropy": MetricKey("Entropy of the categories", FITTED, NOT_NEGATIVE),
-    "fitted/regression_error": MetricKey("Test error beyond the noise", FITTED, NOT_NEGATIVE, "lower"),
-}
-
-METRICS: dict[str, Metric] = {
-    **{name: replace(metric, measure=f"collapsar.judging.suite:{name}") for name, metric in _OF_SUITE.items()},
-    "fitted": Metric(keys=_FITTED),
-    "first_encoder": Metric(keys=_FIRST_ENCODER),
-}
-"""All groups by their names in `conf/evaluation`; case studies and plug-ins add to them."""
-
-_KEYS = {name: key for metric in METRICS.values() for name, key in metric.keys.items()}
-MAIN = tuple(name for name, key in _KEYS.items() if key.is_main)
-WITHOUT_SAMPLES = {name: key.without_samples for name, key in _KEYS.items() if key.without_samples is not None}
+METRICS: dict[str, Metric] = {}
+"""All groups by their names in `conf/evaluation`, of `metrics.yaml`; case studies and plug-ins add to them."""
 
 
 def add_metric(name: str, metric: Metric) -> None:
     """Add a group of a case study or a plug-in; `evaluation.metrics` takes its name."""
     METRICS[name] = metric
+
+
+def add_metrics(path: Path) -> None:
+    """Add the groups of a YAML file that is laid out as `metrics.yaml`: all keys of a group are of one family."""
+    for name, group in yaml.load(path.read_text("utf-8"), QUICK_LOADER).items():
+        family, rows = group.pop("family"), group.pop("keys")
+        keys = {
+            key: MetricKey(family=family, **row | {"bounds": tuple(map(float, row.get("bounds", ANY)))})
+            for key, row in rows.items()
+        }
+        add_metric(name, Metric(keys=keys, **group))
+
+
+add_metrics(Path(__file__).with_name("metrics.yaml"))
+_KEYS = {name: key for metric in METRICS.values() for name, key in metric.keys.items()}
+MAIN = tuple(name for name, key in _KEYS.items() if key.is_main)
+WITHOUT_SAMPLES = {name: key.without_samples for name, key in _KEYS.items() if key.without_samples is not None}
 
 
 @cache
@@ -262,3 +109,84 @@ def metric_keys() -> dict[str, MetricKey]:
 def headline() -> tuple[str, ...]:
     """The keys that the page shows before all families."""
     return tuple(name for name, key in metric_keys().items() if key.is_main or key.is_headline)
+
+
+@dataclass(frozen=True)
+class KeyParts:
+    """The parts of a key; space and suffix may be empty."""
+
+    space: str
+    name: str
+    suffix: str
+
+
+def split_key(key: str) -> KeyParts:
+    """Split a key into space, name and suffix."""
+    space, _, name = key.rpartition("/")
+    suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    return KeyParts(space=space, name=name.removesuffix(suffix), suffix=suffix)
+
+
+def split_class(key: str) -> tuple[str, int] | None:
+    """(`pca/recall`, 3) for `pca/recall_class_3`; None for keys of no single class and for keys with a suffix."""
+    found = re.fullmatch(r"(.+)_class_(\d+)", key)
+    return (found[1], int(found[2])) if found else None
+
+
+def split_column(key: str) -> tuple[str, str] | None:
+    """(`column_shape`, `age`) for `column/age/column_shape`; None for other keys and for keys with a suffix."""
+    parts = split_key(key)
+    is_of_column = parts.space.startswith(COLUMN_SPACE) and not parts.suffix
+    return (parts.name, parts.space.removeprefix(COLUMN_SPACE)) if is_of_column else None
+
+
+def find_metric(key: str) -> MetricKey | None:
+    """The table's entry for a key with any space and suffix; None for a key that is not in the table."""
+    name, keys = _name_in_table(key), metric_keys()
+    if name in keys:
+        return keys[name]
+    for entry, metric in keys.items():
+        if "{" in entry and (found := _pattern(entry).fullmatch(name)):
+            return replace(metric, title=metric.title.format(**found.groupdict()))
+    return None
+
+
+def groups_of(key: str, *, among: Iterable[str]) -> list[str]:
+    """Those of the groups `among` that may measure a key with any space and suffix."""
+    name, known = _name_in_table(key), [group for group in among if group in METRICS]
+    return [group for group in known if any(_pattern(entry).fullmatch(name) for entry in keys_of(group))]
+
+
+def keys_of(group: str) -> tuple[str, ...]:
+    """The names in the table that a group may measure."""
+    return (*METRICS[group].keys, *METRICS[group].also)
+
+
+def title_of(key: str) -> str:
+    """FID for `fid`, Class entropy for `class_entropy`, Recall (pca) for `pca/recall`."""
+    parts, metric = split_key(key), find_metric(key)
+    title = metric.title if metric else parts.name.replace("_", " ").capitalize()
+    return title if parts.space in ("", FITTED_SPACE) else f"{title} ({parts.space})"
+
+
+def bounds_of(key: str) -> tuple[float, float]:
+    """The lowest and highest possible value; an interval can be cut there without loss of coverage."""
+    metric = find_metric(key)
+    return metric.bounds if metric else ANY
+
+
+def family_of(key: str) -> str:
+    """The family of a key, one of FAMILIES."""
+    metric = find_metric(key)
+    return metric.family if metric else OTHER
+
+
+def _name_in_table(key: str) -> str:
+    parts = split_key(key)
+    return f"{FITTED_SPACE}/{parts.name}" if parts.space == FITTED_SPACE else parts.name
+
+
+@cache
+def _pattern(entry: str) -> re.Pattern[str]:
+    pattern = re.escape(entry).replace(re.escape("{index}"), r"(?P<index>\d+)")
+    return re.compile(pattern.replace(re.escape("{name}"), r"(?P<name>\w+)"))

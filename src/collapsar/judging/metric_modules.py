@@ -155,8 +155,6 @@ class NeighbourScore(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    plot_lower_bound = 0.0
-    plot_upper_bound: float | None = 1.0
     feature_network = "extractor"  # what torchmetrics' FeatureShare shares
 
     score: ClassVar[str]
@@ -247,7 +245,6 @@ class Density(NeighbourScore):
     """Number of real balls around a synthetic sample, over k (Naeem et al. 2020); about 1 for equal distributions."""
 
     score = "density"
-    plot_upper_bound = None
 
 
 class Coverage(NeighbourScore):

@@ -134,7 +134,6 @@ def variance_around_means(samples: Features, *, centres: Float[Tensor, "mode fea
 
 
 def _nearest_modes(samples: Features, centres: Float[Tensor, "mode feature"]) -> tuple[Tensor, Tensor]:
-    """Distance to the nearest mode, and which that is."""
     check_pair(real=centres, synthetic=samples, min_samples=1)
     # Take differences and not the expanded square: three standard deviations may be tiny beside the centres' norms.
     exact_mode = "donot_use_mm_for_euclid_dist"

@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from collapsar.judging.metric_keys import headline
-from collapsar.judging.metric_lookup import title_of
+from collapsar.judging.metric_keys import headline, title_of
 from collapsar.report.sections.curves import chart_content, survival_curves
 from collapsar.report.sections.forest import forest_content
 from collapsar.study.study import Study

@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from collapsar.judging.metric_lookup import title_of
+from collapsar.judging.metric_keys import title_of
 from collapsar.report.sections import predictors
 from collapsar.report.sections.answer import entry_gate
 from collapsar.report.sections.forest import notes, sentence, spendings

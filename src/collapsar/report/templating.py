@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
-from collapsar.judging.metric_lookup import title_of
+from collapsar.judging.metric_keys import title_of
 from collapsar.records.words import counted
 from collapsar.report import wording
 

@@ -37,7 +37,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _show(score: "Score", *, json: str | None, csv: str | None, html: str | None) -> None:
-    """Print the table, unless stdout gets something else, and write the files."""
     from rich.console import Console
 
     if "-" not in (json, csv):

@@ -2,27 +2,31 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError, printable
+from collapsar.judging.progress import listeners
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.samples import Samples
 from collapsar.scoring.chains import StoredGeneration, stored_generations
 from collapsar.scoring.parts import Options
-from collapsar.scoring.scored_set import ScoredSet, examples_of
-from collapsar.scoring.scores import Score
-from collapsar.scoring.waiting import waiting_shown
+from collapsar.scoring.scores import Score, ScoredSet, examples_of
 from collapsar.scoring.yardstick import Yardstick, of_data, read_real
 
 logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2.0
 
 
 def score(
@@ -73,8 +77,7 @@ def score(
         is_labelled=is_labelled,
         settings=tuple(settings),
     )
-    shown = nullcontext() if progress is False else waiting_shown(always=progress is True)
-    with torch_settings_kept(), noted() as notes, shown:
+    with torch_settings_kept(), noted() as notes, waiting_shown(progress):
         given = named_sets(synthetic, has_all_generations=has_all_generations)
         return Score(sets=tuple(score_all(given, real, options=options)), notes=tuple(dict.fromkeys(notes)))
 
@@ -93,6 +96,31 @@ def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) 
     ]
     yardstick = side.prepare(num_synthetic=min(len(each.samples) for _, each in sets))
     yield from (scored(name, each.samples, yardstick=yardstick) for name, each in sets)
+
+
+@contextmanager
+def waiting_shown(progress: bool | None) -> Iterator[None]:
+    """Show on stderr, from two seconds on, what is waited for within the context; None: if it is a terminal."""
+    console = Console(stderr=True, force_terminal=progress)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    tasks, start = dict[str, TaskID](), time.monotonic()
+
+    def heard(what: str, number: int, of: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=of)
+        elif bars.tasks[tasks[what]].finished:
+            bars.reset(tasks[what], total=of)
+        bars.advance(tasks[what], number)
+        if time.monotonic() - start > PATIENCE_SECONDS:
+            bars.start()
+
+    listeners.append(heard)
+    try:
+        yield
+    finally:
+        listeners.remove(heard)
+        bars.stop()
 
 
 @contextmanager

@@ -6,10 +6,9 @@ from functools import cache
 from typing import Any
 
 import yaml
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from collapsar.config.composition import instantiated
 from collapsar.config.constructors import check_part, parts
 from collapsar.errors import UsageError, printable
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
@@ -99,12 +98,7 @@ def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
 
 def made(key: str, node: Any) -> Any:
     """The part that stands under a key, made from its settings; UsageError if a constructor refuses them."""
-    settings = {key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node}
+    settings: dict[str, Any] = {key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node}
     for path, part in parts(settings):
         check_part(path, part)
-    try:
-        return instantiate(OmegaConf.create(settings), _convert_="object")[key]
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UsageError):
-            raise error.__cause__ from error
-        raise
+    return instantiated(OmegaConf.create(settings))[key]

@@ -98,7 +98,6 @@ def _as_tensor(values: Any) -> Tensor:
 
 
 def _as_labels(labels: Tensor, samples: Tensor, *, what: str) -> Tensor:
-    """Labels as whole numbers from 0 up, one a sample."""
     if labels.shape != samples.shape[:1] or labels.is_floating_point() or labels.is_complex():
         raise UsageError(
             f"labels of {what} must be {len(samples)} whole numbers, one a sample: got {labels.dtype} "
@@ -120,7 +119,6 @@ def _read_folder(folder: Path, *, name: str, side: int | None) -> Given:
 
 
 def _from_images(found: Sequence[Named], *, name: str, side: int | None) -> Given:
-    """Images in colour if any is, else in grey, with their classes."""
     what, count = printable(name), partial(advance, "images read", of=len(found))
     pictures = read_all(found, what=what, side=side, resize="--resize N (resize=N)", advance=count)
     is_mixed = 0 < pictures.num_grey < len(found)

@@ -12,10 +12,9 @@ import torch
 
 from collapsar.data.real_data import RealData, Source
 from collapsar.errors import UsageError, printable
+from collapsar.judging.comparison import choose
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
-from collapsar.judging.evaluator import Evaluator
-from collapsar.judging.floor import load_floor
-from collapsar.judging.reference import choose
+from collapsar.judging.evaluator import Evaluator, load_floor
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.samples import UNLABELLED, Samples
 from collapsar.scoring.chains import stored_generations
@@ -110,7 +109,6 @@ class RealSide:
         return self._labelled(found, found.samples.labels, known=known)
 
     def _labelled(self, found: Given, labels: torch.Tensor, *, known: list[str]) -> Given:
-        """Synthetic samples with the labels of the known classes."""
         what = printable(found.name)
         if not found.class_names:
             if int(labels.max()) >= len(known):
@@ -207,7 +205,6 @@ def read_own(given: Any, *, name: str, side: int | None) -> Given:
 
 
 def _read_source(data: str, *, name: str, options: Options) -> RealSide:
-    """REAL as a data set of ours."""
     if options.train is not None:
         raise UsageError(f"{name} brings its own training set: leave --train out")
     config, evaluation = evaluation_of(data, options)
@@ -218,7 +215,6 @@ def _read_source(data: str, *, name: str, options: Options) -> RealSide:
 
 
 def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation:
-    """The evaluation of a user's own samples, by a stick and its own data if one is chosen."""
     stick = options.stick
     if stick is not None:
         check_stick(stick, shape=own.samples.shape)

@@ -13,8 +13,7 @@ import pandas as pd
 from scipy import stats
 from scipy.special import stdtr, stdtrit
 
-from collapsar.judging.metric_keys import ANY
-from collapsar.judging.metric_lookup import bounds_of
+from collapsar.judging.metric_keys import ANY, bounds_of
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-12  # relative to the values; a smaller difference is rounding

@@ -12,8 +12,7 @@ from itertools import combinations
 from collapsar.journal.courses import Course
 from collapsar.journal.definitions import Verdict
 from collapsar.journal.profile import Profile, variance_points
-from collapsar.judging.metric_keys import MAIN, NOT_NEGATIVE
-from collapsar.judging.metric_lookup import bounds_of
+from collapsar.judging.metric_keys import MAIN, NOT_NEGATIVE, bounds_of
 from collapsar.study.arms import Arm, num_choices_apart
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval, PairedDifference, paired_difference, t_interval

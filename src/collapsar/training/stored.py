@@ -29,7 +29,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 import collapsar
 from collapsar.errors import UsageError, is_of_disk
 from collapsar.files import temporary_of, write_atomically
-from collapsar.judging.spaces import feature_cache
+from collapsar.judging.spaces import base
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
@@ -216,7 +216,7 @@ def dependencies(recipe: Recipe, *, settings: Mapping[str, Any], real: Samples) 
 def content_of(samples: Samples) -> str:
     """A stable digest of every value and label."""
     labels = {} if samples.labels is None else {"labels": samples.labels}
-    return feature_cache.checksum({"values": samples.values, **labels})
+    return base.checksum({"values": samples.values, **labels})
 
 
 def code_of(recipe: Recipe) -> str:

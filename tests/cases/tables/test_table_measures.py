@@ -165,7 +165,7 @@ def test_copies_of_the_training_set_are_no_privacy(score, perfect):
 
 
 def test_the_next_chain_reads_the_floor_from_disk(settings, real, perfect, monkeypatch):
-    monkeypatch.setattr("collapsar.judging.floor.measure_floor", None)
+    monkeypatch.setattr("collapsar.judging.evaluator.measure_floor", None)
     floor = settings.prepare(real).floor
     assert floor["downstream_auc"] == perfect["downstream_auc_floor"]
 

@@ -114,10 +114,7 @@ def test_inaccurate_classifier_is_refused_also_from_the_cache(digits, tmp_path):
             strict.fit(digits, device=CPU, cache_dir=tmp_path)
 
 
-def test_classifier_refuses_vectors_and_missing_labels(digits, tmp_path):
-    vectors = replace(digits, train=Samples(torch.zeros(5, 2)))
-    with pytest.raises(UsageError, match="uint8 images"):
-        BRIEF.fit(vectors, device=CPU, cache_dir=tmp_path)
+def test_classifier_refuses_missing_labels(digits, tmp_path):
     with pytest.raises(UsageError, match="needs labelled real data"):
         BRIEF.fit(replace(digits, num_classes=0), device=CPU, cache_dir=tmp_path)
 

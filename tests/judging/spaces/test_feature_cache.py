@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.base import load_or_compute
 
 
 def test_jobs_that_start_together_compute_once(tmp_path):

@@ -63,8 +63,3 @@ def test_identity_features_are_the_vectors(tmp_path):
     vectors = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     real = RealData(train=Samples(vectors), test=Samples(vectors), num_classes=0)
     assert torch.equal(IdentitySpace().fit(real, device=CPU, cache_dir=tmp_path).extract(vectors), vectors)
-
-
-def test_identity_refuses_images(digits, tmp_path):
-    with pytest.raises(UsageError, match="takes vectors"):
-        IdentitySpace().fit(digits, device=CPU, cache_dir=tmp_path)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from collapsar.errors import UsageError
-from collapsar.judging.spaces.preprocessing import Augmentation, binomial_blur, grey_to_rgb, resize
+from collapsar.judging.spaces.preprocessing import Augmentation, binomial_blur, grey_to_rgb
+from collapsar.judging.spaces.pretrained import DinoEmbedder
 
 STILL = Augmentation(
     rotation_degrees=0.0, shift_fraction=0.0, scale_change=0.0, shear=0.0, blur=0.0, noise_std=0.0, flip=False
@@ -86,13 +87,17 @@ def test_two_channels_are_refused(images):
         grey_to_rgb(images[:, :2])
 
 
-@pytest.mark.parametrize("side", [5, 12, 40])
-def test_resizing_keeps_constants_and_range(images, side):
-    resized = resize(images, side=side)
-    assert resized.shape == (16, 3, side, side)
-    assert resized.min() >= 0
-    assert resized.max() <= 1
-    torch.testing.assert_close(resize(torch.full((1, 3, 12, 12), 0.7), side=side), torch.full((1, 3, side, side), 0.7))
+@pytest.mark.parametrize("side", [5, 12, 300])
+def test_dinov2_sees_images_of_one_side_whose_constants_and_range_are_kept(side):
+    noise = torch.rand(4, 3, side, side, generator=seeded())
+    embedder = DinoEmbedder(torch.nn.Flatten())
+    normalised = embedder(torch.cat([noise, torch.full((1, 3, side, side), 0.7)])).view(5, 3, 224, 224)
+    seen = normalised * embedder.std + embedder.mean
+    assert seen.min() >= -1e-6
+    assert seen.max() <= 1 + 1e-6
+    torch.testing.assert_close(seen[4], torch.full((3, 224, 224), 0.7))
+    exact = torch.nn.functional.interpolate(noise, size=(224, 224), mode="bicubic", antialias=True).clamp(0, 1)
+    torch.testing.assert_close(seen[:4], exact, rtol=0, atol=1e-6)
 
 
 def test_settings_out_of_range_are_refused():

@@ -16,8 +16,8 @@ from collapsar.cases.stacked.stacked import (
 from collapsar.data.real_data import RealData
 from collapsar.drawing.selection import choose_space
 from collapsar.errors import UsageError
-from collapsar.judging.factor_suite import factor_scores
 from collapsar.judging.spaces.stick import FOLDER, read_stick
+from collapsar.judging.suite import factor_scores
 
 SPACE = StackedStickSpace(stick="mnist", stick_version=1, chunk_size=64)
 FACTORS = StackedMNIST(sample_shape=[3, 28, 28], num_train=1, num_test=1, num_reserve=0, root=None, seed=0).factors

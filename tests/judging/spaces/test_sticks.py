@@ -12,10 +12,10 @@ from collapsar.config.composition import build
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import CIFAR10, MNIST
 from collapsar.errors import UsageError
-from collapsar.judging.factor_suite import factor_scores
 from collapsar.judging.spaces import stick as stick_module
-from collapsar.judging.spaces.feature_cache import checksum
+from collapsar.judging.spaces.base import checksum
 from collapsar.judging.spaces.stick import StickSpace, read_stick
+from collapsar.judging.suite import factor_scores
 from collapsar.samples import Samples
 from tiny_chains import compose_settings
 

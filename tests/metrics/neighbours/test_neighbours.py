@@ -12,7 +12,7 @@ from prdc import compute_prdc
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from collapsar.errors import UsageError
-from collapsar.metrics.neighbours import tiles
+from collapsar.metrics.neighbours import nearest
 from collapsar.metrics.neighbours.scores import (
     NeighbourScores,
     RealSide,
@@ -205,7 +205,7 @@ def test_tiles_do_not_change_the_result(tile_elements, dtype, monkeypatch):
     real, synthetic = draw(333, 12, dtype=dtype), 0.9 * draw(210, 12, seed=1, dtype=dtype)
     whole = prepare_real_side(real, num_neighbours=5)
     expected = count_members(real=whole, synthetic=synthetic)
-    monkeypatch.setattr(tiles, "TILE_ELEMENTS", tile_elements)
+    monkeypatch.setattr(nearest, "TILE_ELEMENTS", tile_elements)
     tiled = prepare_real_side(real, num_neighbours=5)
     assert torch.equal(whole.radii, tiled.radii)
     found = count_members(real=tiled, synthetic=synthetic)

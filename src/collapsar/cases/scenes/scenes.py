@@ -206,7 +206,6 @@ def _darken(images: Tensor, layout: Layout) -> None:
 
 
 def _paint_fog(images: Tensor, layout: Layout) -> None:
-    """A veil over everything, thicker with distance."""
     density = layout.between("fog_density", 0.62, 0.78) * (0.45 + 0.55 * (1 - DEPTHS))
     _paint(images, density[:, :, None], layout.by_light(night=NIGHT_FOG, day=FOG))
 
@@ -242,7 +241,6 @@ def _disc(x: Places, y: Places, *, radius: Tensor | float) -> Coverage:
 
 
 def _row(depth: Places) -> Places:
-    """The pixel row of the ground at a depth."""
     return HORIZON + depth * (SIDE - 1 - HORIZON)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from collapsar.data.real_data import Factor, Factors, RealData, Sizes, Source, StickSplit
 from collapsar.data.sources.real import MNIST
 from collapsar.errors import UsageError, check_not_negative, check_positive
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.judging.spaces.embedders import join
 from collapsar.judging.spaces.stick import load_stick, stick_features
 from collapsar.samples import Samples, concatenate
@@ -105,7 +105,6 @@ class StackedStickSpace(FeatureSpace):
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         """The stick without training. Channels are independent, so accuracies multiply."""
-        require_images(real, space_name=f"stacked {self.stick} stick's")
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         grey = stick_features(self.stick, version=self.stick_version, device=device, chunk_size=self.chunk_size)
         assert grey.head is not None, "a stick is a classifier"

@@ -1,26 +1,33 @@
-"""Metrics of columns and of pairs: how close their distributions are to the real ones, and which values are valid.
+"""Metrics of columns and of pairs: how close they are to the real ones, and which values are valid; their picture.
 
-SDMetrics' column shapes, which leave missing values out, and column pair trends: correlation for two numbers; for all
-others the contingency table, with numbers in ten bins of equal width, and missing values as a category. The bins are
-those of the real column, open at both ends; SDMetrics' report bins each table by its own range, and so misses a
-synthetic column that shrank. Real rows are the held-out ones; ranges are those of the training set.
+SDMetrics' column shapes, which leave missing values out, and column pair trends: correlation for two numbers, for all
+others the contingency table, with missing values as a category and numbers in ten bins of the real column. SDMetrics
+bins each table by its own range, and so misses a synthetic column that shrank. Ranges are those of the training set.
 """
 
 import math
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import ks_2samp
 from scipy.stats.contingency import association
 
-from collapsar.cases.tables.schema import Column
+from collapsar.cases.tables.schema import Column, Table
+from collapsar.errors import printable
 from collapsar.metrics.modes import DROPPED_BELOW
 
 ROUNDING = 1e-5  # of a range: encoding rounds to float32, and the smallest and largest number must stay valid
 DECIMALS = 14  # numbers are compared to this many, as in SDMetrics' KSComplement
 NUM_BINS = 10  # of numbers in contingency tables; SDMetrics' num_discrete_bins
+MOST_COLUMNS = 48  # of a picture
+MOST_CATEGORIES = 16  # the others are added up
+PICTURED_BINS = 20  # of a histogram
+TAIL = 0.005  # share of the real numbers that each outer bin takes in beyond its edge
+NUM_ROWS = 5
+LONGEST_TEXT = 60
 
 
 def column_shape(column: Column, *, real: pd.Series, synthetic: pd.Series) -> float:
@@ -181,3 +188,73 @@ def mean_of(scores: np.ndarray) -> float:
     """The mean of the scores that are not NaN; NaN if there is none."""
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if known.size else math.nan
+
+
+def table_picture(table: Table, *, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, Any]:
+    """Histograms and associations of real and synthetic columns, names of classes, and the first synthetic rows.
+
+    Real rows never appear one by one: a page is shared more widely than a table.
+    """
+    columns, sides = table.columns[:MOST_COLUMNS], {"real": real, "synthetic": synthetic}
+    return {
+        "columns": [histogram(each, real=real[each.name], synthetic=synthetic[each.name]) for each in columns],
+        "association": {
+            name: rounded(association_matrix(columns, real=real, rows=rows)) for name, rows in sides.items()
+        },
+        "classes": [text(name) for name in table.class_names],
+        "rows": example_rows(columns, synthetic[:NUM_ROWS]),
+    }
+
+
+def histogram(column: Column, *, real: pd.Series, synthetic: pd.Series) -> dict[str, Any]:
+    """Shares of all values in each bin or category, and of missing ones; two labels are the ends of a number's bins."""
+    edges, shares, missing = picture_edges(column, real) if column.is_number else None, {}, {}
+    for side, values in {"real": real, "synthetic": synthetic}.items():
+        codes, num_codes = coded_values(column, values, edges=edges)
+        found = np.bincount(codes, minlength=num_codes) / max(len(codes), 1)
+        shares[side], missing[side] = found[:-1], float(found[-1])
+    if edges is not None:
+        half = 0.5 if column.kind == "count" else 0.0  # a bin of whole numbers ends between two of them
+        labels = [f"{edges[0] + half:.4g}", f"{edges[-1] - half:.4g}"]
+    else:
+        first, others = np.split(np.argsort(-shares["real"], kind="stable"), [MOST_CATEGORIES])
+        labels = [text(column.categories[place]) for place in first] + (["others"] if len(others) else [])
+        shares = {side: np.append(found[first], found[others].sum())[: len(labels)] for side, found in shares.items()}
+    stored = {side: rounded(found) for side, found in shares.items()}
+    return {"name": text(column.name), "kind": column.kind, "labels": labels, **stored, "missing": missing}
+
+
+def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
+    """Edges of bins of equal width over most of the real numbers; a count's bins hold equally many whole numbers."""
+    numbers = real.dropna().to_numpy(dtype=np.float64)
+    low, high = np.quantile(numbers, [TAIL, 1.0 - TAIL]) if len(numbers) else (0.0, 1.0)
+    if column.kind == "count":
+        width = max(1.0, np.ceil((high - low + 1.0) / PICTURED_BINS))
+        return np.arange(np.floor(low) - 0.5, high + 0.5 + width, width)
+    return np.linspace(low, high, PICTURED_BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+
+
+def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """Rows as texts, "" for a missing value, each marked if it is invalid in its column."""
+    cells = [
+        [
+            {"text": text(value), "is_outside": bool(bad)}
+            for value, bad in zip(rows[column.name], is_outside(column, rows[column.name]), strict=True)
+        ]
+        for column in columns
+    ]
+    return [list(row) for row in zip(*cells, strict=True)]
+
+
+def text(value: Any) -> str:
+    """A value or a name from data on one line, without control codes, of at most LONGEST_TEXT characters."""
+    if pd.isna(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))[:LONGEST_TEXT]
+
+
+def rounded(numbers: np.ndarray) -> Any:
+    """Numbers as nested lists with four decimals; None for NaN and infinities, which JSON cannot hold."""
+    kept = numbers.round(4).astype(object)
+    kept[~np.isfinite(numbers)] = None
+    return kept.tolist()

@@ -26,10 +26,7 @@ from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
 
 SEPARATORS = (",", ";", "\t", "|")
-BYTE_ORDER_MARKS = {  # the longest first: that of UTF-32 begins like that of UTF-16
-    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
-    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-}
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,8 @@ def read_csv(
 
 
 def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
-    """The text of a file, and the encoding that it was read in: that of its byte order mark, else UTF-8, if None."""
-    chosen = encoding or next((name for name, marks in BYTE_ORDER_MARKS.items() if content.startswith(marks)), "utf-8")
+    """The text of a file, and the encoding it was read in; None: UTF-16 if its byte order mark says so, else UTF-8."""
+    chosen = encoding or ("utf-16" if content.startswith(UTF_16) else "utf-8")
     try:
         text = content.decode(chosen).removeprefix("\ufeff")
     except UnicodeDecodeError as error:

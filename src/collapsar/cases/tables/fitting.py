@@ -19,7 +19,6 @@ from collapsar.errors import UsageError
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LARGEST = 1e60  # a larger number could overflow float64 in products of sums of squares
-NARROW = 1e-12  # metrics of columns compare numbers to 14 decimals
 
 
 def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str]) -> dict[str, Kind]:
@@ -135,6 +134,4 @@ def encoding_notes(frame: pd.DataFrame, values: torch.Tensor, *, table: Table, t
                 notes.append(f"{name} has no value in the {part} rows")
         if column.is_number and (num_merged := own.nunique() - rows[column.name].nunique()):
             notes.append(f"{name}: {num_merged} of {own.nunique()} different numbers are encoded like another one")
-        if column.is_number and 0.0 < own.max() - own.min() < NARROW:
-            notes.append(f"{name}: its numbers differ by less than {NARROW:g}, which no metric of columns sees")
     return notes

@@ -37,7 +37,7 @@ from collapsar.data.real_data import RowFormat
 from collapsar.errors import UsageError, check_positive
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.downstream import area_under_curve
-from collapsar.judging.measuring import ExtraMetrics, Measure
+from collapsar.judging.evaluator import ExtraMetrics, Measure
 from collapsar.samples import Samples
 
 MOST_PARTS = 64  # columns or groups of rows that get their own keys; means are over all

@@ -1,14 +1,8 @@
 """The schema of a table: its columns, each with a block of the encoded vector, and the encoding in both directions.
 
-A row is a float32 vector. A number is scaled. If its column has missing values, a flag follows, 1 for a missing number
-and 0 for others, and a missing number is encoded as 0. A category is one-hot; missing values are an extra category, the
-last. The encoding loses only float32 rounding: categories, missing values and, under normal scores, each number seen in
-training come back exactly.
-
-The scale `quantile` gives normal scores, the normal quantile of (rank - 1/2) / n (Blom 1958, Statistical Estimates and
-Transformed Beta-Variables). Equal numbers share their middle rank; all of their ranks, and .01 of a rank beyond, map
-back to them, so a column keeps its many zeros. Beyond the seen numbers the scale is linear, with the column's standard
-deviation as slope. scikit-learn's QuantileTransformer sends the ends, zeros among them, to -5.2 and 5.2, and cuts off.
+A number is scaled. If its column has missing values, a flag follows, 1 for a missing number, which is encoded as 0. A
+category is one-hot; missing values are an extra category, the last. The encoding loses only float32 rounding:
+categories, missing values and, under normal scores, each number seen in training come back exactly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,7 +33,11 @@ ScaleName = Literal["quantile", "standardise"]
 
 
 class NormalScores:
-    """Normal quantiles of ranks, linear between two seen numbers; float32 rounds by < .001 of their distance."""
+    """The normal quantile of (rank - 1/2) / n (Blom 1958), linear between two seen numbers and beyond all.
+
+    Equal numbers share their middle rank, and all of their ranks map back to them, so a column keeps its many zeros.
+    scikit-learn's QuantileTransformer sends the ends, zeros among them, to -5.2 and 5.2, and cuts off.
+    """
 
     def __init__(self, numbers: np.ndarray) -> None:
         self.seen, counts = np.unique(numbers, return_counts=True)  # sorted
@@ -197,6 +195,5 @@ class Table(RowFormat):
         return pd.Series(np.where(is_missing, np.nan, numbers))
 
     def _numbers(self, column: Column, scaled: Float[Tensor, " sample"]) -> np.ndarray:
-        """The numbers behind scaled ones; counts are rounded."""
         numbers = self.scales[column.name].inverse_transform(scaled[:, None].numpy().astype(np.float64))[:, 0]
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers

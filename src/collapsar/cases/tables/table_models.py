@@ -1,16 +1,9 @@
 """The VAE and the GAN of rows of a table: linear layers with a head for each block of the encoded vector.
 
-    number   a scaled number: the output is its mean
-    flag     1 if the number before it is missing, else 0: the output is a logit
-    choice   one category of several, one-hot: the outputs are logits
-
-A missing number is encoded as 0. It counts in no likelihood, and generated rows have 0 there too.
-
-As in TVAE (Xu et al. 2019, arXiv:1907.00503, appendix), the VAE learns a standard deviation of each number around the
-decoder's mean. The mode of its likelihood loses this scatter, and all but the likeliest categories. The GAN's generator
-outputs numbers directly. Flags and categories are drawn from its logits by Gumbel noise, with straight-through
-gradients, so that the critic sees rows in the form of real ones: as in CTGAN (section 4.3), without its sampling by
-rare categories.
+Blocks: a `number` is scaled, and the output is its mean; a `flag` is 1 if the number before it is missing, and the
+output is a logit; a `choice` is one of several categories, one-hot, and the outputs are logits. A missing number is
+encoded as 0 and counts in no likelihood. As in TVAE and CTGAN (Xu et al. 2019, arXiv:1907.00503), the VAE learns the
+standard deviation of each number, and the GAN draws categories by Gumbel noise with straight-through gradients.
 """
 
 from collections.abc import Sequence
@@ -96,7 +89,6 @@ class Heads(nn.Module):
         return rows.detach() + soft - soft.detach()
 
     def _assembled(self, outputs: Tensor, *, numbers: Tensor, noise: Tensor) -> Tensor:
-        """Rows of these numbers, with the flags and categories that are largest after adding the noise."""
         flags = (self._flag_odds(outputs, noise) > 0).to(outputs.dtype)
         is_there = torch.ones_like(numbers).index_copy(1, self.flagged, 1 - flags)
         rows = torch.zeros_like(outputs).index_copy(1, self.numbers, numbers * is_there)

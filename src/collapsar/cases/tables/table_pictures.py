@@ -22,12 +22,12 @@ SHADES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnPicture:
-    """The histograms of a column, SVG paths in a box of CELL_WIDTH x CELL_HEIGHT pixels."""
+    """The histograms of a column, in one scale."""
 
     name: str
     values: str  # its categories, or the two ends of the histogram of numbers
-    outline: str  # of the real rows' histogram
-    bars: list[tuple[str, float]]  # of real rows, then of each generation: the histogram, missing values in percent
+    highest: float  # share in all histograms
+    bars: list[tuple[list[float], float]]  # of real rows, then of each generation: shares, missing values in percent
     moved: float  # total variation distance of the last histogram from the real one, in percent
 
 
@@ -100,18 +100,14 @@ def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
     first = stored[0]
     real = _shares(first["real"])
     drawn = [_shares(one["synthetic"]) for one in stored]
-    highest = max(float(shares.max()) for shares in (real, *drawn)) or 1.0
     missing = [first["missing"]["real"], *(one["missing"]["synthetic"] for one in stored)]
     labels = [str(label) for label in first["labels"]]
     is_category = first["kind"] == "category"
     return ColumnPicture(
         name=str(first["name"]),
         values=", ".join(labels[:4] + ["…"] * (len(labels) > 4)) if is_category else f"{labels[0]} to {labels[1]}",
-        outline=_steps(real, highest=highest),
-        bars=[
-            (_bars(shares, highest=highest), 100 * float(share))
-            for shares, share in zip((real, *drawn), missing, strict=True)
-        ],
+        highest=max(float(shares.max()) for shares in (real, *drawn)) or 1.0,
+        bars=[(shares.tolist(), 100 * float(share)) for shares, share in zip((real, *drawn), missing, strict=True)],
         moved=50 * float(np.abs(drawn[-1] - real).sum()),
     )
 
@@ -121,24 +117,6 @@ def _shares(stored: Any) -> np.ndarray:
     if shares.ndim != 1 or not shares.size or not np.isfinite(shares).all():
         raise ValueError("a histogram has finite shares")
     return shares.clip(0.0, 1.0)
-
-
-def _bars(shares: np.ndarray, *, highest: float) -> str:
-    """A bar for each share that is above 0, at least half a pixel high."""
-    step = CELL_WIDTH / len(shares)
-    gap = 0.6 if step > 3 else 0.0
-    heights = np.maximum(0.5, CELL_HEIGHT * shares / highest)
-    return "".join(
-        f"M{place * step:.1f} {CELL_HEIGHT}v-{heights[place]:.1f}h{step - gap:.1f}V{CELL_HEIGHT}z"
-        for place in np.flatnonzero(shares)
-    )
-
-
-def _steps(shares: np.ndarray, *, highest: float) -> str:
-    """The upper edge of the bars."""
-    step = CELL_WIDTH / len(shares)
-    tops = [f"{CELL_HEIGHT * (1 - share / highest):.1f}H{(place + 1) * step:.1f}" for place, share in enumerate(shares)]
-    return f"M0 {CELL_HEIGHT}V" + "V".join(tops) + f"V{CELL_HEIGHT}"
 
 
 def _shades(matrix: np.ndarray) -> list[Shade]:

@@ -1,10 +1,14 @@
 """Feature spaces, in which metrics compare real and synthetic samples.
 
 A space is fitted once, on real training data only, and stays frozen across generations and arms. Fitted weights are
-cached by content: the same pixels, labels and settings never train twice.
+cached by content: the same pixels, labels and settings never train twice. The cache on disk, of tensors and their
+checksum, also keeps real sides and floors.
 """
 
+import io
 import json
+import logging
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -13,14 +17,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from filelock import FileLock
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.files import write_atomically
 from collapsar.judging.spaces.embedders import embed
-from collapsar.judging.spaces.feature_cache import load_or_compute
 from collapsar.records.settings import path_of_others
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +150,49 @@ def labels_of(real: RealData) -> tuple[Int[Tensor, " train"] | None, Int[Tensor,
     return (real.train.labels, real.test.labels) if real.num_classes else (None, None)
 
 
-def require_images(real: RealData, *, space_name: str) -> None:
-    """Raise UsageError for samples that are not images."""
-    values = real.train.values
-    if values.ndim != 4 or values.dtype != torch.uint8:
-        raise UsageError(
-            f"the {space_name} space takes uint8 images [sample, channel, height, width]: got {values.dtype} "
-            f"{tuple(values.shape)}; use the identity or pca space for vectors"
-        )
+def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Load the tensors stored at path under this key, or compute and store them while other processes wait.
+
+    If the file is truncated, damaged or foreign, warn and compute it anew; raise UsageError if it cannot be written.
+    """
+    if (found := _load(path, key=key)) is not None:
+        return found
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if (found := _load(path, key=key)) is None:
+                found = {name: tensor.detach().cpu() for name, tensor in compute().items()}
+                _save(found, path, key=key)
+            return found
+    except OSError as error:
+        raise UsageError(f"the feature space cannot be cached in {path.parent}: {error.strerror or error}") from error
+
+
+def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
+    if not path.exists():
+        return None
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        tensors: dict[str, Tensor] = stored["tensors"]
+        if stored["key"] == key and stored["checksum"] == checksum(tensors):
+            return tensors
+        reason = "its contents do not match its key and checksum"
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        reason = type(error).__name__
+    logger.warning("the cached feature space %s is unusable and is computed anew: %s", path, reason)
+    return None
+
+
+def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
+    content = io.BytesIO()
+    torch.save({"key": key, "checksum": checksum(tensors), "tensors": tensors}, content)
+    write_atomically(path, content.getvalue())
+
+
+def checksum(tensors: dict[str, Tensor]) -> str:
+    """A stable digest of names, types, shapes and values, the same on every device."""
+    digest = blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().flatten().numpy().data)  # `tobytes` would copy
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +15,9 @@ from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_has
 class CategorySpace(FeatureSpace):
     """Features are the samples themselves, numbers of categories; each surely has the class of its number."""
 
-    name: ClassVar[str] = "categories"
-    version: ClassVar[int] = 1
-    has_classes: ClassVar[bool] = True
-    takes_vectors: ClassVar[bool] = True
+    name = "categories"
+    has_classes = True
+    takes_vectors = True
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         values, labels = real.train.values, real.train.labels

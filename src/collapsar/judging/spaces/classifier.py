@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_train, require_images
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_train
 from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, make_head, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.judging.spaces.self_supervised import SelfSupervisedSpace
@@ -53,7 +53,6 @@ class ClassifierSpace(FeatureSpace):
             raise UsageError(f"the {self.name} space needs labelled real data: use the pca or self_supervised space")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        require_images(real, space_name=self.name)
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         if not real.num_classes:
             return self._fit_without_classes(real, device=device, cache_dir=cache_dir, because="there are no classes")

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash
 
 
@@ -19,9 +18,5 @@ class IdentitySpace(FeatureSpace):
     takes_vectors = True
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        if real.train.values.ndim != 2:
-            raise UsageError(
-                f"the identity space takes vectors [sample, dimension]: got {tuple(real.train.values.shape)}"
-            )
         (feature_dim,), key = real.train.shape, content_hash(self, real)
         return self.fitted(nn.Identity(), key, feature_dim=feature_dim, device=device, chunk_size=len(real.train))

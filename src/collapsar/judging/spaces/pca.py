@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import check_positive
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash
-from collapsar.judging.spaces.feature_cache import load_or_compute
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash, load_or_compute
 from collapsar.samples import to_model_range
 
 

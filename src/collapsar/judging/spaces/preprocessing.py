@@ -1,4 +1,4 @@
-"""Image operations for embedders: augmentation, blur, conversion to RGB, resizing.
+"""Image operations for embedders: augmentation, blur, conversion to RGB.
 
 Images are float32 in [0, 1]. All operations run on a whole batch on its device; random draws come from a CPU generator
 and move to it.
@@ -81,11 +81,3 @@ def grey_to_rgb(images: Images) -> Float[Tensor, "sample 3 height width"]:
     if num_channels not in (1, 3):
         raise UsageError(f"images must have 1 or 3 channels: got {num_channels}")
     return images.expand(-1, 3, -1, -1)
-
-
-def resize(images: Images, *, side: int) -> Float[Tensor, "sample channel {side} {side}"]:
-    """Resize images to side x side: bicubic, antialiased when shrinking, and clipped, because bicubic overshoots."""
-    if images.shape[-2:] == (side, side):
-        return images
-    resized = F.interpolate(images, size=(side, side), mode="bicubic", align_corners=False, antialias=True)
-    return resized.clamp(0.0, 1.0)

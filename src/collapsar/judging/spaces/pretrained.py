@@ -13,12 +13,13 @@ import torch
 from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, require_images
-from collapsar.judging.spaces.feature_cache import checksum
-from collapsar.judging.spaces.preprocessing import grey_to_rgb, resize
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, checksum
+from collapsar.judging.spaces.preprocessing import grey_to_rgb
 from collapsar.samples import quantise
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -48,7 +49,8 @@ class DinoEmbedder(nn.Module):
         self.mean, self.std = (nn.Buffer(torch.tensor(each).view(1, 3, 1, 1)) for each in (IMAGENET_MEAN, IMAGENET_STD))
 
     def forward(self, images: Float[Tensor, "sample channel height width"]) -> Float[Tensor, "sample feature"]:
-        return self.network((resize(grey_to_rgb(images), side=224) - self.mean) / self.std)
+        resized = resize(grey_to_rgb(images), [224, 224], interpolation=InterpolationMode.BICUBIC)
+        return self.network((resized.clamp(0.0, 1.0) - self.mean) / self.std)  # bicubic overshoots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,6 @@ class InceptionSpace(FeatureSpace):
     chunk_size: int  # images of about 25 MB of memory each
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        require_images(real, space_name=self.name)
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
@@ -89,7 +90,6 @@ class DinoV2Space(FeatureSpace):
     chunk_size: int
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        require_images(real, space_name=self.name)
         if self.repository is not None and not (Path(self.repository) / "hubconf.py").is_file():
             raise UsageError(
                 f"repository must be a clone of facebookresearch/dinov2: no hubconf.py in {self.repository}"

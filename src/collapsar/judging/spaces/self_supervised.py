@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of, load_or_train, require_images
+from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of, load_or_train
 from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, embed, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.samples import to_model_range
@@ -55,7 +55,6 @@ class SelfSupervisedSpace(FeatureSpace):
         check_fraction(min_accuracy=self.min_accuracy)
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
-        require_images(real, space_name=self.name)
         encoder = build_seeded(partial(Encoder, real.train.shape, feature_dim=self.feature_dim), seed=self.seed)
         train = partial(self._train, encoder, real, device)
         key, accuracy = load_or_train(

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.metrics.neighbours.tiles import (
+from collapsar.metrics.neighbours.nearest import (
     GROUP_SIZE,
     Strip,
     Tile,
@@ -213,5 +213,4 @@ def _find_crowded(places: Tensor, *, size: int) -> Tensor:
 
 
 def _count_by_limit(limit: Tensor, index: Tensor, *, size: int) -> Tensor:
-    """How often each index below `size` occurs with each of the three limits."""
     return torch.bincount(limit * size + index, minlength=3 * size).view(3, size)

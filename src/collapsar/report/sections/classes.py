@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from collapsar.journal.definitions import GONE_FRACTION
-from collapsar.judging.metric_keys import SHARE
-from collapsar.judging.metric_lookup import bounds_of, split_class, split_column
+from collapsar.judging.metric_keys import SHARE, bounds_of, split_class, split_column
 from collapsar.records.record import GenerationRecord
 from collapsar.report.sections import panels
 from collapsar.report.wording import MISSING

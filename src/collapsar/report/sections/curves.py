@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collapsar.judging.metric_keys import FAMILIES, FITTED, SHARE, headline
-from collapsar.judging.metric_lookup import (
+from collapsar.judging.metric_keys import (
+    FAMILIES,
+    FITTED,
     FITTED_SPACE,
+    SHARE,
     bounds_of,
     family_of,
+    headline,
     split_class,
     split_column,
     split_key,
