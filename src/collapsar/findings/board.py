@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from collapsar.records.commit import commit
 from collapsar.records.words import duration_text
 from collapsar.report.templating import template
 from collapsar.report.wording import interval_text, number_text
+from collapsar.study.hashes import records_hash, results_hash
 
 STYLES = {"reproduced": "green", "contradicted": "red", "undecided": "yellow"}
 WIDTH, MARGIN = 300.0, 12.0  # of a picture, in units of its own
@@ -27,12 +27,13 @@ WIDTH, MARGIN = 300.0, 12.0  # of a picture, in units of its own
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A finding on the board: its judgement, the chains behind it, what they cost, and the hash of their records."""
+    """A finding on the board: its judgement, the chains behind it, what they cost, and the hashes of their records."""
 
     judgement: Judgement
     evidence: Evidence
     seconds: float
     records: str
+    results: str
 
     @property
     def finding(self) -> Finding:
@@ -71,13 +72,12 @@ def _judge(finding: Finding, folder: Path, *, look: int) -> Row:
     evidence = collect(finding, folder, look=look)
     chains = all_chains(evidence.chains)
     records = [record for chain in chains for record in chain.records]
-    files = [chain.folder / "records.jsonl" for chain in chains if chain.records]
-    content = sorted(blake2b(path.read_bytes()).hexdigest() for path in files)
     return Row(
         judgement=judge_finding(finding, evidence, look=look),
         evidence=evidence,
         seconds=sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records),
-        records=blake2b("".join(content).encode(), digest_size=8).hexdigest(),
+        records=records_hash(chains),
+        results=results_hash(chains),
     )
 
 
@@ -145,6 +145,7 @@ def _content_of(row: Row) -> dict[str, Any]:
         "ended_early": [*judgement.dead],
         "seconds": round(row.seconds, 1),
         "records": row.records,
+        "results": row.results,
     }
 
 

@@ -53,7 +53,8 @@ def describe(study: Study, table: Path) -> dict[str, object]:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": name,
         "description": f"One row for each metric of each generation of {len(study.chains)} chains of generative models "
-        "that are trained on their own samples.",
+        f"that are trained on their own samples. Records {study.records_hash} as stored, {study.results_hash} without "
+        "times, memory and machine.",
         "distribution": [
             {
                 "@type": "cr:FileObject",

@@ -4,6 +4,7 @@ A chain that ended early has rows after its end too: they repeat its last values
 `carried_from` names the generation of these values.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pandas as pd
 
 from collapsar.errors import UsageError
+from collapsar.files import write_atomically
 from collapsar.records.record import GenerationRecord
+from collapsar.report.sections.runs import provenance
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 from collapsar.theory.fitted import values_of
@@ -26,14 +29,21 @@ def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
 
 
 def write_csv(study: Study, output: Path) -> list[Path]:
-    """Write the tidy table as CSV, floats so that they read back equal, and the effects of arms, if any, beside it."""
+    """Write the tidy table as CSV, floats so that they read back equal.
+
+    Beside it stand the effects of arms, if any, and as JSON the commit, date, hashes and command of the records.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     tidy(study.arms).to_csv(output, index=False)
+    origin = output.with_name(f"{output.stem}_provenance.json")
+    known = {name.lower().replace(" ", "_"): text for name, text in provenance(study).items()}
+    content = known | {"records": study.records_hash, "results": study.results_hash}
+    write_atomically(origin, (json.dumps(content, indent=1) + "\n").encode())
     if not study.comparisons:
-        return [output]
-    beside = output.with_name(f"{output.stem}_effects.csv")
-    study.effects.to_csv(beside, index=False)
-    return [output, beside]
+        return [output, origin]
+    effects = output.with_name(f"{output.stem}_effects.csv")
+    study.effects.to_csv(effects, index=False)
+    return [output, effects, origin]
 
 
 def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
