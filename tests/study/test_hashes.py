@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
-from tiny_chains import build_and_run
 
 from collapsar.files import line_with_checksum
 from collapsar.study.hashes import VARYING
 from collapsar.study.study import read_study
+from tiny_chains import build_and_run
 
 TINY = (
     *("data=gaussian", "data.num_train=20", "data.num_test=20", "data.num_reserve=0", "model=gaussian"),

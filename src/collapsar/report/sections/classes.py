@@ -24,7 +24,7 @@ MAX_CLASSES, MAX_LEVELS = 24, 40  # on the page
 WIDTH, HEIGHT = 420, 190  # of the areas, in the units of the SVG
 BAR = 34  # width of the bar of real shares at the left
 GAP = 10
-MIN_LABELLED = 0.045  # a thinner band has no room for its name
+MIN_LABELLED = 0.06  # a thinner band has no room for its name
 OPEN_ARMS = 4  # with more arms, the numbers of their classes are folded
 
 Tone = Literal["over", "under", "dead", ""]
