@@ -67,7 +67,7 @@ def _drawn(*, title: str, effects: Sequence[dict[str, Any] | None]) -> dict[str,
     return {
         "title": title,
         "zero": place(0.0),
-        "ticks": [(place(tick), number_text(tick)) for tick in ticks(lowest, highest)],
+        "ticks": [(place(tick), f"{tick:g}".replace("-", "−")) for tick in ticks(lowest, highest)],
         "effects": [
             effect
             and {
