@@ -57,8 +57,19 @@ def test_unwritable_output_is_one_line_and_exit_code_2(make_run, tmp_path, capsy
 
 def test_text_prints_the_table_and_writes_no_page(sweep, capsys):
     assert main([str(sweep), "--text"]) == 0
-    assert "vae, replace" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "vae, replace" in printed
+    assert read_study(sweep).results_hash in printed
     assert not (sweep / "report.html").exists()
+
+
+def test_beside_a_csv_stands_where_its_numbers_are_from(sweep, tmp_path, capsys):
+    assert main([str(sweep), "--csv", str(tmp_path / "all.csv")]) == 0
+    content = json.loads((tmp_path / "all_provenance.json").read_text())
+    study = read_study(sweep)
+    assert (content["records"], content["results"]) == (study.records_hash, study.results_hash)
+    assert {"last_generation", "command"} <= set(content)
+    assert str(tmp_path / "all_provenance.json") in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

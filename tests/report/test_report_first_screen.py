@@ -123,7 +123,7 @@ def test_contents_lead_to_every_section(two_arms):
     assert re.findall(r'<li><a href="#[^"]+">(.*?)</a>', page) == [html.escape(titles[name]) for name in links]
 
 
-def test_the_foot_names_commit_date_and_command(two_arms):
+def test_the_foot_names_commit_date_hashes_and_command(two_arms):
     for run in two_arms.iterdir():
         (run / "versions.json").write_text(json.dumps({"commit": "a1b2c3", "torch": "2.0"}))
         (run / ".hydra").mkdir()
@@ -132,10 +132,12 @@ def test_the_foot_names_commit_date_and_command(two_arms):
             yaml.safe_dump(["data=digits", f"regime={regime}", f"seed={seed}"])
         )
         os.utime(run / "records.jsonl", (1e9, 1e9))
-    foot = re.search(r"<footer.*</footer>", render(read_study([two_arms])), re.DOTALL)[0]
+    study = read_study([two_arms])
+    foot = re.search(r"<footer.*</footer>", render(study), re.DOTALL)[0]
     assert dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", foot)) == {
         "Commit": "a1b2c3",
         "Last generation": "2001-09-09 01:46 UTC",
+        "Records": f"{study.records_hash} as stored, {study.results_hash} without times, memory and machine",
         "Command": "collapsar -m data=digits regime=accumulate,replace seed=0,1",
     }
 

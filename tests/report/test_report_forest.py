@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -13,7 +14,16 @@ from rich.console import Console
 from collapsar.records.chosen import CHOICES
 from collapsar.report.__main__ import main
 from collapsar.report.page import write_report
-from collapsar.report.sections.forest import forest_content, notes, sentence, spent_text
+from collapsar.report.sections.forest import (
+    MAX_TICKS,
+    WIDTH,
+    drawing,
+    forest_content,
+    notes,
+    sentence,
+    spent_text,
+    ticks,
+)
 from collapsar.report.tables import effects_table
 from collapsar.report.wording import p_text
 from collapsar.study.arms import find_baseline
@@ -312,11 +322,43 @@ def test_a_panel_is_drawn_for_each_outcome_with_an_effect_for_each_arm(planted):
     assert all(len(panel["effects"]) == len(content["arms"]) == 4 for panel in content["panels"])
 
 
-def test_the_page_shows_the_comparison_and_one_without_shows_none(planted, sweep, tmp_path):
+def test_effects_are_drawn_where_their_numbers_lie_between_the_ticks(planted):
+    found = compared(planted)
+    for told, drawn in zip(forest_content(found)["panels"], drawing(found)["panels"], strict=True):
+        places = {0.0: drawn["zero"]}
+        for effect, own in zip(told["effects"], drawn["effects"], strict=True):
+            places |= {effect["mean"]: own["x"], effect["low"]: own["thick"][0], effect["high"]: own["thick"][1]}
+            places |= dict(zip(effect["corrected"], own["thin"], strict=True))
+        assert 0 < min(places.values()) < max(places.values()) < WIDTH
+        lowest, highest = min(places), max(places)
+        scale = (places[highest] - places[lowest]) / (highest - lowest)
+        for value, place in places.items():
+            assert place - places[lowest] == pytest.approx(scale * (value - lowest), abs=0.11)
+        assert {text: x for x, text in drawn["ticks"]}["0"] == drawn["zero"]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest"), [(0, 0), (-5, 5.5), (-0.03, 0.4), (0, 1e-9), (-1234, 0.1), (-0.999, 0), (0, 0.5), (-7e5, 3)]
+)
+def test_ticks_are_few_and_hold_zero(lowest, highest):
+    found = ticks(lowest, highest)
+    assert 0 in found
+    assert len(found) <= MAX_TICKS
+    assert lowest <= min(found) <= max(found) <= highest
+
+
+def test_the_page_shows_the_comparison_without_a_script_and_one_without_shows_none(planted, sweep, tmp_path):
     page = write_report([planted], tmp_path / "page.html").read_text()
-    assert 'data-chart="forest"' in page
+    (plot,) = re.findall(r'<table class="forest">.*?</table>', page, re.DOTALL)
+    told = [text.partition(": ")[::2] for text in re.findall(r"<title>(.*?)</title>", plot)]
+    found = compared(planted)
+    assert [name for name, _ in told] == [row.arm.name for row in found.arms for _ in found.outcomes]
+    deciding = [text.partition(",")[0] for _, text in told[:: len(found.outcomes)]]
+    assert deciding == [row.deciding.verdict for row in found.arms]
+    assert all("% of pairs of runs" in text for _, text in told)
+    assert plot.count('class="mark') == len(told) == 4 * 5
     assert "the baseline" in page
-    assert 'data-chart="forest"' not in write_report([sweep], tmp_path / "other.html").read_text()
+    assert '<table class="forest">' not in write_report([sweep], tmp_path / "other.html").read_text()
 
 
 def test_the_terminal_shows_it_in_80_columns(planted):

@@ -181,7 +181,7 @@ def test_on_a_phone_what_is_wider_than_the_screen_says_so_until_it_is_scrolled_t
     are_wide = run(browser, f"{seen}.map(e => e.scrollWidth > e.clientWidth + 4)")
     assert sum(are_wide) > 1
     assert run(browser, f"{seen}.map(e => e.classList.contains('more'))") == are_wide
-    forest = "document.querySelector('.scroller:has(figure.forest)')"
+    forest = "document.querySelector('.scroller:has(table.forest)')"
     cue = f"getComputedStyle({forest}, '::before').content"
     assert "more at the right" in run(browser, cue)
     run(browser, f"{forest}.scrollTo({{left: 9999, behavior: 'instant'}})")
@@ -246,9 +246,32 @@ def test_ticks_of_generations_are_whole(browser, tmp_path, num_generations, tick
 def test_a_forest_has_a_mark_for_every_arm_and_outcome_and_no_console_message(browser, compared_page):
     open_page(browser, compared_page)
     assert browser.get_log("browser") == []
-    marks = """document.querySelector("figure.forest .plot").data.filter(trace => trace.name && trace.hovertemplate)
-        .reduce((sum, trace) => sum + trace.x.length, 0)"""
+    marks = """[...document.querySelectorAll("table.forest .mark")].map(mark => mark.getBoundingClientRect())
+        .filter(box => box.width > 5 && box.height > 5).length"""
     assert run(browser, marks) == 4 * 5
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_names_of_a_forest_stay_whole_beside_their_effects_on_a_phone(browser, compared_page, script):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not script})
+    try:
+        if script:
+            open_page(browser, compared_page, width=390)
+        else:
+            browser.get(compared_page.as_uri())
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    rows = """[...document.querySelectorAll("table.forest tbody tr")].map(row => {
+        const name = row.querySelector("th"), mark = row.querySelector(".mark");
+        const [left, right] = [name.getBoundingClientRect(), mark.getBoundingClientRect()];
+        return left.left >= 0 && name.scrollWidth <= name.clientWidth && left.right <= right.left && right.right <= 390;
+    })"""
+    assert run(browser, rows) == [True] * 4
+    run(browser, "document.querySelector('.scroller:has(table.forest)').scrollTo({left: 9999, behavior: 'instant'})")
+    lefts = (
+        "[...document.querySelectorAll('table.forest th[scope=row]')].map(name => name.getBoundingClientRect().left)"
+    )
+    assert min(run(browser, lefts)) >= 0
 
 
 def test_a_phase_curve_stands_beside_the_curves_that_plotly_draws(browser, searched_page):
@@ -260,14 +283,8 @@ def test_a_phase_curve_stands_beside_the_curves_that_plotly_draws(browser, searc
 
 def test_an_arm_of_a_forest_shows_its_name_and_its_numbers(browser, compared_page):
     open_page(browser, compared_page)
-    text = run(
-        browser,
-        """(plot => {
-            Plotly.Fx.hover(plot, [{curveNumber: plot.data.findIndex(t => t.name === "better"), pointNumber: 0}], "xy");
-            return plot.querySelector(".hoverlayer").textContent;
-        })(document.querySelector("figure.forest .plot"))""",
-    )
-    assert "mix, real_fraction=0.1: better" in text
+    text = run(browser, "document.querySelector('table.forest td:has(.better) title').textContent")
+    assert text.startswith("mix, real_fraction=0.1: better, ")
     assert "% of pairs of runs" in text
 
 
@@ -304,6 +321,19 @@ def test_page_does_not_scroll_sideways_on_a_phone(browser, page, opened):
         time.sleep(0.5)
     assert run(browser, "document.documentElement.scrollWidth") <= 390
     assert run(browser, "parseFloat(getComputedStyle(document.body).fontSize)") >= 16
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_nothing_but_what_scrolls_is_wider_than_a_phone(browser, compared_page, script):
+    open_page(browser, compared_page, width=390)
+    if not script:
+        run(browser, "document.documentElement.classList.remove('can-draw')")  # as if none had run
+    run(browser, "document.querySelectorAll('details').forEach(element => element.open = true)")
+    wide = """[...document.querySelectorAll("main *, header *, footer *")]
+        .filter(e => !e.parentElement.closest(".scroller, .window, .contents, .legend, svg, .visually-hidden"))
+        .filter(e => e.getClientRects().length && e.getBoundingClientRect().right > 390.5)
+        .map(e => e.outerHTML.slice(0, 80))"""
+    assert run(browser, wide) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from rich.console import Console
 from collapsar.report.page import write_report
 from collapsar.report.sections.films import TOTAL_BYTES, film_strip
 from collapsar.report.tables import report_tables
-from collapsar.report.templating import PLOTLY
+from collapsar.report.templating import PLOTLY, breakable, with_asides
 from collapsar.study.chains import read_chains
 from collapsar.study.study import read_study
 
@@ -93,7 +93,7 @@ def test_names_cannot_inject_markup(make_run, tmp_path):
     page = write_report([tmp_path / "runs"], tmp_path / "page.html").read_text()
     assert "<script>alert(1)" not in page
     assert "<img src=x" not in page
-    assert f"<h1>{html.escape(evil)}</h1>" in page
+    assert f"<h1>{html.escape(evil)}</h1>" in page.replace("<wbr>", "")
     assert html.escape(f"<img src=x> after 2 of 8 generations: {evil}") in page
 
 
@@ -244,3 +244,23 @@ def test_200_chains_take_less_than_a_minute_and_a_gigabyte(tmp_path, make_run):
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert time.perf_counter() - start < 60
     assert int(output.split()[-2]) * 1024 < 1e9
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("replace, lever=warm_start", "replace, lever=<wbr>warm_<wbr>start"),
+        ("mix, regime.real_fraction=0.1", "mix, regime.<wbr>real_<wbr>fraction=<wbr>0.1"),
+        ("<b>_x", "&lt;b&gt;_<wbr>x"),
+    ],
+)
+def test_names_may_wrap_between_their_words(name, shown):
+    assert breakable(name) == shown
+
+
+def test_what_stands_in_brackets_is_set_back():
+    said = "Both collapsed: a_b (2 seeds, 1 % [0, 1] left); <c> (1 seed)."
+    assert with_asides(said) == (
+        'Both collapsed: a_<wbr>b <span class="aside">(2 seeds, 1 % [0, 1] left)</span>; &lt;c&gt; '
+        '<span class="aside">(1 seed)</span>.'
+    )

@@ -190,6 +190,7 @@ def _content_of(row: Judgement) -> dict[str, Any]:
         "ended_early": row.dead,
         "seconds": round(row.seconds, 1),
         "records": row.records,
+        "results": row.results,
     }
 
 

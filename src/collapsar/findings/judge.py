@@ -7,7 +7,6 @@ precision of one per cent, and contradicted beyond four. The rules stand in READ
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ from collapsar.findings.finding import Finding, Statistic
 from collapsar.findings.values import Evidence, against_itself, all_chains, expected_value, is_dead, seed_values
 from collapsar.judging.metric_keys import split_key
 from collapsar.study.comparison import UNLABELLED
+from collapsar.study.hashes import records_hash, results_hash
 from collapsar.study.intervals import Interval, mean_interval
 
 Verdict: TypeAlias = Literal["reproduced", "contradicted", "undecided"]
@@ -81,10 +81,13 @@ class Judgement:
 
     @property
     def records(self) -> str:
-        """The hash of the chains' records."""
-        files = [chain.folder / "records.jsonl" for chain in all_chains(self.evidence.chains) if chain.records]
-        content = sorted(blake2b(path.read_bytes()).hexdigest() for path in files)
-        return blake2b("".join(content).encode(), digest_size=8).hexdigest()
+        """The hash of the chains' records, as they are stored."""
+        return records_hash(all_chains(self.evidence.chains))
+
+    @property
+    def results(self) -> str:
+        """The hash of the chains' records without times, memory and machine."""
+        return results_hash(all_chains(self.evidence.chains))
 
 
 def judge_values(statistic: Statistic, values: Sequence[float], *, expected: float | None = None) -> Judged:

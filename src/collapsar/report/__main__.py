@@ -31,9 +31,9 @@ def _report(options: argparse.Namespace) -> None:
     if options.text:
         from rich.console import Console
 
-        from collapsar.report.tables import report_tables
+        from collapsar.report.tables import origin, report_tables
 
-        Console().print(report_tables(study))
+        Console().print(report_tables(study), origin(study), sep="\n\n")
     if options.csv:
         written += exports.write_csv(study, options.csv)
     if options.parquet:
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="a run folder, or a folder above some")
     parser.add_argument("-o", dest="output", metavar="FILE", type=Path, help="the page (default: DIR/report.html)")
     parser.add_argument("--text", action="store_true", help="print the comparison table")
-    rows = "one row a chain, generation and metric, as CSV; of arms against a baseline also FILE_effects.csv"
+    rows = "one row a chain, generation and metric, as CSV; beside it FILE_effects.csv and FILE_provenance.json"
     parser.add_argument("--csv", metavar="FILE", type=Path, help=rows)
     parser.add_argument("--parquet", metavar="FILE", type=Path, help="the same as Parquet")
     dataset = "the same as a data set: Parquet with a Croissant description"

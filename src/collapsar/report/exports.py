@@ -5,6 +5,7 @@ A chain that ended early has rows after its end too: they repeat its last values
 Croissant description (MLCommons, version 1.0: http://mlcommons.org/croissant/1.0).
 """
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -19,6 +20,7 @@ from collapsar.errors import UsageError
 from collapsar.files import write_atomically
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import digest
+from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import template
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
@@ -38,14 +40,21 @@ def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
 
 
 def write_csv(study: Study, output: Path) -> list[Path]:
-    """Write the tidy table as CSV, floats so that they read back equal, and the effects of arms, if any, beside it."""
+    """Write the tidy table as CSV, floats so that they read back equal.
+
+    Beside it stand the effects of arms, if any, and as JSON the commit, date, hashes and command of the records.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     tidy(study.arms).to_csv(output, index=False)
+    origin = output.with_name(f"{output.stem}_provenance.json")
+    known = {name.lower().replace(" ", "_"): text for name, text in provenance(study).items()}
+    content = known | {"records": study.records_hash, "results": study.results_hash}
+    write_atomically(origin, (json.dumps(content, indent=1) + "\n").encode())
     if not study.comparisons:
-        return [output]
-    beside = output.with_name(f"{output.stem}_effects.csv")
-    study.effects.to_csv(beside, index=False)
-    return [output, beside]
+        return [output, origin]
+    effects = output.with_name(f"{output.stem}_effects.csv")
+    study.effects.to_csv(effects, index=False)
+    return [output, effects, origin]
 
 
 def write_parquet(arms: Sequence[Arm], output: Path) -> Path:
@@ -64,6 +73,8 @@ def write_dataset(study: Study, folder: Path) -> list[Path]:
     content = template("croissant.json.jinja").render(
         name="-".join(dict.fromkeys(str(chain.config.get("name", "runs")) for chain in study.chains)),
         num_chains=len(study.chains),
+        records=study.records_hash,
+        results=study.results_hash,
         table=TABLE,
         checksum=sha256(table.read_bytes()).hexdigest(),
         columns={column: TYPES.get(column, "sc:Text") for column in COLUMNS},

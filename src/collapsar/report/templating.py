@@ -1,6 +1,7 @@
 """Templates of the page, and the files that it inlines: its own static ones, and plotly.js from its package."""
 
 import gzip
+import re
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
@@ -34,6 +35,7 @@ def environment(loader: BaseLoader) -> Environment:
     )
     # JSON for the page's script: jinja escapes <, > and &, so that it cannot end its element; numbers keep all digits.
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    made.filters.update(breakable=breakable, with_asides=with_asides)
     made.globals.update(
         counted=counted,
         title_of=title_of,
@@ -42,6 +44,18 @@ def environment(loader: BaseLoader) -> Environment:
         source=lambda name: _script_source(_static(name).encode()),
     )
     return made
+
+
+def breakable(name: str) -> Markup:
+    """A name of settings that may wrap between its words; what is copied stays the same."""
+    return Markup("<wbr>").join(re.split(r"(?<=[_=])(?=\w)|(?<=\.)(?=[a-z])", name))
+
+
+def with_asides(text: str) -> Markup:
+    """A sentence in which what stands in brackets is set back."""
+    parts = re.split(r"(\([^()]*\))", text)  # every second one is in brackets
+    aside = Markup('<span class="aside">{}</span>')
+    return Markup("").join(aside.format(part) if place % 2 else breakable(part) for place, part in enumerate(parts))
 
 
 @cache

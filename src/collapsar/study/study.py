@@ -17,6 +17,7 @@ from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain, read_chains
 from collapsar.study.comparison import Comparison, comparisons
 from collapsar.study.costs import ArmCost, cost_of, study_seconds
+from collapsar.study.hashes import records_hash, results_hash
 from collapsar.study.predictors import Keepings, keepings
 from collapsar.study.summaries import ArmSummary, Contrast, contrasts
 from collapsar.theory.fitted import values_of
@@ -149,6 +150,16 @@ class Study:
     @cached_property
     def seconds(self) -> float:
         return study_seconds(self.arms)
+
+    @cached_property
+    def records_hash(self) -> str:
+        """Of the records as they are stored; every run has another."""
+        return records_hash(self.chains)
+
+    @cached_property
+    def results_hash(self) -> str:
+        """Of the records without times, memory and machine; equal runs have the same."""
+        return results_hash(self.chains)
 
     @cached_property
     def differing_settings(self) -> dict[str, list[Any]]:

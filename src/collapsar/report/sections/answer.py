@@ -125,7 +125,7 @@ def _of_several(summaries: Sequence[ArmSummary]) -> str:
 def _named(summaries: Sequence[ArmSummary]) -> str:
     shown = summaries if len(summaries) <= MOST_NAMES else summaries[:FEW_NAMES]
     names = [f"{summary.arm.name}{_by_others(summary)} ({_evidence(summary)})" for summary in shown]
-    return "; ".join(names) + ("; …" if len(shown) < len(summaries) else "")
+    return "; ".join(names) + (f"; and {len(summaries) - len(shown)} more" if len(shown) < len(summaries) else "")
 
 
 def _evidence(summary: ArmSummary) -> str:

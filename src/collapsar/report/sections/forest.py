@@ -1,5 +1,6 @@
 """Comparisons of arms with their baseline: the forest plot, a sentence, and costs beside the baseline's."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, astuple
@@ -14,6 +15,14 @@ from collapsar.study.survival import RecallSurvival
 from collapsar.study.verdicts import ArmVerdict, Effect
 
 NAMED_IN_SENTENCE = 4
+WIDTH, MARGIN = 164, 8  # of a panel, in pixels
+MAX_TICKS = 4
+MARKS = {  # paths around the mean
+    "better": "M-3.5-5L5.5 0-3.5 5z",
+    "worse": "M3.5-5L-5.5 0 3.5 5z",
+    "equivalent": "M-4-4H4V4H-4z",
+    "undecided": "M0-4a4 4 0 1 0 .01 0z",
+}
 VARIANCES = {
     "pooled": "Verdicts rest on one error variance, pooled over arms in blocks of seeds (Dunnett).",
     "moderated": "Variances may differ (Levene): those below what arms share are moderated (Smyth 2004; Holm).",
@@ -25,9 +34,8 @@ def content(study: Study) -> dict[str, Any] | None:
     """The plots, and the words beside them."""
     if not study.comparisons:
         return None
-    charts = {"forests": [forest_content(found) for found in study.comparisons]}
     told = {"sentence": sentence, "notes": notes, "spendings": spendings, "survivals": survivals}
-    return {**told, "outcomes": OUTCOMES, "charts": charts}
+    return {**told, "outcomes": OUTCOMES, "drawing": drawing, "marks": MARKS, "width": WIDTH}
 
 
 def forest_content(found: Comparison) -> dict[str, Any]:
@@ -39,6 +47,56 @@ def forest_content(found: Comparison) -> dict[str, Any]:
             for outcome in found.outcomes
         ],
     }
+
+
+def drawing(found: Comparison) -> dict[str, Any]:
+    """The forest plot in pixels: names of arms, and for each outcome its ticks, the place of zero and the effects."""
+    content = forest_content(found)
+    return {"arms": content["arms"], "panels": [_drawn(**panel) for panel in content["panels"]]}
+
+
+def _drawn(*, title: str, effects: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    known = [effect for effect in effects if effect is not None]
+    ends = [0.0, *(end for effect in known for end in (effect["low"], effect["high"], *effect["corrected"]))]
+    lowest, highest = min(ends), max(ends)
+
+    def place(value: float) -> float:
+        return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - lowest) / ((highest - lowest) or 1.0), 1)
+
+    return {
+        "title": title,
+        "zero": place(0.0),
+        "ticks": [(place(tick), f"{tick:g}".replace("-", "−")) for tick in ticks(lowest, highest)],
+        "effects": [
+            effect
+            and {
+                "x": place(effect["mean"]),
+                "thick": (place(effect["low"]), place(effect["high"])),
+                "thin": tuple(map(place, effect["corrected"])),
+                "verdict": effect["verdict"],
+                "told": _told(effect),
+            }
+            for effect in effects
+        ],
+    }
+
+
+def _told(effect: dict[str, Any]) -> str:
+    numbers = [number_text(effect[key]) for key in ("mean", "low", "high")]
+    return "{}, {} [{}, {}], {}".format(effect["verdict"], *numbers, effect["note"])
+
+
+def ticks(lowest: float, highest: float) -> list[float]:
+    """At most MAX_TICKS round numbers in an interval that holds zero, which is one of them."""
+    if lowest == highest:
+        return [0.0]
+    steps = (
+        digit * 10.0**power
+        for power in itertools.count(math.floor(math.log10(highest - lowest)) - 1)
+        for digit in (1, 2, 5)
+    )
+    step = next(step for step in steps if math.floor(highest / step) - math.ceil(lowest / step) < MAX_TICKS)
+    return [round(number * step, 12) for number in range(math.ceil(lowest / step), math.floor(highest / step) + 1)]
 
 
 def _effect_content(effect: Effect | None) -> dict[str, Any] | None:

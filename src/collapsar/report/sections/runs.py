@@ -50,13 +50,19 @@ def settings(study: Study) -> dict[str, Any]:
 
 
 def provenance(study: Study) -> dict[str, str]:
-    """Commits that made the runs, the time of the last record, and the command; each only if it is known."""
+    """Commits of the runs, the time of their last record, the hashes of their records, the command; what is known."""
     commits = dict.fromkeys(str(chain.versions["commit"]) for chain in study.chains if chain.versions.get("commit"))
     times = [path.stat().st_mtime for chain in study.chains if (path := chain.folder / "records.jsonl").exists()]
     last = f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC" if times else ""
     typed = commands(study.arms)
     more = f" (and {counted(len(typed) - 1, 'more command')}, under Settings)" if len(typed) > 1 else ""
-    found = {"Commit": ", ".join(commits), "Last generation": last, "Command": f"{typed[0]}{more}"}
+    hashes = f"{study.records_hash} as stored, {study.results_hash} without times, memory and machine" if times else ""
+    found = {
+        "Commit": ", ".join(commits),
+        "Last generation": last,
+        "Records": hashes,
+        "Command": f"{typed[0]}{more}",
+    }
     return {name: text for name, text in found.items() if text}
 
 

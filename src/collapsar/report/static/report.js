@@ -125,45 +125,6 @@
     },
   };
 
-  // Panels side by side with the arms' names at the left; every verdict has a colour and a mark of its own.
-  const VERDICTS = {
-    better: { colour: "--no", symbol: "triangle-right" }, worse: { colour: "--yes", symbol: "triangle-left" },
-    equivalent: { colour: "--muted", symbol: "square" }, undecided: { colour: "--muted", symbol: "circle-open" },
-  };
-  const effectTraces = (forest, panel, axis) => Object.entries(VERDICTS).flatMap(([verdict, look]) => {
-    const rows = panel.effects.map((effect, row) => ({ effect, row })).filter(({ effect }) => effect?.verdict === verdict);
-    const own = { x: rows.map(({ effect }) => effect.mean), y: rows.map(({ row }) => row), mode: "markers", xaxis: axis };
-    const bars = (ends, thickness) => ({
-      type: "data", symmetric: false, width: 0, thickness, color: token(look.colour),
-      array: rows.map(({ effect }) => ends(effect)[1] - effect.mean), arrayminus: rows.map(({ effect }) => effect.mean - ends(effect)[0]),
-    });
-    return [
-      { ...own, marker: { opacity: 0 }, error_x: bars((effect) => effect.corrected, 1.2), hoverinfo: "skip" },
-      {
-        ...own, name: verdict, marker: { color: token(look.colour), size: 9, symbol: look.symbol, line: { width: 1.5, color: token(look.colour) } },
-        error_x: bars((effect) => [effect.low, effect.high], 3.5), customdata: rows.map(({ effect }) => [effect.low, effect.high, effect.note]),
-        text: rows.map(({ row }) => plain(forest.arms[row])),
-        hovertemplate: `%{text}: ${verdict}<br>%{x:.3~g} [%{customdata[0]:.3~g}, %{customdata[1]:.3~g}]<br>%{customdata[2]}<extra></extra>`,
-      },
-    ];
-  });
-
-  drawings.forest = (figure) => {
-    const forest = content.forests[figure.dataset.comparison];
-    const rows = forest.arms.length, panels = forest.panels.length, gap = 0.02;
-    const names = { tickvals: forest.arms.map((_, row) => row), ticktext: forest.arms.map(plain), range: [rows - 0.4, -0.6] };
-    const arrangement = layout({ title: "" }, { title: "", extra: names });
-    forest.panels.forEach((panel, index) => {
-      arrangement[index ? `xaxis${index + 1}` : "xaxis"] = {
-        ...arrangement.xaxis, anchor: "y", domain: [index / panels + (index ? gap / 2 : 0), (index + 1) / panels - gap / 2],
-        title: { text: panel.title.replace(/^(.{12,}?) /, "$1<br>"), font: { size: 13 } }, side: "top", nticks: 5,
-        zeroline: true, zerolinecolor: token("--muted"), zerolinewidth: 1.5, showline: true,
-      };
-    });
-    arrangement.margin = { l: 60, r: 12, t: 66, b: 8 };
-    return [forest.panels.flatMap((panel, index) => effectTraces(forest, panel, index ? `x${index + 1}` : "x")), arrangement];
-  };
-
   const draw = (figure) => {
     if (!canDraw || figure.closest("details:not([open])")) return;
     const [traces, arrangement] = drawings[figure.dataset.chart](figure);
