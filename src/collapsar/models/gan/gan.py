@@ -89,7 +89,7 @@ class AdversarialModel(LearnedModel, ABC):
         return self.shown(given(self.averaged_generator, latents, labels).float(), generator)
 
     def realism(self, samples: Samples) -> PerSample:
-        """The critic's logit of each sample, higher for more real ones; on the CPU."""
+        """The critic's logit of each sample, in a group beside the others; higher for more real ones; on the CPU."""
         return self.in_chunks(samples, partial(given, self.critic)).squeeze(1)
 
     def players(self) -> Sequence[Player]:

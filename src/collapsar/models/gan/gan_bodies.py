@@ -164,7 +164,8 @@ class MinibatchDeviation(nn.Module):
     def forward(self, features: Images) -> Float[Tensor, "sample feature height width"]:
         size = min(self.group_size, len(features))
         groups = features[: len(features) // size * size].float().unflatten(0, (-1, size))
-        values = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3)).to(features.dtype)  # 1e-8: as theirs
+        variance = (groups - groups.mean(1, keepdim=True)).square().mean(1)  # `var` takes eight times as long
+        values = (variance + 1e-8).sqrt().mean((1, 2, 3)).to(features.dtype)  # 1e-8: as in the authors' code
         own = torch.cat([values.repeat_interleave(size), values[-1:].expand(len(features) % size)])
         return torch.cat([features, own[:, None, None, None].expand(-1, 1, *features.shape[2:])], dim=1)
 
