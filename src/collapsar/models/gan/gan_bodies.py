@@ -69,8 +69,8 @@ def conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: 
     narrowest, *sides = bottom_shape(sample_shape, width=width)
     leaky, deviation = partial(nn.LeakyReLU, 0.2), deviation_maps(layers)
     *down, flatten = downsampler(sample_shape, width=width, activation=leaky, layers=layers, wrap=wrap)
-    head = nn.Linear((narrowest + len(deviation)) * prod(sides), 1)
-    return nn.Sequential(nn.Sequential(*down, *deviation, flatten), wrap(head))
+    head = wrap(nn.Linear((narrowest + len(deviation)) * prod(sides), 1))
+    return nn.Sequential(nn.Sequential(*down, *deviation, flatten), head)
 
 
 def sn_conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
@@ -165,7 +165,7 @@ class MinibatchDeviation(nn.Module):
         size = min(self.group_size, len(features))
         groups = features[: len(features) // size * size].float().unflatten(0, (-1, size))
         variance = (groups - groups.mean(1, keepdim=True)).square().mean(1)  # `var` takes eight times as long
-        values = (variance + 1e-8).sqrt().mean((1, 2, 3)).to(features.dtype)  # 1e-8: as in the authors' code
+        values = variance.add(1e-8).sqrt().mean((1, 2, 3)).to(features.dtype)  # 1e-8 as in the authors' code
         own = torch.cat([values.repeat_interleave(size), values[-1:].expand(len(features) % size)])
         return torch.cat([features, own[:, None, None, None].expand(-1, 1, *features.shape[2:])], dim=1)
 
