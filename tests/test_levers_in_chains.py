@@ -82,3 +82,10 @@ def test_a_killed_flow_with_a_lever_ends_with_the_records_of_a_whole_one(lever, 
 def test_real_samples_that_are_held_out_are_missing_from_the_first_pool(tmp_path):
     first, _ = build_and_run(tmp_path, *SHORT, "lever=[early_stopping_on_real]")
     assert first.pool["size"] == 180  # of 200
+
+
+@pytest.mark.parametrize("body", ["conv", "sn_conv", "sn_residual"])
+def test_a_critic_that_compares_images_goes_with_levers_of_networks_and_with_classes(body, tmp_path):
+    levers = "lever=[deeper,wider,dropout,group_norm,input_noise,self_supervised_rotation,class_conditional]"
+    compared = ("model=gan", *NARROW["gan"], f"model.body={body}", "model.deviation_group_size=8", levers)
+    assert len(build_and_run(tmp_path, *SHORT, *compared)) == 2

@@ -76,6 +76,14 @@ def only_line(stderr):
         (["model.latent_dim=0"], ["latent_dim must be above 0: got 0"]),
         (["evaluation.num_neighbours=100"], ["num_neighbours must be below the number of samples", "100"]),
         (["batch_size=500"], ["batch_size must be between 1 and the pool's 200 samples: got 500"]),
+        (
+            ["model=gan", "model.deviation_group_size=5"],
+            ["batch_size must be a multiple of model.deviation_group_size=5: got 32"],
+        ),
+        (
+            ["model=table_gan", "+model.deviation_group_size=8"],
+            ["model.deviation_group_size is not an option"],
+        ),
         (["data.num_train=5"], ["data.num_train", "got 5"]),
         (["hydra.run.dir=a_file/run"], ["a_file/run", "Not a directory"]),
         (["evaluation.cache_folder=a_file/cache"], ["a_file/cache", "Not a directory"]),

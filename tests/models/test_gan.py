@@ -216,6 +216,7 @@ def test_without_spectral_norm_the_critics_weights_are_free():
         ({"gradient_penalty": -1.0}, "gradient_penalty must be at least 0: got -1.0"),
         ({"adam_betas": [0.5, 1.0]}, "adam_betas must be two numbers"),
         ({"adam_betas": [0.5]}, "adam_betas must be two numbers"),
+        ({"deviation_group_size": 1}, "model.deviation_group_size must be at least 2, or null: got 1"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(change, message):

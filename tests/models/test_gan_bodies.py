@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from collapsar.models.gan.gan import GAN
-from collapsar.models.gan.gan_bodies import NETWORKS, make_rivals
+from collapsar.models.gan.gan_bodies import NETWORKS, MinibatchDeviation, make_rivals
+from collapsar.models.layers import Layers
 from collapsar.samples import Samples
 from tiny_models import SWITCHED_OFF
 
@@ -28,12 +29,9 @@ def seeded(make):
         return make()
 
 
-def rivals(body, shape, *, generator_width=4, critic_width=4, latent_dim=3, wrap=lambda layer: layer):
-    return seeded(
-        lambda: make_rivals(
-            body, shape, latent_dim=latent_dim, generator_width=generator_width, critic_width=critic_width, wrap=wrap
-        )
-    )
+def rivals(body, shape, *, generator_width=4, critic_width=4, latent_dim=3, wrap=lambda layer: layer, **options):
+    widths = {"generator_width": generator_width, "critic_width": critic_width}
+    return seeded(lambda: make_rivals(body, shape, latent_dim=latent_dim, wrap=wrap, **widths, **options))
 
 
 def gan(body, **changes):
@@ -202,3 +200,84 @@ def test_weights_lie_channels_last(body):
         if weight.ndim == 4 and prod(weight.shape[2:]) > 1 and min(weight.shape[:2]) > 1
     ]
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
+
+
+def in_groups_of(group_size, body, **changes):
+    """A critic of grey 8x8 images with a minibatch deviation, or without one."""
+    layers = Layers(norm="none", group_size=group_size)
+    return rivals(body, [1, 8, 8], wrap=spectral_norm, critic_layers=layers, **changes)[1].eval()
+
+
+def shown_to(group_size, features):
+    """The map that a minibatch deviation appends, after a check that it leaves the features as they are."""
+    appended = MinibatchDeviation(group_size)(features)
+    assert torch.equal(appended[:, :-1], features)
+    return appended[:, -1:]
+
+
+def test_copies_have_the_minibatch_deviation_zero():
+    assert torch.allclose(shown_to(4, torch.rand(1, 3, 2, 2).expand(8, 3, 2, 2)), torch.zeros(8, 1, 2, 2), atol=2e-4)
+
+
+def test_the_minibatch_deviation_is_the_mean_over_features_of_the_standard_deviation_over_the_group():
+    features = torch.zeros(2, 2, 1, 2)
+    features[1] = torch.tensor([[[2.0, 4.0]], [[0.0, -6.0]]])  # half of a difference is the deviation of two
+    assert torch.allclose(shown_to(2, features), torch.full((2, 1, 1, 2), (1 + 2 + 0 + 3) / 4), atol=1e-4)
+
+
+def test_the_minibatch_deviation_scales_as_the_features_and_shifts_do_not_move_it():
+    features = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(shown_to(4, 5 * features + 7), 5 * shown_to(4, features), rtol=1e-4)
+
+
+def test_each_group_has_a_minibatch_deviation_of_its_own_in_the_order_of_the_batch():
+    features = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    together = shown_to(4, torch.cat([features, 3 * features]))
+    assert torch.allclose(together, torch.cat([shown_to(4, features), shown_to(4, 3 * features)]))
+    assert torch.equal(together[:4], together[:1, :, :1, :1].expand(4, 1, 2, 2))
+
+
+@pytest.mark.parametrize("num_samples", [1, 3, 5, 11])
+def test_samples_beyond_the_last_whole_group_get_its_minibatch_deviation(num_samples):
+    features = torch.randn(num_samples, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    size = min(num_samples, 4)
+    expected = shown_to(4, features[num_samples // size * size - size :][:size])[:1]
+    assert torch.allclose(shown_to(4, features)[num_samples // size * size - size :], expected)
+
+
+def test_the_minibatch_deviation_of_copies_has_a_finite_slope():
+    features = torch.zeros(4, 3, 2, 2, requires_grad=True)
+    MinibatchDeviation(4)(features).sum().backward()
+    assert features.grad.isfinite().all()
+
+
+def test_the_minibatch_deviation_keeps_half_precision():
+    assert MinibatchDeviation(2)(torch.rand(4, 3, 2, 2).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_critic_with_a_group_size_judges_a_group_together_and_without_one_each_image_alone(body):
+    images = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    changed = torch.cat([images[:3], 1 - images[3:]])  # three of the first group of four, and none else, stay
+    alone, together = in_groups_of(None, body), in_groups_of(4, body)
+    assert torch.allclose(alone(images)[:3], alone(changed)[:3], atol=1e-6)
+    assert not torch.isclose(together(images)[:3], together(changed)[:3], atol=1e-6).any()
+    assert torch.allclose(together(images)[:4], together(torch.cat([images[:4], changed[4:]]))[:4], atol=1e-6)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_conditional_critic_has_the_minibatch_deviation_too(body):
+    critic = in_groups_of(4, body, num_classes=3)
+    images, labels = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    changed = torch.cat([images[:3], 1 - images[3:]])
+    assert not torch.isclose(critic(images, labels)[:3], critic(changed, labels)[:3], atol=1e-6).any()
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "hinge", "wgan_gp"])
+@pytest.mark.parametrize("body", BODIES)
+def test_players_with_a_minibatch_deviation_learn(body, loss):
+    model = gan(body, loss=loss, deviation_group_size=4)
+    criticised = train_players(model, num_steps=40, movers=[0])
+    generated = train_players(model, num_steps=40, movers=[1])
+    assert criticised[-1][0] < criticised[0][0] - 0.1
+    assert generated[-1][0] < generated[0][0] - 0.1

@@ -34,18 +34,21 @@ class Layers:
 
     The norm is `batch` (Ioffe & Szegedy 2015, arXiv:1502.03167), `layer` (Ba et al. 2016, arXiv:1607.06450), `group`
     (Wu & He 2018, arXiv:1803.08494; 8 channels a group) or `none`. Dropout (Srivastava et al. 2014) is the share of
-    activations that are dropped in training, in [0, 1).
+    activations that are dropped in training, in [0, 1). Only critics have a `group_size` (`gan_bodies.py`).
     """
 
     norm: Norm
     depth: int = 0
     dropout: float = 0.0
+    group_size: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.depth <= MOST_DEPTH:
             raise UsageError(f"model.depth must lie between 0 and {MOST_DEPTH}, or be null: got {self.depth}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"model.dropout must be at least 0 and below 1, or null: got {self.dropout}")
+        if self.group_size is not None and self.group_size < 2:
+            raise UsageError(f"model.deviation_group_size must be at least 2, or null: got {self.group_size}")
 
     def activated(
         self, num_channels: int, activation: Callable[[], nn.Module], *, is_image: bool = True

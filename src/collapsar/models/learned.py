@@ -38,6 +38,7 @@ class LearnedModel(LatentModel, ABC):
         watched: Name of the score in `validation_scores` that measures the model; lower is better.
         pretrained: Name of the network, part of the first player's, that pretraining without labels trains.
         smallest_batch: Number of samples that a step needs at least.
+        group_size: What the number of samples in a step must be a multiple of.
         num_concluded: Number of samples that `conclude` needs; 0 if it does nothing.
         transformed: Augments images by transforms of these names.
         plan: Set before a fit, as are the next four.
@@ -53,6 +54,7 @@ class LearnedModel(LatentModel, ABC):
     watched: ClassVar[str] = "loss"
     pretrained: ClassVar[str | None] = None
     smallest_batch: int = 1
+    group_size: int = 1
     num_concluded: int = 0
     transformed = staticmethod(augmentation.transformed)
 

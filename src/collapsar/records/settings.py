@@ -44,6 +44,7 @@ INTRODUCED_AS = {
     "model.width_factor": None,
     "model.latent_factor": None,
     "model.latent_components": None,
+    "model.deviation_group_size": None,
     "model.num_classes": None,
     "size": "small",
     "data.missing": [  # pandas' own markers

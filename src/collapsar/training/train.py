@@ -113,6 +113,10 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
         raise UsageError(
             f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {recipe.batch_size}"
         )
+    if recipe.batch_size % learner.group_size:
+        raise UsageError(
+            f"batch_size must be a multiple of model.deviation_group_size={learner.group_size}: got {recipe.batch_size}"
+        )
     if recipe.plan.pretraining is not None:
         num_steps = total_steps(make_trainer(recipe.trainer), steps_per_epoch=num_trained_on // recipe.batch_size)
         check_pretraining(recipe.plan.pretraining, learner, num_steps=num_steps, batch_size=recipe.batch_size)

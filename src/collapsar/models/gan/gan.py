@@ -89,7 +89,7 @@ class AdversarialModel(LearnedModel, ABC):
         return self.shown(given(self.averaged_generator, latents, labels).float(), generator)
 
     def realism(self, samples: Samples) -> PerSample:
-        """The critic's logit of each sample, higher for more real ones; on the CPU."""
+        """The critic's logit of each sample, in a group beside the others; higher for more real ones; on the CPU."""
         return self.in_chunks(samples, partial(given, self.critic)).squeeze(1)
 
     def players(self) -> Sequence[Player]:
@@ -175,6 +175,7 @@ class GAN(AdversarialModel):
         dropout: float | None = None,
         width_factor: float | None = None,
         latent_factor: float | None = None,
+        deviation_group_size: int | None = None,
         num_classes: int | None = None,
     ) -> None:
         check_positive(latent_dim=latent_dim, generator_width=generator_width, critic_width=critic_width)
@@ -191,6 +192,7 @@ class GAN(AdversarialModel):
         )
         check_fraction(ema_decay=ema_decay)
         self.save_hyperparameters()
+        self.group_size = deviation_group_size or 1
         generator, critic = make_rivals(
             body,
             sample_shape,
@@ -199,7 +201,7 @@ class GAN(AdversarialModel):
             critic_width=scaled(critic_width, width_factor),
             wrap=with_spectral_norm if has_spectral_norm else unwrapped,
             generator_layers=Layers(norm=norm or GENERATOR_LAYERS.norm, depth=depth or 0),
-            critic_layers=Layers(norm="none", depth=depth or 0, dropout=dropout or 0.0),
+            critic_layers=Layers(norm="none", depth=depth or 0, dropout=dropout or 0, group_size=deviation_group_size),
             num_classes=num_classes,
         )
         self.generator = generator

@@ -78,10 +78,11 @@ def make_rivals(
 
 def conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
     """4x4 convolutions of stride two, and a linear layer (`layers.py`)."""
-    return nn.Sequential(
-        downsampler(sample_shape, width=width, activation=partial(nn.LeakyReLU, 0.2), layers=layers, wrap=wrap),
-        wrap(nn.Linear(prod(bottom_shape(sample_shape, width=width)), 1)),
-    )
+    narrowest, *sides = bottom_shape(sample_shape, width=width)
+    leaky, deviation = partial(nn.LeakyReLU, 0.2), deviation_maps(layers)
+    *down, flatten = downsampler(sample_shape, width=width, activation=leaky, layers=layers, wrap=wrap)
+    head = wrap(nn.Linear((narrowest + len(deviation)) * prod(sides), 1))
+    return nn.Sequential(nn.Sequential(*down, *deviation, flatten), head)
 
 
 def sn_conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
@@ -104,7 +105,7 @@ def sn_conv_generator(sample_shape: Sequence[int], *, latent_dim: int, width: in
 def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
     """For each halving a widening 3x3 convolution and a 4x4 one of stride two; a last 3x3 one; a linear layer."""
     narrowest, *sides = bottom_shape(sample_shape, width=width)
-    last = 2 * narrowest
+    last, deviation = 2 * narrowest, deviation_maps(layers)
 
     def begun(layer: nn.Linear | nn.Conv2d) -> nn.Module:
         return wrap(begun_normal(layer))
@@ -115,7 +116,7 @@ def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layer
         stack += [begun(widening), *layers.activated(after, LEAKY), begun(halving), *layers.activated(after, LEAKY)]
         stack += extra_convolutions(after, activation=LEAKY, wrap=begun, layers=layers)
     stack += [begun(convolution(narrowest, last)), *layers.activated(last, LEAKY)]
-    return nn.Sequential(*stack, nn.Flatten(), begun(nn.Linear(last * prod(sides), 1)))
+    return nn.Sequential(*stack, *deviation, nn.Flatten(), begun(nn.Linear((last + len(deviation)) * prod(sides), 1)))
 
 
 def sn_residual_generator(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> nn.Module:
@@ -132,6 +133,7 @@ def sn_residual_generator(sample_shape: Sequence[int], *, latent_dim: int, width
 def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layers: Layers) -> nn.Module:
     """Blocks that halve the sides twice (small sides once), two that keep them, a global sum, a linear layer."""
     channels, *stages = stage_channels(sample_shape, width=width)
+    deviation = deviation_maps(layers)
     stack: list[nn.Module] = [Centred()]
     for number in range(min(len(stages), DOWNSAMPLINGS)):
         before = width if number else channels
@@ -141,8 +143,9 @@ def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, l
         *stack,
         *(plain_block(width, wrap=wrap, layers=layers) for _ in range(2)),
         *layers.activated(width, nn.ReLU),
+        *deviation,
         GlobalSum(),
-        wrap(begun_glorot(nn.Linear(width, 1, bias=False))),
+        wrap(begun_glorot(nn.Linear(width + len(deviation), 1, bias=False))),
     )
 
 
@@ -158,6 +161,30 @@ class Centred(nn.Module):
 
     def forward(self, images: Images) -> Images:
         return 2 * images - 1
+
+
+class MinibatchDeviation(nn.Module):
+    """Appends a map that says how much the samples of a group differ (Karras et al. 2018, arXiv:1710.10196, section 3).
+
+    It is a standard deviation averaged over features. Groups are formed in order; a rest gets the last group's value.
+    """
+
+    def __init__(self, group_size: int) -> None:
+        super().__init__()
+        self.group_size = group_size
+
+    def forward(self, features: Images) -> Float[Tensor, "sample feature height width"]:
+        size = min(self.group_size, len(features))
+        groups = features[: len(features) // size * size].float().unflatten(0, (-1, size))
+        variance = (groups - groups.mean(1, keepdim=True)).square().mean(1)  # `var` takes eight times as long
+        values = variance.add(1e-8).sqrt().mean((1, 2, 3)).to(features.dtype)  # 1e-8 as in the authors' code
+        own = torch.cat([values.repeat_interleave(size), values[-1:].expand(len(features) % size)])
+        return torch.cat([features, own[:, None, None, None].expand(-1, 1, *features.shape[2:])], dim=1)
+
+
+def deviation_maps(layers: Layers) -> list[nn.Module]:
+    """The critic's `MinibatchDeviation`, which adds one map to the last features; empty without a group size."""
+    return [] if layers.group_size is None else [MinibatchDeviation(layers.group_size)]
 
 
 class GlobalSum(nn.Module):
