@@ -1,20 +1,23 @@
 """Tiny chains for the tests of the loop, and the command line without a process of its own."""
 
+import gc
 import logging
 import os
 import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import omegaconf as omegaconf_module
 
 import collapsar.__main__ as command
 from collapsar.jobs.failures import failed_jobs
+from composed_once import compose_once
 from tiny_chains import TINY, build_and_run
+
+def pytest_collection_finish():
+    """What was imported stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -25,24 +28,9 @@ def no_network_tracking(monkeypatch):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def texts_are_parsed_once():
-    """OmegaConf parses a YAML file once as long as its text is the same: a command reads some seventy, three times.
-
-    It copies what it gets from the parser, so nothing of one test reaches another.
-    """
-    parsed = {}
-
-    def load(stream, Loader):  # noqa: N803  the name is that of PyYAML
-        if isinstance(stream, str):
-            return yaml.load(stream, Loader=Loader)
-        text = stream.read()
-        if text not in parsed:
-            stream.seek(0)  # an error names the file
-            parsed[text] = yaml.load(stream, Loader=Loader)
-        return parsed[text]
-
+def choices_are_composed_once():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(omegaconf_module, "yaml", SimpleNamespace(**{**vars(yaml), "load": load}))
+        compose_once(patched)
         yield
 
 

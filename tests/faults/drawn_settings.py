@@ -17,6 +17,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from rich.console import Console
@@ -181,7 +182,11 @@ def recorded(folder):
 
 
 def import_everything(folder):
-    """Run a chain here, so that the forks find all modules imported."""
+    """Run a chain here, so that the forks find all modules imported, and the files of conf read."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from composed_once import compose_once
+
+    compose_once(pytest.MonkeyPatch())
     composition.register()
     with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
         config = compose("config", overrides=["data=digits", "selection=most_confident", *OF_IMAGES, *SHORT])
