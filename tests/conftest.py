@@ -48,7 +48,10 @@ def run_chain(tiny) -> Callable:
 
 @pytest.fixture
 def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
-    """`collapsar("seed=1")` runs the command in a folder of its own: exit code and standard error."""
+    """`collapsar("seed=1")` runs the command in a folder of its own: exit code and standard error.
+
+    `collapsar.printed` is its standard output.
+    """
     monkeypatch.chdir(tmp_path)
 
     def call(*overrides: str) -> tuple[int, str]:
@@ -66,7 +69,8 @@ def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
             GlobalHydra.instance().clear()
             HydraConfig.instance().cfg = None  # or later tests would take this command's choices for their own
             logging.getLogger().handlers[:] = handlers
-        return code, capfd.readouterr().err
+        call.printed, stderr = capfd.readouterr()
+        return code, stderr
 
     return call
 
