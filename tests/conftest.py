@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,21 @@ import collapsar.__main__ as command
 from collapsar.jobs.failures import failed_jobs
 from composed_once import compose_once
 from tiny_chains import TINY, build_and_run
+
+LONGEST = (
+    "test_findings_command.py", "test_drawn_settings.py", "test_composition.py", "test_main.py", "test_shared.py",
+    "test_combinations.py", "test_levers_in_chains.py", "test_experiment.py", "test_outages.py", "test_documents.py",
+    "test_training_bench.py", "test_failing_calls.py", "test_fork_server.py", "test_preempted_chains.py",
+    "test_launchers.py", "test_precision.py", "test_metrics_bench.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take longest come first, then those with most tests, so that processes side by side end together."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (places.get(item.path.name, len(LONGEST)), -counts[item.path]))
+
 
 def pytest_collection_finish():
     """What was imported stays: the garbage collector need not look through it again and again."""
