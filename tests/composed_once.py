@@ -14,6 +14,8 @@ from omegaconf import omegaconf as omegaconf_module
 
 from collapsar.records.settings import config_folder
 
+MOST_KEPT = 64
+
 
 def compose_once(patched):
     """Let Hydra parse a text of YAML once, and merge the files of conf once for all commands that choose the same.
@@ -22,7 +24,7 @@ def compose_once(patched):
     """
     patched.setattr(omegaconf_module, "yaml", SimpleNamespace(**{**vars(yaml), "load": parser()}))
     create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
-    shipped, lists, merged = f"file://{config_folder()}", {}, {}
+    shipped, lists, merged = f"file://{config_folder()}", {}, {}  # lists by choices, and what is merged by their ids
 
     def create_once(repo, config_name, overrides_list, prepend_hydra, skip_missing):
         sources = tuple(f"{source.scheme()}://{source.path}" for source in repo.get_sources())
@@ -32,9 +34,11 @@ def compose_once(patched):
         values = set(map(id, own.config_overrides))
         choices = tuple(override.input_line for override in overrides_list if id(override) not in values)
         key = (sources, config_name, choices, prepend_hydra, skip_missing)
-        if key not in lists:
-            lists[key] = create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
-        known = lists[key]
+        known = lists.pop(key, None) or create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+        lists[key] = known  # as the newest
+        if len(lists) > MOST_KEPT:
+            oldest = lists.pop(next(iter(lists)))
+            merged.pop(id(oldest.defaults), None)
         return DefaultsList(
             defaults=known.defaults,
             defaults_tree=known.defaults_tree,
@@ -45,7 +49,7 @@ def compose_once(patched):
     def merge_once(self, defaults, repo):
         if all(defaults is not known.defaults for known in lists.values()):
             return merge(self, defaults, repo)
-        if id(defaults) not in merged:  # `lists` keeps the defaults, and so their ids
+        if id(defaults) not in merged:
             merged[id(defaults)] = merge(self, defaults, repo)
         return copy.deepcopy(merged[id(defaults)])
 
