@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -32,7 +33,11 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What was imported stays: the garbage collector need not look through it again and again."""
+    """What was imported stays: the garbage collector need not look through it again and again.
+
+    When Hypothesis is imported, it asks the collector what refers to a generator, so it is imported before.
+    """
+    import_module("hypothesis")
     gc.freeze()
 
 
