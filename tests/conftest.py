@@ -1,20 +1,44 @@
 """Tiny chains for the tests of the loop, and the command line without a process of its own."""
 
+import gc
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
-from types import SimpleNamespace
+from importlib import import_module
 
 import pytest
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import omegaconf as omegaconf_module
 
 import collapsar.__main__ as command
 from collapsar.jobs.failures import failed_jobs
+from composed_once import compose_once
 from tiny_chains import TINY, build_and_run
+
+LONGEST = (
+    "test_findings_command.py", "test_drawn_settings.py", "test_composition.py", "test_main.py", "test_shared.py",
+    "test_combinations.py", "test_levers_in_chains.py", "test_experiment.py", "test_outages.py", "test_documents.py",
+    "test_training_bench.py", "test_failing_calls.py", "test_fork_server.py", "test_preempted_chains.py",
+    "test_launchers.py", "test_precision.py", "test_metrics_bench.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take longest come first, then those with most tests, so that processes side by side end together."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (places.get(item.path.name, len(LONGEST)), -counts[item.path]))
+
+
+def pytest_collection_finish():
+    """What was imported stays: the garbage collector need not look through it again and again.
+
+    When Hypothesis is imported, it asks the collector what refers to a generator, so it is imported before.
+    """
+    import_module("hypothesis")
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -25,24 +49,9 @@ def no_network_tracking(monkeypatch):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def texts_are_parsed_once():
-    """OmegaConf parses a YAML file once as long as its text is the same: a command reads some seventy, three times.
-
-    It copies what it gets from the parser, so nothing of one test reaches another.
-    """
-    parsed = {}
-
-    def load(stream, Loader):  # noqa: N803  the name is that of PyYAML
-        if isinstance(stream, str):
-            return yaml.load(stream, Loader=Loader)
-        text = stream.read()
-        if text not in parsed:
-            stream.seek(0)  # an error names the file
-            parsed[text] = yaml.load(stream, Loader=Loader)
-        return parsed[text]
-
+def choices_are_composed_once():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(omegaconf_module, "yaml", SimpleNamespace(**{**vars(yaml), "load": load}))
+        compose_once(patched)
         yield
 
 
@@ -60,7 +69,10 @@ def run_chain(tiny) -> Callable:
 
 @pytest.fixture
 def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
-    """`collapsar("seed=1")` runs the command in a folder of its own: exit code and standard error."""
+    """`collapsar("seed=1")` runs the command in a folder of its own: exit code and standard error.
+
+    `collapsar.printed` is its standard output.
+    """
     monkeypatch.chdir(tmp_path)
 
     def call(*overrides: str) -> tuple[int, str]:
@@ -78,7 +90,8 @@ def collapsar(tmp_path, monkeypatch, capfd) -> Callable[..., tuple[int, str]]:
             GlobalHydra.instance().clear()
             HydraConfig.instance().cfg = None  # or later tests would take this command's choices for their own
             logging.getLogger().handlers[:] = handlers
-        return code, capfd.readouterr().err
+        call.printed, stderr = capfd.readouterr()
+        return code, stderr
 
     return call
 

@@ -453,10 +453,11 @@ def test_a_multirun_gives_each_chain_a_folder_and_one_page_over_all(run_many, tm
     assert (tmp_path / "outputs" / "pair" / "report.html").stat().st_size > 10_000
 
 
-def test_a_plain_multirun_prints_a_line_for_each_job_and_one_table(collapsar, tiny, tmp_path):
-    done = call_process("-m", *tiny, "tracking=none", "seed=0,1", "regime=replace,accumulate", folder=tmp_path)
-    text = done.stdout + done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("job ")]
+def test_a_plain_multirun_prints_a_line_for_each_job_and_one_table(collapsar, run_many, tmp_path):
+    code, stderr = run_many("seed=0,1", "regime=replace,accumulate")
+    assert code == 0
+    text = collapsar.printed + stderr
+    lines = [line for line in collapsar.printed.splitlines() if line.startswith("job ")]
     assert [line.split(" (")[0] for line in lines] == [f"job {number} of 4" for number in (1, 2, 3, 4)]
     assert all(") is done: fid " in line for line in lines)
     assert ["left" in line for line in lines] == [True, True, True, False]
@@ -469,22 +470,21 @@ def test_a_plain_multirun_prints_a_line_for_each_job_and_one_table(collapsar, ti
         assert (folder / "report.html").exists()
 
 
-def test_a_chain_begins_with_a_line_that_says_where_it_runs_and_how_long(tiny, tmp_path):
-    first, second = (
-        call_process(*tiny, "tracking=none", "num_threads=1", f"seed={seed}", folder=tmp_path).stdout.splitlines()[0]
-        for seed in (0, 1)
-    )
+def test_a_chain_begins_with_a_line_that_says_where_it_runs_and_how_long(collapsar, run):
+    first, second = ((run("num_threads=1", f"seed={seed}"), collapsar.printed.splitlines()[0])[1] for seed in (0, 1))
     assert re.fullmatch(r"outputs/study/digits_vae_replace_seed0_\w{8}: 2 generations to go on cpu, 1 thread", first)
     assert re.search(
         r"seed1_\w{8}: 2 generations to go on cpu, 1 thread, about \d+ s \(as study/.*seed0_\w{8}\)$", second
     )
 
 
-def test_the_default_evaluation_does_not_ask_for_samples_that_are_not_there(tiny, tmp_path):
-    held_out = [part for part in tiny if not part.startswith("evaluation.num_samples")]
-    done = call_process(*held_out, "num_generations=1", "tracking=none", folder=tmp_path)
-    assert done.returncode == 0
-    assert "samples are few" not in done.stdout + done.stderr
+@pytest.mark.parametrize("num_samples", [None, 20])
+def test_the_default_evaluation_does_not_ask_for_samples_that_are_not_there(num_samples, collapsar, tiny):
+    own = [part for part in tiny if not part.startswith("evaluation.num_samples")]
+    own += [] if num_samples is None else [f"evaluation.num_samples={num_samples}"]
+    code, stderr = collapsar(*own, "num_generations=1", "tracking=none")
+    assert code == 0
+    assert ("samples are few" in collapsar.printed + stderr) == (num_samples is not None)
 
 
 def test_in_a_multirun_the_other_jobs_still_run_and_the_exit_code_tells(run_many, tmp_path):

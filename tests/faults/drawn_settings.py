@@ -17,6 +17,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from rich.console import Console
@@ -81,11 +82,10 @@ def drawn(rng, counts):
     chosen += [f"{group}={rng.choice(choices(group))}" for group in GROUPS if rng.random() < 0.2]
     lists = {group: rng.sample(choices(group), rng.randint(1, 2)) for group in LISTS if rng.random() < 0.2}
     chosen += [f"{group}=[{','.join(names)}]" for group, names in lists.items()]
-    with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
-        try:
-            before = flatten(composition.settings(compose("config", overrides=[*chosen, *SHORT])))
-        except Exception:  # a choice that cannot be composed is for the command to refuse
-            return [*SHORT, *chosen], {}
+    try:
+        before = flatten(composition.settings(composed([*SHORT, *chosen])))  # in the command's order: merged once
+    except Exception:  # a choice that cannot be composed is for the command to refuse
+        return [*SHORT, *chosen], {}
     keys = [key for key in before if not any(part in key for part in UNTOUCHED)]
     keys.sort(key=lambda key: (counts[key], rng.random()))
     keys = keys[: rng.randint(1, 2)]
@@ -180,11 +180,20 @@ def recorded(folder):
     return found[0].read_text(encoding="utf-8") if found else None
 
 
-def import_everything(folder):
-    """Run a chain here, so that the forks find all modules imported."""
-    composition.register()
+def composed(overrides):
     with initialize_config_dir(str(composition.config_folder()), version_base="1.3"):
-        config = compose("config", overrides=["data=digits", "selection=most_confident", *OF_IMAGES, *SHORT])
+        return compose("config", overrides=list(overrides))
+
+
+def import_everything(folder, command=()):
+    """Run a chain here, so that the forks find all modules imported, and what a command chooses merged."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from composed_once import compose_once
+
+    compose_once(pytest.MonkeyPatch())
+    composition.register()
+    config = composed(["data=digits", "selection=most_confident", *OF_IMAGES, *SHORT])
+    composed(command)
     settings = composition.settings(config)
     composition.build(config).run(folder, chain="", config=settings, console=Console(quiet=True))
     gc.freeze()  # a fork that collects garbage would copy every page of these objects

@@ -57,7 +57,7 @@ def run_forked(folder, overrides, *, number=0, error=0):
 def main():
     root, first, stride, *overrides = sys.argv[1:]
     torch.set_num_threads(1)
-    import_everything(Path(root) / "first")
+    import_everything(Path(root) / "first", overrides)
     number, chain = int(first), 0
     while True:
         folder, error = Path(root) / f"run_{number}", ERRORS[chain % len(ERRORS)]

@@ -72,7 +72,7 @@ def main():
     root, name, count, seed, *overrides = sys.argv[1:]
     torch.set_num_threads(1)
     Path(root).mkdir(exist_ok=True)
-    import_everything(Path(root) / "first")
+    import_everything(Path(root) / "first", overrides)
     instants, number = random.Random(int(seed)), signal.Signals[name]
     begin = time.monotonic()
     tell(folder=Path(root) / "whole", code=wait(start(Path(root) / "whole", overrides), seconds=600))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import pytest
 import yaml
@@ -31,29 +32,62 @@ CONTENT = {
 }
 
 
+def call_board(folder, *options, **content):
+    """The exit code of the command in a folder, after a finding was written there."""
+    path = folder / "conf" / "finding" / "tiny.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(CONTENT | content, sort_keys=False))
+    level, handlers = logging.getLogger().level, logging.getLogger().handlers[:]
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.chdir(folder)
+            for module in (finding, bundles):
+                patched.setattr(module, "config_folder", lambda: folder / "conf")
+            return main([*options, "--output", "board"])
+    finally:
+        logging.getLogger().setLevel(level)
+        logging.getLogger().handlers[:] = handlers
+
+
 @pytest.fixture
 def board(tmp_path, monkeypatch, capfd):
     """`board(options, **content)` writes a finding, runs the command in a folder: exit code, output, errors, runs."""
-    (tmp_path / "conf" / "finding").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    for module in (finding, bundles):
-        monkeypatch.setattr(module, "config_folder", lambda: tmp_path / "conf")
     runs, plain = [], board_module.run
     monkeypatch.setattr(board_module, "run", lambda *given, **more: (runs.append(given), plain(*given, **more))[1])
 
     def call(*options, **content):
-        (tmp_path / "conf" / "finding" / "tiny.yaml").write_text(yaml.safe_dump(CONTENT | content, sort_keys=False))
         runs.clear()
-        level, handlers = logging.getLogger().level, logging.getLogger().handlers[:]
-        try:
-            code = main([*options, "--output", "board"])
-        finally:
-            logging.getLogger().setLevel(level)
-            logging.getLogger().handlers[:] = handlers
+        code = call_board(tmp_path, *options, **content)
         out, err = capfd.readouterr()
         return code, out, err, len(runs)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """The bundle of ten seeds, whose chains are run once for all tests here."""
+    folder = tmp_path_factory.mktemp("packed")
+    assert call_board(folder, "--bundle", "bundles", looks=[10]) == 0
+    return folder / "bundles" / "tiny_v1"
+
+
+@pytest.fixture
+def stored(packed, tmp_path):
+    """The chains of ten seeds lie where the command stores them."""
+    shutil.copytree(packed / "chains", tmp_path / "board" / "tiny_v1")
+
+
+@pytest.fixture
+def bundle(packed, tmp_path):
+    """A copy of the bundle."""
+    return shutil.copytree(packed, tmp_path / "bundles" / "tiny_v1")
+
+
+@pytest.fixture(scope="module")
+def control_chains(tmp_path_factory):
+    """The folder of a control's chains, which both tests of a control find."""
+    return tmp_path_factory.mktemp("control")
 
 
 def content_of(tmp_path):
@@ -76,13 +110,13 @@ def test_the_board_is_run_and_written_and_the_same_command_runs_nothing(board, t
 
 def test_an_undecided_finding_gets_more_seeds_up_to_the_last_look(board, tmp_path):
     undecided = LAW | {"minus": "accumulate", "reproduced": [None, -9], "contradicted": [[9, None]]}
-    assert board(statistics=[undecided])[3] == 2
-    assert (content_of(tmp_path)["verdict"], content_of(tmp_path)["seeds"]) == ("undecided", 5)
-    assert board("--looks", "4", statistics=[undecided])[3] == 0
-    assert content_of(tmp_path)["seeds"] == 4
+    assert board(statistics=[undecided], looks=[2, 3])[3] == 2
+    assert (content_of(tmp_path)["verdict"], content_of(tmp_path)["seeds"]) == ("undecided", 3)
+    assert board("--looks", "2", statistics=[undecided], looks=[2, 3])[3] == 0
+    assert content_of(tmp_path)["seeds"] == 2
 
 
-def test_a_control_that_fails_gives_exit_code_1(board, tmp_path):
+def test_a_control_that_fails_gives_exit_code_1(board, stored, tmp_path):
     wide = LAW | {"reproduced": [0, 2], "contradicted": [[3, 4]]}
     code, out, *_ = board(statistics=[wide])
     assert code == 1
@@ -91,18 +125,21 @@ def test_a_control_that_fails_gives_exit_code_1(board, tmp_path):
 
 
 @pytest.mark.parametrize(("expect", "code"), [("undecided", 0), ("reproduced", 1)])
-def test_a_control_of_its_own_is_run_with_the_finding(board, tmp_path, expect, code):
+def test_a_control_of_its_own_is_run_with_the_finding(board, stored, control_chains, tmp_path, expect, code):
     control = {"overrides": ["data.num_train=10000", "data.dimensions=2"], "expect": expect}
-    assert board("--looks", "2", controls=[control])[0] == code
+    has_run = any(control_chains.iterdir())
+    (tmp_path / "board" / "tiny_v1_control1").symlink_to(control_chains)
+    found, _, _, num_runs = board("--looks", "2", controls=[control])
+    assert (found, num_runs) == (code, 0 if has_run else 1)
     assert content_of(tmp_path)["controls"][-1]["text"] == f"undecided, expected {expect}"
 
 
-def test_a_law_is_looked_up_by_the_settings_of_the_arm(board, tmp_path):
+def test_a_law_is_looked_up_by_the_settings_of_the_arm(board, stored, tmp_path):
     board(statistics=[LAW | {"expected": "law"}])
     assert content_of(tmp_path)["statistics"][0]["expected"] == pytest.approx(0.81)
 
 
-def test_a_missing_law_a_refused_chain_and_an_unknown_name_give_exit_code_2(board):
+def test_a_missing_law_a_refused_chain_and_an_unknown_name_give_exit_code_2(board, stored):
     code, _, err, _ = board(statistics=[LAW | {"metric": "fitted/sd", "expected": "law"}])
     assert (code, err.splitlines()[-1]) == (
         2,
@@ -121,13 +158,7 @@ def test_findings_are_listed_without_a_run(board):
     assert (code, out, num_runs) == (0, "  1 tiny (exact, cpu): variance dies\n", 0)
 
 
-@pytest.fixture
-def bundle(board, tmp_path):
-    assert board("--bundle", "bundles", looks=[10])[0] == 0
-    return tmp_path / "bundles" / "tiny_v1"
-
-
-def test_a_bundle_is_accepted_after_one_of_its_chains_ran_again(board, bundle):
+def test_a_bundle_is_accepted_after_one_of_its_chains_ran_again(board, bundle, stored):
     code, out, *_ = board("--check", str(bundle), looks=[10])
     assert (code, out.splitlines()[-1]) == (0, "the bundle is accepted")
     code, _, err, _ = board("--bundle", "bundles", looks=[10])

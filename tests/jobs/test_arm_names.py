@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +14,7 @@ from collapsar.jobs.multirun import arm_jobs
 from collapsar.records.chosen import CHOICES, Chosen, chosen_in, in_folder_name, read_chosen, told_apart
 from collapsar.report.__main__ import main as report
 from collapsar.report.page import write_report
+from wandb_files import read_wandb_file
 
 ONE = "num_generations=1"
 DIGEST = re.compile(r"[0-9a-f]{8}$")
@@ -80,10 +79,8 @@ def test_an_arm_of_a_multirun_has_its_name_everywhere(run):
 
 
 def run_of(path):
-    """The run in a .wandb file, as `wandb leet inspect` reads it."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return next(record["run"] for record in map(json.loads, lines) if record["type"] == "run")
+    """The run in a .wandb file."""
+    return next(record["run"] for record in read_wandb_file(path) if record["type"] == "run")
 
 
 def check_names_everywhere(study, *, num_arms):

@@ -3,8 +3,6 @@
 import io
 import logging
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -15,7 +13,6 @@ from collapsar.journal.live import live_view
 from collapsar.journal.progress import ChainProgress, sparkline
 from collapsar.journal.tracking import ChainTitle
 from collapsar.records.record import GenerationRecord
-from tiny_chains import TINY
 
 ALARM = Fired(generation=1, rule="recall_drops", text="recall falls suddenly, from 0.82 to 0.4")
 
@@ -139,10 +136,10 @@ def test_without_a_terminal_a_generation_and_an_alarm_are_a_line_each(caplog):
     ]
 
 
-def test_a_log_file_of_a_multirun_has_no_control_characters(tmp_path):
-    command = [sys.executable, "-m", "collapsar", "-m", *TINY, "num_generations=1", "seed=0,1", "tracking=none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    text = (done.stdout + done.stderr).decode()
+def test_a_log_file_of_a_multirun_has_no_control_characters(collapsar, tiny, tmp_path):
+    code, stderr = collapsar("-m", *tiny, "num_generations=1", "seed=0,1", "tracking=none")
+    assert code == 0
+    text = collapsar.printed + stderr
     assert "generation 0/0: fid" not in text
     logs = [log.read_text() for log in tmp_path.glob("outputs/study/*/job.log")]
     assert [log.count("generation 0/0: fid") for log in logs] == [1, 1]

@@ -2,11 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,20 +20,12 @@ from collapsar.journal.profile import profile_chain
 from collapsar.journal.rows import HEADLINE, panel_key
 from collapsar.journal.store import RunFolder
 from collapsar.journal.wandb_rows import WandbRows
-from collapsar.journal.wandb_server import QUIET, chosen_mode
+from collapsar.journal.wandb_server import chosen_mode
 from collapsar.journal.wandb_tracking import WandbTracking, chosen_generations, run_id
 from collapsar.report.__main__ import main as report
 from collapsar.training import train as train_module
 from tiny_chains import build_and_run, compose_settings, fail_in
-
-
-@cache
-def read_wandb_file(path: Path) -> list[dict]:
-    """The records of a .wandb file, as `wandb leet inspect` reads them."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    here = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    done = subprocess.run(command, env={**here, **QUIET}, capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+from wandb_files import read_wandb_file
 
 
 def wandb_files(folder):

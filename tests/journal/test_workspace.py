@@ -1,7 +1,7 @@
 """The saved W&B workspace: made without a network, of keys that a chain logs; saved only with a key."""
 
-import subprocess
 import sys
+from runpy import run_path
 
 import pytest
 
@@ -60,8 +60,9 @@ def test_without_a_key_nothing_is_saved_and_one_line_says_why(monkeypatch, capsy
     )
 
 
-def test_the_script_is_a_program():
-    help_text = subprocess.run(
-        [sys.executable, "-m", "collapsar.journal.workspace", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "--project" in help_text
+def test_the_script_is_a_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["workspace", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        run_path(workspace_module.__file__, run_name="__main__")
+    assert stop.value.code == 0
+    assert "--project" in capsys.readouterr().out

@@ -29,11 +29,23 @@ with FileLock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(3)
 """
-RUN_CHAIN = """
-import sys
+RUN_CHAINS = """
+import json, os, sys, traceback
 from pathlib import Path
 from tiny_chains import build_and_run
-build_and_run(Path(sys.argv[1]), *sys.argv[2:])
+
+def run(folder, *overrides):
+    code = 1
+    try:
+        build_and_run(Path(folder), *overrides)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+children = [os.fork() or run(*arguments) for arguments in json.loads(sys.argv[1])]
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
 """
 
 
@@ -314,21 +326,22 @@ def test_a_study_folder_that_cannot_be_written_is_said_and_the_chain_trains_for_
 
 def test_processes_that_start_at_once_train_once(tiny, tmp_path):
     named = {"a": "replace", "b": "accumulate"}
-    processes = [start(tmp_path / name, *tiny, f"regime={regime}") for name, regime in named.items()]
-    assert [process.wait() for process in processes] == [0, 0]
+    shared = (*tiny, "tracking=none", "share_generation_0=true")
+    chains = [[str(tmp_path / name), *shared, f"regime={regime}"] for name, regime in named.items()]
+    assert run_at_once(chains) == "[0, 0]\n"
     records = [json.loads((tmp_path / name / "records.jsonl").read_text().splitlines()[0]) for name in named]
     assert sorted("shared_seconds" in record for record in records) == [False, True]
     first, second = (weights(tmp_path / name, 0) for name in named)
     assert all(torch.equal(weight, second[key]) for key, weight in first.items())
 
 
-def start(folder, *overrides):
-    """A chain in a process of its own that shares."""
+def run_at_once(chains):
+    """The exit codes, as text, of chains in processes of their own: forks that have imported everything."""
     paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *filter(None, sys.path)])
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN_CHAIN, str(folder), *overrides, "tracking=none", "share_generation_0=true"],
-        env=os.environ | {"PYTHONPATH": paths},
-    )
+    command = [sys.executable, "-c", RUN_CHAINS, json.dumps(chains)]
+    return subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
 
 
 def test_a_chain_that_waits_says_what_for_and_its_waiting_is_no_training(
