@@ -1,5 +1,6 @@
 """The terminal's tables: arms with their first and last values and times, and their effects against baselines."""
 
+import math
 from collections.abc import Sequence
 
 from rich import box
@@ -8,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collapsar.judging.metric_keys import title_of
+from collapsar.records.words import counted
 from collapsar.report.sections import predictors
 from collapsar.report.sections.answer import entry_gate
 from collapsar.report.sections.forest import notes, sentence, spendings
@@ -35,7 +37,7 @@ def origin(study: Study) -> Text:
 
 def table_of(study: Study) -> Table:
     """The table of arms, with a row for each seed if there are several; the caption lists unfinished chains."""
-    times = "times in generations, with their range; >N: not in N generations"
+    times = f"times in generations, with their range{_horizons(study.summaries)}"
     values = "generation 0→last, with its 95 % interval over seeds"
     table = _table("\n".join([values, times, *_notes(study.summaries)]))
     for heading in (*map(title_of, study.main_metrics), "recall halved", "first dead"):
@@ -90,6 +92,17 @@ def _effect_text(effect: Effect | None) -> str:
     judged = effect.judged
     bounds = f"[{short_text(judged.interval.low)},{short_text(judged.interval.high)}]"
     return f"{growth_text(judged.interval)}\n{bounds}\n{p_text(judged.p_value)}"
+
+
+def _horizons(summaries: Sequence[ArmSummary]) -> str:
+    """The meaning of >N, for the caption; empty if every event happened."""
+    times = [time for summary in summaries for time in (summary.half_life, summary.first_dead) if time is not None]
+    never = sorted({time.num_generations for time in times if not math.isfinite(time.high)})
+    if never == [0]:
+        return "; >0: there is one generation only"
+    if len(never) == 1:
+        return f"; >{never[0]}: not in {counted(never[0], 'generation')}"
+    return "; >N: not in N generations" if never else ""
 
 
 def _notes(summaries: Sequence[ArmSummary]) -> list[str]:

@@ -9,7 +9,7 @@ from collapsar.journal.profile import SHARES, gate_evidence
 from collapsar.records.words import counted
 from collapsar.report.sections import predictors
 from collapsar.report.sections.curves import HEIGHT, WIDTH, glances
-from collapsar.report.wording import number_text, seeds_text, time_text
+from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
@@ -186,12 +186,49 @@ def _kept(summary: ArmSummary) -> float:
 
 
 def sentence(summary: ArmSummary) -> str:
-    """What happened to one arm, to follow its name."""
-    return f"{FATES[fate(summary)]}{_by_others(summary)}: {_evidence(summary)}."
+    """What happened to one arm, to follow its name: how far and how fast recall fell, and which classes died."""
+    first, last = summary.first["recall"], summary.last["recall"]
+    if summary.arm.horizon == 0:
+        return f"has one generation so far, with recall {interval_text(first)}{_endings(summary)}."
+    seeds = f" ({seeds_text(summary.verdicts[DECIDING].counts)})" if len(summary.chains) > 1 else ""
+    change = f"recall went from {number_text(first.mean)} to {interval_text(last)}"
+    halved = f", halved after {in_generations(waiting_text(time))}" if (time := _halved(summary)) else ""
+    return (
+        f"{FATES[fate(summary)]}{_by_others(summary)}{seeds}: {change} in {counted(summary.arm.horizon, 'generation')}"
+        f"{halved}{_deaths(summary)}{_endings(summary)}."
+    )
 
 
 def _halved(summary: ArmSummary) -> WaitingTime | None:
     return summary.half_life if summary.half_life and 0 < summary.half_life.median < math.inf else None
+
+
+def _deaths(summary: ArmSummary) -> str:
+    """When classes died, and how many, apart from those that generation 0 lacks."""
+    waiting = summary.first_dead
+    if waiting is None or "classes_dropped" not in summary.last:
+        return ""
+    missing = summary.first["classes_dropped"].mean
+    mean = " on average" if len(summary.chains) > 1 else ""
+    lacking = f"; generation 0 lacks {counted(number_text(missing), 'class')}{mean}" if missing else ""
+    if not math.isfinite(waiting.median):
+        return (", and no class died" if not math.isfinite(waiting.low) else "") + lacking
+    gone = number_text(summary.last["classes_dropped"].mean - missing)
+    return f", and classes died from generation {time_text(waiting.median)} on ({gone} gone at the end{mean}){lacking}"
+
+
+def _endings(summary: ArmSummary) -> str:
+    """The chains that ended early; means count them."""
+    ended = []
+    for chain in summary.chains:
+        if chain.ending == "stopped":
+            ended.append(f"seed {chain.seed} was stopped by its alarm after generation {chain.last_generation}")
+        elif chain.ending:
+            counts = "" if chain.records else ", which counts as the worst outcome"
+            ended.append(f"seed {chain.seed} broke down in generation {chain.last_generation + 1}{counts}")
+    is_carried = any(chain.last_generation < summary.arm.horizon for chain in summary.chains)
+    carried = f" (last values carried on to generation {summary.arm.horizon})" if is_carried else ""
+    return f"; {', '.join(ended)}{carried}" if ended else ""
 
 
 def entry_gate(summaries: Sequence[ArmSummary]) -> str:
