@@ -6,15 +6,15 @@ from hashlib import sha256
 import pandas as pd
 import pytest
 
+from collapsar.errors import UsageError
 from collapsar.report.__main__ import main
-from collapsar.report.exports import tidy
+from collapsar.report.exports import read_dataset, tidy
 from collapsar.study.study import read_study
 
 
 def test_a_data_set_reads_back_equal_to_the_records(sweep, tmp_path):
     assert main([str(sweep), "--dataset", str(tmp_path / "set")]) == 0
-    stored = pd.read_parquet(tmp_path / "set" / "records.parquet")
-    pd.testing.assert_frame_equal(stored, tidy(read_study(sweep).arms), check_dtype=False)
+    pd.testing.assert_frame_equal(read_dataset(tmp_path / "set"), tidy(read_study(sweep).arms), check_dtype=False)
 
 
 def test_the_description_names_every_column_and_the_checksum(sweep, tmp_path):
@@ -34,6 +34,15 @@ def test_the_description_is_valid_croissant(sweep, tmp_path):
     croissant = pytest.importorskip("mlcroissant")
     main([str(sweep), "--dataset", str(tmp_path)])
     assert croissant.Dataset(str(tmp_path / "croissant.json")).metadata.name == "quickstart"  # it raises if invalid
+
+
+def test_a_damaged_or_missing_data_set_is_refused(sweep, tmp_path):
+    main([str(sweep), "--dataset", str(tmp_path)])
+    (tmp_path / "records.parquet").write_bytes(b"x")
+    with pytest.raises(UsageError, match="is damaged"):
+        read_dataset(tmp_path)
+    with pytest.raises(UsageError, match="is no data set"):
+        read_dataset(tmp_path / "nowhere")
 
 
 def foreign(path, **columns):

@@ -39,11 +39,13 @@ from collapsar.files import (
 )
 from collapsar.records.record import GenerationRecord
 from collapsar.records.settings import CONFIG, binding_settings, read_config
+from collapsar.records.words import counted
 from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 RECORDS = "records.jsonl"
+EARLIER = "0.1."  # folders of this version cannot be continued
 LOCK, HOLDER = ".lock", ".holder"  # the operating system gives the lock back when its process ends for any reason
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 MODEL, SAMPLES, GRID = "model.ckpt", "samples.npz", "grid.png"  # in the folder of a generation
@@ -112,10 +114,11 @@ class RunFolder:
     def grid(self, generation: int) -> Image.Image | None:
         """The first samples of a finished generation, tiled; None if they are no images."""
         path = self.generation_path(generation) / GRID
-        if not path.exists():
-            return None
-        with Image.open(path) as grid:
-            return grid.copy()
+        if path.exists():
+            with Image.open(path) as grid:
+                return grid.copy()
+        values = self.synthetic(generation).values
+        return image_grid(values) if values.dtype == torch.uint8 else None
 
     def curve(self, generation: int) -> list[dict[str, float]]:
         """The training losses of a finished generation, by "step"; empty if nothing was trained in steps."""
@@ -198,6 +201,11 @@ class RunFolder:
     def _check_settings(self, config: dict[str, Any]) -> None:
         if not (self.path / CONFIG).exists():
             return
+        version = str(self.read_json("versions.json").get("collapsar"))
+        if version.startswith(EARLIER) and (self.path / RECORDS).exists():
+            raise UsageError(
+                f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
+            )
         before, now = binding_settings(read_config(self.path / CONFIG)), binding_settings(config)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
@@ -246,6 +254,10 @@ def cut_damaged_lines(path: Path) -> None:
     *whole, torn = content.split(b"\n")
     lines = [line.decode("utf-8", "replace") for line in whole]
     first = next((number for number, line in enumerate(lines) if not is_record(line)), len(lines))
+    if unverified := sum(line_is_whole(line) is None for line in lines[:first]):
+        logger.info(
+            "%s: %s without a checksum, as in earlier versions, taken as they are", path, counted(unverified, "line")
+        )
     start = sum(len(line) + 1 for line in whole[:first])
     if first < len(lines):
         kept = path.with_name(f"damaged_{path.name}")

@@ -83,6 +83,18 @@ def write_dataset(study: Study, folder: Path) -> list[Path]:
     return [table, description]
 
 
+def read_dataset(folder: Path) -> pd.DataFrame:
+    """The table of a data set; UsageError if there is none, or its description says another checksum."""
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        stored = (folder / TABLE).read_bytes()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} is no data set: it must hold {TABLE} and {DESCRIPTION}") from error
+    if sha256(stored).hexdigest() != content["distribution"][0]["sha256"]:
+        raise UsageError(f"{folder / TABLE} is damaged: its checksum is not that of {DESCRIPTION}")
+    return pd.read_parquet(folder / TABLE)
+
+
 def import_csv(file: Path, folder: Path) -> None:
     """Write other people's chains as run folders, below a folder of the study that is named for the file.
 
