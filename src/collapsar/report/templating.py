@@ -3,12 +3,22 @@
 import gzip
 import re
 from base64 import b64encode
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib import metadata, resources
 from pathlib import Path
 
-from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemBytecodeCache,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+    select_autoescape,
+)
 from markupsafe import Markup
 
 from collapsar.judging.metric_keys import title_of
@@ -36,6 +46,8 @@ def environment(loader: BaseLoader) -> Environment:
     # JSON for the page's script: jinja escapes <, > and &, so that it cannot end its element; numbers keep all digits.
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     made.filters.update(breakable=breakable, with_asides=with_asides)
+    with suppress(OSError, RuntimeError):  # no folder for temporary files that is safe: templates are compiled anew
+        made.bytecode_cache = FileSystemBytecodeCache()
     made.globals.update(
         counted=counted,
         title_of=title_of,
